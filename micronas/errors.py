@@ -1,0 +1,25 @@
+"""The errors micronas raises for its user: each says the rule, the value and the way out."""
+
+
+class MicronasError(Exception):
+    """Base of all errors a user can cause; the command line prints it as one line."""
+
+
+class ConfigError(MicronasError):
+    """A search space, board, architecture or run configuration is not valid."""
+
+
+class BudgetError(MicronasError):
+    """No network of the search space can meet the budget."""
+
+
+class DataError(MicronasError):
+    """A data set is missing, damaged or laid out in another way than documented."""
+
+
+class ExportError(MicronasError):
+    """A network cannot be expressed as TensorFlow Lite Micro operators."""
+
+
+class ModelError(MicronasError):
+    """A model file is damaged or holds something micronas cannot read."""

@@ -1,0 +1,67 @@
+"""Quantities with units, as a person writes them: "128 KB", "50 ms", "180 MHz".
+
+A KB is 1,000 bytes and a KiB 1,024: data sheets and the MicroNets paper's tables count in
+thousands, and the smaller reading of a limit is the safe one.
+"""
+
+import re
+
+from micronas.errors import ConfigError
+
+_UNITS: dict[str, dict[str, float]] = {
+    "bytes": {"B": 1, "KB": 1e3, "MB": 1e6, "KIB": 2**10, "MIB": 2**20},
+    "milliseconds": {"US": 1e-3, "MS": 1, "S": 1e3},
+    "hertz": {"HZ": 1, "KHZ": 1e3, "MHZ": 1e6, "GHZ": 1e9},
+    "operations": {"MACS": 1, "KMACS": 1e3, "MMACS": 1e6},
+}
+_SPELLING = {
+    "bytes": "128 KB, 64 KiB or 1 MB",
+    "milliseconds": "50 ms, 1.5 s or 800 us",
+    "hertz": "180 MHz",
+    "operations": "2.5 MMACs",
+}
+_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse(text: object, dimension: str) -> float:
+    """Read a positive quantity of one dimension.
+
+    Parameters
+    ----------
+    text
+        A string such as ``"128 KB"``; a bare number is taken in the base unit.
+    dimension
+        ``bytes``, ``milliseconds``, ``hertz`` or ``operations``: also the base unit returned.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a positive number with a unit of this dimension.
+    """
+    units = _UNITS[dimension]
+    match = _NUMBER.fullmatch(str(text)) if not isinstance(text, bool) else None
+    value = float(match[1]) if match else 0.0
+    unit = match[2].upper() if match else ""
+    if value <= 0 or value == float("inf") or (unit and unit not in units):
+        raise ConfigError(
+            f"a quantity of {dimension} must be a positive number with a unit, but got {text!r}; "
+            f"write {_SPELLING[dimension]}"
+        )
+    return value * (units[unit] if unit else 1)
+
+
+def parse_bytes(text: object) -> int:
+    """Read a number of bytes; fractions of a byte are dropped."""
+    return int(parse(text, "bytes"))
+
+
+def format_bytes(count: float) -> str:
+    """Write a number of bytes for a person, in thousands: ``103.3 KB``."""
+    if abs(count) < 1e3:
+        return f"{count:.0f} B"
+    return f"{count / 1e3:.1f} KB" if abs(count) < 1e6 else f"{count / 1e6:.2f} MB"
+
+
+def format_macs(count: float) -> str:
+    """Write a number of multiply-accumulates for a person: ``15.56 MMACs``."""
+    return f"{count / 1e6:.2f} MMACs" if abs(count) >= 1e5 else f"{count / 1e3:.1f} kMACs"
