@@ -1,0 +1,124 @@
+"""What a network costs before any board is chosen: multiply-accumulates, weights, elements.
+
+A MAC is one multiply-accumulate, taps on padding included; "ops", the MicroNets paper's word,
+are two per MAC. Counts assume int8 storage (int4 where a tensor says so) whatever the graph
+holds, so that they are the same before and after quantisation.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+from micronas.graph.ir import Graph, Kind, Op, Tensor
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclass(frozen=True)
+class OpCount:
+    """Costs of one operator; shapes are NHWC."""
+
+    name: str
+    kind: Kind
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    macs: int
+    weights: int
+    """Weights and biases, in numbers."""
+    weights_bytes: int
+    """Weights as stored (int4 packed) and int32 biases, without tables such as PAD's."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Costs of a network; every field is also a feature a latency model may use by its name."""
+
+    macs: int
+    ops: int
+    """2 x macs."""
+    weights: int
+    weights_bytes: int
+    conv_macs: int
+    depthwise_macs: int
+    fc_macs: int
+    conv_outputs: int
+    """Elements that CONV_2D operators write."""
+    depthwise_outputs: int
+    fc_outputs: int
+    add_elements: int
+    pool_inputs: int
+    """Elements that AVERAGE_POOL_2D and MAX_POOL_2D operators read."""
+    mean_inputs: int
+
+    @property
+    def features(self) -> dict[str, int]:
+        """The counts by name, as latency models take them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+FEATURES = tuple(field.name for field in fields(Counts))
+"""Names of all counts."""
+
+
+def count(graph: Graph) -> Counts:
+    """Count the costs of a network; weights that operators share count once."""
+    macs = dict.fromkeys(_WEIGHTED, 0)
+    written: dict[Kind, int] = {}
+    read: dict[Kind, int] = {}
+    stored: dict[str, Tensor] = {}
+    for op in graph.ops:
+        if op.kind in macs:
+            macs[op.kind] += _macs(graph, op)
+            stored |= {name: graph.tensors[name] for name in op.inputs[1:]}
+        written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
+        read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
+    biases = {op.inputs[2] for op in graph.ops if op.kind in macs and len(op.inputs) > 2}
+    total = sum(macs.values())
+    return Counts(
+        macs=total,
+        ops=2 * total,
+        weights=sum(math.prod(tensor.shape) for tensor in stored.values()),
+        weights_bytes=sum(_bytes(tensor, name in biases) for name, tensor in stored.items()),
+        conv_macs=macs["CONV_2D"],
+        depthwise_macs=macs["DEPTHWISE_CONV_2D"],
+        fc_macs=macs["FULLY_CONNECTED"],
+        conv_outputs=written.get("CONV_2D", 0),
+        depthwise_outputs=written.get("DEPTHWISE_CONV_2D", 0),
+        fc_outputs=written.get("FULLY_CONNECTED", 0),
+        add_elements=written.get("ADD", 0),
+        pool_inputs=read.get("AVERAGE_POOL_2D", 0) + read.get("MAX_POOL_2D", 0),
+        mean_inputs=read.get("MEAN", 0),
+    )
+
+
+def per_op(graph: Graph) -> list[OpCount]:
+    """Count the costs of each operator, in the order they run."""
+    return [_op_count(graph, op) for op in graph.ops]
+
+
+def _op_count(graph: Graph, op: Op) -> OpCount:
+    stored = [graph.tensors[name] for name in op.inputs[1:]] if op.kind in _WEIGHTED else []
+    return OpCount(
+        op.name,
+        op.kind,
+        graph.input_of(op).shape,
+        graph.output_of(op).shape,
+        _macs(graph, op) if op.kind in _WEIGHTED else 0,
+        sum(math.prod(tensor.shape) for tensor in stored),
+        sum(_bytes(tensor, position == 1) for position, tensor in enumerate(stored)),
+    )
+
+
+def _macs(graph: Graph, op: Op) -> int:
+    weights = graph.constant_of(op).shape
+    if op.kind == "FULLY_CONNECTED":
+        return math.prod(graph.output_of(op).shape) * weights[1]
+    taps = weights[1] * weights[2]
+    depth = weights[3] if op.kind == "CONV_2D" else 1
+    return math.prod(graph.output_of(op).shape) * taps * depth
+
+
+def _bytes(tensor: Tensor, is_bias: bool) -> int:
+    elements = math.prod(tensor.shape)
+    if is_bias:
+        return 4 * elements
+    return (elements + 1) // 2 if tensor.dtype == "int4" else elements

@@ -1,0 +1,108 @@
+"""The device's view of a network: operators and tensors in the order they run, NHWC.
+
+One representation serves three uses: shapes only (costs of a candidate), float32 (a trained
+network with batch norm folded) and int8 (what the flatbuffer holds).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal[
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "ADD",
+    "PAD",
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "MEAN",
+    "RESHAPE",
+    "SOFTMAX",
+]
+DataType = Literal["float32", "int8", "int4", "int32"]
+Padding = Literal["SAME", "VALID"]
+Activation = Literal["NONE", "RELU", "RELU6"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = scale * (quantised - zero_point)."""
+
+    scale: npt.NDArray[np.float32]
+    """[1] per tensor, or [channels] per channel; float32 as stored in the file."""
+    zero_point: int = 0
+    axis: int | None = None
+    """The channel dimension when per channel."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the graph; constants have `constant` set, and data once they are known.
+
+    Layouts of constants are TFLite's: CONV_2D filters [out, height, width, in],
+    DEPTHWISE_CONV_2D filters [1, height, width, channels], FULLY_CONNECTED weights [out, in].
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DataType = "float32"
+    constant: bool = False
+    quantization: Quantization | None = None
+    data: Array | None = field(default=None, repr=False, compare=False)
+    """int4 data is held unpacked, one value of -8..7 an int8."""
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator. `inputs` are activation first, then weights, bias or other constants."""
+
+    kind: Kind
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    stride: tuple[int, int] = (1, 1)
+    window: tuple[int, int] = (1, 1)
+    """Pooling window (height, width); for convolutions the filter's own shape says it."""
+    padding: Padding = "SAME"
+    activation: Activation = "NONE"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators in execution order; tensors by name, in the order the file lists them."""
+
+    tensors: dict[str, Tensor]
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def input_of(self, op: Op) -> Tensor:
+        """The activation an operator reads first."""
+        return self.tensors[op.inputs[0]]
+
+    def output_of(self, op: Op) -> Tensor:
+        return self.tensors[op.outputs[0]]
+
+    def constant_of(self, op: Op, position: int = 1) -> Tensor:
+        """The operator's weights (position 1) or bias (position 2)."""
+        return self.tensors[op.inputs[position]]
+
+
+def same_output(size: int, stride: int) -> int:
+    """Output size of TF "SAME" padding: ceil(size / stride)."""
+    return -(-size // stride)
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after, as TF "SAME" places them: the odd one goes after."""
+    total = max((same_output(size, stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2

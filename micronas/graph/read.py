@@ -1,0 +1,261 @@
+"""Reads a ``.tflite`` file of one int8 network, ours or another's, back into a graph."""
+
+import math
+import struct
+from typing import Any, get_args
+
+import ai_edge_litert.schema_py_generated as schema
+import numpy as np
+
+from micronas.errors import ModelError
+from micronas.graph.check import check_int8
+from micronas.graph.ir import (
+    Activation,
+    Array,
+    DataType,
+    Graph,
+    Kind,
+    Op,
+    Padding,
+    Quantization,
+    Tensor,
+)
+
+_TYPES: dict[int, tuple[DataType, str]] = {
+    schema.TensorType.INT8: ("int8", "<i1"),
+    schema.TensorType.INT4: ("int4", "<i1"),
+    schema.TensorType.INT32: ("int32", "<i4"),
+}
+_TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
+_OPERATOR_NAMES = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"
+}
+_KINDS: dict[int, Kind] = {getattr(schema.BuiltinOperator, kind): kind for kind in get_args(Kind)}
+_ACTIVATIONS: dict[int, Activation] = {
+    getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
+}
+_PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
+_LARGEST_RANK = 8
+_MOST_OPERANDS = 16
+
+
+def read(data: bytes) -> Graph:
+    """Read an int8 network.
+
+    Tensors keep the file's order; names that repeat get a suffix; an operator is named after its
+    output. int4 data is unpacked. A single scale is per tensor, whatever axis the file notes.
+
+    Parameters
+    ----------
+    data
+        Contents of the file.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged, or holds operators, types or options a `Graph` cannot express.
+    """
+    if data[4:8] != b"TFL3":
+        raise ModelError(
+            f"a model must be a TFLite flatbuffer, but these {len(data)} bytes lack its "
+            "identifier TFL3; pass the contents of a .tflite file"
+        )
+    try:
+        graph = _Reader(data).graph()
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+    ) as error:
+        raise ModelError(
+            f"a model must be a whole TFLite flatbuffer, but these {len(data)} bytes are damaged "
+            f"({type(error).__name__}); export or download it again"
+        ) from error
+    check_int8(graph)
+    return graph
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._model = schema.Model.GetRootAs(data, 0)
+        # Damaged offsets can make a few bytes stand for any amount of text and constants.
+        self._allowance = 16 * len(data)
+
+    def graph(self) -> Graph:
+        count = self._count(self._model.SubgraphsLength())
+        if count != 1:
+            raise ModelError(
+                f"a model must have 1 subgraph, but this one has {count}; "
+                "convert it without control flow"
+            )
+        subgraph = self._model.Subgraphs(0)
+        tensors: dict[str, Tensor] = {}
+        for position in range(self._count(subgraph.TensorsLength())):
+            tensor = self._tensor(subgraph.Tensors(position), position, tensors)
+            tensors[tensor.name] = tensor
+        names = tuple(tensors)
+        return Graph(
+            tensors,
+            tuple(
+                self._op(subgraph.Operators(position), position, names)
+                for position in range(self._count(subgraph.OperatorsLength()))
+            ),
+            _named(subgraph.InputsAsNumpy(), names),
+            _named(subgraph.OutputsAsNumpy(), names),
+        )
+
+    def _count(self, length: int) -> int:
+        """Let no vector claim more entries than the file has room for."""
+        if length > len(self._data) // 4:
+            raise ValueError("vector longer than the file")
+        return length
+
+    def _spend(self, amount: int) -> None:
+        self._allowance -= amount
+        if self._allowance < 0:
+            raise ValueError("parts overlap")
+
+    def _tensor(self, source: Any, position: int, taken: dict[str, Tensor]) -> Tensor:
+        name = (source.Name() or b"tensor").decode("utf-8", "replace")
+        self._spend(len(name))
+        if name in taken:
+            name = f"{name}_{position}"
+            while name in taken:
+                name += "_"
+        if source.Type() not in _TYPES or source.Sparsity() is not None:
+            raise ModelError(
+                f"tensors must be int8, int4 or int32 and dense, but {name!r} is "
+                f"{_TYPE_NAMES.get(source.Type(), source.Type())}; "
+                "convert the model with int8 input and output"
+            )
+        dtype, storage = _TYPES[source.Type()]
+        if source.ShapeLength() > _LARGEST_RANK:
+            raise ValueError("rank")
+        shape = tuple(int(size) for size in source.ShapeAsNumpy()) if source.ShapeLength() else ()
+        values = None
+        if source.Buffer() >= max(1, self._count(self._model.BuffersLength())):
+            raise IndexError("buffer")
+        buffer = self._model.Buffers(source.Buffer()) if source.Buffer() else None
+        if buffer is not None and buffer.DataLength():
+            values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
+        return Tensor(
+            name,
+            shape or (1,),
+            dtype,
+            values is not None,
+            _quantization(source.Quantization(), name),
+            values if values is None else values.reshape(shape or (1,)),
+        )
+
+    def _constant(self, raw: Array, dtype: DataType, storage: str, shape: tuple[int, ...]) -> Array:
+        self._spend(2 * raw.size)
+        if dtype != "int4":
+            return np.frombuffer(raw.tobytes(), storage)
+        return unpack_int4(raw.tobytes(), math.prod(shape))
+
+    def _op(self, source: Any, position: int, names: tuple[str, ...]) -> Op:
+        if max(source.InputsLength(), source.OutputsLength()) > _MOST_OPERANDS:
+            raise ValueError("operands")
+        code = self._code(source.OpcodeIndex())
+        if code not in _KINDS:
+            raise ModelError(
+                f"operators must be one of {', '.join(get_args(Kind))}, but op {position} is "
+                f"{_OPERATOR_NAMES.get(code, code)}; change the network, or profile a part of it"
+            )
+        kind = _KINDS[code]
+        operands = source.InputsAsNumpy()
+        while len(operands) and operands[-1] == -1:  # an optional bias left out
+            operands = operands[:-1]
+        inputs, outputs = _named(operands, names), _named(source.OutputsAsNumpy(), names)
+        where = f"op {position} ({kind} {outputs[0]!r})"
+        fields = _options(source, kind, where)
+        return Op(kind, outputs[0], inputs, outputs, **fields)
+
+    def _code(self, index: int) -> int:
+        if index >= self._count(self._model.OperatorCodesLength()):
+            raise IndexError("operator code")
+        entry = self._model.OperatorCodes(index)
+        return int(max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode()))
+
+
+def _named(indices: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Look tensors up by index; a vector that is absent comes as 0 and is an error."""
+    if len(indices) > len(names) or (len(indices) and min(indices) < 0):
+        raise IndexError("tensor")
+    return tuple(names[index] for index in indices)
+
+
+def _quantization(source: Any, name: str) -> Quantization | None:
+    # TFLM takes a tensor without zero points for one without quantisation.
+    if source is None or source.ScaleLength() == 0 or source.ZeroPointLength() == 0:
+        return None
+    scale, zero_points = source.ScaleAsNumpy().astype(np.float32), source.ZeroPointAsNumpy()
+    if (zero_points != zero_points[0]).any():
+        raise ModelError(
+            f"all channels must share one zero point, but {name!r} has several; "
+            "convert the model with symmetric weights"
+        )
+    axis = source.QuantizedDimension() if len(scale) > 1 else None
+    return Quantization(scale, int(zero_points[0]), axis)
+
+
+def _options(source: Any, kind: Kind, where: str) -> dict[str, Any]:
+    """Read what a graph keeps of an operator's options; refuse what it cannot express."""
+    match kind:
+        case "CONV_2D":
+            options: Any = schema.Conv2DOptions()
+        case "DEPTHWISE_CONV_2D":
+            options = schema.DepthwiseConv2DOptions()
+        case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
+            options = schema.Pool2DOptions()
+        case "FULLY_CONNECTED":
+            options = schema.FullyConnectedOptions()
+        case "ADD":
+            options = schema.AddOptions()
+        case "SOFTMAX":
+            options = schema.SoftmaxOptions()
+        case _:
+            return {}
+    table = source.BuiltinOptions()
+    expected = getattr(schema.BuiltinOptions, type(options).__name__)
+    if table is None or source.BuiltinOptionsType() != expected:
+        raise ValueError("options")
+    options.Init(table.Bytes, table.Pos)
+    if kind == "SOFTMAX":
+        _require(options.Beta() == 1.0, "beta", options.Beta(), where)
+        return {}
+    activation = options.FusedActivationFunction()
+    _require(activation in _ACTIVATIONS, "activation", activation, where)
+    fields: dict[str, Any] = {"activation": _ACTIVATIONS[activation]}
+    if kind == "FULLY_CONNECTED":
+        _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
+    if kind in ("FULLY_CONNECTED", "ADD"):
+        return fields
+    fields["padding"] = _PADDINGS[options.Padding()]
+    fields["stride"] = (options.StrideH(), options.StrideW())
+    if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        return fields | {"window": (options.FilterHeight(), options.FilterWidth())}
+    dilation = (options.DilationHFactor(), options.DilationWFactor())
+    _require(dilation == (1, 1), "dilation", dilation, where)
+    return fields
+
+
+def _require(holds: bool, option: str, value: object, where: str) -> None:
+    if not holds:
+        raise ModelError(
+            f"a graph cannot express every {option}, and {where} has {value}; "
+            "use NONE, RELU or RELU6 as activation and defaults otherwise"
+        )
+
+
+def unpack_int4(data: bytes, count: int) -> Array:
+    """Unpack `count` values of -8..7, two a byte, the first in the low half."""
+    packed = np.frombuffer(data, np.int8)
+    if len(packed) != (count + 1) // 2:
+        raise ValueError("int4 data does not fill its shape")
+    halves = np.stack([packed << 4 >> 4, packed >> 4], axis=1)
+    return halves.reshape(-1)[:count].astype(np.int8)

@@ -1,0 +1,153 @@
+"""The runtimes: what they compute, what they use, and how they say no."""
+
+import os
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.tflite import to_flatbuffer
+from micronas.export.verify import (
+    Arena,
+    Verification,
+    compare,
+    litert_run,
+    tflm_arena,
+    tflm_run,
+    verify,
+)
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Quantization
+from tests.graphs import (
+    ds_cnn,
+    quantize_randomly,
+    random_inputs,
+    random_int8_graph,
+    random_op_graph,
+)
+
+
+def one_convolution(channels: int = 8, side: int = 10) -> Graph:
+    builder = Builder((side, side, channels))
+    return quantize_randomly(builder.finish(builder.conv(builder.input, "conv", channels)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_byte_differs(seed: int) -> None:
+    graph = random_int8_graph(seed)
+    inputs = random_inputs(graph, 8)
+    classes = graph.tensors[graph.outputs[0]].elements
+    assert verify(to_flatbuffer(graph), inputs) == Verification(8, 8 * classes, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_byte_differs_with_int4_filters(seed: int) -> None:
+    graph = quantize_randomly(ds_cnn(12, 2), seed, filters="int4")
+    assert verify(to_flatbuffer(graph), random_inputs(graph, 8)).mismatches == 0
+
+
+def test_differences_are_counted() -> None:
+    ours = np.array([[1, 2, -128], [4, 5, 6]], np.int8)
+    theirs = np.array([[1, 3, 127], [4, 5, 6]], np.int8)
+    assert compare(ours, theirs) == Verification(2, 6, 2, 255)
+
+
+def test_batches_are_runs_of_single_examples() -> None:
+    graph = random_int8_graph(3)
+    model, inputs = to_flatbuffer(graph), random_inputs(graph, 5)
+    for run in (tflm_run, litert_run):
+        whole = run(model, inputs)
+        assert whole.shape == (5, graph.tensors[graph.outputs[0]].elements)
+        assert whole.dtype == np.int8
+        np.testing.assert_array_equal(whole[3:4], run(model, inputs[3:4]))
+
+
+def test_the_arena_head_holds_input_and_output() -> None:
+    arena = tflm_arena(to_flatbuffer(one_convolution()))
+    assert arena.head == 2 * 10 * 10 * 8
+    assert 500 < arena.tail < 5000
+    assert arena.total == arena.head + arena.tail
+
+
+def test_the_arena_of_the_keyword_network() -> None:
+    # 25 x 5 x 64 in and out, while the tail grows with operators and channels.
+    assert tflm_arena(to_flatbuffer(quantize_randomly(ds_cnn()))).head == 2 * 25 * 5 * 64
+
+
+def test_networks_larger_than_the_first_arena() -> None:
+    graph = one_convolution(24, 1200)
+    assert tflm_arena(to_flatbuffer(graph)).head == 2 * 24 * 1200 * 1200
+
+
+def test_arenas_are_measured_one_thread_at_a_time() -> None:
+    models = [to_flatbuffer(one_convolution(channels)) for channels in range(2, 10)]
+    alone = [tflm_arena(model) for model in models]
+    together: dict[int, Arena] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: together.update({i: tflm_arena(models[i])}))
+        for i in range(len(models))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[i] for i in range(len(models))] == alone
+
+
+def test_stderr_is_put_back() -> None:
+    before = os.fstat(2)
+    tflm_arena(to_flatbuffer(one_convolution()))
+    with pytest.raises(ExportError):
+        tflm_run(to_flatbuffer(per_channel_int4()), np.zeros((1, 4), np.int8))
+    after = os.fstat(2)
+    assert (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
+
+
+def per_channel_int4() -> Graph:
+    """A network TFLM refuses: int4 FULLY_CONNECTED with a scale for each channel."""
+    seed = next(
+        seed
+        for seed in range(50)
+        if (graph := random_op_graph("FULLY_CONNECTED", seed)).tensors["weights"].dtype == "int4"
+        and graph.tensors["output"].elements > 1
+    )
+    graph = random_op_graph("FULLY_CONNECTED", seed)
+    weights = graph.tensors["weights"]
+    scales = np.full(weights.shape[0], 0.1, np.float32)
+    broken = replace(weights, quantization=Quantization(scales, 0, 0))
+    return replace(graph, tensors={**graph.tensors, "weights": broken})
+
+
+def test_a_refusal_says_what_tflm_says() -> None:
+    graph = per_channel_int4()
+    with pytest.raises(ExportError, match=r"TFLM must be able to load .*kTfLiteInt4") as caught:
+        verify(to_flatbuffer(graph), random_inputs(graph, 2))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_wheel_the_error_says_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tflite_micro", None)
+    model = to_flatbuffer(one_convolution())
+    with pytest.raises(ExportError, match=r"exists for Linux on x86-64 and CPython 3\.10 to 3\.13"):
+        tflm_arena(model)
+
+
+@pytest.mark.parametrize("run", [tflm_run, litert_run, verify])
+def test_inputs_that_do_not_match_are_refused(run: object) -> None:
+    model = to_flatbuffer(one_convolution())
+    for inputs in (
+        np.zeros((2, 10, 10, 7), np.int8),
+        np.zeros((2, 10, 10, 8), np.uint8),
+        np.zeros((0, 10, 10, 8), np.int8),
+    ):
+        with pytest.raises(ModelError, match="inputs must"):
+            run(model, inputs)  # type: ignore[operator]
+
+
+def test_damaged_models_never_reach_the_runtime() -> None:
+    model = to_flatbuffer(one_convolution())
+    with pytest.raises(ModelError, match="damaged"):
+        verify(model[:400], np.zeros((1, 10, 10, 8), np.int8))

@@ -1,0 +1,88 @@
+"""The rules of an executable int8 graph: each broken once."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from micronas.errors import ModelError
+from micronas.graph.check import check_int8
+from micronas.graph.ir import Graph, Kind, Quantization, Tensor
+from tests.graphs import random_int8_graph, random_op_graph
+
+
+def change(graph: Graph, name: str, **fields: Any) -> Graph:
+    tensor: Tensor = replace(graph.tensors[name], **fields)
+    return replace(graph, tensors={**graph.tensors, name: tensor})
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_good_graphs_pass(kind: Kind) -> None:
+    for seed in range(30):
+        check_int8(random_op_graph(kind, seed))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fields", "message"),
+    [
+        ("CONV_2D", "output", {"shape": (1, 0, 3, 3)}, "must have 1 to"),
+        ("CONV_2D", "output", {"shape": (1, 9, 99, 9)}, "the output of CONV_2D must have shape"),
+        ("CONV_2D", "output", {"dtype": "float32"}, "every tensor must be quantised"),
+        ("CONV_2D", "weights", {"data": None}, "written once, before it is read"),
+        ("CONV_2D", "weights", {"data": np.zeros(3, np.int8)}, "data must have the tensor's shape"),
+        ("CONV_2D", "weights", {"dtype": "int32"}, "weights of CONV_2D must be int8 or int4"),
+        ("CONV_2D", "bias", {"dtype": "int8"}, "a bias must be int32"),
+        ("PAD", "output", {"shape": (1, 1, 1, 1)}, "the output of PAD must have shape"),
+        ("SOFTMAX", "output", {"shape": (1, 1)}, "the output of SOFTMAX must have shape"),
+        ("RESHAPE", "output", {"shape": (1, 999999)}, "operands must fit together"),
+        ("MEAN", "axes", {"data": np.array([1, 3], np.int32)}, "operands must fit together"),
+    ],
+)
+def test_broken_tensors(kind: Kind, name: str, fields: dict[str, Any], message: str) -> None:
+    graph = next(
+        graph
+        for graph in (random_op_graph(kind, seed) for seed in range(20))
+        if {"bias"} <= set(graph.tensors) or kind != "CONV_2D"
+    )
+    with pytest.raises(ModelError, match=message) as caught:
+        check_int8(change(graph, name, **fields))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        (Quantization(np.array([np.nan], np.float32)), "scales must be finite and positive"),
+        (Quantization(np.array([0.0], np.float32)), "scales must be finite and positive"),
+        (Quantization(np.array([0.1, 0.2], np.float32)), "activations must have one scale"),
+        (Quantization(np.array([0.1], np.float32), 200), "activations must have one scale"),
+        (Quantization(np.array([9.0], np.float32)), "must share one scale and zero point"),
+        (None, "every tensor must be quantised"),
+    ],
+)
+def test_broken_scales(quantization: Quantization | None, message: str) -> None:
+    graph = random_op_graph("MAX_POOL_2D", 0)
+    with pytest.raises(ModelError, match=message):
+        check_int8(change(graph, "output", quantization=quantization))
+
+
+def test_operators_out_of_order() -> None:
+    graph = random_int8_graph(0, family="ds_cnn")
+    with pytest.raises(ModelError, match="a tensor must be written once, before it is read"):
+        check_int8(replace(graph, ops=graph.ops[::-1]))
+    with pytest.raises(ModelError, match="a tensor must be written once, before it is read"):
+        check_int8(replace(graph, ops=(*graph.ops, graph.ops[-1])))
+
+
+def test_outputs_nobody_computes() -> None:
+    graph = random_int8_graph(0, family="ds_cnn")
+    with pytest.raises(ModelError, match="the outputs of a graph must be computed"):
+        check_int8(replace(graph, ops=graph.ops[:-1]))
+
+
+def test_missing_operands() -> None:
+    graph = random_op_graph("ADD", 0)
+    op = replace(graph.ops[0], inputs=("input",))
+    with pytest.raises(ModelError, match="ADD must have 2 to 2 inputs and 1 output"):
+        check_int8(replace(graph, ops=(op,)))

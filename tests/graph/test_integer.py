@@ -1,0 +1,317 @@
+"""Integer execution against numbers worked out by hand and against the real TFLM."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micronas.errors import ModelError
+from micronas.export.tflite import to_flatbuffer
+from micronas.export.verify import tflm_run
+from micronas.graph import fixed_point, integer
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Activation, Graph, Kind, Op, Padding, Quantization, Tensor
+from tests.graphs import (
+    quantize_randomly,
+    random_inputs,
+    random_int8_graph,
+    random_op_graph,
+    random_shapes,
+)
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+
+
+def activation(name: str, shape: tuple[int, ...], scale: float, zero_point: int = 0) -> Tensor:
+    return Tensor(name, shape, "int8", quantization=quantization(scale, zero_point))
+
+
+def quantization(scale: float, zero_point: int = 0) -> Quantization:
+    return Quantization(np.array([scale], np.float32), zero_point)
+
+
+def convolution(
+    weights: np.ndarray,
+    bias: list[int],
+    source: Tensor,
+    output: Tensor,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: Padding = "SAME",
+    activation: Activation = "NONE",
+    weight_scale: float = 1.0,
+) -> Graph:
+    tensors = [
+        source,
+        Tensor("w", weights.shape, "int8", True, quantization(weight_scale), weights),
+        Tensor("b", (len(bias),), "int32", True, quantization(1.0), np.array(bias, np.int32)),
+        output,
+    ]
+    names = (source.name, "w", "b")
+    op = Op("CONV_2D", output.name, names, (output.name,), stride, (1, 1), padding, activation)
+    return Graph({t.name: t for t in tensors}, (op,), (source.name,), (output.name,))
+
+
+def pooling(kind: Kind, shape: tuple[int, ...], output: tuple[int, ...], **options: Any) -> Graph:
+    tensors = {"x": activation("x", shape, 0.5, 3), "y": activation("y", output, 0.5, 3)}
+    op = replace(Op(kind, "y", ("x",), ("y",)), **options)
+    return Graph(tensors, (op,), ("x",), ("y",))
+
+
+def both(graph: Graph, inputs: np.ndarray) -> np.ndarray:
+    """Run a graph in integers; TFLM must agree."""
+    ours = integer.run(graph, inputs)
+    np.testing.assert_array_equal(ours, tflm_run(to_flatbuffer(graph), inputs))
+    return ours
+
+
+# Fixed point
+
+
+@given(st.lists(INT32, min_size=1, max_size=20), st.integers(0, 2**31 - 1))
+def test_doubling_high_mul_follows_the_c_code(values: list[int], multiplier: int) -> None:
+    def reference(a: int, b: int) -> int:
+        nudge = 2**30 if a * b >= 0 else 1 - 2**30
+        return math.trunc(Fraction(a * b + nudge, 2**31))
+
+    result = fixed_point.doubling_high_mul(np.array(values, np.int32), multiplier)
+    assert result.tolist() == [reference(value, multiplier) for value in values]
+
+
+@given(st.lists(INT32, min_size=1, max_size=20), st.integers(0, 31))
+def test_rounding_divide_rounds_ties_away_from_zero(values: list[int], exponent: int) -> None:
+    def reference(value: int) -> int:
+        magnitude = math.floor(Fraction(abs(value), 2**exponent) + Fraction(1, 2))
+        return magnitude if value >= 0 else -magnitude
+
+    result = fixed_point.rounding_divide(np.array(values, np.int64), exponent)
+    assert result.tolist() == [reference(value) for value in values]
+
+
+@given(st.floats(2.0**-31, 2.0**20))
+def test_a_multiplier_keeps_31_bits_of_a_factor(factor: float) -> None:
+    multiplier, shift = fixed_point.quantize_multiplier(factor)
+    assert 2**30 <= multiplier < 2**31
+    written = Fraction(int(multiplier)) * Fraction(2) ** (int(shift) - 31)
+    assert abs(written / Fraction(factor) - 1) <= Fraction(1, 2**31)
+
+
+def test_multipliers_at_their_limits() -> None:
+    just_below_one = 1 - 2.0**-40  # rounds up to 2**31, which does not fit
+    multiplier, shift = fixed_point.quantize_multiplier([0.5, just_below_one, 2.0**-33, 3.0])
+    assert multiplier.tolist() == [2**30, 2**30, 0, 3 * 2**29]
+    assert shift.tolist() == [0, 1, 0, 2]
+
+
+def test_exponential_and_reciprocal_are_close_to_the_real_ones() -> None:
+    x = np.linspace(-15.9, 0, 500)
+    raised = fixed_point.exp_of_negative(np.round(x * 2**26).astype(np.int64))
+    np.testing.assert_allclose(raised / 2**31, np.exp(x), atol=2e-7)
+    y = np.linspace(0, 0.999, 500)
+    inverse = fixed_point.reciprocal_of_one_plus(np.round(y * 2**31).astype(np.int64))
+    np.testing.assert_allclose(inverse / 2**31, 1 / (1 + y), atol=1e-8)
+
+
+# By hand
+
+
+@pytest.mark.parametrize(
+    ("factor", "accumulators", "expected"),
+    [
+        # The high half of the product rounds ties up ...
+        (0.5, [1, -1, 3, -3], [1, 0, 2, -1]),
+        # ... the shift after it away from zero: 0.25 becomes 0.5, then 1.
+        (0.25, [1, -1, 2, -2, 5, -6], [1, 0, 1, -1, 2, -2]),
+        (2.0, [5, -5, 63, 64, -64, -65], [10, -10, 126, 127, -128, -128]),
+    ],
+)
+def test_double_rounding(factor: float, accumulators: list[int], expected: list[int]) -> None:
+    count = len(accumulators)
+    graph = convolution(
+        np.zeros((count, 1, 1, 1), np.int8),
+        accumulators,
+        activation("x", (1, 1, 1, 1), 1.0),
+        activation("y", (1, 1, 1, count), 1 / factor),
+    )
+    assert both(graph, np.zeros((1, 1, 1, 1), np.int8)).ravel().tolist() == expected
+
+
+def test_same_padding_puts_the_odd_zero_after() -> None:
+    graph = convolution(
+        np.ones((1, 3, 3, 1), np.int8),
+        [5],
+        activation("x", (1, 4, 4, 1), 1.0, 10),
+        activation("y", (1, 2, 2, 1), 1.0, -1),
+        stride=(2, 2),
+    )
+    inputs = np.full((1, 4, 4, 1), 12, np.int8)  # 2 above the zero point
+    assert both(graph, inputs).ravel().tolist() == [9 * 2 + 4, 6 * 2 + 4, 6 * 2 + 4, 4 * 2 + 4]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [("NONE", [-128, 127]), ("RELU", [-100, 127]), ("RELU6", [-100, 20])],
+)
+def test_activations_clamp_codes(function: Activation, expected: list[int]) -> None:
+    graph = convolution(
+        np.zeros((2, 1, 1, 1), np.int8),
+        [-20, 20],
+        activation("x", (1, 1, 1, 1), 1.0),
+        activation("y", (1, 1, 1, 2), 0.05, -100),
+        activation=function,
+    )
+    assert both(graph, np.zeros((1, 1, 1, 1), np.int8)).ravel().tolist() == expected
+
+
+def test_average_pool_rounds_codes_away_from_zero_and_ignores_padding() -> None:
+    graph = pooling("AVERAGE_POOL_2D", (1, 1, 3, 1), (1, 1, 2, 1), window=(1, 2), stride=(1, 2))
+    inputs = np.array([[1, 2, 7], [-1, -2, -7], [0, 1, 0]], np.int8).reshape(3, 1, 3, 1)
+    assert both(graph, inputs).reshape(3, 2).tolist() == [[2, 7], [-2, -7], [1, 0]]
+
+
+def test_max_pool_of_lowest_codes() -> None:
+    graph = pooling("MAX_POOL_2D", (1, 2, 2, 1), (1, 2, 2, 1), window=(2, 2))
+    inputs = np.array([-128, -127, -126, -128], np.int8).reshape(1, 2, 2, 1)
+    assert both(graph, inputs).ravel().tolist() == [-126, -127, -126, -128]
+
+
+def test_accumulators_beyond_float32_stay_exact() -> None:
+    depth = 2048  # 2048 * 127 * 127 > 2**24
+    weights = np.full((1, 1, 1, depth), 127, np.int8)
+    exact = 127 * 127 * depth
+    graph = convolution(
+        weights,
+        [-exact + 3],
+        activation("x", (1, 1, 1, depth), 1.0),
+        activation("y", (1, 1, 1, 1), 1.0),
+    )
+    inputs = np.full((2, 1, 1, depth), 127, np.int8)
+    inputs[1, 0, 0, 0] = 126
+    assert both(graph, inputs).ravel().tolist() == [3, 3 - 127]
+
+
+def test_fully_connected_multiplies_scales_in_float64() -> None:
+    rng = np.random.default_rng(0)
+    features = 200
+    scales = rng.uniform(0.01, 0.1, 2).astype(np.float32)
+    output_scale = np.float32(float(scales[0]) * float(scales[1]) * 2**23)
+    exact = float(scales[0]) * float(scales[1]) / float(output_scale)
+    rounded = float(scales[0] * scales[1]) / float(output_scale)
+    assert exact != rounded
+    # Between the accumulators at which the two factors step to the next code.
+    codes = rng.integers(-120, 120, features) + 0.5
+    bias = np.round(codes / ((exact + rounded) / 2)).astype(np.int32)
+    tensors = [
+        activation("x", (1, 2), float(scales[0])),
+        Tensor(
+            "w",
+            (features, 2),
+            "int8",
+            True,
+            quantization(float(scales[1])),
+            np.zeros((features, 2), np.int8),
+        ),
+        Tensor("b", (features,), "int32", True, quantization(float(scales[0] * scales[1])), bias),
+        activation("y", (1, features), float(output_scale)),
+    ]
+    op = Op("FULLY_CONNECTED", "y", ("x", "w", "b"), ("y",))
+    both(Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",)), np.zeros((1, 2), np.int8))
+
+
+# Against TFLM
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_operator_equals_tflm(kind: Kind) -> None:
+    codes = 0
+    for seed in range(200):
+        graph = random_op_graph(kind, seed)
+        inputs = random_inputs(graph, 6, seed)
+        theirs = tflm_run(to_flatbuffer(graph), inputs)
+        np.testing.assert_array_equal(integer.run(graph, inputs), theirs, err_msg=f"seed {seed}")
+        codes += len(np.unique(theirs))
+    assert codes > 200 * 5  # outputs vary, or equality would say little
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
+    graph = random_int8_graph(seed, family=family)
+    inputs = random_inputs(graph, 3, seed)
+    values = integer.run_all(graph, inputs)
+    for position, op in enumerate(graph.ops):
+        part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
+        theirs = tflm_run(to_flatbuffer(part), inputs)
+        np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_many_more_operators_equal_tflm(kind: Kind) -> None:
+    for seed in range(1000, 4000):
+        graph = random_op_graph(kind, seed)
+        inputs = random_inputs(graph, 8, seed)
+        theirs = tflm_run(to_flatbuffer(graph), inputs)
+        np.testing.assert_array_equal(integer.run(graph, inputs), theirs, err_msg=f"seed {seed}")
+
+
+# Batches and errors
+
+
+def test_results_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = random_int8_graph(5, family="mobilenet")
+    inputs = random_inputs(graph, 7)
+    whole = integer.run(graph, inputs)
+    alone = np.concatenate([integer.run(graph, inputs[i : i + 1]) for i in range(7)])
+    monkeypatch.setattr(integer, "_WORKSPACE_BYTES", 1)
+    np.testing.assert_array_equal(whole, integer.run(graph, inputs))
+    np.testing.assert_array_equal(whole, alone)
+
+
+def test_run_all_names_every_activation() -> None:
+    graph = random_int8_graph(2, family="ds_cnn")
+    inputs = random_inputs(graph, 3)
+    values = integer.run_all(graph, inputs)
+    assert set(values) == {t.name for t in graph.tensors.values() if not t.constant}
+    for name, value in values.items():
+        assert value.shape == (3, *graph.tensors[name].shape[1:])
+        assert value.dtype == np.int8
+    np.testing.assert_array_equal(values["input"], inputs)
+    np.testing.assert_array_equal(values[graph.outputs[0]], integer.run(graph, inputs))
+
+
+def test_the_inputs_are_left_alone() -> None:
+    graph = random_int8_graph(3)
+    inputs = random_inputs(graph, 2)
+    before = inputs.copy()
+    integer.run(graph, inputs)
+    np.testing.assert_array_equal(inputs, before)
+
+
+def test_shapes_only_graphs_are_refused() -> None:
+    graph = random_shapes(0, family="ds_cnn")
+    inputs = np.zeros((1, *graph.tensors["input"].shape[1:]), np.int8)
+    with pytest.raises(ModelError, match=r"every tensor must be quantised, but 'input' is float32"):
+        integer.run(graph, inputs)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((0, 6, 6, 2), np.int8),
+        np.zeros((6, 6, 2), np.int8),
+        np.zeros((1, 6, 6, 2), np.float32),
+        np.zeros((1, 6, 7, 2), np.int8),
+    ],
+)
+def test_inputs_that_do_not_match_are_refused(inputs: np.ndarray) -> None:
+    builder = Builder((6, 6, 2))
+    graph = quantize_randomly(builder.finish(builder.conv(builder.input, "conv", 3)))
+    with pytest.raises(ModelError, match=r"inputs must be int8 \[N, 6, 6, 2\] with N >= 1"):
+        integer.run(graph, inputs)

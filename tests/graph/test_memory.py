@@ -1,0 +1,369 @@
+"""The predicted arena against TFLM on this host and against arenas measured on a Cortex-M4."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tflite_micro.python.tflite_micro import runtime
+
+from micronas.export.tflite import to_flatbuffer
+from micronas.export.verify import tflm_arena
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Kind, Op, Quantization
+from micronas.graph.memory import Request, place, plan
+from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
+from tests.published import NETWORKS
+
+MEASURED = Path(__file__).parents[1] / "data" / "arenas_m4.csv"
+
+
+# the planner
+
+
+def test_place_by_hand() -> None:
+    # 64 goes first; of the two 32s the later one does; 16 fits the gap beside the first 32
+    requests = [(32, 0, 1), (64, 1, 2), (32, 2, 3), (16, 3, 3)]
+    assert place(requests) == [64, 0, 64, 0]
+
+
+def test_place_fills_the_lowest_gap_that_is_large_enough() -> None:
+    # 96 lies at 0 in step 0 and 80 above it; from step 1 on 80 alone is in use, at 96
+    requests = [(96, 0, 0), (80, 0, 2), (64, 1, 2), (48, 2, 2)]
+    assert place(requests) == [0, 96, 0, 176]
+
+
+def test_place_nothing() -> None:
+    assert place([]) == []
+
+
+def lowest_fit(requests: list[Request]) -> list[int]:
+    """Search every offset at which a placed buffer ends, instead of walking the gaps."""
+    placed: dict[int, int] = {}
+    for index in sorted(range(len(requests)), key=lambda i: (requests[i][0], i), reverse=True):
+        size, first, last = requests[index]
+        busy = [
+            (offset, offset + requests[other][0])
+            for other, offset in placed.items()
+            if requests[other][1] <= last and first <= requests[other][2]
+        ]
+        placed[index] = min(
+            start
+            for start in [0, *(end for _, end in busy)]
+            if all(start + size <= low or high <= start for low, high in busy)
+        )
+    return [placed[index] for index in range(len(requests))]
+
+
+lifetimes = st.tuples(st.integers(1, 9), st.integers(0, 12), st.integers(0, 5)).map(
+    lambda drawn: (16 * drawn[0], drawn[1], drawn[1] + drawn[2])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(lifetimes, max_size=25))
+def test_place_equals_an_exhaustive_lowest_fit(requests: list[Request]) -> None:
+    assert place(requests) == lowest_fit(requests)
+
+
+# the host
+
+
+def check_host(graph: Graph) -> None:
+    predicted, measured = plan(graph, "host"), tflm_arena(to_flatbuffer(graph))
+    assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_single_operators_equal_tflm(kind: Kind) -> None:
+    for seed in range(12):  # a quarter of them with int4 weights
+        check_host(random_op_graph(kind, seed))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_networks_equal_tflm(seed: int) -> None:
+    check_host(random_int8_graph(seed))
+
+
+@pytest.mark.parametrize("name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection"])
+@pytest.mark.parametrize("filters", ["int8", "int4"])
+def test_published_networks_equal_tflm(name: str, filters: str) -> None:
+    check_host(quantize_randomly(NETWORKS[name], filters=filters))
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"])
+def test_long_chains_equal_tflm(kind: str) -> None:
+    """The alignment of every piece shows up at some length."""
+    builder = Builder((3, 3, 5))
+    source = builder.input
+    for number in range(9):
+        if kind == "CONV_2D":
+            source = builder.conv(source, f"op{number}", 5 + number)
+        elif kind == "DEPTHWISE_CONV_2D":
+            source = builder.depthwise(source, f"op{number}", (3, 3))
+        elif kind == "ADD":
+            source = builder.add(source, source, f"op{number}")
+        else:
+            source = builder.dense(source, f"op{number}", 7)
+        check_host(quantize_randomly(builder.finish(source)))
+
+
+def test_known_host_arenas() -> None:
+    keywords = plan(NETWORKS["MicroNet-KWS-M"], "host")
+    assert (keywords.head, keywords.total) == (86_112, 102_512)
+    assert plan(NETWORKS["MicroNet-AD-L"], "host").head == 353_280
+    assert plan(NETWORKS["MicroNet-AD-M"], "host").head == 245_760
+    assert plan(NETWORKS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
+
+
+# the board
+
+
+def keyword_census(arch: dict[str, Any], kernel: tuple[int, int], classes: int) -> Graph:
+    builder = Builder((*arch["res"], 1))
+    source = builder.conv(builder.input, "stem", arch["stem"], kernel, activation="RELU")
+    for number, (width, stride, kept) in enumerate(arch["blocks"]):
+        if kept:
+            source = builder.depthwise(source, f"dw{number}", (3, 3), stride=(stride, stride))
+            source = builder.conv(source, f"pw{number}", width)
+    return builder.finish(builder.dense(builder.global_average(source, "pool"), "fc", classes))
+
+
+def visual_census(arch: dict[str, Any]) -> Graph:
+    builder = Builder((*arch["res"], 1))
+    source = builder.conv(builder.input, "stem", arch["stem"], (3, 3), stride=(2, 2))
+    for number, (expansion, width, stride, kept) in enumerate(arch["blocks"]):
+        if kept:
+            hidden = builder.conv(source, f"expand{number}", expansion)
+            hidden = builder.depthwise(hidden, f"dw{number}", (3, 3), stride=(stride, stride))
+            hidden = builder.conv(hidden, f"project{number}", width)
+            same = builder.shape(hidden) == builder.shape(source)
+            source = builder.add(source, hidden, f"add{number}") if same else hidden
+    source = builder.conv(source, "last", arch["last"])
+    return builder.finish(builder.dense(builder.global_average(source, "pool"), "fc", 2))
+
+
+def test_107_arenas_measured_on_a_cortex_m4() -> None:
+    build = {
+        "kws": lambda arch: keyword_census(arch, (10, 4), 12),
+        "ad": lambda arch: keyword_census(arch, (3, 3), 4),
+        "vww": visual_census,
+    }
+    with MEASURED.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 107
+    predicted = {
+        row["id"]: plan(build[row["space"]](json.loads(row["arch"]))).total for row in rows
+    }
+    assert predicted == {row["id"]: int(row["arena_m4"]) for row in rows}
+
+
+def _append(builder: Builder, op: Op, shape: tuple[int, ...]) -> str:
+    return builder._append(op, shape)
+
+
+def _softmax(builder: Builder, source: str) -> Graph:
+    op = Op("SOFTMAX", "softmax", (source,), ("softmax",))
+    return builder.finish(_append(builder, op, builder.shape(source)))
+
+
+def mlperf_keywords() -> Graph:
+    builder = Builder((49, 10, 1))
+    source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
+    for number in range(4):
+        source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
+    source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
+    return _softmax(builder, builder.dense(source, "fc", 12))
+
+
+def keywords_with_mean() -> Graph:
+    """MEAN head; the classifier has a scale a channel and no bias."""
+    builder = Builder((49, 10, 1))
+    source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
+    for number in range(4):
+        source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
+    axes = builder._constant("axes", np.array([1, 2], np.int32))
+    source = _append(builder, Op("MEAN", "mean", (source, axes), ("mean",)), (1, 64))
+    graph = _softmax(builder, builder.dense(source, "fc", 12))
+    scales = Quantization(np.ones(12, np.float32), axis=0)
+    tensors = {name: tensor for name, tensor in graph.tensors.items() if name != "fc/bias"}
+    tensors["fc/weights"] = replace(tensors["fc/weights"], quantization=scales)
+    ops = tuple(replace(op, inputs=op.inputs[:2]) if op.name == "fc" else op for op in graph.ops)
+    return replace(graph, tensors=tensors, ops=ops)
+
+
+def mlperf_images() -> Graph:
+    """A ResNet: convolutions whose im2col scratch is part of the head."""
+    builder = Builder((32, 32, 3))
+    source = builder.conv(builder.input, "stem", 16, (3, 3))
+    for number, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)]):
+        hidden = builder.conv(source, f"a{number}", width, (3, 3), stride=(stride, stride))
+        hidden = builder.conv(hidden, f"b{number}", width, (3, 3))
+        if stride > 1:
+            source = builder.conv(source, f"skip{number}", width, stride=(stride, stride))
+        source = builder.add(source, hidden, f"add{number}")
+    source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
+    return _softmax(builder, builder.dense(source, "fc", 10))
+
+
+def mlperf_anomaly() -> Graph:
+    builder = Builder((1, 1, 640))
+    source = builder.input
+    for number, width in enumerate([*[128] * 4, 8, *[128] * 4, 640]):
+        source = builder.dense(source, f"fc{number}", width)
+    return builder.finish(source)
+
+
+def visual_with_shared_tables(name: str) -> Graph:
+    """As the published file: equal PAD amounts are one tensor."""
+    graph = NETWORKS[name]
+    first: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    for tensor in graph.tensors.values():
+        if tensor.name.endswith("/amounts"):
+            assert tensor.data is not None
+            names[tensor.name] = first.setdefault(tensor.data.tobytes(), tensor.name)
+    ops = tuple(
+        replace(op, inputs=tuple(names.get(name, name) for name in op.inputs)) for op in graph.ops
+    )
+    kept = {name: tensor for name, tensor in graph.tensors.items() if names.get(name, name) == name}
+    return replace(graph, tensors=kept, ops=ops)
+
+
+@pytest.mark.parametrize(
+    ("graph", "measured"),
+    [
+        (NETWORKS["MicroNet-KWS-M"], 100_948),
+        (visual_with_shared_tables("MicroNet-VWW-2"), 66_452),
+        (visual_with_shared_tables("MicroNet-VWW-3"), 134_308),
+        (visual_with_shared_tables("MicroNet-VWW-4"), 119_524),
+        (mlperf_keywords(), 22_820),
+        (keywords_with_mean(), 22_804),
+        (mlperf_images(), 54_996),
+        (mlperf_anomaly(), 2_580),
+    ],
+    ids=["kws-m", "vww-2", "vww-3", "vww-4", "mlperf-kws", "mean", "mlperf-ic", "mlperf-ad"],
+)
+def test_other_arenas_measured_on_a_cortex_m4(graph: Graph, measured: int) -> None:
+    assert plan(graph, "board").total == measured
+
+
+def scratch_sizes(graph: Graph) -> dict[str, int]:
+    return {buffer.name: buffer.size for buffer in plan(graph).buffers if buffer.is_scratch}
+
+
+def test_scratch_of_cmsis_nn() -> None:
+    builder = Builder((8, 8, 3))
+    source = builder.conv(builder.input, "conv3x3", 10, (3, 3))  # 27 -> 28 values, 2 rows of int16
+    source = builder.depthwise(source, "dw3x3", (3, 3))
+    source = builder.depthwise(source, "dw5x5", (5, 5))  # 250 values of int16
+    source = builder.conv(source, "conv1x1", 6)
+    graph = builder.finish(builder.global_average(source, "pool"))  # 6 sums of int32
+    assert scratch_sizes(graph) == {
+        "conv3x3/scratch": 112,
+        "dw5x5/scratch": 512,
+        "pool/scratch": 32,
+    }
+    packed = {
+        name: replace(tensor, dtype="int4") if name.endswith("/weights") else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    assert scratch_sizes(replace(graph, tensors=packed)) == {
+        "conv3x3/scratch": 112,  # 108, rounded up to 16
+        "dw3x3/scratch": 192,  # 180
+        "dw5x5/scratch": 512,
+        "pool/scratch": 32,
+    }
+
+
+# what allocating takes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_required_is_enough_for_tflm(seed: int) -> None:
+    for kind in get_args(Kind):
+        graph = random_op_graph(kind, seed)
+        runtime.Interpreter.from_bytes(
+            to_flatbuffer(graph), arena_size=plan(graph, "host").required
+        )
+
+
+def wide(channels: int) -> Graph:
+    builder = Builder((1, 1, 4))
+    return quantize_randomly(builder.finish(builder.conv(builder.input, "wide", channels)))
+
+
+def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None:
+    graph = wide(1024)
+    predicted = plan(graph, "host")
+    assert predicted.required > 2 * predicted.total
+    file = tmp_path / "wide.tflite"
+    file.write_bytes(to_flatbuffer(graph))
+    program = (
+        "import sys; from tflite_micro.python.tflite_micro import runtime; "
+        "runtime.Interpreter.from_file(sys.argv[1], arena_size=int(sys.argv[2]))"
+    )
+    codes = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(file), str(size)], capture_output=True, check=False
+        ).returncode
+        for size in (predicted.required, predicted.required // 16 * 16 - 64)
+    ]
+    assert codes[0] == 0
+    assert codes[1] != 0
+
+
+def test_a_large_head_needs_nothing_more() -> None:
+    predicted = plan(NETWORKS["MicroNet-KWS-M"])
+    assert predicted.required == predicted.total
+
+
+# the plan as a whole
+
+
+def test_live_buffers_of_a_residual() -> None:
+    builder = Builder((4, 4, 4))
+    hidden = builder.conv(builder.input, "a", 8)
+    hidden = builder.conv(hidden, "b", 4)
+    graph = builder.finish(builder.add(builder.input, hidden, "add"))
+    predicted = plan(graph)
+    assert [{buffer.name for buffer in predicted.live(position)} for position in range(3)] == [
+        {"input", "a"},
+        {"input", "a", "b"},
+        {"input", "b", "add"},
+    ]
+    assert predicted.head == 64 + 128 + 64  # input, a, b at once
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("target", ["host", "board"])
+def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
+    predicted = plan(NETWORKS[name], target)
+    for position in range(len(NETWORKS[name].ops)):
+        live = predicted.live(position)
+        for lower, upper in pairwise(live):
+            assert lower.offset + lower.size <= upper.offset
+        assert live[-1].offset + live[-1].size <= predicted.head
+
+
+def test_shapes_alone_give_the_arena_of_the_trained_network() -> None:
+    for name in ("MicroNet-KWS-S", "MicroNet-VWW-2"):
+        assert plan(quantize_randomly(NETWORKS[name])) == plan(NETWORKS[name])
+
+
+def test_planning_is_fast_enough_for_a_search() -> None:
+    graph, best = NETWORKS["MicroNet-VWW-4"], float("inf")  # 17 bottlenecks
+    for _ in range(30):
+        start = time.perf_counter()
+        plan(graph)
+        best = min(best, time.perf_counter() - start)
+    assert best < 2e-3
