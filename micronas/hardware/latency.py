@@ -1,0 +1,158 @@
+"""Latency as a linear function of counts, and its fit to measurements.
+
+MicroNets (arXiv 2010.11267, section 4) models latency as linear in the operation count, which
+holds within one backbone only. Convolution MACs and convolution output elements together carry
+over from one backbone to another; both are products of widths and thus as differentiable.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import ConfigError
+
+CONSTANT = "constant"
+"""The term that is an intercept, in ms."""
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearLatency:
+    """Milliseconds per unit of each term; terms are names of counts, or ``constant``."""
+
+    coefficients: Mapping[str, float]
+
+    def predict(self, features: Mapping[str, Any]) -> Any:
+        """Return the latency in ms.
+
+        Parameters
+        ----------
+        features
+            Counts by name: numbers, or tensors of a supernet's expectations, which keep their
+            gradient.
+
+        Raises
+        ------
+        ConfigError
+            If a term is missing from the features.
+        """
+        missing = [term for term in self.coefficients if term not in (CONSTANT, *features)]
+        if missing:
+            raise ConfigError(
+                "the terms of a latency model must be counts of the network, but "
+                f"{', '.join(missing)} is not among {', '.join(features)}; rename the term"
+            )
+        latency: Any = self.coefficients.get(CONSTANT, 0.0)
+        for term, milliseconds in self.coefficients.items():
+            if term != CONSTANT:
+                latency = latency + milliseconds * features[term]
+        return latency
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model and how far it is off, as fractions of the measured latency."""
+
+    model: LinearLatency
+    errors: tuple[float, ...]
+    """Signed, on the networks fitted to."""
+    left_out: tuple[float, ...] | None
+    """Signed, each network predicted without itself; None with too few networks for that."""
+    r2: float
+
+
+def fit(
+    features: Sequence[Mapping[str, float]], latencies: Sequence[float], *, terms: Sequence[str]
+) -> Fit:
+    """Fit non-negative coefficients that minimise the squared relative error.
+
+    Parameters
+    ----------
+    features
+        Counts of each network by name.
+    latencies
+        Measured latency of each network in ms.
+    terms
+        Names of the counts to use, and ``constant`` for an intercept.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer networks than terms, or a measurement is not a positive number.
+    """
+    if not terms or len(features) != len(latencies) or len(latencies) < len(terms):
+        raise ConfigError(
+            "a latency fit must have one latency a network and as many networks as terms, but got "
+            f"{len(features)} networks, {len(latencies)} latencies and {len(terms)} terms; "
+            "measure more networks or drop terms"
+        )
+    if any(not math.isfinite(latency) or latency <= 0 for latency in latencies):
+        raise ConfigError(
+            f"measured latencies must be positive numbers of ms, but got {list(latencies)}; "
+            "remove the failed measurements"
+        )
+    matrix = np.array(
+        [[1.0 if term == CONSTANT else float(row[term]) for term in terms] for row in features]
+    )
+    measured = np.asarray(latencies, np.float64)
+    coefficients = _solve(matrix, measured)
+    predicted = matrix @ coefficients
+    left_out = None
+    if len(measured) > len(terms):
+        keep = ~np.eye(len(measured), dtype=bool)
+        left_out = tuple(
+            float(row @ _solve(matrix[others], measured[others]) / latency - 1)
+            for others, row, latency in zip(keep, matrix, measured, strict=True)
+        )
+    spread = float(((measured - measured.mean()) ** 2).sum())
+    return Fit(
+        LinearLatency(dict(zip(terms, coefficients.tolist(), strict=True))),
+        tuple((predicted / measured - 1).tolist()),
+        left_out,
+        1 - float(((measured - predicted) ** 2).sum()) / spread if spread else math.nan,
+    )
+
+
+def mean_worst_percent(errors: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and the largest of absolute errors, in percent."""
+    sizes = [100 * abs(error) for error in errors]
+    return sum(sizes) / len(sizes), max(sizes)
+
+
+def _solve(matrix: _Floats, measured: _Floats) -> _Floats:
+    """Non-negative least squares on relative errors; columns are brought to one scale first."""
+    relative = matrix / measured[:, None]
+    scale = np.linalg.norm(relative, axis=0)
+    scale[scale == 0] = 1
+    solution: _Floats = _nnls(relative / scale, np.ones_like(measured)) / scale
+    return solution
+
+
+def _nnls(matrix: _Floats, target: _Floats) -> _Floats:
+    """Lawson and Hanson's active set method (Solving Least Squares Problems, chapter 23)."""
+    solution = np.zeros(matrix.shape[1])
+    free = np.zeros(matrix.shape[1], dtype=bool)
+    for _ in range(10 * len(solution)):  # a bound the method does not reach short of rounding
+        gradient = matrix.T @ (target - matrix @ solution)
+        gradient[free] = -np.inf
+        best = int(np.argmax(gradient))
+        if gradient[best] <= 1e-12:
+            break
+        free[best] = True
+        while True:
+            trial = np.zeros_like(solution)
+            trial[free] = np.linalg.lstsq(matrix[:, free], target, rcond=None)[0]
+            blocked = free & (trial <= 0)
+            if not blocked.any():
+                solution = trial
+                break
+            steps = solution[blocked] / (solution[blocked] - trial[blocked])
+            solution = solution + steps.min() * (trial - solution)
+            free &= solution > 1e-15
+            solution[~free] = 0
+    return solution

@@ -1,0 +1,63 @@
+"""The YAML files and templates that ship with micronas, found wherever it is installed."""
+
+from pathlib import Path
+from typing import Literal
+
+from micronas.config import nearest
+from micronas.errors import ConfigError
+
+Folder = Literal["search_spaces", "latency_models", "export"]
+
+# in a wheel the folders are packages below micronas, and `micronas.export` is taken by code
+_PACKAGES: dict[Folder, str] = {
+    "search_spaces": "search_spaces",
+    "latency_models": "latency_models",
+    "export": "export_templates",
+}
+
+
+def folder(name: Folder) -> Path:
+    """Return a shipped folder: inside the package in a wheel, beside it in a checkout.
+
+    Raises
+    ------
+    ConfigError
+        If the installation lacks it.
+    """
+    package = Path(__file__).parent
+    for path in (package / _PACKAGES[name], package.parent / name):
+        if path.is_dir():
+            return path
+    raise ConfigError(
+        f"an installation of micronas must hold the folder {name!r}, but neither {package} nor "
+        "its parent does; reinstall micronas"
+    )
+
+
+def names(name: Folder) -> list[str]:
+    """Return the names `find` knows in a folder of YAML files, in alphabetical order."""
+    return sorted(path.stem for path in folder(name).glob("*.yaml"))
+
+
+def find(name: Folder, wanted: str | Path) -> Path:
+    """Resolve a shipped file's name, with or without ``.yaml``, or the path of a user's own file.
+
+    A user's file wins over a shipped one of the same name, so that a copy can be edited in place;
+    a bare word such as ``kws`` always means the shipped file.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither; names the nearest shipped file.
+    """
+    path = Path(wanted).expanduser()
+    is_path = bool(path.suffix) or len(path.parts) > 1
+    if is_path and path.is_file():
+        return path
+    known = names(name)
+    if len(path.parts) == 1 and path.name.removesuffix(".yaml") in known:
+        return folder(name) / f"{path.name.removesuffix('.yaml')}.yaml"
+    raise ConfigError(
+        f"{name.replace('_', ' ')} must be a file or one of those shipped, but got "
+        f"{str(wanted)!r}; {nearest(path.stem, known)}"
+    )
