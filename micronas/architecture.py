@@ -1,0 +1,144 @@
+"""One concrete network: a frozen description that becomes a device graph or a torch module."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import yaml
+from pydantic import Field, PositiveInt
+
+from micronas import config
+from micronas.config import Settings
+from micronas.files import write_atomically
+from micronas.graph.builder import Builder, Parameters
+from micronas.graph.ir import Activation, Graph
+
+if TYPE_CHECKING:
+    from micronas.layers import Network
+
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Stem(Settings):
+    """The first convolution, over all input channels."""
+
+    width: PositiveInt
+    kernel: Size
+    stride: Size = (1, 1)
+
+
+class Separable(Settings):
+    """Depthwise then 1x1 convolution, each with activation: a block of DS-CNN and MobileNetV1."""
+
+    type: Literal["separable"] = "separable"
+    width: PositiveInt
+    kernel: PositiveInt = 3
+    stride: Size = (1, 1)
+
+    def lower(self, builder: Builder, source: str, name: str, activation: Activation) -> str:
+        hidden = builder.depthwise(
+            source,
+            f"{name}/depthwise",
+            (self.kernel, self.kernel),
+            stride=self.stride,
+            activation=activation,
+        )
+        return builder.conv(hidden, f"{name}/pointwise", self.width, activation=activation)
+
+
+class Bottleneck(Settings):
+    """Inverted bottleneck of MobileNetV2: 1x1 expansion, depthwise, linear 1x1 projection."""
+
+    type: Literal["bottleneck"] = "bottleneck"
+    expansion: PositiveInt
+    width: PositiveInt
+    kernel: PositiveInt = 3
+    stride: Size = (1, 1)
+    residual: bool = False
+
+    def lower(self, builder: Builder, source: str, name: str, activation: Activation) -> str:
+        hidden = builder.conv(source, f"{name}/expand", self.expansion, activation=activation)
+        hidden = builder.depthwise(
+            hidden,
+            f"{name}/depthwise",
+            (self.kernel, self.kernel),
+            stride=self.stride,
+            activation=activation,
+        )
+        projected = builder.conv(hidden, f"{name}/project", self.width)
+        return builder.add(source, projected, f"{name}/add") if self.residual else projected
+
+
+Block = Annotated[Separable | Bottleneck, Field(discriminator="type")]
+
+
+class Head(Settings):
+    """From the last feature map to the logits: an optional 1x1 convolution, pool, classifier."""
+
+    width: PositiveInt | None = None
+    """Channels of the 1x1 convolution before the pool; None leaves it out."""
+    classifier: Literal["dense", "conv"] = "dense"
+    """FULLY_CONNECTED, or the published files' 1x1 CONV_2D followed by RESHAPE."""
+
+
+class Architecture(Settings):
+    """A network, from input to logits.
+
+    Source: the families of MicroNets (arXiv 2010.11267, section 5.2).
+    """
+
+    name: str = "network"
+    input: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Height, width, channels."""
+    classes: PositiveInt
+    activation: Literal["relu", "relu6"] = "relu"
+    stem: Stem
+    blocks: tuple[Block, ...]
+    head: Head = Head()
+
+    def graph(self, parameters: Parameters | None = None) -> Graph:
+        """Lower to device operators; without parameters the graph has shapes only."""
+        activation: Activation = "RELU" if self.activation == "relu" else "RELU6"
+        builder = Builder(self.input, parameters)
+        tensor = builder.conv(
+            builder.input,
+            "stem",
+            self.stem.width,
+            self.stem.kernel,
+            stride=self.stem.stride,
+            activation=activation,
+        )
+        for number, block in enumerate(self.blocks, 1):
+            tensor = block.lower(builder, tensor, f"block{number}", activation)
+        if self.head.width is not None:
+            tensor = builder.conv(tensor, "head", self.head.width, activation=activation)
+        tensor = builder.global_average(tensor, "pool")
+        if self.head.classifier == "dense":
+            return builder.finish(builder.dense(tensor, "classifier", self.classes))
+        logits = builder.conv(tensor, "classifier", self.classes)
+        return builder.finish(builder.reshape(logits, "logits", (1, self.classes)))
+
+    def build(self) -> "Network":
+        """Return a trainable torch module with fresh weights."""
+        from micronas.layers import Network
+
+        return Network(self.graph())
+
+    def save(self, path: Path) -> None:
+        values = self.model_dump(mode="json")
+        write_atomically(path, yaml.safe_dump(values, sort_keys=False).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "Architecture":
+        """Read an architecture file; ConfigError names the line that is wrong."""
+        return config.read(path, cls)
+
+    def __str__(self) -> str:
+        """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``."""
+        return f"{self.stem.width}; " + " ".join(_short(block) for block in self.blocks)
+
+
+def _short(block: Separable | Bottleneck) -> str:
+    wide = f"{block.expansion}-" if isinstance(block, Bottleneck) else ""
+    kernel = f"k{block.kernel}" if block.kernel != 3 else ""
+    stride = f"@{max(block.stride)}" if max(block.stride) > 1 else ""
+    return f"{wide}{block.width}{kernel}{stride}"

@@ -1,0 +1,120 @@
+"""What training and search ask of a data set, and the plain version of it for arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from micronas.errors import DataError
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Split(Protocol):
+    """One part of a data set (training, validation or test)."""
+
+    labels: Tensor
+    """Class of each example, int64 [N]."""
+    groups: Tensor
+    """Who or what each example comes from (speaker, machine), int64 [N]; parts are cut along it."""
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return inputs as float32 [n, channels, height, width].
+
+        With a generator the examples are augmented, the same way for the same generator state;
+        without one they are as they will be on the device.
+        """
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The parts of a data set; `test` is None where the source has none."""
+
+    train: Split
+    validation: Split
+    test: Split | None
+    classes: tuple[str, ...]
+    input: tuple[int, int, int]
+    """Height, width, channels."""
+    summary: str = ""
+    """One paragraph for the user: what was read, what was left out and why."""
+
+
+class TensorSplit:
+    """A split held in memory.
+
+    Parameters
+    ----------
+    inputs
+        float32 [N, channels, height, width].
+    labels
+        int64 [N].
+    groups
+        int64 [N]; every example is its own group when left out.
+    augment
+        ``augment(inputs, generator)`` returns augmented inputs of the same shape.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        groups: Tensor | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        if inputs.ndim != 4 or len(inputs) != len(labels):
+            raise DataError(
+                "inputs must be [N, channels, height, width] with one label each, but got "
+                f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
+            )
+        self.inputs = inputs.float()
+        self.labels = labels.long()
+        self.groups = torch.arange(len(labels)) if groups is None else groups.long()
+        self.augment = augment
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        inputs = self.inputs[index]
+        return self.augment(inputs, generator) if self.augment and generator else inputs
+
+
+class Subset:
+    """Some examples of a split."""
+
+    def __init__(self, split: Split, index: Tensor) -> None:
+        self._split = split
+        self.index = index
+        self.labels = split.labels[index]
+        self.groups = split.groups[index]
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self._split.batch(self.index[index], generator)
+
+
+def divide(split: Split, shares: tuple[float, ...], generator: torch.Generator) -> list[Subset]:
+    """Cut a split into disjoint parts that share no group (no speaker, no machine).
+
+    Parameters
+    ----------
+    shares
+        Fractions of the examples, adding up to 1; parts come as close as groups allow.
+    """
+    groups, members = torch.unique(split.groups, return_inverse=True)
+    sizes = torch.bincount(members)
+    if len(groups) < len(shares):
+        raise DataError(
+            f"a training set must have a group (speaker, machine) for each of {len(shares)} "
+            f"disjoint parts: groups={len(groups)}; add data or leave `groups` out"
+        )
+    part_of = torch.zeros(len(groups), dtype=torch.long)
+    wanted = torch.tensor(shares) * len(members)
+    # largest groups first, each to the part that lacks most: every part is filled in proportion
+    order = torch.randperm(len(groups), generator=generator)
+    for group in order[sizes[order].argsort(descending=True, stable=True)]:
+        part = int(wanted.argmax())
+        part_of[group] = part
+        wanted[part] -= sizes[group]
+    parts = part_of[members]
+    return [Subset(split, (parts == part).nonzero()[:, 0]) for part in range(len(shares))]

@@ -1,0 +1,273 @@
+"""What can be searched: a family of networks as a list of decisions, read from commented YAML.
+
+A choice is one option index a decision; `SearchSpace.architecture` turns it into a network.
+Where a layer may be skipped depends on its kind: a bottleneck with a residual is skipped on its
+own (the residual carries the signal), whereas in a chain without residuals the blocks of a
+stage are kept as a prefix. A block in the middle of a chain can therefore never vanish from
+between two others: shared weights do not survive that.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from micronas import config, resources
+from micronas.architecture import Architecture, Block, Bottleneck, Head, Separable, Size, Stem
+from micronas.config import Settings
+
+GRID = 4
+"""Widths are multiples of this: CMSIS-NN's kernels are slow on others (MicroNets section 4)."""
+
+Choice = tuple[int, ...]
+
+
+class WidthRange(Settings):
+    """`min` to `max` in steps."""
+
+    min: PositiveInt
+    max: PositiveInt
+    step: PositiveInt = GRID
+
+
+class WidthParts(Settings):
+    """Equal parts of `max`, each rounded to the grid: 10 parts are the paper's 10 % steps."""
+
+    max: PositiveInt
+    parts: PositiveInt
+
+
+def _width_options(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a width must be a number, a list, or {min, max, step} or {max, parts}")
+    if isinstance(value, int):
+        options = [value]
+    elif isinstance(value, dict) and "parts" in value:
+        parts = WidthParts.model_validate(value)
+        exact = [parts.max * part / parts.parts for part in range(1, parts.parts + 1)]
+        options = [max(GRID, GRID * math.floor(width / GRID + 0.5)) for width in exact]
+    elif isinstance(value, dict):
+        span = WidthRange.model_validate(value)
+        options = list(range(span.min, span.max + 1, span.step))
+    else:
+        options = list(value)
+    options = sorted(set(options))
+    if not options or any(not isinstance(width, int) or width < 1 for width in options):
+        raise ValueError("widths must be positive whole numbers, at least one")
+    if any(width % GRID for width in options):
+        raise ValueError(f"widths must be multiples of {GRID}, on which Cortex-M kernels are fast")
+    return tuple(options)
+
+
+def _kernel_options(value: Any) -> Any:
+    options = sorted({value} if isinstance(value, int) else set(value))
+    if not options or any(not isinstance(kernel, int) or kernel % 2 == 0 for kernel in options):
+        raise ValueError("depthwise kernels must be odd numbers such as 3 or [3, 5]")
+    return tuple(options)
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+Widths = Annotated[tuple[int, ...], BeforeValidator(_width_options)]
+Kernels = Annotated[tuple[int, ...], BeforeValidator(_kernel_options)]
+Pair = Annotated[Size, BeforeValidator(_pair)]
+
+
+class StemSpace(Settings):
+    width: Widths
+    kernel: Pair
+    stride: Pair = (1, 1)
+
+
+class SeparableSpace(Settings):
+    """`repeat` separable blocks; with `skip` the stage keeps any number of its first ones."""
+
+    type: Literal["separable"]
+    width: Widths
+    kernel: Kernels = (3,)
+    stride: Pair = (1, 1)
+    repeat: PositiveInt = 1
+    skip: bool = False
+
+    @model_validator(mode="after")
+    def _skippable(self) -> "SeparableSpace":
+        if self.skip and self.stride != (1, 1):
+            raise ValueError("only blocks of stride 1 can be skipped")
+        return self
+
+
+class BottleneckSpace(Settings):
+    """`repeat` inverted bottlenecks; with `skip` each may be dropped, its residual remains."""
+
+    type: Literal["bottleneck"]
+    expansion: Widths
+    width: Widths
+    kernel: Kernels = (3,)
+    stride: Pair = (1, 1)
+    repeat: PositiveInt = 1
+    residual: bool = False
+    skip: bool = False
+
+    @model_validator(mode="after")
+    def _sound(self) -> "BottleneckSpace":
+        if self.residual and self.stride != (1, 1):
+            raise ValueError("a residual needs stride 1")
+        if self.skip and not self.residual:
+            raise ValueError("only a bottleneck with a residual can be skipped")
+        return self
+
+
+Stage = Annotated[SeparableSpace | BottleneckSpace, Field(discriminator="type")]
+
+
+class HeadSpace(Settings):
+    width: Widths | None = None
+    classifier: Literal["dense", "conv"] = "dense"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to be chosen: a width, a kernel, a depth, or whether a block is kept (0 or 1)."""
+
+    name: str
+    options: tuple[int, ...]
+
+
+class SearchSpace(Settings):
+    """A family of networks.
+
+    Source: MicroNets (arXiv 2010.11267, sections 5.1 and 5.2); depth as a prefix is our own.
+    """
+
+    name: str
+    task: str | None = None
+    """The task whose data the space was made for, and whose latency models apply."""
+    input: tuple[PositiveInt, PositiveInt, PositiveInt]
+    classes: PositiveInt
+    activation: Literal["relu", "relu6"] = "relu"
+    stem: StemSpace
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    head: HeadSpace = HeadSpace()
+
+    @classmethod
+    def load(cls, name: str | Path) -> "SearchSpace":
+        """Read a shipped space by name (``kws``) or a YAML file by path."""
+        return config.read(Path(str(resources.find("search_spaces", str(name)))), cls)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All decisions, from input to output."""
+        found = [Decision("stem.width", self.stem.width)]
+        for number, stage in enumerate(self.stages, 1):
+            prefix = isinstance(stage, SeparableSpace) and stage.skip
+            if prefix:
+                found.append(Decision(f"stage{number}.depth", tuple(range(stage.repeat + 1))))
+            for name in stage_blocks(stage, number):
+                if isinstance(stage, BottleneckSpace):
+                    if stage.skip:
+                        found.append(Decision(f"{name}.keep", (0, 1)))
+                    found.append(Decision(f"{name}.expansion", stage.expansion))
+                found.append(Decision(f"{name}.kernel", stage.kernel))
+                found.append(Decision(f"{name}.width", stage.width))
+        if self.head.width is not None:
+            found.append(Decision("head.width", self.head.width))
+        return tuple(found)
+
+    def values(self, choice: Choice) -> dict[str, int]:
+        """The option each decision takes under a choice, by the decision's name."""
+        return {
+            decision.name: decision.options[index]
+            for decision, index in zip(self.decisions, choice, strict=True)
+        }
+
+    def architecture(self, choice: Choice) -> Architecture:
+        """Return the network of a choice (one option index for each decision)."""
+        value = self.values(choice)
+        blocks: list[Block] = []
+        for number, stage in enumerate(self.stages, 1):
+            names = stage_blocks(stage, number)
+            if isinstance(stage, SeparableSpace):
+                depth = value.get(f"stage{number}.depth", stage.repeat)
+                blocks += [
+                    Separable(
+                        width=value[f"{name}.width"],
+                        kernel=value[f"{name}.kernel"],
+                        stride=stage.stride,
+                    )
+                    for name in names[:depth]
+                ]
+            else:
+                blocks += [
+                    Bottleneck(
+                        expansion=value[f"{name}.expansion"],
+                        width=value[f"{name}.width"],
+                        kernel=value[f"{name}.kernel"],
+                        stride=stage.stride,
+                        residual=stage.residual,
+                    )
+                    for name in names
+                    if value.get(f"{name}.keep", 1)
+                ]
+        return Architecture(
+            name=self.name,
+            input=self.input,
+            classes=self.classes,
+            activation=self.activation,
+            stem=Stem(width=value["stem.width"], kernel=self.stem.kernel, stride=self.stem.stride),
+            blocks=tuple(blocks),
+            head=Head(width=value.get("head.width"), classifier=self.head.classifier),
+        )
+
+    def largest(self) -> Choice:
+        """The last option of every decision: the supernet's own weights."""
+        return tuple(len(decision.options) - 1 for decision in self.decisions)
+
+    def smallest(self) -> Choice:
+        """The first option of every decision: least in every cost."""
+        return tuple(0 for _ in self.decisions)
+
+    def random(self, generator: random.Random) -> Choice:
+        """A choice with every option of every decision equally likely."""
+        return tuple(generator.randrange(len(decision.options)) for decision in self.decisions)
+
+    def uniform(self, fraction: float, depth: float = 1.0) -> Choice:
+        """Every width at the same fraction of its largest, kernels smallest.
+
+        Parameters
+        ----------
+        fraction
+            Share of the largest width, 0 to 1; the nearest option is taken.
+        depth
+            Share of the optional blocks that are kept, 0 to 1, first ones first.
+        """
+        keeps = [d.name for d in self.decisions if d.name.endswith(".keep")]
+        kept = set(keeps[: round(depth * len(keeps))])
+
+        def index(decision: Decision) -> int:
+            if decision.name.endswith(".keep"):
+                return int(decision.name in kept)
+            if decision.name.endswith(".depth"):
+                return round(depth * (len(decision.options) - 1))
+            if decision.name.endswith(".kernel"):
+                return 0
+            target = fraction * decision.options[-1]
+            nearest: Callable[[int], float] = lambda i: abs(decision.options[i] - target)  # noqa: E731
+            return min(range(len(decision.options)), key=nearest)
+
+        return tuple(index(decision) for decision in self.decisions)
+
+    def count(self) -> int:
+        """Number of choices."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+
+def stage_blocks(stage: SeparableSpace | BottleneckSpace, number: int) -> list[str]:
+    """Names of a stage's blocks, as its decisions spell them: ``stage2.block1``."""
+    return [f"stage{number}.block{position}" for position in range(1, stage.repeat + 1)]
