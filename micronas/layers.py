@@ -1,0 +1,290 @@
+"""Torch's view of a graph: one interpreter of its operators, and a trainable network built on it.
+
+Values are NCHW in torch and NHWC in the graph; this module is the only place where both meet.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.errors import ConfigError, DataError
+from micronas.graph import ir
+from micronas.graph.ir import Graph, Op
+
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Kinds of operators that have weights."""
+
+
+def same_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """Convolve [N, C, H, W] with TF "SAME" padding: ceil(H / stride) rows, the odd zero after."""
+    top, bottom = ir.same_padding(x.shape[2], weight.shape[2], stride[0])
+    left, right = ir.same_padding(x.shape[3], weight.shape[3], stride[1])
+    if top == bottom and left == right:
+        return F.conv2d(x, weight, bias, stride, (top, left), 1, groups)
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, 1, groups)
+
+
+def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a weighted operator without its activation; `weight` is in torch's layout."""
+    if op.kind == "FULLY_CONNECTED":
+        return F.linear(_nhwc(x).flatten(1), weight, bias)
+    groups = x.shape[1] if op.kind == "DEPTHWISE_CONV_2D" else 1
+    if op.padding == "SAME":
+        return same_conv2d(x, weight, bias, stride=op.stride, groups=groups)
+    return F.conv2d(x, weight, bias, op.stride, 0, 1, groups)
+
+
+def interpret(
+    graph: Graph,
+    x: Tensor,
+    weighted: Callable[[Op, Tensor], Tensor],
+    after: Callable[[str, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Run a graph of one input and one output on a batch.
+
+    Parameters
+    ----------
+    x
+        float32 [N, channels, height, width].
+    weighted
+        ``weighted(op, x)`` computes an operator that has weights, without its activation.
+    after
+        ``after(name, value)`` replaces each activation tensor, the input included, by what the
+        operators after it shall read.
+
+    Raises
+    ------
+    DataError
+        If the input is not of the graph's shape.
+    """
+    source, target = graph.inputs[0], graph.outputs[0]
+    _, height, width, channels = graph.tensors[source].shape
+    if x.shape[1:] != (channels, height, width):
+        raise DataError(
+            f"inputs must be [N, {channels}, {height}, {width}] for this network, but got "
+            f"{list(x.shape)}; prepare the data set with the network's input shape"
+        )
+    x = x.contiguous(memory_format=torch.channels_last)
+    values = {source: after(source, x) if after else x}
+    last_use = {name: op for op in graph.ops for name in op.inputs}
+    for op in graph.ops:
+        out = op.outputs[0]
+        value = weighted(op, values[op.inputs[0]]) if op.kind in WEIGHTED else None
+        value = _unweighted(graph, op, values) if value is None else value
+        value = _ACTIVATIONS[op.activation](value)
+        values[out] = after(out, value) if after else value
+        for name in set(op.inputs):
+            if last_use[name] is op and name != target:
+                values.pop(name, None)
+    return values[target]
+
+
+_ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
+    "NONE": lambda x: x,
+    "RELU": F.relu,
+    "RELU6": F.relu6,
+}
+
+
+def _unweighted(graph: Graph, op: Op, values: Mapping[str, Tensor]) -> Tensor:
+    x = values[op.inputs[0]]
+    shape = graph.output_of(op).shape
+    match op.kind:
+        case "ADD":
+            return x + values[op.inputs[1]]
+        case "PAD":
+            (top, bottom), (left, right), (before, behind) = _constant(graph, op)[1:].tolist()
+            return F.pad(x, (left, right, top, bottom, before, behind))
+        case "AVERAGE_POOL_2D":
+            return _average_pool(op, x)
+        case "MAX_POOL_2D":
+            return F.max_pool2d(
+                F.pad(x, _pool_padding(op, x), value=-math.inf), op.window, op.stride
+            )
+        case "MEAN":
+            return x.mean((2, 3), keepdim=len(shape) == 4)
+        case "RESHAPE":
+            x = _nhwc(x).reshape(len(x), *shape[1:])
+            return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
+        case _:
+            return F.softmax(x, 1)
+
+
+def _constant(graph: Graph, op: Op) -> ir.Array:
+    data = graph.constant_of(op).data
+    assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
+    return data
+
+
+def _nhwc(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _pool_padding(op: Op, x: Tensor) -> tuple[int, int, int, int]:
+    if op.padding == "VALID":
+        return 0, 0, 0, 0
+    rows = ir.same_padding(x.shape[2], op.window[0], op.stride[0])
+    columns = ir.same_padding(x.shape[3], op.window[1], op.stride[1])
+    return *columns, *rows
+
+
+def _average_pool(op: Op, x: Tensor) -> Tensor:
+    padding = _pool_padding(op, x)
+    if not any(padding):
+        return F.avg_pool2d(x, op.window, op.stride)
+    # TFLite divides by the window's elements inside the map, whichever side the padding is on.
+    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), op.window, op.stride)
+    return F.avg_pool2d(F.pad(x, padding), op.window, op.stride) / inside
+
+
+def to_tflite(op: Op, weight: Tensor) -> ir.Array:
+    """Weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
+    array: ir.Array = weight.detach().numpy()
+    if op.kind == "CONV_2D":
+        array = array.transpose(0, 2, 3, 1)
+    elif op.kind == "DEPTHWISE_CONV_2D":
+        array = array.transpose(1, 2, 3, 0)
+    return np.ascontiguousarray(array)
+
+
+def from_tflite(op: Op, weight: ir.Array) -> Tensor:
+    """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`."""
+    if op.kind == "CONV_2D":
+        weight = weight.transpose(0, 3, 1, 2)
+    elif op.kind == "DEPTHWISE_CONV_2D":
+        weight = weight.transpose(3, 0, 1, 2)
+    return torch.tensor(np.ascontiguousarray(weight))
+
+
+def submodule_names(names: Iterable[str]) -> dict[str, str]:
+    """Names of operators or tensors as torch allows them for submodules: without / and dots.
+
+    Raises
+    ------
+    ConfigError
+        If two of them would become the same.
+    """
+    submodules = {name: re.sub(r"[/.]", "_", name) for name in names}
+    owners = {submodule: name for name, submodule in submodules.items()}
+    for name, submodule in submodules.items():
+        if owners[submodule] != name:
+            raise ConfigError(
+                "the names of a graph must stay different when / and . become _, but got "
+                f"{name!r} and {owners[submodule]!r}; rename one"
+            )
+    return submodules
+
+
+def weighted_ops(graph: Graph) -> list[Op]:
+    return [op for op in graph.ops if op.kind in WEIGHTED]
+
+
+class Unit(nn.Module):
+    """Weights of one operator, with batch norm or else a bias; the interpreter runs its ReLU."""
+
+    def __init__(
+        self, op: Op, shape: tuple[int, ...], norm: bool, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.op = op
+        layout = from_tflite(op, np.empty(shape, np.float32)).shape
+        self.weight = nn.Parameter(torch.empty(layout))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
+        self.bias = None if norm else nn.Parameter(torch.zeros(layout[0]))
+        self.norm = nn.BatchNorm2d(layout[0]) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(linear(self.op, x, self.weight, self.bias))
+        return y
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the same operator in eval mode without batch norm."""
+        weight = self.weight.detach()
+        if self.bias is not None:
+            return weight, self.bias.detach()
+        state = {name: value.double() for name, value in self.norm.state_dict().items()}
+        factor = state["weight"] / (state["running_var"] + self.norm.eps).sqrt()
+        bias = state["bias"] - state["running_mean"] * factor
+        return (weight.double() * factor.view(-1, 1, 1, 1)).float(), bias.float()
+
+    def extra_repr(self) -> str:
+        op = self.op
+        size = "x".join(str(size) for size in self.weight.shape)
+        stride = f", stride {op.stride[0]}x{op.stride[1]}" if op.stride != (1, 1) else ""
+        return f"{op.kind}, {size}{stride}, activation {op.activation}"
+
+
+class Network(nn.Module):
+    """A trainable float network with the operators of a graph.
+
+    Convolutions get batch norm, except the one whose output is the network's (through RESHAPE at
+    most): it and fully connected operators have a bias. Weights start with torch's defaults and
+    biases at zero.
+
+    Parameters
+    ----------
+    graph
+        Shapes are enough; the data of weights and biases is not read.
+    generator
+        Source of the initial weights; torch's global one when left out.
+
+    Raises
+    ------
+    ConfigError
+        If two operators would have the same submodule name.
+    """
+
+    def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self._graph = graph
+        classifier = _classifier(graph)
+        self.units = nn.ModuleDict()
+        self._names = submodule_names(op.name for op in weighted_ops(graph))
+        for op in weighted_ops(graph):
+            norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
+            self.units[self._names[op.name]] = Unit(
+                op, graph.constant_of(op).shape, norm, generator
+            )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits float32 [N, classes] of inputs float32 [N, channels, height, width]."""
+        return interpret(self._graph, x, lambda op, y: self._unit(op)(y)).flatten(1)
+
+    def graph(self) -> Graph:
+        """The float32 graph that computes what this network does in eval mode, without norms."""
+        constants = dict(self._graph.tensors)
+        for op in weighted_ops(self._graph):
+            weight, bias = self._unit(op).folded()
+            for name, data in zip(
+                op.inputs[1:], (to_tflite(op, weight), bias.numpy()), strict=True
+            ):
+                constants[name] = replace(constants[name], data=data)
+        return replace(self._graph, tensors=constants)
+
+    def _unit(self, op: Op) -> Unit:
+        unit = self.units[self._names[op.name]]
+        assert isinstance(unit, Unit)
+        return unit
+
+
+def _classifier(graph: Graph) -> str:
+    """The tensor that holds the logits before any RESHAPE."""
+    producers = {op.outputs[0]: op for op in graph.ops}
+    name = graph.outputs[0]
+    while name in producers and producers[name].kind == "RESHAPE":
+        name = producers[name].inputs[0]
+    return name

@@ -1,0 +1,166 @@
+"""Int8 arithmetic imitated in float32: rounding that lets gradients through.
+
+The scheme is TensorFlow Lite's (Krishnamoorthi 2018, arXiv 1806.08342): weights symmetric, one
+scale per output channel (FULLY_CONNECTED: one in all); activations affine, one scale per tensor,
+zero exactly representable; biases int32. Rounding passes its gradient straight through, and
+activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1902.08153), in the logarithm.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from micronas.graph import ir
+from micronas.graph.ir import Graph, Op, Quantization
+from micronas.layers import from_tflite, linear, to_tflite
+
+LOWEST, HIGHEST = -128, 127
+_LARGEST_BIAS = 2.0**30
+"""Half of int32, so that the products added to a bias have room."""
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """Round to the int8 grid; gradients for the input and for log2 of the scale."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log2_scale: Tensor, zero_point: Tensor) -> Tensor:
+        scale, zero = log2_scale.exp2(), int(zero_point)
+        y = (x / scale).round_().clamp_(LOWEST - zero, HIGHEST - zero).mul_(scale)
+        ctx.save_for_backward(x, y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, y, scale = ctx.saved_tensors
+        (gradient,) = gradients
+        error = y - x
+        outside = error.abs() > 0.5001 * scale
+        # dy/dscale is (y - x) / scale inside the range, and the bound's y / scale outside.
+        slope = torch.where(outside, y, error).mul_(gradient).sum() * math.log(2)
+        return torch.where(outside, 0.0, gradient), slope, None
+
+
+class Range(nn.Module):
+    """Scale and zero point of one activation tensor, or of several that share them.
+
+    Parameters
+    ----------
+    learnt
+        The scale is a parameter to be learnt; the zero point never is.
+    nonnegative
+        No value is below zero, so that zero is -128.
+    """
+
+    span: Tensor
+    finest: Tensor
+    zero_point: Tensor
+
+    def __init__(self, *, learnt: bool, nonnegative: bool) -> None:
+        super().__init__()
+        self.nonnegative = nonnegative
+        self.log2_scale = nn.Parameter(torch.tensor(0.0), requires_grad=learnt)
+        self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
+        self.register_buffer("span", torch.zeros(2))
+        self.register_buffer("finest", torch.tensor(2.0**-24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = _FakeQuantize.apply(x, self.log2_scale, self.zero_point)  # type: ignore[no-untyped-call]
+        return y
+
+    @torch.no_grad()
+    def cover(self, span: Tensor) -> None:
+        """Make [low, high] and zero representable, with steps no finer than `finest`."""
+        self.span.copy_(span)
+        low = torch.zeros(()) if self.nonnegative else span[0].clamp(max=0)
+        scale = ((span[1].clamp(min=0) - low) / 255).maximum(self.finest)
+        self.log2_scale.copy_(scale.log2())
+        self.zero_point.copy_((LOWEST - low / scale).round())
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log2_scale.detach().exp2()
+
+    def quantization(self) -> Quantization:
+        """The same as the int8 graph holds it."""
+        return Quantization(self.scale.reshape(1).numpy(), int(self.zero_point))
+
+    def extra_repr(self) -> str:
+        return f"scale {self.scale.item():.4g}, zero point {int(self.zero_point)}"
+
+
+def span_of(x: Tensor) -> Tensor:
+    return torch.stack(torch.aminmax(x.detach()))
+
+
+class QuantizedUnit(nn.Module):
+    """Weights and bias of one operator; the weights are rounded wherever they are used."""
+
+    def __init__(self, op: Op, weight: ir.Array, bias: ir.Array | None, bits: int) -> None:
+        super().__init__()
+        self.op = op
+        self.bits = bits
+        self.largest = 2 ** (bits - 1) - 1
+        self.weight = nn.Parameter(from_tflite(op, weight))
+        self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+
+    def scale(self, source: Range) -> Tensor:
+        """Weight scale of each output channel, [out], given the range of the input."""
+        weight = self.weight.detach()
+        largest = weight.abs().flatten(1).amax(1)
+        floor = torch.full_like(largest, 2.0**-40)
+        if self.bias is not None:
+            floor = floor.maximum(self.bias.detach().abs() / (source.scale * _LARGEST_BIAS))
+        scale = torch.maximum(largest / self.largest, floor)
+        if self.op.kind == "FULLY_CONNECTED":
+            scale = torch.full_like(scale, scale.max().item())
+        return scale
+
+    def forward(self, x: Tensor, source: Range) -> Tensor:
+        scale = self.scale(source)
+        zeros = torch.zeros_like(scale, dtype=torch.int32)
+        weight = torch.fake_quantize_per_channel_affine(
+            self.weight, scale, zeros, 0, -self.largest, self.largest
+        )
+        y: Tensor = linear(self.op, x, weight, self.bias)
+        return y
+
+    def exact(self, x: Tensor) -> Tensor:
+        """The same without rounding."""
+        return linear(self.op, x, self.weight, self.bias)
+
+    def constants(self, graph: Graph, source: Range) -> dict[str, ir.Tensor]:
+        """The operator's integer weights and bias, with their scales."""
+        scale = self.scale(source)
+        steps = self.weight.detach() / scale.view(-1, *[1] * (self.weight.ndim - 1))
+        data = steps.round().clamp(-self.largest, self.largest).to(torch.int8)
+        weight = graph.constant_of(self.op)
+        per_channel = self.op.kind != "FULLY_CONNECTED"
+        scales = (scale if per_channel else scale[:1]).numpy()
+        axis = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}.get(self.op.kind)
+        constants = {
+            weight.name: replace(
+                weight,
+                dtype="int4" if self.bits == 4 else "int8",
+                quantization=Quantization(scales, axis=axis),
+                data=to_tflite(self.op, data),
+            )
+        }
+        if self.bias is not None:
+            bias = graph.constant_of(self.op, 2)
+            product = source.quantization().scale * scales
+            exact = np.rint(self.bias.detach().numpy().astype(np.float64) / product)
+            constants[bias.name] = replace(
+                bias,
+                dtype="int32",
+                quantization=Quantization(product, axis=0 if per_channel else None),
+                data=exact.astype(np.int32),
+            )
+        return constants
+
+    def extra_repr(self) -> str:
+        size = "x".join(str(size) for size in self.weight.shape)
+        return f"{self.op.kind}, {size}, {self.bits} bits, activation {self.op.activation}"

@@ -1,0 +1,233 @@
+"""The training loop: exactly repeatable, and exactly resumable after being killed at any moment."""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import Split
+from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.train.recipe import Recipe
+
+Module = TypeVar("Module", bound=nn.Module)
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``loss(logits, labels, inputs)`` of a batch; inputs are there for a teacher to read."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What `fit` tells about a finished epoch."""
+
+    number: int
+    """From 1."""
+    epochs: int
+    loss: float
+    """Mean training loss."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a network classifies a split."""
+
+    accuracy: float
+    loss: float
+    """Cross-entropy."""
+    per_class: tuple[float, ...]
+    """Accuracy on the examples of each class; nan for a class without any."""
+
+
+def generator_for(seed: int, *names: object) -> torch.Generator:
+    """Random numbers for one purpose, a function of the seed and the purpose's names alone."""
+    text = "\0".join(map(str, (seed, *names)))
+    digest = hashlib.sha256(text.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def fit(
+    module: Module,
+    split: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    section: str = "train",
+    checkpoint: Checkpoint | None = None,
+    until: int | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+    loss: Loss | None = None,
+) -> Module:
+    """Train a module in place and return it, in eval mode.
+
+    Order and augmentation depend on the seed, the section and the number of the epoch only, so a
+    run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
+    (same machine, same number of threads).
+
+    Parameters
+    ----------
+    section
+        Name of this training: of its state in the checkpoint and of its random numbers.
+    checkpoint
+        Where the state is saved after every epoch and looked for at the start.
+    until
+        Stop after this epoch; a later call with the same checkpoint goes on under the same
+        schedule.
+    progress
+        Called after every epoch.
+    loss
+        Cross-entropy with the recipe's label smoothing when left out.
+
+    Raises
+    ------
+    DataError
+        If the split is empty.
+    ConfigError
+        If the checkpoint was made with another recipe, seed or number of examples.
+    MicronasError
+        If the loss is not finite.
+    """
+    count = len(split.labels)
+    if count == 0:
+        raise DataError("training needs at least one example: examples=0; check the split")
+    # A short last batch would disturb batch norm; shuffling gives every example its turn.
+    steps = max(count // recipe.batch_size, 1)
+    criterion = loss or _cross_entropy(recipe.label_smoothing)
+    optimizer = _optimizer(module, recipe)
+    run = {"seed": seed, "examples": count, **recipe.model_dump()}
+    first = _resume(module, optimizer, checkpoint, section, run)
+    module.train()
+    last = recipe.epochs if until is None else min(until, recipe.epochs)
+    for epoch in range(first, last):
+        generator = generator_for(seed, section, epoch)
+        order = torch.randperm(count, generator=generator)
+        total = 0.0
+        for step in range(steps):
+            index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            inputs, labels = split.batch(index, generator), split.labels[index]
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
+            value = criterion(module(inputs), labels, inputs)
+            if not torch.isfinite(value):
+                raise MicronasError(
+                    f"the training loss must stay finite: loss={value.item()} in epoch "
+                    f"{epoch + 1}, step {step + 1}; lower learning_rate={recipe.learning_rate:g} "
+                    "or look for infinite inputs"
+                )
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += value.item()
+        if checkpoint is not None:
+            state = {
+                "epoch": epoch + 1,
+                "run": run,
+                "module": module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            # A copy, because the tensors go on changing and other sections rewrite the file.
+            checkpoint.save(section, copy.deepcopy(state))
+        if progress is not None:
+            progress(Epoch(epoch + 1, recipe.epochs, total / steps))
+    return module.eval()
+
+
+def predict(
+    module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
+) -> Tensor:
+    """Logits float32 [n, classes] in eval mode of the split, or of the examples in `index`.
+
+    Raises
+    ------
+    DataError
+        If there is no example.
+    """
+    index = torch.arange(len(split.labels)) if index is None else index
+    if len(index) == 0:
+        raise DataError("a prediction needs at least one example: examples=0; check the split")
+    was_training = module.training
+    module.eval()
+    with torch.inference_mode():
+        logits = [module(split.batch(part, None)) for part in torch.split(index, batch_size)]
+    module.train(was_training)
+    return torch.cat(logits)
+
+
+def evaluate(
+    module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
+) -> Scores:
+    """Score a module on the split, or on the examples in `index`; see `predict`."""
+    logits = predict(module, split, batch_size=batch_size, index=index)
+    labels = split.labels if index is None else split.labels[index]
+    right = logits.argmax(1) == labels
+    return Scores(
+        accuracy=right.double().mean().item(),
+        loss=F.cross_entropy(logits, labels).item(),
+        per_class=tuple(
+            right[labels == label].double().mean().item() for label in range(logits.shape[1])
+        ),
+    )
+
+
+def temperature_scaled_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy of logits divided by the best temperature of 1, 1.1 .. 4, and that temperature.
+
+    Networks that share a classifier differ in the size of their logits: raw cross-entropy prefers
+    a wide last layer whatever its accuracy. Gradients take the temperature as given.
+    """
+    fixed = logits.detach()
+    temperatures = [1 + step / 10 for step in range(31)]
+    losses = [F.cross_entropy(fixed / value, labels).item() for value in temperatures]
+    best = temperatures[losses.index(min(losses))]
+    return F.cross_entropy(logits / best, labels), best
+
+
+def _cross_entropy(label_smoothing: float) -> Loss:
+    def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+    return loss
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
+            "weight_decay": 0.0,
+        },
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], recipe.learning_rate)
+
+
+def _resume(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    checkpoint: Checkpoint | None,
+    section: str,
+    run: dict[str, object],
+) -> int:
+    """Load what was saved and return the number of finished epochs."""
+    state = checkpoint.load(section) if checkpoint else None
+    if state is None:
+        return 0
+    changed = [
+        f"{key}={value} (saved: {state['run'].get(key)})"
+        for key, value in run.items()
+        if state["run"].get(key) != value
+    ]
+    if changed:
+        raise ConfigError(
+            "a training must go on with what it began with, but these differ: "
+            f"{', '.join(changed)}; restore them or start over with a new checkpoint"
+        )
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+    return int(state["epoch"])

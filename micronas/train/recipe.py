@@ -1,0 +1,32 @@
+"""How a network is trained, as a configuration file says it. Imports no torch."""
+
+import math
+
+from pydantic import Field
+
+from micronas.config import Settings
+
+
+class Recipe(Settings):
+    """How a network is trained: AdamW, linear warm-up, then a cosine down to zero."""
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=6e-3, gt=0)
+    """The highest of the schedule."""
+    warmup: float = Field(default=0.3, ge=0, lt=1)
+    """Fraction of all steps in which the learning rate rises."""
+    weight_decay: float = Field(default=1e-3, ge=0)
+    """Of weights only; biases, norms and quantisation ranges have none."""
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+
+    def rate(self, progress: float) -> float:
+        """Learning rate when this fraction (0 to 1) of the steps is done."""
+        if progress < self.warmup:
+            return self.learning_rate * (0.04 + 0.96 * progress / self.warmup)
+        done = (progress - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+FINETUNE = Recipe(epochs=4, learning_rate=1e-3, warmup=0.1)
+"""For fine-tuning a trained network with quantisation in the loop."""

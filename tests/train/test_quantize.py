@@ -1,0 +1,486 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import TensorSplit
+from micronas.errors import ExportError, MicronasError
+from micronas.export.tflite import to_flatbuffer
+from micronas.graph import integer
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.layers import WEIGHTED, Network, interpret
+from micronas.train.fake_quantize import Range
+from micronas.train.loop import Epoch, evaluate, fit, generator_for, predict
+from micronas.train.quantize import (
+    QuantizedNetwork,
+    Ranges,
+    finetune,
+    quantize_inputs,
+)
+from micronas.train.recipe import Recipe
+from tests.graphs import random_op_graph, random_shapes
+from tests.train.test_loop import bright_corner, same_weights, small_network
+
+
+def random_batch(graph: Graph, count: int, seed: int = 0) -> Tensor:
+    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, channels, height, width, generator=generator)
+
+
+def float_network(seed: int, family: str) -> Network:
+    """A network whose batch norm has seen data."""
+    graph = random_shapes(seed, family=family)
+    network = Network(graph, generator=torch.Generator().manual_seed(seed)).train()
+    for step in range(5):
+        network(random_batch(graph, 16, step))
+    return network.eval()
+
+
+def calibrated(graph: Graph, *, bits: int = 8, ranges: Ranges = "gradient") -> QuantizedNetwork:
+    network = QuantizedNetwork(graph, bits=bits, ranges=ranges)
+    network.calibrate(random_batch(graph, 16, seed) for seed in range(2))
+    return network.eval()
+
+
+def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[str, np.ndarray]:
+    """Steps between integer execution and the imitation, for each activation tensor.
+
+    `local`: every operator of the imitation reads what integer execution computed.
+    """
+    graph = network.graph()
+    codes = integer.run_all(graph, quantize_inputs(graph, x))
+    found: dict[str, np.ndarray] = {}
+
+    def compare(name: str, value: Tensor) -> Tensor:
+        value = network._rounded(name, value)
+        quantization = graph.tensors[name].quantization
+        array = value.numpy().transpose(0, 2, 3, 1) if value.ndim == 4 else value.numpy()
+        ours = np.rint(array / quantization.scale) + quantization.zero_point
+        found[name] = np.abs(ours - codes[name].reshape(ours.shape))
+        if not local:
+            return value
+        exact = (codes[name].astype(np.float32) - quantization.zero_point) * quantization.scale
+        exact = torch.tensor(exact.reshape(array.shape))
+        return exact.permute(0, 3, 1, 2) if value.ndim == 4 else exact
+
+    with torch.no_grad():
+        interpret(graph, x, network._weighted, compare)
+    return found
+
+
+class TestRange:
+    def test_scale_and_zero_point_by_hand(self) -> None:
+        signed = Range(learnt=True, nonnegative=False)
+        signed.cover(torch.tensor([-1.0, 3.0]))
+        assert signed.scale.item() == pytest.approx(4 / 255, rel=1e-6)
+        assert signed.zero_point == -64  # -128 + 255 / 4 = -64.25
+        relu = Range(learnt=True, nonnegative=True)
+        relu.cover(torch.tensor([0.0, 6.0]))
+        assert relu.scale.item() == pytest.approx(6 / 255, rel=1e-6)
+        assert relu.zero_point == -128
+
+    @given(low=st.floats(-100, 100), high=st.floats(-100, 100))
+    def test_zero_is_always_exact(self, low: float, high: float) -> None:
+        found = Range(learnt=True, nonnegative=False)
+        found.cover(torch.tensor([min(low, high), max(low, high)]))
+        assert -128 <= found.zero_point <= 127
+        assert found(torch.zeros(1)).item() == 0
+
+    def test_nothing_seen_still_has_a_scale(self) -> None:
+        dead = Range(learnt=True, nonnegative=True)
+        dead.cover(torch.zeros(2))
+        assert dead.scale.item() == 2.0**-24
+
+    def test_rounding_and_gradients_by_hand(self) -> None:
+        half = Range(learnt=True, nonnegative=False)
+        with torch.no_grad():
+            half.log2_scale.fill_(-1)
+        x = torch.tensor([0.6, -0.8, 100.0, -100.0], requires_grad=True)
+        y = half(x)
+        assert y.tolist() == [0.5, -1.0, 63.5, -64.0]
+        (y * torch.tensor([1.0, 10.0, 100.0, 1000.0])).sum().backward()
+        assert x.grad.tolist() == [1.0, 10.0, 0.0, 0.0]
+        # d y / d log2(scale) = ln 2 * scale * d y / d scale
+        slope = (0.5 - 0.6) * 1 + (-1 + 0.8) * 10 + 63.5 * 100 - 64 * 1000
+        assert half.log2_scale.grad.item() == pytest.approx(np.log(2) * slope, rel=1e-6)
+
+
+def dense_graph(weights: list[list[float]], bias: list[float]) -> Graph:
+    data = np.array(weights, np.float32), np.array(bias, np.float32)
+    builder = Builder((1, 1, len(weights[0])), parameters=lambda name: data)
+    return builder.finish(builder.dense(builder.input, "classifier", len(weights)))
+
+
+def convolution_graph(weights: list[list[float]], bias: list[float]) -> Graph:
+    filters = np.array(weights, np.float32)[:, None, None, :]
+    data = filters, np.array(bias, np.float32)
+    builder = Builder((1, 1, len(weights[0])), parameters=lambda name: data)
+    return builder.finish(builder.conv(builder.input, "conv", len(weights)))
+
+
+class TestConstants:
+    def quantize(self, graph: Graph, largest: float = 127.5) -> Graph:
+        network = QuantizedNetwork(graph)
+        channels = graph.tensors["input"].shape[3]
+        # An input range of 255 steps of 1 around zero.
+        span = torch.full((2, channels, 1, 1), largest)
+        span[0] *= -1
+        network.calibrate([span])
+        return network.graph()
+
+    def test_convolution_has_a_scale_for_each_channel(self) -> None:
+        graph = self.quantize(convolution_graph([[1.27, -0.5], [0.0254, 0.0127]], [3.0, -2.0]))
+        weights, bias = graph.tensors["conv/weights"], graph.tensors["conv/bias"]
+        assert (weights.dtype, weights.quantization.axis) == ("int8", 0)
+        assert weights.data.reshape(2, 2).tolist() == [[127, -50], [127, 64]]
+        assert weights.quantization.scale.tolist() == pytest.approx([0.01, 0.0002])
+        source = graph.tensors["input"].quantization.scale
+        assert (bias.quantization.scale == source * weights.quantization.scale).all()
+        assert bias.quantization.scale.dtype == np.float32
+        assert (bias.dtype, bias.data.dtype) == ("int32", np.int32)
+        assert bias.data.tolist() == [300, -10000]
+
+    def test_dense_layer_has_one_scale(self) -> None:
+        graph = self.quantize(dense_graph([[1.27, -0.5], [0.0254, 0.0127]], [3.0, -2.0]))
+        weights, bias = graph.tensors["classifier/weights"], graph.tensors["classifier/bias"]
+        assert weights.data.tolist() == [[127, -50], [3, 1]]
+        assert weights.quantization.scale.shape == (1,)
+        assert weights.quantization.axis is None
+        assert bias.quantization.axis is None
+        assert bias.data.tolist() == [300, -200]
+
+    def test_channel_of_zeros_keeps_its_bias(self) -> None:
+        graph = self.quantize(convolution_graph([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]], [0, 3.0, 0]))
+        weights, bias = graph.tensors["conv/weights"], graph.tensors["conv/bias"]
+        assert (weights.quantization.scale > 0).all()
+        assert weights.data[:2].any() == np.False_
+        assert bias.data.tolist()[0] == 0
+        assert bias.data[1] * bias.quantization.scale[1] == pytest.approx(3, rel=1e-6)
+        output = graph.tensors["conv"].quantization
+        codes = integer.run(graph, np.zeros((1, 1, 1, 2), np.int8)).astype(float)
+        values = (codes.flatten() - output.zero_point) * output.scale
+        assert values.tolist() == pytest.approx([0, 3, 0], abs=output.scale.item())
+
+    def test_large_bias_does_not_overflow(self) -> None:
+        graph = self.quantize(convolution_graph([[1e-9], [1.0]], [1e4, -1e4]), largest=1e-3)
+        bias = graph.tensors["conv/bias"]
+        real = bias.data * bias.quantization.scale.astype(np.float64)
+        assert np.abs(bias.data.astype(np.int64)).max() <= 2**30 + 64
+        assert real.tolist() == pytest.approx([1e4, -1e4], rel=1e-6)
+
+    def test_steps_of_an_output_are_no_finer_than_the_accumulators(self) -> None:
+        """The sum of equal and opposite inputs is zero, whatever the range of each."""
+        graph = self.quantize(convolution_graph([[1.0, -1.0]], [0.0]))
+        source, weights, output = (
+            graph.tensors[name].quantization.scale for name in ("input", "conv/weights", "conv")
+        )
+        assert output.item() == pytest.approx((source * weights).item(), rel=1e-6)
+
+
+class TestGraph:
+    def test_tensors_that_share_a_scale(self) -> None:
+        graph = calibrated(float_network(4, "mobilenet").graph()).graph()
+        assert {tensor.dtype for tensor in graph.tensors.values()} == {"int8", "int32"}
+        shared = ("PAD", "AVERAGE_POOL_2D", "RESHAPE")
+        kinds = set()
+        for op in graph.ops:
+            source, target = graph.input_of(op).quantization, graph.output_of(op).quantization
+            same = source.scale == target.scale and source.zero_point == target.zero_point
+            assert same == (op.kind in shared)
+            kinds.add(op.kind)
+            if op.activation != "NONE":
+                assert target.zero_point == -128
+            if op.activation == "RELU6":
+                assert target.scale.item() <= np.float32(6 / 255 * (1 + 1e-6))
+        assert kinds > {*shared, "ADD"}
+
+    def test_depthwise_axis(self) -> None:
+        graph = calibrated(float_network(0, "ds_cnn").graph()).graph()
+        weights = graph.tensors["block0/dw/weights"]
+        assert weights.quantization.axis == 3
+        assert weights.quantization.scale.shape == weights.shape[3:]
+
+    def test_four_bits(self) -> None:
+        graph = calibrated(float_network(0, "ds_cnn").graph(), bits=4).graph()
+        types = {op.name: graph.constant_of(op).dtype for op in graph.ops if len(op.inputs) == 3}
+        assert types["stem"] == types["block0/pw"] == types["classifier"] == "int4"
+        assert types["block0/dw"] == "int8"
+        data = graph.tensors["block0/pw/weights"].data
+        assert (data.min(), data.max()) == (-7, 7)
+
+    def test_integer_constants_stay(self) -> None:
+        source = float_network(5, "mobilenet").graph()
+        graph = calibrated(source).graph()
+        (op,) = (op for op in graph.ops if op.kind == "RESHAPE")
+        assert graph.constant_of(op) is source.constant_of(op)
+
+    def test_softmax_output_has_the_scale_tflm_demands(self) -> None:
+        float_graph = dense_graph([[1.0, -1.0], [0.5, 2.0]], [0.0, 0.0])
+        tensors = dict(float_graph.tensors)
+        tensors["softmax"] = replace(tensors["classifier"], name="softmax")
+        op = Op("SOFTMAX", "softmax", ("classifier",), ("softmax",))
+        float_graph = Graph(tensors, (*float_graph.ops, op), ("input",), ("softmax",))
+        for ranges in ("gradient", "average"):
+            network = calibrated(float_graph, ranges=ranges).train()
+            network(10 * random_batch(float_graph, 4)).sum().backward()
+            quantization = network.graph().tensors["softmax"].quantization
+            assert quantization.scale.item() == 1 / 256
+            assert quantization.zero_point == -128
+
+
+class TestAgreesWithIntegers:
+    @pytest.mark.parametrize("bits", [8, 4])
+    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_every_operator(self, family: str, seed: int, bits: int) -> None:
+        """TFLM rounds twice, first to at least half the accumulator's step, then to the output's.
+
+        So at most that share of the outputs moves, by one step; averages may be ties as well.
+        """
+        network = calibrated(float_network(seed, family).graph(), bits=bits)
+        graph = network.graph()
+        found = differences(network, random_batch(graph, 128, seed=9), local=True)
+        assert max(steps.max() for steps in found.values()) <= 1
+        for op in graph.ops:
+            moved = (found[op.outputs[0]] > 0).mean()
+            if op.kind in WEIGHTED:
+                source, weights, output = (
+                    tensor.quantization.scale
+                    for tensor in (graph.input_of(op), graph.constant_of(op), graph.output_of(op))
+                )
+                assert moved <= (source * weights / output).max() + 0.02
+            elif op.kind != "AVERAGE_POOL_2D":
+                assert moved <= 0.01
+
+    @pytest.mark.parametrize(
+        ("kind", "tolerated"),
+        [
+            ("CONV_2D", 0.02),
+            ("DEPTHWISE_CONV_2D", 0.02),
+            ("FULLY_CONNECTED", 0.02),
+            ("PAD", 0.0),
+            ("MAX_POOL_2D", 0.0),
+            ("RESHAPE", 0.0),
+            ("SOFTMAX", 0.02),
+            # Averages of few integers are often ties.
+            ("MEAN", 0.3),
+            ("AVERAGE_POOL_2D", 0.3),
+        ],
+    )
+    def test_options_of_each_kind(self, kind: Kind, tolerated: float) -> None:
+        """Any padding, stride, window, depth multiplier and activation; also without a bias."""
+        steps = []
+        for seed in range(12):
+            shapes = random_op_graph(kind, seed)
+            rng = np.random.default_rng(seed)
+            graph = Graph(
+                {
+                    name: replace(
+                        tensor,
+                        dtype="float32" if tensor.quantization else tensor.dtype,
+                        quantization=None,
+                        data=rng.normal(size=tensor.shape).astype(np.float32)
+                        if tensor.constant and tensor.quantization
+                        else tensor.data,
+                    )
+                    for name, tensor in shapes.tensors.items()
+                },
+                shapes.ops,
+                shapes.inputs,
+                shapes.outputs,
+            )
+            network = calibrated(graph)
+            steps.append(differences(network, random_batch(graph, 8, seed=9), local=True)["output"])
+        together = np.concatenate([array.ravel() for array in steps])
+        assert together.max() <= 1
+        assert (together > 0).mean() <= tolerated
+
+
+class TestTraining:
+    recipe = Recipe(epochs=3, batch_size=20, learning_rate=2e-3, warmup=0.1)
+
+    def trained(self) -> Network:
+        recipe = Recipe(epochs=8, batch_size=16, learning_rate=1e-2)
+        return fit(small_network(), bright_corner(), recipe, seed=0)
+
+    @pytest.mark.parametrize("ranges", ["gradient", "average"])
+    @pytest.mark.parametrize("bits", [8, 4])
+    def test_integers_are_as_accurate_as_floats(self, ranges: Ranges, bits: int) -> None:
+        network, test = self.trained(), bright_corner(400, seed=1)
+        quantized = finetune(
+            network, bright_corner(), self.recipe, seed=0, ranges=ranges, bits=bits
+        )
+        assert not quantized.training
+        graph = quantized.graph()
+        codes = integer.run(graph, quantize_inputs(graph, test.inputs))
+        accuracy = (codes.reshape(400, -1).argmax(1) == test.labels.numpy()).mean()
+        before = evaluate(network, test).accuracy
+        assert before > 0.9
+        assert accuracy == pytest.approx(before, abs=0.02)
+        assert evaluate(quantized, test).accuracy == pytest.approx(accuracy, abs=0.01)
+        steps = differences(quantized, test.inputs, local=False)[graph.outputs[0]]
+        assert (steps <= 1).mean() > 0.98
+        assert len(to_flatbuffer(graph)) > 0
+
+    def test_training_recovers_what_few_bits_cost(self) -> None:
+        split = bright_corner()
+        network = self.trained()
+        plain = QuantizedNetwork(network.graph(), bits=4)
+        plain.calibrate([split.inputs])
+        tuned = finetune(network, split, self.recipe, seed=0, bits=4)
+        before, after = (
+            F.cross_entropy(
+                predict(module, split), split.labels, label_smoothing=self.recipe.label_smoothing
+            )
+            for module in (plain, tuned)
+        )
+        assert after < before - 0.005
+
+    def test_gradient_reaches_weights_biases_and_scales(self) -> None:
+        network = calibrated(float_network(3, "mobilenet").graph()).train()
+        network(random_batch(network.graph(), 8)).square().sum().backward()
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+    def test_average_ranges_follow_training_only(self) -> None:
+        graph = float_network(0, "ds_cnn").graph()
+        network = calibrated(graph, ranges="average")
+        before = network.ranges["input"].span.clone()
+        x = 50 * random_batch(graph, 4)
+        network(x)
+        assert torch.equal(network.ranges["input"].span, before)
+        network.train()(x)
+        expected = before + 0.01 * (torch.stack([x.min(), x.max()]) - before)
+        torch.testing.assert_close(network.ranges["input"].span, expected)
+        scale = (expected[1] - expected[0]) / 255
+        torch.testing.assert_close(network.ranges["input"].scale, scale)
+        assert not any(
+            name.endswith("log2_scale") and parameter.requires_grad
+            for name, parameter in network.named_parameters()
+        )
+
+    def test_interrupted_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
+        network, split = self.trained(), bright_corner()
+        path = tmp_path / "checkpoint.pt"
+
+        def stop(epoch: Epoch) -> None:
+            if epoch.number == 2:
+                raise KeyboardInterrupt
+
+        for ranges in ("gradient", "average"):
+            with pytest.raises(KeyboardInterrupt):
+                finetune(
+                    network,
+                    split,
+                    self.recipe,
+                    seed=1,
+                    ranges=ranges,
+                    section=ranges,
+                    checkpoint=Checkpoint(path),
+                    progress=stop,
+                )
+            resumed, alone = (
+                finetune(
+                    network,
+                    split,
+                    self.recipe,
+                    seed=1,
+                    ranges=ranges,
+                    section=ranges,
+                    checkpoint=checkpoint,
+                )
+                for checkpoint in (Checkpoint(path), None)
+            )
+            assert same_weights(resumed, alone)
+
+    def test_float_network_stays_as_it_was(self) -> None:
+        network = self.trained()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        finetune(network, bright_corner(), self.recipe, seed=0)
+        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+class TestQuantizeInputs:
+    def test_layout_rounding_and_clipping(self) -> None:
+        graph = TestConstants().quantize(dense_graph([[1.0, 1.0]], [0.0]), largest=255 / 2)
+        scale = graph.tensors["input"].quantization.scale.item()
+        zero_point = graph.tensors["input"].quantization.zero_point
+        assert (scale, zero_point) == (pytest.approx(1), 0)
+        x = torch.tensor([[[[1.4]], [[-2.6]]], [[[1e9]], [[-1e9]]]])
+        codes = quantize_inputs(graph, x)
+        assert (codes.dtype, codes.shape) == (np.int8, (2, 1, 1, 2))
+        assert codes.reshape(2, 2).tolist() == [[1, -3], [127, -128]]
+
+    def test_float_graph_is_refused(self) -> None:
+        with pytest.raises(ExportError, match="quantise the network first"):
+            quantize_inputs(dense_graph([[1.0]], [0.0]), torch.zeros(1, 1, 1, 1))
+
+
+class TestErrors:
+    def test_ranges_are_needed_first(self) -> None:
+        network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
+        with pytest.raises(MicronasError, match=r"call calibrate\(batches\)"):
+            network(torch.zeros(1, 1, 1, 1))
+        with pytest.raises(MicronasError, match=r"call calibrate\(batches\)"):
+            network.graph()
+
+    def test_calibration_needs_data(self) -> None:
+        with pytest.raises(MicronasError, match="batches=0"):
+            QuantizedNetwork(dense_graph([[1.0]], [0.0])).calibrate([])
+
+    def test_calibration_needs_finite_data(self) -> None:
+        network = QuantizedNetwork(dense_graph([[1.0]], [0.0]))
+        with pytest.raises(MicronasError, match=r"must be finite .* input spans"):
+            network.calibrate([torch.full((1, 1, 1, 1), np.inf)])
+
+    def test_shapes_are_not_enough(self) -> None:
+        with pytest.raises(ExportError, match="stem/weights has no data"):
+            QuantizedNetwork(random_shapes(0, family="ds_cnn"))
+
+
+@pytest.mark.data
+def test_keywords_lose_less_than_a_point() -> None:
+    """A 32-channel DS-CNN on 40 spoken words, trained for 8 epochs."""
+    data = np.load(Path(os.environ["MICRONAS_DATA"]) / "tinyml" / "kws40_mfcc.npz")
+    clips = torch.tensor(data["x_train"][0].astype(np.float32))
+    mean, spread = clips.mean((0, 1)), clips.std((0, 1))
+
+    def noise(x: Tensor, generator: torch.Generator) -> Tensor:
+        return x + 0.3 * torch.randn(x.shape, generator=generator)
+
+    train, validation = (
+        TensorSplit(
+            ((torch.tensor(x.astype(np.float32)) - mean) / spread)[:, None],
+            torch.tensor(y.astype(np.int64)),
+            augment=noise,
+        )
+        for x, y in ((data["x_train"][0], data["y_train"]), (data["x_val"], data["y_val"]))
+    )
+    builder = Builder((49, 10, 1))
+    value = builder.conv(builder.input, "stem", 32, (10, 4), stride=(2, 2), activation="RELU")
+    for block in range(4):
+        value = builder.depthwise(value, f"block{block}/dw", (3, 3), activation="RELU")
+        value = builder.conv(value, f"block{block}/pw", 32, activation="RELU")
+    graph = builder.finish(builder.dense(builder.global_average(value, "pool"), "classifier", 40))
+    network = fit(
+        Network(graph, generator=generator_for(0, "initial")), train, Recipe(epochs=8), seed=0
+    )
+    quantized = finetune(network, train, seed=0)
+    graph = quantized.graph()
+    codes = integer.run(graph, quantize_inputs(graph, validation.inputs))
+    accuracy = (codes.argmax(1) == validation.labels.numpy()).mean()
+    before = evaluate(network, validation).accuracy
+    assert before > 0.7
+    assert accuracy > before - 0.01
+    assert (predict(quantized, validation).argmax(1).numpy() == codes.argmax(1)).mean() > 0.97

@@ -1,0 +1,32 @@
+import math
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from micronas.train.recipe import Recipe
+
+
+def test_schedule_by_hand() -> None:
+    recipe = Recipe(learning_rate=2.0, warmup=0.25)
+    assert recipe.rate(0) == pytest.approx(0.08)
+    assert recipe.rate(0.125) == pytest.approx(2 * (0.04 + 0.48))
+    assert recipe.rate(0.25) == 2.0
+    assert recipe.rate(0.5) == pytest.approx(2 * (1 + math.cos(math.pi / 3)) / 2)
+    assert recipe.rate(0.625) == pytest.approx(1.0)
+    assert recipe.rate(1) == pytest.approx(0, abs=1e-12)
+
+
+def test_schedule_without_warmup_starts_at_the_top() -> None:
+    assert Recipe(learning_rate=2.0, warmup=0).rate(0) == 2.0
+
+
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(ValidationError, match="momentum"):
+        Recipe(momentum=0.9)
+
+
+def test_import_needs_no_torch() -> None:
+    code = "import sys, micronas.train.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
