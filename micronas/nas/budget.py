@@ -1,0 +1,165 @@
+"""Budgets, and the exact costs of a network on a board. Imports no torch: a budget that cannot
+be met is refused before anything heavy is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from micronas.architecture import Architecture
+from micronas.config import Settings
+from micronas.errors import BudgetError
+from micronas.export.tflite import flatbuffer_bytes
+from micronas.graph.counts import count
+from micronas.graph.memory import plan
+from micronas.hardware.board import Board
+from micronas.quantities import format_bytes, format_macs, parse
+from micronas.search_space import SearchSpace
+
+
+def _quantity(dimension: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: None if value is None else parse(value, dimension))
+
+
+class Budget(Settings):
+    """Upper limits in the units of the board; None leaves a cost unlimited.
+
+    `sram` and `flash` that are not given are the board's own, less what the interpreter and the
+    rest of the firmware need (`Board.reserved`).
+    """
+
+    sram: Annotated[float | None, _quantity("bytes")] = None
+    """Tensor arena, e.g. ``64 KB``."""
+    flash: Annotated[float | None, _quantity("bytes")] = None
+    """Size of the model file, e.g. ``256 KB``."""
+    latency: Annotated[float | None, _quantity("milliseconds")] = None
+    """One inference, e.g. ``100 ms``."""
+    macs: Annotated[float | None, _quantity("operations")] = None
+    """Multiply-accumulates of one inference, e.g. ``3 MMACs``."""
+
+    def on(self, board: Board) -> "Limits":
+        """Fill in what the board limits and return the numbers."""
+        return Limits(
+            sram=self.sram or board.arena_bytes,
+            flash=self.flash or board.model_bytes,
+            latency=self.latency,
+            macs=self.macs,
+        )
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Exact costs of one network on one board."""
+
+    macs: int
+    flash_bytes: int
+    """Size of the .tflite file."""
+    arena_bytes: int
+    """Tensor arena on the board: 32-bit structures, CMSIS-NN's scratch memory."""
+    arena_head_bytes: int
+    arena_required_bytes: int
+    """What the interpreter needs to start on the board; more than it uses for some networks."""
+    host_arena_bytes: int
+    """Tensor arena of TFLM on a 64-bit host: what the `tflite_micro` package reports."""
+    host_arena_head_bytes: int
+    latency_ms: float
+    energy_mj: float | None
+
+    @property
+    def ops(self) -> int:
+        """The paper's unit: two for each multiply-accumulate."""
+        return 2 * self.macs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A budget as numbers: bytes, bytes, milliseconds, multiply-accumulates."""
+
+    sram: float
+    flash: float
+    latency: float | None = None
+    macs: float | None = None
+
+    def used(self, costs: Costs) -> dict[str, float]:
+        """Share of each limit a network uses; 1 is all of it.
+
+        SRAM is judged by what the board's interpreter needs to start, or by TFLM's arena on a
+        64-bit host where that is more: what is promised can then be checked on a desk.
+        """
+        spent = {
+            "sram": max(costs.arena_required_bytes, costs.host_arena_bytes),
+            "flash": costs.flash_bytes,
+            "latency": costs.latency_ms,
+            "macs": costs.macs,
+        }
+        return {name: spent[name] / limit for name, limit in self.given().items()}
+
+    def fits(self, costs: Costs) -> bool:
+        return max(self.used(costs).values()) <= 1.0
+
+    def given(self) -> dict[str, float]:
+        """The limits that are set."""
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+
+
+class Meter:
+    """Exact costs of the networks of one space on one board, remembered.
+
+    Parameters
+    ----------
+    board
+        The target.
+    space
+        Name of the space: boards have a latency model for each kind of network.
+    """
+
+    def __init__(self, board: Board, space: str) -> None:
+        self.board = board
+        self.space = space
+        self.costs = lru_cache(maxsize=100_000)(self._measure)
+
+    def latency(self, features: Mapping[str, Any]) -> Any:
+        """Milliseconds; features may be numbers or tensors, and the result is what they are."""
+        return self.board.latency_ms(features, space=self.space)
+
+    def _measure(self, architecture: Architecture) -> Costs:
+        graph = architecture.graph()
+        counts = count(graph)
+        latency = self.latency(counts.features)
+        board, host = plan(graph, "board"), plan(graph, "host")
+        return Costs(
+            macs=counts.macs,
+            flash_bytes=flatbuffer_bytes(graph),
+            arena_bytes=board.total,
+            arena_head_bytes=board.head,
+            arena_required_bytes=board.required,
+            host_arena_bytes=host.total,
+            host_arena_head_bytes=host.head,
+            latency_ms=latency,
+            energy_mj=self.board.energy_mj(latency),
+        )
+
+
+def check_feasible(space: SearchSpace, limits: Limits, meter: Meter) -> None:
+    """Raise BudgetError if not even the smallest network of the space fits."""
+    costs = meter.costs(space.architecture(space.smallest()))
+    show = {
+        "sram": format_bytes,
+        "flash": format_bytes,
+        "latency": lambda value: f"{value:.1f} ms",
+        "macs": format_macs,
+    }
+    complaints = [
+        f"{name} budget must reach the smallest network of the space: "
+        f"budget={show[name](limit)}, smallest={show[name](limit * limits.used(costs)[name])}"
+        for name, limit in limits.given().items()
+        if limits.used(costs)[name] > 1
+    ]
+    if complaints:
+        names = ", ".join(text.split(" ", 1)[0] for text in complaints)
+        raise BudgetError(
+            f"{'; '.join(complaints)}; raise {names} or give the space '{space.name}' smaller "
+            "widths or fewer blocks"
+        )

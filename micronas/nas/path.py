@@ -1,0 +1,150 @@
+"""How one forward pass goes through the supernet: along a choice, or along gates.
+
+A `SlicedPath` cuts the shared weights to the chosen widths and kernels: it costs what the chosen
+network costs and is what weights train on. A `MaskedPath` computes everything at the largest
+width and multiplies by masks: it is what gates train on, since every option then has a gradient.
+Both give the same output for the same choice.
+
+Where the mask stands decides whether gates can grow (measured, with one-hot samples): folded
+into batch norm or put on both sides of a ReLU, wider options get a gradient of zero. So a width
+is masked once, just before its channels are mixed: after the following depthwise convolution's
+ReLU, on a linear projection, or after the pool. `Path.mask` is called at those places only.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from micronas.nas.gates import Sample
+from micronas.search_space import Choice, SearchSpace
+
+
+class Path(Protocol):
+    """What the supernet asks at each decision."""
+
+    def width(self, name: str) -> int | None:
+        """Channels to compute; None computes all."""
+
+    def kernel(self, name: str, weights: Tensor) -> Tensor:
+        """Depthwise weights [channels, 1, k, k] of the largest kernel, cut or masked."""
+
+    def width_mask(self, name: str) -> Tensor | None:
+        """Mask [channels] to apply before the channels are mixed; None where they are sliced."""
+
+    def prefix(
+        self, name: str, depth: int, block: Callable[[int, "Feature"], "Feature"], start: "Feature"
+    ) -> "Feature":
+        """Run up to `depth` blocks in a row and return the feature after the chosen number."""
+
+    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+        """Skip + branch where the decision keeps the block, otherwise skip."""
+
+
+Feature = tuple[Tensor, Tensor | None]
+"""A feature map and the width mask it still waits for."""
+
+
+class SlicedPath:
+    """Along one choice, at the cost of the chosen network."""
+
+    def __init__(self, space: SearchSpace, choice: Choice) -> None:
+        self._value = space.values(choice)
+
+    def width(self, name: str) -> int:
+        return self._value[name]
+
+    def kernel(self, name: str, weights: Tensor) -> Tensor:
+        margin = (weights.shape[-1] - self._value[name]) // 2
+        inner = slice(margin, weights.shape[-1] - margin)
+        return weights[:, :, inner, inner]
+
+    def width_mask(self, name: str) -> None:
+        return None
+
+    def prefix(
+        self, name: str, depth: int, block: Callable[[int, Feature], Feature], start: Feature
+    ) -> Feature:
+        feature = start
+        for position in range(self._value.get(name, depth)):
+            feature = block(position, feature)
+        return feature
+
+    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+        if name is not None and not self._value[name]:
+            return skip
+        return add_padded(skip, branch())
+
+
+class MaskedPath:
+    """Along gates, at the largest width; every option of every decision gets a gradient."""
+
+    def __init__(self, space: SearchSpace, gates: Sample) -> None:
+        self._options = {decision.name: decision.options for decision in space.decisions}
+        self._gates = gates
+
+    def width(self, name: str) -> None:
+        return None
+
+    def kernel(self, name: str, weights: Tensor) -> Tensor:
+        return weights * kernel_mask(self._gates[name], self._options[name])
+
+    def width_mask(self, name: str) -> Tensor:
+        return width_mask(self._gates[name], self._options[name])
+
+    def prefix(
+        self, name: str, depth: int, block: Callable[[int, Feature], Feature], start: Feature
+    ) -> Feature:
+        features = [start]
+        for position in range(depth):
+            features.append(block(position, features[-1]))
+        if name not in self._gates:
+            return features[-1]
+        weights = self._gates[name]
+        return (
+            weighted_sum(weights, [feature for feature, _ in features]),
+            weighted_sum(weights, [mask for _, mask in features if mask is not None]),
+        )
+
+    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+        kept = branch()
+        return add_padded(skip, kept if name is None else self._gates[name][1] * kept)
+
+
+def width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
+    """Expected prefix mask [largest width]: entry c is the probability of more than c channels."""
+    channel = torch.arange(options[-1])
+    table = (channel < torch.tensor(options)[:, None]).to(gates.dtype)
+    return gates @ table
+
+
+def kernel_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
+    """Expected centred mask [largest kernel, largest kernel] of a superkernel."""
+    distance = (torch.arange(options[-1]) - options[-1] // 2).abs()
+    radius = torch.maximum(distance[:, None], distance[None, :])
+    table = (radius <= (torch.tensor(options) // 2)[:, None, None]).to(gates.dtype)
+    return torch.einsum("o,okl->kl", gates, table)
+
+
+def weighted_sum(weights: Tensor, values: list[Tensor]) -> Tensor:
+    """Sum of values, each times its weight; shorter channel axes are padded with zeros."""
+    total = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        total = add_padded(total, weight * value)
+    return total
+
+
+def add_padded(left: Tensor, right: Tensor) -> Tensor:
+    """Add feature maps [N, C, H, W] or masks [C]; the narrower is padded with zero channels."""
+    axis = 0 if left.ndim == 1 else 1
+    width = max(left.shape[axis], right.shape[axis])
+    return _widen(left, axis, width) + _widen(right, axis, width)
+
+
+def _widen(value: Tensor, axis: int, width: int) -> Tensor:
+    missing = width - value.shape[axis]
+    if not missing:
+        return value
+    trailing = [0, 0] * (value.ndim - 1 - axis)
+    return torch.nn.functional.pad(value, [*trailing, 0, missing])

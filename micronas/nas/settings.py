@@ -1,0 +1,29 @@
+"""How a search is run."""
+
+from pydantic import Field
+
+from micronas.config import Settings
+from micronas.train.recipe import Recipe
+
+
+class SearchSettings(Settings):
+    """Length and step sizes of a search; the defaults suit networks of a few million MACs."""
+
+    steps: int = Field(400, ge=1)
+    """Alternations of one weight step and one gate step."""
+    warmup: int = Field(600, ge=0)
+    """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    gate_learning_rate: float = Field(0.03, gt=0)
+    temperature: tuple[float, float] = (1.0, 0.5)
+    """Of the Gumbel-softmax, at the start and at the end."""
+    hard: bool = True
+    """One-hot straight-through samples; otherwise soft ones."""
+    candidates: int = Field(60, ge=1)
+    """Sampled networks that are ranked with shared weights."""
+    finalists: int = Field(4, ge=0)
+    """Best of them that get a short training, beside the uniform networks."""
+    trial: Recipe = Recipe(epochs=9, batch_size=64)
+    """The short training."""

@@ -1,0 +1,77 @@
+"""Expected costs: equal to counts on the exported graph when gates are certain."""
+
+import random
+from itertools import product
+
+import pytest
+import torch
+
+from micronas.graph.counts import count
+from micronas.graph.memory import plan
+from micronas.nas.cost import expected
+from micronas.nas.gates import Gates
+from micronas.search_space import SearchSpace
+from tests.nas.test_supernet import CHAIN, RESIDUAL
+
+SHIPPED = ("kws", "vww", "ad", "kws_small")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
+    space = SearchSpace.load(name)
+    gates, source = Gates(space.decisions), random.Random(4)
+    for _ in range(200):
+        choice = space.random(source)
+        counted = count(space.architecture(choice).graph()).features
+        features = expected(space, gates.one_hot(choice)).features
+        for feature, value in features.items():
+            assert float(value) == counted[feature], feature
+        assert features.keys() >= {"macs", "ops", "weights", "weights_bytes", "conv_outputs"}
+
+
+@pytest.mark.parametrize("space", [CHAIN, RESIDUAL], ids=lambda space: str(space.name))
+def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> None:
+    """Enumerated over a part of the decisions; the others are certain."""
+    gates, source = Gates(space.decisions), random.Random(5)
+    free = source.sample(range(len(space.decisions)), 4)
+    start = space.random(source)
+    weights = gates.one_hot(start)
+    for position in free:
+        decision = space.decisions[position]
+        weights[decision.name] = torch.rand(len(decision.options)).softmax(0)
+    mean = 0.0
+    options = [range(len(space.decisions[position].options)) for position in free]
+    for picked in product(*options):
+        choice = list(start)
+        probability = 1.0
+        for position, index in zip(free, picked, strict=True):
+            choice[position] = index
+            probability *= float(weights[space.decisions[position].name][index])
+        mean += probability * count(space.architecture(tuple(choice)).graph()).weights
+    assert float(expected(space, weights).features["weights"]) == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
+    """The search corrects their level; what must hold here is that they move together."""
+    space = SearchSpace.load(name)
+    gates, source = Gates(space.decisions), random.Random(6)
+    ratios = []
+    for _ in range(60):
+        choice = space.random(source)
+        exact = plan(space.architecture(choice).graph(), "board").total
+        ratios.append(exact / float(expected(space, gates.one_hot(choice)).sram))
+    assert max(ratios) / min(ratios) < 1.5
+
+
+def test_every_decision_moves_every_cost() -> None:
+    space = RESIDUAL
+    gates = Gates(space.decisions)
+    costs = expected(space, gates.probabilities())
+    for value in (costs.features["macs"], costs.flash, costs.sram):
+        gates.zero_grad()
+        value.backward(retain_graph=True)
+        for decision, logits in zip(space.decisions, gates.logits, strict=True):
+            if len(decision.options) > 1:
+                assert logits.grad is not None, decision.name
+                assert float(logits.grad.abs().max()) > 0, decision.name

@@ -1,0 +1,194 @@
+"""The search as a whole, on a toy data set whose networks train in a second."""
+
+import random
+from functools import cache
+
+import pytest
+import torch
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, TensorSplit, divide
+from micronas.errors import BudgetError, ConfigError
+from micronas.hardware.board import Board
+from micronas.nas.budget import Budget, Meter
+from micronas.nas.gates import Gates
+from micronas.nas.search import SearchResult, search
+from micronas.nas.select import propose, rank, uniform_networks
+from micronas.nas.settings import SearchSettings
+from micronas.nas.supernet import Supernet
+from micronas.train.loop import generator_for
+from micronas.train.recipe import Recipe
+from tests.toy import SPACE, data
+from tests.toy import split as toy_split
+
+BOARD = Board.load("stm32f446re")
+BUDGET = Budget(sram="4.5 KB", macs="60000")
+SETTINGS = SearchSettings(
+    steps=120,
+    warmup=200,
+    batch_size=32,
+    candidates=30,
+    finalists=3,
+    trial=Recipe(epochs=6, batch_size=32, learning_rate=1e-2),
+)
+
+
+@cache
+def result() -> SearchResult:
+    return search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=1)
+
+
+def test_the_winner_fits_and_has_learnt() -> None:
+    found, limits = result(), BUDGET.on(BOARD)
+    meter = Meter(BOARD, SPACE.name)
+    for candidate in found.candidates:
+        assert candidate.costs == meter.costs(candidate.architecture)
+        assert limits.fits(candidate.costs)
+    assert {candidate.origin for candidate in found.candidates} == {"search", "uniform"}
+    assert (found.winner.trial_accuracy or 0) > 0.8
+    assert found.winner.trial_epochs == SETTINGS.trial.epochs
+
+
+def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
+    epochs = [candidate.trial_epochs for candidate in result().candidates]
+    assert epochs == sorted(epochs, reverse=True)
+    assert set(epochs) == {2, 4, 6}
+    finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 6]
+    assert finals == sorted(finals)
+
+
+def test_gates_wait_until_weights_have_learnt_something() -> None:
+    history = result().history
+    warm = [record for record in history if record["step"] == 0]
+    start = warm[0]
+    assert len(warm) >= 2
+    for record in warm:
+        assert record["expected_macs"] == start["expected_macs"]
+    assert all(
+        record["loss"] > 0.9 * 1.3863 for record in warm[:-1]
+    )  # ln 4: the last warm round ends below it
+
+
+def test_the_expected_cost_ends_near_the_budget() -> None:
+    """Not far below (a collapsed search) and not far above (an argmax that does not fit)."""
+    last, used = result().history[-1], BUDGET.on(BOARD).given()
+    shares = [last[f"expected_{name}"] / used[name] for name in used]
+    assert 0.75 < max(shares) < 1.15
+
+
+def test_same_seed_same_result_and_another_seed_another_search() -> None:
+    again = search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=1)
+    assert again == result()
+    other = search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=2)
+    assert other.history != result().history
+
+
+def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Stopped by an exception at random steps, again and again, from the file on disk."""
+
+    class StoppedError(Exception):
+        pass
+
+    path, source = tmp_path / "checkpoint.pt", random.Random(0)
+    found, attempts = None, 0
+    while found is None:
+        attempts += 1
+        left = source.randrange(2, 16)
+
+        def progress(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise StoppedError
+
+        try:
+            found = search(
+                SPACE,
+                data(),
+                board=BOARD,
+                budget=BUDGET,
+                settings=SETTINGS,
+                seed=1,
+                checkpoint=Checkpoint(path),
+                progress=progress,
+            )
+        except StoppedError:
+            continue
+    assert attempts >= 3
+    assert found == result()
+
+
+def test_proposals_use_ninety_to_a_hundred_percent_of_the_binding_budget() -> None:
+    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
+    gates = Gates(SPACE.decisions)
+    proposals = propose(
+        SPACE, gates, limits, meter, count=40, generator=torch.Generator().manual_seed(0)
+    )
+    networks = [SPACE.architecture(choice) for choice in proposals]
+    assert len(set(networks)) == len(networks) == 40
+    for network in networks:
+        assert 0.9 <= max(limits.used(meter.costs(network)).values()) <= 1.0
+
+
+def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
+    """Gates certain of a network far above the budget still yield networks that fit."""
+    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
+    gates = Gates(SPACE.decisions)
+    for logits in gates.logits:
+        logits.data[-1] = 50.0
+    proposals = propose(
+        SPACE, gates, limits, meter, count=10, generator=torch.Generator().manual_seed(0)
+    )
+    assert len(proposals) == 10
+
+
+def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None:
+    """No finalist from the supernet: the trivial networks are what is left, never nothing."""
+    found = search(
+        SPACE,
+        data(),
+        board=BOARD,
+        budget=BUDGET,
+        settings=SETTINGS.model_copy(update={"steps": 1, "warmup": 0, "finalists": 0}),
+    )
+    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
+    uniform = {SPACE.architecture(choice) for choice in uniform_networks(SPACE, limits, meter)}
+    assert {candidate.architecture for candidate in found.candidates} == uniform
+
+
+def test_ranking_prefers_accuracy_to_large_logits() -> None:
+    """Raw cross-entropy favours a wide last layer; the best temperature takes that away."""
+    torch.manual_seed(0)
+    supernet, choice, split = Supernet(SPACE), SPACE.uniform(1.0), toy_split(120, 1)
+    optimizer = torch.optim.Adam(supernet.parameters(), 1e-2)
+    for _ in range(30):
+        logits = supernet.sliced(split.batch(torch.arange(120), None), choice)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, split.labels).backward()
+        optimizer.step()
+    noise = 3 * torch.randn(split.inputs.shape)
+    hard = TensorSplit(split.inputs + noise, split.labels)
+    losses = []
+    for factor in (1.0, 1.5):
+        with torch.no_grad():
+            supernet.classifier.weight.mul_(factor)
+            supernet.classifier.bias.mul_(factor)
+        losses += rank(supernet, [choice], hard, 0)
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_parts_of_the_training_set_share_no_speaker() -> None:
+    parts = divide(data().train, (0.4, 0.4, 0.2), generator_for(0, "parts"))
+    sizes = [len(part.labels) for part in parts]
+    assert sum(sizes) == 400
+    assert sizes == pytest.approx([160, 160, 80], abs=8)
+    groups = [set(part.groups.tolist()) for part in parts]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 100
+
+
+def test_errors_come_before_training() -> None:
+    with pytest.raises(BudgetError, match="sram budget must reach the smallest"):
+        search(SPACE, data(), board=BOARD, budget=Budget(sram="1 KB"))
+    wrong = DataSet(data().train, data().validation, None, ("a", "b"), (12, 12, 1))
+    with pytest.raises(ConfigError, match="must agree on input shape and number of classes"):
+        search(SPACE, wrong, board=BOARD, budget=BUDGET)

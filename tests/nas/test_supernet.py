@@ -1,0 +1,179 @@
+"""The supernet: masked and sliced passes agree, and every option has a gradient."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from micronas.layers import Network
+from micronas.nas.gates import Gates
+from micronas.nas.supernet import Supernet
+from micronas.search_space import Choice, SearchSpace
+
+CHAIN = SearchSpace.model_validate(
+    {
+        "name": "chain",
+        "input": [13, 10, 1],
+        "classes": 5,
+        "stem": {"width": [8, 12, 16], "kernel": [5, 3]},
+        "stages": [
+            {"type": "separable", "width": [8, 16], "stride": [2, 2], "kernel": [3, 5]},
+            {
+                "type": "separable",
+                "width": {"min": 8, "max": 24, "step": 8},
+                "repeat": 3,
+                "skip": True,
+                "kernel": [3, 5],
+            },
+            {"type": "separable", "width": [12, 20], "stride": [2, 2]},
+        ],
+    }
+)
+RESIDUAL = SearchSpace.model_validate(
+    {
+        "name": "residual",
+        "input": [16, 16, 1],
+        "classes": 3,
+        "activation": "relu6",
+        "stem": {"width": [4, 8], "kernel": [3, 3], "stride": [2, 2]},
+        "stages": [
+            {"type": "bottleneck", "width": [8, 12], "expansion": [8, 16], "stride": [2, 2]},
+            {
+                "type": "bottleneck",
+                "width": [8, 12, 16],
+                "expansion": [12, 24],
+                "repeat": 2,
+                "residual": True,
+                "skip": True,
+                "kernel": [3, 5],
+            },
+        ],
+        "head": {"width": [16, 32], "classifier": "conv"},
+    }
+)
+SPACES = pytest.mark.parametrize("space", [CHAIN, RESIDUAL], ids=lambda space: str(space.name))
+
+
+def inputs(space: SearchSpace, count: int = 6) -> Tensor:
+    height, width, channels = space.input
+    return torch.randn(
+        count, channels, height, width, generator=torch.Generator().manual_seed(count)
+    )
+
+
+def supernet(space: SearchSpace) -> Supernet:
+    torch.manual_seed(3)
+    net = Supernet(space)
+    for name, parameter in net.named_parameters():  # norms away from identity: masks must show
+        if name.endswith(("scale", "shift")):
+            torch.nn.init.uniform_(parameter, 0.2, 1.5)
+    return net
+
+
+@SPACES
+def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: SearchSpace) -> None:
+    net, gates = supernet(space), Gates(space.decisions)
+    source = random.Random(0)
+    for _ in range(25):
+        choice = space.random(source)
+        sliced = net.sliced(inputs(space), choice)
+        masked = net.masked(inputs(space), gates.one_hot(choice))
+        torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
+
+
+@SPACES
+def test_sliced_pass_equals_the_stand_alone_network(space: SearchSpace) -> None:
+    """The network that is exported computes what the supernet computed with its weights."""
+    net, source = supernet(space), random.Random(1)
+    for _ in range(10):
+        choice = space.random(source)
+        network = Network(space.architecture(choice).graph()).train()
+        copy_weights(net, network, space, choice)
+        torch.testing.assert_close(
+            network(inputs(space)), net.sliced(inputs(space), choice), rtol=1e-4, atol=1e-5
+        )
+
+
+def copy_weights(net: Supernet, network: Network, space: SearchSpace, choice: Choice) -> None:
+    """Cut the shared weights by hand, independently of the supernet's own slicing."""
+    value = space.values(choice)
+    kept = [
+        f"stage{number}_block{position}"
+        for number, stage in enumerate(space.stages, 1)
+        for position in range(1, stage.repeat + 1)
+        if value.get(f"stage{number}.block{position}.keep", 1)
+        and position <= value.get(f"stage{number}.depth", stage.repeat)
+    ]
+    with torch.no_grad():
+        for key, unit in network.units.items():
+            weight = unit.weight
+            if key == "classifier":
+                shared = net.classifier.weight[:, : weight.shape[1]]
+                weight.copy_(shared.reshape(weight.shape))
+                unit.bias.copy_(net.classifier.bias)
+                continue
+            block, _, layer = key.partition("_")
+            layer = {"pointwise": "project"}.get(layer, layer)
+            source = key if block in ("stem", "head") else f"{kept[int(block[5:]) - 1]}_{layer}"
+            shared = net.units[source]
+            out, depth, kernel = weight.shape[0], weight.shape[1], weight.shape[-1]
+            cut = shared.weight[:out, :depth]
+            margin = (cut.shape[-1] - kernel) // 2
+            if margin:
+                cut = cut[:, :, margin:-margin, margin:-margin]
+            weight.copy_(cut)
+            unit.norm.weight.copy_(shared.scale[:out])
+            unit.norm.bias.copy_(shared.shift[:out])
+
+
+@SPACES
+def test_one_hot_gates_give_every_option_its_own_gradient(space: SearchSpace) -> None:
+    """A mask in the wrong place leaves wider options without gradient: a shrink-only ratchet."""
+    net, gates = supernet(space), Gates(space.decisions)
+    for parameter in gates.parameters():
+        parameter.data.zero_()
+    smallest = gates.one_hot(
+        tuple(1 if decision.name.endswith(("depth", "keep")) else 0 for decision in space.decisions)
+    )
+    sample = {name: (weights + 0.0).requires_grad_() for name, weights in smallest.items()}
+    labels = torch.arange(6) % space.classes
+    torch.nn.functional.cross_entropy(net.masked(inputs(space), sample), labels).backward()
+    for decision in space.decisions:
+        gradient = sample[decision.name].grad
+        if len(decision.options) == 1 or hidden(decision.name, space):
+            continue
+        assert gradient is not None
+        wider = gradient[1:] - gradient[0] if len(gradient) > 1 else gradient
+        assert (wider.abs() > 1e-6).all(), decision.name
+        assert len(set(gradient.tolist())) == len(decision.options), decision.name
+
+
+def hidden(name: str, space: SearchSpace) -> bool:
+    """Blocks beyond the chosen depth of 1 have no say."""
+    return space is CHAIN and name.startswith(("stage2.block2", "stage2.block3"))
+
+
+def test_a_block_of_a_plain_chain_is_dropped_only_from_the_end() -> None:
+    """Free skips without a residual break weight sharing; the space cannot express them."""
+    source = random.Random(2)
+    stem_and_first = 1
+    for _ in range(50):
+        choice = CHAIN.random(source)
+        depth = CHAIN.values(choice)["stage2.depth"]
+        widths = [
+            CHAIN.values(choice)[f"stage2.block{position}.width"]
+            for position in range(1, depth + 1)
+        ]
+        blocks = CHAIN.architecture(choice).blocks
+        assert [block.width for block in blocks[stem_and_first : 1 + depth]] == widths
+        assert len(blocks) == depth + 2
+
+
+def test_soft_samples_sum_to_one_and_hard_ones_are_one_hot() -> None:
+    gates = Gates(CHAIN.decisions)
+    generator = torch.Generator().manual_seed(0)
+    for hard in (True, False):
+        for weights in gates.sample(0.7, generator, hard=hard).values():
+            assert float(weights.detach().sum()) == pytest.approx(1, abs=1e-6)
+            assert (float(weights.detach().max()) == 1.0) == (hard or len(weights) == 1)

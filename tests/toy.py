@@ -1,0 +1,54 @@
+"""A data set and a search space small enough for tests to search in seconds."""
+
+import torch
+from torch import Tensor
+
+from micronas.data import DataSet, TensorSplit
+from micronas.search_space import SearchSpace
+
+CLASSES = ("flat", "rows", "columns", "checks")
+
+SPACE = SearchSpace.model_validate(
+    {
+        "name": "toy",
+        "input": [12, 12, 1],
+        "classes": len(CLASSES),
+        "stem": {"width": {"min": 4, "max": 16, "step": 4}, "kernel": [3, 3], "stride": [2, 2]},
+        "stages": [
+            {
+                "type": "separable",
+                "width": {"min": 4, "max": 24, "step": 4},
+                "repeat": 3,
+                "skip": True,
+                "kernel": [3, 5],
+            }
+        ],
+    }
+)
+
+
+def _noisy(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs + 0.3 * torch.randn(inputs.shape, generator=generator)
+
+
+def split(count: int, seed: int) -> TensorSplit:
+    """Noisy stripes and checks; every fourth example shares a group."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(len(CLASSES), (count,), generator=generator)
+    position = torch.arange(12)
+    wave = (position % 4 < 2).float() * 2 - 1
+    patterns = torch.stack(
+        [
+            torch.zeros(12, 12),
+            wave[:, None].expand(12, 12),
+            wave[None, :].expand(12, 12),
+            wave[:, None] * wave[None, :],
+        ]
+    )
+    inputs = patterns[labels] + 0.8 * torch.randn(count, 12, 12, generator=generator)
+    groups = torch.arange(count) // 4
+    return TensorSplit(inputs[:, None], labels, groups=groups, augment=_noisy)
+
+
+def data() -> DataSet:
+    return DataSet(split(400, 0), split(120, 1), split(120, 2), CLASSES, (12, 12, 1))
