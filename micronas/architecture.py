@@ -134,7 +134,9 @@ class Architecture(Settings):
 
     def __str__(self) -> str:
         """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``."""
-        return f"{self.stem.width}; " + " ".join(_short(block) for block in self.blocks)
+        blocks = " ".join(_short(block) for block in self.blocks)
+        head = f"; {self.head.width}" if self.head.width is not None else ""
+        return f"{self.stem.width}; {blocks}{head}"
 
 
 def _short(block: Separable | Bottleneck) -> str:

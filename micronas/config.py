@@ -1,6 +1,7 @@
 """YAML files into validated objects; errors name the line, the key and the nearest key."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -9,6 +10,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from micronas.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``yes`` and ``no`` are words, as in YAML 1.2: they are keywords here."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")
+)
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -43,8 +58,8 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line on which each of its keys stands."""
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"a configuration must be a readable text file: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -70,7 +85,7 @@ def override(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]
             inner[parent] = dict(below) if isinstance(below, dict) else {}
             inner = inner[parent]
         try:
-            inner[last] = yaml.safe_load(value)
+            inner[last] = yaml.load(value, Loader=_Loader)
         except yaml.YAMLError as error:
             raise ConfigError(
                 f"the value of override {key!r} must be YAML, but got {value!r}"

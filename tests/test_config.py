@@ -69,6 +69,14 @@ def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> No
         SearchSpace.load(tmp_path / "none.yaml")
 
 
+def test_yes_and_no_are_words(tmp_path: Path) -> None:
+    """They are keywords people search for; YAML 1.1 would read them as booleans."""
+    path = tmp_path / "words.yaml"
+    path.write_text("words: [yes, no, on, off, Go, true]")
+    assert config.read_mapping(path)[0] == {"words": ["yes", "no", "on", "off", "Go", True]}
+    assert config.override({}, ["words=[no, yes]"]) == {"words": ["no", "yes"]}
+
+
 def test_overrides_replace_and_add_values() -> None:
     values = {"budget": {"latency": "50 ms"}, "seed": 0}
     changed = config.override(values, ["budget.latency=100ms", "budget.sram=64 KB", "seed=3"])

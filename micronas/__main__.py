@@ -1,0 +1,5 @@
+"""`python -m micronas`: the command line."""
+
+from micronas.cli import main
+
+main()

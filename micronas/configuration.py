@@ -1,0 +1,97 @@
+"""What a run is told: the YAML of `micronas search` and `micronas train`. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from micronas import config
+from micronas.config import Settings
+from micronas.errors import ConfigError
+from micronas.hardware.board import Board
+from micronas.nas.budget import Budget, Meter, check_feasible
+from micronas.nas.settings import SearchSettings
+from micronas.resources import find
+from micronas.search_space import SearchSpace
+from micronas.tasks.settings import KeywordSettings
+from micronas.train.recipe import FINETUNE, Recipe
+
+
+class TrainSettings(Settings):
+    """How one network is trained, quantised and checked."""
+
+    board: str
+    """Name of a shipped board, or path of a YAML file."""
+    budget: Budget = Budget()
+    """Limits; SRAM and flash default to the board's."""
+    data: KeywordSettings
+    train: Recipe = Recipe(batch_size=64)
+    """Float training of the final network."""
+    quantize: Recipe = FINETUNE
+    """Quantization-aware training that follows it."""
+    seed: int = 0
+
+
+class RunSettings(TrainSettings):
+    """A search and all that follows."""
+
+    space: str
+    """Name of a shipped search space, or path of a YAML file."""
+    search: SearchSettings = SearchSettings()
+
+    def for_training(self) -> TrainSettings:
+        """The same without what concerns the search only."""
+        return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
+
+    def load_space(self) -> SearchSpace:
+        return SearchSpace.load(self.space)
+
+    def check_feasible(self) -> None:
+        """Raise BudgetError if no network of the space can fit; reads no data."""
+        space, board = self.load_space(), Board.load(self.board)
+        check_feasible(space, self.budget.on(board), Meter(board, space.task or space.name))
+
+
+def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
+    """Read a run's settings.
+
+    Parameters
+    ----------
+    source
+        A YAML file of settings, or a search space (its file, or the name of a shipped one), to
+        be used with default settings.
+    overrides
+        ``key=value`` strings with dots, e.g. ``budget.latency=100ms``.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = find("search_spaces", source)
+    values, lines = config.read_mapping(path)
+    if "stages" in values:
+        config.validate(values, SearchSpace, source=str(path), lines=lines)
+        values, lines = {"space": str(path)}, {}
+    values = config.override(values, overrides)
+    _check_given(values)
+    return config.validate(values, RunSettings, source=str(path), lines=lines)
+
+
+def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Read the settings of a training from a run's YAML, or from overrides alone."""
+    values, lines = config.read_mapping(source) if source else ({}, {})
+    known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
+    known = config.override(known, overrides)
+    _check_given(known)
+    return config.validate(known, TrainSettings, source=str(source or "settings"), lines=lines)
+
+
+def _check_given(values: Mapping[str, Any]) -> None:
+    for key, way in _WAYS.items():
+        if key not in values:
+            raise ConfigError(f"a run must name its {key}, but does not; {way}")
+
+
+_SEARCH_ONLY = RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()
+_WAYS = {
+    "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
+    "data": "add data.path=FOLDER to the command or `data:` to the file; "
+    "`micronas data synth kws FOLDER` makes a corpus to try",
+}

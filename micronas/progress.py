@@ -1,0 +1,92 @@
+"""What a long command shows while it runs: one bar a phase, and a TensorBoard log."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from micronas.quantities import format_bytes, format_macs
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""``progress(phase, done, total, numbers)``."""
+
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "loss": lambda value: f"{value:.3f}",
+    "expected_sram": format_bytes,
+    "expected_flash": format_bytes,
+    "expected_latency": lambda value: f"{value:.0f} ms",
+    "expected_macs": format_macs,
+}
+
+
+class Bars:
+    """Progress bars on stderr; nothing where `quiet`.
+
+    Used as a context manager, so that the last bar is closed whatever happens.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._phase = ""
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        bar = self._bar
+        if bar is None or phase != self._phase:
+            self.__exit__()
+            self._phase = phase
+            self._bar = bar = tqdm(
+                desc=f"{phase:12}",
+                total=total,
+                file=sys.stderr,
+                disable=self._quiet,
+                bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed} {postfix}",
+            )
+        shown = {
+            name.removeprefix("expected_"): _SHOWN[name](value)
+            for name, value in numbers.items()
+            if name in _SHOWN
+        }
+        bar.set_postfix(shown, refresh=False)
+        bar.n = done
+        bar.refresh()
+
+
+class Log:
+    """Writes every number to `folder` for TensorBoard, where it is installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+        self._installed = find_spec("tensorboard") is not None
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        if not self._installed:
+            return
+        if self._writer is None:  # not before: the folder must still be claimed
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"{phase}/{name}", value, done)
+        self._writer.flush()
+
+
+def both(first: Progress, second: Progress) -> Progress:
+    """Tell two listeners."""
+
+    def tell(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        first(phase, done, total, numbers)
+        second(phase, done, total, numbers)
+
+    return tell

@@ -1,0 +1,278 @@
+"""The main job: search, train, quantise, export, verify, and the folder that keeps it all.
+
+A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json` and,
+where TensorBoard is installed, `log/`. Every step saves its state; a run that was killed goes on
+from there and ends in the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+
+from micronas.architecture import Architecture
+from micronas.checkpoint import Checkpoint
+from micronas.configuration import RunSettings, TrainSettings
+from micronas.data import DataSet, Split
+from micronas.errors import ConfigError
+from micronas.export.tflite import to_flatbuffer
+from micronas.export.verify import tflm_arena, verify
+from micronas.files import write_atomically
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.hardware.board import Board
+from micronas.layers import Network
+from micronas.nas.budget import Meter
+from micronas.nas.search import SearchResult, search
+from micronas.nas.select import Candidate
+from micronas.progress import Progress
+from micronas.tasks.kws import load as load_keywords
+from micronas.train.loop import Epoch, evaluate, fit, generator_for
+from micronas.train.quantize import finetune, quantize_inputs
+
+METRICS_VERSION = 1
+Metrics = dict[str, Any]
+_VERIFIED = 100
+"""Examples on which TFLM and integer execution are compared; as many random inputs follow."""
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained, quantised, exported and checked."""
+
+    architecture: Architecture
+    model: bytes
+    """The .tflite file."""
+    metrics: Metrics
+
+
+def run_search(
+    settings: RunSettings,
+    folder: Path,
+    *,
+    progress: Progress,
+    data: DataSet | None = None,
+) -> tuple[SearchResult, Trained]:
+    """Search for a network, train it and write the run folder.
+
+    Parameters
+    ----------
+    folder
+        A new folder, or that of an earlier run of the same settings, which is continued.
+    progress
+        Told after every step that was saved.
+    data
+        The data set; read as the settings say when left out. Its number of classes replaces
+        the space's.
+
+    Raises
+    ------
+    BudgetError
+        Before data is read, if no network of the space can fit.
+    ConfigError
+        If the folder holds a run of other settings.
+    """
+    settings.check_feasible()
+    run = _Folder(folder, settings.model_dump(mode="json"))
+    data = data or load_keywords(settings.data)
+    checkpoint = run.claim()
+    space = settings.load_space().model_copy(update={"classes": len(data.classes)})
+    result = search(
+        space,
+        data,
+        board=Board.load(settings.board),
+        budget=settings.budget,
+        settings=settings.search,
+        seed=settings.seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    kind = space.task or space.name
+    trained = _train(result.winner.architecture, data, settings, kind, checkpoint, progress)
+    trained.metrics["search"] = _search_metrics(result)
+    run.write(trained)
+    return result, trained
+
+
+def run_training(
+    architecture: Architecture,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    progress: Progress,
+    data: DataSet | None = None,
+) -> Trained:
+    """Train one given network as a found one is trained, and write the run folder."""
+    shape = architecture.model_dump(mode="json")
+    run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
+    data = data or load_keywords(settings.data)
+    if data.input != architecture.input or len(data.classes) != architecture.classes:
+        raise ConfigError(
+            "data set and architecture must agree on input shape and number of classes: data "
+            f"{data.input} and {len(data.classes)}, architecture {architecture.input} and "
+            f"{architecture.classes}; edit `input` and `classes` of the architecture"
+        )
+    trained = _train(architecture, data, settings, "kws", run.claim(), progress)
+    run.write(trained)
+    return trained
+
+
+def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
+    """Accuracy of an int8 graph on a split, over all examples and for each class.
+
+    Computed by integer execution, whose bytes are those of the device.
+    """
+    outputs = np.concatenate(
+        [
+            integer.run(graph, quantize_inputs(graph, split.batch(index, None)))
+            for index in torch.split(torch.arange(len(split.labels)), _BATCH)
+        ]
+    )
+    labels = split.labels.numpy()
+    right = outputs.reshape(len(labels), -1).argmax(1) == labels
+    classes = outputs.reshape(len(labels), -1).shape[1]
+    return float(right.mean()), [float(right[labels == label].mean()) for label in range(classes)]
+
+
+def _train(
+    architecture: Architecture,
+    data: DataSet,
+    settings: TrainSettings,
+    kind: str,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> Trained:
+    board = Board.load(settings.board)
+    generator = generator_for(settings.seed, "initial weights")
+    network = Network(architecture.graph(), generator=generator)
+    fit(
+        network,
+        data.train,
+        settings.train,
+        seed=settings.seed,
+        checkpoint=checkpoint,
+        progress=_epochs("training", progress),
+    )
+    quantized = finetune(
+        network,
+        data.train,
+        settings.quantize,
+        seed=settings.seed,
+        checkpoint=checkpoint,
+        progress=_epochs("quantization", progress),
+    )
+    graph = quantized.graph()
+    model = to_flatbuffer(graph)
+    split = data.test or data.validation
+    int8_accuracy, per_class = accuracy(graph, split)
+    checked = verify(model, _examples(graph, split, settings.seed))
+    arena = tflm_arena(model)
+    limits = settings.budget.on(board)
+    costs = Meter(board, kind).costs(architecture)
+    metrics: Metrics = {
+        "version": METRICS_VERSION,
+        "board": board.name,
+        "network": str(architecture),
+        "macs": costs.macs,
+        "ops": costs.ops,
+        "flash_bytes": len(model),
+        "arena_bytes": costs.arena_bytes,
+        "arena_head_bytes": costs.arena_head_bytes,
+        "host_arena_bytes": arena.total,
+        "host_arena_head_bytes": arena.head,
+        "latency_ms": costs.latency_ms,
+        "energy_mj": costs.energy_mj,
+        "judged_on": "test" if data.test is not None else "validation",
+        "float_accuracy": evaluate(network, split).accuracy,
+        "int8_accuracy": int8_accuracy,
+        "int8_accuracy_per_class": dict(zip(data.classes, per_class, strict=True)),
+        "tflm_mismatches": checked.mismatches,
+        "tflm_bytes_compared": checked.bytes_compared,
+        "budget": limits.given(),
+        "used": limits.used(costs),
+        "fits": limits.fits(costs) and arena.total <= limits.sram and len(model) <= limits.flash,
+    }
+    return Trained(architecture, model, metrics)
+
+
+def _epochs(phase: str, progress: Progress) -> Callable[[Epoch], None]:
+    return lambda epoch: progress(phase, epoch.number, epoch.epochs, {"loss": epoch.loss})
+
+
+def _examples(graph: Graph, split: Split, seed: int) -> npt.NDArray[np.int8]:
+    """Real examples and random bytes, which reach corners that real ones do not."""
+    index = torch.unique(torch.linspace(0, len(split.labels) - 1, _VERIFIED).long())
+    real = quantize_inputs(graph, split.batch(index, None))
+    random = np.random.default_rng(seed).integers(-128, 128, real.shape).astype(np.int8)
+    return np.concatenate([real, random])
+
+
+def _search_metrics(result: SearchResult) -> Metrics:
+    def row(candidate: Candidate) -> Metrics:
+        return {
+            "origin": candidate.origin,
+            "network": str(candidate.architecture),
+            "macs": candidate.costs.macs,
+            "trial_epochs": candidate.trial_epochs,
+            "trial_accuracy": candidate.trial_accuracy,
+            "trial_loss": candidate.trial_loss,
+        }
+
+    winner = result.winner
+    others = [each for each in result.candidates if each.origin != winner.origin]
+    return {
+        "winner": winner.origin,
+        "ahead_of_best_other_origin": (winner.trial_accuracy or 0.0)
+        - max((each.trial_accuracy or 0.0 for each in others), default=0.0),
+        "candidates": [row(candidate) for candidate in result.candidates],
+        "most_likely_macs": result.most_likely.macs,
+        "history": result.history,
+    }
+
+
+class _Folder:
+    """A run folder, of these settings and no others."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Check the folder; nothing is written before `claim`."""
+        self._folder = folder
+        self._config = folder / "config.yaml"
+        self._text = yaml.safe_dump(settings, sort_keys=False).encode()
+        try:
+            if self._config.exists():
+                if self._config.read_bytes() != self._text:
+                    raise ConfigError(
+                        f"a run folder must belong to one run, but {folder} holds a run of other "
+                        "settings; choose another --out, or delete the folder"
+                    )
+            elif folder.exists() and any(folder.iterdir()):
+                raise ConfigError(
+                    f"a run folder must be new or hold a run, but {folder} holds other files; "
+                    "choose another --out"
+                )
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def claim(self) -> Checkpoint:
+        """Write the settings and return the state of an earlier attempt, or an empty one."""
+        try:
+            write_atomically(self._config, self._text)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return Checkpoint(self._folder / "checkpoint.pt")
+
+    def write(self, trained: Trained) -> None:
+        trained.architecture.save(self._folder / "architecture.yaml")
+        write_atomically(self._folder / "model.tflite", trained.model)
+        text = json.dumps(trained.metrics, indent=2) + "\n"
+        write_atomically(self._folder / "metrics.json", text.encode())
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"a run folder must be writable: {error}; choose another --out")

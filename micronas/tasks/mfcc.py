@@ -1,0 +1,132 @@
+"""Mel-frequency cepstral coefficients: one second of speech as the 49 x 10 image a network sees."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from micronas.errors import ConfigError, DataError
+from micronas.tasks.waveform import RATE
+
+HOP = 320
+FRAMES = 49
+COEFFICIENTS = 10
+_MEL_BINS = 40
+_LOWEST_HZ, _HIGHEST_HZ = 20.0, 4_000.0
+_LOG_FLOOR = 0.1
+_OFFSET = (-6.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_SCALE = (9.0, 5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0)
+LIMIT = 4.0
+"""Features lie in [-LIMIT, LIMIT]: as int8 of step 1/32 and zero point 0 nothing is wasted."""
+
+
+@dataclass(frozen=True)
+class MfccSettings:
+    """What may differ between feature extractors.
+
+    Parameters
+    ----------
+    window_ms
+        40 (MicroNets, Hello Edge) or 30 (MLPerf Tiny); the FFT has 1,024 or 512 points.
+
+    Raises
+    ------
+    ConfigError
+        If the window is neither.
+    """
+
+    window_ms: int = 40
+
+    def __post_init__(self) -> None:
+        if self.window_ms not in (30, 40):
+            raise ConfigError(
+                f"the MFCC window must be 30 or 40 ms, but is {self.window_ms!r}; "
+                "40 is what the MicroNets use"
+            )
+
+    @property
+    def window(self) -> int:
+        """Samples in a window."""
+        return RATE * self.window_ms // 1000
+
+    @property
+    def fft(self) -> int:
+        """Points of the Fourier transform: the next power of two, zero padded."""
+        return 1 << (self.window - 1).bit_length()
+
+
+def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
+    """Turn clips of one second into features, the way a device would.
+
+    1. 49 frames of 640 (or 480) samples, 320 apart, from the first sample on, no padding.
+    2. Periodic Hann window, real FFT of 1,024 (or 512) points, power ``|X|^2`` (not divided by
+       anything).
+    3. 40 triangular filters between 20 and 4,000 Hz: corners equidistant on the scale
+       ``mel(f) = 1127 ln(1 + f / 700)``, sides straight lines in mel, peak 1.
+    4. ``ln(energy + 0.1)``: white noise of about -40 dB of full scale and all below it sound the
+       same, so that a network does not learn the recording room.
+    5. Orthonormal DCT-II, coefficients 0 to 9.
+    6. The same affine map for every data set, so that each coefficient of speech has a spread of
+       about one: minus (-6, 4, 0, ...), divided by (9, 5, 4, 4, 4, 3, 3, 3, 3, 3); then limited to
+       [-4, 4]. On a device the map is part of the DCT matrix.
+
+    Parameters
+    ----------
+    waveforms
+        float32 [N, 16000] in [-1, 1].
+    settings
+        The window; 40 ms when left out.
+
+    Returns
+    -------
+    Tensor
+        float32 [N, 49, 10], frames by coefficients.
+
+    Raises
+    ------
+    DataError
+        If the waveforms have another shape.
+    """
+    settings = settings or MfccSettings()
+    if waveforms.ndim != 2 or waveforms.shape[1] != RATE:
+        raise DataError(
+            f"waveforms must be [N, {RATE}], one second each, but are {tuple(waveforms.shape)}; "
+            "pad or crop them first"
+        )
+    window, filters, cosines, bias = _tables(settings)
+    frames = waveforms.unfold(1, settings.window, HOP) * window
+    # Above the highest filter the spectrum is not needed: half of it.
+    spectrum = torch.view_as_real(torch.fft.rfft(frames, n=settings.fft))[:, :, : len(filters)]
+    energies = spectrum.square().sum(-1) @ filters
+    logarithms = (energies + _LOG_FLOOR).log_()
+    return (logarithms @ cosines + bias).clamp_(-LIMIT, LIMIT)
+
+
+@lru_cache
+def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return window [w], filters [bins, 40], scaled DCT [40, 10] and bias [10]; in float32."""
+    bins = int(_HIGHEST_HZ * settings.fft / RATE) + 1
+    frequency = torch.arange(bins, dtype=torch.float64) * RATE / settings.fft
+    corners = torch.linspace(
+        _mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _MEL_BINS + 2, dtype=torch.float64
+    )
+    position = (1127.0 * torch.log1p(frequency / 700.0)).unsqueeze(1)
+    rising = (position - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    falling = (corners[2:] - position) / (corners[2:] - corners[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0.0)
+
+    centre = (torch.arange(_MEL_BINS, dtype=torch.float64) + 0.5).unsqueeze(1)
+    order = torch.arange(COEFFICIENTS, dtype=torch.float64)
+    cosines = torch.cos(math.pi / _MEL_BINS * centre * order) * math.sqrt(2.0 / _MEL_BINS)
+    cosines[:, 0] /= math.sqrt(2.0)
+
+    scale = torch.tensor(_SCALE, dtype=torch.float64)
+    bias = -torch.tensor(_OFFSET, dtype=torch.float64) / scale
+    window = torch.hann_window(settings.window, periodic=True, dtype=torch.float64)
+    return window.float(), filters.float(), (cosines / scale).float(), bias.float()
+
+
+def _mel(hertz: float) -> float:
+    return 1127.0 * math.log1p(hertz / 700.0)

@@ -1,0 +1,107 @@
+"""Sound as arrays: reading, resampling, cutting to one second, noises. NumPy only."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from micronas.errors import DataError
+
+Samples = NDArray[np.int16]
+Signal = NDArray[np.float64]
+
+RATE = 16_000
+"""Samples a second; a clip is one second."""
+_ZERO_CROSSINGS = 24
+_ROLL_OFF = 0.95
+_KAISER_BETA = 9.0
+
+
+def read_samples(path: Path) -> Samples:
+    """Read a sound file as 16 kHz mono.
+
+    Channels are averaged and other rates resampled; the length stays.
+
+    Returns
+    -------
+    ndarray
+        int16 [samples].
+
+    Raises
+    ------
+    DataError
+        If the file cannot be decoded, holds no samples or samples that are not numbers.
+    """
+    try:
+        # Read as float whatever the file holds: libsndfile does not scale float files to int16.
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"a clip must be a sound file, but {path} cannot be read ({error}); "
+            "replace or delete it"
+        ) from error
+    if not len(sound) or not np.isfinite(sound).all():
+        what = "holds NaN or infinity" if len(sound) else "is empty"
+        raise DataError(f"a clip must hold samples, but {path} {what}; replace or delete it")
+    mono = sound.mean(axis=1, dtype=np.float64)
+    return to_int16(mono if rate == RATE else resample(mono, rate, RATE))
+
+
+def to_int16(signal: Signal) -> Samples:
+    """Round [-1, 1) to int16, limiting what lies outside."""
+    return np.clip(np.rint(signal * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def one_second(samples: Samples) -> Samples:
+    """Pad with zeros at the end, or take the middle second.
+
+    Padding at the end is what the Speech Commands recipe does with its short clips.
+    """
+    extra = len(samples) - RATE
+    if extra >= 0:
+        return samples[extra // 2 : extra // 2 + RATE]
+    return np.pad(samples, (0, -extra))
+
+
+def resample(signal: Signal, old_rate: int, new_rate: int) -> Signal:
+    """Change the sampling rate with a Kaiser-windowed sinc (polyphase, linear phase).
+
+    The filter is flat to 0.85 of the lower Nyquist frequency and 90 dB down from 1.08 of it on.
+    The result has ``ceil(len * new / old)`` samples; outside the signal is zero.
+    """
+    common = math.gcd(old_rate, new_rate)
+    up, down = new_rate // common, old_rate // common
+    taps = _resampling_filter(up, down)
+    half = taps.shape[1] // 2
+    position = np.arange(-(-len(signal) * up // down)) * down
+    padded = np.pad(signal, (half - 1, half))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, taps.shape[1])
+    resampled: Signal = np.einsum("nk,nk->n", windows[position // up], taps[position % up])
+    return resampled
+
+
+@lru_cache
+def _resampling_filter(up: int, down: int) -> Signal:
+    """Return [phases, taps]: tap k of phase p weighs the sample at ``k - (taps/2 - 1) - p/up``."""
+    cutoff = _ROLL_OFF * min(1.0, up / down)
+    half = math.ceil(_ZERO_CROSSINGS / cutoff)
+    time = np.arange(1 - half, half + 1)[None, :] - np.arange(up)[:, None] / up
+    window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1.0 - (time / half) ** 2)))
+    taps = cutoff * np.sinc(cutoff * time) * window
+    normalised: Signal = taps / taps.sum(axis=1, keepdims=True)
+    return normalised
+
+
+def coloured_noise(samples: int, exponent: float, generator: np.random.Generator) -> Signal:
+    """Return Gaussian noise with power density 1/f^exponent and a root mean square of one.
+
+    Exponent 0 is white, 1 pink, 2 brown. Below 20 Hz the density is flat.
+    """
+    spectrum = np.fft.rfft(generator.standard_normal(samples))
+    frequency = np.maximum(np.fft.rfftfreq(samples, 1.0 / RATE), 20.0)
+    noise = np.fft.irfft(spectrum * frequency ** (-exponent / 2.0), samples)
+    normalised: Signal = noise / np.sqrt(np.mean(noise**2))
+    return normalised

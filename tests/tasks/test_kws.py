@@ -1,0 +1,284 @@
+"""The keyword data set on small corpora made here, whose samples tell where they come from."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from pydantic import ValidationError
+
+from micronas.data import DataSet
+from micronas.errors import DataError
+from micronas.tasks.kws import STANDARD_KEYWORDS, KeywordSettings, KeywordSplit, load
+from micronas.tasks.mfcc import mfcc
+
+PARTS = {"training": range(8), "validation": range(8, 12), "testing": range(12, 16)}
+
+
+def write(path: Path, samples: np.ndarray | list[int], rate: int = 16000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.asarray(samples, np.int16), rate)
+
+
+def level(speaker: int, word: int) -> int:
+    """Return the constant value of a clip: it tells speaker and word."""
+    return 1000 * (speaker + 1) + word
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Words a, b (keywords) and x, y, z; 16 speakers; each clip is a constant."""
+    for w, word in enumerate("abxyz"):
+        for speaker in range(16):
+            write(tmp_path / word / f"s{speaker:02}_{w}.wav", np.full(16000, level(speaker, w)))
+    for part, speakers in PARTS.items():
+        names = [f"{word}/s{s:02}_{w}.wav" for w, word in enumerate("abxyz") for s in speakers]
+        (tmp_path / f"{part}_list.txt").write_text("\n".join(names))
+    # Of 20 s, the first 80 % are 100, then 10 % 200 and 10 % 300.
+    write(
+        tmp_path / "_background_noise_" / "n.wav",
+        np.repeat([100, 200, 300], [256000, 32000, 32000]),
+    )
+    return tmp_path
+
+
+def settings(path: Path, **changes: object) -> KeywordSettings:
+    defaults = {"path": path, "keywords": ["a", "b"], "gain_db": 0}
+    return KeywordSettings.model_validate({**defaults, **changes})
+
+
+def split_of(data: DataSet) -> KeywordSplit:
+    assert isinstance(data.train, KeywordSplit)
+    return data.train
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_parts_classes_and_sizes(corpus: Path) -> None:
+    data = load(settings(corpus, silence_fraction=0.25, unknown_fraction=0.5))
+    assert data.classes == ("a", "b", "silence", "unknown")
+    assert data.input == (49, 10, 1)
+    assert torch.bincount(data.train.labels).tolist() == [8, 8, 4, 8]
+    assert torch.bincount(data.validation.labels).tolist() == [4, 4, 2, 4]
+    assert data.test is not None
+    assert torch.bincount(data.test.labels).tolist() == [4, 4, 2, 4]
+    assert "40 for training, 20 for validation, 20 for testing" in data.summary
+    assert "80 clips of 5 words by 16 speakers" in data.summary
+
+
+def test_speakers_are_the_groups_and_disjoint(corpus: Path) -> None:
+    data = load(settings(corpus))
+    keywords = data.train.labels < 2
+    assert sorted(data.train.groups[keywords].tolist()) == sorted([*range(8), *range(8)])
+    spoken = data.validation.labels != 2
+    assert set(data.validation.groups[spoken].tolist()) <= set(range(8, 12))
+    silence = data.train.groups[data.train.labels == 2]
+    assert silence.min() >= 16
+    assert len(silence.unique()) == len(silence)
+
+
+def test_clean_batches_are_the_features_of_the_files(corpus: Path) -> None:
+    data = load(settings(corpus))
+    index = (data.train.labels == 1).nonzero().flatten()
+    batch = data.train.batch(index, None)
+    assert batch.shape == (8, 1, 49, 10)
+    for example, group in zip(batch, data.train.groups[index].tolist(), strict=True):
+        sound, _ = soundfile.read(corpus / "b" / f"s{group:02}_1.wav", dtype="float32")
+        torch.testing.assert_close(example, mfcc(torch.from_numpy(sound).unsqueeze(0)))
+
+
+def test_augmentation_depends_on_the_generator_alone(corpus: Path) -> None:
+    data = load(settings(corpus))
+    index = torch.arange(len(data.train.labels))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = data.train.batch(index, generator(5))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, data.train.batch(index, generator(5)))
+    assert not torch.equal(first, data.train.batch(index, generator(6)))
+
+
+def test_shift_moves_a_clip_up_to_its_limit_and_fills_with_zeros(corpus: Path) -> None:
+    for path in corpus.glob("a/*.wav"):
+        write(path, [0] * 8000 + [32000] + [0] * 7999)
+    split = split_of(load(settings(corpus, shift_ms=100, noise_probability=0)))
+    index = (split.labels == 0).nonzero().flatten().repeat(100)
+    waveforms = split.waveforms(index, generator())
+    assert waveforms.count_nonzero(1).unique().tolist() == [1]
+    positions = waveforms.argmax(1)
+    assert 6400 <= positions.min() < 6430
+    assert 9570 < positions.max() <= 9600
+
+
+def test_noise_is_added_as_often_and_as_loud_as_set(corpus: Path) -> None:
+    split = split_of(load(settings(corpus, shift_ms=0, noise_probability=0.7, noise_volume=0.5)))
+    index = (split.labels == 0).nonzero().flatten()[:1].repeat(2000)
+    clean = split.waveforms(index[:1], None)
+    added = (split.waveforms(index, generator()) - clean).mean(1) * 32768
+    assert (added > 1e-3).float().mean().item() == pytest.approx(0.7, abs=0.04)
+    # The training noise is 100 throughout: half of it at most, a quarter on average.
+    assert added.max().item() == pytest.approx(50, abs=0.5)
+    assert added[added > 1e-3].mean().item() == pytest.approx(25, abs=1)
+
+
+def test_gain_is_even_in_decibels_up_to_its_limit(corpus: Path) -> None:
+    split = split_of(load(settings(corpus, shift_ms=0, noise_probability=0, gain_db=12)))
+    index = (split.labels == 0).nonzero().flatten()[:1].repeat(2000)
+    clean = split.waveforms(index[:1], None)
+    decibels = 20 * torch.log10(split.waveforms(index, generator()) / clean)
+    assert torch.allclose(decibels.amax(1), decibels.amin(1), atol=1e-4)
+    assert decibels.abs().max().item() == pytest.approx(12, abs=0.05)
+    assert decibels.mean().item() == pytest.approx(0, abs=0.5)
+    assert decibels.std().item() == pytest.approx(24 / 12**0.5, abs=0.3)
+
+
+def test_loud_sums_are_limited(corpus: Path) -> None:
+    for path in [*corpus.glob("a/*.wav"), corpus / "_background_noise_" / "n.wav"]:
+        write(path, np.full(320000 if path.stem == "n" else 16000, 30000))
+    split = split_of(load(settings(corpus, noise_probability=1, noise_volume=1, shift_ms=0)))
+    assert split.waveforms(torch.zeros(50).long(), generator()).max().item() == 1.0
+
+
+def test_unknown_is_redrawn_among_the_same_speakers_clips(corpus: Path) -> None:
+    split = split_of(load(settings(corpus, unknown_fraction=0.5, noise_probability=0, shift_ms=0)))
+    heard = set()
+    for i in (split.labels == 3).nonzero().flatten().tolist():
+        waveforms = split.waveforms(torch.tensor([i] * 60), generator(i))
+        levels = set((waveforms[:, 0] * 32768).int().tolist())
+        speaker = split.groups[i].item()
+        assert levels <= {level(int(speaker), word) for word in (2, 3, 4)}
+        heard |= levels
+    # 8 examples draw from all 24 clips of other words that the training speakers said.
+    chosen = split.groups[split.labels == 3].unique()
+    assert len(heard) == 3 * len(chosen)
+
+
+def test_no_part_hears_the_background_of_another(corpus: Path) -> None:
+    data = load(settings(corpus, silence_fraction=1))
+    assert data.test is not None
+    for split, loudest in ((data.train, 100), (data.validation, 200), (data.test, 300)):
+        assert isinstance(split, KeywordSplit)
+        index = (split.labels == 2).nonzero().flatten()
+        for source in (None, generator()):
+            levels = split.waveforms(index, source) * 32768
+            # A crop across two pieces of the recording would not be constant.
+            assert torch.equal(levels.amax(1), levels.amin(1))
+            assert loudest * 0.5 < levels.max().item() < loudest
+
+
+def test_what_is_evaluated_does_not_depend_on_the_seed(corpus: Path) -> None:
+    first = load(settings(corpus, silence_fraction=0.5, seed=0))
+    second = load(settings(corpus, silence_fraction=0.5, seed=1))
+    clips = torch.arange(len(first.validation.labels))
+    assert torch.equal(first.validation.batch(clips, None), second.validation.batch(clips, None))
+    clips = torch.arange(len(first.train.labels))
+    assert not torch.equal(first.train.batch(clips, None), second.train.batch(clips, None))
+
+
+def test_keywords_are_the_standard_ones_where_all_are_there(tmp_path: Path) -> None:
+    for word in (*STANDARD_KEYWORDS, "bird"):
+        for speaker in range(3):
+            write(tmp_path / word / f"s{speaker}_0.wav", [speaker] * 16000)
+    lines = [f"{word}/s2_0.wav" for word in (*STANDARD_KEYWORDS, "bird")]
+    (tmp_path / "validation_list.txt").write_text("\n".join(lines))
+    data = load(KeywordSettings(path=tmp_path))
+    assert data.classes == (*STANDARD_KEYWORDS, "silence", "unknown")
+    assert data.test is None
+    assert "no test part" in data.summary
+    assert "white and pink noise stand in" in data.summary
+    assert "the ten of Speech Commands" in data.summary
+
+
+def test_keywords_are_else_the_words_with_the_most_clips(tmp_path: Path) -> None:
+    for w, word in enumerate("abcdefghijkl"):
+        # The two words in the middle have one clip less.
+        for speaker in range(2 if word in "fg" else 3):
+            write(tmp_path / word / f"s{speaker}_0.wav", [w] * 16000)
+    lines = [f"{word}/s0_0.wav" for word in "abcdefghijkl"]
+    (tmp_path / "validation_list.txt").write_text("\n".join(lines))
+    data = load(KeywordSettings(path=tmp_path))
+    assert data.classes == (*"abcdehijkl", "silence", "unknown")
+    assert "the words with the most clips" in data.summary
+
+
+def test_bad_files_are_left_out_and_named(corpus: Path) -> None:
+    (corpus / "a" / "s00_0.wav").write_bytes(b"RIFF")
+    write(corpus / "b" / "s01_1.wav", [5] * 1599)
+    (corpus / "b" / "s02_1.wav").unlink()
+    data = load(settings(corpus))
+    assert torch.bincount(data.train.labels)[:2].tolist() == [7, 6]
+    assert "shorter than 0.1 s: 2 files" in data.summary
+    assert str(corpus / "a" / "s00_0.wav") in data.summary
+    assert str(corpus / "b" / "s01_1.wav") in data.summary
+    assert "in a list but missing: 1 files (b/s02_1.wav)" in data.summary
+
+
+def test_shared_speakers_are_reported(corpus: Path) -> None:
+    names = (corpus / "training_list.txt").read_text()
+    (corpus / "training_list.txt").write_text(names.replace("a/s00_0.wav\n", ""))
+    with (corpus / "validation_list.txt").open("a") as file:
+        file.write("\na/s00_0.wav")
+    assert "1 speakers appear in two parts" in load(settings(corpus)).summary
+
+
+def test_classes_of_no_examples_can_be_dropped(corpus: Path) -> None:
+    data = load(settings(corpus, silence_fraction=0, unknown_fraction=0))
+    assert data.classes == ("a", "b")
+    assert len(data.train.labels) == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keywords": ["a", "q"]}, r"lacks q; it has a, b, x, y, z"),
+        ({"keywords": ["a", "a"]}, "would have one twice"),
+        ({"keywords": list("abxyz")}, "set unknown_fraction to 0"),
+        (
+            {"keywords": ["a"], "silence_fraction": 0, "unknown_fraction": 0},
+            "at least two classes, but there is only a",
+        ),
+    ],
+)
+def test_impossible_keywords_say_the_way_out(
+    corpus: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(settings(corpus, **changes))
+
+
+def test_a_class_without_clips_in_a_part_is_refused(corpus: Path) -> None:
+    for speaker in PARTS["validation"]:
+        (corpus / "b" / f"s{speaker:02}_1.wav").unlink()
+    with pytest.raises(DataError, match="must have validation clips, but b has none"):
+        load(settings(corpus))
+
+
+def test_unknown_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="windows_ms"):
+        KeywordSettings.model_validate({"path": tmp_path, "windows_ms": 30})
+
+
+def test_the_window_is_passed_on(corpus: Path) -> None:
+    narrow, wide = load(settings(corpus, window_ms=30)), load(settings(corpus))
+    index = torch.tensor([0])
+    assert not torch.equal(narrow.train.batch(index, None), wide.train.batch(index, None))
+
+
+@pytest.mark.data
+def test_a_real_corpus_of_18_and_6_speakers(tmp_path: Path) -> None:
+    archive = Path(os.environ["MICRONAS_DATA"]) / "tinyml" / "kws_ar.tar.gz"
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
+    data = load(KeywordSettings(path=tmp_path))
+    words = ("close", "down", "left", "no", "open", "right", "start", "stop", "up", "yes")
+    assert data.classes == (*words, "silence", "unknown")
+    assert torch.bincount(data.train.labels).tolist() == [108] * 12
+    assert torch.bincount(data.validation.labels).tolist() == [36] * 12
+    assert len(data.train.groups[data.train.labels < 10].unique()) == 18
+    assert len(data.validation.groups[data.validation.labels < 10].unique()) == 6
+    assert data.test is None
