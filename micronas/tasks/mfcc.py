@@ -96,17 +96,19 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
             "pad or crop them first"
         )
     window, filters, cosines, bias = _tables(settings)
-    frames = waveforms.unfold(1, settings.window, HOP) * window
+    # The window brings the zeros of the transform along: padding every frame would copy them all.
+    padded = torch.nn.functional.pad(waveforms, (0, settings.fft - settings.window))
+    spectrum = torch.fft.rfft(padded.unfold(1, settings.fft, HOP) * window)
     # Above the highest filter the spectrum is not needed: half of it.
-    spectrum = torch.view_as_real(torch.fft.rfft(frames, n=settings.fft))[:, :, : len(filters)]
-    energies = spectrum.square().sum(-1) @ filters
+    spectrum = spectrum[:, :, : len(filters)]
+    energies: Tensor = (spectrum.real.square() + spectrum.imag.square()) @ filters
     logarithms = (energies + _LOG_FLOOR).log_()
     return (logarithms @ cosines + bias).clamp_(-LIMIT, LIMIT)
 
 
 @lru_cache
 def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return window [w], filters [bins, 40], scaled DCT [40, 10] and bias [10]; in float32."""
+    """Return window [fft], filters [bins, 40], scaled DCT [40, 10] and bias [10]; in float32."""
     bins = int(_HIGHEST_HZ * settings.fft / RATE) + 1
     frequency = torch.arange(bins, dtype=torch.float64) * RATE / settings.fft
     corners = torch.linspace(
@@ -124,8 +126,9 @@ def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     scale = torch.tensor(_SCALE, dtype=torch.float64)
     bias = -torch.tensor(_OFFSET, dtype=torch.float64) / scale
-    window = torch.hann_window(settings.window, periodic=True, dtype=torch.float64)
-    return window.float(), filters.float(), (cosines / scale).float(), bias.float()
+    window = torch.zeros(settings.fft)
+    window[: settings.window] = torch.hann_window(settings.window, periodic=True)
+    return window, filters.float(), (cosines / scale).float(), bias.float()
 
 
 def _mel(hertz: float) -> float:
