@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/kws.py
 
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -20,7 +20,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)

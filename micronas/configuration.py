@@ -24,7 +24,7 @@ class TrainSettings(Settings):
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: KeywordSettings
-    train: Recipe = Recipe(batch_size=64)
+    train: Recipe = Recipe(epochs=40, batch_size=64)
     """Float training of the final network."""
     quantize: Recipe = FINETUNE
     """Quantization-aware training that follows it."""

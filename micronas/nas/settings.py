@@ -25,5 +25,5 @@ class SearchSettings(Settings):
     """Sampled networks that are ranked with shared weights."""
     finalists: int = Field(4, ge=0)
     """Best of them that get a short training, beside the uniform networks."""
-    trial: Recipe = Recipe(epochs=9, batch_size=64)
+    trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

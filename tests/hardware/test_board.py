@@ -14,6 +14,7 @@ from micronas import resources
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.hardware import board
+from micronas.hardware.latency import fit, mean_worst_percent
 from tests.published import NETWORKS, load_script
 
 OWN = """\
@@ -56,16 +57,34 @@ def test_shipped_boards() -> None:
         ("stm32f767zi", 5.53, 590, 6.9, 13),
     ],
 )
-def test_models_over_all_tasks(
+def test_two_terms_over_all_tasks_as_an_earlier_analysis_found_them(
     name: str, macs_ms: float, outputs_ms: float, mean: float, networks: int
 ) -> None:
-    """Coefficients in ms per million and the error without itself, from an earlier analysis."""
-    model = board.Board.load(name).latency_model()
-    assert model.coefficients["conv_macs"] * 1e6 == pytest.approx(macs_ms, abs=0.005)
-    assert model.coefficients["conv_outputs"] * 1e6 == pytest.approx(outputs_ms, abs=0.5)
-    assert model.leave_one_out_percent is not None
-    assert model.leave_one_out_percent.mean == mean
-    assert model.networks == networks
+    """Coefficients in ms per million and the mean error of each network without itself."""
+    with (resources.folder("latency_models") / "micronets_table4.csv").open(newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["board"] == name and row["network"] in NETWORKS and row["estimated"] == "no"
+        ]
+    fitted = fit(
+        [count(NETWORKS[row["network"]]).features for row in rows],
+        [float(row["latency_ms"]) for row in rows],
+        terms=("conv_macs", "conv_outputs"),
+    )
+    assert fitted.model.coefficients["conv_macs"] * 1e6 == pytest.approx(macs_ms, abs=0.005)
+    assert fitted.model.coefficients["conv_outputs"] * 1e6 == pytest.approx(outputs_ms, abs=0.5)
+    assert fitted.left_out is not None
+    assert mean_worst_percent(fitted.left_out)[0] == pytest.approx(mean, abs=0.05)
+    assert len(rows) == networks
+
+
+def test_shipped_models_price_large_depthwise_kernels_and_err_below_eight_percent() -> None:
+    for name in board.available():
+        model = board.Board.load(name).latency_model()
+        assert model.coefficients["depthwise_macs"] > model.coefficients["conv_macs"]
+        assert model.leave_one_out_percent is not None
+        assert model.leave_one_out_percent.mean < 8
 
 
 def test_shipped_models_are_what_the_measurements_give() -> None:
