@@ -62,6 +62,13 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e3:.1f} KB" if abs(count) < 1e6 else f"{count / 1e6:.2f} MB"
 
 
+def format_cost(name: str, value: float) -> str:
+    """Write a limited cost (``sram``, ``flash``, ``latency`` or ``macs``) for a person."""
+    if name == "latency":
+        return f"{value:.1f} ms"
+    return format_macs(value) if name == "macs" else format_bytes(value)
+
+
 def format_macs(count: float) -> str:
     """Write a number of multiply-accumulates for a person: ``15.56 MMACs``."""
     return f"{count / 1e6:.2f} MMACs" if abs(count) >= 1e5 else f"{count / 1e3:.1f} kMACs"

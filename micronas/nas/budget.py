@@ -15,7 +15,7 @@ from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
-from micronas.quantities import format_bytes, format_macs, parse
+from micronas.quantities import format_cost, parse
 from micronas.search_space import SearchSpace
 
 
@@ -145,17 +145,12 @@ class Meter:
 def check_feasible(space: SearchSpace, limits: Limits, meter: Meter) -> None:
     """Raise BudgetError if not even the smallest network of the space fits."""
     costs = meter.costs(space.architecture(space.smallest()))
-    show = {
-        "sram": format_bytes,
-        "flash": format_bytes,
-        "latency": lambda value: f"{value:.1f} ms",
-        "macs": format_macs,
-    }
+    used = limits.used(costs)
     complaints = [
         f"{name} budget must reach the smallest network of the space: "
-        f"budget={show[name](limit)}, smallest={show[name](limit * limits.used(costs)[name])}"
+        f"budget={format_cost(name, limit)}, smallest={format_cost(name, limit * used[name])}"
         for name, limit in limits.given().items()
-        if limits.used(costs)[name] > 1
+        if used[name] > 1
     ]
     if complaints:
         names = ", ".join(text.split(" ", 1)[0] for text in complaints)
