@@ -32,7 +32,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     values = {
         "VERSION": VERSION,
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
-        "ARENA": str(plan(graph, "board").total),
+        "ARENA": str(plan(graph, "board").required),
         "GUARD": "_".join(words).upper(),
         "NAME": "".join(word[:1].upper() + word[1:] for word in words),
         "SIZE": str(len(model)),
