@@ -177,3 +177,20 @@ def test_soft_samples_sum_to_one_and_hard_ones_are_one_hot() -> None:
         for weights in gates.sample(0.7, generator, hard=hard).values():
             assert float(weights.detach().sum()) == pytest.approx(1, abs=1e-6)
             assert (float(weights.detach().max()) == 1.0) == (hard or len(weights) == 1)
+
+
+def test_what_may_not_be_skipped_has_no_gate() -> None:
+    """A logit pushed far down is no way to forbid an option: Adam walks it back."""
+    names = {decision.name for decision in CHAIN.decisions}
+    assert {name for name in names if name.endswith(("depth", "keep"))} == {"stage2.depth"}
+    fixed = [decision for decision in CHAIN.decisions if len(decision.options) == 1]
+    assert [decision.name for decision in fixed] == ["stage3.block1.kernel"]
+    gates = Gates(CHAIN.decisions)
+    optimizer = torch.optim.Adam(gates.parameters(), 1.0)
+    for _ in range(20):
+        loss = sum(weights.sum() for weights in gates.probabilities().values())
+        optimizer.zero_grad()
+        torch.as_tensor(loss).backward()
+        optimizer.step()
+    assert len(CHAIN.architecture(gates.most_likely()).blocks) >= 2
+    assert gates.probabilities()["stage3.block1.kernel"].tolist() == [1.0]
