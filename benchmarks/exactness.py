@@ -1,10 +1,12 @@
 """Are predictions equal to what TFLM does? Random networks of the three MicroNets spaces.
 
     python -m benchmarks.exactness [NETWORKS]
+    python -m benchmarks.exactness ops [NETWORKS]
 
 For each network: the costs the search expects with certain gates against the counts on the
 exported file, the predicted arena against TFLM's, and the output bytes of integer execution
-against TFLM's on random inputs. Needs the wheel `tflite-micro` (Linux, x86-64).
+against TFLM's on random inputs. With `ops`: the same arenas and bytes for random networks that mix
+every kind of operator, int4 weights among them. Needs the wheel `tflite-micro` (Linux, x86-64).
 """
 
 import random
@@ -21,6 +23,7 @@ from micronas.nas.gates import Gates
 from micronas.search_space import SearchSpace
 from micronas.terminal import table
 from tests.graphs import quantize_randomly, random_inputs
+from tests.networks import agreement
 
 SPACES = ("kws", "vww", "ad")
 
@@ -69,5 +72,17 @@ def main(networks: int) -> None:
     print(table([*header, "heads wrong", "worst total, B"], rows))
 
 
+def all_operators(networks: int) -> None:
+    found = agreement(range(networks))
+    counted = (found.networks, len(found.kinds), found.bytes, found.mismatches)
+    row = [str(value) for value in (*counted, found.wrong_heads, found.worst_total)]
+    header = ["networks", "kinds", "bytes", "bytes wrong", "heads wrong", "worst total, B"]
+    print(table(header, [row]))
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    arguments = sys.argv[1:]
+    run = main
+    if arguments[:1] == ["ops"]:
+        run, arguments = all_operators, arguments[1:]
+    run(int(arguments[0]) if arguments else 200)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from micronas.architecture import Architecture
     from micronas.data import DataSet, TensorSplit
     from micronas.errors import MicronasError
+    from micronas.export.module import to_tflite
     from micronas.export.tflite import to_flatbuffer
     from micronas.export.verify import verify
     from micronas.hardware.board import Board
@@ -46,6 +47,7 @@ _HOMES = {
     "fit": "train.loop",
     "search": "nas.search",
     "to_flatbuffer": "export.tflite",
+    "to_tflite": "export.module",
     "verify": "export.verify",
 }
 
@@ -67,6 +69,7 @@ __all__ = [
     "fit",
     "search",
     "to_flatbuffer",
+    "to_tflite",
     "verify",
 ]
 

@@ -5,12 +5,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from micronas._version import VERSION
-from micronas.errors import ConfigError, MicronasError, ModelError
+from micronas.errors import ConfigError, DataError, ExportError, MicronasError, ModelError
+
+if TYPE_CHECKING:
+    from micronas.graph.integer import Values
+    from micronas.graph.ir import Graph
 
 app = typer.Typer(
     name="micronas",
@@ -28,7 +32,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. budget.latency=100ms"),
 ]
-BoardName = Annotated[str, typer.Option("--board", help="A board that `micronas boards` lists.")]
 
 
 @app.command()
@@ -160,46 +163,84 @@ def train(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A run folder or a .tflite file.")],
-    form: Annotated[str, typer.Option("--format", help="tflite or c.")] = "tflite",
-    out: Annotated[Path | None, typer.Option(help="Output file.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="tflite, c, onnx, project (CMake) or arduino.")
+    ] = "tflite",
+    out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
 ) -> None:
-    """Write a network as a .tflite file or a C++ header."""
-    from micronas.export.c_source import to_c_header
-    from micronas.export.tflite import to_flatbuffer
+    """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
     from micronas.files import write_atomically
     from micronas.graph.read import read
 
     data = _model_bytes(model)
     if form == "tflite":
-        target, content = out or Path(f"{model.stem}.tflite"), to_flatbuffer(read(data))
+        from micronas.export.metadata import entries
+        from micronas.export.tflite import to_flatbuffer
+
+        target = out or Path(f"{model.stem}.tflite")
+        content = to_flatbuffer(read(data), metadata=entries(data))
     elif form == "c":
+        from micronas.export.c_source import to_c_header
+
         target = out or Path(f"{model.stem}.h")
         content = to_c_header(data, name=target.stem).encode()
+    elif form == "onnx":
+        from micronas.export.onnx import to_onnx
+
+        target, content = out or Path(f"{model.stem}.onnx"), to_onnx(read(data))
+    elif form in ("project", "arduino"):
+        from micronas.export.project import write_project
+
+        target = out or Path(f"{model.stem}-{form}")
+        golden = _random_inputs(read(data), 1, seed=0)
+        write_project(
+            data, target, golden_input=golden, kind="cmake" if form == "project" else "arduino"
+        )
+        typer.echo(f"{target}: a program that runs one input and checks itself")
+        return
     else:
-        raise ConfigError(f"a format must be tflite or c, but got {form!r}")
-    write_atomically(target, content)
+        raise ConfigError(
+            f"a format must be tflite, c, onnx, project or arduino, but got {form!r}; "
+            "choose one of them"
+        )
+    try:
+        write_atomically(target, content)
+    except OSError as error:
+        raise ExportError(f"an output file must be writable: {error}; choose another") from error
     typer.echo(f"{target}: {len(content)} bytes")
 
 
 @app.command()
 def profile(
     network: Annotated[Path, typer.Argument(help="A .tflite, an architecture, a run folder.")],
-    board: BoardName = "stm32f446re",
+    board: Annotated[
+        list[str] | None,
+        typer.Option("--board", help="A board of `micronas boards`; may be repeated, or all."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
     from micronas.architecture import Architecture
+    from micronas.export.metadata import placeholder, read_metadata
+    from micronas.export.tflite import flatbuffer_bytes
     from micronas.graph.read import read
-    from micronas.hardware.board import Board
+    from micronas.hardware.board import Board, available
+    from micronas.profile import on_boards
     from micronas.profile import profile as measure
     from micronas.terminal import profile_table
 
-    target = Board.load(board)
+    named = board or ["stm32f446re"]
+    boards = [Board.load(name) for name in (available() if named == ["all"] else named)]
     if network.suffix in (".yaml", ".yml"):
-        described = measure(Architecture.load(network).graph(), target)
+        architecture, metadata = Architecture.load(network), {}
+        graph = architecture.graph()
+        size = flatbuffer_bytes(graph, metadata=placeholder(architecture.classes))
     else:
         data = _model_bytes(network)
-        described = measure(read(data), target, flash_bytes=len(data))
+        graph, size, metadata = read(data, unknown="keep"), len(data), read_metadata(data)
+    described = measure(graph, boards[0], flash_bytes=size) | {"metadata": metadata}
+    if len(boards) > 1:
+        described["boards"] = on_boards(graph, boards, flash_bytes=size)
     if as_json:
         _print_json(described)
         return
@@ -211,23 +252,31 @@ def verify(
     model: Annotated[Path, typer.Argument(help="A .tflite file or a run folder.")],
     samples: Annotated[int, typer.Option(min=1, help="Random inputs to compare on.")] = 100,
     seed: int = 0,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Compare each layer with float arithmetic instead.")
+    ] = False,
+    inputs: Annotated[
+        Path | None, typer.Option(help="int8 examples [N, ...] in a .npy file, not random ones.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
-    import numpy as np
-
-    from micronas.export import verify as runtimes
     from micronas.graph.read import read
-    from micronas.terminal import pairs
 
     data = _model_bytes(model)
     graph = read(data)
-    shape = (samples, *graph.tensors[graph.inputs[0]].shape[1:])
-    inputs = np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
-    checked = runtimes.verify(data, inputs)
+    examples = _random_inputs(graph, samples, seed) if inputs is None else _load(inputs)
+    if layers:
+        _verify_layers(model, graph, examples, as_json)
+        return
+    from micronas.export import verify as runtimes
+    from micronas.terminal import pairs
+
+    checked = runtimes.verify(data, examples)
     arena = runtimes.tflm_arena(data)
-    litert = runtimes.litert_run(data, inputs).reshape(samples, -1).astype(int)
-    tflm = runtimes.tflm_run(data, inputs).reshape(samples, -1)
+    count = len(examples)
+    litert = runtimes.litert_run(data, examples).reshape(count, -1).astype(int)
+    tflm = runtimes.tflm_run(data, examples).reshape(count, -1)
     found = {
         "samples": checked.samples,
         "bytes_compared": checked.bytes_compared,
@@ -244,6 +293,28 @@ def verify(
         typer.echo(pairs(found))
     if checked.mismatches:
         raise typer.Exit(1)
+
+
+def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
+    from micronas.compare import compare, culprit, dequantized, trained
+    from micronas.terminal import layers_table
+
+    network = trained(model) if model.is_dir() else None
+    errors = compare(network or dequantized(graph), graph, examples)
+    worst = culprit(errors)
+    reference = "trained float network" if network else "int8 weights in float arithmetic"
+    if as_json:
+        _print_json(
+            {
+                "reference": reference,
+                "samples": len(examples),
+                "culprit": worst.name if worst else None,
+                "layers": [error.view() for error in errors],
+            }
+        )
+        return
+    typer.echo(layers_table(errors, worst))
+    typer.echo(f"reference: {reference}, {len(examples)} samples")
 
 
 @data_app.command("synth")
@@ -292,6 +363,27 @@ def _model_bytes(path: Path) -> bytes:
         raise ModelError(
             f"a model must be a .tflite file or a run folder that holds one: {error}"
         ) from error
+
+
+def _random_inputs(graph: "Graph", count: int, seed: int) -> "Values":
+    import numpy as np
+
+    if not graph.inputs:
+        raise ModelError("a model must have an input to be run, but has none; convert it again")
+    shape = (count, *graph.tensors[graph.inputs[0]].shape[1:])
+    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+
+
+def _load(path: Path) -> "Values":
+    import numpy as np
+
+    try:
+        values: Values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"examples must be a .npy file of an int8 array: {error}") from error
+    if not isinstance(values, np.ndarray):
+        raise DataError(f"examples must be one array, but {path} holds several; save a .npy file")
+    return values
 
 
 def _print_json(value: Any) -> None:

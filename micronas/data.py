@@ -1,7 +1,7 @@
 """What training and search ask of a data set, and the plain version of it for arrays."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -38,6 +38,8 @@ class DataSet:
     classes: tuple[str, ...]
     input: tuple[int, int, int]
     """Height, width, channels."""
+    meaning: Mapping[str, object] = field(default_factory=dict)
+    """What the inputs are, for whoever computes them on the device; goes into the model file."""
     summary: str = ""
     """One paragraph for the user: what was read, what was left out and why."""
 

@@ -20,6 +20,9 @@ from micronas.graph.ir import Graph, Op
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Kinds of operators that have weights."""
 
+_POSITIVE = ("RELU", "RELU6", "SOFTMAX", "LOGISTIC")
+"""Kinds of operators that write nothing below zero."""
+
 
 def same_conv2d(
     x: Tensor,
@@ -58,7 +61,7 @@ def interpret(
     Parameters
     ----------
     x
-        float32 [N, channels, height, width].
+        float32 [N, channels, height, width], or [N, features] for a graph that takes features.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
@@ -71,13 +74,15 @@ def interpret(
         If the input is not of the graph's shape.
     """
     source, target = graph.inputs[0], graph.outputs[0]
-    _, height, width, channels = graph.tensors[source].shape
-    if x.shape[1:] != (channels, height, width):
+    wanted = graph.tensors[source].shape[1:]
+    wanted = (wanted[-1], *wanted[:-1])
+    if x.shape[1:] != wanted:
         raise DataError(
-            f"inputs must be [N, {channels}, {height}, {width}] for this network, but got "
+            f"inputs must be [N, {', '.join(map(str, wanted))}] for this network, but got "
             f"{list(x.shape)}; prepare the data set with the network's input shape"
         )
-    x = x.contiguous(memory_format=torch.channels_last)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
     values = {source: after(source, x) if after else x}
     last_use = {name: op for op in graph.ops for name in op.inputs}
     for op in graph.ops:
@@ -106,8 +111,8 @@ def _unweighted(graph: Graph, op: Op, values: Mapping[str, Tensor]) -> Tensor:
         case "ADD":
             return x + values[op.inputs[1]]
         case "PAD":
-            (top, bottom), (left, right), (before, behind) = _constant(graph, op)[1:].tolist()
-            return F.pad(x, (left, right, top, bottom, before, behind))
+            *spatial, channels = _constant(graph, op)[1:].tolist()
+            return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
         case "AVERAGE_POOL_2D":
             return _average_pool(op, x)
         case "MAX_POOL_2D":
@@ -119,6 +124,17 @@ def _unweighted(graph: Graph, op: Op, values: Mapping[str, Tensor]) -> Tensor:
         case "RESHAPE":
             x = _nhwc(x).reshape(len(x), *shape[1:])
             return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
+        case "CONCATENATION":
+            axis = {3: 1, 1: 2, 2: 3}[op.axis] if len(shape) == 4 else op.axis
+            return torch.cat([values[name] for name in op.inputs], axis)
+        case "RELU":
+            return F.relu(x)
+        case "RELU6":
+            return F.relu6(x)
+        case "HARD_SWISH":
+            return F.hardswish(x)
+        case "LOGISTIC":
+            return torch.sigmoid(x)
         case _:
             return F.softmax(x, 1)
 
@@ -172,12 +188,17 @@ def from_tflite(op: Op, weight: ir.Array) -> Tensor:
 def submodule_names(names: Iterable[str]) -> dict[str, str]:
     """Names of operators or tensors as torch allows them for submodules: without / and dots.
 
+    Names that torch's containers have themselves, such as ``update``, get a _ behind.
+
     Raises
     ------
     ConfigError
         If two of them would become the same.
     """
     submodules = {name: re.sub(r"[/.]", "_", name) for name in names}
+    for name, submodule in submodules.items():
+        if hasattr(nn.ModuleDict, submodule) or submodule == "training":
+            submodules[name] = f"{submodule}_"
     owners = {submodule: name for name, submodule in submodules.items()}
     for name, submodule in submodules.items():
         if owners[submodule] != name:
@@ -186,6 +207,16 @@ def submodule_names(names: Iterable[str]) -> dict[str, str]:
                 f"{name!r} and {owners[submodule]!r}; rename one"
             )
     return submodules
+
+
+def nonnegative_tensors(graph: Graph) -> set[str]:
+    """Activation tensors that cannot hold a value below zero."""
+    found: set[str] = set()
+    for op in graph.ops:
+        kept = op.kind not in (*WEIGHTED, "HARD_SWISH") and found.issuperset(op.operands)
+        if kept or op.kind in _POSITIVE or op.activation != "NONE":
+            found.add(op.outputs[0])
+    return found
 
 
 def weighted_ops(graph: Graph) -> list[Op]:

@@ -1,18 +1,26 @@
 """What a network costs on a board, layer by layer. Imports no torch."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from micronas.export.tflite import flatbuffer_bytes
-from micronas.graph.counts import count, per_op
-from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
+from micronas.graph.counts import OpCount, count, per_op
+from micronas.graph.ir import Graph, Op
+from micronas.graph.memory import ArenaPlan, plan
 from micronas.hardware.board import Board
+from micronas.hardware.latency import CONSTANT, LinearLatency
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def profile(
     graph: Graph, board: Board, *, kind: str | None = None, flash_bytes: int | None = None
 ) -> dict[str, Any]:
     """Count a network's costs; keys are those of `metrics.json`.
+
+    UNKNOWN operators are listed, never guessed: they are left out of MACs and latency.
 
     Parameters
     ----------
@@ -26,27 +34,87 @@ def profile(
     counts = count(graph)
     on_board, on_host = plan(graph, "board"), plan(graph, "host")
     latency = board.latency_ms(counts.features, space=kind)
+    terms = board.latency_model(kind).coefficients
+    model = LinearLatency({term: cost for term, cost in terms.items() if term != CONSTANT})
+    milliseconds = [model.predict(count(replace(graph, ops=(op,))).features) for op in graph.ops]
+    peak = max((_live_bytes(on_board, position) for position in range(len(graph.ops))), default=0)
+    unknown = Counter(op.name for op in graph.ops if op.kind == "UNKNOWN")
     layers = [
-        {
-            "name": each.name,
-            "op": each.kind,
-            "output": list(each.output_shape),
-            "macs": each.macs,
-            "weights_bytes": each.weights_bytes,
-            "live_bytes": sum(buffer.size for buffer in on_board.live(position)),
-        }
-        for position, each in enumerate(per_op(graph))
+        _layer(graph, op, each, _live_bytes(on_board, position), peak)
+        | {"latency_share": milliseconds[position] / latency if latency else 0.0}
+        for position, (op, each) in enumerate(zip(graph.ops, per_op(graph), strict=True))
     ]
-    return {
+    described = {
         "board": board.name,
         "macs": counts.macs,
         "ops": counts.ops,
         "flash_bytes": flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes,
         "arena_bytes": on_board.total,
         "arena_head_bytes": on_board.head,
+        "arena_required_bytes": on_board.required,
         "host_arena_bytes": on_host.total,
         "host_arena_head_bytes": on_host.head,
         "latency_ms": latency,
+        "latency_excludes": sorted(unknown),
         "energy_mj": board.energy_mj(latency),
+        "arena_is_lower_bound": not on_board.complete,
+        "int4_layers": sum("int4" in layer["flags"] for layer in layers),
+        "unknown_ops": dict(sorted(unknown.items())),
         "layers": layers,
+    }
+    return described | {"fits": _fits(described, board)}
+
+
+def on_boards(
+    graph: Graph,
+    boards: Sequence[Board],
+    *,
+    kind: str | None = None,
+    flash_bytes: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return what differs between boards: whether the network fits, its latency and its energy."""
+    described = [profile(graph, board, kind=kind, flash_bytes=flash_bytes) for board in boards]
+    keys = ("board", "fits", "latency_ms", "energy_mj")
+    return [{key: each[key] for key in keys} for each in described]
+
+
+def _fits(described: dict[str, Any], board: Board) -> bool | None:
+    """Whether arena and file fit; None where lower bounds fit and the truth is not known.
+
+    With int4 weights the host's arena says nothing: only its kernels unpack whole filters.
+    """
+    arena = described["arena_required_bytes"]
+    if not described["int4_layers"]:
+        arena = max(arena, described["host_arena_bytes"])
+    fits = arena <= board.arena_bytes and described["flash_bytes"] <= board.model_bytes
+    return None if fits and described["arena_is_lower_bound"] else bool(fits)
+
+
+def _live_bytes(arena: ArenaPlan, position: int) -> int:
+    return sum(buffer.size for buffer in arena.live(position))
+
+
+def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict[str, Any]:
+    weights = graph.constant_of(op) if op.kind in _WEIGHTED else None
+    is_unknown = op.kind == "UNKNOWN"
+    kernel: tuple[int, ...] | None = None
+    if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and weights is not None:
+        kernel = weights.shape[1:3]
+    elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        kernel = op.window
+    # graphs of shapes alone are float32 and become int8
+    dtype = None if weights is None else "int4" if weights.dtype == "int4" else "int8"
+    is_int4 = dtype == "int4"
+    flags = {"unknown": is_unknown, "int4": is_int4, "peak": live == peak}
+    return {
+        "name": next(iter(op.outputs), op.name) if is_unknown else op.name,
+        "op": op.name if is_unknown else op.kind,
+        "output": list(counted.output_shape),
+        "kernel": None if kernel is None else list(kernel),
+        "stride": None if kernel is None else list(op.stride),
+        "weights_dtype": dtype,
+        "macs": counted.macs,
+        "weights_bytes": counted.weights_bytes,
+        "live_bytes": live,
+        "flags": [name for name, holds in flags.items() if holds],
     }

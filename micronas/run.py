@@ -21,6 +21,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.configuration import RunSettings, TrainSettings
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
+from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena, verify
 from micronas.files import write_atomically
@@ -82,6 +83,7 @@ def run_search(
     settings.check_feasible()
     run = _Folder(folder, settings.model_dump(mode="json"))
     data = data or load_keywords(settings.data)
+    described = describe(classes=data.classes, meaning=data.meaning)
     checkpoint = run.claim()
     space = settings.load_space().model_copy(update={"classes": len(data.classes)})
     result = search(
@@ -94,8 +96,15 @@ def run_search(
         checkpoint=checkpoint,
         progress=progress,
     )
-    kind = space.task or space.name
-    trained = _train(result.winner.architecture, data, settings, kind, checkpoint, progress)
+    trained = _train(
+        result.winner.architecture,
+        data,
+        settings,
+        kind=space.task or space.name,
+        described=described,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
     trained.metrics["search"] = _search_metrics(result)
     run.write(trained)
     return result, trained
@@ -119,7 +128,15 @@ def run_training(
             f"{data.input} and {len(data.classes)}, architecture {architecture.input} and "
             f"{architecture.classes}; edit `input` and `classes` of the architecture"
         )
-    trained = _train(architecture, data, settings, "kws", run.claim(), progress)
+    trained = _train(
+        architecture,
+        data,
+        settings,
+        kind="kws",
+        described=describe(classes=data.classes, meaning=data.meaning),
+        checkpoint=run.claim(),
+        progress=progress,
+    )
     run.write(trained)
     return trained
 
@@ -145,7 +162,9 @@ def _train(
     architecture: Architecture,
     data: DataSet,
     settings: TrainSettings,
+    *,
     kind: str,
+    described: Mapping[str, bytes],
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> Trained:
@@ -169,7 +188,7 @@ def _train(
         progress=_epochs("quantization", progress),
     )
     graph = quantized.graph()
-    model = to_flatbuffer(graph)
+    model = to_flatbuffer(graph, metadata=described)
     split = data.test or data.validation
     int8_accuracy, per_class = accuracy(graph, split)
     checked = verify(model, _examples(graph, split, settings.seed))

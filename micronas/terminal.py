@@ -1,11 +1,13 @@
 """Tables for a terminal. Imports no torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from micronas.quantities import format_bytes, format_macs
+from micronas.quantities import format_bytes, format_cost, format_macs
 
 if TYPE_CHECKING:
+    from micronas.compare import LayerError
     from micronas.nas.search import SearchResult
 
 
@@ -38,16 +40,14 @@ def pairs(values: Mapping[str, Any]) -> str:
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Accuracy, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
-    spent = {
-        "sram": format_bytes,
-        "flash": format_bytes,
-        "latency": lambda value: f"{value:.1f} ms",
-        "macs": format_macs,
-    }
     rows = [
-        [name, show(budget[name] * used[name]), show(budget[name]), f"{100 * used[name]:.0f} %"]
-        for name, show in spent.items()
-        if name in budget
+        [
+            name,
+            format_cost(name, limit * used[name]),
+            format_cost(name, limit),
+            f"{100 * used[name]:.0f} %",
+        ]
+        for name, limit in budget.items()
     ]
     lines = [
         f"network        {metrics['network']}",
@@ -93,31 +93,96 @@ def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
 
 
 def profile_table(described: Mapping[str, Any]) -> str:
-    """One line a layer, then the totals."""
+    """One line a layer, then the totals, then what they leave out."""
     rows = [
         [
             layer["name"],
             layer["op"],
-            "x".join(map(str, layer["output"][1:])),
+            _size(layer["kernel"]),
+            _size(layer["stride"]),
+            _size(layer["output"][1:]),
             format_macs(layer["macs"]),
             format_bytes(layer["weights_bytes"]),
             format_bytes(layer["live_bytes"]),
+            percent(layer["latency_share"]),
+            " ".join(layer["flags"]),
         ]
         for layer in described["layers"]
     ]
-    energy = described["energy_mj"]
+    header = ["layer", "op", "kernel", "stride", "output", "MACs", "weights", "live", "time", ""]
+    energy, excluded = described["energy_mj"], described["latency_excludes"]
+    least = "at least " if excluded else ""
+    arena = "at least " if described["arena_is_lower_bound"] else ""
     totals = {
-        "MACs": f"{described['macs']:,}",
+        "MACs": f"{least}{described['macs']:,}",
         "flash": f"{described['flash_bytes']:,} B",
-        "arena": f"{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B)",
-        "arena, 64-bit host": f"{described['host_arena_bytes']:,} B "
+        "arena": f"{arena}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
+        f" to start {described['arena_required_bytes']:,} B)",
+        "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
         f"(head {described['host_arena_head_bytes']:,} B)",
-        "latency": f"{described['latency_ms']:.1f} ms on {described['board']}",
-        "energy": "not known for this board" if energy is None else f"{energy:.2f} mJ",
+        "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}",
+        "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
+        "fits": _verdict(described["fits"]),
     }
-    return "\n".join(
-        [table(["layer", "op", "output", "MACs", "weights", "live"], rows), "", pairs(totals)]
-    )
+    if described.get("metadata"):
+        totals["labels"] = ", ".join(described["metadata"]["labels"])
+    lines = [table(header, rows), "", pairs(totals)]
+    if excluded:
+        listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
+        lines.append(f"not counted: {listed}")
+    if described["int4_layers"]:
+        lines.append(
+            "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"
+        )
+    if described.get("boards"):
+        lines += ["", boards_table(described["boards"])]
+    return "\n".join(lines)
+
+
+def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Whether a network fits each board, and what one inference costs there."""
+    rows = [
+        [
+            each["board"],
+            _verdict(each["fits"]),
+            f"{each['latency_ms']:.1f} ms",
+            "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
+        ]
+        for each in boards
+    ]
+    return table(["board", "fits", "latency", "energy"], rows)
+
+
+def layers_table(errors: "Sequence[LayerError]", culprit: "LayerError | None") -> str:
+    """Signal-to-noise ratios of each layer; the one to look at is marked."""
+    rows = [
+        [
+            error.name,
+            error.kind,
+            _decibels(error.cumulative.sqnr_db),
+            _decibels(error.local.sqnr_db),
+            _decibels(error.local.median_channel_db),
+            _decibels(error.local.worst_channel_db),
+            "-" if error.local.worst_channel is None else str(error.local.worst_channel),
+            percent(error.saturated),
+            "<-" if error is culprit else "",
+        ]
+        for error in errors
+    ]
+    header = ["layer", "op", "so far", "here", "median channel", "worst", "channel", "saturated"]
+    return table([*header, ""], rows)
+
+
+def _size(sizes: Sequence[int] | None) -> str:
+    return "-" if sizes is None else "x".join(map(str, sizes))
+
+
+def _verdict(fits: bool | None) -> str:
+    return "not known" if fits is None else str(fits).lower()
+
+
+def _decibels(ratio: float) -> str:
+    return f"{ratio:.1f} dB" if math.isfinite(ratio) else "exact" if ratio > 0 else "lost"
 
 
 def percent(share: float) -> str:

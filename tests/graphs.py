@@ -10,7 +10,8 @@ from micronas.graph.ir import Activation, DataType, Graph, Kind, Op, Padding, Qu
 
 _WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
-_SAME_SCALE = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
+_SAME_SCALE = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6")
+_SIGMOIDS = ("SOFTMAX", "LOGISTIC")
 
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
@@ -42,15 +43,21 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     graph = quantize_randomly(
         graph, seed, filters="int4" if rng.random() < 1 / 3 and not plain else "int8"
     )
-    if kind in _SAME_SCALE or kind == "SOFTMAX":
+    if kind in ("LOGISTIC", "HARD_SWISH", "RELU") and not plain:
+        scale = 10 ** rng.uniform(-3, 1.5)
+        graph = _rescaled(graph, "input", scale, int(rng.integers(-128, 128)))
+    if kind in _SAME_SCALE or kind in _SIGMOIDS:
         return graph
-    output = graph.tensors["output"]
-    assert output.quantization is not None
-    scale = float(output.quantization.scale[0]) * 10 ** rng.uniform(-1.5, 0.5)
-    zero_point = int(rng.integers(-128, 128))
-    return replace(
-        graph, tensors={**graph.tensors, "output": _activation(output, scale, zero_point)}
-    )
+    usual = "input" if kind in ("HARD_SWISH", "RELU") else "output"
+    quantization = graph.tensors[usual].quantization
+    assert quantization is not None
+    scale = float(quantization.scale[0]) * 10 ** rng.uniform(-1.5, 0.5)
+    return _rescaled(graph, "output", scale, int(rng.integers(-128, 128)))
+
+
+def _rescaled(graph: Graph, name: str, scale: float, zero_point: int) -> Graph:
+    tensor = _activation(graph.tensors[name], scale, zero_point)
+    return replace(graph, tensors={**graph.tensors, name: tensor})
 
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int8]:
@@ -88,12 +95,11 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             tensors[name], rng.uniform(0.01, 0.1), int(rng.integers(-128, 128))
         )
     for op in graph.ops:
-        source = tensors[op.inputs[0]].quantization
-        assert source is not None
+        source = next(s for s in (tensors[name].quantization for name in op.inputs) if s)
         output = tensors[op.outputs[0]]
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             scale = _quantize_weights(tensors, op, rng, filters, largest)
-        elif op.kind == "SOFTMAX":
+        elif op.kind in _SIGMOIDS:
             scale = 1 / 256
         else:
             scale = float(source.scale[0]) * rng.uniform(0.5, 1.5)
@@ -102,11 +108,14 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             assert other is not None
             scale = float(source.scale[0] + other.scale[0]) * rng.uniform(0.5, 1.0)
         zero_point = -128 if op.activation != "NONE" else int(rng.integers(-40, 40))
-        if op.kind == "SOFTMAX":
+        if op.kind in _SIGMOIDS:
             zero_point = -128
         if op.kind in _SAME_SCALE:
             scale, zero_point = float(source.scale[0]), source.zero_point
         tensors[output.name] = _activation(output, scale, zero_point)
+        if op.kind == "CONCATENATION":
+            for name in op.inputs:
+                tensors[name] = _activation(tensors[name], scale, zero_point)
     return replace(graph, tensors=tensors)
 
 
@@ -169,10 +178,31 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         shape = (1, source[3]) if rng.random() < 0.5 else (1, 1, 1, source[3])
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
+    elif kind == "CONCATENATION":
+        return _concatenation(tensors, rng)
     if kind not in ("FULLY_CONNECTED", "ADD"):
         activation = "NONE"
     tensors["output"] = Tensor("output", shape)
     return Op(kind, "output", inputs, ("output",), activation=activation)
+
+
+def _concatenation(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
+    """One to ten operands along any axis, constants and repetitions among them."""
+    source = tensors["input"].shape
+    axis = int(rng.integers(0, 4))
+    inputs = ["input"]
+    for number in range(int(rng.integers(0, 10))):
+        if rng.random() < 0.3:
+            inputs.append("input")
+            continue
+        shape = (*source[:axis], int(rng.integers(1, 5)), *source[axis + 1 :])
+        data = rng.integers(-128, 128, shape).astype(np.int8)
+        inputs.append(f"constant{number}")
+        tensors[inputs[-1]] = Tensor(inputs[-1], shape, "int8", constant=True, data=data)
+    order = tuple(inputs[i] for i in rng.permutation(len(inputs)))
+    total = sum(tensors[name].shape[axis] for name in order)
+    tensors["output"] = Tensor("output", (*source[:axis], total, *source[axis + 1 :]))
+    return Op("CONCATENATION", "output", order, ("output",), axis=axis)
 
 
 def _constants(

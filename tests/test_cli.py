@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
+from micronas.graph.read import read
 from tests.graphs import random_int8_graph
 
 
@@ -82,13 +85,59 @@ def test_export_writes_the_same_model_and_a_header_that_compiles(
     assert subprocess.run([program], check=False).returncode == 0
 
 
+def test_export_writes_onnx_and_projects(model: Path, tmp_path: Path) -> None:
+    assert run("export", model, "--format", "onnx", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "net.onnx").stat().st_size > 1000
+    assert run("export", model, "--format", "project", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "net-project" / "CMakeLists.txt").is_file()
+    assert run("export", model, "--format", "arduino", "--out", "sk", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "sk" / "sk.ino").is_file()
+
+
+def test_export_keeps_labels_and_profile_shows_them(tmp_path: Path) -> None:
+    metadata = describe(classes=["yes", "no"], meaning={})
+    data = to_flatbuffer(random_int8_graph(3, family="ds_cnn"), metadata=metadata)
+    (tmp_path / "net.tflite").write_bytes(data)
+    assert run("export", "net.tflite", "--out", "copy.tflite", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "copy.tflite").read_bytes() == data
+    assert "yes, no" in run("profile", "copy.tflite", cwd=tmp_path).stdout
+
+
+def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
+    described = json.loads(run("profile", model, "--board", "all", "--json").stdout)
+    assert [row["board"] for row in described["boards"]] == [
+        "stm32f446re",
+        "stm32f746zg",
+        "stm32f767zi",
+    ]
+    two = run("profile", model, "--board", "stm32f767zi", "--board", "stm32f446re").stdout
+    assert two.index("on stm32f767zi") < two.rindex("stm32f446re")
+
+
+def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
+    found = json.loads(run("verify", model, "--layers", "--samples", 4, "--json").stdout)
+    assert found["reference"] == "int8 weights in float arithmetic"
+    names = [layer["name"] for layer in found["layers"]]
+    assert found["culprit"] in names
+    assert {"cumulative", "local", "saturated"} <= found["layers"][0].keys()
+    table = run("verify", model, "--layers", "--samples", 4).stdout
+    (marked,) = [line for line in table.splitlines() if line.endswith("<-")]
+    assert marked.startswith(found["culprit"])
+    shape = read(model.read_bytes()).tensors["input"].shape[1:]
+    np.save(tmp_path / "inputs.npy", np.full((3, *shape), 5, np.int8))
+    given = run("verify", model, "--inputs", tmp_path / "inputs.npy", "--json").stdout
+    assert json.loads(given)["samples"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("profile", "none.tflite"), "a model must be a .tflite file or a run folder"),
         (("profile", "broken.tflite"), "a model must be a whole TFLite flatbuffer"),
         (("profile", "net.tflite", "--board", "stm32f446"), "did you mean 'stm32f446re'"),
-        (("export", "net.tflite", "--format", "onnx"), "a format must be tflite or c"),
+        (("export", "net.tflite", "--format", "hex"), "a format must be tflite, c, onnx"),
+        (("export", "net.tflite", "--out", "net.tflite/x"), "an output file must be writable"),
+        (("verify", "net.tflite", "--inputs", "net.tflite"), "examples must be a .npy file"),
         (("search", "kws_smal"), "did you mean 'kws_small'"),
         (("search", "kws_small"), "a run must name its board"),
         (("search", "kws_small", "board=stm32f446re"), "a run must name its data"),

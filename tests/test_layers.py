@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, DataError
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.layers import Network, from_tflite, interpret, linear, same_conv2d, to_tflite
+from micronas.layers import (
+    Network,
+    from_tflite,
+    interpret,
+    linear,
+    nonnegative_tensors,
+    same_conv2d,
+    submodule_names,
+    to_tflite,
+)
 from tests.graphs import random_shapes
 
 
@@ -111,6 +120,34 @@ class TestInterpret:
         graph = one_op(op, (1, 1, 1, 1), (1, 2, 3, 2), amounts)
         y = run_float(graph, torch.full((1, 1, 1, 1), 9.0))
         assert y.tolist() == [[[[0, 0, 0], [9, 0, 0]], [[0, 0, 0], [0, 0, 0]]]]
+
+    def test_features_are_padded_and_joined_along_their_own_axis(self) -> None:
+        pad = Op("PAD", "output", ("input", "amounts"), ("output",))
+        amounts = constant("amounts", [[0, 0], [1, 2]], np.int32)
+        x = torch.tensor([[3.0, 4.0]])
+        assert run_float(one_op(pad, (1, 2), (1, 5), amounts), x).tolist() == [[0, 3, 4, 0, 0]]
+        join = Op("CONCATENATION", "output", ("input", "input"), ("output",), axis=1)
+        assert run_float(one_op(join, (1, 2), (1, 4)), x).tolist() == [[3, 4, 3, 4]]
+
+    def test_maps_are_joined_along_nhwc_axes(self) -> None:
+        x = torch.arange(6.0).reshape(1, 1, 2, 3)
+        for axis, target in ((1, (1, 4, 3, 1)), (2, (1, 2, 6, 1)), (3, (1, 2, 3, 2))):
+            join = Op("CONCATENATION", "output", ("input", "input"), ("output",), axis=axis)
+            y = run_float(one_op(join, (1, 2, 3, 1), target), x)
+            nhwc = x.permute(0, 2, 3, 1).numpy()
+            assert (y.permute(0, 2, 3, 1).numpy() == np.concatenate([nhwc, nhwc], axis)).all()
+
+    def test_activations_of_their_own_by_hand(self) -> None:
+        x = torch.tensor([[-4.0, -1.0, 0.0, 1.0, 9.0]])
+        expected = {
+            "RELU": [0, 0, 0, 1, 9],
+            "RELU6": [0, 0, 0, 1, 6],
+            "HARD_SWISH": [0, -1 / 3, 0, 2 / 3, 9],
+            "LOGISTIC": [1 / (1 + np.exp(-value)) for value in (-4, -1, 0, 1, 9)],
+        }
+        for kind, values in expected.items():
+            graph = one_op(Op(kind, "output", ("input",), ("output",)), (1, 5), (1, 5))
+            assert run_float(graph, x)[0].tolist() == pytest.approx(values, rel=1e-6)
 
     def test_mean_and_softmax(self) -> None:
         mean = Op("MEAN", "output", ("input", "axes"), ("output",))
@@ -270,3 +307,29 @@ def test_layouts_convert_back_and_forth(kind: str, shape: tuple[int, ...]) -> No
     op = Op(kind, "op", ("x", "w", "b"), ("y",))
     weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     assert (to_tflite(op, from_tflite(op, weight)) == weight).all()
+
+
+def test_names_of_torch_containers_are_free_to_use() -> None:
+    names = ["update", "training", "block/conv", "block.norm"]
+    found = submodule_names(names)
+    assert found == {
+        "update": "update_",
+        "training": "training_",
+        "block/conv": "block_conv",
+        "block.norm": "block_norm",
+    }
+    torch.nn.ModuleDict({name: torch.nn.ReLU() for name in found.values()})
+
+
+def test_nonnegative_tensors_by_hand() -> None:
+    ops = (
+        Op("RELU", "a", ("input",), ("a",)),
+        Op("ADD", "b", ("a", "a"), ("b",)),
+        Op("ADD", "c", ("a", "input"), ("c",)),
+        Op("CONCATENATION", "d", ("b", "a"), ("d",), axis=1),
+        Op("CONCATENATION", "e", ("b", "c"), ("e",), axis=1),
+        Op("HARD_SWISH", "f", ("a",), ("f",)),
+        Op("LOGISTIC", "g", ("c",), ("g",)),
+    )
+    graph = Graph({}, ops, ("input",), ("g",))
+    assert nonnegative_tensors(graph) == {"a", "b", "d", "g"}

@@ -32,6 +32,8 @@ _OPTIONS: dict[Kind, str] = {
     "MEAN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "HARD_SWISH": "HardSwishOptions",
 }
 _WEIGHTED: tuple[Kind, ...] = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _ALIGNMENT = 16
@@ -194,18 +196,20 @@ class _Writer:
         )
 
     def _operator(self, graph: Graph, op: Op, index: Mapping[str, int]) -> int:
+        if op.kind == "UNKNOWN":
+            raise ExportError(
+                f"export takes operators a graph can express, but {op.outputs[0]!r} comes from "
+                f"{op.name}; change the network"
+            )
         code = self._codes.setdefault((op.kind, _version(graph, op)), len(self._codes))
         inputs = self._integers([index[name] for name in op.inputs])
         outputs = self._integers([index[name] for name in op.outputs])
-        options = _OPTIONS[op.kind]
-        return self._table(
-            "Operator",
-            OpcodeIndex=code,
-            Inputs=inputs,
-            Outputs=outputs,
-            BuiltinOptionsType=getattr(schema.BuiltinOptions, options),
-            BuiltinOptions=self._table(options, **self._options(graph, op)),
-        )
+        fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
+        if op.kind in _OPTIONS:
+            options = _OPTIONS[op.kind]
+            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, options)
+            fields["BuiltinOptions"] = self._table(options, **self._options(graph, op))
+        return self._table("Operator", **fields)
 
     def _options(self, graph: Graph, op: Op) -> dict[str, float]:
         activation = {
@@ -235,6 +239,8 @@ class _Writer:
                 return {"NewShape": self._integers(graph.output_of(op).shape)}
             case "SOFTMAX":
                 return {"Beta": 1.0}
+            case "CONCATENATION":
+                return {"Axis": op.axis}
         return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:
@@ -266,7 +272,7 @@ class _Writer:
 def _version(graph: Graph, op: Op) -> int:
     """Operator version: LiteRT refuses weights newer than the version; TFLM does not look."""
     if op.kind not in _WEIGHTED:
-        return 1 if op.kind == "RESHAPE" else 2
+        return 1 if op.kind in ("RESHAPE", "HARD_SWISH") else 2
     weights = graph.constant_of(op)
     scales = 1 if weights.quantization is None else len(weights.quantization.scale)
     if op.kind == "FULLY_CONNECTED":

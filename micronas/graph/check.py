@@ -5,14 +5,20 @@ import math
 import numpy as np
 
 from micronas.errors import ModelError
+from micronas.graph import lookup
 from micronas.graph.ir import Graph, Op, Tensor, same_output
 
 _WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_UNSCALED = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
-_OPERANDS = {"ADD": (2, 2), "PAD": (2, 2), "MEAN": (2, 2), "RESHAPE": (1, 2)} | dict.fromkeys(
-    _WEIGHTED, (2, 3)
-)
+_UNSCALED = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6")
+_OPERANDS = {
+    **dict.fromkeys(_WEIGHTED, (2, 3)),
+    "ADD": (2, 2),
+    "PAD": (2, 2),
+    "MEAN": (2, 2),
+    "RESHAPE": (1, 2),
+    "CONCATENATION": (1, 10),  # TFLM takes no more
+}
 _LARGEST_TENSOR = 2**26
 
 
@@ -26,26 +32,47 @@ def check_int8(graph: Graph) -> None:
     """
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
-    known = {*graph.inputs, *(t.name for t in graph.tensors.values() if t.data is not None)}
+        _check_quantization(tensor)
+    _check_order(graph, {t.name for t in graph.tensors.values() if t.data is not None})
     for position, op in enumerate(graph.ops):
-        where = f"op {position} ({op.kind} {op.name!r})"
-        low, high = _OPERANDS.get(op.kind, (1, 1))
-        if not low <= len(op.inputs) <= high or len(op.outputs) != 1:
+        rule = broken_rule(graph, op)
+        if rule:
             raise ModelError(
-                f"{op.kind} must have {low} to {high} inputs and 1 output, but {where} has "
-                f"{len(op.inputs)} and {len(op.outputs)}; convert the model again"
+                f"{rule}, which {_where(position, op)} breaks; convert the model again"
             )
-        missing = [name for name in op.inputs if name not in known]
-        if missing or op.outputs[0] in known:
+
+
+def check_structure(graph: Graph) -> None:
+    """Check what planning a graph's memory takes: sizes, and operators in an order that runs.
+
+    Raises
+    ------
+    ModelError
+        Naming the first tensor or operator that breaks a rule, and its position.
+    """
+    for tensor in graph.tensors.values():
+        _check_tensor(tensor)
+    _check_order(graph, {t.name for t in graph.tensors.values() if t.constant})
+
+
+def _where(position: int, op: Op) -> str:
+    return f"op {position} ({op.kind} {op.name!r})"
+
+
+def _check_order(graph: Graph, constants: set[str]) -> None:
+    known = constants | set(graph.inputs)
+    for position, op in enumerate(graph.ops):
+        wrong = [name for name in op.inputs if name not in known]
+        for name in op.outputs:
+            if name in known:
+                wrong.append(name)
+            known.add(name)
+        if wrong:
             raise ModelError(
                 "a tensor must be written once, before it is read, but "
-                f"{where} reads or overwrites {(*missing, *op.outputs)[0]!r}; "
+                f"{_where(position, op)} reads or overwrites {wrong[0]!r}; "
                 "order the operators as they run"
             )
-        known.add(op.outputs[0])
-        problem = _problem(graph, op)
-        if problem:
-            raise ModelError(f"{problem}, which {where} breaks; convert the model again")
     if not set(graph.outputs) <= known or not graph.outputs:
         raise ModelError(
             f"the outputs of a graph must be computed, but {graph.outputs} are not all; "
@@ -60,8 +87,19 @@ def _check_tensor(tensor: Tensor) -> None:
             f"a tensor must have 1 to {_LARGEST_TENSOR} elements, but {tensor.name!r} has shape "
             f"{tensor.shape}; give the model a fixed input shape"
         )
+    if tensor.data is not None and tensor.data.shape != tensor.shape:
+        raise ModelError(
+            f"data must have the tensor's shape, but {tensor.name!r} is {tensor.shape} with data "
+            f"{tensor.data.shape}; reshape it"
+        )
+
+
+def _check_quantization(tensor: Tensor) -> None:
     quantization = tensor.quantization
-    if tensor.dtype == "float32" or (quantization is None and tensor.dtype != "int32"):
+    executable = tensor.dtype == "int32" or (
+        tensor.dtype in ("int8", "int4") and quantization is not None
+    )
+    if not executable:
         raise ModelError(
             f"every tensor must be quantised, but {tensor.name!r} is {tensor.dtype} with"
             f"{'' if quantization else 'out'} a scale; quantise the model to int8 first"
@@ -73,17 +111,17 @@ def _check_tensor(tensor: Tensor) -> None:
                 f"scales must be finite and positive, but {tensor.name!r} has {scale.min()}; "
                 "convert the model again"
             )
-    if tensor.data is not None and tensor.data.shape != tensor.shape:
-        raise ModelError(
-            f"data must have the tensor's shape, but {tensor.name!r} is {tensor.shape} with data "
-            f"{tensor.data.shape}; reshape it"
-        )
 
 
-def _problem(graph: Graph, op: Op) -> str | None:
-    """Return the rule an operator breaks, or None."""
+def broken_rule(graph: Graph, op: Op) -> str | None:
+    """Return the rule for execution in integers that an operator breaks, or None."""
+    if op.kind == "UNKNOWN":
+        return "an executable graph must have no UNKNOWN operators"
+    low, high = _OPERANDS.get(op.kind, (1, 1))
+    if not low <= len(op.inputs) <= high or len(op.outputs) != 1:
+        return f"{op.kind} must have {low} to {high} inputs and 1 output"
     source = graph.input_of(op)
-    parameters = [graph.tensors[name] for name in op.inputs[1:] if op.kind != "ADD"]
+    parameters = [graph.tensors[name] for name in op.inputs[len(op.operands) :]]
     if any(tensor.data is None for tensor in parameters):
         return f"the parameters of {op.kind} must be constants with data"
     if op.kind not in _WEIGHTED and any(tensor.dtype != "int32" for tensor in parameters):
@@ -94,7 +132,7 @@ def _problem(graph: Graph, op: Op) -> str | None:
 
 
 def _scale_problem(graph: Graph, op: Op) -> str | None:
-    names = (*op.inputs[: 2 if op.kind == "ADD" else 1], op.outputs[0])
+    names = (*op.operands, op.outputs[0])
     quantizations = [graph.tensors[name].quantization for name in names]
     for name, quantization in zip(names, quantizations, strict=True):
         if graph.tensors[name].dtype != "int8" or quantization is None:
@@ -103,16 +141,27 @@ def _scale_problem(graph: Graph, op: Op) -> str | None:
             return "activations must have one scale and a zero point of -128 to 127"
     scales = [float(q.scale[0]) for q in quantizations if q is not None]
     zero_points = [q.zero_point for q in quantizations if q is not None]
-    # TFLite's pooling compares scales to 1e-6.
+    # TFLite's pooling compares scales to 1e-6, TFLM's CONCATENATION wants them equal.
+    tolerance = 0 if op.kind == "CONCATENATION" else 1e-6
     if op.kind in _UNSCALED and (
-        abs(scales[0] - scales[-1]) > 1e-6 or zero_points[0] != zero_points[-1]
+        max(scales) - min(scales) > tolerance or min(zero_points) != max(zero_points)
     ):
-        return f"the input and output of {op.kind} must share one scale and zero point"
-    if op.kind == "SOFTMAX" and (scales[-1], zero_points[-1]) != (1 / 256, -128):
-        return "SOFTMAX must write scale 1/256 and zero point -128"
-    # TFLM aborts the process at factors it cannot write.
+        return f"the inputs and output of {op.kind} must share one scale and zero point"
+    if op.kind in ("SOFTMAX", "LOGISTIC") and (scales[-1], zero_points[-1]) != (1 / 256, -128):
+        return f"{op.kind} must write scale 1/256 and zero point -128"
+    # TFLM aborts the process at factors it cannot write, or shifts by more bits than there are.
     if op.kind == "SOFTMAX" and scales[0] * 2**26 <= 1:
         return "SOFTMAX must read a scale above 2**-26"
+    if op.kind in ("LOGISTIC", "RELU6") and not 2**-27 < scales[0] < 2**16:
+        return f"{op.kind} must read a scale of 2**-27 to 2**16"
+    if op.kind == "RELU" and scales[0] >= scales[-1] * 2**22:
+        return "RELU must write a scale above 2**-22 of that it reads"
+    if op.kind == "HARD_SWISH":
+        shift, gate_shift = lookup.hard_swish_shifts(np.float32(scales[0]), np.float32(scales[-1]))
+        if not (-15 <= shift <= 0 and -15 <= gate_shift <= 30):
+            return (
+                "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
+            )
     if op.kind == "ADD" and max(scales[:-1]) >= scales[-1] * 2**19:
         return "ADD must write a scale above 2**-19 of those it reads"
     return None
@@ -161,6 +210,8 @@ def _shape_problem(graph: Graph, op: Op) -> str | None:
         )
     elif op.kind == "MEAN":
         expected = _mean_output(graph, op)
+    elif op.kind == "CONCATENATION":
+        expected = _joined(graph, op)
     elif op.kind == "RESHAPE":
         expected = output.shape if output.elements == source.elements else None
     if expected is None:
@@ -187,6 +238,17 @@ def _window_output(graph: Graph, op: Op) -> tuple[int, ...] | None:
         valid = (size - extent) // step + 1
         sizes.append(valid if op.padding == "VALID" else same_output(size, step))
     return (batch, sizes[0], sizes[1], channels)
+
+
+def _joined(graph: Graph, op: Op) -> tuple[int, ...] | None:
+    """Shape of tensors side by side; TFLM takes up to 6 dimensions."""
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    rank, axis = len(shapes[0]), op.axis
+    rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
+    if not 0 <= axis < rank <= 6 or len(rests) > 1 or {len(shape) for shape in shapes} != {rank}:
+        return None
+    total = sum(shape[axis] for shape in shapes)
+    return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
 
 def _mean_output(graph: Graph, op: Op) -> tuple[int, ...] | None:

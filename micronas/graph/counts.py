@@ -8,7 +8,7 @@ holds, so that they are the same before and after quantisation.
 import math
 from dataclasses import dataclass, fields
 
-from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.ir import Graph, Kind, Op, Tensor, Unknown
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -18,8 +18,9 @@ class OpCount:
     """Costs of one operator; shapes are NHWC."""
 
     name: str
-    kind: Kind
+    kind: Kind | Unknown
     input_shape: tuple[int, ...]
+    """Of the first input; () for an operator that has none."""
     output_shape: tuple[int, ...]
     macs: int
     weights: int
@@ -30,7 +31,10 @@ class OpCount:
 
 @dataclass(frozen=True)
 class Counts:
-    """Costs of a network; every field is also a feature a latency model may use by its name."""
+    """Costs of a network without its UNKNOWN operators.
+
+    Every field is also a feature a latency model may use by its name.
+    """
 
     macs: int
     ops: int
@@ -66,6 +70,8 @@ def count(graph: Graph) -> Counts:
     read: dict[Kind, int] = {}
     stored: dict[str, Tensor] = {}
     for op in graph.ops:
+        if op.kind == "UNKNOWN":
+            continue
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
             stored |= {name: graph.tensors[name] for name in op.inputs[1:]}
@@ -100,8 +106,8 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
     return OpCount(
         op.name,
         op.kind,
-        graph.input_of(op).shape,
-        graph.output_of(op).shape,
+        graph.input_of(op).shape if op.inputs else (),
+        graph.output_of(op).shape if op.outputs else (),
         _macs(graph, op) if op.kind in _WEIGHTED else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
         sum(_bytes(tensor, position == 1) for position, tensor in enumerate(stored)),

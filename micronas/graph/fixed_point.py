@@ -66,18 +66,22 @@ _EXP_OF_EIGHTH = 1895147668
 _THIRD = 715827883
 
 
-def exp_of_negative(values: Int64) -> Int64:
-    """exp(x) in Q0.31 for x <= 0 in Q5.26: a Taylor series round -1/8, then a barrel shifter."""
-    quarter = 1 << 24
+def exp_of_negative(values: Int64, integer_bits: int = 5) -> Int64:
+    """exp(x) in Q0.31 for x <= 0 with at most 5 integer bits (Q5.26).
+
+    A Taylor series round -1/8, then a barrel shifter.
+    """
+    first = 29 - integer_bits  # the bit worth a quarter
+    quarter = 1 << first
     residue = (values & (quarter - 1)) - quarter
-    x = (residue << 5) + (1 << 28)
+    x = (residue << integer_bits) + (1 << 28)
     x2 = doubling_high_mul(x, x)
     x3 = doubling_high_mul(x2, x)
     x4 = doubling_high_mul(x2, x2)
     tail = doubling_high_mul(rounding_divide(x4, 2) + x3, _THIRD) + x2
     result = _EXP_OF_EIGHTH + doubling_high_mul(x + rounding_divide(tail, 1), _EXP_OF_EIGHTH)
     remainder = residue - values
-    for bit, factor in enumerate(_EXP_OF_POWERS, start=24):
+    for bit, factor in enumerate(_EXP_OF_POWERS[: integer_bits + 2], start=first):
         result = np.where(remainder & (1 << bit), doubling_high_mul(result, factor), result)
     return np.where(values == 0, 2**31 - 1, result)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import ModelError
-from micronas.graph import fixed_point
+from micronas.graph import fixed_point, lookup
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Array, Graph, Op, Tensor, same_padding
 
@@ -90,8 +90,7 @@ def _chunks(graph: Graph, inputs: Values) -> Iterator[dict[str, Values]]:
         batch = inputs[start : start + size]
         values = {**constants, source.name: batch.reshape(len(batch), *source.shape)}
         for op, kernel in steps:
-            operands = op.inputs[: 2 if op.kind == "ADD" else 1]
-            values[op.outputs[0]] = kernel(*(values[name] for name in operands))
+            values[op.outputs[0]] = kernel(*(values[name] for name in op.operands))
         yield values
 
 
@@ -127,6 +126,13 @@ def _kernel(graph: Graph, op: Op) -> Kernel:
             return lambda x: x.reshape(len(x), *shape)
         case "SOFTMAX":
             return _softmax(graph, op)
+        case "CONCATENATION":
+            return _concatenation(graph, op)
+        case "LOGISTIC" | "HARD_SWISH" | "RELU" | "RELU6":
+            table = _table(graph, op)
+            return lambda x: table[x.astype(np.intp) + 128]
+        case "UNKNOWN":  # check_int8 refuses it
+            raise AssertionError(op)
 
 
 def _convolution(graph: Graph, op: Op) -> Kernel:
@@ -319,6 +325,36 @@ def _softmax(graph: Graph, op: Op) -> Kernel:
         return np.clip(codes, -128, 127).astype(np.int8)
 
     return softmax
+
+
+def _concatenation(graph: Graph, op: Op) -> Kernel:
+    """Codes as they are: all operands share one scale. Constants stand for every example."""
+    shapes = [graph.tensors[name].shape for name in op.operands]
+
+    def join(*parts: Values) -> Values:
+        size = max(len(part) for part in parts)
+        whole = [
+            np.broadcast_to(part, (size, *shape)) for part, shape in zip(parts, shapes, strict=True)
+        ]
+        return np.concatenate(whole, axis=op.axis + 1)
+
+    return join
+
+
+def _table(graph: Graph, op: Op) -> Values:
+    """Return the output code of every input code from -128 to 127."""
+    source, output = graph.input_of(op), graph.output_of(op)
+    zero, out_zero = _zero_point(source), _zero_point(output)
+    match op.kind:
+        case "LOGISTIC":
+            return lookup.logistic(float(_scale(source)), zero)
+        case "HARD_SWISH":
+            scales = np.float32(_scale(source)), np.float32(_scale(output))
+            return lookup.hard_swish(scales[0], zero, scales[1], out_zero)
+        case "RELU":
+            return lookup.relu(float(_scale(source)), zero, float(_scale(output)), out_zero)
+        case _:
+            return lookup.relu6(np.float32(_scale(source)), zero)
 
 
 def _activation_range(op: Op, output: Tensor) -> tuple[int, int]:

@@ -21,15 +21,38 @@ Kind = Literal[
     "MEAN",
     "RESHAPE",
     "SOFTMAX",
+    "CONCATENATION",
+    "LOGISTIC",
+    "HARD_SWISH",
+    "RELU",
+    "RELU6",
 ]
-DataType = Literal["float32", "int8", "int4", "int32"]
+"""Operators that can be executed and exported; named as in TFLite."""
+Unknown = Literal["UNKNOWN"]
+"""An operator of a file that a graph cannot express, kept for its tensors alone."""
+DataType = Literal[
+    "float32",
+    "int8",
+    "int4",
+    "int32",
+    "uint8",
+    "int16",
+    "int64",
+    "bool",
+    "float16",
+    "float64",
+    "uint16",
+    "uint32",
+    "uint64",
+]
+"""Executable graphs hold int8, int4 and int32 alone; the others appear beside UNKNOWN operators."""
 Padding = Literal["SAME", "VALID"]
 Activation = Literal["NONE", "RELU", "RELU6"]
 
 Array = npt.NDArray[np.generic]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantization:
     """real = scale * (quantised - zero_point)."""
 
@@ -38,6 +61,18 @@ class Quantization:
     zero_point: int = 0
     axis: int | None = None
     """The channel dimension when per channel."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Quantization):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        """Scales bit for bit: they decide the integers a device computes with."""
+        return self.scale.astype(np.float32).tobytes(), self.zero_point, self.axis
 
 
 @dataclass(frozen=True)
@@ -65,8 +100,9 @@ class Tensor:
 class Op:
     """One operator. `inputs` are activation first, then weights, bias or other constants."""
 
-    kind: Kind
+    kind: Kind | Unknown
     name: str
+    """The TFLite operator's where the kind is UNKNOWN."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     stride: tuple[int, int] = (1, 1)
@@ -74,6 +110,15 @@ class Op:
     """Pooling window (height, width); for convolutions the filter's own shape says it."""
     padding: Padding = "SAME"
     activation: Activation = "NONE"
+    axis: int = 0
+    """The dimension along which CONCATENATION joins, counted from the first."""
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The tensors an operator computes with: its inputs without weights and tables."""
+        if self.kind in ("CONCATENATION", "UNKNOWN"):
+            return self.inputs
+        return self.inputs[: 2 if self.kind == "ADD" else 1]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.ir import DataType, Graph, Kind, Op, Unknown
 
 Target = Literal["host", "board"]
 Request = tuple[int, int, int]
@@ -21,8 +21,16 @@ Request = tuple[int, int, int]
 
 _ALIGNMENT = 16
 _OPEN_REQUESTS = 12  # scratch buffers TFLM keeps room for while an operator is prepared
-_DESCRIBED = 7  # tensors a kernel describes at once while it is prepared, at most
+_DESCRIBED = 7  # tensors a kernel of few inputs describes while it is prepared, at most
 _PLANNER_ENTRY = 40  # what the planner notes on a buffer
+
+
+# bytes; all other types take one, int4 activations too
+_ELEMENT: Mapping[DataType, int] = {
+    **dict.fromkeys(("int16", "uint16", "float16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64"), 8),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,9 @@ class ArenaPlan:
     required: int
     """Size the arena must have: more than `total` where allocating takes more than running."""
     buffers: tuple[Buffer, ...]
+    complete: bool = True
+    """False with UNKNOWN operators. What their kernels ask for is then left out: `tail` and
+    `required` are lower bounds, and so is `head` if one of them asks for scratch memory."""
 
     @property
     def total(self) -> int:
@@ -76,9 +87,9 @@ class _Layout:
     """Notes on a scratch buffer until it is planned."""
     allocation: int
     """Notes on a tensor or scratch buffer while it is planned."""
-    options: Mapping[Kind, tuple[int, int]]
+    options: Mapping[Kind | Unknown, tuple[int, int]]
     """The operator's parsed options: size and alignment."""
-    data: Mapping[Kind, int]
+    data: Mapping[Kind | Unknown, int]
     """The kernel's own structure."""
 
 
@@ -101,6 +112,7 @@ _HOST = _Layout(
         "MEAN": (1, 1),
         "RESHAPE": (36, 4),
         "SOFTMAX": (4, 4),
+        "CONCATENATION": (8, 4),
     },
     data={
         "CONV_2D": 80,
@@ -112,6 +124,11 @@ _HOST = _Layout(
         "MAX_POOL_2D": 32,
         "MEAN": 44,
         "SOFTMAX": 80,
+        "CONCATENATION": 80,
+        "LOGISTIC": 16,
+        "HARD_SWISH": 20,
+        "RELU": 28,
+        "RELU6": 2,
     },
 )
 # enumerations take one byte under the ARM embedded ABI, so options shrink with them
@@ -135,6 +152,11 @@ _BOARD = _Layout(
         "MAX_POOL_2D": 36,
         "MEAN": 44,
         "SOFTMAX": 60,
+        "CONCATENATION": 24,
+        "LOGISTIC": 16,
+        "HARD_SWISH": 20,
+        "RELU": 28,
+        "RELU6": 2,
     },
 )
 
@@ -142,7 +164,8 @@ _BOARD = _Layout(
 def plan(graph: Graph, target: Target = "board") -> ArenaPlan:
     """Predict the arena of a network whose file lists tensors in the order of `graph.tensors`.
 
-    Shapes are enough: activations are taken as int8 whatever the graph holds.
+    Shapes are enough: activations are taken as int8 whatever the graph holds. Only a graph with
+    UNKNOWN operators, which is always a file's, has activations of the types it notes.
 
     Parameters
     ----------
@@ -169,7 +192,8 @@ def plan(graph: Graph, target: Target = "board") -> ArenaPlan:
     head = max((buffer.offset + buffer.size for buffer in buffers), default=0)
     layout = _BOARD if target == "board" else _HOST
     tail, peak = _tail(graph, layout, [len(sizes) for sizes in scratch], len(buffers))
-    return ArenaPlan(head, tail, max(head + tail, _align(peak, _ALIGNMENT)), buffers)
+    required = max(head + tail, _align(peak, _ALIGNMENT))
+    return ArenaPlan(head, tail, required, buffers, complete=not _has_unknown(graph))
 
 
 def place(requests: Sequence[Request]) -> list[int]:
@@ -209,8 +233,17 @@ def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
             first[name] = last[name] = step
     last |= dict.fromkeys(graph.outputs, len(graph.ops))
     names = [name for name in graph.tensors if name in first]
-    sizes = (_align(math.prod(graph.tensors[name].shape), _ALIGNMENT) for name in names)
+    width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {}
+    tensors = [graph.tensors[name] for name in names]
+    sizes = (
+        _align(math.prod(tensor.shape) * width.get(tensor.dtype, 1), _ALIGNMENT)
+        for tensor in tensors
+    )
     return names, [(size, first[name], last[name]) for name, size in zip(names, sizes, strict=True)]
+
+
+def _has_unknown(graph: Graph) -> bool:
+    return any(op.kind == "UNKNOWN" for op in graph.ops)
 
 
 def _scratch(graph: Graph, op: Op, target: Target) -> tuple[int, ...]:
@@ -258,7 +291,7 @@ def _tail(graph: Graph, layout: _Layout, scratch: Sequence[int], buffers: int) -
         # Prepare describes tensors in temporary memory, with a zero point for each channel
         channels = _quantized_channels(graph, op)
         used += 2 * _align(4 * channels, _ALIGNMENT)
-        temporary = _DESCRIBED * described + 3 * 4 * channels
+        temporary = max(_DESCRIBED, len(op.inputs) + 2) * described + 3 * 4 * channels
         requested += requests
         peak = max(peak, used + layout.request * (requested + _OPEN_REQUESTS) + temporary)
     used = _align(used + pointer * requested, pointer)
@@ -266,9 +299,10 @@ def _tail(graph: Graph, layout: _Layout, scratch: Sequence[int], buffers: int) -
     peak = max(peak, used + layout.request * (requested + _OPEN_REQUESTS) + planning)
     for tensors in (graph.inputs, graph.outputs):
         used = _align(used + pointer * len(tensors), _ALIGNMENT)
-        for _ in tensors:
-            used = _align(used + layout.tensor, pointer) + layout.affine_quantization
-            used = _align(used + 8, 4)
+        for name in tensors:
+            used = _align(used + layout.tensor, pointer)
+            if graph.tensors[name].quantization is not None or not _has_unknown(graph):
+                used = _align(used + layout.affine_quantization + 8, 4)
     return used, peak + 2 * _ALIGNMENT  # pieces of temporary memory are aligned on their own
 
 

@@ -1,14 +1,16 @@
-"""Reads a ``.tflite`` file of one int8 network, ours or another's, back into a graph."""
+"""Reads a ``.tflite`` file of one network, ours or another's, back into a graph."""
 
 import math
 import struct
-from typing import Any, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from micronas.errors import ModelError
-from micronas.graph.check import check_int8
+from micronas.graph.check import broken_rule, check_int8, check_structure
 from micronas.graph.ir import (
     Activation,
     Array,
@@ -26,6 +28,19 @@ _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT4: ("int4", "<i1"),
     schema.TensorType.INT32: ("int32", "<i4"),
 }
+_KEPT_TYPES: dict[int, tuple[DataType, str]] = {
+    **_TYPES,
+    schema.TensorType.FLOAT32: ("float32", "<f4"),
+    schema.TensorType.FLOAT16: ("float16", "<f2"),
+    schema.TensorType.FLOAT64: ("float64", "<f8"),
+    schema.TensorType.BOOL: ("bool", "?"),
+    schema.TensorType.UINT8: ("uint8", "<u1"),
+    schema.TensorType.INT16: ("int16", "<i2"),
+    schema.TensorType.UINT16: ("uint16", "<u2"),
+    schema.TensorType.UINT32: ("uint32", "<u4"),
+    schema.TensorType.INT64: ("int64", "<i8"),
+    schema.TensorType.UINT64: ("uint64", "<u8"),
+}
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if name[0] != "_"}
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"
@@ -36,11 +51,11 @@ _ACTIVATIONS: dict[int, Activation] = {
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
 _LARGEST_RANK = 8
-_MOST_OPERANDS = 16
+_MOST_OPERANDS = 64
 
 
-def read(data: bytes) -> Graph:
-    """Read an int8 network.
+def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph:
+    """Read a network.
 
     Tensors keep the file's order; names that repeat get a suffix; an operator is named after its
     output. int4 data is unpacked. A single scale is per tensor, whatever axis the file notes.
@@ -49,19 +64,26 @@ def read(data: bytes) -> Graph:
     ----------
     data
         Contents of the file.
+    unknown
+        What becomes of operators whose kind, types or options an int8 `Graph` cannot express.
+        ``refuse``: they are an error, so that the graph returned can be executed and exported.
+        ``keep``: they become operators of kind UNKNOWN, named as TFLite names them, with their
+        tensors of any type; such a graph can be counted and planned.
 
     Raises
     ------
     ModelError
-        If the file is damaged, or holds operators, types or options a `Graph` cannot express.
+        If the file is damaged, has control flow or tensors that no device can hold, or, unless
+        ``keep``, operators, types or options a `Graph` cannot express.
     """
     if data[4:8] != b"TFL3":
         raise ModelError(
             f"a model must be a TFLite flatbuffer, but these {len(data)} bytes lack its "
             "identifier TFL3; pass the contents of a .tflite file"
         )
+    keeps = unknown == "keep"
     try:
-        graph = _Reader(data).graph()
+        graph = _Reader(data, keeps=keeps).graph()
     except (
         struct.error,
         LookupError,
@@ -74,13 +96,24 @@ def read(data: bytes) -> Graph:
             f"a model must be a whole TFLite flatbuffer, but these {len(data)} bytes are damaged "
             f"({type(error).__name__}); export or download it again"
         ) from error
-    check_int8(graph)
-    return graph
+    if not keeps:
+        check_int8(graph)
+        return graph
+    check_structure(graph)
+    ops = (
+        replace(op, kind="UNKNOWN", name=op.kind)
+        if op.kind != "UNKNOWN" and broken_rule(graph, op)
+        else op
+        for op in graph.ops
+    )
+    return replace(graph, ops=tuple(ops))
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, keeps: bool) -> None:
         self._data = data
+        self._keeps = keeps
+        self._types = _KEPT_TYPES if keeps else _TYPES
         self._model = schema.Model.GetRootAs(data, 0)
         # Damaged offsets can make a few bytes stand for any amount of text and constants.
         self._allowance = 16 * len(data)
@@ -101,7 +134,7 @@ class _Reader:
         return Graph(
             tensors,
             tuple(
-                self._op(subgraph.Operators(position), position, names)
+                self._op(subgraph.Operators(position), position, tensors, names)
                 for position in range(self._count(subgraph.OperatorsLength()))
             ),
             _named(subgraph.InputsAsNumpy(), names),
@@ -126,13 +159,15 @@ class _Reader:
             name = f"{name}_{position}"
             while name in taken:
                 name += "_"
-        if source.Type() not in _TYPES or source.Sparsity() is not None:
+        is_sparse = source.Sparsity() is not None
+        if source.Type() not in self._types or (is_sparse and not self._keeps):
+            wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
             raise ModelError(
-                f"tensors must be int8, int4 or int32 and dense, but {name!r} is "
+                f"tensors must be {wanted}, but {name!r} is "
                 f"{_TYPE_NAMES.get(source.Type(), source.Type())}; "
                 "convert the model with int8 input and output"
             )
-        dtype, storage = _TYPES[source.Type()]
+        dtype, storage = self._types[source.Type()]
         if source.ShapeLength() > _LARGEST_RANK:
             raise ValueError("rank")
         shape = tuple(int(size) for size in source.ShapeAsNumpy()) if source.ShapeLength() else ()
@@ -140,14 +175,16 @@ class _Reader:
         if source.Buffer() >= max(1, self._count(self._model.BuffersLength())):
             raise IndexError("buffer")
         buffer = self._model.Buffers(source.Buffer()) if source.Buffer() else None
-        if buffer is not None and buffer.DataLength():
+        if buffer is not None and buffer.DataLength() and not is_sparse:
             values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
+        # What lives on from run to run, or is stored sparsely, takes no place in the head either.
+        is_outside = self._keeps and (is_sparse or source.IsVariable())
         return Tensor(
             name,
             shape or (1,),
             dtype,
-            values is not None,
-            _quantization(source.Quantization(), name),
+            values is not None or is_outside,
+            self._quantization(source.Quantization(), name),
             values if values is None else values.reshape(shape or (1,)),
         )
 
@@ -157,53 +194,72 @@ class _Reader:
             return np.frombuffer(raw.tobytes(), storage)
         return unpack_int4(raw.tobytes(), math.prod(shape))
 
-    def _op(self, source: Any, position: int, names: tuple[str, ...]) -> Op:
+    def _quantization(self, source: Any, name: str) -> Quantization | None:
+        # TFLM takes a tensor without zero points for one without quantisation.
+        if source is None or source.ScaleLength() == 0 or source.ZeroPointLength() == 0:
+            return None
+        scale, zero_points = source.ScaleAsNumpy().astype(np.float32), source.ZeroPointAsNumpy()
+        if (zero_points != zero_points[0]).any():
+            if self._keeps:
+                return None
+            raise ModelError(
+                f"all channels must share one zero point, but {name!r} has several; "
+                "convert the model with symmetric weights"
+            )
+        if self._keeps and not (np.isfinite(scale).all() and (scale > 0).all()):
+            return None
+        axis = source.QuantizedDimension() if len(scale) > 1 else None
+        return Quantization(scale, int(zero_points[0]), axis)
+
+    def _op(
+        self, source: Any, position: int, tensors: dict[str, Tensor], names: tuple[str, ...]
+    ) -> Op:
         if max(source.InputsLength(), source.OutputsLength()) > _MOST_OPERANDS:
             raise ValueError("operands")
-        code = self._code(source.OpcodeIndex())
-        if code not in _KINDS:
-            raise ModelError(
-                f"operators must be one of {', '.join(get_args(Kind))}, but op {position} is "
-                f"{_OPERATOR_NAMES.get(code, code)}; change the network, or profile a part of it"
-            )
-        kind = _KINDS[code]
-        operands = source.InputsAsNumpy()
+        self._spend(source.InputsLength() + source.OutputsLength())
+        code, name = self._code(source.OpcodeIndex())
+        operands: Sequence[int] = source.InputsAsNumpy() if source.InputsLength() else ()
         while len(operands) and operands[-1] == -1:  # an optional bias left out
             operands = operands[:-1]
-        inputs, outputs = _named(operands, names), _named(source.OutputsAsNumpy(), names)
-        where = f"op {position} ({kind} {outputs[0]!r})"
-        fields = _options(source, kind, where)
-        return Op(kind, outputs[0], inputs, outputs, **fields)
+        outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
+        if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
+            kind, rank = _KINDS[code], len(tensors[outputs[0]].shape)
+            where = f"op {position} ({kind} {outputs[0]!r})"
+            try:
+                fields = _options(source, kind, rank, where)
+                return Op(kind, outputs[0], _named(operands, names), outputs, **fields)
+            except ModelError:
+                if not self._keeps:
+                    raise
+        if not self._keeps:
+            raise ModelError(
+                f"operators must be one of {', '.join(get_args(Kind))}, but op {position} is "
+                f"{name}; change the network, or profile a part of it"
+            )
+        present = [index for index in operands if index != -1]
+        return Op("UNKNOWN", name, _named(present, names), outputs)
 
-    def _code(self, index: int) -> int:
+    def _code(self, index: int) -> tuple[int, str]:
+        """Number and name of an operator; a custom one is named by its author."""
         if index >= self._count(self._model.OperatorCodesLength()):
             raise IndexError("operator code")
         entry = self._model.OperatorCodes(index)
-        return int(max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode()))
+        code = int(max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode()))
+        name = _OPERATOR_NAMES.get(code, str(code))
+        if code == schema.BuiltinOperator.CUSTOM and entry.CustomCode():
+            name = entry.CustomCode().decode("utf-8", "replace")
+            self._spend(len(name))
+        return code, name
 
 
-def _named(indices: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str, ...]:
     """Look tensors up by index; a vector that is absent comes as 0 and is an error."""
-    if len(indices) > len(names) or (len(indices) and min(indices) < 0):
+    if len(indices) and min(indices) < 0:
         raise IndexError("tensor")
     return tuple(names[index] for index in indices)
 
 
-def _quantization(source: Any, name: str) -> Quantization | None:
-    # TFLM takes a tensor without zero points for one without quantisation.
-    if source is None or source.ScaleLength() == 0 or source.ZeroPointLength() == 0:
-        return None
-    scale, zero_points = source.ScaleAsNumpy().astype(np.float32), source.ZeroPointAsNumpy()
-    if (zero_points != zero_points[0]).any():
-        raise ModelError(
-            f"all channels must share one zero point, but {name!r} has several; "
-            "convert the model with symmetric weights"
-        )
-    axis = source.QuantizedDimension() if len(scale) > 1 else None
-    return Quantization(scale, int(zero_points[0]), axis)
-
-
-def _options(source: Any, kind: Kind, where: str) -> dict[str, Any]:
+def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
     """Read what a graph keeps of an operator's options; refuse what it cannot express."""
     match kind:
         case "CONV_2D":
@@ -218,6 +274,8 @@ def _options(source: Any, kind: Kind, where: str) -> dict[str, Any]:
             options = schema.AddOptions()
         case "SOFTMAX":
             options = schema.SoftmaxOptions()
+        case "CONCATENATION":
+            options = schema.ConcatenationOptions()
         case _:
             return {}
     table = source.BuiltinOptions()
@@ -230,6 +288,9 @@ def _options(source: Any, kind: Kind, where: str) -> dict[str, Any]:
         return {}
     activation = options.FusedActivationFunction()
     _require(activation in _ACTIVATIONS, "activation", activation, where)
+    if kind == "CONCATENATION":
+        _require(activation == 0, "activation", activation, where)
+        return {"axis": options.Axis() % rank}
     fields: dict[str, Any] = {"activation": _ACTIVATIONS[activation]}
     if kind == "FULLY_CONNECTED":
         _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)

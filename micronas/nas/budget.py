@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 from micronas.architecture import Architecture
 from micronas.config import Settings
 from micronas.errors import BudgetError
+from micronas.export.metadata import placeholder
 from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
@@ -131,7 +132,7 @@ class Meter:
         board, host = plan(graph, "board"), plan(graph, "host")
         return Costs(
             macs=counts.macs,
-            flash_bytes=flatbuffer_bytes(graph),
+            flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(architecture.classes)),
             arena_bytes=board.total,
             arena_head_bytes=board.head,
             arena_required_bytes=board.required,

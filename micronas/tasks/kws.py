@@ -165,6 +165,7 @@ def load(settings: KeywordSettings) -> DataSet:
         test=test,
         classes=classes,
         input=(FRAMES, COEFFICIENTS, 1),
+        meaning={"features": "mfcc", "window_ms": settings.window_ms},
         summary=_summarise(folder, keywords, settings, skipped, background.notes),
     )
 

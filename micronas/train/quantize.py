@@ -1,7 +1,8 @@
 """Quantization-aware training: a float graph with int8 arithmetic imitated, and its int8 graph."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
@@ -18,18 +19,28 @@ from micronas.layers import (
     WEIGHTED,
     Network,
     interpret,
+    nonnegative_tensors,
     submodule_names,
     weighted_ops,
 )
+from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.recipe import FINETUNE, Recipe
 
 Bits = Literal[8, 4]
+LayerBits = Bits | Mapping[str, Bits]
+"""One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
 
-_SHARES = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "PAD")
-"""Kinds whose output has, for TFLite, its input's scale and zero point."""
+_SHARES = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "PAD", "RELU6", "CONCATENATION")
+"""Kinds whose output has, for TFLite, its inputs' scale and zero point."""
+_ON_GRID = ("RESHAPE", "PAD", "CONCATENATION")
+"""Those of them that write no value they did not read, except zero."""
+_FIXED = ("SOFTMAX", "LOGISTIC")
+"""Kinds that must write scale 1/256 and zero point -128."""
+_HARD_SWISH_STEPS = 64
+"""TFLM can write HARD_SWISH with steps down to 1/127 of those it reads."""
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 _CALIBRATION_BATCHES = 8
@@ -48,40 +59,44 @@ class QuantizedNetwork(nn.Module):
     graph
         float32, weights and biases with data.
     bits
-        Of the weights of CONV_2D and FULLY_CONNECTED; those of DEPTHWISE_CONV_2D, which are few,
-        are always int8, and so are activations.
+        Of weights; activations are always int8. One number is for CONV_2D and FULLY_CONNECTED:
+        weights of DEPTHWISE_CONV_2D, which are few, stay int8. A mapping from names of operators,
+        or patterns such as ``features.*``, to bits is for every kind; the first that matches
+        counts, and operators without a match are int8.
     ranges
         Activation ranges are learnt by ``gradient`` or held as a moving ``average``.
 
     Raises
     ------
     ExportError
-        If weights have no data.
+        If weights have no data, no operator matches a pattern of `bits`, or a SOFTMAX or LOGISTIC
+        is concatenated with something else.
     """
 
     calibrated: Tensor
 
-    def __init__(self, graph: Graph, *, bits: Bits = 8, ranges: Ranges = "gradient") -> None:
+    def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
         self._graph = graph
+        widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.inputs[1:])
-            width = 8 if op.kind == "DEPTHWISE_CONV_2D" else bits
-            unit = QuantizedUnit(op, weight, bias[0] if bias else None, width)
+            unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
         self._owners = _owners(graph)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
-        self._on_grid = {op.outputs[0] for op in graph.ops if op.kind in ("RESHAPE", "PAD")}
-        self._fixed = {op.outputs[0] for op in graph.ops if op.kind == "SOFTMAX"}
+        self._on_grid = {op.outputs[0] for op in graph.ops if op.kind in _ON_GRID}
+        self._fixed = {self._owners[op.outputs[0]] for op in graph.ops if op.kind in _FIXED}
         self._following = self._range_names.keys() - self._fixed if ranges == "average" else set()
-        nonnegative = _nonnegative(graph)
+        nonnegative = nonnegative_tensors(graph)
+        negative = {owner for name, owner in self._owners.items() if name not in nonnegative}
         self.ranges = nn.ModuleDict(
             {
                 key: Range(
                     learnt=ranges == "gradient" and name not in self._fixed,
-                    nonnegative=name in nonnegative,
+                    nonnegative=name not in negative,
                 )
                 for name, key in self._range_names.items()
             }
@@ -101,43 +116,74 @@ class QuantizedNetwork(nn.Module):
         return interpret(self._graph, x, self._weighted, self._rounded).flatten(1)
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Set the activation ranges from inputs [N, channels, height, width].
+    def calibrate(self, batches: Iterable[Tensor], *, method: Method = "average") -> None:
+        """Set the activation ranges from what inputs lead to in float32.
 
-        A range is the mean over the batches of their lowest and highest value in float32.
+        Parameters
+        ----------
+        batches
+            Inputs [N, channels, height, width], or [N, features].
+        method
+            How ranges follow from the values seen, see `Method`.
 
         Raises
         ------
         MicronasError
             If there is no batch.
+        ExportError
+            If an activation is not finite.
+        DataError
+            If a batch is not of the network's input shape.
         """
-        spans: dict[str, list[Tensor]] = {name: [] for name in self._range_names}
+        observers = {name: Observer.empty() for name in self._range_names}
+        kept = batches if method in ("average", "minmax") else list(batches)
 
-        def observe(name: str, value: Tensor) -> Tensor:
-            if name in spans:
-                spans[name].append(span_of(value))
+        def see(name: str, value: Tensor) -> Tensor:
+            observers[self._owners[name]].see(span_of(value))
             return value
 
-        for batch in batches:
-            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), observe)
-        if not spans[self._graph.inputs[0]]:
+        def count(name: str, value: Tensor) -> Tensor:
+            observers[self._owners[name]].count(value)
+            return value
+
+        self._observe(kept, see)
+        if not observers[self._owners[self._graph.inputs[0]]].batches:
             raise MicronasError("calibration needs at least one batch of inputs: batches=0")
-        producers = {op.outputs[0]: op for op in self._graph.ops}
-        for name, found in spans.items():
-            target = self._range(name)
-            if name in self._fixed:
-                target.cover(torch.tensor([0, 255 / 256]))
-                continue
-            if name in producers:
-                target.finest.copy_(self._accumulator_step(producers[name]))
-            span = torch.stack(found).mean(0)
-            if not span.isfinite().all():
-                raise MicronasError(
+        for name, observer in observers.items():
+            if not (observer.low.isfinite() and observer.high.isfinite()):
+                raise ExportError(
                     f"activations must be finite to have a range, but {name} spans "
-                    f"{span.tolist()}; look for infinite inputs or weights"
+                    f"{[observer.low.item(), observer.high.item()]}; look for infinite inputs or "
+                    "weights"
                 )
-            target.cover(span)
+        if kept is not batches:
+            self._observe(kept, count)
+        self._cover({name: observer.span(method) for name, observer in observers.items()})
         self.calibrated.fill_(True)
+
+    def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
+        seen = {*self._owners.values()}
+
+        def follow(name: str, value: Tensor) -> Tensor:
+            return observe(name, value) if name in seen else value
+
+        for batch in batches:
+            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+
+    def _cover(self, spans: Mapping[str, Tensor]) -> None:
+        """Set every range, then widen those with steps finer than TFLM can compute."""
+        for name, span in spans.items():
+            fixed = torch.tensor([0, 255 / 256])
+            self._range(name).cover(fixed if name in self._fixed else span)
+        finest: dict[str, Tensor] = {}
+        for op in self._graph.ops:
+            name = self._owners[op.outputs[0]]
+            if name in self._fixed or op.kind in _SHARES:
+                continue
+            step = self._finest_step(op)
+            finest[name] = step.maximum(finest.get(name, step))
+            self._range(name).finest.copy_(finest[name])
+            self._range(name).cover(spans[name])
 
     def graph(self) -> Graph:
         """The int8 graph, ready to be written or run.
@@ -177,12 +223,12 @@ class QuantizedNetwork(nn.Module):
         y: Tensor = target(value)
         return y
 
-    def _accumulator_step(self, op: Op) -> Tensor:
+    def _finest_step(self, op: Op) -> Tensor:
         """The finest useful scale of an output; a finer one could overflow TFLM's multiplier."""
-        sources = [self._range(name).scale for name in op.inputs if name in self._owners]
+        sources = torch.stack([self._range(name).scale for name in op.operands])
         if op.kind in WEIGHTED:
             return sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
-        return torch.stack(sources).max() / 256
+        return sources.max() / (_HARD_SWISH_STEPS if op.kind == "HARD_SWISH" else 256)
 
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]
@@ -230,6 +276,8 @@ def finetune(
 def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
+    Features [N, features] stay as they are.
+
     Raises
     ------
     ExportError
@@ -241,7 +289,10 @@ def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
             "inputs can be quantised only for an int8 graph, but this one is float32; "
             "quantise the network first"
         )
-    steps = np.rint(x.numpy().transpose(0, 2, 3, 1) / quantization.scale)
+    values = x.numpy()
+    if values.ndim == 4:
+        values = values.transpose(0, 2, 3, 1)
+    steps = np.rint(values / quantization.scale)
     codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
         np.int8
     )
@@ -264,21 +315,37 @@ def _data(tensor: ir.Tensor) -> ir.Array:
     return tensor.data
 
 
+def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
+    """Bits of the weights of each operator that has some."""
+    ops = weighted_ops(graph)
+    if not isinstance(bits, Mapping):
+        return {op.name: 8 if op.kind == "DEPTHWISE_CONV_2D" else bits for op in ops}
+    names = [op.name for op in ops]
+    for pattern, width in bits.items():
+        if width not in (8, 4) or not any(fnmatchcase(name, pattern) for name in names):
+            raise ExportError(
+                f"bits must map names of layers with weights to 8 or 4, but has {pattern!r}: "
+                f"{width}; the layers are {', '.join(names)}"
+            )
+    matches = {name: [bits[key] for key in bits if fnmatchcase(name, key)] for name in names}
+    return {name: found[0] if found else 8 for name, found in matches.items()}
+
+
 def _owners(graph: Graph) -> dict[str, str]:
     """For each activation tensor the one whose range it shares, in execution order."""
     owners = {graph.inputs[0]: graph.inputs[0]}
+    fixed: set[str] = set()
     for op in graph.ops:
         out = op.outputs[0]
-        owners[out] = owners[op.inputs[0]] if op.kind in _SHARES else out
+        shared = [owners[name] for name in op.operands] if op.kind in _SHARES else [out]
+        owner = shared[0]
+        if set(shared) & fixed and len(set(shared) - fixed) > 0:
+            raise ExportError(
+                f"what CONCATENATION joins must share one scale, but {op.name} joins the output "
+                "of a softmax or sigmoid, whose scale is fixed, with others; use ReLU there"
+            )
+        owners[out] = owner
+        owners.update({name: owner for name, other in owners.items() if other in shared})
+        if op.kind in _FIXED:
+            fixed.add(out)
     return owners
-
-
-def _nonnegative(graph: Graph) -> set[str]:
-    """Activation tensors that cannot hold a value below zero."""
-    found: set[str] = set()
-    for op in graph.ops:
-        activations = [name for name in op.inputs if not graph.tensors[name].constant]
-        kept = op.kind not in WEIGHTED and found.issuperset(activations)
-        if kept or op.kind == "SOFTMAX" or op.activation != "NONE":
-            found.add(op.outputs[0])
-    return found

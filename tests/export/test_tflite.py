@@ -1,5 +1,6 @@
 """The flatbuffer: layout, size, determinism, and that both runtimes take it."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import ai_edge_litert.schema_py_generated as schema
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from micronas.errors import ExportError
 from micronas.export.tflite import flatbuffer_bytes, pack_int4, to_flatbuffer
-from micronas.export.verify import litert_run, tflm_run, verify
+from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Kind
+from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.memory import plan
 from tests.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -21,6 +23,7 @@ from tests.graphs import (
     random_op_graph,
     random_shapes,
 )
+from tests.published import NETWORKS
 
 
 def parsed(model: bytes) -> Any:
@@ -91,6 +94,48 @@ def test_int4_files_hold_half_the_weights() -> None:
     int4 = len(to_flatbuffer(quantize_randomly(ds_cnn(), filters="int4")))
     weights = 64 * 40 + 4 * (64 * 9 + 64 * 64) + 12 * 64
     assert int8 - weights / 2 - 100 < int4 <= int8 - weights / 2 + 100
+
+
+KEYWORDS = NETWORKS["MicroNet-KWS-M"]
+
+
+def with_int4(kinds: tuple[str, ...]) -> Graph:
+    """KWS-M with int4 weights for some kinds of operators."""
+    packed = quantize_randomly(KEYWORDS, filters="int4")
+    tensors = dict(quantize_randomly(KEYWORDS).tensors)
+    for op in packed.ops:
+        if op.kind in kinds:
+            tensors[op.inputs[1]] = packed.tensors[op.inputs[1]]
+    return replace(packed, tensors=tensors)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "most"),
+    [
+        (("CONV_2D",), 0.65),
+        (("DEPTHWISE_CONV_2D",), 0.99),
+        (("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 0.61),
+    ],
+)
+def test_int4_keyword_networks_are_smaller_and_exact(kinds: tuple[str, ...], most: float) -> None:
+    graph = with_int4(kinds)
+    model, int8 = to_flatbuffer(graph), to_flatbuffer(quantize_randomly(KEYWORDS))
+    assert len(model) < most * len(int8)
+    assert verify(model, random_inputs(graph, 2)).mismatches == 0
+    predicted, arena = plan(graph, "host"), tflm_arena(model)
+    assert (predicted.head, predicted.tail) == (arena.head, arena.tail)
+    # On the board kernels unpack as they go; a depthwise one needs a patch of int16 at most.
+    grown = plan(graph, "board").head - plan(KEYWORDS, "board").head
+    assert 0 <= grown <= 2 * 9 * 140 + 16
+
+
+def test_tflm_refuses_int4_weights_of_a_classifier_with_a_scale_a_channel() -> None:
+    graph = quantize_randomly(ds_cnn(6, 1, 5), filters="int4")
+    weights = graph.tensors["classifier/weights"]
+    wide = replace(weights, quantization=Quantization(np.full(5, 0.01, np.float32), 0, 0))
+    graph = replace(graph, tensors={**graph.tensors, weights.name: wide})
+    with pytest.raises(ExportError, match="TFLM must be able to load the model"):
+        tflm_run(to_flatbuffer(graph), random_inputs(graph, 1))
 
 
 def test_int4_goes_low_half_first() -> None:

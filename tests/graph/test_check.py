@@ -67,6 +67,50 @@ def test_broken_scales(quantization: Quantization | None, message: str) -> None:
         check_int8(change(graph, "output", quantization=quantization))
 
 
+@pytest.mark.parametrize(
+    ("kind", "scale", "message"),
+    [
+        ("LOGISTIC", 1e-9, r"LOGISTIC must read a scale of 2\*\*-27 to 2\*\*16"),
+        ("LOGISTIC", 1e9, "LOGISTIC must read a scale"),
+        ("RELU", 1e9, "RELU must write a scale above"),
+        ("HARD_SWISH", 1e-9, "HARD_SWISH must read a scale"),
+        ("HARD_SWISH", 1e9, "HARD_SWISH must read a scale"),
+    ],
+)
+def test_factors_tflm_cannot_write(kind: Kind, scale: float, message: str) -> None:
+    graph = random_op_graph(kind, 1)
+    quantization = Quantization(np.array([scale], np.float32))
+    with pytest.raises(ModelError, match=message):
+        check_int8(change(graph, "input", quantization=quantization))
+
+
+def test_concatenation_must_fit() -> None:
+    graph = next(
+        graph
+        for graph in (random_op_graph("CONCATENATION", seed) for seed in range(20))
+        if len(graph.ops[0].inputs) > 2
+    )
+    (op,), shape = graph.ops, graph.tensors["output"].shape
+    quantization = graph.tensors["output"].quantization
+    assert quantization is not None
+    almost = replace(quantization, scale=np.nextafter(quantization.scale, np.float32(1)))
+    with pytest.raises(ModelError, match="inputs and output of CONCATENATION must share one scale"):
+        check_int8(change(graph, "output", quantization=almost))
+    with pytest.raises(ModelError, match="the output of CONCATENATION must have shape"):
+        check_int8(change(graph, "output", shape=(*shape[:3], shape[3] + 1)))
+    with pytest.raises(ModelError, match="operands must fit together"):
+        check_int8(replace(graph, ops=(replace(op, axis=4),)))
+    with pytest.raises(ModelError, match="CONCATENATION must have 1 to 10 inputs"):
+        check_int8(replace(graph, ops=(replace(op, inputs=("input",) * 11),)))
+
+
+def test_unknown_operators_cannot_run() -> None:
+    graph = random_op_graph("RELU", 0)
+    op = replace(graph.ops[0], kind="UNKNOWN", name="TANH")
+    with pytest.raises(ModelError, match=r"no UNKNOWN operators, which op 0 \(UNKNOWN 'TANH'\)"):
+        check_int8(replace(graph, ops=(op,)))
+
+
 def test_operators_out_of_order() -> None:
     graph = random_int8_graph(0, family="ds_cnn")
     with pytest.raises(ModelError, match="a tensor must be written once, before it is read"):

@@ -223,6 +223,68 @@ def test_fully_connected_multiplies_scales_in_float64() -> None:
     both(Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",)), np.zeros((1, 2), np.int8))
 
 
+# Tables
+
+
+def elementwise(
+    kind: Kind, source: tuple[float, int], output: tuple[float, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Real inputs and real outputs of an operator on every code; TFLM must agree."""
+    tensors = [activation("x", (1, 256), *source), activation("y", (1, 256), *output)]
+    graph = Graph({t.name: t for t in tensors}, (Op(kind, "y", ("x",), ("y",)),), ("x",), ("y",))
+    codes = np.arange(-128, 128, dtype=np.int8)[None]
+    result = both(graph, codes)
+    return source[0] * (codes[0] - float(source[1])), output[0] * (result[0] - float(output[1]))
+
+
+@pytest.mark.parametrize("scale", [0.004, 0.05, 0.3, 7.0])
+def test_logistic_is_a_sigmoid_within_a_step(scale: float) -> None:
+    x, y = elementwise("LOGISTIC", (scale, -3), (1 / 256, -128))
+    sigmoid = (1 + np.tanh(x / 2)) / 2
+    np.testing.assert_allclose(y, np.minimum(sigmoid, 255 / 256), atol=1 / 256)
+    assert y[-3 + 128] == 0.5
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(0.01, 0), (0.05, 20), (0.1, -40)])
+def test_hard_swish_is_the_real_one_within_a_step(scale: float, zero: int) -> None:
+    out_scale = scale * 1.1
+    x, y = elementwise("HARD_SWISH", (scale, zero), (out_scale, -100))
+    exact = x * np.clip(x + 3, 0, 6) / 6
+    exact = np.clip(exact, -28 * out_scale, 227 * out_scale)
+    np.testing.assert_allclose(y, exact, atol=1.01 * out_scale)
+    assert y[zero + 128] == 0
+
+
+def test_relu_rescales_and_relu6_clips() -> None:
+    x, y = elementwise("RELU", (0.5, 10), (1.0, -20))
+    np.testing.assert_array_equal(y, np.minimum(np.floor(np.maximum(x, 0) + 0.5), 147))
+    x, y = elementwise("RELU6", (0.25, 10), (0.25, 10))
+    np.testing.assert_array_equal(y, np.clip(x, 0, 6))
+
+
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [
+        (1, [1, 2, 3, 4, 1, 2, 3, 4, 9, 8, 7, 6]),
+        (2, [1, 2, 1, 2, 9, 8, 3, 4, 3, 4, 7, 6]),
+        (3, [1, 1, 9, 2, 2, 8, 3, 3, 7, 4, 4, 6]),
+    ],
+)
+def test_concatenation_along_an_axis(axis: int, expected: list[int]) -> None:
+    constant = np.array([9, 8, 7, 6], np.int8).reshape(1, 2, 2, 1)
+    shape = [1, 2, 2, 1]
+    shape[axis] *= 3
+    tensors = [
+        activation("x", (1, 2, 2, 1), 0.5, 3),
+        Tensor("c", (1, 2, 2, 1), "int8", True, quantization(0.5, 3), constant),
+        activation("y", tuple(shape), 0.5, 3),
+    ]
+    op = Op("CONCATENATION", "y", ("x", "x", "c"), ("y",), axis=axis)
+    graph = Graph({t.name: t for t in tensors}, (op,), ("x",), ("y",))
+    inputs = np.array([[1, 2, 3, 4], [5, 5, 5, 5]], np.int8).reshape(2, 2, 2, 1)
+    assert both(graph, inputs)[0].ravel().tolist() == expected
+
+
 # Against TFLM
 
 

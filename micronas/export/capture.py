@@ -1,0 +1,139 @@
+"""Runs torch.export on a module, and says in one line why a module cannot be exported."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+
+from micronas.errors import ExportError
+
+_LONGEST_QUOTE = 200
+
+
+def capture(module: nn.Module, example: Tensor) -> ExportedProgram:
+    """Record what a module in eval mode does to one example, as functional ATen operators.
+
+    Parameters
+    ----------
+    example
+        float32 [N, features] or [N, channels, height, width], N >= 1; the first is used.
+
+    Raises
+    ------
+    ExportError
+        If the module cannot be run or recorded, or is not one tensor to one tensor.
+    """
+    _check_module(module)
+    example = _checked_example(example)
+    try:
+        with torch.no_grad():
+            result = module(example)
+    except Exception as error:
+        raise ExportError(
+            f"a module must run on its example input {list(example.shape)}, but "
+            f"{type(module).__name__} raises {_quote(error)}; pass an input it accepts"
+        ) from error
+    _check_result(module, result)
+    try:
+        with torch.no_grad(), _silence():
+            program = torch.export.export(module, (example,), strict=False)
+            # In-place operators become functional ones, so that a value never changes.
+            functional: ExportedProgram = program.run_decompositions({})
+            return functional
+    except Exception as error:
+        raise ExportError(
+            "a module must do the same steps for every input, as torch.export records them, but "
+            f"{type(module).__name__} raises {_quote(error)}; take out what depends on the values"
+        ) from error
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise ExportError(
+            f"export takes a torch.nn.Module, but got {type(module).__name__}; pass the module "
+            "itself, not a function, a class or TorchScript"
+        )
+    training = [name or "the module" for name, part in module.named_modules() if part.training]
+    if training:
+        raise ExportError(
+            f"a module must be in eval mode, but {training[0]} is in training mode; "
+            "call module.eval() first"
+        )
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(value):
+            raise ExportError(
+                f"weights must have a shape, but {name} is not initialised; run the module once"
+            )
+        counter = not (value.is_floating_point() or value.is_complex())
+        if value.device.type != "cpu" or not (counter or value.dtype == torch.float32):
+            raise ExportError(
+                f"weights must be float32 on the CPU, but {name} is {value.dtype} on "
+                f"{value.device}; call module.float().cpu() first"
+            )
+        if not counter and not value.isfinite().all():
+            raise ExportError(
+                f"weights must be finite, but {name} holds inf or nan; train the module again"
+            )
+
+
+def _checked_example(example: object) -> Tensor:
+    if not isinstance(example, Tensor):
+        raise ExportError(
+            f"a module must take one tensor, but the example input is {type(example).__name__}; "
+            "wrap the module so that it takes float32 [N, features] or [N, C, H, W]"
+        )
+    if example.ndim not in (2, 4) or not example.numel() or example.dtype != torch.float32:
+        raise ExportError(
+            "the example input must be float32 [N, features] or [N, channels, height, width] "
+            f"with N >= 1, but is {example.dtype} {list(example.shape)}; convert or reshape it"
+        )
+    if example.device.type != "cpu" or not example.isfinite().all():
+        raise ExportError(
+            "the example input must be finite and on the CPU, but is on "
+            f"{example.device} and spans {example.min().item()} to {example.max().item()}; "
+            "pass a typical input"
+        )
+    return example[:1].detach().contiguous()
+
+
+def _check_result(module: nn.Module, result: object) -> None:
+    if not isinstance(result, Tensor):
+        raise ExportError(
+            f"a module must return one tensor, but {type(module).__name__} returns "
+            f"{type(result).__name__}; wrap it in a module that returns one of them"
+        )
+    if result.ndim not in (2, 4) or result.shape[0] != 1 or result.dtype != torch.float32:
+        raise ExportError(
+            "a module must return float32 [N, features] or [N, channels, height, width], but "
+            f"{type(module).__name__} returns {result.dtype} {list(result.shape)} for one example; "
+            "keep the batch dimension and flatten the rest"
+        )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep torch from printing the program it fails on, besides raising an error."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _quote(error: Exception) -> str:
+    """The first line of an error: torch adds pages of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:_LONGEST_QUOTE]}"

@@ -1,0 +1,105 @@
+"""What a model file says of itself beside the network: its labels and the meaning of its input.
+
+The description is JSON padded to a size that follows from the number of labels alone, so that the
+size of a candidate's file is known before there is a data set.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ai_edge_litert.schema_py_generated as schema
+
+from micronas._version import VERSION
+from micronas.errors import ExportError, ModelError
+
+KEY = "micronas"
+"""Name of the entry in the flatbuffer."""
+_BYTES = 256
+_BYTES_PER_LABEL = 24
+
+
+def describe(*, classes: Sequence[str], meaning: Mapping[str, Any]) -> dict[str, bytes]:
+    """Describe a model, as `to_flatbuffer` takes it for ``metadata``.
+
+    Parameters
+    ----------
+    classes
+        Labels in the order of the outputs.
+    meaning
+        What the input is, as JSON can hold it: ``{"features": "mfcc", "window_ms": 40}``, or mean
+        and scale of the numbers fed.
+
+    Raises
+    ------
+    ExportError
+        If it does not fit in 256 bytes and 24 more a label.
+    """
+    size = _size(len(classes))
+    content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(text) > size:
+        raise ExportError(
+            f"labels and meaning of the input must fit in {size} bytes of JSON, but take "
+            f"{len(text)}; shorten the labels"
+        )
+    return {KEY: text.ljust(size)}
+
+
+def placeholder(classes: int) -> dict[str, bytes]:
+    """Return metadata of the size `describe` gives any model of this many labels."""
+    return {KEY: b" " * _size(classes)}
+
+
+def entries(data: bytes) -> dict[str, bytes]:
+    """Return the entry of micronas in a ``.tflite`` file, as it is stored; {} if there is none.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged.
+    """
+    try:
+        model = schema.Model.GetRootAs(data, 0)
+        for position in range(min(model.MetadataLength(), len(data) // 4)):
+            entry = model.Metadata(position)
+            if entry.Name() == KEY.encode():
+                return {KEY: model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()}
+    except (struct.error, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(error) from error
+    return {}
+
+
+def read_metadata(data: bytes) -> dict[str, Any]:
+    """Return what `describe` wrote into a ``.tflite`` file: version, labels and input.
+
+    Returns
+    -------
+    {} if another tool wrote the file.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged.
+    """
+    blob = entries(data).get(KEY)
+    if blob is None:
+        return {}
+    try:
+        found = json.loads(blob)
+        labels = [str(label) for label in found["labels"]]
+        return {"version": str(found["version"]), "labels": labels, "input": dict(found["input"])}
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(error) from error
+
+
+def _size(classes: int) -> int:
+    return _BYTES + _BYTES_PER_LABEL * classes
+
+
+def _damaged(error: Exception) -> ModelError:
+    return ModelError(
+        f"a model's metadata must be as micronas writes it, but this is damaged "
+        f"({type(error).__name__}); export or download the model again"
+    )

@@ -1,0 +1,89 @@
+"""Operators that map one code to another, as tables of 256 codes; the bits of TFLM's kernels.
+
+Sources: TFLM reference/integer_ops/logistic.h, reference/hard_swish.h and kernels/activations.cc.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph import fixed_point
+from micronas.graph.fixed_point import Int64
+
+_CODES = np.arange(-128, 128, dtype=np.int64)
+
+
+def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
+    """Sigmoid of every code, at scale 1/256 and zero point -128."""
+    multiplier, shift = fixed_point.quantize_multiplier(source_scale * 2**27)
+    radius = int(15 * 2.0**27 / 2.0 ** int(shift))
+    values = _CODES - source_zero
+    inside = np.where(np.abs(values) < radius, values, 0)
+    raised = fixed_point.doubling_high_mul(inside << int(shift), multiplier)
+    exponentials = fixed_point.exp_of_negative(-np.abs(raised), integer_bits=4)
+    positive = fixed_point.reciprocal_of_one_plus(exponentials)
+    curve = np.where(raised > 0, positive, 2**31 - 1 - positive)
+    curve = np.where(raised == 0, 2**30, curve)
+    codes = fixed_point.rounding_divide(curve, 23) - 128
+    codes = np.where(values >= radius, 127, codes)
+    return _int8(np.where(values <= -radius, -128, codes))
+
+
+def hard_swish(
+    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+) -> npt.NDArray[np.int8]:
+    """x * min(max(x + 3, 0), 6) / 6 of every code, in 16-bit steps."""
+    multiplier, shift, gate_multiplier, gate_shift = _hard_swish_factors(source_scale, scale)
+    fine = (_CODES - source_zero) << 7
+    linear = _high_mul_16(fine, multiplier)
+    gate = _int16(fine << max(gate_shift - 1, 0))
+    gate = _high_mul_16(gate, gate_multiplier)
+    gate = _int16(gate << 1) if gate_shift > 0 else gate
+    gate = fixed_point.rounding_divide(gate, max(-gate_shift, 0))
+    gate = (gate + 2**15) >> 1
+    product = gate * linear
+    truncated = np.sign(product) * (np.abs(product) >> 15)
+    return _int8(fixed_point.rounding_divide(truncated, -shift) + zero)
+
+
+def hard_swish_shifts(source_scale: np.float32, scale: np.float32) -> tuple[int, int]:
+    """Exponents of the output's and the gate's factor; 16-bit steps allow few of them."""
+    _, shift, _, gate_shift = _hard_swish_factors(source_scale, scale)
+    return shift, gate_shift
+
+
+def relu(source_scale: float, source_zero: int, scale: float, zero: int) -> npt.NDArray[np.int8]:
+    """The positive part of every code, rescaled."""
+    factor = fixed_point.quantize_multiplier(source_scale / scale)
+    values = (_CODES - source_zero).astype(np.int32)
+    return np.clip(fixed_point.rescale(values, *factor) + zero, zero, 127).astype(np.int8)
+
+
+def relu6(scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
+    """Every code clipped to 0..6; input and output share scale and zero point."""
+    six = math.floor(float(np.float32(6) / scale) + 0.5)  # divided in float32, as in TFLM
+    return np.clip(_CODES, zero, min(127, zero + six)).astype(np.int8)
+
+
+def _hard_swish_factors(source_scale: np.float32, scale: np.float32) -> tuple[int, int, int, int]:
+    fine_scale = np.float32(1 / 128) * source_scale  # TFLM computes these in float32
+    gate_scale = np.float32(3) / np.float32(32768)
+    multipliers, shifts = fixed_point.quantize_multiplier(
+        [fine_scale / scale, fine_scale / gate_scale]
+    )
+    halves = np.minimum((multipliers.astype(np.int64) + 2**15) >> 16, 2**15 - 1)
+    return int(halves[0]), int(shifts[0]), int(halves[1]), int(shifts[1])
+
+
+def _high_mul_16(values: Int64, multiplier: int) -> Int64:
+    """High 16 bits of twice the product of int16 values, ties towards plus infinity."""
+    return (values * multiplier + 2**14) >> 15
+
+
+def _int16(values: Int64) -> Int64:
+    return np.clip(values, -(2**15), 2**15 - 1)
+
+
+def _int8(values: Int64) -> npt.NDArray[np.int8]:
+    return np.clip(values, -128, 127).astype(np.int8)

@@ -1,0 +1,88 @@
+"""From observed values to activation ranges: how much of the tails a range covers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Method = Literal["average", "minmax", "percentile", "mse"]
+"""How a range follows from observed values.
+
+``average``: the mean of the batches' extremes, which is steady where a training loop goes on to
+learn the range. ``minmax``: everything seen. ``percentile``: all but the outermost 0.01 % on either
+side. ``mse``: the range with the smallest squared rounding and clipping error.
+"""
+
+Histogram = npt.NDArray[np.float64]
+
+_BINS = 2048
+_TAIL = 1e-4
+_CUTS = np.linspace(1, 0.2, 17)
+"""Parts of each extreme that ``mse`` tries; 1 first, which stays where nothing is better."""
+
+
+@dataclass
+class Observer:
+    """Values of one activation tensor, seen batch by batch, all of them twice.
+
+    The first round finds the extremes, the second one fills a histogram between them.
+    """
+
+    low: Tensor
+    high: Tensor
+    batches: int
+    sums: Tensor
+    counts: Histogram
+
+    @classmethod
+    def empty(cls) -> "Observer":
+        extremes = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+        return cls(*extremes, 0, torch.zeros(2), np.zeros(_BINS))
+
+    def see(self, span: Tensor) -> None:
+        """First round: the lowest and highest value of a batch, [2]."""
+        self.low, self.high = self.low.minimum(span[0]), self.high.maximum(span[1])
+        self.sums = self.sums + span
+        self.batches += 1
+
+    def count(self, values: Tensor) -> None:
+        """Second round: the values of a batch, of any shape."""
+        low, high = self.low.item(), self.high.item()
+        if low < high:
+            self.counts += torch.histc(values.detach(), _BINS, low, high).numpy()
+
+    def span(self, method: Method) -> Tensor:
+        """Return the lowest and highest value that the range shall hold, [2]."""
+        extremes = torch.stack((self.low, self.high))
+        if method == "average":
+            return self.sums / self.batches
+        if method == "minmax" or not self.low < self.high:
+            return extremes
+        edges = np.linspace(self.low.item(), self.high.item(), _BINS + 1)
+        pick = _percentiles if method == "percentile" else _least_error
+        return torch.tensor(pick(self.counts, edges), dtype=torch.float32)
+
+
+def _percentiles(counts: Histogram, edges: Histogram) -> tuple[float, float]:
+    share = np.cumsum(counts) / counts.sum()
+    first = int(np.searchsorted(share, _TAIL, side="right"))
+    last = int(np.searchsorted(share, 1 - _TAIL))
+    return float(edges[first]), float(edges[min(last, _BINS - 1) + 1])
+
+
+def _least_error(counts: Histogram, edges: Histogram) -> tuple[float, float]:
+    """Try ranges of 256 steps that hold zero, from the extremes inwards."""
+    used = counts > 0
+    values, weights = ((edges[:-1] + edges[1:]) / 2)[used], counts[used]
+    lowest, highest = min(edges[0], 0.0), max(edges[-1], 0.0)
+    best = (np.inf, 0.0, 0.0)
+    for low in lowest * _CUTS if lowest < 0 else (0.0,):
+        for high in highest * _CUTS if highest > 0 else (0.0,):
+            step = (high - low) / 255
+            rounded = np.clip(np.rint(values / step) * step, low, high)
+            error = float(weights @ (values - rounded) ** 2)
+            best = min(best, (error, low, high), key=lambda found: found[0])
+    return float(best[1]), float(best[2])

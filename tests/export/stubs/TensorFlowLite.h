@@ -1,0 +1,1 @@
+// Stub for tests: the Arduino library's marker header.

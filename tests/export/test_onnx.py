@@ -1,0 +1,188 @@
+"""ONNX: what onnxruntime computes from it, against integer execution."""
+
+import sys
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.onnx import Rounding, to_onnx
+from micronas.graph import integer
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Kind, Op, Tensor
+from tests.graphs import (
+    ds_cnn,
+    quantize_randomly,
+    random_inputs,
+    random_int8_graph,
+    random_op_graph,
+)
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def run(graph: Graph, inputs: npt.NDArray[np.int8], rounding: Rounding) -> npt.NDArray[np.int8]:
+    """Run the graph's ONNX form as it is written, from codes to codes."""
+    model = to_onnx(graph, rounding=rounding)
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (name,), (output,) = graph.inputs, graph.outputs
+    source = graph.tensors[name].quantization
+    target = graph.tensors[output].quantization
+    assert source is not None
+    assert target is not None
+    real = (inputs.astype(np.float32) - source.zero_point) * source.scale
+    real = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
+    size = session.get_inputs()[0].shape[0]  # a name, where it may be any
+    parts = [real] if isinstance(size, str) else [example[None] for example in real]
+    result = np.concatenate([session.run([output], {name: part})[0] for part in parts])
+    result = np.moveaxis(result, 1, -1) if result.ndim == 4 else result
+    codes = np.rint(result / target.scale + target.zero_point)
+    assert np.abs(codes - (result / target.scale + target.zero_point)).max() < 1e-3
+    return codes.astype(np.int8)
+
+
+def differences(graph: Graph, rounding: Rounding, count: int = 8) -> npt.NDArray[np.int16]:
+    inputs = random_inputs(graph, count)
+    expected, actual = integer.run(graph, inputs), run(graph, inputs, rounding)
+    assert actual.size == expected.size
+    difference: npt.NDArray[np.int16] = np.abs(
+        actual.reshape(expected.shape).astype(np.int16) - expected
+    )
+    return difference
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_networks_are_within_one_code_when_they_round_as_the_device(seed: int) -> None:
+    assert differences(random_int8_graph(seed), "device").max() <= 1
+
+
+@pytest.mark.slow
+def test_five_hundred_networks_are_within_one_code_when_they_round_as_the_device() -> None:
+    found = [differences(random_int8_graph(seed), "device") for seed in range(100, 600)]
+    outputs = np.concatenate([part.ravel() for part in found])
+    assert outputs.max() <= 1
+    assert np.count_nonzero(outputs) <= len(outputs) // 1000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rounding", ["once", "device"])
+def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> None:
+    for seed in range(20):
+        assert differences(random_op_graph(kind, seed), rounding).max() <= 1, seed
+
+
+@pytest.mark.parametrize("kind", ["ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6"])
+def test_operators_that_do_not_multiply_are_exact(kind: Kind) -> None:
+    for seed in range(20):
+        assert differences(random_op_graph(kind, seed), "once").max() == 0, seed
+
+
+def test_averages_are_exact_when_they_round_as_the_device() -> None:
+    plain = 0
+    for seed in range(30):
+        graph = random_op_graph("AVERAGE_POOL_2D", seed)
+        plain += np.count_nonzero(differences(graph, "once"))
+        assert differences(graph, "device").max() == 0, seed
+    assert plain > 0  # ties are common, and plain QDQ takes them to even
+
+
+def test_plain_qdq_has_no_other_operators() -> None:
+    model = onnx.load_from_string(to_onnx(quantize_randomly(ds_cnn(8, 1))))
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds == [
+        *["QuantizeLinear", "DequantizeLinear"],
+        *["DequantizeLinear", "DequantizeLinear", "Conv", "Relu", "QuantizeLinear"],
+        "DequantizeLinear",
+        *["DequantizeLinear", "DequantizeLinear", "Conv", "Relu", "QuantizeLinear"],
+        "DequantizeLinear",
+        *["DequantizeLinear", "DequantizeLinear", "Conv", "Relu", "QuantizeLinear"],
+        *["DequantizeLinear", "AveragePool", "QuantizeLinear"],
+        *["Flatten", "DequantizeLinear", "DequantizeLinear", "DequantizeLinear", "Gemm"],
+        *["QuantizeLinear", "DequantizeLinear"],
+    ]
+    assert [opset.version for opset in model.opset_import] == [17]
+    assert [value.name for value in model.graph.input] == ["input"]
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in shape] == ["batch", 1, 49, 10]
+    assert [value.name for value in model.graph.output] == ["classifier"]
+
+
+def test_a_map_is_flattened_in_tflite_order() -> None:
+    builder = Builder((3, 4, 5))
+    flat = builder.reshape(builder.input, "flat", (1, 60))
+    graph = quantize_randomly(builder.finish(builder.reshape(flat, "map", (1, 5, 2, 6))))
+    assert differences(graph, "once").max() == 0
+
+
+def dense_on(shape: tuple[int, ...], output: tuple[int, ...], depth: int) -> Graph:
+    tensors = {
+        "x": Tensor("x", shape),
+        "w": Tensor("w", (output[-1], depth), constant=True),
+        "y": Tensor("y", output),
+    }
+    graph = Graph(tensors, (Op("FULLY_CONNECTED", "y", ("x", "w"), ("y",)),), ("x",), ("y",))
+    return quantize_randomly(graph)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output", "depth"),
+    [
+        ((1, 3, 4, 5), (1, 7), 60),
+        ((1, 3, 4, 5), (1, 3, 4, 7), 5),
+        ((1, 3, 5), (1, 3, 7), 5),
+    ],
+)
+def test_dense_layers_on_maps_rows_and_sequences(
+    shape: tuple[int, ...], output: tuple[int, ...], depth: int
+) -> None:
+    graph = dense_on(shape, output, depth)
+    assert differences(graph, "device").max() <= 1
+
+
+def test_constants_that_operators_share_keep_their_order() -> None:
+    builder = Builder((2, 2, 4))
+    first = builder.dense(builder.input, "first", 16)
+    graph = quantize_randomly(builder.finish(builder.dense(first, "second", 16)))
+    again = replace(graph.ops[1], inputs=("first", "first/weights"))
+    graph = replace(graph, ops=(graph.ops[0], again))
+    assert differences(graph, "device").max() <= 1
+
+
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    graph = random_int8_graph(3)
+    assert to_onnx(graph) == to_onnx(graph)
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # what an import of it then fails on
+    with pytest.raises(ExportError, match=r"pip install micronas\[onnx\]"):
+        to_onnx(random_int8_graph(0))
+
+
+def test_a_float_graph_is_refused() -> None:
+    with pytest.raises(ModelError, match="quantise the model to int8 first"):
+        to_onnx(ds_cnn(4, 1))
+
+
+def test_sums_of_different_rank_are_refused() -> None:
+    tensors = {"x": Tensor("x", (1, 2, 2, 3)), "f": Tensor("f", (1, 3)), "y": Tensor("y", (1, 3))}
+    tensors["p"] = Tensor("p", (1, 1, 1, 3))
+    tensors["s"] = Tensor("s", (2,), "int32", constant=True, data=np.array([1, 3], np.int32))
+    tensors["y"] = Tensor("y", (1, 2, 2, 3))
+    ops = (
+        Op("AVERAGE_POOL_2D", "p", ("x",), ("p",), (2, 2), (2, 2), "VALID"),
+        Op("RESHAPE", "f", ("p", "s"), ("f",)),
+        Op("ADD", "y", ("x", "f"), ("y",)),
+    )
+    graph = quantize_randomly(Graph(tensors, ops, ("x",), ("y",)))
+    with pytest.raises(ExportError, match=r"'f' has shape \(1, 3\).*reshape it first"):
+        to_onnx(graph)
