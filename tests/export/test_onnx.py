@@ -76,8 +76,17 @@ def test_five_hundred_networks_are_within_one_code_when_they_round_as_the_device
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rounding", ["once", "device"])
 def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> None:
+    compared = 0
     for seed in range(20):
-        assert differences(random_op_graph(kind, seed), rounding).max() <= 1, seed
+        graph = random_op_graph(kind, seed)
+        quantization = graph.tensors[graph.inputs[0]].quantization
+        if kind == "LOGISTIC" and quantization is not None and quantization.scale[0] >= 16:
+            with pytest.raises(ExportError, match="input step of LOGISTIC must be below 16"):
+                to_onnx(graph, rounding=rounding)
+            continue
+        assert differences(graph, rounding).max() <= 1, seed
+        compared += 1
+    assert compared >= 10
 
 
 @pytest.mark.parametrize("kind", ["ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6"])
@@ -96,7 +105,7 @@ def test_averages_are_exact_when_they_round_as_the_device() -> None:
 
 
 def test_plain_qdq_has_no_other_operators() -> None:
-    model = onnx.load_from_string(to_onnx(quantize_randomly(ds_cnn(8, 1))))
+    model = onnx.load_from_string(to_onnx(quantize_randomly(ds_cnn(8, 1)), rounding="once"))
     kinds = [node.op_type for node in model.graph.node]
     assert kinds == [
         *["QuantizeLinear", "DequantizeLinear"],
