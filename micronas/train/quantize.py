@@ -39,6 +39,8 @@ _ON_GRID = ("RESHAPE", "PAD", "CONCATENATION")
 """Those of them that write no value they did not read, except zero."""
 _FIXED = ("SOFTMAX", "LOGISTIC")
 """Kinds that must write scale 1/256 and zero point -128."""
+_FINEST_RELU6 = 6 * 2.0**-30
+"""Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
 _HARD_SWISH_STEPS = 64
 """TFLM can write HARD_SWISH with steps down to 1/127 of those it reads."""
 _MOMENTUM = 0.01
@@ -227,7 +229,8 @@ class QuantizedNetwork(nn.Module):
         """The finest useful scale of an output; a finer one could overflow TFLM's multiplier."""
         sources = torch.stack([self._range(name).scale for name in op.operands])
         if op.kind in WEIGHTED:
-            return sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
+            step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
+            return step.clamp(min=_FINEST_RELU6) if op.activation == "RELU6" else step
         return sources.max() / (_HARD_SWISH_STEPS if op.kind == "HARD_SWISH" else 256)
 
     def _unit(self, op: Op) -> QuantizedUnit:

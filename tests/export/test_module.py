@@ -81,6 +81,15 @@ FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None:
+    """Without training, MobileNetV2's deep activations are so small that 6 is beyond int32."""
+    torch.manual_seed(0)
+    module = mobilenet_v2(width_mult=0.35, num_classes=10).eval()
+    model = to_tflite(module, torch.randn(1, 3, 96, 96))
+    codes = np.random.default_rng(0).integers(-128, 128, (2, 96, 96, 3)).astype(np.int8)
+    assert verify(model, codes).mismatches == 0
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_networks_export_without_edits(name: str) -> None:
     make, shape = FOREIGN[name]
