@@ -31,12 +31,14 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
     value, ahead = tracer.without_pad(arguments["input"])
     weight = tracer.constant(arguments["weight"])
     depth, groups = value.shape[1], arguments["groups"]
-    if groups not in (1, depth) or any(step != 1 for step in arguments["dilation"]):
+    if any(step != 1 for step in arguments["dilation"]):
         raise tracer.refusal(
-            f"a convolution must have dilation 1 and 1 group or {depth}, one a channel, but has "
-            f"groups={groups} and dilation={list(arguments['dilation'])}",
-            "use a depthwise and a 1x1 convolution",
+            f"a convolution must have dilation 1, but has {list(arguments['dilation'])}",
+            "use a larger kernel",
         )
+    depthwise = groups == depth > 1
+    if groups > 1 and not depthwise:
+        weight = _ungrouped(weight, groups)
     kernel, stride, padding = pair(weight.shape[2:]), pair(arguments["stride"]), (0, 0)
     if arguments["padding"] == "same":
         padding = (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
@@ -45,11 +47,23 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
     before = ahead[0] + padding[0], ahead[1] + padding[1]
     name = tracer.name()
     source, placement = tracer.placed(name, value, kernel, stride, before)
-    kind: Kind = "DEPTHWISE_CONV_2D" if groups > 1 else "CONV_2D"
-    layout = (1, 2, 3, 0) if groups > 1 else (0, 2, 3, 1)
+    kind: Kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+    layout = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
     constants = _weights(tracer, name, weight.permute(layout), arguments["bias"], len(weight))
     op = Op(kind, name, (source, *constants), (name,), stride, padding=placement)
     return tracer.append(op, nhwc(tracer.shape))
+
+
+def _ungrouped(weight: Tensor, groups: int) -> Tensor:
+    """The dense filter [out, in, h, w] of a grouped one: blocks on a diagonal, zeros beside them.
+
+    CMSIS-NN has no kernel for groups of several channels; the zeros are stored and multiplied.
+    """
+    out, depth = weight.shape[:2]
+    dense = weight.new_zeros(out, groups * depth, *weight.shape[2:])
+    for group, rows in enumerate(torch.arange(out).chunk(groups)):
+        dense[rows, group * depth : (group + 1) * depth] = weight[rows]
+    return dense
 
 
 def linear(tracer: Tracer, arguments: Arguments) -> Value:

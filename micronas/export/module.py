@@ -1,11 +1,12 @@
 """From a torch module to the bytes of an int8 ``.tflite`` file, in one call."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
 from torch import Tensor, nn
 
 from micronas.errors import ExportError
+from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
 from micronas.export.trace import trace
 from micronas.graph.ir import Graph
@@ -21,6 +22,7 @@ def to_tflite(
     calibration: Iterable[Tensor] | None = None,
     method: Method = "minmax",
     bits: LayerBits = 8,
+    metadata: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """Export a module as an int8 TFLite Micro flatbuffer, int8 in and int8 out.
 
@@ -41,6 +43,9 @@ def to_tflite(
     bits
         8, or 4 for the weights of convolutions (not depthwise ones) and linear layers, or a
         mapping from names of layers or patterns (``{"features.*": 4}``) to bits.
+    metadata
+        From `micronas.export.metadata.describe`: labels and the meaning of the input. The version
+        of micronas is written in any case.
 
     Raises
     ------
@@ -53,15 +58,15 @@ def to_tflite(
     """
     if isinstance(module, QuantizedNetwork):
         _only_for_floats(bits, calibration)
-        return to_flatbuffer(module.graph())
-    return to_flatbuffer(
-        quantize(
+        graph = module.graph()
+    else:
+        graph = quantize(
             module.graph() if isinstance(module, Network) else trace(module, example_input),
             (example_input,) if calibration is None else calibration,
             method=method,
             bits=bits,
         )
-    )
+    return to_flatbuffer(graph, metadata=metadata or describe(classes=(), meaning={}))
 
 
 def quantize(

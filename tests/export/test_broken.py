@@ -154,7 +154,6 @@ def odd() -> Iterator[tuple[str, Callable[[], Any], Any]]:
         "wrong-channels": (lambda: nn.Conv2d(3, 2, 1), maps),
         "kernel-too-large": (lambda: nn.Conv2d(4, 2, 9), maps),
         "dilated": (lambda: nn.Conv2d(4, 2, 2, dilation=2), maps),
-        "grouped": (lambda: nn.Conv2d(4, 4, 1, groups=2), maps),
         "transposed-conv": (lambda: nn.ConvTranspose2d(4, 2, 2), maps),
         "reflect": (lambda: nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), maps),
         "circular": (lambda: nn.CircularPad2d(1), maps),

@@ -16,11 +16,13 @@ from torchvision.models import mobilenet_v2
 import micronas
 from micronas.errors import ExportError, MicronasError
 from micronas.export import to_tflite
+from micronas.export.metadata import describe, read_metadata
 from micronas.export.module import quantize
 from micronas.export.tflite import to_flatbuffer
 from micronas.export.trace import trace
 from micronas.export.verify import verify
 from micronas.graph import integer
+from micronas.graph.ir import Graph
 from micronas.graph.read import read
 from micronas.layers import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
@@ -242,6 +244,11 @@ def test_concatenated_tensors_share_one_range() -> None:
     assert verify(to_flatbuffer(graph), quantize_inputs(graph, x)).mismatches == 0
 
 
+def described(graph: Graph) -> bytes:
+    """The file of a graph, with the metadata a file has in any case."""
+    return to_flatbuffer(graph, metadata=describe(classes=(), meaning={}))
+
+
 class TestOwnNetworks:
     def test_trained_ranges_are_carried_through(self) -> None:
         x = torch.randn(4, 3, 6, 6)
@@ -250,7 +257,7 @@ class TestOwnNetworks:
         with torch.no_grad():
             for scale in network.ranges.children():
                 scale.log2_scale.add_(0.25)
-        assert to_tflite(network, x) == to_flatbuffer(network.graph())
+        assert to_tflite(network, x) == described(network.graph())
         with pytest.raises(ExportError, match="leave it out"):
             to_tflite(network, x, bits=4)
         with pytest.raises(ExportError, match="leave it out"):
@@ -260,7 +267,7 @@ class TestOwnNetworks:
         network = Network(random_shapes(0, family="ds_cnn")).eval()
         _, height, width, channels = network.graph().tensors["input"].shape
         x = torch.randn(2, channels, height, width)
-        assert to_tflite(network, x) == to_flatbuffer(quantize(network.graph(), [x]))
+        assert to_tflite(network, x) == described(quantize(network.graph(), [x]))
 
 
 def test_weight_normalisation_is_computed_at_export() -> None:
@@ -283,3 +290,12 @@ def test_importing_the_package_imports_no_torch() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout.strip() == "False"
     assert micronas.to_tflite is to_tflite
+
+
+def test_labels_and_the_meaning_of_the_input_travel_in_the_file() -> None:
+    module, x = nn.Linear(3, 2).eval(), torch.randn(4, 3)
+    meaning = {"mean": 0.5, "scale": 2.0}
+    metadata = describe(classes=("left", "right"), meaning=meaning)
+    found = read_metadata(to_tflite(module, x, metadata=metadata))
+    assert found == {"version": micronas.__version__, "labels": ["left", "right"], "input": meaning}
+    assert read_metadata(to_tflite(module, x))["version"] == micronas.__version__

@@ -94,6 +94,16 @@ class TestConvolution:
         assert kinds(graph) == ["DEPTHWISE_CONV_2D"]
         assert graph.constant_of(graph.ops[0]).shape == (1, 3, 3, 6)
 
+    def test_groups_become_a_dense_filter_with_zeros(self) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, 1, 1, groups=2)).eval()
+        graph = check_equal(module, image())
+        assert kinds(graph) == ["CONV_2D", "CONV_2D"]
+        weights = graph.constant_of(graph.ops[1]).data
+        assert weights is not None
+        assert weights.shape == (6, 3, 3, 8)
+        assert not weights[:3, :, :, 4:].any()
+        assert not weights[3:, :, :, :4].any()
+
 
 class TestBatchNorm:
     def test_is_folded_behind_each_weighted_layer(self) -> None:
