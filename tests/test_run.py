@@ -152,7 +152,9 @@ def test_ctrl_c_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     printed, complaint = process.communicate()
-    assert process.returncode == 130
+    # CPython ends itself by the signal if it arrived inside exec(), as dataclasses call it while
+    # modules are imported; a shell shows 130 for both
+    assert process.returncode in (130, -signal.SIGINT)
     assert printed == ""
     assert complaint.splitlines() == ["stopped; the same command goes on from the last saved step"]
 
