@@ -8,6 +8,7 @@ from micronas import config
 from micronas.config import Settings
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
+from micronas.hardware.forms import Form
 from micronas.nas.budget import Budget, Meter, check_feasible
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
@@ -21,6 +22,8 @@ class TrainSettings(Settings):
 
     board: str
     """Name of a shipped board, or path of a YAML file."""
+    latency_form: Form | None = None
+    """Which of the board's latency models to believe; None takes the board's own choice."""
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: KeywordSettings
@@ -29,6 +32,9 @@ class TrainSettings(Settings):
     quantize: Recipe = FINETUNE
     """Quantization-aware training that follows it."""
     seed: int = 0
+
+    def load_board(self) -> Board:
+        return Board.load(self.board).using(self.latency_form)
 
 
 class RunSettings(TrainSettings):
@@ -47,7 +53,7 @@ class RunSettings(TrainSettings):
 
     def check_feasible(self) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data."""
-        space, board = self.load_space(), Board.load(self.board)
+        space, board = self.load_space(), self.load_board()
         check_feasible(space, self.budget.on(board), Meter(board, space.task or space.name))
 
 

@@ -27,7 +27,6 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.files import write_atomically
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.hardware.board import Board
 from micronas.layers import Network
 from micronas.nas.budget import Meter
 from micronas.nas.search import SearchResult, search
@@ -89,7 +88,7 @@ def run_search(
     result = search(
         space,
         data,
-        board=Board.load(settings.board),
+        board=settings.load_board(),
         budget=settings.budget,
         settings=settings.search,
         seed=settings.seed,
@@ -168,7 +167,7 @@ def _train(
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> Trained:
-    board = Board.load(settings.board)
+    board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
     network = Network(architecture.graph(), generator=generator)
     fit(
@@ -207,6 +206,7 @@ def _train(
         "host_arena_bytes": arena.total,
         "host_arena_head_bytes": arena.head,
         "latency_ms": costs.latency_ms,
+        "latency_form": board.form,
         "energy_mj": costs.energy_mj,
         "judged_on": "test" if data.test is not None else "validation",
         "float_accuracy": evaluate(network, split).accuracy,

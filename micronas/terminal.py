@@ -4,10 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from micronas.hardware.latency import mean_worst_percent
 from micronas.quantities import format_bytes, format_cost, format_macs
 
 if TYPE_CHECKING:
     from micronas.compare import LayerError
+    from micronas.hardware.calibrate import Calibration
+    from micronas.hardware.latency import Fit
     from micronas.nas.search import SearchResult
 
 
@@ -120,7 +123,8 @@ def profile_table(described: Mapping[str, Any]) -> str:
         f" to start {described['arena_required_bytes']:,} B)",
         "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
         f"(head {described['host_arena_head_bytes']:,} B)",
-        "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}",
+        "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}, by "
+        f"{described['latency_form']}{_unless_validated(described['latency_status'])}",
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": _verdict(described["fits"]),
     }
@@ -130,6 +134,9 @@ def profile_table(described: Mapping[str, Any]) -> str:
     if excluded:
         listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
         lines.append(f"not counted: {listed}")
+    lines += [_pooling(each) for each in described["pooling"]]
+    if any("extrapolated" in layer["flags"] for layer in described["layers"]):
+        lines.append("extrapolated: nothing alike was measured on this board; priced from above")
     if described["int4_layers"]:
         lines.append(
             "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"
@@ -145,12 +152,97 @@ def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
         [
             each["board"],
             _verdict(each["fits"]),
-            f"{each['latency_ms']:.1f} ms",
+            f"{each['latency_ms']:.1f} ms{_unless_validated(each['latency_status'])}",
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
         ]
         for each in boards
     ]
     return table(["board", "fits", "latency", "energy"], rows)
+
+
+def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Limits of boards, and how well their latency is known."""
+    rows = []
+    for board in boards:
+        latency = board["latency"]
+        mean, worst = (latency[f"leave_one_out_{kind}percent"] for kind in ("", "worst_"))
+        rows.append(
+            [
+                board["name"],
+                board["core"],
+                format_bytes(board["sram_bytes"]),
+                format_bytes(board["flash_bytes"]),
+                f"{board['clock_hz'] / 1e6:.0f} MHz",
+                "-" if board["power_mw"] is None else f"{board['power_mw']:.0f} mW",
+                latency["form"],
+                "-" if mean is None else f"{mean:.0f} / {worst:.0f} %",
+                f"{latency['networks']}{_unless_validated(latency['status'])}",
+                board["kernels"],
+            ]
+        )
+    header = ["board", "core", "SRAM", "flash", "clock", "power", "latency by"]
+    return table([*header, "error, mean / worst", "networks", "measured with"], rows)
+
+
+def calibration_report(calibration: "Calibration") -> str:
+    """What each form of latency model errs, network by network, and whether more would help."""
+    board = calibration.board
+    forms = [
+        [*_fit_row(form, fitted), "<-" if form == board.form else ""]
+        for form, fitted in calibration.fits.items()
+    ]
+    names = ["form", "coefficients", "in sample, mean / worst", "left out, mean / worst", ""]
+    chosen = calibration.fits[board.form]
+    networks = [
+        [name, signed(error), "-" if out is None else signed(out)]
+        for name, error, out in zip(
+            calibration.names,
+            chosen.errors,
+            chosen.left_out or [None] * len(chosen.errors),
+            strict=True,
+        )
+    ]
+    learning = ", ".join(f"{size}: {error:.1f} %" for size, error in calibration.learning.items())
+    more = calibration.more
+    return "\n".join(
+        [
+            table(["network", f"error of {board.form}", "left out"], networks),
+            "",
+            table(names, forms),
+            "",
+            f"error on the rest by networks measured: {learning or 'too few to say'}",
+            f"{more} more networks would help" if more else "more networks would hardly help",
+        ]
+    )
+
+
+def _fit_row(form: str, fitted: "Fit") -> list[str]:
+    left_out = "-" if fitted.left_out is None else _mean_worst(fitted.left_out)
+    priced = ", ".join(
+        f"{term} {value:.3g}" for term, value in fitted.model.coefficients.items() if value
+    )
+    return [form, priced, _mean_worst(fitted.errors), left_out]
+
+
+def _mean_worst(errors: Sequence[float]) -> str:
+    mean, worst = mean_worst_percent(errors)
+    return f"{mean:.1f} / {worst:.1f} %"
+
+
+def _unless_validated(status: str) -> str:
+    return "" if status == "validated" else f" ({status})"
+
+
+def _pooling(compared: Mapping[str, Any]) -> str:
+    difference = compared["difference_ms"]
+    unit = "" if difference is None else f" ({difference:.2f} ms)"
+    both = (
+        f"{compared['average_pool_instructions']:,} instructions against "
+        f"{compared['mean_instructions']:,} of MEAN{unit}"
+    )
+    if compared["op"] == "MEAN":
+        return f"{compared['layer']}: AVERAGE_POOL_2D would take {both}"
+    return f"{compared['layer']}: AVERAGE_POOL_2D takes {both}"
 
 
 def layers_table(errors: "Sequence[LayerError]", culprit: "LayerError | None") -> str:
@@ -183,6 +275,11 @@ def _verdict(fits: bool | None) -> str:
 
 def _decibels(ratio: float) -> str:
     return f"{ratio:.1f} dB" if math.isfinite(ratio) else "exact" if ratio > 0 else "lost"
+
+
+def signed(error: float) -> str:
+    """Write a relative error in percent with its sign."""
+    return f"{100 * error:+.1f} %"
 
 
 def percent(share: float) -> str:

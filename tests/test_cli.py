@@ -30,17 +30,28 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("search", "train", "export", "profile", "verify", "boards", "spaces", "data"):
+    for name in (
+        "search",
+        "train",
+        "export",
+        "profile",
+        "verify",
+        "boards",
+        "spaces",
+        "data",
+        "calibrate",
+    ):
         assert re.search(rf"\b{name}\b", done.stdout)
 
 
 def test_boards_in_json_have_the_documented_keys() -> None:
     boards = json.loads(run("boards", "--json").stdout)
-    assert [board["name"] for board in boards] == ["stm32f446re", "stm32f746zg", "stm32f767zi"]
+    assert len(boards) == 14
     for board in boards:
         assert {"name", "sram_bytes", "flash_bytes", "clock_hz", "latency"} <= board.keys()
         assert {"terms", "networks", "leave_one_out_percent", "source"} <= board["latency"].keys()
-    assert boards[0]["sram_bytes"] == 128 * 1024
+    sizes = {board["name"]: board["sram_bytes"] for board in boards}
+    assert sizes["stm32f446re"] == 128 * 1024
 
 
 def test_spaces_and_boards_print_tables() -> None:
@@ -105,11 +116,10 @@ def test_export_keeps_labels_and_profile_shows_them(tmp_path: Path) -> None:
 
 def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
     described = json.loads(run("profile", model, "--board", "all", "--json").stdout)
-    assert [row["board"] for row in described["boards"]] == [
-        "stm32f446re",
-        "stm32f746zg",
-        "stm32f767zi",
-    ]
+    listed = json.loads(run("boards", model, "--json").stdout)
+    assert described["boards"] == listed
+    assert len(listed) == 14
+    assert "fits" in run("boards", model).stdout
     two = run("profile", model, "--board", "stm32f767zi", "--board", "stm32f446re").stdout
     assert two.index("on stm32f767zi") < two.rindex("stm32f446re")
 

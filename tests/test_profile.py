@@ -19,6 +19,7 @@ from micronas.hardware.latency import CONSTANT
 from micronas.profile import on_boards, profile
 from micronas.terminal import profile_table
 from tests.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from tests.published import NETWORKS
 
 BOARD = Board.load("stm32f446re")
 CLASSES = [f"word {number}" for number in range(12)]
@@ -63,11 +64,76 @@ def test_a_layer_says_its_kernel_stride_type_and_part() -> None:
     assert (stem["kernel"], stem["stride"], stem["weights_dtype"]) == ([10, 4], [2, 2], "int8")
     assert (stem["macs"], stem["weights_bytes"]) == (25 * 5 * 64 * 40, 64 * 40 + 4 * 64)
     assert depthwise["kernel"] == [3, 3]
-    terms = BOARD.latency_model().coefficients
-    alone = {"macs": 320_000, "ops": 640_000, "conv_macs": 320_000, "conv_outputs": 8000}
+    board = BOARD.using("terms")
+    terms = board.latency_model().coefficients
+    copied = {"im2col_bytes": 125 * 40, "im2col_taps": 125 * 40}
+    alone = {"conv_macs": 320_000, "conv_outputs": 8000, **copied}
     expected = sum(terms[term] * alone.get(term, 0) for term in terms)
-    whole = profile(ds_cnn(), BOARD)["latency_ms"]
-    assert stem["latency_share"] * whole == pytest.approx(expected)
+    described = profile(ds_cnn(), board)
+    assert described["layers"][0]["latency_share"] * described["latency_ms"] == pytest.approx(
+        expected
+    )
+
+
+def test_instructions_of_layers_add_up_and_make_the_latency() -> None:
+    described = profile(ds_cnn(), BOARD)
+    assert described["latency_form"] == "instructions"
+    layers = [layer["instructions"] for layer in described["layers"]]
+    assert sum(layers) == pytest.approx(described["instructions"], abs=len(layers))
+    rate = BOARD.latency_model().coefficients["instructions"]
+    assert described["latency_ms"] == pytest.approx(rate * described["instructions"], rel=1e-5)
+    assert "instructions" not in profile(ds_cnn(), Board.load("esp32"))
+
+
+def test_pooling_says_what_mean_would_take() -> None:
+    """130 instructions an input element against 6, counted on a simulated core."""
+    described = profile(ds_cnn(), BOARD)
+    (pool,) = described["pooling"]
+    assert pool["op"] == "AVERAGE_POOL_2D"
+    inputs = 25 * 5 * 64
+    assert pool["mean_instructions"] == pytest.approx(130.4 * inputs, rel=0.01)
+    assert pool["average_pool_instructions"] == pytest.approx(6.1 * inputs, rel=0.1)
+    saved = pool["mean_instructions"] - pool["average_pool_instructions"]
+    rate = BOARD.latency_model().coefficients["instructions"]
+    assert pool["difference_ms"] == pytest.approx(saved * rate, rel=1e-4)
+    assert "AVERAGE_POOL_2D takes" in profile_table(described)
+    with_mean = profile(NETWORKS["ds_64x4"], BOARD, flash_bytes=50_000)
+    (mean,) = with_mean["pooling"]
+    assert mean["op"] == "MEAN"
+    assert mean["mean_instructions"] == pool["mean_instructions"]
+    assert "AVERAGE_POOL_2D would take" in profile_table(with_mean)
+
+
+def test_what_a_form_was_not_fitted_to_is_priced_and_flagged() -> None:
+    """MEAN and SOFTMAX were counted, but no count of the whole network stands for them."""
+    graph = NETWORKS["ds_64x4"]
+    by_kernel, by_terms = (
+        profile(graph, BOARD.using(form), flash_bytes=50_000) for form in ("instructions", "terms")
+    )
+    for described, flagged in ((by_kernel, set()), (by_terms, {"MEAN", "SOFTMAX"})):
+        found = {each["op"] for each in described["layers"] if "extrapolated" in each["flags"]}
+        assert found == flagged
+        assert ("priced from above" in profile_table(described)) == bool(flagged)
+        assert described["latency_excludes"] == []
+    share = {layer["op"]: layer["latency_share"] for layer in by_terms["layers"]}
+    assert share["MEAN"] > 0.05
+    plain = BOARD.model_copy(
+        update={
+            "latency": tuple(
+                model.model_copy(update={"coefficients": {"conv_macs": 1e-5}})
+                for model in BOARD.latency
+            )
+        }
+    )
+    described = profile(graph, plain, flash_bytes=50_000)
+    assert described["latency_excludes"] == ["MEAN", "SOFTMAX"]
+    assert "at least" in profile_table(described)
+
+
+def test_a_prior_is_called_one() -> None:
+    prior = Board.load("nucleo_u575zi")
+    assert "prior, not validated" in profile_table(profile(ds_cnn(), prior))
+    assert "prior" not in profile_table(profile(ds_cnn(), BOARD))
 
 
 def test_unknown_operators_are_listed_and_bounds_marked() -> None:

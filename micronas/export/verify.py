@@ -100,7 +100,7 @@ def tflm_run(model: bytes, inputs: Values) -> Values:
     -------
     int8 [N, ...]: outputs, N in place of their leading 1.
     """
-    interpreter = _tflm_interpreter(model)
+    interpreter = tflm_interpreter(model)
 
     def invoke(example: Values) -> Values:
         interpreter.set_input(example, 0)
@@ -112,7 +112,7 @@ def tflm_run(model: bytes, inputs: Values) -> Values:
 
 def tflm_arena(model: bytes) -> Arena:
     """Measure the arena TFLM uses for a well-formed model on this host."""
-    interpreter = _tflm_interpreter(model)
+    interpreter = tflm_interpreter(model)
     with _captured_stderr() as captured:
         interpreter.print_allocations()
         report = captured()
@@ -138,7 +138,7 @@ def litert_run(model: bytes, inputs: Values) -> Values:
         interpreter.allocate_tensors()
         return interpreter
 
-    interpreter = _reporting("LiteRT", load)
+    interpreter = reporting("LiteRT", load)
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def invoke(example: Values) -> Values:
@@ -169,7 +169,7 @@ def _run_each(
     return outputs[:, 0] if outputs.ndim > 2 and outputs.shape[1] == 1 else outputs
 
 
-def _tflm_interpreter(model: bytes) -> Any:
+def tflm_interpreter(model: bytes) -> Any:
     """Load a model into TFLM, with as large an arena as it asks for."""
     try:
         from tflite_micro import runtime
@@ -184,14 +184,14 @@ def _tflm_interpreter(model: bytes) -> Any:
     while True:
         try:
             load = partial(runtime.Interpreter.from_bytes, model, arena_size=size)
-            return _reporting("TFLM", load)
+            return reporting("TFLM", load)
         except ExportError as error:
             if not _TOO_SMALL.search(str(error)) or size >= _LARGEST_ARENA:
                 raise
             size *= 4
 
 
-def _reporting(runtime: str, load: Callable[[], _Result]) -> _Result:
+def reporting(runtime: str, load: Callable[[], _Result]) -> _Result:
     """Load a model; turn a refusal into an error that says what the runtime printed."""
     with _captured_stderr() as captured:
         try:

@@ -57,14 +57,25 @@ class Builder:
         kernel: tuple[int, int],
         *,
         stride: tuple[int, int] = (1, 1),
+        multiplier: int = 1,
+        padding: Padding = "SAME",
         activation: Activation = "NONE",
     ) -> str:
-        """Depthwise convolution, multiplier 1, SAME padding."""
+        """Depthwise convolution; each channel gives `multiplier` channels."""
         _, height, width, depth = self.shape(source)
-        constants = self._weights(name, (1, *kernel, depth), depth)
-        out = (1, same_output(height, stride[0]), same_output(width, stride[1]), depth)
+        channels = depth * multiplier
+        constants = self._weights(name, (1, *kernel, channels), channels)
+        if padding == "VALID":
+            height, width = height - kernel[0] + 1, width - kernel[1] + 1
+        out = (1, same_output(height, stride[0]), same_output(width, stride[1]), channels)
         op = Op(
-            "DEPTHWISE_CONV_2D", name, (source, *constants), (name,), stride, activation=activation
+            "DEPTHWISE_CONV_2D",
+            name,
+            (source, *constants),
+            (name,),
+            stride,
+            padding=padding,
+            activation=activation,
         )
         return self._append(op, out)
 
@@ -102,6 +113,14 @@ class Builder:
     def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
         target = self._constant(f"{name}/shape", np.array(shape, np.int32))
         return self._append(Op("RESHAPE", name, (source, target), (name,)), shape)
+
+    def mean(self, source: str, name: str) -> str:
+        """MEAN over the whole map, [1, channels]: what Keras' global average converts to."""
+        axes = self._constant(f"{name}/axes", np.array([1, 2], np.int32))
+        return self._append(Op("MEAN", name, (source, axes), (name,)), (1, self.shape(source)[-1]))
+
+    def softmax(self, source: str, name: str) -> str:
+        return self._append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))
 
     def finish(self, output: str) -> Graph:
         return Graph(self._tensors, tuple(self._ops), (self.input,), (output,))

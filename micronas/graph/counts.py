@@ -49,6 +49,10 @@ class Counts:
     depthwise_outputs: int
     fc_outputs: int
     add_elements: int
+    im2col_bytes: int
+    """Bytes that CONV_2D operators larger than 1x1 copy into patches."""
+    im2col_taps: int
+    """Taps of those patches, whatever the channels."""
     pool_inputs: int
     """Elements that AVERAGE_POOL_2D and MAX_POOL_2D operators read."""
     mean_inputs: int
@@ -69,12 +73,18 @@ def count(graph: Graph) -> Counts:
     written: dict[Kind, int] = {}
     read: dict[Kind, int] = {}
     stored: dict[str, Tensor] = {}
+    patch_bytes = patch_taps = 0
     for op in graph.ops:
         if op.kind == "UNKNOWN":
             continue
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
             stored |= {name: graph.tensors[name] for name in op.inputs[1:]}
+        if op.kind == "CONV_2D" and graph.constant_of(op).shape[1:3] != (1, 1):
+            _, height, width, depth = graph.constant_of(op).shape
+            taps = math.prod(graph.output_of(op).shape[:3]) * height * width
+            patch_taps += taps
+            patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
     biases = {op.inputs[2] for op in graph.ops if op.kind in macs and len(op.inputs) > 2}
@@ -91,6 +101,8 @@ def count(graph: Graph) -> Counts:
         depthwise_outputs=written.get("DEPTHWISE_CONV_2D", 0),
         fc_outputs=written.get("FULLY_CONNECTED", 0),
         add_elements=written.get("ADD", 0),
+        im2col_bytes=patch_bytes,
+        im2col_taps=patch_taps,
         pool_inputs=read.get("AVERAGE_POOL_2D", 0) + read.get("MAX_POOL_2D", 0),
         mean_inputs=read.get("MEAN", 0),
     )

@@ -3,17 +3,22 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from micronas import config, resources
 from micronas.config import Settings, nearest
-from micronas.graph.counts import FEATURES
+from micronas.errors import ConfigError
+from micronas.files import write_atomically
+from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
+from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 
-OTHER = "other"
-"""Stands for every space without a latency model of its own."""
+Status = Literal["validated", "prior, not validated"]
+VALIDATED_FROM = 5
+"""Networks; with fewer, three points or less judge the fit."""
 
 
 def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
@@ -23,6 +28,12 @@ def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(milliseconds) or milliseconds < 0:
             raise ValueError(f"{term} must be a number of ms that is not negative")
     return coefficients
+
+
+_HEADER = """\
+# A board. Coefficients are milliseconds per unit of a feature, so 1.0e-05 is 10 ms per million;
+# "constant" is in ms. `form` says which of the latency models is believed.
+"""
 
 
 class Percent(Settings):
@@ -35,15 +46,28 @@ class Percent(Settings):
 class LatencyModel(Settings):
     """A linear latency model, how well it fits and where it comes from."""
 
+    form: Form
+    spaces: tuple[str, ...] = ()
+    """Search spaces it is for; none if it is for any network."""
     coefficients: Annotated[dict[str, float], Field(min_length=1), AfterValidator(_check_terms)]
-    """Milliseconds per unit of each count; ``constant`` is an intercept in ms."""
+    """Milliseconds per unit of each feature; ``constant`` is an intercept in ms."""
     networks: PositiveInt
     """How many measured networks it was fitted to."""
     in_sample_percent: Percent | None = None
     leave_one_out_percent: Percent | None = None
     """Each network predicted without itself; None where there are too few."""
     r2: float | None = None
+    status: Status = "prior, not validated"
     source: str
+    """What was measured, and who published it."""
+
+    @property
+    def ms_per_instruction(self) -> float | None:
+        """What an instruction of an operator outside the counts costs; None if never fitted."""
+        for term in (INSTRUCTIONS, OTHER_INSTRUCTIONS):
+            if term in self.coefficients:
+                return self.coefficients[term]
+        return None
 
 
 class Reserved(Settings):
@@ -51,6 +75,12 @@ class Reserved(Settings):
 
     sram_bytes: Annotated[int, Field(ge=0)]
     flash_bytes: Annotated[int, Field(ge=0)]
+
+
+FIRMWARE = Reserved(sram_bytes=8_000, flash_bytes=75_000)
+"""What a keyword spotter took: interpreter 4 + 37 KB, firmware 4 + 38 KB.
+
+Source: MicroNets (arXiv 2010.11267), figure 2."""
 
 
 class Board(Settings):
@@ -67,17 +97,19 @@ class Board(Settings):
     """While it computes; None where it was not measured."""
     source: str
     """Where sizes, clock and power come from."""
-    latency: Annotated[dict[str, LatencyModel], Field(min_length=1)]
-    use: dict[str, str]
-    """Which latency model serves which search space; ``other`` serves the rest."""
+    kernels: str
+    """The library that ran the measured networks."""
+    compiler: str | None = None
+    form: Form
+    """The latency model to use unless another is asked for."""
+    latency: Annotated[tuple[LatencyModel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _check_use(self) -> "Board":
-        if OTHER not in self.use:
-            raise ValueError(f"use must name a latency model for {OTHER!r}")
-        for space, model in self.use.items():
-            if model not in self.latency:
-                raise ValueError(f"use.{space}: unknown model; {nearest(model, self.latency)}")
+    def _check(self) -> "Board":
+        if not any(model.form == self.form and not model.spaces for model in self.latency):
+            raise ValueError(
+                f"form: latency must hold a model of the form {self.form!r} for any network"
+            )
         if self.reserved.sram_bytes >= self.sram_bytes:
             raise ValueError("reserved.sram_bytes must be less than sram_bytes")
         if self.reserved.flash_bytes >= self.flash_bytes:
@@ -95,6 +127,18 @@ class Board(Settings):
         """
         return config.read(resources.find("latency_models", name), cls)
 
+    def save(self, path: Path) -> None:
+        """Write the YAML file that `load` reads; ConfigError where that is not possible."""
+        text = _HEADER + yaml.safe_dump(
+            self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=98
+        )
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise ConfigError(
+                f"a board's file must be writable: {error}; choose another"
+            ) from error
+
     @property
     def arena_bytes(self) -> int:
         """SRAM left for the arena."""
@@ -105,9 +149,33 @@ class Board(Settings):
         """Flash left for the model file."""
         return self.flash_bytes - self.reserved.flash_bytes
 
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The forms of latency model there are for this board."""
+        return tuple(form for form in FORMS if any(m.form == form for m in self.latency))
+
+    def using(self, form: Form | None) -> "Board":
+        """Return the board with another latency model as its own; None keeps it.
+
+        Raises
+        ------
+        ConfigError
+            If there is no model of that form for any network.
+        """
+        if form is None or form == self.form:
+            return self
+        if not any(model.form == form and not model.spaces for model in self.latency):
+            raise ConfigError(
+                f"a latency form must be one {self.name} was measured for, but got {form!r}; "
+                f"choose {' or '.join(self.forms)}"
+            )
+        return self.model_copy(update={"form": form})
+
     def latency_model(self, space: str | None = None) -> LatencyModel:
-        """Return the model for a search space, or the one for any network."""
-        return self.latency[self.use.get(space or OTHER, self.use[OTHER])]
+        """Return the model of the board's form for a search space, or else for any network."""
+        models = [model for model in self.latency if model.form == self.form]
+        own = [model for model in models if space in model.spaces]
+        return next(iter(own), None) or next(model for model in models if not model.spaces)
 
     def latency_ms(self, features: Mapping[str, Any], *, space: str | None = None) -> Any:
         """Predict the latency of one inference in ms.
@@ -115,7 +183,8 @@ class Board(Settings):
         Parameters
         ----------
         features
-            Counts by name: numbers, or tensors, which keep their gradient.
+            Features by name (`hardware.features`): numbers, or tensors, which keep their
+            gradient.
         space
             Name of the search space the network is from, such as ``kws``.
         """
@@ -136,12 +205,11 @@ class Board(Settings):
             "clock_hz": self.clock_hz,
             "reserved": self.reserved.model_dump(),
             "power_mw": self.power_mw,
+            "kernels": self.kernels,
+            "compiler": self.compiler,
+            "source": self.source,
             "latency": _view(self.latency_model()),
-            "latency_by_space": {
-                space: _view(self.latency[model])
-                for space, model in self.use.items()
-                if space != OTHER
-            },
+            "latency_forms": [_view(model) for model in self.latency],
         }
 
 
@@ -153,9 +221,13 @@ def available() -> list[str]:
 def _view(model: LatencyModel) -> dict[str, Any]:
     left_out = model.leave_one_out_percent
     return {
+        "form": model.form,
+        "spaces": list(model.spaces),
         "terms": model.coefficients,
         "networks": model.networks,
         "leave_one_out_percent": left_out.mean if left_out else None,
         "leave_one_out_worst_percent": left_out.worst if left_out else None,
+        "r2": model.r2,
+        "status": model.status,
         "source": model.source,
     }

@@ -1,8 +1,7 @@
 """Latency as a linear function of counts, and its fit to measurements.
 
 MicroNets (arXiv 2010.11267, section 4) models latency as linear in the operation count, which
-holds within one backbone only. Convolution MACs and convolution output elements together carry
-over from one backbone to another; both are products of widths and thus as differentiable.
+holds within one backbone only. `hardware.forms` lists what carries over from one to another.
 """
 
 import math
@@ -17,6 +16,9 @@ from micronas.errors import ConfigError
 
 CONSTANT = "constant"
 """The term that is an intercept, in ms."""
+
+Terms = Mapping[str, Mapping[str, float]]
+"""What is fitted: for each coefficient the features it prices, and in what ratio."""
 
 _Floats = npt.NDArray[np.float64]
 
@@ -67,7 +69,10 @@ class Fit:
 
 
 def fit(
-    features: Sequence[Mapping[str, float]], latencies: Sequence[float], *, terms: Sequence[str]
+    features: Sequence[Mapping[str, float]],
+    latencies: Sequence[float],
+    *,
+    terms: Sequence[str] | Terms,
 ) -> Fit:
     """Fit non-negative coefficients that minimise the squared relative error.
 
@@ -78,7 +83,8 @@ def fit(
     latencies
         Measured latency of each network in ms.
     terms
-        Names of the counts to use, and ``constant`` for an intercept.
+        Names of the features to use, and ``constant`` for an intercept; or groups of features
+        that share a coefficient, each times its ratio.
 
     Raises
     ------
@@ -96,9 +102,8 @@ def fit(
             f"measured latencies must be positive numbers of ms, but got {list(latencies)}; "
             "remove the failed measurements"
         )
-    matrix = np.array(
-        [[1.0 if term == CONSTANT else float(row[term]) for term in terms] for row in features]
-    )
+    groups = terms if isinstance(terms, Mapping) else {term: {term: 1.0} for term in terms}
+    matrix = np.array([[_amount(row, group) for group in groups.values()] for row in features])
     measured = np.asarray(latencies, np.float64)
     coefficients = _solve(matrix, measured)
     predicted = matrix @ coefficients
@@ -110,8 +115,13 @@ def fit(
             for others, row, latency in zip(keep, matrix, measured, strict=True)
         )
     spread = float(((measured - measured.mean()) ** 2).sum())
+    priced = {
+        name: ratio * coefficient
+        for group, coefficient in zip(groups.values(), coefficients.tolist(), strict=True)
+        for name, ratio in group.items()
+    }
     return Fit(
-        LinearLatency(dict(zip(terms, coefficients.tolist(), strict=True))),
+        LinearLatency(priced),
         tuple((predicted / measured - 1).tolist()),
         left_out,
         1 - float(((measured - predicted) ** 2).sum()) / spread if spread else math.nan,
@@ -122,6 +132,12 @@ def mean_worst_percent(errors: Sequence[float]) -> tuple[float, float]:
     """Return the mean and the largest of absolute errors, in percent."""
     sizes = [100 * abs(error) for error in errors]
     return sum(sizes) / len(sizes), max(sizes)
+
+
+def _amount(row: Mapping[str, float], group: Mapping[str, float]) -> float:
+    return sum(
+        ratio * (1.0 if name == CONSTANT else float(row[name])) for name, ratio in group.items()
+    )
 
 
 def _solve(matrix: _Floats, measured: _Floats) -> _Floats:

@@ -16,6 +16,7 @@ from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
+from micronas.hardware.features import features
 from micronas.quantities import format_cost, parse
 from micronas.search_space import SearchSpace
 
@@ -121,17 +122,16 @@ class Meter:
         self.space = space
         self.costs = lru_cache(maxsize=100_000)(self._measure)
 
-    def latency(self, features: Mapping[str, Any]) -> Any:
-        """Milliseconds; features may be numbers or tensors, and the result is what they are."""
-        return self.board.latency_ms(features, space=self.space)
+    def latency(self, counts: Mapping[str, Any]) -> Any:
+        """Milliseconds of features, numbers or tensors; the result is what they are."""
+        return self.board.latency_ms(counts, space=self.space)
 
     def _measure(self, architecture: Architecture) -> Costs:
         graph = architecture.graph()
-        counts = count(graph)
-        latency = self.latency(counts.features)
+        latency = self.latency(features(graph))
         board, host = plan(graph, "board"), plan(graph, "host")
         return Costs(
-            macs=counts.macs,
+            macs=count(graph).macs,
             flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(architecture.classes)),
             arena_bytes=board.total,
             arena_head_bytes=board.head,

@@ -8,14 +8,17 @@ decisions are drawn independently. Sources: MicroNets (arXiv 2010.11267) equatio
 it.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from micronas.graph.ir import same_output
+from micronas.hardware import kernels
+from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
+from micronas.hardware.instructions import instructions
+from micronas.hardware.kernels import WIDTH_PARTS, Sweep, Width, Work, exactly, width_of
 from micronas.nas.gates import Sample
 from micronas.nas.path import add_padded, weighted_sum, width_mask
 from micronas.search_space import (
@@ -37,7 +40,7 @@ _TAIL_PER_LAYER = 150  # in the arena: operator data, tensors, node
 class Expected:
     """Expected counts of a network drawn from gates (float64 scalars).
 
-    `features` has the names of `graph.counts.Counts`; `flash` and `sram` are smooth stand-ins
+    `features` has names of `hardware.features`; `flash` and `sram` are smooth stand-ins
     for the file size and the arena, in bytes, close up to a factor that `search` measures on
     samples (the planner that gives the exact arena has no gradient).
     """
@@ -54,7 +57,7 @@ class _Ledger:
     gates: Sample
     space: SearchSpace
     features: dict[str, Tensor] = field(
-        default_factory=lambda: defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+        default_factory=lambda: {name: torch.zeros((), dtype=torch.float64) for name in FEATURES}
     )
     alive: list[Tensor] = field(default_factory=list)
     channels: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
@@ -65,67 +68,92 @@ class _Ledger:
         return None if weights is None else weights.double()
 
     def mask(self, name: str) -> Tensor:
-        options = {each.name: each.options for each in self.space.decisions}[name]
-        return width_mask(self.gates[name].double(), options)
-
-    def expected(self, name: str, value: Callable[[int], float]) -> Tensor:
-        """Expectation of a function of a decision's option."""
-        options = {each.name: each.options for each in self.space.decisions}[name]
-        values = torch.tensor([value(option) for option in options], dtype=torch.float64)
-        return self.gates[name].double() @ values
+        return width_mask(self.gates[name].double(), self._options(name))
 
     def conv(
         self,
         presence: Tensor,
         source: Tensor,
-        size: Area,
         out: Tensor,
-        out_size: Area,
+        sweep: Sweep,
         *,
-        taps: int = 1,
         held: Tensor | float = 0.0,
     ) -> None:
         """A CONV_2D from mask `source` to mask `out`; `held` bytes stay alive beside it."""
-        positions = out_size[0] * out_size[1]
         depth, width = source.sum(), out.sum()
-        self.features["conv_macs"] += presence * positions * taps * depth * width
-        self.features["conv_outputs"] += presence * positions * width
-        self._weights(presence, taps * depth * width, width)
-        scratch = 4 * taps * depth if taps > 1 else 0.0
-        self._alive(presence, size, depth, out_size, width, held + scratch)
+        patch, is_copied = sweep.taps * depth, sweep.taps > 1
+        self.features["conv_macs"] += presence * sweep.positions * patch * width
+        self.features["conv_outputs"] += presence * sweep.positions * width
+        if is_copied:
+            self.features["im2col_bytes"] += presence * sweep.positions * patch
+            self.features["im2col_taps"] += presence * sweep.positions * sweep.taps
+        self._work(presence, kernels.convolution(sweep, _width(source), _width(out)))
+        self._weights(presence, patch * width, width)
+        scratch = 4 * patch if is_copied else 0.0
+        self._alive(presence, sweep, depth, width, held + scratch)
 
     def depthwise(
         self,
         presence: Tensor,
         mask: Tensor,
+        name: str,
         size: Area,
-        out_size: Area,
-        taps: Tensor,
+        stride: Area,
         held: Tensor | float = 0.0,
     ) -> None:
-        positions = out_size[0] * out_size[1]
-        width = mask.sum()
+        """A DEPTHWISE_CONV_2D whose kernel size is the decision `name`."""
+        options = self._options(name)
+        sweeps = [_sweep(size, (kernel, kernel), stride) for kernel in options]
+        width, positions = mask.sum(), sweeps[0].positions
+        taps = self.gates[name].double() @ torch.tensor([each.taps for each in sweeps]).double()
         self.features["depthwise_macs"] += presence * positions * taps * width
         self.features["depthwise_outputs"] += presence * positions * width
+        for gate, sweep in zip(self.gates[name].double(), sweeps, strict=True):
+            self._work(presence * gate, kernels.depthwise(sweep, _width(mask)))
         self._weights(presence, taps * width, width)
         # CMSIS-NN copies patches for every kernel but 3x3; linear between the two for the gates
         scratch = 2 * (taps - 9) * 25 / 16 * width
-        self._alive(presence, size, width, out_size, width, held + scratch)
+        self._alive(presence, sweeps[0], width, width, held + scratch)
 
-    def dense(self, source: Tensor, classes: int) -> None:
-        depth = source.sum()
-        kind = "fc" if self.space.head.classifier == "dense" else "conv"
-        self.features[f"{kind}_macs"] += depth * classes
-        if kind == "conv":
-            self.features["conv_outputs"] += classes
-        one = torch.ones((), dtype=torch.float64)
-        self._weights(one, depth * classes, one * classes)
+    def classifier(self, source: Tensor, size: Area) -> None:
+        """Global average, then FULLY_CONNECTED or a 1x1 CONV_2D and a RESHAPE."""
+        depth, classes, certain = source.sum(), self.space.classes, _certain()
+        self.features["pool_inputs"] += size[0] * size[1] * depth
+        self._work(certain, kernels.pool(_whole(size), _width(source)))
+        if self.space.head.classifier == "dense":
+            self.features["fc_macs"] += depth * classes
+            self.features["fc_outputs"] += certain * classes
+            self._work(certain, kernels.dense(1, _width(source), exactly(classes)))
+        else:
+            self.features["conv_macs"] += depth * classes
+            self.features["conv_outputs"] += certain * classes
+            sweep = _sweep((1, 1), (1, 1), (1, 1))
+            self._work(certain, kernels.convolution(sweep, _width(source), exactly(classes)))
+            self._work(certain, kernels.elementwise("reshape", classes))
+        self._weights(certain, depth * classes, certain * classes)
 
     def add(self, presence: Tensor, size: Area, left: Tensor, right: Tensor, out: Tensor) -> None:
-        elements = size[0] * size[1]
-        self.features["add_elements"] += presence * elements * out.sum()
-        held = elements * (left.sum() + right.sum())
-        self.alive.append(presence * (held + elements * out.sum()))
+        """An ADD, and before it a PAD of the narrower side's channels unless both are as wide."""
+        positions = size[0] * size[1]
+        self.features["add_elements"] += presence * positions * out.sum()
+        self._work(presence, kernels.elementwise("add", positions * out.sum()))
+        equal, narrower = _equal_and_narrower(left, right)
+        padding = kernels.pad(size[0], positions, positions * narrower, 0, channels=True)
+        terms = padding.terms | {
+            term: (1 - equal) * padding.terms[term] for term in ("positions", "calls")
+        }
+        self._work(presence, Work(padding.kernel, terms), covered=False)
+        held = positions * (left.sum() + right.sum())
+        self.alive.append(presence * (held + positions * out.sum()))
+
+    def _options(self, name: str) -> tuple[int, ...]:
+        return {each.name: each.options for each in self.space.decisions}[name]
+
+    def _work(self, presence: Tensor, work: Work, *, covered: bool = True) -> None:
+        cost = presence * instructions(work)
+        self.features[INSTRUCTIONS] += cost
+        if not covered:
+            self.features[OTHER_INSTRUCTIONS] += cost
 
     def _weights(self, presence: Tensor, count: Tensor, biases: Tensor) -> None:
         self.features["weights"] += presence * (count + biases)
@@ -136,13 +164,12 @@ class _Ledger:
     def _alive(
         self,
         presence: Tensor,
-        size: Area,
+        sweep: Sweep,
         depth: Tensor,
-        out_size: Area,
         width: Tensor,
         beside: Tensor | float,
     ) -> None:
-        tensors = size[0] * size[1] * depth + out_size[0] * out_size[1] * width
+        tensors = sweep.source[0] * sweep.source[1] * depth + sweep.positions * width
         self.alive.append(presence * (tensors + beside))
 
 
@@ -157,13 +184,11 @@ def expected(space: SearchSpace, gates: Sample) -> Expected:
         Probabilities, or a (soft or one-hot) sample, of each decision.
     """
     ledger = _Ledger(gates, space)
-    certain = torch.ones((), dtype=torch.float64)
+    certain = _certain()
     image = torch.ones(space.input[2], dtype=torch.float64)
-    height, width = space.input[:2]
-    size = _stride((height, width), space.stem.stride)
-    mask = ledger.mask("stem.width")
-    taps = space.stem.kernel[0] * space.stem.kernel[1]
-    ledger.conv(certain, image, (height, width), mask, size, taps=taps)
+    stem = _sweep(space.input[:2], space.stem.kernel, space.stem.stride)
+    mask, size = ledger.mask("stem.width"), stem.out
+    ledger.conv(certain, image, mask, stem)
     for number, stage in enumerate(space.stages, 1):
         if isinstance(stage, SeparableSpace):
             mask, size = _separable_stage(ledger, stage, number, mask, size)
@@ -172,14 +197,11 @@ def expected(space: SearchSpace, gates: Sample) -> Expected:
                 mask, size = _bottleneck(ledger, stage, name, mask, size)
     if space.head.width is not None:
         head = ledger.mask("head.width")
-        ledger.conv(certain, mask, size, head, size)
+        ledger.conv(certain, mask, head, _pointwise(size))
         mask = head
-    ledger.dense(mask, space.classes)
+    ledger.classifier(mask, size)
     features = dict(ledger.features)
-    features["macs"] = sum(
-        (features.get(f"{kind}_macs", 0 * certain) for kind in ("conv", "depthwise", "fc")),
-        0 * certain,
-    )
+    features["macs"] = features["conv_macs"] + features["depthwise_macs"] + features["fc_macs"]
     features["ops"] = 2 * features["macs"]
     channels, layers = ledger.channels, ledger.layers
     return Expected(
@@ -198,13 +220,11 @@ def _separable_stage(
     masks = [mask]
     for position, name in enumerate(stage_blocks(stage, number), 1):
         presence = _certain() if depth is None else depth[position:].sum()
-        out_size = _stride(size, stage.stride)
-        taps = ledger.expected(f"{name}.kernel", lambda kernel: kernel**2)
         narrow = ledger.mask(f"{name}.width")
-        ledger.depthwise(presence, masks[-1], size, out_size, taps)
-        ledger.conv(presence, masks[-1], out_size, narrow, out_size)
+        ledger.depthwise(presence, masks[-1], f"{name}.kernel", size, stage.stride)
+        size = _stride(size, stage.stride)
+        ledger.conv(presence, masks[-1], narrow, _pointwise(size))
         masks.append(narrow)
-        size = out_size
     return (masks[-1] if depth is None else weighted_sum(depth, masks)), size
 
 
@@ -215,11 +235,10 @@ def _bottleneck(
     presence = _certain() if keep is None else keep[1]
     out_size = _stride(size, stage.stride)
     wide, narrow = ledger.mask(f"{name}.expansion"), ledger.mask(f"{name}.width")
-    taps = ledger.expected(f"{name}.kernel", lambda kernel: kernel**2)
     held = size[0] * size[1] * mask.sum() if stage.residual else 0.0
-    ledger.conv(presence, mask, size, wide, size)
-    ledger.depthwise(presence, wide, size, out_size, taps, held)
-    ledger.conv(presence, wide, out_size, narrow, out_size, held=held)
+    ledger.conv(presence, mask, wide, _pointwise(size))
+    ledger.depthwise(presence, wide, f"{name}.kernel", size, stage.stride, held)
+    ledger.conv(presence, wide, narrow, _pointwise(out_size), held=held)
     if not stage.residual:
         return narrow, out_size
     ledger.add(presence, size, mask, narrow, _union(mask, narrow))
@@ -234,10 +253,48 @@ def _union(left: Tensor, right: Tensor) -> Tensor:
     return add_padded(left, right) - both
 
 
+def _equal_and_narrower(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability that independent widths are equal, and the smaller one's mean where not."""
+    shared = min(len(left), len(right))
+    both = _exactly_each(left)[:shared] * _exactly_each(right)[:shared]
+    widths = torch.arange(1, shared + 1, dtype=torch.float64)
+    return both.sum(), (left[:shared] * right[:shared]).sum() - both @ widths
+
+
+def _exactly_each(mask: Tensor) -> Tensor:
+    """Probability of exactly 1, 2, ... channels."""
+    return mask - torch.nn.functional.pad(mask[1:], (0, 1))
+
+
+def _width(mask: Tensor) -> Width:
+    """Expectations of the functions of a width that kernels are priced by."""
+    return width_of(_width_steps(len(mask)) @ mask)
+
+
+@lru_cache
+def _width_steps(largest: int) -> Tensor:
+    """What each function gains from one more channel [functions, largest]; all are 0 at 0."""
+    values = [[part(channels) for channels in range(largest + 1)] for part in WIDTH_PARTS]
+    return torch.tensor(values, dtype=torch.float64).diff(dim=1)
+
+
 def _soft_maximum(values: Tensor) -> Tensor:
     """Just above the largest value, with a gradient to all values close to it."""
     scale = 0.02 * values.detach().max()
     return scale * (values / scale).logsumexp(0)
+
+
+def _sweep(size: Area, kernel: Area, stride: Area) -> Sweep:
+    return Sweep(size, _stride(size, stride), kernel, stride)
+
+
+def _pointwise(size: Area) -> Sweep:
+    return Sweep(size, size, (1, 1))
+
+
+def _whole(size: Area) -> Sweep:
+    """The window of a global pool."""
+    return Sweep(size, (1, 1), size, size, "VALID")
 
 
 def _stride(size: Area, stride: Area) -> Area:

@@ -110,7 +110,7 @@ def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
 def test_a_sketch_checks_itself(graph: Graph, tmp_path: Path, wrong_byte: bool, last: str) -> None:
     project = written(graph, tmp_path / "Wake_word", "arduino")
     assert {path.name for path in project.iterdir()} == {
-        *("Wake_word.ino", "check.h", "golden.h", "model.h")
+        *("Wake_word.ino", "check.h", "clock.h", "golden.h", "model.h")
     }
     assert run(project, graph, wrong_byte=wrong_byte)[1].splitlines()[-1].endswith(last)
 
@@ -118,7 +118,9 @@ def test_a_sketch_checks_itself(graph: Graph, tmp_path: Path, wrong_byte: bool, 
 def test_a_cmake_project_is_complete(graph: Graph, tmp_path: Path) -> None:
     project = written(graph, tmp_path / "kws")
     files = {path.name: path.read_text() for path in project.iterdir()}
-    assert set(files) == {"CMakeLists.txt", "check.h", "golden.h", "main.cc", "model.h"}
+    assert set(files) == {
+        *("CMakeLists.txt", "check.h", "clock.h", "golden.h", "main.cc", "model.h")
+    }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
     board, host = rounded(graph, "board"), rounded(graph, "host")
     assert f"sizeof(void*) == 8 ? {host} : {board};" in files["check.h"]

@@ -1,7 +1,5 @@
 """The predicted arena against TFLM on this host and against arenas measured on a Cortex-M4."""
 
-import csv
-import json
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
+from benchmarks import census
 from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
@@ -23,9 +22,6 @@ from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place, plan
 from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from tests.published import NETWORKS
-
-MEASURED = Path(__file__).parents[1] / "data" / "arenas_m4.csv"
-
 
 # the planner
 
@@ -128,43 +124,11 @@ def test_known_host_arenas() -> None:
 # the board
 
 
-def keyword_census(arch: dict[str, Any], kernel: tuple[int, int], classes: int) -> Graph:
-    builder = Builder((*arch["res"], 1))
-    source = builder.conv(builder.input, "stem", arch["stem"], kernel, activation="RELU")
-    for number, (width, stride, kept) in enumerate(arch["blocks"]):
-        if kept:
-            source = builder.depthwise(source, f"dw{number}", (3, 3), stride=(stride, stride))
-            source = builder.conv(source, f"pw{number}", width)
-    return builder.finish(builder.dense(builder.global_average(source, "pool"), "fc", classes))
-
-
-def visual_census(arch: dict[str, Any]) -> Graph:
-    builder = Builder((*arch["res"], 1))
-    source = builder.conv(builder.input, "stem", arch["stem"], (3, 3), stride=(2, 2))
-    for number, (expansion, width, stride, kept) in enumerate(arch["blocks"]):
-        if kept:
-            hidden = builder.conv(source, f"expand{number}", expansion)
-            hidden = builder.depthwise(hidden, f"dw{number}", (3, 3), stride=(stride, stride))
-            hidden = builder.conv(hidden, f"project{number}", width)
-            same = builder.shape(hidden) == builder.shape(source)
-            source = builder.add(source, hidden, f"add{number}") if same else hidden
-    source = builder.conv(source, "last", arch["last"])
-    return builder.finish(builder.dense(builder.global_average(source, "pool"), "fc", 2))
-
-
 def test_107_arenas_measured_on_a_cortex_m4() -> None:
-    build = {
-        "kws": lambda arch: keyword_census(arch, (10, 4), 12),
-        "ad": lambda arch: keyword_census(arch, (3, 3), 4),
-        "vww": visual_census,
-    }
-    with MEASURED.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = census.rows("census_models")
     assert len(rows) == 107
-    predicted = {
-        row["id"]: plan(build[row["space"]](json.loads(row["arch"]))).total for row in rows
-    }
-    assert predicted == {row["id"]: int(row["arena_m4"]) for row in rows}
+    predicted = {row["id"]: plan(census.network(row)).total for row in rows}
+    assert predicted == {row["id"]: int(row["arena_m4_cmsisnn"]) for row in rows}
 
 
 def _append(builder: Builder, op: Op, shape: tuple[int, ...]) -> str:

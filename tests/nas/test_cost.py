@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 import torch
 
-from micronas.graph.counts import count
 from micronas.graph.memory import plan
+from micronas.hardware.features import features as measured
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
 from micronas.search_space import SearchSpace
@@ -22,11 +22,11 @@ def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
     gates, source = Gates(space.decisions), random.Random(4)
     for _ in range(200):
         choice = space.random(source)
-        counted = count(space.architecture(choice).graph()).features
+        counted = measured(space.architecture(choice).graph())
         features = expected(space, gates.one_hot(choice)).features
         for feature, value in features.items():
-            assert float(value) == counted[feature], feature
-        assert features.keys() >= {"macs", "ops", "weights", "weights_bytes", "conv_outputs"}
+            assert float(value) == pytest.approx(counted[feature], rel=1e-12), feature
+        assert features.keys() == counted.keys()
 
 
 @pytest.mark.parametrize("space", [CHAIN, RESIDUAL], ids=lambda space: str(space.name))
@@ -39,7 +39,7 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> 
     for position in free:
         decision = space.decisions[position]
         weights[decision.name] = torch.rand(len(decision.options)).softmax(0)
-    mean = 0.0
+    mean = dict.fromkeys(("weights", "conv_macs", "instructions", "other_instructions"), 0.0)
     options = [range(len(space.decisions[position].options)) for position in free]
     for picked in product(*options):
         choice = list(start)
@@ -47,8 +47,11 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> 
         for position, index in zip(free, picked, strict=True):
             choice[position] = index
             probability *= float(weights[space.decisions[position].name][index])
-        mean += probability * count(space.architecture(tuple(choice)).graph()).weights
-    assert float(expected(space, weights).features["weights"]) == pytest.approx(mean, rel=1e-6)
+        counted = measured(space.architecture(tuple(choice)).graph())
+        for name in mean:
+            mean[name] += probability * counted[name]
+    features = expected(space, weights).features
+    assert {name: float(features[name]) for name in mean} == pytest.approx(mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -68,7 +71,8 @@ def test_every_decision_moves_every_cost() -> None:
     space = RESIDUAL
     gates = Gates(space.decisions)
     costs = expected(space, gates.probabilities())
-    for value in (costs.features["macs"], costs.flash, costs.sram):
+    instructions = costs.features["instructions"]
+    for value in (costs.features["macs"], instructions, costs.flash, costs.sram):
         gates.zero_grad()
         value.backward(retain_graph=True)
         for decision, logits in zip(space.decisions, gates.logits, strict=True):

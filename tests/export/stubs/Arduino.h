@@ -8,6 +8,7 @@ struct SerialPort {
   void begin(unsigned long) {}
   explicit operator bool() const { return true; }
   void print(const char* text) { std::printf("%s", text); }
+  void print(unsigned value) { std::printf("%u", value); }
   void println(const char* text) { std::printf("%s\n", text); }
   void println(unsigned value) { std::printf("%u\n", value); }
 };

@@ -1,0 +1,46 @@
+"""Networks found under a latency budget, by each form of latency model.
+
+    micronas search kws board=stm32f446re budget.latency=100ms data.path=... --out runs/default
+    micronas search kws board=stm32f446re budget.latency=100ms latency_form=ops data.path=... \
+        --out runs/ops
+    python -m benchmarks.latency_budget runs/default runs/ops
+
+Prints accuracy and costs of each run's network, and its latency by every form the board has.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from micronas.configuration import load_run
+from micronas.hardware.board import Board
+from micronas.hardware.features import features
+from micronas.load import load
+from micronas.terminal import percent, table
+
+
+def main(folders: list[Path]) -> None:
+    rows, forms = [], ("ops", "terms", "instructions")
+    for folder in folders:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        space = load_run(folder / "config.yaml").load_space()
+        counts = features(load(folder).graph)
+        board = Board.load(metrics["board"])
+        latencies = {
+            form: board.using(form).latency_ms(counts, space=space.task or space.name)
+            for form in forms
+        }
+        rows.append(
+            [
+                metrics["latency_form"],
+                metrics["network"],
+                f"{metrics['macs'] / 1e6:.2f}",
+                percent(metrics["int8_accuracy"]),
+                *(f"{latencies[form]:.1f} ms" for form in forms),
+            ]
+        )
+    print(table(["searched by", "network", "MMACs", "int8", *forms], rows))
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])

@@ -1,0 +1,50 @@
+"""The command line: reads arguments, calls the library, prints. It holds no logic of its own."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from micronas._version import VERSION
+from micronas.cli.calibrate import calibrate
+from micronas.cli.data import data_app
+from micronas.cli.hardware import boards, profile, spaces
+from micronas.cli.models import export, verify
+from micronas.cli.runs import search, train
+from micronas.errors import MicronasError
+
+app = typer.Typer(
+    name="micronas",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Give micronas a data set and a board; it returns the most accurate int8 network that "
+    "fits the board's SRAM, flash and latency, as a TFLite Micro flatbuffer.",
+)
+for command in (boards, spaces, search, train, export, profile, verify, calibrate):
+    app.command()(command)
+app.add_typer(data_app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends as one line and exit code 2."""
+    try:
+        app()
+    except MicronasError as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,63 @@
+"""Commands that train: search and train."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
+
+
+def search(
+    config: Annotated[str, typer.Argument(help="A run's YAML, or a search space.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search, train with quantisation, export and verify; the same command resumes a killed run."""
+    from micronas.configuration import load_run
+
+    settings = load_run(config, overrides or [])
+    settings.check_feasible()
+    from micronas.progress import Bars, Log, both
+    from micronas.run import run_search
+    from micronas.terminal import search_summary
+
+    folder = out or Path("runs") / Path(config).stem
+    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / "log")))
+    if as_json:
+        print_json(trained.metrics)
+        return
+    typer.echo(search_summary(result, trained.metrics))
+    typer.echo(f"run folder: {folder}")
+
+
+def train(
+    architecture: Annotated[Path, typer.Argument(help="An architecture's YAML.")],
+    overrides: Overrides = None,
+    config: Annotated[Path | None, typer.Option(help="A run's YAML to take settings from.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one given network as a found one is trained: float, int8, export, verification."""
+    from micronas.architecture import Architecture
+    from micronas.configuration import load_training
+
+    network = Architecture.load(architecture)
+    settings = load_training(config, overrides or [])
+    from micronas.progress import Bars, Log, both
+    from micronas.run import run_training
+    from micronas.terminal import metrics_table
+
+    folder = out or Path("runs") / architecture.stem
+    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+        progress = both(bars, Log(folder / "log"))
+        trained = run_training(network, settings, folder, progress=progress)
+    if as_json:
+        print_json(trained.metrics)
+        return
+    typer.echo(metrics_table(trained.metrics))
+    typer.echo(f"run folder: {folder}")

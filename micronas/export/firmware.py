@@ -1,0 +1,101 @@
+"""What all firmware projects share: templates, operators, arenas, and how they are written."""
+
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from micronas.errors import ExportError
+from micronas.graph.ir import Graph, Kind
+from micronas.graph.memory import Target, plan
+from micronas.resources import folder as shipped_folder
+
+ProjectKind = Literal["cmake", "arduino"]
+
+_REGISTER: dict[Kind, str] = {
+    "CONV_2D": "AddConv2D",
+    "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D",
+    "FULLY_CONNECTED": "AddFullyConnected",
+    "ADD": "AddAdd",
+    "PAD": "AddPad",
+    "AVERAGE_POOL_2D": "AddAveragePool2D",
+    "MAX_POOL_2D": "AddMaxPool2D",
+    "MEAN": "AddMean",
+    "RESHAPE": "AddReshape",
+    "SOFTMAX": "AddSoftmax",
+    "CONCATENATION": "AddConcatenation",
+    "LOGISTIC": "AddLogistic",
+    "HARD_SWISH": "AddHardSwish",
+    "RELU": "AddRelu",
+    "RELU6": "AddRelu6",
+}
+"""Methods of TFLM's MicroMutableOpResolver."""
+_ALIGNMENT = 16
+
+
+def check_kind(kind: str) -> None:
+    """Raise ExportError unless this is a kind of project."""
+    if kind not in get_args(ProjectKind):
+        raise ExportError(
+            f"a project must be one of {', '.join(get_args(ProjectKind))}, but got {kind!r}; "
+            "choose one of them"
+        )
+
+
+def resolver(graphs: Iterable[Graph]) -> dict[str, str]:
+    """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
+    kinds = sorted({op.kind for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"})
+    calls = [f"resolver.{_REGISTER[used]}() != kTfLiteOk" for used in kinds]
+    return {"COUNT": str(len(kinds)), "RESOLVE": " ||\n      ".join(calls)}
+
+
+def arena_bytes(graph: Graph, target: Target) -> int:
+    """Size of the array; TFLM aligns its end, so that odd bytes there would be lost."""
+    return -(-plan(graph, target).required // _ALIGNMENT) * _ALIGNMENT
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Return a shipped template with its ``@NAMES@`` replaced."""
+    text = (shipped_folder("export") / template).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
+
+
+def check_new(folder: Path) -> None:
+    """Raise ExportError unless a folder is empty or not there yet."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ExportError(
+            f"files go into a new or empty folder, but {str(folder)!r} is not; "
+            "name another, or empty it"
+        )
+
+
+def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
+    """Write files aside and rename their folder, so that it is whole or not there.
+
+    Parameters
+    ----------
+    files
+        Contents by path below the folder.
+    folder
+        Absolute; see `check_new`.
+
+    Raises
+    ------
+    ExportError
+        If it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".micronas-", dir=folder.parent) as scratch:
+            whole = Path(scratch) / folder.name
+            for name, content in files.items():
+                path = whole / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            whole.rename(folder)
+    except OSError as error:
+        raise ExportError(
+            f"a folder to write must be writable, but {str(folder)!r} is not ({error.strerror}); "
+            "name another"
+        ) from error

@@ -1,0 +1,102 @@
+"""The forms a latency model may have, and the choice between them.
+
+``ops`` is the MicroNets paper's (arXiv 2010.11267, section 4): a slope and an intercept, for the
+networks of one search space. ``terms`` prices convolutions, depthwise convolutions and the
+elements they write apart, without an intercept, and carries over from one space to another.
+``instructions`` is a count for every operator and kernel (`hardware.instructions`) times one
+factor; it is made for Cortex-M with CMSIS-NN and needs the fewest measurements.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from micronas.config import nearest
+from micronas.errors import ConfigError
+from micronas.hardware.features import INSTRUCTIONS, OTHER_INSTRUCTIONS
+from micronas.hardware.latency import CONSTANT, Fit, Terms, fit, mean_worst_percent
+
+Form = Literal["ops", "terms", "instructions"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+# Ratios are instructions (TFLM with CMSIS-NN, Cortex-M4, census): with few networks a fit cannot
+# tell them, since within one family of networks all these counts grow together.
+_CONVOLUTION = {"conv_macs": 1.457, "im2col_bytes": 4.3, OTHER_INSTRUCTIONS: 1.0}
+_DEPTHWISE = {"depthwise_macs": 8.88}
+_DENSE = {"fc_macs": 1.88}
+_OUTPUTS = {"conv_outputs": 48.3, "im2col_taps": 40.0}
+_ADDS = {"add_elements": 75.0}
+
+TWO_TERMS: Terms = {
+    "arithmetic": _CONVOLUTION | _DEPTHWISE | _DENSE,
+    "elements": _OUTPUTS | _ADDS,
+}
+THREE_TERMS: Terms = {
+    "convolution": _CONVOLUTION | _DENSE,
+    "depthwise": _DEPTHWISE,
+    "elements": _OUTPUTS | _ADDS,
+}
+FIVE_TERMS: Terms = {
+    "convolution": _CONVOLUTION,
+    "depthwise": _DEPTHWISE,
+    "dense": _DENSE,
+    "outputs": _OUTPUTS,
+    "adds": _ADDS,
+}
+OPS: Terms = {"slope": {"ops": 1.0}, CONSTANT: {CONSTANT: 1.0}}
+
+TERMS: Mapping[Form, Sequence[Terms]] = {
+    "ops": (OPS,),
+    "terms": (TWO_TERMS, THREE_TERMS, FIVE_TERMS),
+    "instructions": ({INSTRUCTIONS: {INSTRUCTIONS: 1.0}},),
+}
+"""For each form the sets of coefficients to choose from."""
+
+
+def check_form(name: str | None) -> Form | None:
+    """Return the form of a name; ConfigError if there is none."""
+    for form in FORMS:
+        if name == form:
+            return form
+    if name is None:
+        return None
+    raise ConfigError(
+        f"a latency form must be one of {', '.join(FORMS)}, but got {name!r}; "
+        f"{nearest(name, FORMS)}"
+    )
+
+
+def fit_form(
+    form: Form, features: Sequence[Mapping[str, float]], latencies: Sequence[float]
+) -> Fit | None:
+    """Fit a form; of its sets of coefficients the one that predicts left-out networks best.
+
+    Parameters
+    ----------
+    features
+        `hardware.features.features` of each network.
+    latencies
+        Measured latency of each network in ms.
+
+    Returns
+    -------
+    Fit or None
+        None with fewer networks than the form's fewest coefficients. What no network does is
+        not fitted alone, or it would be free.
+    """
+    fits = [
+        fit(features, latencies, terms=terms)
+        for terms in TERMS[form]
+        if len(latencies) >= len(terms)
+        and all(
+            name == CONSTANT or any(row[name] for row in features)
+            for group in terms.values()
+            for name in list(group)[:1]
+        )
+    ]
+    return min(fits, key=left_out_percent, default=None)
+
+
+def left_out_percent(fitted: Fit) -> float:
+    """Return the mean error of networks predicted without themselves; infinite where unknown."""
+    return mean_worst_percent(fitted.left_out)[0] if fitted.left_out else math.inf

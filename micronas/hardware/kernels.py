@@ -1,0 +1,274 @@
+"""What the kernels of TFLM with CMSIS-NN do, as counts their instructions are linear in.
+
+Each function describes one operator as a `Work`: which kernel runs it and how often that kernel
+does each thing. All counts are sums of products of functions of one width each, so that they hold
+for numbers and for a supernet's expectations alike. Read from CMSIS-NN for cores with the DSP
+extension, as GCC compiles it: 1x1 convolutions multiply two positions by two channels at a time,
+sixteen or four inputs a step; larger kernels first copy each patch (im2col) and widen it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from micronas.graph.ir import Padding, same_padding
+
+Area = tuple[int, int]
+"""Height, width."""
+
+
+@dataclass(frozen=True)
+class Width:
+    """Channels, and the parts of them that kernels treat apart: numbers, or expectations."""
+
+    channels: Any
+    sixteens: Any
+    """Channels in full groups of 16."""
+    remainders: tuple[Any, Any, Any, Any]
+    """k * channels % 4 for k = 0, 1, 2, 3."""
+    odd: Any
+    """channels % 2."""
+
+    @property
+    def fours(self) -> Any:
+        """Channels in full groups of 4."""
+        return self.channels - self.remainders[1]
+
+
+WIDTH_PARTS: tuple[Callable[[int], int], ...] = (
+    lambda channels: channels,
+    lambda channels: channels - channels % 16,
+    lambda channels: channels % 4,
+    lambda channels: 2 * channels % 4,
+    lambda channels: 3 * channels % 4,
+    lambda channels: channels % 2,
+)
+"""The functions of a width that `width_of` takes the values (or expectations) of."""
+
+
+def width_of(parts: Any) -> Width:
+    """Return a width from the values of WIDTH_PARTS."""
+    channels, sixteens, first, second, third, odd = parts
+    return Width(channels, sixteens, (0, first, second, third), odd)
+
+
+def exactly(channels: int) -> Width:
+    """Return a width that is known."""
+    return width_of([part(channels) for part in WIDTH_PARTS])
+
+
+@dataclass(frozen=True)
+class Work:
+    """The kernel that runs an operator, and how often it does what."""
+
+    kernel: str
+    terms: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A window moved over a map of `source` to give one of `out`."""
+
+    source: Area
+    out: Area
+    kernel: Area
+    stride: Area = (1, 1)
+    padding: Padding = "SAME"
+
+    @property
+    def positions(self) -> int:
+        return self.out[0] * self.out[1]
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def inside(self) -> Area:
+        """Kernel rows and columns inside the map, each summed over its output coordinate."""
+        return self._inside(0), self._inside(1)
+
+    @property
+    def valid_taps(self) -> int:
+        """Taps inside the map, summed over positions."""
+        rows, columns = self.inside
+        return rows * columns
+
+    @property
+    def valid_rows(self) -> int:
+        """Kernel rows inside the map, summed over positions."""
+        return self.inside[0] * self.out[1]
+
+    def _inside(self, axis: int) -> int:
+        size, kernel, stride = self.source[axis], self.kernel[axis], self.stride[axis]
+        before = same_padding(size, kernel, stride)[0] if self.padding == "SAME" else 0
+        starts = range(-before, self.out[axis] * stride - before, stride)
+        return sum(max(0, min(start + kernel, size) - max(start, 0)) for start in starts)
+
+
+def convolution(sweep: Sweep, source: Width, out: Width, *, bits: int = 8) -> Work:
+    """CONV_2D; `bits` of a weight choose between kernels."""
+    if sweep.kernel != (1, 1):
+        work = _patches(sweep, source, out)
+    elif sweep.stride == (1, 1):
+        work = _pointwise(sweep.positions, source, out)
+    else:
+        work = _pointwise_strided(sweep, source, out)
+    return _of_bits(work, bits)
+
+
+def depthwise(sweep: Sweep, channels: Width, *, bits: int = 8) -> Work:
+    """DEPTHWISE_CONV_2D of multiplier 1; int4 weights have no kernel for 3x3 of their own."""
+    if sweep.kernel == (3, 3) and bits == 8:
+        return Work(
+            "depthwise_3x3",
+            {
+                "valid_macs": sweep.valid_taps * channels.channels,
+                "outputs": sweep.positions * channels.channels,
+                "positions": sweep.positions,
+                "left_over_outputs": sweep.positions * channels.remainders[1],
+                "calls": 1,
+            },
+        )
+    positions, taps, valid = sweep.positions, sweep.taps, sweep.valid_taps
+    pairs = taps - taps % 2
+    return _of_bits(
+        Work(
+            "depthwise",
+            {
+                "paired_macs": positions * pairs * channels.fours,
+                "single_macs": positions * (taps % 2) * channels.fours,
+                "left_over_macs": positions * taps * channels.remainders[1],
+                "left_over_outputs": positions * channels.remainders[1],
+                "copied": valid * channels.channels,
+                "padded": (positions * taps - valid) * channels.channels,
+                "valid_taps": valid,
+                "columns_outside": sweep.valid_rows * sweep.kernel[1] - valid,
+                "valid_rows": sweep.valid_rows,
+                "outputs": positions * channels.fours,
+                "positions": positions,
+                "calls": 1,
+            },
+        ),
+        bits,
+    )
+
+
+def depthwise_multiplied(
+    sweep: Sweep, source: Width, out: Width, multiplier: int, *, bits: int = 8
+) -> Work:
+    """DEPTHWISE_CONV_2D with several outputs a channel; other than 4, 8, ... it is plain C."""
+    terms = {
+        "macs": sweep.positions * sweep.taps * out.channels,
+        "valid_macs": sweep.valid_taps * out.channels,
+        "outputs": sweep.positions * out.channels,
+        "source_positions": sweep.positions * source.channels,
+        "calls": 1,
+    }
+    kernel = "depthwise_fours" if multiplier % 4 == 0 else "depthwise_plain"
+    return _of_bits(Work(kernel, terms), bits)
+
+
+def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
+    """FULLY_CONNECTED on `rows` vectors."""
+    terms = {
+        "macs": rows * source.channels * out.channels,
+        "outputs": rows * out.channels,
+        "left_over": rows * out.channels * source.remainders[1],
+        "calls": 1,
+    }
+    return _of_bits(Work("dense", terms), bits)
+
+
+def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
+    """AVERAGE_POOL_2D or MAX_POOL_2D."""
+    return Work(
+        "max_pool" if maximum else "average_pool",
+        {
+            "valid_elements": sweep.valid_taps * channels.channels,
+            "outputs": sweep.positions * channels.channels,
+            "positions": sweep.positions,
+            "valid_taps": sweep.valid_taps,
+            "calls": 1,
+        },
+    )
+
+
+def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:
+    """An operator whose work is in proportion to what it reads."""
+    return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})
+
+
+def pad(rows: int, positions: int, elements: Any, zeros: Any, *, channels: bool) -> Work:
+    """PAD of an int8 map of `rows` x ...: of its channels (one copy a position), or around it."""
+    if channels:
+        terms = {"positions": positions, "elements": elements, "calls": 1}
+        return Work("pad_channels", terms)
+    return Work("pad", {"rows": rows, "elements": elements, "zeros": zeros, "calls": 1})
+
+
+def _pointwise(positions: int, source: Width, out: Width) -> Work:
+    pairs = positions - positions % 2
+    weights = source.channels * out.channels
+    return Work(
+        "pointwise",
+        {
+            "macs_by_16": pairs * source.sixteens * out.channels,
+            "macs_by_4": pairs * (source.fours - source.sixteens) * out.channels,
+            "left_over_macs": pairs * source.remainders[1] * out.channels,
+            "outputs": positions * out.channels,
+            "weights": weights,
+            "odd_positions": (positions % 2) * weights,
+            "odd_outputs": positions * source.channels * out.odd,
+            "calls": 1,
+        },
+    )
+
+
+def _pointwise_strided(sweep: Sweep, source: Width, out: Width) -> Work:
+    """The kernel is called once for each row of outputs."""
+    rows, width = sweep.out
+    pairs = rows * (width - width % 2)
+    weights = rows * source.channels * out.channels
+    return Work(
+        "pointwise_strided",
+        {
+            "macs_by_16": pairs * source.sixteens * out.channels,
+            "macs_by_4": pairs * (source.channels - source.sixteens) * out.channels,
+            "outputs": sweep.positions * out.channels,
+            "weights": weights,
+            "row_outputs": rows * out.channels,
+            "rows": rows,
+            "odd_positions": (width % 2) * weights,
+            "odd_row_outputs": (width % 2) * rows * out.channels,
+            "calls": 1,
+        },
+    )
+
+
+def _patches(sweep: Sweep, source: Width, out: Width) -> Work:
+    positions, taps = sweep.positions, sweep.taps
+    pairs = positions - positions % 2
+    patch = taps * source.channels
+    left_over = source.remainders[taps % 4]
+    return Work(
+        "convolution",
+        {
+            "macs_by_4": pairs * (patch - left_over) * out.channels,
+            "left_over_macs": pairs * left_over * out.channels,
+            "outputs": positions * out.channels,
+            "im2col_bytes": positions * patch,
+            "im2col_taps": positions * taps,
+            "padded_taps": positions * taps - sweep.valid_taps,
+            "left_over_bytes": positions * taps * source.remainders[1],
+            "kernel_rows": positions * sweep.kernel[0],
+            "positions": positions,
+            "odd_positions": (positions % 2) * patch * out.channels,
+            "odd_outputs": pairs * patch * out.odd,
+            "calls": 1,
+        },
+    )
+
+
+def _of_bits(work: Work, bits: int) -> Work:
+    return work if bits == 8 else Work(f"{work.kernel}_int{bits}", work.terms)

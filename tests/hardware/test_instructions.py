@@ -1,0 +1,217 @@
+"""Instructions by kernel: by hand, against simulated counts, and what nobody counted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import census, fit_instructions, latency_forms
+from benchmarks.published import CENSUS, NETWORKS
+from micronas import config, resources
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.hardware.features import features, prices
+from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions, price
+from micronas.hardware.kernels import (
+    Sweep,
+    convolution,
+    depthwise,
+    depthwise_multiplied,
+    exactly,
+    pool,
+)
+
+LIBRARY = config.read(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
+
+
+def test_a_pointwise_convolution_by_hand() -> None:
+    # 5x5 positions: 24 in pairs and an odd one; 22 channels: 16 + 4 + 2; 7 outputs, odd
+    work = convolution(Sweep((5, 5), (5, 5), (1, 1)), exactly(22), exactly(7))
+    assert work.kernel == "pointwise"
+    assert work.terms == {
+        "macs_by_16": 24 * 16 * 7,
+        "macs_by_4": 24 * 4 * 7,
+        "left_over_macs": 24 * 2 * 7,
+        "outputs": 25 * 7,
+        "weights": 22 * 7,
+        "odd_positions": 22 * 7,
+        "odd_outputs": 25 * 22,
+        "calls": 1,
+    }
+    costs = LIBRARY.kernels["pointwise"].instructions
+    expected = sum(costs.get(term, 0) * amount for term, amount in work.terms.items())
+    assert instructions(work) == pytest.approx(expected)
+
+
+def test_a_larger_convolution_copies_patches() -> None:
+    work = convolution(Sweep((4, 4), (4, 4), (3, 3)), exactly(3), exactly(8))
+    assert work.kernel == "convolution"
+    assert work.terms["im2col_bytes"] == 16 * 9 * 3
+    assert work.terms["macs_by_4"] == 16 * 24 * 8  # 27 values a patch: 24 in fours, 3 left
+    assert work.terms["left_over_macs"] == 16 * 3 * 8
+    # the 4x4 map in a 3x3 window: rows seen are 2 + 3 + 3 + 2, and columns likewise
+    assert work.terms["padded_taps"] == 16 * 9 - 10 * 10
+
+
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
+def test_valid_taps_are_those_one_counts(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    out = -(-size[0] // stride[0]), -(-size[1] // stride[1])
+    sweep = Sweep(size, out, kernel, stride)
+    builder = Builder((*size, 1))
+    name = builder.depthwise(builder.input, "dw", kernel, stride=stride)
+    assert builder.shape(name)[1:3] == out
+    # a convolution of ones with ones counts the taps inside the map
+    import torch
+
+    pads = [
+        max((o - 1) * s + k - n, 0) for o, s, k, n in zip(out, stride, kernel, size, strict=True)
+    ]
+    padded = torch.nn.functional.pad(
+        torch.ones(1, 1, *size),
+        (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2),
+    )
+    seen = torch.nn.functional.conv2d(padded, torch.ones(1, 1, *kernel), stride=stride)
+    assert seen.shape[2:] == out
+    assert sweep.valid_taps == int(seen.sum())
+
+
+def test_the_kernel_depends_on_shape_and_bits() -> None:
+    square = Sweep((8, 8), (8, 8), (3, 3))
+    large = replace(square, kernel=(5, 5))
+    strided = Sweep((8, 8), (4, 4), (1, 1), (2, 2))
+    eight = exactly(8)
+    assert depthwise(square, eight).kernel == "depthwise_3x3"
+    assert depthwise(large, eight).kernel == "depthwise"
+    assert depthwise(square, eight, bits=4).kernel == "depthwise_int4"
+    assert convolution(strided, eight, eight).kernel == "pointwise_strided"
+    assert convolution(square, eight, eight, bits=4).kernel == "convolution_int4"
+    assert depthwise_multiplied(square, exactly(1), eight, 8).kernel == "depthwise_fours"
+    assert depthwise_multiplied(square, exactly(4), eight, 2).kernel == "depthwise_plain"
+    assert pool(square, eight, maximum=True).kernel == "max_pool"
+
+
+def test_27_networks_that_are_not_in_the_fit() -> None:
+    errors = [
+        abs(features(NETWORKS[name].graph)["instructions"] / CENSUS[name].instructions - 1)
+        for name in CENSUS
+    ]
+    assert len(errors) == 27
+    assert np.mean(errors) < 0.015
+    assert max(errors) < 0.04
+
+
+def test_census_networks_whole() -> None:
+    rows = census.rows("census_models")
+    errors = [
+        features(census.network(row))["instructions"] / float(row["instructions_m4_cmsisnn"]) - 1
+        for row in rows
+    ]
+    assert np.abs(errors).mean() < 0.005
+    assert np.abs(errors).max() < 0.03
+
+
+def test_an_operator_costs_the_same_from_a_graph_as_from_the_census() -> None:
+    of_network = census.by_network(census.operators())
+    for row in census.rows("census_models")[::20]:
+        found = [each.instructions for each in prices(census.network(row)) if each]
+        expected = [float(instructions(each.work)) for each in of_network[row["id"]]]
+        assert found == pytest.approx(expected)
+
+
+def test_shipped_kernels_are_what_the_census_gives() -> None:
+    assert fit_instructions.fit_kernels(census.operators()) == LIBRARY.kernels
+
+
+@pytest.mark.parametrize("space", ["kws", "ad", "vww"])
+def test_forms_carry_over_to_a_space_they_have_not_seen(space: str) -> None:
+    known = [n for n in latency_forms.networks() if not n.name.startswith("odd")]
+    test = [network for network in known if network.space == space]
+    train = [network for network in known if network.space != space]
+    for terms in latency_forms.COMPARED.values():
+        predicted = latency_forms.by_terms(terms, train, test)
+        mean = np.abs(latency_forms.errors(predicted, test)).mean()
+        assert (mean < 0.04) == (terms is not latency_forms.OPS)
+    predicted = latency_forms.by_kernel(latency_forms.extra_operators(), train, test)
+    assert np.abs(latency_forms.errors(predicted, test)).mean() < 0.04
+
+
+def with_kind(kind: str, inputs: int = 1) -> tuple[Graph, Op]:
+    builder = Builder((4, 4, 8))
+    name = builder.conv(builder.input, "conv", 8)
+    op = Op(kind, "last", (name,) * inputs, ("last",), axis=3)  # type: ignore[arg-type]
+    shape = (1, 4, 4, 8 * inputs)
+    return builder.finish(builder._append(op, shape)), op
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "kernel"),
+    [
+        ("LOGISTIC", 1, "logistic"),
+        ("HARD_SWISH", 1, "hard_swish"),
+        ("CONCATENATION", 2, "concatenation"),
+        ("RELU6", 1, "relu"),
+    ],
+)
+def test_what_nobody_counted_has_a_price_and_says_so(kind: str, inputs: int, kernel: str) -> None:
+    graph, op = with_kind(kind, inputs)
+    found = price(graph, op)
+    assert found is not None
+    assert found.extrapolated
+    costs = ASSUMED[kernel]
+    assert found.instructions == costs["elements"] * 128 * inputs + costs["calls"]
+    counts = features(graph)
+    assert counts["other_instructions"] == found.instructions
+    assert counts["instructions"] > found.instructions
+
+
+def test_softmax_is_priced_at_its_worst() -> None:
+    """Entries that are not negligible take 433 instructions more than the others."""
+    for row in census.rows("census_extra_ops"):
+        if row["op"] == "SOFTMAX":
+            bound = SOFTMAX["elements"] * int(row["out_c"]) + SOFTMAX["calls"]
+            assert float(row["instructions"]) < 1.05 * bound
+    graph, op = with_kind("SOFTMAX")
+    found = price(graph, op)
+    assert found is not None
+    assert not found.extrapolated
+
+
+def test_foreign_operators() -> None:
+    """Dilated convolutions run at reference speed; QUANTIZE was counted; TANH is unknown."""
+    tensors = {
+        "x": Tensor("x", (1, 8, 8, 4), "int8"),
+        "w": Tensor("w", (16, 3, 3, 4), "int8", constant=True),
+        "y": Tensor("y", (1, 8, 8, 16), "int8"),
+        "f": Tensor("f", (1, 8, 8, 4), "float32"),
+    }
+    graph = Graph(tensors, (), ("x",), ("y",))
+    dilated = price(graph, Op("UNKNOWN", "CONV_2D", ("x", "w"), ("y",)))
+    assert dilated is not None
+    assert dilated.extrapolated
+    assert dilated.instructions == 37 * 8 * 8 * 16 * 36 + 5000
+    from_float = price(graph, Op("UNKNOWN", "QUANTIZE", ("f",), ("x",)))
+    assert from_float is not None
+    assert not from_float.extrapolated
+    assert from_float.kernel == "quantize_from_float"
+    assert price(graph, Op("UNKNOWN", "TANH", ("x",), ("x",))) is None
+
+
+def test_int4_kernels_that_were_not_counted_are_slower_than_int8_ones() -> None:
+    builder = Builder((8, 8, 8))
+    graph = builder.finish(builder.conv(builder.input, "conv", 8, stride=(2, 2)))
+    (op,) = graph.ops
+    weights = replace(graph.constant_of(op), dtype="int4")
+    packed = replace(graph, tensors={**graph.tensors, weights.name: weights})
+    fast, slow = price(graph, op), price(packed, op)
+    assert fast is not None
+    assert slow is not None
+    assert slow.instructions == pytest.approx(2.5 * fast.instructions)
+    assert (fast.extrapolated, slow.extrapolated) == (False, True)
