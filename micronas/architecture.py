@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import Field, PositiveInt
 
-from micronas import config
+from micronas import config, resources
 from micronas.config import Settings
 from micronas.files import write_atomically
 from micronas.graph.builder import Builder, Parameters
@@ -128,8 +128,15 @@ class Architecture(Settings):
         write_atomically(path, yaml.safe_dump(values, sort_keys=False).encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Architecture":
-        """Read an architecture file; ConfigError names the line that is wrong."""
+    def load(cls, source: str | Path) -> "Architecture":
+        """Read a published network by name (``published/kws_m``) or an architecture file by path.
+
+        A user's own file wins over a shipped one of the same path. ConfigError names the line
+        that is wrong, or the shipped network that is nearest.
+        """
+        path = Path(source).expanduser()
+        if len(path.parts) == 2 and path.parts[0] == "published" and not path.is_file():
+            path = resources.find("search_spaces/published", path.name)
         return config.read(path, cls)
 
     def __str__(self) -> str:

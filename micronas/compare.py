@@ -130,6 +130,12 @@ def dequantized(graph: Graph) -> Graph:
 
 
 def trained(folder: Path) -> Graph | None:
+    """Return the graph of `trained_network`."""
+    network = trained_network(folder)
+    return None if network is None else network.graph()
+
+
+def trained_network(folder: Path) -> Network | None:
     """Return the float network a run folder was trained to, or None if it does not hold it.
 
     Raises
@@ -151,7 +157,7 @@ def trained(folder: Path) -> Graph | None:
             f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
             f"does not ({type(error).__name__}); give the .tflite file instead"
         ) from error
-    return network.eval().graph()
+    return network.eval()
 
 
 def _outline(graph: Graph) -> tuple[object, ...]:

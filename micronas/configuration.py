@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from micronas import config
 from micronas.config import Settings
 from micronas.errors import ConfigError
@@ -13,8 +15,18 @@ from micronas.nas.budget import Budget, Meter, check_feasible
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.search_space import SearchSpace
-from micronas.tasks.settings import KeywordSettings
+from micronas.tasks.settings import DataSettings
 from micronas.train.recipe import FINETUNE, Recipe
+
+
+class DistillSettings(Settings):
+    """A teacher for the final training."""
+
+    teacher: Path
+    """A run folder, whose float network teaches."""
+    coefficient: float = Field(0.5, ge=0, le=1)
+    """Weight of the teacher's outputs against the labels; the paper's."""
+    temperature: float = Field(4.0, gt=0)
 
 
 class TrainSettings(Settings):
@@ -26,11 +38,13 @@ class TrainSettings(Settings):
     """Which of the board's latency models to believe; None takes the board's own choice."""
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
-    data: KeywordSettings
+    data: DataSettings
     train: Recipe = Recipe(epochs=40, batch_size=64)
     """Float training of the final network."""
     quantize: Recipe = FINETUNE
     """Quantization-aware training that follows it."""
+    distill: DistillSettings | None = None
+    """Knowledge distillation in both; None for labels alone."""
     seed: int = 0
 
     def load_board(self) -> Board:
@@ -77,6 +91,7 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
         values, lines = {"space": str(path)}, {}
     values = config.override(values, overrides)
     _check_given(values)
+    values = _with_task(values, values.get("space"))
     return config.validate(values, RunSettings, source=str(path), lines=lines)
 
 
@@ -86,7 +101,17 @@ def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSe
     known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
     known = config.override(known, overrides)
     _check_given(known)
+    known = _with_task(known, values.get("space"))
     return config.validate(known, TrainSettings, source=str(source or "settings"), lines=lines)
+
+
+def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
+    """Add the space's task to data settings that do not name one; keywords where there is none."""
+    data = values["data"]
+    if not isinstance(data, Mapping) or "task" in data:
+        return dict(values)
+    task = SearchSpace.load(str(space)).task if space is not None else None
+    return {**values, "data": {"task": task or "kws", **data}}
 
 
 def _check_given(values: Mapping[str, Any]) -> None:

@@ -29,6 +29,22 @@ class Split(Protocol):
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Clips of known and anomalous machines, cut into windows; scored a clip at a time."""
+
+    split: Split
+    """The windows; a label is the machine that made the sound."""
+    clips: Tensor
+    """Clip of each window, int64 [windows]."""
+    machines: Tensor
+    """Machine of each clip, int64 [clips], an index into `names`."""
+    anomalous: Tensor
+    """Whether something is wrong with the machine, bool [clips]."""
+    names: tuple[str, ...]
+    """The machines, as the classes of the data set."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """The parts of a data set; `test` is None where the source has none."""
 
@@ -42,6 +58,10 @@ class DataSet:
     """What the inputs are, for whoever computes them on the device; goes into the model file."""
     summary: str = ""
     """One paragraph for the user: what was read, what was left out and why."""
+    final: Split | None = None
+    """The training part as the final training hears it, augmented further; None if as `train`."""
+    detection: Detection | None = None
+    """What anomalies are to be found in; None where classification itself is the task."""
 
 
 class TensorSplit:
@@ -57,6 +77,9 @@ class TensorSplit:
         int64 [N]; every example is its own group when left out.
     augment
         ``augment(inputs, generator)`` returns augmented inputs of the same shape.
+    mixup
+        Parameter of the Beta distribution by which training mixes pairs of examples and their
+        labels; 0 mixes none. Any split may have this attribute; see `micronas.train.loop.fit`.
     """
 
     def __init__(
@@ -66,6 +89,7 @@ class TensorSplit:
         *,
         groups: Tensor | None = None,
         augment: Augment | None = None,
+        mixup: float = 0.0,
     ) -> None:
         if inputs.ndim != 4 or len(inputs) != len(labels):
             raise DataError(
@@ -76,6 +100,7 @@ class TensorSplit:
         self.labels = labels.long()
         self.groups = torch.arange(len(labels)) if groups is None else groups.long()
         self.augment = augment
+        self.mixup = mixup
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         inputs = self.inputs[index]
@@ -90,6 +115,7 @@ class Subset:
         self.index = index
         self.labels = split.labels[index]
         self.groups = split.groups[index]
+        self.mixup: float = getattr(split, "mixup", 0.0)
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._split.batch(self.index[index], generator)

@@ -1,4 +1,4 @@
-"""A network from wherever it is: a .tflite file, a run folder, an architecture's YAML."""
+"""A network from wherever it is: a file, a run folder, an architecture, a published one's name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ def load(path: Path) -> Loaded:
     ConfigError
         If an architecture file is not valid.
     """
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in (".yaml", ".yml") or path.parts[:-1] == ("published",):
         architecture = Architecture.load(path)
         graph = architecture.graph()
         size = flatbuffer_bytes(graph, metadata=placeholder(architecture.classes))

@@ -6,11 +6,12 @@ from typing import Literal
 from micronas.config import nearest
 from micronas.errors import ConfigError
 
-Folder = Literal["search_spaces", "latency_models", "export"]
+Folder = Literal["search_spaces", "search_spaces/published", "latency_models", "export"]
 
 # in a wheel the folders are packages below micronas, and `micronas.export` is taken by code
 _PACKAGES: dict[Folder, str] = {
     "search_spaces": "search_spaces",
+    "search_spaces/published": "search_spaces/published",
     "latency_models": "latency_models",
     "export": "export_templates",
 }

@@ -18,6 +18,7 @@ import yaml
 
 from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
+from micronas.compare import trained_network
 from micronas.configuration import RunSettings, TrainSettings
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
@@ -25,22 +26,22 @@ from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena, verify
 from micronas.files import write_atomically
-from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.layers import Network
 from micronas.nas.budget import Meter
 from micronas.nas.search import SearchResult, search
 from micronas.nas.select import Candidate
 from micronas.progress import Progress
-from micronas.tasks.kws import load as load_keywords
-from micronas.train.loop import Epoch, evaluate, fit, generator_for
+from micronas.score import scores
+from micronas.tasks.choose import load as load_data
+from micronas.train.distill import distillation
+from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
 Metrics = dict[str, Any]
 _VERIFIED = 100
 """Examples on which TFLM and integer execution are compared; as many random inputs follow."""
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def run_search(
     """
     settings.check_feasible()
     run = _Folder(folder, settings.model_dump(mode="json"))
-    data = data or load_keywords(settings.data)
+    data = data or load_data(settings.data)
     described = describe(classes=data.classes, meaning=data.meaning)
     checkpoint = run.claim()
     space = settings.load_space().model_copy(update={"classes": len(data.classes)})
@@ -120,7 +121,7 @@ def run_training(
     """Train one given network as a found one is trained, and write the run folder."""
     shape = architecture.model_dump(mode="json")
     run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
-    data = data or load_keywords(settings.data)
+    data = data or load_data(settings.data)
     if data.input != architecture.input or len(data.classes) != architecture.classes:
         raise ConfigError(
             "data set and architecture must agree on input shape and number of classes: data "
@@ -131,30 +132,13 @@ def run_training(
         architecture,
         data,
         settings,
-        kind="kws",
+        kind=settings.data.task,
         described=describe(classes=data.classes, meaning=data.meaning),
         checkpoint=run.claim(),
         progress=progress,
     )
     run.write(trained)
     return trained
-
-
-def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
-    """Accuracy of an int8 graph on a split, over all examples and for each class.
-
-    Computed by integer execution, whose bytes are those of the device.
-    """
-    outputs = np.concatenate(
-        [
-            integer.run(graph, quantize_inputs(graph, split.batch(index, None)))
-            for index in torch.split(torch.arange(len(split.labels)), _BATCH)
-        ]
-    )
-    labels = split.labels.numpy()
-    right = outputs.reshape(len(labels), -1).argmax(1) == labels
-    classes = outputs.reshape(len(labels), -1).shape[1]
-    return float(right.mean()), [float(right[labels == label].mean()) for label in range(classes)]
 
 
 def _train(
@@ -170,27 +154,28 @@ def _train(
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
     network = Network(architecture.graph(), generator=generator)
+    split, losses = data.final or data.train, _losses(settings)
     fit(
         network,
-        data.train,
+        split,
         settings.train,
         seed=settings.seed,
+        loss=losses[0],
         checkpoint=checkpoint,
         progress=_epochs("training", progress),
     )
     quantized = finetune(
         network,
-        data.train,
+        split,
         settings.quantize,
         seed=settings.seed,
+        loss=losses[1],
         checkpoint=checkpoint,
         progress=_epochs("quantization", progress),
     )
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
-    split = data.test or data.validation
-    int8_accuracy, per_class = accuracy(graph, split)
-    checked = verify(model, _examples(graph, split, settings.seed))
+    checked = verify(model, _examples(graph, data.test or data.validation, settings.seed))
     arena = tflm_arena(model)
     limits = settings.budget.on(board)
     costs = Meter(board, kind).costs(architecture)
@@ -208,10 +193,7 @@ def _train(
         "latency_ms": costs.latency_ms,
         "latency_form": board.form,
         "energy_mj": costs.energy_mj,
-        "judged_on": "test" if data.test is not None else "validation",
-        "float_accuracy": evaluate(network, split).accuracy,
-        "int8_accuracy": int8_accuracy,
-        "int8_accuracy_per_class": dict(zip(data.classes, per_class, strict=True)),
+        **scores(network, graph, data),
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),
@@ -219,6 +201,29 @@ def _train(
         "fits": limits.fits(costs) and arena.total <= limits.sram and len(model) <= limits.flash,
     }
     return Trained(architecture, model, metrics)
+
+
+def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
+    """Losses of float training and of quantisation, with a teacher where there is one."""
+    if settings.distill is None:
+        return None, None
+    teacher = trained_network(settings.distill.teacher)
+    if teacher is None:
+        raise ConfigError(
+            "a teacher must be a run folder with its checkpoint, but "
+            f"{str(settings.distill.teacher)!r} is not; train one with micronas train"
+        )
+    coefficient, temperature = settings.distill.coefficient, settings.distill.temperature
+    first, second = (
+        distillation(
+            teacher,
+            coefficient=coefficient,
+            temperature=temperature,
+            label_smoothing=recipe.label_smoothing,
+        )
+        for recipe in (settings.train, settings.quantize)
+    )
+    return first, second
 
 
 def _epochs(phase: str, progress: Progress) -> Callable[[Epoch], None]:

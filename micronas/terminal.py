@@ -135,6 +135,8 @@ def profile_table(described: Mapping[str, Any]) -> str:
         listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
         lines.append(f"not counted: {listed}")
     lines += [_pooling(each) for each in described["pooling"]]
+    if described.get("paper"):
+        lines.append(_paper(described["paper"]))
     if any("extrapolated" in layer["flags"] for layer in described["layers"]):
         lines.append("extrapolated: nothing alike was measured on this board; priced from above")
     if described["int4_layers"]:
@@ -231,6 +233,15 @@ def _mean_worst(errors: Sequence[float]) -> str:
 
 def _unless_validated(status: str) -> str:
     return "" if status == "validated" else f" ({status})"
+
+
+def _paper(figures: Mapping[str, Any]) -> str:
+    latency = f", {figures['latency_ms']} ms on this board" if figures["latency_ms"] else ""
+    return (
+        f"the paper: {figures['mops']} Mops (by its rounding ours are "
+        f"{figures['ops_by_its_rounding'] / 1e6:.2f}), SRAM {figures['sram_kb']} KB, flash "
+        f"{figures['flash_kb']} KB{latency}"
+    )
 
 
 def _pooling(compared: Mapping[str, Any]) -> str:

@@ -162,7 +162,8 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         (("search", "kws_small", "board=stm32f446re", "data.path=nowhere"), "nowhere"),
         (("train", "none.yaml"), "none.yaml"),
         (("data", "check", "kws", "nowhere"), "nowhere"),
-        (("data", "synth", "vww", "x"), "a task must be kws"),
+        (("data", "synth", "vw", "x"), "a task must be one of kws, vww, ad"),
+        (("data", "check", "vww", "nowhere"), "nowhere"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_code_two(

@@ -5,45 +5,54 @@ from typing import Annotated
 
 import typer
 
-from micronas.cli.shared import Json, print_json
-from micronas.errors import ConfigError
+from micronas.cli.shared import Json, Quiet, print_json, stoppable
 
-data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
+
+Task = Annotated[str, typer.Argument(help="kws, vww or ad.")]
 
 
 @data_app.command("synth")
 def data_synth(
-    task: Annotated[str, typer.Argument(help="kws")],
+    task: Task,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     seed: int = 0,
 ) -> None:
-    """Make a corpus of synthetic speech, for trying the tool without a download."""
-    from micronas.tasks.speech import synthesise
+    """Make a small corpus offline, for trying the tool without a download."""
+    from micronas.tasks.choose import sample
 
-    _require_kws(task)
-    synthesise(folder, seed=seed)
-    typer.echo(f"{folder}: synthetic speech, for trying the tool and not for products")
+    typer.echo(f"{folder}: {sample(task, folder, seed=seed)}")
+
+
+@data_app.command("download")
+def data_download(
+    task: Task,
+    folder: Annotated[Path, typer.Argument(help="Where to unpack; a stopped download goes on.")],
+    quiet: Quiet = False,
+) -> None:
+    """Fetch the public data set of a task: Speech Commands, COCO 2014 or DCASE 2020 Task 2."""
+    from micronas.progress import Bars
+    from micronas.tasks.choose import known
+    from micronas.tasks.download import download
+
+    with stoppable(), Bars(quiet=quiet) as bars:
+        download(known(task), folder, progress=bars)
+    typer.echo(f"{folder}: whole and unpacked")
 
 
 @data_app.command("check")
 def data_check(
-    task: Annotated[str, typer.Argument(help="kws")],
-    folder: Annotated[Path, typer.Argument(help="A folder of words.")],
+    task: Task,
+    folder: Annotated[Path, typer.Argument(help="A folder of the task's layout.")],
     as_json: Json = False,
 ) -> None:
     """Report what is missing, damaged or shared between the parts of a data set."""
-    from micronas.tasks.kws import check
+    from micronas.tasks.choose import check
 
-    _require_kws(task)
-    findings = [str(finding) for finding in check(folder)]
+    findings = [str(finding) for finding in check(task, folder)]
     if as_json:
         print_json(findings)
     else:
         typer.echo("\n".join(findings) or "nothing found")
     if findings:
         raise typer.Exit(1)
-
-
-def _require_kws(task: str) -> None:
-    if task != "kws":
-        raise ConfigError(f"a task must be kws, but got {task!r}")

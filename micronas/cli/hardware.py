@@ -98,6 +98,7 @@ def profile(
     from micronas.load import load
     from micronas.profile import on_boards
     from micronas.profile import profile as measure
+    from micronas.published import paper_figures, paper_ops
     from micronas.terminal import profile_table
 
     named = board or ["stm32f446re"]
@@ -106,6 +107,9 @@ def profile(
     loaded = load(network)
     graph, size = loaded.graph, loaded.flash_bytes
     described = measure(graph, boards[0], flash_bytes=size) | {"metadata": loaded.metadata}
+    paper = paper_figures(network, boards[0].name)
+    if paper is not None:
+        described["paper"] = paper | {"ops_by_its_rounding": paper_ops(graph)}
     if len(boards) > 1:
         described["boards"] = on_boards(graph, boards, flash_bytes=size)
     if as_json:

@@ -35,7 +35,9 @@ def search(
 
 
 def train(
-    architecture: Annotated[Path, typer.Argument(help="An architecture's YAML.")],
+    architecture: Annotated[
+        str, typer.Argument(help="An architecture's YAML, or a published one: published/kws_m.")
+    ],
     overrides: Overrides = None,
     config: Annotated[Path | None, typer.Option(help="A run's YAML to take settings from.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
@@ -52,7 +54,7 @@ def train(
     from micronas.run import run_training
     from micronas.terminal import metrics_table
 
-    folder = out or Path("runs") / architecture.stem
+    folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         progress = both(bars, Log(folder / "log"))
         trained = run_training(network, settings, folder, progress=progress)

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.tasks.speech_folder import NOISE_FOLDER, Part, SpeechFolder
-from micronas.tasks.waveform import RATE, Samples, coloured_noise, read_samples, to_int16
+from micronas.tasks.speech_folder import (
+    LONGEST_NOISE_S,
+    NOISE_FOLDER,
+    Part,
+    SpeechFolder,
+    read_recording,
+)
+from micronas.tasks.waveform import RATE, Samples, coloured_noise, to_int16
 
 EVALUATION_SEED = 0
 """What is evaluated never depends on a user's seed."""
@@ -34,7 +40,7 @@ def read_background(folder: SpeechFolder) -> Background:
     recordings, notes = [], []
     for path in folder.noises:
         try:
-            recording = read_samples(path)
+            recording = read_recording(path, longest_s=LONGEST_NOISE_S).samples
         except DataError as error:
             notes.append(f"Background left out: {error}.")
             continue

@@ -2,22 +2,27 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from micronas.data import DataSet
 from micronas.errors import DataError
 from micronas.tasks.background import EVALUATION_SEED, fixed_silence, read_background
-from micronas.tasks.mfcc import COEFFICIENTS, FRAMES, MfccSettings, mfcc
+from micronas.tasks.cache import Notes, cached
+from micronas.tasks.clips import Clips, read_clips
+from micronas.tasks.keyword_split import KeywordSplit
+from micronas.tasks.mfcc import COEFFICIENTS, FRAMES
 from micronas.tasks.settings import KeywordSettings
 from micronas.tasks.speech_folder import (
     PARTS,
-    SHORTEST_CLIP,
     STANDARD_KEYWORDS,
     Clip,
     Finding,
@@ -26,85 +31,16 @@ from micronas.tasks.speech_folder import (
     check,
     open_folder,
 )
-from micronas.tasks.waveform import RATE, Samples, one_second, read_samples
+from micronas.tasks.waveform import RATE, Samples
 
 __all__ = ["STANDARD_KEYWORDS", "Finding", "KeywordSettings", "KeywordSplit", "check", "load"]
 
 SILENCE, UNKNOWN = "silence", "unknown"
 _UNKNOWN_POOL = 5
-
-
-class KeywordSplit:
-    """One part: clips of one second in memory as int16, turned into features a batch at a time.
-
-    With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
-    words and ``silence`` from the background at a volume in [0, 1), shifts the other clips in time,
-    changes their level and adds background noise to them. Without one it returns the same features
-    every time.
-
-    Parameters
-    ----------
-    clips
-        int16 [C, 16000].
-    rows, first, count
-        int64 [N]: an example is row `rows` of the clips without a generator, and one of the
-        `count` rows from `first` on with one. A count of 0 marks silence.
-    labels, groups
-        int64 [N]: class and speaker; every silence example is a group of its own.
-    noise
-        int16 [M]: background recordings end to end, at least a second.
-    settings
-        Window and strength of the augmentation.
-    """
-
-    def __init__(
-        self,
-        clips: Tensor,
-        *,
-        rows: Tensor,
-        first: Tensor,
-        count: Tensor,
-        labels: Tensor,
-        groups: Tensor,
-        noise: Tensor,
-        settings: KeywordSettings,
-    ) -> None:
-        self.labels = labels
-        self.groups = groups
-        self._clips = clips
-        self._rows = rows
-        self._first = first
-        self._count = count
-        self._noise = noise.unfold(0, RATE, 1)
-        self._settings = settings
-        self._mfcc = MfccSettings(window_ms=settings.window_ms)
-
-    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return features as float32 [n, 1, 49, 10]; see `micronas.tasks.mfcc.mfcc`."""
-        waveforms = self.waveforms(index, generator)
-        return mfcc(waveforms, self._mfcc).unsqueeze(1)
-
-    def waveforms(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return what `batch` hears: float32 [n, 16000] in [-1, 1]."""
-        if generator is None:
-            return self._clips[self._rows[index]].float() / 32768.0
-        settings, n = self._settings, len(index)
-        # Everything is drawn for every example, so that a draw never depends on another's class.
-        pick, gain, applied, volume = torch.rand(4, n, generator=generator)
-        start = torch.randint(len(self._noise), (n,), generator=generator)
-        reach = int(settings.shift_ms * RATE / 1000)
-        shift = torch.randint(2 * reach + 1, (n,), generator=generator)
-
-        silent = self._count[index] == 0
-        rows = self._first[index] + (pick * self._count[index]).long()
-        padded = torch.nn.functional.pad(self._clips[rows], (reach, reach))
-        speech = padded.unfold(1, RATE, 1)[torch.arange(n), shift].float()
-        amplitude = 10.0 ** (settings.gain_db / 20.0 * (2.0 * gain - 1.0))
-        speech *= torch.where(silent, 0.0, amplitude).unsqueeze(1)
-        quiet = volume * settings.noise_volume * (applied < settings.noise_probability)
-        loudness = torch.where(silent, volume, quiet)
-        noisy = speech.addcmul_(self._noise[start].float(), loudness.unsqueeze(1))
-        return noisy.div_(32768.0).clamp_(-1.0, 1.0)
+_FEATURES_VERSION = 1
+"""Rises whenever the same clips would have other features."""
+_BATCH = 64
+_CACHE_FOLDER = ".micronas"
 
 
 def load(settings: KeywordSettings) -> DataSet:
@@ -116,9 +52,11 @@ def load(settings: KeywordSettings) -> DataSet:
     words are evaluated depends on their names only; training draws from up to five times as many
     clips as it has examples.
 
-    Clips: 16 kHz mono is expected; other rates are resampled and channels averaged; shorter clips
-    are padded with zeros at the end, of longer ones the middle second is taken. Files that cannot
-    be read or are shorter than 0.1 s are left out and named in the summary. Of each background
+    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted;
+    shorter clips are padded with zeros at the end, of longer ones the middle second is taken. Files
+    that cannot be read or are shorter than 0.1 s are left out and named in the summary. Decoded
+    clips and the features of validation and test are kept on disk and memory-mapped, unless `cache`
+    is ``off``: all clips of the folder, so that other settings find them there. Of each background
     recording the first 80 % serve training, then 10 % validation and 10 % test; under 10 s all of
     it serves all parts. A folder called ``silence`` is not read.
 
@@ -136,7 +74,7 @@ def load(settings: KeywordSettings) -> DataSet:
     ------
     DataError
         If the folder is missing or laid out in another way, a keyword or other words are missing,
-        or a class has no clip in a part.
+        a class has no clip in a part, or the cache's folder cannot be written.
 
     References
     ----------
@@ -152,21 +90,42 @@ def load(settings: KeywordSettings) -> DataSet:
             "more keywords, or set silence_fraction or unknown_fraction"
         )
     background = read_background(folder)
-    skipped: list[Path] = []
-
-    def read(part: Part) -> KeywordSplit:
-        return _read_part(folder, part, classes, background.parts[part], skipped, settings)
-
-    train, validation = read("training"), read("validation")
-    test = read("testing") if folder.has_test else None
+    parts = [part for part in PARTS if part != "testing" or folder.has_test]
+    plans = {part: _plan(folder, part, keywords, settings) for part in parts}
+    cache = _cache_folder(folder, settings)
+    note = ""
+    try:
+        clips = _read_planned(folder, plans.values(), cache)
+    except OSError as error:
+        if settings.cache != "auto":
+            raise DataError(
+                f"the cache must be in a folder that can be written: {error}; choose another "
+                "cache=FOLDER, or cache=off"
+            ) from error
+        note = f"Nothing is cached: {error}."
+        cache = None
+        clips = _read_planned(folder, plans.values(), None)
+    splits = {
+        part: _lay_out(folder, plan, classes, background.parts[part], clips, settings)
+        for part, plan in plans.items()
+    }
+    for part in parts[1:]:
+        features = _fixed_features(splits[part], clips, part, settings, cache)
+        splits[part] = splits[part].with_features(features)
+    used = [clip for plan in plans.values() for clip in plan.clips]
+    notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
+    skipped = [clip.path for clip in used if clip.name not in clips.row]
     return DataSet(
-        train=train,
-        validation=validation,
-        test=test,
+        train=splits["training"],
+        validation=splits["validation"],
+        test=splits.get("testing"),
         classes=classes,
         input=(FRAMES, COEFFICIENTS, 1),
         meaning={"features": "mfcc", "window_ms": settings.window_ms},
-        summary=_summarise(folder, keywords, settings, skipped, background.notes),
+        summary=_summarise(folder, keywords, settings, skipped, notes),
+        final=splits["training"].with_masks()
+        if settings.time_mask or settings.frequency_mask
+        else None,
     )
 
 
@@ -197,89 +156,142 @@ def _other_words(folder: SpeechFolder, keywords: Sequence[str]) -> list[str]:
     return [word for word in folder.words if word not in keywords and word != SILENCE]
 
 
-def _read_part(
-    folder: SpeechFolder,
-    part: Part,
-    classes: tuple[str, ...],
-    noise: Samples,
-    skipped: list[Path],
-    settings: KeywordSettings,
-) -> KeywordSplit:
-    """Read the clips of one part and lay out its examples: keywords, unknown, silence."""
-    label = {name: i for i, name in enumerate(classes)}
-    keywords = label.keys() - {SILENCE, UNKNOWN}
+@dataclass(frozen=True)
+class _Plan:
+    """Which clips a part uses, before any is opened."""
+
+    part: Part
+    spoken: list[Clip]
+    others: list[Clip]
+    """Of other words; a speaker's lie side by side, so that training can redraw among them."""
+    unknown: frozenset[str]
+    """Names of the others that are examples."""
+    silences: int
+
+    @property
+    def clips(self) -> list[Clip]:
+        return [*self.spoken, *self.others]
+
+
+def _plan(
+    folder: SpeechFolder, part: Part, keywords: Sequence[str], settings: KeywordSettings
+) -> _Plan:
     training = part == "training"
     seed = settings.seed if training else EVALUATION_SEED
-
     clips = [clip for clip in folder.clips if clip.part == part and clip.word != SILENCE]
     spoken = [clip for clip in clips if clip.word in keywords]
-    silences = math.ceil(settings.silence_fraction * len(spoken))
     unknowns = math.ceil(settings.unknown_fraction * len(spoken))
     others = sorted(
         (clip for clip in clips if clip.word not in keywords),
-        key=lambda clip: hashlib.sha1(f"{seed}/{clip.name}".encode()).digest(),
+        key=lambda clip: hashlib.sha1(os.fsencode(f"{seed}/{clip.name}")).digest(),
     )[: unknowns * (_UNKNOWN_POOL if training else 1)]
-    chosen = {clip.name for clip in others[:unknowns]}
-    # A speaker's clips lie side by side, so that training can redraw among them.
+    chosen = frozenset(clip.name for clip in others[:unknowns])
     others.sort(key=lambda clip: (clip.speaker, clip.name))
+    silences = math.ceil(settings.silence_fraction * len(spoken))
+    return _Plan(part, spoken, others, chosen, silences)
 
-    sounds, kept = _read_clips([*spoken, *others], part, skipped, spare=silences)
-    sounds[len(kept) :] = fixed_silence(noise, silences, seed)
+
+def _cache_folder(folder: SpeechFolder, settings: KeywordSettings) -> Path | None:
+    if settings.cache == "off":
+        return None
+    if settings.cache == "auto":
+        return folder.root / _CACHE_FOLDER
+    name = hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
+    return Path(settings.cache) / f"{folder.root.resolve().name}-{name}"
+
+
+def _read_planned(folder: SpeechFolder, plans: Iterable[_Plan], cache: Path | None) -> Clips:
+    if cache is None:
+        return read_clips([clip for plan in plans for clip in plan.clips], None)
+    spoken = [clip for clip in folder.clips if clip.word != SILENCE]
+    return read_clips(spoken, cache / "clips.bin")
+
+
+def _lay_out(
+    folder: SpeechFolder,
+    plan: _Plan,
+    classes: tuple[str, ...],
+    noise: Samples,
+    clips: Clips,
+    settings: KeywordSettings,
+) -> KeywordSplit:
+    """Lay out the examples of one part: keywords, unknown, silence."""
+    label = {name: i for i, name in enumerate(classes)}
+    training = plan.part == "training"
+    kept = [clip for clip in plan.clips if clip.name in clips.row]
+    spoken = {clip.name for clip in plan.spoken}
     pool: dict[str, list[int]] = {}
     for row, clip in enumerate(kept):
-        if clip.word not in keywords:
+        if clip.name not in spoken:
             pool.setdefault(clip.speaker, []).append(row)
 
     speaker = {name: i for i, name in enumerate(sorted({clip.speaker for clip in folder.clips}))}
     examples: list[tuple[int, int, int, int, int]] = []
     for row, clip in enumerate(kept):
-        if clip.word in keywords:
+        if clip.name in spoken:
             examples.append((row, row, 1, label[clip.word], speaker[clip.speaker]))
-        elif clip.name in chosen:
+        elif clip.name in plan.unknown:
             redraw = pool[clip.speaker] if training else [row]
             examples.append((row, redraw[0], len(redraw), label[UNKNOWN], speaker[clip.speaker]))
-    for i in range(silences):
-        examples.append((len(kept) + i, 0, 0, label[SILENCE], len(speaker) + i))
+    for i in range(plan.silences):
+        examples.append((i, 0, 0, label[SILENCE], len(speaker) + i))
 
     present = {example[3] for example in examples}
     empty = [name for name, i in label.items() if i not in present]
     if empty:
         raise DataError(
-            f"every class must have {part} clips, but {', '.join(empty)} has none in {folder.root};"
-            " record more speakers, divide them with validation_list.txt and testing_list.txt, or "
-            "name other keywords"
+            f"every class must have {plan.part} clips, but {', '.join(empty)} has none in "
+            f"{folder.root}; record more speakers, divide them with validation_list.txt and "
+            "testing_list.txt, or name other keywords"
         )
     rows, first, count, labels, groups = torch.tensor(examples).T.contiguous()
+    silence = fixed_silence(noise, plan.silences, settings.seed if training else EVALUATION_SEED)
     return KeywordSplit(
-        torch.from_numpy(sounds),
+        torch.from_numpy(clips.samples),
+        order=torch.tensor([clips.row[clip.name] for clip in kept]),
         rows=rows,
         first=first,
         count=count,
         labels=labels,
         groups=groups,
+        silence=torch.from_numpy(silence),
         noise=torch.from_numpy(noise),
         settings=settings,
     )
 
 
-def _read_clips(
-    clips: Sequence[Clip], part: Part, skipped: list[Path], *, spare: int
-) -> tuple[Samples, list[Clip]]:
-    """Return int16 [C + spare, 16000] and the C clips that could be read; names the others."""
-    sounds = np.zeros((len(clips) + spare, RATE), np.int16)
-    kept: list[Clip] = []
-    for clip in tqdm(clips, desc=f"{part} clips", unit="clip", leave=False, disable=None):
-        try:
-            samples = read_samples(clip.path)
-        except DataError:
-            skipped.append(clip.path)
-            continue
-        if len(samples) < SHORTEST_CLIP:
-            skipped.append(clip.path)
-            continue
-        sounds[len(kept)] = one_second(samples)
-        kept.append(clip)
-    return sounds[: len(kept) + spare], kept
+def _fixed_features(
+    split: KeywordSplit, clips: Clips, part: Part, settings: KeywordSettings, cache: Path | None
+) -> Tensor:
+    """Compute the features of a whole split, always in the same batches, or map them."""
+
+    def build(notes: Notes) -> Iterator[NDArray[np.float32]]:
+        for index in torch.split(torch.arange(len(split.labels)), _BATCH):
+            yield split.batch(index, None).squeeze(1).numpy()
+
+    tail = (FRAMES, COEFFICIENTS)
+
+    def compute() -> Tensor:
+        return torch.from_numpy(np.concatenate(list(build({}))))
+
+    if cache is None:
+        return compute()
+    key = hashlib.sha256(f"{_FEATURES_VERSION} {settings.window_ms} {clips.key}".encode())
+    for tensor in split.sources():
+        key.update(tensor.numpy().tobytes())
+    path = cache / f"{part}_{settings.window_ms}ms.bin"
+    try:
+        return torch.from_numpy(
+            cached(path, key.hexdigest(), tail=tail, dtype="<f4", build=build).array
+        )
+    except OSError:  # the clips may be there already in a folder that cannot be written
+        return compute()
+
+
+def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:
+    formats = Counter(clips.converted[c.name] for c in used if c.name in clips.converted)
+    listed = "; ".join(f"{count} from {name}" for name, count in sorted(formats.items()))
+    return [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
 
 
 def _summarise(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from micronas.errors import ConfigError, DataError
 from micronas.tasks.waveform import RATE
@@ -60,14 +60,17 @@ class MfccSettings:
 def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     """Turn clips of one second into features, the way a device would.
 
-    1. 49 frames of 640 (or 480) samples, 320 apart, from the first sample on, no padding.
+    1. 49 frames of 640 (or 480) samples, 320 apart, from the first sample on, no padding; with 480
+       the last 160 samples are not heard.
     2. Periodic Hann window, real FFT of 1,024 (or 512) points, power ``|X|^2`` (not divided by
        anything).
     3. 40 triangular filters between 20 and 4,000 Hz: corners equidistant on the scale
        ``mel(f) = 1127 ln(1 + f / 700)``, sides straight lines in mel, peak 1.
     4. ``ln(energy + 0.1)``: white noise of about -40 dB of full scale and all below it sound the
        same, so that a network does not learn the recording room.
-    5. Orthonormal DCT-II, coefficients 0 to 9.
+    5. Orthonormal DCT-II, coefficients 0 to 9:
+       ``c[k] = s[k] sum_m log[m] cos(pi k (m + 1/2) / 40)`` for m = 0 .. 39, with
+       ``s[0] = sqrt(1/40)`` and ``s[k] = sqrt(2/40)``; no liftering, no energy in place of c[0].
     6. The same affine map for every data set, so that each coefficient of speech has a spread of
        about one: minus (-6, 4, 0, ...), divided by (9, 5, 4, 4, 4, 3, 3, 3, 3, 3); then limited to
        [-4, 4]. On a device the map is part of the DCT matrix.
@@ -89,16 +92,53 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     DataError
         If the waveforms have another shape.
     """
-    settings = settings or MfccSettings()
+    return _features(waveforms, *_tables(settings or MfccSettings()))
+
+
+class Mfcc(nn.Module):
+    """`mfcc` as a module, to put in front of a network; it has no parameters.
+
+    Its tables are buffers: they follow the module to another device and are not saved with it.
+
+    Parameters
+    ----------
+    settings
+        The window; 40 ms when left out.
+    """
+
+    window: Tensor
+    """float32 [fft]: Hann window, then zeros up to the length of the transform."""
+    filters: Tensor
+    """float32 [bins, 40]: mel filters, without bins above the highest."""
+    cosines: Tensor
+    """float32 [40, 10]: DCT-II, divided by the scale of each coefficient."""
+    bias: Tensor
+    """float32 [10]: the offset of each coefficient, likewise divided."""
+
+    def __init__(self, settings: MfccSettings | None = None) -> None:
+        super().__init__()
+        tables = _tables(settings or MfccSettings())
+        for name, table in zip(("window", "filters", "cosines", "bias"), tables, strict=True):
+            # A copy, because tables are shared and a module may be moved or changed in place.
+            self.register_buffer(name, table.clone(), persistent=False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Return features float32 [N, 49, 10] of waveforms float32 [N, 16000]."""
+        return _features(waveforms, self.window, self.filters, self.cosines, self.bias)
+
+
+def _features(
+    waveforms: Tensor, window: Tensor, filters: Tensor, cosines: Tensor, bias: Tensor
+) -> Tensor:
     if waveforms.ndim != 2 or waveforms.shape[1] != RATE:
         raise DataError(
             f"waveforms must be [N, {RATE}], one second each, but are {tuple(waveforms.shape)}; "
             "pad or crop them first"
         )
-    window, filters, cosines, bias = _tables(settings)
+    fft = len(window)
     # The window brings the zeros of the transform along: padding every frame would copy them all.
-    padded = torch.nn.functional.pad(waveforms, (0, settings.fft - settings.window))
-    spectrum = torch.fft.rfft(padded.unfold(1, settings.fft, HOP) * window)
+    padded = torch.nn.functional.pad(waveforms, (0, fft - (RATE - HOP * (FRAMES - 1))))
+    spectrum = torch.fft.rfft(padded.unfold(1, fft, HOP) * window)
     # Above the highest filter the spectrum is not needed: half of it.
     spectrum = spectrum[:, :, : len(filters)]
     energies: Tensor = (spectrum.real.square() + spectrum.imag.square()) @ filters

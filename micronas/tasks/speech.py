@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 import micronas
 from micronas.errors import DataError
+from micronas.tasks.corpus import write_corpus
 from micronas.tasks.speech_folder import NOISE_FOLDER, PARTS, STANDARD_KEYWORDS
 from micronas.tasks.waveform import RATE, Signal, coloured_noise, resample, to_int16
 
@@ -97,45 +97,14 @@ def synthesise(
         folder, or the folder holds something else.
     """
     plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed)
-    marker = json.dumps(asdict(plan), indent=1)
-    if _holds(folder, marker):
-        return folder
-    engine = _engine()
-    utterances = _plan_utterances(plan, engine)
-    target = folder.absolute()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        _write_clips(partial, utterances, engine, plan)
+
+    def write(partial: Path) -> None:
+        engine = _engine()
+        _write_clips(partial, _plan_utterances(plan, engine), engine, plan)
         _write_noises(partial / NOISE_FOLDER, plan.seed)
         (partial / "README.txt").write_text(_README, encoding="utf-8")
-        (partial / _MARKER).write_text(marker, encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as error:
-        # Another process may have finished the same corpus meanwhile.
-        if not _holds(folder, marker):
-            raise DataError(
-                f"a corpus must be written to a free folder, but {folder} cannot be used "
-                f"({error}); name another one"
-            ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
-
-def _holds(folder: Path, marker: str) -> bool:
-    """Tell whether the folder holds this very corpus; it may also be free."""
-    found = folder / _MARKER
-    if found.is_file() and found.read_text(encoding="utf-8") == marker:
-        return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "a corpus of other settings" if found.is_file() else "something else"
-        raise DataError(
-            f"a corpus must be written to a free folder, but {folder} holds {what}; "
-            "name another one or delete it"
-        )
-    return False
+    return write_corpus(folder, (_MARKER, json.dumps(asdict(plan), indent=1)), write)
 
 
 def _engine() -> ModuleType:

@@ -4,7 +4,10 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal
+
+import soundfile
 
 from micronas.errors import DataError
 from micronas.tasks.waveform import RATE, Samples, read_samples
@@ -15,6 +18,12 @@ STANDARD_KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "s
 NOISE_FOLDER = "_background_noise_"
 SHORTEST_CLIP = RATE // 10
 """Samples below which a clip is left out: a tenth of a second holds no word."""
+LONGEST_CLIP_S, LONGEST_NOISE_S = 60, 3600
+_RATES = (4_000, 192_000)
+_RATE_STEP = 25
+"""All common rates are multiples; others would need huge resampling filters."""
+_MOST_CHANNELS = 8
+_IMBALANCE = 10
 _HASH_LIMIT = 2**27 - 1
 
 
@@ -43,6 +52,10 @@ class SpeechFolder:
     """Names in the lists without a file."""
     unlisted: int
     """Files left out because a training list exists and no list names them."""
+    contradicted: tuple[str, ...]
+    """Names in two lists; the later of training, validation and testing counts."""
+    empty: tuple[str, ...]
+    """Folders of words without a sound file."""
 
     @property
     def words(self) -> dict[str, int]:
@@ -72,10 +85,12 @@ def open_folder(path: Path) -> SpeechFolder:
     Raises
     ------
     DataError
-        If there is no such folder, no word in it, or a test list without a validation list.
+        If there is no such folder, no word in it, a test list without a validation list, or a list
+        that is not text.
     """
     root = _find_root(path)
     listed: dict[str, Part] = {}
+    contradicted: set[str] = set()
     lists = tuple(f"{part}_list.txt" for part in PARTS if (root / f"{part}_list.txt").is_file())
     if lists and "validation_list.txt" not in lists:
         raise DataError(
@@ -84,11 +99,13 @@ def open_folder(path: Path) -> SpeechFolder:
         )
     for part in PARTS:
         if f"{part}_list.txt" in lists:
-            text = (root / f"{part}_list.txt").read_text(encoding="utf-8")
-            listed |= {line.strip(): part for line in text.splitlines() if line.strip()}
+            names = _read_list(root / f"{part}_list.txt")
+            contradicted.update(name for name in names if name in listed)
+            listed |= dict.fromkeys(names, part)
 
     clips, unlisted = [], 0
-    for name in _wav_names(root):
+    sounds = {word.name: _wavs(word) for word in _word_folders(root)}
+    for name in [f"{word}/{path.name}" for word, paths in sounds.items() for path in paths]:
         word, _, file = name.partition("/")
         speaker = speaker_of(name)
         if not lists:
@@ -109,6 +126,8 @@ def open_folder(path: Path) -> SpeechFolder:
         lists=lists,
         missing=tuple(sorted(set(listed) - present)),
         unlisted=unlisted,
+        contradicted=tuple(sorted(contradicted)),
+        empty=tuple(word for word, paths in sounds.items() if not paths),
     )
 
 
@@ -138,11 +157,12 @@ def hashed_part(speaker: str) -> Part:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with a corpus, in one line."""
+    """Something wrong with a data set, in one line."""
 
-    kind: Literal["missing", "unreadable", "short", "duplicate", "speaker"]
+    kind: str
+    """One word: ``missing``, ``unreadable``, ``duplicate``..."""
     name: str
-    """The file or speaker it is about."""
+    """The file, class or speaker it is about."""
     text: str
 
     def __str__(self) -> str:
@@ -152,8 +172,12 @@ class Finding:
 def check(path: Path) -> list[Finding]:
     """Look for what makes a corpus lie or fail; reads every file.
 
-    Finds clips that are listed but missing, cannot be decoded, or are too short to hold a word; the
-    same sound in two parts or under two words; and speakers who appear in two parts.
+    Kinds: ``missing`` (listed, but no such file), ``list`` (an entry that cannot name a clip, or is
+    in two lists), ``unreadable``, ``short`` (under 0.1 s), ``mislabelled`` (the same sound under
+    two words), ``duplicate`` (the same sound in two parts), ``format`` (clips that are converted to
+    16 kHz mono), ``cut`` (the end of the file is missing; what there is counts as the clip),
+    ``empty`` (a word without usable clips, or without any in a part), ``imbalance``
+    (a word with under a tenth of the usual number of clips) and ``speaker`` (in two parts).
 
     Raises
     ------
@@ -161,24 +185,68 @@ def check(path: Path) -> list[Finding]:
         As `open_folder`.
     """
     folder = open_folder(path)
-    findings = [
-        Finding("missing", name, "named in a list, but there is no such file")
-        for name in folder.missing
-    ]
+    findings = _check_lists(folder)
     first: dict[bytes, Clip] = {}
+    usable: Counter[tuple[str, Part]] = Counter()
+    formats: dict[str, list[str]] = defaultdict(list)
     for clip in folder.clips:
-        samples = _try_read(clip.path, clip.name, findings)
-        if samples is None:
+        recording = _try_read(clip.path, clip.name, LONGEST_CLIP_S, findings)
+        if recording is None:
             continue
+        samples = recording.samples
         if len(samples) < SHORTEST_CLIP:
             findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
+        else:
+            usable[clip.word, clip.part] += 1
+        if recording.converted_from:
+            formats[recording.converted_from].append(clip.name)
+        if (lost := _bytes_lost(clip.path)) > 0:
+            findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
         other = first.setdefault(hashlib.sha1(samples.tobytes()).digest(), clip)
-        if (other.part, other.word) != (clip.part, clip.word):
-            where = f"{other.name} ({other.part})"
-            findings.append(Finding("duplicate", clip.name, f"in {clip.part}, same as {where}"))
+        where = f"in {clip.part}, same as {other.name} ({other.part})"
+        if other.word != clip.word:
+            findings.append(Finding("mislabelled", clip.name, where))
+        elif other.part != clip.part:
+            findings.append(Finding("duplicate", clip.name, where))
     for noise in folder.noises:
-        _try_read(noise, f"{NOISE_FOLDER}/{noise.name}", findings)
+        _try_read(noise, f"{NOISE_FOLDER}/{noise.name}", LONGEST_NOISE_S, findings)
+    for name, names in sorted(formats.items()):
+        text = f"{len(names)} clips are converted to {RATE} Hz mono, the first is {names[0]}"
+        findings.append(Finding("format", name, text))
+    return [*findings, *_check_classes(folder, usable), *_check_speakers(folder)]
 
+
+def _check_lists(folder: SpeechFolder) -> list[Finding]:
+    findings = []
+    for name in folder.missing:
+        parts = name.split("/")
+        if len(parts) == 2 and all(parts) and name.lower().endswith(".wav"):
+            text = "named in a list, but there is no such file"
+            findings.append(Finding("missing", name, text))
+        else:
+            findings.append(Finding("list", name, "an entry must be <word>/<file>.wav"))
+    twice = (Finding("list", name, "is in two lists") for name in folder.contradicted)
+    return [*findings, *twice]
+
+
+def _check_classes(folder: SpeechFolder, usable: Counter[tuple[str, Part]]) -> list[Finding]:
+    findings = [Finding("empty", word, "the folder has no sound file") for word in folder.empty]
+    parts = [part for part in PARTS if any(clip.part == part for clip in folder.clips)]
+    totals = {word: sum(usable[word, part] for part in parts) for word in sorted(folder.words)}
+    usual = median(totals.values())
+    for word, total in totals.items():
+        lacking = [part for part in parts if not usable[word, part]]
+        if lacking:
+            text = f"no usable clip in {' and '.join(lacking)}"
+            findings.append(Finding("empty", word, text))
+        elif total * _IMBALANCE < usual:
+            text = f"{total} clips, where the usual number is {usual:g}"
+            findings.append(Finding("imbalance", word, text))
+    return findings
+
+
+def _check_speakers(folder: SpeechFolder) -> list[Finding]:
+    findings = []
     parts = defaultdict(set)
     for clip in folder.clips:
         parts[clip.speaker].add(clip.part)
@@ -189,12 +257,76 @@ def check(path: Path) -> list[Finding]:
     return findings
 
 
-def _try_read(path: Path, name: str, findings: list[Finding]) -> Samples | None:
+@dataclass(frozen=True)
+class Recording:
+    """A sound file as 16 kHz mono."""
+
+    samples: Samples
+    """int16 [samples]."""
+    converted_from: str
+    """What the file holds, e.g. ``44100 Hz, 2 channels``; empty for 16 kHz mono."""
+
+
+def read_recording(path: Path, *, longest_s: int = LONGEST_CLIP_S) -> Recording:
+    """Read a sound file, whatever it holds.
+
+    Channels (up to 8) are averaged. Rates from 4 to 192 kHz that are multiples of 25 Hz are
+    resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Anything else is refused, because a
+    damaged header claims any rate, and so is a file longer than `longest_s` seconds.
+
+    Raises
+    ------
+    DataError
+        If the file is refused or cannot be decoded.
+    """
     try:
-        return read_samples(path)
+        info = soundfile.info(path) if path.is_file() else None
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"a clip must be a sound file, but {path} cannot be read ({error}); "
+            "replace or delete it"
+        ) from error
+    if info is None:
+        raise DataError(f"a clip must be a file, but {path} is something else; delete it")
+    rate, channels = int(info.samplerate), int(info.channels)
+    plausible = _RATES[0] <= rate <= _RATES[1] and rate % _RATE_STEP == 0
+    if not plausible or channels > _MOST_CHANNELS or info.frames > longest_s * rate:
+        raise DataError(
+            f"a clip must have a rate of {_RATES[0]} to {_RATES[1]} Hz, a multiple of "
+            f"{_RATE_STEP}, at most {_MOST_CHANNELS} channels and {longest_s} s, but {path} has "
+            f"rate={rate}, channels={channels}, frames={info.frames}; convert or delete it"
+        )
+    name = f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+    return Recording(read_samples(path), "" if (rate, channels) == (RATE, 1) else name)
+
+
+def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) -> Recording | None:
+    try:
+        return read_recording(path, longest_s=longest_s)
     except DataError as error:
         findings.append(Finding("unreadable", name, str(error)))
         return None
+
+
+def _bytes_lost(path: Path) -> int:
+    """Return how many bytes a RIFF file lacks of what its header promises."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    promised = int.from_bytes(header[4:], "little")
+    # Recorders that write to a pipe leave the largest number.
+    if header[:4] != b"RIFF" or promised == 2**32 - 1:
+        return 0
+    return promised + len(header) - path.stat().st_size
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"a list must be a text file, but {path} is not ({error}); replace or delete it"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _find_root(path: Path) -> Path:
@@ -207,7 +339,7 @@ def _find_root(path: Path) -> Path:
     subfolders = [folder for folder in path.iterdir() if _may_hold_clips(folder)]
     candidates = [path, *subfolders] if len(subfolders) == 1 else [path]
     for root in candidates:
-        if _wav_names(root):
+        if any(_wavs(word) for word in _word_folders(root)):
             return root
     raise DataError(
         f"speech data must be laid out as <word>/*.wav, but {path} has no such file; "
@@ -215,9 +347,8 @@ def _find_root(path: Path) -> Path:
     )
 
 
-def _wav_names(root: Path) -> list[str]:
-    words = sorted(folder for folder in root.iterdir() if _may_hold_clips(folder))
-    return [f"{word.name}/{file.name}" for word in words for file in _wavs(word)]
+def _word_folders(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.iterdir() if _may_hold_clips(folder))
 
 
 def _may_hold_clips(folder: Path) -> bool:
@@ -229,4 +360,8 @@ def _wavs(folder: Path) -> list[Path]:
         return []
     files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
     # Names like ._x.wav are what macOS adds to archives.
-    return sorted(file for file in files if not file.name.startswith("."))
+    return sorted((file for file in files if not file.name.startswith(".")), key=_name)
+
+
+def _name(path: Path) -> str:
+    return path.name

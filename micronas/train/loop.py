@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -67,6 +68,10 @@ def fit(
     run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
     (same machine, same number of threads).
 
+    A split with an attribute ``mixup`` above 0 is trained on mixtures: of every batch and the same
+    batch in another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise
+    (H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+
     Parameters
     ----------
     section
@@ -96,6 +101,7 @@ def fit(
     # A short last batch would disturb batch norm; shuffling gives every example its turn.
     steps = max(count // recipe.batch_size, 1)
     criterion = loss or _cross_entropy(recipe.label_smoothing)
+    mixup: float = getattr(split, "mixup", 0.0)
     optimizer = _optimizer(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
     first = _resume(module, optimizer, checkpoint, section, run)
@@ -110,7 +116,10 @@ def fit(
             inputs, labels = split.batch(index, generator), split.labels[index]
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
-            value = criterion(module(inputs), labels, inputs)
+            if mixup > 0:
+                value = _mixed(module, criterion, inputs, labels, mixup, generator)
+            else:
+                value = criterion(module(inputs), labels, inputs)
             if not torch.isfinite(value):
                 raise MicronasError(
                     f"the training loss must stay finite: loss={value.item()} in epoch "
@@ -190,6 +199,25 @@ def _cross_entropy(label_smoothing: float) -> Loss:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     return loss
+
+
+def _mixed(
+    module: nn.Module,
+    criterion: Loss,
+    inputs: Tensor,
+    labels: Tensor,
+    mixup: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Loss of a batch mixed with itself; mixing losses needs no soft labels, for any criterion."""
+    # Of the public samplers only NumPy's Beta takes a generator.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    share = float(np.random.default_rng(seed).beta(mixup, mixup))
+    other = torch.randperm(len(labels), generator=generator)
+    mixed = share * inputs + (1 - share) * inputs[other]
+    logits = module(mixed)
+    first, second = (criterion(logits, target, mixed) for target in (labels, labels[other]))
+    return share * first + (1 - share) * second
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:

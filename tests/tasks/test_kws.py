@@ -10,10 +10,14 @@ import soundfile
 import torch
 from pydantic import ValidationError
 
+from micronas.configuration import load_run
 from micronas.data import DataSet
 from micronas.errors import DataError
-from micronas.tasks.kws import STANDARD_KEYWORDS, KeywordSettings, KeywordSplit, load
+from micronas.tasks.kws import STANDARD_KEYWORDS, KeywordSettings, KeywordSplit, check, load
 from micronas.tasks.mfcc import mfcc
+from micronas.tasks.speech_folder import read_recording
+from micronas.train.loop import evaluate, fit
+from micronas.train.recipe import Recipe
 
 PARTS = {"training": range(8), "validation": range(8, 12), "testing": range(12, 16)}
 
@@ -282,3 +286,237 @@ def test_a_real_corpus_of_18_and_6_speakers(tmp_path: Path) -> None:
     assert len(data.train.groups[data.train.labels < 10].unique()) == 18
     assert len(data.validation.groups[data.validation.labels < 10].unique()) == 6
     assert data.test is None
+
+
+def same(first: DataSet, second: DataSet) -> bool:
+    """Whether two data sets give the same batches, augmented and not."""
+    pairs = [(first.train, second.train), (first.validation, second.validation)]
+    return all(
+        torch.equal(
+            one.batch(torch.arange(len(one.labels)), source()),
+            two.batch(torch.arange(len(two.labels)), source()),
+        )
+        for one, two in pairs
+        for source in (lambda: None, generator)
+    )
+
+
+def test_cached_clips_and_features_are_those_of_the_files(corpus: Path, tmp_path: Path) -> None:
+    plain = load(settings(corpus, cache="off", silence_fraction=0.5))
+    assert not (corpus / ".micronas").exists()
+    first = load(settings(corpus, silence_fraction=0.5))
+    names = ["clips.bin", "testing_40ms.bin", "validation_40ms.bin"]
+    assert sorted(path.name for path in (corpus / ".micronas").iterdir()) == names
+    states = [path.stat().st_ino for path in sorted((corpus / ".micronas").iterdir())]
+    second = load(settings(corpus, silence_fraction=0.5))
+    assert states == [path.stat().st_ino for path in sorted((corpus / ".micronas").iterdir())]
+    assert same(plain, first)
+    assert same(plain, second)
+    assert plain.summary == first.summary == second.summary
+    elsewhere = load(settings(corpus, silence_fraction=0.5, cache=tmp_path / "cache"))
+    assert same(plain, elsewhere)
+    assert len(list((tmp_path / "cache").glob("*/clips.bin"))) == 1
+
+
+def test_a_cache_never_outlives_what_it_was_made_of(corpus: Path) -> None:
+    index = torch.tensor([0])
+    before = load(settings(corpus))
+    old = before.validation.batch(index, None)
+    write(corpus / "a" / "s08_0.wav", np.random.default_rng(0).integers(-9999, 9999, 16000))
+    changed = load(settings(corpus))
+    assert not torch.equal(changed.validation.batch(index, None), old)
+    # What was mapped before stays as it was.
+    assert torch.equal(before.validation.batch(index, None), old)
+    for change in ({"window_ms": 30}, {"keywords": ["b", "x"]}, {"silence_fraction": 0.7}):
+        cold = load(settings(corpus, cache="off", **change))
+        assert same(cold, load(settings(corpus, **change)))
+        assert same(cold, load(settings(corpus, **change)))
+    for path in (corpus / ".micronas").iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    assert same(changed, load(settings(corpus)))
+
+
+def test_a_cache_that_cannot_be_written_is_done_without_or_refused(corpus: Path) -> None:
+    (corpus / ".micronas").touch()
+    data = load(settings(corpus))
+    assert "Nothing is cached: " in data.summary
+    assert same(data, load(settings(corpus, cache="off")))
+    with pytest.raises(DataError, match="the cache must be in a folder that can be written"):
+        load(settings(corpus, cache=corpus / ".micronas"))
+
+
+def test_features_that_cannot_be_written_are_computed(corpus: Path) -> None:
+    load(settings(corpus))
+    path = corpus / ".micronas" / "validation_30ms.bin"
+    path.mkdir()
+    (path / "in the way").touch()
+    narrow = load(settings(corpus, window_ms=30))
+    assert same(narrow, load(settings(corpus, window_ms=30, cache="off")))
+
+
+def test_masks_are_for_final_training_only(corpus: Path) -> None:
+    split = split_of(load(settings(corpus, time_mask=20, frequency_mask=4)))
+    index = torch.arange(len(split.labels))
+    masked = split.with_masks()
+    heard = split.batch(index, generator())
+    hidden = masked.batch(index, generator())
+    assert torch.equal(hidden, masked.batch(index, generator()))
+    seen = hidden != 0
+    assert torch.equal(hidden[seen], heard[seen])
+    assert 0.05 < 1 - seen.float().mean().item() < 0.6
+    assert torch.equal(masked.batch(index, None), split.batch(index, None))
+    plain = split_of(load(settings(corpus, time_mask=0, frequency_mask=0)))
+    assert torch.equal(plain.with_masks().batch(index, generator()), heard)
+
+
+def test_other_formats_are_converted_and_counted(corpus: Path) -> None:
+    soundfile.write(corpus / "a" / "s00_0.wav", np.zeros((44100, 2), np.int16), 44100)
+    soundfile.write(corpus / "a" / "s01_0.wav", np.zeros(8000, np.int16), 8000)
+    soundfile.write(corpus / "b" / "s08_1.wav", np.zeros((44100, 2), np.int16), 44100)
+    for _ in range(2):
+        said = load(settings(corpus)).summary
+        counted = "2 from 44100 Hz, 2 channels; 1 from 8000 Hz, 1 channel"
+        assert f"Converted to 16000 Hz mono: {counted}." in said
+    found = [str(finding) for finding in check(corpus) if finding.kind == "format"]
+    assert found == [
+        "format: 44100 Hz, 2 channels: 2 clips are converted to 16000 Hz mono, the first is "
+        "a/s00_0.wav",
+        "format: 8000 Hz, 1 channel: 1 clips are converted to 16000 Hz mono, the first is "
+        "a/s01_0.wav",
+    ]
+
+
+def damage(path: Path, kind: int, random: np.random.Generator) -> None:
+    """Make a sound file useless in one of ten ways."""
+    whole = path.read_bytes()
+    header = bytearray(whole)
+    if kind == 0:
+        path.write_bytes(b"")
+    elif kind == 1:
+        path.write_bytes(whole[: random.integers(1, 44)])
+    elif kind == 2:
+        path.write_bytes(random.bytes(32044))
+    elif kind == 3:
+        path.write_bytes(b"<html>not found</html>" * 50)
+    elif kind == 4:
+        soundfile.write(path, np.full(16000, np.nan), 16000, subtype="FLOAT")
+    elif kind == 5:
+        path.write_bytes(whole[: 44 + random.integers(0, 3200)])
+    elif kind == 6:
+        path.unlink()
+        path.mkdir()
+    elif kind == 7:  # a rate that no microphone has
+        rate = int(random.choice([0, 1, 3999, 16001, 192001, 2**31 - 1]))
+        header[24:28] = rate.to_bytes(4, "little")
+        path.write_bytes(header)
+    elif kind == 8:  # channels
+        header[22:24] = int(random.integers(9, 65536)).to_bytes(2, "little")
+        path.write_bytes(header)
+    else:
+        path.unlink()
+        path.symlink_to("nowhere.wav")
+
+
+def test_500_damaged_files_are_all_named_and_stop_nothing(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    damaged = set()
+    for w, word in enumerate("abxyz"):
+        for speaker in range(200):
+            path = tmp_path / word / f"s{speaker:03}_{w}.wav"
+            write(path, random.integers(-9999, 9999, 1600))
+            # Every word and part keeps some.
+            if speaker % 2:
+                damage(path, len(damaged) % 10, random)
+                damaged.add(f"{word}/{path.name}")
+    assert len(damaged) == 500
+    named = {found.name for found in check(tmp_path) if found.kind in ("unreadable", "short")}
+    assert named == damaged
+    data = load(settings(tmp_path))
+    assert "unreadable or shorter than 0.1 s" in data.summary
+    spoken = data.train.labels < 2
+    assert (data.train.groups[spoken] % 2 == 0).all()
+
+
+def test_training_goes_on_over_a_folder_with_some_damage(corpus: Path) -> None:
+    paths = sorted(corpus.glob("?/*.wav"))[::20]
+    assert len(paths) == 4  # 5 %
+    for kind, path in enumerate(paths):
+        damage(path, 2 * kind + 1, np.random.default_rng(kind))
+    data = load(settings(corpus, noise_probability=0))
+    assert isinstance(data.train, KeywordSplit)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(490, 4))
+    recipe = Recipe(epochs=40, batch_size=16, learning_rate=0.01)
+    fit(network, data.train.with_masks(), recipe, seed=0)
+    # Constants of speakers are no words: it is enough that silence and speech differ.
+    assert evaluate(network, data.validation).loss < 1.5
+
+
+def test_check_names_what_lists_and_labels_have_wrong(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for word, speakers in {"a": 22, "b": 22, "c": 22, "d": 2, "e": 2}.items():
+        for speaker in range(speakers):
+            sound = random.integers(-9999, 9999, 8000)
+            write(tmp_path / word / f"{word}{speaker}_0.wav", sound)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "b" / "b3_0.wav").write_bytes((tmp_path / "a" / "a3_0.wav").read_bytes())
+    (tmp_path / "e" / "e1_0.wav").write_bytes(b"")
+    lists = {
+        "validation": "a/a0_0.wav\nb/b0_0.wav\nc/c0_0.wav\nd/d0_0.wav\ne/e1_0.wav\nc\\c1_0.wav\n",
+        "testing": "a/a0_0.wav\na/a1_0.wav\nb/b1_0.wav\nc/c1_0.wav\nd/d9_0.wav\n",
+    }
+    for part, text in lists.items():
+        (tmp_path / f"{part}_list.txt").write_text(text)
+    assert [str(finding) for finding in check(tmp_path)] == [
+        r"list: c\c1_0.wav: an entry must be <word>/<file>.wav",
+        "missing: d/d9_0.wav: named in a list, but there is no such file",
+        "list: a/a0_0.wav: is in two lists",
+        "mislabelled: b/b3_0.wav: in training, same as a/a3_0.wav (training)",
+        f"unreadable: e/e1_0.wav: {unreadable(tmp_path / 'e' / 'e1_0.wav')}",
+        "empty: f: the folder has no sound file",
+        "empty: a: no usable clip in validation",
+        "empty: d: no usable clip in testing",
+        "empty: e: no usable clip in validation and testing",
+    ]
+
+
+def unreadable(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_recording(path)
+    return str(caught.value)
+
+
+def test_check_names_words_with_few_clips(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for word, speakers in {"a": 22, "b": 22, "c": 2}.items():
+        for speaker in range(speakers):
+            write(tmp_path / word / f"{word}{speaker}_0.wav", random.integers(-999, 999, 8000))
+    names = [f"{word}/{word}0_0.wav" for word in "abc"]
+    (tmp_path / "validation_list.txt").write_text("\n".join(names))
+    assert [str(finding) for finding in check(tmp_path)] == [
+        "imbalance: c: 2 clips, where the usual number is 22"
+    ]
+
+
+def test_check_names_files_whose_end_is_missing(corpus: Path) -> None:
+    path = corpus / "a" / "s00_0.wav"
+    path.write_bytes(path.read_bytes()[:-1000])
+    found = [str(finding) for finding in check(corpus)]
+    assert found == ["cut: a/s00_0.wav: the last 1000 bytes are missing"]
+    # What there is counts: a constant clip with 500 zeros at its end.
+    waveforms = split_of(load(settings(corpus))).waveforms(torch.tensor([0]), None)
+    assert waveforms.count_nonzero().item() == 15500
+
+
+def test_the_papers_recipe_is_a_run_that_can_fit() -> None:
+    run = load_run(Path(__file__).parents[2] / "examples" / "kws_paper.yaml")
+    run.check_feasible()
+    assert run.load_space().task == "kws"
+    assert (run.train.epochs, run.train.batch_size, run.train.learning_rate) == (100, 256, 0.02)
+
+
+def test_a_list_that_is_not_text_is_refused(corpus: Path) -> None:
+    (corpus / "validation_list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"a list must be a text file, but .*validation_list"):
+        load(settings(corpus))

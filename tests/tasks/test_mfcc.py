@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from micronas.errors import ConfigError, DataError
-from micronas.tasks.mfcc import LIMIT, MfccSettings, mfcc
+from micronas.tasks.mfcc import LIMIT, Mfcc, MfccSettings, mfcc
 
 OFFSET = np.array([-6, 4, 0, 0, 0, 0, 0, 0, 0, 0.0])
 SCALE = np.array([9, 5, 4, 4, 4, 3, 3, 3, 3, 3.0])
@@ -98,3 +98,18 @@ def test_wrong_settings_and_shapes_name_the_value() -> None:
         MfccSettings(window_ms=25)
     with pytest.raises(DataError, match=r"\(1, 8000\)"):
         mfcc(torch.zeros(1, 8000))
+
+
+@pytest.mark.parametrize("window_ms", [30, 40])
+def test_the_module_is_the_function(window_ms: int) -> None:
+    settings = MfccSettings(window_ms=window_ms)
+    waveforms = 0.3 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(4))
+    module = Mfcc(settings)
+    assert torch.equal(module(waveforms), mfcc(waveforms, settings))
+    assert list(module.parameters()) == []
+    assert module.state_dict() == {}
+    module.bias.fill_(100)
+    assert torch.equal(Mfcc(settings)(waveforms), mfcc(waveforms, settings))
+    doubled = Mfcc(settings).double()(waveforms.double())
+    assert doubled.dtype == torch.float64
+    torch.testing.assert_close(doubled.float(), mfcc(waveforms, settings), atol=1e-4, rtol=0)

@@ -1,0 +1,101 @@
+"""A search's network beside two plain alternatives: what the examples have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from micronas.architecture import Architecture
+from micronas.configuration import RunSettings
+from micronas.data import DataSet
+from micronas.graph.counts import count
+from micronas.progress import Progress
+from micronas.quantities import format_bytes, format_macs
+from micronas.run import run_search, run_training
+from micronas.terminal import percent, search_summary, table
+
+ACCURACY = {"float": "float_accuracy", "int8": "int8_accuracy"}
+
+
+def compare(
+    settings: RunSettings,
+    data: DataSet,
+    folder: Path,
+    bars: Progress,
+    scores: Mapping[str, str] = ACCURACY,
+) -> str:
+    """Search, train the winner and two networks it has to beat, and return what to print.
+
+    The two are the largest network of the space, and the one narrowed uniformly that comes closest
+    to the winner's MACs.
+
+    Parameters
+    ----------
+    folder
+        The search's run folder; the others' are beside it, with ``_largest`` and ``_uniform`` added
+        to the name.
+    scores
+        Columns of the table, between 0 and 1: header and name in the metrics.
+    """
+    # Search, quantization-aware training, export, verification.
+    result, found = run_search(settings, folder, data=data, progress=bars)
+
+    # Is it any good? The largest network, and one narrowed uniformly to the same work.
+    space = settings.load_space().model_copy(update={"classes": len(data.classes)})
+    uniform = min(
+        (space.architecture(space.uniform(percentage / 100)) for percentage in range(101)),
+        key=lambda network: abs(macs(network) - found.metrics["macs"]),
+    )
+    plain = {"largest": space.architecture(space.largest()), "uniform": uniform}
+    trained = {"found": found} | {
+        name: run_training(
+            network,
+            settings.for_training(),
+            folder.with_name(f"{folder.name}_{name}"),
+            data=data,
+            progress=bars,
+        )
+        for name, network in plain.items()
+    }
+    header = ["network", *scores, "MACs", "flash", "arena", "latency", "TFLM", "fits"]
+    rows = [row(name, each.metrics, scores) for name, each in trained.items()]
+    return "\n".join(
+        [
+            search_summary(result, found.metrics),
+            "",
+            table(header, [*rows, limits(settings, found.metrics, scores)]),
+            "",
+            f"tflm_mismatches {found.metrics['tflm_mismatches']}",
+            f"fits {str(found.metrics['fits']).lower()}",
+            f"the network: {folder / 'model.tflite'}",
+        ]
+    )
+
+
+def macs(network: Architecture) -> int:
+    return count(network.graph()).macs
+
+
+def row(name: str, metrics: dict, scores: Mapping[str, str]) -> list[str]:
+    return [
+        name,
+        *(percent(metrics[key]) for key in scores.values()),
+        format_macs(metrics["macs"]),
+        format_bytes(metrics["flash_bytes"]),
+        format_bytes(metrics["host_arena_bytes"]),
+        f"{metrics['latency_ms']:.0f} ms",
+        str(metrics["tflm_mismatches"]),
+        "yes" if metrics["fits"] else "no",
+    ]
+
+
+def limits(settings: RunSettings, metrics: dict, scores: Mapping[str, str]) -> list[str]:
+    budget = metrics["budget"]
+    return [
+        f"budget, {settings.board}",
+        *("" for _ in scores),
+        format_macs(budget["macs"]) if "macs" in budget else "",
+        format_bytes(budget["flash"]),
+        format_bytes(budget["sram"]),
+        f"{budget['latency']:.0f} ms" if "latency" in budget else "",
+        "",
+        "",
+    ]

@@ -1,0 +1,133 @@
+"""Large arrays on disk that are costly to compute: verified, memory-mapped, never trusted."""
+
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_MAGIC = b"micronas cache 1"
+_CHUNK = 1 << 24
+Notes = dict[str, Any]
+"""What belongs to an array and is not an array; JSON."""
+Build = Callable[[Notes], Iterator[NDArray[Any]]]
+"""Yields the array in pieces along its first axis, and leaves notes in the dictionary."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """An array and its notes."""
+
+    array: NDArray[Any]
+    """Memory-mapped; writing to it changes no file."""
+    notes: Notes
+
+
+def cached(
+    path: Path, key: str, *, tail: tuple[int, ...], dtype: DTypeLike, build: Build
+) -> Cached:
+    """Map the array that `path` holds, or build it and write it first.
+
+    The file is the array's bytes, a line of JSON (key, shape, notes, CRC-32) and its length. It is
+    read whole before it is trusted, which takes about a second for 2 GB: a file that is cut,
+    changed or of another key is built again. A file is written aside under a name of its own and
+    renamed when complete, so that two processes may build the same array at the same time, and one
+    that was mapped before stays as it was.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    key
+        Everything the array depends on, hashed.
+    tail
+        Shape without the first axis.
+    dtype
+        Type of the elements.
+    build
+        Called where there is no such file; pieces are written as they come, so that the array
+        need not fit into memory.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    dtype = np.dtype(dtype)
+    return _read(path, key, tail, dtype) or _write(path, key, tail, dtype, build)
+
+
+def _write(
+    path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any], build: Build
+) -> Cached:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes: Notes = {}
+    rows, crc = 0, 0
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            # Written and not mapped: a full disk is then an error and not a signal.
+            for piece in build(notes):
+                data = np.ascontiguousarray(piece, dtype).tobytes()
+                rows += len(piece)
+                crc = zlib.crc32(data, crc)
+                file.write(data)
+            head = {"key": key, "shape": [rows, *tail], "dtype": dtype.str, "notes": notes}
+            file.write(_trailer(head, crc))
+            file.flush()
+            os.fsync(file.fileno())
+        # Mapped before it is renamed: another process may replace the file at any moment.
+        written = _read(temporary, key, tail, dtype)
+        if written is None:
+            raise OSError(f"{temporary} does not hold what was written to it")
+        os.replace(temporary, path)
+        return written
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> Cached | None:
+    """Return what the file holds, or None where it is not exactly what was written under `key`."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END) - len(_MAGIC) - 8
+            file.seek(max(end, 0))
+            length = int.from_bytes(file.read(8), "little")
+            if end < 0 or file.read() != _MAGIC or length > end:
+                return None
+            file.seek(end - length)
+            trailer = file.read(length)
+            head = json.loads(trailer)
+            crc = head.pop("crc")
+            shape = (head["shape"][0], *tail)
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            if head["key"] != key or head["shape"] != list(shape) or head["dtype"] != dtype.str:
+                return None
+            if size != end - length or _checksum(file, size, head) != crc:
+                return None
+            if size == 0:
+                return Cached(np.zeros(shape, dtype), head["notes"])
+            # Copy on write: torch wants memory it could write to.
+            return Cached(np.memmap(file, dtype, mode="c", shape=shape), head["notes"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def _checksum(file: Any, size: int, head: Notes) -> int:
+    file.seek(0)
+    crc = 0
+    for start in range(0, size, _CHUNK):
+        crc = zlib.crc32(file.read(min(_CHUNK, size - start)), crc)
+    return zlib.crc32(json.dumps(head).encode(), crc)
+
+
+def _trailer(head: Notes, crc: int) -> bytes:
+    crc = zlib.crc32(json.dumps(head).encode(), crc)
+    text = json.dumps({**head, "crc": crc}).encode()
+    return text + len(text).to_bytes(8, "little") + _MAGIC

@@ -1,0 +1,61 @@
+"""Folders of examples made here: whole or not there, and left alone once they are."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from micronas.errors import DataError
+
+
+def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], None]) -> Path:
+    """Write a corpus aside and rename it when complete, unless the folder holds it already.
+
+    Parameters
+    ----------
+    folder
+        Where the corpus goes; must not exist, be empty, or hold the same corpus.
+    marker
+        Name and contents of a file that says which corpus the folder holds.
+    write
+        Writes everything but the marker into a folder, which it makes.
+
+    Raises
+    ------
+    DataError
+        If the folder holds something else or cannot be written.
+    """
+    if _holds(folder, marker):
+        return folder
+    target = folder.absolute()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        (partial / marker[0]).write_text(marker[1], encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        # Another process may have finished the same corpus meanwhile.
+        if not _holds(folder, marker):
+            raise DataError(
+                f"a corpus must be written to a free folder, but {folder} cannot be used "
+                f"({error}); name another one"
+            ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _holds(folder: Path, marker: tuple[str, str]) -> bool:
+    """Tell whether the folder holds this very corpus; it may also be free."""
+    found = folder / marker[0]
+    if found.is_file() and found.read_text(encoding="utf-8", errors="replace") == marker[1]:
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "a corpus of other settings" if found.is_file() else "something else"
+        raise DataError(
+            f"a corpus must be written to a free folder, but {folder} holds {what}; "
+            "name another one or delete it"
+        )
+    return False

@@ -1,0 +1,337 @@
+"""Public data sets over HTTP: resumed, verified, unpacked safely, whole or not there."""
+
+import hashlib
+import http.client
+import os
+import shutil
+import ssl
+import stat
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from micronas.errors import DataError
+from micronas.progress import Progress
+from micronas.quantities import format_bytes
+
+_PIECE = 1 << 20
+_TIMEOUT_S = 60
+_ATTEMPTS = 6
+_LONGEST_PAUSE_S = 30.0
+_TRANSIENT = (
+    *(urllib.error.URLError, http.client.HTTPException),
+    *(ConnectionError, TimeoutError, ssl.SSLError),
+)
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_WORK_FOLDER = ".download"
+_COCO = "http://images.cocodataset.org"
+_DCASE = "https://zenodo.org/records/3678171/files"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of a data set."""
+
+    url: str
+    """Of a .zip, .tar.gz or .tgz."""
+    size: int
+    """Bytes."""
+    checksum: str
+    """``sha256:`` or ``md5:`` and the digest in hexadecimal."""
+    folder: str
+    """Name of the folder that it becomes."""
+    unpacked: int
+    """Bytes that the folder takes, rounded up."""
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+# Sizes and checksums: TensorFlow Datasets and torchaudio (kws), the ETag and the MD5 sums that
+# several COCO loaders state (vww), the record at Zenodo (ad).
+DATA_SETS: dict[str, tuple[Archive, ...]] = {
+    "kws": (
+        Archive(
+            "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+            2_428_923_189,
+            "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+            "speech_commands_v0.02",
+            4_000_000_000,
+        ),
+    ),
+    "vww": (
+        Archive(
+            f"{_COCO}/annotations/annotations_trainval2014.zip",
+            252_872_794,
+            "md5:0a379cfc70b0e71301e0f377548639bd",
+            "annotations",
+            1_000_000_000,
+        ),
+        Archive(
+            f"{_COCO}/zips/val2014.zip",
+            6_645_013_297,
+            "md5:a3d79f5ed8d289b7a7554ce06a5782b3",
+            "val2014",
+            6_900_000_000,
+        ),
+        Archive(
+            f"{_COCO}/zips/train2014.zip",
+            13_510_573_713,
+            "md5:0da8c0bd3d6becc4dcb32757491aca88",
+            "train2014",
+            14_000_000_000,
+        ),
+    ),
+    "ad": (
+        Archive(
+            f"{_DCASE}/dev_data_slider.zip",
+            1_002_998_966,
+            "md5:da24a757719f0d94d5aa2d646bbfdc86",
+            "slider",
+            1_300_000_000,
+        ),
+        Archive(
+            f"{_DCASE}/dev_data_pump.zip",
+            1_031_279_015,
+            "md5:90e7091ef722b7238a7f1009365779cd",
+            "pump",
+            1_500_000_000,
+        ),
+        Archive(
+            f"{_DCASE}/dev_data_fan.zip",
+            1_354_774_772,
+            "md5:649bdfc06263ae7a838963f43b6641e6",
+            "fan",
+            1_900_000_000,
+        ),
+    ),
+}
+"""By task: Speech Commands v2 (CC BY 4.0), COCO 2014 (images of various licences), and the slide
+rails, pumps and fans of DCASE 2020 task 2 (CC BY-NC-SA 4.0)."""
+
+
+def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:
+    """Fetch and unpack the public data set of a task.
+
+    Every archive becomes one folder in `folder`; those that are there already are left alone, so
+    that an interrupted download is continued by the same call. ``kws`` takes up to 7 GB on the
+    way, ``vww`` 36 GB, ``ad`` 7 GB.
+
+    Parameters
+    ----------
+    task
+        ``kws``, ``vww`` or ``ad``.
+    folder
+        Where the data goes; made where it does not exist.
+    progress
+        Told the bytes of each file as they come.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, not enough space, a server refuses or does not answer, or a
+        file is not the one that is expected.
+    """
+    if task not in DATA_SETS:
+        raise DataError(
+            f"a public data set must be one of {', '.join(DATA_SETS)}, but got {task!r}; "
+            "name one of them"
+        )
+    for archive in DATA_SETS[task]:
+        fetch(archive, folder, progress=progress)
+
+
+def fetch(
+    archive: Archive,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Fetch one archive and unpack it; see `download`.
+
+    What was received is kept in ``.download`` until it is complete, and continued by a Range
+    request; a server without them sends everything again. A failed transfer is tried again after
+    1, 2, 4 ... 30 s, until six attempts in a row have brought nothing. The file is unpacked
+    aside after its checksum has been verified, and renamed.
+
+    Parameters
+    ----------
+    sleep
+        Called with the seconds to wait before another attempt.
+
+    Returns
+    -------
+    Path
+        The folder of the archive.
+    """
+    target = folder / archive.folder
+    if target.exists():
+        return target
+    work = folder / _WORK_FOLDER
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        file = work / archive.name
+        received = file.stat().st_size if file.exists() else 0
+        _require_space(folder, max(archive.size - received, 0) + archive.unpacked)
+        resumed = received > 0
+        _receive(archive, file, progress, sleep)
+        if _digest(file, archive) != archive.checksum:
+            file.unlink()
+            if resumed:  # the first part may be of another file: once more from the start
+                return fetch(archive, folder, progress=progress, sleep=sleep)
+            raise DataError(
+                f"{archive.url} must have the checksum {archive.checksum}, but what was received "
+                "has not; try again, or fetch it by hand from a place you trust"
+            )
+        _unpack(file, target)
+        file.unlink()
+    except OSError as error:
+        raise DataError(
+            f"a download must be able to write to {folder}: {error}; choose another folder"
+        ) from error
+    if not any(work.iterdir()):
+        work.rmdir()
+    return target
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"a download needs space for the archive and its content: {format_bytes(needed)}, but "
+            f"{folder} has {format_bytes(free)}; choose another disk"
+        )
+
+
+class _RefusedError(Exception):
+    """The server's answer is final."""
+
+
+def _receive(
+    archive: Archive, file: Path, progress: Progress | None, sleep: Callable[[float], None]
+) -> None:
+    """Fill `file` up to the archive's size."""
+    failures = 0
+    while True:
+        before = file.stat().st_size if file.exists() else 0
+        if before == archive.size:
+            return
+        try:
+            if before > archive.size:
+                file.unlink()
+            _transfer(archive, file, progress)
+            problem = "the connection was cut"
+        except _RefusedError as error:
+            raise DataError(
+                f"a data set must be at its address, but {archive.url} {error}; "
+                "fetch it by hand from another place"
+            ) from error
+        except _TRANSIENT as error:
+            problem = str(error) or type(error).__name__
+        after = file.stat().st_size if file.exists() else 0
+        if after == archive.size:
+            return
+        failures = 0 if after > before else failures + 1
+        if failures == _ATTEMPTS:
+            raise DataError(
+                f"a download must get through, but {archive.url} failed {failures} times in a row "
+                f"({problem}); look at the connection and run the same command again"
+            )
+        sleep(min(2.0 ** max(failures - 1, 0), _LONGEST_PAUSE_S))
+
+
+def _transfer(archive: Archive, file: Path, progress: Progress | None) -> None:
+    """Make one request and append what comes of it."""
+    start = file.stat().st_size if file.exists() else 0
+    headers = {"User-Agent": "micronas", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(archive.url, headers=headers)
+    try:
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= 500 or error.code in (408, 429):
+            raise
+        raise _RefusedError(f"answers {error.code} {error.reason}") from error
+    with answer:
+        start = _start_of(answer, start)
+        length = answer.headers.get("Content-Length", "")
+        if length.isdigit() and start + int(length) != archive.size:
+            raise _RefusedError(
+                f"has {start + int(length)} bytes and not {archive.size}: it is another file"
+            )
+        with file.open("r+b" if start else "wb") as output:
+            output.seek(start)
+            while piece := answer.read(_PIECE):
+                start += len(piece)
+                if start > archive.size:
+                    raise _RefusedError(f"sends more than {archive.size} bytes")
+                output.write(piece)
+                if progress is not None:
+                    progress(archive.name, start, archive.size, {})
+
+
+def _start_of(answer: http.client.HTTPResponse, asked: int) -> int:
+    """Return where the answer begins: a server without ranges sends everything (200)."""
+    if answer.status != 206:
+        return 0
+    given = answer.headers.get("Content-Range", "")
+    if not given.startswith(f"bytes {asked}-"):
+        raise _RefusedError(f"was asked for bytes from {asked} on and sends {given!r}")
+    return asked
+
+
+def _digest(file: Path, archive: Archive) -> str:
+    algorithm = archive.checksum.split(":")[0]
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with file.open("rb") as data:
+        while piece := data.read(_PIECE):
+            digest.update(piece)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def _unpack(file: Path, target: Path) -> None:
+    """Unpack aside and rename; a single folder in the archive is the target itself."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir()
+        try:
+            if file.suffix == ".zip":
+                _unpack_zip(file, partial)
+            else:
+                with tarfile.open(file) as archive:
+                    # Refuses what would be written elsewhere, links out of it and devices.
+                    archive.extractall(partial, filter="data")
+        except _DAMAGE as error:
+            raise DataError(
+                f"an archive must hold only files of its own, but {file.name} cannot be unpacked "
+                f"({error}); do not trust it, delete it and fetch another"
+            ) from error
+        content = list(partial.iterdir())
+        single = len(content) == 1 and content[0].name == target.name and content[0].is_dir()
+        os.replace(content[0] if single else partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpack_zip(file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            path = PurePosixPath(member.filename.replace("\\", "/"))
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if path.is_absolute() or ".." in path.parts or ":" in member.filename:
+                raise zipfile.BadZipFile(f"{member.filename!r} would be written elsewhere")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise zipfile.BadZipFile(f"{member.filename!r} is a link or a device")
+        _require_space(folder, sum(member.file_size for member in archive.infolist()))
+        archive.extractall(folder)

@@ -1,0 +1,121 @@
+"""Anomaly scores of clips, and how well they separate the anomalous ones."""
+
+from statistics import fmean
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.data import Detection
+from micronas.errors import DataError
+
+Array = npt.NDArray[np.float64]
+MAX_FALSE_POSITIVE_RATE = 0.1
+
+
+class MachineScores(TypedDict):
+    """How well the anomalous clips of one machine stand out, 0 to 1; chance is 0.5."""
+
+    auc: float
+    pauc: float
+
+
+class DetectionScores(MachineScores):
+    """The same, averaged over machines, and for each."""
+
+    per_machine: dict[str, MachineScores]
+
+
+def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> Array:
+    """Anomaly score of each clip: minus the softmax of its own machine, averaged over its windows.
+
+    Parameters
+    ----------
+    probabilities
+        [windows, classes], the softmax of the outputs. Pass float64: where float32 rounds to one,
+        clips cannot be told apart.
+
+    Returns
+    -------
+    ndarray
+        float64 [clips], -1 (normal) to 0.
+    """
+    labels, clips = detection.split.labels.numpy(), detection.clips.numpy()
+    if probabilities.shape != (len(labels), len(detection.names)):
+        raise DataError(
+            f"probabilities must be [windows, classes] = {[len(labels), len(detection.names)]}, "
+            f"but are {list(probabilities.shape)}; predict every window of the detection"
+        )
+    own = -probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    count = len(detection.machines)
+    scores: Array = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
+    return scores
+
+
+def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> DetectionScores:
+    """Area under the ROC curve of each machine's clips, and the means over the machines.
+
+    Scores of different machines are never compared, since each has a threshold of its own.
+
+    Parameters
+    ----------
+    probabilities
+        See `clip_scores`.
+
+    References
+    ----------
+    Y. Koizumi et al., "Description and Discussion on DCASE2020 Challenge Task 2", 2020; its
+    evaluation code takes pAUC from scikit-learn, as here.
+    """
+    scores = clip_scores(detection, probabilities)
+    machines, anomalous = detection.machines.numpy(), detection.anomalous.numpy()
+    per_machine: dict[str, MachineScores] = {}
+    for machine in np.unique(machines):
+        own = machines == machine
+        curve = roc(scores[own], anomalous[own])
+        per_machine[detection.names[machine]] = {"auc": area(*curve), "pauc": partial_area(*curve)}
+    return {
+        "auc": fmean(each["auc"] for each in per_machine.values()),
+        "pauc": fmean(each["pauc"] for each in per_machine.values()),
+        "per_machine": per_machine,
+    }
+
+
+def roc(scores: Array, anomalous: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """False and true positive rates at each threshold, from (0, 0) to (1, 1).
+
+    Equal scores share a threshold, so that their order does not matter.
+
+    Raises
+    ------
+    DataError
+        If all clips are normal or all are anomalous.
+    """
+    if anomalous.all() or not anomalous.any():
+        raise DataError(
+            "an AUC needs normal and anomalous clips, but got "
+            f"{int((~anomalous).sum())} and {int(anomalous.sum())}; test every machine on both"
+        )
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    found = np.cumsum(anomalous[order])[last]
+    false = last + 1 - found
+    return np.append(0.0, false / false[-1]), np.append(0.0, found / found[-1])
+
+
+def area(false: Array, true: Array) -> float:
+    """Area under the curve: the chance that an anomalous clip scores above a normal one."""
+    return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
+
+
+def partial_area(false: Array, true: Array, *, limit: float = MAX_FALSE_POSITIVE_RATE) -> float:
+    """Area left of a false positive rate, scaled so that chance is 0.5 and perfection 1.
+
+    That is ``(1 + (area - limit^2 / 2) / (limit - limit^2 / 2)) / 2`` (McClish 1989), which is
+    what scikit-learn's ``roc_auc_score(max_fpr=limit)`` returns and DCASE reports as pAUC.
+    """
+    inside = int(np.searchsorted(false, limit, side="right"))
+    height = np.interp(limit, false, true)
+    partial = area(np.append(false[:inside], limit), np.append(true[:inside], height))
+    chance = limit**2 / 2
+    return (1 + (partial - chance) / (limit - chance)) / 2

@@ -1,0 +1,90 @@
+"""Training on mixtures of examples and their labels."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.data import Subset, TensorSplit
+from micronas.train.loop import Epoch, fit, generator_for
+from micronas.train.recipe import Recipe
+
+
+def numbered(count: int, mixup: float) -> TensorSplit:
+    """Example i is the number i, and so is its label."""
+    inputs = torch.arange(count, dtype=torch.float32).reshape(count, 1, 1, 1)
+    return TensorSplit(inputs, torch.arange(count), mixup=mixup)
+
+
+def linear(inputs: int, classes: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes))
+
+
+def test_loss_is_that_of_soft_labels() -> None:
+    generator = generator_for(0, "labels")
+    labels = torch.randint(4, (64,), generator=generator)
+    # Inputs that are their own one-hot labels: mixed inputs are the soft labels wanted.
+    split = TensorSplit(F.one_hot(labels, 4).float().reshape(64, 4, 1, 1), labels, mixup=0.3)
+    soft: list[float] = []
+
+    def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        soft.append(F.cross_entropy(logits, inputs.flatten(1)).item())
+        return F.cross_entropy(logits, labels)
+
+    told: list[Epoch] = []
+    recipe = Recipe(epochs=3, batch_size=16)
+    fit(linear(4, 4), split, recipe, seed=0, loss=loss, progress=told.append)
+    # The loss is asked twice a step, and sees the same mixed inputs both times.
+    assert soft[::2] == soft[1::2]
+    for number, epoch in enumerate(told):
+        expected = sum(soft[8 * number : 8 * number + 8 : 2]) / 4
+        assert abs(epoch.loss - expected) < 1e-5
+
+
+def test_weights_of_mixtures_follow_the_beta_distribution() -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        seen.append((labels, inputs.flatten()))
+        return F.cross_entropy(logits, labels)
+
+    recipe = Recipe(epochs=500, batch_size=8)
+    fit(linear(1, 8), numbered(8, 0.3), recipe, seed=0, loss=loss)
+    shares = []
+    for (first, mixed), (second, _) in zip(seen[::2], seen[1::2], strict=True):
+        assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(8))
+        moved = first != second
+        share = ((mixed - second) / (first - second))[moved]
+        torch.testing.assert_close(share, share[:1].expand_as(share), atol=1e-5, rtol=0)
+        shares.append(share[0].item())
+    found = torch.tensor(shares)
+    # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)) = 0.156.
+    assert abs(found.mean().item() - 0.5) < 0.06
+    assert abs(found.var().item() - 0.15625) < 0.02
+
+
+def test_without_mixup_a_split_trains_as_before() -> None:
+    class Plain:
+        """A split that has never heard of mixing."""
+
+        def __init__(self, split: TensorSplit) -> None:
+            self.labels, self.groups, self.batch = split.labels, split.groups, split.batch
+
+    recipe = Recipe(epochs=2, batch_size=4)
+    plain, zero, mixed = (
+        fit(linear(1, 8), split, recipe, seed=0)
+        for split in (Plain(numbered(8, 0.0)), numbered(8, 0.0), numbered(8, 0.3))
+    )
+    states = [module.state_dict()["1.weight"] for module in (plain, zero, mixed)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_mixtures_repeat_exactly() -> None:
+    recipe = Recipe(epochs=2, batch_size=4)
+    first, second = (fit(linear(1, 8), numbered(8, 0.3), recipe, seed=3) for _ in range(2))
+    assert torch.equal(first.state_dict()["1.weight"], second.state_dict()["1.weight"])
+
+
+def test_parts_of_a_mixed_split_are_mixed() -> None:
+    assert Subset(numbered(8, 0.3), torch.arange(4)).mixup == 0.3
