@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import soundfile
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -16,9 +15,10 @@ from tqdm import tqdm
 from micronas.data import DataSet, Detection, Subset, TensorSplit
 from micronas.errors import DataError
 from micronas.tasks.logmel import SHORTEST, SIZE, images, log_mel
+from micronas.tasks.recording import read_recording
 from micronas.tasks.settings import MachineSettings
 from micronas.tasks.speech_folder import Finding
-from micronas.tasks.waveform import RATE, Samples, read_samples
+from micronas.tasks.waveform import RATE
 
 __all__ = ["Finding", "MachineClip", "MachineFolder", "MachineSettings"]
 __all__ += ["check", "load", "open_folder"]
@@ -27,7 +27,7 @@ LIMIT = 4.0
 """Inputs lie in [-LIMIT, LIMIT] standard deviations of the normal training sounds."""
 _DCASE_NAME = re.compile(r"(normal|anomaly)_(id_\d+)_.+", re.IGNORECASE)
 _MIMII_FOLDER = re.compile(r"id_\d+", re.IGNORECASE)
-_RATES = (4_000, 192_000)
+_LONGEST_S = 600
 _LISTED = 5
 
 
@@ -118,10 +118,10 @@ def load(settings: MachineSettings) -> DataSet:
     standard deviation of the training part's values, two numbers, standardise them; what lies
     more than four deviations away is limited.
 
-    Clips: 16 kHz mono is expected; other rates are resampled and channels averaged. Left out and
-    named in the summary: files that cannot be read, have less than 4,000 or more than 192,000
-    samples a second, are shorter than one image (2.08 s), are named otherwise, or are anomalous and
-    in the training folder. A machine without a readable normal and anomalous test clip has no part
+    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted.
+    Left out and named in the summary: files that cannot be read, are shorter than one image
+    (2.08 s) or longer than ten minutes, are named otherwise, or are anomalous and in the training
+    folder. A machine without a readable normal and anomalous test clip has no part
     in the detection.
 
     Parameters
@@ -220,7 +220,7 @@ def check(path: Path) -> list[Finding]:
         if clip.training and clip.anomalous:
             findings.append(Finding("anomaly", clip.name, "is in the training folder"))
         try:
-            samples, _, _ = _read_sound(clip.path)
+            samples = read_recording(clip.path, longest_s=_LONGEST_S).samples
         except DataError as error:
             findings.append(Finding("unreadable", clip.name, str(error)))
             continue
@@ -249,8 +249,7 @@ class _Read:
     anomalies: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
-    rates: Counter[int] = field(default_factory=Counter)
-    mixed: int = 0
+    converted: Counter[str] = field(default_factory=Counter)
 
 
 def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
@@ -260,37 +259,17 @@ def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
             read.anomalies.append(str(clip.path))
             continue
         try:
-            samples, rate, channels = _read_sound(clip.path)
+            recording = read_recording(clip.path, longest_s=_LONGEST_S)
         except DataError:
             read.unreadable.append(str(clip.path))
             continue
-        if len(samples) < SHORTEST:
+        if len(recording.samples) < SHORTEST:
             read.short.append(str(clip.path))
             continue
-        read.rates[rate] += 1
-        read.mixed += channels > 1
-        waveform = torch.from_numpy(samples).float() / 32768.0
+        read.converted[recording.converted_from] += 1
+        waveform = torch.from_numpy(recording.samples).float() / 32768.0
         read.images[clip] = images(log_mel(waveform.unsqueeze(0))[0], overlap=overlap)
     return read
-
-
-def _read_sound(path: Path) -> tuple[Samples, int, int]:
-    """Return 16 kHz mono samples, and the rate and channels they had."""
-    try:
-        header = soundfile.info(path)
-    except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"a clip must be a sound file, but {path} cannot be read ({error}); "
-            "replace or delete it"
-        ) from error
-    low, high = _RATES
-    # A damaged header asks for a resampling filter of any size.
-    if not low <= header.samplerate <= high:
-        raise DataError(
-            f"a clip must have {low} to {high} samples a second, but {path} has "
-            f"{header.samplerate}; replace or delete it"
-        )
-    return read_samples(path), header.samplerate, header.channels
 
 
 def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
@@ -369,12 +348,10 @@ def _summarise(
     if max(sizes.values()) > 2 * min(sizes.values()):
         (most, many), *_, (least, few) = sizes.most_common()
         said.append(f"Machines differ in training clips: {most} has {many}, {least} has {few}.")
-    other = {rate: count for rate, count in sorted(read.rates.items()) if rate != RATE}
-    if other:
-        rates = ", ".join(f"{count} of {rate} Hz" for rate, count in other.items())
-        said.append(f"Resampled to {RATE} Hz: {rates}.")
-    if read.mixed:
-        said.append(f"Channels averaged: {read.mixed} clips.")
+    formats = {name: count for name, count in sorted(read.converted.items()) if name}
+    if formats:
+        listed = "; ".join(f"{count} from {name}" for name, count in formats.items())
+        said.append(f"Converted to {RATE} Hz mono: {listed}.")
     untested = sorted(set(folder.machines) - {clip.machine for clip in tested})
     if untested:
         said.append(f"Not tested, for want of normal or anomalous clips: {', '.join(untested)}.")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from micronas.errors import DataError
+from micronas.tasks.recording import read_recording
 from micronas.tasks.speech_folder import (
     LONGEST_NOISE_S,
     NOISE_FOLDER,
     Part,
     SpeechFolder,
-    read_recording,
 )
 from micronas.tasks.waveform import RATE, Samples, coloured_noise, to_int16
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from micronas.errors import DataError
 from micronas.tasks.cache import Notes, cached
-from micronas.tasks.speech_folder import SHORTEST_CLIP, Clip, read_recording
+from micronas.tasks.recording import read_recording
+from micronas.tasks.speech_folder import LONGEST_CLIP_S, SHORTEST_CLIP, Clip
 from micronas.tasks.waveform import RATE, Samples, one_second
 
 _VERSION = 1
@@ -82,7 +83,7 @@ def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
             piece = np.zeros((len(some), RATE), np.int16)
             for samples, clip in zip(piece, some, strict=True):
                 try:
-                    recording = read_recording(clip.path)
+                    recording = read_recording(clip.path, longest_s=LONGEST_CLIP_S)
                 except DataError:
                     notes["unusable"].append(clip.name)
                     continue

@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-import soundfile
-
 from micronas.errors import DataError
-from micronas.tasks.waveform import RATE, Samples, read_samples
+from micronas.tasks.recording import Recording, read_recording
+from micronas.tasks.waveform import RATE
 
 Part = Literal["training", "validation", "testing"]
 PARTS: tuple[Part, ...] = ("training", "validation", "testing")
@@ -19,10 +18,6 @@ NOISE_FOLDER = "_background_noise_"
 SHORTEST_CLIP = RATE // 10
 """Samples below which a clip is left out: a tenth of a second holds no word."""
 LONGEST_CLIP_S, LONGEST_NOISE_S = 60, 3600
-_RATES = (4_000, 192_000)
-_RATE_STEP = 25
-"""All common rates are multiples; others would need huge resampling filters."""
-_MOST_CHANNELS = 8
 _IMBALANCE = 10
 _HASH_LIMIT = 2**27 - 1
 
@@ -255,49 +250,6 @@ def _check_speakers(folder: SpeechFolder) -> list[Finding]:
             both = " and ".join(part for part in PARTS if part in found)
             findings.append(Finding("speaker", speaker, f"speaks in {both}"))
     return findings
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A sound file as 16 kHz mono."""
-
-    samples: Samples
-    """int16 [samples]."""
-    converted_from: str
-    """What the file holds, e.g. ``44100 Hz, 2 channels``; empty for 16 kHz mono."""
-
-
-def read_recording(path: Path, *, longest_s: int = LONGEST_CLIP_S) -> Recording:
-    """Read a sound file, whatever it holds.
-
-    Channels (up to 8) are averaged. Rates from 4 to 192 kHz that are multiples of 25 Hz are
-    resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Anything else is refused, because a
-    damaged header claims any rate, and so is a file longer than `longest_s` seconds.
-
-    Raises
-    ------
-    DataError
-        If the file is refused or cannot be decoded.
-    """
-    try:
-        info = soundfile.info(path) if path.is_file() else None
-    except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"a clip must be a sound file, but {path} cannot be read ({error}); "
-            "replace or delete it"
-        ) from error
-    if info is None:
-        raise DataError(f"a clip must be a file, but {path} is something else; delete it")
-    rate, channels = int(info.samplerate), int(info.channels)
-    plausible = _RATES[0] <= rate <= _RATES[1] and rate % _RATE_STEP == 0
-    if not plausible or channels > _MOST_CHANNELS or info.frames > longest_s * rate:
-        raise DataError(
-            f"a clip must have a rate of {_RATES[0]} to {_RATES[1]} Hz, a multiple of "
-            f"{_RATE_STEP}, at most {_MOST_CHANNELS} channels and {longest_s} s, but {path} has "
-            f"rate={rate}, channels={channels}, frames={info.frames}; convert or delete it"
-        )
-    name = f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
-    return Recording(read_samples(path), "" if (rate, channels) == (RATE, 1) else name)
 
 
 def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) -> Recording | None:

@@ -132,8 +132,7 @@ def test_sounds_of_other_formats_are_converted_and_counted(tmp_path: Path) -> No
     stereo = np.stack([tone, 0 * tone], 1)
     soundfile.write(root / "train/normal_id_00_other.wav", 0.5 * stereo, 44100)
     data = read(root)
-    assert "Resampled to 16000 Hz: 1 of 44100 Hz." in data.summary
-    assert "Channels averaged: 1 clips." in data.summary
+    assert "Converted to 16000 Hz mono: 1 from 44100 Hz, 2 channels." in data.summary
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -244,7 +243,7 @@ def test_a_damaged_rate_is_not_resampled(tmp_path: Path, rate: int) -> None:
     (root / "train/normal_id_00_rate.wav").write_bytes(content)
     assert f"unreadable: 1 files ({root}/train/normal_id_00_rate.wav)" in read(root).summary
     (finding,) = check(root)
-    assert finding.text.endswith(f"has {rate}; replace or delete it")
+    assert f"has rate={rate}, " in finding.text
 
 
 def test_damaged_files_never_stop_the_loader(tmp_path: Path) -> None:

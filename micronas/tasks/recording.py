@@ -1,0 +1,57 @@
+"""Sound files of any common kind as 16 kHz mono; whatever cannot be one is refused."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+
+from micronas.errors import DataError
+from micronas.tasks.waveform import RATE, Samples, read_samples
+
+_RATES = (4_000, 192_000)
+_RATE_STEP = 25
+"""All common rates are multiples; others would need huge resampling filters."""
+_MOST_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file as 16 kHz mono."""
+
+    samples: Samples
+    """int16 [samples]."""
+    converted_from: str
+    """What the file holds, e.g. ``44100 Hz, 2 channels``; empty for 16 kHz mono."""
+
+
+def read_recording(path: Path, *, longest_s: int) -> Recording:
+    """Read a sound file, whatever it holds.
+
+    Channels (up to 8) are averaged. Rates from 4 to 192 kHz that are multiples of 25 Hz are
+    resampled to 16 kHz; see `micronas.tasks.waveform.resample`. Anything else is refused, because a
+    damaged header claims any rate, and so is a file longer than `longest_s` seconds.
+
+    Raises
+    ------
+    DataError
+        If the file is refused or cannot be decoded.
+    """
+    try:
+        info = soundfile.info(path) if path.is_file() else None
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"a clip must be a sound file, but {path} cannot be read ({error}); "
+            "replace or delete it"
+        ) from error
+    if info is None:
+        raise DataError(f"a clip must be a file, but {path} is something else; delete it")
+    rate, channels = int(info.samplerate), int(info.channels)
+    plausible = _RATES[0] <= rate <= _RATES[1] and rate % _RATE_STEP == 0
+    if not plausible or channels > _MOST_CHANNELS or info.frames > longest_s * rate:
+        raise DataError(
+            f"a clip must have a rate of {_RATES[0]} to {_RATES[1]} Hz, a multiple of "
+            f"{_RATE_STEP}, at most {_MOST_CHANNELS} channels and {longest_s} s, but {path} has "
+            f"rate={rate}, channels={channels}, frames={info.frames}; convert or delete it"
+        )
+    name = f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+    return Recording(read_samples(path), "" if (rate, channels) == (RATE, 1) else name)
