@@ -1,15 +1,15 @@
 """One concrete network: a frozen description that becomes a device graph or a torch module."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from micronas import config, resources
 from micronas.config import Settings
 from micronas.files import write_atomically
-from micronas.graph.builder import Builder, Parameters
+from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Graph
 
 if TYPE_CHECKING:
@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 Size = tuple[PositiveInt, PositiveInt]
 
 
-class Stem(Settings):
+class _Weighted(Settings):
+    """A part of a network whose convolutions have weights of `bits` bits, depthwise ones of 8."""
+
+    bits: Bits = 8
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave 8 bits out, so that files from before there was a choice stay equal."""
+        values: dict[str, Any] = dump(self)
+        bits = values.pop("bits")
+        return values if bits == 8 else {**values, "bits": bits}
+
+
+class Stem(_Weighted):
     """The first convolution, over all input channels."""
 
     width: PositiveInt
@@ -26,7 +39,7 @@ class Stem(Settings):
     stride: Size = (1, 1)
 
 
-class Separable(Settings):
+class Separable(_Weighted):
     """Depthwise then 1x1 convolution, each with activation: a block of DS-CNN and MobileNetV1."""
 
     type: Literal["separable"] = "separable"
@@ -42,10 +55,12 @@ class Separable(Settings):
             stride=self.stride,
             activation=activation,
         )
-        return builder.conv(hidden, f"{name}/pointwise", self.width, activation=activation)
+        return builder.conv(
+            hidden, f"{name}/pointwise", self.width, activation=activation, bits=self.bits
+        )
 
 
-class Bottleneck(Settings):
+class Bottleneck(_Weighted):
     """Inverted bottleneck of MobileNetV2: 1x1 expansion, depthwise, linear 1x1 projection."""
 
     type: Literal["bottleneck"] = "bottleneck"
@@ -56,7 +71,9 @@ class Bottleneck(Settings):
     residual: bool = False
 
     def lower(self, builder: Builder, source: str, name: str, activation: Activation) -> str:
-        hidden = builder.conv(source, f"{name}/expand", self.expansion, activation=activation)
+        hidden = builder.conv(
+            source, f"{name}/expand", self.expansion, activation=activation, bits=self.bits
+        )
         hidden = builder.depthwise(
             hidden,
             f"{name}/depthwise",
@@ -64,15 +81,18 @@ class Bottleneck(Settings):
             stride=self.stride,
             activation=activation,
         )
-        projected = builder.conv(hidden, f"{name}/project", self.width)
+        projected = builder.conv(hidden, f"{name}/project", self.width, bits=self.bits)
         return builder.add(source, projected, f"{name}/add") if self.residual else projected
 
 
 Block = Annotated[Separable | Bottleneck, Field(discriminator="type")]
 
 
-class Head(Settings):
-    """From the last feature map to the logits: an optional 1x1 convolution, pool, classifier."""
+class Head(_Weighted):
+    """From the last feature map to the logits: an optional 1x1 convolution, pool, classifier.
+
+    `bits` are those of that convolution; the classifier's weights have 8.
+    """
 
     width: PositiveInt | None = None
     """Channels of the 1x1 convolution before the pool; None leaves it out."""
@@ -106,11 +126,14 @@ class Architecture(Settings):
             self.stem.kernel,
             stride=self.stem.stride,
             activation=activation,
+            bits=self.stem.bits,
         )
         for number, block in enumerate(self.blocks, 1):
             tensor = block.lower(builder, tensor, f"block{number}", activation)
         if self.head.width is not None:
-            tensor = builder.conv(tensor, "head", self.head.width, activation=activation)
+            tensor = builder.conv(
+                tensor, "head", self.head.width, activation=activation, bits=self.head.bits
+            )
         tensor = builder.global_average(tensor, "pool")
         if self.head.classifier == "dense":
             return builder.finish(builder.dense(tensor, "classifier", self.classes))
@@ -140,14 +163,21 @@ class Architecture(Settings):
         return config.read(path, cls)
 
     def __str__(self) -> str:
-        """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``."""
+        """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
+
+        ``140b4`` has weights of 4 bits.
+        """
         blocks = " ".join(_short(block) for block in self.blocks)
-        head = f"; {self.head.width}" if self.head.width is not None else ""
-        return f"{self.stem.width}; {blocks}{head}"
+        head = f"; {self.head.width}{_bits(self.head)}" if self.head.width is not None else ""
+        return f"{self.stem.width}{_bits(self.stem)}; {blocks}{head}"
 
 
 def _short(block: Separable | Bottleneck) -> str:
     wide = f"{block.expansion}-" if isinstance(block, Bottleneck) else ""
     kernel = f"k{block.kernel}" if block.kernel != 3 else ""
     stride = f"@{max(block.stride)}" if max(block.stride) > 1 else ""
-    return f"{wide}{block.width}{kernel}{stride}"
+    return f"{wide}{block.width}{_bits(block)}{kernel}{stride}"
+
+
+def _bits(part: _Weighted) -> str:
+    return "" if part.bits == 8 else f"b{part.bits}"

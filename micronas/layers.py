@@ -219,30 +219,64 @@ def nonnegative_tensors(graph: Graph) -> set[str]:
     return found
 
 
+def round_weights(
+    weight: Tensor, bits: int, *, present: Tensor | None = None, per_channel: bool = True
+) -> Tensor:
+    """Round weights as the integer graph will; the gradient passes as if they were not rounded.
+
+    Parameters
+    ----------
+    weight
+        [out, in, height, width] or [out, in].
+    present
+        Mask [in] of the inputs that exist: weights of others have no say in the scales.
+    per_channel
+        One scale for each output channel, otherwise one in all.
+    """
+    largest = 2 ** (bits - 1) - 1
+    size = weight.detach().abs()
+    if present is not None:
+        size = size * present.detach().view(1, -1, *[1] * (weight.ndim - 2))
+    scale = size.flatten(1).amax(1).clamp(min=2.0**-40) / largest
+    if not per_channel:
+        scale = torch.full_like(scale, scale.max().item())
+    zeros = torch.zeros_like(scale, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -largest, largest)
+
+
 def weighted_ops(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if op.kind in WEIGHTED]
 
 
 class Unit(nn.Module):
-    """Weights of one operator, with batch norm or else a bias; the interpreter runs its ReLU."""
+    """Weights of one operator, with batch norm or else a bias; the interpreter runs its ReLU.
+
+    Weights of 4 bits are rounded wherever they are used: a network must learn to live with that
+    from the start, and what it scores must show what it costs.
+    """
 
     def __init__(
-        self, op: Op, shape: tuple[int, ...], norm: bool, generator: torch.Generator | None
+        self, op: Op, weights: ir.Tensor, norm: bool, generator: torch.Generator | None
     ) -> None:
         super().__init__()
         self.op = op
-        layout = from_tflite(op, np.empty(shape, np.float32)).shape
+        self.bits = 4 if weights.dtype == "int4" else 8
+        layout = from_tflite(op, np.empty(weights.shape, np.float32)).shape
         self.weight = nn.Parameter(torch.empty(layout))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         self.bias = None if norm else nn.Parameter(torch.zeros(layout[0]))
         self.norm = nn.BatchNorm2d(layout[0]) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(linear(self.op, x, self.weight, self.bias))
+        weight: Tensor = self.weight
+        if self.bits == 4:
+            per_channel = self.op.kind != "FULLY_CONNECTED"
+            weight = round_weights(weight, 4, per_channel=per_channel)
+        y: Tensor = self.norm(linear(self.op, x, weight, self.bias))
         return y
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weights and bias of the same operator in eval mode without batch norm."""
+        """Weights, not rounded, and bias of the same operator in eval mode without batch norm."""
         weight = self.weight.detach()
         if self.bias is not None:
             return weight, self.bias.detach()
@@ -255,7 +289,8 @@ class Unit(nn.Module):
         op = self.op
         size = "x".join(str(size) for size in self.weight.shape)
         stride = f", stride {op.stride[0]}x{op.stride[1]}" if op.stride != (1, 1) else ""
-        return f"{op.kind}, {size}{stride}, activation {op.activation}"
+        bits = "" if self.bits == 8 else f", {self.bits} bits"
+        return f"{op.kind}, {size}{stride}{bits}, activation {op.activation}"
 
 
 class Network(nn.Module):
@@ -263,7 +298,7 @@ class Network(nn.Module):
 
     Convolutions get batch norm, except the one whose output is the network's (through RESHAPE at
     most): it and fully connected operators have a bias. Weights start with torch's defaults and
-    biases at zero.
+    biases at zero; those marked int4 are rounded to 4 bits in every pass.
 
     Parameters
     ----------
@@ -286,9 +321,7 @@ class Network(nn.Module):
         self._names = submodule_names(op.name for op in weighted_ops(graph))
         for op in weighted_ops(graph):
             norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
-            self.units[self._names[op.name]] = Unit(
-                op, graph.constant_of(op).shape, norm, generator
-            )
+            self.units[self._names[op.name]] = Unit(op, graph.constant_of(op), norm, generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -296,7 +329,10 @@ class Network(nn.Module):
         return interpret(self._graph, x, lambda op, y: self._unit(op)(y)).flatten(1)
 
     def graph(self) -> Graph:
-        """The float32 graph that computes what this network does in eval mode, without norms."""
+        """The float32 graph that computes what this network does in eval mode, without norms.
+
+        Weights marked int4 keep the mark and are not rounded yet: that is left to quantization.
+        """
         constants = dict(self._graph.tensors)
         for op in weighted_ops(self._graph):
             weight, bias = self._unit(op).folded()

@@ -198,7 +198,9 @@ def _train(
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),
         "used": limits.used(costs),
-        "fits": limits.fits(costs) and arena.total <= limits.sram and len(model) <= limits.flash,
+        "fits": limits.fits(costs)
+        and (costs.has_int4 or arena.total <= limits.sram)
+        and len(model) <= limits.flash,
     }
     return Trained(architecture, model, metrics)
 

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from micronas import config, resources
 from micronas.architecture import Architecture, Block, Bottleneck, Head, Separable, Size, Stem
 from micronas.config import Settings
+from micronas.graph.builder import Bits
 
 GRID = 4
 """Widths are multiples of this: CMSIS-NN's kernels are slow on others (MicroNets section 4)."""
@@ -71,12 +72,20 @@ def _kernel_options(value: Any) -> Any:
     return tuple(options)
 
 
+def _bits_options(value: Any) -> Any:
+    options = list(value) if isinstance(value, list | tuple) else [value]
+    if not options or any(bits not in (4, 8) for bits in options):
+        raise ValueError("bits of weights must be 8, 4 or the choice [4, 8]")
+    return tuple(sorted(set(options)))
+
+
 def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
 Widths = Annotated[tuple[int, ...], BeforeValidator(_width_options)]
 Kernels = Annotated[tuple[int, ...], BeforeValidator(_kernel_options)]
+BitsOptions = Annotated[tuple[int, ...], BeforeValidator(_bits_options)]
 Pair = Annotated[Size, BeforeValidator(_pair)]
 
 
@@ -84,10 +93,14 @@ class StemSpace(Settings):
     width: Widths
     kernel: Pair
     stride: Pair = (1, 1)
+    bits: BitsOptions = (8,)
 
 
 class SeparableSpace(Settings):
-    """`repeat` separable blocks; with `skip` the stage keeps any number of its first ones."""
+    """`repeat` separable blocks; with `skip` the stage keeps any number of its first ones.
+
+    `bits` are those of the 1x1 convolution's weights: the depthwise ones are few, and slow at 4.
+    """
 
     type: Literal["separable"]
     width: Widths
@@ -95,6 +108,7 @@ class SeparableSpace(Settings):
     stride: Pair = (1, 1)
     repeat: PositiveInt = 1
     skip: bool = False
+    bits: BitsOptions = (8,)
 
     @model_validator(mode="after")
     def _skippable(self) -> "SeparableSpace":
@@ -104,7 +118,10 @@ class SeparableSpace(Settings):
 
 
 class BottleneckSpace(Settings):
-    """`repeat` inverted bottlenecks; with `skip` each may be dropped, its residual remains."""
+    """`repeat` inverted bottlenecks; with `skip` each may be dropped, its residual remains.
+
+    `bits` are those of both 1x1 convolutions' weights.
+    """
 
     type: Literal["bottleneck"]
     expansion: Widths
@@ -114,6 +131,7 @@ class BottleneckSpace(Settings):
     repeat: PositiveInt = 1
     residual: bool = False
     skip: bool = False
+    bits: BitsOptions = (8,)
 
     @model_validator(mode="after")
     def _sound(self) -> "BottleneckSpace":
@@ -128,13 +146,22 @@ Stage = Annotated[SeparableSpace | BottleneckSpace, Field(discriminator="type")]
 
 
 class HeadSpace(Settings):
+    """`bits` are those of the 1x1 convolution; the classifier's weights always have 8."""
+
     width: Widths | None = None
     classifier: Literal["dense", "conv"] = "dense"
+    bits: BitsOptions = (8,)
+
+    @model_validator(mode="after")
+    def _has_what_bits_are_for(self) -> "HeadSpace":
+        if self.bits != (8,) and self.width is None:
+            raise ValueError("bits are for the head's 1x1 convolution, which needs a width")
+        return self
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One thing to be chosen: a width, a kernel, a depth, or whether a block is kept (0 or 1)."""
+    """One thing to be chosen: a width, a kernel, bits, a depth, or if a block is kept (0 or 1)."""
 
     name: str
     options: tuple[int, ...]
@@ -164,7 +191,7 @@ class SearchSpace(Settings):
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
         """All decisions, from input to output."""
-        found = [Decision("stem.width", self.stem.width)]
+        found = [Decision("stem.width", self.stem.width), *_bits("stem", self.stem.bits)]
         for number, stage in enumerate(self.stages, 1):
             prefix = isinstance(stage, SeparableSpace) and stage.skip
             if prefix:
@@ -176,8 +203,10 @@ class SearchSpace(Settings):
                     found.append(Decision(f"{name}.expansion", stage.expansion))
                 found.append(Decision(f"{name}.kernel", stage.kernel))
                 found.append(Decision(f"{name}.width", stage.width))
+                found += _bits(name, stage.bits)
         if self.head.width is not None:
             found.append(Decision("head.width", self.head.width))
+            found += _bits("head", self.head.bits)
         return tuple(found)
 
     def values(self, choice: Choice) -> dict[str, int]:
@@ -200,6 +229,7 @@ class SearchSpace(Settings):
                         width=value[f"{name}.width"],
                         kernel=value[f"{name}.kernel"],
                         stride=stage.stride,
+                        bits=_bits_of(value, name),
                     )
                     for name in names[:depth]
                 ]
@@ -211,6 +241,7 @@ class SearchSpace(Settings):
                         kernel=value[f"{name}.kernel"],
                         stride=stage.stride,
                         residual=stage.residual,
+                        bits=_bits_of(value, name),
                     )
                     for name in names
                     if value.get(f"{name}.keep", 1)
@@ -220,9 +251,18 @@ class SearchSpace(Settings):
             input=self.input,
             classes=self.classes,
             activation=self.activation,
-            stem=Stem(width=value["stem.width"], kernel=self.stem.kernel, stride=self.stem.stride),
+            stem=Stem(
+                width=value["stem.width"],
+                kernel=self.stem.kernel,
+                stride=self.stem.stride,
+                bits=_bits_of(value, "stem"),
+            ),
             blocks=tuple(blocks),
-            head=Head(width=value.get("head.width"), classifier=self.head.classifier),
+            head=Head(
+                width=value.get("head.width"),
+                classifier=self.head.classifier,
+                bits=_bits_of(value, "head"),
+            ),
         )
 
     def largest(self) -> Choice:
@@ -230,14 +270,24 @@ class SearchSpace(Settings):
         return tuple(len(decision.options) - 1 for decision in self.decisions)
 
     def smallest(self) -> Choice:
-        """The first option of every decision: least in every cost."""
+        """The first option of every decision: least in every cost.
+
+        Except for latency where 4 bits are an option, whose kernels are slower; see `quickest`.
+        """
         return tuple(0 for _ in self.decisions)
+
+    def quickest(self) -> Choice:
+        """The smallest network with the most bits it may have: least in latency."""
+        return tuple(
+            len(decision.options) - 1 if decision.name.endswith(".bits") else 0
+            for decision in self.decisions
+        )
 
     def random(self, generator: random.Random) -> Choice:
         """A choice with every option of every decision equally likely."""
         return tuple(generator.randrange(len(decision.options)) for decision in self.decisions)
 
-    def uniform(self, fraction: float, depth: float = 1.0) -> Choice:
+    def uniform(self, fraction: float, depth: float = 1.0, bits: Bits = 8) -> Choice:
         """Every width at the same fraction of its largest, kernels smallest.
 
         Parameters
@@ -246,6 +296,8 @@ class SearchSpace(Settings):
             Share of the largest width, 0 to 1; the nearest option is taken.
         depth
             Share of the optional blocks that are kept, 0 to 1, first ones first.
+        bits
+            Of weights, wherever they are a choice.
         """
         keeps = [d.name for d in self.decisions if d.name.endswith(".keep")]
         kept = set(keeps[: round(depth * len(keeps))])
@@ -257,7 +309,8 @@ class SearchSpace(Settings):
                 return round(depth * (len(decision.options) - 1))
             if decision.name.endswith(".kernel"):
                 return 0
-            target = fraction * decision.options[-1]
+            is_bits = decision.name.endswith(".bits")
+            target = bits if is_bits else fraction * decision.options[-1]
             nearest: Callable[[int], float] = lambda i: abs(decision.options[i] - target)  # noqa: E731
             return min(range(len(decision.options)), key=nearest)
 
@@ -271,3 +324,12 @@ class SearchSpace(Settings):
 def stage_blocks(stage: SeparableSpace | BottleneckSpace, number: int) -> list[str]:
     """Names of a stage's blocks, as its decisions spell them: ``stage2.block1``."""
     return [f"stage{number}.block{position}" for position in range(1, stage.repeat + 1)]
+
+
+def _bits(name: str, options: tuple[int, ...]) -> list[Decision]:
+    """The decision on a layer's bits; 8 alone is none, as in spaces that do not speak of bits."""
+    return [] if options == (8,) else [Decision(f"{name}.bits", options)]
+
+
+def _bits_of(value: dict[str, int], name: str) -> Bits:
+    return 4 if value.get(f"{name}.bits", 8) == 4 else 8

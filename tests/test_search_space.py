@@ -9,7 +9,7 @@ from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.search_space import SearchSpace
 
-SHIPPED = ("ad", "kws", "kws_small", "vww")
+SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "vww", "vww_small")
 
 
 def test_the_keyword_space_is_the_papers() -> None:

@@ -1,10 +1,14 @@
 """Appends operators to a growing graph and works out their output shapes."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
-from micronas.graph.ir import Activation, Array, Graph, Op, Padding, Tensor, same_output
+from micronas.graph.ir import Activation, Array, DataType, Graph, Op, Padding, Tensor, same_output
+
+Bits = Literal[8, 4]
+"""Of a weight in the file; activations always have 8."""
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Given an operator's name, its float32 weights (TFLite layout) and bias."""
@@ -42,10 +46,15 @@ class Builder:
         *,
         stride: tuple[int, int] = (1, 1),
         activation: Activation = "NONE",
+        bits: Bits = 8,
     ) -> str:
-        """Convolution with SAME padding."""
+        """Convolution with SAME padding.
+
+        Weights that shall have 4 bits are marked int4 from the start, whatever data they hold:
+        costs are counted, and rounding is chosen, by that mark.
+        """
         _, height, width, depth = self.shape(source)
-        constants = self._weights(name, (channels, *kernel, depth), channels)
+        constants = self._weights(name, (channels, *kernel, depth), channels, bits)
         out = (1, same_output(height, stride[0]), same_output(width, stride[1]), channels)
         op = Op("CONV_2D", name, (source, *constants), (name,), stride, activation=activation)
         return self._append(op, out)
@@ -145,9 +154,12 @@ class Builder:
         self._tensors[name] = Tensor(name, data.shape, "int32", True, data=data)
         return name
 
-    def _weights(self, name: str, shape: tuple[int, ...], channels: int) -> tuple[str, str]:
+    def _weights(
+        self, name: str, shape: tuple[int, ...], channels: int, bits: Bits = 8
+    ) -> tuple[str, str]:
         weights, bias = self._parameters(name) if self._parameters else (None, None)
-        constants = (f"{name}/weights", shape, weights), (f"{name}/bias", (channels,), bias)
-        for key, size, data in constants:
-            self._tensors[key] = Tensor(key, size, constant=True, data=data)
-        return f"{name}/weights", f"{name}/bias"
+        names = f"{name}/weights", f"{name}/bias"
+        dtype: DataType = "int4" if bits == 4 else "float32"
+        self._tensors[names[0]] = Tensor(names[0], shape, dtype, True, data=weights)
+        self._tensors[names[1]] = Tensor(names[1], (channels,), constant=True, data=bias)
+        return names

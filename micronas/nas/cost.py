@@ -20,7 +20,7 @@ from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTION
 from micronas.hardware.instructions import instructions
 from micronas.hardware.kernels import WIDTH_PARTS, Sweep, Width, Work, exactly, width_of
 from micronas.nas.gates import Sample
-from micronas.nas.path import add_padded, weighted_sum, width_mask
+from micronas.nas.path import union_mask, weighted_sum, width_mask
 from micronas.search_space import (
     BottleneckSpace,
     SearchSpace,
@@ -76,10 +76,15 @@ class _Ledger:
         source: Tensor,
         out: Tensor,
         sweep: Sweep,
+        bits: str,
         *,
         held: Tensor | float = 0.0,
     ) -> None:
-        """A CONV_2D from mask `source` to mask `out`; `held` bytes stay alive beside it."""
+        """A CONV_2D from mask `source` to mask `out`; `held` bytes stay alive beside it.
+
+        `bits` names the decision on the weights' bits, if there is one. Widths are multiples of
+        four, so that no half byte is left over where weights are packed.
+        """
         depth, width = source.sum(), out.sum()
         patch, is_copied = sweep.taps * depth, sweep.taps > 1
         self.features["conv_macs"] += presence * sweep.positions * patch * width
@@ -87,7 +92,12 @@ class _Ledger:
         if is_copied:
             self.features["im2col_bytes"] += presence * sweep.positions * patch
             self.features["im2col_taps"] += presence * sweep.positions * sweep.taps
-        self._work(presence, kernels.convolution(sweep, _width(source), _width(out)))
+        four, eight = self._shares(bits)
+        inputs, outputs = _width(source), _width(out)
+        self._work(presence * eight, kernels.convolution(sweep, inputs, outputs))
+        if four is not None:
+            self._work(presence * four, kernels.convolution(sweep, inputs, outputs, bits=4))
+            self.features["weights_bytes"] -= presence * four * patch * width / 2
         self._weights(presence, patch * width, width)
         scratch = 4 * patch if is_copied else 0.0
         self._alive(presence, sweep, depth, width, held + scratch)
@@ -146,6 +156,14 @@ class _Ledger:
         held = positions * (left.sum() + right.sum())
         self.alive.append(presence * (held + positions * out.sum()))
 
+    def _shares(self, name: str) -> tuple[Tensor | None, Tensor | float]:
+        """Probabilities of 4 and of 8 bits; None and 1 where there is nothing to decide."""
+        gate = self.gate(name)
+        if gate is None:
+            return None, 1.0
+        four = gate[self._options(name).index(4)]
+        return four, 1 - four
+
     def _options(self, name: str) -> tuple[int, ...]:
         return {each.name: each.options for each in self.space.decisions}[name]
 
@@ -188,7 +206,7 @@ def expected(space: SearchSpace, gates: Sample) -> Expected:
     image = torch.ones(space.input[2], dtype=torch.float64)
     stem = _sweep(space.input[:2], space.stem.kernel, space.stem.stride)
     mask, size = ledger.mask("stem.width"), stem.out
-    ledger.conv(certain, image, mask, stem)
+    ledger.conv(certain, image, mask, stem, "stem.bits")
     for number, stage in enumerate(space.stages, 1):
         if isinstance(stage, SeparableSpace):
             mask, size = _separable_stage(ledger, stage, number, mask, size)
@@ -197,7 +215,7 @@ def expected(space: SearchSpace, gates: Sample) -> Expected:
                 mask, size = _bottleneck(ledger, stage, name, mask, size)
     if space.head.width is not None:
         head = ledger.mask("head.width")
-        ledger.conv(certain, mask, head, _pointwise(size))
+        ledger.conv(certain, mask, head, _pointwise(size), "head.bits")
         mask = head
     ledger.classifier(mask, size)
     features = dict(ledger.features)
@@ -223,7 +241,7 @@ def _separable_stage(
         narrow = ledger.mask(f"{name}.width")
         ledger.depthwise(presence, masks[-1], f"{name}.kernel", size, stage.stride)
         size = _stride(size, stage.stride)
-        ledger.conv(presence, masks[-1], narrow, _pointwise(size))
+        ledger.conv(presence, masks[-1], narrow, _pointwise(size), f"{name}.bits")
         masks.append(narrow)
     return (masks[-1] if depth is None else weighted_sum(depth, masks)), size
 
@@ -236,21 +254,14 @@ def _bottleneck(
     out_size = _stride(size, stage.stride)
     wide, narrow = ledger.mask(f"{name}.expansion"), ledger.mask(f"{name}.width")
     held = size[0] * size[1] * mask.sum() if stage.residual else 0.0
-    ledger.conv(presence, mask, wide, _pointwise(size))
+    bits = f"{name}.bits"
+    ledger.conv(presence, mask, wide, _pointwise(size), bits)
     ledger.depthwise(presence, wide, f"{name}.kernel", size, stage.stride, held)
-    ledger.conv(presence, wide, narrow, _pointwise(out_size), held=held)
+    ledger.conv(presence, wide, narrow, _pointwise(out_size), bits, held=held)
     if not stage.residual:
         return narrow, out_size
-    ledger.add(presence, size, mask, narrow, _union(mask, narrow))
-    return _union(mask, presence * narrow), size
-
-
-def _union(left: Tensor, right: Tensor) -> Tensor:
-    """Mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
-    both = torch.zeros_like(left if len(left) >= len(right) else right)
-    shared = min(len(left), len(right))
-    both[:shared] = left[:shared] * right[:shared]
-    return add_padded(left, right) - both
+    ledger.add(presence, size, mask, narrow, union_mask(mask, narrow))
+    return union_mask(mask, presence * narrow), size
 
 
 def _equal_and_narrower(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,17 +8,34 @@ Both give the same output for the same choice.
 Where the mask stands decides whether gates can grow (measured, with one-hot samples): folded
 into batch norm or put on both sides of a ReLU, wider options get a gradient of zero. So a width
 is masked once, just before its channels are mixed: after the following depthwise convolution's
-ReLU, on a linear projection, or after the pool. `Path.mask` is called at those places only.
+ReLU, on a linear projection, or after the pool. `Feature.mixed` is called at those places only.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from micronas.layers import round_weights
 from micronas.nas.gates import Sample
 from micronas.search_space import Choice, SearchSpace
+
+
+class Feature(NamedTuple):
+    """A feature map, and which of its channels exist."""
+
+    values: Tensor
+    mask: Tensor | None = None
+    """[channels]; None where channels are sliced."""
+    waits: bool = False
+    """The mask was not applied yet."""
+
+    def mixed(self) -> "Feature":
+        """Apply a waiting mask: what follows mixes channels."""
+        if self.mask is None or not self.waits:
+            return self
+        return Feature(self.values * self.mask.view(1, -1, 1, 1), self.mask)
 
 
 class Path(Protocol):
@@ -30,20 +47,19 @@ class Path(Protocol):
     def kernel(self, name: str, weights: Tensor) -> Tensor:
         """Depthwise weights [channels, 1, k, k] of the largest kernel, cut or masked."""
 
+    def rounded(self, name: str, weights: Tensor, present: Tensor | None) -> Tensor:
+        """Weights [out, in, h, w] with the bits decided on; `present` masks the inputs."""
+
     def width_mask(self, name: str) -> Tensor | None:
         """Mask [channels] to apply before the channels are mixed; None where they are sliced."""
 
     def prefix(
-        self, name: str, depth: int, block: Callable[[int, "Feature"], "Feature"], start: "Feature"
-    ) -> "Feature":
+        self, name: str, depth: int, block: Callable[[int, Feature], Feature], start: Feature
+    ) -> Feature:
         """Run up to `depth` blocks in a row and return the feature after the chosen number."""
 
-    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
-        """Skip + branch where the decision keeps the block, otherwise skip."""
-
-
-Feature = tuple[Tensor, Tensor | None]
-"""A feature map and the width mask it still waits for."""
+    def residual(self, name: str | None, skip: Feature, branch: Callable[[], Feature]) -> Feature:
+        """Skip + branch, both mixed, where the decision keeps the block, otherwise skip."""
 
 
 class SlicedPath:
@@ -60,6 +76,9 @@ class SlicedPath:
         inner = slice(margin, weights.shape[-1] - margin)
         return weights[:, :, inner, inner]
 
+    def rounded(self, name: str, weights: Tensor, present: Tensor | None) -> Tensor:
+        return round_weights(weights, 4) if self._value.get(name) == 4 else weights
+
     def width_mask(self, name: str) -> None:
         return None
 
@@ -71,10 +90,10 @@ class SlicedPath:
             feature = block(position, feature)
         return feature
 
-    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+    def residual(self, name: str | None, skip: Feature, branch: Callable[[], Feature]) -> Feature:
         if name is not None and not self._value[name]:
             return skip
-        return add_padded(skip, branch())
+        return Feature(add_padded(skip.values, branch().values))
 
 
 class MaskedPath:
@@ -90,6 +109,15 @@ class MaskedPath:
     def kernel(self, name: str, weights: Tensor) -> Tensor:
         return weights * kernel_mask(self._gates[name], self._options[name])
 
+    def rounded(self, name: str, weights: Tensor, present: Tensor | None) -> Tensor:
+        if name not in self._gates:
+            return weights
+        versions = [
+            round_weights(weights, 4, present=present) if bits == 4 else weights
+            for bits in self._options[name]
+        ]
+        return weighted_sum(self._gates[name], versions)
+
     def width_mask(self, name: str) -> Tensor:
         return width_mask(self._gates[name], self._options[name])
 
@@ -102,14 +130,20 @@ class MaskedPath:
         if name not in self._gates:
             return features[-1]
         weights = self._gates[name]
-        return (
-            weighted_sum(weights, [feature for feature, _ in features]),
-            weighted_sum(weights, [mask for _, mask in features if mask is not None]),
+        return Feature(
+            weighted_sum(weights, [feature.values for feature in features]),
+            weighted_sum(weights, [each.mask for each in features if each.mask is not None]),
+            features[-1].waits,
         )
 
-    def residual(self, name: str | None, skip: Tensor, branch: Callable[[], Tensor]) -> Tensor:
+    def residual(self, name: str | None, skip: Feature, branch: Callable[[], Feature]) -> Feature:
         kept = branch()
-        return add_padded(skip, kept if name is None else self._gates[name][1] * kept)
+        assert skip.mask is not None, "a masked path masks every feature map"
+        assert kept.mask is not None, "a masked path masks every feature map"
+        values, mask = kept.values, kept.mask
+        if name is not None:
+            values, mask = self._gates[name][1] * values, self._gates[name][1] * mask
+        return Feature(add_padded(skip.values, values), union_mask(skip.mask, mask))
 
 
 def width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
@@ -140,6 +174,14 @@ def add_padded(left: Tensor, right: Tensor) -> Tensor:
     axis = 0 if left.ndim == 1 else 1
     width = max(left.shape[axis], right.shape[axis])
     return _widen(left, axis, width) + _widen(right, axis, width)
+
+
+def union_mask(left: Tensor, right: Tensor) -> Tensor:
+    """Mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
+    both = torch.zeros_like(left if len(left) >= len(right) else right)
+    shared = min(len(left), len(right))
+    both[:shared] = left[:shared] * right[:shared]
+    return add_padded(left, right) - both
 
 
 def _widen(value: Tensor, axis: int, width: int) -> Tensor:

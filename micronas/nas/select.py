@@ -14,11 +14,12 @@ import torch
 from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
+from micronas.graph.builder import Bits
 from micronas.layers import Network
 from micronas.nas.budget import Costs, Limits, Meter
 from micronas.nas.gates import Gates
 from micronas.nas.supernet import Supernet
-from micronas.search_space import Choice, SearchSpace
+from micronas.search_space import Choice, Decision, SearchSpace
 from micronas.train.loop import (
     evaluate,
     fit,
@@ -96,29 +97,48 @@ def _moved(
     source: random.Random,
 ) -> Choice:
     for _ in range(_MOVES):
-        share = max(limits.used(meter.costs(space.architecture(choice))).values())
-        if floor <= share <= 1.0:
+        used = limits.used(meter.costs(space.architecture(choice)))
+        binding = max(used, key=lambda name: used[name])
+        if floor <= used[binding] <= 1.0:
             break
-        step = 1 if share < floor else -1
+        direction = 1 if used[binding] < floor else -1
+        steps = {
+            position: direction * _grows(decision, binding)
+            for position, decision in enumerate(space.decisions)
+        }
         movable = [
             position
             for position, decision in enumerate(space.decisions)
-            if 0 <= choice[position] + step < len(decision.options)
+            if steps[position] and 0 <= choice[position] + steps[position] < len(decision.options)
         ]
+        if not movable:
+            break
         position = source.choice(movable)
+        step = steps[position]
         choice = (*choice[:position], choice[position] + step, *choice[position + 1 :])
     return choice
 
 
+def _grows(decision: Decision, cost: str) -> int:
+    """Sign with which a cost follows a decision: bits take flash, and fewer take more time."""
+    if decision.name.endswith(".bits"):
+        return {"flash": 1, "latency": -1}.get(cost, 0)
+    return 1
+
+
 def uniform_networks(space: SearchSpace, limits: Limits, meter: Meter) -> list[Choice]:
-    """The widest uniform network that fits, for each of up to three depths."""
+    """The widest uniform network that fits, for each of up to three depths.
+
+    Where 4 bits are a choice, of the full depth also the widest that takes them everywhere.
+    """
     found: dict[Architecture, Choice] = {}
-    for depth in (1.0, 2 / 3, 1 / 3):
+    kinds: list[tuple[float, Bits]] = [(1.0, 8), (2 / 3, 8), (1 / 3, 8), (1.0, 4)]
+    for depth, bits in kinds:
         fitting = [
             choice
             for percent in range(1, 101)
             if limits.fits(
-                meter.costs(space.architecture(choice := space.uniform(percent / 100, depth)))
+                meter.costs(space.architecture(choice := space.uniform(percent / 100, depth, bits)))
             )
         ]
         if fitting:

@@ -31,8 +31,10 @@ class SharedConv(nn.Module):
         self.shift = nn.Parameter(torch.zeros(width))
         self.stride = stride
 
-    def forward(self, x: Tensor, width: int | None) -> Tensor:
-        weight = self.weight[:width, : x.shape[1]]
+    def along(self, source: Feature, width: str, bits: str, path: Path) -> Tensor:
+        """Convolve a mixed feature map; `width` and `bits` are the names of decisions."""
+        x, present = source.values, source.mask
+        weight = path.rounded(bits, self.weight[: path.width(width), : x.shape[1]], present)
         return self._normalise(same_conv2d(x, weight, stride=self.stride))
 
     def _normalise(self, y: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ class SharedDepthwise(SharedConv):
     def __init__(self, width: int, kernel: int, stride: tuple[int, int]):
         super().__init__(1, width, (kernel, kernel), stride)
 
-    def along(self, x: Tensor, name: str, path: Path) -> Tensor:
+    def over(self, x: Tensor, name: str, path: Path) -> Tensor:
         weight = path.kernel(name, self.weight[: x.shape[1]])
         return self._normalise(same_conv2d(x, weight, stride=self.stride, groups=x.shape[1]))
 
@@ -95,8 +97,8 @@ class Supernet(nn.Module):
 
     def _run(self, x: Tensor, path: Path) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        stem = self._active(self._conv("stem", x, path.width("stem.width")))
-        feature: Feature = (stem, path.width_mask("stem.width"))
+        stem = self._active(self._conv("stem", Feature(x), "stem.width", "stem.bits", path))
+        feature = Feature(stem, path.width_mask("stem.width"), waits=True)
         for number, stage in enumerate(self.space.stages, 1):
             names = stage_blocks(stage, number)
             if isinstance(stage, BottleneckSpace):
@@ -112,45 +114,48 @@ class Supernet(nn.Module):
                     feature,
                 )
         if self.space.head.width is not None:
-            hidden = self._conv("head", _mix(feature), path.width("head.width"))
-            feature = (self._active(hidden), path.width_mask("head.width"))
-        pooled = feature[0].mean((2, 3), keepdim=True)
-        mixed = _mix((pooled, feature[1])).flatten(1)
+            hidden = self._conv("head", feature.mixed(), "head.width", "head.bits", path)
+            feature = Feature(self._active(hidden), path.width_mask("head.width"), waits=True)
+        pooled = feature._replace(values=feature.values.mean((2, 3), keepdim=True))
+        mixed = pooled.mixed().values.flatten(1)
         return F.linear(mixed, self.classifier.weight[:, : mixed.shape[1]], self.classifier.bias)
 
     def _separable(self, name: str, feature: Feature, path: Path) -> Feature:
-        x, mask = feature
-        hidden = self._active(self._depthwise(name, x, path))
-        narrow = self._conv(f"{name}.project", _mix((hidden, mask)), path.width(f"{name}.width"))
-        return self._active(narrow), path.width_mask(f"{name}.width")
+        width, bits = f"{name}.width", f"{name}.bits"
+        hidden = self._active(self._depthwise(name, feature.values, path))
+        mixed = feature._replace(values=hidden).mixed()
+        narrow = self._conv(f"{name}.project", mixed, width, bits, path)
+        return Feature(self._active(narrow), path.width_mask(width), waits=True)
 
     def _bottleneck(
         self, stage: BottleneckSpace, name: str, feature: Feature, path: Path
     ) -> Feature:
-        skip = _mix(feature)
+        skip = feature.mixed()
+        width, expansion, bits = f"{name}.width", f"{name}.expansion", f"{name}.bits"
 
-        def branch() -> Tensor:
-            wide = path.width(f"{name}.expansion")
-            hidden = self._active(self._conv(f"{name}.expand", skip, wide))
+        def branch() -> Feature:
+            hidden = self._active(self._conv(f"{name}.expand", skip, expansion, bits, path))
             hidden = self._active(self._depthwise(name, hidden, path))
-            mixed = _mix((hidden, path.width_mask(f"{name}.expansion")))
-            narrow = self._conv(f"{name}.project", mixed, path.width(f"{name}.width"))
-            return _mix((narrow, path.width_mask(f"{name}.width")))
+            mixed = Feature(hidden, path.width_mask(expansion), waits=True).mixed()
+            narrow = self._conv(f"{name}.project", mixed, width, bits, path)
+            return Feature(narrow, path.width_mask(width), waits=True).mixed()
 
         if not stage.residual:
-            return branch(), None
-        return path.residual(f"{name}.keep" if stage.skip else None, skip, branch), None
+            return branch()
+        return path.residual(f"{name}.keep" if stage.skip else None, skip, branch)
 
     def _active(self, y: Tensor) -> Tensor:
         return F.relu(y) if self.space.activation == "relu" else F.relu6(y)
 
-    def _conv(self, name: str, x: Tensor, width: int | None) -> Tensor:
-        return self.units[_key(name)](x, width)  # type: ignore[no-any-return]
+    def _conv(self, name: str, source: Feature, width: str, bits: str, path: Path) -> Tensor:
+        unit = self.units[_key(name)]
+        assert isinstance(unit, SharedConv)
+        return unit.along(source, width, bits, path)
 
     def _depthwise(self, name: str, x: Tensor, path: Path) -> Tensor:
         unit = self.units[_key(f"{name}.depthwise")]
         assert isinstance(unit, SharedDepthwise)
-        return unit.along(x, f"{name}.kernel", path)
+        return unit.over(x, f"{name}.kernel", path)
 
     def _add_conv(
         self,
@@ -162,12 +167,6 @@ class Supernet(nn.Module):
     ) -> int:
         self.units[_key(name)] = SharedConv(depth, widths[-1], kernel, stride)
         return widths[-1]
-
-
-def _mix(feature: Feature) -> Tensor:
-    """Apply the waiting mask: what follows mixes channels."""
-    x, mask = feature
-    return x if mask is None else x * mask.view(1, -1, 1, 1)
 
 
 def _key(name: str) -> str:

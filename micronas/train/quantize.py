@@ -14,6 +14,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ExportError, MicronasError
 from micronas.graph import ir
+from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
 from micronas.layers import (
     WEIGHTED,
@@ -28,7 +29,6 @@ from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, 
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.recipe import FINETUNE, Recipe
 
-Bits = Literal[8, 4]
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
@@ -64,7 +64,8 @@ class QuantizedNetwork(nn.Module):
         Of weights; activations are always int8. One number is for CONV_2D and FULLY_CONNECTED:
         weights of DEPTHWISE_CONV_2D, which are few, stay int8. A mapping from names of operators,
         or patterns such as ``features.*``, to bits is for every kind; the first that matches
-        counts, and operators without a match are int8.
+        counts, and operators without a match are int8. Weights the graph marks int4, as those of
+        a mixed network are, have 4 bits unless a pattern matches them.
     ranges
         Activation ranges are learnt by ``gradient`` or held as a moving ``average``.
 
@@ -321,8 +322,14 @@ def _data(tensor: ir.Tensor) -> ir.Array:
 def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
     """Bits of the weights of each operator that has some."""
     ops = weighted_ops(graph)
+    marked: dict[str, Bits] = {
+        op.name: 4 if graph.constant_of(op).dtype == "int4" else 8 for op in ops
+    }
     if not isinstance(bits, Mapping):
-        return {op.name: 8 if op.kind == "DEPTHWISE_CONV_2D" else bits for op in ops}
+        return {
+            op.name: marked[op.name] if op.kind == "DEPTHWISE_CONV_2D" or bits == 8 else bits
+            for op in ops
+        }
     names = [op.name for op in ops]
     for pattern, width in bits.items():
         if width not in (8, 4) or not any(fnmatchcase(name, pattern) for name in names):
@@ -331,7 +338,7 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
                 f"{width}; the layers are {', '.join(names)}"
             )
     matches = {name: [bits[key] for key in bits if fnmatchcase(name, key)] for name in names}
-    return {name: found[0] if found else 8 for name, found in matches.items()}
+    return {name: found[0] if found else marked[name] for name, found in matches.items()}
 
 
 def _owners(graph: Graph) -> dict[str, str]:

@@ -11,14 +11,14 @@ from micronas.hardware.features import features as measured
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
 from micronas.search_space import SearchSpace
-from tests.nas.test_supernet import CHAIN, RESIDUAL
+from tests.nas.test_supernet import CHAIN, MIXED, RESIDUAL
 
-SHIPPED = ("kws", "vww", "ad", "kws_small")
+SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
 def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
-    space = SearchSpace.load(name)
+    space = MIXED if name == "mixed" else SearchSpace.load(name)
     gates, source = Gates(space.decisions), random.Random(4)
     for _ in range(200):
         choice = space.random(source)
@@ -29,7 +29,7 @@ def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
         assert features.keys() == counted.keys()
 
 
-@pytest.mark.parametrize("space", [CHAIN, RESIDUAL], ids=lambda space: str(space.name))
+@pytest.mark.parametrize("space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name))
 def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> None:
     """Enumerated over a part of the decisions; the others are certain."""
     gates, source = Gates(space.decisions), random.Random(5)
@@ -39,7 +39,8 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> 
     for position in free:
         decision = space.decisions[position]
         weights[decision.name] = torch.rand(len(decision.options)).softmax(0)
-    mean = dict.fromkeys(("weights", "conv_macs", "instructions", "other_instructions"), 0.0)
+    names = ("weights", "weights_bytes", "conv_macs", "instructions", "other_instructions")
+    mean = dict.fromkeys(names, 0.0)
     options = [range(len(space.decisions[position].options)) for position in free]
     for picked in product(*options):
         choice = list(start)

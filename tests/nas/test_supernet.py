@@ -52,7 +52,31 @@ RESIDUAL = SearchSpace.model_validate(
         "head": {"width": [16, 32], "classifier": "conv"},
     }
 )
-SPACES = pytest.mark.parametrize("space", [CHAIN, RESIDUAL], ids=lambda space: str(space.name))
+MIXED = SearchSpace.model_validate(
+    {
+        "name": "mixed",
+        "input": [13, 10, 2],
+        "classes": 4,
+        "stem": {"width": [8, 12], "kernel": [3, 3], "stride": [2, 2], "bits": [4, 8]},
+        "stages": [
+            {"type": "separable", "width": [8, 16], "bits": 4},
+            {
+                "type": "bottleneck",
+                "width": [8, 12],
+                "expansion": [12, 24],
+                "repeat": 2,
+                "residual": True,
+                "skip": True,
+                "kernel": [3, 5],
+                "bits": [4, 8],
+            },
+        ],
+        "head": {"width": [16, 32], "bits": [4, 8]},
+    }
+)
+SPACES = pytest.mark.parametrize(
+    "space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name)
+)
 
 
 def inputs(space: SearchSpace, count: int = 6) -> Tensor:
