@@ -1,12 +1,13 @@
 # make demo   set up a virtual environment and run the main job, offline
 # make test   set up a virtual environment and run every check
+# make browser  the tests that open report pages in headless Chromium, which has to be installed
 # VENV=path   another place for the environment; PYTHON=python3.12 another interpreter
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint slow browser clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/kws.py
@@ -21,6 +22,9 @@ lint: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+browser: $(VENV)/installed
+	$(BIN)/python -m pytest -m browser
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)

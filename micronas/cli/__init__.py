@@ -9,6 +9,7 @@ from micronas._version import VERSION
 from micronas.cli.calibrate import calibrate
 from micronas.cli.data import data_app
 from micronas.cli.hardware import boards, profile, spaces
+from micronas.cli.judge import judge_app
 from micronas.cli.models import export, verify
 from micronas.cli.runs import search, train
 from micronas.errors import MicronasError
@@ -23,6 +24,7 @@ app = typer.Typer(
 for command in (boards, spaces, search, train, export, profile, verify, calibrate):
     app.command()(command)
 app.add_typer(data_app, name="data")
+app.add_typer(judge_app, name="judge")
 
 
 def _version(wanted: bool) -> None:

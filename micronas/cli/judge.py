@@ -1,0 +1,351 @@
+"""Commands on judged comparisons: make an evaluation set, judge answers on it, rate, report."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
+
+if TYPE_CHECKING:
+    from micronas.judge.build import Build
+    from micronas.judge.leaderboard import Statistics
+    from micronas.judge.manifest import Prompt
+    from micronas.judge.run import RunSettings
+    from micronas.judge.store import Answer
+
+judge_app = typer.Typer(
+    no_args_is_help=True,
+    help="Build an evaluation set of a domain, judge models on it, measure how good it is.",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML.")]
+SetFolder = Annotated[Path, typer.Option("--out", help="Folder of the evaluation set.")]
+Config = Annotated[Path, typer.Argument(help="A judge run's YAML.")]
+SetPath = Annotated[Path, typer.Option("--set", help="The evaluation set: folder or JSON lines.")]
+Answers = Annotated[
+    Path, typer.Option(help="JSON lines of prompt_id, model, text: what the models said.")
+]
+StoreOut = Annotated[Path, typer.Option("--out", help="SQLite file of the run; goes on if there.")]
+Null = Annotated[
+    bool, typer.Option("--null", help="Judge constant answers too: do they fool the judge?")
+]
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="SQLite file of a judge run.")]
+JudgeName = Annotated[str | None, typer.Option("--judge", help="Verdicts of this judge alone.")]
+StrongWeight = Annotated[float, typer.Option(help="Weight of a 'much better' verdict.")]
+Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
+Level = Annotated[float, typer.Option(help="Level of intervals.")]
+Prior = Annotated[
+    float, typer.Option(help="Drawn battles a model is given; 1 where models win all or nothing.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
+
+
+class Format(str, Enum):
+    """Files of other tools."""
+
+    arena_hard = "arena-hard"
+    alpaca_eval = "alpaca-eval"
+    llmfao = "llmfao"
+    pandalm = "pandalm"
+
+
+@judge_app.command()
+def build(
+    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Make an evaluation set from a recipe; steps whose input did not change are kept."""
+    manifest = _build(recipe, out, overrides, quiet=as_json).run()
+    if as_json:
+        print_json(manifest)
+    else:
+        typer.echo(_strata(manifest))
+
+
+@judge_app.command()
+def label(
+    recipe: RecipePath,
+    out: SetFolder,
+    size: Annotated[int, typer.Option(min=1, help="Prompts to label by hand.")] = 100,
+    overrides: Overrides = None,
+) -> None:
+    """Write a sheet of unlabelled prompts, spread over all there are, to be labelled by hand."""
+    from micronas.judge.build import REVIEW
+
+    written = _build(recipe, out, overrides).sheet(size)
+    typer.echo(f"{out / REVIEW}: {written} prompts; fill the column category, then review")
+
+
+@judge_app.command()
+def review(recipe: RecipePath, out: SetFolder, overrides: Overrides = None) -> None:
+    """Take in the categories that were filled into the sheet; the next build learns from them."""
+    from micronas.judge.build import LABELS, REVIEW, merge_review
+    from micronas.judge.recipe import read_recipe
+
+    categories = read_recipe(recipe, overrides or []).recipe.categories
+    moved = merge_review(out / REVIEW, out / LABELS, categories)
+    typer.echo(f"{moved} labels from {out / REVIEW} are in {out / LABELS}")
+
+
+@judge_app.command()
+def sample(
+    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Draw a built set again, after quotas or sampling changed; fails where there is none."""
+    from micronas.errors import DataError
+    from micronas.judge.manifest import MANIFEST
+
+    if not (out / MANIFEST).exists():
+        raise DataError(f"a set must be built before it is drawn again, but {out} holds none")
+    build(recipe, out, overrides, as_json)
+
+
+@judge_app.command()
+def estimate(
+    config: Config,
+    prompts: SetPath,
+    answers: Answers,
+    out: StoreOut,
+    overrides: Overrides = None,
+    null: Null = False,
+    as_json: Json = False,
+) -> None:
+    """Count the calls, tokens and US dollars that a run would take, without a call."""
+    settings, asked, said = _run_inputs(config, overrides, prompts, answers, null)
+    from micronas.judge.run import estimate as estimate_run
+    from micronas.terminal import pairs
+
+    expected = vars(estimate_run(settings, asked, said, out))
+    if as_json:
+        print_json(expected)
+    else:
+        typer.echo(pairs(expected))
+
+
+@judge_app.command()
+def run(
+    config: Config,
+    prompts: SetPath,
+    answers: Answers,
+    out: StoreOut,
+    overrides: Overrides = None,
+    null: Null = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as estimate.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge all models against the baseline in both orders; the same command resumes."""
+    if dry_run:
+        estimate(config, prompts, answers, out, overrides, null, as_json)
+        return
+    settings, asked, said = _run_inputs(config, overrides, prompts, answers, null)
+    from tqdm import tqdm
+
+    from micronas.judge.run import run as run_judge
+    from micronas.terminal import pairs
+
+    with stoppable(), tqdm(unit="verdict", disable=quiet or as_json) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        summary = vars(run_judge(settings, asked, said, out, progress=progress))
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo(pairs(summary))
+    if summary["stopped"]:
+        print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@judge_app.command()
+def rate(
+    store: StorePath,
+    judge: JudgeName = None,
+    strong_weight: StrongWeight = 3.0,
+    rounds: Rounds = 1000,
+    level: Level = 0.95,
+    prior: Prior = 0.0,
+    seed: Seed = 0,
+    by_category: Annotated[
+        bool, typer.Option("--by-category", help="Win rates in each category instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rank models by Bradley-Terry, with intervals from a bootstrap over prompts."""
+    from micronas.judge.leaderboard import by_categories, leaderboard
+    from micronas.judge.store import battles_of
+    from micronas.terminal import table
+
+    statistics = _statistics(rounds, level, prior, seed)
+    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
+    if by_category:
+        rows = by_categories(battles, statistics)
+        names = ["category", "model", "rate", "low", "high"]
+    else:
+        rows = leaderboard(battles, statistics).rows()
+        names = ["model", "rate", "low", "high", "score", "prompts"]
+    if as_json:
+        print_json(rows)
+        return
+    typer.echo(table(names, [[_cell(row[name]) for name in names] for row in rows]))
+
+
+@judge_app.command()
+def quality(
+    store: StorePath,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="CSV of model, score, lower, upper: a ranking by people."),
+    ] = None,
+    top: Annotated[
+        list[int] | None, typer.Option(help="Also on the best N models; may be repeated.")
+    ] = None,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Agreement counts 1, 0, -1 instead of 1, 0.5, 0.")
+    ] = False,
+    judge: JudgeName = None,
+    strong_weight: StrongWeight = 3.0,
+    rounds: Rounds = 1000,
+    level: Level = 0.95,
+    prior: Prior = 0.0,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the benchmark: does it tell models apart, does it rank them as people do?"""
+    from dataclasses import asdict
+
+    from micronas.judge.leaderboard import leaderboard, read_reference
+    from micronas.judge.quality import quality as measure
+    from micronas.judge.store import battles_of
+    from micronas.terminal import pairs
+
+    statistics = _statistics(rounds, level, prior, seed)
+    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
+    estimates = leaderboard(battles, statistics).estimates()
+    people = None if reference is None else read_reference(reference)
+    found = [
+        measure(
+            estimates,
+            people,
+            top=count,
+            convention="signed" if signed else "half",
+            level=level,
+        )
+        for count in (None, *(top or ()))
+    ]
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        typer.echo(pairs({name: str(value) for name, value in vars(each).items()}) + "\n")
+
+
+@judge_app.command()
+def report(
+    store: StorePath,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")],
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Judge report",
+    texts: Annotated[
+        int | None, typer.Option(min=0, help="Prompts whose texts the file holds; all by default.")
+    ] = None,
+    judge: JudgeName = None,
+    strong_weight: StrongWeight = 3.0,
+    rounds: Rounds = 1000,
+    level: Level = 0.95,
+    prior: Prior = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Write one HTML file with every figure and every answer; it loads nothing."""
+    from micronas.judge.report import write_report
+
+    write_report(
+        store,
+        out,
+        title=title,
+        statistics=_statistics(rounds, level, prior, seed),
+        judge=judge,
+        strong_weight=strong_weight,
+        texts=texts,
+    )
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@judge_app.command("import")
+def import_(
+    kind: Annotated[Format, typer.Argument(help="Tool that wrote the file.")],
+    source: Annotated[Path, typer.Argument(help="The file, or arena-hard's folder of files.")],
+    out: StoreOut,
+    baseline: Annotated[
+        str | None, typer.Option(help="arena-hard v0.1: the model its rows do not name.")
+    ] = None,
+    judges: Annotated[
+        list[Path] | None, typer.Option("--results", help="pandalm: a judge's results file.")
+    ] = None,
+) -> None:
+    """Read verdicts that another tool stored into a store, to rate and report them."""
+    from micronas.judge import importers
+
+    if kind is Format.arena_hard:
+        found = importers.arena_hard(source, baseline=baseline)
+    elif kind is Format.alpaca_eval:
+        found = importers.alpaca_eval(source)
+    elif kind is Format.llmfao:
+        found = importers.llmfao(source)
+    else:
+        found = importers.pandalm(source, {path.stem: path for path in judges or ()})
+    found.save(out)
+    invalid = sum(row.outcome is None for row in found.verdicts)
+    typer.echo(f"{out}: {len(found.verdicts)} verdicts, {invalid} of them invalid")
+
+
+def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":
+    from micronas.judge.build import Build
+    from micronas.judge.recipe import read_recipe
+
+    say = (lambda _: None) if quiet else typer.echo
+    return Build(read_recipe(recipe, overrides or []), out, say=say)
+
+
+def _strata(manifest: dict[str, Any]) -> str:
+    from micronas.terminal import table
+
+    rows = [
+        [name, *(str(stratum[key]) for key in ("quota", "drawn", "available"))]
+        for name, stratum in manifest["categories"].items()
+    ]
+    return table(["category", "quota", "drawn", "available"], rows)
+
+
+def _run_inputs(
+    config: Path, overrides: list[str] | None, prompts: Path, answers: Path, null: bool
+) -> tuple["RunSettings", list["Prompt"], list["Answer"]]:
+    from micronas.config import read
+    from micronas.judge.checks import null_answers
+    from micronas.judge.manifest import load_prompts
+    from micronas.judge.run import RunSettings
+    from micronas.judge.store import read_answers
+
+    settings = read(config, RunSettings, overrides or [])
+    asked, said = load_prompts(prompts), read_answers(answers)
+    if not null:
+        return settings, asked, said
+    constant = null_answers(asked, settings.rubric.scale)
+    if settings.models:
+        names = dict.fromkeys(answer.model for answer in constant)
+        settings = settings.model_copy(update={"models": [*settings.models, *names]})
+    return settings, asked, [*said, *constant]
+
+
+def _cell(value: str | int | float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _statistics(rounds: int, level: float, prior: float, seed: int) -> "Statistics":
+    from micronas.judge.leaderboard import Statistics
+
+    return Statistics(rounds=rounds, level=level, prior=prior, seed=seed)

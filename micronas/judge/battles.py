@@ -1,0 +1,187 @@
+"""Battles: which model won against which, on which prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from micronas.config import nearest
+from micronas.errors import DataError
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Battles:
+    """n comparisons of two models' answers to one prompt, in columns.
+
+    Attributes
+    ----------
+    models, prompts
+        Names and ids that the index columns refer to.
+    left, right, prompt
+        Indices [n] of the two models and the prompt.
+    outcome
+        Share [n] of the point that the left model won: 1, 0.5 (tie) or 0, or a judge's preference
+        between them.
+    weight
+        Non-negative weight [n] of the battle.
+    category
+        Category of each prompt, ``""`` where unknown.
+    length_left, length_right
+        Lengths [n] of the answers, in any one unit, or None.
+
+    Raises
+    ------
+    DataError
+        If columns differ in length, an index points nowhere, a model fights itself, or a value is
+        outside its range.
+    """
+
+    models: tuple[str, ...]
+    prompts: tuple[str, ...]
+    left: Indices
+    right: Indices
+    prompt: Indices
+    outcome: Floats
+    weight: Floats
+    category: tuple[str, ...]
+    length_left: Floats | None = None
+    length_right: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for names in (self.models, self.prompts):
+            if len(set(names)) != len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise DataError(f"models and prompts need unique names, but {twice!r} occurs twice")
+        columns = (self.left, self.right, self.prompt, self.outcome, self.weight)
+        lengths = [each for each in (self.length_left, self.length_right) if each is not None]
+        shapes = {each.shape for each in (*columns, *lengths)}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise DataError(f"columns of battles must be vectors of one length, but got {shapes}")
+        if len(self.category) != len(self.prompts):
+            raise DataError(
+                f"each prompt needs one category ('' if unknown), but got {len(self.category)} "
+                f"for {len(self.prompts)} prompts"
+            )
+        if len(lengths) == 1:
+            raise DataError("lengths must be given for both sides of a battle or for neither")
+        for column, names in (
+            (self.left, self.models),
+            (self.right, self.models),
+            (self.prompt, self.prompts),
+        ):
+            if len(column) and (column.min() < 0 or column.max() >= len(names)):
+                raise DataError(
+                    f"indices of battles must be in 0..{len(names) - 1}, but got "
+                    f"{column.min()}..{column.max()}"
+                )
+        if bool((self.left == self.right).any()):
+            name = self.models[int(self.left[self.left == self.right][0])]
+            raise DataError(f"a battle needs two models, but {name!r} fights itself; drop the row")
+        if not bool(((self.outcome >= 0) & (self.outcome <= 1)).all()):
+            raise DataError("outcomes must be in [0, 1] (1: left wins); drop invalid verdicts")
+        for values in (self.weight, *lengths):
+            if not bool((np.isfinite(values) & (values >= 0)).all()):
+                raise DataError("weights and lengths must be finite and not negative")
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @classmethod
+    def of_names(
+        cls,
+        left: Sequence[str],
+        right: Sequence[str],
+        outcome: ArrayLike,
+        *,
+        prompt: Sequence[str] | None = None,
+        weight: ArrayLike | None = None,
+        category: Mapping[str, str] | None = None,
+        length_left: ArrayLike | None = None,
+        length_right: ArrayLike | None = None,
+    ) -> "Battles":
+        """Build battles from columns of names; models and prompts are sorted by name.
+
+        Without ``prompt`` each battle is a prompt of its own; without ``weight`` all weigh one;
+        ``category`` maps prompt ids to categories.
+        """
+        if prompt is None:
+            prompt = [f"{row:09d}" for row in range(len(left))]
+        models, sides = np.unique(np.array([*left, *right], dtype=np.str_), return_inverse=True)
+        prompts, index = np.unique(np.array(list(prompt), dtype=np.str_), return_inverse=True)
+        names = tuple(str(name) for name in prompts)
+        return cls(
+            models=tuple(str(name) for name in models),
+            prompts=names,
+            left=sides[: len(left)],
+            right=sides[len(left) :],
+            prompt=index,
+            outcome=np.asarray(outcome, np.float64),
+            weight=np.ones(len(left)) if weight is None else np.asarray(weight, np.float64),
+            category=tuple((category or {}).get(name, "") for name in names),
+            length_left=None if length_left is None else np.asarray(length_left, np.float64),
+            length_right=None if length_right is None else np.asarray(length_right, np.float64),
+        )
+
+    def index(self, model: str) -> int:
+        """Index of a model by name."""
+        if model not in self.models:
+            raise DataError(f"no battles of model {model!r}; {nearest(model, self.models)}")
+        return self.models.index(model)
+
+    def of_category(self, name: str) -> "Battles":
+        """Battles on prompts of one category; all models stay, other prompts go."""
+        wanted = np.array([category == name for category in self.category], bool)
+        if not wanted.any():
+            raise DataError(f"no prompt of category {name!r}; {nearest(name, set(self.category))}")
+        return self.of_prompts(wanted)
+
+    def of_prompts(self, wanted: NDArray[np.bool_]) -> "Battles":
+        """Battles on the prompts marked by a mask [prompts]; other prompts go."""
+        position = np.cumsum(wanted) - 1
+        kept = self._rows(wanted[self.prompt])
+        return replace(
+            kept,
+            prompts=tuple(np.array(self.prompts, object)[wanted]),
+            category=tuple(np.array(self.category, object)[wanted]),
+            prompt=position[kept.prompt],
+        )
+
+    def of_models(self, names: Sequence[str]) -> "Battles":
+        """Battles among the named models, in the order of the names; all prompts stay."""
+        position = np.full(len(self.models), -1, np.intp)
+        for place, name in enumerate(names):
+            position[self.index(name)] = place
+        kept = self._rows((position[self.left] >= 0) & (position[self.right] >= 0))
+        return replace(
+            kept, models=tuple(names), left=position[kept.left], right=position[kept.right]
+        )
+
+    def swapped(self) -> "Battles":
+        """The same battles with left and right exchanged."""
+        return replace(
+            self,
+            left=self.right,
+            right=self.left,
+            outcome=1 - self.outcome,
+            length_left=self.length_right,
+            length_right=self.length_left,
+        )
+
+    def _rows(self, rows: NDArray[np.bool_]) -> "Battles":
+        def cut(values: Floats | None) -> Floats | None:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            left=self.left[rows],
+            right=self.right[rows],
+            prompt=self.prompt[rows],
+            outcome=self.outcome[rows],
+            weight=self.weight[rows],
+            length_left=cut(self.length_left),
+            length_right=cut(self.length_right),
+        )

@@ -1,0 +1,122 @@
+"""Bootstrap of Bradley-Terry scores: how far would ratings move on other prompts?
+
+The unit that is drawn with replacement is a prompt with all its battles: the games of one prompt
+are not independent (both orders, all models on the same question), and drawing single battles, as
+is common, gives intervals that are far too narrow. All models see the same drawn prompts, so the
+difference of two columns of the samples is a paired difference.
+"""
+
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles, Floats, Indices
+from micronas.judge.rating import Likelihood, Pairs, at_zero
+
+Unit = Literal["prompt", "battle"]
+
+# a table of points by pair and prompt with at most this many cells a battle is kept dense: such
+# tables come from designs with a baseline, and sorting their battles would be the longest step
+_DENSE = 2
+
+
+def bootstrap(
+    battles: Battles,
+    rounds: int = 1000,
+    *,
+    unit: Unit = "prompt",
+    prior: float = 0.0,
+    baseline: str | None = None,
+    seed: int = 0,
+) -> Floats:
+    """Bradley-Terry scores [rounds, models] of resampled battles.
+
+    Parameters
+    ----------
+    unit
+        What is drawn: ``prompt`` with all its battles, or single ``battle`` rows, which is right
+        only if no two battles share a prompt.
+    prior, baseline
+        As for ``bradley_terry``.
+
+    Raises
+    ------
+    DataError
+        If there is no battle, or a resample has no finite scores and there is no prior.
+    """
+    if rounds < 1:
+        raise DataError(f"a bootstrap needs one round or more, but got {rounds}")
+    pairs = Pairs.of(battles)
+    likelihood = Likelihood.of(pairs, battles.models, prior)
+    draw = _draw_prompts if unit == "prompt" else _draw_battles
+    points = draw(battles, pairs, rounds, np.random.default_rng(seed))
+    wins, losses = points[: len(pairs.first)], points[len(pairs.first) :]
+    total = np.stack(pairs.totals())[:, :, None]
+    start = likelihood.fit(total[0], total[1])
+    return at_zero(likelihood.fit(wins, losses, start).T, battles, baseline)
+
+
+def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Percentile interval (lower, upper) of each column [...] of samples [rounds, ...]."""
+    if not 0 < level < 1:
+        raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
+    lower, upper = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return lower, upper
+
+
+def paired_intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Intervals [models, models] of row's minus column's score, on the same drawn prompts."""
+    bounds = [intervals(samples[:, [model]] - samples, level) for model in range(samples.shape[1])]
+    return np.stack([lower for lower, _ in bounds]), np.stack([upper for _, upper in bounds])
+
+
+def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:
+    """How often each prompt is drawn [rounds, prompts]; prompts without battles never are."""
+    used = np.flatnonzero(np.bincount(battles.prompt, minlength=len(battles.prompts)))
+    size = len(battles.prompts)
+    drawn = used[generator.integers(0, len(used), size=(rounds, len(used)))]
+    drawn += np.arange(rounds)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=rounds * size).reshape(rounds, size)
+
+
+def _draw_prompts(
+    battles: Battles, pairs: Pairs, rounds: int, generator: np.random.Generator
+) -> Floats:
+    """Points [2 x pairs, rounds] with prompts drawn."""
+    counts = prompt_counts(battles, rounds, generator).T.astype(np.float64)
+    size, prompts = len(pairs.first), len(battles.prompts)
+    if size * prompts <= _DENSE * len(battles):
+        key = pairs.of_battle * prompts + battles.prompt
+        both = (pairs.first_points, pairs.second_points)
+        rows = [np.bincount(key, points, size * prompts).reshape(size, -1) for points in both]
+        return np.asarray(np.concatenate(rows) @ counts)
+    place = np.concatenate([pairs.of_battle, pairs.of_battle + size])
+    points = np.concatenate([pairs.first_points, pairs.second_points])
+    table = sparse.csr_array(
+        (points, (place, np.tile(battles.prompt, 2))), shape=(2 * size, prompts)
+    )
+    return np.asarray(table @ counts)
+
+
+def _draw_battles(
+    battles: Battles, pairs: Pairs, rounds: int, generator: np.random.Generator
+) -> Floats:
+    """Points [2 x pairs, rounds] with battles drawn: equal battles are drawn together."""
+    first, second = np.unique(pairs.first_points), np.unique(pairs.second_points)
+    key = pairs.of_battle * len(first) + np.searchsorted(first, pairs.first_points)
+    key = key * len(second) + np.searchsorted(second, pairs.second_points)
+    kinds, times = np.unique(key, return_counts=True)
+    drawn = generator.multinomial(len(battles), times / times.sum(), size=rounds).T
+    rest, second_code = np.divmod(kinds, len(second))
+    pair, first_code = np.divmod(rest, len(first))
+    size = len(pairs.first)
+    table = sparse.csr_array(
+        (
+            np.concatenate([first[first_code], second[second_code]]),
+            (np.concatenate([pair, pair + size]), np.tile(np.arange(len(kinds)), 2)),
+        ),
+        shape=(2 * size, len(kinds)),
+    )
+    return np.asarray(table @ drawn.astype(np.float64))

@@ -1,0 +1,402 @@
+"""From sources to an evaluation set, step by step; a step whose input did not change is kept."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from micronas._version import VERSION
+from micronas.errors import DataError
+from micronas.files import write_atomically
+from micronas.judge.cleaning import clean
+from micronas.judge.duplicates import find_duplicates
+from micronas.judge.embed import Embedder, Vectors, embedder_of
+from micronas.judge.label import correct_prior, cross_validate, vote, write_review
+from micronas.judge.language import identify
+from micronas.judge.manifest import (
+    MANIFEST,
+    PROMPTS,
+    Prompt,
+    json_lines,
+    text_hash,
+    write_manifest,
+    write_prompts,
+)
+from micronas.judge.recipe import RecipeFile
+from micronas.judge.sample import clusters, draw, quality
+from micronas.judge.sources import Record, read_labels, read_source
+from micronas.judge.steps import Outcome, Say, Steps, count, drop
+
+REVIEW = "review.csv"
+LABELS = "labels.csv"
+DROPPED = "dropped.jsonl"
+
+
+class Build:
+    """One evaluation set in the making.
+
+    Parameters
+    ----------
+    recipe
+        The recipe, and the folder its paths are relative to.
+    out
+        Folder of the set: ``prompts.jsonl``, ``manifest.json``, ``dropped.jsonl``,
+        ``review.csv``, and ``steps/`` with what each step left.
+    embedder
+        Name and function of an embedder that replaces the recipe's.
+    say
+        Called with one line a step.
+    """
+
+    def __init__(
+        self,
+        recipe: RecipeFile,
+        out: Path,
+        *,
+        embedder: tuple[str, Embedder] | None = None,
+        say: Say = lambda _: None,
+    ) -> None:
+        self._recipe, self._folder, self._out = recipe.recipe, recipe.folder, out
+        settings = self._recipe.embedding
+        self._embedder_name = embedder[0] if embedder else settings.model_dump_json()
+        self._embedder = embedder[1] if embedder else None
+        self._steps = Steps(out / "steps", say)
+        self._vectors: Vectors | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Build the set and return its manifest.
+
+        Raises
+        ------
+        DataError
+            If a source is damaged, prompts cannot be labelled or a quota cannot be met.
+        """
+        unique = self._unique()
+        recipe = self._recipe
+        labels = [recipe.labelling.model_dump_json(exclude={"labels"}), self._embedder_name]
+        categories = {name: each.language for name, each in recipe.categories.items()}
+        labelled = self._steps.run(
+            "label", [*labels, categories, recipe.seed], lambda: self._label(unique.kept)
+        )
+        write_review(self._out / REVIEW, labelled.review)
+        drawn = self._steps.run(
+            "sample",
+            [
+                recipe.sampling.model_dump_json(),
+                {name: each.model_dump() for name, each in recipe.categories.items()},
+            ],
+            lambda: self._sample(labelled.kept, unique.kept),
+        )
+        return self._write(drawn)
+
+    def sheet(self, size: int) -> int:
+        """Write `size` unlabelled prompts, spread over all clusters, to ``review.csv``.
+
+        Fill its column ``category`` and build the set, which reads it.
+
+        Returns
+        -------
+        int
+            The prompts that were written.
+        """
+        records = self._unique().kept
+        languages = self._recipe.language_categories
+        open_ones = [
+            index
+            for index, record in enumerate(records)
+            if not record.category and record.language not in languages
+        ]
+        chosen: list[int] = []
+        if open_ones:
+            vectors = self._embed(records)[np.array(open_ones)]
+            groups = clusters(vectors, size, self._recipe.seed)
+            first = {int(group): index for index, group in reversed(list(enumerate(groups)))}
+            chosen = [open_ones[index] for index in sorted(first.values())][:size]
+        rows = [_sheet_row(records[index]) for index in chosen]
+        write_review(self._out / REVIEW, rows)
+        return len(rows)
+
+    def _unique(self) -> Outcome:
+        recipe, out = self._recipe, self._out
+        merge_review(out / REVIEW, out / LABELS, recipe.categories)
+        labels = [self._folder / path for path in recipe.labelling.labels]
+        labels += [out / LABELS] if (out / LABELS).exists() else []
+        files = [self._folder / source.path for source in recipe.sources]
+        cleaned = self._steps.run(
+            "clean",
+            [
+                VERSION,
+                [_file_hash(path) for path in [*files, *labels]],
+                [source.model_dump_json(exclude={"path"}) for source in recipe.sources],
+                sorted(recipe.categories),
+                recipe.cleaning.model_dump_json(),
+            ],
+            lambda: self._clean(labels),
+        )
+        told = self._steps.run(
+            "language",
+            [recipe.languages.model_dump_json(), sorted(recipe.language_categories)],
+            lambda: self._language(cleaned.kept),
+        )
+        return self._steps.run(
+            "duplicates",
+            [recipe.duplicates.model_dump_json()],
+            lambda: self._duplicates(told.kept),
+        )
+
+    def _clean(self, labels: list[Path]) -> Outcome:
+        if not self._recipe.sources:
+            raise DataError("a recipe must name at least one file under sources, but names none")
+        read = [
+            record
+            for source in self._recipe.sources
+            for record in read_source(source, self._folder, self._recipe.categories)
+        ]
+        _check_ids(read)
+        by_hand: dict[str, str] = {}
+        for path in labels:
+            found = read_labels(path, self._recipe.categories)
+            unknown = sorted(set(found) - {record.id for record in read})
+            if unknown:
+                raise DataError(
+                    f"{path} must label prompts of the sources, but {len(unknown)} ids are in "
+                    f"none, {unknown[0]!r} first"
+                )
+            by_hand |= found
+        kept, dropped = [], []
+        for record in read:
+            cleaned, reason = clean(record, self._recipe.cleaning)
+            if cleaned is None:
+                dropped.append(drop(record, reason))
+                continue
+            origin = "hand" if record.id in by_hand else "seed" if record.category else ""
+            category = by_hand.get(record.id, record.category)
+            kept.append(replace(cleaned, category=category, origin=origin))
+        read_of = Counter(record.source for record in read)
+        return Outcome(kept, dropped, {"read": dict(sorted(read_of.items()))})
+
+    def _language(self, records: list[Record]) -> Outcome:
+        unknown = [index for index, record in enumerate(records) if not record.language]
+        expected = [*self._recipe.languages.expected, *sorted(self._recipe.language_categories)]
+        codes = identify([records[i].text for i in unknown], expected, self._recipe.languages)
+        kept = list(records)
+        for index, code in zip(unknown, codes, strict=True):
+            kept[index] = replace(records[index], language=code)
+        languages = Counter(record.language for record in kept)
+        return Outcome(kept, [], {"languages": dict(sorted(languages.items()))})
+
+    def _duplicates(self, records: list[Record]) -> Outcome:
+        # a labelled prompt stays where one of two must go
+        order = sorted(range(len(records)), key=lambda index: not records[index].origin)
+        texts = [records[index].text for index in order]
+        gone = {order[each.index]: each for each in find_duplicates(texts, self._recipe.duplicates)}
+        kept = [record for index, record in enumerate(records) if index not in gone]
+        dropped = []
+        for index, each in sorted(gone.items()):
+            reason = "duplicate" if each.similarity == 1 else "near-duplicate"
+            more = {"of": records[order[each.of]].id, "similarity": round(each.similarity, 4)}
+            dropped.append(drop(records[index], reason) | more)
+        return Outcome(kept, dropped)
+
+    def _label(self, records: list[Record]) -> Outcome:
+        recipe = self._recipe
+        languages = recipe.language_categories
+        kept = [
+            replace(record, category=languages[record.language], origin="language")
+            if not record.category and record.language in languages
+            else record
+            for record in records
+        ]
+        rest = np.array([i for i, record in enumerate(kept) if not record.category], np.int64)
+        seeds = np.array(
+            [
+                i
+                for i, record in enumerate(kept)
+                if record.category and record.category not in languages.values()
+            ],
+            np.int64,
+        )
+        facts: dict[str, Any] = {"seeds": len(seeds), "unlabelled": len(rest)}
+        if not len(rest):
+            return Outcome(kept, [], facts)
+        if not len(seeds):
+            raise DataError(
+                f"{len(rest)} prompts need a category, but no prompt has one to learn from; "
+                "`micronas judge label` writes a sheet to fill"
+            )
+        names = sorted({kept[i].category for i in seeds})
+        labels = np.array([names.index(kept[i].category) for i in seeds], np.int64)
+        vectors = self._embed(records)
+        found = cross_validate(vectors[seeds], labels, len(names), recipe.labelling, recipe.seed)
+        raw = vote(vectors[seeds], labels, len(names), vectors[rest], found.neighbours)
+        votes = correct_prior(raw, found, recipe.labelling.prior)
+        dropped, review = [], []
+        for i, label, doubt in zip(rest, votes.label, votes.entropy, strict=True):
+            if doubt <= found.threshold:
+                kept[i] = replace(kept[i], category=names[label], origin="knn")
+                continue
+            row = _sheet_row(kept[i]) | {"suggested": names[label], "entropy": f"{doubt:.4f}"}
+            review.append(row)
+            if recipe.labelling.uncertain == "general":
+                kept[i] = replace(kept[i], category=recipe.labelling.general, origin="general")
+            else:
+                dropped.append(drop(kept[i], "awaits review"))
+        facts |= {
+            "neighbours": found.neighbours,
+            "accuracy": found.accuracy,
+            "accuracies": {str(count): each for count, each in found.by_neighbours.items()},
+            "sharpness": found.sharpness,
+            "threshold": found.threshold,
+            "coverage": found.coverage,
+            "precision": found.precision,
+            "prior": dict(zip(names, votes.prior.tolist(), strict=True)),
+            "confusion": dict(zip(names, found.confusion.tolist(), strict=True)),
+        }
+        return Outcome([record for record in kept if record.category], dropped, facts, review)
+
+    def _sample(self, records: list[Record], embedded: list[Record]) -> Outcome:
+        recipe = self._recipe
+        place = {record.id: index for index, record in enumerate(embedded)}
+        vectors = self._embed(embedded)
+        good = [quality(record.text) >= recipe.sampling.min_quality for record in records]
+        drawn: set[int] = set()
+        short: list[str] = []
+        available: dict[str, int] = {}
+        for name, category in recipe.categories.items():
+            pool = [i for i, record in enumerate(records) if good[i] and record.category == name]
+            available[name] = len(pool)
+            rows = vectors[np.array([place[records[i].id] for i in pool], np.int64)]
+            try:
+                chosen = draw(
+                    [records[i].id for i in pool],
+                    [records[i].language for i in pool],
+                    rows,
+                    name,
+                    category,
+                    cluster_count=recipe.sampling.clusters,
+                    seed=recipe.seed,
+                    accept_shortage=recipe.sampling.shortage == "accept",
+                )
+            except DataError as error:
+                short.append(str(error))
+                continue
+            drawn.update(pool[index] for index in chosen)
+        if short:
+            raise DataError("; ".join(short))
+        dropped = [
+            drop(record, "not drawn" if good[i] else "low quality")
+            for i, record in enumerate(records)
+            if i not in drawn
+        ]
+        kept = [record for i, record in enumerate(records) if i in drawn]
+        return Outcome(kept, dropped, {"available": available})
+
+    def _write(self, drawn: Outcome) -> dict[str, Any]:
+        recipe = self._recipe
+        prompts = [
+            Prompt(
+                id=record.id,
+                text=record.text,
+                category=record.category,
+                language=record.language,
+                source=record.source,
+                licence=record.licence,
+                hash=text_hash(record.text),
+            )
+            for record in sorted(drawn.kept, key=lambda record: (record.category, record.id))
+        ]
+        write_atomically(self._out / DROPPED, json_lines(self._steps.dropped))
+        strata = {
+            name: {
+                "quota": category.quota,
+                "drawn": sum(record.category == name for record in drawn.kept),
+                "available": drawn.facts["available"][name],
+                "languages": count(r.language for r in drawn.kept if r.category == name),
+                "origins": count(r.origin for r in drawn.kept if r.category == name),
+            }
+            for name, category in recipe.categories.items()
+        }
+        manifest = {
+            "format": 1,
+            "micronas": VERSION,
+            "recipe": recipe.model_dump(
+                mode="json", exclude={"sources": {"__all__": {"path"}}, "labelling": {"labels"}}
+            ),
+            "embedder": self._embedder_name,
+            "sources": {
+                source.title: {
+                    "file": source.path.name,
+                    "sha256": _file_hash(self._folder / source.path),
+                }
+                for source in recipe.sources
+            },
+            "steps": self._steps.counts,
+            "categories": strata,
+            "licences": count(prompt.licence for prompt in prompts),
+            "prompts": len(prompts),
+            "sha256": write_prompts(self._out / PROMPTS, prompts),
+        }
+        write_manifest(self._out / MANIFEST, manifest)
+        return manifest
+
+    def _embed(self, records: list[Record]) -> Vectors:
+        if self._vectors is None:
+            cache = self._out / "vectors.sqlite"
+            embedder = self._embedder or embedder_of(self._recipe.embedding, cache)
+            vectors = embedder([record.text for record in records])
+            if vectors.shape[0] != len(records):
+                raise DataError(
+                    f"an embedder must return one vector a text, but returned "
+                    f"{vectors.shape[0]} for {len(records)} texts"
+                )
+            self._vectors = vectors
+        return self._vectors
+
+
+def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
+    """Move the categories that a human filled into a review file to a file of labels.
+
+    Later labels replace earlier ones of the same prompt. A missing review file holds none.
+
+    Returns
+    -------
+    int
+        The labels that were moved.
+
+    Raises
+    ------
+    DataError
+        If the review file names an unknown category or is damaged.
+    """
+    filled = read_labels(review, categories) if review.exists() else {}
+    if filled:
+        known = read_labels(labels, categories) if labels.exists() else {}
+        rows = [{"id": key, "category": name, "text": ""} for key, name in (known | filled).items()]
+        write_review(labels, rows)
+    return len(filled)
+
+
+def _check_ids(records: list[Record]) -> None:
+    seen: dict[str, Record] = {}
+    for record in records:
+        other = seen.setdefault(record.id, record)
+        if other is not record:
+            raise DataError(
+                f"prompts must have different ids, but {record.id!r} is line {record.line} of "
+                f"{record.source} and line {other.line} of {other.source}; set name"
+            )
+
+
+def _sheet_row(record: Record) -> dict[str, Any]:
+    return {"id": record.id, "language": record.language, "text": record.text}
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"a source must be a readable file: {error}") from error

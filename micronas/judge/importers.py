@@ -1,0 +1,289 @@
+"""Verdicts that other tools have stored, as rows of a store or as battles.
+
+A verdict without a readable label becomes an invalid row: it is counted, not dropped.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles
+from micronas.judge.endpoint import estimate_tokens
+from micronas.judge.store import (
+    Answer,
+    Order,
+    StoredPrompt,
+    VerdictRow,
+    battles_of_rows,
+    writing,
+)
+from micronas.judge.verdict import Winner, parse_label
+
+_PLACES: dict[Any, Winner] = {"1": "A", "2": "B", "0": "tie", "Tie": "tie"}
+_SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file of another tool holds."""
+
+    verdicts: list[VerdictRow]
+    answers: list[Answer]
+    prompts: list[StoredPrompt]
+
+    def battles(self, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
+        """Return the valid verdicts (of one judge) as battles, models on the left."""
+        return battles_of_rows(
+            [row for row in self.verdicts if judge in (None, row.judge)],
+            category={prompt.id: prompt.category for prompt in self.prompts},
+            tokens={(each.prompt_id, each.model): float(each.tokens) for each in self.answers},
+            strong_weight=strong_weight,
+        )
+
+    def save(self, path: Path) -> None:
+        """Add everything to a store."""
+        with writing(path) as store:
+            store.put_prompts(self.prompts)
+            store.put_answers(self.answers)
+            store.put_verdicts(self.verdicts)
+
+
+def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
+    """Read judgments of arena-hard-auto, v0.1 or v2: a JSON lines file or a folder of them.
+
+    In the first game of a row the baseline is shown as A, in the second the model.
+
+    Parameters
+    ----------
+    baseline
+        The model compared with; needed for v0.1, whose rows do not name it (``gpt-4-0314``).
+
+    Raises
+    ------
+    DataError
+        If a row is not as arena-hard-auto writes it; the message names file and line.
+    """
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"judgments must be .jsonl files, but {path} holds none")
+    verdicts: list[VerdictRow] = []
+    prompts: dict[str, StoredPrompt] = {}
+    orders: tuple[Order, Order] = ("second", "first")
+    for file in files:
+        for number, row in enumerate(_json_lines(file), 1):
+            try:
+                prompt = str(row["uid"] if "uid" in row else row["question_id"])
+                other = row.get("baseline") or baseline
+                if other is None:
+                    raise DataError(
+                        f"rows of arena-hard v0.1 do not name their baseline, as in {file}; give it"
+                    )
+                prompts[prompt] = StoredPrompt(prompt, "", str(row.get("category") or ""))
+                for order, played in zip(orders, row["games"], strict=False):
+                    game = played or {}
+                    verdict = parse_label(str(game.get("score") or ""))
+                    raw = game.get("judgment") or ""
+                    share = _SHARE[verdict.winner] if verdict else None
+                    if share is not None and order == "second":
+                        share = 1 - share
+                    verdicts.append(
+                        VerdictRow(
+                            prompt_id=prompt,
+                            model=str(row["model"]),
+                            baseline=str(other),
+                            order=order,
+                            judge=str(row["judge"]),
+                            verdict=verdict.winner if verdict else None,
+                            outcome=share,
+                            strength=verdict.strength if verdict else 1,
+                            raw=raw if isinstance(raw, str) else json.dumps(raw),
+                        )
+                    )
+            except (LookupError, TypeError, AttributeError) as error:
+                raise _unexpected("arena-hard-auto", file, number, error) from error
+    return Imported(verdicts, [], list(prompts.values()))
+
+
+def alpaca_eval(path: Path) -> Imported:
+    """Read the annotations of AlpacaEval (``annotations.json``).
+
+    A preference runs from 1 (the baseline) to 2 (the model), 0 is a draw, and one without number
+    is invalid. AlpacaEval shows the answers in one random order that it does not store.
+
+    Raises
+    ------
+    DataError
+        If an entry is not as AlpacaEval writes it.
+    """
+    rows = _json_list(path)
+    verdicts: list[VerdictRow] = []
+    answers: dict[tuple[str, str], Answer] = {}
+    prompts: dict[str, StoredPrompt] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            prompt = hashlib.sha256(row["instruction"].encode()).hexdigest()[:16]
+            prompts[prompt] = StoredPrompt(prompt, row["instruction"], row.get("dataset") or "")
+            baseline, model = str(row["generator_1"]), str(row["generator_2"])
+            for name, text in ((baseline, row["output_1"]), (model, row["output_2"])):
+                answers[prompt, name] = Answer(prompt, name, text, estimate_tokens(text))
+            preference = row["preference"]
+            outcome = None
+            if preference is not None and not math.isnan(float(preference)):
+                outcome = 0.5 if float(preference) == 0 else float(preference) - 1
+            raw = row.get("raw_completion") or ""
+            verdicts.append(
+                VerdictRow(
+                    prompt_id=prompt,
+                    model=model,
+                    baseline=baseline,
+                    order="unknown",
+                    judge=str(row["annotator"]),
+                    verdict=None,
+                    outcome=outcome,
+                    raw=raw if isinstance(raw, str) else json.dumps(raw),
+                    usd=float(row.get("price_per_example") or 0.0),
+                )
+            )
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise _unexpected("AlpacaEval", path, number, error) from error
+    return Imported(verdicts, list(answers.values()), list(prompts.values()))
+
+
+def llmfao(path: Path) -> Imported:
+    """Read the votes of LLMFAO (CSV: prompt, worker, winner, left, right); workers are judges.
+
+    Raises
+    ------
+    DataError
+        If a row is not of this form.
+    """
+    places: dict[str, Winner] = {"left": "A", "right": "B", "tie": "tie"}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"votes must be a readable CSV file: {error}") from error
+    verdicts = []
+    for number, row in enumerate(rows, 2):
+        try:
+            winner = places[row["winner"]]
+            verdicts.append(
+                VerdictRow(
+                    prompt_id=row["prompt"],
+                    model=row["left"],
+                    baseline=row["right"],
+                    order="first",
+                    judge=row["worker"],
+                    verdict=winner,
+                    outcome=_SHARE[winner],
+                )
+            )
+        except LookupError as error:
+            raise _unexpected("LLMFAO", path, number, error) from error
+    return Imported(
+        verdicts, [], [StoredPrompt(p, "") for p in {row.prompt_id for row in verdicts}]
+    )
+
+
+def pandalm(testset: Path, judges: Mapping[str, Path] | None = None) -> Imported:
+    """Read PandaLM's test set with its human labels, and judges' results on it.
+
+    The human labels become judges named as in the file (``annotator1`` ...).
+
+    Parameters
+    ----------
+    testset
+        ``testset-v1.json``.
+    judges
+        Files of results by the name to give the judge, e.g. ``gpt-3.5-turbo-testset-v1.json``.
+
+    Raises
+    ------
+    DataError
+        If a file is not of this form, or judges something that the test set does not hold.
+    """
+    verdicts: list[VerdictRow] = []
+    answers: dict[tuple[str, str], Answer] = {}
+    prompts: list[StoredPrompt] = []
+    pairs: dict[int, tuple[str, str]] = {}
+
+    def add(idx: int, judge: str, label: object, reason: str = "") -> None:
+        winner = _PLACES.get(str(label))
+        model, baseline = pairs[idx]
+        verdicts.append(
+            VerdictRow(
+                prompt_id=str(idx),
+                model=model,
+                baseline=baseline,
+                order="first",
+                judge=judge,
+                verdict=winner,
+                outcome=_SHARE[winner] if winner else None,
+                raw=reason,
+            )
+        )
+
+    for number, row in enumerate(_json_list(testset), 1):
+        try:
+            idx = row["idx"]
+            first, _, second = row["cmp_key"].partition("_")
+            pairs[idx] = (first, second)
+            text = f"{row['instruction']}\n\n{row['input']}".strip()
+            prompts.append(StoredPrompt(str(idx), text, row["motivation_app"]))
+            for name, key in ((first, "response1"), (second, "response2")):
+                answer = str(row[key])  # some are JSON booleans
+                answers[str(idx), name] = Answer(str(idx), name, answer, estimate_tokens(answer))
+            for key in row:
+                if key.startswith("annotator"):
+                    add(idx, key, row[key])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise _unexpected("PandaLM", testset, number, error) from error
+    for judge, path in (judges or {}).items():
+        for number, row in enumerate(_json_list(path), 1):
+            try:
+                result = next(key for key in row if key.endswith("_result"))
+                reason = row.get(result.removesuffix("_result") + "_reason") or ""
+                add(row["idx"], judge, row[result], reason)
+            except (LookupError, StopIteration, TypeError, AttributeError) as error:
+                raise _unexpected("PandaLM", path, number, error) from error
+    return Imported(verdicts, list(answers.values()), prompts)
+
+
+def _json_lines(path: Path) -> list[Any]:
+    text = _text(path)
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"line {number} of {path} must be JSON: {error}") from error
+    return rows
+
+
+def _json_list(path: Path) -> list[Any]:
+    try:
+        rows = json.loads(_text(path))
+    except ValueError as error:
+        raise DataError(f"{path} must be JSON: {error}") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{path} must hold a JSON list, but holds {type(rows).__name__}")
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} must be a readable text file: {error}") from error
+
+
+def _unexpected(tool: str, path: Path, number: int, error: Exception) -> DataError:
+    return DataError(
+        f"row {number} of {path} must be as {tool} writes it, but {type(error).__name__}: {error}"
+    )

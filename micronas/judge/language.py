@@ -1,0 +1,64 @@
+"""Which language a prompt is in."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from micronas.errors import ConfigError
+from micronas.judge.recipe import Languages
+
+UNKNOWN = "und"
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$\$?[^$\n]*\$\$?", re.DOTALL)
+
+
+def identify(texts: Sequence[str], expected: Iterable[str], settings: Languages) -> list[str]:
+    """Return the language of each text as ISO 639-1 code, ``und`` where it is not certain enough.
+
+    Code blocks, addresses and formulas do not count. A text without any letters besides is in
+    the first expected language.
+
+    Parameters
+    ----------
+    expected
+        Codes to choose from.
+
+    Raises
+    ------
+    ConfigError
+        If a code is unknown or py3langid is not installed.
+    """
+    codes = list(dict.fromkeys(expected))
+    if len(codes) == 1:
+        return codes * len(texts)
+    identifier = _identifier()
+    identifier.set_languages(None)
+    unknown = sorted(set(codes) - set(identifier.labels))
+    if unknown:
+        raise ConfigError(
+            f"languages must be ISO 639-1 codes that can be identified, but got {unknown}"
+        )
+    identifier.set_languages(codes)
+    found = []
+    for text in texts:
+        prose = _CODE.sub(" ", text)[: settings.max_characters]
+        if not any(c.isalpha() for c in prose):
+            found.append(codes[0])
+            continue
+        code, confidence = identifier.classify(prose)
+        found.append(code if confidence >= settings.min_confidence else UNKNOWN)
+    return found
+
+
+@cache
+def _identifier() -> Any:
+    """Load the identifier, which takes a second, once."""
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError as error:
+        raise ConfigError(
+            "telling languages apart needs py3langid: pip install 'micronas[judge]', "
+            "or name the field that holds the language"
+        ) from error
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,0 +1,208 @@
+"""A ranking with intervals from battles, and a ranking of others to hold it against."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles, Floats
+from micronas.judge.bootstrap import bootstrap, intervals
+from micronas.judge.categories import category_table
+from micronas.judge.quality import Estimates
+from micronas.judge.rating import bradley_terry, expected_win_rates
+
+_COLUMNS = ("model", "score", "lower", "upper")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How scores and intervals are computed; see `bradley_terry` and `bootstrap`."""
+
+    rounds: int = 1000
+    level: float = 0.95
+    prior: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """Models, best first, with win rates [models] and what the bootstrap makes of them.
+
+    Attributes
+    ----------
+    baseline
+        The model whose score is zero and against which win rates are; None for a tournament, in
+        which they are means over all other models.
+    scores
+        Log-odds [models].
+    rates, lower, upper
+        Win rates [models] and their intervals.
+    samples
+        Win rates [rounds, models] of resampled prompts.
+    prompts
+        Prompts with a battle of the model [models].
+    """
+
+    models: tuple[str, ...]
+    baseline: str | None
+    scores: Floats
+    rates: Floats
+    lower: Floats
+    upper: Floats
+    samples: Floats
+    prompts: tuple[int, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a model, ready for JSON."""
+        return [
+            {
+                "model": model,
+                "rate": float(self.rates[row]),
+                "low": float(self.lower[row]),
+                "high": float(self.upper[row]),
+                "score": float(self.scores[row]),
+                "prompts": self.prompts[row],
+            }
+            for row, model in enumerate(self.models)
+        ]
+
+    def estimates(self) -> Estimates:
+        """What `micronas.judge.quality` measures."""
+        return Estimates(
+            self.models,
+            self.rates,
+            self.lower,
+            self.upper,
+            self.samples,
+            self.samples.mean(axis=0),
+            self.samples.var(axis=0),
+        )
+
+
+def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leaderboard:
+    """Rate models by Bradley-Terry, with intervals from a bootstrap over prompts.
+
+    Raises
+    ------
+    DataError
+        If no finite scores exist and there is no prior.
+    """
+    wanted = statistics or Statistics()
+    baseline = baseline_of(battles)
+    ratings = bradley_terry(battles, prior=wanted.prior, baseline=baseline)
+    drawn = bootstrap(
+        battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
+    )
+    place = None if baseline is None else battles.index(baseline)
+    order = np.argsort(-ratings.scores, kind="stable")
+    samples = expected_win_rates(drawn, place)[:, order]
+    lower, upper = intervals(samples, wanted.level)
+    prompts = tuple(
+        len(np.unique(battles.prompt[(battles.left == model) | (battles.right == model)]))
+        for model in order.tolist()
+    )
+    return Leaderboard(
+        models=tuple(battles.models[model] for model in order.tolist()),
+        baseline=baseline,
+        scores=ratings.scores[order],
+        rates=expected_win_rates(ratings.scores, place)[order],
+        lower=lower,
+        upper=upper,
+        samples=samples,
+        prompts=prompts,
+    )
+
+
+def by_categories(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
+    """Win rates in each category of two prompts or more, one row a category and model, for JSON.
+
+    The intervals hold for all rows at once; models without battles in a category have no row.
+    """
+    ids: dict[str, list[str]] = defaultdict(list)
+    for prompt in np.unique(battles.prompt).tolist():
+        ids[battles.category[prompt]].append(battles.prompts[prompt])
+    # one prompt has no interval
+    wanted = {name: ids[name] for name in sorted(ids) if name and len(ids[name]) > 1}
+    if not wanted:
+        return []
+    found = category_table(
+        battles,
+        wanted,
+        rounds=statistics.rounds,
+        level=statistics.level,
+        prior=category_prior(statistics),
+        baseline=baseline_of(battles),
+        seed=statistics.seed,
+    )
+    rates, lower, upper = found.win_rates()
+    return [
+        {
+            "category": name,
+            "model": model,
+            "rate": float(rates[row, column]),
+            "low": float(lower[row, column]),
+            "high": float(upper[row, column]),
+            "prompts": int(found.prompts[row]),
+        }
+        for row, name in enumerate(found.categories)
+        for column, model in enumerate(found.models)
+        if not np.isnan(rates[row, column])
+    ]
+
+
+def category_prior(statistics: Statistics) -> float:
+    """Return the prior inside categories, where models easily win all of their few battles."""
+    return max(statistics.prior, 1.0)
+
+
+def baseline_of(battles: Battles) -> str | None:
+    """Return the one model that all battles are against; the right one if there are but two."""
+    right = np.unique(battles.right)
+    if len(right) == 1:
+        return battles.models[int(right[0])]
+    every = [
+        model
+        for model in range(len(battles.models))
+        if bool(((battles.left == model) | (battles.right == model)).all())
+    ]
+    return battles.models[every[0]] if len(every) == 1 else None
+
+
+def read_reference(path: Path) -> Estimates:
+    """Read a ranking by people from a CSV file with columns model, score, lower, upper.
+
+    Without bounds a score is taken as certain.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or a value is not a number; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"a reference must be a readable CSV file: {path}: {error}") from error
+    models, values = [], []
+    for line, row in enumerate(rows, start=2):
+        model, score, lower, upper = (row.get(name) or "" for name in _COLUMNS)
+        try:
+            value = float(score)
+            bounds = (float(lower) if lower else value, float(upper) if upper else value)
+        except ValueError:
+            value, bounds = float("nan"), (0.0, 0.0)
+        if not model or not np.isfinite([value, *bounds]).all():
+            raise DataError(
+                f"{path}:{line}: a row of a reference must have the columns model, score and maybe "
+                f"lower and upper as finite numbers, but got {dict(row)!r:.120}"
+            )
+        models.append(model)
+        values.append((value, *bounds))
+    if len(set(models)) != len(models) or not models:
+        raise DataError(f"{path} must name each model once, and at least one")
+    scores, lower_bounds, upper_bounds = np.array(values).T
+    return Estimates(tuple(models), scores, lower_bounds, upper_bounds)

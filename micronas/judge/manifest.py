@@ -1,0 +1,125 @@
+"""An evaluation set on disk: prompts as JSON lines, and a manifest of how they came to be."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import DataError
+from micronas.files import write_atomically
+
+PROMPTS = "prompts.jsonl"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of an evaluation set."""
+
+    id: str
+    text: str
+    category: str
+    language: str
+    """ISO 639-1 code, or ``und`` where it is unknown."""
+    source: str
+    """Name of the source the prompt was read from."""
+    licence: str
+    hash: str
+    """SHA-256 of the text, hexadecimal."""
+
+
+def text_hash(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return rows as JSON lines; the same rows give the same bytes."""
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
+    return "".join(line + "\n" for line in lines).encode("utf-8")
+
+
+def write_prompts(path: Path, prompts: Iterable[Prompt]) -> str:
+    """Write an evaluation set and return the SHA-256 of the file."""
+    data = json_lines(asdict(prompt) for prompt in prompts)
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest: keys in order, no times and no paths, so that it can be compared."""
+    text = json.dumps(manifest, ensure_ascii=False, sort_keys=True, indent=2)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def load_prompts(path: Path) -> list[Prompt]:
+    """Read an evaluation set.
+
+    Parameters
+    ----------
+    path
+        The JSON-lines file, or the folder that `micronas.judge.build` wrote it to.
+
+    Raises
+    ------
+    DataError
+        If a line is not a prompt, an id stands twice or a text does not have its hash.
+    """
+    path = path / PROMPTS if path.is_dir() else path
+    names = [field.name for field in fields(Prompt)]
+    prompts: dict[str, Prompt] = {}
+    for line, row in read_rows(path):
+        wrong = [name for name in names if not isinstance(row.get(name), str)]
+        if wrong or len(row) != len(names):
+            raise DataError(
+                f"{path}:{line}: a prompt must have the texts {', '.join(names)}, "
+                f"but got {sorted(row)!r:.120}"
+            )
+        prompt = Prompt(**row)
+        if text_hash(prompt.text) != prompt.hash:
+            raise DataError(
+                f"{path}:{line}: prompt {prompt.id!r} must have the hash of its text, but was "
+                "changed after it was built; build the set again"
+            )
+        if prompt.id in prompts:
+            raise DataError(f"{path}:{line}: an id must be unique, but {prompt.id!r} stands twice")
+        prompts[prompt.id] = prompt
+    if not prompts:
+        raise DataError(f"{path} must hold at least one prompt, but is empty")
+    return list(prompts.values())
+
+
+def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a JSON-lines file as (line number, object) pairs; blank lines are passed over.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or a line is no JSON object; names file and line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"a file of prompts must be readable: {error}") from error
+    return parse_rows(data, path)
+
+
+def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Parse the bytes of a JSON-lines file; `path` is only named in errors."""
+    rows = []
+    # only line feeds end a line: JSON strings may hold U+2028 and other separators
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}:{number}: a line must be one JSON object in UTF-8: {error}"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: a line must be a JSON object, but got {row!r:.60}")
+        rows.append((number, row))
+    return rows

@@ -1,0 +1,255 @@
+"""How good is a benchmark: does it tell models apart, and does it rank them as people do?
+
+Definitions of Arena-Hard (Li et al., arXiv:2406.11939, and its ``benchmark_statistics`` notebook),
+computed on pairs of models by index. A share always carries its number of pairs: with ten models
+one pair is two points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import ndtr
+
+from micronas.config import nearest
+from micronas.errors import DataError
+from micronas.judge.battles import Floats
+from micronas.judge.bootstrap import intervals, paired_intervals
+
+Convention = Literal["half", "signed", "arena-hard"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Points won on pairs of models."""
+
+    points: float
+    pairs: int
+
+    @property
+    def value(self) -> float:
+        """Points a pair; NaN if there is no pair."""
+        return self.points / self.pairs if self.pairs else float("nan")
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.2f} % ({self.points:g} of {self.pairs} pairs)"
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Scores [models] with intervals, and optionally bootstrap samples [rounds, models].
+
+    ``mean`` and ``variance`` [models] of the samples may stand for them.
+    """
+
+    models: tuple[str, ...]
+    scores: Floats
+    lower: Floats
+    upper: Floats
+    samples: Floats | None = None
+    mean: Floats | None = None
+    variance: Floats | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.models),)
+        columns = (self.scores, self.lower, self.upper, self.mean, self.variance)
+        if any(each is not None and each.shape != shape for each in columns):
+            raise DataError(f"each of {len(self.models)} models needs one score and one interval")
+        if not np.isfinite(self.scores).all() or not (self.lower <= self.upper).all():
+            raise DataError("scores must be finite, and intervals must not end before they begin")
+
+    @classmethod
+    def of_samples(
+        cls,
+        models: tuple[str, ...],
+        samples: Floats,
+        *,
+        scores: Floats | None = None,
+        level: float = 0.95,
+    ) -> "Estimates":
+        """Percentile intervals of samples [rounds, models]; scores default to their mean."""
+        lower, upper = intervals(samples, level)
+        mean = samples.mean(axis=0)
+        return cls(
+            models,
+            mean if scores is None else scores,
+            lower,
+            upper,
+            samples,
+            mean,
+            samples.var(axis=0),
+        )
+
+    def of_models(self, names: Sequence[str]) -> "Estimates":
+        """Estimates of the named models, in that order."""
+        for name in names:
+            if name not in self.models:
+                raise DataError(f"no scores of model {name!r}; {nearest(name, self.models)}")
+        place = [self.models.index(name) for name in names]
+        return Estimates(
+            tuple(names),
+            self.scores[place],
+            self.lower[place],
+            self.upper[place],
+            None if self.samples is None else self.samples[:, place],
+            None if self.mean is None else self.mean[place],
+            None if self.variance is None else self.variance[place],
+        )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a benchmark is worth on n models; figures against a reference are None without one."""
+
+    models: int
+    separability: Share
+    separability_paired: Share | None
+    strict_agreement: Share | None = None
+    agreement: Share | None = None
+    spearman: float | None = None
+    kendall: float | None = None
+    brier: float | None = None
+    log_loss: float | None = None
+
+
+def quality(
+    benchmark: Estimates,
+    reference: Estimates | None = None,
+    *,
+    top: int | None = None,
+    convention: Convention = "half",
+    level: float = 0.95,
+) -> Quality:
+    """Every figure on the models that benchmark and reference share.
+
+    Parameters
+    ----------
+    top
+        Only the best ``top`` models, by the reference if there is one. All figures fall as the
+        range narrows, so a figure without its number of models means little.
+    level
+        Level of the paired intervals, which are computed where the benchmark has samples.
+
+    Raises
+    ------
+    DataError
+        If fewer than two models are shared.
+    """
+    if reference is not None:
+        shared = [name for name in benchmark.models if name in reference.models]
+        benchmark, reference = benchmark.of_models(shared), reference.of_models(shared)
+    if top is not None:
+        judge = benchmark if reference is None else reference
+        order = np.argsort(-judge.scores, kind="stable")[:top]
+        names = [judge.models[place] for place in order]
+        benchmark = benchmark.of_models(names)
+        reference = None if reference is None else reference.of_models(names)
+    count = len(benchmark.models)
+    if count < 2:
+        raise DataError(
+            f"benchmark quality needs two models or more, but got {count}; do model names match?"
+        )
+    separated = separability(benchmark.lower, benchmark.upper)
+    paired = (
+        None
+        if benchmark.samples is None
+        else separability(*paired_intervals(benchmark.samples, level))
+    )
+    if reference is None:
+        return Quality(count, separated, paired)
+    brier = log_loss = None
+    if benchmark.mean is not None and benchmark.variance is not None:
+        brier, log_loss = pair_losses(benchmark.mean, benchmark.variance, reference.scores)
+    return Quality(
+        models=count,
+        separability=separated,
+        separability_paired=paired,
+        strict_agreement=strict_agreement(benchmark.scores, reference.scores),
+        agreement=agreement(benchmark, reference, convention),
+        spearman=float(stats.spearmanr(benchmark.scores, reference.scores).statistic),
+        kendall=float(stats.kendalltau(benchmark.scores, reference.scores).statistic),
+        brier=brier,
+        log_loss=log_loss,
+    )
+
+
+def overlaps(lower: Floats, upper: Floats) -> NDArray[np.bool_]:
+    """Which of the intervals [n] overlap each other [n, n]; touching ends do not."""
+    return np.asarray((lower[:, None] < upper[None, :]) & (lower[None, :] < upper[:, None]))
+
+
+def separability(lower: Floats, upper: Floats) -> Share:
+    """Share of pairs that are told apart.
+
+    Bounds are intervals [n] of scores, which must not overlap, or paired intervals [n, n] of
+    differences of scores (row minus column), which must exclude zero. The latter is the sharper
+    test: what makes a prompt hard for everybody cancels.
+    """
+    apart = ~overlaps(lower, upper) if lower.ndim == 1 else (lower > 0) | (upper < 0)
+    pairs = np.triu_indices(len(lower), 1)
+    return Share(float(apart[pairs].sum()), len(pairs[0]))
+
+
+def strict_agreement(scores: Floats, reference: Floats) -> Share:
+    """Share of all pairs in the same strict order of scores [n]; a tie agrees with nothing."""
+    first, second = np.triu_indices(len(scores), 1)
+    same = (scores[first] - scores[second]) * (reference[first] - reference[second]) > 0
+    return Share(float(same.sum()), len(first))
+
+
+def agreement(benchmark: Estimates, reference: Estimates, convention: Convention = "half") -> Share:
+    """Agreement with confidence on the pairs that the reference separates.
+
+    A pair counts 1 in the same order. Models of both arguments stand in the same order.
+
+    Parameters
+    ----------
+    convention
+        ``half``: 0.5 if the benchmark does not separate a pair, 0 in the other order;
+        ``signed``: 0 and -1, as Arena-Hard's text says; ``arena-hard``: ``half`` as its code
+        computes it, where an interval without width (the anchor of a rating) overlaps nothing.
+        Intervals are ordered by lower, then upper end, as there.
+    """
+    first, second = np.triu_indices(len(benchmark.models), 1)
+    open_pairs = _overlaps_by_length if convention == "arena-hard" else overlaps
+    kept = ~open_pairs(reference.lower, reference.upper)[first, second]
+    first, second = first[kept], second[kept]
+    same = _before(benchmark, first, second) == _before(reference, first, second)
+    unsure = open_pairs(benchmark.lower, benchmark.upper)[first, second]
+    right, open_, wrong = (1.0, 0.0, -1.0) if convention == "signed" else (1.0, 0.5, 0.0)
+    points = np.where(unsure, open_, np.where(same, right, wrong))
+    return Share(float(points.sum()), len(first))
+
+
+def pair_losses(mean: Floats, variance: Floats, reference: Floats) -> tuple[float, float]:
+    """Brier score and log-loss of the predicted order of every pair.
+
+    The benchmark predicts with the normal distribution of the difference, mean [n] and variance
+    [n] of its bootstrap; the reference's scores [n] are taken as certain. Without any variance
+    the prediction is the order itself, and a half for a tie.
+    """
+    first, second = np.triu_indices(len(mean), 1)
+    ahead = mean[second] - mean[first]
+    deviation = np.sqrt(variance[first] + variance[second])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = np.where(ahead == 0, 0.5, ndtr(ahead / deviation))
+    truth = reference[first] < reference[second]
+    epsilon = np.finfo(np.float64).eps
+    likely = np.clip(np.where(truth, below, 1 - below), epsilon, 1 - epsilon)
+    return float(np.mean((below - truth) ** 2)), float(-np.log(likely).mean())
+
+
+def _before(
+    estimates: Estimates, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    lower, upper = estimates.lower, estimates.upper
+    tie = (lower[first] == lower[second]) & (upper[first] < upper[second])
+    return np.asarray((lower[first] < lower[second]) | tie)
+
+
+def _overlaps_by_length(lower: Floats, upper: Floats) -> NDArray[np.bool_]:
+    shared = np.minimum(upper[:, None], upper) - np.maximum(lower[:, None], lower)
+    return np.asarray(shared > 0)

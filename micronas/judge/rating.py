@@ -1,0 +1,341 @@
+"""Ratings from battles: Bradley-Terry by Newton's method, observed win rates, Elo.
+
+Bradley-Terry says that i beats j with probability ``1 / (1 + exp(s_j - s_i))``; ties count as half
+a win for both. All its data are in two numbers a pair of models, so a fit costs as much for a
+million battles as for a hundred, and many resamples are fitted at once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.special import expit
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles, Floats, Indices
+
+_TOLERANCE = 1e-12
+_ROUNDING = 1e-9
+_NEWTON_STEPS = 200
+_CHORD_STEPS = 40
+_CHUNK = 4_000_000
+_NO_RATINGS = "; give a prior (such as 1) or leave out models"
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings:
+    """Bradley-Terry scores [models] in log-odds; ``baseline`` (or else the mean) is at zero."""
+
+    models: tuple[str, ...]
+    scores: Floats
+    baseline: str | None = None
+
+    def ranking(self) -> list[tuple[str, float]]:
+        """Models with their scores, best first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return [(self.models[place], float(self.scores[place])) for place in order]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The pairs of models that met: indices [pairs], and for each battle its pair and points.
+
+    ``first_points`` and ``second_points`` [battles] are what the pair's models won, with weight.
+    """
+
+    first: Indices
+    second: Indices
+    of_battle: Indices
+    first_points: Floats
+    second_points: Floats
+
+    @classmethod
+    def of(cls, battles: Battles) -> "Pairs":
+        """Find the pairs of a set of battles."""
+        models = len(battles.models)
+        low = np.minimum(battles.left, battles.right)
+        key = low * models + np.maximum(battles.left, battles.right)
+        seen = np.flatnonzero(np.bincount(key[battles.weight > 0], minlength=models * models))
+        if not len(seen):
+            raise DataError("ratings need battles with a weight above zero, but there are none")
+        place = np.zeros(models * models, np.intp)
+        place[seen] = np.arange(len(seen))
+        left_points = battles.weight * battles.outcome
+        right_points = battles.weight - left_points
+        straight = battles.left == low
+        return cls(
+            first=seen // models,
+            second=seen % models,
+            of_battle=place[key],
+            first_points=np.where(straight, left_points, right_points),
+            second_points=np.where(straight, right_points, left_points),
+        )
+
+    def totals(self) -> tuple[Floats, Floats]:
+        """Points [pairs] of the first and of the second model."""
+        size = len(self.first)
+        first = np.bincount(self.of_battle, self.first_points, size)
+        second = np.bincount(self.of_battle, self.second_points, size)
+        return first.astype(np.float64), second.astype(np.float64)
+
+
+def bradley_terry(battles: Battles, *, prior: float = 0.0, baseline: str | None = None) -> Ratings:
+    """Fit Bradley-Terry scores by maximum likelihood.
+
+    Parameters
+    ----------
+    prior
+        Number of drawn battles that each model is given against an average model of score zero.
+        Zero is plain maximum likelihood; one is enough to give every model a finite score.
+    baseline
+        The model whose score is zero; without it the mean is.
+
+    Raises
+    ------
+    DataError
+        If no finite scores exist (groups of models that never met, or that won or lost every
+        battle against the others) and there is no prior.
+    """
+    pairs = Pairs.of(battles)
+    likelihood = Likelihood.of(pairs, battles.models, prior)
+    wins, losses = pairs.totals()
+    scores = likelihood.fit(wins[:, None], losses[:, None])[:, 0]
+    return Ratings(battles.models, at_zero(scores, battles, baseline), baseline)
+
+
+def check_connected(battles: Battles, prior: float) -> None:
+    """Raise the DataError of ``bradley_terry`` if there are no finite scores."""
+    pairs = Pairs.of(battles)
+    wins, losses = pairs.totals()
+    Likelihood.of(pairs, battles.models, prior).check(wins[:, None], losses[:, None])
+
+
+def at_zero(scores: Floats, battles: Battles, baseline: str | None) -> Floats:
+    """Shift scores [..., models] so that the baseline, or else the mean, is at zero."""
+    if baseline is None:
+        return np.asarray(scores - scores.mean(axis=-1, keepdims=True))
+    place = battles.index(baseline)
+    return np.asarray(scores - scores[..., place : place + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """The likelihood of Bradley-Terry on given pairs; a prior is a further model and its pairs."""
+
+    names: tuple[str, ...]
+    first: Indices
+    second: Indices
+    prior: float
+
+    @classmethod
+    def of(cls, pairs: Pairs, names: tuple[str, ...], prior: float) -> "Likelihood":
+        """Add the pairs of the prior."""
+        if len(names) < 2:
+            raise DataError(f"ratings need two models or more, but got {len(names)}")
+        if not (np.isfinite(prior) and prior >= 0):
+            raise DataError(f"a prior must be a number of battles, zero or more, but got {prior}")
+        if not prior:
+            return cls(names, pairs.first, pairs.second, 0.0)
+        every = np.arange(len(names))
+        return cls(
+            names,
+            np.concatenate([pairs.first, every]),
+            np.concatenate([pairs.second, np.full(len(names), len(names))]),
+            prior,
+        )
+
+    def fit(self, wins: Floats, losses: Floats, start: Floats | None = None) -> Floats:
+        """Scores [models, fits] for points [pairs, fits] of each pair's two models.
+
+        ``start`` [models, 1] is the fit of similar points, such as those that were resampled.
+        """
+        self.check(wins, losses)
+        if self.prior:
+            drawn = np.full((len(self.names), wins.shape[1]), self.prior / 2)
+            wins, losses = np.concatenate([wins, drawn]), np.concatenate([losses, drawn])
+        nodes = len(self.names) + (self.prior > 0)
+        if start is None:
+            scores = np.zeros((nodes, wins.shape[1]))
+            left: NDArray[np.bool_] = np.ones(wins.shape[1], bool)
+        else:
+            start = np.concatenate([start, np.zeros((nodes - len(start), 1))])
+            scores, left = self._chord(wins, losses, start)
+        todo = np.flatnonzero(left)
+        size = max(1, _CHUNK // nodes**2)
+        for begin in range(0, len(todo), size):
+            part = todo[begin : begin + size]
+            scores[:, part] = self._newton(wins[:, part], losses[:, part], scores[:, part])
+        if self.prior:
+            scores = scores[:-1] - scores[-1:]
+        return scores
+
+    def _incidence(self, nodes: int) -> sparse.csr_array:
+        pairs = len(self.first)
+        rows = np.tile(np.arange(pairs), 2)
+        columns = np.concatenate([self.first, self.second])
+        signs = np.repeat([1.0, -1.0], pairs)
+        return sparse.csr_array((signs, (rows, columns)), shape=(pairs, nodes))
+
+    def _hessian(self, curvature: Floats, nodes: int) -> Floats:
+        """Negative Hessians [fits, nodes, nodes]; the rank of the mean is filled up."""
+        matrix = np.zeros((curvature.shape[1], nodes, nodes))
+        matrix[:, self.first, self.second] = -curvature.T
+        matrix[:, self.second, self.first] = -curvature.T
+        diagonal = -matrix.sum(axis=2)
+        index = np.arange(nodes)
+        matrix[:, index, index] = diagonal
+        # without it the matrix is singular, as adding a number to all scores changes nothing
+        return np.asarray(matrix + diagonal.mean(axis=1)[:, None, None] / nodes)
+
+    def _newton(self, wins: Floats, losses: Floats, scores: Floats) -> Floats:
+        """Newton's method with steps that cannot overshoot."""
+        incidence = self._incidence(len(scores))
+        total = wins + losses
+        largest = np.inf
+        for _ in range(_NEWTON_STEPS):
+            chance = expit(incidence @ scores)
+            gradient = incidence.T @ (wins - total * chance)
+            hessian = self._hessian(total * chance * (1 - chance), len(scores))
+            step = np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T
+            # the third derivative of the logistic function is at most its second, so along a step
+            # that changes no difference by more than d the likelihood is known to rise up to here
+            change = np.maximum(np.abs(incidence @ step).max(axis=0), 1e-300)
+            scores = scores + step * (np.log1p(change) / change)
+            before, largest = largest, float(change.max())
+            if largest < _TOLERANCE or before <= largest < _ROUNDING:
+                return scores
+        raise DataError(
+            f"Bradley-Terry did not converge in {_NEWTON_STEPS} steps: some weights are too small "
+            f"beside others{_NO_RATINGS}"
+        )
+
+    def _chord(
+        self, wins: Floats, losses: Floats, start: Floats
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Newton's method with the inverse Hessian at the start: cheap where fits are near it.
+
+        Returns scores, and which fits did not get there and are back at the start.
+        """
+        nodes = len(start)
+        incidence = self._incidence(nodes)
+        back = sparse.csr_array(incidence.T)
+        total = wins + losses
+        chance = expit(incidence @ start)
+        curvature = total.mean(axis=1, keepdims=True) * chance * (1 - chance)
+        inverse = np.linalg.inv(self._hessian(curvature, nodes)[0])
+        scores = np.repeat(start, wins.shape[1], axis=1)
+        change = np.full(wins.shape[1], np.inf)
+        for _ in range(_CHORD_STEPS):
+            step = inverse @ (back @ (wins - total * expit(incidence @ scores)))
+            scores += step
+            before, change = change, np.abs(step).max(axis=0)
+            if ((change < _TOLERANCE * 100) | (change > before)).all():
+                break
+        left = ~(change < _TOLERANCE * 100)
+        scores[:, left] = start
+        return scores, left
+
+    def check(self, wins: Floats, losses: Floats) -> None:
+        """Scores are finite if and only if wins connect all models in both directions.
+
+        L. R. Ford, "Solution of a ranking problem from binary comparisons" (1957).
+        """
+        if self.prior:
+            return
+        won, lost = wins > 0, losses > 0
+        nodes = len(self.names)
+        _, unlike = np.unique(np.packbits(np.concatenate([won, lost]), axis=0), True, axis=1)
+        bad = 0
+        for fit in unlike:
+            ahead = np.concatenate([self.first[won[:, fit]], self.second[lost[:, fit]]])
+            behind = np.concatenate([self.second[won[:, fit]], self.first[lost[:, fit]]])
+            graph = sparse.csr_array((np.ones(len(ahead)), (ahead, behind)), shape=(nodes, nodes))
+            groups, group = csgraph.connected_components(graph, connection="strong")
+            if groups > 1 and wins.shape[1] == 1:
+                raise DataError(self._complaint(graph, group) + _NO_RATINGS)
+            bad += groups > 1
+        if bad:
+            raise DataError(
+                f"each resample needs finite ratings, but in some of {wins.shape[1]} a model wins "
+                f"or loses everything{_NO_RATINGS}"
+            )
+
+    def _complaint(self, graph: sparse.csr_array, group: Indices) -> str:
+        islands, island = csgraph.connected_components(graph, directed=False)
+        if islands > 1:
+            other = int(np.flatnonzero(island != island[0])[0])
+            return (
+                f"ratings compare models that met, if only through others, but nothing connects "
+                f"{self.names[0]!r} and {self.names[other]!r}"
+            )
+        beaten = graph.tocoo()
+        leaves = [
+            int(np.flatnonzero(group == each)[0])
+            for each in range(int(group.max()) + 1)
+            if not ((group[beaten.col] == each) & (group[beaten.row] != each)).any()
+        ]
+        top = self.names[leaves[0]]
+        same = int((group == group[leaves[0]]).sum())
+        who = f"{top!r}" if same == 1 else f"{top!r} and {same - 1} others"
+        return f"finite ratings need a win and a loss, but {who} lost no battle to the other models"
+
+
+def win_rates(battles: Battles, baseline: str | None = None) -> Floats:
+    """Observed share of points [models], ties half; against the baseline only if one is given.
+
+    A model without battles has NaN; the baseline itself has 0.5.
+    """
+    left, right = battles.left, battles.right
+    weight = battles.weight
+    if baseline is not None:
+        place = battles.index(baseline)
+        weight = np.where((left == place) | (right == place), weight, 0.0)
+    size = len(battles.models)
+    points = np.bincount(left, weight * battles.outcome, size)
+    points += np.bincount(right, weight * (1 - battles.outcome), size)
+    played = np.bincount(left, weight, size) + np.bincount(right, weight, size)
+    rates = np.full(size, np.nan)
+    np.divide(points, played, out=rates, where=played > 0)
+    if baseline is not None:
+        rates[place] = 0.5
+    return rates
+
+
+def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
+    """Win rates [..., models] that Bradley-Terry scores [..., models] predict.
+
+    Against the model of index ``baseline``, or else the mean against each of the other models.
+    """
+    if baseline is not None:
+        return np.asarray(expit(scores - scores[..., baseline : baseline + 1]))
+    models = scores.shape[-1]
+    chances = expit(scores[..., :, None] - scores[..., None, :])
+    return np.asarray((chances.sum(axis=-1) - 0.5) / (models - 1))
+
+
+def elo_scale(scores: Floats, *, anchor: float = 1000.0, scale: float = 400.0) -> Floats:
+    """Log-odds on the scale of chess: ``anchor`` at zero, 10 to 1 every ``scale`` points."""
+    return np.asarray(anchor + scores * (scale / np.log(10)))
+
+
+def elo(battles: Battles, *, k: float = 4.0, initial: float = 1000.0) -> Floats:
+    """Elo ratings [models] after the battles in their order; the order matters, unlike above.
+
+    Each battle moves both models by k x weight x (outcome - expected outcome).
+    """
+    ratings = [float(initial)] * len(battles.models)
+    rows = zip(
+        battles.left.tolist(),
+        battles.right.tolist(),
+        battles.outcome.tolist(),
+        battles.weight.tolist(),
+        strict=True,
+    )
+    for left, right, outcome, weight in rows:
+        expected = 1 / (1 + 10 ** ((ratings[right] - ratings[left]) / 400))
+        change = k * weight * (outcome - expected)
+        ratings[left] += change
+        ratings[right] -= change
+    return np.array(ratings)

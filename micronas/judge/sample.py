@@ -1,0 +1,164 @@
+"""Drawing the evaluation set: exact quotas over category and language, even over clusters."""
+
+import hashlib
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from micronas.errors import DataError
+from micronas.judge.embed import Vectors, cosines, unit
+from micronas.judge.recipe import Category
+
+_WORDS = re.compile(r"\w+")
+
+
+def quality(text: str) -> float:
+    """Return a score from 0 to 1 of how much a prompt asks, in any language and offline.
+
+    The mean of three parts: length (full from 160 characters on), variety (different words among
+    all words, full from one half on) and information (bytes that compression leaves, full from
+    60 % on).
+    """
+    words = _WORDS.findall(text.casefold())
+    if not words:
+        return 0.0
+    data = text.encode("utf-8")
+    length = min(len(text) / 160, 1.0)
+    variety = min(2 * len(set(words)) / len(words), 1.0)
+    information = min(len(zlib.compress(data, 9)) / len(data) / 0.6, 1.0)
+    return (length + variety + information) / 3
+
+
+def apportion(total: int, ratios: Mapping[str, float]) -> dict[str, int]:
+    """Divide a number in given ratios, by largest remainder; parts add up to it exactly."""
+    whole = sum(ratios.values())
+    exact = {name: total * ratio / whole for name, ratio in ratios.items()}
+    parts = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(ratios, key=lambda name: (parts[name] - exact[name], name))
+    for name in by_remainder[: total - sum(parts.values())]:
+        parts[name] += 1
+    return parts
+
+
+def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
+    """Return the cluster of each vector by k-means on the sphere, seeded by k-means++.
+
+    Parameters
+    ----------
+    vectors
+        Unit vectors [n, dimensions].
+    count
+        Clusters; fewer where there are fewer different vectors.
+
+    Returns
+    -------
+    array
+        int64 [n].
+    """
+    if scipy.sparse.issparse(vectors):
+        # centres are dense: they need no room for n-grams that no vector has
+        sparse: Any = vectors
+        vectors = sparse[:, np.unique(sparse.indices)]
+    n = vectors.shape[0]
+    rng = np.random.default_rng(seed)
+    chosen = [int(rng.integers(n))]
+    closest = cosines(vectors, vectors[chosen])[:, 0].astype(np.float64)
+    while len(chosen) < min(count, n):
+        distance = np.maximum(1 - closest, 0)
+        # what is left of rounding errors is no distance
+        distance[distance < 1e-5] = 0
+        if not distance.any():
+            break
+        chosen.append(int(rng.choice(n, p=distance / distance.sum())))
+        closest = np.maximum(closest, cosines(vectors, vectors[chosen[-1:]])[:, 0])
+    similar = cosines(vectors, vectors[chosen])
+    labels = similar.argmax(axis=1)
+    for _ in range(25):
+        # an empty cluster keeps no centre; its vectors are nearer to others
+        members = [np.nonzero(labels == cluster)[0] for cluster in np.unique(labels)]
+        centres = np.stack([np.asarray(vectors[each].sum(axis=0)).ravel() for each in members])
+        updated = cosines(vectors, unit(centres)).argmax(axis=1)
+        if np.array_equal(updated, labels):
+            break
+        labels = updated
+    return np.asarray(labels, np.int64)
+
+
+def draw(
+    ids: Sequence[str],
+    languages: Sequence[str],
+    vectors: Vectors,
+    category: str,
+    settings: Category,
+    *,
+    cluster_count: int,
+    seed: int,
+    accept_shortage: bool = False,
+) -> list[int]:
+    """Draw the quota of one category, each language its share, evenly over clusters.
+
+    Which prompts of a cluster are drawn depends on the seed and their ids only.
+
+    Parameters
+    ----------
+    ids, languages, vectors
+        The prompts of the category that may be drawn.
+    accept_shortage
+        Draw what is there where a language has fewer prompts than its share.
+
+    Returns
+    -------
+    list
+        Indices, ascending.
+
+    Raises
+    ------
+    DataError
+        If there are too few prompts; names category, language, quota and what is there.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, language in enumerate(languages):
+        members[language].append(index)
+    ratios = settings.languages or {name: float(len(each)) for name, each in members.items()}
+    wanted = apportion(settings.quota, ratios) if ratios else {"any language": settings.quota}
+    drawn: list[int] = []
+    for language, quota in sorted(wanted.items()):
+        there = members[language]
+        if len(there) < quota and not accept_shortage:
+            raise DataError(
+                f"category {category!r} must have {quota} prompts in {language}, but has "
+                f"{len(there)}; add sources, lower the quota or set sampling.shortage=accept"
+            )
+        if there and quota:
+            groups = clusters(vectors[np.array(there)], cluster_count, seed)
+            drawn += _even(ids, there, groups, quota, seed)
+    return sorted(drawn)
+
+
+def _even(
+    ids: Sequence[str], there: list[int], groups: NDArray[np.int64], quota: int, seed: int
+) -> list[int]:
+    """Take one prompt of each cluster in turn, the clusters and prompts in a seeded order."""
+
+    def order(index: int) -> str:
+        return hashlib.sha256(f"{seed} {ids[index]}".encode()).hexdigest()
+
+    by_cluster: dict[int, list[int]] = defaultdict(list)
+    for index, group in zip(there, groups.tolist(), strict=True):
+        by_cluster[group].append(index)
+    queues = sorted(
+        (sorted(each, key=order) for each in by_cluster.values()), key=lambda queue: order(queue[0])
+    )
+    rounds = [
+        queue[turn]
+        for turn in range(max(map(len, queues)))
+        for queue in queues
+        if turn < len(queue)
+    ]
+    return rounds[:quota]

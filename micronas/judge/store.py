@@ -1,0 +1,415 @@
+"""The SQLite file of a judge run: prompts, answers, every request, and the verdicts.
+
+``attempts`` is what was paid for: a row stands there before a request leaves, and its outcome
+follows when it is known, so that a killed process leaves a trace of each call that was in flight.
+``verdicts`` is what came of it, one row for each prompt, model, order and judge.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles
+from micronas.judge.endpoint import Reply, estimate_tokens
+from micronas.judge.verdict import Winner
+
+Order = Literal["first", "second", "unknown"]
+NULL_PREFIX = "null:"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS prompts (
+    prompt_id TEXT PRIMARY KEY, text TEXT NOT NULL, category TEXT NOT NULL, language TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS answers (
+    prompt_id TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL, tokens INTEGER NOT NULL,
+    PRIMARY KEY (prompt_id, model)
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+    raw TEXT, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    usd REAL NOT NULL, time REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS attempts_key ON attempts (key);
+CREATE TABLE IF NOT EXISTS verdicts (
+    prompt_id TEXT NOT NULL, model TEXT NOT NULL, baseline TEXT NOT NULL, "order" TEXT NOT NULL,
+    judge TEXT NOT NULL, verdict TEXT, outcome REAL, strength INTEGER NOT NULL, raw TEXT NOT NULL,
+    prompt_hash TEXT NOT NULL, parameters TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
+    PRIMARY KEY (prompt_id, model, baseline, "order", judge)
+);
+"""
+
+
+@dataclass(frozen=True)
+class StoredPrompt:
+    """A prompt as a run knows it."""
+
+    id: str
+    text: str
+    category: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to a prompt, with its length in tokens."""
+
+    prompt_id: str
+    model: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """One verdict of one judge.
+
+    Attributes
+    ----------
+    order
+        Place at which the model's answer was shown: ``first`` (as A), ``second`` or ``unknown``.
+    verdict
+        ``A``, ``B`` or ``tie`` by place; None if the judge gave none (or the place is unknown).
+    outcome
+        Share of the point that the model won from the baseline; None if the verdict is invalid.
+    strength
+        2 for "much better", 1 otherwise.
+    raw
+        The judge's last text.
+    prompt_hash, parameters
+        SHA-256 of the messages, and JSON of everything else that the verdict depends on.
+    prompt_tokens, completion_tokens, usd, attempts
+        Sums over the texts that this verdict took, retries for an unreadable one included.
+    """
+
+    prompt_id: str
+    model: str
+    baseline: str
+    order: Order
+    judge: str
+    verdict: Winner | None
+    outcome: float | None
+    strength: int = 1
+    raw: str = ""
+    prompt_hash: str = ""
+    parameters: str = "{}"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What the requests of a store came to; ``dearest`` is the dearest single one, in US dollars.
+
+    ``answered`` requests brought a text, ``lost`` ones did not (refused, cut, or in flight when a
+    run was killed). Those of the lost ones that may have been charged for are part of ``usd``.
+    """
+
+    answered: int
+    lost: int
+    usd: float
+    dearest: float
+
+
+class Store:
+    """A store that one run writes to.
+
+    Each change is a transaction of its own: ``kill -9`` loses nothing that was answered. After a
+    power cut the last few answers may be missing, as WAL files are not flushed to the disk at
+    every commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def put_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
+        """Add prompts, or replace those of the same id."""
+        with self._sql:
+            self._sql.executemany(
+                "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", map(astuple, prompts)
+            )
+
+    def put_answers(self, answers: Iterable[Answer]) -> None:
+        """Add answers; an answer that differs from the stored one takes its verdicts with it."""
+        with self._sql:
+            for answer in answers:
+                place = (answer.prompt_id, answer.model)
+                old = self._sql.execute(
+                    "SELECT text FROM answers WHERE prompt_id = ? AND model = ?", place
+                ).fetchone()
+                if old and old[0] != answer.text:
+                    self._sql.execute(
+                        "DELETE FROM verdicts WHERE prompt_id = ? AND ? IN (model, baseline)", place
+                    )
+                self._sql.execute(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", astuple(answer)
+                )
+
+    def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
+        """Add verdicts, or replace those of the same prompt, models, order and judge."""
+        marks = ", ".join("?" for _ in fields(VerdictRow))
+        with self._sql:
+            self._sql.executemany(
+                f"INSERT OR REPLACE INTO verdicts VALUES ({marks})", map(astuple, rows)
+            )
+
+    def drop_verdicts(self, judge: str, *, unless: str) -> None:
+        """Forget a judge's verdicts under other parameters; what it wrote stays in ``attempts``."""
+        with self._sql:
+            self._sql.execute(
+                "DELETE FROM verdicts WHERE judge = ? AND parameters != ?", (judge, unless)
+            )
+
+    def reply(self, key: str) -> Reply | None:
+        """Return the answer that was paid for under a key, if there is one."""
+        row = self._sql.execute(
+            "SELECT raw, prompt_tokens, completion_tokens, usd FROM attempts "
+            "WHERE key = ? AND status = 'answered'",
+            (key,),
+        ).fetchone()
+        return Reply(*row) if row else None
+
+    def send(self, key: str, usd: float) -> int:
+        """Note that a request leaves; ``usd`` is charged should its outcome never be known."""
+        with self._sql:
+            cursor = self._sql.execute(
+                "INSERT INTO attempts VALUES (NULL, ?, 'sent', '', NULL, 0, 0, ?, ?)",
+                (key, usd, time.time()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def receive(self, attempt: int, reply: Reply) -> None:
+        """Note the answer to a request."""
+        with self._sql:
+            self._sql.execute(
+                "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
+                "completion_tokens = ?, usd = ? WHERE id = ?",
+                (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.usd, attempt),
+            )
+
+    def lose(self, attempt: int, reason: str, usd: float) -> None:
+        """Note that a request brought no answer, and what it may have cost."""
+        with self._sql:
+            self._sql.execute(
+                "UPDATE attempts SET status = 'lost', reason = ?, usd = ? WHERE id = ?",
+                (reason, usd, attempt),
+            )
+
+    def settle(self) -> None:
+        """Count the requests that were in flight when an earlier run ended as lost."""
+        with self._sql:
+            self._sql.execute(
+                "UPDATE attempts SET status = 'lost', reason = 'the run was stopped' "
+                "WHERE status = 'sent'"
+            )
+
+    def spending(self) -> Spending:
+        """Return what all requests of this store came to."""
+        return _spending(self._sql)
+
+    def mean_completion(self) -> float | None:
+        """Return the mean number of tokens of the judge's texts so far."""
+        row = self._sql.execute(
+            "SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'"
+        ).fetchone()
+        return None if row[0] is None else float(row[0])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Store]:
+    """Open a store to write to, and create it if need be; only one process may at a time.
+
+    Raises
+    ------
+    DataError
+        If the file is no store, or another process writes to it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a lock that a killed process cannot leave behind: an open transaction on a file of its own
+    guard = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, isolation_level=None)
+    try:
+        try:
+            guard.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise DataError(
+                f"only one run may write to {path} at a time; wait for the other one ({error})"
+            ) from error
+        with _translated(path):
+            connection = sqlite3.connect(path)
+        try:
+            with _translated(path):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.executescript(_SCHEMA)
+            yield Store(connection)
+        finally:
+            connection.close()
+    finally:
+        guard.close()
+
+
+def battles_of(
+    path: Path,
+    *,
+    judge: str | None = None,
+    strong_weight: float = 3.0,
+    null_models: bool = False,
+) -> Battles:
+    """Return the valid verdicts of a store as battles, models on the left.
+
+    Parameters
+    ----------
+    judge
+        Verdicts of one judge only; by default those of all judges together.
+    strong_weight
+        Weight of a "much better" verdict (Arena-Hard: 3).
+    null_models
+        Whether the constant answers of `micronas.judge.checks` take part.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds no valid verdict.
+    """
+    with _reading(path) as sql:
+        rows = _verdicts(sql)
+        category = dict(sql.execute("SELECT prompt_id, category FROM prompts"))
+        tokens = {
+            (prompt, model): float(count)
+            for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
+        }
+    rows = [row for row in rows if judge in (None, row.judge)]
+    if not null_models:
+        rows = [row for row in rows if not row.model.startswith(NULL_PREFIX)]
+    return battles_of_rows(
+        rows, category=category, tokens=tokens, strong_weight=strong_weight, source=str(path)
+    )
+
+
+def battles_of_rows(
+    rows: Sequence[VerdictRow],
+    *,
+    category: dict[str, str] | None = None,
+    tokens: dict[tuple[str, str], float] | None = None,
+    strong_weight: float = 3.0,
+    source: str = "the table",
+) -> Battles:
+    """Return valid verdicts as battles; lengths are given only if every answer has one."""
+    valid = [row for row in rows if row.outcome is not None]
+    if not valid:
+        raise DataError(f"battles need valid verdicts, but {source} holds none; run the judge")
+    known = tokens or {}
+    left = [known.get((row.prompt_id, row.model)) for row in valid]
+    right = [known.get((row.prompt_id, row.baseline)) for row in valid]
+    complete = None not in left and None not in right
+    return Battles.of_names(
+        [row.model for row in valid],
+        [row.baseline for row in valid],
+        [float(row.outcome or 0.0) for row in valid],
+        prompt=[row.prompt_id for row in valid],
+        weight=[strong_weight if row.strength == 2 else 1.0 for row in valid],
+        category=category,
+        length_left=[float(each or 0.0) for each in left] if complete else None,
+        length_right=[float(each or 0.0) for each in right] if complete else None,
+    )
+
+
+def verdicts_of(path: Path) -> list[VerdictRow]:
+    """Return all verdicts of a store, invalid ones included, in a fixed order."""
+    with _reading(path) as sql:
+        return _verdicts(sql)
+
+
+def answers_of(path: Path) -> list[Answer]:
+    """Return all answers of a store, by prompt and model."""
+    with _reading(path) as sql:
+        rows = sql.execute("SELECT prompt_id, model, text, tokens FROM answers ORDER BY 1, 2")
+        return [Answer(*row) for row in rows]
+
+
+def prompts_of(path: Path) -> list[StoredPrompt]:
+    """Return all prompts of a store, by id."""
+    with _reading(path) as sql:
+        rows = sql.execute("SELECT prompt_id, text, category, language FROM prompts ORDER BY 1")
+        return [StoredPrompt(*row) for row in rows]
+
+
+def spending_of(path: Path) -> Spending:
+    """Return what all requests of a store came to."""
+    with _reading(path) as sql:
+        return _spending(sql)
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Read answers from JSON lines with ``prompt_id``, ``model``, ``text``, maybe ``tokens``.
+
+    Raises
+    ------
+    DataError
+        If a line is not such an object; the message names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"answers must be a readable text file: {error}") from error
+    answers = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            texts = [row[key] for key in ("prompt_id", "model", "text")]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("prompt_id, model and text must be strings")
+            tokens = row.get("tokens")
+            tokens = estimate_tokens(texts[2]) if tokens is None else int(tokens)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"an answer must be a JSON object with prompt_id, model and text, but line "
+                f"{number} of {path} is not ({error})"
+            ) from error
+        answers.append(Answer(texts[0], texts[1], texts[2], tokens))
+    return answers
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise DataError(f"a judge run must be a file, but there is no {path}; run the judge first")
+    with _translated(path):
+        connection = sqlite3.connect(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise DataError(
+            f"{path} must be a readable store of a judge run: {error}; restore it or start anew"
+        ) from error
+
+
+def _verdicts(sql: sqlite3.Connection) -> list[VerdictRow]:
+    rows = sql.execute('SELECT * FROM verdicts ORDER BY prompt_id, model, baseline, "order", judge')
+    return [VerdictRow(*row) for row in rows]
+
+
+def _spending(sql: sqlite3.Connection) -> Spending:
+    row = sql.execute(
+        "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
+        "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts"
+    ).fetchone()
+    return Spending(*row)

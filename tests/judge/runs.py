@@ -1,0 +1,38 @@
+"""Prompts and answers for runs, and a run as a process of its own that a test can kill."""
+
+import json
+import sys
+from pathlib import Path
+
+from micronas.judge.manifest import Prompt, text_hash
+from micronas.judge.run import RunSettings, run
+from micronas.judge.store import Answer
+from tests.judge.judge_server import chance
+
+
+def prompts_for(count: int) -> list[Prompt]:
+    texts = [f"question {number}" for number in range(count)]
+    kinds = ("math", "coding")
+    return [
+        Prompt(f"p{n:04d}", text, kinds[n % 2], "en", "made", "CC0-1.0", text_hash(text))
+        for n, text in enumerate(texts)
+    ]
+
+
+def answers_for(prompts: int, models: int, plant: str = "") -> list[Answer]:
+    """Answers of model m0 (the baseline) to m<models>, of equal quality on average."""
+    return [
+        Answer(f"p{n:04d}", f"m{m}", f"{plant}m{m}: quality {chance(n, m):.4f}{plant}", 10)
+        for n in range(prompts)
+        for m in range(models + 1)
+    ]
+
+
+if __name__ == "__main__":
+    count, models, path, settings = sys.argv[1:]
+    run(
+        RunSettings.model_validate(json.loads(settings)),
+        prompts_for(int(count)),
+        answers_for(int(count), int(models)),
+        Path(path),
+    )

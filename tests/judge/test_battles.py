@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles
+
+
+def example() -> Battles:
+    return Battles.of_names(
+        ["b", "a", "c", "b"],
+        ["a", "c", "b", "c"],
+        [1, 0.5, 0, 1],
+        prompt=["p2", "p1", "p1", "p3"],
+        weight=[1, 2, 3, 4],
+        category={"p1": "law", "p3": "law"},
+        length_left=[10, 20, 30, 40],
+        length_right=[1, 2, 3, 4],
+    )
+
+
+def test_names_become_sorted_indices() -> None:
+    battles = example()
+    assert battles.models == ("a", "b", "c")
+    assert battles.prompts == ("p1", "p2", "p3")
+    assert battles.category == ("law", "", "law")
+    assert battles.left.tolist() == [1, 0, 2, 1]
+    assert battles.right.tolist() == [0, 2, 1, 2]
+    assert battles.prompt.tolist() == [1, 0, 0, 2]
+    assert len(battles) == 4
+
+
+def test_without_prompts_each_battle_is_one() -> None:
+    battles = Battles.of_names(["a", "b"], ["b", "a"], [1, 1])
+    assert len(battles.prompts) == 2
+    assert battles.prompt.tolist() == [0, 1]
+    assert battles.weight.tolist() == [1, 1]
+
+
+def test_a_category_keeps_its_prompts_and_all_models() -> None:
+    law = example().of_category("law")
+    assert law.prompts == ("p1", "p3")
+    assert law.models == ("a", "b", "c")
+    assert law.prompt.tolist() == [0, 0, 1]
+    assert law.weight.tolist() == [2, 3, 4]
+    assert law.length_left is not None
+    assert law.length_left.tolist() == [20, 30, 40]
+
+
+def test_models_are_kept_in_the_order_asked_for() -> None:
+    pair = example().of_models(["c", "b"])
+    assert pair.models == ("c", "b")
+    assert pair.left.tolist() == [0, 1]
+    assert pair.right.tolist() == [1, 0]
+    assert pair.outcome.tolist() == [0, 1]
+    assert pair.prompts == ("p1", "p2", "p3")
+
+
+def test_swapping_sides_keeps_who_won() -> None:
+    battles = example()
+    swapped = battles.swapped()
+    assert swapped.left.tolist() == battles.right.tolist()
+    assert swapped.outcome.tolist() == [0, 0.5, 1, 0]
+    assert swapped.length_left is not None
+    assert swapped.length_left.tolist() == [1, 2, 3, 4]
+    again = swapped.swapped()
+    assert again.outcome.tolist() == battles.outcome.tolist()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "outcome", "complaint"),
+    [
+        (["a"], ["a"], [1], "'a' fights itself"),
+        (["a"], ["b"], [2], "outcomes must be in"),
+        (["a"], ["b"], [float("nan")], "outcomes must be in"),
+        (["a"], ["b"], [1, 0], "vectors of one length"),
+    ],
+)
+def test_rows_that_are_no_battle(
+    left: list[str], right: list[str], outcome: list[float], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        Battles.of_names(left, right, outcome)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
+def test_weights_must_be_finite_and_not_negative(weight: float) -> None:
+    with pytest.raises(DataError, match="weights"):
+        Battles.of_names(["a"], ["b"], [1], weight=[weight])
+
+
+def test_lengths_on_one_side_only() -> None:
+    with pytest.raises(DataError, match="both sides"):
+        Battles.of_names(["a"], ["b"], [1], length_left=[3])
+
+
+def test_an_index_that_points_nowhere() -> None:
+    one = np.array([1])
+    with pytest.raises(DataError, match=r"0\.\.1"):
+        Battles(("a", "b"), ("p",), one + 1, one, one - 1, one, one, ("",))
+
+
+def test_unknown_names_get_a_hint() -> None:
+    with pytest.raises(DataError, match="did you mean 'law'"):
+        example().of_category("lav")
+    with pytest.raises(DataError, match="choose one of a, b, c"):
+        example().of_models(["gpt"])

@@ -1,0 +1,141 @@
+"""The bootstrap against refits of rows that were really drawn, normal theory and coverage."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.judge_coverage import coverage
+from micronas.errors import DataError
+from micronas.judge.battles import Battles, Floats
+from micronas.judge.bootstrap import bootstrap, intervals, paired_intervals, prompt_counts
+from micronas.judge.rating import bradley_terry
+
+
+def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:
+    """Every pair of models on every prompt."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0, spread, models)
+    first, second = np.triu_indices(models, 1)
+    left, right = np.tile(first, prompts), np.tile(second, prompts)
+    chance = 1 / (1 + np.exp(scores[right] - scores[left]))
+    return Battles(
+        models=tuple(f"m{model}" for model in range(models)),
+        prompts=tuple(f"p{prompt}" for prompt in range(prompts)),
+        left=left,
+        right=right,
+        prompt=np.repeat(np.arange(prompts), len(first)),
+        outcome=(generator.random(len(left)) < chance) * 1.0,
+        weight=generator.choice([1.0, 3.0], len(left)),
+        category=("",) * prompts,
+    )
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+@pytest.mark.parametrize(("models", "prompts"), [(5, 40), (12, 15)])
+def test_a_round_is_a_fit_of_the_drawn_prompts(models: int, prompts: int, prior: float) -> None:
+    battles = robin(models, prompts, 0)
+    samples = bootstrap(battles, 6, prior=prior, seed=7)
+    counts = prompt_counts(battles, 6, np.random.default_rng(7))
+    assert counts.sum(axis=1).tolist() == [prompts] * 6
+    for sample, count in zip(samples, counts, strict=True):
+        drawn = replace(battles, weight=battles.weight * count[battles.prompt])
+        expected = bradley_terry(drawn, prior=prior).scores
+        np.testing.assert_allclose(sample, expected, atol=1e-8)
+
+
+def rows_drawn(battles: Battles, rounds: int) -> Floats:
+    """Fits of battle rows drawn one by one."""
+    generator = np.random.default_rng(5)
+    fits = []
+    for _ in range(rounds):
+        counts = np.bincount(generator.integers(0, len(battles), len(battles)))
+        counts = np.concatenate([counts, np.zeros(len(battles) - len(counts), np.intp)])
+        drawn = replace(battles, weight=battles.weight * counts)
+        fits.append(bradley_terry(drawn).scores)
+    return np.stack(fits)
+
+
+def test_drawing_battles_spreads_as_drawing_their_rows() -> None:
+    battles = robin(4, 60, 2)
+    spread = bootstrap(battles, 3000, unit="battle").std(axis=0)
+    np.testing.assert_allclose(spread, rows_drawn(battles, 500).std(axis=0), rtol=0.12)
+
+
+def test_a_star_spreads_as_the_delta_method_says() -> None:
+    # 600 independent games with win rate w: the log-odds have variance 1 / (600 w (1 - w))
+    outcome = np.repeat([1.0, 0.0], [420, 180])
+    battles = Battles.of_names(["m"] * 600, ["base"] * 600, outcome)
+    for unit in ("prompt", "battle"):
+        samples = bootstrap(battles, 4000, unit=unit, baseline="base")
+        assert samples[:, 0].tolist() == [0.0] * 4000
+        assert samples[:, 1].std() == pytest.approx((600 * 0.7 * 0.3) ** -0.5, rel=0.05)
+        assert samples[:, 1].mean() == pytest.approx(np.log(7 / 3), abs=0.01)
+
+
+def test_two_identical_games_a_prompt_are_one() -> None:
+    outcome = np.tile([1.0, 1.0, 1.0, 1.0, 0.0, 0.0], 100)
+    battles = Battles.of_names(
+        ["m"] * 600, ["base"] * 600, outcome, prompt=[str(row // 2) for row in range(600)]
+    )
+    by_prompt = bootstrap(battles, 4000)[:, 0].std()
+    by_battle = bootstrap(battles, 4000, unit="battle")[:, 0].std()
+    assert by_prompt / by_battle == pytest.approx(2**0.5, rel=0.06)
+
+
+def test_prompts_without_battles_are_never_drawn() -> None:
+    battles = robin(3, 20, 1)
+    padded = replace(
+        battles, prompts=(*battles.prompts, "x", "y"), category=("",) * (len(battles.prompts) + 2)
+    )
+    counts = prompt_counts(padded, 50, np.random.default_rng(0))
+    assert counts.shape == (50, 22)
+    assert counts[:, :20].sum(axis=1).tolist() == [20] * 50
+    np.testing.assert_array_equal(bootstrap(padded, 5), bootstrap(battles, 5))
+
+
+def test_seeds() -> None:
+    battles = robin(3, 30, 1)
+    np.testing.assert_array_equal(bootstrap(battles, 5, seed=1), bootstrap(battles, 5, seed=1))
+    assert (bootstrap(battles, 5, seed=1) != bootstrap(battles, 5, seed=2)).any()
+
+
+def test_resamples_in_which_a_model_wins_everything() -> None:
+    outcome = np.array([0.0, *[1.0] * 11])
+    battles = Battles.of_names(["m"] * 12, ["base"] * 12, outcome)
+    with pytest.raises(DataError, match=r"some of 100 a model wins .*; give a prior"):
+        bootstrap(battles, 100)
+    assert np.isfinite(bootstrap(battles, 100, prior=1)).all()
+
+
+def test_wrong_arguments() -> None:
+    battles = robin(3, 30, 1)
+    with pytest.raises(DataError, match="one round or more, but got 0"):
+        bootstrap(battles, 0)
+    with pytest.raises(DataError, match="level of an interval"):
+        intervals(np.zeros((5, 2)), 95)
+
+
+def test_intervals_are_percentiles() -> None:
+    samples = np.stack([np.arange(101.0), 2 * np.arange(101.0)], axis=1)
+    lower, upper = intervals(samples, 0.9)
+    assert lower.tolist() == pytest.approx([5, 10])
+    assert upper.tolist() == pytest.approx([95, 190])
+    lower, upper = paired_intervals(samples, 0.9)
+    assert lower.ravel().tolist() == pytest.approx([0, -95, 5, 0])
+    assert upper.ravel().tolist() == pytest.approx([0, -5, 95, 0])
+
+
+def test_intervals_cover_the_truth_if_prompts_are_drawn() -> None:
+    shares = coverage(1.2, simulations=100, rounds=200)
+    assert 0.89 <= shares["prompts"][0] <= 0.99
+    assert shares["repeated rows"][0] < 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [0.0, 1.2, 2.4])
+def test_intervals_cover_as_often_as_they_say(strength: float) -> None:
+    shares = coverage(strength, simulations=300, rounds=400)
+    assert 0.92 <= shares["prompts"][0] <= 0.97
+    assert shares["battles"][0] < shares["prompts"][0]
+    assert shares["repeated rows"][0] < 0.85

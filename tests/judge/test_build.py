@@ -1,0 +1,245 @@
+# ruff: noqa: RUF001
+import csv
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from micronas.errors import DataError
+from micronas.judge.build import Build
+from micronas.judge.manifest import load_prompts
+from micronas.judge.recipe import Recipe, RecipeFile
+
+WORDS = {
+    "math": [
+        "integral",
+        "matrix",
+        "prime",
+        "equation",
+        "angle",
+        "theorem",
+        "fraction",
+        "polynomial",
+        "vector",
+        "proof",
+    ],
+    "coding": [
+        "function",
+        "compiler",
+        "pointer",
+        "array",
+        "loop",
+        "class",
+        "thread",
+        "bug",
+        "parser",
+        "library",
+    ],
+    "medical": [
+        "patient",
+        "dose",
+        "fever",
+        "therapy",
+        "kidney",
+        "vaccine",
+        "symptom",
+        "surgery",
+        "nurse",
+        "blood",
+    ],
+}
+ASKS = ["Explain the words {}, {}, {}, {}, {}", "Why need {}, {}, {}, {}, {}"]
+RUSSIAN = ["Расскажи про погоду в городе номер {}", "Какие книги о море стоит прочитать {}"]
+
+
+def write_sources(folder: Path, labelled: int = 12) -> None:
+    rng = random.Random(0)
+    rows = []
+    for category, words in WORDS.items():
+        for i in range(60):
+            text = ASKS[i % 2].format(*rng.sample(words, 5)) + f", case {len(rows)}?"
+            rows.append({"text": text, "known": category if i < labelled else ""})
+    rows += [{"text": text.format(i), "known": ""} for i in range(10) for text in RUSSIAN]
+    rows += [rows[0], {**rows[1], "text": rows[1]["text"].upper()}, {"text": "hi", "known": ""}]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "a.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "b.csv").write_text(
+        "question,terms\nWhat do zebras think of fridges?,MIT\nWhat do cats dream of at noon?,\n",
+        encoding="utf-8",
+    )
+
+
+def recipe(**more: object) -> Recipe:
+    values = {
+        "name": "test",
+        "sources": [
+            {"path": "a.jsonl", "category": "known", "licence": "MIT"},
+            {"path": "b.csv", "text": "question", "licence_field": "terms"},
+        ],
+        "languages": {"expected": ["en"]},
+        "embedding": {"dimensions": 2**12},
+        "categories": {
+            **{name: {"quota": 20} for name in WORDS},
+            "russian": {"quota": 7, "language": "ru"},
+            "general": {"quota": 1},
+        },
+    }
+    return Recipe.model_validate(values | more)
+
+
+def dropped(out: Path) -> list[dict[str, object]]:
+    lines = (out / "dropped.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_quotas_are_exact_and_nothing_is_lost(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    out = tmp_path / "set"
+    manifest = Build(RecipeFile(recipe(), tmp_path), out).run()
+    prompts = load_prompts(out)
+    assert Counter(prompt.category for prompt in prompts) == {
+        **dict.fromkeys(WORDS, 20),
+        "russian": 7,
+        "general": 1,
+    }
+    assert all(p.language == ("ru" if p.category == "russian" else "en") for p in prompts)
+    words_of = {
+        p.id: {w for w in WORDS if any(word in p.text for word in WORDS[w])} for p in prompts
+    }
+    told = [p for p in prompts if p.category in WORDS]
+    assert all(words_of[p.id] == {p.category} for p in told)
+    gone = dropped(out)
+    ids = [prompt.id for prompt in prompts] + [str(row["id"]) for row in gone]
+    assert len(ids) == len(set(ids)) == 180 + 20 + 3 + 2
+    reasons = Counter(str(row["reason"]) for row in gone)
+    del reasons["not drawn"]
+    assert reasons == {"duplicate": 2, "too short": 1, "licence": 1}
+    duplicates = {row["id"]: row["of"] for row in gone if row["reason"] == "duplicate"}
+    assert duplicates == {"a-201": "a-1", "a-202": "a-2"}
+    steps = manifest["steps"]
+    assert steps["clean"]["read"] == {"a": 203, "b": 2}
+    assert steps["label"]["accuracy"] > 0.9
+    for before, after in zip(
+        ["clean", "language", "duplicates", "label"],
+        ["language", "duplicates", "label", "sample"],
+        strict=True,
+    ):
+        lost = sum(steps[after]["dropped"].values())
+        assert steps[after]["kept"] == steps[before]["kept"] - lost
+
+
+def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    files = ("prompts.jsonl", "manifest.json", "dropped.jsonl", "review.csv")
+    made = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        Build(RecipeFile(recipe(seed=seed), tmp_path), tmp_path / name).run()
+        made.append([(tmp_path / name / file).read_bytes() for file in files])
+    assert made[0] == made[1]
+    assert made[0][0] != made[2][0]
+
+
+def test_only_what_changed_is_done_again(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    out = tmp_path / "set"
+    calls: list[int] = []
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        calls.append(len(texts))
+        counts = [
+            [*(sum(text.count(word) for word in words) for words in WORDS.values()), 0.01]
+            for text in texts
+        ]
+        vectors = np.array(counts, np.float32)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def run(**more: object) -> list[str]:
+        lines: list[str] = []
+        file = RecipeFile(recipe(**more), tmp_path)
+        Build(file, out, embedder=("counts", embed), say=lines.append).run()
+        return [line.split(":")[0] for line in lines if "kept from before" in line]
+
+    steps = ["clean", "language", "duplicates", "label", "sample"]
+    assert run() == []
+    before = (out / "prompts.jsonl").read_bytes()
+    assert run() == steps
+    assert len(calls) == 1
+    assert run(sampling={"clusters": 3}) == steps[:-1]
+    assert run(duplicates={"threshold": 0.9}) == steps[:2]
+    # a file that was cut off is not believed
+    run()
+    path = out / "steps" / "language.json"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run() == ["clean", "duplicates", "label", "sample"]
+    assert (out / "prompts.jsonl").read_bytes() == before
+    (tmp_path / "b.csv").write_text("question,terms\nWhat is a fridge made of?,MIT\n")
+    assert run() == []
+
+
+def fill(path: Path, category: str) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["category"] = category
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return [row["id"] for row in rows]
+
+
+def test_uncertain_prompts_wait_for_review_and_come_back(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    out = tmp_path / "set"
+    file = RecipeFile(recipe(labelling={"uncertain": "review"}), tmp_path)
+    with pytest.raises(DataError, match="'general' must have 1 prompts"):
+        Build(file, out).run()
+    waiting = fill(out / "review.csv", "general")
+    assert "b-2" in waiting
+    manifest = Build(file, out).run()
+    assert manifest["categories"]["general"]["origins"] == {"hand": 1}
+    # the filled file was kept before it was written again
+    labels = (out / "labels.csv").read_text(encoding="utf-8")
+    assert all(f"{key},general" in labels for key in waiting)
+    assert Build(file, out).run() == manifest
+
+
+def test_a_sheet_of_prompts_to_label_starts_a_set(tmp_path: Path) -> None:
+    write_sources(tmp_path, labelled=0)
+    out = tmp_path / "set"
+    file = RecipeFile(recipe(), tmp_path)
+    with pytest.raises(DataError, match="micronas judge label"):
+        Build(file, out).run()
+    assert Build(file, out).sheet(30) == 30
+    with (out / "review.csv").open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert len({row["id"] for row in rows}) == 30
+    assert {row["language"] for row in rows} == {"en"}
+    kinds = Counter(w for row in rows for w in WORDS if any(x in row["text"] for x in WORDS[w]))
+    assert min(kinds.values()) >= 5
+
+
+def test_ids_of_labels_must_exist(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    (tmp_path / "more.csv").write_text("id,category\na-1,math\nz-1,math\n", encoding="utf-8")
+    file = RecipeFile(recipe(labelling={"labels": ["more.csv"]}), tmp_path)
+    with pytest.raises(DataError, match=r"more\.csv .*1 ids are in none, 'z-1' first"):
+        Build(file, tmp_path / "set").run()
+
+
+def test_every_shortage_is_named(tmp_path: Path) -> None:
+    write_sources(tmp_path)
+    categories = {**{name: {"quota": 100} for name in WORDS}, "general": {"quota": 0}}
+    file = RecipeFile(recipe(categories=categories), tmp_path)
+    with pytest.raises(DataError, match=r"'math' must .*'coding' must .*'medical' must"):
+        Build(file, tmp_path / "set").run()
+    accept = recipe(categories=categories, sampling={"shortage": "accept"})
+    manifest = Build(RecipeFile(accept, tmp_path), tmp_path / "set").run()
+    drawn = {name: each["drawn"] for name, each in manifest["categories"].items()}
+    assert all(0 < drawn[name] < 100 for name in WORDS)

@@ -1,0 +1,223 @@
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from micronas.errors import ConfigError, DataError
+from micronas.judge.endpoint import (
+    Endpoint,
+    EndpointSettings,
+    Lost,
+    Price,
+    Reply,
+    estimate_tokens,
+)
+from micronas.judge.run import run
+from tests.judge.judge_server import Judge, serve
+from tests.judge.runs import answers_for, prompts_for
+from tests.judge.test_run import settings_for
+
+MESSAGES = [{"role": "user", "content": "12345678"}]
+GOOD = {"choices": [{"message": {"content": "yes"}}], "usage": None}
+
+
+@contextmanager
+def answering(
+    status: int, body: bytes, headers: dict[str, str] | None = None, delay: float = 0.0
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Serve one canned answer; yields the base URL and the bodies received."""
+    received: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            received[-1]["path"] = self.path
+            time.sleep(delay)
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send(url: str, **changes: Any) -> Reply | Lost:
+    settings = EndpointSettings(model="judge-1", base_url=url, **changes)
+
+    async def once() -> Reply | Lost:
+        async with Endpoint(settings) as endpoint:
+            return await endpoint.send(MESSAGES)
+
+    return asyncio.run(once())
+
+
+def test_reply_usage_and_price() -> None:
+    body = {**GOOD, "usage": {"prompt_tokens": 1000, "completion_tokens": 200}}
+    with answering(200, json.dumps(body).encode()) as (url, received):
+        reply = send(url, price=Price(prompt=2.5, completion=10), options={"seed": 7})
+    assert reply == Reply("yes", 1000, 200, pytest.approx(0.0045))
+    assert received == [
+        {
+            "model": "judge-1",
+            "temperature": 0.0,
+            "max_tokens": 4096,
+            "seed": 7,
+            "messages": MESSAGES,
+            "path": "/v1/chat/completions",
+        }
+    ]
+
+
+def test_tokens_are_estimated_where_the_server_counts_none() -> None:
+    with answering(200, json.dumps(GOOD).encode()) as (url, _):
+        assert send(url, price=Price(prompt=1e6)) == Reply("yes", 2, 1, 2.0)
+    assert estimate_tokens("") == 0
+    assert estimate_tokens("\u65e5\u672c") == 2  # six bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"choices": []}',
+        b'{"choices": [{"message": {"con',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}',
+        b"[]",
+    ],
+)
+def test_cut_answers_are_lost_and_perhaps_paid(body: bytes) -> None:
+    with answering(200, body) as (url, _):
+        lost = send(url)
+    assert isinstance(lost, Lost)
+    assert lost.perhaps_paid
+
+
+def test_null_content_is_an_empty_text() -> None:
+    with answering(200, b'{"choices": [{"message": {"content": null}}]}') as (url, _):
+        reply = send(url)
+    assert isinstance(reply, Reply)
+    assert reply.text == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        ("100000", 120, 120),
+        (timedelta(seconds=60), 30, 60),
+        (-timedelta(hours=1), 0, 0),
+    ],
+)
+def test_retry_after(header: str | timedelta, low: float, high: float) -> None:
+    """Seconds, or a date, here by its distance from now."""
+    if isinstance(header, timedelta):
+        header = format_datetime(datetime.now(timezone.utc) + header)
+    with answering(429, b"", {"Retry-After": header}) as (url, _):
+        lost = send(url)
+    assert isinstance(lost, Lost)
+    assert lost.wait is not None
+    assert low <= lost.wait <= high
+    assert not lost.perhaps_paid
+
+
+@pytest.mark.parametrize("header", ["soon", "nan", "-5", ""])
+def test_nonsense_in_retry_after_is_ignored(header: str) -> None:
+    with answering(503, b"", {"Retry-After": header}) as (url, _):
+        assert send(url) == Lost("HTTP 503", perhaps_paid=False, wait=None)
+
+
+def test_pauses_double_and_end() -> None:
+    settings = EndpointSettings(model="m", tries=3, backoff=0.02)
+
+    async def pauses() -> list[float]:
+        times = []
+        async with Endpoint(settings) as endpoint:
+            for attempt in range(2):
+                start = time.perf_counter()
+                await endpoint.pause(attempt, Lost("HTTP 500", False, 0.03 * (1 - attempt)))
+                times.append(time.perf_counter() - start)
+            with pytest.raises(DataError, match="within 3 tries, but the last one ended in HTTP"):
+                await endpoint.pause(2, Lost("HTTP 500", False))
+        return times
+
+    first, second = asyncio.run(pauses())
+    assert first >= 0.029  # what the server asked for
+    assert second >= 0.019
+
+
+def test_timeout_may_have_been_paid_and_a_closed_port_not() -> None:
+    with answering(200, json.dumps(GOOD).encode(), delay=0.5) as (url, _):
+        lost = send(url, timeout=0.05)
+    assert lost == Lost("ReadTimeout", perhaps_paid=True)
+    assert send(url) == Lost("ConnectError", perhaps_paid=False)
+
+
+def test_refusals_and_wrong_addresses_are_configuration_errors() -> None:
+    with (
+        answering(401, b'{"error":\n "bad key"}') as (url, received),
+        pytest.raises(ConfigError, match=r'401.*"bad key".*OPENAI_API_KEY'),
+    ):
+        send(url)
+    assert len(received) == 1
+    with pytest.raises(ConfigError, match="http address, but got 'localhost:80'"):
+        send("localhost:80")
+
+
+def test_a_dead_endpoint_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    with serve(Judge()) as url:
+        pass
+    settings = settings_for(url)
+    settings = settings.model_copy(update={"judge": settings.judge.model_copy(update={"tries": 2})})
+    with pytest.raises(DataError, match=r"within 2 tries.*ConnectError"):
+        run(settings, prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
+
+
+def test_concurrency_is_bounded_and_used(tmp_path: Path) -> None:
+    judge = Judge(delay=0.05)
+    with serve(judge) as url:
+        settings = settings_for(url)
+        settings = settings.model_copy(
+            update={"judge": settings.judge.model_copy(update={"concurrency": 3})}
+        )
+        run(settings, prompts_for(6), answers_for(6, 1), tmp_path / "run.db")
+    assert judge.most_flying == 3
+
+
+def test_the_key_is_sent_and_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
+    judge = Judge(failing=0.5)
+    with serve(judge) as url:
+        run(settings_for(url), prompts_for(3), answers_for(3, 1), tmp_path / "run.db")
+    assert judge.authorizations == {"Bearer sk-secret-123"}
+    assert not any(b"sk-secret" in file.read_bytes() for file in tmp_path.iterdir())
+    assert "sk-secret" not in "".join(capfd.readouterr())
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nsecond line")
+    with pytest.raises(ConfigError) as refused:
+        send(url)
+    assert "secret" not in str(refused.value)

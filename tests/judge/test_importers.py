@@ -1,0 +1,148 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from micronas.errors import DataError
+from micronas.judge.checks import accuracy
+from micronas.judge.importers import alpaca_eval, arena_hard, llmfao, pandalm
+from micronas.judge.store import battles_of, verdicts_of
+
+
+def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    text = "\n".join(json.dumps(row) for row in rows) + "\n" if lines else json.dumps(rows)
+    path.write_text(text)
+    return path
+
+
+def game(score: str | None) -> dict[str, Any]:
+    return {"score": score, "judgment": {"answer": f"[[{score}]]"}, "prompt": "..."}
+
+
+def test_arena_hard_v2(tmp_path: Path) -> None:
+    # first game: A is the baseline; second game: A is the model
+    rows = [
+        {"uid": "u1", "category": "hard", "judge": "j", "model": "m", "baseline": "o3",
+         "games": [game("B>>A"), game("A>B")]},
+        {"uid": "u2", "category": "hard", "judge": "j", "model": "m", "baseline": "o3",
+         "games": [game("A<B"), game("A=B")]},
+        {"uid": "u3", "category": "hard", "judge": "j", "model": "m", "baseline": "o3",
+         "games": [game(None), game("B>A")]},
+        {"uid": "u4", "category": "hard", "judge": "j", "model": "m", "baseline": "o3",
+         "games": [None, game("A>>B")]},
+    ]  # fmt: skip
+    write(tmp_path / "judge" / "m.jsonl", rows, lines=True)
+    found = arena_hard(tmp_path / "judge")
+    assert len(found.verdicts) == 8
+    assert sum(row.outcome is None for row in found.verdicts) == 2
+    battles = found.battles()
+    # arena-hard repeats strong verdicts three times; by hand: 3+1, 1+.5, 0, 3 of 10
+    weighted = float((battles.outcome * battles.weight).sum() / battles.weight.sum())
+    assert weighted == pytest.approx((3 + 1 + 1 + 0.5 + 0 + 3) / (3 + 1 + 1 + 1 + 1 + 3))
+    assert set(battles.category) == {"hard"}
+    assert [row.verdict for row in found.verdicts[:4]] == ["B", "A", "B", "tie"]
+    found.save(tmp_path / "run.db")
+    stored = battles_of(tmp_path / "run.db")
+    np.testing.assert_array_equal(np.sort(stored.outcome), np.sort(battles.outcome))
+    assert len(verdicts_of(tmp_path / "run.db")) == 8
+
+
+def test_arena_hard_v01_needs_its_baseline(tmp_path: Path) -> None:
+    row = {"question_id": "q", "model": "m", "judge": "j", "games": [game("A>B")] * 2}
+    path = write(tmp_path / "m.jsonl", [row], lines=True)
+    with pytest.raises(DataError, match="do not name their baseline"):
+        arena_hard(path)
+    battles = arena_hard(path, baseline="gpt-4-0314").battles()
+    np.testing.assert_array_equal(battles.outcome, [0, 1])
+    assert battles.models == ("gpt-4-0314", "m")
+
+
+def test_alpaca_eval(tmp_path: Path) -> None:
+    preferences = [1.0, 2.0, 1.25, 0, None, float("nan")]
+    rows = [
+        {"instruction": f"do {n}", "dataset": "koala", "generator_1": "base", "generator_2": "m",
+         "output_1": "a" * 40, "output_2": "b" * 20, "annotator": "gpt", "preference": preference,
+         "price_per_example": 0.01}
+        for n, preference in enumerate(preferences)
+    ]  # fmt: skip
+    found = alpaca_eval(write(tmp_path / "annotations.json", rows))
+    assert [row.outcome for row in found.verdicts] == [0.0, 1.0, 0.25, 0.5, None, None]
+    battles = found.battles()
+    assert battles.models == ("base", "m")
+    np.testing.assert_array_equal(battles.length_left, [5] * 4)
+    np.testing.assert_array_equal(battles.length_right, [10] * 4)
+
+
+def test_llmfao(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text(
+        "id,prompt,model_x,model_y,worker,winner,left,right\n"
+        "0,8,1,2,58,tie,X,Y\n0,8,1,2,59,right,X,Y\n1,9,1,2,58,left,Y,X\n"
+    )
+    battles = llmfao(path).battles()
+    assert battles.models == ("X", "Y")
+    np.testing.assert_array_equal(battles.outcome, [0.5, 0, 1])
+    np.testing.assert_array_equal(battles.left, [0, 0, 1])
+    path.write_text("prompt,worker,winner,left,right\n8,58,neither,X,Y\n")
+    with pytest.raises(DataError, match=r"row 2 of .* as LLMFAO writes it"):
+        llmfao(path)
+
+
+def test_pandalm(tmp_path: Path) -> None:
+    rows = [
+        {"idx": n, "motivation_app": "app", "cmp_key": "bloom-7b_llama-7b", "instruction": "i",
+         "input": "", "response1": "abcd", "response2": True, "annotator1": a, "annotator2": b,
+         "annotator3": c}
+        for n, (a, b, c) in enumerate([(1, 1, 2), (2, 2, 2), (0, 0, 1), (0, 1, 2)])
+    ]  # fmt: skip
+    results = [
+        {"idx": n, "gpt_result": result, "gpt_reason": "r"}
+        for n, result in enumerate(["1", "garbage", "Tie", "2"])
+    ]
+    found = pandalm(
+        write(tmp_path / "testset.json", rows), {"gpt": write(tmp_path / "gpt.json", results)}
+    )
+    humans = ["annotator1", "annotator2", "annotator3"]
+    # the last pair has no majority; two of three are right; by chance 1/9 (A) + 1/9 (tie)
+    measured = accuracy(found.verdicts, "gpt", humans)
+    assert measured.pairs == 3
+    assert measured.accuracy == pytest.approx(2 / 3)
+    assert measured.kappa == pytest.approx((2 / 3 - 2 / 9) / (1 - 2 / 9))
+    np.testing.assert_array_equal(found.battles(judge="gpt").outcome, [1, 0.5, 0])
+    results.append({"idx": 77, "gpt_result": "1"})
+    with pytest.raises(DataError, match=r"row 5 of .*KeyError: 77"):
+        pandalm(tmp_path / "testset.json", {"gpt": write(tmp_path / "gpt.json", results)})
+
+
+@pytest.mark.data
+def test_published_accuracies_of_pandalm() -> None:
+    folder = Path(os.environ["MICRONAS_DATA"]) / "judge" / "pandalm"
+    found = pandalm(
+        folder / "testset-v1.json",
+        {
+            "gpt-3.5": folder / "gpt-3.5-turbo-testset-v1.json",
+            "pandalm": folder / "pandalm-7b-testset-v1.json",
+        },
+    )
+    humans = ["annotator1", "annotator2", "annotator3"]
+    for judge, share, kappa in (("gpt-3.5", 0.6977, 0.476), ("pandalm", 0.6677, 0.435)):
+        measured = accuracy(found.verdicts, judge, humans)
+        assert measured.pairs == 999
+        assert measured.accuracy == pytest.approx(share, abs=5e-5)
+        assert measured.kappa == pytest.approx(kappa, abs=5e-4)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '[{"idx": 1}]'])
+def test_damaged_files_end_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    for read in (alpaca_eval, pandalm, arena_hard):
+        with pytest.raises(DataError) as refused:
+            read(path)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(DataError, match="readable"):
+        arena_hard(tmp_path / "missing.jsonl")

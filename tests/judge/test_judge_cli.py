@@ -1,0 +1,173 @@
+"""The judge's commands, one after the other as a person would give them."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from micronas.cli.judge import judge_app
+from micronas.errors import ConfigError, DataError
+from micronas.judge.checks import null_answers
+from micronas.judge.manifest import load_prompts
+from micronas.judge.store import verdicts_of
+from tests.judge.judge_server import Judge, serve
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RECIPE = """\
+name: small
+sources: [{path: questions.jsonl, licence: CC0-1.0, category: category}]
+categories: {sums: {quota: 6}, towns: {quota: 4}, general: {quota: 0}}
+labelling: {neighbours: [1, 3], folds: 2}
+sampling: {min_quality: 0.0}
+"""
+TOWNS = ("Lisbon", "Porto", "Madrid", "Toulouse", "Geneva", "Bologna", "Split", "Sofia", "Varna")
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(judge_app, [str(each) for each in arguments])
+    if isinstance(done.exception, Exception):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def json_of(*arguments: object) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    rows = [
+        {"text": f"Please add the numbers {n} and {7 * n + 3}, then show the sum.", "category": ""}
+        for n in range(11, 20)
+    ]
+    rows += [
+        {"text": f"Which river flows through the town of {town}, and where to?", "category": ""}
+        for town in TOWNS
+    ]
+    for row in (*rows[:4], *rows[-4:]):
+        row["category"] = "sums" if "add" in row["text"] else "towns"
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "questions.jsonl").write_text(lines)
+    return tmp_path
+
+
+def test_from_a_recipe_to_a_report(folder: Path) -> None:
+    recipe, made = folder / "recipe.yaml", folder / "set"
+    assert json_of("build", recipe, "--out", made)["prompts"] == 10
+    table = run("sample", recipe, "categories.towns.quota=3", "--out", made)
+    assert [line.split()[:3] for line in table.splitlines()[-3:]] == [
+        ["sums", "6", "6"],
+        ["towns", "3", "3"],
+        ["general", "0", "0"],
+    ]
+    prompts = load_prompts(made)
+
+    worth = {"base": 5.0, "good": 5.2, "bad": 4.8}
+    answers, store, config = folder / "answers.jsonl", folder / "run.sqlite", folder / "run.yaml"
+    answers.write_text(
+        "".join(
+            json.dumps({"prompt_id": p.id, "model": model, "text": f"{model}: quality {value}"})
+            + "\n"
+            for p in prompts
+            for model, value in worth.items()
+        )
+    )
+    price = "price: {prompt: 2.0, completion: 10.0}"
+    config.write_text(f"baseline: base\njudge: {{model: j, concurrency: 2, {price}}}\n")
+    with serve(Judge(noise=1.0)) as url:
+        inputs = [config, f"judge.base_url={url}", "--set", made, "--answers", answers]
+        inputs += ["--out", store]
+        expected = json_of("estimate", *inputs)
+        assert expected["calls"] == 9 * 2 * 2
+        assert json_of("run", *inputs, "--dry-run") == expected
+        assert json_of("run", *inputs)["judged"] == 36
+        assert json_of("run", *inputs)["calls"] == 0
+        constant = json_of("run", *inputs, "--null")
+        assert constant["judged"] == 9 * 2 * (2 + len(null_answers(prompts[:1], 5)))
+    assert any(row.model.startswith("null:") for row in verdicts_of(store))
+
+    board = json_of("rate", store, "--prior", 1, "--rounds", 100)
+    assert [row["model"] for row in board] == ["good", "base", "bad"]
+    assert "good" in run("rate", store, "--prior", 1, "--rounds", 100)
+
+    cells = json_of("rate", store, "--by-category", "--rounds", 100)
+    assert {(row["category"], row["model"]) for row in cells} == {
+        (category, model) for category in ("sums", "towns") for model in worth
+    }
+
+    people = folder / "people.csv"
+    people.write_text("model,score,lower,upper\nbase,2,1.5,2.5\ngood,3,2.6,3.4\nbad,1,0.5,1.4\n")
+    measured = json_of(
+        "quality", store, "--reference", people, "--top", 2, "--prior", 1, "--rounds", 100
+    )
+    assert [each["models"] for each in measured] == [3, 2]
+    assert measured[0]["strict_agreement"] == {"points": 3.0, "pairs": 3}
+    assert "3 of 3 pairs" in run(
+        "quality", store, "--reference", people, "--prior", 1, "--rounds", 100
+    )
+
+    page = folder / "report.html"
+    assert "MB" in run("report", store, "--out", page, "--prior", 1, "--rounds", 100)
+    assert "Constant answer null:" in page.read_text()
+
+
+def test_labels_by_hand_reach_the_set(folder: Path) -> None:
+    recipe, made = folder / "recipe.yaml", folder / "set"
+    run("label", recipe, "--out", made, "--size", 5)
+    sheet = made / "review.csv"
+    with sheet.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 1 <= len(rows) <= 5
+    with sheet.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row | {"category": "sums" if "add" in row["text"] else "towns"})
+    assert run("review", recipe, "--out", made).startswith(f"{len(rows)} labels")
+    more = ["categories.sums.quota=12", "categories.towns.quota=12", "sampling.shortage=accept"]
+    manifest = json_of("build", recipe, *more, "--out", made)
+    origins = [stratum["origins"] for stratum in manifest["categories"].values()]
+    assert sum(each.get("hand", 0) for each in origins) == len(rows)
+
+
+def test_votes_of_another_tool_can_be_rated(tmp_path: Path) -> None:
+    votes = tmp_path / "votes.csv"
+    rows = [("a", "b", "left"), ("a", "b", "tie"), ("b", "c", "left"), ("c", "a", "left")]
+    lines = [
+        f"{prompt},w{row},{winner},{left},{right}"
+        for prompt in range(3)
+        for row, (left, right, winner) in enumerate(rows)
+    ]
+    votes.write_text("\n".join(["prompt,worker,winner,left,right", *lines]) + "\n")
+    said = run("import", "llmfao", votes, "--out", tmp_path / "s.sqlite")
+    assert "12 verdicts, 0 of them invalid" in said
+    board = json_of("rate", tmp_path / "s.sqlite", "--rounds", 20)
+    assert {row["model"] for row in board} == {"a", "b", "c"}
+
+
+def test_what_is_missing_is_said_in_one_line(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"no .*nothing\.sqlite"):
+        run("rate", folder / "nothing.sqlite")
+    with pytest.raises(DataError, match="must be built before"):
+        run("sample", folder / "recipe.yaml", "--out", folder / "set")
+    with pytest.raises(ConfigError, match="quota"):
+        run("build", folder / "recipe.yaml", "categories.sums.quota=many", "--out", folder / "set")
+
+
+def test_the_example_runs_offline_and_writes_its_report(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    for path in EXAMPLES.glob("judge*"):
+        shutil.copy(path, tmp_path / "examples")
+    command = [sys.executable, tmp_path / "examples" / "judge.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "careful" in done.stdout.split("win rate")[1].splitlines()[2]
+    assert (tmp_path / "runs" / "judge" / "report.html").stat().st_size > 100_000

@@ -1,0 +1,64 @@
+"""Rankings from battles, and rankings by people from files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles
+from micronas.judge.leaderboard import Statistics, baseline_of, leaderboard, read_reference
+
+
+def test_a_star_is_rated_against_its_centre() -> None:
+    # a wins 3 of 4 against the baseline z, b 1 of 4: Bradley-Terry is the odds, in closed form
+    battles = Battles.of_names(
+        ["a"] * 4 + ["z"] * 4,
+        ["z"] * 4 + ["b"] * 4,
+        [1, 1, 1, 0, 1, 1, 1, 0],
+        prompt=["p1", "p2", "p3", "p4"] * 2,
+    )
+    board = leaderboard(battles, Statistics(rounds=300, prior=0.01, seed=1))
+    assert board.baseline == "z"
+    assert board.models == ("a", "z", "b")
+    assert board.scores == pytest.approx([np.log(3), 0, -np.log(3)], abs=0.01)
+    assert board.rates == pytest.approx([0.75, 0.5, 0.25], abs=0.01)
+    assert board.prompts == (4, 4, 4)
+    again = leaderboard(battles, Statistics(rounds=300, prior=0.01, seed=1))
+    assert np.array_equal(board.samples, again.samples)
+    assert board.rows()[0]["model"] == "a"
+
+
+def test_a_tournament_has_no_baseline_and_two_models_have_the_right_one() -> None:
+    ring = Battles.of_names(["a", "b", "c"], ["b", "c", "a"], [1, 1, 1])
+    assert baseline_of(ring) is None
+    assert leaderboard(ring, Statistics(rounds=10, prior=1)).rates == pytest.approx([0.5] * 3)
+    assert baseline_of(Battles.of_names(["a"], ["b"], [1])) == "b"
+
+
+def test_a_reference_may_have_bounds_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("score,model,lower,upper\n1200,x,1190,1215\n1100,y,,\n", encoding="utf-8-sig")
+    people = read_reference(path)
+    assert people.models == ("x", "y")
+    assert people.lower.tolist() == [1190, 1100]
+    assert people.upper.tolist() == [1215, 1100]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model,score\nx,1\ny,many\n", ":3: .*finite numbers"),
+        ("model,elo\nx,1\n", ":2: .*columns model, score"),
+        ("model,score\nx,nan\n", ":2: "),
+        ("model,score\nx,1\nx,2\n", "once"),
+        ("model,score\n", "at least one"),
+        ("model,score,lower,upper\nx,1,2,1.5\n", "end before they begin"),
+    ],
+)
+def test_a_bad_reference_is_one_error(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "people.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_reference(tmp_path / "people.csv")
+    with pytest.raises(DataError, match="readable"):
+        read_reference(tmp_path / "none.csv")

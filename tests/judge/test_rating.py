@@ -1,0 +1,307 @@
+"""Bradley-Terry against a closed form, evalica and scipy's optimiser; Elo by hand."""
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import evalica
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+
+from micronas.errors import DataError
+from micronas.judge.battles import Battles, Floats
+from micronas.judge.rating import (
+    bradley_terry,
+    elo,
+    elo_scale,
+    expected_win_rates,
+    win_rates,
+)
+
+WINNERS = {0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw, 1.0: evalica.Winner.X}
+
+
+def random_battles(models: int, rows: int, seed: int) -> Battles:
+    """Connected battles of models that do not differ much."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0, 0.7, models)
+    left = generator.integers(0, models, rows)
+    right = (left + generator.integers(1, models, rows)) % models
+    # everybody wins and loses once in a circle, so that ratings exist
+    left[:models], right[:models] = np.arange(models), np.roll(np.arange(models), 1)
+    outcome = (generator.random(rows) < 1 / (1 + np.exp(scores[right] - scores[left]))) * 1.0
+    outcome[generator.random(rows) < 0.2] = 0.5
+    outcome[:models] = 1
+    names = [f"m{model}" for model in range(models)]
+    return Battles.of_names(
+        [names[each] for each in left],
+        [names[each] for each in right],
+        outcome,
+        prompt=[f"p{each}" for each in generator.integers(0, 40, rows)],
+        weight=generator.choice([1.0, 3.0], rows),
+    )
+
+
+def by_evalica(battles: Battles) -> Floats:
+    fit = evalica.bradley_terry(
+        [battles.models[each] for each in battles.left],
+        [battles.models[each] for each in battles.right],
+        [WINNERS[float(each)] for each in battles.outcome],
+        weights=battles.weight.tolist(),
+        tolerance=1e-14,
+        limit=100_000,
+    )
+    scores = np.log([fit.scores[name] for name in battles.models])
+    return np.asarray(scores - scores.mean())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_evalica_on_random_graphs(seed: int) -> None:
+    battles = random_battles(9, 120, seed)
+    np.testing.assert_allclose(bradley_terry(battles).scores, by_evalica(battles), atol=1e-8)
+
+
+def test_a_star_has_a_closed_form() -> None:
+    generator = np.random.default_rng(0)
+    wins = generator.integers(1, 400, 60)
+    losses = generator.integers(1, 400, 60)
+    names = [f"m{model:02d}" for model in range(60)]
+    battles = Battles.of_names(
+        names * 2,
+        ["base"] * 120,
+        [1] * 60 + [0] * 60,
+        weight=np.concatenate([wins, losses]),
+    )
+    ratings = bradley_terry(battles, baseline="base")
+    expected = dict(zip(names, np.log(wins / losses), strict=True), base=0.0)
+    closed = np.array([expected[name] for name in battles.models])
+    np.testing.assert_allclose(ratings.scores, closed, rtol=0, atol=1e-10)
+    rates = expected_win_rates(ratings.scores, battles.index("base"))
+    np.testing.assert_allclose(rates, win_rates(battles, "base"), rtol=0, atol=1e-10)
+
+
+def test_the_largest_odds_a_star_can_have() -> None:
+    battles = Battles.of_names(["a", "a"], ["b", "b"], [1, 0], weight=[999_999, 1])
+    assert bradley_terry(battles, baseline="b").scores[0] == pytest.approx(np.log(999_999))
+
+
+def test_a_prior_is_a_drawn_battle_against_the_average() -> None:
+    battles = random_battles(5, 40, 3)
+    prior = 1.5
+
+    def loss(scores: Floats) -> float:
+        difference = scores[battles.left] - scores[battles.right]
+        won = battles.weight * battles.outcome
+        lost = battles.weight - won
+        data = won @ np.logaddexp(0, -difference) + lost @ np.logaddexp(0, difference)
+        drawn = np.logaddexp(0, -scores) + np.logaddexp(0, scores)
+        return float(data + prior / 2 * drawn.sum())
+
+    found = optimize.minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-9}).x
+    scores = bradley_terry(battles, prior=prior).scores
+    np.testing.assert_allclose(scores, found - found.mean(), atol=1e-6)
+
+
+def test_one_win_and_a_prior_by_hand() -> None:
+    # by symmetry the scores are s and -s, with 1 - e(2s) = (e(s) - 1/2), e the logistic function
+    battles = Battles.of_names(["a"], ["b"], [1])
+    top = optimize.brentq(
+        lambda s: 1 - 1 / (1 + np.exp(-2 * s)) - (1 / (1 + np.exp(-s)) - 0.5), 0, 5
+    )
+    np.testing.assert_allclose(bradley_terry(battles, prior=1).scores, [top, -top], atol=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(3, 8), st.integers(0, 10_000), st.sampled_from([0.0, 1.0]))
+def test_neither_order_nor_side_matters(models: int, seed: int, prior: float) -> None:
+    battles = random_battles(models, 60, seed)
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(models)
+    names = [battles.models[place] for place in order]
+    rows = generator.permutation(len(battles))
+    shuffled = replace(
+        battles,
+        left=battles.left[rows],
+        right=battles.right[rows],
+        prompt=battles.prompt[rows],
+        outcome=battles.outcome[rows],
+        weight=battles.weight[rows],
+    )
+    scores = bradley_terry(battles, prior=prior).scores
+    for other in (battles.swapped(), shuffled):
+        np.testing.assert_allclose(bradley_terry(other, prior=prior).scores, scores, atol=1e-10)
+    renamed = bradley_terry(battles.of_models(names), prior=prior)
+    assert renamed.models == tuple(names)
+    np.testing.assert_allclose(renamed.scores, scores[order], atol=1e-10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 7), st.integers(1, 25), st.integers(0, 10_000))
+def test_any_battles_are_rated_or_refused(models: int, rows: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    left = generator.integers(0, models, rows)
+    right = (left + generator.integers(1, models, rows)) % models
+    outcome = generator.choice([0, 0.5, 1], rows)
+    names = tuple(f"m{model}" for model in range(models))
+    battles = Battles(
+        names,
+        ("p",),
+        left,
+        right,
+        np.zeros(rows, np.intp),
+        outcome,
+        np.ones(rows),
+        ("",),
+    )
+    try:
+        scores = bradley_terry(battles).scores
+    except DataError:
+        # Ford's condition by brute force: some group never loses to the others
+        beats = np.zeros((models, models), bool)
+        beats[left[outcome > 0], right[outcome > 0]] = True
+        beats[right[outcome < 1], left[outcome < 1]] = True
+        groups = [
+            np.array([group >> model & 1 for model in range(models)], bool)
+            for group in range(1, 2**models - 1)
+        ]
+        assert any(not beats[np.ix_(~group, group)].any() for group in groups)
+        assert np.isfinite(bradley_terry(battles, prior=0.1).scores).all()
+        return
+    chance = 1 / (1 + np.exp(scores[right] - scores[left]))
+    gradient = np.bincount(left, outcome - chance, models)
+    gradient -= np.bincount(right, outcome - chance, models)
+    assert np.abs(gradient).max() < 1e-8
+
+
+def test_models_that_never_met() -> None:
+    battles = Battles.of_names(["a", "b", "c", "d"], ["b", "a", "d", "c"], [1, 1, 1, 1])
+    with pytest.raises(DataError, match=r"nothing connects 'a' and 'c'; give a prior"):
+        bradley_terry(battles)
+
+
+def test_a_model_that_wins_everything_is_named() -> None:
+    battles = Battles.of_names(["b", "b", "a", "c"], ["a", "c", "c", "a"], [1, 1, 1, 1])
+    with pytest.raises(DataError, match=r"but 'b' lost no battle to the other models; give a"):
+        bradley_terry(battles)
+
+
+@pytest.mark.parametrize("prior", [-1.0, float("nan"), float("inf")])
+def test_a_prior_must_be_a_number_of_battles(prior: float) -> None:
+    with pytest.raises(DataError, match="a prior must be"):
+        bradley_terry(random_battles(3, 20, 0), prior=prior)
+
+
+def test_ratings_need_battles() -> None:
+    with pytest.raises(DataError, match="weight above zero"):
+        bradley_terry(Battles.of_names(["a"], ["b"], [1], weight=[0]), prior=1)
+
+
+def test_observed_win_rates_by_hand() -> None:
+    battles = Battles.of_names(["a", "a", "b"], ["b", "c", "c"], [1, 0.5, 0], weight=[3, 1, 1])
+    assert win_rates(battles).tolist() == [3.5 / 4, 0, 0.75]
+    against = win_rates(battles, "a")
+    assert against.tolist() == [0.5, 0, 0.5]
+    alone = battles.of_models(["a", "b"])
+    assert np.isnan(win_rates(replace(alone, models=("a", "b", "x")))[2])
+
+
+def test_scales_by_hand() -> None:
+    scores = np.log(np.array([1.0, 3.0, 9.0]))
+    assert expected_win_rates(scores, 0).tolist() == pytest.approx([0.5, 0.75, 0.9])
+    expected = [(1 / 4 + 1 / 10) / 2, (3 / 4 + 3 / 12) / 2, (9 / 10 + 9 / 12) / 2]
+    assert expected_win_rates(scores).tolist() == pytest.approx(expected)
+    assert elo_scale(np.array([0, np.log(10)])).tolist() == pytest.approx([1000, 1400])
+
+
+def test_elo_by_hand() -> None:
+    # the first win moves 2 points, the second 4 x (1 - 1 / (1 + 10 ** (-4 / 400)))
+    battles = Battles.of_names(["a", "b"], ["b", "a"], [1, 0])
+    gain = 2 + 4 * (1 - 1 / (1 + 10 ** (-4 / 400)))
+    assert elo(battles).tolist() == pytest.approx([1000 + gain, 1000 - gain])
+
+
+def test_elo_equals_evalica() -> None:
+    battles = replace(random_battles(6, 200, 1), weight=np.ones(200))
+    theirs = evalica.elo(
+        [battles.models[each] for each in battles.left],
+        [battles.models[each] for each in battles.right],
+        [WINNERS[float(each)] for each in battles.outcome],
+        initial=1000.0,
+        k=4.0,
+    ).scores
+    expected = [theirs[name] for name in battles.models]
+    np.testing.assert_allclose(elo(battles), expected, atol=1e-9)
+
+
+def test_a_ranking_is_best_first() -> None:
+    battles = Battles.of_names(["a", "a"], ["b", "b"], [1, 0], weight=[1, 3])
+    (first, above), (second, below) = bradley_terry(battles).ranking()
+    assert (first, second) == ("b", "a")
+    assert above == pytest.approx(np.log(3) / 2)
+    assert below == pytest.approx(-np.log(3) / 2)
+
+
+# llmfao (Apache-2.0, of evalica): votes for the first model, ties, votes for the second
+VOTES = [
+    ("Chronos Hermes (13B)", "Dolly v2 (12B)", 8, 7, 2),
+    ("Chronos Hermes (13B)", "GPT 3.5 Turbo (16k)", 2, 1, 2),
+    ("Chronos Hermes (13B)", "Weaver 12k", 26, 21, 13),
+    ("Chronos Hermes (13B)", "command-light", 5, 2, 0),
+    ("Dolly v2 (12B)", "GPT 3.5 Turbo (16k)", 2, 5, 13),
+    ("Dolly v2 (12B)", "Open-Assistant StableLM SFT-7 (7B)", 6, 15, 2),
+    ("Dolly v2 (12B)", "Weaver 12k", 8, 13, 13),
+    ("Dolly v2 (12B)", "command-light", 2, 10, 11),
+    ("GPT 3.5 Turbo (16k)", "Open-Assistant StableLM SFT-7 (7B)", 8, 0, 0),
+    ("GPT 3.5 Turbo (16k)", "Weaver 12k", 34, 8, 12),
+    ("GPT 3.5 Turbo (16k)", "command-light", 7, 2, 5),
+    ("Open-Assistant StableLM SFT-7 (7B)", "Weaver 12k", 10, 30, 14),
+    ("Open-Assistant StableLM SFT-7 (7B)", "command-light", 2, 3, 5),
+    ("Weaver 12k", "command-light", 11, 20, 20),
+]
+# odds that evalica 0.4.2 finds for them
+ODDS = {
+    "Chronos Hermes (13B)": 1.4683003869336089,
+    "Dolly v2 (12B)": 0.6317447203016858,
+    "GPT 3.5 Turbo (16k)": 2.0406065606171944,
+    "Open-Assistant StableLM SFT-7 (7B)": 0.5647684922602748,
+    "Weaver 12k": 0.8143706414975327,
+    "command-light": 1.1486603189868356,
+}
+
+
+def test_real_votes_of_six_models() -> None:
+    rows = [
+        (first, second, outcome)
+        for first, second, *counts in VOTES
+        for outcome, count in zip((1.0, 0.5, 0.0), counts, strict=True)
+        for _ in range(count)
+    ]
+    battles = Battles.of_names(*(list(column) for column in zip(*rows, strict=True)))
+    expected = np.log([ODDS[name] for name in battles.models])
+    np.testing.assert_allclose(bradley_terry(battles).scores, expected - expected.mean(), atol=1e-9)
+
+
+@pytest.mark.data
+def test_the_golden_values_of_llmfao() -> None:
+    folder = Path(os.environ["MICRONAS_DATA"]) / "judge"
+    outcomes = {"left": 1.0, "tie": 0.5, "right": 0.0}
+    with (folder / "llmfao.csv").open(encoding="utf-8", newline="") as file:
+        votes = list(csv.DictReader(file))
+    with (folder / "llmfao-golden.csv").open(encoding="utf-8", newline="") as file:
+        golden = {
+            (row["algorithm"], row["item"]): float(row["score"]) for row in csv.DictReader(file)
+        }
+    battles = Battles.of_names(
+        [vote["left"] for vote in votes],
+        [vote["right"] for vote in votes],
+        [outcomes[vote["winner"]] for vote in votes],
+    )
+    assert (len(battles), len(battles.models)) == (8931, 59)
+    odds = np.exp(bradley_terry(battles).scores)
+    for name, odd, rating in zip(battles.models, odds / odds.sum(), elo(battles), strict=True):
+        assert odd == pytest.approx(golden["bradley_terry", name], rel=1e-6)
+        assert rating == pytest.approx(golden["elo", name], rel=1e-9)

@@ -1,0 +1,147 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from micronas.errors import ConfigError, DataError
+from micronas.judge.manifest import Prompt, load_prompts, text_hash, write_prompts
+from micronas.judge.recipe import Source, read_recipe
+from micronas.judge.sources import read_labels, read_source
+
+CATEGORIES = ("coding", "math")
+
+
+def source(path: str, **more: object) -> Source:
+    return Source.model_validate({"path": path, "licence": "MIT", **more})
+
+
+def test_json_lines_with_paths_and_categories(tmp_path: Path) -> None:
+    rows = [
+        {"key": 7, "turns": ["first", "second"], "kind": "gsm8k", "lang": "en_US", "terms": "MIT"},
+        {"key": "b", "turns": ["third\u2028line"], "kind": "other", "lang": "DE", "terms": ""},
+    ]
+    data = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "q.v1.jsonl.gz").write_bytes(gzip.compress(data.encode()))
+    settings = Source.model_validate(
+        {
+            "path": "q.v1.jsonl.gz",
+            "text": "turns.0",
+            "id": "key",
+            "language": "lang",
+            "licence_field": "terms",
+            "category": "kind",
+            "category_names": {"gsm8k": "math"},
+        }
+    )
+    first, second = read_source(settings, tmp_path, CATEGORIES)
+    assert (first.id, first.text, first.category) == ("q-7", "first", "math")
+    assert (first.language, first.licence, first.line) == ("en", "MIT", 1)
+    assert (second.text, second.category) == ("third\u2028line", "")
+    assert (second.language, second.licence, second.line) == ("de", "", 3)
+
+
+def test_csv_with_line_breaks_in_cells(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(
+        b'\xef\xbb\xbftext,x\r\n"two\nlines, one ""cell""",1\r\nb,2\r\n'
+    )
+    first, second = read_source(source("a.csv"), tmp_path, CATEGORIES)
+    assert (first.text, first.line, first.id) == ('two\nlines, one "cell"', 2, "a-2")
+    assert (second.text, second.line) == ("b", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "line", "rule"),
+    [
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', 2, "one JSON object"),
+        ("a.jsonl", b'{"text": "x"}\n[1]\n', 2, "must be a JSON object"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"txt": "x"}\n', 3, "field 'text' is missing"),
+        ("a.jsonl", b'{"text": null}\n', 1, "must be text"),
+        ("a.jsonl", b'{"text": "\xff"}\n', 1, "UTF-8"),
+        ("a.jsonl", b"[" * 100_000, 1, "one JSON object"),
+        ("a.csv", b"text,b\nx,1\ny\n", 3, "2 cells"),
+        ("a.csv", b'text,b\nx,1\n"y,1\n', 3, "valid CSV"),
+        ("a.csv", b"text\nx\n\xff\n", 3, "UTF-8"),
+        ("a.csv", b"text,text\nx,y\n", 1, "different names"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, name: str, data: bytes, line: int, rule: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=rule) as error:
+        read_source(source(name), tmp_path, CATEGORIES)
+    assert f"{name}:{line}: " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "rule"),
+    [
+        ([{"text": "x", "id": "1"}] * 2, {"id": "id"}, ":2: an id must be unique"),
+        ([{"text": "x", "id": "a\nb"}], {"id": "id"}, ":1: an id must be printable"),
+        ([{"text": "x", "c": "maths"}], {"category": "c"}, "did you mean 'math'"),
+        ([], {}, "at least one prompt"),
+    ],
+)
+def test_bad_values(tmp_path: Path, rows: list[object], settings: object, rule: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert isinstance(settings, dict)
+    with pytest.raises(DataError, match=rule):
+        read_source(source("a.jsonl", **settings), tmp_path, CATEGORIES)
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "a.parquet", "torn.jsonl.gz"])
+def test_files_that_are_no_source(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
+    with pytest.raises(DataError, match=f"a source must be .*{name}"):
+        read_source(source(name), tmp_path, CATEGORIES)
+
+
+def test_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,category,note\na,math,x\nb,,\nc, coding,\na,math,\n", encoding="utf-8")
+    assert read_labels(path, CATEGORIES) == {"a": "math", "c": "coding"}
+    path.write_text("id,category\na,math\na,coding\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"labels\.csv:3: .*one category"):
+        read_labels(path, CATEGORIES)
+    path.write_text("id,category\na,mth\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"labels\.csv:2: .*did you mean 'math'"):
+        read_labels(path, CATEGORIES)
+
+
+def test_the_default_recipe_has_fourteen_categories() -> None:
+    recipe = read_recipe().recipe
+    assert len(recipe.categories) == 14
+    assert sorted(recipe.language_categories) == ["ar", "hu", "ja", "ru", "sl", "sr", "th", "tr"]
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("sources=[{path: a.jsonl}]", "licence"),
+        ("sources=[{path: a.jsonl, licence: MIT}, {path: b/a.csv, licence: MIT}]", "name"),
+        ("labelling.general=other", "one of the categories"),
+        ("categories.more={quota: 1, language: ar}", "one category only"),
+        ("embedding.kind=endpoint", "url and model"),
+        ("sampling.cluster=3", "did you mean 'clusters'"),
+    ],
+)
+def test_recipes_that_do_not_fit(override: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=rule):
+        read_recipe(None, [override])
+
+
+def test_prompts_are_read_as_written_and_changes_are_noticed(tmp_path: Path) -> None:
+    texts = ["plain", 'quotes " and\nlines', "\u2028 ไทย 𝄞"]
+    prompts = [
+        Prompt(f"p{i}", text, "math", "en", "s", "MIT", text_hash(text))
+        for i, text in enumerate(texts)
+    ]
+    path = tmp_path / "prompts.jsonl"
+    write_prompts(path, prompts)
+    assert load_prompts(path) == prompts == load_prompts(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"plain", b"plane"))
+    with pytest.raises(DataError, match=r"prompts\.jsonl:1: .*hash of its text"):
+        load_prompts(path)
+    write_prompts(path, [prompts[0], prompts[0]])
+    with pytest.raises(DataError, match=r"prompts\.jsonl:2: .*unique"):
+        load_prompts(path)

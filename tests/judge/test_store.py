@@ -1,0 +1,114 @@
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.errors import DataError
+from micronas.judge.endpoint import Reply
+from micronas.judge.store import (
+    Answer,
+    Spending,
+    StoredPrompt,
+    VerdictRow,
+    answers_of,
+    battles_of,
+    prompts_of,
+    spending_of,
+    verdicts_of,
+    writing,
+)
+
+ROWS = [
+    VerdictRow("p1", "m", "base", "first", "j", "A", 1.0, strength=2),
+    VerdictRow("p1", "m", "base", "second", "j", "tie", 0.5),
+    VerdictRow("p2", "m", "base", "first", "j", "B", 0.0),
+    VerdictRow("p2", "m", "base", "second", "j", None, None),
+    VerdictRow("p2", "m", "base", "first", "k", "A", 1.0),
+    VerdictRow("p2", "null:first", "base", "first", "j", "B", 0.0),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "deep" / "run.db"
+    with writing(path) as store:
+        store.put_prompts([StoredPrompt("p1", "one", "math", "en"), StoredPrompt("p2", "two")])
+        store.put_answers(
+            Answer(prompt, model, f"{model} {prompt}", tokens)
+            for prompt in ("p1", "p2")
+            for model, tokens in (("m", 30), ("base", 10), ("null:first", 1))
+        )
+        store.put_verdicts(ROWS)
+    return path
+
+
+def test_what_was_put_in_comes_out(path: Path) -> None:
+    assert sorted(verdicts_of(path), key=ROWS.index) == ROWS
+    assert answers_of(path)[0] == Answer("p1", "base", "base p1", 10)
+    assert len(answers_of(path)) == 6
+    assert prompts_of(path) == [StoredPrompt("p1", "one", "math", "en"), StoredPrompt("p2", "two")]
+
+
+def test_battles_are_the_valid_verdicts(path: Path) -> None:
+    battles = battles_of(path, judge="j")
+    assert battles.models == ("base", "m")
+    assert battles.prompts == ("p1", "p2")
+    assert battles.category == ("math", "")
+    np.testing.assert_array_equal(battles.left, [1, 1, 1])
+    np.testing.assert_array_equal(battles.outcome, [1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(battles.weight, [3, 1, 1])
+    np.testing.assert_array_equal(battles.length_left, [30, 30, 30])
+    np.testing.assert_array_equal(battles.length_right, [10, 10, 10])
+    assert len(battles_of(path)) == 4
+    assert len(battles_of(path, null_models=True)) == 5
+    np.testing.assert_array_equal(battles_of(path, judge="j", strong_weight=1).weight, 1)
+
+
+def test_lengths_are_unknown_if_one_is(path: Path) -> None:
+    with writing(path) as store:
+        store.put_verdicts([VerdictRow("p3", "m", "base", "first", "j", "A", 1.0)])
+    assert battles_of(path).length_left is None
+
+
+def test_a_changed_answer_takes_its_verdicts_with_it(path: Path) -> None:
+    with writing(path) as store:
+        store.put_answers([Answer("p1", "m", "m p1", 31), Answer("p2", "base", "new", 1)])
+    assert verdicts_of(path) == [row for row in verdicts_of(path) if row.prompt_id == "p1"]
+    assert len(verdicts_of(path)) == 2
+
+
+def test_requests_are_accounted_for(path: Path) -> None:
+    with writing(path) as store:
+        first, second, _ = store.send("a", 0.5), store.send("b", 0.5), store.send("c", 0.5)
+        store.receive(first, Reply("text", 7, 3, 0.25))
+        store.lose(second, "HTTP 500", 0.0)
+        assert store.reply("a") == Reply("text", 7, 3, 0.25)
+        assert store.reply("b") is None
+        assert store.reply("c") is None
+        assert store.mean_completion() == 3
+    # the third was in flight when the run ended; it may have been paid for
+    with writing(path) as store:
+        store.settle()
+    assert spending_of(path) == Spending(answered=1, lost=2, usd=0.75, dearest=0.5)
+
+
+def test_only_one_writer(path: Path) -> None:
+    with writing(path), pytest.raises(DataError, match="only one run may write"), writing(path):
+        pass
+    with writing(path):
+        assert len(verdicts_of(path)) == 6  # readers are welcome meanwhile
+
+
+def test_files_that_are_no_store(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="run the judge first"):
+        verdicts_of(tmp_path / "missing.db")
+    assert not (tmp_path / "missing.db").exists()
+    (tmp_path / "text.db").write_text("hello " * 500)
+    with pytest.raises(DataError, match="must be a readable store"):
+        battles_of(tmp_path / "text.db")
+    with pytest.raises(DataError, match="must be a readable store"), writing(tmp_path / "text.db"):
+        pass
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)").connection.close()
+    with pytest.raises(DataError, match="no such table"):
+        answers_of(tmp_path / "other.db")
