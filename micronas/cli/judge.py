@@ -174,18 +174,34 @@ def rate(
     by_category: Annotated[
         bool, typer.Option("--by-category", help="Win rates in each category instead.")
     ] = False,
+    categories: Annotated[
+        Path | None,
+        typer.Option(help="CSV of prompt_id, category: your own, for --by-category."),
+    ] = None,
+    equal_length: Annotated[
+        bool, typer.Option("--equal-length", help="As if all answers were as long.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rank models by Bradley-Terry, with intervals from a bootstrap over prompts."""
-    from micronas.judge.leaderboard import by_categories, leaderboard
+    from micronas.judge.leaderboard import (
+        at_equal_length,
+        by_categories,
+        leaderboard,
+        read_categories,
+    )
     from micronas.judge.store import battles_of
     from micronas.terminal import table
 
     statistics = _statistics(rounds, level, prior, seed)
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    if by_category:
-        rows = by_categories(battles, statistics)
+    if by_category or categories is not None:
+        own = None if categories is None else read_categories(categories)
+        rows = by_categories(battles, statistics, own)
         names = ["category", "model", "rate", "low", "high"]
+    elif equal_length:
+        rows = at_equal_length(battles, statistics)
+        names = ["model", "rate", "low", "high", "score"]
     else:
         rows = leaderboard(battles, statistics).rows()
         names = ["model", "rate", "low", "high", "score", "prompts"]

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats
 from micronas.judge.bootstrap import bootstrap, intervals
 from micronas.judge.categories import category_table
+from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
 
 _COLUMNS = ("model", "score", "lower", "upper")
+_MOST_FITS = 200
+"""Resamples at equal length: each is a fit of its own."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,80 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
     )
 
 
-def by_categories(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
+def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
+    """Win rates as they would be if all answers were as long, one row a model, for JSON.
+
+    Raises
+    ------
+    DataError
+        If lengths are not known, or no finite scores exist and there is no prior.
+    """
+    baseline = baseline_of(battles)
+    found = control(
+        battles,
+        prior=statistics.prior,
+        baseline=baseline,
+        rounds=min(statistics.rounds, _MOST_FITS),
+        seed=statistics.seed,
+    )
+    place = None if baseline is None else battles.index(baseline)
+    rates = expected_win_rates(found.ratings.scores, place)
+    samples = np.zeros((1, len(rates))) if found.samples is None else found.samples
+    lower, upper = intervals(expected_win_rates(samples, place), statistics.level)
+    return [
+        {
+            "model": battles.models[model],
+            "rate": float(rates[model]),
+            "low": float(lower[model]),
+            "high": float(upper[model]),
+            "score": float(found.ratings.scores[model]),
+            "length_effect": float(found.coefficients[0]),
+        }
+        for model in np.argsort(-rates, kind="stable").tolist()
+    ]
+
+
+def read_categories(path: Path) -> dict[str, list[str]]:
+    """Read one's own categories from a CSV file with the columns prompt_id and category.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or lacks a column or a value; the message names the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"categories must be a readable CSV file: {path}: {error}") from error
+    ids: dict[str, list[str]] = defaultdict(list)
+    for line, row in enumerate(rows, start=2):
+        prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
+        if not prompt or not category:
+            raise DataError(
+                f"{path}:{line}: a row of categories must have prompt_id and category, but got "
+                f"{dict(row)!r:.120}; complete or delete it"
+            )
+        ids[category].append(prompt)
+    return dict(ids)
+
+
+def by_categories(
+    battles: Battles,
+    statistics: Statistics,
+    categories: Mapping[str, Sequence[str]] | None = None,
+) -> list[dict[str, Any]]:
     """Win rates in each category of two prompts or more, one row a category and model, for JSON.
 
     The intervals hold for all rows at once; models without battles in a category have no row.
+    Categories are those that the battles carry, unless others are given as ids of prompts.
     """
     ids: dict[str, list[str]] = defaultdict(list)
+    own = {each: name for name, prompts in (categories or {}).items() for each in prompts}
     for prompt in np.unique(battles.prompt).tolist():
-        ids[battles.category[prompt]].append(battles.prompts[prompt])
+        name = battles.prompts[prompt]
+        label = own.get(name, "") if categories is not None else battles.category[prompt]
+        ids[label].append(name)
     # one prompt has no interval
     wanted = {name: ids[name] for name in sorted(ids) if name and len(ids[name]) > 1}
     if not wanted:

@@ -7,7 +7,15 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.leaderboard import Statistics, baseline_of, leaderboard, read_reference
+from micronas.judge.leaderboard import (
+    Statistics,
+    at_equal_length,
+    baseline_of,
+    by_categories,
+    leaderboard,
+    read_categories,
+    read_reference,
+)
 
 
 def test_a_star_is_rated_against_its_centre() -> None:
@@ -62,3 +70,45 @@ def test_a_bad_reference_is_one_error(tmp_path: Path, text: str, said: str) -> N
         read_reference(tmp_path / "people.csv")
     with pytest.raises(DataError, match="readable"):
         read_reference(tmp_path / "none.csv")
+
+
+def longer_wins(rounds: int = 200) -> Battles:
+    """Two equal models; one writes twice as much, and length alone decides nine times in ten."""
+    rng = np.random.default_rng(3)
+    long_first = rng.random(rounds) < 0.5
+    wins = np.where(rng.random(rounds) < 0.9, long_first, ~long_first)
+    swap = rng.random(rounds) < 0.8  # the wordy model's answer is the long one in eight of ten
+    left = np.where(long_first == swap, "wordy", "terse")
+    right = np.where(left == "wordy", "terse", "wordy")
+    return Battles.of_names(
+        left.tolist(),
+        right.tolist(),
+        wins.astype(float).tolist(),
+        prompt=[f"p{number}" for number in range(rounds)],
+        length_left=np.where(long_first, 200.0, 100.0).tolist(),
+        length_right=np.where(long_first, 100.0, 200.0).tolist(),
+    )
+
+
+def test_at_equal_length_equal_models_are_equal() -> None:
+    battles, statistics = longer_wins(), Statistics(rounds=100, prior=0.01)
+    board = leaderboard(battles, statistics)
+    assert board.models[0] == "wordy"
+    assert board.scores[0] - board.scores[-1] > 0.5
+    rows = {row["model"]: row for row in at_equal_length(battles, statistics)}
+    assert abs(rows["wordy"]["score"] - rows["terse"]["score"]) < 0.5
+    assert rows["wordy"]["length_effect"] > 1
+    for row in rows.values():
+        assert row["low"] <= row["rate"] <= row["high"]
+
+
+def test_categories_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt_id,category\np0,easy\np1,easy\np2,hard\np3,hard\np4,hard\n")
+    own = read_categories(path)
+    assert own == {"easy": ["p0", "p1"], "hard": ["p2", "p3", "p4"]}
+    rows = by_categories(longer_wins(), Statistics(rounds=50), own)
+    assert {(row["category"], row["prompts"]) for row in rows} == {("easy", 2), ("hard", 3)}
+    path.write_text("prompt_id,category\np0,\n")
+    with pytest.raises(DataError, match=r":2: a row of categories must have prompt_id"):
+        read_categories(path)
