@@ -9,7 +9,10 @@ import re
 from micronas.errors import ConfigError
 
 _UNITS: dict[str, dict[str, float]] = {
-    "bytes": {"B": 1, "KB": 1e3, "MB": 1e6, "KIB": 2**10, "MIB": 2**20},
+    "bytes": {
+        **{"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
+        **{"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40},
+    },
     "milliseconds": {"US": 1e-3, "MS": 1, "S": 1e3},
     "hertz": {"HZ": 1, "KHZ": 1e3, "MHZ": 1e6, "GHZ": 1e9},
     "operations": {"MACS": 1, "KMACS": 1e3, "MMACS": 1e6},
@@ -59,7 +62,9 @@ def format_bytes(count: float) -> str:
     """Write a number of bytes for a person, in thousands: ``103.3 KB``."""
     if abs(count) < 1e3:
         return f"{count:.0f} B"
-    return f"{count / 1e3:.1f} KB" if abs(count) < 1e6 else f"{count / 1e6:.2f} MB"
+    if abs(count) < 1e6:
+        return f"{count / 1e3:.1f} KB"
+    return f"{count / 1e6:.2f} MB" if abs(count) < 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def format_cost(name: str, value: float) -> str:

@@ -10,6 +10,8 @@ from micronas.quantities import format_bytes, format_macs, parse, parse_bytes
         ("128 KB", "bytes", 128_000),
         ("64KiB", "bytes", 65_536),
         ("1 mb", "bytes", 1_000_000),
+        ("14 GB", "bytes", 14_000_000_000),
+        ("2 TiB", "bytes", 2**41),
         (4096, "bytes", 4096),
         ("50 ms", "milliseconds", 50),
         ("1.5s", "milliseconds", 1500),
