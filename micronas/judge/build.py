@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from micronas._version import VERSION
+from micronas.embed import Embedder, Vectors
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
-from micronas.judge.embed import Embedder, Vectors, embedder_of
+from micronas.judge.embed import embedder_of
 from micronas.judge.label import correct_prior, cross_validate, vote, write_review
 from micronas.judge.language import identify
 from micronas.judge.manifest import (

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.endpoint import estimate_tokens
 from micronas.judge.manifest import Prompt
 from micronas.judge.store import NULL_PREFIX, Answer, VerdictRow
 from micronas.judge.verdict import Scale

@@ -1,13 +1,9 @@
 """An OpenAI-compatible chat endpoint: one coroutine that asks until there is a whole answer."""
 
 import asyncio
-import math
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 
@@ -15,20 +11,10 @@ import httpx
 from pydantic import Field
 
 from micronas.config import Settings
+from micronas.endpoints import Price, api_key, estimate_tokens, retry_after
 from micronas.errors import ConfigError, DataError
 
 _LONGEST_WAIT = 120.0
-
-
-class Price(Settings):
-    """US dollars per million tokens."""
-
-    prompt: float = Field(default=0.0, ge=0)
-    completion: float = Field(default=0.0, ge=0)
-
-    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """Return the price of one call in US dollars."""
-        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
 
 
 class EndpointSettings(Settings):
@@ -110,11 +96,7 @@ class Endpoint:
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
-        key = os.environ.get(settings.api_key_env, "")
-        if not (key.isascii() and key.isprintable()):
-            raise ConfigError(
-                f"the key in {settings.api_key_env} must be one line of ASCII; set it again"
-            )
+        key = api_key(settings.api_key_env)
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=settings.timeout,
@@ -155,7 +137,8 @@ class Endpoint:
             return Lost(type(error).__name__, perhaps_paid=not unsent)
         status = response.status_code
         if status in (408, 409, 425, 429) or status >= 500:
-            return Lost(f"HTTP {status}", perhaps_paid=False, wait=_retry_after(response))
+            wait = retry_after(response.headers.get("retry-after", ""), longest=_LONGEST_WAIT)
+            return Lost(f"HTTP {status}", perhaps_paid=False, wait=wait)
         if status != 200:
             raise ConfigError(
                 f"{url} answered HTTP {status} ({' '.join(response.text.split())[:200]}); check "
@@ -196,22 +179,3 @@ class Endpoint:
             return Lost("a cut or unreadable answer", perhaps_paid=True)
         usd = self.settings.price.usd(prompt_tokens, completion_tokens)
         return Reply(text or "", prompt_tokens, completion_tokens, usd)
-
-
-def estimate_tokens(text: str) -> int:
-    """Return about how many tokens a text has: one for four bytes of UTF-8."""
-    return math.ceil(len(text.encode("utf-8", "replace")) / 4)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Read ``Retry-After``: seconds, or a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.replace(".", "", 1).isdecimal():
-        return min(float(value), _LONGEST_WAIT)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return min(max((date - datetime.now(timezone.utc)).total_seconds(), 0.0), _LONGEST_WAIT)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.endpoint import estimate_tokens
 from micronas.judge.store import (
     Answer,
     Order,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 
+from micronas.embed import Vectors, cosines
 from micronas.errors import DataError
 from micronas.files import write_atomically
-from micronas.judge.embed import Vectors, cosines
 from micronas.judge.recipe import Labelling
 
 Floats = NDArray[np.float64]

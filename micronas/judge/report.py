@@ -19,7 +19,6 @@ from micronas.judge.leaderboard import (
     category_prior,
     leaderboard,
 )
-from micronas.judge.page import page_of
 from micronas.judge.quality import separability
 from micronas.judge.store import (
     NULL_PREFIX,
@@ -31,7 +30,9 @@ from micronas.judge.store import (
     prompts_of,
     verdicts_of,
 )
+from micronas.page import page_of
 
+_PARTS = Path(__file__).parent / "page"
 _INVALID_SHOWN = 100
 _JUDGES_SHOWN = 10
 
@@ -88,7 +89,7 @@ def write_report(
         **_texts(prompts, answers, judged, board.models, texts),
         "provenance": [*_provenance(rows, prompts.values()), *rules],
     }
-    write_atomically(path, page_of(title, data))
+    write_atomically(path, page_of(title, data, parts=_PARTS))
 
 
 def _summary(rows: Sequence[VerdictRow], board: Leaderboard) -> str:

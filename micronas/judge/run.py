@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import Field
 
 from micronas.config import Settings, nearest
+from micronas.endpoints import estimate_tokens
 from micronas.errors import ConfigError, DataError
-from micronas.judge.endpoint import Endpoint, EndpointSettings, Reply, estimate_tokens
+from micronas.judge.endpoint import Endpoint, EndpointSettings, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
 from micronas.judge.store import Answer, Order, Store, StoredPrompt, VerdictRow, writing

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from micronas.embed import Vectors, cosines, unit
 from micronas.errors import DataError
-from micronas.judge.embed import Vectors, cosines, unit
 from micronas.judge.recipe import Category
 
 _WORDS = re.compile(r"\w+")

@@ -14,9 +14,10 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.endpoint import Reply, estimate_tokens
+from micronas.judge.endpoint import Reply
 from micronas.judge.verdict import Winner
 
 Order = Literal["first", "second", "unknown"]
@@ -396,7 +397,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} must be a readable store of a judge run: {error}; restore it or start anew"
         ) from error

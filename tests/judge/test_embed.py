@@ -1,6 +1,7 @@
 import json
 import math
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from micronas.embed import Cached, cosines, hashed, tfidf
 from micronas.errors import ConfigError, DataError
-from micronas.judge.embed import Cached, cosines, embedder_of, tfidf
+from micronas.judge.embed import embedder_of
 from micronas.judge.recipe import Embedding
 
 
@@ -43,6 +45,22 @@ def test_tfidf_vectors_have_length_one_or_zero(texts: list[str]) -> None:
     words = np.array([bool(text.strip()) for text in texts])
     assert np.all(np.isclose(lengths, 1, atol=1e-5) | np.isclose(lengths, 0))
     assert np.all(lengths[~words] == 0)
+
+
+def test_hashed_by_hand() -> None:
+    # the lowest bit of the hash is the sign; with one dimension all words share a bucket
+    signs = [-1.0 if zlib.crc32(word.encode()) % 2 else 1.0 for word in ("a", "b")]
+    vectors = hashed(["a", "b", "a a", ""], words=(1,), dimensions=1)
+    assert vectors[:, 0].tolist() == [*signs, signs[0], 0]
+    both = hashed(["a a b", "a", "b"], words=(1,), dimensions=2**12)
+    tf = np.array([1 + math.log(2), 1])
+    assert both[0] @ both[1:].T == pytest.approx(tf / np.linalg.norm(tf), abs=1e-6)
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=6))
+def test_hashed_vectors_depend_on_their_text_only(texts: list[str]) -> None:
+    alone = [hashed([text], dimensions=64)[0] for text in texts]
+    assert np.array_equal(hashed(texts, dimensions=64), alone)
 
 
 def lengths(calls: list[list[str]]) -> Any:

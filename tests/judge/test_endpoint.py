@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
+from micronas.endpoints import Price, estimate_tokens
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import (
     Endpoint,
     EndpointSettings,
     Lost,
-    Price,
     Reply,
-    estimate_tokens,
 )
 from micronas.judge.run import run
 from tests.judge.judge_server import Judge, serve

@@ -3,25 +3,26 @@
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import DataError
+from micronas.judge import report as judge_report
 from micronas.judge.leaderboard import Statistics
-from micronas.judge.page import page_of
 from micronas.judge.report import write_report
 from micronas.judge.store import Answer, Order, StoredPrompt, VerdictRow, writing
-from tests.judge.browser import Page, chromium
+from micronas.page import page_of
+from tests.browser import Page, chromium
+from tests.pages import data_of
 
 NASTY = (
     '</script><script>globalThis.hacked = 1</script><img src="https://example.org/x" '
     'onerror="globalThis.hacked = 2"><!--<script> @DATA@ \' " & \u2028 \u202e \x00 {{7*7}}'
 )
+PARTS = Path(judge_report.__file__).parent / "page"
 FEW = Statistics(rounds=200)
 ORDERS: tuple[Order, Order] = ("first", "second")
 
@@ -64,40 +65,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_report(folder / "run.sqlite", folder / "report.html", title=f"T {NASTY}", statistics=FEW)
     return folder / "report.html"
-
-
-class Elements(HTMLParser):
-    """The elements of a page, and the text of each script."""
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.links: list[str] = []
-        self.scripts: list[str] = []
-        self._inside = False
-        self.feed(page.decode())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        self._inside = tag == "script"
-        if self._inside:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = False
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.scripts[-1] += data
-
-
-def data_of(page: bytes) -> Any:
-    elements = Elements(page)
-    assert elements.names.count("script") == 2
-    assert "img" not in elements.names
-    assert all(link == "data:," or link.startswith("#") for link in elements.links)
-    return json.loads(elements.scripts[0])
 
 
 def test_the_numbers_are_those_counted_by_hand(report: Path) -> None:
@@ -149,7 +116,7 @@ HOSTILE = st.lists(st.sampled_from((*PIECES, "@DATA@", "@TITLE@", "\\")) | st.te
 @settings(max_examples=50, deadline=None)
 @given(HOSTILE, HOSTILE)
 def test_any_text_stays_inside_its_element(text: str, title: str) -> None:
-    assert data_of(page_of(title, {"text": text})) == {"text": text}
+    assert data_of(page_of(title, {"text": text}, parts=PARTS)) == {"text": text}
 
 
 def test_texts_can_be_left_out(report: Path, tmp_path: Path) -> None:

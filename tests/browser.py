@@ -1,5 +1,6 @@
 """A headless Chromium, driven over the pipe it offers for that: no driver, no package."""
 
+import base64
 import json
 import os
 import select
@@ -15,7 +16,7 @@ PATIENCE = 60.0
 
 
 class Page:
-    """One tab, and everything it said to the console or asked of the network."""
+    """One tab without a network, and everything it said to the console or asked for."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = to_browser, from_browser
@@ -34,6 +35,13 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
+        self._call(
+            "Network.emulateNetworkConditions",
+            offline=True,
+            latency=0,
+            downloadThroughput=0,
+            uploadThroughput=0,
+        )
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -61,6 +69,25 @@ class Page:
         done = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
+
+    def picture(self, selector: str = "html", *, tallest: int = 4000) -> bytes:
+        """PNG of an element, or of its upper part, in CSS pixels."""
+        box = self.value(
+            f"(({{x, y, width, height}}) => ({{x: x + scrollX, y: y + scrollY, width, height}}))"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        clip = {**box, "height": min(box["height"], tallest), "scale": 1}
+        taken = self._call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(taken["data"])
+
+    def move(self, x: float, y: float) -> None:
+        """Point at a place of the window, in CSS pixels."""
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, by its DOM name."""
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key)
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._last += 1

@@ -1,0 +1,99 @@
+"""Milliseconds to route one prompt, and to solve a mapping.
+
+    python -m benchmarks.router_speed SCORES MODELS
+
+Routing: a router is fitted on half of the prompts with each static embedder; the others are routed
+one at a time, embedders in alternation. Parts: embedding alone, and all of `Router.route`.
+Mapping: random problems by size, MILP beside greedy, in alternation. Each cell is time on the
+clock / of the processor: the second holds on a busy machine too.
+"""
+
+import csv
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.router_methods import read
+from micronas.router.embedding import Embedding
+from micronas.router.experts import Expert
+from micronas.router.fit import FitSettings, fit
+from micronas.router.mapping import Budget, Problem, greedy, solve
+from micronas.terminal import table
+
+PROMPTS, REPEATS = 500, 10
+SIZES = ((4, 4), (15, 9), (33, 9))
+
+
+def milliseconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Time on the clock, and time of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    call()
+    return 1e3 * (time.perf_counter() - clock), 1e3 * (time.process_time() - processor)
+
+
+def percentiles(spent: list[tuple[float, float]], *wanted: int) -> list[str]:
+    """Percentiles of both times, one cell a percentile: clock / processor."""
+    return [" / ".join(f"{each:.2f}" for each in np.percentile(spent, p, axis=0)) for p in wanted]
+
+
+def main(scores: str, models: str) -> None:
+    judged, _ = read(scores, models)
+    with Path(models).open(encoding="utf-8", newline="") as file:
+        experts = [
+            Expert(name=row["model"], active=1e9 * float(row["params_billion"]))
+            for row in csv.DictReader(file)
+        ]
+    part = judged.rows(np.arange(0, len(judged), 2))
+    asked = judged.rows(np.arange(1, len(judged), 2)[:PROMPTS]).prompts
+    routers = {
+        kind: fit(part, experts, settings=FitSettings(embedding=Embedding(kind=kind)))
+        for kind in ("wordllama", "ngrams")
+    }
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for prompt in asked:
+        for kind, router in routers.items():
+            for name, call in (("embed", router.embed), ("route", router.route)):
+                spent = milliseconds(lambda call=call, prompt=prompt: call([prompt]))
+                times.setdefault((kind, name), []).append(spent)
+    rows = [[kind, name, *percentiles(spent, 50, 95, 99)] for (kind, name), spent in times.items()]
+    print(f"{len(asked)} prompts, one at a time")
+    print(table(["embedder", "part", "p50 ms", "p95 ms", "p99 ms"], rows))
+
+    rows = []
+    for categories, number in SIZES:
+        spent: dict[str, list[tuple[float, float]]] = {"MILP": [], "greedy": []}
+        ratios = []
+        for seed in range(REPEATS):
+            rng = np.random.default_rng(seed)
+            active = rng.uniform(1e9, 70e9, number)
+            problem = Problem(
+                rng.uniform(size=(categories, number)),
+                rng.dirichlet(np.ones(categories)),
+                active,
+                active,
+            )
+            budget = Budget(active=float(np.median(active)), total=float(active.sum() / 2))
+            best = solve(problem, budget)
+            quick = greedy(problem, budget)
+            ratios.append(np.nan if quick is None else problem.score(quick) / problem.score(best))
+            spent["MILP"].append(milliseconds(lambda p=problem, b=budget: solve(p, b)))
+            spent["greedy"].append(milliseconds(lambda p=problem, b=budget: greedy(p, b)))
+        rows.append(
+            [
+                f"{categories} x {number}",
+                *percentiles(spent["MILP"], 50, 95),
+                *percentiles(spent["greedy"], 50),
+                f"{np.nanmean(ratios):.4f}",
+                f"{np.nanmin(ratios):.4f}",
+            ]
+        )
+    print(f"\n{REPEATS} random problems a size, both budgets")
+    header = ["categories x experts", "MILP p50 ms", "p95 ms", "greedy p50 ms"]
+    print(table([*header, "greedy's share of the score", "worst"], rows))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

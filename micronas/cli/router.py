@@ -1,0 +1,141 @@
+"""Commands on compositions of experts: fit, map, evaluate, plot, explain, serve, simulate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from micronas.cli.router_serve import serve
+from micronas.cli.router_store import simulate
+from micronas.cli.shared import Json, Overrides, print_json
+
+if TYPE_CHECKING:
+    from micronas.router.policy import Router
+
+router_app = typer.Typer(
+    no_args_is_help=True,
+    help="Send each prompt to one of several experts: its category, then the category's expert, "
+    "under a budget of parameters.",
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A router's YAML.")]
+Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="Folder of a fitted router.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the fitted router.")]
+
+
+@router_app.command()
+def fit(config: Config, out: Out, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Fit categories and a mapping on scored prompts; what is chosen is chosen on held-out ones."""
+    from micronas.router.jobs import fit_file
+
+    router = fit_file(config, overrides or [])
+    router.save(out)
+    _show(router, as_json)
+
+
+@router_app.command("map")
+def map_budget(
+    folder: Folder,
+    budget: Annotated[
+        str | None, typer.Option(help="Active parameters on average, such as 12B.")
+    ] = None,
+    total: Annotated[
+        str | None, typer.Option(help="Parameters of all experts in use, such as 100B.")
+    ] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Print the mapping, change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Map categories to experts anew, within another budget; no option is no limit."""
+    from micronas.router.jobs import budget_of
+    from micronas.router.policy import Router
+
+    router = Router.load(folder).map(budget_of(budget, total))
+    if not dry:
+        router.save(folder)
+    _show(router, as_json)
+
+
+@router_app.command("eval")
+def evaluate(
+    config: Config,
+    sweep: Annotated[str, typer.Option(help="Budgets of active parameters, such as 8B,12B,31B.")],
+    test: Annotated[
+        Path | None, typer.Option(help="Table of scores to test on, in place of random splits.")
+    ] = None,
+    splits: Annotated[int, typer.Option(min=1, help="Random splits, 60 % to fit.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the splits.")] = 0,
+    clusters: Annotated[
+        bool, typer.Option("--clusters", help="Also with clusters in place of categories.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSON file of the rows, for plot.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the router with single experts, mixes, score predictors and the oracle."""
+    from micronas.router.jobs import evaluate_file, evaluation_table, write_rows
+
+    rows = evaluate_file(
+        config,
+        overrides or [],
+        sweep=sweep.split(","),
+        test=test,
+        splits=splits,
+        seed=seed,
+        clusters=clusters,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    if out is not None:
+        write_rows(out, rows)
+    if as_json:
+        print_json(rows)
+    else:
+        typer.echo(evaluation_table(rows))
+
+
+@router_app.command()
+def plot(
+    rows: Annotated[Path, typer.Argument(metavar="EVAL", help="JSON file of eval --out.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
+    as_json: Json = False,
+) -> None:
+    """Draw score against active parameters."""
+    from micronas.router.jobs import read_rows
+    from micronas.router.plot import plot as draw
+
+    draw(read_rows(rows), out)
+    if as_json:
+        print_json({"file": str(out)})
+    else:
+        typer.echo(f"{out}: written")
+
+
+@router_app.command()
+def explain(
+    prompt: Annotated[str, typer.Argument(help="A prompt.")],
+    folder: Annotated[Path, typer.Option("--router", help="Folder of a fitted router.")],
+    as_json: Json = False,
+) -> None:
+    """Say where a prompt would go, and why."""
+    from micronas.router.policy import Router
+    from micronas.terminal import pairs
+
+    decision = vars(Router.load(folder).route([prompt])[0])
+    if as_json:
+        print_json(decision)
+    else:
+        typer.echo(pairs(decision))
+
+
+router_app.command()(serve)
+router_app.command()(simulate)
+
+
+def _show(router: "Router", as_json: bool) -> None:
+    from micronas.router.jobs import router_table
+
+    if as_json:
+        print_json(router.summary())
+    else:
+        typer.echo(router_table(router))

@@ -1,0 +1,260 @@
+"""Texts into unit vectors: hashed n-grams, static word vectors, or an endpoint; and a cache."""
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from micronas.errors import ConfigError, DataError
+
+Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
+"""Unit vectors [texts, dimensions], dense or sparse; the product of two is the cosine."""
+Embedder = Callable[[Sequence[str]], Vectors]
+"""Any function from texts to vectors; `unit` makes vectors of length one."""
+
+_SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_TOKENS = re.compile(rf"[{_SCRIPTS}]|[^\W{_SCRIPTS}]+|[^\w\s]")
+"""Words and signs; a character where words are not separated (Thai, Lao, Chinese, Japanese)."""
+
+
+def unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return dense vectors scaled to length one; zero stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def cosines(a: Vectors, b: Vectors) -> NDArray[np.float32]:
+    """Return the cosines of all pairs, dense [len(a), len(b)]."""
+    product: Any = a @ b.T
+    return np.asarray(product.toarray() if scipy.sparse.issparse(product) else product, np.float32)
+
+
+def tfidf(
+    texts: Sequence[str], *, words: Sequence[int] = (1, 2), dimensions: int = 2**18
+) -> scipy.sparse.csr_array:
+    """Return hashed n-grams of words and signs, weighted by (1 + ln tf) (1 + ln (1+n)/(1+df)).
+
+    Stop words and signs count: how something is asked says what kind of prompt it is.
+    Document frequencies are those of the given texts.
+
+    Returns
+    -------
+    csr_array
+        float32 [texts, dimensions].
+    """
+    index, counts, starts = _gram_counts(texts, words, dimensions)
+    frequency = np.bincount(index, minlength=dimensions)
+    rarity = 1 + np.log((1 + len(texts)) / (1 + frequency[index]))
+    weights = (1 + np.log(counts)) * rarity
+    rows = np.repeat(np.arange(len(texts)), np.diff(starts))
+    lengths = np.sqrt(np.bincount(rows, weights**2, minlength=len(texts)))
+    weights = (weights / lengths[rows]).astype(np.float32)
+    return scipy.sparse.csr_array((weights, index, starts), shape=(len(texts), dimensions))
+
+
+def hashed(
+    texts: Sequence[str], *, words: Sequence[int] = (1, 2), dimensions: int = 512
+) -> NDArray[np.float32]:
+    """Return hashed n-grams with random signs, weighted by 1 + ln tf.
+
+    In contrast to `tfidf` a vector depends on its text only, so that texts which come one by one
+    can be compared with those that came before. Signs keep the cosines of texts that share
+    nothing near zero (Weinberger et al. 2009).
+
+    Returns
+    -------
+    array
+        float32 unit vectors [texts, dimensions].
+    """
+    index, counts, starts = _gram_counts(texts, words, 2 * dimensions)
+    signed = np.where(index % 2, -1, 1) * (1 + np.log(counts))
+    rows = np.repeat(np.arange(len(texts)), np.diff(starts))
+    cells = np.bincount(rows * dimensions + index // 2, signed, len(texts) * dimensions)
+    return unit(cells.reshape(len(texts), dimensions))
+
+
+class WordLlama:
+    """Mean of static token vectors (WordLlama, 256 dimensions), read without torch or download.
+
+    Parameters
+    ----------
+    folder
+        Folder of the wordllama package, or one laid out like it; the installed one by default.
+
+    Raises
+    ------
+    ConfigError
+        If wordllama or tokenizers is not installed.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        # the package is found, not imported: its own loader asks the network for a tokenizer
+        found = find_spec("wordllama") if folder is None else None
+        if folder is None and found is not None and found.origin is not None:
+            folder = Path(found.origin).parent
+        if folder is None or find_spec("tokenizers") is None:
+            raise ConfigError(
+                "embedding.kind wordllama needs two packages: pip install wordllama tokenizers; "
+                "or choose another kind"
+            )
+        from tokenizers import Tokenizer
+
+        try:
+            self._vectors = _read_safetensors(folder / "weights" / "l2_supercat_256.safetensors")
+            path = folder / "tokenizers" / "l2_supercat_tokenizer_config.json"
+            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(f"{folder} must hold the files of wordllama 0.4: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        sums = [self._vectors[each.ids].sum(axis=0, dtype=np.float32) for each in encoded]
+        return unit(np.array(sums, np.float32).reshape(len(texts), self._vectors.shape[1]))
+
+
+class Endpoint:
+    """An OpenAI-compatible ``/v1/embeddings``; raises DataError where it does not answer.
+
+    Parameters
+    ----------
+    url
+        Up to and including ``/v1``.
+    key_variable
+        Environment variable that holds the key, if one is needed.
+
+    Raises
+    ------
+    ConfigError
+        If the variable is not set.
+    """
+
+    def __init__(self, url: str, model: str, *, key_variable: str | None = None) -> None:
+        import httpx
+
+        key = os.environ.get(key_variable, "") if key_variable else ""
+        if key_variable and not key:
+            raise ConfigError(
+                f"the key of {url} must be in the environment variable {key_variable}, which is "
+                "not set"
+            )
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(headers=headers, timeout=120)
+        self._url = url.rstrip("/") + "/embeddings"
+        self._model = model
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import httpx
+
+        try:
+            answer = self._client.post(self._url, json={"model": self._model, "input": list(texts)})
+            answer.raise_for_status()
+            items = sorted(answer.json()["data"], key=lambda item: item["index"])
+            vectors = np.array([item["embedding"] for item in items], np.float32)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self._url} must answer with embeddings: {' '.join(str(error).split())}; "
+                "vectors so far are kept, run it again"
+            ) from error
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise DataError(
+                f"{self._url} must answer one finite vector a text, but got shape "
+                f"{vectors.shape} for {len(texts)} texts"
+            )
+        return unit(vectors)
+
+
+class Cached:
+    """An embedder whose vectors are kept in an SQLite file, so that no text is embedded twice.
+
+    Parameters
+    ----------
+    embedder
+        Gives dense vectors that depend on one text only, as those of a network do.
+    name
+        Says which embedder made a vector; several may share a file.
+    batch
+        Texts embedded, and then kept, at a time.
+    """
+
+    def __init__(self, embedder: Embedder, name: str, path: Path, batch: int = 64) -> None:
+        self._embedder, self._name, self._path, self._batch = embedder, name, path, batch
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        hashes = [hashlib.sha256(text.encode("utf-8")).hexdigest() for text in texts]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(sqlite3.connect(self._path)) as file:
+                file.execute(
+                    "create table if not exists vectors "
+                    "(name text, hash text, vector blob, primary key (name, hash))"
+                )
+                query = "select hash, vector from vectors where name = ?"
+                known: dict[str, bytes] = dict(file.execute(query, (self._name,)))
+                wanted = dict(zip(hashes, texts, strict=True))
+                missing = [item for item in wanted.items() if item[0] not in known]
+                for start in range(0, len(missing), self._batch):
+                    part = missing[start : start + self._batch]
+                    vectors = np.asarray(self._embedder([text for _, text in part]), "<f4")
+                    rows = [
+                        (self._name, key, vector.tobytes())
+                        for (key, _), vector in zip(part, vectors, strict=True)
+                    ]
+                    file.executemany("insert or replace into vectors values (?, ?, ?)", rows)
+                    file.commit()
+                    known.update((key, vector) for _, key, vector in rows)
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{self._path} must be a cache of vectors: {error}; delete it"
+            ) from error
+        vectors_of = [np.frombuffer(known[key], "<f4") for key in hashes]
+        if len({len(vector) for vector in vectors_of}) > 1:
+            raise DataError(
+                f"{self._path}: vectors of {self._name!r} must have one length; delete the file"
+            )
+        return np.array(vectors_of, np.float32)
+
+
+def _gram_counts(
+    texts: Sequence[str], words: Sequence[int], buckets: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
+    """Return bucket and count of every n-gram of a text, texts one after the other, and starts."""
+    counts: list[float] = []
+    found: list[int] = []
+    starts = [0]
+    for text in texts:
+        tokens = _TOKENS.findall(text.casefold())
+        grams = Counter(
+            zlib.crc32(" ".join(tokens[start : start + size]).encode("utf-8", "replace")) % buckets
+            for size in words
+            for start in range(len(tokens) - size + 1)
+        )
+        found += grams
+        counts += grams.values()
+        starts.append(len(found))
+    return np.array(found, np.int64), np.array(counts, np.float64), starts
+
+
+def _read_safetensors(path: Path) -> NDArray[np.float16]:
+    """Return the only tensor of a safetensors file: a length, a JSON header, then the numbers."""
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    tensor = json.loads(data[8:end])["embedding.weight"]
+    start, stop = tensor["data_offsets"]
+    if tensor["dtype"] != "F16":
+        raise ValueError(f"weights of dtype F16 are needed, not {tensor['dtype']}")
+    numbers = np.frombuffer(data[end + start : end + stop], "<f2").reshape(tensor["shape"])
+    return np.asarray(numbers, np.float16)

@@ -1,0 +1,231 @@
+"""What a router is compared with: single experts, mixes of two, score predictors, the oracle.
+
+Every baseline is fitted on the same prompts as the router, sees test prompts as vectors only, and
+keeps a budget by what it does on the fitting prompts; the oracle alone sees the test scores. Each
+returns, for each budget, the share of every test prompt that goes to each expert [prompts,
+experts]: zero or one, but for the mix, whose expectation is exact that way.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micronas.embed import cosines, unit
+from micronas.errors import BudgetError
+from micronas.router.category import folds_of
+from micronas.router.mapping import parameters
+from micronas.router.network import fit_network
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Predict = Callable[[Floats, Floats, Floats, float], Floats]
+"""From vectors and scores of prompts, vectors of others and a strength, to the others' scores."""
+
+_HIDDEN, _STEPS = 32, 100
+_FOLDS = 5
+_HALVINGS = 60
+_LEAST = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Fitting and test prompts as numbers.
+
+    Attributes
+    ----------
+    vectors, scores
+        Of the fitting prompts [prompts, dimensions] and [prompts, experts].
+    test_vectors, test_scores
+        Of the test prompts.
+    active, total
+        Parameters [experts].
+    """
+
+    vectors: Floats
+    scores: Floats
+    test_vectors: Floats
+    test_scores: Floats
+    active: Floats
+    total: Floats
+
+
+def best_single(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """The expert of the largest mean score, whatever it costs."""
+    expert = np.full(len(split.test_vectors), split.scores.mean(axis=0).argmax())
+    return [_one_hot(expert, split)] * len(budgets)
+
+
+def best_single_within(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """The expert of the largest mean score among those that a budget allows."""
+    means = split.scores.mean(axis=0)
+    return [
+        _one_hot(np.full(len(split.test_vectors), _allowed(split, budget, means).argmax()), split)
+        for budget in budgets
+    ]
+
+
+def random_mix(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """Prompts drawn at random between two experts, the best such mix a budget allows."""
+    shares = []
+    for budget in budgets:
+        low, high, share = _mix(split, budget)
+        each = np.zeros(len(split.active))
+        each[low] += 1 - share
+        each[high] += share
+        shares.append(np.tile(each, (len(split.test_vectors), 1)))
+    return shares
+
+
+def oracle(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """The best expert of each test prompt by its own scores: what no router can reach."""
+    return [
+        _one_hot(_priced(split.test_scores, split, _price(split.test_scores, split, budget)), split)
+        for budget in budgets
+    ]
+
+
+def knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """Scores as means over the nearest fitting prompts; score less a price is maximised."""
+
+    def predict(vectors: Floats, scores: Floats, asked: Floats, neighbours: float) -> Floats:
+        similar = cosines(unit(asked), unit(vectors))
+        count = min(int(neighbours), len(vectors))
+        nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        return np.asarray(scores[nearest].mean(axis=1))
+
+    return _predicted(split, budgets, predict, (10, 20, 40, 80))
+
+
+def mlp_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """Scores by a network with one hidden layer; score less a price is maximised."""
+
+    def predict(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
+        fitted = fit_network(
+            vectors, scores, loss="squares", penalty=penalty, hidden=(_HIDDEN,), steps=_STEPS
+        )
+        return fitted.logits(asked)
+
+    return _predicted(split, budgets, predict, (1e-2, 1e-3))
+
+
+def threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """Two experts, those of the mix: a linear model of their difference, and a threshold."""
+    shares = []
+    for budget in budgets:
+        low, high, _ = _mix(split, budget)
+        pair = [low, high]
+        two = Split(
+            split.vectors,
+            split.scores[:, pair],
+            split.test_vectors,
+            split.test_scores[:, pair],
+            split.active[pair],
+            split.total[pair],
+        )
+        (chosen,) = _predicted(two, [budget], _difference, (1e-1, 1e-2, 1e-3))
+        whole = np.zeros((len(split.test_vectors), len(split.active)))
+        np.add.at(whole.T, pair, chosen.T)
+        shares.append(whole)
+    return shares
+
+
+BASELINES = {
+    "best single": best_single,
+    "best single within": best_single_within,
+    "random mix": random_mix,
+    "kNN scores": knn_scores,
+    "MLP scores": mlp_scores,
+    "two-model threshold": threshold_pair,
+    "oracle": oracle,
+}
+
+
+def _difference(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
+    gain = scores[:, [1]] - scores[:, [0]]
+    predicted = fit_network(vectors, gain, loss="squares", penalty=penalty).logits(asked)
+    return np.hstack([np.zeros_like(predicted), predicted])
+
+
+def _predicted(
+    split: Split, budgets: Sequence[float], predict: Predict, strengths: Sequence[float]
+) -> list[Floats]:
+    """Choose by predicted scores; strength and price are found on out-of-fold predictions."""
+    fold = folds_of(np.zeros(len(split.scores), np.int64), _FOLDS, 0)
+    tried = {}
+    for strength in strengths:
+        held = np.empty_like(split.scores)
+        for number in range(_FOLDS):
+            inside = fold == number
+            vectors, scores = split.vectors[~inside], split.scores[~inside]
+            held[inside] = predict(vectors, scores, split.vectors[inside], strength)
+        tried[strength] = held
+    best = min(tried, key=lambda strength: _error(tried[strength], split.scores))
+    asked = predict(split.vectors, split.scores, split.test_vectors, best)
+    return [
+        _one_hot(_priced(asked, split, _price(tried[best], split, budget)), split)
+        for budget in budgets
+    ]
+
+
+def _error(predicted: Floats, scores: Floats) -> float:
+    """Squared error of predicted differences between experts: choices depend on nothing else."""
+    error = predicted - scores
+    return float((error - error.mean(axis=1, keepdims=True)).var())
+
+
+def _priced(scores: Floats, split: Split, price: float) -> Integers:
+    # the smallest of prices, so that of equal experts the cheaper one is taken
+    least = _LEAST / float(split.active.max())
+    return np.asarray((scores - max(price, least) * split.active).argmax(axis=1), np.int64)
+
+
+def _price(scores: Floats, split: Split, budget: float) -> float:
+    """Return the smallest price of a parameter at which choices are within the budget."""
+    if split.active.min() > budget:
+        raise _too_small(split, budget)
+
+    def spends(price: float) -> float:
+        return float(split.active[_priced(scores, split, price)].mean())
+
+    if spends(0.0) <= budget:
+        return 0.0
+    # at this price no difference of scores pays for the smallest difference of parameters
+    steps = np.diff(np.unique(split.active))
+    low, high = 0.0, 2 * float(np.ptp(scores)) / float(steps.min())
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if spends(middle) <= budget else (middle, high)
+    return high
+
+
+def _mix(split: Split, budget: float) -> tuple[int, int, float]:
+    """Return the cheaper and the dearer expert of the best mix, and the share of the dearer."""
+    means = split.scores.mean(axis=0)
+    cheap = int(_allowed(split, budget, means).argmax())
+    best = (cheap, cheap, 0.0, float(means[cheap]))
+    for low in np.flatnonzero(split.active <= budget).tolist():
+        for high in np.flatnonzero(split.active > budget).tolist():
+            share = (budget - split.active[low]) / (split.active[high] - split.active[low])
+            score = float((1 - share) * means[low] + share * means[high])
+            if score > best[3]:
+                best = (low, high, float(share), score)
+    return best[:3]
+
+
+def _allowed(split: Split, budget: float, means: Floats) -> Floats:
+    if split.active.min() > budget:
+        raise _too_small(split, budget)
+    return np.where(split.active <= budget, means, -np.inf)
+
+
+def _too_small(split: Split, budget: float) -> BudgetError:
+    return BudgetError(
+        f"a budget must allow the smallest expert, but {parameters(budget)} is below "
+        f"{parameters(float(split.active.min()))}; raise it"
+    )
+
+
+def _one_hot(experts: Integers, split: Split) -> Floats:
+    return np.eye(len(split.active))[experts]

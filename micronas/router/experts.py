@@ -1,0 +1,184 @@
+"""Experts: what each model costs, and how it is called. Imports neither torch nor httpx."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from micronas.config import Settings, read
+from micronas.endpoints import Price
+from micronas.errors import ConfigError
+
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMBT]?)\s*", re.IGNORECASE)
+_FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+
+def parse_parameters(text: object) -> float:
+    """Read a number of parameters: ``"7B"``, ``"270M"``, or a bare number of single ones.
+
+    Raises
+    ------
+    ValueError
+        If it is not from 0.001 to 10^15, or has another unit than K, M, B or T.
+    """
+    match = _NUMBER.fullmatch(str(text)) if not isinstance(text, bool) else None
+    value = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 1e-3 <= value <= 1e15:
+        raise ValueError("parameters must be a positive number such as 7B, 270M or 7e9")
+    return value
+
+
+Parameters = Annotated[float, BeforeValidator(parse_parameters)]
+
+
+class Timeouts(Settings):
+    """Seconds one attempt at an expert may take.
+
+    Attributes
+    ----------
+    connect
+        Until there is a connection.
+    first_byte
+        Until the first piece of an answer that says something; where the client wants no stream,
+        until the whole answer, as servers then send it at once.
+    idle
+        Between two pieces of a stream.
+    """
+
+    connect: float = Field(default=5.0, gt=0)
+    first_byte: float = Field(default=60.0, gt=0)
+    idle: float = Field(default=30.0, gt=0)
+
+
+class Endpoint(Settings):
+    """An OpenAI-compatible chat endpoint.
+
+    Attributes
+    ----------
+    base_url
+        Address up to and without ``/chat/completions``.
+    model
+        The model's id at the endpoint.
+    api_key_env
+        Environment variable that holds the key; None for a server that wants none.
+    timeouts
+        In place of the server's own.
+    """
+
+    base_url: str
+    model: str = Field(min_length=1)
+    api_key_env: str | None = None
+    timeouts: Timeouts | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("base_url must be an http address such as http://127.0.0.1:8080/v1")
+        if parts.port == 0 or parts.query or parts.fragment:
+            raise ValueError("base_url must end before /chat/completions, without ? or #")
+        if "@" in parts.netloc:
+            # no ValueError: its message would quote the address, and the password with it
+            raise ConfigError("base_url must hold no password; name its variable in api_key_env")
+        return value.rstrip("/")
+
+
+class Expert(Settings):
+    """One model a prompt can be sent to.
+
+    Attributes
+    ----------
+    name
+        What scores, mappings and requests call it.
+    active
+        Parameters used for one token; what an average budget counts.
+    total
+        Parameters that have to be hosted; what a cumulative budget counts. Those active if not
+        given, which is right of any model that is no mixture of experts.
+    price
+        Where calls are paid for.
+    macs
+        Multiply-accumulates of one inference, for experts on a microcontroller.
+    endpoint, callable, model
+        How it is called; none is needed to fit and map, one to serve. An endpoint; a function
+        ``package.module:function`` from chat messages to a text; or the path of an int8
+        ``.tflite``, whose prompts are JSON arrays.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    active: Parameters
+    total: Parameters = Field(default=None, validate_default=True)
+    price: Price | None = None
+    macs: float | None = Field(default=None, gt=0)
+    endpoint: Endpoint | None = None
+    callable: str | None = Field(default=None, pattern=_FUNCTION)
+    model: Path | None = None
+
+    @field_validator("total", mode="before")
+    @classmethod
+    def _active_by_default(cls, value: Any, info: ValidationInfo) -> Any:
+        # where `active` itself is wrong, that is the one complaint
+        return info.data.get("active", 1.0) if value is None else value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Expert":
+        if self.total < self.active:
+            raise ValueError("total parameters must be at least the active ones")
+        if len(self.ways) > 1:
+            raise ValueError(
+                f"an expert must be called in one way, but has {' and '.join(self.ways)}"
+            )
+        return self
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Which of endpoint, callable and model are given."""
+        names = ("endpoint", "callable", "model")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+
+def _of_different_names(experts: tuple[Expert, ...]) -> tuple[Expert, ...]:
+    often = [name for name, times in Counter(each.name for each in experts).items() if times > 1]
+    if often:
+        raise ValueError(f"experts must have different names; {often[0]!r} is there twice")
+    return experts
+
+
+Experts = Annotated[tuple[Expert, ...], Field(min_length=1), AfterValidator(_of_different_names)]
+
+
+class _ExpertsFile(Settings):
+    experts: Experts
+
+
+def read_experts(path: Path) -> tuple[Expert, ...]:
+    """Read a YAML file of one key, ``experts``, in the order in which they stand there.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a name is there twice, a number is none, or an expert has more
+        than one way to be called.
+    """
+    return beside(read(path, _ExpertsFile).experts, path.parent)
+
+
+def beside(experts: Sequence[Expert], folder: Path) -> tuple[Expert, ...]:
+    """Return the experts with paths of models taken from a folder, that of the file they are in."""
+    return tuple(
+        each if each.model is None else each.model_copy(update={"model": folder / each.model})
+        for each in experts
+    )

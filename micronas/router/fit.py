@@ -1,0 +1,188 @@
+"""Fit a router: vectors, categories, out-of-fold evidence, and a mapping for a budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from micronas.config import Settings
+from micronas.errors import DataError
+from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
+from micronas.router.decision import GENERAL
+from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.experts import Expert, Experts, Parameters
+from micronas.router.labels import kmeans, propagate
+from micronas.router.mapping import Budget
+from micronas.router.plan import Evidence, choose, make_plan
+from micronas.router.policy import Router
+from micronas.router.scores import ScoreTable
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Count = Annotated[int, Field(ge=1)]
+
+
+class BudgetSettings(Settings):
+    """Limits in parameters, such as 12B; no limit where not given."""
+
+    active: Parameters | None = None
+    """Of the active parameters, on average over prompts."""
+    total: Parameters | None = None
+    """Of the parameters of all experts in use, together."""
+
+
+class FitSettings(Settings):
+    """How a router is fitted."""
+
+    embedding: Embedding = Embedding()
+    categories: CategorySettings = CategorySettings()
+    source: Literal["labels", "clusters"] = "labels"
+    """Whether categories are those of the table of scores, or clusters of the vectors."""
+    clusters: tuple[Count, ...] = (2, 4, 8, 16, 32)
+    """Numbers of clusters of which validation takes the best."""
+
+
+class RouterSettings(FitSettings):
+    """A router's YAML."""
+
+    scores: Path
+    """Table of scores: JSON lines, CSV, or a judge run's SQLite. Paths are relative to the YAML."""
+    category: str = "category"
+    """Key or column of the category in the table."""
+    experts: Experts
+    budget: BudgetSettings = BudgetSettings()
+    vectors: Path = Path("vectors.sqlite")
+    """Where the vectors of slow embedders (minilm, endpoint, callable) are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step1:
+    """A fitted first step with its evidence."""
+
+    model: Categories
+    validation: Validation
+    evidence: Evidence
+
+
+def fit(
+    table: ScoreTable,
+    experts: Sequence[Expert],
+    *,
+    settings: FitSettings | None = None,
+    budget: Budget | None = None,
+    embedder: Callable[[Sequence[str]], Floats] | None = None,
+    cache: Path | None = None,
+) -> Router:
+    """Fit both steps on scored prompts.
+
+    Parameters
+    ----------
+    table
+        Scores of every expert on every fitting prompt.
+    budget
+        Without one the mapping is the best without a limit; `Router.map` makes another.
+    embedder
+        In place of the one that the settings name; it has to be given again to `Router.load`.
+    cache
+        SQLite file that keeps the vectors of slow embedders.
+
+    Raises
+    ------
+    DataError
+        If an expert has no scores, or there are too few labelled prompts.
+    BudgetError
+        If no mapping is within the budget.
+    """
+    wanted = settings or FitSettings()
+    embedding = wanted.embedding.resolved()
+    embed = embedder or embedder_of(embedding, cache)
+    names = tuple(expert.name for expert in experts)
+    found = fit_step1(
+        embed(table.prompts),
+        table.of_experts(names),
+        active=np.array([expert.active for expert in experts]),
+        total=np.array([expert.total for expert in experts]),
+        settings=wanted,
+    )
+    return Router(
+        embedding=embedding if embedder is None else None,
+        embed=embed,
+        categories=found.model,
+        experts=names,
+        evidence=found.evidence,
+        plan=make_plan(found.evidence, budget or Budget()),
+        validation=found.validation.summary,
+    )
+
+
+def fit_step1(
+    vectors: Floats, table: ScoreTable, *, active: Floats, total: Floats, settings: FitSettings
+) -> Step1:
+    """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores."""
+    if settings.source == "clusters":
+        fitted = [
+            _fit_labels(
+                vectors,
+                labels,
+                [f"cluster{each}" for each in range(labels.max() + 1)],
+                table,
+                active,
+                total,
+                settings,
+            )
+            for labels in (
+                kmeans(vectors, count, seed=settings.categories.seed)
+                for count in sorted(set(settings.clusters))
+            )
+        ]
+    else:
+        names = sorted(set(table.categories) - {"", GENERAL})
+        if not names:
+            raise DataError(
+                "the table of scores must have categories, but has none; add them, or set source "
+                "to clusters"
+            )
+        place = {name: index for index, name in enumerate(names)}
+        labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
+        fitted = [_fit_labels(vectors, labels, names, table, active, total, settings)]
+    single = replace(fitted[0].evidence, merged=True)
+    chosen = choose([each.evidence for each in fitted], single)
+    for each in fitted:
+        if each.evidence is chosen:
+            return each
+    return replace(fitted[0], evidence=single)
+
+
+def _fit_labels(
+    vectors: Floats,
+    labels: Integers,
+    names: Sequence[str],
+    table: ScoreTable,
+    active: Floats,
+    total: Floats,
+    settings: FitSettings,
+) -> Step1:
+    wanted = settings.categories
+    guessed = labels
+    # too few labels to learn from are an error of `fit_categories`
+    enough = (labels >= 0).sum() >= wanted.folds
+    if settings.source == "labels" and "" in table.categories and enough:
+        guessed = propagate(
+            vectors, labels, categories=len(names), precision=wanted.precision, seed=wanted.seed
+        )
+    model, validation = fit_categories(
+        vectors, guessed, names=tuple(names), settings=wanted, truth=labels
+    )
+    evidence = Evidence(
+        category=validation.classified.category,
+        categories=len(names) + 1,
+        fold=validation.fold,
+        scores=table.scores,
+        active=active,
+        total=total,
+    )
+    return Step1(model, validation, evidence)

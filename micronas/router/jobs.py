@@ -1,0 +1,169 @@
+"""What the commands do with files: fit from a YAML, evaluate, and tables for a terminal."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from micronas.config import read, validate
+from micronas.errors import DataError
+from micronas.files import write_atomically
+from micronas.router.embedding import embedder_of
+from micronas.router.evaluate import OURS, evaluate, random_parts
+from micronas.router.fit import BudgetSettings, RouterSettings, fit
+from micronas.router.mapping import Budget, parameters
+from micronas.router.policy import Router
+from micronas.router.scores import ScoreTable, joined, read_scores
+from micronas.terminal import pairs, table
+
+_ROW = ("budget", "method", "score", "active", "difference", "low", "high")
+
+
+def budget_of(active: str | None, total: str | None) -> Budget:
+    """Return a budget from texts such as ``12B``.
+
+    Raises
+    ------
+    ConfigError
+        If a text is no number of parameters.
+    """
+    found = validate({"active": active, "total": total}, BudgetSettings, source="budget")
+    return Budget(found.active, found.total)
+
+
+def fit_file(config: Path, overrides: Iterable[str] = ()) -> Router:
+    """Fit the router of a YAML; see `micronas.router.fit.fit` for errors."""
+    settings, scores = _read(config, overrides)
+    return fit(
+        scores,
+        settings.experts,
+        settings=settings,
+        budget=Budget(settings.budget.active, settings.budget.total),
+        cache=config.parent / settings.vectors,
+    )
+
+
+def evaluate_file(
+    config: Path,
+    overrides: Iterable[str] = (),
+    *,
+    sweep: Sequence[str],
+    test: Path | None = None,
+    splits: int = 10,
+    seed: int = 0,
+    clusters: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Evaluate the router of a YAML over budgets such as ``12B``; one row a budget and method.
+
+    Parameters
+    ----------
+    test
+        Table of scores to test on; without one the YAML's table is split at random.
+
+    Raises
+    ------
+    ConfigError
+        If a budget is no number of parameters, or the YAML is wrong.
+    DataError
+        If the table of scores is.
+    BudgetError
+        If a budget is below the smallest expert.
+    """
+    settings, scores = _read(config, overrides)
+    if test is None:
+        parts = random_parts(len(scores), splits, seed=seed)
+    else:
+        tested = read_scores(test, category=settings.category).of_experts(scores.experts)
+        parts = [(np.arange(len(scores)), len(scores) + np.arange(len(tested)))]
+        scores = joined(scores, tested)
+    limits = [budget_of(text, None).active or 0.0 for text in sweep]
+    done = evaluate(
+        scores,
+        embedder_of(settings.embedding, config.parent / settings.vectors)(scores.prompts),
+        active=np.array([expert.active for expert in settings.experts]),
+        total=np.array([expert.total for expert in settings.experts]),
+        budgets=limits,
+        settings=settings,
+        parts=parts,
+        clusters=clusters,
+        say=say,
+    )
+    return done.rows()
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of an evaluation as JSON."""
+    write_atomically(path, f"{json.dumps(list(rows), indent=2)}\n".encode())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read what `write_rows` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or holds no list of rows.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"an evaluation must be a readable JSON file: {path}: {error}") from error
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and set(_ROW) <= set(row) for row in rows
+    ):
+        raise DataError(
+            f"{path} must hold rows with {', '.join(_ROW)}; write it with router eval --out"
+        )
+    return rows
+
+
+def evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a budget and method; the difference is two steps minus the line's method."""
+    lines = []
+    for row in rows:
+        ours = row["method"] == OURS
+        lines.append(
+            [
+                parameters(row["budget"]),
+                row["method"],
+                f"{row['score']:.4f}",
+                parameters(row["active"]),
+                "" if ours else f"{row['difference']:+.4f}",
+                "" if ours else f"{row['low']:+.4f} to {row['high']:+.4f}",
+            ]
+        )
+    return table(["budget", "method", "score", "active", f"{OURS} minus it", "95 %"], lines)
+
+
+def router_table(router: Router) -> str:
+    """The mapping, what it uses, and what held-out prompts say of the categories."""
+    rows = [
+        [
+            row["category"],
+            f"{100 * row['share']:.1f} %",
+            row["expert"],
+            parameters(row["active"]),
+            f"{row['expected_score']:.3f}",
+        ]
+        for row in router.mapping()
+    ]
+    said = router.summary()
+    facts = {
+        "expected score": f"{said['expected_score']:.4f}",
+        "active on average": parameters(said["active"]),
+        "total": parameters(said["total"]),
+        **{name.replace("_", " "): f"{value:.4g}" for name, value in router.validation.items()},
+    }
+    if router.evidence.merged:
+        facts["note"] = "one expert for all categories: held-out prompts show no use in more"
+    header = ["category", "share", "expert", "active", "expected score"]
+    return f"{table(header, rows)}\n\n{pairs(facts)}"
+
+
+def _read(config: Path, overrides: Iterable[str]) -> tuple[RouterSettings, ScoreTable]:
+    settings = read(config, RouterSettings, overrides)
+    scores = read_scores(config.parent / settings.scores, category=settings.category)
+    return settings, scores.of_experts([expert.name for expert in settings.experts])

@@ -1,0 +1,230 @@
+"""Step 2: one expert for each category, the best within a budget, by integer programming."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+
+from micronas.errors import BudgetError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_SLACK = 1e-9
+"""Share of a budget by which sums may exceed it in floating point."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits in parameters; None is no limit.
+
+    Attributes
+    ----------
+    active
+        Of the active parameters of a prompt's expert, on average over prompts.
+    total
+        Of the parameters of all experts that are used, together.
+    """
+
+    active: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a mapping is chosen from.
+
+    Attributes
+    ----------
+    utilities
+        Expected scores [categories, experts].
+    weights
+        Share of the prompts in each category [categories]; positive, they add up to 1.
+    active, total
+        Parameters of each expert [experts].
+    """
+
+    utilities: Floats
+    weights: Floats
+    active: Floats
+    total: Floats
+
+    def score(self, experts: Integers) -> float:
+        """Expected score of a mapping [categories]."""
+        return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
+
+    def cost(self, experts: Integers) -> Budget:
+        """What a mapping [categories] uses of both budgets."""
+        return Budget(
+            float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
+        )
+
+    def fits(self, experts: Integers, budget: Budget) -> bool:
+        """Whether a mapping [categories] is within the budget."""
+        used = self.cost(experts)
+        return _within(used.active, budget.active) and _within(used.total, budget.total)
+
+
+def solve(problem: Problem, budget: Budget) -> Integers:
+    """Return the mapping [categories] of the largest expected score within the budget.
+
+    A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
+    expert m, y[m] that m is used at all; sum_m z[k, m] = 1, z[k, m] <= y[m].
+
+    Raises
+    ------
+    BudgetError
+        If no mapping is within the budget; names the smallest one that can be met.
+    """
+    weights = problem.weights[:, None]
+    found = _program(problem, -weights * problem.utilities, np.zeros_like(problem.total), budget)
+    if found is None:
+        raise BudgetError(_impossible(problem, budget))
+    return found
+
+
+def exhaustive(problem: Problem, budget: Budget) -> Integers | None:
+    """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
+    categories, experts = problem.utilities.shape
+    mappings = (np.array(each) for each in product(range(experts), repeat=categories))
+    fitting = [each for each in mappings if problem.fits(each, budget)]
+    return max(fitting, key=problem.score, default=None)
+
+
+def greedy(problem: Problem, budget: Budget) -> Integers | None:
+    """Begin with the best single expert that fits, then change one category at a time.
+
+    Each step takes the change that fits and gains most for each active parameter it adds; steps
+    that add none come first. None if no single expert fits. A lower bound for `solve`.
+    """
+    categories, experts = problem.utilities.shape
+    singles = [np.full(categories, expert) for expert in range(experts)]
+    fitting = [each for each in singles if problem.fits(each, budget)]
+    if not fitting:
+        return None
+    current = max(fitting, key=problem.score)
+    while True:
+        best, best_rate = None, 0.0
+        for category, expert in product(range(categories), range(experts)):
+            changed = current.copy()
+            changed[category] = expert
+            gain = problem.score(changed) - problem.score(current)
+            if gain > _SLACK and problem.fits(changed, budget):
+                added = problem.weights[category] * (
+                    problem.active[expert] - problem.active[current[category]]
+                )
+                rate = gain / added if added > 0 else np.inf
+                if rate > best_rate:
+                    best, best_rate = changed, rate
+        if best is None:
+            return current
+        current = best
+
+
+def _within(used: float | None, limit: float | None) -> bool:
+    return limit is None or (used or 0.0) <= limit * (1 + _SLACK)
+
+
+def _program(
+    problem: Problem, costs: Floats, used_costs: Floats, budget: Budget
+) -> Integers | None:
+    """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
+    categories, experts = problem.utilities.shape
+    size = categories * experts
+    cell = np.arange(size)
+    once = coo_array((np.ones(size), (cell // experts, cell)), (categories, size + experts))
+    constraints = [LinearConstraint(once, 1, 1)]
+    opened = coo_array(
+        (
+            np.concatenate([np.ones(size), -np.ones(size)]),
+            (np.tile(cell, 2), np.concatenate([cell, size + cell % experts])),
+        ),
+        (size, size + experts),
+    )
+    constraints.append(LinearConstraint(opened, -np.inf, 0))
+    if budget.active is not None:
+        # divided by the limit: the solver's tolerance is absolute, and parameters are billions
+        row = (problem.weights[:, None] * problem.active).ravel() / budget.active
+        row = np.concatenate([row, np.zeros(experts)])
+        constraints.append(LinearConstraint(row[None], -np.inf, 1))
+    if budget.total is not None:
+        row = np.concatenate([np.zeros(size), problem.total / budget.total])
+        constraints.append(LinearConstraint(row[None], -np.inf, 1))
+    objective = np.concatenate([costs.ravel(), used_costs])
+    with _quiet():
+        found: Any = milp(
+            objective / (np.abs(objective).max() or 1.0),
+            constraints=constraints,
+            integrality=np.ones(size + experts),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0},
+        )
+    if found.x is None:
+        return None
+    return np.asarray(found.x[:size].reshape(categories, experts).argmax(axis=1), np.int64)
+
+
+def _impossible(problem: Problem, budget: Budget) -> str:
+    """Say why no mapping fits, and the smallest budget of each kind that one would fit."""
+    options = []
+    weights = problem.weights[:, None]
+    for name, part, costs, used in (
+        ("active", Budget(total=budget.total), weights * problem.active, 0 * problem.total),
+        ("total", Budget(active=budget.active), 0 * weights * problem.active, problem.total),
+    ):
+        if getattr(budget, name) is None:
+            continue
+        found = _program(problem, costs, used, part)
+        if found is not None:
+            smallest = getattr(problem.cost(found), name)
+            options.append(f"the smallest {name} budget that can be met is {_upwards(smallest)}")
+    wanted = " and ".join(
+        f"{name} {parameters(limit)}" for name, limit in vars(budget).items() if limit is not None
+    )
+    cheapest = "; ".join(options) or (
+        f"the smallest of each are active {_upwards(problem.active.min())} and total "
+        f"{_upwards(problem.total.min())}"
+    )
+    return (
+        f"the budget must leave an expert for every category, but {wanted} leaves none: {cheapest}"
+    )
+
+
+def _upwards(count: float) -> str:
+    """Write a number of parameters, rounded so that as a budget it suffices."""
+    digit = 10.0 ** (np.floor(np.log10(count)) - 3)
+    return parameters(float(np.ceil(count / digit * (1 - _SLACK)) * digit))
+
+
+def parameters(count: float) -> str:
+    """Write a number of parameters for a person: ``7.6B``."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if count >= size:
+            return f"{count / size:.4g}{unit}"
+    return f"{count:.4g}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what the solver's C++ prints elsewhere: some releases of HiGHS print a debug line.
+
+    For its duration the whole process has no standard output; solving takes milliseconds, and
+    serving does not solve.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,143 @@
+"""What is known of the fitting prompts, and the mapping chosen from it for a budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micronas.router.mapping import Budget, Problem, solve
+from micronas.router.utility import utilities
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Quantiles of the experts' active parameters at which numbers of categories are compared."""
+_DOUBT = 2.0
+"""Standard errors: with one, noise at one of five budgets would often veto what helps at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Scores of the fitting prompts beside the categories the router gave them out of fold.
+
+    Attributes
+    ----------
+    category
+        Out-of-fold category [prompts].
+    categories
+        How many there are, `general` included.
+    fold
+        Fold of each prompt [prompts].
+    scores
+        [prompts, experts].
+    active, total
+        Parameters of the experts [experts].
+    merged
+        Whether all categories are mapped as one, because validation found no use in them.
+    """
+
+    category: Integers
+    categories: int
+    fold: Integers
+    scores: Floats
+    active: Floats
+    total: Floats
+    merged: bool = False
+
+    def problem(self, rows: NDArray[np.bool_] | None = None) -> Problem:
+        """What to choose a mapping from, by all prompts or those of a mask."""
+        wanted = np.ones(len(self.category), bool) if rows is None else rows
+        category = np.zeros_like(self.category) if self.merged else self.category
+        categories = 1 if self.merged else self.categories
+        # a category that nobody saw counts as one prompt: its expert must not come for free
+        counts = np.maximum(np.bincount(category[wanted], minlength=categories), 1)
+        return Problem(
+            utilities=utilities(self.scores[wanted], category[wanted], categories),
+            weights=counts / counts.sum(),
+            active=self.active,
+            total=self.total,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An expert for each category.
+
+    Attributes
+    ----------
+    experts
+        Index of the expert of each category [categories], `general` last.
+    utilities
+        Expected scores [categories, experts].
+    weights
+        Share of the fitting prompts in each category [categories].
+    score
+        Expected score of a prompt.
+    used
+        What the plan uses: active parameters on average, and total parameters.
+    """
+
+    budget: Budget
+    experts: Integers
+    utilities: Floats
+    weights: Floats
+    score: float
+    used: Budget
+
+
+def make_plan(evidence: Evidence, budget: Budget) -> Plan:
+    """Map categories to experts, by all fitting prompts.
+
+    Raises
+    ------
+    BudgetError
+        If no mapping is within the budget; names the smallest one that can be met.
+    """
+    experts = solve(evidence.problem(), budget)
+    return plan_of(evidence, budget, np.resize(experts, evidence.categories))
+
+
+def plan_of(evidence: Evidence, budget: Budget, experts: Integers) -> Plan:
+    """Return the plan of a mapping [categories], with what it is expected to score and to cost."""
+    apart = replace(evidence, merged=False).problem()
+    values = np.resize(evidence.problem().utilities, apart.utilities.shape)
+    problem = replace(apart, utilities=values)
+    return Plan(
+        budget=budget,
+        experts=experts,
+        utilities=values,
+        weights=problem.weights,
+        score=problem.score(experts),
+        used=problem.cost(experts),
+    )
+
+
+def cross_fitted(evidence: Evidence, budget: Budget) -> Floats:
+    """Return the score [prompts] of each prompt under a mapping that was made without its fold."""
+    result = np.empty(len(evidence.category))
+    for number in range(int(evidence.fold.max()) + 1):
+        inside = evidence.fold == number
+        experts = solve(evidence.problem(~inside), budget)
+        chosen = experts[0 if evidence.merged else evidence.category[inside]]
+        result[inside] = evidence.scores[inside, chosen]
+    return result
+
+
+def choose(candidates: Sequence[Evidence], single: Evidence) -> Evidence:
+    """Return the candidate of the best cross-fitted score over a sweep of budgets.
+
+    A candidate that at any budget of the sweep is worse than one category for all prompts, by
+    more than two standard errors of the difference, is out; where none is left it is `single`.
+    The choice does not depend on the budget, so that a larger budget never makes a worse mapping.
+    """
+    sweep = [Budget(active=float(each)) for each in np.unique(np.quantile(single.active, _SWEEP))]
+    reference = np.array([cross_fitted(single, budget) for budget in sweep])
+    best, best_gain = single, 0.0
+    for candidate in candidates:
+        gains = np.array([cross_fitted(candidate, budget) for budget in sweep]) - reference
+        errors = gains.std(axis=1) / gains.shape[1] ** 0.5
+        if gains.mean() > best_gain and (gains.mean(axis=1) >= -_DOUBT * errors).all():
+            best, best_gain = candidate, float(gains.mean())
+    return best

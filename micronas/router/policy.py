@@ -1,0 +1,275 @@
+"""A fitted router: prompts to decisions, budgets to mappings, and a folder to keep it in."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micronas.config import nearest, validate
+from micronas.errors import ConfigError, DataError
+from micronas.files import write_atomically
+from micronas.router.category import Categories, classifier_arrays, classifier_of
+from micronas.router.decision import GENERAL, Decision
+from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.mapping import Budget, parameters
+from micronas.router.plan import Evidence, Plan, make_plan, plan_of
+
+Floats = NDArray[np.float64]
+DESCRIPTION, ARRAYS = "router.json", "router.npz"
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Router:
+    """Sends prompts to experts in two steps; see `micronas.router.fit.fit`.
+
+    Attributes
+    ----------
+    embedding
+        Settings of the embedder; None for a function that was given.
+    embed
+        From prompts to vectors [prompts, dimensions].
+    categories
+        The first step.
+    experts
+        Names.
+    evidence
+        What mappings are made from.
+    plan
+        The second step.
+    validation
+        What out-of-fold predictions said of the first step.
+    """
+
+    embedding: Embedding | None
+    embed: Callable[[Sequence[str]], Floats]
+    categories: Categories
+    experts: tuple[str, ...]
+    evidence: Evidence
+    plan: Plan
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Categories, `general` last."""
+        return (*self.categories.names, GENERAL)
+
+    def map(self, budget: Budget) -> "Router":
+        """Return the same router with the mapping of another budget.
+
+        Raises
+        ------
+        BudgetError
+            If no mapping is within the budget; names the smallest one that can be met.
+        """
+        return replace(self, plan=make_plan(self.evidence, budget))
+
+    def route(self, prompts: Sequence[str]) -> list[Decision]:
+        """Return one decision a prompt."""
+        if not prompts:
+            return []
+        found = self.categories.classify(self.embed(prompts))
+        return [
+            self._decision(int(category), row, float(doubt), float(distance))
+            for category, row, doubt, distance in zip(
+                found.category, found.probabilities, found.entropy, found.distance, strict=True
+            )
+        ]
+
+    def _decision(
+        self, category: int, probabilities: Floats, doubt: float, distance: float
+    ) -> Decision:
+        top = int(probabilities.argmax())
+        likeliest = self.categories.names[top]
+        expert = int(self.plan.experts[category])
+        score = float(self.plan.utilities[category, expert])
+        if category == top:
+            said = f"{likeliest} with probability {probabilities[top]:.2f}"
+        elif distance > self.categories.max_distance:
+            said = (
+                f"far from every category (distance {distance:.2f} > "
+                f"{self.categories.max_distance:.2f})"
+            )
+        else:
+            said = (
+                f"unsure, {likeliest} at best (entropy {doubt:.2f} > "
+                f"{self.categories.max_entropy:.2f})"
+            )
+        whole = " for all categories" if self.evidence.merged else ""
+        return Decision(
+            category=self.names[category],
+            probability=float(probabilities[top]),
+            uncertainty=doubt,
+            expert=self.experts[expert],
+            active=float(self.evidence.active[expert]),
+            expected_score=score,
+            reason=f"{said}; {self.experts[expert]} is the choice{whole} within "
+            f"{_budget(self.plan.budget)}, expected score {score:.3f}",
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the router to a folder: numbers without pickles, the rest as JSON with hashes."""
+        categories, evidence = self.categories, self.evidence
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {
+            "centroids": categories.centroids,
+            "category": evidence.category,
+            "fold": evidence.fold,
+            "scores": evidence.scores,
+            "active": evidence.active,
+            "total": evidence.total,
+            **classifier_arrays(categories.classifier),
+        }
+        np.savez(buffer, **arrays)
+        data = buffer.getvalue()
+        description = {
+            "version": _VERSION,
+            "arrays_sha256": hashlib.sha256(data).hexdigest(),
+            "embedding": self.embedding and self.embedding.model_dump(mode="json"),
+            "categories": categories.names,
+            "temperature": categories.temperature,
+            "max_entropy": categories.max_entropy,
+            "max_distance": categories.max_distance,
+            "experts": self.experts,
+            "merged": evidence.merged,
+            "budget": vars(self.plan.budget),
+            "validation": dict(self.validation),
+            "mapping": self.mapping(),
+        }
+        # the description goes last: its hash says which numbers belong to it
+        write_atomically(folder / ARRAYS, data)
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, embedder: Callable[[Sequence[str]], Floats] | None = None
+    ) -> "Router":
+        """Read a router from the folder that `save` wrote.
+
+        Parameters
+        ----------
+        embedder
+            The function the router was fitted with, if it was fitted with one.
+
+        Raises
+        ------
+        DataError
+            If a file is missing, damaged, or does not belong to the other.
+        ConfigError
+            If the embedder is missing.
+        """
+        try:
+            data = (folder / ARRAYS).read_bytes()
+            said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if said["version"] != _VERSION:
+                raise ValueError(f"version {said['version']} is not {_VERSION}")
+            if said["arrays_sha256"] != hashlib.sha256(data).hexdigest():
+                raise ValueError(f"{ARRAYS} does not have the hash that {DESCRIPTION} says")
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                arrays = dict(file)
+            router = cls._of(said, arrays, embedder)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(
+                f"{folder} must hold a fitted router ({DESCRIPTION}, {ARRAYS}): {error}; fit it "
+                "again"
+            ) from error
+        return router
+
+    @classmethod
+    def _of(
+        cls,
+        said: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        embedder: Callable[[Sequence[str]], Floats] | None,
+    ) -> "Router":
+        embedding = None
+        if embedder is None:
+            if said["embedding"] is None:
+                raise ConfigError(
+                    "this router was fitted with a function as embedder: give it to Router.load, "
+                    "or fit with embedding.kind callable"
+                )
+            embedding = validate(said["embedding"], Embedding, source=DESCRIPTION)
+            embedder = embedder_of(embedding)
+        names = tuple(said["categories"])
+        evidence = Evidence(
+            category=arrays["category"],
+            categories=len(names) + 1,
+            fold=arrays["fold"],
+            scores=arrays["scores"],
+            active=arrays["active"],
+            total=arrays["total"],
+            merged=said["merged"],
+        )
+        # a person may have sent a category to another expert
+        wanted = {row["category"]: row["expert"] for row in said["mapping"]}
+        mapped = [said["experts"].index(wanted[name]) for name in (*names, GENERAL)]
+        return cls(
+            embedding=embedding,
+            embed=embedder,
+            categories=Categories(
+                names=names,
+                classifier=classifier_of(arrays),
+                temperature=said["temperature"],
+                centroids=arrays["centroids"],
+                max_entropy=said["max_entropy"],
+                max_distance=said["max_distance"],
+            ),
+            experts=tuple(said["experts"]),
+            evidence=evidence,
+            plan=plan_of(evidence, Budget(**said["budget"]), np.array(mapped, np.int64)),
+            validation={name: float(each) for name, each in dict(said["validation"]).items()},
+        )
+
+    def mapping(self) -> list[dict[str, Any]]:
+        """One row a category, ready for JSON: its share, expert, parameters, expected score."""
+        plan = self.plan
+        return [
+            {
+                "category": name,
+                "share": float(plan.weights[row]),
+                "expert": self.experts[expert],
+                "active": float(self.evidence.active[expert]),
+                "expected_score": float(plan.utilities[row, expert]),
+            }
+            for row, (name, expert) in enumerate(zip(self.names, plan.experts, strict=True))
+        ]
+
+    def ranking(self, category: str) -> tuple[str, ...]:
+        """Return all experts, that of the best expected score on a category first.
+
+        Raises
+        ------
+        DataError
+            If there is no such category.
+        """
+        if category not in self.names:
+            raise DataError(f"no category {category!r}; {nearest(category, self.names)}")
+        order = np.argsort(-self.plan.utilities[self.names.index(category)], kind="stable")
+        return tuple(self.experts[expert] for expert in order)
+
+    def summary(self) -> dict[str, Any]:
+        """What the router is, ready for JSON."""
+        return {
+            "budget": vars(self.plan.budget),
+            "expected_score": self.plan.score,
+            "active": self.plan.used.active,
+            "total": self.plan.used.total,
+            "one_for_all": self.evidence.merged,
+            "mapping": self.mapping(),
+            "validation": dict(self.validation),
+        }
+
+
+def _budget(budget: Budget) -> str:
+    limits = [
+        f"{parameters(limit)} {name}" for name, limit in vars(budget).items() if limit is not None
+    ]
+    return " and ".join(limits) or "no limit"

@@ -1,0 +1,243 @@
+"""The score of every expert on every prompt: what a router is fitted on and judged by."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from micronas.config import nearest
+from micronas.errors import DataError
+from micronas.judge.manifest import parse_rows
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of experts on prompts.
+
+    Attributes
+    ----------
+    prompts
+        Texts; each stands once.
+    experts
+        Names.
+    scores
+        [prompts, experts], larger is better.
+    categories
+        Category of each prompt, ``""`` where unknown.
+
+    Raises
+    ------
+    DataError
+        If shapes differ, a name or prompt stands twice, or a score is no finite number.
+    """
+
+    prompts: tuple[str, ...]
+    experts: tuple[str, ...]
+    scores: Floats
+    categories: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not self.experts:
+            raise DataError("a table of scores must have a prompt and an expert at least")
+        if len(self.categories) != len(self.prompts):
+            raise DataError(
+                f"a table of scores must have one category a prompt ('' if unknown), but has "
+                f"{len(self.categories)} for {len(self.prompts)}"
+            )
+        if self.scores.shape != (len(self.prompts), len(self.experts)):
+            raise DataError(
+                f"scores must be [prompts, experts] = {[len(self.prompts), len(self.experts)]}, "
+                f"but are {list(self.scores.shape)}"
+            )
+        for what, names in (("an expert", self.experts), ("a prompt", self.prompts)):
+            if len(set(names)) != len(names):
+                twice = Counter(names).most_common(1)[0][0]
+                raise DataError(
+                    f"{what} must stand once in a table of scores, but {twice!r:.60} stands "
+                    "twice; average its scores"
+                )
+        wrong = np.argwhere(~np.isfinite(self.scores))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            raise DataError(
+                f"scores must be finite numbers, but {self.experts[column]!r} has "
+                f"{self.scores[row, column]} on prompt {self.prompts[row]!r:.60}; judge it again "
+                "or leave the prompt out"
+            )
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def rows(self, index: ArrayLike) -> "ScoreTable":
+        """The table of some prompts, by index or mask."""
+        places = np.arange(len(self))[np.asarray(index)].tolist()
+        return ScoreTable(
+            prompts=tuple(self.prompts[place] for place in places),
+            experts=self.experts,
+            scores=self.scores[places],
+            categories=tuple(self.categories[place] for place in places),
+        )
+
+    def of_experts(self, names: Sequence[str]) -> "ScoreTable":
+        """The scores of some experts, in the order of the names.
+
+        Raises
+        ------
+        DataError
+            If an expert has no scores.
+        """
+        for name in names:
+            if name not in self.experts:
+                raise DataError(
+                    f"every expert must have scores, but {name!r} has none; "
+                    f"{nearest(name, self.experts)}"
+                )
+        columns = [self.experts.index(name) for name in names]
+        return ScoreTable(self.prompts, tuple(names), self.scores[:, columns], self.categories)
+
+
+def check_apart(fit: ScoreTable, test: ScoreTable) -> None:
+    """Raise DataError if a prompt stands in both parts."""
+    shared = set(fit.prompts) & set(test.prompts)
+    if shared:
+        raise DataError(
+            f"no prompt may be both fitted and tested on, but {len(shared)} are, such as "
+            f"{min(shared)!r:.60}; leave them out of one part"
+        )
+
+
+def joined(fit: ScoreTable, test: ScoreTable) -> ScoreTable:
+    """Return both tables as one; raise DataError if a prompt stands in both."""
+    check_apart(fit, test)
+    return ScoreTable(
+        prompts=fit.prompts + test.prompts,
+        experts=fit.experts,
+        scores=np.vstack([fit.scores, test.of_experts(fit.experts).scores]),
+        categories=fit.categories + test.categories,
+    )
+
+
+def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
+    """Read a table of scores; the end of the name says of which kind it is.
+
+    ``.jsonl``: objects with ``prompt``, ``scores`` (expert to number) and maybe a category.
+    ``.csv``: columns ``prompt``, maybe the category, and one column an expert.
+    ``.sqlite``: the store of a judge run, see `scores_of_store`.
+    The first two may be compressed (``.gz``).
+
+    Parameters
+    ----------
+    category
+        Key or column of the category.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, a row lacks something or experts differ between rows; the
+        message names the line.
+    """
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind == ".sqlite":
+        return scores_of_store(path)
+    if kind not in (".jsonl", ".csv"):
+        raise DataError(
+            f"a table of scores must end with .jsonl, .csv (maybe .gz) or .sqlite, but got {path}"
+        )
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        rows = parse_rows(data, path) if kind == ".jsonl" else _csv_rows(data, category)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"a table of scores must be a readable file: {path}: {error}") from error
+    if not rows:
+        raise DataError(f"{path} must hold at least one prompt, but holds none")
+    experts = tuple(rows[0][1].get("scores") or ())
+    table = [_row(f"{path}:{line}", row, experts, category) for line, row in rows]
+    prompts, scores, categories = zip(*table, strict=True)
+    return ScoreTable(prompts, experts, np.array(scores, np.float64), categories)
+
+
+def scores_of_store(path: Path, *, judge: str | None = None) -> ScoreTable:
+    """Return the scores of a judge run: the mean share of points against the baseline.
+
+    Both orders and all judges (or the named one) count alike; the baseline has 0.5. Prompts on
+    which a model has no valid verdict are left out, as no score of it is known there.
+
+    Raises
+    ------
+    DataError
+        If the store cannot be read, is no comparison with one baseline, or no prompt is complete.
+    """
+    from micronas.judge.store import prompts_of, verdicts_of
+
+    rows = [
+        row for row in verdicts_of(path) if row.outcome is not None and judge in (None, row.judge)
+    ]
+    baselines = {row.baseline for row in rows}
+    if len(baselines) != 1:
+        raise DataError(
+            f"scores of a judge run need verdicts against one baseline, but {path} has "
+            f"{', '.join(sorted(baselines)) or 'no valid verdict'}"
+        )
+    outcomes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        outcomes[row.prompt_id, row.model].append(float(row.outcome or 0.0))
+    models = sorted({row.model for row in rows})
+    complete = [
+        prompt
+        for prompt in prompts_of(path)
+        if all((prompt.id, model) in outcomes for model in models)
+    ]
+    if not complete:
+        raise DataError(f"{path} must hold a prompt on which every model was judged, but has none")
+    scores = [
+        [0.5, *(float(np.mean(outcomes[prompt.id, model])) for model in models)]
+        for prompt in complete
+    ]
+    return ScoreTable(
+        prompts=tuple(prompt.text for prompt in complete),
+        experts=(baselines.pop(), *models),
+        scores=np.array(scores),
+        categories=tuple(prompt.category for prompt in complete),
+    )
+
+
+def _csv_rows(data: bytes, category: str) -> list[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    rows = []
+    for row in reader:
+        scores = {name: row[name] for name in row if name not in ("prompt", category)}
+        rows.append((reader.line_num, {**row, "scores": scores}))
+    return rows
+
+
+def _row(
+    place: str, row: Mapping[str, Any], experts: tuple[str, ...], category: str
+) -> tuple[str, list[float], str]:
+    prompt, scores, name = row.get("prompt"), row.get("scores"), row.get(category) or ""
+    if not isinstance(prompt, str) or not isinstance(scores, Mapping) or not isinstance(name, str):
+        raise DataError(
+            f"{place}: a row of scores must have the text prompt, scores by expert and maybe the "
+            f"text {category}, but has {sorted(map(str, row))!r:.120}"
+        )
+    if set(scores) != set(experts):
+        odd = min(set(scores) ^ set(experts), key=str)
+        raise DataError(
+            f"{place}: every prompt must have a score of every expert of the first one, but "
+            f"{odd!r} is {'missing' if odd in experts else 'new'}; complete the row"
+        )
+    try:
+        return prompt, [float(scores[expert]) for expert in experts], name
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place}: scores must be numbers: {error}") from error

@@ -1,0 +1,108 @@
+"""The server under test: in a thread of the test, or as a person starts it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+import yaml
+
+from micronas.router.decision import Routing
+from micronas.router.serve.app import create_app
+from micronas.router.serve.server import listen
+from micronas.router.serve.settings import ServeSettings
+
+QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
+
+
+@contextmanager
+def serving(routing: Routing | None = None, **settings: Any) -> Iterator[httpx.Client]:
+    """Serve in a thread; yields a client whose addresses start at the server."""
+    app = create_app(ServeSettings.model_validate({**QUICK, **settings}), routing)
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with httpx.Client(base_url=address, timeout=30) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@dataclass
+class Running:
+    """A server that was started by its command."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Running]:
+    """Start ``micronas router serve`` on a free port; its log is in the folder."""
+    config, log = folder / "serve.yaml", folder / "serve.log"
+    config.write_text(yaml.safe_dump({**QUICK, "port": 0, **settings}))
+    # as the group of a shell's background job would, the child may have inherited an ignored SIGINT
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{start}from micronas.cli import main; main()"
+    command = [sys.executable, "-c", code, "router", "serve", str(config)]
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+/v1", line)
+        assert found, line + log.read_text()
+        yield Running(process, found[0], log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+
+
+def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
+    """Send one user's message to the router."""
+    body = {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}
+    return client.post("/v1/chat/completions", json=body)
+
+
+def until(condition: Any, seconds: float = 5.0) -> None:
+    """Wait for something that happens in another thread."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def streamed(response: httpx.Response) -> tuple[str, list[dict[str, object]], bool]:
+    """The text of a stream, its errors, and whether it ended with its mark."""
+    data = re.findall(r"^data: (.*)$", response.text, re.MULTILINE)
+    values = [json.loads(each) for each in data if each != "[DONE]"]
+    choices = [choice for value in values for choice in value.get("choices", [])]
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    errors = [value["error"] for value in values if "error" in value]
+    return text, errors, data[-1:] == ["[DONE]"]
+
+
+def said(response: httpx.Response) -> str:
+    assert response.status_code == 200, response.text
+    return str(response.json()["choices"][0]["message"]["content"])

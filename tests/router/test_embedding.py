@@ -1,0 +1,89 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from micronas.config import validate
+from micronas.embed import hashed
+from micronas.errors import ConfigError, DataError
+from micronas.router.embedding import Embedding, embedder_of, layout
+
+CALLS: list[int] = []
+
+
+def lengths(prompts: Sequence[str]) -> NDArray[np.float64]:
+    CALLS.append(len(prompts))
+    return np.array([[len(each), 0.0] for each in prompts])
+
+
+def broken(prompts: Sequence[str]) -> NDArray[np.float64]:
+    return np.full((len(prompts), 2), np.nan)
+
+
+def test_layout_by_hand() -> None:
+    found = layout(["Ab 12\n?", ""])
+    assert found[0] == pytest.approx(
+        [
+            math.log(8) / 10,
+            math.log(4) / 8,
+            math.log(2) / 4,
+            (2 / 7) ** 0.5,
+            (1 / 7) ** 0.5,
+            (1 / 7) ** 0.5,
+            1,
+            0,
+        ]
+    )
+    assert found[1].tolist() == [0] * 8
+    assert layout(["f(x) {", "$x$"])[:, 7].tolist() == [1, 1]
+    assert layout([]).shape == (0, 8)
+
+
+def test_words_and_layout_stand_side_by_side() -> None:
+    prompts = ["Add 1 to 2", "def f(): {}"]
+    found = embedder_of(Embedding(kind="ngrams", dimensions=16))(prompts)
+    assert found[:, :16] == pytest.approx(hashed(prompts, dimensions=16))
+    assert found[:, 16:] == pytest.approx(2 * layout(prompts))
+    bare = embedder_of(Embedding(kind="ngrams", dimensions=16, layout=False))(prompts)
+    assert bare.shape == (2, 16)
+
+
+def test_a_vector_depends_on_its_prompt_only() -> None:
+    embed = embedder_of(Embedding())
+    prompts = ["Add 1 to 2", "def f(): {}", "Hello"]
+    alone = np.vstack([embed([each]) for each in prompts])
+    assert embed(prompts) == pytest.approx(alone, abs=1e-7)
+
+
+def test_half_a_character_is_no_crash() -> None:
+    embed = embedder_of(Embedding())
+    assert embed(["a \ud800 b"]) == pytest.approx(embed(["a ? b"]))
+
+
+def test_auto_is_what_is_installed() -> None:
+    resolved = Embedding().resolved()
+    assert resolved.kind in ("wordllama", "ngrams")
+    assert resolved.resolved() == resolved
+
+
+def test_a_callable_is_called_once_a_prompt(tmp_path: Path) -> None:
+    settings = Embedding(kind="callable", callable=f"{__name__}:lengths", layout=False)
+    CALLS.clear()
+    for _ in range(2):
+        found = embedder_of(settings, tmp_path / "vectors.sqlite")(["a", "bb"])
+        assert found.tolist() == [[1, 0], [1, 0]]
+    assert CALLS == [2]
+
+
+def test_wrong_embedders_are_one_error() -> None:
+    with pytest.raises(ConfigError, match=r"package\.module:function, but got 'no\.such:thing'"):
+        embedder_of(Embedding(kind="callable", callable="no.such:thing"))
+    embed = embedder_of(Embedding(kind="callable", callable=f"{__name__}:broken"))
+    with pytest.raises(DataError, match="one finite vector a prompt"):
+        embed(["x"])
+    for values in ({"kind": "callable"}, {"kind": "endpoint", "url": "http://127.0.0.1/v1"}):
+        with pytest.raises(ConfigError, match="needs"):
+            validate(values, Embedding, source="here")

@@ -1,0 +1,126 @@
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.endpoints import Price, api_key, retry_after
+from micronas.errors import ConfigError
+from micronas.router.experts import Expert, parse_parameters, read_experts
+
+GOOD = """\
+experts:
+  - name: small
+    active: 270M
+    price: {prompt: 0.1, completion: 0.4}
+    endpoint: {base_url: "http://127.0.0.1:9/v1/", model: small-1}
+  - {name: mixture, active: 12.9B, total: 46.7B, callable: "package.module:answer"}
+  - {name: tiny, active: 22000, macs: 2.7e6, model: tiny.tflite}
+  - {name: unserved, active: 1.5 t}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "experts.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_experts_are_read_in_order(tmp_path: Path) -> None:
+    small, mixture, tiny, unserved = read_experts(written(tmp_path, GOOD))
+    assert (small.name, small.active, small.total) == ("small", 270e6, 270e6)
+    assert small.price == Price(prompt=0.1, completion=0.4)
+    assert small.price.usd(1000, 500) == pytest.approx(0.0003)
+    assert small.endpoint is not None
+    assert small.endpoint.base_url == "http://127.0.0.1:9/v1"
+    assert (mixture.active, mixture.total) == (pytest.approx(12.9e9), pytest.approx(46.7e9))
+    assert mixture.ways == ("callable",)
+    assert (tiny.active, tiny.macs, tiny.model) == (22000, 2.7e6, tmp_path / "tiny.tflite")
+    assert (unserved.active, unserved.ways) == (1.5e12, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("experts: []", "line 1: experts: "),
+        ("{}", "key 'experts' is required"),
+        (
+            "experts: [{name: a, active: 7X}]",
+            "positive number such as 7B, 270M or 7e9, but got '7X'",
+        ),
+        ("experts: [{name: a, active: -1}]", "positive number"),
+        ("experts: [{name: a, active: true}]", "positive number"),
+        ("experts: [{name: a, active: 0B}]", "positive number"),
+        ("experts: [{name: a, active: 1e400}]", "positive number"),
+        ("experts: [{name: a, active: 7B, total: 6B}]", "at least the active ones"),
+        ("experts: [{name: a, active: 7B, total: 0}]", "positive number"),
+        ("experts: [{name: '', active: 7B}]", "experts.0.name"),
+        ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' is there twice"),
+        ("experts: [{name: a, activ: 1}]", "unknown key 'experts.0.activ'; did you mean 'active'"),
+        ("experts: [{name: a, active: 1, callable: 'm:f', model: x}]", "callable and model"),
+        ("experts: [{name: a, active: 1, callable: 'os.system'}]", "experts.0.callable"),
+        ("experts: [{name: a, active: 1, price: {prompt: -1}}]", "experts.0.price.prompt"),
+        (
+            "experts: [{name: a, active: 1, endpoint: {base_url: 'ftp://x', model: m}}]",
+            "http address such as",
+        ),
+        (
+            "experts: [{name: a, active: 1, endpoint: {base_url: 'http://x:99999', model: m}}]",
+            "port",
+        ),
+        (
+            "experts: [{name: a, active: 1, endpoint: {base_url: 'http://x/v1?key=1', model: m}}]",
+            "without ? or #",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_experts(written(tmp_path, text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_password_in_an_address_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    text = "experts: [{name: a, active: 1, endpoint: {base_url: 'http://u:pass1234@x', model: m}}]"
+    with pytest.raises(ConfigError, match="api_key_env") as caught:
+        read_experts(written(tmp_path, text))
+    assert "pass1234" not in str(caught.value)
+
+
+@given(st.integers(1, 999_999), st.sampled_from([("", 1), ("K", 1e3), ("M", 1e6), ("B", 1e9)]))
+def test_parameters_equal_number_times_unit(thousandths: int, unit: tuple[str, float]) -> None:
+    name, factor = unit
+    expected = pytest.approx(thousandths / 1000 * factor)
+    assert parse_parameters(f"{thousandths / 1000:.3f}{name}") == expected
+    assert parse_parameters(f" {thousandths / 1000:.3f} {name.lower()} ") == expected
+
+
+def test_an_expert_made_in_python_hosts_what_is_active() -> None:
+    assert Expert(name="a", active=7e9).total == 7e9
+
+
+def test_a_wait_is_seconds_or_a_date() -> None:
+    assert retry_after("1.5", longest=60) == 1.5
+    assert retry_after(" 900 ", longest=60) == 60
+    soon = datetime.now(timezone.utc) + timedelta(seconds=30)
+    assert retry_after(format_datetime(soon, usegmt=True), longest=60) == pytest.approx(30, abs=2)
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT", longest=60) == 0
+    assert retry_after("", longest=60) is None
+
+
+@given(st.text(max_size=40))
+def test_any_wait_is_none_or_within_bounds(value: str) -> None:
+    wait = retry_after(value, longest=60)
+    assert wait is None or 0 <= wait <= 60
+
+
+def test_a_key_of_two_lines_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "secret\nkey")
+    with pytest.raises(ConfigError, match="A_KEY") as caught:
+        api_key("A_KEY")
+    assert "secret" not in str(caught.value)
+    monkeypatch.delenv("A_KEY")
+    assert api_key("A_KEY") == ""

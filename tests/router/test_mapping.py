@@ -1,0 +1,154 @@
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micronas.errors import BudgetError
+from micronas.router.experts import parse_parameters
+from micronas.router.mapping import (
+    Budget,
+    Problem,
+    exhaustive,
+    greedy,
+    parameters,
+    solve,
+)
+
+
+def random_problem(seed: int) -> tuple[Problem, Budget]:
+    rng = np.random.default_rng(seed)
+    categories, experts = rng.integers(1, 5, 2)
+    active = rng.uniform(1e9, 70e9, experts)
+    total = active * rng.uniform(1, 3, experts)
+    weights = rng.dirichlet(np.ones(categories))
+    problem = Problem(rng.uniform(0, 1, (categories, experts)), weights, active, total)
+    limits = [
+        float(rng.uniform(0.5 * parts.min(), 1.2 * most)) if rng.random() < 0.7 else None
+        for parts, most in ((active, active.max()), (total, total.sum()))
+    ]
+    return problem, Budget(*limits)
+
+
+def check_against_all_mappings(seeds: range) -> None:
+    impossible = 0
+    for seed in seeds:
+        problem, budget = random_problem(seed)
+        best = exhaustive(problem, budget)
+        if best is None:
+            impossible += 1
+            with pytest.raises(BudgetError):
+                solve(problem, budget)
+            continue
+        found = solve(problem, budget)
+        assert problem.fits(found, budget)
+        assert problem.score(found) == pytest.approx(problem.score(best), abs=1e-9)
+    assert 0 < impossible < len(seeds) / 2
+
+
+def test_the_program_finds_what_all_mappings_hold() -> None:
+    check_against_all_mappings(range(60))
+
+
+@pytest.mark.slow
+def test_the_program_finds_what_all_mappings_hold_500() -> None:
+    check_against_all_mappings(range(1000, 1500))
+
+
+def test_by_hand() -> None:
+    # a third of the prompts gains 0.6 by the large expert, the rest 0.1: 1/3 9 + 2/3 3 = 5
+    problem = Problem(
+        utilities=np.array([[0.2, 0.8], [0.5, 0.6]]),
+        weights=np.array([1 / 3, 2 / 3]),
+        active=np.array([3.0, 9.0]),
+        total=np.array([3.0, 20.0]),
+    )
+    assert solve(problem, Budget(active=5.0)).tolist() == [1, 0]
+    assert solve(problem, Budget(active=4.9)).tolist() == [0, 0]
+    assert solve(problem, Budget(active=8.9)).tolist() == [1, 0]
+    assert solve(problem, Budget()).tolist() == [1, 1]
+    assert solve(problem, Budget(total=22.0)).tolist() == [1, 1]
+    assert solve(problem, Budget(active=5.0, total=22.0)).tolist() == [0, 0]
+    assert problem.cost(np.array([1, 0])) == Budget(pytest.approx(5.0), 23.0)
+
+
+@pytest.mark.parametrize("limits", [(0.5e9, None), (None, 1e9), (1.5e9, 60e9), (0.5e9, 1e9)])
+def test_an_impossible_budget_names_one_that_can_be_met(
+    limits: tuple[float | None, float | None],
+) -> None:
+    # the frugal expert is large on disk, the small one is active as a whole
+    problem = Problem(
+        utilities=np.array([[0.3, 0.5], [0.4, 0.2]]),
+        weights=np.array([0.5, 0.5]),
+        active=np.array([1.23456e9, 7e9]),
+        total=np.array([100e9, 7.00049e9]),
+    )
+    budget = Budget(*limits)
+    with pytest.raises(BudgetError, match=r"can be met is|smallest of each") as caught:
+        solve(problem, budget)
+    message = str(caught.value)
+    assert "\n" not in message
+    named = {
+        kind: parse_parameters(number)
+        for kind, number in re.findall(
+            r"(active|total) budget that can be met is (\S+?)(?:;|$)", message
+        )
+    }
+    for kind, limit in named.items():
+        enough = Budget(**{**vars(budget), kind: limit})
+        solve(problem, enough)
+        with pytest.raises(BudgetError):
+            solve(problem, Budget(**{**vars(budget), kind: 0.999 * limit}))
+    assert named or limits == (0.5e9, 1e9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.floats(0, 1), min_size=2, max_size=5))
+def test_a_larger_budget_never_scores_less(seed: int, shares: list[float]) -> None:
+    problem, _ = random_problem(seed)
+    least, most = problem.active.min(), problem.active.max()
+    budgets = [Budget(active=float(least + share * (most - least))) for share in sorted(shares)]
+    scores = [problem.score(solve(problem, budget)) for budget in budgets]
+    assert all(second >= first - 1e-9 for first, second in pairwise(scores))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_greedy_is_within_budget_and_never_better(seed: int) -> None:
+    problem, budget = random_problem(seed)
+    found = greedy(problem, budget)
+    if found is None:
+        return
+    assert problem.fits(found, budget)
+    assert problem.score(found) <= problem.score(solve(problem, budget)) + 1e-9
+    categories, experts = problem.utilities.shape
+    singles = [np.full(categories, expert) for expert in range(experts)]
+    fitting = [problem.score(each) for each in singles if problem.fits(each, budget)]
+    assert problem.score(found) >= max(fitting) - 1e-9
+
+
+def test_one_category_is_the_best_single_within_the_budget() -> None:
+    problem = Problem(np.array([[0.5, 0.9, 0.7]]), np.ones(1), *2 * [np.array([1.0, 9.0, 5.0])])
+    for limit, expert in ((1.0, 0), (4.9, 0), (5.0, 2), (8.9, 2), (9.0, 1)):
+        assert solve(problem, Budget(active=limit)).tolist() == [expert]
+    with pytest.raises(BudgetError, match="can be met is 1"):
+        solve(problem, Budget(active=0.9))
+
+
+def test_the_solver_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for seed in range(20):
+        problem, _ = random_problem(seed)
+        solve(problem, Budget(active=float(problem.active.mean())))
+    assert capfd.readouterr().out == ""
+
+
+def test_parameters_as_a_person_writes_them() -> None:
+    assert [parameters(each) for each in (7.6e9, 270e6, 12e9, 1500.0, 5.0)] == [
+        "7.6B",
+        "270M",
+        "12B",
+        "1.5K",
+        "5",
+    ]

@@ -1,0 +1,231 @@
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.config import validate
+from micronas.embed import hashed
+from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.router.decision import GENERAL, Routing
+from micronas.router.embedding import Embedding
+from micronas.router.fit import FitSettings, fit
+from micronas.router.mapping import Budget
+from micronas.router.plan import Evidence, choose, cross_fitted, make_plan
+from micronas.router.policy import ARRAYS, DESCRIPTION, Router
+from micronas.router.scores import ScoreTable
+from tests.router.world import EXPERTS, SKILLS, prompt, table
+
+SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    return fit(table(240), EXPERTS, settings=SETTINGS, budget=Budget(active=12e9))
+
+
+def test_each_kind_goes_to_the_expert_that_is_good_at_it(router: Router) -> None:
+    routing: Routing = router
+    rng = random.Random(7)
+    kinds = list(SKILLS) * 20
+    decisions = routing.route([prompt(kind, rng) for kind in kinds])
+    pairs = list(zip(decisions, kinds, strict=True))
+    assert all(each.category in (kind, GENERAL) for each, kind in pairs)
+    assert np.mean([each.category == kind for each, kind in pairs]) > 0.9
+    experts = {row["category"]: row["expert"] for row in router.mapping()}
+    # code needs the large one, and 30 B for a third of the prompts leaves 3 B for the others
+    assert experts["code"] == "large"
+    assert experts["sums"] == "reckoner"
+    assert experts["words"] == "small"
+    assert router.plan.used.active is not None
+    assert router.plan.used.active <= 12e9
+    for each in decisions:
+        assert each.expert == experts[each.category]
+        assert 0 <= each.uncertainty <= 1
+        assert each.expected_score is not None
+        assert each.expert in each.reason
+        assert "12B active" in each.reason
+
+
+def test_an_odd_prompt_is_general_and_the_reason_says_why(router: Router) -> None:
+    (decision,) = router.route(["¿¿¿ ??? !!! ((( )))\n" * 9])
+    assert decision.category == GENERAL
+    assert "far from every category" in decision.reason or "unsure" in decision.reason
+    assert router.route([]) == []
+
+
+def test_ranking_is_by_expected_score(router: Router) -> None:
+    assert router.ranking("code")[0] == "large"
+    assert sorted(router.ranking("sums")) == ["large", "reckoner", "small"]
+    with pytest.raises(DataError, match="did you mean 'sums'"):
+        router.ranking("sum")
+
+
+def test_a_saved_router_decides_the_same(router: Router, tmp_path: Path) -> None:
+    router.save(tmp_path)
+    again = Router.load(tmp_path)
+    prompts = table(30, seed=5).prompts
+    assert again.route(prompts) == router.route(prompts)
+    assert again.summary() == router.summary()
+    remapped = again.map(Budget(active=3e9))
+    assert remapped.summary() == router.map(Budget(active=3e9)).summary()
+
+
+def test_a_mapping_may_be_edited_by_hand(router: Router, tmp_path: Path) -> None:
+    router.save(tmp_path)
+    path = tmp_path / DESCRIPTION
+    said = json.loads(path.read_text())
+    row = next(row for row in said["mapping"] if row["category"] == "sums")
+    row["expert"] = "large"
+    path.write_text(json.dumps(said))
+    text = prompt("sums", random.Random(3))
+    assert Router.load(tmp_path).route([text])[0].expert == "large"
+    row["expert"] = "larger"
+    path.write_text(json.dumps(said))
+    with pytest.raises(DataError, match="fit it again"):
+        Router.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["arrays", "cut", "missing", "json", "version", "key"])
+def test_a_damaged_router_is_one_error(router: Router, tmp_path: Path, damage: str) -> None:
+    router.save(tmp_path)
+    arrays, description = tmp_path / ARRAYS, tmp_path / DESCRIPTION
+    said = json.loads(description.read_text())
+    if damage == "arrays":
+        data = bytearray(arrays.read_bytes())
+        data[len(data) // 2] ^= 1
+        arrays.write_bytes(data)
+    elif damage == "cut":
+        arrays.write_bytes(arrays.read_bytes()[:-100])
+    elif damage == "missing":
+        arrays.unlink()
+    elif damage == "json":
+        description.write_text("{")
+    elif damage == "version":
+        description.write_text(json.dumps({**said, "version": 99}))
+    else:
+        del said["temperature"]
+        description.write_text(json.dumps(said))
+    with pytest.raises(DataError, match="must hold a fitted router") as caught:
+        Router.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_router_of_a_function_wants_it_back(tmp_path: Path) -> None:
+    def embed(prompts: object) -> np.ndarray:
+        return np.asarray(hashed(list(prompts), dimensions=32), np.float64)  # type: ignore[call-overload]
+
+    router = fit(table(60), EXPERTS, settings=SETTINGS, embedder=embed)
+    router.save(tmp_path)
+    with pytest.raises(ConfigError, match=r"give it to Router\.load"):
+        Router.load(tmp_path)
+    text = table(3, seed=9).prompts
+    assert Router.load(tmp_path, embedder=embed).route(text) == router.route(text)
+
+
+def test_an_impossible_budget_is_one_error(router: Router) -> None:
+    with pytest.raises(BudgetError, match="active budget that can be met is 1B"):
+        router.map(Budget(active=0.5e9))
+
+
+def test_larger_budgets_score_no_less_on_the_fitting_prompts(router: Router) -> None:
+    plans = [router.map(Budget(active=each)).plan for each in np.linspace(1e9, 31e9, 25)]
+    assert all(second.score >= first.score - 1e-9 for first, second in pairwise(plans))
+    for plan in plans:
+        assert plan.used.active is not None
+        assert plan.budget.active is not None
+        assert plan.used.active <= plan.budget.active * (1 + 1e-9)
+    both = router.map(Budget(active=30e9, total=6e9)).plan
+    assert both.used.total == 6e9
+    assert {EXPERTS[each].name for each in both.experts} == {"small", "reckoner"}
+
+
+@pytest.mark.parametrize("dominant", ["small", "large"])
+def test_a_dominant_expert_gets_everything(dominant: str) -> None:
+    # no expert is better in any category: categories are noise
+    rng = np.random.default_rng(0)
+    known = table(240)
+    chances = [0.9 if expert.name == dominant else 0.5 for expert in EXPERTS]
+    scores = (rng.uniform(size=(240, 3)) < chances).astype(np.float64)
+    even = ScoreTable(known.prompts, known.experts, scores, known.categories)
+    found = fit(even, EXPERTS, settings=SETTINGS)
+    assert {row["expert"] for row in found.mapping()} == {dominant}
+    # with a dear one categories still are a way to spend a budget on some of the prompts
+    assert found.evidence.merged == (dominant == "small")
+    said = found.route(["Add 1 to 2"])[0].reason
+    assert ("for all categories" in said) == (dominant == "small")
+
+
+def test_choice_of_categories_never_loses_to_one_of_them() -> None:
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        category, fold = rng.integers(0, 6, 300), rng.integers(0, 5, 300)
+        scores = (rng.uniform(size=(300, 3)) < [0.5, 0.6, 0.7]).astype(np.float64)
+        active = np.array([1.0, 2.0, 9.0])
+        evidence = Evidence(category, 7, fold, scores, active, active)
+        single = Evidence(category, 7, fold, scores, active, active, merged=True)
+        chosen = choose([evidence], single)
+        for budget in (Budget(active=1.0), Budget(active=2.0), Budget(active=9.0)):
+            gain = cross_fitted(chosen, budget) - cross_fitted(single, budget)
+            assert gain.mean() >= -2 * gain.std() / 300**0.5
+
+
+def test_cross_fitting_never_maps_a_prompt_by_its_own_score() -> None:
+    # each prompt scores 1 with the expert that all others of its category have 0 with
+    category = np.zeros(4, np.int64)
+    scores = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    fold = np.arange(4)
+    one = np.array([1.0, 1.0])
+    evidence = Evidence(category, 2, fold, scores, one, one, merged=True)
+    # without itself the other expert leads two to one
+    assert cross_fitted(evidence, Budget()).tolist() == [0, 0, 0, 0]
+
+
+def test_a_category_nobody_saw_does_not_come_for_free() -> None:
+    evidence = Evidence(
+        category=np.array([0, 0, 0]),
+        categories=2,
+        fold=np.array([0, 1, 2]),
+        scores=np.array([[0.0, 1.0]] * 3),
+        active=np.array([1.0, 9.0]),
+        total=np.array([1.0, 9.0]),
+    )
+    assert evidence.problem().weights.tolist() == [0.75, 0.25]
+    plan = make_plan(evidence, Budget(active=7.0))
+    assert plan.experts.tolist() == [1, 0]
+
+
+def test_few_labels_are_enough() -> None:
+    few = table(240, labelled=0.15)
+    found = fit(few, EXPERTS, settings=SETTINGS, budget=Budget(active=12e9))
+    rng = random.Random(7)
+    kinds = list(SKILLS) * 20
+    decisions = found.route([prompt(kind, rng) for kind in kinds])
+    assert np.mean([d.category == kind for d, kind in zip(decisions, kinds, strict=True)]) > 0.9
+
+
+def test_clusters_in_place_of_categories() -> None:
+    settings = validate(
+        {**SETTINGS.model_dump(), "source": "clusters", "clusters": (2, 3, 6)},
+        FitSettings,
+        source="here",
+    )
+    bare = table(240)
+    unknown = ScoreTable(bare.prompts, bare.experts, bare.scores, ("",) * 240)
+    with pytest.raises(DataError, match="set source to clusters"):
+        fit(unknown, EXPERTS, settings=SETTINGS)
+    found = fit(unknown, EXPERTS, settings=settings, budget=Budget(active=12e9))
+    assert found.names[0] == "cluster0"
+    rng = random.Random(3)
+    assert {each.expert for each in found.route([prompt("code", rng) for _ in range(5)])} == {
+        "large"
+    }
+
+
+def test_prompts_labelled_general_are_no_category() -> None:
+    known = table(120)
+    names = tuple(GENERAL if number < 6 else name for number, name in enumerate(known.categories))
+    marked = ScoreTable(known.prompts, known.experts, known.scores, names)
+    assert fit(marked, EXPERTS, settings=SETTINGS).names == ("code", "sums", "words", GENERAL)

@@ -1,0 +1,109 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.errors import DataError
+from micronas.judge.store import StoredPrompt, VerdictRow, writing
+from micronas.router.scores import (
+    ScoreTable,
+    check_apart,
+    joined,
+    read_scores,
+    scores_of_store,
+)
+
+ROWS = [
+    {"prompt": "1 + 1", "task": "sums", "scores": {"small": 0, "large": 1}},
+    {"prompt": "Hello", "scores": {"large": 0.5, "small": 1}},
+]
+
+
+def lines(rows: list[dict[str, object]]) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def test_json_lines_and_csv_are_the_same_table(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines(ROWS)))
+    (tmp_path / "a.csv").write_text("prompt,task,small,large\n1 + 1,sums,0,1\nHello,,1,0.5\n")
+    for name in ("a.jsonl.gz", "a.csv"):
+        table = read_scores(tmp_path / name, category="task")
+        assert table.prompts == ("1 + 1", "Hello")
+        assert table.experts == ("small", "large")
+        assert table.scores.tolist() == [[0, 1], [1, 0.5]]
+        assert table.categories == ("sums", "")
+    assert table.of_experts(["large"]).scores.tolist() == [[1], [0.5]]
+    assert table.rows([1]).prompts == ("Hello",)
+    assert table.rows(np.array([True, False])).categories == ("sums",)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "x", "scores": {"small": 1}}, r":3: every prompt .*'large' is missing"),
+        ({"prompt": "x", "scores": {"small": 1, "large": 0, "new": 0}}, "'new' is new"),
+        ({"prompt": "x", "scores": {"small": 1, "large": "good"}}, r":3: scores must be numbers"),
+        ({"prompt": "x", "scores": {"small": 1, "large": None}}, r":3: scores must be numbers"),
+        ({"prompt": "x", "scores": {"small": 1, "large": float("nan")}}, "'large' has nan"),
+        ({"prompt": "Hello", "scores": {"small": 1, "large": 1}}, "'Hello' stands twice"),
+        ({"scores": {"small": 1, "large": 1}}, r":3: a row of scores must have the text prompt"),
+        ({"prompt": "x", "task": 5, "scores": {"small": 1, "large": 1}}, "text task"),
+        ({"prompt": "x"}, r":3: a row of scores"),
+    ],
+)
+def test_a_wrong_row_is_one_error(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines([*ROWS, row]))
+    with pytest.raises(DataError, match=message):
+        read_scores(path, category="task")
+
+
+def test_files_that_are_no_table(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines(ROWS))[:-9])
+    (tmp_path / "no.csv").write_text("prompt\nx\n")
+    for name, message in (
+        ("empty.jsonl", "at least one prompt"),
+        ("cut.jsonl.gz", "readable file"),
+        ("none.csv", "readable file"),
+        ("no.csv", "a prompt and an expert"),
+        ("a.txt", "must end with"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_scores(tmp_path / name)
+
+
+def test_an_expert_without_scores_is_named() -> None:
+    table = ScoreTable(("x",), ("small", "large"), np.zeros((1, 2)), ("",))
+    with pytest.raises(DataError, match="'lage' has none; did you mean 'large'"):
+        table.of_experts(["lage"])
+
+
+def test_no_prompt_in_both_parts() -> None:
+    fit = ScoreTable(("x", "y"), ("a", "b"), np.array([[0.0, 1.0], [1.0, 0.0]]), ("", ""))
+    test = ScoreTable(("z",), ("b", "a"), np.array([[0.25, 0.5]]), ("c",))
+    assert joined(fit, test).scores.tolist() == [[0, 1], [1, 0], [0.5, 0.25]]
+    with pytest.raises(DataError, match="both fitted and tested on, but 1 are, such as 'y'"):
+        check_apart(fit, fit.rows([1]))
+
+
+def test_scores_of_a_judge_run(tmp_path: Path) -> None:
+    path = tmp_path / "run.sqlite"
+    outcomes = {("p", "a"): (1.0, 0.5), ("p", "b"): (0.0, 0.0), ("q", "a"): (1.0, None)}
+    with writing(path) as store:
+        store.put_prompts([StoredPrompt("p", "Text of p", "sums"), StoredPrompt("q", "Text of q")])
+        store.put_verdicts(
+            VerdictRow(prompt, model, "base", order, "judge", "A", outcome)
+            for (prompt, model), pair in outcomes.items()
+            for order, outcome in zip(("first", "second"), pair, strict=True)
+        )
+    table = read_scores(path)
+    # q has no verdict on b
+    assert table.prompts == ("Text of p",)
+    assert table.experts == ("base", "a", "b")
+    assert table.scores.tolist() == [[0.5, 0.75, 0.0]]
+    assert table.categories == ("sums",)
+    with pytest.raises(DataError, match="no valid verdict"):
+        scores_of_store(path, judge="another")

@@ -1,0 +1,293 @@
+"""The server between a real client and real, mostly unreliable, upstreams."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from micronas.router.decision import GENERAL, Decision
+from tests.router.serving import chat, said, serving, streamed
+from tests.router.upstreams import (
+    Behaviour,
+    Call,
+    answers,
+    broken,
+    cuts,
+    event,
+    hangs,
+    in_turn,
+    limited,
+    upstream,
+    upstreams,
+    whole,
+)
+
+
+@dataclass
+class ByWord:
+    """A routing one can foresee: the first word of a prompt is its category and its expert."""
+
+    second: Sequence[str] = ()
+
+    def route(self, prompts: Sequence[str]) -> list[Decision]:
+        words = [prompt.split()[0] for prompt in prompts]
+        return [Decision(word, 0.9, 0.25, word, 7e9, 0.5, f"says {word}") for word in words]
+
+    def ranking(self, category: str) -> Sequence[str]:
+        return [category, *self.second]
+
+
+def test_a_prompt_goes_where_the_router_says() -> None:
+    with (
+        upstreams(a=answers, b=answers) as (a, b),
+        serving(ByWord(), experts=[a.expert(), b.expert()]) as client,
+    ):
+        response = chat(client, "b please <1>", temperature=0.5)
+        assert said(response) == "b answers <1> in full"
+        assert response.json()["model"] == "b"
+        assert (a.requests, b.requests) == (0, 1)
+        assert b.bodies[0]["model"] == "b-model"
+        assert b.bodies[0]["temperature"] == 0.5
+        assert b.bodies[0]["path"] == "/v1/chat/completions"
+        headers = response.headers
+        assert headers["x-micronas-category"] == "b"
+        assert headers["x-micronas-uncertainty"] == "0.250"
+        assert headers["x-micronas-expert"] == "b"
+        assert headers["x-micronas-active-parameters"] == "7000000000"
+        assert headers["x-micronas-attempts"] == "1"
+        assert headers["x-micronas-reason"] == "says b"
+        assert "x-micronas-usd" not in headers
+        assert len(headers["x-request-id"]) == 32
+
+        direct = chat(client, "b please <2>", model="a")
+        assert said(direct) == "a answers <2> in full"
+        assert direct.headers["x-micronas-category"] == "direct"
+
+
+def test_a_stream_is_passed_on_piece_by_piece() -> None:
+    def slowly(call: Call) -> bool:
+        call.start_stream()
+        for word in ("one ", "two ", "three"):
+            call.piece(word)
+            time.sleep(0.2)
+        call.piece(None, "stop")
+        call.write(b"data: [DONE]\n\n")
+        return True
+
+    body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    with upstream("a", slowly) as a, serving(experts=[a.expert()]) as client:
+        times = []
+        with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert response.headers["x-micronas-expert"] == "a"
+            for _ in response.iter_bytes():
+                times.append(time.monotonic())
+        assert times[-1] - times[0] > 0.3  # not kept until the end
+
+
+def test_the_price_is_in_the_headers_and_the_metrics() -> None:
+    def counted(call: Call) -> bool:
+        usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+        if not call.stream:
+            call.send(200, whole("x", usage=usage))
+            return True
+        call.start_stream()
+        call.piece("x", "stop")
+        call.write(event({"id": "c", "choices": [], "usage": usage}))
+        call.write(b"data: [DONE]\n\n")
+        return True
+
+    price = {"prompt": 2.0, "completion": 10.0}
+    with upstream("a", counted) as a, serving(experts=[a.expert(price=price)]) as client:
+        assert chat(client, "x").headers["x-micronas-usd"] == "0.00700000"
+        assert streamed(chat(client, "x", stream=True))[2]
+        figures = client.get("/metrics").text
+        assert 'micronas_router_usd_total{expert="a"} 0.014' in figures
+        assert 'micronas_router_tokens_total{expert="a",kind="prompt"} 2000.0' in figures
+        ends = 'micronas_router_requests_total{category="direct",end="200",expert="a"}'
+        assert ends not in figures
+        assert f'category="{GENERAL}",end="200",expert="a"}} 2.0' in figures
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("bad", [limited, broken, hangs], ids=lambda each: each.__name__)
+def test_another_expert_steps_in_before_the_first_byte(bad: Behaviour, stream: bool) -> None:
+    with (
+        upstreams(a=bad, b=answers) as (a, b),
+        serving(ByWord(), experts=[a.expert(), b.expert()], timeouts={"first_byte": 0.5}) as client,
+    ):
+        response = chat(client, "a <1>", stream=stream)
+        text = streamed(response)[0] if stream else said(response)
+        assert text == "b answers <1> in full"
+        assert response.headers["x-micronas-category"] == "a"
+        assert response.headers["x-micronas-expert"] == "b"
+        assert response.headers["x-micronas-attempts"] == "3"
+        assert response.headers["x-micronas-reason"] == "fallback from a; says a"
+        assert a.requests == 2
+        assert 'fallbacks_total{chosen="a",expert="b"} 1.0' in client.get("/metrics").text
+
+
+def test_who_comes_next_is_the_routers_ranking() -> None:
+    with (
+        upstreams(a=broken, b=answers, c=answers) as servers,
+        serving(ByWord(second=["c", "b"]), experts=[s.expert() for s in servers]) as client,
+    ):
+        assert said(chat(client, "a <1>")) == "c answers <1> in full"
+        # a router that names an expert that is not served, or fails, loses no request
+        gone = chat(client, "z <2>")
+        assert said(gone) == "c answers <2> in full"
+        assert said(chat(client, " ")).endswith("in full")
+
+
+def test_an_expert_that_recovers_is_asked_again_first() -> None:
+    flaky = in_turn(broken, limited, answers)
+    with upstream("a", flaky) as a, serving(experts=[a.expert()], retries=2) as client:
+        response = chat(client, "<1>")
+        assert said(response) == "a answers <1> in full"
+        assert response.headers["x-micronas-attempts"] == "3"
+
+
+def garbage(call: Call) -> None:
+    if call.stream:
+        call.start_stream()
+        call.write(b"data: <html>\n\ndata: [DONE]\n\n")
+    else:
+        call.send(200, b"<html>it works!</html>")
+
+
+def other_json(call: Call) -> None:
+    if call.stream:
+        call.start_stream()
+        call.write(b'data: {"choices": [{"index": [], "delta": {"content": "x"}}]}\n\n')
+    else:
+        call.send(200, b'{"choices": [{"text": "of another API"}]}')
+
+
+def nothing(call: Call) -> None:
+    if call.stream:
+        call.start_stream()
+        call.write(b"data: [DONE]\n\n")
+    else:
+        call.send(200, b"")
+
+
+def only_a_role(call: Call) -> None:
+    call.start_stream()
+    call.piece(None, None)
+    call.write(b'data: {"choices": [{"index": 0, "delta": {"role": "assistant"}}]}\n\n')
+
+
+def error_event(call: Call) -> None:
+    call.start_stream()
+    call.write(event({"error": {"message": "overloaded"}}))
+
+
+def forbidden(call: Call) -> None:
+    call.send(401, b'{"error": {"message": "Incorrect API key provided: sk-secret"}}')
+
+
+def moved(call: Call) -> None:
+    call.send(302, b"", Location="http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize(
+    ("bad", "stream", "attempts"),
+    [
+        (garbage, False, 3),
+        (garbage, True, 3),
+        (other_json, False, 3),
+        (other_json, True, 3),
+        (nothing, False, 3),
+        (nothing, True, 3),
+        (only_a_role, True, 3),
+        (error_event, True, 3),
+        (cuts, False, 3),
+        (forbidden, False, 2),
+        (moved, True, 2),
+    ],
+)
+def test_nonsense_is_no_answer(bad: Behaviour, stream: bool, attempts: int) -> None:
+    with (
+        upstreams(a=bad, b=answers) as (a, b),
+        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
+    ):
+        response = chat(client, "<1>", stream=stream)
+        text, errors, ended = streamed(response) if stream else (said(response), [], True)
+        assert (text, errors, ended) == ("b answers <1> in full", [], True)
+        assert response.headers["x-micronas-attempts"] == str(attempts)
+        alone = chat(client, "<2>", stream=stream, model="a")
+        assert alone.status_code == 502
+        assert alone.json()["error"]["code"] == "no_answer"
+        assert "sk-secret" not in alone.text
+
+
+def test_a_cut_stream_ends_in_one_error_and_no_second_answer() -> None:
+    with (
+        upstreams(a=cuts, b=answers) as (a, b),
+        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
+    ):
+        response = chat(client, "<1>", stream=True)
+        text, errors, ended = streamed(response)
+        assert text == "half an "
+        assert [each["code"] for each in errors] == ["broken_answer"]
+        assert errors[0]["message"] == "expert 'a' broke off: a stream that was cut"
+        assert not ended
+        assert (a.requests, b.requests) == (1, 0)
+        assert 'end="broken"' in client.get("/metrics").text
+
+
+def test_a_stream_that_stops_is_given_up() -> None:
+    def stops(call: Call) -> None:
+        call.start_stream()
+        call.piece("so ")
+        call.wait_until_gone()
+
+    with (
+        upstream("a", stops) as a,
+        serving(experts=[a.expert()], timeouts={"idle": 0.3}) as client,
+    ):
+        text, errors, ended = streamed(chat(client, "<1>", stream=True))
+        assert (text, ended) == ("so ", False)
+        assert errors[0]["message"] == "expert 'a' broke off: a stream that stopped"
+        assert a.ended.wait(5)  # it was let go
+
+
+def test_characters_split_between_pieces_of_the_network_survive() -> None:
+    text = "caf\u00e9 \u65e5\u672c \U0001f600 \u2028 end"
+
+    def split(call: Call) -> bool:
+        call.start_stream()
+        value = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}
+        for byte in b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\r\n\r\n":
+            call.write(bytes([byte]))
+        return True  # and no [DONE]: the choice has ended all the same
+
+    with upstream("a", split) as a, serving(experts=[a.expert()]) as client:
+        assert streamed(chat(client, "<1>", stream=True)) == (text, [], True)
+
+
+def test_refusals_of_the_request_are_passed_on_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("A_KEY", "sk-very-secret")
+
+    def refuses(call: Call) -> None:
+        message = "context too long\r\nfor sk-very-secret"
+        call.send(422, json.dumps({"error": {"message": message}}).encode())
+
+    with (
+        upstreams(a=refuses, b=answers) as (a, b),
+        serving(
+            experts=[a.expert(endpoint={"api_key_env": "A_KEY"}), b.expert()], fixed="a"
+        ) as client,
+    ):
+        response = chat(client, "<1>")
+        assert response.status_code == 422
+        assert (
+            response.json()["error"]["message"]
+            == "expert 'a' refuses the request: context too long for [A_KEY]"
+        )
+        assert (a.requests, b.requests) == (1, 0)
+        assert a.authorizations == {"Bearer sk-very-secret"}
