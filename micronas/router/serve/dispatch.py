@@ -1,0 +1,199 @@
+"""Who answers a request: attempts, pauses and cool-downs, until somebody begins to speak."""
+
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from micronas.router.experts import Expert, Timeouts
+from micronas.router.serve.backend import AttemptError, Backend, backend_of
+from micronas.router.serve.metrics import Metrics
+from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text, says_something
+from micronas.router.serve.settings import ServeSettings
+
+_LONGEST_COOL_DOWNS = 10
+_COOLING = "cooling down"
+
+
+@dataclass
+class Served:
+    """One expert in service and how it has been doing."""
+
+    expert: Expert
+    backend: Backend
+    timeouts: Timeouts
+    failures: int = 0
+    rested: float = 0.0
+
+    @property
+    def cooling(self) -> float:
+        """Seconds until it is asked again, 0 if it may be asked now."""
+        return max(0.0, self.rested - time.monotonic())
+
+    def cool(self, seconds: float) -> None:
+        self.rested = max(self.rested, time.monotonic() + seconds)
+
+
+@dataclass
+class Answer:
+    """An answer that has begun.
+
+    Attributes
+    ----------
+    expert
+        Who speaks.
+    head
+        What has been said so far; the pieces before have nothing in them.
+    rest
+        What follows; whoever holds the answer closes it.
+    """
+
+    expert: Expert
+    head: list[Json]
+    rest: AsyncGenerator[Json, None]
+
+    async def close(self) -> None:
+        """End the call, also where the request itself is being cancelled."""
+        with anyio.CancelScope(shield=True):
+            await self.rest.aclose()
+
+
+class Dispatcher:
+    """All experts in service.
+
+    Parameters
+    ----------
+    settings
+        Retries, pauses, cool-downs and timeouts.
+    metrics
+        Where attempts are counted.
+
+    Raises
+    ------
+    ConfigError
+        If an expert cannot be called: a key is not set, a function or a model is not there.
+    """
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self.served: dict[str, Served] = {}
+        for each in settings.experts:
+            own = each.endpoint.timeouts if each.endpoint is not None else None
+            timeouts = own or settings.timeouts
+            self.served[each.name] = Served(each, backend_of(each, timeouts), timeouts)
+
+    async def aclose(self) -> None:
+        for each in self.served.values():
+            await each.backend.aclose()
+
+    async def begin(
+        self, ask: Ask, names: Sequence[str], attempted: Callable[[str], None]
+    ) -> Answer:
+        """Ask one expert after the other until one begins to answer.
+
+        Parameters
+        ----------
+        ask
+            The request.
+        names
+            Experts, first to last.
+        attempted
+            Is called with the expert's name before each attempt.
+
+        Raises
+        ------
+        ApiError
+            If the request is refused, or nobody answers.
+        """
+        lost: dict[str, AttemptError] = {}
+        for name in names:
+            served = self.served[name]
+            for attempt in range(1 + self._settings.retries):
+                if served.cooling:
+                    lost.setdefault(name, AttemptError(_COOLING, wait=served.cooling))
+                    break
+                attempted(name)
+                try:
+                    return await self._attempt(served, ask)
+                except AttemptError as failed:
+                    lost[name] = failed
+                if attempt == self._settings.retries or not lost[name].again or served.cooling:
+                    break
+                await anyio.sleep(self._pause(attempt, lost[name]))
+        raise _nobody(lost)
+
+    async def next_piece(self, answer: Answer) -> Json | None:
+        """Return the next piece of an answer, None at its end.
+
+        Raises
+        ------
+        AttemptError
+            If it breaks off.
+        """
+        served = self.served[answer.expert.name]
+        try:
+            piece = await _within(served.timeouts.idle, answer.rest, "a stream that stopped")
+        except AttemptError as failed:
+            self._note(served, failed)
+            raise
+        if piece is None:
+            served.failures = 0
+            self._metrics.attempts.labels(served.expert.name, "answered").inc()
+        return piece
+
+    async def _attempt(self, served: Served, ask: Ask) -> Answer:
+        answer = Answer(served.expert, [], served.backend.ask(ask))
+        try:
+            with anyio.fail_after(served.timeouts.first_byte):
+                async for piece in answer.rest:
+                    answer.head.append(piece)
+                    if not ask.stream or says_something(piece):
+                        return answer
+            raise AttemptError("an empty stream")
+        except TimeoutError:
+            failed = AttemptError("no answer in time")
+        except AttemptError as error:
+            failed = error
+        except ApiError:
+            served.failures = 0
+            self._metrics.attempts.labels(served.expert.name, "refused").inc()
+            raise
+        except BaseException:
+            await answer.close()
+            raise
+        await answer.close()
+        self._note(served, failed)
+        raise failed
+
+    def _note(self, served: Served, failed: AttemptError) -> None:
+        served.failures += 1
+        self._metrics.attempts.labels(served.expert.name, ascii_text(failed.reason)).inc()
+        if failed.wait is not None and failed.wait > self._settings.longest_wait:
+            served.cool(min(failed.wait, _LONGEST_COOL_DOWNS * self._settings.cool_down))
+        elif served.failures >= self._settings.failures:
+            served.cool(self._settings.cool_down)
+
+    def _pause(self, attempt: int, failed: AttemptError) -> float:
+        backoff: float = self._settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
+        return max(backoff, min(failed.wait or 0.0, self._settings.longest_wait))
+
+
+async def _within(seconds: float, rest: AsyncGenerator[Json, None], late: str) -> Json | None:
+    try:
+        with anyio.fail_after(seconds):
+            return await anext(rest, None)
+    except TimeoutError:
+        raise AttemptError(late) from None
+
+
+def _nobody(lost: dict[str, AttemptError]) -> ApiError:
+    reasons = "; ".join(f"{name}: {failed.reason}" for name, failed in lost.items())
+    wait = min((failed.wait for failed in lost.values() if failed.wait is not None), default=1.0)
+    ends = {failed.reason for failed in lost.values()}
+    if ends == {"HTTP 429"}:
+        return ApiError(429, f"every expert is at its limit ({reasons})", "rate_limit", wait=wait)
+    if ends == {_COOLING}:
+        return ApiError(503, f"every expert is cooling down ({reasons})", "cooling_down", wait=wait)
+    return ApiError(502, f"no expert answered ({reasons})", "no_answer")

@@ -1,0 +1,39 @@
+"""Server-sent events, read as they come in."""
+
+import re
+
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+_LARGEST_EVENT = 2**20
+
+
+class EventReader:
+    """Parser of ``text/event-stream`` (WHATWG HTML, 9.2.6), of which only ``data`` matters here.
+
+    It works on bytes and ends lines at CR and LF alone: a character may be split between two
+    pieces of the network, and U+2028 inside JSON is no end of a line.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """Return the data of the events that are complete now.
+
+        Raises
+        ------
+        ValueError
+            If an event is larger than 1 MiB, which no piece of an answer is.
+        """
+        *lines, self._rest = _LINE_END.split(self._rest + received)
+        complete: list[bytes] = []
+        for line in lines:
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self._data.append(value.removeprefix(b" "))
+            elif not line and self._data:
+                complete.append(b"\n".join(self._data))
+                self._data = []
+        if len(self._rest) + sum(map(len, self._data)) > _LARGEST_EVENT:
+            raise ValueError("an event is too large")
+        return complete

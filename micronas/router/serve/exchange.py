@@ -1,0 +1,269 @@
+"""One request from its slot to its last byte."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from micronas.endpoints import estimate_tokens
+from micronas.router.decision import Decision
+from micronas.router.serve.backend import AttemptError
+from micronas.router.serve.dispatch import Answer, Dispatcher
+from micronas.router.serve.metrics import Metrics
+from micronas.router.serve.plan import Planner
+from micronas.router.serve.protocol import (
+    DONE,
+    ApiError,
+    Ask,
+    Json,
+    ascii_text,
+    dump,
+    event,
+    plain_text,
+    text_of,
+    usage_of,
+)
+from micronas.router.serve.settings import ServeSettings
+
+_log = logging.getLogger("micronas.router")
+_LAST_WORD = 1.0
+"""Seconds in which a client must take the error that ends its request."""
+
+
+class Slots:
+    """At most so many requests in work; others wait, but not for ever."""
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self._free = anyio.Semaphore(settings.concurrency)
+        self._patience, self._metrics = settings.patience, metrics
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        try:
+            self._free.acquire_nowait()
+        except anyio.WouldBlock:
+            await self._wait()
+        try:
+            with self._metrics.working.track_inprogress():
+                yield
+        finally:
+            self._free.release()
+
+    async def _wait(self) -> None:
+        with self._metrics.waiting.track_inprogress():
+            with anyio.move_on_after(self._patience) as waiting:
+                await self._free.acquire()
+            if waiting.cancelled_caught:
+                raise ApiError(503, "the server is busy", "busy", wait=self._patience)
+
+
+@dataclass
+class Journey:
+    """What is known of a request so far; its headers say it."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    arrival: float = field(default_factory=time.monotonic)
+    decision: Decision | None = None
+    expert: str = ""
+    active: float | None = None
+    attempts: int = 0
+    usd: float | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of an answer: printable ASCII, whatever the names hold."""
+        values: dict[str, object] = {"X-Request-Id": self.id, "X-Micronas-Attempts": self.attempts}
+        if self.decision is not None:
+            values |= {
+                "X-Micronas-Category": self.decision.category,
+                "X-Micronas-Uncertainty": f"{self.decision.uncertainty:.3f}",
+                "X-Micronas-Reason": self.reason,
+            }
+        if self.expert:
+            values |= {
+                "X-Micronas-Expert": self.expert,
+                "X-Micronas-Active-Parameters": f"{self.active:.0f}",
+            }
+        if self.usd is not None:
+            values["X-Micronas-USD"] = f"{self.usd:.8f}"
+        return {name: ascii_text(str(value)) for name, value in values.items()}
+
+    @property
+    def reason(self) -> str:
+        """Why this expert: the router's sentence, and that another one had to step in."""
+        assert self.decision is not None
+        if self.expert in ("", self.decision.expert):
+            return self.decision.reason
+        return f"fallback from {self.decision.expert}; {self.decision.reason}"
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.arrival
+
+
+class Exchange(Response):
+    """The response to a chat request: everything from the wait for a slot to the last byte.
+
+    A client that goes away cancels all of it, the call to the expert included.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        settings: ServeSettings,
+        *,
+        planner: Planner,
+        dispatcher: Dispatcher,
+        slots: Slots,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__()
+        self._ask, self._settings, self._slots, self._metrics = ask, settings, slots, metrics
+        self._planner, self._dispatcher = planner, dispatcher
+        self._journey = Journey()
+        self._started = self._ended = False
+        self._end = "gone"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(listen)
+                await self._run(send)
+                group.cancel_scope.cancel()
+        except asyncio.CancelledError:
+            # not the group's own, which ends there: the server stops and has waited long enough
+            await self._fail(send, ApiError(503, "the server is stopping", "stopping"))
+        finally:
+            self._note()
+
+    async def _run(self, send: Send) -> None:
+        try:
+            with anyio.fail_after(self._settings.deadline):
+                async with self._slots.slot():
+                    await self._answer(send)
+        except ApiError as error:
+            await self._fail(send, error)
+        except AttemptError as failed:
+            message = f"expert {self._journey.expert!r} broke off: {failed.reason}"
+            await self._fail(send, ApiError(502, message, "broken_answer"))
+        except TimeoutError:
+            message = f"the answer must be there in {self._settings.deadline:g} s, but is not"
+            await self._fail(send, ApiError(504, message, "deadline"))
+
+    async def _answer(self, send: Send) -> None:
+        journey = self._journey
+        plan = await self._planner.plan(self._ask)
+        journey.decision = plan.decision
+        self._metrics.seconds.labels("routed").observe(journey.age)
+        answer = await self._begin(plan.experts)
+        self._metrics.seconds.labels("first_byte").observe(journey.age)
+        if answer.expert.name != plan.experts[0]:
+            self._metrics.fallbacks.labels(plan.experts[0], answer.expert.name).inc()
+        try:
+            if self._ask.stream:
+                await self._stream(send, answer)
+            else:
+                await self._whole(send, answer)
+        finally:
+            await answer.close()
+
+    async def _begin(self, names: Sequence[str]) -> Answer:
+        journey = self._journey
+
+        def attempted(name: str) -> None:
+            journey.attempts += 1
+            journey.expert = name
+            journey.active = self._dispatcher.served[name].expert.active
+
+        return await self._dispatcher.begin(self._ask, names, attempted)
+
+    async def _whole(self, send: Send, answer: Answer) -> None:
+        (whole,) = answer.head
+        await self._dispatcher.next_piece(answer)
+        self._spend(answer, text_of(whole), usage_of(whole))
+        await self._send_whole(send, 200, whole)
+
+    async def _stream(self, send: Send, answer: Answer) -> None:
+        await self._start(send, 200, {"Content-Type": "text/event-stream; charset=utf-8"})
+        said: list[str] = []
+        usage = None
+        pieces = answer.head
+        while pieces:
+            said += map(text_of, pieces)
+            usage = usage_of(pieces[-1]) or usage
+            await self._write(send, b"".join(map(event, pieces)))
+            piece = await self._dispatcher.next_piece(answer)
+            pieces = [] if piece is None else [piece]
+        self._spend(answer, "".join(said), usage)
+        self._end = "200"
+        await self._write(send, DONE, last=True)
+
+    def _spend(self, answer: Answer, said: str, usage: tuple[int, int] | None) -> None:
+        prompt, completion = usage or (
+            sum(estimate_tokens(plain_text(each.get("content"))) for each in self._ask.messages),
+            estimate_tokens(said),
+        )
+        name, price = answer.expert.name, answer.expert.price
+        self._metrics.tokens.labels(name, "prompt").inc(prompt)
+        self._metrics.tokens.labels(name, "completion").inc(completion)
+        if price is not None:
+            self._journey.usd = price.usd(prompt, completion)
+            self._metrics.usd.labels(name).inc(self._journey.usd)
+
+    async def _fail(self, send: Send, error: ApiError) -> None:
+        if self._ended:
+            return
+        with anyio.move_on_after(_LAST_WORD):
+            if not self._started:
+                await self._send_whole(send, error.status, error.body(), error.headers())
+                return
+            self._end = "broken"
+            if self._ask.stream:
+                # no end mark: a client that overlooks the error must not take this for an answer
+                await self._write(send, event(error.body()), last=True)
+
+    async def _send_whole(
+        self, send: Send, status: int, body: Json, headers: dict[str, str] | None = None
+    ) -> None:
+        data = dump(body)
+        kind = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self._end = str(status)
+        await self._start(send, status, {**kind, **(headers or {})})
+        await self._write(send, data, last=True)
+
+    async def _start(self, send: Send, status: int, headers: dict[str, str]) -> None:
+        self._started = True
+        pairs = {**self._journey.headers(), **headers}.items()
+        raw = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in pairs]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def _write(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        self._ended = last
+        await send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def _note(self) -> None:
+        journey = self._journey
+        category = journey.decision.category if journey.decision is not None else ""
+        self._metrics.requests.labels(journey.expert, category, self._end).inc()
+        self._metrics.seconds.labels("end").observe(journey.age)
+        _log.info(
+            "%s model=%s expert=%s category=%s attempts=%d end=%s seconds=%.3f",
+            journey.id,
+            ascii_text(self._ask.model),
+            ascii_text(journey.expert),
+            ascii_text(category),
+            journey.attempts,
+            self._end,
+            journey.age,
+        )

@@ -1,0 +1,138 @@
+"""Experts of this process: a function of the messages, or an int8 classifier."""
+
+import asyncio
+import importlib
+import inspect
+import json
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from micronas.errors import ConfigError
+from micronas.router.serve.backend import AttemptError
+from micronas.router.serve.protocol import (
+    ApiError,
+    Ask,
+    Json,
+    ascii_text,
+    completion,
+    pieces,
+)
+
+_log = logging.getLogger("micronas.router")
+
+
+class Local:
+    """A function from a request to a text, run in a thread; its stream is one piece."""
+
+    def __init__(self, name: str, answer: Callable[[Ask], str]) -> None:
+        self._name, self._answer = name, answer
+
+    async def aclose(self) -> None:
+        pass
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
+        text = await _in_thread(self._try, ask)
+        for each in pieces(text) if ask.stream else [completion(text)]:
+            yield {**each, "model": self._name}
+
+    def _try(self, ask: Ask) -> str:
+        try:
+            text: object = self._answer(ask)
+        except ApiError:
+            raise
+        except (Exception, SystemExit) as error:
+            # a user's function may raise anything; its text is for the log, not for clients
+            _log.warning("expert %s: %s", ascii_text(self._name), ascii_text(repr(error)))
+            raise AttemptError(type(error).__name__, again=False) from None
+        if not isinstance(text, str):
+            _log.warning("expert %s: no text but %s", ascii_text(self._name), type(text).__name__)
+            raise AttemptError("an answer that is no text", again=False)
+        return text
+
+
+def function(path: str) -> Callable[[Ask], str]:
+    """Import ``package.module:function``, which takes the messages and returns a text.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such plain function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise ConfigError(
+            f"a callable expert must be importable, but {path!r} is not: {error!r}"
+        ) from error
+    if not callable(found) or inspect.iscoroutinefunction(found):
+        raise ConfigError(f"a callable expert must be a plain function, but {path!r} is none")
+    return lambda ask: found(ask.messages)
+
+
+def classifier(path: Path) -> Callable[[Ask], str]:
+    """Read an int8 model of one input and one output, executed as TFLM would, bit for bit.
+
+    The prompt is a JSON array of real numbers, nested or flat, as many as the input has; the
+    answer is JSON: ``{"class": 3, "scores": [...]}``, the outputs in real numbers.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read.
+    ModelError
+        If it is no complete int8 model.
+    """
+    import numpy as np
+
+    from micronas.graph import integer
+    from micronas.graph.check import check_int8
+    from micronas.graph.read import read
+
+    try:
+        graph = read(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"the model of an expert must be a readable file: {error}") from error
+    check_int8(graph)
+    (source,), (sink,) = graph.inputs, graph.outputs
+    shape = graph.tensors[source].shape
+    given, returned = graph.tensors[source].quantization, graph.tensors[sink].quantization
+    assert given is not None  # check_int8 saw to it
+    assert returned is not None
+
+    def answer(ask: Ask) -> str:
+        try:
+            values = np.array(json.loads(ask.prompt), np.float64).reshape(shape)
+        except (ValueError, TypeError, RecursionError):
+            values = np.full(shape, np.nan)
+        if not np.isfinite(values).all():
+            raise ApiError(
+                400,
+                f"the prompt must be a JSON array of {values.size} finite numbers, of shape "
+                f"{list(shape[1:])} or flat",
+                "invalid_request",
+            )
+        codes = np.clip(np.round(values / given.scale[0]) + given.zero_point, -128, 127)
+        output = integer.run(graph, codes.astype(np.int8)).ravel()
+        scores = (output.astype(np.float64) - returned.zero_point) * returned.scale[0]
+        return json.dumps({"class": int(np.argmax(output)), "scores": scores.tolist()})
+
+    return answer
+
+
+async def _in_thread(work: Callable[[Ask], str], ask: Ask) -> str:
+    """Run in a daemon thread: a function that never returns keeps neither slot nor process."""
+    outcome: Future[str] = Future()
+    outcome.set_running_or_notify_cancel()  # whoever waits may leave, the function goes on
+
+    def run() -> None:
+        try:
+            outcome.set_result(work(ask))
+        except Exception as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="expert").start()
+    return await asyncio.wrap_future(outcome)

@@ -1,0 +1,91 @@
+"""Runs the server until a signal stops it."""
+
+import logging
+import socket
+import sys
+from importlib.util import find_spec
+
+from micronas.errors import ConfigError
+from micronas.router.decision import Routing
+from micronas.router.serve.settings import ServeSettings
+
+_NEEDED = ("fastapi", "uvicorn", "httpx", "prometheus_client")
+
+
+def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; requests in work may end first.
+
+    The address is printed once the server listens, one line a request goes to stderr. Neither
+    prompts, answers nor keys are written anywhere.
+
+    Parameters
+    ----------
+    settings
+        As read from a serve configuration.
+    routing
+        In place of the router the settings name.
+
+    Raises
+    ------
+    ConfigError
+        If a package is missing, the address is taken, a key is not set or an expert cannot be
+        called.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"serving needs the packages {', '.join(_NEEDED)}, but {', '.join(missing)} is not "
+            "there: pip install micronas[router]"
+        )
+    import uvicorn
+
+    from micronas.router.serve.app import create_app
+
+    app = create_app(settings, routing)
+    _log_to_stderr()
+    with listen(settings.host, settings.port) as listener:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{settings.model} at http://{shown}:{port}/v1", flush=True)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=settings.grace,
+        )
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return  # the usual end of a server, which has shut down by now
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one.
+
+    Raises
+    ------
+    ConfigError
+        If the address is taken, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"the server cannot listen at {host} port {port}: {error.strerror or error}; choose "
+            "another host or port"
+        ) from error
+    # connections inherit it: asyncio sets it only where the socket's protocol number is given, and
+    # without it the second half of each answer waits 40 ms for the first one's acknowledgement
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("micronas.router")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False

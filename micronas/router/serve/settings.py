@@ -1,0 +1,134 @@
+"""What ``micronas router serve`` is told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from micronas.config import Settings, nearest, override, read_mapping, validate
+from micronas.quantities import parse_bytes
+from micronas.router.experts import Expert, Experts, Timeouts, beside, read_experts
+
+
+class ServeSettings(Settings):
+    """A serve configuration; times are seconds.
+
+    Attributes
+    ----------
+    experts
+        As in an experts file, or the path of one.
+    router
+        Folder of a fitted router. Paths are taken from the folder of the configuration.
+    fixed
+        In place of a router: the expert that gets every prompt. One expert alone needs neither.
+    fallback
+        Who answers, in this order, where the chosen expert does not. By default all the others:
+        as the router ranks them for the category, or in the order of `experts`.
+    model
+        The name under which clients ask for routing; an expert's name asks for that expert.
+    host, port
+        Address; port 0 takes a free one.
+    keys_env
+        Environment variable with the keys clients may use, separated by commas; None asks for
+        none.
+    timeouts
+        Of one attempt at an expert.
+    deadline
+        Of a whole request, from its arrival to the last byte of its answer.
+    retries
+        Further attempts at an expert before the next one is asked.
+    backoff
+        Pause before the first retry; doubled each time, and half of it random.
+    longest_wait
+        A ``Retry-After`` up to this is waited for; a longer one cools the expert down instead.
+    failures
+        Failed attempts in a row after which an expert cools down.
+    cool_down
+        How long it is left alone then; a ``Retry-After`` is obeyed up to ten times this.
+    concurrency
+        Requests in work at most; others wait.
+    patience
+        How long they do, before they are refused with 503.
+    largest_body
+        Of a request, such as ``4 MB``.
+    grace
+        Whole seconds that requests in work may take after a signal to stop.
+    """
+
+    experts: Experts
+    router: Path | None = None
+    fixed: str | None = None
+    fallback: tuple[str, ...] | None = None
+    model: str = Field(default="micronas-router", min_length=1)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    keys_env: str | None = None
+    timeouts: Timeouts = Timeouts()
+    deadline: float = Field(default=300.0, gt=0)
+    retries: int = Field(default=1, ge=0)
+    backoff: float = Field(default=0.25, ge=0)
+    longest_wait: float = Field(default=5.0, ge=0)
+    failures: int = Field(default=3, gt=0)
+    cool_down: float = Field(default=30.0, ge=0)
+    concurrency: int = Field(default=64, gt=0)
+    patience: float = Field(default=10.0, ge=0)
+    largest_body: Annotated[int, BeforeValidator(parse_bytes)] = 4_000_000
+    grace: int = Field(default=10, ge=0)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "ServeSettings":
+        names = [each.name for each in self.experts]
+        for each in self.experts:
+            if not each.ways:
+                raise ValueError(
+                    f"an expert must be callable to be served, but {each.name!r} has no endpoint, "
+                    "callable or model"
+                )
+        wanted = [*(self.fallback or ()), *([self.fixed] if self.fixed is not None else [])]
+        for name in wanted:
+            if name not in names:
+                raise ValueError(f"{name!r} is no expert; {nearest(name, names)}")
+        if self.model in names:
+            raise ValueError(f"model must be no expert's name, but {self.model!r} is one")
+        if self.router is not None and self.fixed is not None:
+            raise ValueError("a server routes by router or to one fixed expert, but both are given")
+        return self
+
+
+def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
+    """Read a serve configuration.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read, a key or name is unknown, a number is out of its range, or there
+        is no way to route or to call an expert.
+    """
+    values, lines = read_mapping(path)
+    values = override(values, overrides)
+    folder = path.parent
+    if isinstance(values.get("experts"), str):
+        values["experts"] = read_experts(folder / values["experts"])
+    settings = validate(values, ServeSettings, source=str(path), lines=lines)
+    router = None if settings.router is None else folder / settings.router
+    return settings.model_copy(
+        update={"router": router, "experts": beside(settings.experts, folder)}
+    )
+
+
+def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
+    """Return the experts to ask, first to last.
+
+    Parameters
+    ----------
+    settings
+        Its ``fallback`` is obeyed where it is given.
+    ranked
+        The experts as the router ranks them for the prompt's category; empty if it does not.
+    chosen
+        The expert the router chose; left out if it is not served.
+    """
+    known: Mapping[str, Expert] = {each.name: each for each in settings.experts}
+    rest = settings.fallback if settings.fallback is not None else (*ranked, *known)
+    return tuple(name for name in dict.fromkeys((chosen, *rest)) if name in known)
