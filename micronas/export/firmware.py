@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -32,6 +33,21 @@ _REGISTER: dict[Kind, str] = {
 }
 """Methods of TFLM's MicroMutableOpResolver."""
 _ALIGNMENT = 16
+
+
+def check_name(folder: Path) -> None:
+    """Raise ExportError unless a program can have the folder's name; Arduino needs them equal."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", folder.name):
+        raise ExportError(
+            "a project's folder must be named in letters, digits, '-' and '_', but got "
+            f"{folder.name!r}; choose another name"
+        )
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Return numbers as lines of a C initialiser."""
+    listed = ", ".join(map(str, values))
+    return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
 
 
 def check_kind(kind: str) -> None:

@@ -1,7 +1,5 @@
 """A firmware project around a model: it runs one golden input and checks itself."""
 
-import re
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,10 @@ from micronas.export.firmware import (
     ProjectKind,
     arena_bytes,
     check_kind,
+    check_name,
     check_new,
     filled,
+    numbers,
     resolver,
     write_folder,
 )
@@ -52,12 +52,7 @@ def write_project(
     """
     check_kind(kind)
     folder = folder.expanduser().absolute()
-    # Arduino compiles a sketch only if it has its folder's name.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", folder.name):
-        raise ExportError(
-            "a project's folder must be named in letters, digits, '-' and '_', but got "
-            f"{folder.name!r}; choose another name"
-        )
+    check_name(folder)
     check_new(folder)
     write_folder(_files(model, golden_input, kind, folder.name), folder)
 
@@ -78,8 +73,8 @@ def _files(model: bytes, golden_input: Values, kind: ProjectKind, name: str) -> 
         "HOST": str(arena_bytes(graph, "host")),
         "BOARD": str(arena_bytes(graph, "board")),
         **resolver([graph]),
-        "INPUT": _numbers(golden_input),
-        "OUTPUT": _numbers(golden_output),
+        "INPUT": numbers(golden_input.reshape(-1).tolist()),
+        "OUTPUT": numbers(golden_output.reshape(-1).tolist()),
     }
     sources = {"check.h": "check.h.in", "clock.h": "clock.h.in", "golden.h": "golden.h.in"}
     if kind == "cmake":
@@ -90,9 +85,3 @@ def _files(model: bytes, golden_input: Values, kind: ProjectKind, name: str) -> 
         "model.h": to_c_header(model),
         **{target: filled(template, values) for target, template in sources.items()},
     }
-
-
-def _numbers(codes: Values) -> str:
-    """Return codes as lines of a C initialiser."""
-    listed = ", ".join(map(str, codes.reshape(-1).tolist()))
-    return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
