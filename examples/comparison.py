@@ -9,6 +9,7 @@ from micronas.data import DataSet
 from micronas.graph.counts import count
 from micronas.progress import Progress
 from micronas.quantities import format_bytes, format_macs
+from micronas.report.write import report_line
 from micronas.run import run_search, run_training
 from micronas.terminal import percent, search_summary, table
 
@@ -66,6 +67,7 @@ def compare(
             f"tflm_mismatches {found.metrics['tflm_mismatches']}",
             f"fits {str(found.metrics['fits']).lower()}",
             f"the network: {folder / 'model.tflite'}",
+            report_line(folder),
         ]
     )
 

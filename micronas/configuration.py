@@ -120,7 +120,9 @@ def _check_given(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"a run must name its {key}, but does not; {way}")
 
 
-_SEARCH_ONLY = RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()
+_SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
+    "architecture"  # noted in the settings of a training, and given to the next on its own
+}
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
     "data": "add data.path=FOLDER to the command or `data:` to the file; "

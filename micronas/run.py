@@ -1,8 +1,8 @@
 """The main job: search, train, quantise, export, verify, and the folder that keeps it all.
 
-A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json` and,
-where TensorBoard is installed, `log/`. Every step saves its state; a run that was killed goes on
-from there and ends in the same bytes.
+A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json`,
+`history.json` for its report and, where TensorBoard is installed, `log/`. Every step saves its
+state; a run that was killed goes on from there and ends in the same bytes.
 """
 
 import json
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import yaml
 
 from micronas.architecture import Architecture
@@ -29,13 +28,23 @@ from micronas.files import write_atomically
 from micronas.graph.ir import Graph
 from micronas.layers import Network
 from micronas.nas.budget import Meter
+from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.select import Candidate
 from micronas.progress import Progress
+from micronas.report.record import (
+    History,
+    evenly,
+    layer_history,
+    search_history,
+    training_history,
+    watched,
+)
 from micronas.score import scores
 from micronas.tasks.choose import load as load_data
 from micronas.train.distill import distillation
 from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.outcome import answers, outcome
 from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
@@ -52,6 +61,8 @@ class Trained:
     model: bytes
     """The .tflite file."""
     metrics: Metrics
+    history: History
+    """What a report shows beside the metrics; see `micronas.report.record`."""
 
 
 def run_search(
@@ -60,8 +71,12 @@ def run_search(
     *,
     progress: Progress,
     data: DataSet | None = None,
+    warmup: Path | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
+
+    Under ``torchrun`` all processes search together; the first alone trains the found network,
+    writes and reports, and all return the same.
 
     Parameters
     ----------
@@ -72,6 +87,9 @@ def run_search(
     data
         The data set; read as the settings say when left out. Its number of classes replaces
         the space's.
+    warmup
+        A file in which runs of the same space, data, search settings and seed share the
+        supernet's warm-up; see `micronas.nas.search.search`.
 
     Raises
     ------
@@ -81,33 +99,51 @@ def run_search(
         If the folder holds a run of other settings.
     """
     settings.check_feasible()
-    run = _Folder(folder, settings.model_dump(mode="json"))
-    data = data or load_data(settings.data)
-    described = describe(classes=data.classes, meaning=data.meaning)
-    checkpoint = run.claim()
-    space = settings.load_space().model_copy(update={"classes": len(data.classes)})
+    with joined() as everyone:
+        return _run_search(settings, folder, everyone, progress, data, warmup)
+
+
+def _run_search(
+    settings: RunSettings,
+    folder: Path,
+    everyone: Ranks,
+    progress: Progress,
+    data: DataSet | None,
+    warmup: Path | None,
+) -> tuple[SearchResult, Trained]:
+    run = everyone.once(lambda: _Folder(folder, settings.model_dump(mode="json")))
+    loaded = data or load_data(settings.data)
+    described = describe(classes=loaded.classes, meaning=loaded.meaning)
+    checkpoint = everyone.once(run.claim)
+    space = settings.load_space().model_copy(update={"classes": len(loaded.classes)})
     result = search(
         space,
-        data,
+        loaded,
         board=settings.load_board(),
         budget=settings.budget,
         settings=settings.search,
         seed=settings.seed,
         checkpoint=checkpoint,
+        warmup=None if warmup is None else Checkpoint(warmup),
         progress=progress,
     )
-    trained = _train(
-        result.winner.architecture,
-        data,
-        settings,
-        kind=space.task or space.name,
-        described=described,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
-    trained.metrics["search"] = _search_metrics(result)
-    run.write(trained)
-    return result, trained
+
+    def finish() -> Trained:
+        trained = _train(
+            result.winner.architecture,
+            loaded,
+            settings,
+            kind=space.task or space.name,
+            described=described,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        trained.metrics["search"] = _search_metrics(result)
+        trained.history.update(search_history(space, result))
+        run.write(trained)
+        return trained
+
+    return result, everyone.once(finish)
 
 
 def run_training(
@@ -154,7 +190,7 @@ def _train(
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
     network = Network(architecture.graph(), generator=generator)
-    split, losses = data.final or data.train, _losses(settings)
+    split, losses, shown = data.final or data.train, _losses(settings), watched(data)
     fit(
         network,
         split,
@@ -163,6 +199,7 @@ def _train(
         loss=losses[0],
         checkpoint=checkpoint,
         progress=_epochs("training", progress),
+        validation=shown,
     )
     quantized = finetune(
         network,
@@ -172,11 +209,13 @@ def _train(
         loss=losses[1],
         checkpoint=checkpoint,
         progress=_epochs("quantization", progress),
+        validation=shown,
     )
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
-    checked = verify(model, _examples(graph, data.test or data.validation, settings.seed))
-    arena = tflm_arena(model)
+    real = _examples(graph, data.test or data.validation)
+    checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
+    arena, given = tflm_arena(model), answers(graph, data)
     limits = settings.budget.on(board)
     costs = Meter(board, kind).costs(architecture)
     metrics: Metrics = {
@@ -193,7 +232,7 @@ def _train(
         "latency_ms": costs.latency_ms,
         "latency_form": board.form,
         "energy_mj": costs.energy_mj,
-        **scores(network, graph, data),
+        **scores(network, graph, data, given=given),
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),
@@ -202,7 +241,14 @@ def _train(
         and (costs.has_int4 or arena.total <= limits.sram)
         and len(model) <= limits.flash,
     }
-    return Trained(architecture, model, metrics)
+    history = training_history(
+        board=board,
+        data=data,
+        checkpoint=checkpoint,
+        outcome=outcome(graph, data, given),
+    )
+    history["layers"] = layer_history(network.graph(), graph, real)
+    return Trained(architecture, model, metrics, history)
 
 
 def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
@@ -229,15 +275,22 @@ def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
 
 
 def _epochs(phase: str, progress: Progress) -> Callable[[Epoch], None]:
-    return lambda epoch: progress(phase, epoch.number, epoch.epochs, {"loss": epoch.loss})
+    def tell(epoch: Epoch) -> None:
+        numbers = {"loss": epoch.loss}
+        if epoch.validation_accuracy is not None:
+            numbers["validation_accuracy"] = epoch.validation_accuracy
+        progress(phase, epoch.number, epoch.epochs, numbers)
+
+    return tell
 
 
-def _examples(graph: Graph, split: Split, seed: int) -> npt.NDArray[np.int8]:
-    """Real examples and random bytes, which reach corners that real ones do not."""
-    index = torch.unique(torch.linspace(0, len(split.labels) - 1, _VERIFIED).long())
-    real = quantize_inputs(graph, split.batch(index, None))
-    random = np.random.default_rng(seed).integers(-128, 128, real.shape).astype(np.int8)
-    return np.concatenate([real, random])
+def _examples(graph: Graph, split: Split) -> npt.NDArray[np.int8]:
+    return quantize_inputs(graph, split.batch(evenly(split, _VERIFIED), None))
+
+
+def _noise(like: npt.NDArray[np.int8], seed: int) -> npt.NDArray[np.int8]:
+    """Random bytes, which reach corners that real examples do not."""
+    return np.random.default_rng(seed).integers(-128, 128, like.shape).astype(np.int8)
 
 
 def _search_metrics(result: SearchResult) -> Metrics:
@@ -297,6 +350,8 @@ class _Folder:
     def write(self, trained: Trained) -> None:
         trained.architecture.save(self._folder / "architecture.yaml")
         write_atomically(self._folder / "model.tflite", trained.model)
+        history = json.dumps(trained.history, separators=(",", ":")) + "\n"
+        write_atomically(self._folder / "history.json", history.encode())
         text = json.dumps(trained.metrics, indent=2) + "\n"
         write_atomically(self._folder / "metrics.json", text.encode())
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from micronas.architecture import Architecture
-from micronas.configuration import load_run
+from micronas.configuration import load_run, load_training
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena
 from micronas.hardware.board import Board
@@ -78,9 +78,11 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
         "architecture.yaml",
         "checkpoint.pt",
         "config.yaml",
+        "history.json",
         "log",
         "metrics.json",
         "model.tflite",
+        "report.html",
     }
     metrics = json.loads((out / "metrics.json").read_text())
     model = (out / "model.tflite").read_bytes()
@@ -97,6 +99,7 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     assert costs.flash_bytes == len(model)  # known before training, to the byte
     assert "fits true" in printed
     assert "winner: " in printed
+    assert printed.endswith(f"report: {out / 'report.html'}\n")
     assert any((out / "log").iterdir())
 
 
@@ -121,6 +124,10 @@ def test_killed_three_times_it_ends_in_the_same_bytes(
     subprocess.run(command(corpus, out), capture_output=True, env=environment(), check=True)
     for name in ("architecture.yaml", "model.tflite", "metrics.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), (name, moments)
+    told, expected = (json.loads((each / "history.json").read_text()) for each in (out, whole))
+    for history in (told, expected):
+        history.pop("made")  # the command names its folder
+    assert told == expected, moments
 
 
 def test_a_folder_of_another_run_is_refused(
@@ -174,6 +181,7 @@ def test_the_found_network_is_trained_again_from_its_file(
         env=environment(),
         check=True,
     )
+    assert load_training(tmp_path / "again" / "config.yaml").board == "stm32f446re"
     metrics = json.loads(done.stdout)
     first = json.loads((finished[0] / "metrics.json").read_text())
     assert metrics["macs"] == first["macs"]

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.layers import mixed_precision
+from micronas.train.memory import keep_freed_memory
 from micronas.train.recipe import Recipe
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -30,6 +32,9 @@ class Epoch:
     epochs: int
     loss: float
     """Mean training loss."""
+    validation_loss: float | None = None
+    """Cross-entropy on what `fit` was given to watch; None where that was nothing."""
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def fit(
     until: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
     loss: Loss | None = None,
+    validation: Split | None = None,
 ) -> Module:
     """Train a module in place and return it, in eval mode.
 
@@ -85,6 +91,9 @@ def fit(
         Called after every epoch.
     loss
         Cross-entropy with the recipe's label smoothing when left out.
+    validation
+        Watched after every epoch and written down, in the checkpoint's section under ``history``;
+        nothing is chosen by it.
 
     Raises
     ------
@@ -102,9 +111,10 @@ def fit(
     steps = max(count // recipe.batch_size, 1)
     criterion = loss or _cross_entropy(recipe.label_smoothing)
     mixup: float = getattr(split, "mixup", 0.0)
+    keep_freed_memory()
     optimizer = _optimizer(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
-    first = _resume(module, optimizer, checkpoint, section, run)
+    first, history = _resume(module, optimizer, checkpoint, section, run)
     module.train()
     last = recipe.epochs if until is None else min(until, recipe.epochs)
     for epoch in range(first, last):
@@ -116,10 +126,11 @@ def fit(
             inputs, labels = split.batch(index, generator), split.labels[index]
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
-            if mixup > 0:
-                value = _mixed(module, criterion, inputs, labels, mixup, generator)
-            else:
-                value = criterion(module(inputs), labels, inputs)
+            with mixed_precision(recipe.amp):
+                if mixup > 0:
+                    value = _mixed(module, criterion, inputs, labels, mixup, generator)
+                else:
+                    value = criterion(module(inputs).float(), labels, inputs)
             if not torch.isfinite(value):
                 raise MicronasError(
                     f"the training loss must stay finite: loss={value.item()} in epoch "
@@ -130,9 +141,19 @@ def fit(
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += value.item()
+        watched = None if validation is None else evaluate(module, validation)
+        finished = Epoch(
+            epoch + 1,
+            recipe.epochs,
+            total / steps,
+            watched.loss if watched else None,
+            watched.accuracy if watched else None,
+        )
+        history.append(asdict(finished))
         if checkpoint is not None:
             state = {
                 "epoch": epoch + 1,
+                "history": history,
                 "run": run,
                 "module": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -140,7 +161,7 @@ def fit(
             # A copy, because the tensors go on changing and other sections rewrite the file.
             checkpoint.save(section, copy.deepcopy(state))
         if progress is not None:
-            progress(Epoch(epoch + 1, recipe.epochs, total / steps))
+            progress(finished)
     return module.eval()
 
 
@@ -215,7 +236,7 @@ def _mixed(
     share = float(np.random.default_rng(seed).beta(mixup, mixup))
     other = torch.randperm(len(labels), generator=generator)
     mixed = share * inputs + (1 - share) * inputs[other]
-    logits = module(mixed)
+    logits = module(mixed).float()
     first, second = (criterion(logits, target, mixed) for target in (labels, labels[other]))
     return share * first + (1 - share) * second
 
@@ -241,11 +262,11 @@ def _resume(
     checkpoint: Checkpoint | None,
     section: str,
     run: dict[str, object],
-) -> int:
-    """Load what was saved and return the number of finished epochs."""
+) -> tuple[int, list[dict[str, float | None]]]:
+    """Load what was saved; return the number of finished epochs, and what was told of them."""
     state = checkpoint.load(section) if checkpoint else None
     if state is None:
-        return 0
+        return 0, []
     changed = [
         f"{key}={value} (saved: {state['run'].get(key)})"
         for key, value in run.items()
@@ -258,4 +279,5 @@ def _resume(
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    return int(state["epoch"])
+    # checkpoints are older than what is told of epochs
+    return int(state["epoch"]), list(state.get("history", []))

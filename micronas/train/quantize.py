@@ -257,6 +257,7 @@ def finetune(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Epoch], None] | None = None,
     loss: Loss | None = None,
+    validation: Split | None = None,
 ) -> QuantizedNetwork:
     """Fold batch norm, calibrate on augmented training batches and train with rounding.
 
@@ -274,6 +275,7 @@ def finetune(
         checkpoint=checkpoint,
         progress=progress,
         loss=loss,
+        validation=validation,
     )
 
 

@@ -1,10 +1,14 @@
 """How a network is trained, as a configuration file says it. Imports no torch."""
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
 from micronas.config import Settings
+
+Amp = Literal["bf16"] | None
+"""Automatic mixed precision: what convolutions compute with, if not float32."""
 
 
 class Recipe(Settings):
@@ -19,6 +23,9 @@ class Recipe(Settings):
     weight_decay: float = Field(default=1e-3, ge=0)
     """Of weights only; biases, norms and quantisation ranges have none."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    amp: Amp = None
+    """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
+    kernels of 5x5 and more, which are slower so; weights and what is exported stay float32."""
 
     def rate(self, progress: float) -> float:
         """Learning rate when this fraction (0 to 1) of the steps is done."""

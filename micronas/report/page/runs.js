@@ -1,0 +1,90 @@
+
+// Several runs: what they cost against how good they are, board by board.
+
+const COSTS = { latency_ms: ["latency", ms, "ms"], sram_bytes: ["SRAM", bytes, "bytes"],
+  flash_bytes: ["flash", bytes, "bytes"] };
+
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+const saidOf = (row) => [row.name, `${row.score_name} ${share(row.score)} int8`,
+  `${ms(row.latency_ms)}, SRAM ${bytes(row.sram_bytes)}, flash ${bytes(row.flash_bytes)}`,
+  macs(row.macs), `${row.board}, ${row.fits ? "fits" : "does not fit its budget"}`];
+
+function pareto(group, cost) {
+  const [title, , unit] = COSTS[cost];
+  const rows = group.runs.map((index) => data.rows[index]);
+  return titled(`${capital(rows[0].score_name)} against ${title}`, chart(title, (width) => {
+    const height = 260;
+    const [low, high] = extent(rows.map((row) => row[cost]), 0);
+    const [worst, best] = extent(rows.map((row) => row.score));
+    const space = (best - worst) * 0.08;
+    const frame = axes(width, height, { label: unit, low, high: high * 1.05 },
+      { low: worst - space, high: best + space, show: (value) => `${+(100 * value).toPrecision(3)}` });
+    const node = svg(width, height, frame.drawn);
+    const kinds = Object.fromEntries(group.boards.map(({ board }, index) => [board, `s${index % 6}`]));
+    for (const { board, fronts } of group.boards) {
+      const steps = fronts[cost].flatMap((index, place, all) => {
+        const [x, y] = [frame.across(data.rows[index][cost]), frame.up(data.rows[index].score)];
+        const next = all[place + 1];
+        return [`${x},${y}`, `${next === undefined ? frame.right : frame.across(data.rows[next][cost])},${y}`];
+      });
+      node.append(el("polyline", { class: `line front ${kinds[board]}`, points: steps.join(" ") }));
+    }
+    for (const row of rows) {
+      const kind = row.fits ? "area" : "hollow";
+      node.append(marked(el("circle", { class: `${kind} ${kinds[row.board]}`, r: 5.5,
+        cx: frame.across(row[cost]), cy: frame.up(row.score) }), ...saidOf(row)));
+    }
+    return node;
+  }));
+}
+
+function compared(group, place) {
+  const name = [group.task, group.score_name].filter(Boolean).join(", ");
+  section(`fronts${place}`, `Fronts: ${name}`,
+    `${capital(group.score_name)} in per cent. A line joins the runs that no other of the same board beats; a ` +
+    "hollow point does not fit its budget and is on no line.",
+    legend(group.boards.map(({ board }, index) => [board, `s${index % 6}`])),
+    three(...Object.keys(COSTS).map((cost) => pareto(group, cost))));
+  const rows = group.boards.map(({ board, best }) => {
+    if (best === null) return [text(board), text("none fits"), ...Array(5).fill(text("–"))];
+    const row = data.rows[best];
+    return [text(board), text(row.name), number(row.score, share(row.score)),
+      ...costCells(row), text(row.network)];
+  });
+  byId("main").lastChild.append(el("h3", {}, "Best per board"),
+    wide(table(["Board", "Run", "Score", "Latency", "SRAM", "Flash", "Network"], rows)));
+}
+
+const costCells = (row) => [number(row.latency_ms, ms(row.latency_ms)),
+  number(row.sram_bytes, bytes(row.sram_bytes)), number(row.flash_bytes, bytes(row.flash_bytes))];
+
+function everyRun() {
+  const headers = ["Run", "Task", "Board", "Origin", "Score", "Float", "Latency", "SRAM", "Flash",
+    "MACs", "Energy", "Fits", "Network", "Folder"];
+  const rows = data.rows.map((row) => [text(row.name), text(row.task), text(row.board),
+    text(row.origin), number(row.score, `${row.score_name} ${share(row.score)}`),
+    number(row.float_score, share(row.float_score)), ...costCells(row),
+    number(row.macs, macs(row.macs)), number(row.energy_mj, UNITS.mj(row.energy_mj)),
+    text(row.fits ? "yes" : "no"), text(row.network), text(row.path)]);
+  section("runs", "Runs", "", wide(table(headers, rows)));
+}
+
+function sideBySide() {
+  section("networks", "Networks side by side", "A bar is a block's width, its outline the largest of " +
+    "the search space, or of the network itself where that was given. Point at a block for its shape.",
+    el("div", { class: "grid" }, ...data.rows.map((row) => el("article", {}, el("h3", {}, row.name),
+      el("p", {}, `${share(row.score)}, ${ms(row.latency_ms)} on ${row.board} `, badge(row.fits)),
+      row.blocks.length ? drawNetwork(row.blocks, true)
+        : el("p", {}, "Its architecture.yaml cannot be read.")))));
+}
+
+byId("name").textContent = `${data.rows.length} runs`;
+byId("summary").textContent = [...new Set(data.rows.map((row) => row.board))].join(", ");
+data.groups.forEach(compared);
+everyRun();
+sideBySide();
+if (data.left_out.length) {
+  section("left-out", "Left out", "", wide(table(["Folder", "Why"],
+    data.left_out.map(({ path, why }) => [text(path), text(why)]))));
+}

@@ -1,0 +1,104 @@
+"""What the page of several runs shows: who is on a front, who is best. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from micronas.report.folder import RunFolder
+from micronas.report.network import blocks_of
+from micronas.report.single import finite
+
+Row = dict[str, Any]
+COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
+
+
+def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Collect what is compared.
+
+    Runs are compared where they have the task and the score in common; a front is one board's, as
+    latencies of different boards are no alternatives.
+
+    Parameters
+    ----------
+    left_out
+        Why a folder is not shown, by its path.
+    """
+    rows = [_row(run) for run in runs]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault((row["task"], row["score_name"]), []).append(index)
+    compared = [
+        {"task": task, "score_name": name, "runs": own, "boards": _boards(rows, own)}
+        for (task, name), own in groups.items()
+    ]
+    return finite(
+        {
+            "kind": "runs",
+            "rows": rows,
+            "groups": compared,
+            "left_out": [{"path": path, "why": why} for path, why in left_out.items()],
+        }
+    )
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the points that no other beats, the cheapest first.
+
+    Parameters
+    ----------
+    points
+        Cost, where less is better, and score, where more is. One point beats another if it is not
+        worse in either and better in one.
+    """
+    found: list[int] = []
+    for index in sorted(
+        range(len(points)), key=lambda index: (points[index][0], -points[index][1])
+    ):
+        if (
+            not found
+            or points[index][1] > points[found[-1]][1]
+            or points[index] == points[found[-1]]
+        ):
+            found.append(index)
+    return found
+
+
+def _boards(rows: Sequence[Row], own: Sequence[int]) -> list[Row]:
+    """Fronts and the best run of each board, among the runs that fit their budget."""
+    found = []
+    for board in dict.fromkeys(rows[index]["board"] for index in own):
+        fitting = [i for i in own if rows[i]["board"] == board and rows[i]["fits"]]
+        fronts = {
+            cost: [
+                fitting[place]
+                for place in front([(rows[i][cost], rows[i]["score"]) for i in fitting])
+            ]
+            for cost in COSTS
+        }
+        best = min(fitting, key=lambda i: (-rows[i]["score"], rows[i]["latency_ms"]), default=None)
+        found.append({"board": board, "fronts": fronts, "best": best})
+    return found
+
+
+def _row(run: RunFolder) -> Row:
+    metrics = run.metrics
+    spent = metrics.budget.get("sram", 0.0) * metrics.used.get("sram", 0.0)
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "task": run.task,
+        "board": metrics.board,
+        "network": metrics.network,
+        "origin": metrics.search.winner if metrics.search else "given",
+        "score_name": metrics.score_name,
+        "score": metrics.score,
+        "float_score": metrics.float_score,
+        "fits": metrics.fits,
+        "latency_ms": metrics.latency_ms,
+        "sram_bytes": spent or metrics.host_arena_bytes,
+        "flash_bytes": metrics.flash_bytes,
+        "macs": metrics.macs,
+        "energy_mj": metrics.energy_mj,
+        "mismatches": metrics.tflm_mismatches,
+        "budget": metrics.budget,
+        "blocks": blocks_of(run.architecture, run.parts.get("space")) if run.architecture else [],
+    }

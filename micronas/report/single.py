@@ -1,0 +1,295 @@
+"""What the page of one run shows. Imports no torch."""
+
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from micronas._version import VERSION
+from micronas.errors import MicronasError
+from micronas.graph.ir import Graph
+from micronas.graph.memory import ArenaPlan, plan
+from micronas.hardware.board import Board
+from micronas.profile import profile
+from micronas.report.folder import RunFolder
+from micronas.report.network import blocks_of
+
+Data = dict[str, Any]
+
+
+def page_data(run: RunFolder) -> Data:
+    """Collect the sections of a run's page; one that cannot be shown is ``{"absent": why}``."""
+    layers = _section(lambda: _layers(run))
+    sections = {
+        "budget": _section(lambda: _budget(run)),
+        "network": _section(lambda: _network(run, layers)),
+        "arena": _section(lambda: _arena(run)),
+        "layers": layers,
+        "search": _section(lambda: _search(run)),
+        "candidates": _section(lambda: _candidates(run)),
+        "training": _section(lambda: _training(run)),
+        "outcome": _section(lambda: _outcome(run)),
+        "quantization": _section(lambda: _quantization(run)),
+        "reproduce": _reproduce(run),
+    }
+    page = {"kind": "run", "name": run.name, "summary": _summary(run), "tiles": _tiles(run)}
+    return finite({**page, **sections})
+
+
+def finite(values: Data) -> Data:
+    """Replace numbers that JSON does not know by None, at any depth."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return finite(value)
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: plain(value) for key, value in values.items()}
+
+
+class _AbsentError(MicronasError):
+    """A section has nothing to show."""
+
+
+def _section(make: Callable[[], Data]) -> Data:
+    try:
+        return make()
+    except MicronasError as error:
+        return {"absent": " ".join(str(error).split())}
+
+
+def _part(run: RunFolder, key: str) -> Any:
+    """A part of the history, or the reason why it is not there."""
+    if key not in run.parts:
+        raise _AbsentError(run.absent.get(key, f"the run has no {key!r}"))
+    return run.parts[key]
+
+
+def _graph(run: RunFolder) -> Graph:
+    if run.graph is None:
+        raise _AbsentError(run.absent["model.tflite"])
+    return run.graph
+
+
+def _board(run: RunFolder) -> Board:
+    if run.board is None:
+        raise _AbsentError(run.absent["board"])
+    return run.board
+
+
+def _summary(run: RunFolder) -> str:
+    way = "searched" if run.metrics.search else "trained as given"
+    task = f"{run.task}, " if run.task else ""
+    return f"{task}{way} for {run.metrics.board}: {run.metrics.network}"
+
+
+def _tiles(run: RunFolder) -> list[Data]:
+    metrics = run.metrics
+    score = metrics.score_name[0].upper() + metrics.score_name[1:]
+    tiles = [
+        _tile(f"{score}, int8", metrics.score, "share", f"on {metrics.judged_on}"),
+        _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
+        _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
+        _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
+        _tile("Flash", metrics.flash_bytes, "bytes", "size of model.tflite"),
+        _tile("Arena", metrics.arena_bytes, "bytes", f"on {metrics.board}"),
+        _tile("Energy", metrics.energy_mj, "mj", "an inference"),
+        _tile(
+            "TFLM mismatches",
+            metrics.tflm_mismatches,
+            "count",
+            f"of {metrics.tflm_bytes_compared:,} output bytes",
+        ),
+    ]
+    return [tile for tile in tiles if tile["value"] is not None]
+
+
+def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
+    return {"label": label, "value": value, "unit": unit, "note": note}
+
+
+def _budget(run: RunFolder) -> Data:
+    metrics = run.metrics
+    notes = {
+        "sram": f"TFLM itself reports {metrics.host_arena_bytes:,} B on a 64-bit host; on the "
+        f"board it takes {metrics.arena_bytes:,} B. The larger need counts.",
+        "flash": "The size of model.tflite.",
+        "latency": f"Predicted by the board's latency model, form {metrics.latency_form}.",
+        "macs": "Counted on the file.",
+    }
+    units = {"latency": "ms", "macs": "macs"}
+    rows = [
+        {
+            "name": name,
+            "unit": units.get(name, "bytes"),
+            "limit": limit,
+            "used": limit * metrics.used[name],
+            "note": notes.get(name, ""),
+        }
+        for name, limit in metrics.budget.items()
+    ]
+    return {"rows": rows, "fits": metrics.fits}
+
+
+def _network(run: RunFolder, layers: Data) -> Data:
+    if run.architecture is None:
+        raise _AbsentError(run.absent["architecture.yaml"])
+    architecture, space = run.architecture, run.parts.get("space")
+    return {
+        "input": list(architecture.input),
+        "classes": architecture.classes,
+        "blocks": blocks_of(architecture, space, layers.get("rows", [])),
+        "largest": "the largest of its search space" if space else "the widest of the network",
+    }
+
+
+def _arena(run: RunFolder) -> Data:
+    graph = _graph(run)
+    plans = {"board": plan(graph, "board"), "host": plan(graph, "host")}
+    return {
+        "ops": [op.name for op in graph.ops],
+        "limit": run.metrics.budget.get("sram"),
+        "plans": {target: _plan(arena) for target, arena in plans.items()},
+    }
+
+
+def _plan(arena: ArenaPlan) -> Data:
+    return {
+        "head": arena.head,
+        "tail": arena.tail,
+        "required": arena.required,
+        "complete": arena.complete,
+        "buffers": [
+            {
+                "name": each.name,
+                "size": each.size,
+                "first": each.first,
+                "last": each.last,
+                "offset": each.offset,
+                "scratch": each.is_scratch,
+            }
+            for each in arena.buffers
+        ],
+    }
+
+
+def _layers(run: RunFolder) -> Data:
+    size = run.metrics.flash_bytes
+    described = profile(_graph(run), _board(run), kind=run.kind, flash_bytes=size)
+    total = described["latency_ms"]
+    rows = [{**row, "latency_ms": total * row["latency_share"]} for row in described["layers"]]
+    return {
+        "rows": rows,
+        "form": described["latency_form"],
+        "status": described["latency_status"],
+        "excludes": described["latency_excludes"],
+        # an intercept belongs to no layer
+        "rest_ms": total - sum(row["latency_ms"] for row in rows),
+    }
+
+
+def _search(run: RunFolder) -> Data:
+    search = run.metrics.search
+    if search is None or not search.history:
+        raise _AbsentError("the network was given, not searched for")
+    gates = run.parts.get("gates")
+    names = [name for name in run.metrics.budget if f"expected_{name}" in search.history[0]]
+    return {
+        "step": [row.get("step") for row in search.history],
+        "loss": [row.get("loss") for row in search.history],
+        "expected": {
+            name: [_ratio(row.get(f"expected_{name}"), run, name) for row in search.history]
+            for name in names
+        },
+        "multiplier": {
+            name: [row.get(f"multiplier_{name}") for row in search.history] for name in names
+        },
+        "gates": gates.model_dump(mode="json")
+        if gates
+        else {"absent": run.absent.get("gates", "none were written down")},
+    }
+
+
+def _ratio(cost: float | None, run: RunFolder, name: str) -> float | None:
+    limit = run.metrics.budget[name]
+    return None if cost is None or not limit else cost / limit
+
+
+def _candidates(run: RunFolder) -> Data:
+    search = run.metrics.search
+    if search is None:
+        raise _AbsentError("the network was given: no others were tried")
+    return {
+        "winner": search.winner,
+        "margin": search.ahead_of_best_other_origin,
+        "rows": [each.model_dump() for each in search.candidates],
+    }
+
+
+def _training(run: RunFolder) -> Data:
+    phases = {name: epochs for name, epochs in _part(run, "training").items() if epochs}
+    if not phases:
+        raise _AbsentError("no epoch was written down: the training is older than the history")
+    return {
+        "phases": [
+            {"name": name, "epochs": [each.model_dump() for each in epochs]}
+            for name, epochs in phases.items()
+        ]
+    }
+
+
+def _outcome(run: RunFolder) -> Data:
+    shown: Data = _part(run, "outcome").model_dump(mode="json")
+    return {**shown, "judged_on": run.metrics.judged_on, "per_machine": _machines(run)}
+
+
+def _machines(run: RunFolder) -> Data:
+    found = run.metrics.per_machine or {}
+    return {name: each.model_dump() for name, each in found.items()}
+
+
+def _quantization(run: RunFolder) -> Data:
+    shown: Data = _part(run, "layers").model_dump(mode="json")
+    return shown
+
+
+def _reproduce(run: RunFolder) -> Data:
+    config = run.path / "config.yaml"
+    shape = run.path / "architecture.yaml"
+    again = (
+        ["micronas", "search", config]
+        if "space" in run.settings
+        else ["micronas", "train", shape, "--config", config]
+    )
+    facts = [
+        ["Again", _command([*again, "--out", Path("NEW_FOLDER")])],
+        ["Seed", str(run.settings.get("seed", "not known"))],
+    ]
+    made = run.parts.get("made")
+    if made:
+        facts += [
+            ["Was started as", made.command],
+            ["Versions", f"micronas {made.micronas}, Python {made.python}, torch {made.torch}, "
+             f"NumPy {made.numpy}"],
+            ["Machine", f"{made.machine}, {made.threads} threads"],
+        ]  # fmt: skip
+    data = run.parts.get("data")
+    if data:
+        parts = ", ".join(f"{count:,} {name}" for name, count in data.examples.items())
+        facts += [["Examples", parts], ["Data", data.summary]]
+    facts += [[f"SHA-256 of {name}", digest] for name, digest in run.hashes().items()]
+    facts.append(["Report by", f"micronas {VERSION}"])
+    files = dict(run.texts())
+    if run.board:
+        values = run.board.model_dump(mode="json", exclude_none=True)
+        files[f"{run.board.name}.yaml (board)"] = yaml.safe_dump(values, sort_keys=False)
+    return {"facts": facts, "files": [{"name": n, "text": t} for n, t in files.items()]}
+
+
+def _command(words: list[Any]) -> str:
+    return shlex.join(map(str, words))

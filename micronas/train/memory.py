@@ -1,0 +1,21 @@
+"""Memory that a training step frees, and the next one needs again."""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""Parameters of `mallopt`, from glibc's malloc.h."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory it frees, until it ends.
+
+    By default glibc gives large blocks back to the kernel at once, which must find and clear pages
+    for the next activation: half of a training step of a small network. PyTorch has no cache of
+    its own on CPUs. Memory at the peak grows by up to a tenth, as it breaks into pieces. Other C
+    libraries and operating systems are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, -1)

@@ -1,0 +1,89 @@
+"""Finished runs to report on: two real ones on small data, and hand-made metrics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from micronas.configuration import load_run, load_training
+from micronas.data import DataSet, Detection, TensorSplit
+from micronas.run import run_search, run_training
+from tests import toy
+
+SHORT = ("board=stm32f446re", "data.path=x", "budget.latency=50 ms")
+TRAINING = (
+    "train={epochs: 2, batch_size: 16}",
+    "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
+)
+SEARCH = (
+    "search.steps=60",
+    "search.warmup=20",
+    "search.batch_size=16",
+    "search.candidates=4",
+    "search.finalists=1",
+    "search.trial={epochs: 1, batch_size: 16}",
+)
+NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
+
+
+def quiet(*_: object) -> None:
+    """Progress that nobody watches."""
+
+
+def searched(folder: Path, classes: tuple[str, ...] = toy.CLASSES) -> Path:
+    """A search on stripes and checks, with class names of one's choice."""
+    space = folder.with_suffix(".yaml")
+    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    plain = toy.data()
+    data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
+    settings = load_run(space, [*SHORT, *SEARCH, *TRAINING])
+    run_search(settings, folder, progress=quiet, data=data)
+    return folder
+
+
+def listening(folder: Path) -> Path:
+    """A network that was given, trained to tell machines apart, and judged by AUC."""
+    plain = toy.data()
+    windows = toy.split(160, 3)
+    machine = torch.arange(80) % 4
+    split = TensorSplit(windows.inputs, machine.repeat_interleave(2))
+    detection = Detection(
+        split, torch.arange(160) // 2, machine, torch.arange(80) % 8 < 4, plain.classes
+    )
+    data = DataSet(
+        plain.train, plain.validation, plain.test, plain.classes, plain.input, detection=detection
+    )
+    network = toy.SPACE.architecture(toy.SPACE.uniform(0.5))
+    settings = load_training(None, [*SHORT, *TRAINING, "data.task=ad"])
+    run_training(network, settings, folder, progress=quiet, data=data)
+    return folder
+
+
+def by_hand(folder: Path, **values: Any) -> Path:
+    """A run folder that holds nothing but metrics: the least there must be."""
+    metrics = {
+        "version": 1,
+        "board": "stm32f446re",
+        "network": "24; 24 24",
+        "macs": 600_000,
+        "flash_bytes": 14_000,
+        "arena_bytes": 10_000,
+        "host_arena_bytes": 12_000,
+        "latency_ms": 33.5,
+        "latency_form": "instructions",
+        "energy_mj": None,
+        "judged_on": "test",
+        "float_accuracy": 0.75,
+        "int8_accuracy": 0.5,
+        "int8_accuracy_per_class": {"a": 0.5, "b": 0.5},
+        "tflm_mismatches": 0,
+        "tflm_bytes_compared": 150,
+        "budget": {"sram": 16_000.0, "flash": 20_000.0, "latency": 40.0},
+        "used": {"sram": 0.75, "flash": 0.7, "latency": 0.8375},
+        "fits": True,
+    }
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics | values))
+    return folder

@@ -1,0 +1,209 @@
+"""Report pages in a real browser without a network: nothing complains, everything is drawn."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from micronas.report.write import write_report
+from tests import toy
+from tests.browser import Page, chromium
+from tests.report.runs import NASTY, by_hand, listening, searched
+
+pytestmark = pytest.mark.browser
+NAMES = (NASTY, "rows", "columns", "checks")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with chromium(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search, a given network judged by AUC, and two that hold metrics alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    searched(folder / "found", NAMES)
+    listening(folder / "heard")
+    by_hand(folder / "old")
+    by_hand(folder / "over", int8_accuracy=0.9, fits=False)
+    return folder
+
+
+def opened(browser: Page, *paths: Path, width: int = 1200, dark: bool = False) -> Page:
+    page, _ = write_report(list(paths), paths[0].parent / "page.html")
+    browser.open(page, width=width, dark=dark)
+    return browser.settled()
+
+
+def drawn(browser: Page) -> dict[str, float]:
+    """Share of each chart's pixels that are not its commonest colour, by its label."""
+    labels = browser.value(
+        "[...document.querySelectorAll('.chart, canvas')].map((chart, place) => {"
+        "chart.id = `chart${place}`; const labelled = chart.querySelector('svg') ?? chart;"
+        "return `${place} ${labelled.getAttribute('aria-label')}`; })"
+    )
+    shares = {}
+    for place, label in enumerate(labels):
+        picture = Image.open(io.BytesIO(browser.picture(f"#chart{place}"))).convert("RGB")
+        pixels = np.asarray(picture).reshape(-1, 3)
+        _, counts = np.unique(pixels, axis=0, return_counts=True)
+        shares[label] = 1 - counts.max() / counts.sum()
+    return shares
+
+
+def texts(browser: Page, selector: str) -> list[str]:
+    found: list[str] = browser.value(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((node) => node.innerText)"
+    )
+    return found
+
+
+def test_an_empty_chart_is_noticed(browser: Page, tmp_path: Path) -> None:
+    page = tmp_path / "empty.html"
+    page.write_text("<div class=chart><svg width=300 height=200></svg></div>")
+    browser.open(page)
+    assert list(drawn(browser).values()) == [0.0]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: bool) -> None:
+    opened(browser, runs / "found", dark=dark)
+    assert texts(browser, "h2") == [
+        "Budget",
+        "Network",
+        "Arena over time",
+        "Layers",
+        "Confusion matrix",
+        "Training",
+        "Search",
+        "Candidates tried",
+        "Float against int8",
+        "Make it again",
+    ]
+    charts = drawn(browser)
+    assert min(charts.values()) > 0.002, charts
+    varied = sum(len(decision.options) > 1 for decision in toy.SPACE.decisions)
+    # gauges, network, arena, latency and MACs, training, search, candidates, layers; gates
+    assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 1 + 1 + varied
+    assert browser.complaints == []
+    assert browser.requests == [(runs / "page.html").as_uri()]
+
+
+def test_foreign_text_stays_text(browser: Page, runs: Path) -> None:
+    opened(browser, runs / "found")
+    assert browser.value("globalThis.hacked") is None
+    assert browser.value("document.images.length") == 0
+    assert browser.value("document.querySelector('table.matrix tbody th').textContent") == NASTY
+
+
+def test_machines_and_runs_with_nothing_but_metrics(browser: Page, runs: Path) -> None:
+    opened(browser, runs / "heard")
+    charts = [label.partition(" ")[2].partition(".")[0] for label in drawn(browser)]
+    for name in toy.CLASSES:
+        assert {f"ROC of {name}", f"Scores of {name}"} <= set(charts)
+    assert "Not shown: the network was given, not searched for." in texts(browser, ".absent .note")
+    assert browser.complaints == []
+    opened(browser, runs / "old")
+    assert len(texts(browser, ".absent")) == 8
+    assert browser.complaints == []
+
+
+def test_tables_sort_by_what_numbers_are_worth(browser: Page, runs: Path) -> None:
+    opened(browser, runs / "found")
+    macs = [int(each.split()[0]) for each in texts(browser, "#layers td:nth-child(1)")]
+    assert macs == sorted(macs)
+    heads = "document.querySelectorAll('#layers th button')"
+    names = texts(browser, "#layers th")
+    place = names.index("Latency")
+    browser.value(f"{heads}[{place}].click()")
+    falling = texts(browser, f"#layers td:nth-child({place + 1})")
+    latencies = [float(each.split()[0]) for each in falling]
+    assert latencies == sorted(latencies, reverse=True)
+    assert browser.value("document.querySelector('#layers th[aria-sort]').ariaSort") == "descending"
+    browser.value(f"{heads}[{place}].click()")
+    assert texts(browser, f"#layers td:nth-child({place + 1})")[0] == falling[-1]
+
+
+def test_pointing_and_arrow_keys_read_values(browser: Page, runs: Path) -> None:
+    opened(browser, runs / "found")
+    assert browser.value("document.getElementById('tip').hidden") is True
+    browser.value("document.querySelector('#arena svg').scrollIntoView({block: 'center'})")
+    browser.settled()
+    x, y = browser.value(
+        "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+        "(document.querySelectorAll('#arena .mark')[2].getBoundingClientRect())"
+    )
+    browser.move(x, y)
+    said = browser.value("document.getElementById('tip').innerText")
+    assert "activation" in said
+    assert " B\n" in said or "KB" in said
+    browser.move(2, 2)
+    assert browser.value("document.getElementById('tip').hidden") is True
+    browser.value("document.querySelector('#network svg').focus()")
+    for expected in ("stem", "stage1.block1", "stage1.block2"):
+        browser.press("ArrowDown")
+        assert browser.value("document.getElementById('tip').innerText").startswith(expected)
+    assert browser.value("document.getElementById('said').textContent").startswith("stage1.block2")
+    browser.press("Escape")
+    assert browser.value("document.getElementById('tip').hidden") is True
+    browser.value("document.querySelector('canvas').focus()")
+    browser.press("ArrowLeft")
+    assert "round" in browser.value("document.getElementById('said').textContent")
+
+
+def test_the_arena_of_board_and_host(browser: Page, runs: Path) -> None:
+    opened(browser, runs / "found")
+    board = texts(browser, "#arena .note")[1]
+    browser.value(
+        "(() => { const where = document.querySelector('#arena select'); where.value = 'host';"
+        "where.dispatchEvent(new Event('change')); })()"
+    )
+    assert texts(browser, "#arena .note")[1] != board
+    assert browser.complaints == []
+
+
+def test_several_runs_have_fronts(browser: Page, runs: Path) -> None:
+    opened(browser, runs)
+    assert texts(browser, "h2") == [
+        "Fronts: kws, accuracy",
+        "Fronts: ad, AUC",
+        "Fronts: accuracy",
+        "Runs",
+        "Networks side by side",
+    ]
+    assert min(drawn(browser).values()) > 0.002
+    assert browser.value("document.querySelectorAll('circle.hollow').length") == 3
+    x, y = browser.value(
+        "(() => { const node = document.querySelector('circle.hollow');"
+        "node.scrollIntoView({block: 'center'});"
+        "const {x, y, width} = node.getBoundingClientRect(); return [x + width / 2, y + width / 2];"
+        "})()"
+    )
+    browser.settled()
+    browser.move(x, y)
+    said = browser.value("document.getElementById('tip').innerText")
+    assert said.startswith("over")
+    assert "does not fit its budget" in said
+    assert browser.complaints == []
+    assert browser.requests == [(runs.parent / "page.html").as_uri()]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("names", [["found"], ["heard"], ["found", "heard", "old"]])
+def test_it_fits_a_phone(browser: Page, runs: Path, names: list[str], dark: bool) -> None:
+    opened(browser, *(runs / name for name in names), width=360, dark=dark)
+    assert browser.value("document.documentElement.scrollWidth") <= 360
+    ink, ground = browser.value(
+        "(({color, backgroundColor}) => [color, backgroundColor].map((rgb) =>"
+        "rgb.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0)))"
+        "(getComputedStyle(document.body))"
+    )
+    assert (ink > ground) == dark
+    assert abs(ink - ground) > 3 * 125
+    assert min(drawn(browser).values()) > 0.002

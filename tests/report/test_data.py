@@ -1,0 +1,211 @@
+"""What a page is given: counted by hand, or from where the numbers come from."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.graph import integer
+from micronas.graph.memory import plan
+from micronas.graph.read import read
+from micronas.report.network import blocks_of, fill
+from micronas.report.several import front
+from micronas.report.write import write_report
+from micronas.search_space import SearchSpace
+from micronas.train.detect import area
+from micronas.train.quantize import quantize_inputs
+from tests import toy
+from tests.pages import data_of
+from tests.report.runs import NASTY, by_hand, listening, searched
+
+NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("runs") / "found", NAMES)
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return listening(tmp_path_factory.mktemp("runs") / "heard")
+
+
+def shown(*runs: Path) -> dict[str, Any]:
+    """The data inside the written page, which is the data that was returned."""
+    path, data = write_report(list(runs), runs[0].parent / "page.html")
+    embedded: dict[str, Any] = data_of(path.read_bytes())
+    assert embedded == json.loads(json.dumps(data))
+    return embedded
+
+
+def test_the_confusion_matrix_is_that_of_the_exported_file(found: Path) -> None:
+    outcome = shown(found)["outcome"]
+    assert outcome["classes"] == list(NAMES)
+    graph = read((found / "model.tflite").read_bytes())
+    split = toy.split(120, 2)
+    expected = np.zeros((4, 4), int)
+    codes = integer.run(graph, quantize_inputs(graph, split.inputs)).reshape(120, 4)
+    for label, answer in zip(split.labels.tolist(), codes.argmax(1).tolist(), strict=True):
+        expected[label][answer] += 1
+    assert outcome["confusion"] == expected.tolist()
+    metrics = json.loads((found / "metrics.json").read_text())
+    assert np.trace(expected) / 120 == pytest.approx(metrics["int8_accuracy"])
+
+
+def test_rounds_and_gates_stand_side_by_side(found: Path) -> None:
+    search = shown(found)["search"]
+    metrics = json.loads((found / "metrics.json").read_text())
+    rounds = search["gates"]["rounds"]
+    assert len(rounds) == len(search["loss"]) == len(metrics["search"]["history"]) >= 4
+    assert [each["name"] for each in search["gates"]["decisions"]] == [
+        each.name for each in toy.SPACE.decisions
+    ]
+    for row in rounds:
+        for probabilities, decision in zip(row, toy.SPACE.decisions, strict=True):
+            assert len(probabilities) == len(decision.options)
+            assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+    # before gates move, every option is as likely as any other
+    assert rounds[0][0] == [0.25] * 4
+    assert rounds[-1] != rounds[0]
+    record = metrics["search"]["history"][-1]
+    for name, limit in metrics["budget"].items():
+        assert search["expected"][name][-1] == pytest.approx(record[f"expected_{name}"] / limit)
+
+
+def test_every_epoch_is_watched(found: Path) -> None:
+    phases = {phase["name"]: phase["epochs"] for phase in shown(found)["training"]["phases"]}
+    assert [len(phases[name]) for name in ("train", "quantize")] == [2, 1]
+    for epochs in phases.values():
+        for number, epoch in enumerate(epochs, 1):
+            assert epoch["number"] == number
+            assert epoch["loss"] > 0
+            assert 0 <= epoch["validation_accuracy"] <= 1
+            assert epoch["validation_loss"] > 0
+
+
+def test_the_arena_is_the_planners(found: Path) -> None:
+    arena = shown(found)["arena"]
+    graph = read((found / "model.tflite").read_bytes())
+    for target in ("board", "host"):
+        planned = plan(graph, target)
+        drawn = arena["plans"][target]
+        assert (drawn["head"], drawn["tail"]) == (planned.head, planned.tail)
+        assert max(each["offset"] + each["size"] for each in drawn["buffers"]) == planned.head
+    metrics = json.loads((found / "metrics.json").read_text())
+    host = arena["plans"]["host"]
+    assert host["head"] + host["tail"] == metrics["host_arena_bytes"]
+
+
+def test_layers_add_up_to_the_network(found: Path) -> None:
+    data = shown(found)
+    metrics = json.loads((found / "metrics.json").read_text())
+    layers = data["layers"]
+    assert sum(row["macs"] for row in layers["rows"]) == metrics["macs"]
+    total = sum(row["latency_ms"] for row in layers["rows"]) + layers["rest_ms"]
+    assert total == pytest.approx(metrics["latency_ms"])
+    blocks = data["network"]["blocks"]
+    assert sum(block.get("macs", 0) for block in blocks) == metrics["macs"]
+    names = [row["name"] for row in layers["rows"]]
+    assert [row["name"] for row in data["quantization"]["layers"]] == names
+    assert {row["op"] for row in layers["rows"]} >= {"CONV_2D", "DEPTHWISE_CONV_2D"}
+
+
+def test_what_repeats_a_run_is_all_there(found: Path) -> None:
+    facts = dict(shown(found)["reproduce"]["facts"])
+    assert facts["Again"] == f"micronas search {found}/config.yaml --out NEW_FOLDER"
+    assert facts["Seed"] == "0"
+    assert facts["Examples"] == "400 train, 120 validation, 120 test"
+    assert len(facts["SHA-256 of model.tflite"]) == 64
+    files = {file["name"]: file["text"] for file in shown(found)["reproduce"]["files"]}
+    assert files["config.yaml"] == (found / "config.yaml").read_text()
+    assert "coefficients:" in files["stm32f446re.yaml (board)"]
+
+
+def test_machines_have_curves_and_scores(heard: Path) -> None:
+    data = shown(heard)
+    assert "given" in data["search"]["absent"]
+    outcome = data["outcome"]
+    assert [each["name"] for each in outcome["machines"]] == list(toy.CLASSES)
+    for each in outcome["machines"]:
+        curve = np.array(each["false_positive_rate"]), np.array(each["true_positive_rate"])
+        assert area(*curve) == pytest.approx(outcome["per_machine"][each["name"]]["auc"])
+        higher = [float(a > n) + (a == n) / 2 for a in each["anomalous"] for n in each["normal"]]
+        assert np.mean(higher) == pytest.approx(outcome["per_machine"][each["name"]]["auc"])
+        assert len(each["normal"]) == len(each["anomalous"]) == 10
+    tiles = {tile["label"]: tile["value"] for tile in data["tiles"]}
+    assert tiles["AUC, int8"] == json.loads((heard / "metrics.json").read_text())["auc"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6))))
+def test_a_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -> None:
+    def beats(a: tuple[int, int], b: tuple[int, int]) -> bool:
+        return a[0] <= b[0] and a[1] >= b[1] and a != b
+
+    on_front = front(points)
+    assert sorted(on_front) == [
+        index
+        for index, point in enumerate(points)
+        if not any(beats(other, point) for other in points)
+    ]
+    assert [points[index][0] for index in on_front] == sorted(points[i][0] for i in on_front)
+
+
+def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None:
+    runs = [
+        by_hand(tmp_path / "good", int8_accuracy=0.8, latency_ms=30.0),
+        by_hand(tmp_path / "better", int8_accuracy=0.99, latency_ms=10.0, fits=False),
+        by_hand(tmp_path / "slow", int8_accuracy=0.7, latency_ms=35.0),
+        by_hand(tmp_path / "elsewhere", int8_accuracy=0.6, board="stm32f767zi"),
+        by_hand(tmp_path / "large", int8_accuracy=0.9, board="stm32h7", fits=False),
+        by_hand(tmp_path / "sounds", auc=0.9, float_auc=0.95),
+    ]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metrics.json").write_text("{")
+    data = shown(*runs, tmp_path / "broken")
+    groups = {group["score_name"]: group for group in data["groups"]}
+    assert groups.keys() == {"accuracy", "AUC"}
+    boards = {each["board"]: each for each in groups["accuracy"]["boards"]}
+    assert boards["stm32f446re"]["fronts"]["latency_ms"] == [0]
+    assert boards["stm32f446re"]["best"] == 0
+    assert boards["stm32f767zi"]["best"] == 3
+    assert boards["stm32h7"]["best"] is None
+    assert boards["stm32h7"]["fronts"] == {"latency_ms": [], "sram_bytes": [], "flash_bytes": []}
+    assert data["left_out"][0]["path"] == str(tmp_path / "broken")
+    assert data["rows"][5]["score"] == 0.9
+
+
+@pytest.mark.parametrize("name", ["kws_small", "ad", "vww_small", "kws_mixed"])
+def test_blocks_return_to_their_places(name: str) -> None:
+    """A random network of a space: what is kept has its widths, what is not is named as skipped."""
+    space = SearchSpace.load(name)
+    source = random.Random(name)
+    for _ in range(50):
+        choice = space.random(source)
+        architecture = space.architecture(choice)
+        blocks = blocks_of(architecture, space)
+        kept = [block for block in blocks[1:-1] if block["width"]]
+        assert [block["width"] for block in kept] == [each.width for each in architecture.blocks]
+        assert len(blocks) - 2 == sum(stage.repeat for stage in space.stages)
+        largest = {d.name: d.options[-1] for d in space.decisions}
+        for block in blocks[1:-1]:
+            assert block["largest"] == largest[f"{block['name']}.width"]
+    depth = space.values(choice).get("stage2.depth")
+    if depth is not None:
+        stage = [block["width"] > 0 for block in blocks if block["name"].startswith("stage2.")]
+        assert stage == [position < depth for position in range(len(stage))]
+
+
+def test_a_network_of_no_space_is_compared_with_itself() -> None:
+    stage = SearchSpace.load("kws_small").stages[0]
+    assert fill([stage], []) is None
+    assert fill([], []) == []
+    other = SearchSpace.load("ad")
+    blocks = blocks_of(toy.SPACE.architecture(toy.SPACE.uniform(0.5)), other)
+    assert [block["name"] for block in blocks[:2]] == ["stem", "block1"]
+    assert all(block["largest"] == 12 for block in blocks[:-1])
