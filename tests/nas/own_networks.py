@@ -1,0 +1,145 @@
+"""Networks as users write them, small: each brings something that ties channels together."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+def examples(count: int) -> Tensor:
+    return torch.randn(count, 1, 12, 12)
+
+
+class Plain(nn.Module):
+    """One layer to narrow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.norm(self.first(x)).relu().mean((2, 3)))
+        return y
+
+
+class Separable(nn.Module):
+    def __init__(self, depth: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(depth, depth, 3, stride, 1, groups=depth, bias=False)
+        self.norm = nn.BatchNorm2d(depth)
+        self.pointwise = nn.Conv2d(depth, width, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.norm(self.depthwise(x)))
+        return F.relu(self.norm2(self.pointwise(x)))
+
+
+class DSCNN(nn.Module):
+    """Depthwise separable blocks behind a strided stem, with dropout in front of the classifier."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 16, (5, 3), 2, (2, 1), bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        )
+        self.blocks = nn.Sequential(Separable(16, 24, 1), Separable(24, 32, 2))
+        self.drop = nn.Dropout(0.0)
+        self.classifier = nn.Linear(32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool2d(self.blocks(self.stem(x)), 1)
+        y: Tensor = self.classifier(self.drop(x.flatten(1)))
+        return y
+
+
+class Residual(nn.Module):
+    """A sum, a pool, a batch norm alone in front of a ReLU, and a map flattened whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.before = nn.BatchNorm2d(8)
+        self.wide = nn.Conv2d(8, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.narrow = nn.Conv2d(16, 8, 1)
+        self.down = nn.Conv2d(8, 12, 3, 2)
+        self.classifier = nn.Linear(12 * 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.stem(x), 2)
+        branch = self.narrow(F.relu(self.norm(self.wide(F.relu(self.before(x))))))
+        y: Tensor = self.classifier(self.down(F.relu(x + branch)).flatten(1))
+        return y
+
+
+class Same(nn.Module):
+    """A layer that reads and writes the same channels, and ones that padding adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, 2, 1)
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+        self.wider = nn.Conv2d(8, 12, 1)
+        self.classifier = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = F.relu(x + self.inner(x))
+        x = F.relu(self.wider(x) + F.pad(x, (0, 0, 0, 0, 0, 4)))
+        y: Tensor = self.classifier(x.mean((2, 3)))
+        return y
+
+
+class Filters(nn.Conv2d):
+    """A subclass of a layer."""
+
+
+class Joined(nn.Module):
+    """Parts of several layers joined, twice; a depthwise convolution that multiplies; groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = Filters(1, 8, 3, 2, 1)
+        self.right = nn.Conv2d(1, 12, 5, 2, 2)
+        self.more = nn.Conv2d(20, 40, 3, padding=1, groups=20)
+        self.mixed = nn.Conv2d(40, 16, 1)
+        self.grouped = nn.Conv2d(16, 16, 1, groups=4)
+        self.hidden = nn.Linear(3 * 3 * (16 + 12), 20)
+        self.norm = nn.BatchNorm1d(20)
+        self.classifier = nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        right = F.relu(self.right(x))
+        joined = torch.cat([F.relu(self.left(x)), right], 1)
+        x = self.grouped(F.relu(self.mixed(self.more(joined))))
+        x = F.avg_pool2d(torch.cat([F.relu(x), right], 1), 2)
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        y: Tensor = self.classifier(F.relu(self.norm(self.hidden(x))))
+        return y
+
+
+class Reused(nn.Module):
+    """One layer called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3)
+        self.again = nn.Conv2d(8, 8, 1)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.again(self.again(self.first(x))).mean((2, 3)))
+        return y
+
+
+EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
+    "plain": Plain,
+    "ds_cnn": DSCNN,
+    "residual": Residual,
+    "same": Same,
+    "joined": Joined,
+}

@@ -1,0 +1,337 @@
+"""A user's module as a supernet: its narrower networks are those that pruning and export give."""
+
+import copy
+import random
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+
+import micronas
+from micronas.errors import BudgetError, ConfigError, ExportError
+from micronas.export.metadata import describe
+from micronas.export.trace import trace
+from micronas.export.verify import tflm_arena, verify
+from micronas.graph.read import read
+from micronas.hardware.features import features
+from micronas.nas.convert import SHARES, ConvertedSupernet, convert
+from micronas.nas.own_loop import SearchBudget
+from micronas.search_space import Choice
+from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from tests.nas.own_networks import DSCNN, EXAMPLES, Plain, Reused, examples
+
+BOARD = micronas.Board.load("stm32f446re")
+
+
+def converted(name: str, shares: tuple[float, ...] = SHARES) -> ConvertedSupernet:
+    return copy.deepcopy(_converted(name, shares))
+
+
+@lru_cache
+def _converted(name: str, shares: tuple[float, ...]) -> ConvertedSupernet:
+    """Weights and statistics are drawn, so that nothing is as a fresh layer has it."""
+    torch.manual_seed(0)
+    module = EXAMPLES[name]()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            for tensor in (part.running_mean, part.bias):
+                nn.init.normal_(tensor, 0, 0.3)
+            for tensor in (part.running_var, part.weight):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+    return convert(module, examples(1), shares=shares)
+
+
+def as_numbers(costs: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in costs.items()}
+
+
+def any_choice(supernet: ConvertedSupernet, source: random.Random) -> Choice:
+    return tuple(source.randrange(len(each.options)) for each in supernet.gates.decisions)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_choice_computes_what_the_pruned_module_does(name: str) -> None:
+    supernet, source, x = converted(name), random.Random(1), examples(6)
+    for _ in range(5):
+        choice = any_choice(supernet, source)
+        for mode in (False, True):
+            supernet.train(mode)
+            ours, theirs = supernet.sliced(x, choice), supernet.build(choice).train(mode)(x)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_widest_choice_is_the_module_itself(name: str) -> None:
+    torch.manual_seed(2)
+    module, x = EXAMPLES[name]().eval(), examples(3)
+    supernet = convert(module, x)
+    widest = tuple(len(each.options) - 1 for each in supernet.gates.decisions)
+    assert torch.equal(supernet.build(widest)(x), module(x))
+    torch.testing.assert_close(supernet.eval()(x), supernet.sliced(x, supernet.choice()))
+    assert supernet.sliced(x, widest).detach().equal(module(x).detach())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_certain_gates_cost_what_the_exported_network_counts(name: str) -> None:
+    supernet, source = converted(name), random.Random(3)
+    for _ in range(2):
+        choice = any_choice(supernet, source)
+        graph = trace(supernet.build(choice), examples(1))
+        assert supernet.candidate(choice).graph() == graph
+        counted = features(graph)
+        found = supernet.expected(supernet.gates.one_hot(choice)).features
+        assert {key: float(value) for key, value in found.items()} == pytest.approx(
+            counted, rel=1e-12
+        )
+
+
+def test_exact_costs_are_those_of_the_file() -> None:
+    supernet = converted("residual")
+    budget = SearchBudget(micronas.Budget(), BOARD, steps=1)
+    choice = any_choice(supernet, random.Random(4))
+    labels = [str(number) for number in range(supernet.channels.classes)]
+    model = micronas.to_tflite(
+        supernet.build(choice), examples(8), metadata=describe(classes=labels, meaning={})
+    )
+    costs = budget.costs(supernet, choice)
+    assert costs.flash_bytes == len(model)
+    assert costs.host_arena_bytes == tflm_arena(model).total
+
+
+@pytest.mark.parametrize("name", ["joined", "residual", "same"])
+def test_uncertain_gates_cost_the_mean_over_all_networks(name: str) -> None:
+    """By enumeration, one operator reading and writing the same decision included."""
+    supernet = converted(name, shares=(0.5, 1.0))
+    torch.manual_seed(5)
+    gates = {
+        each.name: torch.rand(len(each.options)).double().softmax(0)
+        for each in supernet.gates.decisions
+    }
+    mean: dict[str, float] = {}
+    for choice in product(*(range(len(each.options)) for each in supernet.gates.decisions)):
+        weights = zip(gates.values(), choice, strict=True)
+        probability = float(np.prod([float(gate[index]) for gate, index in weights]))
+        for key, value in features(supernet.candidate(choice).graph()).items():
+            mean[key] = mean.get(key, 0.0) + probability * value
+    found = supernet.expected(gates).features
+    assert as_numbers(found) == pytest.approx(mean, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_smooth_stand_ins_follow_the_exact_costs(name: str) -> None:
+    """Close in bytes, and always by about the same factor, which a search corrects."""
+    supernet, source = converted(name), random.Random(6)
+    budget = SearchBudget(micronas.Budget(), BOARD, steps=1)
+    ratios = []
+    for _ in range(20):
+        choice = any_choice(supernet, source)
+        smooth = supernet.expected(supernet.gates.one_hot(choice))
+        costs = budget.costs(supernet, choice)
+        assert float(smooth.flash) == pytest.approx(costs.flash_bytes, rel=0.05)
+        ratios.append(costs.arena_bytes / float(smooth.sram))
+    assert max(ratios) / min(ratios) < 1.25
+
+
+def test_every_option_has_a_gradient_of_the_loss_and_of_every_cost() -> None:
+    supernet = converted("ds_cnn")
+    sample = supernet.gates.one_hot(tuple(1 for _ in supernet.gates.decisions))
+    leaves = {name: gate.requires_grad_() for name, gate in sample.items()}
+    costs = supernet.expected(leaves)
+    loss = F.cross_entropy(supernet.masked(examples(4), leaves), torch.arange(4))
+    for value in (loss, costs.features["macs"], costs.features["instructions"], costs.flash):
+        slopes = torch.autograd.grad(value, list(leaves.values()), retain_graph=True)
+        for decision, slope in zip(supernet.gates.decisions, slopes, strict=True):
+            differences = slope.diff()
+            assert bool((differences != 0).all()), decision.name
+
+
+def test_channels_that_must_agree_are_one_decision() -> None:
+    """By hand: the residual's sum ties the stem to the last layer of the branch."""
+    supernet = converted("residual")
+    assert [decision.name for decision in supernet.gates.decisions] == ["stem", "wide", "down"]
+    assert supernet.widths((0, 1, 2)) == {"stem": 4, "wide": 8, "down": 12}
+    narrow = supernet.build((0, 1, 2))
+    shapes = {name: list(value.shape[:2]) for name, value in narrow.named_parameters()}
+    layers = ("stem", "wide", "narrow", "down", "classifier")
+    assert [shapes[f"{name}.weight"] for name in layers] == [
+        [4, 1],
+        [8, 4],
+        [4, 8],
+        [12, 4],
+        [5, 48],
+    ]
+    assert shapes["before.weight"] == [4]
+
+
+def test_the_strongest_channels_stay_in_their_order() -> None:
+    """Filters of L1 norm 9 w |gamma| by hand; 4 of 8 stay: those of norm 8, 7, 6 and 5."""
+    module = Plain()
+    norms = torch.tensor([1.0, 8.0, 2.0, 7.0, 3.0, 6.0, 4.0, 5.0])
+    with torch.no_grad():
+        module.first.weight.copy_(torch.full((8, 1, 3, 3), -0.5))
+        module.norm.weight.copy_(norms)
+        module.norm.running_var.fill_(0.25)
+    supernet = convert(module, examples(1), shares=(0.5, 1.0))
+    kept = supernet.build((0,))
+    assert kept.norm.weight.tolist() == [8.0, 7.0, 6.0, 5.0]
+    assert kept.norm.num_features == kept.first.out_channels == kept.last.in_features == 4
+    assert torch.equal(kept.last.weight, module.last.weight[:, [1, 3, 5, 7]])
+    assert module.first.out_channels == 8
+
+
+def test_names_in_keep_keep_their_channels() -> None:
+    supernet = convert(DSCNN(), examples(1), keep=("stem.*", "blocks.1.pointwise"))
+    assert [each.name for each in supernet.gates.decisions] == ["blocks.0.pointwise"]
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 1, 3, 3))
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(F.conv2d(x, self.weight).mean((2, 3)))
+        return y
+
+
+class HardCoded(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.norm(self.first(x)).relu().mean((2, 3)).view(-1, 8))
+        return y
+
+
+class Unsupported(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(torch.cumsum(self.first(x), 1).mean((2, 3)))
+        return y
+
+
+def _parametrised() -> nn.Module:
+    module = Plain()
+    nn.utils.parametrizations.weight_norm(module.first)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
+        (Reused, r"layer that is called once, but CONV_2D 'again_1' is not"),
+        (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
+        (Unsupported, r"aten.cumsum in the outermost module"),
+        (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
+        (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
+    ],
+)
+def test_what_cannot_be_narrowed_is_named(make: type[nn.Module], message: str) -> None:
+    with pytest.raises(ExportError, match=message) as error:
+        convert(make(), examples(1))
+    assert "\n" not in str(error.value)
+
+
+def test_two_layers_cannot_share_weights() -> None:
+    layers = [nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)]
+    layers[2].weight = layers[1].weight
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 2))
+    with pytest.raises(ExportError, match=r"that of '2' in CONV_2D '2' is used twice"):
+        convert(module, examples(1))
+
+
+def test_settings_and_examples_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"between its layers .* of the 1 layers of Sequential"):
+        convert(nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), examples(1))
+    with pytest.raises(ConfigError, match=r"shares must be numbers above 0, up to 1.* \[0, 2\]"):
+        convert(Plain(), examples(1), shares=(0, 2))
+    with pytest.raises(ConfigError, match="step must be at least 1, but is 0"):
+        convert(Plain(), examples(1), step=0)
+    with pytest.raises(ConfigError, match=r"'stem' matches none; the layers are first, last"):
+        convert(Plain(), examples(1), keep=("stem",))
+    with pytest.raises(ExportError, match=r"must run on its example input \[1, 3, 12, 12\]"):
+        convert(Plain(), torch.randn(1, 3, 12, 12))
+
+
+def test_an_infeasible_budget_is_refused_in_the_first_step() -> None:
+    supernet = converted("ds_cnn")
+    budget = SearchBudget(micronas.Budget(latency="0.1 ms"), BOARD, steps=10)
+    with pytest.raises(BudgetError, match=r"latency budget must reach the smallest .*=0.1 ms"):
+        budget.penalty(supernet)
+
+
+def stripes(count: int, side: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Two classes: rows or columns of period 4, in noise."""
+    labels = torch.randint(2, (count,))
+    wave = (torch.arange(side) % 4 < 2).float() * 2 - 1
+    patterns = torch.stack([wave[:, None].expand(side, side), wave[None].expand(side, side)])
+    noise = 0.5 * torch.randn(count, channels, side, side)
+    return patterns[labels][:, None] + noise, labels
+
+
+def search(
+    supernet: ConvertedSupernet, budget: SearchBudget, *, side: int, channels: int
+) -> nn.Module:
+    optimizer = torch.optim.Adam(supernet.parameter_groups(), lr=2e-3)
+    for _ in range(budget.steps):
+        inputs, labels = stripes(16, side, channels)
+        loss = F.cross_entropy(supernet(inputs), labels) + budget.penalty(supernet)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return supernet.choose()
+
+
+def train(module: nn.Module, steps: int, *, side: int, channels: int) -> None:
+    optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
+    module.train()
+    for _ in range(steps):
+        inputs, labels = stripes(32, side, channels)
+        optimizer.zero_grad()
+        F.cross_entropy(module(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    module.eval()
+
+
+def check_on_tflm(model: bytes, inputs: Tensor) -> None:
+    checked = verify(model, quantize_inputs(read(model), inputs))
+    assert checked.mismatches == 0
+    assert checked.bytes_compared == 2 * len(inputs)
+
+
+def test_ds_cnn_searched_trained_quantised_and_exported() -> None:
+    """The whole way; the trained network is right on most of what it has not seen."""
+    torch.manual_seed(7)
+    supernet = convert(DSCNN(classes=2), examples(1))
+    budget = SearchBudget(micronas.Budget(latency="1.6 ms", sram="5 KB"), BOARD, steps=60)
+    module = search(supernet, budget, side=12, channels=1)
+    used = budget.used(supernet, supernet.choice())
+    assert 0.9 <= max(used.values()) <= 1
+    train(module, 60, side=12, channels=1)
+    quantized = QuantizedNetwork(trace(module, examples(1)))
+    quantized.calibrate([stripes(64, 12, 1)[0]])
+    train(quantized, 10, side=12, channels=1)
+    inputs, labels = stripes(200, 12, 1)
+    assert float((quantized(inputs).argmax(1) == labels).float().mean()) > 0.9
+    check_on_tflm(micronas.to_tflite(quantized, examples(1)), inputs[:16])
+
+
+def test_mobilenet_v2_searched_and_exported() -> None:
+    torch.manual_seed(8)
+    module, example = mobilenet_v2(width_mult=0.35, num_classes=2), torch.randn(1, 3, 96, 96)
+    supernet = convert(module, example)
+    budget = SearchBudget(micronas.Budget(latency="200 ms", sram="112 KB"), BOARD, steps=12)
+    found = search(supernet, budget, side=96, channels=3)
+    assert isinstance(found, type(module))
+    choice = supernet.choice()
+    used = budget.used(supernet, choice)
+    assert 0.9 <= max(used.values()) <= 1
+    graph = trace(found, example)
+    assert graph == supernet.candidate(choice).graph()
+    costs = supernet.expected(supernet.gates.one_hot(choice)).features
+    assert as_numbers(costs) == pytest.approx(features(graph), rel=1e-12)
+    inputs = stripes(4, 96, 3)[0]
+    check_on_tflm(micronas.to_tflite(found, example, calibration=[inputs]), inputs)
