@@ -4,16 +4,16 @@ be met is refused before anything heavy is loaded."""
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
-from micronas.architecture import Architecture
 from micronas.config import Settings
 from micronas.errors import BudgetError
 from micronas.export.metadata import placeholder
 from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
+from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
@@ -110,6 +110,17 @@ class Limits:
         return {name: limit for name, limit in asdict(self).items() if limit is not None}
 
 
+class Candidate(Protocol):
+    """A network as costs are counted on it; hashable, since its costs are remembered."""
+
+    @property
+    def classes(self) -> int: ...
+
+    def graph(self) -> Graph: ...
+
+    def __hash__(self) -> int: ...
+
+
 class Meter:
     """Exact costs of the networks of one space on one board, remembered.
 
@@ -130,13 +141,13 @@ class Meter:
         """Milliseconds of features, numbers or tensors; the result is what they are."""
         return self.board.latency_ms(counts, space=self.space)
 
-    def _measure(self, architecture: Architecture) -> Costs:
-        graph = architecture.graph()
+    def _measure(self, network: Candidate) -> Costs:
+        graph = network.graph()
         latency = self.latency(features(graph))
         board, host = plan(graph, "board"), plan(graph, "host")
         return Costs(
             macs=count(graph).macs,
-            flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(architecture.classes)),
+            flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(network.classes)),
             arena_bytes=board.total,
             arena_head_bytes=board.head,
             arena_required_bytes=board.required,
@@ -155,16 +166,31 @@ def check_feasible(space: SearchSpace, limits: Limits, meter: Meter) -> None:
         limits.used(meter.costs(space.architecture(choice)))
         for choice in (space.smallest(), space.quickest())
     ]
-    used = min(least, key=lambda shares: max(shares.values()))
-    complaints = [
-        f"{name} budget must reach the smallest network of the space: "
-        f"budget={format_cost(name, limit)}, smallest={format_cost(name, limit * used[name])}"
-        for name, limit in limits.given().items()
-        if used[name] > 1
-    ]
-    if complaints:
-        names = ", ".join(text.split(" ", 1)[0] for text in complaints)
-        raise BudgetError(
-            f"{'; '.join(complaints)}; raise {names} or give the space '{space.name}' smaller "
-            "widths or fewer blocks"
+    require_fit(
+        limits,
+        min(least, key=lambda shares: max(shares.values())),
+        of="space",
+        way_out=f"give the space '{space.name}' smaller widths or fewer blocks",
+    )
+
+
+def require_fit(limits: Limits, used: Mapping[str, float], *, of: str, way_out: str) -> None:
+    """Raise BudgetError if the smallest network of something does not fit.
+
+    Parameters
+    ----------
+    used
+        The share of each limit that the network uses.
+    of, way_out
+        What it is the smallest network of, and what would give smaller ones, for the message.
+    """
+    over = [name for name, share in used.items() if share > 1]
+    if over:
+        given = limits.given()
+        complaints = (
+            f"{name} budget must reach the smallest network of the {of}: "
+            f"budget={format_cost(name, given[name])}, "
+            f"smallest={format_cost(name, given[name] * used[name])}"
+            for name in over
         )
+        raise BudgetError(f"{'; '.join(complaints)}; raise {', '.join(over)} or {way_out}")

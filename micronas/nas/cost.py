@@ -8,6 +8,7 @@ decisions are drawn independently. Sources: MicroNets (arXiv 2010.11267) equatio
 it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -62,13 +63,17 @@ class _Ledger:
     alive: list[Tensor] = field(default_factory=list)
     channels: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     layers: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    options: dict[str, tuple[int, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.options = {decision.name: decision.options for decision in self.space.decisions}
 
     def gate(self, name: str) -> Tensor | None:
         weights = self.gates.get(name)
         return None if weights is None else weights.double()
 
     def mask(self, name: str) -> Tensor:
-        return width_mask(self.gates[name].double(), self._options(name))
+        return width_mask(self.gates[name].double(), self.options[name])
 
     def conv(
         self,
@@ -93,10 +98,10 @@ class _Ledger:
             self.features["im2col_bytes"] += presence * sweep.positions * patch
             self.features["im2col_taps"] += presence * sweep.positions * sweep.taps
         four, eight = self._shares(bits)
-        inputs, outputs = _width(source), _width(out)
-        self._work(presence * eight, kernels.convolution(sweep, inputs, outputs))
+        inputs, outputs = _parts(source), _parts(out)
+        self._spend(presence * eight * (inputs @ _convolution(sweep, 8) @ outputs))
         if four is not None:
-            self._work(presence * four, kernels.convolution(sweep, inputs, outputs, bits=4))
+            self._spend(presence * four * (inputs @ _convolution(sweep, 4) @ outputs))
             self.features["weights_bytes"] -= presence * four * patch * width / 2
         self._weights(presence, patch * width, width)
         scratch = 4 * patch if is_copied else 0.0
@@ -112,14 +117,13 @@ class _Ledger:
         held: Tensor | float = 0.0,
     ) -> None:
         """A DEPTHWISE_CONV_2D whose kernel size is the decision `name`."""
-        options = self._options(name)
-        sweeps = [_sweep(size, (kernel, kernel), stride) for kernel in options]
-        width, positions = mask.sum(), sweeps[0].positions
-        taps = self.gates[name].double() @ torch.tensor([each.taps for each in sweeps]).double()
+        sweeps = [_sweep(size, (kernel, kernel), stride) for kernel in self.options[name]]
+        width, positions, gates = mask.sum(), sweeps[0].positions, self.gates[name].double()
+        taps = gates @ torch.tensor([each.taps for each in sweeps]).double()
         self.features["depthwise_macs"] += presence * positions * taps * width
         self.features["depthwise_outputs"] += presence * positions * width
-        for gate, sweep in zip(self.gates[name].double(), sweeps, strict=True):
-            self._work(presence * gate, kernels.depthwise(sweep, _width(mask)))
+        prices = torch.stack([_depthwise(sweep) for sweep in sweeps])
+        self._spend(presence * (gates @ prices @ _parts(mask)))
         self._weights(presence, taps * width, width)
         # CMSIS-NN copies patches for every kernel but 3x3; linear between the two for the gates
         scratch = 2 * (taps - 9) * 25 / 16 * width
@@ -161,14 +165,13 @@ class _Ledger:
         gate = self.gate(name)
         if gate is None:
             return None, 1.0
-        four = gate[self._options(name).index(4)]
+        four = gate[self.options[name].index(4)]
         return four, 1 - four
 
-    def _options(self, name: str) -> tuple[int, ...]:
-        return {each.name: each.options for each in self.space.decisions}[name]
-
     def _work(self, presence: Tensor, work: Work, *, covered: bool = True) -> None:
-        cost = presence * instructions(work)
+        self._spend(presence * instructions(work), covered=covered)
+
+    def _spend(self, cost: Tensor, *, covered: bool = True) -> None:
         self.features[INSTRUCTIONS] += cost
         if not covered:
             self.features[OTHER_INSTRUCTIONS] += cost
@@ -282,11 +285,50 @@ def _width(mask: Tensor) -> Width:
     return width_of(_width_steps(len(mask)) @ mask)
 
 
+def _parts(mask: Tensor) -> Tensor:
+    """The same as a vector, behind a constant 1: what `_depthwise` and `_convolution` price."""
+    return torch.nn.functional.pad(_width_steps(len(mask)) @ mask, (1, 0), value=1.0)
+
+
 @lru_cache
+@torch.inference_mode(False)
 def _width_steps(largest: int) -> Tensor:
     """What each function gains from one more channel [functions, largest]; all are 0 at 0."""
     values = [[part(channels) for channels in range(largest + 1)] for part in WIDTH_PARTS]
     return torch.tensor(values, dtype=torch.float64).diff(dim=1)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _convolution(sweep: Sweep, bits: int) -> Tensor:
+    """Instructions of a CONV_2D, bilinear in the parts of both widths: [parts, parts]."""
+
+    def column(out: Width) -> Tensor:
+        return _coefficients(
+            lambda source: instructions(kernels.convolution(sweep, source, out, bits=bits))
+        )
+
+    constant, *columns = (column(out) for out in _probes())
+    return torch.stack([constant, *(each - constant for each in columns)], 1)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _depthwise(sweep: Sweep) -> Tensor:
+    """Instructions of a DEPTHWISE_CONV_2D, linear in the parts of its width: [parts]."""
+    return _coefficients(lambda width: instructions(kernels.depthwise(sweep, width)))
+
+
+def _coefficients(function: Callable[[Width], float]) -> Tensor:
+    """Of an affine function of a width's parts: the constant, then one a part."""
+    constant, *values = (function(width) for width in _probes())
+    return torch.tensor([constant, *(value - constant for value in values)], dtype=torch.float64)
+
+
+def _probes() -> list[Width]:
+    """No part of a width, then each by itself."""
+    parts = range(len(WIDTH_PARTS))
+    return [width_of([int(part == one) for part in parts]) for one in (-1, *parts)]
 
 
 def _soft_maximum(values: Tensor) -> Tensor:

@@ -80,3 +80,11 @@ class Gates(nn.Module):
     def choice_of(sample: Sample) -> Choice:
         """The choice a one-hot sample stands for."""
         return tuple(int(weights.argmax()) for weights in sample.values())
+
+
+def is_one_hot(sample: Sample) -> bool:
+    """Whether one option of each decision weighs 1 and the others exactly 0."""
+    return all(
+        int(weights.count_nonzero()) == 1 and float(weights.detach().max()) == 1.0
+        for weights in sample.values()
+    )

@@ -13,8 +13,10 @@ from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import ConfigError, MicronasError
 from micronas.hardware.board import Board
+from micronas.layers import mixed_precision
 from micronas.nas.budget import Budget, Costs, Limits, Meter, check_feasible
 from micronas.nas.cost import Expected, expected
+from micronas.nas.distributed import ranks
 from micronas.nas.gates import Gates
 from micronas.nas.penalty import Penalty
 from micronas.nas.select import Candidate, propose, rank, trials, uniform_networks
@@ -23,9 +25,12 @@ from micronas.nas.supernet import Supernet
 from micronas.progress import Progress
 from micronas.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.memory import keep_freed_memory
 
 ROUND = 20
 """Steps between two checkpoints."""
+CORRECTED = 5
+"""Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
 LEARNT = 0.9
 """Gates stay put until the loss is below this share of ln(classes): before, they follow noise."""
 PARTS = (0.4, 0.4, 0.2)
@@ -41,7 +46,9 @@ class SearchResult:
     most_likely: Costs
     """Of the network with the largest logit in every decision: not the one that is returned."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One record a round: loss, expected costs, multipliers, temperature."""
+    """One record a round: loss, penalty, expected costs, multipliers."""
+    gates: list[dict[str, list[float]]] = field(default_factory=list)
+    """Probabilities of each decision's options after every round, by the decision's name."""
 
     @property
     def winner(self) -> Candidate:
@@ -57,9 +64,13 @@ def search(
     settings: SearchSettings | None = None,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
+    warmup: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find the most accurate network of a space that fits a budget on a board.
+
+    In an initialised process group of `torch.distributed` all processes search together and
+    return the same result; see `micronas.nas.distributed`.
 
     Parameters
     ----------
@@ -68,6 +79,10 @@ def search(
     checkpoint
         Where state is saved every few steps, and from which a killed search continues to the
         same result.
+    warmup
+        Where searches of the same space, data, settings and seed share their warm-up, whatever
+        their boards and budgets: one that finds none leaves its own there, others go on from it,
+        to the same result as without.
     progress
         Told after every round and every trial training.
 
@@ -76,35 +91,49 @@ def search(
     BudgetError
         Before any training, if not even the smallest network of the space fits.
     ConfigError
-        If the data set has another input shape or number of classes than the space.
+        If the data set has another input shape or number of classes than the space, or if batches
+        cannot be divided among the processes.
     """
     settings = settings or SearchSettings()
+    everyone = ranks()
+    everyone.check_batch(settings.batch_size)
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
     meter = Meter(board, space.task or space.name)
     limits = budget.on(board)
     check_feasible(space, limits, meter)
     _check_data(space, data)
+    keep_freed_memory()
     training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
     run = _Search(space, settings, limits, meter, seed)
-    run.resume(checkpoint)
+    saved = everyone.once(lambda: checkpoint.load("search"))
+    shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
+    if saved is not None:
+        run.resume(saved)
+    elif shared is not None:
+        run.start_warm(shared)
     while not run.finished:
+        was_warm = run.warm
         run.round(training, gating)
-        checkpoint.save("search", run.state())
-        progress(run.phase, run.step, settings.steps, run.history[-1])
-    candidates = run.candidates(ranking)
+        if everyone.first:
+            if warmup is not None and run.warm and not was_warm:
+                warmup.save("search", run.state())
+            checkpoint.save("search", run.state())
+            progress(run.phase, run.step, settings.steps, run.history[-1])
     both = Subset(data.train, torch.cat([training.index, gating.index]))
-    tried = trials(
-        candidates,
-        both,
-        ranking,
-        settings.trial,
-        seed=seed,
-        checkpoint=checkpoint,
-        progress=lambda done, total: progress("trials", done, total, {}),
+    tried = everyone.once(
+        lambda: trials(
+            run.candidates(ranking),
+            both,
+            ranking,
+            settings.trial,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=lambda done, total: progress("trials", done, total, {}),
+        )
     )
     most_likely = meter.costs(space.architecture(run.gates.most_likely()))
-    return SearchResult(tried, most_likely, run.history)
+    return SearchResult(tried, most_likely, run.history, run.gate_history)
 
 
 def _check_data(space: SearchSpace, data: DataSet) -> None:
@@ -148,10 +177,12 @@ class _Search:
             settings.steps,
         )
         self.history: list[dict[str, float]] = []
+        self.gate_history: list[dict[str, list[float]]] = []
         self.warm_steps = 0
         self.step = 0
         self.loss = math.log(space.classes)
         self.warm = settings.warmup == 0
+        self.ranks = ranks()
 
     @property
     def phase(self) -> str:
@@ -213,22 +244,33 @@ class _Search:
             "gate_optimizer": copy.deepcopy(self.gate_optimizer.state_dict()),
             "penalty": self.penalty.state(),
             "history": list(self.history),
+            "gate_history": list(self.gate_history),
             "warm_steps": self.warm_steps,
             "step": self.step,
             "loss": self.loss,
             "warm": self.warm,
         }
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        state = checkpoint.load("search")
-        if state is None:
-            return
-        self.supernet.load_state_dict(state["supernet"])
+    def start_warm(self, state: State) -> None:
+        """Go on from the warm-up of a search for another board or budget."""
+        # gates have not moved: only expected costs differ, and they are told again
+        for record in state["history"]:
+            self.loss = record["loss"]
+            self._record(torch.zeros(()))
+        self._restore_weights(state)
+
+    def resume(self, state: State) -> None:
+        """Go on from a state of this search."""
+        self._restore_weights(state)
         self.gates.load_state_dict(state["gates"])
-        self.weight_optimizer.load_state_dict(copy.deepcopy(state["weight_optimizer"]))
         self.gate_optimizer.load_state_dict(copy.deepcopy(state["gate_optimizer"]))
         self.penalty.restore(state["penalty"])
         self.history = list(state["history"])
+        self.gate_history = list(state.get("gate_history", []))  # younger than checkpoints
+
+    def _restore_weights(self, state: State) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self.weight_optimizer.load_state_dict(copy.deepcopy(state["weight_optimizer"]))
         self.warm_steps, self.step = state["warm_steps"], state["step"]
         self.loss, self.warm = state["loss"], state["warm"]
 
@@ -236,34 +278,48 @@ class _Search:
         self, split: Split, index: Tensor, choice: Choice, generator: torch.Generator
     ) -> None:
         """One step of the weights that a network uses."""
-        inputs, labels = split.batch(index, generator), split.labels[index]
-        loss = F.cross_entropy(self.supernet.sliced(inputs, choice), labels)
+        inputs, labels = self._part(split, index, generator)
+        with mixed_precision(self.settings.amp):
+            logits = self.supernet.sliced(inputs, choice)
+        loss = F.cross_entropy(logits.float(), labels)
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._rate()
+        self.weight_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.ranks.average(self.supernet, loss)
         if not torch.isfinite(loss):
             raise MicronasError(
                 f"the supernet's loss must stay finite: loss={loss.item()} in step {self.step}; "
                 f"lower search.learning_rate={self.settings.learning_rate:g}"
             )
-        for group in self.weight_optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._rate()
-        self.weight_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         self.weight_optimizer.step()
         self.loss += 0.05 * (loss.item() - self.loss)
 
     def _move_gates(self, split: Split, index: Tensor, generator: torch.Generator) -> Tensor:
         """One step of the gates: the task's loss on held-out examples, and the penalties."""
-        inputs, labels = split.batch(index, generator), split.labels[index]
+        inputs, labels = self._part(split, index, generator)
         sample = self.gates.sample(self._temperature(), generator, hard=self.settings.hard)
-        self._correct(Gates.choice_of(sample))
+        if self.step % CORRECTED == 0:
+            self._correct(Gates.choice_of(sample))
         self.supernet.requires_grad_(False)
-        task, _ = temperature_scaled_loss(self.supernet.masked(inputs, sample), labels)
+        with mixed_precision(self.settings.amp):
+            logits = self.supernet.masked(inputs, sample)
+        task, _ = temperature_scaled_loss(logits.float(), labels)
         self.supernet.requires_grad_(True)
         costs = self._costs(expected(self.space, self.gates.probabilities()))
         penalty = self.penalty.loss(costs, self.step / self.settings.steps)
         self.gate_optimizer.zero_grad()
         (task + penalty).backward()  # type: ignore[no-untyped-call]
+        self.ranks.average(self.gates, task)
         self.gate_optimizer.step()
         return penalty.detach()
+
+    def _part(
+        self, split: Split, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of this process's part of a batch."""
+        index = self.ranks.part(index)
+        return split.batch(index, self.ranks.own(generator)), split.labels[index]
 
     def _correct(self, choice: Choice) -> None:
         """Compare the smooth costs of a drawn network with its exact ones."""
@@ -301,7 +357,11 @@ class _Search:
 
     def _record(self, penalty: Tensor) -> None:
         with torch.no_grad():
-            smooth = self._costs(expected(self.space, self.gates.probabilities()))
+            probabilities = self.gates.probabilities()
+            smooth = self._costs(expected(self.space, probabilities))
+        self.gate_history.append(
+            {name: [round(p, 4) for p in each.tolist()] for name, each in probabilities.items()}
+        )
         record = {"step": float(self.step), "loss": self.loss, "penalty": float(penalty)}
         for name in self.limits.given():
             ratio = self.penalty.corrections.get(name, 1.0)

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from micronas.config import Settings
-from micronas.train.recipe import Recipe
+from micronas.train.recipe import Amp, Recipe
 
 
 class SearchSettings(Settings):
@@ -21,6 +21,9 @@ class SearchSettings(Settings):
     """Of the Gumbel-softmax, at the start and at the end."""
     hard: bool = True
     """One-hot straight-through samples; otherwise soft ones."""
+    amp: Amp = None
+    """``bf16``: convolutions in bfloat16, as `Recipe.amp` has it; trials have a setting of their
+    own."""
     candidates: int = Field(60, ge=1)
     """Sampled networks that are ranked with shared weights."""
     finalists: int = Field(4, ge=0)

@@ -1,11 +1,14 @@
 """The supernet: one set of weights, at the largest width and kernel, shared by all networks."""
 
+import os
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.layers import same_conv2d
-from micronas.nas.gates import Sample
+from micronas.nas.gates import Sample, is_one_hot
+from micronas.nas.one_hot import OneHotPath, convolve_shown, whole
 from micronas.nas.path import Feature, MaskedPath, Path, SlicedPath
 from micronas.search_space import (
     BottleneckSpace,
@@ -13,6 +16,10 @@ from micronas.search_space import (
     SearchSpace,
     stage_blocks,
 )
+
+# Each set of widths is a shape of its own to oneDNN, which generates code for it and by default
+# forgets all but 1024: a fifth of a step. The first convolution of a process reads the variable.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 
 class SharedConv(nn.Module):
@@ -31,15 +38,28 @@ class SharedConv(nn.Module):
         self.shift = nn.Parameter(torch.zeros(width))
         self.stride = stride
 
-    def along(self, source: Feature, width: str, bits: str, path: Path) -> Tensor:
+    def along(self, source: Feature, width: str, bits: str, path: Path) -> Feature:
         """Convolve a mixed feature map; `width` and `bits` are the names of decisions."""
-        x, present = source.values, source.mask
-        weight = path.rounded(bits, self.weight[: path.width(width), : x.shape[1]], present)
-        return self._normalise(same_conv2d(x, weight, stride=self.stride))
+        computed, shown = path.width(width), path.shown(width)
+        weight = self.weight[:computed, : source.channels]
+        weight = path.rounded(bits, weight, source.mask)
+        values = self._part(source, weight, slice(0, shown))
+        feature = Feature(values, path.width_mask(width), waits=True)
+        if shown == computed:
+            return feature
+        with torch.no_grad():
+            return feature._replace(hidden=self._part(source, weight, slice(shown, computed)))
 
-    def _normalise(self, y: Tensor) -> Tensor:
-        width = y.shape[1]
-        return F.batch_norm(y, None, None, self.scale[:width], self.shift[:width], training=True)
+    def _part(self, source: Feature, weight: Tensor, channels: slice) -> Tensor:
+        if source.hidden is None:
+            y = same_conv2d(source.values, weight[channels], stride=self.stride)
+        else:
+            y = convolve_shown(source.values, source.hidden, weight[channels])
+        return self._normalise(y, channels)
+
+    def _normalise(self, y: Tensor, channels: slice) -> Tensor:
+        scale, shift = self.scale[channels], self.shift[channels]
+        return F.batch_norm(y, None, None, scale, shift, training=True)
 
 
 class SharedDepthwise(SharedConv):
@@ -48,9 +68,14 @@ class SharedDepthwise(SharedConv):
     def __init__(self, width: int, kernel: int, stride: tuple[int, int]):
         super().__init__(1, width, (kernel, kernel), stride)
 
-    def over(self, x: Tensor, name: str, path: Path) -> Tensor:
-        weight = path.kernel(name, self.weight[: x.shape[1]])
-        return self._normalise(same_conv2d(x, weight, stride=self.stride, groups=x.shape[1]))
+    def over(self, source: Feature, name: str, path: Path) -> Feature:
+        weight = path.kernel(name, self.weight[: source.channels])
+
+        def part(x: Tensor, channels: slice) -> Tensor:
+            y = same_conv2d(x, weight[channels], stride=self.stride, groups=x.shape[1])
+            return self._normalise(y, channels)
+
+        return source.each(part)
 
 
 class Supernet(nn.Module):
@@ -93,12 +118,12 @@ class Supernet(nn.Module):
 
     def masked(self, x: Tensor, gates: Sample) -> Tensor:
         """Logits under gates, with a gradient to every option."""
-        return self._run(x, MaskedPath(self.space, gates))
+        path = OneHotPath if is_one_hot(gates) else MaskedPath
+        return self._run(x, path(self.space, gates))
 
     def _run(self, x: Tensor, path: Path) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        stem = self._active(self._conv("stem", Feature(x), "stem.width", "stem.bits", path))
-        feature = Feature(stem, path.width_mask("stem.width"), waits=True)
+        feature = self._active(self._conv("stem", Feature(x), "stem.width", "stem.bits", path))
         for number, stage in enumerate(self.space.stages, 1):
             names = stage_blocks(stage, number)
             if isinstance(stage, BottleneckSpace):
@@ -114,48 +139,49 @@ class Supernet(nn.Module):
                     feature,
                 )
         if self.space.head.width is not None:
-            hidden = self._conv("head", feature.mixed(), "head.width", "head.bits", path)
-            feature = Feature(self._active(hidden), path.width_mask("head.width"), waits=True)
-        pooled = feature._replace(values=feature.values.mean((2, 3), keepdim=True))
-        mixed = pooled.mixed().values.flatten(1)
+            feature = self._conv("head", path.mix(feature), "head.width", "head.bits", path)
+            feature = self._active(feature)
+        pooled = path.mix(feature.each(lambda y, _: y.mean((2, 3), keepdim=True)))
+        mixed = whole(pooled).values.flatten(1)
         return F.linear(mixed, self.classifier.weight[:, : mixed.shape[1]], self.classifier.bias)
 
     def _separable(self, name: str, feature: Feature, path: Path) -> Feature:
-        width, bits = f"{name}.width", f"{name}.bits"
-        hidden = self._active(self._depthwise(name, feature.values, path))
-        mixed = feature._replace(values=hidden).mixed()
-        narrow = self._conv(f"{name}.project", mixed, width, bits, path)
-        return Feature(self._active(narrow), path.width_mask(width), waits=True)
+        hidden = self._active(self._depthwise(name, feature, path))._replace(waits=True)
+        narrow = self._conv(
+            f"{name}.project", path.mix(hidden), f"{name}.width", f"{name}.bits", path
+        )
+        return self._active(narrow)
 
     def _bottleneck(
         self, stage: BottleneckSpace, name: str, feature: Feature, path: Path
     ) -> Feature:
-        skip = feature.mixed()
+        skip = path.mix(feature)
         width, expansion, bits = f"{name}.width", f"{name}.expansion", f"{name}.bits"
 
         def branch() -> Feature:
             hidden = self._active(self._conv(f"{name}.expand", skip, expansion, bits, path))
             hidden = self._active(self._depthwise(name, hidden, path))
-            mixed = Feature(hidden, path.width_mask(expansion), waits=True).mixed()
-            narrow = self._conv(f"{name}.project", mixed, width, bits, path)
-            return Feature(narrow, path.width_mask(width), waits=True).mixed()
+            return self._conv(f"{name}.project", path.mix(hidden), width, bits, path)
 
         if not stage.residual:
             return branch()
-        return path.residual(f"{name}.keep" if stage.skip else None, skip, branch)
+        return path.residual(
+            f"{name}.keep" if stage.skip else None, skip, lambda: path.mix(branch())
+        )
 
-    def _active(self, y: Tensor) -> Tensor:
-        return F.relu(y) if self.space.activation == "relu" else F.relu6(y)
+    def _active(self, feature: Feature) -> Feature:
+        function = F.relu if self.space.activation == "relu" else F.relu6
+        return feature.each(lambda y, _: function(y))
 
-    def _conv(self, name: str, source: Feature, width: str, bits: str, path: Path) -> Tensor:
+    def _conv(self, name: str, source: Feature, width: str, bits: str, path: Path) -> Feature:
         unit = self.units[_key(name)]
         assert isinstance(unit, SharedConv)
         return unit.along(source, width, bits, path)
 
-    def _depthwise(self, name: str, x: Tensor, path: Path) -> Tensor:
+    def _depthwise(self, name: str, source: Feature, path: Path) -> Feature:
         unit = self.units[_key(f"{name}.depthwise")]
         assert isinstance(unit, SharedDepthwise)
-        return unit.over(x, f"{name}.kernel", path)
+        return unit.over(source, f"{name}.kernel", path)
 
     def _add_conv(
         self,

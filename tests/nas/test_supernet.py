@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from micronas.layers import Network
-from micronas.nas.gates import Gates
+from micronas.nas.gates import Gates, Sample, is_one_hot
+from micronas.nas.one_hot import OneHotPath
+from micronas.nas.path import MaskedPath, Path
 from micronas.nas.supernet import Supernet
 from micronas.search_space import Choice, SearchSpace
 
@@ -74,8 +76,30 @@ MIXED = SearchSpace.model_validate(
         "head": {"width": [16, 32], "bits": [4, 8]},
     }
 )
+TURNS = SearchSpace.model_validate(
+    {
+        "name": "turns",
+        "input": [9, 10, 2],
+        "classes": 4,
+        "stem": {"width": [20, 36], "kernel": [3, 3]},
+        "stages": [
+            {
+                "type": "bottleneck",
+                "width": [8, 20, 36],
+                "expansion": [12, 40],
+                "repeat": 2,
+                "residual": True,
+                "skip": True,
+            },
+            {"type": "separable", "width": [20, 40], "repeat": 3, "skip": True},
+            {"type": "bottleneck", "width": [8, 24], "expansion": [24, 52]},
+            {"type": "separable", "width": [8, 16], "kernel": [3, 5]},
+        ],
+    }
+)
+"""Stages of both kinds after each other, wider than a vector of channels."""
 SPACES = pytest.mark.parametrize(
-    "space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name)
+    "space", [CHAIN, RESIDUAL, MIXED, TURNS], ids=lambda space: str(space.name)
 )
 
 
@@ -175,7 +199,8 @@ def test_one_hot_gates_give_every_option_its_own_gradient(space: SearchSpace) ->
 
 def hidden(name: str, space: SearchSpace) -> bool:
     """Blocks beyond the chosen depth of 1 have no say."""
-    return space is CHAIN and name.startswith(("stage2.block2", "stage2.block3"))
+    has_chain = space.name in (CHAIN.name, TURNS.name)
+    return has_chain and name.startswith(("stage2.block2", "stage2.block3"))
 
 
 def test_a_block_of_a_plain_chain_is_dropped_only_from_the_end() -> None:
@@ -218,3 +243,86 @@ def test_what_may_not_be_skipped_has_no_gate() -> None:
         optimizer.step()
     assert len(CHAIN.architecture(gates.most_likely()).blocks) >= 2
     assert gates.probabilities()["stage3.block1.kernel"].tolist() == [1.0]
+
+
+@SPACES
+@pytest.mark.parametrize("temperature", [0.5, 5.0])
+def test_one_hot_pass_equals_masked_pass_in_values_and_gradients(
+    space: SearchSpace, temperature: float
+) -> None:
+    """What is left out for the zeros in masks changes nothing, for gates and weights alike."""
+    net, gates = supernet(space), Gates(space.decisions)
+    labels = torch.arange(6) % space.classes
+    for seed in range(12):
+        sample = gates.sample(temperature, torch.Generator().manual_seed(seed))
+        results = []
+        for path in (MaskedPath(space, sample), OneHotPath(space, sample)):
+            logits = net._run(inputs(space), path)
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            given = [*gates.parameters(), *net.parameters()]
+            found = torch.autograd.grad(loss, given, retain_graph=True, allow_unused=True)
+            gradients = [
+                torch.zeros_like(own) if gradient is None else gradient
+                for own, gradient in zip(given, found, strict=True)
+            ]
+            results.append((logits.detach(), gradients))
+        (plain, wanted), (quick, got) = results
+        torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+        for mine, other in zip(got, wanted, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_only_what_a_sample_shows_is_kept_for_the_backward_pass() -> None:
+    """Gates are trained for less memory than the largest network takes, whatever they show."""
+    net, gates = supernet(TURNS), Gates(TURNS.decisions)
+    net.requires_grad_(False)
+
+    def kept(path: Path) -> int:
+        sizes = {}
+
+        def pack(saved: Tensor) -> Tensor:
+            sizes[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            _logits = net._run(inputs(TURNS), path)
+        return sum(sizes.values())
+
+    def sample(choice: Choice) -> Sample:
+        return {name: each.requires_grad_() for name, each in gates.one_hot(choice).items()}
+
+    largest, smallest = sample(TURNS.largest()), sample(TURNS.smallest())
+    whole = kept(MaskedPath(TURNS, largest))
+    assert kept(OneHotPath(TURNS, largest)) < 1.05 * whole
+    assert kept(OneHotPath(TURNS, smallest)) < 0.6 * whole
+
+
+def test_certain_and_sampled_gates_are_one_hot_and_soft_ones_are_not() -> None:
+    gates, generator = Gates(CHAIN.decisions), torch.Generator().manual_seed(0)
+    assert is_one_hot(gates.sample(1.0, generator))
+    assert is_one_hot(gates.one_hot(CHAIN.largest()))
+    assert not is_one_hot(gates.sample(1.0, generator, hard=False))
+    assert not is_one_hot(gates.probabilities())
+    assert not is_one_hot({"width": torch.tensor([1.0, 1.0, 0.0])})
+    assert not is_one_hot({"width": torch.tensor([2.0, 0.0])})
+
+
+def test_soft_gates_mix_all_options_and_pass_on_a_gradient_to_each() -> None:
+    """A numeric derivative along each option's weight, through masks of no zero."""
+    net, gates = supernet(CHAIN).double(), Gates(CHAIN.decisions)
+    generator = torch.Generator().manual_seed(1)
+    sample = {
+        name: weights.detach().double().requires_grad_()
+        for name, weights in gates.sample(1.0, generator, hard=False).items()
+    }
+    x = inputs(CHAIN).double()
+    weights = sample["stage2.block1.width"]
+    net.masked(x, sample).square().sum().backward()  # type: ignore[no-untyped-call]
+    for option in range(len(weights)):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = {name: each.detach().clone() for name, each in sample.items()}
+            moved["stage2.block1.width"][option] += step
+            ends.append(net.masked(x, moved).square().sum().item())
+        assert weights.grad is not None
+        assert float(weights.grad[option]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)

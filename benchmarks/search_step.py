@@ -1,0 +1,287 @@
+"""What does a step of the search cost, as a multiple of a plain training step?
+
+    OMP_NUM_THREADS=1 python -m benchmarks.search_step [ROUNDS] [SPACE ...]
+
+`plain` trains the largest network of the space by itself, the way `micronas train` does: forward,
+backward and AdamW on a batch of the same size, channels_last. `nn.Module` is the same network as
+one would write it in torch, in both layouts. The steps of the search are the search's own, with
+the default settings. In each of ROUNDS (7) rounds every kind of step runs once, in turn, and its
+time is divided by that of the plain step of the same round. Times are CPU times of the process,
+which others on the machine disturb less than they do the clock on the wall. Every fifth gate step
+also compares costs with exact ones, as in a search. Ratios printed are the
+median over rounds, the tenth and ninetieth percentile, and the mean.
+
+`alternation` is a weight step and a gate step, two batches. `search` is what the default schedule
+takes for a weight step, with all of the warm-up it may have: (warmup x warm-up + steps x
+alternation) / (warmup + steps). Gates are uniform, as at the start of a search; with gates certain
+of the largest network, weight and gate steps cost the most they can. Measured is the state that a
+search is in after some fifty steps, when oneDNN has met most shapes of layers.
+
+Last come the bytes that autograd keeps for the backward pass, as multiples of the plain step's:
+distinct storages without the parameters'.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import fmean, quantiles
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.architecture import Architecture, Bottleneck
+from micronas.data import TensorSplit
+from micronas.hardware.board import Board
+from micronas.layers import mixed_precision
+from micronas.nas.budget import Budget, Meter
+from micronas.nas.search import _Search
+from micronas.nas.settings import SearchSettings
+from micronas.search_space import Choice, SearchSpace
+from micronas.terminal import table
+from micronas.train.memory import keep_freed_memory
+from micronas.train.recipe import Amp
+
+BATCH = 64
+SETTLING = 50
+"""Steps before measuring."""
+DRAWS = 10
+"""Random networks whose saved bytes are averaged."""
+WIDTHS = {"skip": False, "kernel": 3}
+"""Changes to each stage of a shipped space that leave widths alone to decide on."""
+ALL = {"kernel": [3, 5]}
+"""Those that add a choice of kernels to widths and depth."""
+SPACES: dict[str, tuple[str, dict[str, object]]] = {
+    "kws:width": ("kws", WIDTHS),
+    "kws:all": ("kws", ALL),
+    "vww:width": ("vww", WIDTHS),
+    "vww:all": ("vww", ALL),
+    "kws_small": ("kws_small", {}),
+    "vww_small": ("vww_small", {}),
+}
+LARGEST = ", gates at the largest"
+Step = Callable[[], object]
+
+
+def main(rounds: int = 7, names: tuple[str, ...] = tuple(SPACES)) -> None:
+    keep_freed_memory()  # as `fit` and `search` do
+    print(f"torch {torch.__version__}, threads: {torch.get_num_threads()}, batch {BATCH}")
+    for name in names:
+        space = load(*SPACES[name])
+        print(f"\n{name}")
+        print(time_table(space, rounds))
+        print()
+        print(memory_table(space))
+
+
+def load(name: str, changes: dict[str, object]) -> SearchSpace:
+    values = SearchSpace.load(name).model_dump()
+    values["stages"] = [stage | changes for stage in values["stages"]]
+    return SearchSpace.model_validate(values)
+
+
+def time_table(space: SearchSpace, rounds: int) -> str:
+    network = space.architecture(space.largest())
+    last, first = torch.channels_last, torch.contiguous_format
+    steps = {
+        "plain": training_step(space, network.build()),
+        "nn.Module, channels_last": training_step(space, module(network), layout=last),
+        "nn.Module, NCHW": training_step(space, module(network), layout=first),
+        "plain, bf16": training_step(space, network.build(), amp="bf16"),
+        **search_steps(space),
+        **search_steps(space, ", bf16", amp="bf16"),
+        **search_steps(space, LARGEST, certain=True),
+    }
+    for kind in ("warm-up", "gate", "warm-up, bf16", "gate, bf16"):
+        for _ in range(SETTLING):
+            steps[kind]()
+    ratios = measure(steps, rounds)
+    default = SearchSettings()
+    for where in ("", ", bf16", LARGEST):
+        both = zip(ratios[f"weight{where}"], ratios[f"gate{where}"], strict=True)
+        ratios[f"alternation{where}"] = [weight + gate for weight, gate in both]
+    for where in ("", ", bf16"):
+        both = zip(ratios[f"warm-up{where}"], ratios[f"alternation{where}"], strict=True)
+        ratios[f"search{where}"] = [
+            (default.warmup * warm + default.steps * pair) / (default.warmup + default.steps)
+            for warm, pair in both
+        ]
+    rows = [[kind, *_spread(values)] for kind, values in ratios.items()]
+    return table(["step", "median", "10 %", "90 %", "mean"], rows)
+
+
+def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Times of each step, as multiples of the first one's, round by round."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in steps}
+    for number in range(rounds + 1):
+        for kind, step in steps.items():
+            began = time.process_time()
+            step()
+            if number:  # the first round is for allocators and kernels
+                seconds[kind].append(time.process_time() - began)
+    plain = next(iter(seconds.values()))
+    return {
+        kind: [own / whole for own, whole in zip(values, plain, strict=True)]
+        for kind, values in seconds.items()
+    }
+
+
+def training_step(
+    space: SearchSpace,
+    net: nn.Module,
+    *,
+    layout: torch.memory_format = torch.channels_last,
+    amp: Amp = None,
+) -> Step:
+    """What `fit` does for a batch."""
+    net = net.train().to(memory_format=layout)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=1e-3)
+    data = split(space)
+    inputs = data.inputs.contiguous(memory_format=layout)
+
+    def step() -> None:
+        with mixed_precision(amp):
+            logits = net(inputs)
+        loss = F.cross_entropy(logits.float(), data.labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def module(network: Architecture) -> nn.Module:
+    """A network in plain torch, for the layout of memory to be free."""
+    active: Callable[[], nn.Module] = nn.ReLU if network.activation == "relu" else nn.ReLU6
+    depth, stem = network.stem.width, network.stem
+    layers = [*_layer(network.input[2], depth, stem.kernel, stem.stride), active()]
+    for block in network.blocks:
+        hidden = block.expansion if isinstance(block, Bottleneck) else depth
+        size = (block.kernel, block.kernel)
+        inner = [*_layer(depth, hidden), active()] if isinstance(block, Bottleneck) else []
+        inner += [*_layer(hidden, hidden, size, block.stride, groups=hidden), active()]
+        inner += _layer(hidden, block.width)
+        if not isinstance(block, Bottleneck):
+            inner.append(active())
+        adds = isinstance(block, Bottleneck) and block.residual
+        layers += [Residual(*inner)] if adds else inner
+        depth = block.width
+    if network.head.width is not None:
+        layers += [*_layer(depth, network.head.width), active()]
+        depth = network.head.width
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(depth, network.classes))
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return x + y
+
+
+def _layer(
+    depth: int,
+    width: int,
+    kernel: tuple[int, int] = (1, 1),
+    stride: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> list[nn.Module]:
+    height, length = kernel
+    around = ((length - 1) // 2, length // 2, (height - 1) // 2, height // 2)
+    if height % 2 and length % 2:
+        padding, pad = (height // 2, length // 2), []
+    else:
+        padding, pad = (0, 0), [nn.ZeroPad2d(around)]
+    conv = nn.Conv2d(depth, width, kernel, stride, padding, groups=groups, bias=False)
+    return [*pad, conv, nn.BatchNorm2d(width)]
+
+
+def search_steps(
+    space: SearchSpace, where: str = "", *, certain: bool = False, amp: Amp = None
+) -> dict[str, Step]:
+    search, data = a_search(space, certain=certain, amp=amp), split(space)
+    index, generator = torch.arange(BATCH), torch.Generator().manual_seed(1)
+
+    def train(draw: Callable[[torch.Generator], Choice]) -> Step:
+        return lambda: search._train(data, index, draw(generator), generator)
+
+    def gate() -> None:
+        search._move_gates(data, index, generator)
+        search.step += 1
+
+    steps: dict[str, Step] = {
+        "weight": train(search.gates.draw),
+        "gate": gate,
+    }
+    if not certain:  # warm-up does not look at the gates
+        steps = {"warm-up": train(search._random), **steps}
+    return {f"{kind}{where}": step for kind, step in steps.items()}
+
+
+def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> _Search:
+    """A search whose gates hardly move, so that every round measures the same."""
+    board = Board.load("stm32f746zg")
+    meter = Meter(board, space.task or space.name)
+    settings = SearchSettings(gate_learning_rate=1e-9, amp=amp)
+    search = _Search(space, settings, Budget(latency="1 s").on(board), meter, 0)
+    if certain:
+        for logits in search.gates.logits:
+            logits.data[-1] = 50.0
+    return search
+
+
+def memory_table(space: SearchSpace) -> str:
+    inputs = split(space).inputs
+    network = space.architecture(space.largest()).build().train()
+    plain = saved_bytes(network, lambda: network(inputs))
+    rows = []
+    for label, certain, draws in (("at the largest", True, 1), ("uniform, mean", False, DRAWS)):
+        search, generator = a_search(space, certain=certain), torch.Generator().manual_seed(2)
+        net, gates = search.supernet, search.gates
+        weight = [_saved_by_weights(search, inputs, generator) for _ in range(draws)]
+        net.requires_grad_(False)
+        gate = [
+            saved_bytes(net, lambda: net.masked(inputs, gates.sample(1.0, generator)))  # noqa: B023
+            for _ in range(draws)
+        ]
+        rows.append([label, *(f"{fmean(each) / plain:.2f}" for each in (weight, gate))])
+    heading = f"kept for backward (plain: {plain / 2**20:.0f} MiB), gates"
+    return table([heading, "weight", "gate"], rows)
+
+
+def _saved_by_weights(search: _Search, inputs: Tensor, generator: torch.Generator) -> int:
+    choice = search.gates.draw(generator)
+    return saved_bytes(search.supernet, lambda: search.supernet.sliced(inputs, choice))
+
+
+def saved_bytes(net: nn.Module, forward: Callable[[], Tensor]) -> int:
+    """Bytes of distinct storages that autograd keeps, parameters left out."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
+    sizes: dict[int, int] = {}
+
+    def pack(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        kept = forward()  # holds the graph, so that no address is used twice
+    assert kept.requires_grad
+    return sum(size for address, size in sizes.items() if address not in own)
+
+
+def split(space: SearchSpace) -> TensorSplit:
+    height, width, channels = space.input
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(BATCH, channels, height, width, generator=generator)
+    return TensorSplit(inputs, torch.randint(space.classes, (BATCH,), generator=generator))
+
+
+def _spread(values: list[float]) -> list[str]:
+    tenths = quantiles(values, n=10, method="inclusive")
+    return [f"{each:.2f}" for each in (tenths[4], tenths[0], tenths[8], fmean(values))]
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]), *([tuple(sys.argv[2:])] if sys.argv[2:] else []))

@@ -1,0 +1,73 @@
+"""The command that searches many times: sweep."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
+
+
+def sweep(
+    config: Annotated[str, typer.Argument(help="A run's YAML, or a search space.")],
+    overrides: Overrides = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="A setting to vary, e.g. budget.latency=20ms,50ms; repeat it for a product.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The sweep's folder; runs/NAME_sweep by default.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Points at once; a worker a processor by default.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each worker.")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: local, auto or HOST:PORT.")
+    ] = None,
+    retries: Annotated[int, typer.Option(help="How often a failed point is tried again.")] = 1,
+    status: Annotated[
+        bool, typer.Option("--status", help="Run nothing; show the sweep in --out as it stands.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search at every combination of budgets, boards or seeds; the same command resumes."""
+    from tqdm import tqdm
+
+    from micronas.progress import Bars
+    from micronas.sweeps.points import parse_over
+    from micronas.sweeps.store import points_of
+    from micronas.sweeps.sweep import default_folder
+    from micronas.sweeps.sweep import sweep as run
+    from micronas.sweeps.table import sweep_table, view
+
+    folder = out or default_folder(config)
+    if status:
+        points = points_of(folder)
+    else:
+        silent = quiet or as_json
+        with stoppable(), Bars(quiet=silent) as bars:
+            points = run(
+                config,
+                parse_over(over or []),
+                overrides=overrides or [],
+                out=folder,
+                workers=workers,
+                threads=threads,
+                ray=ray,
+                retries=retries,
+                tell=None if silent else lambda line: tqdm.write(line, file=sys.stderr),
+                progress=bars,
+            )
+    if as_json:
+        print_json(view(points))
+    else:
+        typer.echo(sweep_table(points))
+        typer.echo(f"sweep folder: {folder}")
+    if any(point.state == "failed" for point in points):
+        raise typer.Exit(1)

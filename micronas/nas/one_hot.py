@@ -1,0 +1,163 @@
+"""The masked pass for one-hot gates, without the work that the masks' zeros make needless.
+
+Behind a zero no gradient passes. Of a layer's channels, those within the sampled width are an
+ordinary feature map; those beyond it are computed, since the gradient of their masks needs their
+values, but outside of autograd, and they add nothing to the next layer. The cut lies at a multiple
+of 16 channels, a vector of the processor: a depthwise convolution of two odd parts would take
+longer than one of the whole. Blocks that the sample leaves out are computed outside of autograd as
+well. Output and gradients equal those of `path.MaskedPath`; a test holds both to it.
+
+A mixed feature map has zeros for `hidden`: one number in memory, expanded. What they are good for
+is the gradient that arrives at them, which is the masks'.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.autograd import Function
+
+from micronas.nas.gates import Sample
+from micronas.nas.path import Feature, MaskedPath, sum_of_masks, widened
+from micronas.search_space import SearchSpace
+
+_VECTOR = 16
+"""Channels that a processor with 512-bit registers computes at once."""
+
+
+class OneHotPath(MaskedPath):
+    """Along one-hot gates; every option of every decision gets a gradient."""
+
+    def __init__(self, space: SearchSpace, gates: Sample) -> None:
+        super().__init__(space, gates)
+        self._index = {name: int(weights.argmax()) for name, weights in gates.items()}
+
+    def shown(self, name: str) -> int:
+        chosen = self.options[name][self._index[name]]
+        return min(-(-chosen // _VECTOR) * _VECTOR, self.width(name))
+
+    def mix(self, feature: Feature) -> Feature:
+        if not feature.waits:
+            return feature
+        values, zeros = _Mix.apply(  # type: ignore[no-untyped-call]
+            feature.values, feature.hidden, feature.mask
+        )
+        return Feature(values, feature.mask, hidden=zeros)
+
+    def prefix(
+        self, name: str, depth: int, block: Callable[[int, Feature], Feature], start: Feature
+    ) -> Feature:
+        if name not in self.gates:
+            return super().prefix(name, depth, block, start)
+        weights, chosen = self.gates[name], self._index[name]
+        features = [start]
+        for position in range(depth):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and position < chosen):
+                features.append(block(position, features[-1]))
+        parts = [part for each in features for part in (each.values, each.hidden)]
+        mask, shown = sum_of_masks(weights, features), features[chosen].values.shape[1]
+        hidden = features[chosen].hidden
+        if len(mask) > shown:
+            nothing = features[chosen].values[:, :0].detach()
+            hidden = widened(nothing if hidden is None else hidden, len(mask) - shown)
+        values = _Choose.apply(weights, chosen, *parts)  # type: ignore[no-untyped-call]
+        return Feature(values, mask, features[-1].waits, hidden)
+
+    def residual(self, name: str | None, skip: Feature, branch: Callable[[], Feature]) -> Feature:
+        kept = name is None or bool(self._index[name])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and kept):
+            feature = whole(branch())
+        return super().residual(name, whole(skip), lambda: feature)
+
+
+def whole(feature: Feature) -> Feature:
+    """Put the two parts of a feature map together."""
+    if feature.hidden is None:
+        return feature
+    return feature._replace(values=torch.cat([feature.values, feature.hidden], 1), hidden=None)
+
+
+def convolve_shown(values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
+    """1x1 convolution of a mixed feature map in two parts, weights [out, in, 1, 1]."""
+    result: Tensor = _Convolve.apply(values, zeros, weight)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Mix(Function):
+    """Times a mask of ones and zeros."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, hidden: Tensor | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        own = mask[: values.shape[1]].view(1, -1, 1, 1).to(values.dtype)
+        ctx.ones = bool((own == 1).all())
+        ctx.save_for_backward(values, hidden, own)
+        zeros = None if hidden is None else values.new_zeros(()).expand_as(hidden)
+        return values.view_as(values) if ctx.ones else values * own, zeros
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
+        values, hidden, own = ctx.saved_tensors
+        to_mask = [_by_channel(gradients[0], values)]
+        if hidden is not None:
+            to_mask.append(_by_channel(gradients[1], hidden))
+        return gradients[0] if ctx.ones else gradients[0] * own, None, torch.cat(to_mask)
+
+
+class _Convolve(Function):
+    """A 1x1 convolution whose last inputs are zero; their gradients are not."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
+        ctx.shown = values.shape[1]
+        ctx.save_for_backward(values if ctx.needs_input_grad[2] else None, weight)
+        return F.conv2d(values, weight[:, : ctx.shown])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        values, weight = ctx.saved_tensors
+        back = weight.transpose(0, 1).to(gradient.dtype)
+        to_weight = None
+        if values is not None:
+            own = torch.einsum("nohw,nihw->oi", gradient, values.to(gradient.dtype))
+            to_weight = widened(own, weight.shape[1]).view_as(weight)
+        to_values = F.conv2d(gradient, back[: ctx.shown])
+        return to_values, F.conv2d(gradient, back[ctx.shown :]), to_weight
+
+
+class _Choose(Function):
+    """One of several feature maps in two parts; each one's weight gets its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, chosen: int, *parts: Tensor | None) -> Tensor:
+        ctx.chosen = chosen
+        ctx.save_for_backward(*parts)
+        values = parts[2 * chosen]
+        assert values is not None
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        parts = ctx.saved_tensors
+        to_weights = [
+            _common(gradient, values) + _common(gradient[:, values.shape[1] :], hidden)
+            for values, hidden in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        to_parts: list[Tensor | None] = [None] * len(parts)
+        to_parts[2 * ctx.chosen] = gradient
+        return torch.stack(to_weights), None, *to_parts
+
+
+def _by_channel(gradient: Tensor, values: Tensor) -> Tensor:
+    return (gradient * values).sum((0, 2, 3), dtype=torch.float32)
+
+
+def _common(gradient: Tensor, values: Tensor | None) -> Tensor:
+    """Inner product over the channels that both have."""
+    if values is None:
+        return gradient.new_zeros(())
+    shared = min(gradient.shape[1], values.shape[1])
+    return (gradient[:, :shared] * values[:, :shared]).sum()

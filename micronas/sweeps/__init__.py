@@ -1,0 +1,1 @@
+"""Many searches: budgets, boards and seeds, on this machine or on Ray."""

@@ -1,0 +1,77 @@
+"""Workers on Ray: a task a point. All machines must see the same files under the same paths."""
+
+import importlib
+from typing import Any
+
+from micronas.errors import ConfigError
+from micronas.sweeps.worker import Job, Outcome, run_point
+
+
+class Cluster:
+    """Workers that are tasks of Ray.
+
+    Parameters
+    ----------
+    address
+        ``local`` starts Ray on this machine, ``auto`` joins the one that runs here, ``HOST:PORT``
+        that of a cluster.
+    workers
+        Tasks at once, for which a Ray that is started here makes room.
+    threads
+        Processors that Ray reserves for a task.
+
+    Raises
+    ------
+    ConfigError
+        If Ray is not installed or does not answer.
+    """
+
+    def __init__(self, address: str, *, workers: int, threads: int) -> None:
+        try:
+            self._ray: Any = importlib.import_module("ray")
+        except ImportError as error:
+            raise ConfigError(
+                "a sweep on Ray needs the extra ray, which is not installed; "
+                "pip install micronas[ray]"
+            ) from error
+        room = {"num_cpus": workers * threads, "include_dashboard": False}
+        try:
+            self._ray.init(
+                address=address,
+                logging_level="ERROR",
+                log_to_driver=False,
+                **(room if address == "local" else {}),
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"Ray must answer at its address, but {address!r} does not ({reason}); start it, "
+                "or give --ray local"
+            ) from error
+        # a process a point, as on one machine; it is the sweep that tries again
+        self._task = self._ray.remote(max_calls=1, max_retries=0, num_cpus=threads)(run_point)
+        self._running: dict[Any, str] = {}
+
+    def start(self, job: Job) -> None:
+        """Hand a job to Ray."""
+        self._running[self._task.remote(job)] = job.name
+
+    def finished(self, seconds: float) -> list[tuple[str, Outcome]]:
+        """Names and outcomes of tasks that ended; waits this long for a first one."""
+        ended, _ = self._ray.wait(list(self._running), timeout=seconds)
+        return [(self._running.pop(task), self._outcome(task)) for task in ended]
+
+    def close(self) -> None:
+        """End the tasks that still run, and leave Ray."""
+        for task in self._running:
+            self._ray.cancel(task, force=True)
+        self._running.clear()
+        self._ray.shutdown()
+
+    def _outcome(self, task: Any) -> Outcome:
+        try:
+            outcome: Outcome = self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[0]
+            return Outcome("failed", f"Ray lost the worker: {reason}")
+        return outcome

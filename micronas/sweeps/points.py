@@ -1,0 +1,118 @@
+"""The points of a sweep: what is varied, and the run that each combination is. Imports no torch."""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from micronas import config
+from micronas.configuration import RunSettings, load_run
+from micronas.errors import ConfigError
+
+Over = Mapping[str, Sequence[Any]]
+"""Values of each setting that is varied, by its key."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep."""
+
+    name: str
+    """What is varied, and the name of its folder: ``latency=20ms,board=stm32f446re``."""
+    over: dict[str, Any]
+    """What is varied: the value of each key."""
+    settings: RunSettings
+
+    @property
+    def stored(self) -> str:
+        """The settings as JSON."""
+        return json.dumps(self.settings.model_dump(mode="json"))
+
+    @property
+    def warmup(self) -> str | None:
+        """What the supernet's warm-up depends on, hashed; None where there is none.
+
+        Points of the same hash share it, whatever their boards and budgets.
+        """
+        run = self.settings
+        if run.search.warmup == 0:
+            return None
+        parts = (run.load_space(), run.data, run.search)
+        text = json.dumps([run.seed, *(part.model_dump(mode="json") for part in parts)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse_over(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read ``key=value,value,...`` of the command line; values are YAML.
+
+    Raises
+    ------
+    ConfigError
+        If a text is not of this form, or a key comes twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not (key and equals and values):
+            raise ConfigError(f"what a sweep is over must be KEY=VALUE,VALUE,..., but got {text!r}")
+        if key in found:
+            raise ConfigError(f"a sweep must name a key once, but {key!r} comes twice; join them")
+        found[key] = config.override({}, [f"values=[{values}]"])["values"]
+    return found
+
+
+def plan(source: str | Path, over: Over, overrides: Sequence[str] = ()) -> list[Point]:
+    """Return the cartesian product of what is varied, the last key varying fastest.
+
+    Parameters
+    ----------
+    source, overrides
+        The run that all points have in common; see `micronas.configuration.load_run`.
+
+    Raises
+    ------
+    ConfigError
+        If a point's settings or its board are not valid, or two points are the same run.
+    """
+    if not over or not all(isinstance(each, list | tuple) and each for each in over.values()):
+        raise ConfigError(
+            "a sweep must be over one key or more, with a list of values each, but got "
+            f"{dict(over)}; for example --over budget.latency=20ms,50ms"
+        )
+    over = json.loads(json.dumps(over, default=str))
+    labels = _labels(over)
+    found: dict[str, Point] = {}
+    names: dict[str, str] = {}
+    for values in itertools.product(*over.values()):
+        chosen = dict(zip(over, values, strict=True))
+        pairs = [f"{labels[key]}={_text(value)}" for key, value in chosen.items()]
+        varied = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+        settings = load_run(source, [*overrides, *varied])
+        settings.load_board()
+        point = Point(",".join(pairs), chosen, settings)
+        twin = found.get(point.name) or found.get(names.get(point.stored, ""))
+        if twin:
+            raise ConfigError(
+                f"the points of a sweep must differ, but {point.over} and {twin.over} are the same "
+                "run or would share a folder; leave one of them out"
+            )
+        found[point.name] = point
+        names[point.stored] = point.name
+    return list(found.values())
+
+
+def _labels(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key, or the whole where two would be the same."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    short = list(last.values())
+    return {key: name if short.count(name) == 1 else key for key, name in last.items()}
+
+
+def _text(value: Any) -> str:
+    """A value as part of a folder's name."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return re.sub(r"[^\w.+-]+", "_", text.replace(" ", "").removesuffix(".yaml")).strip("_")

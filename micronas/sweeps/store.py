@@ -1,0 +1,221 @@
+"""The SQLite file of a sweep: its points, every attempt, and what came of it. Imports no torch.
+
+Only the process that leads the sweep writes. A point's row changes together with the attempt that
+changed it, in one transaction, and only a point in state ``running`` can end: so none is recorded
+twice, and none is lost.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from micronas.errors import ConfigError, DataError
+from micronas.sweeps.points import Point
+
+State = Literal["waiting", "running", "done", "infeasible", "failed"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS points (
+    name TEXT PRIMARY KEY, over TEXT NOT NULL, settings TEXT NOT NULL,
+    state TEXT NOT NULL
+        CHECK (state IN ('waiting', 'running', 'done', 'infeasible', 'failed')),
+    reason TEXT NOT NULL, metrics TEXT
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, point TEXT NOT NULL REFERENCES points (name),
+    started REAL NOT NULL, ended REAL, outcome TEXT NOT NULL, reason TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """What is known of a point."""
+
+    name: str
+    over: dict[str, Any]
+    """What is varied: the value of each key."""
+    state: State
+    reason: str
+    """One line: why it is infeasible, or why its last attempt failed; empty otherwise."""
+    attempts: int
+    metrics: dict[str, Any] | None
+    """Its `metrics.json`; None unless done."""
+    folder: Path
+    """Its run folder."""
+
+
+class Store:
+    """The file, for the process that leads the sweep."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def claim(self, planned: Sequence[Point]) -> None:
+        """Write the points down, or go on with them: what was cut short or failed waits again.
+
+        Raises
+        ------
+        ConfigError
+            If the file holds other points.
+        """
+        wanted = {point.name: point.stored for point in planned}
+        known = dict(self._sql.execute("SELECT name, settings FROM points"))
+        if known and known != wanted:
+            differing = [
+                name for name in {**wanted, **known} if wanted.get(name) != known.get(name)
+            ]
+            raise ConfigError(
+                "a sweep's folder must belong to one sweep, but holds one of other settings: "
+                f"{len(differing)} points differ, among them {differing[0]!r}; choose another "
+                "--out, or repeat the command as it was"
+            )
+        with self._sql:
+            self._sql.executemany(
+                "INSERT OR IGNORE INTO points VALUES (?, ?, ?, 'waiting', '', NULL)",
+                [(point.name, json.dumps(point.over), point.stored) for point in planned],
+            )
+            self._sql.execute("UPDATE points SET state = 'waiting' WHERE state = 'failed'")
+        self.release()
+
+    def release(self) -> None:
+        """Let what was cut short wait again."""
+        with self._sql:
+            self._sql.execute(
+                "UPDATE attempts SET outcome = 'stopped', ended = ? WHERE ended IS NULL",
+                (time.time(),),
+            )
+            self._sql.execute("UPDATE points SET state = 'waiting' WHERE state = 'running'")
+
+    def waiting(self) -> set[str]:
+        """Names of the points that are to be run."""
+        return {
+            name for (name,) in self._sql.execute("SELECT name FROM points WHERE state = 'waiting'")
+        }
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Record a waiting point as infeasible."""
+        with self._sql:
+            self._sql.execute(
+                "UPDATE points SET state = 'infeasible', reason = ? "
+                "WHERE name = ? AND state = 'waiting'",
+                (reason, name),
+            )
+
+    def start(self, name: str) -> None:
+        """Record that an attempt at a waiting point begins."""
+        with self._sql:
+            self._sql.execute("UPDATE points SET state = 'running' WHERE name = ?", (name,))
+            self._sql.execute(
+                "INSERT INTO attempts VALUES (NULL, ?, ?, NULL, 'running', '')",
+                (name, time.time()),
+            )
+
+    def end(
+        self, name: str, outcome: str, *, state: State, reason: str, metrics: str | None
+    ) -> None:
+        """Record how the attempt at a running point ended, and the point's state."""
+        with self._sql:
+            changed = self._sql.execute(
+                "UPDATE points SET state = ?, reason = ?, metrics = ? "
+                "WHERE name = ? AND state = 'running'",
+                (state, reason, metrics, name),
+            ).rowcount
+            if changed != 1:
+                raise DataError(
+                    f"a point must be running to end, but {name!r} is not; was the sweep's file "
+                    "changed by hand?"
+                )
+            self._sql.execute(
+                "UPDATE attempts SET ended = ?, outcome = ?, reason = ? "
+                "WHERE point = ? AND ended IS NULL",
+                (time.time(), outcome, reason, name),
+            )
+
+
+@contextmanager
+def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
+    """Open a sweep's file as the one process that leads it.
+
+    Raises
+    ------
+    ConfigError
+        If the folder cannot be written, holds other settings, or another process leads.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"a sweep's folder must be writable: {error}; choose another --out"
+        ) from error
+    try:
+        # an open transaction on a file of its own: a lock that ends with the process, anywhere
+        with (
+            closing(sqlite3.connect(folder / ".leader", timeout=0)) as lock,
+            closing(sqlite3.connect(_file(folder))) as connection,
+        ):
+            lock.execute("BEGIN EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_SCHEMA)
+            store = Store(connection)
+            store.claim(planned)
+            try:
+                yield store
+            finally:
+                store.release()
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise ConfigError(
+                f"a sweep must be led by one process, but another is at work in {folder}; wait "
+                "for it, or choose another --out"
+            ) from error
+        raise _damaged(folder, error) from error
+
+
+def points_of(folder: Path) -> list[SweepPoint]:
+    """Return the points of a sweep, in the order they were planned; it may be under way.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no sweep.
+    """
+    path = _file(folder)
+    if not path.is_file():
+        raise DataError(f"a sweep's folder must hold sweep.sqlite, but {folder} does not; start it")
+    try:
+        with closing(sqlite3.connect(path)) as sql:
+            rows = sql.execute(
+                "SELECT name, over, state, reason, metrics, "
+                "(SELECT count(*) FROM attempts WHERE point = name) FROM points ORDER BY rowid"
+            ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise _damaged(folder, error) from error
+    return [
+        SweepPoint(
+            name=name,
+            over=json.loads(over),
+            state=state,
+            reason=reason,
+            attempts=attempts,
+            metrics=metrics and json.loads(metrics),
+            folder=folder / "points" / name,
+        )
+        for name, over, state, reason, metrics, attempts in rows
+    ]
+
+
+def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DataError:
+    return DataError(
+        f"a sweep's file must be sound and writable, but {_file(folder)} is not: {error}; "
+        "restore it, or choose another --out"
+    )
+
+
+def _file(folder: Path) -> Path:
+    return folder / "sweep.sqlite"

@@ -1,0 +1,90 @@
+"""What a worker of a sweep does: one point, from its settings to its run folder.
+
+`run_point` is the same in a process of this machine and in one of Ray's.
+"""
+
+import json
+import os
+import sys
+import threading
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told; plain values, so that it can be sent."""
+
+    name: str
+    settings: dict[str, Any]
+    """As `config.yaml` holds them."""
+    folder: str
+    """The run folder."""
+    warmup: str | None
+    """The file of the shared warm-up."""
+    threads: int
+    directory: str
+    """What relative paths start from."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; what was found is in the run folder."""
+
+    state: Literal["done", "infeasible", "failed"]
+    reason: str = ""
+    """One line, unless done."""
+
+
+def run_point(job: Job) -> Outcome:
+    """Run one point, or go on with it; errors become part of the outcome."""
+    os.chdir(job.directory)
+    import torch
+
+    from micronas.configuration import RunSettings
+    from micronas.errors import BudgetError, MicronasError
+    from micronas.progress import Log
+    from micronas.run import run_search
+
+    torch.set_num_threads(job.threads)
+    folder = Path(job.folder)
+    try:
+        run_search(
+            RunSettings.model_validate(job.settings),
+            folder,
+            progress=Log(folder / "log"),
+            warmup=None if job.warmup is None else Path(job.warmup),
+        )
+    except BudgetError as error:
+        return Outcome("infeasible", _line(str(error)))
+    except MicronasError as error:
+        return Outcome("failed", _line(str(error)))
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome("failed", _line(f"{type(error).__name__}: {error}"))
+    return Outcome("done")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _end_with_leader() -> None:
+    """The leader holds the other end of stdin: where it is gone, so is the reason to work."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Read a job from stdin, a line of JSON, and answer with its outcome on stdout."""
+    job = Job(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_leader, daemon=True).start()
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)  # whatever else is printed belongs to the log
+        answer.write(json.dumps(asdict(run_point(job))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""One search on two processes, as ``torchrun`` starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from micronas.errors import ConfigError
+from micronas.export.verify import tflm_arena, verify
+from micronas.graph.read import read
+from micronas.nas.distributed import Ranks, ranks
+from micronas.tasks.speech import synthesise
+from tests.sweeps.runs import SHORT
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+STANDALONE = ("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0")
+
+
+def torchrun(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [*TORCHRUN, *STANDALONE, *parts],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_two_processes_are_one_search(tmp_path: Path) -> None:
+    torchrun("-m", "tests.nas.rank", str(tmp_path))
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
+
+    # rows (0 1 2) and (6 7 8) in one process, (3 4 5) and (9 10 11) in the other; both outputs are
+    # their sums: the mean square of 3 12 21 30, and its derivative by weights, 2 sum x / (4 * 2)
+    assert first["loss"] == second["loss"] == (9 + 144 + 441 + 900) / 4
+    by_hand = [
+        sum(s * x for s, x in zip((3, 12, 21, 30), column, strict=True)) / 4
+        for column in ((0, 3, 6, 9), (1, 4, 7, 10), (2, 5, 8, 11))
+    ]
+    assert first["gradient"] == second["gradient"] == [by_hand, by_hand]
+
+    assert first["shared"] == second["shared"]
+    assert first["own"] != second["own"]
+    assert first["once"] == second["once"] == "only the first knows why"
+
+    for same in ("networks", "losses", "trials", "gates"):
+        assert first[same] == second[same]
+    assert first["losses"][-1] < first["losses"][0]
+    assert first["told"] > 0
+    assert second["told"] == 0
+    assert (first["saved"], second["saved"]) == (True, False)
+
+
+def test_a_search_under_torchrun_gives_a_valid_network(tmp_path: Path) -> None:
+    words = ("yes", "no", "stop", "tree", "wow")
+    corpus = synthesise(tmp_path / "corpus", words=words, voices=(6, 2, 2), clips_per_voice=1)
+    out = tmp_path / "run"
+    settings = [*SHORT, f"data.path={corpus}", "budget.latency=40ms"]
+    torchrun("-m", "micronas", "search", "kws_small", *settings, "--out", str(out), "--quiet")
+    metrics = json.loads((out / "metrics.json").read_text())
+    model = (out / "model.tflite").read_bytes()
+    assert metrics["fits"] is True
+    assert metrics["tflm_mismatches"] == 0
+    assert metrics["latency_ms"] <= 40
+    assert len(model) <= 20 * 1024
+    assert tflm_arena(model).total <= 16 * 1024
+    graph = read(model)
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    inputs = torch.randint(-128, 128, (20, *shape), dtype=torch.int8).numpy()
+    assert verify(model, inputs).mismatches == 0
+
+
+def test_batches_that_cannot_be_divided_are_one_error() -> None:
+    with pytest.raises(ConfigError, match=r"batch_size=65, processes=2; set search.batch_size=66"):
+        Ranks(0, 2).check_batch(65)
+    with pytest.raises(ConfigError, match=r"set search.batch_size=8"):
+        Ranks(0, 4).check_batch(4)
+    Ranks(0, 2).check_batch(4)
+
+
+def test_a_lone_process_changes_nothing() -> None:
+    alone, index, generator = ranks(), torch.tensor([3, 1, 2]), torch.Generator()
+    assert alone == Ranks(0, 1)
+    assert torch.equal(alone.part(index), index)
+    assert alone.own(generator) is generator
+    layer = torch.nn.Linear(2, 1)
+    loss = layer(torch.ones(1, 2)).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert alone.average(layer, loss) == loss
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist() == [[1.0, 1.0]]
+    assert alone.once(lambda: "value") == "value"
+
+
+def test_parts_are_the_batch() -> None:
+    index = torch.randperm(12)
+    parts = [Ranks(rank, 3).part(index) for rank in range(3)]
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(12))

@@ -1,0 +1,76 @@
+"""The sweep's file: nothing twice, nothing lost."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from micronas.errors import ConfigError, DataError
+from micronas.sweeps.points import plan
+from micronas.sweeps.store import leading, points_of
+
+PLANNED = plan("kws_small", {"seed": [0, 1]}, ["board=stm32f446re", "data.path=words"])
+
+
+def test_a_point_ends_once(tmp_path: Path) -> None:
+    with leading(tmp_path, PLANNED) as store:
+        store.start("seed=0")
+        store.end("seed=0", "done", state="done", reason="", metrics="{}")
+        with pytest.raises(DataError, match="must be running to end"):
+            store.end("seed=0", "done", state="done", reason="", metrics='{"other": 1}')
+        with pytest.raises(DataError, match="must be running to end"):
+            store.end("seed=1", "done", state="done", reason="", metrics="{}")
+    first, second = points_of(tmp_path)
+    assert (first.state, first.metrics, first.attempts) == ("done", {}, 1)
+    assert (second.state, second.metrics, second.attempts) == ("waiting", None, 0)
+
+
+def test_what_was_cut_short_or_failed_waits_again(tmp_path: Path) -> None:
+    with leading(tmp_path, PLANNED) as store:
+        store.start("seed=0")
+        store.end("seed=0", "failed", state="failed", reason="why", metrics=None)
+        store.start("seed=1")
+        assert [point.state for point in points_of(tmp_path)] == ["failed", "running"]
+        assert points_of(tmp_path)[0].reason == "why"
+    assert [point.state for point in points_of(tmp_path)] == ["failed", "waiting"]
+    with leading(tmp_path, PLANNED) as store:
+        assert store.waiting() == {"seed=0", "seed=1"}
+
+
+def test_one_leader_at_a_time_and_one_sweep_a_folder(tmp_path: Path) -> None:
+    with (
+        leading(tmp_path, PLANNED),
+        pytest.raises(ConfigError, match="must be led by one process"),
+        leading(tmp_path, PLANNED),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigError, match="1 points differ, among them 'seed=1'"),
+        leading(tmp_path, PLANNED[:1]),
+    ):
+        pass
+    assert len(points_of(tmp_path)) == 2
+
+
+def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
+    with leading(tmp_path, PLANNED):
+        pass
+    connection = sqlite3.connect(tmp_path / "sweep.sqlite")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_folder_without_a_sweep_and_a_damaged_file_are_one_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must hold sweep\.sqlite"):
+        points_of(tmp_path)
+    (tmp_path / "sweep.sqlite").write_text("not a database, and long enough to be read as one")
+    with pytest.raises(DataError, match="must be sound and writable"):
+        points_of(tmp_path)
+    with pytest.raises(DataError, match="must be sound and writable"), leading(tmp_path, PLANNED):
+        pass
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ConfigError, match="folder must be writable"),
+        leading(tmp_path / "file", PLANNED),
+    ):
+        pass

@@ -1,0 +1,93 @@
+"""Fronts against their definition, and what is shown."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.sweeps.store import SweepPoint
+from micronas.sweeps.table import fronts, sweep_table, view
+
+
+def point(
+    name: str, board: str, score: float, latency: float, sram: float, fits: bool
+) -> SweepPoint:
+    metrics: dict[str, Any] = {
+        "board": board,
+        "network": "8 16",
+        "macs": 1000,
+        "flash_bytes": 2048,
+        "arena_bytes": 1,
+        "host_arena_bytes": 1,
+        "latency_ms": latency,
+        "latency_form": "ops",
+        "energy_mj": None,
+        "judged_on": "test",
+        "float_accuracy": score,
+        "int8_accuracy": score,
+        "int8_accuracy_per_class": {},
+        "tflm_mismatches": 0,
+        "tflm_bytes_compared": 1,
+        "budget": {"sram": 1024.0},
+        "used": {"sram": sram / 1024},
+        "fits": fits,
+    }
+    return SweepPoint(name, {"seed": name}, "done", "", 1, metrics, Path("points") / name)
+
+
+POINTS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.sampled_from([0.1, 0.2, 0.3, 0.4]),
+        st.sampled_from([1.0, 2.0, 3.0]),
+        st.sampled_from([256.0, 512.0, 768.0]),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(POINTS)
+def test_fronts_are_what_nobody_beats_and_hold_only_what_fits(values: list[Any]) -> None:
+    points = [point(str(number), *each) for number, each in enumerate(values)]
+    found = fronts(points)
+    assert set(found) == {board for board, *_, fits in values if fits}
+    for column, cost in ((2, "latency"), (3, "sram")):
+        for board, costs in found.items():
+            fitting = [
+                (str(number), each)
+                for number, each in enumerate(values)
+                if each[0] == board and each[-1]
+            ]
+            expected = {
+                name
+                for name, own in fitting
+                if not any(
+                    other[1] >= own[1]
+                    and other[column] <= own[column]
+                    and (other[1] > own[1] or other[column] < own[column])
+                    for _, other in fitting
+                )
+            }
+            assert set(costs[cost]) == expected
+            assert len(costs[cost]) == len(expected)
+
+
+def test_the_table_names_every_point_and_every_reason() -> None:
+    points = [
+        point("fast", "a", 0.8, 1.0, 512.0, True),
+        point("good", "a", 0.9, 2.0, 256.0, True),
+        point("lying", "a", 1.0, 0.5, 128.0, False),
+        SweepPoint("tiny", {}, "infeasible", "no network fits", 0, None, Path("points/tiny")),
+    ]
+    lines = sweep_table(points).splitlines()
+    shown = {line.split()[0]: line for line in lines[2:6]}
+    assert shown["fast"].split()[-2:] == ["true", "latency"]
+    assert shown["good"].split()[-4:] == ["true", "latency", "sram", "flash"]
+    assert shown["lying"].split()[-1] == "false"
+    assert lines[-1] == "tiny: no network fits"
+    assert view(points)["fronts"] == {
+        "a": {"latency": ["fast", "good"], "sram": ["good"], "flash": ["good"]}
+    }
+    assert [each["state"] for each in view(points)["points"]] == [*["done"] * 3, "infeasible"]
