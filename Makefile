@@ -1,5 +1,8 @@
 # make demo   set up a virtual environment and run the main job, offline
 # make test   set up a virtual environment and run every check
+# make package build sdist and wheel, install the wheel into an empty environment, run the demo
+# make ray    the tests of sweeps on Ray
+# make docs   the documentation, into site/; fails on any warning
 # make browser  the tests that open report pages in headless Chromium, which has to be installed
 # VENV=path   another place for the environment; PYTHON=python3.12 another interpreter
 
@@ -7,7 +10,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint slow browser clean
+.PHONY: demo test lint slow browser package ray docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/kws.py
@@ -25,6 +28,15 @@ slow: $(VENV)/installed
 
 browser: $(VENV)/installed
 	$(BIN)/python -m pytest -m browser
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+ray: $(VENV)/installed
+	$(BIN)/python -m pytest -m ray
+
+package: $(VENV)/installed
+	$(BIN)/python -m pytest -m package
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from micronas.errors import MicronasError
     from micronas.export.module import to_tflite
     from micronas.export.tflite import to_flatbuffer
+    from micronas.export.trace import trace
     from micronas.export.verify import verify
     from micronas.hardware.board import Board
     from micronas.layers import Network
     from micronas.nas.budget import Budget
+    from micronas.nas.convert import ConvertedSupernet, convert
+    from micronas.nas.own_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
-    from micronas.nas.supernet import Supernet
     from micronas.search_space import SearchSpace
+    from micronas.sweeps.sweep import sweep
     from micronas.train.loop import evaluate, fit
-    from micronas.train.quantize import finetune
+    from micronas.train.quantize import QuantizedNetwork, finetune
     from micronas.train.recipe import Recipe
 
 __version__ = VERSION
@@ -34,20 +37,26 @@ _HOMES = {
     "Architecture": "architecture",
     "Board": "hardware.board",
     "Budget": "nas.budget",
+    "ConvertedSupernet": "nas.convert",
     "DataSet": "data",
     "MicronasError": "errors",
     "Network": "layers",
+    "QuantizedNetwork": "train.quantize",
     "Recipe": "train.recipe",
+    "SearchBudget": "nas.own_loop",
     "SearchSettings": "nas.settings",
     "SearchSpace": "search_space",
-    "Supernet": "nas.supernet",
+    "Supernet": "nas.own_loop",
     "TensorSplit": "data",
+    "convert": "nas.convert",
     "evaluate": "train.loop",
     "finetune": "train.quantize",
     "fit": "train.loop",
     "search": "nas.search",
+    "sweep": "sweeps.sweep",
     "to_flatbuffer": "export.tflite",
     "to_tflite": "export.module",
+    "trace": "export.trace",
     "verify": "export.verify",
 }
 
@@ -55,21 +64,27 @@ __all__ = [
     "Architecture",
     "Board",
     "Budget",
+    "ConvertedSupernet",
     "DataSet",
     "MicronasError",
     "Network",
+    "QuantizedNetwork",
     "Recipe",
+    "SearchBudget",
     "SearchSettings",
     "SearchSpace",
     "Supernet",
     "TensorSplit",
     "__version__",
+    "convert",
     "evaluate",
     "finetune",
     "fit",
     "search",
+    "sweep",
     "to_flatbuffer",
     "to_tflite",
+    "trace",
     "verify",
 ]
 

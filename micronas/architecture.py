@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from micronas import config, resources
-from micronas.config import Settings
+from micronas.config import Extent, Settings
 from micronas.files import write_atomically
 from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Graph
@@ -15,7 +15,7 @@ from micronas.graph.ir import Activation, Graph
 if TYPE_CHECKING:
     from micronas.layers import Network
 
-Size = tuple[PositiveInt, PositiveInt]
+Size = tuple[Extent, Extent]
 
 
 class _Weighted(Settings):
@@ -34,7 +34,7 @@ class _Weighted(Settings):
 class Stem(_Weighted):
     """The first convolution, over all input channels."""
 
-    width: PositiveInt
+    width: Extent
     kernel: Size
     stride: Size = (1, 1)
 
@@ -43,8 +43,8 @@ class Separable(_Weighted):
     """Depthwise then 1x1 convolution, each with activation: a block of DS-CNN and MobileNetV1."""
 
     type: Literal["separable"] = "separable"
-    width: PositiveInt
-    kernel: PositiveInt = 3
+    width: Extent
+    kernel: Extent = 3
     stride: Size = (1, 1)
 
     def lower(self, builder: Builder, source: str, name: str, activation: Activation) -> str:
@@ -64,9 +64,9 @@ class Bottleneck(_Weighted):
     """Inverted bottleneck of MobileNetV2: 1x1 expansion, depthwise, linear 1x1 projection."""
 
     type: Literal["bottleneck"] = "bottleneck"
-    expansion: PositiveInt
-    width: PositiveInt
-    kernel: PositiveInt = 3
+    expansion: Extent
+    width: Extent
+    kernel: Extent = 3
     stride: Size = (1, 1)
     residual: bool = False
 
@@ -94,7 +94,7 @@ class Head(_Weighted):
     `bits` are those of that convolution; the classifier's weights have 8.
     """
 
-    width: PositiveInt | None = None
+    width: Extent | None = None
     """Channels of the 1x1 convolution before the pool; None leaves it out."""
     classifier: Literal["dense", "conv"] = "dense"
     """FULLY_CONNECTED, or the published files' 1x1 CONV_2D followed by RESHAPE."""
@@ -107,9 +107,9 @@ class Architecture(Settings):
     """
 
     name: str = "network"
-    input: tuple[PositiveInt, PositiveInt, PositiveInt]
+    input: tuple[Extent, Extent, Extent]
     """Height, width, channels."""
-    classes: PositiveInt
+    classes: Extent
     activation: Literal["relu", "relu6"] = "relu"
     stem: Stem
     blocks: tuple[Block, ...]

@@ -1,6 +1,7 @@
 """State that survives `kill -9`: named sections of one file, written aside and renamed."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ class Checkpoint:
         self._sections: dict[str, State] = {}
         if path is not None and path.exists():
             try:
-                self._sections = torch.load(path, map_location="cpu", weights_only=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # torch's thoughts on files of others
+                    self._sections = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 raise ModelError(
                     f"a checkpoint must be a file micronas wrote, but {path} cannot be read "

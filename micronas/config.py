@@ -4,10 +4,10 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from micronas.errors import ConfigError
 
@@ -27,6 +27,8 @@ _Loader.add_implicit_resolver(
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
+Extent = Annotated[int, Field(gt=0, le=65_535)]
+"""A size of a network; no board holds a larger one, and counting it would take for ever."""
 
 
 class Settings(BaseModel):

@@ -47,7 +47,7 @@ def model_bytes(path: Path) -> bytes:
     file = path / "model.tflite" if path.is_dir() else path
     try:
         return file.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise ModelError(
             f"a model must be a .tflite file or a run folder that holds one: {error}"
         ) from error

@@ -8,28 +8,29 @@ from typing import Any
 
 from tqdm import tqdm
 
-from micronas.quantities import format_bytes, format_macs
+from micronas.quantities import format_cost
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """``progress(phase, done, total, numbers)``."""
 
-_SHOWN: dict[str, Callable[[float], str]] = {
-    "loss": lambda value: f"{value:.3f}",
-    "expected_sram": format_bytes,
-    "expected_flash": format_bytes,
-    "expected_latency": lambda value: f"{value:.0f} ms",
-    "expected_macs": format_macs,
-}
+_EXPECTED = "expected_"
 
 
 class Bars:
     """Progress bars on stderr; nothing where `quiet`.
 
     Used as a context manager, so that the last bar is closed whatever happens.
+
+    Parameters
+    ----------
+    limits
+        Limits of ``sram``, ``flash`` (bytes), ``latency`` (ms) and ``macs``: expected costs are
+        shown against them.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, limits: Mapping[str, float] | None = None) -> None:
         self._quiet = quiet
+        self._limits = limits or {}
         self._bar: tqdm[Any] | None = None
         self._phase = ""
 
@@ -50,16 +51,26 @@ class Bars:
                 total=total,
                 file=sys.stderr,
                 disable=self._quiet,
-                bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed} {postfix}",
+                bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}{postfix}",
             )
-        shown = {
-            name.removeprefix("expected_"): _SHOWN[name](value)
-            for name, value in numbers.items()
-            if name in _SHOWN
-        }
-        bar.set_postfix(shown, refresh=False)
+        bar.set_postfix_str(shown(numbers, self._limits), refresh=False)
         bar.n = done
         bar.refresh()
+
+
+def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """Write the numbers of a step for a person: accuracy, loss, expected costs of their limits."""
+    parts = []
+    if "validation_accuracy" in numbers:
+        parts.append(f"accuracy {100 * numbers['validation_accuracy']:.1f} %")
+    if "loss" in numbers:
+        parts.append(f"loss {numbers['loss']:.3f}")
+    for name, value in numbers.items():
+        if name.startswith(_EXPECTED):
+            cost = name.removeprefix(_EXPECTED)
+            limit = f" of {format_cost(cost, limits[cost])}" if cost in limits else ""
+            parts.append(f"{cost} {format_cost(cost, value)}{limit}")
+    return ", ".join(parts)
 
 
 class Log:

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from micronas import config, resources
 from micronas.architecture import Architecture, Block, Bottleneck, Head, Separable, Size, Stem
-from micronas.config import Settings
+from micronas.config import Extent, Settings
 from micronas.graph.builder import Bits
 
 GRID = 4
@@ -31,16 +31,16 @@ Choice = tuple[int, ...]
 class WidthRange(Settings):
     """`min` to `max` in steps."""
 
-    min: PositiveInt
-    max: PositiveInt
-    step: PositiveInt = GRID
+    min: Extent
+    max: Extent
+    step: Extent = GRID
 
 
 class WidthParts(Settings):
     """Equal parts of `max`, each rounded to the grid: 10 parts are the paper's 10 % steps."""
 
-    max: PositiveInt
-    parts: PositiveInt
+    max: Extent
+    parts: Extent
 
 
 def _width_options(value: Any) -> Any:
@@ -56,20 +56,20 @@ def _width_options(value: Any) -> Any:
         span = WidthRange.model_validate(value)
         options = list(range(span.min, span.max + 1, span.step))
     else:
-        options = list(value)
-    options = sorted(set(options))
+        options = list(value) if isinstance(value, list | tuple) else [value]
     if not options or any(not isinstance(width, int) or width < 1 for width in options):
         raise ValueError("widths must be positive whole numbers, at least one")
+    options = sorted(set(options))
     if any(width % GRID for width in options):
         raise ValueError(f"widths must be multiples of {GRID}, on which Cortex-M kernels are fast")
     return tuple(options)
 
 
 def _kernel_options(value: Any) -> Any:
-    options = sorted({value} if isinstance(value, int) else set(value))
+    options = list(value) if isinstance(value, list | tuple) else [value]
     if not options or any(not isinstance(kernel, int) or kernel % 2 == 0 for kernel in options):
         raise ValueError("depthwise kernels must be odd numbers such as 3 or [3, 5]")
-    return tuple(options)
+    return tuple(sorted(set(options)))
 
 
 def _bits_options(value: Any) -> Any:
@@ -106,7 +106,7 @@ class SeparableSpace(Settings):
     width: Widths
     kernel: Kernels = (3,)
     stride: Pair = (1, 1)
-    repeat: PositiveInt = 1
+    repeat: Extent = 1
     skip: bool = False
     bits: BitsOptions = (8,)
 
@@ -128,7 +128,7 @@ class BottleneckSpace(Settings):
     width: Widths
     kernel: Kernels = (3,)
     stride: Pair = (1, 1)
-    repeat: PositiveInt = 1
+    repeat: Extent = 1
     residual: bool = False
     skip: bool = False
     bits: BitsOptions = (8,)
@@ -176,8 +176,8 @@ class SearchSpace(Settings):
     name: str
     task: str | None = None
     """The task whose data the space was made for, and whose latency models apply."""
-    input: tuple[PositiveInt, PositiveInt, PositiveInt]
-    classes: PositiveInt
+    input: tuple[Extent, Extent, Extent]
+    classes: Extent
     activation: Literal["relu", "relu6"] = "relu"
     stem: StemSpace
     stages: tuple[Stage, ...] = Field(min_length=1)

@@ -55,13 +55,26 @@ def calibrate(
     sizes = [None if size is None else parse(size, "bytes") for size in (sram, flash)]
     clock_hz = None if clock is None else parse(clock, "hertz")
     if plan is not None:
-        _write_plan(source, plan, spaces.split(","), sizes, "arduino" if arduino else "cmake")
+        networks = _write_plan(
+            source, plan, spaces.split(","), sizes, "arduino" if arduino else "cmake"
+        )
+        firmware = sorted(path.name for path in source.glob("firmware*"))
+        if as_json:
+            print_json({"folder": str(source), "networks": networks, "firmware": firmware})
+        else:
+            typer.echo(
+                f"{source}: {networks} networks; {', '.join(firmware)} prints their times on a "
+                "board"
+            )
         return
     table = _measured(source, from_log, host, clock_hz)
     if board is None:
         if table == source:
             raise ConfigError("a calibration must name its board, but does not; add --board NAME")
-        typer.echo(f"{table}: times of {source}; add --board NAME to fit them")
+        if as_json:
+            print_json({"file": str(table)})
+        else:
+            typer.echo(f"{table}: times of {source}; add --board NAME to fit them")
         return
     if sizes[0] is None or sizes[1] is None or clock_hz is None:
         raise ConfigError(
@@ -94,14 +107,13 @@ def calibrate(
 
 def _write_plan(
     folder: Path, count: int, spaces: list[str], sizes: list[float | None], kind: Any
-) -> None:
+) -> int:
     from micronas.hardware.plan import write_plan
 
     written = write_plan(
         folder, count, spaces=spaces, sram_bytes=sizes[0], flash_bytes=sizes[1], kind=kind
     )
-    firmware = ", ".join(sorted(path.name for path in folder.glob("firmware*")))
-    typer.echo(f"{folder}: {len(written)} networks; {firmware} prints their times on a board")
+    return len(written)
 
 
 def _measured(source: Path, log: Path | None, host: str | None, clock_hz: float | None) -> Path:

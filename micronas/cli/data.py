@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from micronas.cli.complete import tasks
 from micronas.cli.shared import Json, Quiet, print_json, stoppable
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
-Task = Annotated[str, typer.Argument(help="kws, vww or ad.")]
+Task = Annotated[str, typer.Argument(help="kws, vww or ad.", autocompletion=tasks)]
 
 
 @data_app.command("synth")
@@ -17,17 +18,23 @@ def data_synth(
     task: Task,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     seed: int = 0,
+    as_json: Json = False,
 ) -> None:
     """Make a small corpus offline, for trying the tool without a download."""
     from micronas.tasks.choose import sample
 
-    typer.echo(f"{folder}: {sample(task, folder, seed=seed)}")
+    content = sample(task, folder, seed=seed)
+    if as_json:
+        print_json({"folder": str(folder), "content": content})
+    else:
+        typer.echo(f"{folder}: {content}")
 
 
 @data_app.command("download")
 def data_download(
     task: Task,
     folder: Annotated[Path, typer.Argument(help="Where to unpack; a stopped download goes on.")],
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the public data set of a task: Speech Commands, COCO 2014 or DCASE 2020 Task 2."""
@@ -35,9 +42,12 @@ def data_download(
     from micronas.tasks.choose import known
     from micronas.tasks.download import download
 
-    with stoppable(), Bars(quiet=quiet) as bars:
+    with stoppable(), Bars(quiet=quiet or as_json) as bars:
         download(known(task), folder, progress=bars)
-    typer.echo(f"{folder}: whole and unpacked")
+    if as_json:
+        print_json({"folder": str(folder), "task": task})
+    else:
+        typer.echo(f"{folder}: whole and unpacked")
 
 
 @data_app.command("check")

@@ -5,13 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from micronas.cli.complete import board_names, networks
 from micronas.cli.shared import Json, print_json
 
 
 def boards(
     network: Annotated[
         Path | None,
-        typer.Argument(help="A .tflite, an architecture or a run folder: does it fit each board?"),
+        typer.Argument(
+            help="A .tflite, an architecture or a run folder: does it fit each board?",
+            autocompletion=networks,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -82,10 +86,17 @@ def spaces(as_json: Json = False) -> None:
 
 
 def profile(
-    network: Annotated[Path, typer.Argument(help="A .tflite, an architecture, a run folder.")],
+    network: Annotated[
+        Path,
+        typer.Argument(help="A .tflite, an architecture, a run folder.", autocompletion=networks),
+    ],
     board: Annotated[
         list[str] | None,
-        typer.Option("--board", help="A board of `micronas boards`; may be repeated, or all."),
+        typer.Option(
+            "--board",
+            help="A board of `micronas boards`; may be repeated, or all.",
+            autocompletion=board_names,
+        ),
     ] = None,
     form: Annotated[
         str | None, typer.Option(help="Latency model: ops, terms or instructions.")

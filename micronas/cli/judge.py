@@ -70,23 +70,32 @@ def label(
     out: SetFolder,
     size: Annotated[int, typer.Option(min=1, help="Prompts to label by hand.")] = 100,
     overrides: Overrides = None,
+    as_json: Json = False,
 ) -> None:
     """Write a sheet of unlabelled prompts, spread over all there are, to be labelled by hand."""
     from micronas.judge.build import REVIEW
 
-    written = _build(recipe, out, overrides).sheet(size)
-    typer.echo(f"{out / REVIEW}: {written} prompts; fill the column category, then review")
+    written = _build(recipe, out, overrides, quiet=as_json).sheet(size)
+    if as_json:
+        print_json({"file": str(out / REVIEW), "prompts": written})
+    else:
+        typer.echo(f"{out / REVIEW}: {written} prompts; fill the column category, then review")
 
 
 @judge_app.command()
-def review(recipe: RecipePath, out: SetFolder, overrides: Overrides = None) -> None:
+def review(
+    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+) -> None:
     """Take in the categories that were filled into the sheet; the next build learns from them."""
     from micronas.judge.build import LABELS, REVIEW, merge_review
     from micronas.judge.recipe import read_recipe
 
     categories = read_recipe(recipe, overrides or []).recipe.categories
     moved = merge_review(out / REVIEW, out / LABELS, categories)
-    typer.echo(f"{moved} labels from {out / REVIEW} are in {out / LABELS}")
+    if as_json:
+        print_json({"file": str(out / LABELS), "labels": moved})
+    else:
+        typer.echo(f"{moved} labels from {out / REVIEW} are in {out / LABELS}")
 
 
 @judge_app.command()
@@ -275,6 +284,7 @@ def report(
     level: Level = 0.95,
     prior: Prior = 0.0,
     seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Write one HTML file with every figure and every answer; it loads nothing."""
     from micronas.judge.report import write_report
@@ -288,7 +298,11 @@ def report(
         strong_weight=strong_weight,
         texts=texts,
     )
-    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    size = out.stat().st_size
+    if as_json:
+        print_json({"file": str(out), "bytes": size})
+    else:
+        typer.echo(f"{out}: {size / 1e6:.1f} MB")
 
 
 @judge_app.command("import")
@@ -302,6 +316,7 @@ def import_(
     judges: Annotated[
         list[Path] | None, typer.Option("--results", help="pandalm: a judge's results file.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Read verdicts that another tool stored into a store, to rate and report them."""
     from micronas.judge import importers
@@ -316,7 +331,10 @@ def import_(
         found = importers.pandalm(source, {path.stem: path for path in judges or ()})
     found.save(out)
     invalid = sum(row.outcome is None for row in found.verdicts)
-    typer.echo(f"{out}: {len(found.verdicts)} verdicts, {invalid} of them invalid")
+    if as_json:
+        print_json({"file": str(out), "verdicts": len(found.verdicts), "invalid": invalid})
+    else:
+        typer.echo(f"{out}: {len(found.verdicts)} verdicts, {invalid} of them invalid")
 
 
 def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":

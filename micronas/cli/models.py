@@ -1,7 +1,9 @@
 """Commands on a finished network: export and verify."""
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Annotated
+from zipfile import BadZipFile
 
 import typer
 
@@ -19,6 +21,7 @@ def export(
         str, typer.Option("--format", help="tflite, c, onnx, project (CMake) or arduino.")
     ] = "tflite",
     out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
     from micronas.files import write_atomically
@@ -49,7 +52,10 @@ def export(
         write_project(
             data, target, golden_input=golden, kind="cmake" if form == "project" else "arduino"
         )
-        typer.echo(f"{target}: a program that runs one input and checks itself")
+        if as_json:
+            print_json({"folder": str(target), "format": form})
+        else:
+            typer.echo(f"{target}: a program that runs one input and checks itself")
         return
     else:
         raise ConfigError(
@@ -60,7 +66,10 @@ def export(
         write_atomically(target, content)
     except OSError as error:
         raise ExportError(f"an output file must be writable: {error}; choose another") from error
-    typer.echo(f"{target}: {len(content)} bytes")
+    if as_json:
+        print_json({"file": str(target), "format": form, "bytes": len(content)})
+    else:
+        typer.echo(f"{target}: {len(content)} bytes")
 
 
 def verify(
@@ -138,7 +147,8 @@ def _load(path: Path) -> "Values":
 
     try:
         values: Values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
+        # its header is Python text, and a damaged one fails in every way that Python's text does
         raise DataError(f"examples must be a .npy file of an int8 array: {error}") from error
     if not isinstance(values, np.ndarray):
         raise DataError(f"examples must be one array, but {path} holds several; save a .npy file")

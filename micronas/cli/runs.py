@@ -1,15 +1,20 @@
 """Commands that train: search and train."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from micronas.cli.complete import networks, space_names
 from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
 
 
 def search(
-    config: Annotated[str, typer.Argument(help="A run's YAML, or a search space.")],
+    config: Annotated[
+        str,
+        typer.Argument(help="A run's YAML, or a search space.", autocompletion=space_names),
+    ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     as_json: Json = False,
@@ -21,22 +26,34 @@ def search(
     settings = load_run(config, overrides or [])
     settings.check_feasible()
     from micronas.progress import Bars, Log, both
+    from micronas.report.write import report_line
     from micronas.run import run_search
     from micronas.terminal import search_summary
 
     folder = out or Path("runs") / Path(config).stem
-    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+    limits = settings.budget.on(settings.load_board()).given()
+    # of the processes that torchrun started, one speaks
+    first = os.environ.get("RANK", "0") == "0"
+    with stoppable(), Bars(quiet=quiet or as_json or not first, limits=limits) as bars:
         result, trained = run_search(settings, folder, progress=both(bars, Log(folder / "log")))
+    if not first:
+        return
+    report = report_line(folder)
     if as_json:
         print_json(trained.metrics)
         return
     typer.echo(search_summary(result, trained.metrics))
     typer.echo(f"run folder: {folder}")
+    typer.echo(report)
 
 
 def train(
     architecture: Annotated[
-        str, typer.Argument(help="An architecture's YAML, or a published one: published/kws_m.")
+        str,
+        typer.Argument(
+            help="An architecture's YAML, or a published one: published/kws_m.",
+            autocompletion=networks,
+        ),
     ],
     overrides: Overrides = None,
     config: Annotated[Path | None, typer.Option(help="A run's YAML to take settings from.")] = None,
@@ -51,6 +68,7 @@ def train(
     network = Architecture.load(architecture)
     settings = load_training(config, overrides or [])
     from micronas.progress import Bars, Log, both
+    from micronas.report.write import report_line
     from micronas.run import run_training
     from micronas.terminal import metrics_table
 
@@ -58,8 +76,10 @@ def train(
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         progress = both(bars, Log(folder / "log"))
         trained = run_training(network, settings, folder, progress=progress)
+    report = report_line(folder)
     if as_json:
         print_json(trained.metrics)
         return
     typer.echo(metrics_table(trained.metrics))
     typer.echo(f"run folder: {folder}")
+    typer.echo(report)

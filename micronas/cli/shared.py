@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from micronas.cli.complete import settings
 from micronas.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, e.g. budget.latency=100ms"),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings, e.g. budget.latency=100ms",
+        autocompletion=settings,
+    ),
 ]
 
 

@@ -28,7 +28,10 @@ def read_trace(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"a trace must be a readable text file: {error}") from error
-    rows = csv.DictReader(text.splitlines()) if path.suffix == ".csv" else map(_parse, _lines(text))
+    try:
+        rows = _rows(text) if path.suffix == ".csv" else [_parse(line) for line in _lines(text)]
+    except (csv.Error, RecursionError) as error:
+        raise DataError(f"a trace must be CSV or JSON lines, but {path} is not: {error}") from error
     trace = []
     for number, row in enumerate(rows, 1):
         expert = row.get("expert") if isinstance(row, dict) else None
@@ -73,6 +76,10 @@ def zipf_trace(
     generator = np.random.default_rng(seed)
     drawn = generator.choice(len(experts), requests, p=weights / weights.sum())
     return [experts[each] for each in drawn]
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _lines(text: str) -> list[str]:

@@ -1,0 +1,75 @@
+"""What the Tab key offers; where these have nothing to offer, the shell offers files."""
+
+from collections.abc import Iterable
+from typing import get_args
+
+import typer
+
+
+def board_names(incomplete: str) -> list[str]:
+    from micronas.hardware.board import available
+
+    return _starting(incomplete, [*available(), "all"])
+
+
+def space_names(incomplete: str) -> list[str]:
+    from micronas.resources import names
+
+    return _starting(incomplete, names("search_spaces"))
+
+
+def networks(incomplete: str) -> list[str]:
+    from micronas.resources import names
+
+    published = names("search_spaces/published")
+    return _starting(incomplete, [f"published/{name}" for name in published])
+
+
+def tasks(incomplete: str) -> list[str]:
+    from micronas.tasks.settings import DataSettings
+
+    kinds = get_args(get_args(DataSettings)[0])
+    return _starting(incomplete, [kind.model_fields["task"].default for kind in kinds])
+
+
+def settings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer a setting's key, then its value where there is a list of values.
+
+    Bash takes ``=`` for a word of its own, and click takes that away where it is the last.
+    """
+    if "=" in incomplete:
+        key, value = incomplete.split("=", 1)
+        return [f"{key}={each}" for each in _values(key, value)]
+    words: list[str] = ctx.params.get("overrides") or []
+    *_, key, last = ["", "", *words]
+    if last == "=":
+        return _values(key, incomplete)
+    if key != "=" and last and "=" not in last:
+        return _values(last, incomplete)
+    return _starting(incomplete, _keys())
+
+
+def _values(key: str, incomplete: str) -> list[str]:
+    offered = {"board": board_names, "space": space_names, "data.task": tasks}
+    return offered[key](incomplete) if key in offered else []
+
+
+def _keys() -> list[str]:
+    from pydantic import BaseModel
+
+    from micronas.configuration import RunSettings
+
+    keys = []
+    for name, field in RunSettings.model_fields.items():
+        nested = [
+            each
+            for each in (field.annotation, *get_args(field.annotation))
+            if isinstance(each, type) and issubclass(each, BaseModel)
+        ]
+        below = {inner for each in nested for inner in each.model_fields}
+        keys += [f"{name}.{inner}=" for inner in sorted(below)] or [f"{name}="]
+    return keys
+
+
+def _starting(incomplete: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]

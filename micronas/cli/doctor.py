@@ -1,0 +1,59 @@
+"""The command that looks at the installation: doctor."""
+
+from typing import Any
+
+import typer
+
+from micronas.cli.shared import Json, print_json
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show versions, runtimes, folders and disk, and what each missing extra would add.
+
+    Exits with 1 where something the main job needs is missing.
+    """
+    from micronas.installation import examine, problems
+
+    found = examine()
+    wrong = problems(found)
+    if as_json:
+        print_json({**found, "problems": wrong})
+    else:
+        typer.echo(_text(found, wrong))
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _text(found: dict[str, Any], wrong: list[str]) -> str:
+    from micronas.quantities import format_bytes
+    from micronas.terminal import pairs, table
+
+    machine = {
+        "micronas": found["micronas"],
+        "Python": f"{found['python']} ({found['executable']})",
+        "platform": found["platform"],
+        "cores": found["cores"],
+        "disk": f"{format_bytes(found['disk_free_bytes'])} free in {found['working_folder']}",
+        **{name.replace("_", " "): folder for name, folder in found["folders"].items()},
+    }
+    versions = [
+        [name, each["version"] or "not installed", each["wanted"]]
+        for name, each in found["dependencies"].items()
+    ]
+    runtimes = [[name, version or "not installed"] for name, version in found["runtimes"].items()]
+    extras = [
+        [each["name"], each["adds"], each["command"] or "installed"] for each in found["extras"]
+    ]
+    return "\n".join(
+        [
+            pairs(machine),
+            "",
+            table(["package", "version", "wanted"], versions),
+            "",
+            table(["runtime", "version"], runtimes),
+            "",
+            table(["extra", "adds", ""], extras),
+            "",
+            *(wrong or ["nothing is missing for `micronas search`"]),
+        ]
+    )

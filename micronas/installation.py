@@ -1,0 +1,197 @@
+"""What is installed here, what is not, and what that would add: `micronas doctor`."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from micronas import resources
+from micronas._version import VERSION
+from micronas.quantities import format_bytes
+
+ADDS = {
+    "docs": "building the documentation",
+    "images": "`micronas data synth vww`",
+    "judge": "`micronas judge`",
+    "judge-embed": "embeddings in `micronas judge build`",
+    "onnx": "`micronas export --format onnx`",
+    "ray": "`micronas sweep --ray`",
+    "router": "`micronas router`",
+    "router-minilm": "`embedding.kind: minilm` of the router",
+    "router-plot": "`micronas router plot`",
+    "tensorboard": "a TensorBoard log in every run folder",
+    "tensorflow": "the cross-check against TensorFlow's converter",
+    "benchmarks": "the scripts in benchmarks/",
+    "test": "the tests",
+}
+"""What each extra is for, in the order of the command line's answer."""
+
+_RUNTIMES = {
+    "TFLM": "tflite-micro",
+    "LiteRT": "ai-edge-litert",
+    "TensorFlow": "tensorflow",
+    "ONNX Runtime": "onnxruntime",
+}
+_IMPORTED_AS = {
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+}
+"""Import names of packages whose own name differs in more than hyphens."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that micronas needs on this machine, always or for an extra."""
+
+    name: str
+    wanted: str
+    """Versions, such as ``>=2.6``."""
+    extra: str | None
+    """None: micronas always needs it."""
+    version: str | None
+    """The installed one; None where there is none."""
+    satisfied: bool
+
+    @property
+    def module(self) -> str:
+        """The name it is imported by."""
+        return _IMPORTED_AS.get(self.name, self.name.replace("-", "_"))
+
+
+def packages() -> list[Package]:
+    """Return what setup.cfg names for this machine; nothing where micronas was never installed."""
+    try:
+        about = metadata.metadata("micronas")
+    except metadata.PackageNotFoundError:
+        return []
+    extras = about.get_all("Provides-Extra") or []
+    required = [Requirement(text) for text in about.get_all("Requires-Dist") or []]
+    return [
+        _package(each, extra)
+        for extra in (None, *extras)
+        for each in required
+        if _is_for(each, extra)
+    ]
+
+
+def install_command(extra: str) -> str:
+    return f"pip install 'micronas[{extra}]'"
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """Say in one line what to install for a failed import; None where micronas does not know.
+
+    An extra whose part of micronas asked for the module goes before others that hold it too.
+    """
+    module = (error.name or "").split(".")[0]
+    known = [each for each in packages() if each.module == module]
+    if not known:
+        return None
+    extras = [each.extra for each in known if each.extra is not None]
+    if len(extras) < len(known):
+        way = "install micronas again, with its dependencies"
+    else:
+        asked = [part for part in _parts(error.__traceback__) if part in extras]
+        way = install_command(asked[-1] if asked else extras[0])
+    return f"this command needs the package {known[0].name}, which is not installed; {way}"
+
+
+def examine() -> dict[str, Any]:
+    """Return versions, runtimes, extras, shipped folders and the machine, as JSON values."""
+    found = packages()
+    disk = shutil.disk_usage(Path.cwd())
+    return {
+        "micronas": VERSION,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "cores": _cores(),
+        "working_folder": str(Path.cwd()),
+        "disk_free_bytes": disk.free,
+        "dependencies": {
+            each.name: {"version": each.version, "wanted": each.wanted, "satisfied": each.satisfied}
+            for each in found
+            if each.extra is None
+        },
+        "runtimes": {label: _version(name) for label, name in _RUNTIMES.items()},
+        "extras": [_extra(name, found) for name in ADDS],
+        "folders": {
+            name: str(resources.folder(name))
+            for name in ("search_spaces", "latency_models", "export")
+        },
+    }
+
+
+def problems(found: dict[str, Any]) -> list[str]:
+    """Return what keeps the main job from running, one line each."""
+    lines = [
+        f"{name}{each['wanted']} must be installed, but {each['version'] or 'none'} is; install "
+        "micronas again, with its dependencies"
+        for name, each in found["dependencies"].items()
+        if not each["satisfied"]
+    ]
+    if not found["dependencies"]:
+        lines.append("micronas is not installed but imported from a folder; pip install it")
+    if found["disk_free_bytes"] < 1e9:
+        lines.append(
+            f"{found['working_folder']} has {format_bytes(found['disk_free_bytes'])} left; runs "
+            "and caches of data sets need more, free some or work elsewhere"
+        )
+    return lines
+
+
+def _package(requirement: Requirement, extra: str | None) -> Package:
+    version = _version(requirement.name)
+    fits = version is not None and requirement.specifier.contains(version, prereleases=True)
+    return Package(requirement.name.lower(), str(requirement.specifier), extra, version, fits)
+
+
+def _is_for(requirement: Requirement, extra: str | None) -> bool:
+    """Whether this machine needs a package for this extra and not without it."""
+    marker = requirement.marker
+    always = marker is None or marker.evaluate({"extra": ""})
+    if extra is None:
+        return always
+    return not always and marker is not None and marker.evaluate({"extra": extra})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _extra(name: str, found: list[Package]) -> dict[str, Any]:
+    absent = [each.name for each in found if each.extra == name and not each.satisfied]
+    return {
+        "name": name,
+        "adds": ADDS[name],
+        "missing": absent,
+        "command": install_command(name) if absent else None,
+    }
+
+
+def _parts(traceback: TracebackType | None) -> Iterator[str]:
+    """Second words of the modules on the way to an error: ``judge`` of ``micronas.judge.run``."""
+    while traceback is not None:
+        package, *below = traceback.tb_frame.f_globals.get("__name__", "").split(".")
+        if package == "micronas" and below:
+            yield below[0]
+        traceback = traceback.tb_next
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,216 @@
+"""The code blocks of the tutorial and the how-tos run, in order, as a reader would run them.
+
+Files that a page shows with a title are written first. What a page takes for granted (recordings,
+questions, a judge) is put there. Searches are cut short; marked ``slow`` the tutorial runs as it is
+printed, and the how-tos on networks run. The pages on modules and loops of one's own run in
+`tests/nas/test_own_loop.py`.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from micronas.tasks.speech import synthesise
+from tests.docs.markdown import ROOT, blocks
+
+SHORT = [
+    "data.keywords=[yes, no]",
+    "search.steps=2",
+    "search.warmup=2",
+    "search.candidates=2",
+    "search.finalists=1",
+    *(f"{name}={{epochs: 1, batch_size: 128}}" for name in ("search.trial", "train", "quantize")),
+]
+
+
+class Reader:
+    """Runs the blocks of one page in a folder."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *, added: dict[str, list[str]]):
+        self.folder = folder
+        self.environment = environment
+        self._names: dict[str, Any] = {"__name__": "page"}
+        self._prelude = self._wrapper(added)
+
+    @staticmethod
+    def _wrapper(added: dict[str, list[str]]) -> str:
+        """A shell function that adds settings to some commands."""
+        cases = "".join(
+            f'{pattern!r}*) command micronas "$@" {" ".join(map(repr, settings))};;\n'
+            for pattern, settings in added.items()
+        )
+        return f'micronas() {{ case "$* " in\n{cases}*) command micronas "$@";; esac; }}\n'
+
+    def read(self, page: Path) -> dict[str, str]:
+        """Run a page and return what its commands printed, by block."""
+        printed = {}
+        for block in blocks(page):
+            if block.title:
+                (self.folder / block.title).write_text(block.text)
+            if block.reason:
+                continue
+            if block.language == "bash":
+                printed[block.text] = self._run(block.text)
+            elif block.language == "python":
+                exec(compile(block.text, page.name, "exec"), self._names)
+        return printed
+
+    def _run(self, text: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self._prelude + text],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `micronas data synth kws` writes, which leaves it as it is where it is there."""
+    return synthesise(tmp_path_factory.mktemp("corpus") / "speech")
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reader]:
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "100",
+    }
+
+    def make(*, short: bool = True, **added: list[str]) -> Reader:
+        trained = {"search ": SHORT, "sweep words.yaml --over": SHORT} if short else {}
+        return Reader(tmp_path, environment, added={**trained, **added})
+
+    return make
+
+
+def documented(page: str) -> set[str]:
+    """First cells of the tables of a page, where they are code."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def check_run(folder: Path) -> None:
+    """A run folder holds what the pages say it does, and no key is untold."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    told = documented("reference/metrics.md")
+    assert {f"search.{key}" for key in metrics["search"]} <= told
+    assert metrics.keys() <= told
+    files = {path.name for path in folder.iterdir()}
+    listed = {name.rstrip("/") for name in documented("tutorial.md")}
+    assert files <= listed
+    # a log needs TensorBoard, and a sweep's points have no report of their own
+    assert listed - files <= {"log", "report.html"}
+    assert metrics["tflm_mismatches"] == 0
+
+
+def test_the_tutorial(corpus: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    (tmp_path / "speech").symlink_to(corpus)
+    printed = reader().read(ROOT / "docs" / "tutorial.md")
+    check_run(tmp_path / "runs" / "words")
+    said = "".join(printed.values())
+    assert "nothing found" in said
+    assert "run folder: runs/words" in said
+    assert "report: runs/words/report.html" in said
+    listed = next(text for block, text in printed.items() if "ls words-project" in block)
+    shown = (ROOT / "docs" / "tutorial.md").read_text()
+    assert "  ".join(listed.split()[-6:]) in shown
+
+
+@pytest.mark.slow
+def test_the_tutorial_as_it_is_printed(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    reader(short=False).read(ROOT / "docs" / "tutorial.md")
+    check_run(tmp_path / "runs" / "words")
+    metrics = json.loads((tmp_path / "runs" / "words" / "metrics.json").read_text())
+    assert metrics["fits"]
+    assert metrics["int8_accuracy"] > 0.85
+
+
+def test_a_block_that_fails_is_found(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    page = tmp_path / "page.md"
+    for block in ("bash\nmicronas search none.yaml\n", "python\nassert 1 == 2\n"):
+        page.write_text(f"```{block}```\n")
+        with pytest.raises(AssertionError):
+            reader().read(page)
+        page.write_text(f"<!-- not run: it fails -->\n```{block}```\n")
+        assert reader().read(page) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "sweeps"])
+def test_how_tos_on_networks(
+    page: str, corpus: Path, tmp_path: Path, reader: Callable[..., Reader]
+) -> None:
+    (tmp_path / "my_words").symlink_to(corpus)
+    printed = reader().read(ROOT / "docs" / "howto" / f"{page}.md")
+    assert printed
+    for run in tmp_path.glob("runs/**/metrics.json"):
+        check_run(run.parent)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The small world of the examples: questions, models that answer, a judge."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import judge_world
+
+    return judge_world
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_the_router(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -> None:
+    import router_world
+
+    def scores(question: str) -> dict[str, float]:
+        right, asked = world.solve(question), [{"role": "user", "content": question}]
+        return {name: float(say(asked) == right) for name, say in router_world.EXPERTS.items()}
+
+    lines(
+        tmp_path / "scores.jsonl",
+        [
+            {"prompt": row["text"], "category": row["category"], "scores": scores(row["text"])}
+            for row in world.questions(600, seed=0)
+        ],
+    )
+    page = ROOT / "docs" / "howto" / "router.md"
+    printed = "".join(reader().read(page).values())
+    table = next(each.text for each in blocks(page) if each.text.startswith("category "))
+    assert table in printed
+    assert (tmp_path / "pareto.svg").stat().st_size > 1000
+    assert "belady" in printed
+
+
+def test_the_judge(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -> None:
+    questions = world.questions(400, seed=0)
+    lines(tmp_path / "questions.jsonl", questions)
+    # any of them may be drawn; answers to the others are left over
+    answers = [
+        {"prompt_id": f"questions-{line}", "model": model, "text": world.answer(model, row["text"])}
+        for line, row in enumerate(questions, 1)
+        for model in world.MODELS
+    ]
+    lines(tmp_path / "answers.jsonl", answers)
+    with world.judge() as address:
+        made = reader(**{"judge run ": [f"judge.base_url={address}"]})
+        printed = "".join(made.read(ROOT / "docs" / "howto" / "judge.md").values())
+    assert len((tmp_path / "set" / "prompts.jsonl").read_text().splitlines()) == 80
+    assert "careful" in printed
+    assert (tmp_path / "report.html").stat().st_size > 10_000

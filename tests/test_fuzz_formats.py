@@ -1,0 +1,125 @@
+"""Damaged files of every format, each given to the command that reads it: a result or one line."""
+
+import random
+import shutil
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz_world import CASES, Case, Ended, TooLongError, run, world
+from tests.mutations import mutated
+
+_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    # the world is a folder in a folder: what climbs out of it is seen
+    inner = tmp_path_factory.mktemp("fuzz") / "world"
+    inner.mkdir()
+    with world(inner):
+        yield inner
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TooLongError(f"longer than {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Every file with its size and time of change."""
+    found = (path for path in folder.parent.rglob("*") if path.is_file())
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def check(folder: Path, port: int, seeds: range) -> Counter[str]:
+    """Damage one file a seed; return how commands ended."""
+    ends: Counter[str] = Counter()
+    for seed in seeds:
+        case = CASES[seed % len(CASES)]
+        path = folder / case.file
+        original = path.read_bytes()
+        path.write_bytes(mutated(original, random.Random(seed), text=case.text))
+        try:
+            before = files(folder)
+            what = f"seed {seed}, {case.file}: {case.command}"
+            with limited(_SECONDS):
+                ended = started(case, port)
+            judge(ended, what)
+            changed = {file for file, state in files(folder).items() if before.get(file) != state}
+            strangers = [file for file in changed if not _allowed(file, folder, case)]
+            assert not strangers, f"{what} wrote {strangers}"
+        finally:
+            path.write_bytes(original)
+            remove(folder, case)
+        ends[str(ended.code)] += 1
+    return ends
+
+
+def started(case: Case, port: int) -> Ended:
+    return run(case.command.replace("PORT", str(port)))
+
+
+def judge(ended: Ended, what: str) -> None:
+    assert "Traceback" not in ended.err, (what, ended)
+    assert ended.code in (0, 1, 2), (what, ended)
+    if ended.code == 2:
+        assert ended.out == "", (what, ended)
+        assert ended.err.startswith("error: "), (what, ended)
+        assert len(ended.err.splitlines()) == 1, (what, ended)
+
+
+def remove(folder: Path, case: Case) -> None:
+    for path in (folder / name for name in case.writes):
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+
+
+def _allowed(file: Path, folder: Path, case: Case) -> bool:
+    places = [folder / name for name in case.writes]
+    return any(file == place or place in file.parents for place in places)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file} {case.command[:16]}")
+def test_the_whole_file_is_read(case: Case, folder: Path, port: int) -> None:
+    ended = started(case, port)
+    remove(folder, case)
+    if case.steady:
+        assert ended.code == 2, ended
+        assert case.file not in ended.err, ended
+    else:
+        assert ended.code in (0, 1), ended
+        assert ended.out, ended
+
+
+def test_damaged_files_end_in_a_result_or_one_line(folder: Path, port: int) -> None:
+    ends = check(folder, port, range(3 * len(CASES)))
+    assert ends["2"] > len(CASES)
+
+
+@pytest.mark.slow
+def test_five_thousand_damaged_files(folder: Path, port: int) -> None:
+    ends = check(folder, port, range(1000, 6000))
+    assert ends["2"] > 2000
+    assert ends["0"] > 0

@@ -1,0 +1,133 @@
+"""What ships: nothing that is needed is left out, and the wheel works on its own."""
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from micronas.installation import ADDS
+
+ROOT = Path(__file__).parents[1]
+SHORT = (
+    "search.steps=40",
+    "search.warmup=20",
+    "search.candidates=4",
+    "search.finalists=1",
+    "search.trial={epochs: 1, batch_size: 64}",
+    "train={epochs: 1, batch_size: 64}",
+    "quantize={epochs: 1, batch_size: 64}",
+)
+_LEFT_OUT = shutil.ignore_patterns(
+    *(".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "site")
+)
+
+
+def declared() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def lines(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+def test_every_package_is_listed() -> None:
+    shipped = lines(declared()["options"]["packages"])
+    code = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "micronas").rglob("__init__.py")
+    }
+    folders = {"micronas.search_spaces", "micronas.latency_models", "micronas.export_templates"}
+    assert set(shipped) == code | folders
+    assert len(shipped) == len(set(shipped))
+
+
+def test_every_file_that_is_not_code_is_package_data() -> None:
+    options = declared()
+    places = dict(line.split(" = ") for line in lines(options["options"]["package_dir"]))
+    wanted = {
+        path
+        for folder in places.values()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    found = {
+        path
+        for package, patterns in options["options.package_data"].items()
+        for pattern in patterns.split(", ")
+        for path in (ROOT / places.get(package, package.replace(".", "/"))).glob(pattern)
+    }
+    assert found == wanted
+    assert len(wanted) > 50
+
+
+def test_doctor_explains_every_extra() -> None:
+    assert set(ADDS) == set(declared()["options.extras_require"])
+
+
+def test_extras_that_errors_name_exist() -> None:
+    extras = set(declared()["options.extras_require"])
+    named = {
+        name
+        for path in (*(ROOT / "micronas").rglob("*.py"), ROOT / "README.md")
+        for name in re.findall(r"pip install '?(?:micronas|\.)\[([a-z-]+)\]", path.read_text())
+    }
+    assert named <= extras
+    assert "onnx" in named
+
+
+@pytest.mark.package
+def test_the_wheel_runs_the_demo_where_there_is_nothing_else(tmp_path: Path) -> None:
+    """Without extras, without the checkout: build, install, search, export, report."""
+
+    def run(*command: object) -> str:
+        done = subprocess.run(
+            [str(each) for each in command],
+            cwd=tmp_path / "empty",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout
+
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(ROOT, tmp_path / "source", ignore=_LEFT_OUT)
+    # the wheel is built from the sdist, which has to be whole for that
+    run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", tmp_path / "source")
+    (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"examples/kws.yaml", "tests/test_packaging.py", "Makefile", "LICENSE"} <= names
+    with zipfile.ZipFile(wheel) as archive:
+        assert {"micronas/py.typed", "micronas/search_spaces/kws.yaml"} <= set(archive.namelist())
+    shutil.rmtree(tmp_path / "source")
+
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    binaries = tmp_path / "venv" / "bin"
+    run(binaries / "pip", "install", "--quiet", wheel)
+    run(binaries / "pip", "check")
+    shutil.copy(ROOT / "examples" / "kws.yaml", tmp_path / "empty")
+    micronas = binaries / "micronas"
+    assert "nothing is missing" in run(micronas, "doctor")
+    assert "stm32f446re" in run(micronas, "boards")
+    assert "published" not in run(micronas, "spaces")
+    assert "MACs" in run(micronas, "profile", "published/kws_m")
+    run(micronas, "data", "synth", "kws", "runs/data/speech")
+    shown = run(micronas, "search", "kws.yaml", *SHORT, "--quiet")
+    assert "fits true" in shown
+    assert "tflm_mismatches 0" in shown
+    run(micronas, "export", "runs/kws", "--format", "project")
+    assert "report" in run(micronas, "report", "runs/kws")
+    made = tmp_path / "empty"
+    for file in ("runs/kws/model.tflite", "runs/kws/report.html", "kws-project/CMakeLists.txt"):
+        assert (made / file).is_file()
+    assert str(ROOT) not in (made / "runs/kws/config.yaml").read_text()

@@ -1,0 +1,116 @@
+"""What comes from elsewhere is data and never code, and nothing listens to or tells the world."""
+
+import ast
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from micronas import config
+from micronas.checkpoint import Checkpoint
+from micronas.errors import ConfigError, ModelError
+from micronas.export.tflite import to_flatbuffer
+from micronas.router.serve.settings import ServeSettings
+from micronas.tasks.download import DATA_SETS
+from tests.graphs import random_int8_graph
+
+ROOT = Path(__file__).parents[1]
+CALLS_NEED = {
+    "torch.load": {"weights_only": "True"},
+    "yaml.load": {"Loader": "_Loader"},  # a SafeLoader, see below
+}
+FORBIDDEN = {
+    *("eval", "exec", "compile", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"),
+    *("pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "joblib.load"),
+}
+KEYWORDS = {("shell", "True"), ("allow_pickle", "True"), ("verify", "False")}
+
+
+class Payload:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.mkdir, (self.target,)  # type: ignore[return-value]
+
+
+def calls() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Every call in the package: where, what, with which keywords."""
+    for path in (ROOT / "micronas").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                given = {each.arg or "": ast.unparse(each.value) for each in node.keywords}
+                yield f"{path.name}:{node.lineno}", ast.unparse(node.func), given
+
+
+def test_no_call_runs_what_it_reads() -> None:
+    seen = set()
+    for place, name, given in calls():
+        seen.add(name)
+        assert name not in FORBIDDEN, place
+        assert not KEYWORDS & given.items(), place
+        for keyword, value in CALLS_NEED.get(name, {}).items():
+            assert given.get(keyword) == value, place
+    assert seen >= CALLS_NEED.keys()
+
+
+def test_nothing_listens_to_the_world_by_default() -> None:
+    assert ServeSettings.model_fields["host"].default == "127.0.0.1"
+    for path in (ROOT / "micronas").rglob("*.py"):
+        assert "0.0.0.0" not in path.read_text(), path
+
+
+def test_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    proof = tmp_path / "run"
+    for name, save in (("torch.pt", torch.save), ("plain.pt", _pickled)):
+        save({"train": Payload(proof)}, tmp_path / name)
+        with pytest.raises(ModelError, match="must be a file micronas wrote"):
+            Checkpoint(tmp_path / name)
+        assert not proof.exists()
+    torch.load(tmp_path / "torch.pt", weights_only=False)
+    assert proof.exists()  # the payload works where it is let
+
+
+def _pickled(value: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+    path, proof = tmp_path / "run.yaml", tmp_path / "run"
+    path.write_text(f"board: !!python/object/apply:os.mkdir ['{proof}']\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        config.read_mapping(path)
+    with pytest.raises(ConfigError, match="must be YAML"):
+        config.override({}, [f"board=!!python/object/apply:os.mkdir ['{proof}']"])
+    assert not proof.exists()
+
+
+def test_arrays_hold_no_objects(tmp_path: Path) -> None:
+    proof = tmp_path / "run"
+    (tmp_path / "net.tflite").write_bytes(to_flatbuffer(random_int8_graph(3, family="ds_cnn")))
+    np.save(tmp_path / "x.npy", np.array([Payload(proof)], object), allow_pickle=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "micronas", "verify", "net.tflite", "--inputs", "x.npy"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: examples must be a .npy file")
+    assert not proof.exists()
+
+
+def test_every_download_has_a_checksum() -> None:
+    for archive in (each for several in DATA_SETS.values() for each in several):
+        kind, _, digest = archive.checksum.partition(":")
+        # MD5 is all that the publishers of COCO and DCASE give
+        assert (kind, len(digest)) in {("sha256", 64), ("md5", 32)}
+        assert kind == "sha256" or "cocodataset" in archive.url or "zenodo" in archive.url
