@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.freed_memory [ROUNDS] [SPACE ...]
 
 Trains the largest network of each SPACE (kws_small, vww_small, kws, vww) for some steps of batch
-64, in processes of their own, ROUNDS (3) times as the C library is and with `keep_freed_memory`, in
-alternation. Prints medians: CPU time of a step, page faults of a step, memory at the peak.
+64, in processes of their own, ROUNDS (3) times as the C library is and with `keep_freed_memory`,
+in alternation. Prints medians: CPU time of a step, page faults of a step, memory at the peak.
 """
 
 import json

@@ -21,6 +21,7 @@ Last come the bytes that autograd keeps for the backward pass, as multiples of t
 distinct storages without the parameters'.
 """
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -64,14 +65,18 @@ Step = Callable[[], object]
 
 
 def main(rounds: int = 7, names: tuple[str, ...] = tuple(SPACES)) -> None:
+    if len(names) > 1:
+        for name in names:  # in processes of their own, as searches are
+            command = [sys.executable, "-m", "benchmarks.search_step", str(rounds), name]
+            subprocess.run(command, check=True)
+        return
     keep_freed_memory()  # as `fit` and `search` do
-    print(f"torch {torch.__version__}, threads: {torch.get_num_threads()}, batch {BATCH}")
-    for name in names:
-        space = load(*SPACES[name])
-        print(f"\n{name}")
-        print(time_table(space, rounds))
-        print()
-        print(memory_table(space))
+    space = load(*SPACES[names[0]])
+    threads = torch.get_num_threads()
+    print(f"\n{names[0]}, torch {torch.__version__}, threads: {threads}, batch {BATCH}")
+    print(time_table(space, rounds))
+    print()
+    print(memory_table(space), flush=True)
 
 
 def load(name: str, changes: dict[str, object]) -> SearchSpace:

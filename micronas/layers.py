@@ -54,8 +54,7 @@ def _conv2d(
     padding: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    # In bfloat16 the gradients of such depthwise convolutions take 3 to 80 times as long (oneDNN
-    # on a Zen 5): only the others gain.
+    # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py): the others gain.
     is_slow = groups > 1 and (weight.shape[-1] >= 5 or stride != (1, 1))
     if not (is_slow and torch.is_autocast_enabled("cpu")):
         return F.conv2d(x, weight, bias, stride, padding, 1, groups)

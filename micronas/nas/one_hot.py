@@ -124,6 +124,7 @@ class _Convolve(Function):
         if values is not None:
             own = torch.einsum("nohw,nihw->oi", gradient, values.to(gradient.dtype))
             to_weight = widened(own, weight.shape[1]).view_as(weight)
+        # two convolutions, as halves of one tensor would be copied by whatever reads them
         to_values = F.conv2d(gradient, back[: ctx.shown])
         return to_values, F.conv2d(gradient, back[ctx.shown :]), to_weight
 
@@ -158,6 +159,6 @@ def _by_channel(gradient: Tensor, values: Tensor) -> Tensor:
 def _common(gradient: Tensor, values: Tensor | None) -> Tensor:
     """Inner product over the channels that both have."""
     if values is None:
-        return gradient.new_zeros(())
+        return gradient.new_zeros((), dtype=torch.float32)
     shared = min(gradient.shape[1], values.shape[1])
-    return (gradient[:, :shared] * values[:, :shared]).sum()
+    return (gradient[:, :shared] * values[:, :shared]).sum(dtype=torch.float32)

@@ -19,7 +19,7 @@ from micronas.search_space import (
 
 # Each set of widths is a shape of its own to oneDNN, which generates code for it and by default
 # forgets all but 1024: a fifth of a step. The first convolution of a process reads the variable.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32768")
 
 
 class SharedConv(nn.Module):

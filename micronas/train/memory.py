@@ -11,9 +11,9 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory it frees, until it ends.
 
     By default glibc gives large blocks back to the kernel at once, which must find and clear pages
-    for the next activation: half of a training step of a small network. PyTorch has no cache of
-    its own on CPUs. Memory at the peak grows by up to a tenth, as it breaks into pieces. Other C
-    libraries and operating systems are left as they are.
+    for the next activation: a quarter to a half of a training step (benchmarks/freed_memory.py).
+    PyTorch has no cache of its own on CPUs. Memory at the peak grows by up to a tenth, as it breaks
+    into pieces. Other C libraries and operating systems are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
