@@ -1,6 +1,5 @@
 """Texts into unit vectors: hashed n-grams, static word vectors, or an endpoint; and a cache."""
 
-import hashlib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from micronas.errors import ConfigError, DataError
+from micronas.files import text_hash
 
 Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
 """Unit vectors [texts, dimensions], dense or sparse; the product of two is the cosine."""
@@ -194,7 +194,7 @@ class Cached:
         self._embedder, self._name, self._path, self._batch = embedder, name, path, batch
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        hashes = [hashlib.sha256(text.encode("utf-8")).hexdigest() for text in texts]
+        hashes = [text_hash(text) for text in texts]
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self._path)) as file:

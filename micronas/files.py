@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the hash of a text."""
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -27,3 +28,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         with suppress(NotADirectoryError):  # its folder is a file: nothing was written
             temporary.unlink(missing_ok=True)
+
+
+def text_hash(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

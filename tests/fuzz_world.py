@@ -20,9 +20,10 @@ from micronas.configuration import load_training
 from micronas.data import DataSet
 from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
+from micronas.files import text_hash
 from micronas.graph.read import read
 from micronas.judge.importers import arena_hard
-from micronas.judge.manifest import Prompt, json_lines, text_hash
+from micronas.judge.manifest import Prompt, json_lines
 from micronas.run import run_training
 from micronas.sweeps.points import plan
 from micronas.sweeps.store import leading
@@ -150,10 +151,6 @@ class Ended:
     code: int | str | None
     out: str
     err: str
-
-
-class TooLongError(BaseException):
-    """Not an Exception: nothing may catch it on its way."""
 
 
 def run(command: str) -> Ended:

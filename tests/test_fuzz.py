@@ -1,11 +1,8 @@
 """Damaged model files given to `micronas profile`: a report or one line, never anything else."""
 
 import random
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from micronas import cli
 from micronas.export.metadata import describe
 from micronas.export.tflite import to_flatbuffer
 from tests.graphs import random_int8_graph
+from tests.limited import limited
 from tests.networks import random_network
 
 _SECONDS = 5
@@ -48,20 +46,6 @@ def damaged(model: bytes, source: random.Random) -> bytes:
         target = source.randrange(len(data))
         data[target : target + len(piece)] = piece
     return bytes(data)
-
-
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"longer than {seconds} s")
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def check(

@@ -2,16 +2,15 @@
 
 import random
 import shutil
-import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz_world import CASES, Case, Ended, TooLongError, run, world
+from tests.fuzz_world import CASES, Case, Ended, run, world
+from tests.limited import limited
 from tests.mutations import mutated
 
 _SECONDS = 20
@@ -30,20 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         yield taken.getsockname()[1]
-
-
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise TooLongError(f"longer than {seconds} s")
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def files(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from micronas._version import VERSION
 from micronas.embed import Embedder, Vectors
 from micronas.errors import DataError
-from micronas.files import write_atomically
+from micronas.files import text_hash, write_atomically
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
 from micronas.judge.embed import embedder_of
@@ -23,7 +23,6 @@ from micronas.judge.manifest import (
     PROMPTS,
     Prompt,
     json_lines,
-    text_hash,
     write_manifest,
     write_prompts,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
-from micronas.files import write_atomically
+from micronas.files import text_hash, write_atomically
 
 PROMPTS = "prompts.jsonl"
 MANIFEST = "manifest.json"
@@ -28,11 +28,6 @@ class Prompt:
     licence: str
     hash: str
     """SHA-256 of the text, hexadecimal."""
-
-
-def text_hash(text: str) -> str:
-    """Return the SHA-256 of a text in UTF-8, hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -20,6 +20,7 @@ from micronas.hardware import kernels
 from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.instructions import instructions
 from micronas.hardware.kernels import WIDTH_PARTS, Sweep, Width, Work, exactly, width_of
+from micronas.nas.budget import Meter
 from micronas.nas.gates import Sample
 from micronas.nas.path import union_mask, weighted_sum, width_mask
 from micronas.search_space import (
@@ -49,6 +50,15 @@ class Expected:
     features: dict[str, Tensor]
     flash: Tensor
     sram: Tensor
+
+    def by_limit(self, meter: Meter) -> dict[str, Tensor]:
+        """By the names of limits, in their units."""
+        return {
+            "sram": self.sram,
+            "flash": self.flash,
+            "latency": meter.latency(self.features),
+            "macs": self.features["macs"],
+        }
 
 
 @dataclass

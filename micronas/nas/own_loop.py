@@ -236,10 +236,10 @@ class SearchBudget:
         if self.step % _OBSERVED == 0:
             choice = supernet.gates.draw(torch.default_generator)
             with torch.no_grad():
-                smooth = _smooth(supernet, supernet.gates.one_hot(choice), meter)
+                smooth = supernet.expected(supernet.gates.one_hot(choice)).by_limit(meter)
             penalty.observe(self._spent(supernet, choice), smooth)
         self.step += 1
-        expected = _smooth(supernet, supernet.gates.probabilities(), meter)
+        expected = supernet.expected(supernet.gates.probabilities()).by_limit(meter)
         return penalty.loss(expected, progress).float()
 
     def costs(self, supernet: Searchable[Any], choice: Choice) -> Costs:
@@ -314,20 +314,9 @@ class SearchBudget:
     def _slopes(self, supernet: Searchable[Any], choice: Choice, name: str) -> list[Tensor]:
         gates = {key: each.requires_grad_() for key, each in supernet.gates.one_hot(choice).items()}
         with torch.enable_grad():
-            expected = _smooth(supernet, gates, self._measures(supernet))[name]
+            expected = supernet.expected(gates).by_limit(self._measures(supernet))[name]
         found = torch.autograd.grad(expected, list(gates.values()), allow_unused=True)
         return [
             torch.zeros_like(gate) if slope is None else slope
             for gate, slope in zip(gates.values(), found, strict=True)
         ]
-
-
-def _smooth(supernet: Searchable[Any], gates: Sample, meter: Meter) -> dict[str, Tensor]:
-    """Expected costs by the names of limits, in their units."""
-    counts = supernet.expected(gates)
-    return {
-        "sram": counts.sram,
-        "flash": counts.flash,
-        "latency": meter.latency(counts.features),
-        "macs": counts.features["macs"],
-    }

@@ -15,7 +15,7 @@ from micronas.errors import ConfigError, MicronasError
 from micronas.hardware.board import Board
 from micronas.layers import mixed_precision
 from micronas.nas.budget import Budget, Costs, Limits, Meter, check_feasible
-from micronas.nas.cost import Expected, expected
+from micronas.nas.cost import expected
 from micronas.nas.distributed import ranks
 from micronas.nas.gates import Gates
 from micronas.nas.penalty import Penalty
@@ -306,7 +306,7 @@ class _Search:
             logits = self.supernet.masked(inputs, sample)
         task, _ = temperature_scaled_loss(logits.float(), labels)
         self.supernet.requires_grad_(True)
-        costs = self._costs(expected(self.space, self.gates.probabilities()))
+        costs = expected(self.space, self.gates.probabilities()).by_limit(self.meter)
         penalty = self.penalty.loss(costs, self.step / self.settings.steps)
         self.gate_optimizer.zero_grad()
         (task + penalty).backward()  # type: ignore[no-untyped-call]
@@ -329,16 +329,8 @@ class _Search:
             for name, share in self.limits.used(exact).items()
         }
         with torch.no_grad():
-            smooth = self._costs(expected(self.space, self.gates.one_hot(choice)))
+            smooth = expected(self.space, self.gates.one_hot(choice)).by_limit(self.meter)
         self.penalty.observe(spent, smooth)
-
-    def _costs(self, counts: Expected) -> dict[str, Tensor]:
-        return {
-            "sram": counts.sram,
-            "flash": counts.flash,
-            "latency": self.meter.latency(counts.features),
-            "macs": counts.features["macs"],
-        }
 
     def _random(self, generator: torch.Generator) -> Choice:
         return tuple(
@@ -358,7 +350,7 @@ class _Search:
     def _record(self, penalty: Tensor) -> None:
         with torch.no_grad():
             probabilities = self.gates.probabilities()
-            smooth = self._costs(expected(self.space, probabilities))
+            smooth = expected(self.space, probabilities).by_limit(self.meter)
         self.gate_history.append(
             {name: [round(p, 4) for p in each.tolist()] for name, each in probabilities.items()}
         )

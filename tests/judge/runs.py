@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from micronas.judge.manifest import Prompt, text_hash
+from micronas.files import text_hash
+from micronas.judge.manifest import Prompt
 from micronas.judge.run import RunSettings, run
 from micronas.judge.store import Answer
 from tests.judge.judge_server import chance

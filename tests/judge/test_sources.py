@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from micronas.errors import ConfigError, DataError
-from micronas.judge.manifest import Prompt, load_prompts, text_hash, write_prompts
+from micronas.files import text_hash
+from micronas.judge.manifest import Prompt, load_prompts, write_prompts
 from micronas.judge.recipe import Source, read_recipe
 from micronas.judge.sources import read_labels, read_source
 
