@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.layers import mixed_precision, same_conv2d
 from micronas.nas.budget import Budget
@@ -11,6 +12,7 @@ from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import Supernet
 from micronas.train.loop import evaluate, fit
+from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data, split
 
@@ -70,6 +72,12 @@ def test_a_network_learns_in_bfloat16() -> None:
     fit(network, split(400, 0), recipe, seed=0)
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
     assert evaluate(network, split(120, 1)).accuracy > 0.8
+
+
+def test_training_with_quantisation_refuses_bfloat16() -> None:
+    network = SPACE.architecture(SPACE.smallest()).build()
+    with pytest.raises(ConfigError, match=r"must compute in float32, .* amp=bf16; leave quantize"):
+        finetune(network, split(20, 0), Recipe(epochs=1, amp="bf16"), seed=0)
 
 
 def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:

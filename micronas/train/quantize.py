@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
-from micronas.errors import ExportError, MicronasError
+from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
@@ -263,7 +263,17 @@ def finetune(
 
     Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
     resumed run ends in the same weights here too.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe asks for mixed precision.
     """
+    if recipe.amp is not None:
+        raise ConfigError(
+            "quantization-aware training must compute in float32, as bfloat16 cannot hold its "
+            f"grids, but got amp={recipe.amp}; leave quantize.amp out"
+        )
     quantized = QuantizedNetwork(network.graph(), bits=bits, ranges=ranges)
     quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
     return fit(
