@@ -4,6 +4,8 @@ import math
 import os
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import Field
 
@@ -39,6 +41,28 @@ def api_key(variable: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"the key in {variable} must be one line of ASCII; set it again")
     return key
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy the environment names for an address, None for a direct connection.
+
+    Raises
+    ------
+    ConfigError
+        If it is no HTTP proxy; the message does not show it, as it may hold a password.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the proxy for {parts.hostname} must be an http address; set {parts.scheme}_proxy, or "
+            "name the host in no_proxy"
+        )
+    return proxy
 
 
 def retry_after(value: str, *, longest: float) -> float | None:

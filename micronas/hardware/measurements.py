@@ -13,6 +13,8 @@ from micronas.hardware.features import features
 from micronas.hardware.plan import MEASUREMENTS, read_plan
 from micronas.load import load
 
+_ENDLESS = 1e12
+"""Milliseconds or millijoules that no inference takes: a slip, which a fit could not square."""
 COLUMNS = ("model", "latency_ms")
 
 
@@ -141,10 +143,10 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
+    if not 0 < value < _ENDLESS:
         raise DataError(
-            f"{column} must be a positive number, but {path} line {line} has {text.strip()!r}; "
-            "correct it, or delete the row"
+            f"{column} must be a positive number below {_ENDLESS:g}, but {path} line {line} has "
+            f"{text.strip()!r}; correct it, or delete the row"
         )
     return value
 

@@ -152,6 +152,7 @@ def test_a_csv_of_files_and_architectures(plan: Path) -> None:
         ("", r"lacks model, latency_ms \(it has none\)"),
         ("model,latency_ms\nnetworks/kws_01.tflite,-5\n", "line 2 has '-5'; correct"),
         ("model,latency_ms\nnetworks/kws_01.tflite,nan\n", "must be a positive number.*'nan'"),
+        ("model,latency_ms\nnetworks/kws_01.tflite,1e200\n", "must be .* below 1e\\+12.*'1e200'"),
         ("model,latency_ms\nnetworks/kws_01.tflite,\n", "must be a positive number.*''"),
         ("model,latency_ms\nnetworks/kws_01.tflite,fast\n", "'fast'"),
         ("model,latency_ms\nnetworks/kws_01.tflite\n", "as many values as there are columns"),
@@ -228,7 +229,12 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
     )
     budget = Budget(latency=(largest + smallest) / 2)
     settings = SearchSettings(
-        steps=20, warmup=20, candidates=4, finalists=1, trial=Recipe(epochs=1, batch_size=64)
+        strategy="dnas",
+        steps=20,
+        warmup=20,
+        candidates=4,
+        finalists=1,
+        trial=Recipe(epochs=1, batch_size=64),
     )
     result = search(toy.SPACE, toy.data(), board=board, budget=budget, settings=settings, seed=0)
     assert result.winner.costs.latency_ms <= (largest + smallest) / 2

@@ -1,8 +1,9 @@
 """Who answers a request: attempts, pauses and cool-downs, until somebody begins to speak."""
 
+import math
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -45,7 +46,8 @@ class Answer:
     expert
         Who speaks.
     head
-        What has been said so far; the pieces before have nothing in them.
+        What has been said so far, the pieces before the last have nothing in them; or the whole
+        answer.
     rest
         What follows; whoever holds the answer closes it.
     """
@@ -124,8 +126,8 @@ class Dispatcher:
                 await anyio.sleep(self._pause(attempt, lost[name]))
         raise _nobody(lost)
 
-    async def next_piece(self, answer: Answer) -> Json | None:
-        """Return the next piece of an answer, None at its end.
+    async def follow(self, answer: Answer, take: Callable[[Json], Awaitable[None]]) -> None:
+        """Hand over what follows in a stream, piece by piece, to its end.
 
         Raises
         ------
@@ -133,15 +135,20 @@ class Dispatcher:
             If it breaks off.
         """
         served = self.served[answer.expert.name]
+        idle = served.timeouts.idle
         try:
-            piece = await _within(served.timeouts.idle, answer.rest, "a stream that stopped")
+            # one scope whose end is moved: one for each piece would cost more than the piece
+            with anyio.CancelScope(deadline=anyio.current_time() + idle) as patience:
+                async for piece in answer.rest:
+                    patience.deadline = math.inf
+                    await take(piece)
+                    patience.deadline = anyio.current_time() + idle
+            if patience.cancelled_caught:
+                raise AttemptError("a stream that stopped")
         except AttemptError as failed:
             self._note(served, failed)
             raise
-        if piece is None:
-            served.failures = 0
-            self._metrics.attempts.labels(served.expert.name, "answered").inc()
-        return piece
+        self._answered(served)
 
     async def _attempt(self, served: Served, ask: Ask) -> Answer:
         answer = Answer(served.expert, [], served.backend.ask(ask))
@@ -149,9 +156,12 @@ class Dispatcher:
             with anyio.fail_after(served.timeouts.first_byte):
                 async for piece in answer.rest:
                     answer.head.append(piece)
-                    if not ask.stream or says_something(piece):
+                    if ask.stream and says_something(piece):
                         return answer
-            raise AttemptError("an empty stream")
+            if ask.stream:
+                raise AttemptError("an empty stream")
+            self._answered(served)
+            return answer
         except TimeoutError:
             failed = AttemptError("no answer in time")
         except AttemptError as error:
@@ -167,6 +177,10 @@ class Dispatcher:
         self._note(served, failed)
         raise failed
 
+    def _answered(self, served: Served) -> None:
+        served.failures = 0
+        self._metrics.attempts.labels(served.expert.name, "answered").inc()
+
     def _note(self, served: Served, failed: AttemptError) -> None:
         served.failures += 1
         self._metrics.attempts.labels(served.expert.name, ascii_text(failed.reason)).inc()
@@ -178,14 +192,6 @@ class Dispatcher:
     def _pause(self, attempt: int, failed: AttemptError) -> float:
         backoff: float = self._settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
         return max(backoff, min(failed.wait or 0.0, self._settings.longest_wait))
-
-
-async def _within(seconds: float, rest: AsyncGenerator[Json, None], late: str) -> Json | None:
-    try:
-        with anyio.fail_after(seconds):
-            return await anext(rest, None)
-    except TimeoutError:
-        raise AttemptError(late) from None
 
 
 def _nobody(lost: dict[str, AttemptError]) -> ApiError:

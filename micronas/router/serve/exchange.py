@@ -134,15 +134,18 @@ class Exchange(Response):
         async def listen() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            group.cancel_scope.cancel()
+            work.cancel()
 
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(listen)
-                await self._run(send)
-                group.cancel_scope.cancel()
+            with anyio.CancelScope() as work:
+                # no task group: its end takes turns of the loop that other requests wait for
+                listener = asyncio.create_task(listen())
+                try:
+                    await self._run(send)
+                finally:
+                    listener.cancel()
         except asyncio.CancelledError:
-            # not the group's own, which ends there: the server stops and has waited long enough
+            # not the scope's own, which ends there: the server stops and has waited long enough
             await self._fail(send, ApiError(503, "the server is stopping", "stopping"))
         finally:
             self._note()
@@ -190,21 +193,22 @@ class Exchange(Response):
 
     async def _whole(self, send: Send, answer: Answer) -> None:
         (whole,) = answer.head
-        await self._dispatcher.next_piece(answer)
         self._spend(answer, text_of(whole), usage_of(whole))
         await self._send_whole(send, 200, whole)
 
     async def _stream(self, send: Send, answer: Answer) -> None:
         await self._start(send, 200, {"Content-Type": "text/event-stream; charset=utf-8"})
-        said: list[str] = []
-        usage = None
-        pieces = answer.head
-        while pieces:
-            said += map(text_of, pieces)
-            usage = usage_of(pieces[-1]) or usage
-            await self._write(send, b"".join(map(event, pieces)))
-            piece = await self._dispatcher.next_piece(answer)
-            pieces = [] if piece is None else [piece]
+        said = list(map(text_of, answer.head))
+        usage = usage_of(answer.head[-1])
+
+        async def take(piece: Json) -> None:
+            nonlocal usage
+            said.append(text_of(piece))
+            usage = usage_of(piece) or usage
+            await self._write(send, event(piece))
+
+        await self._write(send, b"".join(map(event, answer.head)))
+        await self._dispatcher.follow(answer, take)
         self._spend(answer, "".join(said), usage)
         self._end = "200"
         await self._write(send, DONE, last=True)

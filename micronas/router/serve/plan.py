@@ -52,6 +52,7 @@ class Planner:
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing
+        self._ranking = routing.ranking if isinstance(routing, Ranking) else None
         self._experts = {each.name: each for each in settings.experts}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="routing")
 
@@ -91,9 +92,7 @@ class Planner:
 
     def _route(self, prompt: str) -> Plan:
         (decision,) = self._routing.route([prompt])
-        ranked: Sequence[str] = ()
-        if isinstance(self._routing, Ranking):
-            ranked = self._routing.ranking(decision.category)
+        ranked = self._ranking(decision.category) if self._ranking else ()
         experts = fallback_order(self._settings, ranked, decision.expert)
         if not experts:
             raise LookupError(f"expert {decision.expert!r} is not served and there is no fallback")

@@ -85,10 +85,11 @@ def parse_ask(data: bytes) -> Ask:
     return Ask(body, model, messages, bool(stream))
 
 
-def load(data: bytes | str) -> Json:
+def load(data: bytes) -> Json:
     """Read a JSON object strictly; raises ValueError for anything else, however it is broken."""
     try:
-        value = json.loads(data, parse_constant=_finite, parse_float=_finite)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -98,7 +99,7 @@ def load(data: bytes | str) -> Json:
 
 def dump(value: Json) -> bytes:
     """Write JSON in ASCII: text that is no valid Unicode survives as it came."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def event(value: Json) -> bytes:
@@ -208,3 +209,7 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is no JSON")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))

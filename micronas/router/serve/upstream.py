@@ -1,11 +1,14 @@
 """An expert behind an OpenAI-compatible endpoint, whatever it may send."""
 
 from collections.abc import AsyncGenerator, Iterable
+from functools import cached_property
 
+import aiohttp
 import anyio
 import httpx
+import yarl
 
-from micronas.endpoints import api_key, retry_after
+from micronas.endpoints import api_key, proxy_for, retry_after
 from micronas.errors import ConfigError
 from micronas.router.experts import Endpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
@@ -23,8 +26,11 @@ from micronas.router.serve.protocol import (
 
 _LARGEST_ANSWER = 32 * 2**20
 _LARGEST_ERROR = 64 * 2**10
+_LARGEST_HEADER = 64 * 2**10
 _LONGEST_WAIT = 24 * 3600.0
 _DRAIN = 0.1
+_KEEP_ALIVE = 4.0
+"""Seconds a connection may idle; common servers hang up after 5."""
 _OPERATORS = (401, 402, 403, 404, 405, 407)
 """Refusals that are about the key, the bill, the address or the model's id: not the client's."""
 
@@ -32,10 +38,14 @@ _OPERATORS = (401, 402, 403, 404, 405, 407)
 class Upstream:
     """Client of one endpoint.
 
+    It speaks by aiohttp, whose parser is no Python: httpx takes about twice the CPU of all else
+    that is done for a request. It finds proxies and certificates where httpx does.
+
     Raises
     ------
     ConfigError
-        If the variable of the key is named and not set, or holds more than one line of ASCII.
+        If the variable of the key is named and not set, or holds more than one line of ASCII; or
+        if the environment names a proxy that is none over HTTP.
     """
 
     def __init__(self, name: str, endpoint: Endpoint, timeouts: Timeouts) -> None:
@@ -48,44 +58,59 @@ class Upstream:
             )
         self._name, self._model = name, endpoint.model
         self._secrets = {key: f"[{variable}]"} if key else {}
-        self._url = httpx.URL(endpoint.base_url + "/chat/completions")
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+        self._url = yarl.URL(endpoint.base_url + "/chat/completions")
+        self._proxy = proxy_for(endpoint.base_url)
+        self._certificates = httpx.create_ssl_context()
+        self._connect = timeouts.connect
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        # belongs to the loop that runs, which none does when the server is put together
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEP_ALIVE, ssl=self._certificates
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            proxy=self._proxy,
+            max_field_size=_LARGEST_HEADER,
             # the time until an answer comes is kept by whoever waits for it
-            timeout=httpx.Timeout(None, connect=timeouts.connect),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect),
         )
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
         content = dump({**ask.body, "model": self._model})
-        headers = {"Content-Type": "application/json"}
         progress = _Progress()
         try:
-            async with self._client.stream(
-                "POST", self._url, content=content, headers=headers
+            async with self._session.post(
+                self._url, data=content, allow_redirects=False
             ) as response:
-                if response.status_code != 200:
+                if response.status != 200:
                     raise await self._refusal(response)
                 if not ask.stream:
                     yield self._whole(await _body(response, _LARGEST_ANSWER))
                     return
-                reader, received = EventReader(), response.aiter_bytes()
-                async for part in received:
+                reader = EventReader()
+                async for part in response.content.iter_any():
                     for piece in progress.read(reader.feed(part)):
                         yield {**piece, "model": self._name}
                     if progress.done:
                         break
                 # only a connection that was read to its end can be used again
-                with anyio.move_on_after(_DRAIN):
-                    await anext(received, None)
-        except ValueError:
-            raise AttemptError("an unreadable answer") from None
-        except httpx.HTTPError as error:
+                if not response.content.at_eof():
+                    with anyio.move_on_after(_DRAIN):
+                        await response.content.readany()
+        except aiohttp.ClientError as error:
             if not progress.complete:
                 raise AttemptError(_reason(error)) from None
+        except ValueError:
+            raise AttemptError("an unreadable answer") from None
         if not progress.complete:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
@@ -95,8 +120,8 @@ class Upstream:
             raise ValueError("no choices")
         return {**answer, "model": self._name}
 
-    async def _refusal(self, response: httpx.Response) -> Exception:
-        status = response.status_code
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
+        status = response.status
         if status in (408, 429) or status >= 500:
             wait = retry_after(response.headers.get("retry-after", ""), longest=_LONGEST_WAIT)
             return AttemptError(f"HTTP {status}", wait=wait)
@@ -139,19 +164,20 @@ class _Progress:
             yield piece
 
 
-async def _body(response: httpx.Response, largest: int) -> bytes:
+async def _body(response: aiohttp.ClientResponse, largest: int) -> bytes:
     body = bytearray()
-    async for received in response.aiter_bytes():
+    async for received in response.content.iter_any():
         body += received
         if len(body) > largest:
             raise ValueError("an answer is too large")
     return bytes(body)
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def _reason(error: aiohttp.ClientError) -> str:
     """Say what broke; the library's own text may quote the address."""
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return "no connection"
-    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
-        return "a connection that was cut"
-    return type(error).__name__
+    unmade = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ClientHttpProxyError,
+        aiohttp.ConnectionTimeoutError,
+    )
+    return "no connection" if isinstance(error, unmade) else "a connection that was cut"
