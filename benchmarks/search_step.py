@@ -36,7 +36,7 @@ from micronas.data import TensorSplit
 from micronas.hardware.board import Board
 from micronas.layers import mixed_precision
 from micronas.nas.budget import Budget, Meter
-from micronas.nas.search import _Search
+from micronas.nas.dnas import Dnas
 from micronas.nas.settings import SearchSettings
 from micronas.search_space import Choice, SearchSpace
 from micronas.terminal import table
@@ -209,27 +209,27 @@ def search_steps(
     index, generator = torch.arange(BATCH), torch.Generator().manual_seed(1)
 
     def train(draw: Callable[[torch.Generator], Choice]) -> Step:
-        return lambda: search._train(data, index, draw(generator), generator)
+        return lambda: search.weights.train(data, index, draw(generator), generator)
 
     def gate() -> None:
-        search._move_gates(data, index, generator)
-        search.step += 1
+        search.move_gates(data, index, generator)
+        search.weights.step += 1
 
     steps: dict[str, Step] = {
         "weight": train(search.gates.draw),
         "gate": gate,
     }
     if not certain:  # warm-up does not look at the gates
-        steps = {"warm-up": train(search._random), **steps}
+        steps = {"warm-up": train(search.weights.random), **steps}
     return {f"{kind}{where}": step for kind, step in steps.items()}
 
 
-def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> _Search:
+def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
     board = Board.load("stm32f746zg")
     meter = Meter(board, space.task or space.name)
     settings = SearchSettings(gate_learning_rate=1e-9, amp=amp)
-    search = _Search(space, settings, Budget(latency="1 s").on(board), meter, 0)
+    search = Dnas(space, settings, Budget(latency="1 s").on(board), meter, 0)
     if certain:
         for logits in search.gates.logits:
             logits.data[-1] = 50.0
@@ -243,7 +243,7 @@ def memory_table(space: SearchSpace) -> str:
     rows = []
     for label, certain, draws in (("at the largest", True, 1), ("uniform, mean", False, DRAWS)):
         search, generator = a_search(space, certain=certain), torch.Generator().manual_seed(2)
-        net, gates = search.supernet, search.gates
+        net, gates = search.weights.supernet, search.gates
         weight = [_saved_by_weights(search, inputs, generator) for _ in range(draws)]
         net.requires_grad_(False)
         gate = [
@@ -255,9 +255,11 @@ def memory_table(space: SearchSpace) -> str:
     return table([heading, "weight", "gate"], rows)
 
 
-def _saved_by_weights(search: _Search, inputs: Tensor, generator: torch.Generator) -> int:
+def _saved_by_weights(search: Dnas, inputs: Tensor, generator: torch.Generator) -> int:
     choice = search.gates.draw(generator)
-    return saved_bytes(search.supernet, lambda: search.supernet.sliced(inputs, choice))
+    return saved_bytes(
+        search.weights.supernet, lambda: search.weights.supernet.sliced(inputs, choice)
+    )
 
 
 def saved_bytes(net: nn.Module, forward: Callable[[], Tensor]) -> int:

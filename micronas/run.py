@@ -307,11 +307,13 @@ def _search_metrics(result: SearchResult) -> Metrics:
     winner = result.winner
     others = [each for each in result.candidates if each.origin != winner.origin]
     return {
+        "strategy": result.strategy,
+        "strategy_reason": result.reason,
         "winner": winner.origin,
         "ahead_of_best_other_origin": (winner.trial_accuracy or 0.0)
         - max((each.trial_accuracy or 0.0 for each in others), default=0.0),
         "candidates": [row(candidate) for candidate in result.candidates],
-        "most_likely_macs": result.most_likely.macs,
+        "most_likely_macs": result.most_likely.macs if result.most_likely else None,
         "history": result.history,
     }
 

@@ -9,7 +9,7 @@ between two others: shared weights do not survive that.
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -288,33 +288,75 @@ class SearchSpace(Settings):
         return tuple(generator.randrange(len(decision.options)) for decision in self.decisions)
 
     def uniform(self, fraction: float, depth: float = 1.0, bits: Bits = 8) -> Choice:
-        """Every width at the same fraction of its largest, kernels smallest.
+        """Every width at the same fraction of its largest, kernels smallest; see `shaped`."""
+        return self.shaped((fraction,), depth=depth, bits=bits)
+
+    def shaped(
+        self,
+        profile: Sequence[float],
+        *,
+        growth: float = 1.0,
+        depth: float = 1.0,
+        kernel: float = 0.0,
+        bits: Bits = 8,
+    ) -> Choice:
+        """Widths that follow a profile from the first layer to the last one that is kept.
 
         Parameters
         ----------
-        fraction
-            Share of the largest width, 0 to 1; the nearest option is taken.
+        profile
+            Shares of the largest width, 0 to 1, at equal distances along the network; between
+            them the logarithm is linear. The nearest option is taken.
         depth
             Share of the optional blocks that are kept, 0 to 1, first ones first.
+        kernel
+            Which of the kernels, from the smallest, 0, to the largest, 1.
         bits
             Of weights, wherever they are a choice.
         """
         keeps = [d.name for d in self.decisions if d.name.endswith(".keep")]
         kept = set(keeps[: round(depth * len(keeps))])
+        left_out = {name.removesuffix(".keep") for name in keeps if name not in kept}
+        for number, stage in enumerate(self.stages, 1):
+            if isinstance(stage, SeparableSpace) and stage.skip:
+                left_out |= set(stage_blocks(stage, number)[round(depth * stage.repeat) :])
+        widths = [
+            decision.name
+            for decision in self.decisions
+            if decision.name.endswith((".width", ".expansion"))
+            and decision.name.rpartition(".")[0] not in left_out
+        ]
+        strides = self._strides()
+        shares = {
+            name: share * growth ** strides[name.rpartition(".")[0]]
+            for name, share in zip(widths, _along(profile, len(widths)), strict=True)
+        }
 
         def index(decision: Decision) -> int:
-            if decision.name.endswith(".keep"):
-                return int(decision.name in kept)
-            if decision.name.endswith(".depth"):
-                return round(depth * (len(decision.options) - 1))
-            if decision.name.endswith(".kernel"):
-                return 0
-            is_bits = decision.name.endswith(".bits")
-            target = bits if is_bits else fraction * decision.options[-1]
-            nearest: Callable[[int], float] = lambda i: abs(decision.options[i] - target)  # noqa: E731
-            return min(range(len(decision.options)), key=nearest)
+            options = decision.options
+            match decision.name.rpartition(".")[2]:
+                case "keep":
+                    return int(decision.name in kept)
+                case "depth":
+                    return round(depth * (len(options) - 1))
+                case "kernel":
+                    return round(kernel * (len(options) - 1))
+                case "bits":
+                    target = float(bits)
+                case _:
+                    target = shares.get(decision.name, profile[-1]) * options[-1]
+            return min(range(len(options)), key=lambda i: abs(options[i] - target))
 
         return tuple(index(decision) for decision in self.decisions)
+
+    def _strides(self) -> dict[str, int]:
+        """Number of strides in the blocks up to a layer's output, by the layer's name."""
+        found, passed = {"stem": 0}, 0
+        for number, stage in enumerate(self.stages, 1):
+            for name in stage_blocks(stage, number):
+                passed += stage.stride != (1, 1)
+                found[name] = passed
+        return {**found, "head": passed}
 
     def count(self) -> int:
         """Number of choices."""
@@ -333,3 +375,15 @@ def _bits(name: str, options: tuple[int, ...]) -> list[Decision]:
 
 def _bits_of(value: dict[str, int], name: str) -> Bits:
     return 4 if value.get(f"{name}.bits", 8) == 4 else 8
+
+
+def _along(profile: Sequence[float], count: int) -> list[float]:
+    """Values of a profile at `count` points from its start to its end."""
+    shares = []
+    for number in range(count):
+        place = number * (len(profile) - 1) / max(count - 1, 1)
+        before = min(int(place), max(len(profile) - 2, 0))
+        after = min(before + 1, len(profile) - 1)
+        part = place - before
+        shares.append(profile[before] ** (1 - part) * profile[after] ** part)
+    return shares

@@ -96,6 +96,7 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     settings = SearchSettings(
+        strategy="dnas",
         steps=60,
         warmup=100,
         batch_size=32,

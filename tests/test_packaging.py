@@ -15,6 +15,7 @@ from micronas.installation import ADDS
 
 ROOT = Path(__file__).parents[1]
 SHORT = (
+    "search.strategy=dnas",
     "search.steps=40",
     "search.warmup=20",
     "search.candidates=4",

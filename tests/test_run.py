@@ -26,6 +26,7 @@ from tests.toy import data as toy_data
 
 SHORT = (
     "board=stm32f446re",
+    "search.strategy=dnas",
     "search.steps=40",
     "search.warmup=20",
     "search.batch_size=16",
@@ -211,6 +212,7 @@ def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None
                 *short,
                 *once,
                 "quantize={epochs: 1, batch_size: 16}",
+                "search.strategy=dnas",
                 "search.steps=20",
                 f"data.path={corpus}",
                 f"seed={number}",

@@ -28,6 +28,7 @@ from tests import toy
 
 SHORT = (
     "board=stm32f446re",
+    "search.strategy=dnas",
     "search.steps=10",
     "search.warmup=10",
     "search.batch_size=16",

@@ -5,6 +5,7 @@ with uniformly narrowed networks, are trained for a short while, and the best of
 bad search costs no more than the trivial answer.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ _DRAWS = 40
 _MOVES = 400
 """Single-step changes tried to bring one draw inside the budget."""
 _RANKING_BATCH = 1024
+_FINISH = 5
+"""Candidates, about, whose trials go to the end."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,11 @@ def propose(
     for _ in range(2 * count):
         if len(found) >= count:
             break
-        keep(_moved(space, gates.draw(generator), floor, limits, meter, source))
+        keep(moved(space, gates.draw(generator), floor, limits, meter, source))
     return list(found.values())
 
 
-def _moved(
+def moved(
     space: SearchSpace,
     choice: Choice,
     floor: float,
@@ -177,11 +180,11 @@ def trials(
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
-    All train for half of the recipe's epochs, the better half of them to the end. Every decision
-    is taken on the ranking part, which no weight has seen. Earlier rungs are left out: deep
-    networks start slowly, and were dropped there though they ended ahead.
+    All train for the first part of the recipe's epochs, the better half of them for twice as long,
+    and so on to the end, which about `_FINISH` reach. Every decision is taken on the ranking part,
+    which no weight has seen.
     """
-    rungs = sorted({-(-recipe.epochs // 2), recipe.epochs})
+    rungs = _rungs(len(candidates), recipe.epochs)
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     networks: dict[Architecture, Network] = {}
@@ -223,6 +226,16 @@ def trials(
         left, losers = tried[:keep], tried[keep:] + losers
     checkpoint.discard("trial/")
     return left + losers
+
+
+def _rungs(count: int, epochs: int) -> list[int]:
+    """Epochs after which the worse half goes.
+
+    At least one: few candidates gain nothing by more, since deep networks start slowly, and were
+    dropped early though they ended ahead.
+    """
+    halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
+    return sorted({-(-epochs // 2**power) for power in range(halvings + 1)})
 
 
 def _planned(count: int, rungs: int) -> int:

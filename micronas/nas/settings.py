@@ -1,5 +1,7 @@
 """How a search is run."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from micronas.config import Settings
@@ -9,8 +11,14 @@ from micronas.train.recipe import Amp, Recipe
 class SearchSettings(Settings):
     """Length and step sizes of a search; the defaults suit networks of a few million MACs."""
 
+    strategy: Literal["auto", "dnas", "evolution", "halving"] = "auto"
+    """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
+    of a supernet. ``evolution``: crossing and mutation, by what shared weights say. ``halving``:
+    nobody; a few dozen smooth networks compete in trials of growing length. ``auto``: halving where
+    a trial is cheap, DNAS where it is not; see `micronas.nas.strategy`."""
     steps: int = Field(400, ge=1)
-    """Alternations of one weight step and one gate step."""
+    """Of the supernet: alternations of one weight step and one gate step, or pairs of weight
+    steps."""
     warmup: int = Field(600, ge=0)
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     batch_size: int = Field(64, ge=2)
@@ -27,6 +35,10 @@ class SearchSettings(Settings):
     candidates: int = Field(60, ge=1)
     """Sampled networks that are ranked with shared weights."""
     finalists: int = Field(4, ge=0)
-    """Best of them that get a short training, beside the uniform networks."""
+    """Best proposals that get a short training, beside the uniform networks."""
+    draws: int = Field(16, ge=2)
+    """Networks that halving begins with, and a generation of evolution."""
+    generations: int = Field(8, ge=1)
+    """Of evolution."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +87,9 @@ def fit_network(
         return value, np.concatenate(gradients[::-1])
 
     flat = np.concatenate([each.ravel() for each in start])
-    found = minimize(objective, flat, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    # matrices are small: threads of the BLAS would wait for one another most of the time
+    with threadpool_limits(1, user_api="blas"):
+        found = minimize(objective, flat, jac=True, method="L-BFGS-B", options={"maxiter": steps})
     return Network(tuple(layers_of(found.x)))
 
 

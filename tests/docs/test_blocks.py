@@ -22,6 +22,7 @@ from tests.docs.markdown import ROOT, blocks
 
 SHORT = [
     "data.keywords=[yes, no]",
+    "search.strategy=dnas",
     "search.steps=2",
     "search.warmup=2",
     "search.candidates=2",

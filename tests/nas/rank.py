@@ -17,6 +17,7 @@ from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
 
 SETTINGS = SearchSettings(
+    strategy="dnas",
     steps=20,
     warmup=20,
     batch_size=32,

@@ -323,6 +323,7 @@ def data() -> DataSet:
 @cache
 def found() -> SearchResult:
     settings = SearchSettings(
+        strategy="dnas",
         steps=100,
         warmup=100,
         batch_size=32,

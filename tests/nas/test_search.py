@@ -24,6 +24,7 @@ from tests.toy import split as toy_split
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
 SETTINGS = SearchSettings(
+    strategy="dnas",
     steps=120,
     warmup=200,
     batch_size=32,

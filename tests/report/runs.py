@@ -18,6 +18,7 @@ TRAINING = (
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
 SEARCH = (
+    "search.strategy=dnas",
     "search.steps=60",
     "search.warmup=20",
     "search.batch_size=16",

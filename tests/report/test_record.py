@@ -74,6 +74,7 @@ def searched(checkpoint: Checkpoint, progress: Progress | None = None) -> Search
         board=Board.load("stm32f446re"),
         budget=Budget(latency=20.0),
         settings=SearchSettings(
+            strategy="dnas",
             steps=40,
             warmup=20,
             batch_size=16,

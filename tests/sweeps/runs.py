@@ -21,6 +21,7 @@ SHORT = (
     "data.keywords=[yes, no, stop]",
     "data.silence_fraction=0.3",
     "data.unknown_fraction=0.3",
+    "search.strategy=dnas",
     "search.steps=20",
     "search.warmup=40",
     "search.batch_size=16",

@@ -11,6 +11,7 @@ from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
 
 SETTINGS = SearchSettings(
+    strategy="dnas",
     steps=40,
     warmup=40,
     batch_size=32,

@@ -1,0 +1,378 @@
+"""The default search beside uniform networks and other strategies, under budgets that bind.
+
+    python -m benchmarks.quality RESULTS.jsonl --features kws40.npz --images cifar10/train \
+        --settings kws-24 cifar-32 --methods default uniform [--seeds 0 1 2 3 4]
+    python -m benchmarks.quality RESULTS.jsonl --table
+
+FEATURES are those of `benchmarks.kws40`; IMAGES is a folder of 32x32 pictures, one folder a class,
+of which the first half of each class by name is trained on and the other judged on. All networks of
+a setting come from one space, get one recipe and are priced on an STM32F446RE. RESULTS gets a line
+for each finished network; what is there is not done again, so that the command can be killed and
+repeated, and several may write to one file.
+
+Methods, each run with every seed, which is that of its search and of its final training:
+
+default    `micronas.search`, as it comes
+dnas       the same with gates, evolution: with shared weights
+random     networks of independent widths, moved into the budget, as many as can be trained in full
+           for what the default's trials cost; the best of them by loss on the ranking part
+blind      the default without the limit on SRAM; its network is then narrowed until it fits
+uniform    the widest network of every depth: all with the first seed, the best three with the
+           second, the best two with the others; the best of them is known with hindsight only
+"""
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.kws40 import append, load, read
+from micronas.architecture import Architecture
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, Subset, TensorSplit, divide
+from micronas.hardware.board import Board
+from micronas.layers import Network
+from micronas.nas.budget import Budget, Meter
+from micronas.nas.search import PARTS, search
+from micronas.nas.select import USED, Candidate, moved, trials
+from micronas.nas.settings import SearchSettings
+from micronas.score import accuracy
+from micronas.search_space import SearchSpace
+from micronas.tasks.images import decode
+from micronas.terminal import table
+from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.quantize import finetune
+from micronas.train.recipe import Recipe
+
+RECIPE = Recipe(epochs=15)
+QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
+TRIAL = Recipe(epochs=8, batch_size=64)
+BOARD = Board.load("stm32f446re")
+WIDTHS = tuple(range(8, 129, 4))
+BUDGETS = {
+    "kws-24": Budget(sram="24 KB", latency="60 ms"),
+    "kws-48": Budget(sram="48 KB", latency="120 ms"),
+    "kws-96": Budget(sram="96 KB", latency="250 ms"),
+    "cifar-32": Budget(sram="32 KB", latency="100 ms"),
+    "cifar-64": Budget(sram="64 KB", latency="200 ms"),
+    "macs-0.3": Budget(macs="0.3 MMACs"),
+    "macs-1": Budget(macs="1 MMACs"),
+    "macs-3": Budget(macs="3 MMACs"),
+}
+STRATEGIES = {"default": "auto", "dnas": "dnas", "evolution": "evolution"}
+METHODS = (*STRATEGIES, "random", "blind", "uniform")
+RANDOM = 8
+"""Networks of the random search: 4 of each 10 epochs that the default's trials take."""
+SEEDS = (0, 1, 2, 3, 4)
+RACE = (9, 3, 2, 2, 2)
+"""Depths of uniform networks that are trained with each seed."""
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""97.5 % quantile of Student's t, by the number of pairs."""
+
+Record = dict[str, Any]
+
+
+class Pictures(TensorSplit):
+    """Training moves a picture by up to four pixels and mirrors half of them."""
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        inputs = self.inputs[index]
+        if generator is None:
+            return inputs
+        count, _, height, width = inputs.shape
+        padded = torch.nn.functional.pad(inputs, (4, 4, 4, 4))
+        rows = torch.randint(9, (count, 1), generator=generator) + torch.arange(height)
+        columns = torch.randint(9, (count, 1), generator=generator) + torch.arange(width)
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        which = torch.arange(count)[:, None, None]
+        return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def pictures(folder: Path) -> DataSet:
+    """Half of each class to train on, the other half to judge on."""
+    names = sorted(each.name for each in folder.iterdir())
+    halves: tuple[list[Any], list[Any]] = ([], [])
+    for label, name in enumerate(names):
+        files = sorted((folder / name).iterdir())
+        for number, file in enumerate(files):
+            pixels = np.asarray(decode(file.read_bytes(), file).convert("RGB"))
+            halves[2 * number >= len(files)].append((pixels, label))
+    parts = [
+        (
+            torch.from_numpy(np.stack([pixels for pixels, _ in half])).permute(0, 3, 1, 2).float(),
+            torch.tensor([label for _, label in half]),
+        )
+        for half in halves
+    ]
+    mean, deviation = parts[0][0].mean(), parts[0][0].std()
+    train, validation = (Pictures((inputs - mean) / deviation, labels) for inputs, labels in parts)
+    return DataSet(
+        train=train, validation=validation, test=None, classes=tuple(names), input=(32, 32, 3)
+    )
+
+
+def space_of(setting: str, classes: int) -> SearchSpace:
+    """The paper's keyword backbone with its stem of stride 1, or the like for pictures."""
+    width, kernel = list(WIDTHS), [3, 5]
+    if not setting.startswith("cifar"):
+        space = SearchSpace.load("kws")
+        update: dict[str, Any] = {"width": WIDTHS}
+        stages = tuple(
+            each.model_copy(update={**update, "kernel": (3, 5)}) for each in space.stages
+        )
+        stem = space.stem.model_copy(update=update)
+        return space.model_copy(update={"classes": classes, "stem": stem, "stages": stages})
+    down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
+    more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
+    return SearchSpace.model_validate(
+        {
+            "name": "cifar",
+            "task": "vww",
+            "input": [32, 32, 3],
+            "classes": classes,
+            "stem": {"width": width, "kernel": 3},
+            "stages": [down, more, down, more],
+        }
+    )
+
+
+class Bench:
+    """One setting: its data, space and budget."""
+
+    def __init__(self, setting: str, data: DataSet, results: Path) -> None:
+        self.setting, self.data, self.results = setting, data, results
+        self.space = space_of(setting, len(data.classes))
+        self.meter = Meter(BOARD, self.space.task or self.space.name)
+        self.budget = BUDGETS[setting]
+        self.limits = self.budget.on(BOARD)
+        depths = 9 if self.space.name == "kws" else 4
+        self.depths = [number / (depths - 1) for number in range(depths)]
+
+    def run(self, method: str, seeds: list[int]) -> None:
+        jobs = self._uniform(seeds) if method == "uniform" else self._found(method, seeds)
+        for name, seed, architecture in jobs:
+            if self._done(name, seed):
+                continue
+            started = time.process_time()
+            network = architecture()
+            searched = time.process_time() - started
+            append(self.results, self._judge(name, seed, network, searched))
+
+    def _found(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+        for seed in seeds:
+            find = {"random": self._random, "blind": self._blind}.get(method)
+            if find is not None:
+                yield method, seed, lambda find=find, seed=seed: find(seed)
+            else:
+                yield method, seed, lambda seed=seed: self._search(method, seed, self.budget)
+
+    def _uniform(self, seeds: list[int]) -> "Iterator[Job]":
+        """The race of depths; who goes on is read from the results."""
+        names = [name for name in map(self._name, self.depths) if self._widest(name) is not None]
+        for seed in seeds:
+            means = {name: fmean(self._scores(name) or [0.0]) for name in names}
+            ranked = sorted(names, key=lambda name: -means[name])
+            for name in ranked[: RACE[seed]]:
+                yield name, seed, lambda name=name: self._widest(name)
+
+    @staticmethod
+    def _name(depth: float) -> str:
+        return f"uniform {depth:.2f}"
+
+    def _widest(self, name: str) -> Architecture | None:
+        depth = float(name.split()[1])
+        fitting = [
+            each
+            for width in WIDTHS
+            if self._fits(each := self._architecture(width / WIDTHS[-1], depth))
+        ]
+        return fitting[-1] if fitting else None
+
+    def _architecture(self, fraction: float, depth: float) -> Architecture:
+        return self.space.architecture(self.space.uniform(fraction, depth))
+
+    def _fits(self, architecture: Architecture) -> bool:
+        return self.limits.fits(self.meter.costs(architecture))
+
+    def _search(self, method: str, seed: int, budget: Budget) -> Architecture:
+        settings = SearchSettings(strategy=STRATEGIES[method], trial=TRIAL)
+        path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
+        found = search(
+            self.space,
+            self.data,
+            board=BOARD,
+            budget=budget,
+            settings=settings,
+            seed=seed,
+            checkpoint=Checkpoint(path),
+        )
+        path.unlink(missing_ok=True)
+        return found.winner.architecture
+
+    def _blind(self, seed: int) -> Architecture:
+        found = self._search("default", seed, self.budget.model_copy(update={"sram": None}))
+        fraction = 1.0
+        while not self._fits(found):
+            fraction -= 0.01
+            found = _narrowed(found, fraction)
+        return found
+
+    def _random(self, seed: int) -> Architecture:
+        source = random.Random(seed)
+        training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
+        both = Subset(self.data.train, torch.cat([training.index, gating.index]))
+        drawn: list[Candidate] = []
+        while len(drawn) < RANDOM:
+            choice = self.space.random(source)
+            choice = moved(self.space, choice, USED, self.limits, self.meter, source)
+            network = self.space.architecture(choice)
+            costs = self.meter.costs(network)
+            if USED <= max(self.limits.used(costs).values()) <= 1:
+                drawn.append(Candidate("random", network, costs))
+        tried = [
+            trials(
+                [each],
+                both,
+                ranking,
+                TRIAL,
+                seed=seed,
+                checkpoint=Checkpoint(),
+                progress=lambda done, total: None,
+            )[0]
+            for each in drawn
+        ]
+        return min(tried, key=lambda each: each.trial_loss or math.inf).architecture
+
+    def _judge(self, name: str, seed: int, architecture: Architecture, searched: float) -> Record:
+        started = time.process_time()
+        network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
+        fit(network, self.data.train, RECIPE, seed=seed)
+        quantized = finetune(network, self.data.train, QUANTIZE, seed=seed)
+        costs = self.meter.costs(architecture)
+        return {
+            "setting": self.setting,
+            "method": name,
+            "seed": seed,
+            "network": str(architecture),
+            "macs": costs.macs,
+            "used": {key: round(share, 3) for key, share in self.limits.used(costs).items()},
+            "float": evaluate(network, self.data.validation).accuracy,
+            "int8": accuracy(quantized.graph(), self.data.validation)[0],
+            "search_seconds": round(searched),
+            "train_seconds": round(time.process_time() - started),
+        }
+
+    def _scores(self, name: str) -> list[float]:
+        return [each["int8"] for each in self._records() if each["method"] == name]
+
+    def _done(self, name: str, seed: int) -> bool:
+        return any((each["method"], each["seed"]) == (name, seed) for each in self._records())
+
+    def _records(self) -> list[Record]:
+        return [each for each in read(self.results) if each["setting"] == self.setting]
+
+
+Job = tuple[str, int, Callable[[], Architecture]]
+
+
+def _narrowed(network: Architecture, fraction: float) -> Architecture:
+    """Every width times a fraction, on the grid of the space."""
+
+    def width(value: int) -> int:
+        return max(WIDTHS[0], int(value * fraction / 4) * 4)
+
+    stem = network.stem.model_copy(update={"width": width(network.stem.width)})
+    blocks = tuple(each.model_copy(update={"width": width(each.width)}) for each in network.blocks)
+    return network.model_copy(update={"stem": stem, "blocks": blocks})
+
+
+def summary(records: list[Record]) -> str:
+    """A table a setting: means over seeds, and paired differences to the best uniform network."""
+    return "\n\n".join(
+        _setting(setting, [each for each in records if each["setting"] == setting])
+        for setting in BUDGETS
+        if any(each["setting"] == setting for each in records)
+    )
+
+
+def _setting(setting: str, records: list[Record]) -> str:
+    methods: dict[str, dict[int, Record]] = {}
+    for each in records:
+        methods.setdefault(each["method"], {})[each["seed"]] = each
+    full = {
+        name: seeds
+        for name, seeds in methods.items()
+        if name.startswith("uniform") and len(seeds) == len(SEEDS)
+    }
+    best = max(full, key=lambda name: _mean(full[name], "int8"), default=None)
+    rows = []
+    for name, seeds in sorted(methods.items(), key=lambda item: -_mean(item[1], "int8")):
+        binding = [max(each["used"].values()) for each in seeds.values()]
+        rows.append(
+            [
+                f"{name} (best)" if name == best else name,
+                seeds[min(seeds)]["network"],
+                f"{_mean(seeds, 'macs') / 1e6:.2f}",
+                f"{100 * min(binding):.0f}-{100 * max(binding):.0f} %",
+                f"{100 * _mean(seeds, 'float'):.1f}",
+                " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
+                f"{100 * _mean(seeds, 'int8'):.1f}",
+                "" if best in (None, name) else _against(seeds, methods[best or ""]),
+                f"{_mean(seeds, 'search_seconds'):.0f}+{_mean(seeds, 'train_seconds'):.0f}",
+            ]
+        )
+    header = ["method", "network of the first seed", "MMACs", "used", "float %"]
+    header += ["int8 % by seed", "mean", "against uniform", "CPU s"]
+    return f"{setting}\n{table(header, rows)}"
+
+
+def _mean(seeds: dict[int, Record], key: str) -> float:
+    return fmean(each[key] for each in seeds.values())
+
+
+def _against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
+    """Mean paired difference in points and the half width of its 95 % interval."""
+    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
+    if len(pairs) < 2:
+        return ""
+    half = STUDENT[len(pairs)] * stdev(pairs) / math.sqrt(len(pairs))
+    return f"{fmean(pairs):+.1f} +- {half:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--settings", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["default", "uniform"])
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--table", action="store_true", help="print tables and train nothing")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(summary(read(arguments.results)))
+        return
+    torch.set_num_threads(1)
+
+    @cache
+    def data(kind: str) -> DataSet:
+        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
+
+    for setting in arguments.settings:
+        kind = "cifar" if setting.startswith("cifar") else "kws40"
+        for method in arguments.methods:
+            Bench(setting, data(kind), arguments.results).run(method, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()

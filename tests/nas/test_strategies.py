@@ -1,0 +1,182 @@
+"""Halving and evolution on the toy data set, and which strategy a search takes by itself."""
+
+import random
+from functools import cache
+
+import pytest
+
+from micronas.checkpoint import Checkpoint
+from micronas.hardware.board import Board
+from micronas.nas.budget import Budget, Meter
+from micronas.nas.draw import draw
+from micronas.nas.search import SearchResult, search
+from micronas.nas.settings import SearchSettings
+from micronas.nas.strategy import AFFORDABLE, Named, choose
+from micronas.search_space import SearchSpace
+from micronas.train.recipe import Recipe
+from tests.toy import SPACE, data
+
+BOARD = Board.load("stm32f446re")
+BUDGET = Budget(sram="4.5 KB", macs="60000")
+LIMITS, METER = BUDGET.on(BOARD), Meter(BOARD, SPACE.name)
+
+
+def settings(strategy: str) -> SearchSettings:
+    return SearchSettings.model_validate(
+        {
+            "strategy": strategy,
+            "steps": 60,
+            "warmup": 60,
+            "batch_size": 32,
+            "finalists": 3,
+            "draws": 10,
+            "generations": 3,
+            "trial": Recipe(epochs=8, batch_size=32, learning_rate=1e-2),
+        }
+    )
+
+
+def run(strategy: str, **keywords: object) -> SearchResult:
+    return search(
+        SPACE,
+        data(),
+        board=BOARD,
+        budget=BUDGET,
+        settings=settings(strategy),
+        seed=1,
+        **keywords,  # type: ignore[arg-type]
+    )
+
+
+@cache
+def result(strategy: str) -> SearchResult:
+    return run(strategy)
+
+
+@pytest.mark.parametrize("strategy", ["halving", "evolution"])
+def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
+    found = result(strategy)
+    assert found.strategy == strategy
+    assert found.reason == "as search.strategy says"
+    assert all(LIMITS.fits(each.costs) for each in found.candidates)
+    assert {each.origin for each in found.candidates} == {"search", "uniform"}
+    assert (found.winner.trial_accuracy or 0) > 0.8
+    assert found.gates == []
+    assert found.most_likely is None
+
+
+def test_halving_ends_with_a_quarter_of_what_it_begins_with() -> None:
+    """10 drawn and 3 uniform networks, one of which was drawn: 12 train, then 6, then 3."""
+    epochs = [each.trial_epochs for each in result("halving").candidates]
+    assert epochs == [8] * 3 + [4] * 3 + [2] * 6
+
+
+def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
+    """The best of all generations has no more loss than the best of the first, which is in it."""
+    found = result("evolution")
+    proposed = [each for each in found.candidates if each.origin == "search"]
+    assert len(proposed) == settings("evolution").finalists
+    assert all(0.9 <= max(LIMITS.used(each.costs).values()) <= 1 for each in proposed)
+    losses = [record["loss"] for record in found.history]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("strategy", ["halving", "evolution"])
+def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    class StoppedError(Exception):
+        pass
+
+    path = tmp_path / "checkpoint.pt"
+    found, attempts = None, 0
+    while found is None:
+        attempts += 1
+        left = 4 * attempts  # finished trials are told of again
+
+        def progress(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise StoppedError
+
+        try:
+            found = run(strategy, checkpoint=Checkpoint(path), progress=progress)
+        except StoppedError:
+            continue
+    assert attempts >= 3
+    assert found == result(strategy)
+
+
+def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
+    warmup, phases = Checkpoint(), set[str]()
+    run("evolution", warmup=warmup)
+    again = run("evolution", warmup=warmup, progress=lambda phase, *_: phases.add(phase))
+    assert "warm-up" not in phases
+    assert again == result("evolution")
+
+
+@pytest.mark.parametrize(
+    ("asked", "examples", "processes", "expected", "because"),
+    [
+        ("evolution", 10, 1, "evolution", "search.strategy"),
+        ("auto", 10, 1, "halving", "no more than 10 T"),
+        ("auto", 10**9, 1, "dnas", ", more than 10 T"),
+        ("auto", 10, 2, "dnas", "2 processes"),
+        ("halving", 10**9, 2, "halving", "search.strategy"),
+    ],
+)
+def test_real_trainings_where_they_are_cheap(
+    asked: str, examples: int, processes: int, expected: Named, because: str
+) -> None:
+    """The widest uniform network here has about 50,000 MACs: a billion examples are too many."""
+    assert AFFORDABLE == 1e13
+    found = choose(SPACE, settings(asked), LIMITS, METER, examples=examples, processes=processes)
+    assert found[0] == expected
+    assert because in found[1]
+
+
+KWS = SearchSpace.load("kws_small")
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(sram="16 KB", latency="40 ms"), Budget(macs="0.5 MMACs"), Budget(sram="20KB")]
+)
+def test_drawn_networks_fit_and_use_what_there_is(budget: Budget) -> None:
+    limits, meter = budget.on(BOARD), Meter(BOARD, "kws")
+    drawn = draw(KWS, limits, meter, count=20, source=random.Random(0))
+    networks = [KWS.architecture(choice) for choice in drawn]
+    assert len(set(networks)) == 20
+    shares = [max(limits.used(meter.costs(each)).values()) for each in networks]
+    assert all(0.9 <= share <= 1 for share in shares)
+    assert drawn == draw(KWS, limits, meter, count=20, source=random.Random(0))
+
+
+def test_drawn_networks_have_no_bottleneck() -> None:
+    """No layer is much narrower than both a layer before and a layer after it.
+
+    The grid, and the widening of single layers up to the budget, leave a factor of two.
+    """
+    limits, meter = Budget(sram="64 KB", latency="100 ms").on(BOARD), Meter(BOARD, "kws")
+    for choice in draw(KWS, limits, meter, count=30, source=random.Random(0)):
+        network = KWS.architecture(choice)
+        widths = [network.stem.width, *(block.width for block in network.blocks)]
+        for place in range(1, len(widths) - 1):
+            assert 2 * widths[place] >= min(max(widths[:place]), max(widths[place + 1 :]))
+
+
+def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
+    drawn = draw(SPACE, Budget().on(BOARD), METER, count=5, source=random.Random(0))
+    assert len({SPACE.architecture(choice) for choice in drawn}) == 5
+
+
+def test_a_space_with_few_networks_gives_what_it_has() -> None:
+    one = SearchSpace.model_validate(
+        {
+            "name": "one",
+            "input": [12, 12, 1],
+            "classes": 4,
+            "stem": {"width": [4, 8], "kernel": 3},
+            "stages": [{"type": "separable", "width": 8}],
+        }
+    )
+    drawn = draw(one, LIMITS, Meter(BOARD, "one"), count=9, source=random.Random(0))
+    assert 1 <= len(drawn) <= 2
