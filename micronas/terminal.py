@@ -89,6 +89,7 @@ def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
             table(header, rows),
             f"winner: {result.winner.origin}, {margin:+.1f} points against the best of the other "
             "origin, in trial trainings",
+            f"strategy: {result.strategy}, {result.reason}",
             "",
             metrics_table(metrics),
         ]

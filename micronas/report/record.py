@@ -80,18 +80,18 @@ def search_history(space: SearchSpace, result: SearchResult) -> History:
     Returns
     -------
     dict
-        ``space``, as its YAML; ``gates``: ``decisions`` (name and options) and ``rounds``, the
-        probabilities [round][decision][option].
+        ``space``, as its YAML; ``gates``, where there are some: ``decisions`` (name and options)
+        and ``rounds``, the probabilities [round][decision][option].
     """
-    return {
-        "space": space.model_dump(mode="json"),
-        "gates": {
+    history: History = {"space": space.model_dump(mode="json")}
+    if result.gates:
+        history["gates"] = {
             "decisions": [
                 {"name": each.name, "options": list(each.options)} for each in space.decisions
             ],
             "rounds": [[row[each.name] for each in space.decisions] for row in result.gates],
-        },
-    }
+        }
+    return history
 
 
 def layer_history(

@@ -195,9 +195,12 @@ def _layers(run: RunFolder) -> Data:
 
 def _search(run: RunFolder) -> Data:
     search = run.metrics.search
-    if search is None or not search.history:
+    if search is None:
         raise _AbsentError("the network was given, not searched for")
+    if not search.history:
+        raise _AbsentError("no supernet was trained: all networks had trials of their own")
     gates = run.parts.get("gates")
+    without = f"{search.strategy} has no gates" if search.strategy != "dnas" else ""
     names = [name for name in run.metrics.budget if f"expected_{name}" in search.history[0]]
     return {
         "step": [row.get("step") for row in search.history],
@@ -211,7 +214,7 @@ def _search(run: RunFolder) -> Data:
         },
         "gates": gates.model_dump(mode="json")
         if gates
-        else {"absent": run.absent.get("gates", "none were written down")},
+        else {"absent": without or run.absent.get("gates", "none were written down")},
     }
 
 

@@ -32,6 +32,8 @@ class Candidate(_Stored):
 
 
 class Search(_Stored):
+    strategy: str = "dnas"
+    """Files from before there was a choice have none."""
     winner: str
     ahead_of_best_other_origin: float
     candidates: tuple[Candidate, ...]

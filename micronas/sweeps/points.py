@@ -36,10 +36,11 @@ class Point:
     def warmup(self) -> str | None:
         """What the supernet's warm-up depends on, hashed; None where there is none.
 
-        Points of the same hash share it, whatever their boards and budgets.
+        Points of the same hash share it, whatever their boards and budgets. Whether ``auto`` will
+        train a supernet is not known before data is read: it shares nothing.
         """
         run = self.settings
-        if run.search.warmup == 0:
+        if run.search.warmup == 0 or run.search.strategy not in ("dnas", "evolution"):
             return None
         parts = (run.load_space(), run.data, run.search)
         text = json.dumps([run.seed, *(part.model_dump(mode="json") for part in parts)])

@@ -18,12 +18,13 @@ TRAINING = (
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
 SEARCH = (
-    "search.strategy=dnas",
     "search.steps=60",
     "search.warmup=20",
     "search.batch_size=16",
     "search.candidates=4",
     "search.finalists=1",
+    "search.draws=4",
+    "search.generations=2",
     "search.trial={epochs: 1, batch_size: 16}",
 )
 NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
@@ -33,13 +34,15 @@ def quiet(*_: object) -> None:
     """Progress that nobody watches."""
 
 
-def searched(folder: Path, classes: tuple[str, ...] = toy.CLASSES) -> Path:
+def searched(
+    folder: Path, classes: tuple[str, ...] = toy.CLASSES, *, strategy: str = "dnas"
+) -> Path:
     """A search on stripes and checks, with class names of one's choice."""
     space = folder.with_suffix(".yaml")
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
     plain = toy.data()
     data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
-    settings = load_run(space, [*SHORT, *SEARCH, *TRAINING])
+    settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *SEARCH, *TRAINING])
     run_search(settings, folder, progress=quiet, data=data)
     return folder
 

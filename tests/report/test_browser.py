@@ -95,6 +95,14 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     assert browser.requests == [(runs / "page.html").as_uri()]
 
 
+@pytest.mark.parametrize("strategy", ["halving", "evolution"])
+def test_a_search_without_gates_is_shown(browser: Page, tmp_path: Path, strategy: str) -> None:
+    opened(browser, searched(tmp_path / "run", strategy=strategy))
+    assert any("Not shown" in note for note in texts(browser, ".note"))
+    assert min(drawn(browser).values()) > 0.002
+    assert browser.complaints == []
+
+
 def test_foreign_text_stays_text(browser: Page, runs: Path) -> None:
     opened(browser, runs / "found")
     assert browser.value("globalThis.hacked") is None

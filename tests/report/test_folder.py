@@ -34,6 +34,19 @@ def test_a_whole_run_leaves_nothing_out(whole: Path) -> None:
     assert not [name for name, each in sections(whole).items() if "absent" in each]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [("halving", "no supernet was trained"), ("evolution", "evolution has no gates")],
+)
+def test_what_a_strategy_does_not_have_is_said(strategy: str, said: str, tmp_path: Path) -> None:
+    data = sections(searched(tmp_path / "run", strategy=strategy))
+    search = data["search"]
+    assert said in (search.get("absent") or search["gates"]["absent"])
+    others = [name for name, each in data.items() if "absent" in each and name != "search"]
+    assert others == []
+    assert len(data["candidates"]["rows"]) > 1
+
+
 def test_metrics_alone_are_a_report(tmp_path: Path) -> None:
     data = sections(by_hand(tmp_path / "old"))
     absent = {n: s["absent"] for n, s in data.items() if isinstance(s, dict) and "absent" in s}

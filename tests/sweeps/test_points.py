@@ -11,6 +11,7 @@ from micronas.errors import ConfigError
 from micronas.sweeps.points import parse_over, plan
 
 RUN = ("board=stm32f446re", "data.path=words")
+DNAS = (*RUN, "search.strategy=dnas")
 
 
 def test_the_product_in_order_with_readable_names() -> None:
@@ -44,7 +45,7 @@ def test_a_label_that_two_keys_share_is_written_in_full() -> None:
 
 def test_who_shares_a_warm_up(tmp_path: Path) -> None:
     def warmups(over: str, *rest: str) -> list[str | None]:
-        return [point.warmup for point in plan("kws_small", parse_over([over]), [*RUN, *rest])]
+        return [point.warmup for point in plan("kws_small", parse_over([over]), [*DNAS, *rest])]
 
     for over in (
         "board=stm32f446re,stm32f767zi",
@@ -56,6 +57,8 @@ def test_who_shares_a_warm_up(tmp_path: Path) -> None:
     for over in ("seed=0,1", "data.path=a,b", "search.learning_rate=0.01,0.02", "space=kws,vww"):
         assert len(set(warmups(over))) == 2
     assert warmups("seed=0,1", "search.warmup=0") == [None, None]
+    strategies = warmups("search.strategy=evolution,halving,auto")
+    assert [each is None for each in strategies] == [False, True, True]
 
 
 def test_a_space_that_was_edited_does_not_share(tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_a_space_that_was_edited_does_not_share(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.yaml", "b.yaml")]
     files[0].write_text(text)
     files[1].write_text(text.replace("max: 64", "max: 56", 1))
-    points = plan("kws_small", {"space": [str(file) for file in files]}, RUN)
+    points = plan("kws_small", {"space": [str(file) for file in files]}, DNAS)
     assert points[0].warmup != points[1].warmup
 
 

@@ -56,14 +56,18 @@ function search({ step, loss, expected, multiplier, gates }) {
   const shown = gates.absent || !gates.rounds.length ? null : gates;
   const varied = shown?.decisions.map((decision, place) => ({ decision, place }))
     .filter(({ decision }) => decision.options.length > 1);
+  // without gates nothing is expected
+  const balance = costs.length ? [
+      titled("Expected costs, in shares of the budget", legend(names), lines("Expected costs",
+        { x: rounds, series: series(expected), y: { low: 0, show: (value) => `${Math.round(100 * value)} %`, tell: share }, limit: 1 })),
+      titled("Multipliers of the penalties", legend(names), lines("Multipliers",
+        { x: rounds, series: series(multiplier), y: { low: 0 } })),
+  ] : [];
   section("search", "Search", "A round is twenty steps. Gates stay put until the supernet has learnt.",
     three(
       titled("Loss of the supernet", lines("Loss of the supernet",
         { x: rounds, series: [{ name: "loss", kind: "s0", values: loss }] })),
-      titled("Expected costs, in shares of the budget", legend(names), lines("Expected costs",
-        { x: rounds, series: series(expected), y: { low: 0, show: (value) => `${Math.round(100 * value)} %`, tell: share }, limit: 1 })),
-      titled("Multipliers of the penalties", legend(names), lines("Multipliers",
-        { x: rounds, series: series(multiplier), y: { low: 0 } }))),
+      ...balance),
     el("h3", {}, "Gates: probability of each option, round by round"),
     shown
       ? el("div", { class: "gates" }, ...varied.map(({ decision, place }) =>
