@@ -15,6 +15,12 @@ _PACKAGES: dict[Folder, str] = {
     "latency_models": "latency_models",
     "export": "export_templates",
 }
+_MEANT: dict[Folder, str] = {
+    "search_spaces": "a search space",
+    "search_spaces/published": "an architecture",
+    "latency_models": "a board",
+    "export": "a template",
+}
 
 
 def folder(name: Folder) -> Path:
@@ -59,6 +65,6 @@ def find(name: Folder, wanted: str | Path) -> Path:
     if len(path.parts) == 1 and path.name.removesuffix(".yaml") in known:
         return folder(name) / f"{path.name.removesuffix('.yaml')}.yaml"
     raise ConfigError(
-        f"{name.replace('_', ' ')} must be a file or one of those shipped, but got "
+        f"{_MEANT[name]} must be a file or one of those shipped, but got "
         f"{str(wanted)!r}; {nearest(path.stem, known)}"
     )

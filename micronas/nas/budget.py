@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
 from micronas.config import Settings
-from micronas.errors import BudgetError
+from micronas.errors import BudgetError, ConfigError
 from micronas.export.metadata import placeholder
 from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
@@ -22,7 +22,13 @@ from micronas.search_space import SearchSpace
 
 
 def _quantity(dimension: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: None if value is None else parse(value, dimension))
+    def read(value: Any, info: ValidationInfo) -> float | None:
+        try:
+            return None if value is None else parse(value, dimension)
+        except ConfigError as error:
+            raise ConfigError(f"budget.{info.field_name}: {error}") from error
+
+    return BeforeValidator(read)
 
 
 class Budget(Settings):
