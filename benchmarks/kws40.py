@@ -42,7 +42,7 @@ from micronas.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=15)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
-SEARCH = SearchSettings(trial=Recipe(epochs=12, batch_size=64))
+SEARCH = SearchSettings(strategy="dnas", trial=Recipe(epochs=12, batch_size=64))
 SEEDS = (0, 1, 2)
 NOISE = 0.3
 """Standard deviation of the noise added to standardised features."""
