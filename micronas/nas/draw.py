@@ -32,7 +32,8 @@ def draw(
     """Draw up to `count` different networks that fit, and use 90 to 100 % of the budget.
 
     Of a space whose largest network fits, widths of any size are drawn. Networks that use less are
-    given where there are not enough others: a space may be too small, or too coarse.
+    given where there are not enough others: a space may be too small, or too coarse. Where nothing
+    but the smallest networks fits, it is given whatever the draws were.
     """
     roomy = limits.fits(meter.costs(space.architecture(space.largest())))
     found: dict[Architecture, Choice] = {}
@@ -46,6 +47,9 @@ def draw(
         architecture = space.architecture(choice)
         share = max(limits.used(meter.costs(architecture)).values())
         (found if roomy or share >= USED else spare).setdefault(architecture, choice)
+    if not found and not spare:
+        least = (space.smallest(), space.quickest())
+        return [each for each in least if limits.fits(meter.costs(space.architecture(each)))][:1]
     return [*found.values(), *spare.values()][:count]
 
 

@@ -180,3 +180,18 @@ def test_a_space_with_few_networks_gives_what_it_has() -> None:
     )
     drawn = draw(one, LIMITS, Meter(BOARD, "one"), count=9, source=random.Random(0))
     assert 1 <= len(drawn) <= 2
+
+
+class Deep(random.Random):
+    """Draws deep networks only."""
+
+    def random(self) -> float:
+        return 0.99
+
+
+def test_a_budget_for_the_smallest_network_alone_gives_it_whatever_is_drawn() -> None:
+    smallest = KWS.architecture(KWS.smallest())
+    meter = Meter(BOARD, KWS.name)
+    limits = Budget(macs=str(meter.costs(smallest).macs)).on(BOARD)
+    drawn = draw(KWS, limits, meter, count=5, source=Deep(0))
+    assert [KWS.architecture(choice) for choice in drawn] == [smallest]
