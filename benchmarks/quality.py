@@ -19,6 +19,7 @@ random     networks of independent widths, moved into the budget, as many as can
 blind      the default without the limit on SRAM; its network is then narrowed until it fits
 uniform    the widest network of every depth: all with the first seed, the best three with the
            second, the best two with the others; the best of them is known with hindsight only
+doubled    the same with twice the width after every stride, as people draw networks by hand
 """
 
 import argparse
@@ -69,12 +70,13 @@ BUDGETS = {
     "macs-3": Budget(macs="3 MMACs"),
 }
 STRATEGIES = {"default": "auto", "dnas": "dnas", "evolution": "evolution"}
-METHODS = (*STRATEGIES, "random", "blind", "uniform")
+GROWTH = {"uniform": 1.0, "doubled": 2.0}
+METHODS = (*STRATEGIES, "random", "blind", *GROWTH)
 RANDOM = 8
 """Networks of the random search: 4 of each 10 epochs that the default's trials take."""
 SEEDS = (0, 1, 2, 3, 4)
 RACE = (9, 3, 2, 2, 2)
-"""Depths of uniform networks that are trained with each seed."""
+"""Depths of uniform or doubled networks that are trained with each seed."""
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """97.5 % quantile of Student's t, by the number of pairs."""
 
@@ -159,7 +161,7 @@ class Bench:
         self.depths = [number / (depths - 1) for number in range(depths)]
 
     def run(self, method: str, seeds: list[int]) -> None:
-        jobs = self._uniform(seeds) if method == "uniform" else self._found(method, seeds)
+        jobs = self._drawn(method, seeds) if method in GROWTH else self._found(method, seeds)
         for name, seed, architecture in jobs:
             if self._done(name, seed):
                 continue
@@ -176,30 +178,25 @@ class Bench:
             else:
                 yield method, seed, lambda seed=seed: self._search(method, seed, self.budget)
 
-    def _uniform(self, seeds: list[int]) -> "Iterator[Job]":
+    def _drawn(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         """The race of depths; who goes on is read from the results."""
-        names = [name for name in map(self._name, self.depths) if self._widest(name) is not None]
+        named = [f"{method} {depth:.2f}" for depth in self.depths]
+        names = [name for name in named if self._widest(name) is not None]
         for seed in seeds:
             means = {name: fmean(self._scores(name) or [0.0]) for name in names}
             ranked = sorted(names, key=lambda name: -means[name])
             for name in ranked[: RACE[seed]]:
                 yield name, seed, lambda name=name: self._widest(name)
 
-    @staticmethod
-    def _name(depth: float) -> str:
-        return f"uniform {depth:.2f}"
-
     def _widest(self, name: str) -> Architecture | None:
-        depth = float(name.split()[1])
-        fitting = [
-            each
+        """Of a method and a depth, as the results name them."""
+        method, depth = name.split()
+        shaped = [
+            self.space.shaped([width / WIDTHS[-1]], growth=GROWTH[method], depth=float(depth))
             for width in WIDTHS
-            if self._fits(each := self._architecture(width / WIDTHS[-1], depth))
         ]
+        fitting = [each for each in map(self.space.architecture, shaped) if self._fits(each)]
         return fitting[-1] if fitting else None
-
-    def _architecture(self, fraction: float, depth: float) -> Architecture:
-        return self.space.architecture(self.space.uniform(fraction, depth))
 
     def _fits(self, architecture: Architecture) -> bool:
         return self.limits.fits(self.meter.costs(architecture))
