@@ -161,7 +161,7 @@ class Bench:
         self.depths = [number / (depths - 1) for number in range(depths)]
 
     def run(self, method: str, seeds: list[int]) -> None:
-        jobs = self._drawn(method, seeds) if method in GROWTH else self._found(method, seeds)
+        jobs = self._race(method, seeds) if method in GROWTH else self._found(method, seeds)
         for name, seed, architecture in jobs:
             if self._done(name, seed):
                 continue
@@ -178,8 +178,9 @@ class Bench:
             else:
                 yield method, seed, lambda seed=seed: self._search(method, seed, self.budget)
 
-    def _drawn(self, method: str, seeds: list[int]) -> "Iterator[Job]":
-        """The race of depths; who goes on is read from the results."""
+    def _race(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+        """All depths with the first seed, fewer with each other: `RACE`; who goes on is read from
+        the results."""
         named = [f"{method} {depth:.2f}" for depth in self.depths]
         names = [name for name in named if self._widest(name) is not None]
         for seed in seeds:

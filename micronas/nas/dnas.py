@@ -14,7 +14,7 @@ from micronas.nas.gates import Gates
 from micronas.nas.penalty import Penalty
 from micronas.nas.select import propose, rank
 from micronas.nas.settings import SearchSettings
-from micronas.nas.weights import Weights, copied
+from micronas.nas.weights import SharedSearch, copied
 from micronas.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for, temperature_scaled_loss
 
@@ -22,7 +22,7 @@ CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
 
 
-class Dnas:
+class Dnas(SharedSearch):
     """The state of one search; a round depends on it and on the seed alone.
 
     Source: MicroNets (arXiv 2010.11267, section 5); one-hot samples, the held-out part for gates
@@ -32,14 +32,7 @@ class Dnas:
     def __init__(
         self, space: SearchSpace, settings: SearchSettings, limits: Limits, meter: Meter, seed: int
     ) -> None:
-        self.space, self.settings, self.limits, self.meter, self.seed = (
-            space,
-            settings,
-            limits,
-            meter,
-            seed,
-        )
-        self.weights = Weights(space, settings, seed)
+        super().__init__(space, settings, limits, meter, seed)
         self.gates = Gates(space.decisions)
         self.gate_optimizer = torch.optim.Adam(
             self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
@@ -51,8 +44,6 @@ class Dnas:
             {name: share * given[name] for name, share in limits.used(largest).items()},
             settings.steps,
         )
-        self.history: list[dict[str, float]] = []
-        self.gate_history: list[dict[str, list[float]]] = []
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps: of weights on random networks in warm-up, then of both."""

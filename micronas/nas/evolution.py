@@ -11,7 +11,7 @@ from micronas.nas.budget import Limits, Meter
 from micronas.nas.draw import draw
 from micronas.nas.select import USED, moved, rank, uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.nas.weights import Weights
+from micronas.nas.weights import SharedSearch
 from micronas.search_space import Choice, SearchSpace
 
 _POOL = 200
@@ -24,7 +24,7 @@ _TRIES = 20
 """Children for each one wanted: most fall outside the budget or are known."""
 
 
-class Evolution:
+class Evolution(SharedSearch):
     """The state of one search; a round depends on it and on the seed alone.
 
     Once weights have learnt something on random networks, they are trained on networks from the
@@ -35,20 +35,10 @@ class Evolution:
     def __init__(
         self, space: SearchSpace, settings: SearchSettings, limits: Limits, meter: Meter, seed: int
     ) -> None:
-        self.space, self.settings, self.limits, self.meter, self.seed = (
-            space,
-            settings,
-            limits,
-            meter,
-            seed,
-        )
-        self.weights = Weights(space, settings, seed)
+        super().__init__(space, settings, limits, meter, seed)
         source = random.Random(f"{seed} pool")
         self._pool = draw(space, limits, meter, count=_POOL, source=source)
         self._pool += uniform_networks(space, limits, meter)
-        self.history: list[dict[str, float]] = []
-        self.gate_history: list[dict[str, list[float]]] = []
-        """Empty: there are no gates."""
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""

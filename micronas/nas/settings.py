@@ -14,7 +14,7 @@ class SearchSettings(Settings):
     strategy: Literal["auto", "dnas", "evolution", "halving"] = "auto"
     """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
     of a supernet. ``evolution``: crossing and mutation, by what shared weights say. ``halving``:
-    nobody; a few dozen smooth networks compete in trials of growing length. ``auto``: halving where
+    nobody; `draws` smooth networks compete in trials of growing length. ``auto``: halving where
     a trial is cheap, DNAS where it is not; see `micronas.nas.strategy`."""
     steps: int = Field(400, ge=1)
     """Of the supernet: alternations of one weight step and one gate step, or pairs of weight

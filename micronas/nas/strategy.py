@@ -11,7 +11,7 @@ Named = Literal["dnas", "evolution", "halving"]
 
 AFFORDABLE = 1e13
 """Multiply-accumulates, forwards, of a trial training up to which halving is the default: about
-twenty minutes of a core. It trains a few dozen networks for a part of that."""
+twenty minutes of a core. It trains about twenty networks for a part of that."""
 
 
 def choose(

@@ -12,6 +12,7 @@ from micronas.checkpoint import State
 from micronas.data import Split
 from micronas.errors import MicronasError
 from micronas.layers import mixed_precision
+from micronas.nas.budget import Limits, Meter
 from micronas.nas.distributed import ranks
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import Supernet
@@ -131,6 +132,27 @@ class Weights:
         """A short rise, then level through warm-up, then a cosine over the search."""
         rise = min((self.warm_steps + self.step + 1) / ROUND, 1.0)
         return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
+
+
+class SharedSearch:
+    """What a strategy that proposes by shared weights begins with.
+
+    Attributes
+    ----------
+    history
+        One record a round.
+    gate_history
+        Probabilities after each round; empty where a strategy has no gates.
+    """
+
+    def __init__(
+        self, space: SearchSpace, settings: SearchSettings, limits: Limits, meter: Meter, seed: int
+    ) -> None:
+        self.space, self.settings, self.seed = space, settings, seed
+        self.limits, self.meter = limits, meter
+        self.weights = Weights(space, settings, seed)
+        self.history: list[dict[str, float]] = []
+        self.gate_history: list[dict[str, list[float]]] = []
 
 
 def batches(split: Split, size: int, count: int, generator: torch.Generator) -> list[Tensor]:

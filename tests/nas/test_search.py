@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 import torch
 
-from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
@@ -18,6 +17,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import Supernet
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
+from tests.nas.stopped import until_it_ends
 from tests.toy import SPACE, data
 from tests.toy import split as toy_split
 
@@ -87,34 +87,21 @@ def test_same_seed_same_result_and_another_seed_another_search() -> None:
 def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Stopped by an exception at random steps, again and again, from the file on disk."""
 
-    class StoppedError(Exception):
-        pass
-
-    path, source = tmp_path / "checkpoint.pt", random.Random(0)
-    found, attempts = None, 0
-    while found is None:
-        attempts += 1
-        left = source.randrange(2, 16)
-
-        def progress(*_: object) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise StoppedError
-
-        try:
-            found = search(
-                SPACE,
-                data(),
-                board=BOARD,
-                budget=BUDGET,
-                settings=SETTINGS,
-                seed=1,
-                checkpoint=Checkpoint(path),
-                progress=progress,
-            )
-        except StoppedError:
-            continue
+    source = random.Random(0)
+    found, attempts = until_it_ends(
+        lambda checkpoint, progress: search(
+            SPACE,
+            data(),
+            board=BOARD,
+            budget=BUDGET,
+            settings=SETTINGS,
+            seed=1,
+            checkpoint=checkpoint,
+            progress=progress,
+        ),
+        tmp_path / "checkpoint.pt",
+        lambda _: source.randrange(2, 16),
+    )
     assert attempts >= 3
     assert found == result()
 

@@ -14,6 +14,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategy import AFFORDABLE, Named, choose
 from micronas.search_space import SearchSpace
 from micronas.train.recipe import Recipe
+from tests.nas.stopped import until_it_ends
 from tests.toy import SPACE, data
 
 BOARD = Board.load("stm32f446re")
@@ -83,25 +84,11 @@ def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
 
 @pytest.mark.parametrize("strategy", ["halving", "evolution"])
 def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    class StoppedError(Exception):
-        pass
-
-    path = tmp_path / "checkpoint.pt"
-    found, attempts = None, 0
-    while found is None:
-        attempts += 1
-        left = 4 * attempts  # finished trials are told of again
-
-        def progress(*_: object) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise StoppedError
-
-        try:
-            found = run(strategy, checkpoint=Checkpoint(path), progress=progress)
-        except StoppedError:
-            continue
+    found, attempts = until_it_ends(
+        lambda checkpoint, progress: run(strategy, checkpoint=checkpoint, progress=progress),
+        tmp_path / "checkpoint.pt",
+        lambda attempt: 4 * attempt,  # finished trials are told of again
+    )
     assert attempts >= 3
     assert found == result(strategy)
 
