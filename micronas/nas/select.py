@@ -38,6 +38,9 @@ _MOVES = 400
 _RANKING_BATCH = 1024
 _FINISH = 5
 """Candidates, about, whose trials go to the end."""
+_TELLING = 100
+"""Fewest steps of a training after which networks are compared: deep ones start slowly, and with
+fewer were dropped early though they ended ahead."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +183,11 @@ def trials(
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
-    All train for the first part of the recipe's epochs, the better half of them for twice as long,
-    and so on to the end, which about `_FINISH` reach. Every decision is taken on the ranking part,
-    which no weight has seen.
+    All train for the first part of the recipe's epochs, at least for `_TELLING` steps, the better
+    half of them for twice as long, and so on to the end, which about `_FINISH` reach. Every
+    decision is taken on the ranking part, which no weight has seen.
     """
-    rungs = _rungs(len(candidates), recipe.epochs)
+    rungs = _rungs(len(candidates), recipe.epochs, recipe.steps(len(training.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     networks: dict[Architecture, Network] = {}
@@ -228,14 +231,11 @@ def trials(
     return left + losers
 
 
-def _rungs(count: int, epochs: int) -> list[int]:
-    """Epochs after which the worse half goes.
-
-    At least one: few candidates gain nothing by more, since deep networks start slowly, and were
-    dropped early though they ended ahead.
-    """
+def _rungs(count: int, epochs: int, steps: int) -> list[int]:
+    """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
-    return sorted({-(-epochs // 2**power) for power in range(halvings + 1)})
+    rungs = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
+    return [*sorted(each for each in rungs if each < epochs and each * steps >= _TELLING), epochs]
 
 
 def _planned(count: int, rungs: int) -> int:

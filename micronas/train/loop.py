@@ -107,8 +107,7 @@ def fit(
     count = len(split.labels)
     if count == 0:
         raise DataError("training needs at least one example: examples=0; check the split")
-    # A short last batch would disturb batch norm; shuffling gives every example its turn.
-    steps = max(count // recipe.batch_size, 1)
+    steps = recipe.steps(count)
     criterion = loss or _cross_entropy(recipe.label_smoothing)
     mixup: float = getattr(split, "mixup", 0.0)
     keep_freed_memory()

@@ -27,6 +27,11 @@ class Recipe(Settings):
     """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
     kernels of 5x5 and more, which are slower so; weights and what is exported stay float32."""
 
+    def steps(self, examples: int) -> int:
+        """Of an epoch. A short last batch is left out, since it would disturb batch norm;
+        shuffling gives every example its turn."""
+        return max(examples // self.batch_size, 1)
+
     def rate(self, progress: float) -> float:
         """Learning rate when this fraction (0 to 1) of the steps is done."""
         if progress < self.warmup:
