@@ -10,8 +10,8 @@ from micronas.search_space import SearchSpace
 Named = Literal["dnas", "evolution", "halving"]
 
 AFFORDABLE = 1e13
-"""Multiply-accumulates, forwards, of a trial training up to which halving is the default: about
-twenty minutes of a core. It trains about twenty networks for a part of that."""
+"""Multiply-accumulates, forwards, of a trial training up to which halving is the default: some
+forty minutes of a core. It trains about twenty networks for a part of that."""
 
 
 def choose(
