@@ -10,7 +10,7 @@ from micronas.layers import mixed_precision, same_conv2d
 from micronas.nas.budget import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import Supernet
+from micronas.nas.supernet import SharedNetwork
 from micronas.train.loop import evaluate, fit
 from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
@@ -82,7 +82,7 @@ def test_training_with_quantisation_refuses_bfloat16() -> None:
 
 def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
     torch.manual_seed(0)
-    net, choice = Supernet(SPACE), SPACE.uniform(0.5)
+    net, choice = SharedNetwork(SPACE), SPACE.uniform(0.5)
     gates = {
         decision.name: nn.functional.one_hot(torch.tensor(index), len(decision.options)).float()
         for decision, index in zip(SPACE.decisions, choice, strict=True)

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from micronas.architecture import Architecture
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas import cost, supernet
+from micronas.nas import cost
 from micronas.nas.budget import Budget, Candidate, Costs, Meter, require_fit
 from micronas.nas.cost import Expected
 from micronas.nas.fit_choice import fit_choice
 from micronas.nas.gates import Gates, Sample
 from micronas.nas.penalty import Penalty
 from micronas.nas.settings import SearchSettings
+from micronas.nas.supernet import SharedNetwork
 from micronas.search_space import Choice, Decision, SearchSpace
 
 _DEFAULTS = SearchSettings()
@@ -157,7 +158,7 @@ class Supernet(Searchable[Architecture]):
         super().__init__(space.decisions)
         self.space = space
         self.family = space.task or space.name
-        self.shared = supernet.Supernet(space)
+        self.shared = SharedNetwork(space)
 
     def masked(self, x: Tensor, gates: Sample) -> Tensor:
         return self.shared.masked(x, gates)

@@ -19,7 +19,7 @@ from micronas.graph.builder import Bits
 from micronas.layers import Network
 from micronas.nas.budget import Costs, Limits, Meter
 from micronas.nas.gates import Gates
-from micronas.nas.supernet import Supernet
+from micronas.nas.supernet import SharedNetwork
 from micronas.search_space import Choice, Decision, SearchSpace
 from micronas.train.loop import (
     evaluate,
@@ -152,7 +152,7 @@ def uniform_networks(space: SearchSpace, limits: Limits, meter: Meter) -> list[C
     return list(found.values())
 
 
-def rank(supernet: Supernet, choices: list[Choice], split: Split, seed: int) -> list[float]:
+def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
     """Cross-entropy of each network with shared weights, at its best temperature.
 
     Batch norm is recalibrated on the ranking part itself (see `supernet.SharedConv`).

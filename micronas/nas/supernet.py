@@ -78,7 +78,7 @@ class SharedDepthwise(SharedConv):
         return source.each(part)
 
 
-class Supernet(nn.Module):
+class SharedNetwork(nn.Module):
     """All networks of a search space.
 
     Parameters

@@ -15,7 +15,7 @@ from micronas.layers import mixed_precision
 from micronas.nas.budget import Limits, Meter
 from micronas.nas.distributed import ranks
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import Supernet
+from micronas.nas.supernet import SharedNetwork
 from micronas.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for
 
@@ -43,7 +43,7 @@ class Weights:
         # the only use of torch's global generator: initial weights
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            self.supernet = Supernet(space)
+            self.supernet = SharedNetwork(space)
         self._optimizer = torch.optim.AdamW(
             self.supernet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )

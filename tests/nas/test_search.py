@@ -14,7 +14,7 @@ from micronas.nas.gates import Gates
 from micronas.nas.search import SearchResult, search
 from micronas.nas.select import propose, rank, uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import Supernet
+from micronas.nas.supernet import SharedNetwork
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import until_it_ends
@@ -147,7 +147,7 @@ def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None
 def test_ranking_prefers_accuracy_to_large_logits() -> None:
     """Raw cross-entropy favours a wide last layer; the best temperature takes that away."""
     torch.manual_seed(0)
-    supernet, choice, split = Supernet(SPACE), SPACE.uniform(1.0), toy_split(120, 1)
+    supernet, choice, split = SharedNetwork(SPACE), SPACE.uniform(1.0), toy_split(120, 1)
     optimizer = torch.optim.Adam(supernet.parameters(), 1e-2)
     for _ in range(30):
         logits = supernet.sliced(split.batch(torch.arange(120), None), choice)

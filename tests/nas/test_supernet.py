@@ -10,7 +10,7 @@ from micronas.layers import Network
 from micronas.nas.gates import Gates, Sample, is_one_hot
 from micronas.nas.one_hot import OneHotPath
 from micronas.nas.path import MaskedPath, Path
-from micronas.nas.supernet import Supernet
+from micronas.nas.supernet import SharedNetwork
 from micronas.search_space import Choice, SearchSpace
 
 CHAIN = SearchSpace.model_validate(
@@ -110,9 +110,9 @@ def inputs(space: SearchSpace, count: int = 6) -> Tensor:
     )
 
 
-def supernet(space: SearchSpace) -> Supernet:
+def supernet(space: SearchSpace) -> SharedNetwork:
     torch.manual_seed(3)
-    net = Supernet(space)
+    net = SharedNetwork(space)
     for name, parameter in net.named_parameters():  # norms away from identity: masks must show
         if name.endswith(("scale", "shift")):
             torch.nn.init.uniform_(parameter, 0.2, 1.5)
@@ -143,7 +143,7 @@ def test_sliced_pass_equals_the_stand_alone_network(space: SearchSpace) -> None:
         )
 
 
-def copy_weights(net: Supernet, network: Network, space: SearchSpace, choice: Choice) -> None:
+def copy_weights(net: SharedNetwork, network: Network, space: SearchSpace, choice: Choice) -> None:
     """Cut the shared weights by hand, independently of the supernet's own slicing."""
     value = space.values(choice)
     kept = [
