@@ -1,7 +1,12 @@
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# Processes that tests start are to find what a user's shell has: with this variable set, one that
+# never flushed what another waited for passed every test.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -38,8 +38,13 @@ def main(library: str, data: str) -> None:
         sys.exit(f"eSpeak NG could not be started with its data in {data}")
     # Breath noise is seeded from the clock otherwise.
     engine.espeak_ng_SetRandSeed(ctypes.c_long(1))
-    answers = sys.stdout.buffer
-    answers.write(struct.pack("=I", rate))
+
+    def answer(*parts: bytes) -> None:
+        sys.stdout.buffer.write(b"".join(parts))
+        # who asks waits for this answer before the next request
+        sys.stdout.buffer.flush()
+
+    answer(struct.pack("=I", rate))
 
     rendered = bytearray()
 
@@ -62,8 +67,7 @@ def main(library: str, data: str) -> None:
         encoded = text.encode() + b"\0"
         if engine.espeak_Synth(encoded, len(encoded), 0, 0, 0, _UTF8, None, None):
             sys.exit(f"eSpeak NG could not say {text!r}")
-        answers.write(struct.pack("=I", len(rendered) // 2))
-        answers.write(rendered)
+        answer(struct.pack("=I", len(rendered) // 2), rendered)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The synthetic corpus, rendered by the real engine."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +65,16 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents(synthesise(tmp_path / "b", **plan)) == first
     other = contents(synthesise(tmp_path / "c", seed=1, **plan))
     assert other["training_list.txt"] != first["training_list.txt"]
+
+
+def test_the_engine_answers_in_a_plain_environment(tmp_path: Path) -> None:
+    """With PYTHONUNBUFFERED the answers need no flush; without it both sides waited for ever."""
+    call = "from pathlib import Path; from micronas.tasks.speech import synthesise\n"
+    call += "synthesise(Path('corpus'), words=('go',), voices=(1, 1, 1), clips_per_voice=1)"
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [sys.executable, "-c", call]
+    subprocess.run(command, env=plain, cwd=tmp_path, timeout=120, check=True)
+    assert len(open_folder(tmp_path / "corpus").clips) == 3
 
 
 def test_words_can_be_told_apart_across_voices(corpus: Path) -> None:
