@@ -39,7 +39,7 @@ def main(library: str, data: str) -> None:
     # Breath noise is seeded from the clock otherwise.
     engine.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
-    def answer(*parts: bytes) -> None:
+    def answer(*parts: bytes | bytearray) -> None:
         sys.stdout.buffer.write(b"".join(parts))
         # who asks waits for this answer before the next request
         sys.stdout.buffer.flush()
