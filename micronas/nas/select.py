@@ -187,7 +187,7 @@ def trials(
     half of them for twice as long, and so on to the end, which about `_FINISH` reach. Every
     decision is taken on the ranking part, which no weight has seen.
     """
-    rungs = _rungs(len(candidates), recipe.epochs, recipe.steps(len(training.labels)))
+    rungs = rung_epochs(len(candidates), recipe.epochs, recipe.steps(len(training.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     networks: dict[Architecture, Network] = {}
@@ -231,7 +231,7 @@ def trials(
     return left + losers
 
 
-def _rungs(count: int, epochs: int, steps: int) -> list[int]:
+def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
     rungs = {-(-epochs // 2**power) for power in range(1, halvings + 1)}

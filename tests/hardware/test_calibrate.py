@@ -216,9 +216,15 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
         str(number): to_flatbuffer(quantize_randomly(graph, number))
         for number, graph in enumerate(shapes)
     }
-    timings = measure_all(models, repeats=8)
+    # those of the plan once more: machines with other guests change their speed in between
+    before = read_measurements(tmp_path / "plan" / "measurements.csv")
+    again = {each.stem: each.read_bytes() for each in read_plan(tmp_path / "plan").values()}
+    timings = measure_all(models | again, repeats=8)
+    slower = np.median(
+        [timings[Path(each.name).stem].median_ms / each.latency_ms for each in before]
+    )
     errors = [
-        board.latency_ms(features(graph)) / timings[str(number)].median_ms - 1
+        slower * board.latency_ms(features(graph)) / timings[str(number)].median_ms - 1
         for number, graph in enumerate(shapes)
     ]
     assert np.abs(errors).mean() < 0.15

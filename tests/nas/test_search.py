@@ -86,7 +86,6 @@ def test_same_seed_same_result_and_another_seed_another_search() -> None:
 
 def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Stopped by an exception at random steps, again and again, from the file on disk."""
-
     source = random.Random(0)
     found, attempts = until_it_ends(
         lambda checkpoint, progress: search(

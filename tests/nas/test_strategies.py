@@ -10,7 +10,7 @@ from micronas.hardware.board import Board
 from micronas.nas.budget import Budget, Meter
 from micronas.nas.draw import draw
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import _rungs
+from micronas.nas.select import rung_epochs
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategy import AFFORDABLE, Named, choose
 from micronas.search_space import SearchSpace
@@ -93,7 +93,7 @@ def test_halving_waits_for_a_hundred_steps(
     count: int, epochs: int, steps: int, expected: list[int]
 ) -> None:
     """About five reach the end, and none leaves before it has had a hundred steps."""
-    assert _rungs(count, epochs, steps) == expected
+    assert rung_epochs(count, epochs, steps) == expected
 
 
 def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
