@@ -23,7 +23,9 @@ _LARGE_KERNELS = 1 / 3
 _SCALES = 64
 """Steps of a factor of 2 ** (1 / 8) in which a profile is widened."""
 _TRIES = 20
-"""Draws for each network wanted; small spaces have no more to give."""
+"""Draws for each network wanted, at most."""
+_FRUITLESS = 100
+"""Draws one after another that bring nothing new; a small space has no more to give."""
 
 
 def draw(
@@ -38,15 +40,19 @@ def draw(
     roomy = limits.fits(meter.costs(space.architecture(space.largest())))
     found: dict[Architecture, Choice] = {}
     spare: dict[Architecture, Choice] = {}
+    fruitless = 0
     for _ in range(_TRIES * count):
-        if len(found) >= count:
+        if len(found) >= count or fruitless == _FRUITLESS:
             break
+        fruitless += 1
         choice = _drawn(space, limits, meter, source, roomy=roomy)
         if choice is None:
             continue
         architecture = space.architecture(choice)
         share = max(limits.used(meter.costs(architecture)).values())
-        (found if roomy or share >= USED else spare).setdefault(architecture, choice)
+        kept = found if roomy or share >= USED else spare
+        if architecture not in kept:
+            kept[architecture], fruitless = choice, 0
     if not found and not spare:
         least = (space.smallest(), space.quickest())
         return [each for each in least if limits.fits(meter.costs(space.architecture(each)))][:1]
