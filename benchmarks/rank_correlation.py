@@ -26,7 +26,7 @@ from scipy.stats import kendalltau
 from benchmarks.kws40 import append, load, read
 from benchmarks.quality import BOARD, BUDGETS, RECIPE, TRIAL, space_of
 from micronas.checkpoint import Checkpoint
-from micronas.data import Split, Subset, divide
+from micronas.data import DataSet, Subset, divide
 from micronas.layers import Network
 from micronas.nas.budget import Meter
 from micronas.nas.draw import draw
@@ -34,11 +34,12 @@ from micronas.nas.search import PARTS
 from micronas.nas.select import USED, moved
 from micronas.nas.settings import SearchSettings
 from micronas.nas.weights import ROUND, Weights, batches
-from micronas.search_space import Choice
+from micronas.search_space import Choice, SearchSpace
 from micronas.terminal import table
 from micronas.train.loop import evaluate, fit, generator_for, temperature_scaled_loss
 
 SETTING = "kws-24"
+LIMITS = BUDGETS[SETTING].on(BOARD)
 NETWORKS = 20
 POOL = 200
 STEPS = 1400
@@ -46,12 +47,13 @@ STEPS = 1400
 RUNGS = (2, 4, 8)
 JUDGES = ("alone", "trials", "supernets")
 ALONE, TRIED, SHARED = "alone", "trial, {} epochs", "supernet on {}, {}"
+LAST_TRIED = TRIED.format(RUNGS[-1])
 SCORES = ("cross-entropy", "at the best temperature", "accuracy")
 
 
-def independent(source: random.Random, count: int) -> list[Choice]:
+def independent(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
     """Networks within the budget whose widths know nothing of one another."""
-    space, meter = SPACE, METER
+    meter = _meter(space)
     found: dict[object, Choice] = {}
     while len(found) < count:
         choice = moved(space, space.random(source), USED, LIMITS, meter, source)
@@ -61,123 +63,140 @@ def independent(source: random.Random, count: int) -> list[Choice]:
     return list(found.values())
 
 
-def smooth(source: random.Random, count: int) -> list[Choice]:
-    return draw(SPACE, LIMITS, METER, count=count, source=source)
+def smooth(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
+    return draw(space, LIMITS, _meter(space), count=count, source=source)
 
 
-def anything(source: random.Random, count: int) -> list[Choice]:
+def anything(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
     """Networks of the space, whatever they cost: what warm-up trains on."""
-    return [SPACE.random(source) for _ in range(count)]
+    return [space.random(source) for _ in range(count)]
+
+
+def _meter(space: SearchSpace) -> Meter:
+    return Meter(BOARD, space.task or space.name)
 
 
 Known = dict[tuple[str, int], dict[str, float]]
-KINDS: dict[str, Callable[[random.Random, int], list[Choice]]] = {
+KINDS: dict[str, Callable[[SearchSpace, random.Random, int], list[Choice]]] = {
     "anything": anything,
     "independent": independent,
     "smooth": smooth,
 }
+JUDGED = ("independent", "smooth")
 
 
-def supernet(pool: list[Choice], training: Split, seed: int) -> Weights:
-    """Shared weights after `STEPS` steps on networks of a pool."""
-    weights = Weights(SPACE, SearchSettings(steps=STEPS, warmup=0), seed)
-    while not weights.finished:
-        generator = weights.generator()
-        for index in batches(training, weights.settings.batch_size, ROUND, generator):
-            which = int(torch.randint(len(pool), (), generator=generator))
-            weights.train(training, index, pool[which], generator)
-            weights.step += 1
-    return weights
+class Study:
+    """The networks, and whoever judges them."""
 
+    def __init__(self, data: DataSet, results: Path) -> None:
+        self.data, self.results = data, results
+        self.space = space_of(SETTING, len(data.classes))
+        training, gating, self.ranking = divide(data.train, PARTS, generator_for(0, "parts"))
+        self.training = Subset(data.train, torch.cat([training.index, gating.index]))
+        self.judged = {
+            kind: {
+                str(self.space.architecture(each)): each
+                for each in KINDS[kind](self.space, random.Random(0), NETWORKS)
+            }
+            for kind in JUDGED
+        }
+        self.networks = {
+            name: each for choices in self.judged.values() for name, each in choices.items()
+        }
 
-def scores(weights: Weights, choices: list[Choice], ranking: Split) -> dict[str, list[float]]:
-    """What shared weights say of each network; more is better."""
-    everything = torch.arange(len(ranking.labels))
-    inputs, labels = ranking.batch(everything, None), ranking.labels
-    found: dict[str, list[float]] = {name: [] for name in SCORES}
-    with torch.inference_mode():
-        for choice in choices:
-            logits = weights.supernet.sliced(inputs, choice)
-            found["cross-entropy"].append(-F.cross_entropy(logits, labels).item())
-            scaled, _ = temperature_scaled_loss(logits, labels)
-            found["at the best temperature"].append(-scaled.item())
-            found["accuracy"].append((logits.argmax(1) == labels).float().mean().item())
-    return found
+    def known(self) -> Known:
+        """All that the results say: of a judge and a seed, each network's value."""
+        found: Known = {}
+        for record in read(self.results):
+            found.setdefault((record["judge"], record["seed"]), {}).update(record["values"])
+        return found
 
+    def learn(self, judges: list[str], seeds: list[int]) -> None:
+        """Add what is missing, a line at a time."""
+        by_training = {"alone": (ALONE, self._alone), "trials": (LAST_TRIED, self._trial)}
+        for judge in [each for each in by_training if each in judges]:
+            last, values_of = by_training[judge]
+            for name, choice in self.networks.items():
+                if name not in self.known().get((last, 0), {}):
+                    for label, value in values_of(choice).items():
+                        self._append(label, 0, {name: value})
+        for seed, kind in itertools.product(seeds, KINDS if "supernets" in judges else ()):
+            labels = {score: SHARED.format(kind, score) for score in SCORES}
+            if all((label, seed) in self.known() for label in labels.values()):
+                continue
+            pool = KINDS[kind](self.space, random.Random(seed + 1), POOL)
+            for score, values in self._scores(self._supernet(pool, seed)).items():
+                self._append(labels[score], seed, dict(zip(self.networks, values, strict=True)))
 
-def alone(choice: Choice) -> dict[str, float]:
-    """Accuracy on the validation speakers after a training of its own."""
-    network = _untrained(choice)
-    fit(network, DATA.train, RECIPE, seed=0)
-    return {ALONE: evaluate(network, DATA.validation).accuracy}
+    def _append(self, judge: str, seed: int, values: dict[str, float]) -> None:
+        append(self.results, {"judge": judge, "seed": seed, "values": values})
 
+    def _alone(self, choice: Choice) -> dict[str, float]:
+        """Accuracy on the validation speakers after a training of its own."""
+        network = self._untrained(choice)
+        fit(network, self.data.train, RECIPE, seed=0)
+        return {ALONE: evaluate(network, self.data.validation).accuracy}
 
-def trial(choice: Choice, training: Split, ranking: Split) -> dict[str, float]:
-    """How well a trial does on the ranking part, where halving looks at it."""
-    network, checkpoint = _untrained(choice), Checkpoint()
-    found = {}
-    for epochs in RUNGS:
-        fit(network, training, TRIAL, seed=0, checkpoint=checkpoint, until=epochs)
-        found[TRIED.format(epochs)] = -evaluate(network, ranking).loss
-    return found
+    def _trial(self, choice: Choice) -> dict[str, float]:
+        """How well a trial does on the ranking part, where halving looks at it."""
+        network, checkpoint = self._untrained(choice), Checkpoint()
+        found = {}
+        for epochs in RUNGS:
+            fit(network, self.training, TRIAL, seed=0, checkpoint=checkpoint, until=epochs)
+            found[TRIED.format(epochs)] = -evaluate(network, self.ranking).loss
+        return found
 
+    def _untrained(self, choice: Choice) -> Network:
+        graph = self.space.architecture(choice).graph()
+        return Network(graph, generator=generator_for(0, "initial weights"))
 
-def _untrained(choice: Choice) -> Network:
-    graph = SPACE.architecture(choice).graph()
-    return Network(graph, generator=generator_for(0, "initial weights"))
+    def _supernet(self, pool: list[Choice], seed: int) -> Weights:
+        """Shared weights after `STEPS` steps on networks of a pool."""
+        weights = Weights(self.space, SearchSettings(steps=STEPS, warmup=0), seed)
+        while not weights.finished:
+            generator = weights.generator()
+            for index in batches(self.training, weights.settings.batch_size, ROUND, generator):
+                which = int(torch.randint(len(pool), (), generator=generator))
+                weights.train(self.training, index, pool[which], generator)
+                weights.step += 1
+        return weights
 
+    def _scores(self, weights: Weights) -> dict[str, list[float]]:
+        """What shared weights say of each network; more is better."""
+        everything = torch.arange(len(self.ranking.labels))
+        inputs, labels = self.ranking.batch(everything, None), self.ranking.labels
+        found: dict[str, list[float]] = {name: [] for name in SCORES}
+        with torch.inference_mode():
+            for choice in self.networks.values():
+                logits = weights.supernet.sliced(inputs, choice)
+                found["cross-entropy"].append(-F.cross_entropy(logits, labels).item())
+                scaled, _ = temperature_scaled_loss(logits, labels)
+                found["at the best temperature"].append(-scaled.item())
+                found["accuracy"].append((logits.argmax(1) == labels).float().mean().item())
+        return found
 
-def known(results: Path) -> Known:
-    """All that the results say: of a judge and a seed, each network's value."""
-    found: Known = {}
-    for record in read(results):
-        found.setdefault((record["judge"], record["seed"]), {}).update(record["values"])
-    return found
-
-
-def learn(networks: dict[str, Choice], judges: list[str], seeds: list[int], results: Path) -> None:
-    """Add what is missing, a line at a time."""
-    training, gating, ranking = divide(DATA.train, PARTS, generator_for(0, "parts"))
-    both = Subset(DATA.train, torch.cat([training.index, gating.index]))
-    by_training = {
-        "alone": (ALONE, alone),
-        "trials": (TRIED.format(TRIAL.epochs), lambda choice: trial(choice, both, ranking)),
-    }
-    for judge in [each for each in by_training if each in judges]:
-        last, values_of = by_training[judge]
-        for name, choice in networks.items():
-            if name not in known(results).get((last, 0), {}):
-                for label, value in values_of(choice).items():
-                    append(results, {"judge": label, "seed": 0, "values": {name: value}})
-    for seed, kind in itertools.product(seeds, KINDS if "supernets" in judges else ()):
-        labels = {score: SHARED.format(kind, score) for score in SCORES}
-        if all((label, seed) in known(results) for label in labels.values()):
-            continue
-        weights = supernet(KINDS[kind](random.Random(seed + 1), POOL), both, seed)
-        for score, values in scores(weights, list(networks.values()), ranking).items():
-            record = dict(zip(networks, values, strict=True))
-            append(results, {"judge": labels[score], "seed": seed, "values": record})
-
-
-def summary(judged: dict[str, list[str]], found: Known) -> str:
-    """Kendall's tau of each judge with training alone; one value a seed."""
-    truth = found[ALONE, 0]
-    lines = []
-    for kind, names in judged.items():
-        shown = " ".join(f"{100 * value:.0f}" for value in sorted(truth[name] for name in names))
-        lines.append(f"{kind} networks, trained alone, accuracy in %: {shown}")
-    rows = []
-    labels = [SHARED.format(kind, score) for kind in KINDS for score in SCORES]
-    for label in [*labels, *(TRIED.format(epochs) for epochs in RUNGS)]:
-        seeds = sorted(seed for judge, seed in found if judge == label)
-        cells = [
-            " ".join(
-                _tau([(found[label, seed][name], truth[name]) for name in names]) for seed in seeds
-            )
-            for names in judged.values()
-        ]
-        rows.append([label, *cells])
-    return "\n".join([*lines, table(["judge", *(f"tau, {kind}" for kind in judged)], rows)])
+    def summary(self) -> str:
+        """Kendall's tau of each judge with training alone; one value a seed."""
+        found = self.known()
+        truth = found[ALONE, 0]
+        lines = []
+        for kind, names in self.judged.items():
+            values = sorted(truth[name] for name in names)
+            shown = " ".join(f"{100 * value:.0f}" for value in values)
+            lines.append(f"{kind} networks, trained alone, accuracy in %: {shown}")
+        rows = []
+        labels = [SHARED.format(kind, score) for kind in KINDS for score in SCORES]
+        for label in [*labels, *map(TRIED.format, RUNGS)]:
+            seeds = sorted(seed for judge, seed in found if judge == label)
+            cells = [
+                " ".join(
+                    _tau([(found[label, seed][name], truth[name]) for name in names])
+                    for seed in seeds
+                )
+                for names in self.judged.values()
+            ]
+            rows.append([label, *cells])
+        return "\n".join([*lines, table(["judge", *(f"tau, {kind}" for kind in JUDGED)], rows)])
 
 
 def _tau(pairs: list[tuple[float, float]]) -> str:
@@ -185,33 +204,18 @@ def _tau(pairs: list[tuple[float, float]]) -> str:
 
 
 def main() -> None:
-    judged = {
-        kind: {
-            str(SPACE.architecture(each)): each for each in KINDS[kind](random.Random(0), NETWORKS)
-        }
-        for kind in ("independent", "smooth")
-    }
-    networks = {name: choice for each in judged.values() for name, choice in each.items()}
-    learn(networks, ARGUMENTS.judges, ARGUMENTS.seeds, ARGUMENTS.results)
-    if set(ARGUMENTS.judges) == set(JUDGES):
-        print(
-            summary({kind: list(each) for kind, each in judged.items()}, known(ARGUMENTS.results))
-        )
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("features", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of supernets")
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    study = Study(load(arguments.features), arguments.results)
+    study.learn(arguments.judges, arguments.seeds)
+    if set(arguments.judges) == set(JUDGES):
+        print(study.summary())
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    ARGUMENTS = _arguments()
-    DATA = load(ARGUMENTS.features)
-    SPACE = space_of(SETTING, len(DATA.classes))
-    METER, LIMITS = Meter(BOARD, SPACE.task or SPACE.name), BUDGETS[SETTING].on(BOARD)
     main()
