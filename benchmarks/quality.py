@@ -14,6 +14,7 @@ Methods, each run with every seed, which is that of its search and of its final 
 
 default    `micronas.search`, as it comes
 dnas       the same with gates, evolution: with shared weights
+patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, as many as can be trained in full
            for what the default's trials cost; the best of them by loss on the ranking part
 blind      the default without the limit on SRAM; its network is then narrowed until it fits
@@ -69,9 +70,14 @@ BUDGETS = {
     "macs-1": Budget(macs="1 MMACs"),
     "macs-3": Budget(macs="3 MMACs"),
 }
-STRATEGIES = {"default": "auto", "dnas": "dnas", "evolution": "evolution"}
+SEARCHES = {
+    "default": SearchSettings(trial=TRIAL),
+    "dnas": SearchSettings(strategy="dnas", trial=TRIAL),
+    "evolution": SearchSettings(strategy="evolution", trial=TRIAL),
+    "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
+}
 GROWTH = {"uniform": 1.0, "doubled": 2.0}
-METHODS = (*STRATEGIES, "random", "blind", *GROWTH)
+METHODS = (*SEARCHES, "random", "blind", *GROWTH)
 RANDOM = 8
 """Networks of the random search: 4 of each 10 epochs that the default's trials take."""
 SEEDS = (0, 1, 2, 3, 4)
@@ -203,14 +209,13 @@ class Bench:
         return self.limits.fits(self.meter.costs(architecture))
 
     def _search(self, method: str, seed: int, budget: Budget) -> Architecture:
-        settings = SearchSettings(strategy=STRATEGIES[method], trial=TRIAL)
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         found = search(
             self.space,
             self.data,
             board=BOARD,
             budget=budget,
-            settings=settings,
+            settings=SEARCHES[method],
             seed=seed,
             checkpoint=Checkpoint(path),
         )
