@@ -25,7 +25,7 @@ _SCALES = 64
 _TRIES = 20
 """Draws for each network wanted, at most."""
 _FRUITLESS = 100
-"""Draws one after another that bring nothing new; a small space has no more to give."""
+"""Draws within the budget, one after another, that are known: a small space has no more to give."""
 
 
 def draw(
@@ -44,13 +44,13 @@ def draw(
     for _ in range(_TRIES * count):
         if len(found) >= count or fruitless == _FRUITLESS:
             break
-        fruitless += 1
         choice = _drawn(space, limits, meter, source, roomy=roomy)
         if choice is None:
             continue
         architecture = space.architecture(choice)
         share = max(limits.used(meter.costs(architecture)).values())
         kept = found if roomy or share >= USED else spare
+        fruitless += 1
         if architecture not in kept:
             kept[architecture], fruitless = choice, 0
     if not found and not spare:

@@ -179,17 +179,19 @@ def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
     assert len({SPACE.architecture(choice) for choice in drawn}) == 5
 
 
+SMALL = SearchSpace.model_validate(
+    {
+        "name": "one",
+        "input": [12, 12, 1],
+        "classes": 4,
+        "stem": {"width": [4, 8], "kernel": 3},
+        "stages": [{"type": "separable", "width": 8}],
+    }
+)
+
+
 def test_a_space_with_few_networks_gives_what_it_has() -> None:
-    one = SearchSpace.model_validate(
-        {
-            "name": "one",
-            "input": [12, 12, 1],
-            "classes": 4,
-            "stem": {"width": [4, 8], "kernel": 3},
-            "stages": [{"type": "separable", "width": 8}],
-        }
-    )
-    drawn = draw(one, LIMITS, Meter(BOARD, "one"), count=9, source=random.Random(0))
+    drawn = draw(SMALL, LIMITS, Meter(BOARD, "one"), count=9, source=random.Random(0))
     assert 1 <= len(drawn) <= 2
 
 
@@ -206,3 +208,34 @@ def test_a_budget_for_the_smallest_network_alone_gives_it_whatever_is_drawn() ->
     limits = Budget(macs=str(meter.costs(smallest).macs)).on(BOARD)
     drawn = draw(KWS, limits, meter, count=5, source=Deep(0))
     assert [KWS.architecture(choice) for choice in drawn] == [smallest]
+
+
+class Late(random.Random):
+    """Draws deep networks only, 150 times, and counts draws."""
+
+    draws = 0
+
+    def choice(self, seq):  # type: ignore[no-untyped-def]
+        self.draws += 1
+        return super().choice(seq)
+
+    def random(self) -> float:
+        return 0.99 if self.draws < 150 else super().random()
+
+
+def test_draws_that_do_not_fit_end_nothing_early() -> None:
+    """Deep networks miss the budget by a multiply-accumulate; shallow ones come late."""
+    meter = Meter(BOARD, KWS.name)
+    deep = meter.costs(KWS.architecture(KWS.uniform(0.01, 1.0)))
+    limits = Budget(macs=str(deep.macs - 1)).on(BOARD)
+    drawn = draw(KWS, limits, meter, count=20, source=Late(0))
+    assert KWS.smallest() not in drawn
+    assert len(drawn) >= 3
+
+
+def test_a_space_of_two_networks_is_not_asked_for_a_thousand() -> None:
+    source = Late(0)
+    source.draws = 150
+    drawn = draw(SMALL, LIMITS, Meter(BOARD, "one"), count=1000, source=source)
+    assert len(drawn) == 2
+    assert source.draws < 150 + 1000
