@@ -25,7 +25,8 @@ class Recipe(Settings):
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     amp: Amp = None
     """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
-    kernels of 5x5 and more, which are slower so; weights and what is exported stay float32."""
+    kernels of 5x5 and more, which are slower so; weights and what is exported stay float32. A
+    processor without bfloat16 instructions takes several times as long with it."""
 
     def steps(self, examples: int) -> int:
         """Of an epoch. A short last batch is left out, since it would disturb batch norm;
