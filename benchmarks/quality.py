@@ -43,12 +43,12 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, TensorSplit, divide
 from micronas.hardware.board import Board
 from micronas.layers import Network
-from micronas.nas.budget import Budget, Meter
+from micronas.nas.budget import Budget, Limits, Meter
 from micronas.nas.search import PARTS, search
 from micronas.nas.select import USED, Candidate, moved, trials
 from micronas.nas.settings import SearchSettings
 from micronas.score import accuracy
-from micronas.search_space import SearchSpace
+from micronas.search_space import Choice, SearchSpace
 from micronas.tasks.images import decode
 from micronas.terminal import table
 from micronas.train.loop import evaluate, fit, generator_for
@@ -154,6 +154,19 @@ def space_of(setting: str, classes: int) -> SearchSpace:
     )
 
 
+def independent(
+    space: SearchSpace, limits: Limits, meter: Meter, source: random.Random, count: int
+) -> list[Choice]:
+    """Different networks within the budget whose widths know nothing of one another."""
+    found: dict[Architecture, Choice] = {}
+    while len(found) < count:
+        choice = moved(space, space.random(source), USED, limits, meter, source)
+        architecture = space.architecture(choice)
+        if USED <= max(limits.used(meter.costs(architecture)).values()) <= 1:
+            found.setdefault(architecture, choice)
+    return list(found.values())
+
+
 class Bench:
     """One setting: its data, space and budget."""
 
@@ -231,20 +244,13 @@ class Bench:
         return found
 
     def _random(self, seed: int) -> Architecture:
-        source = random.Random(seed)
         training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
         both = Subset(self.data.train, torch.cat([training.index, gating.index]))
-        drawn: list[Candidate] = []
-        while len(drawn) < RANDOM:
-            choice = self.space.random(source)
-            choice = moved(self.space, choice, USED, self.limits, self.meter, source)
-            network = self.space.architecture(choice)
-            costs = self.meter.costs(network)
-            if USED <= max(self.limits.used(costs).values()) <= 1:
-                drawn.append(Candidate("random", network, costs))
+        choices = independent(self.space, self.limits, self.meter, random.Random(seed), RANDOM)
+        networks = [self.space.architecture(choice) for choice in choices]
         tried = [
             trials(
-                [each],
+                [Candidate("random", each, self.meter.costs(each))],
                 both,
                 ranking,
                 TRIAL,
@@ -252,7 +258,7 @@ class Bench:
                 checkpoint=Checkpoint(),
                 progress=lambda done, total: None,
             )[0]
-            for each in drawn
+            for each in networks
         ]
         return min(tried, key=lambda each: each.trial_loss or math.inf).architecture
 

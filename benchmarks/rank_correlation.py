@@ -16,7 +16,6 @@ may share it if each has other judges.
 import argparse
 import itertools
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,14 +23,13 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.stats import kendalltau
 
 from benchmarks.kws40 import append, load, read
-from benchmarks.quality import BOARD, BUDGETS, RECIPE, TRIAL, space_of
+from benchmarks.quality import BOARD, BUDGETS, RECIPE, TRIAL, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
 from micronas.layers import Network
 from micronas.nas.budget import Meter
 from micronas.nas.draw import draw
 from micronas.nas.search import PARTS
-from micronas.nas.select import USED, moved
 from micronas.nas.settings import SearchSettings
 from micronas.nas.weights import ROUND, Weights, batches
 from micronas.search_space import Choice, SearchSpace
@@ -51,38 +49,21 @@ LAST_TRIED = TRIED.format(RUNGS[-1])
 SCORES = ("cross-entropy", "at the best temperature", "accuracy")
 
 
-def independent(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
-    """Networks within the budget whose widths know nothing of one another."""
-    meter = _meter(space)
-    found: dict[object, Choice] = {}
-    while len(found) < count:
-        choice = moved(space, space.random(source), USED, LIMITS, meter, source)
-        architecture = space.architecture(choice)
-        if USED <= max(LIMITS.used(meter.costs(architecture)).values()) <= 1:
-            found.setdefault(architecture, choice)
-    return list(found.values())
-
-
-def smooth(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
-    return draw(space, LIMITS, _meter(space), count=count, source=source)
-
-
-def anything(space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
-    """Networks of the space, whatever they cost: what warm-up trains on."""
-    return [space.random(source) for _ in range(count)]
-
-
-def _meter(space: SearchSpace) -> Meter:
-    return Meter(BOARD, space.task or space.name)
-
-
 Known = dict[tuple[str, int], dict[str, float]]
-KINDS: dict[str, Callable[[SearchSpace, random.Random, int], list[Choice]]] = {
-    "anything": anything,
-    "independent": independent,
-    "smooth": smooth,
-}
+KINDS = ("anything", "independent", "smooth")
 JUDGED = ("independent", "smooth")
+
+
+def drawn(kind: str, space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
+    """Networks of a kind; "anything" costs what it may, and is what warm-up trains on."""
+    meter = Meter(BOARD, space.task or space.name)
+    match kind:
+        case "independent":
+            return independent(space, LIMITS, meter, source, count)
+        case "smooth":
+            return draw(space, LIMITS, meter, count=count, source=source)
+        case _:
+            return [space.random(source) for _ in range(count)]
 
 
 class Study:
@@ -96,7 +77,7 @@ class Study:
         self.judged = {
             kind: {
                 str(self.space.architecture(each)): each
-                for each in KINDS[kind](self.space, random.Random(0), NETWORKS)
+                for each in drawn(kind, self.space, random.Random(0), NETWORKS)
             }
             for kind in JUDGED
         }
@@ -124,7 +105,7 @@ class Study:
             labels = {score: SHARED.format(kind, score) for score in SCORES}
             if all((label, seed) in self.known() for label in labels.values()):
                 continue
-            pool = KINDS[kind](self.space, random.Random(seed + 1), POOL)
+            pool = drawn(kind, self.space, random.Random(seed + 1), POOL)
             for score, values in self._scores(self._supernet(pool, seed)).items():
                 self._append(labels[score], seed, dict(zip(self.networks, values, strict=True)))
 

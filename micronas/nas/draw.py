@@ -1,7 +1,7 @@
 """Networks drawn from a prior: widths that follow a smooth profile, scaled to the budget.
 
 Random networks whose widths are independent have bottlenecks, which no other layer makes up for
-(benchmarks.quality has the figures). Here a network is a depth, a kernel, three widths at its
+(benchmarks.rank_correlation has the figures). Here a network is a depth, a kernel, three widths at its
 start, middle and end, between which all others lie, and a factor by which it widens at every
 stride; the uniform networks are the flat ones.
 """
@@ -24,8 +24,8 @@ _SCALES = 64
 """Steps of a factor of 2 ** (1 / 8) in which a profile is widened."""
 _TRIES = 20
 """Draws for each network wanted, at most."""
-_FRUITLESS = 100
-"""Draws within the budget, one after another, that are known: a small space has no more to give."""
+_REPEATS = 100
+"""Known networks drawn one after another: a small space has no more to give."""
 
 
 def draw(
@@ -40,9 +40,9 @@ def draw(
     roomy = limits.fits(meter.costs(space.architecture(space.largest())))
     found: dict[Architecture, Choice] = {}
     spare: dict[Architecture, Choice] = {}
-    fruitless = 0
+    repeats = 0
     for _ in range(_TRIES * count):
-        if len(found) >= count or fruitless == _FRUITLESS:
+        if len(found) >= count or repeats == _REPEATS:
             break
         choice = _drawn(space, limits, meter, source, roomy=roomy)
         if choice is None:
@@ -50,9 +50,8 @@ def draw(
         architecture = space.architecture(choice)
         share = max(limits.used(meter.costs(architecture)).values())
         kept = found if roomy or share >= USED else spare
-        fruitless += 1
-        if architecture not in kept:
-            kept[architecture], fruitless = choice, 0
+        repeats = repeats + 1 if architecture in kept else 0
+        kept.setdefault(architecture, choice)
     if not found and not spare:
         least = (space.smallest(), space.quickest())
         return [each for each in least if limits.fits(meter.costs(space.architecture(each)))][:1]
