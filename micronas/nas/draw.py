@@ -1,8 +1,8 @@
 """Networks drawn from a prior: widths that follow a smooth profile, scaled to the budget.
 
 Random networks whose widths are independent have bottlenecks, which no other layer makes up for
-(benchmarks.rank_correlation has the figures). Here a network is a depth, a kernel, three widths at its
-start, middle and end, between which all others lie, and a factor by which it widens at every
+(benchmarks.rank_correlation has the figures). Here a network is a depth, a kernel, three widths at
+its start, middle and end, between which all others lie, and a factor by which it widens at every
 stride; the uniform networks are the flat ones.
 """
 
