@@ -17,6 +17,7 @@ dnas       the same with gates, evolution: with shared weights
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, as many as can be trained in full
            for what the default's trials cost; the best of them by loss on the ranking part
+again      each network that the default found, trained with all other seeds: what is due to seeds
 blind      the default without the limit on SRAM; its network is then narrowed until it fits
 uniform    the widest network of every depth: all with the first seed, the best three with the
            second, the best two with the others; the best of them is known with hindsight only
@@ -26,6 +27,7 @@ doubled    the same with twice the width after every stride, as people draw netw
 import argparse
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,7 +40,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.kws40 import append, load, read
-from micronas.architecture import Architecture
+from micronas.architecture import Architecture, Separable
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, TensorSplit, divide
 from micronas.hardware.board import Board
@@ -77,7 +79,7 @@ SEARCHES = {
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 GROWTH = {"uniform": 1.0, "doubled": 2.0}
-METHODS = (*SEARCHES, "random", "blind", *GROWTH)
+METHODS = (*SEARCHES, "random", "blind", "again", *GROWTH)
 RANDOM = 8
 """Networks of the random search: 4 of each 10 epochs that the default's trials take."""
 SEEDS = (0, 1, 2, 3, 4)
@@ -180,8 +182,9 @@ class Bench:
         self.depths = [number / (depths - 1) for number in range(depths)]
 
     def run(self, method: str, seeds: list[int]) -> None:
-        jobs = self._race(method, seeds) if method in GROWTH else self._found(method, seeds)
-        for name, seed, architecture in jobs:
+        kinds = {"again": self._again, **dict.fromkeys(GROWTH, self._race)}
+        jobs = kinds.get(method, self._searched)
+        for name, seed, architecture in jobs(method, seeds):
             if self._done(name, seed):
                 continue
             started = time.process_time()
@@ -189,13 +192,20 @@ class Bench:
             searched = time.process_time() - started
             append(self.results, self._judge(name, seed, network, searched))
 
-    def _found(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+    def _searched(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         for seed in seeds:
             find = {"random": self._random, "blind": self._blind}.get(method)
             if find is not None:
                 yield method, seed, lambda find=find, seed=seed: find(seed)
             else:
                 yield method, seed, lambda seed=seed: self._search(method, seed, self.budget)
+
+    def _again(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+        for record in [each for each in self._records() if each["method"] == "default"]:
+            network = _parsed(self.space, record["network"])
+            for seed in seeds:
+                if seed != record["seed"]:
+                    yield f"{method} {record['seed']}", seed, lambda network=network: network
 
     def _race(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         """All depths with the first seed, fewer with each other: `RACE`; who goes on is read from
@@ -292,6 +302,21 @@ class Bench:
 
 
 Job = tuple[str, int, Callable[[], Architecture]]
+
+
+def _parsed(space: SearchSpace, text: str) -> Architecture:
+    """A network from what `str` makes of it."""
+    stem, blocks = text.split("; ")
+
+    def block(token: str) -> Separable:
+        found = re.fullmatch(r"(\d+)(?:k(\d))?(?:@(\d))?", token)
+        assert found, token
+        width, kernel, stride = (int(part or 0) for part in found.groups())
+        return Separable(width=width, kernel=kernel or 3, stride=(stride or 1, stride or 1))
+
+    smallest = space.architecture(space.smallest())
+    update = {"stem": smallest.stem.model_copy(update={"width": int(stem)})}
+    return smallest.model_copy(update=update | {"blocks": tuple(map(block, blocks.split()))})
 
 
 def _narrowed(network: Architecture, fraction: float) -> Architecture:

@@ -1,6 +1,6 @@
 """What does a step of the search cost, as a multiple of a plain training step?
 
-    OMP_NUM_THREADS=1 python -m benchmarks.search_step [ROUNDS] [SPACE ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.search_step [ROUNDS] [--spaces SPACE ...] [--bf16]
 
 `plain` trains the largest network of the space by itself, the way `micronas train` does: forward,
 backward and AdamW on a batch of the same size, channels_last. `nn.Module` is the same network as
@@ -17,10 +17,14 @@ alternation) / (warmup + steps). Gates are uniform, as at the start of a search;
 of the largest network, weight and gate steps cost the most they can. Measured is the state that a
 search is in after some fifty steps, when oneDNN has met most shapes of layers.
 
+With --bf16 the same steps in bfloat16 follow, which take an hour on a processor without its
+instructions.
+
 Last come the bytes that autograd keeps for the backward pass, as multiples of the plain step's:
 distinct storages without the parameters'.
 """
 
+import argparse
 import subprocess
 import sys
 import time
@@ -61,20 +65,28 @@ SPACES: dict[str, tuple[str, dict[str, object]]] = {
     "vww_small": ("vww_small", {}),
 }
 LARGEST = ", gates at the largest"
+BF16 = ", bf16"
 Step = Callable[[], object]
 
 
-def main(rounds: int = 7, names: tuple[str, ...] = tuple(SPACES)) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=7)
+    parser.add_argument("--spaces", nargs="+", choices=SPACES, default=list(SPACES))
+    parser.add_argument("--bf16", action="store_true")
+    arguments = parser.parse_args()
+    names, rounds = arguments.spaces, arguments.rounds
     if len(names) > 1:
         for name in names:  # in processes of their own, as searches are
-            command = [sys.executable, "-m", "benchmarks.search_step", str(rounds), name]
+            command = [sys.executable, "-m", "benchmarks.search_step", str(rounds)]
+            command += ["--spaces", name, *["--bf16"] * arguments.bf16]
             subprocess.run(command, check=True)
         return
     keep_freed_memory()  # as `fit` and `search` do
     space = load(*SPACES[names[0]])
     threads = torch.get_num_threads()
     print(f"\n{names[0]}, torch {torch.__version__}, threads: {threads}, batch {BATCH}")
-    print(time_table(space, rounds))
+    print(time_table(space, rounds, bf16=arguments.bf16))
     print()
     print(memory_table(space), flush=True)
 
@@ -85,27 +97,30 @@ def load(name: str, changes: dict[str, object]) -> SearchSpace:
     return SearchSpace.model_validate(values)
 
 
-def time_table(space: SearchSpace, rounds: int) -> str:
+def time_table(space: SearchSpace, rounds: int, *, bf16: bool) -> str:
     network = space.architecture(space.largest())
     last, first = torch.channels_last, torch.contiguous_format
     steps = {
         "plain": training_step(space, network.build()),
         "nn.Module, channels_last": training_step(space, module(network), layout=last),
         "nn.Module, NCHW": training_step(space, module(network), layout=first),
-        "plain, bf16": training_step(space, network.build(), amp="bf16"),
         **search_steps(space),
-        **search_steps(space, ", bf16", amp="bf16"),
         **search_steps(space, LARGEST, certain=True),
     }
-    for kind in ("warm-up", "gate", "warm-up, bf16", "gate, bf16"):
-        for _ in range(SETTLING):
-            steps[kind]()
+    if bf16:
+        steps[f"plain{BF16}"] = training_step(space, network.build(), amp="bf16")
+        steps |= search_steps(space, BF16, amp="bf16")
+    uniform = ("", BF16) if bf16 else ("",)
+    for where in uniform:
+        for kind in ("warm-up", "gate"):
+            for _ in range(SETTLING):
+                steps[f"{kind}{where}"]()
     ratios = measure(steps, rounds)
     default = SearchSettings()
-    for where in ("", ", bf16", LARGEST):
+    for where in (*uniform, LARGEST):
         both = zip(ratios[f"weight{where}"], ratios[f"gate{where}"], strict=True)
         ratios[f"alternation{where}"] = [weight + gate for weight, gate in both]
-    for where in ("", ", bf16"):
+    for where in uniform:
         both = zip(ratios[f"warm-up{where}"], ratios[f"alternation{where}"], strict=True)
         ratios[f"search{where}"] = [
             (default.warmup * warm + default.steps * pair) / (default.warmup + default.steps)
@@ -291,4 +306,4 @@ def _spread(values: list[float]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *([tuple(sys.argv[2:])] if sys.argv[2:] else []))
+    main()

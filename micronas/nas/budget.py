@@ -2,7 +2,7 @@
 be met is refused before anything heavy is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Protocol
 
@@ -113,7 +113,7 @@ class Limits:
 
     def given(self) -> dict[str, float]:
         """The limits that are set."""
-        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+        return {name: limit for name, limit in vars(self).items() if limit is not None}
 
 
 class Candidate(Protocol):

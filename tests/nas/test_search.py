@@ -17,7 +17,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import SharedNetwork
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
-from tests.nas.stopped import until_it_ends
+from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
 from tests.toy import split as toy_split
 
@@ -77,11 +77,31 @@ def test_the_expected_cost_ends_near_the_budget() -> None:
     assert 0.75 < max(shares) < 1.15
 
 
-def test_same_seed_same_result_and_another_seed_another_search() -> None:
+def test_the_same_seed_gives_the_same_result() -> None:
     again = search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=1)
     assert again == result()
-    other = search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=2)
-    assert other.history != result().history
+
+
+def test_another_seed_is_another_search() -> None:
+    """From its first round, after which it is stopped."""
+    first: list[dict[str, float]] = []
+
+    def progress(phase: str, done: int, total: int, numbers: dict[str, float]) -> None:
+        first.append(numbers)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        search(
+            SPACE,
+            data(),
+            board=BOARD,
+            budget=BUDGET,
+            settings=SETTINGS,
+            seed=2,
+            progress=progress,
+        )
+    assert first[0].keys() == result().history[0].keys()
+    assert first[0] != result().history[0]
 
 
 def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategy import AFFORDABLE, Named, choose
 from micronas.search_space import SearchSpace
 from micronas.train.recipe import Recipe
-from tests.nas.stopped import until_it_ends
+from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
 
 BOARD = Board.load("stm32f446re")
@@ -119,7 +119,13 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_pa
 
 def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
     warmup, phases = Checkpoint(), set[str]()
-    run("evolution", warmup=warmup)
+
+    def until_warm(phase: str, *_: object) -> None:
+        if phase != "warm-up":
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run("evolution", warmup=warmup, progress=until_warm)
     again = run("evolution", warmup=warmup, progress=lambda phase, *_: phases.add(phase))
     assert "warm-up" not in phases
     assert again == result("evolution")
