@@ -92,8 +92,8 @@ class Limits:
     latency: float | None = None
     macs: float | None = None
 
-    def used(self, costs: Costs) -> dict[str, float]:
-        """Share of each limit a network uses; 1 is all of it.
+    def spent(self, costs: Costs) -> dict[str, float]:
+        """What a network takes of each cost that is limited, in the limits' units.
 
         SRAM is judged by what the board's interpreter needs to start, or by TFLM's arena on a
         64-bit host where that is more: what is promised can then be checked on a desk. With
@@ -106,7 +106,12 @@ class Limits:
             "latency": costs.latency_ms,
             "macs": costs.macs,
         }
-        return {name: spent[name] / limit for name, limit in self.given().items()}
+        return {name: spent[name] for name in self.given()}
+
+    def used(self, costs: Costs) -> dict[str, float]:
+        """Share of each limit a network uses; 1 is all of it."""
+        limits = self.given()
+        return {name: amount / limits[name] for name, amount in self.spent(costs).items()}
 
     def fits(self, costs: Costs) -> bool:
         return max(self.used(costs).values()) <= 1.0

@@ -38,12 +38,7 @@ class Dnas(SharedSearch):
             self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
         )
         largest = meter.costs(space.architecture(space.largest()))
-        given = limits.given()
-        self.penalty = Penalty(
-            given,
-            {name: share * given[name] for name, share in limits.used(largest).items()},
-            settings.steps,
-        )
+        self.penalty = Penalty(limits.given(), limits.spent(largest), settings.steps)
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps: of weights on random networks in warm-up, then of both."""
@@ -121,13 +116,9 @@ class Dnas(SharedSearch):
     def _correct(self, choice: Choice) -> None:
         """Compare the smooth costs of a drawn network with its exact ones."""
         exact = self.meter.costs(self.space.architecture(choice))
-        spent = {
-            name: share * self.limits.given()[name]
-            for name, share in self.limits.used(exact).items()
-        }
         with torch.no_grad():
             smooth = expected(self.space, self.gates.one_hot(choice)).by_limit(self.meter)
-        self.penalty.observe(spent, smooth)
+        self.penalty.observe(self.limits.spent(exact), smooth)
 
     def _temperature(self) -> float:
         first, last = self.settings.temperature

@@ -309,8 +309,7 @@ class SearchBudget:
         return choice
 
     def _spent(self, supernet: Searchable[Any], choice: Choice) -> dict[str, float]:
-        limits = self.limits.given()
-        return {name: share * limits[name] for name, share in self.used(supernet, choice).items()}
+        return self.limits.spent(self.costs(supernet, choice))
 
     def _slopes(self, supernet: Searchable[Any], choice: Choice, name: str) -> list[Tensor]:
         gates = {key: each.requires_grad_() for key, each in supernet.gates.one_hot(choice).items()}
