@@ -20,7 +20,8 @@ class SearchSettings(Settings):
     """Of the supernet: alternations of one weight step and one gate step, or pairs of weight
     steps."""
     warmup: int = Field(600, ge=0)
-    """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
+    """Most weight steps before gates move; fewer once the loss has left ln(classes). Evolution,
+    which has no gates, takes them all as well as `steps`."""
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
@@ -37,8 +38,8 @@ class SearchSettings(Settings):
     finalists: int = Field(4, ge=0)
     """Best proposals that get a short training, beside the uniform networks."""
     draws: int = Field(16, ge=2)
-    """Networks that halving begins with, and a generation of evolution."""
+    """Networks that halving begins with, and a generation of evolution after the first."""
     generations: int = Field(8, ge=1)
-    """Of evolution."""
+    """Of evolution; the first are the 200 networks that weights were trained on."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

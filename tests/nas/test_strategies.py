@@ -96,8 +96,7 @@ def test_halving_waits_for_a_hundred_steps(
     assert rung_epochs(count, epochs, steps) == expected
 
 
-def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
-    """The best of all generations has no more loss than the best of the first, which is in it."""
+def test_evolution_keeps_within_the_budget_and_learns() -> None:
     found = result("evolution")
     proposed = [each for each in found.candidates if each.origin == "search"]
     assert len(proposed) == settings("evolution").finalists
@@ -117,18 +116,25 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_pa
     assert found == result(strategy)
 
 
-def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
-    warmup, phases = Checkpoint(), set[str]()
+def test_evolution_trains_on_its_own_networks_from_the_first_step() -> None:
+    """Pairs of steps: those after a warm-up, and half as many as a warm-up has.
 
-    def until_warm(phase: str, *_: object) -> None:
-        if phase != "warm-up":
+    A warm-up that another strategy left is neither taken nor replaced.
+    """
+    warmup, phases, left = Checkpoint(), list[str](), {"of": "another strategy"}
+    warmup.save("search", left)
+
+    def until_trials(phase: str, done: int, total: int, _: object) -> None:
+        phases.append(phase)
+        assert phase == "trials" or total == 60 + 60 // 2
+        if phase == "trials":
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        run("evolution", warmup=warmup, progress=until_warm)
-    again = run("evolution", warmup=warmup, progress=lambda phase, *_: phases.add(phase))
-    assert "warm-up" not in phases
-    assert again == result("evolution")
+        run("evolution", warmup=warmup, progress=until_trials)
+    assert set(phases) == {"search", "trials"}
+    assert warmup.load("search") == left
+    assert result("evolution").history[-1]["step"] == 90
 
 
 @pytest.mark.parametrize(
