@@ -27,18 +27,14 @@ _TRIES = 20
 class Evolution(SharedSearch):
     """The state of one search; a round depends on it and on the seed alone.
 
-    From the first step on, weights are trained on networks from the prior that `micronas.nas.draw`
-    describes, and on uniform ones: what they learn on random networks makes them a worse judge of
-    these (benchmarks.rank_correlation). So the steps that other searches warm up in are taken here
-    too, and there is nothing that searches of other budgets could share. The best third of a
-    generation, by loss with shared weights, is then crossed and mutated, within the budget.
+    Once weights have learnt something on random networks, they are trained on networks from the
+    prior that `micronas.nas.draw` describes, and on uniform ones. The best third of a generation,
+    by loss with shared weights, is then crossed and mutated, within the budget.
     """
 
     def __init__(
         self, space: SearchSpace, settings: SearchSettings, limits: Limits, meter: Meter, seed: int
     ) -> None:
-        steps = settings.steps + settings.warmup // 2
-        settings = settings.model_copy(update={"steps": steps, "warmup": 0})
         super().__init__(space, settings, limits, meter, seed)
         source = random.Random(f"{seed} pool")
         self._pool = draw(space, limits, meter, count=_POOL, source=source)
@@ -47,18 +43,21 @@ class Evolution(SharedSearch):
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""
         weights, generator = self.weights, self.weights.generator()
-        for indices in weights.steps((training, gating), generator):
-            for split, index in zip((training, gating), indices, strict=True):
-                which = int(torch.randint(len(self._pool), (), generator=generator))
-                weights.train(split, index, self._pool[which], generator)
-            weights.step += 1
-        self.history.append({"step": float(weights.step), "loss": weights.loss})
+        if not weights.warm:
+            weights.warm_up(training, generator)
+        else:
+            for indices in weights.steps((training, gating), generator):
+                for split, index in zip((training, gating), indices, strict=True):
+                    which = int(torch.randint(len(self._pool), (), generator=generator))
+                    weights.train(split, index, self._pool[which], generator)
+                weights.step += 1
+        self._record()
 
     def propose(self, ranking: Split) -> dict[Choice, float]:
         """The networks of all generations, and their losses."""
         source = random.Random(f"{self.seed} evolution")
         known: dict[Choice, float] = {}
-        generation = self._pool
+        generation = self._pool[: self.settings.draws]
         for _ in range(self.settings.generations):
             known |= zip(
                 generation,
@@ -75,6 +74,13 @@ class Evolution(SharedSearch):
     def state(self) -> State:
         """Everything a round changes."""
         return {**self.weights.state(), "history": list(self.history)}
+
+    def start_warm(self, state: State) -> None:
+        """Go on from the warm-up of a search for another board or budget."""
+        self.resume(state)
+        self.history = [
+            {name: record[name] for name in ("step", "loss")} for record in self.history
+        ]
 
     def resume(self, state: State) -> None:
         """Go on from a state of this search."""
@@ -104,3 +110,6 @@ class Evolution(SharedSearch):
             step = source.choice((-1, 1)) if source.random() < _MUTATED else 0
             changed.append(min(max(index + step, 0), len(decision.options) - 1))
         return tuple(changed)
+
+    def _record(self) -> None:
+        self.history.append({"step": float(self.weights.step), "loss": self.weights.loss})

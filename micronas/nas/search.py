@@ -77,9 +77,9 @@ def search(
         Where state is saved every few steps, and from which a killed search continues to the
         same result.
     warmup
-        Where searches with gates of the same space, data, settings and seed share their warm-up,
-        whatever their boards and budgets: one that finds none leaves its own there, others go on
-        from it, to the same result as without.
+        Where searches of the same space, data, settings and seed share their warm-up, whatever
+        their boards and budgets: one that finds none leaves its own there, others go on from it,
+        to the same result as without.
     progress
         Told after every round and every trial training.
 
@@ -155,7 +155,7 @@ def _share_weights(
     shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
     if saved is not None:
         run.resume(saved)
-    elif shared is not None and isinstance(run, Dnas):
+    elif shared is not None:
         run.start_warm(shared)
     while not weights.finished:
         was_warm = weights.warm

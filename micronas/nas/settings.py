@@ -20,8 +20,7 @@ class SearchSettings(Settings):
     """Of the supernet: alternations of one weight step and one gate step, or pairs of weight
     steps."""
     warmup: int = Field(600, ge=0)
-    """Most weight steps before gates move; fewer once the loss has left ln(classes). Evolution,
-    which has no gates, takes them all as well as `steps`."""
+    """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
@@ -38,8 +37,8 @@ class SearchSettings(Settings):
     finalists: int = Field(4, ge=0)
     """Best proposals that get a short training, beside the uniform networks."""
     draws: int = Field(16, ge=2)
-    """Networks that halving begins with, and a generation of evolution after the first."""
+    """Networks that halving begins with, and a generation of evolution."""
     generations: int = Field(8, ge=1)
-    """Of evolution; the first are the 200 networks that weights were trained on."""
+    """Of evolution."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

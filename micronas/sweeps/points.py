@@ -40,7 +40,7 @@ class Point:
         train a supernet is not known before data is read: it shares nothing.
         """
         run = self.settings
-        if run.search.warmup == 0 or run.search.strategy != "dnas":
+        if run.search.warmup == 0 or run.search.strategy not in ("dnas", "evolution"):
             return None
         parts = (run.load_space(), run.data, run.search)
         text = json.dumps([run.seed, *(part.model_dump(mode="json") for part in parts)])
