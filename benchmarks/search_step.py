@@ -17,8 +17,8 @@ alternation) / (warmup + steps). Gates are uniform, as at the start of a search;
 of the largest network, weight and gate steps cost the most they can. Measured is the state that a
 search is in after some fifty steps, when oneDNN has met most shapes of layers.
 
-With --bf16 the same steps in bfloat16 follow, which take an hour on a processor without its
-instructions.
+With --bf16 the same steps in bfloat16 are measured as well; on a processor without its instructions
+they take several times as long.
 
 Last come the bytes that autograd keeps for the backward pass, as multiples of the plain step's:
 distinct storages without the parameters'.

@@ -34,9 +34,21 @@ SETTINGS = SearchSettings(
 )
 
 
+def run(seed: int, **keywords: object) -> SearchResult:
+    return search(
+        SPACE,
+        data(),
+        board=BOARD,
+        budget=BUDGET,
+        settings=SETTINGS,
+        seed=seed,
+        **keywords,  # type: ignore[arg-type]
+    )
+
+
 @cache
 def result() -> SearchResult:
-    return search(SPACE, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, seed=1)
+    return run(1)
 
 
 def test_the_winner_fits_and_has_learnt() -> None:
@@ -86,15 +98,7 @@ def test_another_seed_is_another_search() -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        search(
-            SPACE,
-            data(),
-            board=BOARD,
-            budget=BUDGET,
-            settings=SETTINGS,
-            seed=2,
-            progress=progress,
-        )
+        run(2, progress=progress)
     assert first[0].keys() == result().history[0].keys()
     assert first[0] != result().history[0]
 
@@ -106,16 +110,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  #
     """
     source = random.Random(0)
     found, attempts = until_it_ends(
-        lambda checkpoint, progress: search(
-            SPACE,
-            data(),
-            board=BOARD,
-            budget=BUDGET,
-            settings=SETTINGS,
-            seed=1,
-            checkpoint=checkpoint,
-            progress=progress,
-        ),
+        lambda checkpoint, progress: run(1, checkpoint=checkpoint, progress=progress),
         tmp_path / "checkpoint.pt",
         lambda _: source.randrange(2, 16),
     )
