@@ -35,23 +35,20 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.kws40 import append, load, read
+from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, space_of
 from micronas.architecture import Architecture, Separable
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Subset, TensorSplit, divide
-from micronas.hardware.board import Board
+from micronas.data import DataSet, Subset, divide
 from micronas.layers import Network
-from micronas.nas.budget import Budget, Limits, Meter
+from micronas.nas.budget import Budget, Meter
 from micronas.nas.search import PARTS, search
-from micronas.nas.select import USED, Candidate, moved, trials
+from micronas.nas.select import Candidate, trials
 from micronas.nas.settings import SearchSettings
 from micronas.score import accuracy
-from micronas.search_space import Choice, SearchSpace
-from micronas.tasks.images import decode
+from micronas.search_space import SearchSpace
 from micronas.terminal import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.quantize import finetune
@@ -60,18 +57,6 @@ from micronas.train.recipe import Recipe
 RECIPE = Recipe(epochs=15)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
 TRIAL = Recipe(epochs=8, batch_size=64)
-BOARD = Board.load("stm32f446re")
-WIDTHS = tuple(range(8, 129, 4))
-BUDGETS = {
-    "kws-24": Budget(sram="24 KB", latency="60 ms"),
-    "kws-48": Budget(sram="48 KB", latency="120 ms"),
-    "kws-96": Budget(sram="96 KB", latency="250 ms"),
-    "cifar-32": Budget(sram="32 KB", latency="100 ms"),
-    "cifar-64": Budget(sram="64 KB", latency="200 ms"),
-    "macs-0.3": Budget(macs="0.3 MMACs"),
-    "macs-1": Budget(macs="1 MMACs"),
-    "macs-3": Budget(macs="3 MMACs"),
-}
 SEARCHES = {
     "default": SearchSettings(trial=TRIAL),
     "dnas": SearchSettings(strategy="dnas", trial=TRIAL),
@@ -91,84 +76,6 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 Record = dict[str, Any]
 
 
-class Pictures(TensorSplit):
-    """Training moves a picture by up to four pixels and mirrors half of them."""
-
-    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
-        inputs = self.inputs[index]
-        if generator is None:
-            return inputs
-        count, _, height, width = inputs.shape
-        padded = torch.nn.functional.pad(inputs, (4, 4, 4, 4))
-        rows = torch.randint(9, (count, 1), generator=generator) + torch.arange(height)
-        columns = torch.randint(9, (count, 1), generator=generator) + torch.arange(width)
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-        which = torch.arange(count)[:, None, None]
-        return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def pictures(folder: Path) -> DataSet:
-    """Half of each class to train on, the other half to judge on."""
-    names = sorted(each.name for each in folder.iterdir())
-    halves: tuple[list[Any], list[Any]] = ([], [])
-    for label, name in enumerate(names):
-        files = sorted((folder / name).iterdir())
-        for number, file in enumerate(files):
-            pixels = np.asarray(decode(file.read_bytes(), file).convert("RGB"))
-            halves[2 * number >= len(files)].append((pixels, label))
-    parts = [
-        (
-            torch.from_numpy(np.stack([pixels for pixels, _ in half])).permute(0, 3, 1, 2).float(),
-            torch.tensor([label for _, label in half]),
-        )
-        for half in halves
-    ]
-    mean, deviation = parts[0][0].mean(), parts[0][0].std()
-    train, validation = (Pictures((inputs - mean) / deviation, labels) for inputs, labels in parts)
-    return DataSet(
-        train=train, validation=validation, test=None, classes=tuple(names), input=(32, 32, 3)
-    )
-
-
-def space_of(setting: str, classes: int) -> SearchSpace:
-    """The paper's keyword backbone with its stem of stride 1, or the like for pictures."""
-    width, kernel = list(WIDTHS), [3, 5]
-    if not setting.startswith("cifar"):
-        space = SearchSpace.load("kws")
-        update: dict[str, Any] = {"width": WIDTHS}
-        stages = tuple(
-            each.model_copy(update={**update, "kernel": (3, 5)}) for each in space.stages
-        )
-        stem = space.stem.model_copy(update=update)
-        return space.model_copy(update={"classes": classes, "stem": stem, "stages": stages})
-    down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
-    more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
-    return SearchSpace.model_validate(
-        {
-            "name": "cifar",
-            "task": "vww",
-            "input": [32, 32, 3],
-            "classes": classes,
-            "stem": {"width": width, "kernel": 3},
-            "stages": [down, more, down, more],
-        }
-    )
-
-
-def independent(
-    space: SearchSpace, limits: Limits, meter: Meter, source: random.Random, count: int
-) -> list[Choice]:
-    """Different networks within the budget whose widths know nothing of one another."""
-    found: dict[Architecture, Choice] = {}
-    while len(found) < count:
-        choice = moved(space, space.random(source), USED, limits, meter, source)
-        architecture = space.architecture(choice)
-        if USED <= max(limits.used(meter.costs(architecture)).values()) <= 1:
-            found.setdefault(architecture, choice)
-    return list(found.values())
-
-
 class Bench:
     """One setting: its data, space and budget."""
 
@@ -178,8 +85,8 @@ class Bench:
         self.meter = Meter(BOARD, self.space.task or self.space.name)
         self.budget = BUDGETS[setting]
         self.limits = self.budget.on(BOARD)
-        depths = 9 if self.space.name == "kws" else 4
-        self.depths = [number / (depths - 1) for number in range(depths)]
+        most = max(each.repeat for each in self.space.stages)
+        self.depths = [number / most for number in range(most + 1)]
 
     def run(self, method: str, seeds: list[int]) -> None:
         kinds = {"again": self._again, **dict.fromkeys(GROWTH, self._race)}
@@ -221,9 +128,10 @@ class Bench:
     def _widest(self, name: str) -> Architecture | None:
         """Of a method and a depth, as the results name them."""
         method, depth = name.split()
+        widths = self.space.stem.width
         shaped = [
-            self.space.shaped([width / WIDTHS[-1]], growth=GROWTH[method], depth=float(depth))
-            for width in WIDTHS
+            self.space.shaped([width / widths[-1]], growth=GROWTH[method], depth=float(depth))
+            for width in widths
         ]
         fitting = [each for each in map(self.space.architecture, shaped) if self._fits(each)]
         return fitting[-1] if fitting else None

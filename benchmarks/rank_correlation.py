@@ -3,7 +3,7 @@
     python -m benchmarks.rank_correlation FEATURES.npz RESULTS.jsonl [--seeds 0 1 2]
         [--judges alone trials supernets]
 
-FEATURES are those of `benchmarks.kws40`. Networks are those of `kws-24` of `benchmarks.quality`: 20
+FEATURES are those of `benchmarks.kws40`, networks those of `kws-24` of `benchmarks.settings`: 20
 whose widths are drawn independently and moved into the budget, and 20 from the prior of halving.
 Each is trained alone on the training part and judged on the validation speakers. Supernets are
 trained for as many steps as a search takes, on networks of either kind, and judge the networks on
@@ -23,7 +23,8 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.stats import kendalltau
 
 from benchmarks.kws40 import append, load, read
-from benchmarks.quality import BOARD, BUDGETS, RECIPE, TRIAL, independent, space_of
+from benchmarks.quality import RECIPE, TRIAL
+from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
 from micronas.layers import Network

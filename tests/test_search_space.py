@@ -9,7 +9,7 @@ from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.search_space import SearchSpace
 
-SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "vww", "vww_small")
+SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "kws_strides", "vww", "vww_small")
 
 
 def test_the_keyword_space_is_the_papers() -> None:
@@ -90,3 +90,19 @@ def test_micronet_kws_m_has_the_published_cost() -> None:
     assert count(graph).macs == 15_556_352
     assert (plan(graph, "host").head, plan(graph, "host").total) == (86_112, 102_512)
     assert [op.kind for op in graph.ops[-3:]] == ["AVERAGE_POOL_2D", "CONV_2D", "RESHAPE"]
+
+
+def test_the_second_stride_comes_after_one_to_four_blocks_and_has_up_to_six_itself() -> None:
+    space = SearchSpace.load("kws_strides")
+    assert space.stem.stride == (1, 1)
+    assert str(space.architecture(space.smallest())) == "8; 8@2 8@2"
+    deepest = space.architecture(space.uniform(0.5))
+    assert str(deepest) == "128; 128@2 128 128 128 128@2 128 128 128 128 128"
+    halfway = deepest.model_copy(update={"blocks": deepest.blocks[:4]}).graph()
+    shapes = [
+        graph.input_of(op).shape
+        for graph in (halfway, deepest.graph())
+        for op in graph.ops
+        if op.kind == "AVERAGE_POOL_2D"
+    ]
+    assert shapes == [(1, 25, 5, 128), (1, 13, 3, 128)]

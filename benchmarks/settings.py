@@ -1,0 +1,119 @@
+"""Settings of the quality tables: a space and a budget each, and what the networks learn from."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micronas.architecture import Architecture
+from micronas.data import DataSet, TensorSplit
+from micronas.hardware.board import Board
+from micronas.nas.budget import Budget, Limits, Meter
+from micronas.nas.select import USED, moved
+from micronas.search_space import Choice, SearchSpace
+from micronas.tasks.images import decode
+
+BOARD = Board.load("stm32f446re")
+WIDTHS = tuple(range(8, 129, 4))
+SHIPPED = {
+    "kws": ("kws", WIDTHS),
+    "macs": ("kws", WIDTHS),
+    "strides": ("kws_strides", tuple(range(8, 257, 4))),
+}
+"""Space and widths of the settings for keywords: the paper's backbone, or one more stride."""
+BUDGETS = {
+    "kws-24": Budget(sram="24 KB", latency="60 ms"),
+    "kws-48": Budget(sram="48 KB", latency="120 ms"),
+    "kws-96": Budget(sram="96 KB", latency="250 ms"),
+    "cifar-32": Budget(sram="32 KB", latency="100 ms"),
+    "cifar-64": Budget(sram="64 KB", latency="200 ms"),
+    "strides-24": Budget(sram="24 KB", latency="60 ms"),
+    "strides-48": Budget(sram="48 KB", latency="120 ms"),
+    "strides-96": Budget(sram="96 KB", latency="250 ms"),
+    "macs-0.3": Budget(macs="0.3 MMACs"),
+    "macs-1": Budget(macs="1 MMACs"),
+    "macs-3": Budget(macs="3 MMACs"),
+}
+
+
+class Pictures(TensorSplit):
+    """Training moves a picture by up to four pixels and mirrors half of them."""
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        inputs = self.inputs[index]
+        if generator is None:
+            return inputs
+        count, _, height, width = inputs.shape
+        padded = torch.nn.functional.pad(inputs, (4, 4, 4, 4))
+        rows = torch.randint(9, (count, 1), generator=generator) + torch.arange(height)
+        columns = torch.randint(9, (count, 1), generator=generator) + torch.arange(width)
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        which = torch.arange(count)[:, None, None]
+        return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def pictures(folder: Path) -> DataSet:
+    """Half of each class to train on, the other half to judge on."""
+    names = sorted(each.name for each in folder.iterdir())
+    halves: tuple[list[Any], list[Any]] = ([], [])
+    for label, name in enumerate(names):
+        files = sorted((folder / name).iterdir())
+        for number, file in enumerate(files):
+            pixels = np.asarray(decode(file.read_bytes(), file).convert("RGB"))
+            halves[2 * number >= len(files)].append((pixels, label))
+    parts = [
+        (
+            torch.from_numpy(np.stack([pixels for pixels, _ in half])).permute(0, 3, 1, 2).float(),
+            torch.tensor([label for _, label in half]),
+        )
+        for half in halves
+    ]
+    mean, deviation = parts[0][0].mean(), parts[0][0].std()
+    train, validation = (Pictures((inputs - mean) / deviation, labels) for inputs, labels in parts)
+    return DataSet(
+        train=train, validation=validation, test=None, classes=tuple(names), input=(32, 32, 3)
+    )
+
+
+def space_of(setting: str, classes: int) -> SearchSpace:
+    """A keyword backbone with its stem of stride 1, or the like for pictures."""
+    kind = setting.partition("-")[0]
+    if kind in SHIPPED:
+        name, widths = SHIPPED[kind]
+        space = SearchSpace.load(name)
+        update: dict[str, Any] = {"width": widths}
+        stages = tuple(
+            each.model_copy(update={**update, "kernel": (3, 5)}) for each in space.stages
+        )
+        stem = space.stem.model_copy(update=update)
+        return space.model_copy(update={"classes": classes, "stem": stem, "stages": stages})
+    width, kernel = list(WIDTHS), [3, 5]
+    down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
+    more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
+    return SearchSpace.model_validate(
+        {
+            "name": "cifar",
+            "task": "vww",
+            "input": [32, 32, 3],
+            "classes": classes,
+            "stem": {"width": width, "kernel": 3},
+            "stages": [down, more, down, more],
+        }
+    )
+
+
+def independent(
+    space: SearchSpace, limits: Limits, meter: Meter, source: random.Random, count: int
+) -> list[Choice]:
+    """Different networks within the budget whose widths know nothing of one another."""
+    found: dict[Architecture, Choice] = {}
+    while len(found) < count:
+        choice = moved(space, space.random(source), USED, limits, meter, source)
+        architecture = space.architecture(choice)
+        if USED <= max(limits.used(meter.costs(architecture)).values()) <= 1:
+            found.setdefault(architecture, choice)
+    return list(found.values())
