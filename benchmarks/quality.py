@@ -6,9 +6,9 @@
 
 FEATURES are those of `benchmarks.kws40`; IMAGES is a folder of 32x32 pictures, one folder a class,
 of which the first half of each class by name is trained on and the other judged on. All networks of
-a setting come from one space, get one recipe and are priced on an STM32F446RE. RESULTS gets a line
-for each finished network; what is there is not done again, so that the command can be killed and
-repeated, and several may write to one file.
+a setting come from one space (`benchmarks.settings`), get one recipe and are priced on an
+STM32F446RE. RESULTS gets a line for each finished network; what is there is not done again, so that
+the command can be killed and repeated, and several may write to one file.
 
 Methods, each run with every seed, which is that of its search and of its final training:
 
@@ -22,9 +22,11 @@ blind      the default without the limit on SRAM; its network is then narrowed u
 uniform    the widest network of every depth: all with the first seed, the best three with the
            second, the best two with the others; the best of them is known with hindsight only
 doubled    the same with twice the width after every stride, as people draw networks by hand
+longer     the networks of the default and of the best uniform depth, trained for twice the epochs
 """
 
 import argparse
+import itertools
 import math
 import random
 import re
@@ -55,6 +57,7 @@ from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=15)
+LONGER = Recipe(epochs=30)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
 TRIAL = Recipe(epochs=8, batch_size=64)
 SEARCHES = {
@@ -64,7 +67,7 @@ SEARCHES = {
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 GROWTH = {"uniform": 1.0, "doubled": 2.0}
-METHODS = (*SEARCHES, "random", "blind", "again", *GROWTH)
+METHODS = (*SEARCHES, "random", "blind", "again", "longer", *GROWTH)
 RANDOM = 8
 """Networks of the random search: 64 epochs of trials, where the default's trials take 78."""
 SEEDS = (0, 1, 2, 3, 4)
@@ -89,7 +92,7 @@ class Bench:
         self.depths = [number / most for number in range(most + 1)]
 
     def run(self, method: str, seeds: list[int]) -> None:
-        kinds = {"again": self._again, **dict.fromkeys(GROWTH, self._race)}
+        kinds = {"again": self._again, "longer": self._longer, **dict.fromkeys(GROWTH, self._race)}
         jobs = kinds.get(method, self._searched)
         for name, seed, architecture in jobs(method, seeds):
             if self._done(name, seed):
@@ -113,6 +116,14 @@ class Bench:
             for seed in seeds:
                 if seed != record["seed"]:
                     yield f"{method} {record['seed']}", seed, lambda network=network: network
+
+    def _longer(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+        known = _by_setting(self._records())[self.setting]
+        best = _best_uniform(known)
+        assert best is not None, "run default and uniform first"
+        for name, seed in itertools.product(("default", best), seeds):
+            network = _parsed(self.space, known[name][seed]["network"])
+            yield f"{method} {name}", seed, lambda network=network: network
 
     def _race(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         """All depths with the first seed, fewer with each other: `RACE`; who goes on is read from
@@ -183,7 +194,8 @@ class Bench:
     def _judge(self, name: str, seed: int, architecture: Architecture, searched: float) -> Record:
         started = time.process_time()
         network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
-        fit(network, self.data.train, RECIPE, seed=seed)
+        recipe = LONGER if name.startswith("longer") else RECIPE
+        fit(network, self.data.train, recipe, seed=seed)
         quantized = finetune(network, self.data.train, QUANTIZE, seed=seed)
         costs = self.meter.costs(architecture)
         return {
@@ -210,6 +222,8 @@ class Bench:
 
 
 Job = tuple[str, int, Callable[[], Architecture]]
+Methods = dict[str, dict[int, Record]]
+"""Records of a setting, by method and seed."""
 
 
 def _parsed(space: SearchSpace, text: str) -> Architecture:
@@ -240,23 +254,38 @@ def _narrowed(network: Architecture, fraction: float) -> Architecture:
 
 def summary(records: list[Record]) -> str:
     """A table a setting: means over seeds, and paired differences to the best uniform network."""
-    return "\n\n".join(
-        _setting(setting, [each for each in records if each["setting"] == setting])
-        for setting in BUDGETS
-        if any(each["setting"] == setting for each in records)
-    )
+    settings = _by_setting(records)
+    tables = []
+    for setting in filter(settings.__contains__, BUDGETS):
+        methods = dict(settings[setting])
+        # who adds a stride must be ahead of uniform networks without it as well
+        fewer = setting.replace("strides", "kws")
+        best = _best_uniform(settings.get(fewer, {}))
+        if fewer != setting and best is not None:
+            methods[f"{best} of {fewer}"] = settings[fewer][best]
+        tables.append(_setting(setting, methods))
+    return "\n\n".join(tables)
 
 
-def _setting(setting: str, records: list[Record]) -> str:
-    methods: dict[str, dict[int, Record]] = {}
+def _by_setting(records: list[Record]) -> dict[str, Methods]:
+    settings: dict[str, Methods] = {}
     for each in records:
+        methods = settings.setdefault(each["setting"], {})
         methods.setdefault(each["method"], {})[each["seed"]] = each
-    full = {
-        name: seeds
+    return settings
+
+
+def _best_uniform(methods: Methods) -> str | None:
+    full = [
+        name
         for name, seeds in methods.items()
         if name.startswith("uniform") and len(seeds) == len(SEEDS)
-    }
-    best = max(full, key=lambda name: _mean(full[name], "int8"), default=None)
+    ]
+    return max(full, key=lambda name: _mean(methods[name], "int8"), default=None)
+
+
+def _setting(setting: str, methods: Methods) -> str:
+    best = _best_uniform(methods)
     rows = []
     for name, seeds in sorted(methods.items(), key=lambda item: -_mean(item[1], "int8")):
         binding = [max(each["used"].values()) for each in seeds.values()]
