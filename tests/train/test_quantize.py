@@ -1,6 +1,6 @@
-import os
+"""Networks that imitate integer execution: ranges, constants, and agreement to the bit."""
+
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,73 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from micronas.checkpoint import Checkpoint
-from micronas.data import TensorSplit
 from micronas.errors import ExportError, MicronasError
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.trace import trace
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.layers import WEIGHTED, Network, interpret
+from micronas.layers import WEIGHTED
 from micronas.train.fake_quantize import Range
-from micronas.train.loop import Epoch, evaluate, fit, generator_for, predict
 from micronas.train.quantize import (
     QuantizedNetwork,
-    Ranges,
-    finetune,
     quantize_inputs,
 )
-from micronas.train.recipe import Recipe
 from tests.graphs import random_op_graph, random_shapes
-from tests.train.test_loop import bright_corner, same_weights, small_network
-
-
-def random_batch(graph: Graph, count: int, seed: int = 0) -> Tensor:
-    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, channels, height, width, generator=generator)
-
-
-def float_network(seed: int, family: str) -> Network:
-    """A network whose batch norm has seen data."""
-    graph = random_shapes(seed, family=family)
-    network = Network(graph, generator=torch.Generator().manual_seed(seed)).train()
-    for step in range(5):
-        network(random_batch(graph, 16, step))
-    return network.eval()
-
-
-def calibrated(graph: Graph, *, bits: int = 8, ranges: Ranges = "gradient") -> QuantizedNetwork:
-    network = QuantizedNetwork(graph, bits=bits, ranges=ranges)
-    network.calibrate(random_batch(graph, 16, seed) for seed in range(2))
-    return network.eval()
-
-
-def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[str, np.ndarray]:
-    """Steps between integer execution and the imitation, for each activation tensor.
-
-    `local`: every operator of the imitation reads what integer execution computed.
-    """
-    graph = network.graph()
-    codes = integer.run_all(graph, quantize_inputs(graph, x))
-    found: dict[str, np.ndarray] = {}
-
-    def compare(name: str, value: Tensor) -> Tensor:
-        value = network._rounded(name, value)
-        quantization = graph.tensors[name].quantization
-        array = value.numpy().transpose(0, 2, 3, 1) if value.ndim == 4 else value.numpy()
-        ours = np.rint(array / quantization.scale) + quantization.zero_point
-        found[name] = np.abs(ours - codes[name].reshape(ours.shape))
-        if not local:
-            return value
-        exact = (codes[name].astype(np.float32) - quantization.zero_point) * quantization.scale
-        exact = torch.tensor(exact.reshape(array.shape))
-        return exact.permute(0, 3, 1, 2) if value.ndim == 4 else exact
-
-    with torch.no_grad():
-        interpret(graph, x, network._weighted, compare)
-    return found
+from tests.train.imitation import calibrated, differences, float_network, random_batch
 
 
 class TestRange:
@@ -307,111 +253,6 @@ class TestAgreesWithIntegers:
         assert (together > 0).mean() <= tolerated
 
 
-class TestTraining:
-    recipe = Recipe(epochs=3, batch_size=20, learning_rate=2e-3, warmup=0.1)
-
-    def trained(self) -> Network:
-        recipe = Recipe(epochs=8, batch_size=16, learning_rate=1e-2)
-        return fit(small_network(), bright_corner(), recipe, seed=0)
-
-    @pytest.mark.parametrize("ranges", ["gradient", "average"])
-    @pytest.mark.parametrize("bits", [8, 4])
-    def test_integers_are_as_accurate_as_floats(self, ranges: Ranges, bits: int) -> None:
-        network, test = self.trained(), bright_corner(400, seed=1)
-        quantized = finetune(
-            network, bright_corner(), self.recipe, seed=0, ranges=ranges, bits=bits
-        )
-        assert not quantized.training
-        graph = quantized.graph()
-        codes = integer.run(graph, quantize_inputs(graph, test.inputs))
-        accuracy = (codes.reshape(400, -1).argmax(1) == test.labels.numpy()).mean()
-        before = evaluate(network, test).accuracy
-        assert before > 0.9
-        assert accuracy == pytest.approx(before, abs=0.02)
-        assert evaluate(quantized, test).accuracy == pytest.approx(accuracy, abs=0.01)
-        steps = differences(quantized, test.inputs, local=False)[graph.outputs[0]]
-        assert (steps <= 1).mean() > 0.98
-        assert len(to_flatbuffer(graph)) > 0
-
-    def test_training_recovers_what_few_bits_cost(self) -> None:
-        split = bright_corner()
-        network = self.trained()
-        plain = QuantizedNetwork(network.graph(), bits=4)
-        plain.calibrate([split.inputs])
-        tuned = finetune(network, split, self.recipe, seed=0, bits=4)
-        before, after = (
-            F.cross_entropy(
-                predict(module, split), split.labels, label_smoothing=self.recipe.label_smoothing
-            )
-            for module in (plain, tuned)
-        )
-        assert after < before - 0.005
-
-    def test_gradient_reaches_weights_biases_and_scales(self) -> None:
-        network = calibrated(float_network(3, "mobilenet").graph()).train()
-        network(random_batch(network.graph(), 8)).square().sum().backward()
-        for name, parameter in network.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().sum() > 0, name
-
-    def test_average_ranges_follow_training_only(self) -> None:
-        graph = float_network(0, "ds_cnn").graph()
-        network = calibrated(graph, ranges="average")
-        before = network.ranges["input"].span.clone()
-        x = 50 * random_batch(graph, 4)
-        network(x)
-        assert torch.equal(network.ranges["input"].span, before)
-        network.train()(x)
-        expected = before + 0.01 * (torch.stack([x.min(), x.max()]) - before)
-        torch.testing.assert_close(network.ranges["input"].span, expected)
-        scale = (expected[1] - expected[0]) / 255
-        torch.testing.assert_close(network.ranges["input"].scale, scale)
-        assert not any(
-            name.endswith("log2_scale") and parameter.requires_grad
-            for name, parameter in network.named_parameters()
-        )
-
-    def test_interrupted_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
-        network, split = self.trained(), bright_corner()
-        path = tmp_path / "checkpoint.pt"
-
-        def stop(epoch: Epoch) -> None:
-            if epoch.number == 2:
-                raise KeyboardInterrupt
-
-        for ranges in ("gradient", "average"):
-            with pytest.raises(KeyboardInterrupt):
-                finetune(
-                    network,
-                    split,
-                    self.recipe,
-                    seed=1,
-                    ranges=ranges,
-                    section=ranges,
-                    checkpoint=Checkpoint(path),
-                    progress=stop,
-                )
-            resumed, alone = (
-                finetune(
-                    network,
-                    split,
-                    self.recipe,
-                    seed=1,
-                    ranges=ranges,
-                    section=ranges,
-                    checkpoint=checkpoint,
-                )
-                for checkpoint in (Checkpoint(path), None)
-            )
-            assert same_weights(resumed, alone)
-
-    def test_float_network_stays_as_it_was(self) -> None:
-        network = self.trained()
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        finetune(network, bright_corner(), self.recipe, seed=0)
-        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-
-
 class TestQuantizeInputs:
     def test_layout_rounding_and_clipping(self) -> None:
         graph = TestConstants().quantize(dense_graph([[1.0, 1.0]], [0.0]), largest=255 / 2)
@@ -480,40 +321,3 @@ def test_imitation_of_traced_kinds_is_within_a_step() -> None:
     }
     assert max(int(steps.max()) for steps in found.values()) == 1
     assert max(float((steps > 0).mean()) for steps in found.values()) < 0.02
-
-
-@pytest.mark.data
-def test_keywords_lose_less_than_a_point() -> None:
-    """A 32-channel DS-CNN on 40 spoken words, trained for 8 epochs."""
-    data = np.load(Path(os.environ["MICRONAS_DATA"]) / "tinyml" / "kws40_mfcc.npz")
-    clips = torch.tensor(data["x_train"][0].astype(np.float32))
-    mean, spread = clips.mean((0, 1)), clips.std((0, 1))
-
-    def noise(x: Tensor, generator: torch.Generator) -> Tensor:
-        return x + 0.3 * torch.randn(x.shape, generator=generator)
-
-    train, validation = (
-        TensorSplit(
-            ((torch.tensor(x.astype(np.float32)) - mean) / spread)[:, None],
-            torch.tensor(y.astype(np.int64)),
-            augment=noise,
-        )
-        for x, y in ((data["x_train"][0], data["y_train"]), (data["x_val"], data["y_val"]))
-    )
-    builder = Builder((49, 10, 1))
-    value = builder.conv(builder.input, "stem", 32, (10, 4), stride=(2, 2), activation="RELU")
-    for block in range(4):
-        value = builder.depthwise(value, f"block{block}/dw", (3, 3), activation="RELU")
-        value = builder.conv(value, f"block{block}/pw", 32, activation="RELU")
-    graph = builder.finish(builder.dense(builder.global_average(value, "pool"), "classifier", 40))
-    network = fit(
-        Network(graph, generator=generator_for(0, "initial")), train, Recipe(epochs=8), seed=0
-    )
-    quantized = finetune(network, train, seed=0)
-    graph = quantized.graph()
-    codes = integer.run(graph, quantize_inputs(graph, validation.inputs))
-    accuracy = (codes.argmax(1) == validation.labels.numpy()).mean()
-    before = evaluate(network, validation).accuracy
-    assert before > 0.7
-    assert accuracy > before - 0.01
-    assert (predict(quantized, validation).argmax(1).numpy() == codes.argmax(1)).mean() > 0.97
