@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
     names, rounds = arguments.spaces, arguments.rounds
+    if rounds < 2:
+        parser.error(f"percentiles need at least two rounds: ROUNDS={rounds}")
     if len(names) > 1:
         for name in names:  # in processes of their own, as searches are
             command = [sys.executable, "-m", "benchmarks.search_step", str(rounds)]

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,30 +100,25 @@ class TestTraining:
             if epoch.number == 2:
                 raise KeyboardInterrupt
 
-        for ranges in ("gradient", "average"):
-            with pytest.raises(KeyboardInterrupt):
-                finetune(
-                    network,
-                    split,
-                    self.recipe,
-                    seed=1,
-                    ranges=ranges,
-                    section=ranges,
-                    checkpoint=Checkpoint(path),
-                    progress=stop,
-                )
-            resumed, alone = (
-                finetune(
-                    network,
-                    split,
-                    self.recipe,
-                    seed=1,
-                    ranges=ranges,
-                    section=ranges,
-                    checkpoint=checkpoint,
-                )
-                for checkpoint in (Checkpoint(path), None)
+        def tuned(
+            ranges: Ranges, checkpoint: Checkpoint | None, **stopping: Any
+        ) -> QuantizedNetwork:
+            return finetune(
+                network,
+                split,
+                self.recipe,
+                seed=1,
+                ranges=ranges,
+                section=ranges,
+                checkpoint=checkpoint,
+                **stopping,
             )
+
+        kinds: tuple[Ranges, ...] = ("gradient", "average")
+        for ranges in kinds:
+            with pytest.raises(KeyboardInterrupt):
+                tuned(ranges, Checkpoint(path), progress=stop)
+            resumed, alone = (tuned(ranges, kept) for kept in (Checkpoint(path), None))
             assert same_weights(resumed, alone)
 
     def test_float_network_stays_as_it_was(self) -> None:
