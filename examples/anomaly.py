@@ -8,10 +8,9 @@ is the more anomalous the less it sounds like its own machine. Synthetic machine
 tool: what is found in them says nothing about real ones.
 """
 
-import sys
 from pathlib import Path
 
-from comparison import compare
+from comparison import compare, start
 
 from micronas.configuration import load_run
 from micronas.progress import Bars
@@ -23,7 +22,7 @@ RUNS = HERE.parent / "runs"
 SCORES = {"AUC float": "float_auc", "AUC int8": "int8_auc", "pAUC int8": "pauc"}
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str], out: Path) -> None:
     # 1. What is wanted: a space, a board, a budget, a data set.
     settings = load_run(HERE / "anomaly.yaml", [f"data.path={RUNS / 'data/machines'}", *overrides])
 
@@ -35,9 +34,9 @@ def main(overrides: list[str]) -> None:
 
     # 3. Search, train, quantise, export, verify; and the same for what it has to beat.
     with Bars() as bars:
-        report = compare(settings, data, RUNS / "anomaly", bars, SCORES)
+        report = compare(settings, data, out, bars, SCORES)
     print(report)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    start(main, about=__doc__, out=RUNS / "anomaly")

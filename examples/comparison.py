@@ -1,11 +1,13 @@
 """A search's network beside two plain alternatives: what the examples have in common."""
 
-from collections.abc import Mapping
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from micronas.architecture import Architecture
 from micronas.configuration import RunSettings
 from micronas.data import DataSet
+from micronas.ending import one_line_errors, stoppable
 from micronas.graph.counts import count
 from micronas.progress import Progress
 from micronas.quantities import format_bytes, format_macs
@@ -14,6 +16,21 @@ from micronas.run import run_search, run_training
 from micronas.terminal import percent, search_summary, table
 
 ACCURACY = {"float": "float_accuracy", "int8": "int8_accuracy"}
+
+
+def start(main: Callable[[list[str], Path], None], *, about: str | None, out: Path) -> None:
+    """Call `main` with the settings and the run folder of the command line.
+
+    What is wrong with them, and Ctrl-C, end in one line.
+    """
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings, e.g. budget.latency=100ms"
+    )
+    parser.add_argument("--out", type=Path, default=out, help="run folder; %(default)s")
+    given = parser.parse_intermixed_args()
+    with one_line_errors(), stoppable():
+        main(given.settings, given.out)
 
 
 def compare(

@@ -15,6 +15,7 @@ from pathlib import Path
 import judge_world as world
 
 from micronas.config import read
+from micronas.ending import one_line_errors, stoppable
 from micronas.judge.build import Build
 from micronas.judge.leaderboard import Statistics, leaderboard, read_reference
 from micronas.judge.manifest import json_lines, load_prompts
@@ -76,4 +77,5 @@ def percent(value: float) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with one_line_errors(), stoppable():
+        main(sys.argv[1:])

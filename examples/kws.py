@@ -7,10 +7,9 @@ Arguments are the settings of kws.yaml. Synthetic speech is for trying the tool:
 knows it knows no human voice.
 """
 
-import sys
 from pathlib import Path
 
-from comparison import compare
+from comparison import compare, start
 
 from micronas.configuration import load_run
 from micronas.progress import Bars
@@ -21,7 +20,7 @@ HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"
 
 
-def main(overrides: list[str]) -> None:
+def main(overrides: list[str], out: Path) -> None:
     # 1. What is wanted: a space, a board, a budget, a data set.
     settings = load_run(HERE / "kws.yaml", [f"data.path={RUNS / 'data/speech'}", *overrides])
 
@@ -33,9 +32,9 @@ def main(overrides: list[str]) -> None:
 
     # 3. Search, train, quantise, export, verify; and the same for what it has to beat.
     with Bars() as bars:
-        report = compare(settings, data, RUNS / "kws", bars)
+        report = compare(settings, data, out, bars)
     print(report)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    start(main, about=__doc__, out=RUNS / "kws")

@@ -1,7 +1,5 @@
 """The command line: reads arguments, calls the library, prints. It holds no logic of its own."""
 
-import errno
-import sys
 from typing import Annotated
 
 import typer
@@ -17,7 +15,7 @@ from micronas.cli.report import report
 from micronas.cli.router import router_app
 from micronas.cli.runs import search, train
 from micronas.cli.sweep import sweep
-from micronas.errors import MicronasError
+from micronas.ending import one_line_errors
 
 app = typer.Typer(
     name="micronas",
@@ -34,8 +32,6 @@ for command in (
 app.add_typer(data_app, name="data")
 app.add_typer(router_app, name="router")
 app.add_typer(judge_app, name="judge")
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _version(wanted: bool) -> None:
@@ -54,38 +50,6 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line; what a user can cause ends as one line and exit code 2."""
-    try:
+    """Run the command line."""
+    with one_line_errors():
         app(prog_name="micronas")
-    except MicronasError as error:
-        _end(str(error))
-    except ModuleNotFoundError as error:
-        from micronas.installation import missing_package
-
-        message = missing_package(error)
-        if message is None:
-            raise
-        _end(message)
-    except OSError as error:
-        _end(_of_a_file(error))
-    except MemoryError as error:
-        _end(
-            f"all inputs must fit into memory, but {error or 'it is full'}; look for a huge number"
-        )
-    except RecursionError as error:
-        _end(f"inputs must not be nested without end, but {error}; look for repeated brackets")
-
-
-def _end(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _of_a_file(error: OSError) -> str:
-    what = f"{error.strerror or error}: {error.filename or 'a file'}"
-    if error.errno in _FULL:
-        return (
-            f"the disk must have room for what is written, but {what}; free some and run the same "
-            "command again, which goes on from the last saved step"
-        )
-    return f"files must be readable and their folders writable, but {what}; look at its rights"

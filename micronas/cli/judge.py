@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
+from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.ending import stoppable
 
 if TYPE_CHECKING:
     from micronas.judge.build import Build

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from micronas.cli.complete import networks, space_names
-from micronas.cli.shared import Json, Overrides, Quiet, print_json, stoppable
+from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.ending import stoppable
 
 
 def search(

@@ -1,9 +1,6 @@
 """What several commands need."""
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,13 +35,3 @@ def random_inputs(graph: "Graph", count: int, seed: int) -> "Values":
 
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn Ctrl-C during a long command into one line and the usual exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last saved step", file=sys.stderr)
-        raise typer.Exit(130) from None

@@ -1,0 +1,65 @@
+"""The example scripts as programs: their help, and what they say of arguments that are wrong."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, since the scripts write beside themselves."""
+    return shutil.copytree(EXAMPLES, tmp_path_factory.mktemp("checkout") / "examples")
+
+
+def start(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, folder / f"{name}.py", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["kws", "judge", "router"])
+def test_a_wrong_setting_ends_in_one_line(name: str, folder: Path) -> None:
+    done = start(folder, name, "sede=1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "sede" in done.stderr
+
+
+def test_help_is_the_text_above_the_script(folder: Path) -> None:
+    done = start(folder, "vww", "--help")
+    assert done.returncode == 0
+    assert "a folder with person/ and non_person/" in done.stdout
+    assert "--out" in done.stdout
+
+
+def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
+    taken = folder / "taken"
+    taken.mkdir()
+    (taken / "config.yaml").write_text("seed: 1\n")
+    done = start(folder, "vww", "budget.latency=90ms", "--out", str(taken), "seed=2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: a run folder must belong to one run")
+    assert "choose another --out" in done.stderr
+    assert [path.name for path in taken.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.slow
+def test_out_names_the_run_folder_and_those_beside_it(folder: Path) -> None:
+    short = ["search.steps=2", "search.warmup=2", "search.candidates=1", "search.finalists=1"]
+    epochs = [f"{name}.epochs=1" for name in ("search.trial", "train", "quantize")]
+    done = start(folder, "vww", *short, *epochs, "--out", str(folder / "mine"))
+    assert done.returncode == 0, done.stderr
+    assert "tflm_mismatches 0" in done.stdout
+    names = {path.name for path in folder.glob("mine*")}
+    assert names == {"mine", "mine_largest", "mine_uniform"}
+    assert not (folder.parent / "runs" / "vww").exists()
