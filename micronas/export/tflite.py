@@ -4,16 +4,14 @@ Written directly rather than through a converter: scales stay exactly those that
 buffers are aligned for the device, and the size of a candidate is known before training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-# The schema ships with the TFLM wheel too, but that one exists for Linux on x86-64 only. This
-# module costs no more than NumPy and flatbuffers to import; ai_edge_litert's runtime is not loaded.
 import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
 
 from micronas.errors import ExportError
+from micronas.export.flatbuffer import Bytes, Size
 from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
 
 _TYPES = {
@@ -36,7 +34,6 @@ _OPTIONS: dict[Kind, str] = {
     "HARD_SWISH": "HardSwishOptions",
 }
 _WEIGHTED: tuple[Kind, ...] = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_ALIGNMENT = 16
 _DESCRIPTION = "micronas"
 
 
@@ -58,7 +55,9 @@ def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) 
     ExportError
         If a tensor is not quantised, or a constant has no data.
     """
-    return _Writer().write(graph, metadata or {})
+    target = Bytes()
+    _Writer(target).write(graph, metadata or {})
+    return target.content()
 
 
 def flatbuffer_bytes(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
@@ -67,7 +66,9 @@ def flatbuffer_bytes(graph: Graph, *, metadata: Mapping[str, bytes] | None = Non
     Tensors without quantisation count as what training makes of them: convolutions with one
     scale a channel, FULLY_CONNECTED with one scale, int8 (or int4, if so marked), int32 biases.
     """
-    return len(to_flatbuffer(_with_placeholders(graph), metadata=metadata))
+    target = Size()
+    _Writer(target).write(_with_placeholders(graph), metadata or {})
+    return target.content()
 
 
 def _with_placeholders(graph: Graph) -> Graph:
@@ -100,44 +101,43 @@ def _with_placeholders(graph: Graph) -> Graph:
 
 
 class _Writer:
-    """One flatbuffer in the making; a flatbuffer is written children first."""
+    """Writes one graph to a target."""
 
-    def __init__(self) -> None:
-        self._builder = flatbuffers.Builder(64 * 1024)
+    def __init__(self, target: Bytes | Size) -> None:
+        self._to = target
         self._buffers = [self._table("Buffer")]  # buffer 0 is empty: tensors the arena holds
         self._shared_buffers: dict[bytes, int] = {}
         self._zero_points: dict[int, int] = {}
         self._codes: dict[tuple[Kind, int], int] = {}
 
-    def write(self, graph: Graph, metadata: Mapping[str, bytes]) -> bytes:
+    def write(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
         tensors = [self._tensor(tensor) for tensor in graph.tensors.values()]
         index = {name: position for position, name in enumerate(graph.tensors)}
         operators = [self._operator(graph, op, index) for op in graph.ops]
         entries = [
-            self._table("Metadata", Name=self._string(name), Buffer=self._buffer(blob))
+            self._table("Metadata", Name=self._to.string(name), Buffer=self._buffer(blob))
             for name, blob in metadata.items()
         ]
         subgraph = self._table(
             "SubGraph",
-            Tensors=self._offsets(tensors),
+            Tensors=self._to.offsets(tensors),
             Inputs=self._integers([index[name] for name in graph.inputs]),
             Outputs=self._integers([index[name] for name in graph.outputs]),
-            Operators=self._offsets(operators),
-            Name=self._string("main"),
+            Operators=self._to.offsets(operators),
+            Name=self._to.string("main"),
         )
         codes = [self._operator_code(kind, version) for kind, version in self._codes]
-        fields = {"Metadata": self._offsets(entries)} if entries else {}
+        fields = {"Metadata": self._to.offsets(entries)} if entries else {}
         model = self._table(
             "Model",
             Version=3,
-            OperatorCodes=self._offsets(codes),
-            Subgraphs=self._offsets([subgraph]),
-            Description=self._string(_DESCRIPTION),
-            Buffers=self._offsets(self._buffers),
+            OperatorCodes=self._to.offsets(codes),
+            Subgraphs=self._to.offsets([subgraph]),
+            Description=self._to.string(_DESCRIPTION),
+            Buffers=self._to.offsets(self._buffers),
             **fields,
         )
-        self._builder.Finish(model, b"TFL3")
-        return bytes(self._builder.Output())
+        self._to.finish(model)
 
     def _tensor(self, tensor: Tensor) -> int:
         quantization = tensor.quantization
@@ -150,7 +150,7 @@ class _Writer:
             "Shape": self._integers(tensor.shape),
             "Type": _TYPES[tensor.dtype],
             "Buffer": self._constant(tensor) if tensor.constant else 0,
-            "Name": self._string(tensor.name),
+            "Name": self._to.string(tensor.name),
         }
         if quantization is not None:
             fields["Quantization"] = self._quantization(quantization, shared=tensor.constant)
@@ -175,22 +175,21 @@ class _Writer:
         return self._shared_buffers[data]
 
     def _buffer(self, data: bytes) -> int:
-        self._builder.Prep(_ALIGNMENT, len(data))  # the generated code ignores force_align
-        self._buffers.append(self._table("Buffer", Data=self._builder.CreateByteVector(data)))
+        self._buffers.append(self._table("Buffer", Data=self._to.constant(data)))
         return len(self._buffers) - 1
 
     def _quantization(self, quantization: Quantization, *, shared: bool) -> int:
         count = len(quantization.scale)
-        zero_points = np.full(count, quantization.zero_point, "<i8")
+        zero_points = [quantization.zero_point] * count
         if shared and quantization.zero_point == 0:
             if count not in self._zero_points:
-                self._zero_points[count] = self._builder.CreateNumpyVector(zero_points)
+                self._zero_points[count] = self._to.vector(zero_points, "<i8")
             vector = self._zero_points[count]
         else:
-            vector = self._builder.CreateNumpyVector(zero_points)
+            vector = self._to.vector(zero_points, "<i8")
         return self._table(
             "QuantizationParameters",
-            Scale=self._builder.CreateNumpyVector(quantization.scale.astype("<f4")),
+            Scale=self._to.vector(quantization.scale, "<f4"),
             ZeroPoint=vector,
             QuantizedDimension=quantization.axis or 0,
         )
@@ -251,22 +250,10 @@ class _Writer:
 
     def _table(self, name: str, **fields: float) -> int:
         """Write a table; `name` and the fields are the schema's, values scalars or offsets."""
-        getattr(schema, f"{name}Start")(self._builder)
-        for field, value in fields.items():
-            getattr(schema, f"{name}Add{field}")(self._builder, value)
-        return int(getattr(schema, f"{name}End")(self._builder))
+        return self._to.table(name, fields)
 
-    def _integers(self, values: tuple[int, ...] | list[int]) -> int:
-        return int(self._builder.CreateNumpyVector(np.array(values, "<i4")))
-
-    def _offsets(self, offsets: list[int]) -> int:
-        self._builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self._builder.PrependUOffsetTRelative(offset)
-        return int(self._builder.EndVector())
-
-    def _string(self, text: str) -> int:
-        return int(self._builder.CreateSharedString(text))
+    def _integers(self, values: Sequence[int]) -> int:
+        return self._to.vector(values, "<i4")
 
 
 def _version(graph: Graph, op: Op) -> int:

@@ -1,0 +1,58 @@
+"""What a search pays to ask a network's costs, and what the size of its file would cost if written.
+
+    python -m benchmarks.network_costs [SPACE ...]
+
+Random networks of each space, one after the other: costs as a search asks them, of which the size
+of the file is counted; and the same file written. Medians, in parts of all costs of a network.
+"""
+
+import random
+import sys
+from statistics import median
+from time import perf_counter
+
+from micronas.export.metadata import placeholder
+from micronas.export.tflite import flatbuffer_bytes, to_flatbuffer
+from micronas.hardware.board import Board
+from micronas.nas.budget import Meter
+from micronas.search_space import SearchSpace
+from micronas.terminal import table
+from tests.graphs import quantize_randomly
+
+NETWORKS = 200
+SPACES = ("kws_small", "kws", "vww")
+
+
+def main(names: list[str]) -> None:
+    rows = [measure(SearchSpace.load(name)) for name in names or SPACES]
+    print(table(["space", "all costs", "size counted", "size written", "networks"], rows))
+
+
+def measure(space: SearchSpace) -> list[str]:
+    source, blobs = random.Random(0), placeholder(space.classes)
+    meter = Meter(Board.load("stm32f446re"), space.name)
+    costs, counted, written = [], [], []
+    for number in range(NETWORKS):
+        network = space.architecture(space.random(source))
+        graph = network.graph()
+        trained = quantize_randomly(graph, number)
+
+        start = perf_counter()
+        meter.costs(network)
+        measured = perf_counter()
+        size = flatbuffer_bytes(graph, metadata=blobs)
+        known = perf_counter()
+        file = to_flatbuffer(trained, metadata=blobs)
+        end = perf_counter()
+
+        assert size == len(file)
+        costs.append(measured - start)
+        counted.append(known - measured)
+        written.append(end - known)
+    all_costs = median(costs)
+    shares = (f"{median(each) / all_costs:.2f}" for each in (costs, counted, written))
+    return [space.name, *shares, str(NETWORKS)]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,165 @@
+"""What a TFLite flatbuffer can be written to: bytes, or nothing but their number.
+
+A search asks for the size of thousands of networks. Both targets take the same calls in the same
+order; `Size` keeps the offsets that the format's rules give, and writes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+# The schema ships with the TFLM wheel too, but that one exists for Linux on x86-64 only. This
+# module costs no more than NumPy and flatbuffers to import; ai_edge_litert's runtime is not loaded.
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
+from flatbuffers import number_types
+
+from micronas.graph.ir import Array
+
+_ALIGNMENT = 16
+"""Of constants, in bytes; the generated code ignores the schema's ``force_align``."""
+_IDENTIFIER = b"TFL3"
+
+Fields = dict[str, float]
+"""Names as in the schema; values are scalars, or offsets that a target gave."""
+
+
+class Bytes:
+    """A file in the making. A flatbuffer is written back to front, children before parents."""
+
+    def __init__(self) -> None:
+        self._builder = flatbuffers.Builder(64 * 1024)
+
+    def table(self, name: str, fields: Fields) -> int:
+        getattr(schema, f"{name}Start")(self._builder)
+        for field, value in fields.items():
+            getattr(schema, f"{name}Add{field}")(self._builder, value)
+        return int(getattr(schema, f"{name}End")(self._builder))
+
+    def vector(self, values: Sequence[int] | Array, dtype: str) -> int:
+        return int(self._builder.CreateNumpyVector(np.asarray(values, dtype)))
+
+    def offsets(self, offsets: Sequence[int]) -> int:
+        self._builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            self._builder.PrependUOffsetTRelative(offset)
+        return int(self._builder.EndVector())
+
+    def constant(self, data: bytes) -> int:
+        self._builder.Prep(_ALIGNMENT, len(data))
+        return int(self._builder.CreateByteVector(data))
+
+    def string(self, text: str) -> int:
+        return int(self._builder.CreateSharedString(text))
+
+    def finish(self, root: int) -> None:
+        self._builder.Finish(root, _IDENTIFIER)
+
+    def content(self) -> bytes:
+        return bytes(self._builder.Output())
+
+
+class Size:
+    """The size in bytes of the file that the same calls would make of `Bytes`.
+
+    Offsets count from the end of the file, as the format has it.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._largest = 1
+        self._strings: dict[str, int] = {}
+        self._vtables: set[_Vtable] = set()
+
+    def table(self, name: str, fields: Fields) -> int:
+        used = [field for field, value in fields.items() if value != _field(name, field)[2]]
+        layout = _layout(name, tuple(used), self._size % 8)
+        self._size += layout.size
+        self._largest = max(self._largest, layout.alignment)
+        end = self._size
+        if layout.vtable not in self._vtables:  # equal ones are written once, whatever the tables
+            self._vtables.add(layout.vtable)
+            self._size += layout.vtable_size
+        return end
+
+    def vector(self, values: Sequence[int] | Array, dtype: str) -> int:
+        width = int(dtype[-1])
+        return self._vector(len(values) * width, max(4, width))
+
+    def offsets(self, offsets: Sequence[int]) -> int:
+        return self._vector(4 * len(offsets), 4)
+
+    def constant(self, data: bytes) -> int:
+        return self._vector(len(data), _ALIGNMENT)
+
+    def string(self, text: str) -> int:
+        if text not in self._strings:
+            self._strings[text] = self._vector(len(text.encode()) + 1, 4)
+        return self._strings[text]
+
+    def finish(self, root: int) -> None:
+        self._align(self._largest, 4 + len(_IDENTIFIER))
+        self._size += 4 + len(_IDENTIFIER)
+
+    def content(self) -> int:
+        return self._size
+
+    def _vector(self, payload: int, alignment: int) -> int:
+        self._align(alignment, payload)
+        self._size += payload + 4  # its length
+        return self._size
+
+    def _align(self, alignment: int, following: int) -> None:
+        """Leave a gap so that what begins after `following` bytes is aligned."""
+        self._largest = max(self._largest, alignment)
+        self._size += -(self._size + following) % alignment
+
+
+_Vtable = tuple[int, frozenset[tuple[int, int]]]
+"""Size of a table, and the slots of its fields with their distances from where it begins."""
+
+
+class _Layout(NamedTuple):
+    size: int
+    """With the gap before the first field, and what points to the vtable."""
+    alignment: int
+    vtable: _Vtable
+    vtable_size: int
+
+
+@cache
+def _layout(table: str, used: tuple[str, ...], start: int) -> _Layout:
+    """The layout of a table whose fields begin `start` bytes, modulo 8, from the file's end."""
+    at, widest, places = start, 4, []
+    for name in used:
+        slot, width, _ = _field(table, name)
+        at += -at % width + width
+        widest = max(widest, width)
+        places.append((slot, at))
+    at += -at % 4 + 4
+    size, slots = at - start, max((slot for slot, _ in places), default=-1) + 1
+    offsets = frozenset((slot, at - place) for slot, place in places)
+    return _Layout(size, widest, (size, offsets), 2 * (slots + 2))
+
+
+@cache
+def _field(table: str, name: str) -> tuple[int, int, float]:
+    """Slot, width in bytes and default of a field: what generated code asks of a builder."""
+    asked = _Asked()
+    getattr(schema, f"{table}Add{name}")(asked, 1)
+    return asked.answer
+
+
+class _Asked:
+    """Stands in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
+
+    answer: tuple[int, int, float]
+
+    def __getattr__(self, method: str) -> Callable[[int, Any, float], None]:
+        kind = method.removeprefix("Prepend").removesuffix("Slot").removesuffix("Relative")
+
+        def prepend(slot: int, _value: Any, default: float) -> None:
+            self.answer = (slot, getattr(number_types, f"{kind}Flags").bytewidth, default)
+
+        return prepend
