@@ -13,7 +13,7 @@ from micronas.nas.gates import Gates
 from micronas.search_space import SearchSpace
 from tests.nas.test_supernet import CHAIN, MIXED, RESIDUAL
 
-SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides", "kws_small_strides")
+SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
 
 
 @pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
