@@ -48,8 +48,7 @@ def compare(
     Parameters
     ----------
     folder
-        The search's run folder; the others' are beside it, with ``_largest`` and ``_uniform`` added
-        to the name.
+        The search's run folder; those of the others, ``largest`` and ``uniform``, are in it.
     scores
         Columns of the table, between 0 and 1: header and name in the metrics.
     """
@@ -67,7 +66,7 @@ def compare(
         name: run_training(
             network,
             settings.for_training(),
-            folder.with_name(f"{folder.name}_{name}"),
+            folder / name,
             data=data,
             progress=bars,
         )

@@ -54,12 +54,12 @@ def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_out_names_the_run_folder_and_those_beside_it(folder: Path) -> None:
+def test_out_names_the_run_folder_and_holds_all_three(folder: Path) -> None:
     short = ["search.steps=2", "search.warmup=2", "search.candidates=1", "search.finalists=1"]
     epochs = [f"{name}.epochs=1" for name in ("search.trial", "train", "quantize")]
     done = start(folder, "vww", *short, *epochs, "--out", str(folder / "mine"))
     assert done.returncode == 0, done.stderr
     assert "tflm_mismatches 0" in done.stdout
-    names = {path.name for path in folder.glob("mine*")}
-    assert names == {"mine", "mine_largest", "mine_uniform"}
+    trained = {path.parent for path in folder.glob("**/metrics.json")}
+    assert trained == {folder / "mine", folder / "mine/largest", folder / "mine/uniform"}
     assert not (folder.parent / "runs" / "vww").exists()
