@@ -146,7 +146,7 @@ class Architecture(Settings):
 
         return Network(self.graph())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         values = self.model_dump(mode="json")
         write_atomically(path, yaml.safe_dump(values, sort_keys=False).encode())
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a reader, or a later run, sees the old bytes or the new, never half.
 
     Raises
@@ -14,6 +14,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     OSError
         If that is not possible; it names the file, also where the disk is full.
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

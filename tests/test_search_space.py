@@ -72,7 +72,7 @@ def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyp
     for name in SHIPPED:
         space = SearchSpace.load(name)
         network = space.architecture(space.random(source))
-        network.save(tmp_path / "network.yaml")
+        network.save(str(tmp_path / "network.yaml"))
         assert Architecture.load(tmp_path / "network.yaml") == network
 
 

@@ -127,7 +127,7 @@ class Board(Settings):
         """
         return config.read(resources.find("latency_models", name), cls)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the YAML file that `load` reads; ConfigError where that is not possible."""
         text = _HEADER + yaml.safe_dump(
             self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=98

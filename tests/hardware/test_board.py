@@ -203,7 +203,7 @@ def test_view_is_json_with_the_promised_keys(tmp_path: Path) -> None:
 
 def test_a_board_survives_a_round_trip(tmp_path: Path) -> None:
     mine = board.Board.load(own(tmp_path))
-    mine.save(tmp_path / "again.yaml")
+    mine.save(str(tmp_path / "again.yaml"))
     assert board.Board.load(tmp_path / "again.yaml") == mine
     with pytest.raises(ConfigError, match="board's file must be writable"):
         mine.save(tmp_path / "again.yaml" / "below.yaml")
