@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from micronas.export.flatbuffer import Bytes, Size
 
 SCALARS = {
-    "Tensor": ("Type", "Buffer", "IsVariable"),  # of 1, 4 and 1 bytes
+    "Tensor": ("Type", "Buffer"),  # of one byte and four
     "Buffer": ("Offset", "Size"),  # of 8
     "SoftmaxOptions": ("Beta",),  # a float
     "Conv2DOptions": ("StrideH", "Padding", "StrideW"),
@@ -15,14 +15,11 @@ SCALARS = {
 }
 POINTERS = {"Tensor": ("Name", "Shape"), "Buffer": ("Data",), "SubGraph": ("Name", "Inputs")}
 
-tables = st.sampled_from(sorted(SCALARS)).flatmap(
+FIELDS = {name: (*fields, *POINTERS.get(name, ())) for name, fields in SCALARS.items()}
+
+tables = st.sampled_from(sorted(FIELDS)).flatmap(
     lambda name: st.tuples(
-        st.just(name),
-        st.dictionaries(
-            st.sampled_from([*SCALARS[name], *POINTERS.get(name, ())]), st.integers(0, 2)
-        )
-        if SCALARS[name] or name in POINTERS
-        else st.just({}),
+        st.just(name), st.dictionaries(st.sampled_from(FIELDS[name]), st.integers(0, 2))
     )
 )
 calls = st.lists(
