@@ -68,12 +68,12 @@ class Size:
 
     def __init__(self) -> None:
         self._size = 0
-        self._largest = 1
+        self._largest = 1  # alignment, which the whole file gets
         self._strings: dict[str, int] = {}
         self._vtables: set[_Vtable] = set()
 
     def table(self, name: str, fields: Fields) -> int:
-        used = [field for field, value in fields.items() if value != _field(name, field)[2]]
+        used = [field for field, value in fields.items() if value != _field(name, field).default]
         layout = _layout(name, tuple(used), self._size % 8)
         self._size += layout.size
         self._largest = max(self._largest, layout.alignment)
@@ -133,19 +133,28 @@ def _layout(table: str, used: tuple[str, ...], start: int) -> _Layout:
     """The layout of a table whose fields begin `start` bytes, modulo 8, from the file's end."""
     at, widest, places = start, 4, []
     for name in used:
-        slot, width, _ = _field(table, name)
-        at += -at % width + width
-        widest = max(widest, width)
-        places.append((slot, at))
+        field = _field(table, name)
+        at += -at % field.width + field.width
+        widest = max(widest, field.width)
+        places.append((field.slot, at))
     at += -at % 4 + 4
     size, slots = at - start, max((slot for slot, _ in places), default=-1) + 1
     offsets = frozenset((slot, at - place) for slot, place in places)
     return _Layout(size, widest, (size, offsets), 2 * (slots + 2))
 
 
+class _Field(NamedTuple):
+    slot: int
+    """Its place in the table's vtable."""
+    width: int
+    """In bytes."""
+    default: float
+    """The value that is not written."""
+
+
 @cache
-def _field(table: str, name: str) -> tuple[int, int, float]:
-    """Slot, width in bytes and default of a field: what generated code asks of a builder."""
+def _field(table: str, name: str) -> _Field:
+    """What the generated code that adds a field asks of a builder."""
     asked = _Asked()
     getattr(schema, f"{table}Add{name}")(asked, 1)
     return asked.answer
@@ -154,12 +163,13 @@ def _field(table: str, name: str) -> tuple[int, int, float]:
 class _Asked:
     """Stands in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
 
-    answer: tuple[int, int, float]
+    answer: _Field
 
     def __getattr__(self, method: str) -> Callable[[int, Any, float], None]:
         kind = method.removeprefix("Prepend").removesuffix("Slot").removesuffix("Relative")
 
         def prepend(slot: int, _value: Any, default: float) -> None:
-            self.answer = (slot, getattr(number_types, f"{kind}Flags").bytewidth, default)
+            width = getattr(number_types, f"{kind}Flags").bytewidth
+            self.answer = _Field(slot, width, default)
 
         return prepend
