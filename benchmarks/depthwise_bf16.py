@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.terminal import table
+from micronas.text import table
 from micronas.train.memory import keep_freed_memory
 
 LAYERS = [

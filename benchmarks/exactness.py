@@ -13,15 +13,15 @@ import random
 import sys
 from dataclasses import dataclass
 
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
-from micronas.graph.read import read
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
-from micronas.search_space import SearchSpace
-from micronas.terminal import table
+from micronas.space.search_space import SearchSpace
+from micronas.text import table
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly, random_inputs
 from tests.networks import agreement
 

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas.export.tflite import to_flatbuffer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from micronas.tflite.writer import to_flatbuffer
 
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def main(rounds: int = 5) -> None:
     from benchmarks.tensorflow_export import convert, with_snapped_scales
-    from micronas.terminal import table
+    from micronas.text import table
 
     os.environ.update(_ENVIRONMENT)
     rows = []

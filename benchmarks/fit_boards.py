@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.published import NETWORKS
 from micronas import resources
+from micronas.calibration.fit import default_form, fit_forms, latency_model
 from micronas.hardware.board import FIRMWARE, Board, LatencyModel
-from micronas.hardware.calibrate import default_form, fit_forms, latency_model
 from micronas.hardware.features import features
 from micronas.hardware.latency import fit
 

@@ -17,8 +17,8 @@ import numpy as np
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
-from micronas.graph.read import read
-from micronas.terminal import table
+from micronas.text import table
+from micronas.tflite.reader import read
 
 
 @dataclass

@@ -15,8 +15,8 @@ import time
 from statistics import median
 
 from benchmarks.search_step import training_step
-from micronas.search_space import SearchSpace
-from micronas.terminal import table
+from micronas.space.search_space import SearchSpace
+from micronas.text import table
 from micronas.train.memory import keep_freed_memory
 
 STEPS = 8

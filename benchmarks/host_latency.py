@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import get_args
 
-from micronas.export.tflite import to_flatbuffer
+from micronas.calibration.host import Engine, measure_all
 from micronas.graph.ir import Graph
 from micronas.hardware.features import INSTRUCTIONS, features
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit, mean_worst_percent
-from micronas.hardware.measure import Engine, measure_all
-from micronas.search_space import SearchSpace
-from micronas.terminal import table
+from micronas.space.search_space import SearchSpace
+from micronas.text import table
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly
 
 SPACES = ("kws", "ad", "vww")

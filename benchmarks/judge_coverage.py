@@ -18,7 +18,7 @@ from scipy.special import expit
 from micronas.judge.battles import Battles, Floats
 from micronas.judge.bootstrap import bootstrap, intervals
 from micronas.judge.rating import bradley_terry
-from micronas.terminal import table
+from micronas.text import table
 
 PROMPTS, SPREAD, CLEAR = 500, 1.6, 3
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from micronas.embed import Embedder, WordLlama, tfidf
 from micronas.errors import ConfigError
 from micronas.judge.build import Build
 from micronas.judge.duplicates import find_duplicates
 from micronas.judge.label import correct_prior, cross_validate, vote
 from micronas.judge.recipe import Duplicates, Labelling, Recipe, RecipeFile
-from micronas.terminal import percent, table
+from micronas.language.embedders import Embedder, WordLlama, tfidf
+from micronas.text import percent, table
 
 Words = Callable[[str, random.Random], str]
 

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
 from micronas.judge.rating import bradley_terry
-from micronas.terminal import table
+from micronas.text import table
 
 MODELS, BATTLES, PROMPTS, REPEATS = 60, 100_000, 833, 5
 

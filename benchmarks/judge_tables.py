@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from micronas.judge.quality import Estimates, Quality, quality
-from micronas.terminal import table
+from micronas.text import table
 
 FILES = {
     "Arena-Hard": "arena_hard",

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from micronas.quantities import format_bytes, format_macs
-from micronas.terminal import percent, table
+from micronas.text import percent, table
 
 
 def row(run: Path) -> list[str]:

@@ -23,20 +23,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit
+from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.layers import Network
 from micronas.nas.budget import Budget, Meter
 from micronas.nas.search import search
 from micronas.nas.select import uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.score import accuracy
-from micronas.search_space import GRID, SearchSpace
-from micronas.terminal import table
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import GRID, SearchSpace
+from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.network import Network
 from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 

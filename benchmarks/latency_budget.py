@@ -12,11 +12,11 @@ import json
 import sys
 from pathlib import Path
 
-from micronas.configuration import load_run
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
-from micronas.load import load
-from micronas.terminal import percent, table
+from micronas.runs.settings import load_run
+from micronas.space.load import load
+from micronas.text import percent, table
 
 
 def main(folders: list[Path]) -> None:

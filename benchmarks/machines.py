@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 from micronas.data import Detection, TensorSplit
-from micronas.layers import Network
-from micronas.search_space import SearchSpace
+from micronas.evaluation.anomalies import evaluate
+from micronas.space.search_space import SearchSpace
 from micronas.tasks.logmel import images, log_mel
-from micronas.terminal import table
-from micronas.train.detect import evaluate
+from micronas.text import table
 from micronas.train.loop import fit, generator_for, predict
+from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 Array = npt.NDArray[np.float64]

@@ -11,12 +11,12 @@ import sys
 from statistics import median
 from time import perf_counter
 
-from micronas.export.metadata import placeholder
-from micronas.export.tflite import flatbuffer_bytes, to_flatbuffer
 from micronas.hardware.board import Board
 from micronas.nas.budget import Meter
-from micronas.search_space import SearchSpace
-from micronas.terminal import table
+from micronas.space.search_space import SearchSpace
+from micronas.text import table
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from tests.graphs import quantize_randomly
 
 NETWORKS = 200

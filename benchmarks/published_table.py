@@ -7,14 +7,14 @@ models were fitted to these very measurements, so that their errors here are not
 prediction: those are what ``python -m benchmarks.fit_boards`` prints.
 """
 
-from micronas.architecture import Architecture
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
-from micronas.published import Row, paper_ops
-from micronas.published import table as paper_table
-from micronas.terminal import table
+from micronas.space.architecture import Architecture
+from micronas.space.published import Row, paper_ops
+from micronas.space.published import table as paper_table
+from micronas.text import table
 
 BOARDS = {
     "stm32f446re": "S: F446RE ms",

@@ -41,18 +41,18 @@ import torch
 
 from benchmarks.kws40 import append, load, read
 from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, space_of
-from micronas.architecture import Architecture, Separable
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
-from micronas.layers import Network
+from micronas.evaluation.scores import accuracy
 from micronas.nas.budget import Budget, Meter
 from micronas.nas.search import PARTS, search
 from micronas.nas.select import Candidate, trials
 from micronas.nas.settings import SearchSettings
-from micronas.score import accuracy
-from micronas.search_space import SearchSpace
-from micronas.terminal import table
+from micronas.space.architecture import Architecture, Separable
+from micronas.space.search_space import SearchSpace
+from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.network import Network
 from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 

@@ -27,15 +27,15 @@ from benchmarks.quality import RECIPE, TRIAL
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
-from micronas.layers import Network
 from micronas.nas.budget import Meter
 from micronas.nas.draw import draw
 from micronas.nas.search import PARTS
 from micronas.nas.settings import SearchSettings
 from micronas.nas.weights import ROUND, Weights, batches
-from micronas.search_space import Choice, SearchSpace
-from micronas.terminal import table
+from micronas.space.search_space import Choice, SearchSpace
+from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, temperature_scaled_loss
+from micronas.train.network import Network
 
 SETTING = "kws-24"
 LIMITS = BUDGETS[SETTING].on(BOARD)

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from micronas.data import DataSet, TensorSplit
-from micronas.layers import Network
-from micronas.report.record import watched
 from micronas.report.write import write_report
-from micronas.search_space import SearchSpace
+from micronas.runs.history import watched
+from micronas.space.search_space import SearchSpace
 from micronas.train.loop import fit
+from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 _ROUNDS = 9

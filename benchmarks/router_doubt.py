@@ -18,10 +18,10 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import rankdata
 
 from benchmarks.router_methods import read, vectors_of
-from micronas.embed import cosines, unit
+from micronas.language.embedders import cosines, unit
 from micronas.router.category import CategorySettings, Kind, calibration_error, fit_categories
 from micronas.router.evaluate import random_parts
-from micronas.terminal import table
+from micronas.text import table
 
 Floats = NDArray[np.float64]
 KINDS: tuple[Kind, ...] = ("logistic", "knn", "mlp")

@@ -24,19 +24,19 @@ import numpy as np
 import torch
 
 from benchmarks.kws40 import BOARD, QUANTIZE, RECIPE, append, load, read
-from micronas.architecture import Architecture, Separable, Stem
 from micronas.data import DataSet, Split
-from micronas.export.tflite import flatbuffer_bytes, to_flatbuffer
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
-from micronas.layers import Network
 from micronas.router.device import scores, with_softmax
 from micronas.router.device.compose import Outputs, compose, input_codes, parts
 from micronas.router.device.threshold import Threshold, choose_threshold
-from micronas.terminal import table
+from micronas.space.architecture import Architecture, Separable, Stem
+from micronas.text import table
+from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.loop import fit, generator_for
+from micronas.train.network import Network
 from micronas.train.quantize import finetune
 
 SEEDS = (0, 1, 2)

@@ -31,7 +31,7 @@ import uvicorn
 import uvloop
 import yaml
 
-from micronas.terminal import table
+from micronas.text import table
 
 AT_ONCE, BLOCK, BLOCKS = 8, 200, 7
 CHUNK = (

@@ -21,7 +21,7 @@ from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import FitSettings
 from micronas.router.scores import ScoreTable, read_scores
-from micronas.terminal import table
+from micronas.text import table
 
 BUDGETS = (8.2e9, 12e9, 20e9, 31e9, 52e9)
 

@@ -21,7 +21,7 @@ from micronas.router.embedding import Embedding
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import Budget, Problem, greedy, solve
-from micronas.terminal import table
+from micronas.text import table
 
 PROMPTS, REPEATS = 500, 10
 SIZES = ((4, 4), (15, 9), (33, 9))

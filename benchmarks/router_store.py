@@ -40,7 +40,7 @@ from micronas.router.store import (
 )
 from micronas.router.store.backend import NumpyBackend
 from micronas.router.store.memory import read_layout, read_pages
-from micronas.terminal import table
+from micronas.text import table
 
 Time = tuple[float, float]
 Result = TypeVar("Result")

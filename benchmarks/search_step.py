@@ -35,16 +35,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.architecture import Architecture, Bottleneck
 from micronas.data import TensorSplit
 from micronas.hardware.board import Board
-from micronas.layers import mixed_precision
 from micronas.nas.budget import Budget, Meter
 from micronas.nas.dnas import Dnas
 from micronas.nas.settings import SearchSettings
-from micronas.search_space import Choice, SearchSpace
-from micronas.terminal import table
+from micronas.space.architecture import Architecture, Bottleneck
+from micronas.space.search_space import Choice, SearchSpace
+from micronas.text import table
 from micronas.train.memory import keep_freed_memory
+from micronas.train.network import mixed_precision
 from micronas.train.recipe import Amp
 
 BATCH = 64

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
-from micronas.architecture import Architecture
-from micronas.configuration import load_training
 from micronas.progress import Bars
-from micronas.run import run_training
+from micronas.runs.run import run_training
+from micronas.runs.settings import load_training
+from micronas.space.architecture import Architecture
 from micronas.tasks.choose import load
-from micronas.terminal import table
+from micronas.text import table
 
 _SCORES = ("float_accuracy", "int8_accuracy", "float_auc", "int8_auc", "float_pauc", "pauc")
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micronas.architecture import Architecture
 from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
 from micronas.nas.budget import Budget, Limits, Meter
 from micronas.nas.select import USED, moved
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, SearchSpace
 from micronas.tasks.images import decode
 
 BOARD = Board.load("stm32f446re")

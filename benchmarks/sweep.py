@@ -21,10 +21,10 @@ from statistics import median
 
 import torch
 
-from micronas.configuration import load_run
 from micronas.nas.distributed import joined
-from micronas.run import run_search
-from micronas.terminal import table
+from micronas.runs.run import run_search
+from micronas.runs.settings import load_run
+from micronas.text import table
 
 EXAMPLE = Path(__file__).parents[1] / "examples/kws.yaml"
 ROUNDS = ("search.steps=100", "search.warmup=100", "search.candidates=1", "search.finalists=0")

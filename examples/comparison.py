@@ -4,16 +4,16 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from micronas.architecture import Architecture
-from micronas.configuration import RunSettings
+from micronas.cli.ending import one_line_errors, stoppable
 from micronas.data import DataSet
-from micronas.ending import one_line_errors, stoppable
 from micronas.graph.counts import count
 from micronas.progress import Progress
 from micronas.quantities import format_bytes, format_macs
 from micronas.report.write import report_line
-from micronas.run import run_search, run_training
-from micronas.terminal import percent, search_summary, table
+from micronas.runs.run import run_search, run_training
+from micronas.runs.settings import RunSettings
+from micronas.space.architecture import Architecture
+from micronas.text import percent, search_summary, table
 
 ACCURACY = {"float": "float_accuracy", "int8": "int8_accuracy"}
 

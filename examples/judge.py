@@ -14,8 +14,7 @@ from pathlib import Path
 
 import judge_world as world
 
-from micronas.config import read
-from micronas.ending import one_line_errors, stoppable
+from micronas.cli.ending import one_line_errors, stoppable
 from micronas.judge.build import Build
 from micronas.judge.leaderboard import Statistics, leaderboard, read_reference
 from micronas.judge.manifest import json_lines, load_prompts
@@ -24,7 +23,8 @@ from micronas.judge.recipe import read_recipe
 from micronas.judge.report import write_report
 from micronas.judge.run import RunSettings, estimate, run
 from micronas.judge.store import Answer, battles_of, read_answers
-from micronas.terminal import pairs, table
+from micronas.settings import read_settings
+from micronas.text import pairs, table
 
 HERE = Path(__file__).parent
 RUN = HERE.parent / "runs" / "judge"
@@ -48,7 +48,9 @@ def main(overrides: list[str]) -> None:
     # 3. The judge, on 127.0.0.1: every pair in both orders.
     store = RUN / "run.sqlite"
     with world.judge() as address:
-        settings = read(HERE / "judge.yaml", RunSettings, [f"judge.base_url={address}", *overrides])
+        settings = read_settings(
+            HERE / "judge.yaml", RunSettings, [f"judge.base_url={address}", *overrides]
+        )
         said: list[Answer] = read_answers(RUN / "answers.jsonl")
         expected = estimate(settings, prompts, said, store)
         print(f"\n{expected.calls} calls, about {expected.usd:.2f} US dollars were they real")

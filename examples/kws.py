@@ -11,8 +11,8 @@ from pathlib import Path
 
 from comparison import compare, start
 
-from micronas.configuration import load_run
 from micronas.progress import Bars
+from micronas.runs.settings import load_run
 from micronas.tasks.kws import load
 from micronas.tasks.speech import synthesise
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import judge_world
 import router_world
 
-from micronas.ending import one_line_errors
+from micronas.cli.ending import one_line_errors
 from micronas.judge.manifest import json_lines
 from micronas.router.jobs import evaluate_file, evaluation_table, fit_file, router_table
 from micronas.router.mapping import Budget

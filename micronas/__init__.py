@@ -11,41 +11,41 @@ from typing import TYPE_CHECKING, Any
 from micronas._version import VERSION
 
 if TYPE_CHECKING:
-    from micronas.architecture import Architecture
     from micronas.data import DataSet, TensorSplit
     from micronas.errors import MicronasError
-    from micronas.export.module import to_tflite
-    from micronas.export.tflite import to_flatbuffer
-    from micronas.export.trace import trace
+    from micronas.export.from_torch.module import to_tflite
+    from micronas.export.from_torch.trace import trace
     from micronas.export.verify import verify
     from micronas.hardware.board import Board
-    from micronas.layers import Network
     from micronas.nas.budget import Budget
     from micronas.nas.convert import ConvertedSupernet, convert
     from micronas.nas.own_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
-    from micronas.search_space import SearchSpace
+    from micronas.space.architecture import Architecture
+    from micronas.space.search_space import SearchSpace
     from micronas.sweeps.sweep import sweep
+    from micronas.tflite.writer import to_flatbuffer
     from micronas.train.loop import evaluate, fit
+    from micronas.train.network import Network
     from micronas.train.quantize import QuantizedNetwork, finetune
     from micronas.train.recipe import Recipe
 
 __version__ = VERSION
 
 _HOMES = {
-    "Architecture": "architecture",
+    "Architecture": "space.architecture",
     "Board": "hardware.board",
     "Budget": "nas.budget",
     "ConvertedSupernet": "nas.convert",
     "DataSet": "data",
     "MicronasError": "errors",
-    "Network": "layers",
+    "Network": "train.network",
     "QuantizedNetwork": "train.quantize",
     "Recipe": "train.recipe",
     "SearchBudget": "nas.own_loop",
     "SearchSettings": "nas.settings",
-    "SearchSpace": "search_space",
+    "SearchSpace": "space.search_space",
     "Supernet": "nas.own_loop",
     "TensorSplit": "data",
     "convert": "nas.convert",
@@ -54,9 +54,9 @@ _HOMES = {
     "fit": "train.loop",
     "search": "nas.search",
     "sweep": "sweeps.sweep",
-    "to_flatbuffer": "export.tflite",
-    "to_tflite": "export.module",
-    "trace": "export.trace",
+    "to_flatbuffer": "tflite.writer",
+    "to_tflite": "export.from_torch.module",
+    "trace": "export.from_torch.trace",
     "verify": "export.verify",
 }
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from micronas.config import nearest
 from micronas.errors import ConfigError
+from micronas.settings import nearest
 
 Folder = Literal["search_spaces", "search_spaces/published", "latency_models", "export"]
 

@@ -16,17 +16,17 @@ import yaml
 from PIL import Image
 
 from micronas import cli, resources
-from micronas.configuration import load_training
 from micronas.data import DataSet
-from micronas.export.metadata import describe
-from micronas.export.tflite import to_flatbuffer
 from micronas.files import text_hash
-from micronas.graph.read import read
 from micronas.judge.importers import arena_hard
 from micronas.judge.manifest import Prompt, json_lines
-from micronas.run import run_training
+from micronas.runs.run import run_training
+from micronas.runs.settings import load_training
 from micronas.sweeps.points import plan
 from micronas.sweeps.store import leading
+from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
 from tests import toy
 from tests.graphs import random_int8_graph
 from tests.report.runs import SHORT, quiet

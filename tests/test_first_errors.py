@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from micronas.export.tflite import to_flatbuffer
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from micronas import cli
-from micronas.export.metadata import describe
-from micronas.export.tflite import to_flatbuffer
+from micronas.tflite.metadata import describe
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import random_int8_graph
 from tests.limited import limited
 from tests.networks import random_network

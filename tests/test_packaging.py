@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from micronas.installation import ADDS
+from micronas.cli.installation import ADDS
 
 ROOT = Path(__file__).parents[1]
 SHORT = (

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from micronas import config
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, ModelError
-from micronas.export.tflite import to_flatbuffer
 from micronas.router.serve.settings import ServeSettings
+from micronas.settings import read_mapping, with_overrides
 from micronas.tasks.download import DATA_SETS
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]
@@ -86,9 +86,9 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     path, proof = tmp_path / "run.yaml", tmp_path / "run"
     path.write_text(f"board: !!python/object/apply:os.mkdir ['{proof}']\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        config.read_mapping(path)
+        read_mapping(path)
     with pytest.raises(ConfigError, match="must be YAML"):
-        config.override({}, [f"board=!!python/object/apply:os.mkdir ['{proof}']"])
+        with_overrides({}, [f"board=!!python/object/apply:os.mkdir ['{proof}']"])
     assert not proof.exists()
 
 

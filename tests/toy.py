@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from micronas.data import DataSet, TensorSplit
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
 
 CLASSES = ("flat", "rows", "columns", "checks")
 

@@ -1,7 +1,7 @@
 """Reference pages that are made from the code: commands and settings.
 
 A page says where with a comment. ``<!-- commands -->`` becomes all commands of the command line;
-``<!-- settings micronas.configuration.RunSettings -->`` becomes a table of its keys and of those
+``<!-- settings micronas.runs.settings.RunSettings -->`` becomes a table of its keys and of those
 below, dotted as the command line takes them; a further word is put in front of every key.
 """
 

@@ -8,6 +8,7 @@ from micronas._version import VERSION
 from micronas.cli.calibrate import calibrate
 from micronas.cli.data import data_app
 from micronas.cli.doctor import doctor
+from micronas.cli.ending import one_line_errors
 from micronas.cli.hardware import boards, profile, spaces
 from micronas.cli.judge import judge_app
 from micronas.cli.models import export, verify
@@ -15,7 +16,6 @@ from micronas.cli.report import report
 from micronas.cli.router import router_app
 from micronas.cli.runs import search, train
 from micronas.cli.sweep import sweep
-from micronas.ending import one_line_errors
 
 app = typer.Typer(
     name="micronas",

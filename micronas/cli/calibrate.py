@@ -9,7 +9,7 @@ from micronas.cli.shared import Json, print_json
 from micronas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from micronas.hardware.calibrate import Calibration
+    from micronas.calibration.fit import Calibration
 
 _Quantity = str | None
 
@@ -81,8 +81,8 @@ def calibrate(
             "a board must have its sizes and its clock, but some are missing; add --sram 256KB "
             "--flash 1MB --clock 80MHz"
         )
-    from micronas.hardware import calibrate as fitting
-    from micronas.hardware.measurements import read_measurements
+    from micronas.calibration import fit as fitting
+    from micronas.calibration.measurements import read_measurements
 
     calibration = fitting.calibrate(
         read_measurements(table),
@@ -99,7 +99,7 @@ def calibrate(
     if as_json:
         print_json(_view(calibration, target))
         return
-    from micronas.terminal import calibration_report
+    from micronas.text import calibration_report
 
     typer.echo(calibration_report(calibration))
     typer.echo(f"{target}: use it as board={target}")
@@ -108,7 +108,7 @@ def calibrate(
 def _write_plan(
     folder: Path, count: int, spaces: list[str], sizes: list[float | None], kind: Any
 ) -> int:
-    from micronas.hardware.plan import write_plan
+    from micronas.calibration.plan import write_plan
 
     written = write_plan(
         folder, count, spaces=spaces, sram_bytes=sizes[0], flash_bytes=sizes[1], kind=kind
@@ -120,11 +120,11 @@ def _measured(source: Path, log: Path | None, host: str | None, clock_hz: float 
     """Return the CSV of measurements; a plan's is completed with times of a log or this host."""
     if source.is_file() and log is None and host is None:
         return source
-    from micronas.hardware.measurements import add_times
-    from micronas.hardware.plan import MEASUREMENTS, read_plan
+    from micronas.calibration.measurements import add_times
+    from micronas.calibration.plan import MEASUREMENTS, read_plan
 
     if log is not None:
-        from micronas.export.timing import read_log
+        from micronas.export.firmware.timing import read_log
 
         try:
             text = log.read_text(encoding="utf-8", errors="replace")
@@ -134,7 +134,7 @@ def _measured(source: Path, log: Path | None, host: str | None, clock_hz: float 
     models = read_plan(source)
     if host is None:
         return source / MEASUREMENTS
-    from micronas.hardware.measure import Engine, measure_all
+    from micronas.calibration.host import Engine, measure_all
 
     # the engine's name is checked there
     files = {name: path.read_bytes() for name, path in models.items()}

@@ -57,7 +57,7 @@ def _values(key: str, incomplete: str) -> list[str]:
 def _keys() -> list[str]:
     from pydantic import BaseModel
 
-    from micronas.configuration import RunSettings
+    from micronas.runs.settings import RunSettings
 
     keys = []
     for name, field in RunSettings.model_fields.items():

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from micronas.cli.complete import tasks
+from micronas.cli.ending import stoppable
 from micronas.cli.shared import Json, Quiet, print_json
-from micronas.ending import stoppable
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 

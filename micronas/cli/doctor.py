@@ -12,7 +12,7 @@ def doctor(as_json: Json = False) -> None:
 
     Exits with 1 where something the main job needs is missing.
     """
-    from micronas.installation import examine, problems
+    from micronas.cli.installation import examine, problems
 
     found = examine()
     wrong = problems(found)
@@ -26,7 +26,7 @@ def doctor(as_json: Json = False) -> None:
 
 def _text(found: dict[str, Any], wrong: list[str]) -> str:
     from micronas.quantities import format_bytes
-    from micronas.terminal import pairs, table
+    from micronas.text import pairs, table
 
     machine = {
         "micronas": found["micronas"],

@@ -21,7 +21,7 @@ def boards(
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
     from micronas.hardware.board import Board, available
-    from micronas.terminal import boards_table, known_boards_table
+    from micronas.text import boards_table, known_boards_table
 
     known = [Board.load(name) for name in available()]
     if network is None:
@@ -31,8 +31,8 @@ def boards(
         else:
             typer.echo(known_boards_table(views))
         return
-    from micronas.load import load
-    from micronas.profile import on_boards
+    from micronas.hardware.profile import on_boards
+    from micronas.space.load import load
 
     loaded = load(network)
     found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
@@ -47,8 +47,8 @@ def spaces(as_json: Json = False) -> None:
     from micronas.graph.counts import count
     from micronas.quantities import format_macs
     from micronas.resources import names
-    from micronas.search_space import SearchSpace
-    from micronas.terminal import table
+    from micronas.space.search_space import SearchSpace
+    from micronas.text import table
 
     described: list[dict[str, Any]] = []
     for name in names("search_spaces"):
@@ -106,11 +106,11 @@ def profile(
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
     from micronas.hardware.board import Board, available
     from micronas.hardware.forms import check_form
-    from micronas.load import load
-    from micronas.profile import on_boards
-    from micronas.profile import profile as measure
-    from micronas.published import paper_figures, paper_ops
-    from micronas.terminal import profile_table
+    from micronas.hardware.profile import on_boards
+    from micronas.hardware.profile import profile as measure
+    from micronas.space.load import load
+    from micronas.space.published import paper_figures, paper_ops
+    from micronas.text import profile_table
 
     named = board or ["stm32f446re"]
     loaded_boards = [Board.load(name) for name in (available() if named == ["all"] else named)]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from micronas.cli.ending import stoppable
 from micronas.cli.shared import Json, Overrides, Quiet, print_json
-from micronas.ending import stoppable
 
 if TYPE_CHECKING:
     from micronas.judge.build import Build
@@ -125,7 +125,7 @@ def estimate(
     """Count the calls, tokens and US dollars that a run would take, without a call."""
     settings, asked, said = _run_inputs(config, overrides, prompts, answers, null)
     from micronas.judge.run import estimate as estimate_run
-    from micronas.terminal import pairs
+    from micronas.text import pairs
 
     expected = vars(estimate_run(settings, asked, said, out))
     if as_json:
@@ -154,7 +154,7 @@ def run(
     from tqdm import tqdm
 
     from micronas.judge.run import run as run_judge
-    from micronas.terminal import pairs
+    from micronas.text import pairs
 
     with stoppable(), tqdm(unit="verdict", disable=quiet or as_json) as bar:
 
@@ -201,7 +201,7 @@ def rate(
         read_categories,
     )
     from micronas.judge.store import battles_of
-    from micronas.terminal import table
+    from micronas.text import table
 
     statistics = _statistics(rounds, level, prior, seed)
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
@@ -248,7 +248,7 @@ def quality(
     from micronas.judge.leaderboard import leaderboard, read_reference
     from micronas.judge.quality import quality as measure
     from micronas.judge.store import battles_of
-    from micronas.terminal import pairs
+    from micronas.text import pairs
 
     statistics = _statistics(rounds, level, prior, seed)
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
@@ -347,7 +347,7 @@ def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool 
 
 
 def _strata(manifest: dict[str, Any]) -> str:
-    from micronas.terminal import table
+    from micronas.text import table
 
     rows = [
         [name, *(str(stratum[key]) for key in ("quota", "drawn", "available"))]
@@ -359,13 +359,13 @@ def _strata(manifest: dict[str, Any]) -> str:
 def _run_inputs(
     config: Path, overrides: list[str] | None, prompts: Path, answers: Path, null: bool
 ) -> tuple["RunSettings", list["Prompt"], list["Answer"]]:
-    from micronas.config import read
     from micronas.judge.checks import null_answers
     from micronas.judge.manifest import load_prompts
     from micronas.judge.run import RunSettings
     from micronas.judge.store import read_answers
+    from micronas.settings import read_settings
 
-    settings = read(config, RunSettings, overrides or [])
+    settings = read_settings(config, RunSettings, overrides or [])
     asked, said = load_prompts(prompts), read_answers(answers)
     if not null:
         return settings, asked, said

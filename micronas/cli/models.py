@@ -25,18 +25,18 @@ def export(
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
     from micronas.files import write_atomically
-    from micronas.graph.read import read
-    from micronas.load import model_bytes
+    from micronas.space.load import model_bytes
+    from micronas.tflite.reader import read
 
     data = model_bytes(model)
     if form == "tflite":
-        from micronas.export.metadata import entries
-        from micronas.export.tflite import to_flatbuffer
+        from micronas.tflite.metadata import entries
+        from micronas.tflite.writer import to_flatbuffer
 
         target = out or Path(f"{model.stem}.tflite")
         content = to_flatbuffer(read(data), metadata=entries(data))
     elif form == "c":
-        from micronas.export.c_source import to_c_header
+        from micronas.export.firmware.c_source import to_c_header
 
         target = out or Path(f"{model.stem}.h")
         content = to_c_header(data, name=target.stem).encode()
@@ -45,7 +45,7 @@ def export(
 
         target, content = out or Path(f"{model.stem}.onnx"), to_onnx(read(data))
     elif form in ("project", "arduino"):
-        from micronas.export.project import write_project
+        from micronas.export.firmware.project import write_project
 
         target = out or Path(f"{model.stem}-{form}")
         golden = random_inputs(read(data), 1, seed=0)
@@ -85,8 +85,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
-    from micronas.graph.read import read
-    from micronas.load import model_bytes
+    from micronas.space.load import model_bytes
+    from micronas.tflite.reader import read
 
     data = model_bytes(model)
     graph = read(data)
@@ -95,7 +95,7 @@ def verify(
         _verify_layers(model, graph, examples, as_json)
         return
     from micronas.export import verify as runtimes
-    from micronas.terminal import pairs
+    from micronas.text import pairs
 
     checked = runtimes.verify(data, examples)
     arena = runtimes.tflm_arena(data)
@@ -121,8 +121,8 @@ def verify(
 
 
 def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
-    from micronas.compare import compare, culprit, dequantized, trained
-    from micronas.terminal import layers_table
+    from micronas.evaluation.layers import compare, culprit, dequantized, trained
+    from micronas.text import layers_table
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)

@@ -119,7 +119,7 @@ def explain(
 ) -> None:
     """Say where a prompt would go, and why."""
     from micronas.router.policy import Router
-    from micronas.terminal import pairs
+    from micronas.text import pairs
 
     decision = vars(Router.load(folder).route([prompt])[0])
     if as_json:

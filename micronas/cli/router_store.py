@@ -40,10 +40,10 @@ def simulate(
     """Say what tiers of memory would do with a trace: hits, bytes, time; LRU beside Belady."""
     settings: dict[str, Any] = {**locals(), "pin": tuple(pin or ())}
     del settings["as_json"]
-    from micronas.config import validate
     from micronas.router.store.scenario import Scenario, outcomes_table
+    from micronas.settings import validate_settings
 
-    outcomes = validate(settings, Scenario, source="simulate").simulate()
+    outcomes = validate_settings(settings, Scenario, source="simulate").simulate()
     if as_json:
         print_json([each.values() for each in outcomes])
     else:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from micronas.cli.complete import networks, space_names
+from micronas.cli.ending import stoppable
 from micronas.cli.shared import Json, Overrides, Quiet, print_json
-from micronas.ending import stoppable
 
 
 def search(
@@ -22,14 +22,14 @@ def search(
     quiet: Quiet = False,
 ) -> None:
     """Search, train with quantisation, export and verify; the same command resumes a killed run."""
-    from micronas.configuration import load_run
+    from micronas.runs.settings import load_run
 
     settings = load_run(config, overrides or [])
     settings.check_feasible()
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
-    from micronas.run import run_search
-    from micronas.terminal import search_summary
+    from micronas.runs.run import run_search
+    from micronas.text import search_summary
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.budget.on(settings.load_board()).given()
@@ -63,15 +63,15 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train one given network as a found one is trained: float, int8, export, verification."""
-    from micronas.architecture import Architecture
-    from micronas.configuration import load_training
+    from micronas.runs.settings import load_training
+    from micronas.space.architecture import Architecture
 
     network = Architecture.load(architecture)
     settings = load_training(config, overrides or [])
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
-    from micronas.run import run_training
-    from micronas.terminal import metrics_table
+    from micronas.runs.run import run_training
+    from micronas.text import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:

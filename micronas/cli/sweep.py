@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from micronas.cli.ending import stoppable
 from micronas.cli.shared import Json, Overrides, Quiet, print_json
-from micronas.ending import stoppable
 
 
 def sweep(

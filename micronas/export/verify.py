@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from micronas.errors import ExportError, ModelError
 from micronas.graph import integer
-from micronas.graph.read import read
+from micronas.tflite.reader import read
 
 Values = npt.NDArray[np.int8]
 _Result = TypeVar("_Result")

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from micronas import config, resources
-from micronas.config import Settings, nearest
+from micronas import resources
 from micronas.errors import ConfigError
 from micronas.files import write_atomically
 from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.settings import Settings, nearest, read_settings
 
 Status = Literal["validated", "prior, not validated"]
 VALIDATED_FROM = 5
@@ -125,7 +125,7 @@ class Board(Settings):
         ConfigError
             If there is no such board, or the file is not valid; names line, key and nearest name.
         """
-        return config.read(resources.find("latency_models", name), cls)
+        return read_settings(resources.find("latency_models", name), cls)
 
     def save(self, path: str | Path) -> None:
         """Write the YAML file that `load` reads; ConfigError where that is not possible."""

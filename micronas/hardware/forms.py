@@ -11,10 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from micronas.config import nearest
 from micronas.errors import ConfigError
 from micronas.hardware.features import INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.latency import CONSTANT, Fit, Terms, fit, mean_worst_percent
+from micronas.settings import nearest
 
 Form = Literal["ops", "terms", "instructions"]
 FORMS: tuple[Form, ...] = get_args(Form)

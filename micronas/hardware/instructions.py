@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat
 
-from micronas import config, resources
-from micronas.config import Settings
+from micronas import resources
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.hardware import kernels
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
+from micronas.settings import Settings, read_settings
 
 ASSUMED: dict[str, dict[str, float]] = {
     # one exponential and three Newton steps an element; softmax's exponential takes 433
@@ -92,7 +92,7 @@ def price(graph: Graph, op: Op) -> Price | None:
 @lru_cache
 def _measured() -> dict[str, dict[str, float]]:
     path = resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml"
-    library = config.read(path, Kernels)
+    library = read_settings(path, Kernels)
     return {name: kernel.instructions for name, kernel in library.kernels.items()}
 
 

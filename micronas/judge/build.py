@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from micronas._version import VERSION
-from micronas.embed import Embedder, Vectors
 from micronas.errors import DataError
 from micronas.files import text_hash, write_atomically
 from micronas.judge.cleaning import clean
@@ -30,6 +29,7 @@ from micronas.judge.recipe import RecipeFile
 from micronas.judge.sample import clusters, draw, quality
 from micronas.judge.sources import Record, read_labels, read_source
 from micronas.judge.steps import Outcome, Say, Steps, count, drop
+from micronas.language.embedders import Embedder, Vectors
 
 REVIEW = "review.csv"
 LABELS = "labels.csv"

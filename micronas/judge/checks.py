@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
 from micronas.judge.store import NULL_PREFIX, Answer, VerdictRow
 from micronas.judge.verdict import Scale
+from micronas.language.endpoints import estimate_tokens
 
 _LABELS: dict[Scale, tuple[str, str]] = {3: ("[[A]]", "[[B]]"), 5: ("[[A>>B]]", "[[B>>A]]")}
 _NULL_ANSWERS = {

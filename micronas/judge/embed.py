@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from micronas.embed import Cached, Embedder, Endpoint, WordLlama, tfidf
 from micronas.judge.recipe import Embedding
+from micronas.language.embedders import Cached, Embedder, Endpoint, WordLlama, tfidf
 
 
 def embedder_of(settings: Embedding, cache: Path) -> Embedder:

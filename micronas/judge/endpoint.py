@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 from pydantic import Field
 
-from micronas.config import Settings
-from micronas.endpoints import Price, api_key, estimate_tokens, retry_after
 from micronas.errors import ConfigError, DataError
+from micronas.language.endpoints import Price, api_key, estimate_tokens, retry_after
+from micronas.settings import Settings
 
 _LONGEST_WAIT = 120.0
 

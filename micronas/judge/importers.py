@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.store import (
@@ -24,6 +23,7 @@ from micronas.judge.store import (
     writing,
 )
 from micronas.judge.verdict import Winner, parse_label
+from micronas.language.endpoints import estimate_tokens
 
 _PLACES: dict[Any, Winner] = {"1": "A", "2": "B", "0": "tie", "Tie": "tie"}
 _SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}

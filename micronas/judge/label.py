@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 
-from micronas.embed import Vectors, cosines
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.judge.recipe import Labelling
+from micronas.language.embedders import Vectors, cosines
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr
 
-from micronas.config import nearest
 from micronas.errors import DataError
 from micronas.judge.battles import Floats
 from micronas.judge.bootstrap import intervals, paired_intervals
+from micronas.settings import nearest
 
 Convention = Literal["half", "signed", "arena-hard"]
 

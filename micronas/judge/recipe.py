@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from micronas.config import Settings, read
+from micronas.settings import Settings, read_settings
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
 
@@ -212,5 +212,5 @@ def read_recipe(path: Path | None = None, overrides: Iterable[str] = ()) -> Reci
     ConfigError
         If the file is not a recipe. One line that names file, line and key.
     """
-    recipe = read(path or DEFAULT_RECIPE, Recipe, overrides)
+    recipe = read_settings(path or DEFAULT_RECIPE, Recipe, overrides)
     return RecipeFile(recipe, path.parent if path else Path())

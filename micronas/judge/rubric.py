@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from pydantic import Field
 
-from micronas.config import Settings
 from micronas.judge.verdict import Scale, holds_label
+from micronas.settings import Settings
 
 DOMAINS: Mapping[str, str] = MappingProxyType(
     {

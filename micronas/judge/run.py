@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from micronas.config import Settings, nearest
-from micronas.endpoints import estimate_tokens
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import Endpoint, EndpointSettings, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
 from micronas.judge.store import Answer, Order, Store, StoredPrompt, VerdictRow, writing
 from micronas.judge.verdict import Verdict, parse
+from micronas.language.endpoints import estimate_tokens
+from micronas.settings import Settings, nearest
 
 _OUTCOME = {("A", "first"): 1.0, ("B", "first"): 0.0, ("A", "second"): 0.0, ("B", "second"): 1.0}
 

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from micronas.embed import Vectors, cosines, unit
 from micronas.errors import DataError
 from micronas.judge.recipe import Category
+from micronas.language.embedders import Vectors, cosines, unit
 
 _WORDS = re.compile(r"\w+")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micronas.config import nearest
 from micronas.errors import DataError
 from micronas.judge.manifest import parse_rows
 from micronas.judge.recipe import Source
+from micronas.settings import nearest
 
 
 @dataclass(frozen=True)

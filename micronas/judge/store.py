@@ -14,11 +14,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from micronas.endpoints import estimate_tokens
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
 from micronas.judge.verdict import Winner
+from micronas.language.endpoints import estimate_tokens
 
 Order = Literal["first", "second", "unknown"]
 NULL_PREFIX = "null:"

@@ -8,17 +8,17 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, ValidationInfo
 
-from micronas.config import Settings
 from micronas.errors import BudgetError, ConfigError
-from micronas.export.metadata import placeholder
-from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
 from micronas.quantities import format_cost, parse
-from micronas.search_space import SearchSpace
+from micronas.settings import Settings
+from micronas.space.search_space import SearchSpace
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
 
 
 def _quantity(dimension: str) -> BeforeValidator:

@@ -23,7 +23,7 @@ from micronas.nas.cost import Expected
 from micronas.nas.gates import Sample
 from micronas.nas.own_loop import Searchable
 from micronas.nas.path import width_mask
-from micronas.search_space import Choice
+from micronas.space.search_space import Choice
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 """Of a layer's channels: the widths to choose from."""
@@ -47,7 +47,7 @@ def convert(
     ----------
     module
         Takes and returns one float32 tensor. Convolutions, linear layers and batch norms must be
-        layers that are called once; see `export.trace` for what it may do besides.
+        layers that are called once; see `export.from_torch.trace` for what it may do besides.
     example_input
         float32 [N, channels, height, width] or [N, features]; N is free.
     shares

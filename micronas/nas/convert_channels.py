@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.layers import WEIGHTED, weighted_ops
-from micronas.search_space import Choice, Decision
+from micronas.space.search_space import Choice, Decision
+from micronas.train.network import WEIGHTED, weighted_ops
 
 Numbers = npt.NDArray[np.int64]
 

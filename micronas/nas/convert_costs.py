@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from micronas.export.metadata import placeholder
-from micronas.export.tflite import flatbuffer_bytes
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import plan
@@ -21,6 +19,8 @@ from micronas.hardware.features import FEATURES, features
 from micronas.nas.convert_channels import ALWAYS, Channels, resized
 from micronas.nas.cost import Expected
 from micronas.nas.gates import Sample
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
 
 _SOFTNESS = 0.02
 """Of the maximum over operators, as a share of it."""

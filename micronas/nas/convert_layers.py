@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from micronas.errors import ExportError
-from micronas.export.trace import trace
+from micronas.export.from_torch.trace import trace
 from micronas.graph.ir import Graph, Op
-from micronas.layers import weighted_ops
 from micronas.nas.convert_channels import Channels, Numbers
-from micronas.search_space import Choice
+from micronas.space.search_space import Choice
+from micronas.train.network import weighted_ops
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 

@@ -23,7 +23,7 @@ from micronas.hardware.kernels import WIDTH_PARTS, Sweep, Width, Work, exactly, 
 from micronas.nas.budget import Meter
 from micronas.nas.gates import Sample
 from micronas.nas.path import union_mask, weighted_sum, width_mask
-from micronas.search_space import (
+from micronas.space.search_space import (
     BottleneckSpace,
     SearchSpace,
     SeparableSpace,

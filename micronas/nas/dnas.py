@@ -7,7 +7,6 @@ from torch import Tensor
 
 from micronas.checkpoint import State
 from micronas.data import Split
-from micronas.layers import mixed_precision
 from micronas.nas.budget import Limits, Meter
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
@@ -15,8 +14,9 @@ from micronas.nas.penalty import Penalty
 from micronas.nas.select import propose, rank
 from micronas.nas.settings import SearchSettings
 from micronas.nas.weights import SharedSearch, copied
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.network import mixed_precision
 
 CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""

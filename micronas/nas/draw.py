@@ -8,11 +8,11 @@ stride; the uniform networks are the flat ones.
 
 import random
 
-from micronas.architecture import Architecture
 from micronas.graph.builder import Bits
 from micronas.nas.budget import Limits, Meter
 from micronas.nas.select import USED, moved
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, SearchSpace
 
 _NARROWEST = 1 / 3
 """Narrowest width of a profile, as a share of its widest."""

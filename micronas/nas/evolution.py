@@ -4,7 +4,6 @@ import random
 
 import torch
 
-from micronas.architecture import Architecture
 from micronas.checkpoint import State
 from micronas.data import Split
 from micronas.nas.budget import Limits, Meter
@@ -12,7 +11,8 @@ from micronas.nas.draw import draw
 from micronas.nas.select import USED, moved, rank, uniform_networks
 from micronas.nas.settings import SearchSettings
 from micronas.nas.weights import SharedSearch
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, SearchSpace
 
 _POOL = 200
 """Networks within the budget on which weights are trained."""

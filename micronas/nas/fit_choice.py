@@ -7,7 +7,7 @@ from torch import Tensor
 
 from micronas.nas.gates import Gates
 from micronas.nas.select import USED
-from micronas.search_space import Choice
+from micronas.space.search_space import Choice
 
 
 @dataclass(frozen=True)

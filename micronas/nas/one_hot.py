@@ -21,7 +21,7 @@ from torch.autograd import Function
 
 from micronas.nas.gates import Sample
 from micronas.nas.path import Feature, MaskedPath, sum_of_masks, widened
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
 
 _VECTOR = 16
 """Channels that a processor with 512-bit registers computes at once."""

@@ -17,7 +17,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from micronas.architecture import Architecture
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.nas import cost
@@ -28,7 +27,8 @@ from micronas.nas.gates import Gates, Sample
 from micronas.nas.penalty import Penalty
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import SharedNetwork
-from micronas.search_space import Choice, Decision, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, Decision, SearchSpace
 
 _DEFAULTS = SearchSettings()
 _OBSERVED = 10

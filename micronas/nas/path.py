@@ -20,9 +20,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from micronas.layers import round_weights
 from micronas.nas.gates import Sample
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.search_space import Choice, SearchSpace
+from micronas.train.network import round_weights
 
 
 class Feature(NamedTuple):

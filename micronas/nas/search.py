@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import ConfigError
@@ -19,7 +18,8 @@ from micronas.nas.select import Candidate, rank, trials, uniform_networks
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategy import Named, choose
 from micronas.progress import Progress
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
 

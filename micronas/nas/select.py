@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.graph.builder import Bits
-from micronas.layers import Network
 from micronas.nas.budget import Costs, Limits, Meter
 from micronas.nas.gates import Gates
 from micronas.nas.supernet import SharedNetwork
-from micronas.search_space import Choice, Decision, SearchSpace
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, Decision, SearchSpace
 from micronas.train.loop import (
     evaluate,
     fit,
     generator_for,
     temperature_scaled_loss,
 )
+from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 USED = 0.9

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from micronas.config import Settings
+from micronas.settings import Settings
 from micronas.train.recipe import Amp, Recipe
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from micronas.nas.budget import Limits, Meter
 from micronas.nas.select import uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
 
 Named = Literal["dnas", "evolution", "halving"]
 

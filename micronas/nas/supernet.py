@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.layers import same_conv2d
 from micronas.nas.gates import Sample, is_one_hot
 from micronas.nas.one_hot import OneHotPath, convolve_shown, whole
 from micronas.nas.path import Feature, MaskedPath, Path, SlicedPath
-from micronas.search_space import (
+from micronas.space.search_space import (
     BottleneckSpace,
     Choice,
     SearchSpace,
     stage_blocks,
 )
+from micronas.train.network import same_conv2d
 
 # Each set of widths is a shape of its own to oneDNN, which generates code for it and by default
 # forgets all but 1024: a fifth of a step. The first convolution of a process reads the variable.

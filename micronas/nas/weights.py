@@ -11,13 +11,13 @@ from torch import Tensor
 from micronas.checkpoint import State
 from micronas.data import Split
 from micronas.errors import MicronasError
-from micronas.layers import mixed_precision
 from micronas.nas.budget import Limits, Meter
 from micronas.nas.distributed import ranks
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import SharedNetwork
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.search_space import Choice, SearchSpace
 from micronas.train.loop import generator_for
+from micronas.train.network import mixed_precision
 
 ROUND = 20
 """Steps between two checkpoints."""

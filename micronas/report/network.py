@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from micronas.architecture import Architecture, Block, Bottleneck, Separable
-from micronas.search_space import (
+from micronas.space.architecture import Architecture, Block, Bottleneck, Separable
+from micronas.space.search_space import (
     BottleneckSpace,
     SearchSpace,
     SeparableSpace,
@@ -28,8 +28,8 @@ def blocks_of(
         Where the network was found: adds the blocks that were skipped, and the largest width of
         each. Without one the largest is the network's own.
     layers
-        As `micronas.profile.profile` lists them, each with its ``latency_ms``; adds what each
-        block costs.
+        As `hardware.profile.profile` lists them, each with its ``latency_ms``; adds what each block
+        costs.
     """
     places = [
         (name, stage)

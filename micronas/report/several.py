@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from micronas.report.folder import RunFolder
 from micronas.report.network import blocks_of
 from micronas.report.single import finite
+from micronas.runs.folder import RunFolder
 
 Row = dict[str, Any]
 COSTS = ("latency_ms", "sram_bytes", "flash_bytes")

@@ -13,9 +13,9 @@ from micronas.errors import MicronasError
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan, plan
 from micronas.hardware.board import Board
-from micronas.profile import profile
-from micronas.report.folder import RunFolder
+from micronas.hardware.profile import profile
 from micronas.report.network import blocks_of
+from micronas.runs.folder import RunFolder
 
 Data = dict[str, Any]
 

@@ -8,7 +8,7 @@ from micronas.errors import DataError, MicronasError
 from micronas.files import write_atomically
 from micronas.page import page_of
 from micronas.report import several, single
-from micronas.report.folder import RunFolder, open_run, runs_in
+from micronas.runs.folder import RunFolder, open_run, runs_in
 
 _PARTS = Path(__file__).parent / "page"
 _SINGLE = ["charts.js", "network.js", "run.js", "figures.js"]

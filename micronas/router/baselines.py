@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.embed import cosines, unit
 from micronas.errors import BudgetError
+from micronas.language.embedders import cosines, unit
 from micronas.router.category import folds_of
 from micronas.router.mapping import parameters
 from micronas.router.network import fit_network

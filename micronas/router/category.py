@@ -10,11 +10,11 @@ from pydantic import Field
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from micronas.config import Settings
-from micronas.embed import unit
 from micronas.errors import DataError
 from micronas.judge.label import entropy, entropy_threshold, vote
+from micronas.language.embedders import unit
 from micronas.router.network import Network, fit_network
+from micronas.settings import Settings
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from micronas.config import Settings
-from micronas.embed import Cached, Embedder, Endpoint, WordLlama, hashed, unit
 from micronas.errors import ConfigError, DataError
+from micronas.language.embedders import Cached, Embedder, Endpoint, WordLlama, hashed, unit
+from micronas.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
 Floats = NDArray[np.float64]

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from micronas.config import Settings, read
-from micronas.endpoints import Price
 from micronas.errors import ConfigError
+from micronas.language.endpoints import Price
+from micronas.settings import Settings, read_settings
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMBT]?)\s*", re.IGNORECASE)
@@ -173,7 +173,7 @@ def read_experts(path: Path) -> tuple[Expert, ...]:
         If the file cannot be read, a name is there twice, a number is none, or an expert has more
         than one way to be called.
     """
-    return beside(read(path, _ExpertsFile).experts, path.parent)
+    return beside(read_settings(path, _ExpertsFile).experts, path.parent)
 
 
 def beside(experts: Sequence[Expert], folder: Path) -> tuple[Expert, ...]:

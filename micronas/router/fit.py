@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from micronas.config import Settings
 from micronas.errors import DataError
 from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
 from micronas.router.decision import GENERAL
@@ -20,6 +19,7 @@ from micronas.router.mapping import Budget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable
+from micronas.settings import Settings
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from micronas.config import read, validate
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.router.embedding import embedder_of
@@ -16,7 +15,8 @@ from micronas.router.fit import BudgetSettings, RouterSettings, fit
 from micronas.router.mapping import Budget, parameters
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable, joined, read_scores
-from micronas.terminal import pairs, table
+from micronas.settings import read_settings, validate_settings
+from micronas.text import pairs, table
 
 _ROW = ("budget", "method", "score", "active", "difference", "low", "high")
 
@@ -29,7 +29,7 @@ def budget_of(active: str | None, total: str | None) -> Budget:
     ConfigError
         If a text is no number of parameters.
     """
-    found = validate({"active": active, "total": total}, BudgetSettings, source="budget")
+    found = validate_settings({"active": active, "total": total}, BudgetSettings, source="budget")
     return Budget(found.active, found.total)
 
 
@@ -164,6 +164,6 @@ def router_table(router: Router) -> str:
 
 
 def _read(config: Path, overrides: Iterable[str]) -> tuple[RouterSettings, ScoreTable]:
-    settings = read(config, RouterSettings, overrides)
+    settings = read_settings(config, RouterSettings, overrides)
     scores = read_scores(config.parent / settings.scores, category=settings.category)
     return settings, scores.of_experts([expert.name for expert in settings.experts])

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.embed import unit
 from micronas.judge.label import correct_prior, cross_validate, vote
 from micronas.judge.recipe import Labelling
+from micronas.language.embedders import unit
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.config import nearest, validate
 from micronas.errors import ConfigError, DataError
 from micronas.files import write_atomically
 from micronas.router.category import Categories, classifier_arrays, classifier_of
@@ -19,6 +18,7 @@ from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.mapping import Budget, parameters
 from micronas.router.plan import Evidence, Plan, make_plan, plan_of
+from micronas.settings import nearest, validate_settings
 
 Floats = NDArray[np.float64]
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
@@ -196,7 +196,7 @@ class Router:
                     "this router was fitted with a function as embedder: give it to Router.load, "
                     "or fit with embedding.kind callable"
                 )
-            embedding = validate(said["embedding"], Embedding, source=DESCRIPTION)
+            embedding = validate_settings(said["embedding"], Embedding, source=DESCRIPTION)
             embedder = embedder_of(embedding)
         names = tuple(said["categories"])
         evidence = Evidence(

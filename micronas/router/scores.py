@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from micronas.config import nearest
 from micronas.errors import DataError
 from micronas.judge.manifest import parse_rows
+from micronas.settings import nearest
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from micronas import config
-from micronas.configuration import RunSettings, load_run
 from micronas.errors import ConfigError
+from micronas.runs.settings import RunSettings, load_run
+from micronas.settings import with_overrides
 
 Over = Mapping[str, Sequence[Any]]
 """Values of each setting that is varied, by its key."""
@@ -62,7 +62,7 @@ def parse_over(texts: Iterable[str]) -> dict[str, list[Any]]:
             raise ConfigError(f"what a sweep is over must be KEY=VALUE,VALUE,..., but got {text!r}")
         if key in found:
             raise ConfigError(f"a sweep must name a key once, but {key!r} comes twice; join them")
-        found[key] = config.override({}, [f"values=[{values}]"])["values"]
+        found[key] = with_overrides({}, [f"values=[{values}]"])["values"]
     return found
 
 
@@ -72,7 +72,7 @@ def plan(source: str | Path, over: Over, overrides: Sequence[str] = ()) -> list[
     Parameters
     ----------
     source, overrides
-        The run that all points have in common; see `micronas.configuration.load_run`.
+        The run that all points have in common; see `micronas.runs.settings.load_run`.
 
     Raises
     ------

@@ -54,7 +54,7 @@ def sweep(
     Parameters
     ----------
     config
-        A run's YAML or a search space; see `micronas.configuration.load_run`.
+        A run's YAML or a search space; see `micronas.runs.settings.load_run`.
     over
         Values of each setting that is varied: ``{"budget.latency": ["20 ms", "50 ms"]}``.
     overrides

@@ -5,9 +5,9 @@ from typing import Any
 
 from micronas.quantities import format_bytes, format_macs
 from micronas.report.several import front
-from micronas.report.stored import Metrics
+from micronas.runs.stored import Metrics
 from micronas.sweeps.store import SweepPoint
-from micronas.terminal import percent, table
+from micronas.text import percent, table
 
 Fronts = dict[str, dict[str, list[str]]]
 COSTS = ("latency", "sram", "flash")

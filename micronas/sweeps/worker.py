@@ -43,10 +43,10 @@ def run_point(job: Job) -> Outcome:
     os.chdir(job.directory)
     import torch
 
-    from micronas.configuration import RunSettings
     from micronas.errors import BudgetError, MicronasError
     from micronas.progress import Log
-    from micronas.run import run_search
+    from micronas.runs.run import run_search
+    from micronas.runs.settings import RunSettings
 
     torch.set_num_threads(job.threads)
     folder = Path(job.folder)

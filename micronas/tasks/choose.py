@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-from micronas.config import nearest
 from micronas.data import DataSet
 from micronas.errors import ConfigError
+from micronas.settings import nearest
 from micronas.tasks import anomaly, faces, kws, machines, speech, vww
 from micronas.tasks.settings import (
     DataSettings,

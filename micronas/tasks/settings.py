@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from micronas.config import Settings
+from micronas.settings import Settings
 
 
 class KeywordSettings(Settings):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Op, Quantization
-from micronas.layers import from_tflite, linear, to_tflite
+from micronas.train.network import from_tflite, linear, to_tflite
 
 LOWEST, HIGHEST = -128, 127
 _LARGEST_BIAS = 2.0**30

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, DataError, MicronasError
-from micronas.layers import mixed_precision
 from micronas.train.memory import keep_freed_memory
+from micronas.train.network import mixed_precision
 from micronas.train.recipe import Recipe
 
 Module = TypeVar("Module", bound=nn.Module)

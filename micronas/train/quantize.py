@@ -16,7 +16,10 @@ from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
-from micronas.layers import (
+from micronas.train.calibration import Method, Observer
+from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
+from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.network import (
     WEIGHTED,
     Network,
     interpret,
@@ -24,9 +27,6 @@ from micronas.layers import (
     submodule_names,
     weighted_ops,
 )
-from micronas.train.calibration import Method, Observer
-from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
-from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]

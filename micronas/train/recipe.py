@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from micronas.config import Settings
+from micronas.settings import Settings
 
 Amp = Literal["bf16"] | None
 """Automatic mixed precision: what convolutions compute with, if not float32."""

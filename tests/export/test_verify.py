@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from micronas.errors import ExportError, ModelError
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import (
     Arena,
     Verification,
@@ -21,6 +20,7 @@ from micronas.export.verify import (
 )
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import (
     ds_cnn,
     quantize_randomly,

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import ModelError
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_run
 from micronas.graph import fixed_point, integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, Graph, Kind, Op, Padding, Quantization, Tensor
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import (
     quantize_randomly,
     random_inputs,

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
 from benchmarks import census
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place, plan
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from tests.published import NETWORKS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks import census, fit_instructions, latency_forms
 from benchmarks.published import CENSUS, NETWORKS
-from micronas import config, resources
+from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.hardware.features import features, prices
@@ -22,8 +22,9 @@ from micronas.hardware.kernels import (
     exactly,
     pool,
 )
+from micronas.settings import read_settings
 
-LIBRARY = config.read(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
+LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
 
 
 def test_a_pointwise_convolution_by_hand() -> None:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from micronas.embed import Cached, cosines, hashed, tfidf
 from micronas.errors import ConfigError, DataError
 from micronas.judge.embed import embedder_of
 from micronas.judge.recipe import Embedding
+from micronas.language.embedders import Cached, cosines, hashed, tfidf
 
 
 def test_tfidf_by_hand() -> None:

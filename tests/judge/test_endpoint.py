@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from micronas.endpoints import Price, estimate_tokens
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import (
     Endpoint,
@@ -21,6 +20,7 @@ from micronas.judge.endpoint import (
     Reply,
 )
 from micronas.judge.run import run
+from micronas.language.endpoints import Price, estimate_tokens
 from tests.judge.judge_server import Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 from tests.judge.test_run import settings_for

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.config import validate
 from micronas.errors import ConfigError
 from micronas.judge.rubric import DOMAINS, Call, RubricSettings, ask, ask_again
 from micronas.judge.verdict import parse
+from micronas.settings import validate_settings
 
 
 def question(settings: RubricSettings | None = None, **changes: str) -> Call:
@@ -93,4 +93,4 @@ def test_asking_again_shows_the_judge_its_reply() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="scale"):
-        validate({"scale": 4}, RubricSettings, source="run.yaml")
+        validate_settings({"scale": 4}, RubricSettings, source="run.yaml")

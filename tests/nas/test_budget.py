@@ -7,11 +7,11 @@ import time
 import pytest
 
 from micronas.errors import BudgetError, ConfigError
-from micronas.export.metadata import placeholder
-from micronas.export.tflite import flatbuffer_bytes
 from micronas.hardware.board import Board
 from micronas.nas.budget import Budget, Meter, check_feasible
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
 
 SMALL = SearchSpace.load("kws_small")
 

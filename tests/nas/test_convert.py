@@ -14,14 +14,14 @@ from torchvision.models import mobilenet_v2
 
 import micronas
 from micronas.errors import BudgetError, ConfigError, ExportError
-from micronas.export.metadata import describe
-from micronas.export.trace import trace
+from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_arena, verify
-from micronas.graph.read import read
 from micronas.hardware.features import features
 from micronas.nas.convert import SHARES, ConvertedSupernet, convert
 from micronas.nas.own_loop import SearchBudget
-from micronas.search_space import Choice
+from micronas.space.search_space import Choice
+from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from tests.nas.own_networks import DSCNN, EXAMPLES, Plain, Reused, examples
 

@@ -10,7 +10,7 @@ from micronas.graph.memory import plan
 from micronas.hardware.features import features as measured
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
 from tests.nas.test_supernet import CHAIN, MIXED, RESIDUAL
 
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")

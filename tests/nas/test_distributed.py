@@ -11,9 +11,9 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
-from micronas.graph.read import read
 from micronas.nas.distributed import Ranks, ranks
 from micronas.tasks.speech import synthesise
+from micronas.tflite.reader import read
 from tests.sweeps.runs import SHORT
 
 ROOT = Path(__file__).parents[2]

@@ -9,28 +9,28 @@ import pytest
 import torch
 import yaml
 
-from micronas import config
-from micronas.architecture import Architecture, Bottleneck, Head, Separable, Stem
 from micronas.data import DataSet
 from micronas.errors import BudgetError, ConfigError
-from micronas.export.metadata import describe
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import verify
 from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
-from micronas.graph.read import read
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
-from micronas.layers import Network, interpret, linear, round_weights
 from micronas.nas.budget import Budget, Meter, check_feasible
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
 from micronas.nas.search import SearchResult, search
 from micronas.nas.select import propose, uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.search_space import SearchSpace
+from micronas.settings import read_settings
+from micronas.space.architecture import Architecture, Bottleneck, Head, Separable, Stem
+from micronas.space.search_space import SearchSpace
+from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
 from micronas.train.loop import evaluate, fit
+from micronas.train.network import Network, interpret, linear, round_weights
 from micronas.train.quantize import QuantizedNetwork, finetune, quantize_inputs
 from micronas.train.recipe import Recipe
 from tests import toy
@@ -89,7 +89,7 @@ def test_other_bits_are_refused(tmp_path: Path, part: str, wrong: object, messag
     values[part]["bits"] = wrong
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError) as raised:
-        config.read(tmp_path / "space.yaml", SearchSpace)
+        read_settings(tmp_path / "space.yaml", SearchSpace)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 

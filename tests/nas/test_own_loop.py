@@ -17,7 +17,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.nas.fit_choice import fit_choice
 from micronas.nas.gates import Gates
 from micronas.nas.own_loop import SearchBudget, Supernet
-from micronas.search_space import Choice, Decision, SearchSpace
+from micronas.space.search_space import Choice, Decision, SearchSpace
 from tests.nas.own_networks import DSCNN
 from tests.toy import SPACE
 from tests.toy import split as toy_split

@@ -13,7 +13,7 @@ from micronas.nas.search import SearchResult, search
 from micronas.nas.select import rung_epochs
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategy import AFFORDABLE, Named, choose
-from micronas.search_space import SearchSpace
+from micronas.space.search_space import SearchSpace
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data

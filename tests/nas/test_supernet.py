@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from micronas.layers import Network
 from micronas.nas.gates import Gates, Sample, is_one_hot
 from micronas.nas.one_hot import OneHotPath
 from micronas.nas.path import MaskedPath, Path
 from micronas.nas.supernet import SharedNetwork
-from micronas.search_space import Choice, SearchSpace
+from micronas.space.search_space import Choice, SearchSpace
+from micronas.train.network import Network
 
 CHAIN = SearchSpace.model_validate(
     {

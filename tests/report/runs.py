@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import yaml
 
-from micronas.configuration import load_run, load_training
 from micronas.data import DataSet, Detection, TensorSplit
-from micronas.run import run_search, run_training
+from micronas.runs.run import run_search, run_training
+from micronas.runs.settings import load_run, load_training
 from tests import toy
 
 SHORT = ("board=stm32f446re", "data.path=x", "budget.latency=50 ms")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from micronas.evaluation.anomalies import area
 from micronas.graph import integer
 from micronas.graph.memory import plan
-from micronas.graph.read import read
 from micronas.report.network import blocks_of, fill
 from micronas.report.several import front
 from micronas.report.write import write_report
-from micronas.search_space import SearchSpace
-from micronas.train.detect import area
+from micronas.space.search_space import SearchSpace
+from micronas.tflite.reader import read
 from micronas.train.quantize import quantize_inputs
 from tests import toy
 from tests.pages import data_of

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, ModelError
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.counts import count
 from micronas.graph.ir import Quantization
 from micronas.hardware.board import Board
 from micronas.router.decision import GENERAL
 from micronas.router.device import Composition, with_softmax
+from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CATEGORIES, CLASSES, composition, network, with_input
 from tests.graphs import random_inputs
 

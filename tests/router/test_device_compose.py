@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from micronas.architecture import Architecture, Separable, Stem
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split, TensorSplit
 from micronas.errors import BudgetError, ConfigError
-from micronas.export.tflite import to_flatbuffer
 from micronas.export.verify import verify
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
@@ -24,6 +22,8 @@ from micronas.router.device.compose import (
     input_codes,
     parts,
 )
+from micronas.space.architecture import Architecture, Separable, Stem
+from micronas.tflite.writer import to_flatbuffer
 from micronas.train.loop import Epoch
 from micronas.train.recipe import Recipe
 from tests import toy

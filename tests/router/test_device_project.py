@@ -17,11 +17,11 @@ import numpy.typing as npt
 import pytest
 
 from micronas.errors import ExportError, ModelError
-from micronas.export.firmware import ProjectKind
-from micronas.export.tflite import to_flatbuffer
+from micronas.export.firmware.shared import ProjectKind
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.memory import Target, plan
 from micronas.router.device import Composition, write_composition
+from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CLASSES, composition
 from tests.graphs import random_inputs
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from micronas.config import validate
-from micronas.embed import hashed
 from micronas.errors import ConfigError, DataError
+from micronas.language.embedders import hashed
 from micronas.router.embedding import Embedding, embedder_of, layout
+from micronas.settings import validate_settings
 
 CALLS: list[int] = []
 
@@ -86,4 +86,4 @@ def test_wrong_embedders_are_one_error() -> None:
         embed(["x"])
     for values in ({"kind": "callable"}, {"kind": "endpoint", "url": "http://127.0.0.1/v1"}):
         with pytest.raises(ConfigError, match="needs"):
-            validate(values, Embedding, source="here")
+            validate_settings(values, Embedding, source="here")

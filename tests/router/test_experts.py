@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.endpoints import Price, api_key, retry_after
 from micronas.errors import ConfigError
+from micronas.language.endpoints import Price, api_key, retry_after
 from micronas.router.experts import Expert, parse_parameters, read_experts
 
 GOOD = """\

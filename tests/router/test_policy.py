@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micronas.config import validate
-from micronas.embed import hashed
 from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.language.embedders import hashed
 from micronas.router.decision import GENERAL, Routing
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
@@ -16,6 +15,7 @@ from micronas.router.mapping import Budget
 from micronas.router.plan import Evidence, choose, cross_fitted, make_plan
 from micronas.router.policy import ARRAYS, DESCRIPTION, Router
 from micronas.router.scores import ScoreTable
+from micronas.settings import validate_settings
 from tests.router.world import EXPERTS, SKILLS, prompt, table
 
 SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
@@ -207,7 +207,7 @@ def test_few_labels_are_enough() -> None:
 
 
 def test_clusters_in_place_of_categories() -> None:
-    settings = validate(
+    settings = validate_settings(
         {**SETTINGS.model_dump(), "source": "clusters", "clusters": (2, 3, 6)},
         FitSettings,
         source="here",

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from micronas.errors import ConfigError
-from micronas.export.tflite import to_flatbuffer
 from micronas.graph import integer
 from micronas.router.serve.app import create_app
 from micronas.router.serve.settings import ServeSettings
+from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import random_int8_graph
 from tests.router.serving import chat, said, serving, streamed
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from micronas.endpoints import proxy_for
 from micronas.errors import ConfigError
+from micronas.language.endpoints import proxy_for
 from micronas.router.serve.server import Gathering
 from tests.router.serving import chat, said, serving
 from tests.router.upstreams import Call, answers, upstream

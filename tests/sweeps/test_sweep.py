@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from micronas.configuration import load_run
 from micronas.errors import ConfigError
-from micronas.run import run_search
+from micronas.runs.run import run_search
+from micronas.runs.settings import load_run
 from micronas.sweeps.store import points_of
 from micronas.sweeps.sweep import sweep
 from micronas.sweeps.table import fronts

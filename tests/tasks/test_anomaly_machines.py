@@ -11,10 +11,10 @@ import torch
 
 from micronas.data import Split
 from micronas.errors import DataError
+from micronas.evaluation.anomalies import evaluate
 from micronas.tasks.anomaly import check, load
 from micronas.tasks.machines import synthesise
 from micronas.tasks.settings import MachineSettings
-from micronas.train.detect import evaluate
 
 
 @pytest.fixture(scope="module")

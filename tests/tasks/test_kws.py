@@ -10,9 +10,9 @@ import soundfile
 import torch
 from pydantic import ValidationError
 
-from micronas.configuration import load_run
 from micronas.data import DataSet
 from micronas.errors import DataError
+from micronas.runs.settings import load_run
 from micronas.tasks.kws import STANDARD_KEYWORDS, KeywordSettings, KeywordSplit, load
 from micronas.tasks.mfcc import mfcc
 from tests.tasks.kws_corpus import PARTS, generator, level, make, settings, split_of, write

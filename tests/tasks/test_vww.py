@@ -15,10 +15,10 @@ from torchvision.transforms.v2 import functional as reference
 
 from micronas.data import divide
 from micronas.errors import DataError
-from micronas.export.metadata import describe
 from micronas.tasks.faces import sample_images
 from micronas.tasks.settings import VisualSettings
 from micronas.tasks.vww import augment, check, load, resample
+from micronas.tflite.metadata import describe
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.recipe import Recipe
 

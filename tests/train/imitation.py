@@ -6,7 +6,7 @@ from torch import Tensor
 
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.layers import Network, interpret
+from micronas.train.network import Network, interpret
 from micronas.train.quantize import (
     QuantizedNetwork,
     Ranges,

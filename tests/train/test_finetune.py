@@ -12,11 +12,11 @@ from torch import Tensor
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
-from micronas.export.tflite import to_flatbuffer
 from micronas.graph import integer
 from micronas.graph.builder import Builder
-from micronas.layers import Network
+from micronas.tflite.writer import to_flatbuffer
 from micronas.train.loop import Epoch, evaluate, fit, generator_for, predict
+from micronas.train.network import Network
 from micronas.train.quantize import (
     QuantizedNetwork,
     Ranges,

@@ -15,7 +15,6 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.graph.builder import Builder
-from micronas.layers import Network
 from micronas.train.loop import (
     Epoch,
     evaluate,
@@ -24,6 +23,7 @@ from micronas.train.loop import (
     predict,
     temperature_scaled_loss,
 )
+from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=1e-2)

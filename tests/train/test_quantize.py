@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from micronas.errors import ExportError, MicronasError
-from micronas.export.trace import trace
+from micronas.export.from_torch.trace import trace
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.layers import WEIGHTED
 from micronas.train.fake_quantize import Range
+from micronas.train.network import WEIGHTED
 from micronas.train.quantize import (
     QuantizedNetwork,
     quantize_inputs,

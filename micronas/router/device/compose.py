@@ -9,13 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from micronas.architecture import Architecture
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.layers import Network, submodule_names
 from micronas.router.decision import GENERAL
 from micronas.router.device.categories import (
     check_categories,
@@ -30,7 +28,9 @@ from micronas.router.device.composition import (
     with_softmax,
 )
 from micronas.router.device.threshold import Threshold, choose_threshold
+from micronas.space.architecture import Architecture
 from micronas.train.loop import Epoch, fit, generator_for, predict
+from micronas.train.network import Network, submodule_names
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import FINETUNE, Recipe
 

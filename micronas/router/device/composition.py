@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import ConfigError
-from micronas.export.tflite import to_flatbuffer
 from micronas.graph import integer
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
@@ -18,6 +17,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.features import features
 from micronas.router.decision import GENERAL
 from micronas.router.device.categories import check_categories
+from micronas.tflite.writer import to_flatbuffer
 
 Codes = npt.NDArray[np.int8]
 Integers = npt.NDArray[np.int64]

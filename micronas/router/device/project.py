@@ -7,8 +7,8 @@ import numpy as np
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
-from micronas.export.c_source import to_c_header
-from micronas.export.firmware import (
+from micronas.export.firmware.c_source import to_c_header
+from micronas.export.firmware.shared import (
     ProjectKind,
     arena_bytes,
     check_kind,
@@ -19,8 +19,8 @@ from micronas.export.firmware import (
     resolver,
     write_folder,
 )
-from micronas.export.tflite import to_flatbuffer
 from micronas.router.device.composition import LOWEST_CODE, Codes, Composition, scores
+from micronas.tflite.writer import to_flatbuffer
 
 
 def write_composition(

@@ -10,8 +10,8 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from micronas.endpoints import api_key
 from micronas.errors import ConfigError
+from micronas.language.endpoints import api_key
 from micronas.router.decision import Routing
 from micronas.router.serve.dispatch import Dispatcher
 from micronas.router.serve.exchange import Exchange, Slots

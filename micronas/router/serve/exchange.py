@@ -12,7 +12,7 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from micronas.endpoints import estimate_tokens
+from micronas.language.endpoints import estimate_tokens
 from micronas.router.decision import Decision
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.dispatch import Answer, Dispatcher

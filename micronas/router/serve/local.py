@@ -90,7 +90,7 @@ def classifier(path: Path) -> Callable[[Ask], str]:
 
     from micronas.graph import integer
     from micronas.graph.check import check_int8
-    from micronas.graph.read import read
+    from micronas.tflite.reader import read
 
     try:
         graph = read(path.read_bytes())

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from micronas.config import nearest
 from micronas.router.decision import GENERAL, Decision, Routing
 from micronas.router.serve.protocol import ApiError, Ask, ascii_text
 from micronas.router.serve.settings import ServeSettings, fallback_order
+from micronas.settings import nearest
 
 _log = logging.getLogger("micronas.router")
 DIRECT = "direct"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from micronas.config import Settings, nearest, override, read_mapping, validate
 from micronas.quantities import parse_bytes
 from micronas.router.experts import Expert, Experts, Timeouts, beside, read_experts
+from micronas.settings import Settings, nearest, read_mapping, validate_settings, with_overrides
 
 
 class ServeSettings(Settings):
@@ -106,11 +106,11 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
         is no way to route or to call an expert.
     """
     values, lines = read_mapping(path)
-    values = override(values, overrides)
+    values = with_overrides(values, overrides)
     folder = path.parent
     if isinstance(values.get("experts"), str):
         values["experts"] = read_experts(folder / values["experts"])
-    settings = validate(values, ServeSettings, source=str(path), lines=lines)
+    settings = validate_settings(values, ServeSettings, source=str(path), lines=lines)
     router = None if settings.router is None else folder / settings.router
     return settings.model_copy(
         update={"router": router, "experts": beside(settings.experts, folder)}

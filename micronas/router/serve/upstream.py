@@ -8,8 +8,8 @@ import anyio
 import httpx
 import yarl
 
-from micronas.endpoints import api_key, proxy_for, retry_after
 from micronas.errors import ConfigError
+from micronas.language.endpoints import api_key, proxy_for, retry_after
 from micronas.router.experts import Endpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader

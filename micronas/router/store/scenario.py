@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from micronas.config import Settings, read_mapping
 from micronas.errors import ConfigError
 from micronas.quantities import format_bytes, parse, parse_bytes
 from micronas.router.store.lru import PolicyName
 from micronas.router.store.simulate import Level, Simulation, simulate
 from micronas.router.store.trace import read_trace, zipf_trace
-from micronas.terminal import table
+from micronas.settings import Settings, read_mapping
+from micronas.text import table
 
 POLICIES: tuple[PolicyName, ...] = ("lru", "belady")
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from micronas.config import nearest
 from micronas.errors import ConfigError
 from micronas.router.store.batch import BatchQueue
 from micronas.router.store.lru import Belady, Counts, Lru, PolicyName
+from micronas.settings import nearest
 
 
 @dataclass(frozen=True)

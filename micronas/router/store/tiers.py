@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from micronas.config import nearest
 from micronas.errors import ConfigError, MicronasError, ModelError
 from micronas.quantities import parse_bytes
 from micronas.router.store.backend import Memory, open_backend
 from micronas.router.store.lru import Counts, Lru
 from micronas.router.store.memory import Layout, Pages, read_layout, read_pages
+from micronas.settings import nearest
 
 
 @dataclass

@@ -1,0 +1,197 @@
+"""A board's description from measurements: fits of every form, what they err, and the choice."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from micronas.calibration.measurements import Measurement
+from micronas.errors import ConfigError, DataError
+from micronas.hardware.board import FIRMWARE, VALIDATED_FROM, Board, LatencyModel, Percent
+from micronas.hardware.features import INSTRUCTIONS, OTHER_INSTRUCTIONS
+from micronas.hardware.forms import FORMS, Form, fit_form, left_out_percent
+from micronas.hardware.latency import Fit, LinearLatency, mean_worst_percent
+
+_SIZES = 8
+_DRAWS = 30
+"""Random subsets of each of the learning curve's sizes."""
+_FLAT = 0.1
+"""More networks are worth measuring as long as the last third brought the error down by this."""
+_NOISE = 1.0
+"""Percent: what the same network differs by from run to run; no fit is better."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A board fitted to measurements."""
+
+    board: Board
+    fits: dict[Form, Fit]
+    """Of every form there were enough networks for."""
+    names: tuple[str, ...]
+    """The measured networks, in the order of the fits' errors."""
+    learning: dict[int, float]
+    """Mean error in percent on the rest, by the number of networks fitted to."""
+    more: int
+    """How many more networks to measure; 0 where they would not help."""
+
+
+def calibrate(
+    measured: Sequence[Measurement],
+    *,
+    name: str,
+    sram_bytes: float,
+    flash_bytes: float,
+    clock_hz: float,
+    core: str = "not given",
+    power_mw: float | None = None,
+    kernels: str = "not given",
+    seed: int = 0,
+) -> Calibration:
+    """Fit every form of latency model and make the one that errs least the board's own.
+
+    Parameters
+    ----------
+    measured
+        Networks with their latencies.
+    name, core, sram_bytes, flash_bytes, clock_hz
+        What the board is.
+    power_mw
+        While it computes. None: the mean of energy / latency, where energies were measured.
+    kernels
+        The library that ran the networks.
+    seed
+        Of the random subsets behind `Calibration.learning`.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two networks.
+    ConfigError
+        If the board's sizes leave no room for a network.
+    """
+    if len(measured) < 2:
+        raise DataError(
+            f"a calibration must have at least 2 networks, but got {len(measured)}; measure more, "
+            "ten for a board whose kernels are not CMSIS-NN's"
+        )
+    features = [each.features for each in measured]
+    latencies = [each.latency_ms for each in measured]
+    fits = fit_forms(features, latencies)
+    form = default_form(fits)
+    source = f"{len(measured)} networks measured by the user: " + ", ".join(
+        each.name for each in measured
+    )
+    energies = [
+        1000 * each.energy_mj / each.latency_ms for each in measured if each.energy_mj is not None
+    ]
+    if FIRMWARE.sram_bytes >= sram_bytes or FIRMWARE.flash_bytes >= flash_bytes:
+        raise ConfigError(
+            f"a board must have more than the firmware takes ({FIRMWARE.sram_bytes} B of SRAM, "
+            f"{FIRMWARE.flash_bytes} B of flash), but got {sram_bytes:.0f} B and "
+            f"{flash_bytes:.0f} B; correct the sizes"
+        )
+    board = Board(
+        name=name,
+        title=name,
+        core=core,
+        sram_bytes=int(sram_bytes),
+        flash_bytes=int(flash_bytes),
+        clock_hz=int(clock_hz),
+        reserved=FIRMWARE,
+        power_mw=power_mw or (round(fmean(energies), 1) if energies else None),
+        source="given by the user; reserved: MicroNets (arXiv 2010.11267) figure 2",
+        kernels=kernels,
+        form=form,
+        latency=tuple(latency_model(form, fitted, source) for form, fitted in fits.items()),
+    )
+    learning = _learning_curve(form, features, latencies, seed)
+    return Calibration(
+        board, fits, tuple(each.name for each in measured), learning, _more(learning)
+    )
+
+
+def fit_forms(
+    features: Sequence[Mapping[str, float]], latencies: Sequence[float]
+) -> dict[Form, Fit]:
+    """Fit every form there are enough networks for.
+
+    Operators that no count stands for are priced by their instructions in every form; they would
+    be free otherwise.
+    """
+    fits = {form: fit_form(form, features, latencies) for form in FORMS}
+    by_instructions = fits[INSTRUCTIONS]
+    if by_instructions is None:
+        return {}
+    rate = by_instructions.model.coefficients[INSTRUCTIONS]
+    return {
+        form: fitted
+        if form == INSTRUCTIONS
+        else replace(
+            fitted,
+            model=LinearLatency({OTHER_INSTRUCTIONS: rate, **fitted.model.coefficients}),
+        )
+        for form, fitted in fits.items()
+        if fitted is not None
+    }
+
+
+def default_form(fits: Mapping[Form, Fit]) -> Form:
+    """Return the form with the smallest mean error on networks it was fitted without."""
+    return min(fits, key=lambda form: left_out_percent(fits[form]))
+
+
+def latency_model(
+    form: Form, fitted: Fit, source: str, *, spaces: Sequence[str] = ()
+) -> LatencyModel:
+    """Return a fit as a board's YAML states it."""
+    networks = len(fitted.errors)
+    return LatencyModel(
+        form=form,
+        spaces=tuple(spaces),
+        coefficients={
+            term: float(f"{value:.5g}") for term, value in fitted.model.coefficients.items()
+        },
+        networks=networks,
+        in_sample_percent=_percent(fitted.errors),
+        leave_one_out_percent=_percent(fitted.left_out) if fitted.left_out else None,
+        r2=round(fitted.r2, 4) if math.isfinite(fitted.r2) else None,
+        status="validated" if networks >= VALIDATED_FROM else "prior, not validated",
+        source=source,
+    )
+
+
+def _percent(errors: Sequence[float]) -> Percent:
+    mean, worst = mean_worst_percent(errors)
+    return Percent(mean=round(mean, 1), worst=round(worst, 1))
+
+
+def _learning_curve(
+    form: Form, features: Sequence[Mapping[str, float]], latencies: Sequence[float], seed: int
+) -> dict[int, float]:
+    """Fit to random subsets of each size and predict the rest."""
+    rng, count = np.random.default_rng(seed), len(latencies)
+    curve: dict[int, float] = {}
+    for size in sorted({round(each) for each in np.geomspace(1, count - 1, _SIZES)}):
+        errors: list[float] = []
+        for _ in range(_DRAWS):
+            order = rng.permutation(count)
+            chosen, rest = order[:size], order[size:]
+            fitted = fit_form(form, [features[i] for i in chosen], [latencies[i] for i in chosen])
+            if fitted is not None:
+                errors += [fitted.model.predict(features[i]) / latencies[i] - 1 for i in rest]
+        if errors:
+            curve[size] = mean_worst_percent(errors)[0]
+    return curve
+
+
+def _more(learning: Mapping[int, float]) -> int:
+    """How many more networks are worth measuring, judged by what the last third brought."""
+    most = max(learning, default=1)
+    if most + 1 < VALIDATED_FROM:
+        return VALIDATED_FROM - most - 1
+    before = [size for size in learning if 3 * size <= 2 * most]
+    is_flat = bool(before) and learning[most] > (1 - _FLAT) * learning[max(before)]
+    return 0 if is_flat or learning[most] < _NOISE else math.ceil(most / 2)

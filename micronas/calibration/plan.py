@@ -1,0 +1,297 @@
+"""Which networks to measure on a board that micronas does not know, and the firmware that does.
+
+Latency does not depend on weights on the processors micronas is for, so the networks are not
+trained. They are spread over what latency models are linear in: arithmetic, and the outputs of
+convolutions and depthwise convolutions per operation. All spaces take part in turns, because
+coefficients that are fitted within one space do not carry over to another.
+"""
+
+import math
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import BudgetError, ConfigError, DataError
+from micronas.export.firmware.shared import (
+    ProjectKind,
+    arena_bytes,
+    check_kind,
+    check_new,
+    write_folder,
+)
+from micronas.export.firmware.timing import timing_project
+from micronas.graph.counts import count as count_costs
+from micronas.hardware.board import FIRMWARE
+from micronas.quantities import format_bytes
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import Choice, SearchSpace
+from micronas.tflite.metadata import describe
+from micronas.tflite.writer import flatbuffer_bytes
+
+_FOLDER = "networks"
+MEASUREMENTS = "measurements.csv"
+_CANDIDATES = 100
+"""A space, at least; more where many networks are wanted."""
+_CANDIDATES_PER_NETWORK = 10
+_DRAWS_PER_CANDIDATE = 8
+"""Most draws of a space, where limits leave few networks."""
+_UNUSUAL = 0.1
+"""Share of a space's candidates at either end of an axis that is too unusual to measure.
+
+Extremes condition a fit best but mislead it, as the form of a latency model is least true there.
+"""
+_ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    space: int
+    architecture: Architecture
+    macs: int
+    position: tuple[float, ...]
+    """Logarithms of MACs, and of depthwise outputs and other convolutions' outputs per MAC."""
+
+
+def write_plan(
+    folder: Path,
+    count: int,
+    *,
+    spaces: Sequence[str] = ("kws", "ad", "vww"),
+    sram_bytes: float | None = None,
+    flash_bytes: float | None = None,
+    kind: ProjectKind = "cmake",
+    seed: int = 0,
+) -> list[Path]:
+    """Write networks to measure, firmware that times them, and a table for the times.
+
+    The folder then holds ``networks/*.tflite``, ``measurements.csv`` with an empty column
+    ``latency_ms``, and ``firmware``, or ``firmware_1`` and so on where the networks do not fit
+    into flash together.
+
+    Parameters
+    ----------
+    folder
+        Must not exist yet, or be empty.
+    count
+        How many networks.
+    spaces
+        Search spaces to draw from, by name or path; one in which no network fits is left out.
+    sram_bytes, flash_bytes
+        What the board has in all; the needs of interpreter and firmware are subtracted. None is
+        no limit.
+    kind
+        Of the firmware projects, see `timing_project`.
+    seed
+        Of choice and weights.
+
+    Returns
+    -------
+    Paths of the networks, in the order of the table.
+
+    Raises
+    ------
+    ConfigError
+        If `count` is less than one, or a search space does not exist.
+    BudgetError
+        If fewer networks fit.
+    ExportError
+        If the folder is not empty or cannot be written, or there is no such kind of project.
+    """
+    if count < 1 or not spaces:
+        raise ConfigError(
+            "a plan needs at least one network and one search space, but got "
+            f"{count} of {list(spaces)}; ask for more"
+        )
+    check_kind(kind)
+    folder = folder.expanduser().absolute()
+    check_new(folder)
+    generator = random.Random(seed)
+    loaded = [SearchSpace.load(space) for space in dict.fromkeys(spaces)]
+    wanted = max(_CANDIDATES, _CANDIDATES_PER_NETWORK * count // len(loaded))
+    candidates: list[_Candidate] = []
+    for number, space in enumerate(loaded):
+        fitting = [
+            _candidate(number, architecture)
+            for architecture in _draw(space, wanted, generator, sram_bytes, flash_bytes)
+        ]
+        usual = _usual(fitting)
+        candidates += usual if len(usual) >= count else fitting
+    if len(candidates) < count:
+        raise BudgetError(
+            f"a plan of {count} networks needs as many that fit in {_limits(sram_bytes, 'SRAM')} "
+            f"and {_limits(flash_bytes, 'flash')}, but only {len(candidates)} were found; ask for "
+            "fewer, or draw from smaller spaces"
+        )
+    chosen = sorted(_spread(candidates, count), key=lambda each: (each.space, each.macs))
+    names = _names([loaded[candidate.space].name for candidate in chosen])
+    models = {
+        name: _model(candidate.architecture, seed)
+        for name, candidate in zip(names, chosen, strict=True)
+    }
+    paths = [f"{_FOLDER}/{name}.tflite" for name in models]
+    table = "".join(f"{row}\n" for row in ("model,latency_ms", *(f"{path}," for path in paths)))
+    files: dict[str, str | bytes] = {
+        **dict(zip(paths, models.values(), strict=True)),
+        MEASUREMENTS: table,
+    }
+    loads = _packed({name: len(model) for name, model in models.items()}, flash_bytes)
+    for number, load in enumerate(loads, 1):
+        project = "firmware" if len(loads) == 1 else f"firmware_{number}"
+        sources = timing_project({name: models[name] for name in load}, project, kind=kind)
+        files |= {f"{project}/{path}": text for path, text in sources.items()}
+    write_folder(files, folder)
+    return [folder / path for path in paths]
+
+
+def read_plan(folder: Path) -> dict[str, Path]:
+    """Return the networks of a plan's folder by the names their firmware prints.
+
+    Raises
+    ------
+    DataError
+        If it holds none.
+    """
+    networks = sorted((folder.expanduser() / _FOLDER).glob("*.tflite"))
+    if not networks:
+        raise DataError(
+            f"a plan's folder must hold {_FOLDER}/*.tflite, but {str(folder)!r} does not; write "
+            "one with micronas calibrate --plan"
+        )
+    return {path.stem: path for path in networks}
+
+
+def _draw(
+    space: SearchSpace,
+    wanted: int,
+    generator: random.Random,
+    sram_bytes: float | None,
+    flash_bytes: float | None,
+) -> list[Architecture]:
+    """Draw different networks that fit, from thin to wide and from regular to irregular.
+
+    Independent widths alone would all give networks of about the same cost.
+    """
+    smallest = space.architecture(space.smallest())
+    if not _fits(smallest, sram_bytes, flash_bytes):
+        return []
+    found = {smallest: True}
+    for _ in range(_DRAWS_PER_CANDIDATE * wanted):
+        if sum(found.values()) >= wanted:
+            break
+        regular = space.uniform(generator.random(), generator.random())
+        irregular, share = space.random(generator), generator.random()
+        choice: Choice = tuple(
+            own if generator.random() < share else common
+            for own, common in zip(irregular, regular, strict=True)
+        )
+        architecture = space.architecture(choice)
+        if architecture not in found:
+            found[architecture] = _fits(architecture, sram_bytes, flash_bytes)
+    return [architecture for architecture, fits in found.items() if fits]
+
+
+def _candidate(space: int, architecture: Architecture) -> _Candidate:
+    costs = count_costs(architecture.graph())
+    outputs = costs.depthwise_outputs, costs.conv_outputs
+    # a network may have no block, and then no depthwise convolution
+    shares = (math.log(max(output, 1) / costs.macs) for output in outputs)
+    return _Candidate(space, architecture, costs.macs, (math.log(costs.macs), *shares))
+
+
+def _fits(architecture: Architecture, sram_bytes: float | None, flash_bytes: float | None) -> bool:
+    graph = architecture.graph()
+    if sram_bytes is not None and arena_bytes(graph, "board") > sram_bytes - FIRMWARE.sram_bytes:
+        return False
+    if flash_bytes is None:
+        return True
+    size = flatbuffer_bytes(graph, metadata=describe(classes=(), meaning={}))
+    return _stored(size) <= flash_bytes - FIRMWARE.flash_bytes
+
+
+def _usual(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Leave out candidates near either end of any axis."""
+    if not candidates:
+        return []
+    positions = np.array([each.position for each in candidates])
+    low, high = np.quantile(positions, (_UNUSUAL, 1 - _UNUSUAL), axis=0)
+    inside = np.all((positions >= low) & (positions <= high), axis=1)
+    return [each for each, kept in zip(candidates, inside, strict=True) if kept]
+
+
+def _spread(candidates: Sequence[_Candidate], count: int) -> list[_Candidate]:
+    """Choose networks far from each other, the spaces in turns as long as they have any.
+
+    The first is the one of fewest MACs; each further one is the farthest from its nearest among
+    those chosen (Gonzalez 1985), with every axis in standard deviations of the candidates.
+    """
+    positions: npt.NDArray[np.float64] = np.array([each.position for each in candidates])
+    spread = positions.std(axis=0)
+    positions = (positions - positions.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    owners = np.array([each.space for each in candidates])
+    taken = np.zeros(len(candidates), bool)
+    distance = -positions[:, 0]  # of the first network: from many MACs
+    chosen: list[_Candidate] = []
+    while len(chosen) < count:
+        uses = {space: int(taken[owners == space].sum()) for space in set(owners[~taken].tolist())}
+        turn = min(uses, key=lambda space: (uses[space], space))
+        best = int(np.argmax(np.where((owners == turn) & ~taken, distance, -np.inf)))
+        from_best = np.linalg.norm(positions - positions[best], axis=1)
+        distance = np.minimum(distance, from_best) if chosen else from_best
+        taken[best] = True
+        chosen.append(candidates[best])
+    return chosen
+
+
+def _names(spaces: Iterable[str]) -> list[str]:
+    """Names that C, a file system and a log can have: the space's and a number, ``kws_01``."""
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for space in spaces:
+        word = re.sub(r"[^a-z0-9]+", "_", space.lower()).strip("_") or "network"
+        seen[word] = seen.get(word, 0) + 1
+        names.append(f"{word}_{seen[word]:02}")
+    return names
+
+
+def _model(architecture: Architecture, seed: int) -> bytes:
+    """Return the file of an untrained network, calibrated on noise."""
+    import torch
+
+    from micronas.export.from_torch.module import to_tflite
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        height, width, channels = architecture.input
+        noise = torch.randn(2, channels, height, width)
+        return to_tflite(architecture.build().eval(), noise)
+
+
+def _packed(sizes: dict[str, int], flash_bytes: float | None) -> list[list[str]]:
+    """Share networks out to few firmwares: the largest first, each to the first that has room."""
+    room = math.inf if flash_bytes is None else flash_bytes - FIRMWARE.flash_bytes
+    loads: list[list[str]] = []
+    left: list[float] = []
+    for name in sorted(sizes, key=lambda name: -sizes[name]):
+        size = _stored(sizes[name])
+        fitting = [number for number, space in enumerate(left) if size <= space]
+        if not fitting:
+            loads.append([])
+            left.append(room)
+            fitting = [len(loads) - 1]
+        loads[fitting[0]].append(name)
+        left[fitting[0]] -= size
+    return [sorted(load) for load in loads]
+
+
+def _stored(size: int) -> int:
+    """Bytes of flash a model takes as an aligned array."""
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _limits(limit: float | None, memory: str) -> str:
+    return f"any {memory}" if limit is None else f"{format_bytes(limit)} of {memory}"

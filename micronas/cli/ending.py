@@ -1,0 +1,59 @@
+"""How a program ends that cannot go on: with one line that says why, and an exit code."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from micronas.errors import MicronasError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End what a user can cause with one line on stderr and exit code 2, without a traceback."""
+    try:
+        yield
+    except MicronasError as error:
+        _end(str(error))
+    except ModuleNotFoundError as error:
+        from micronas.cli.installation import missing_package
+
+        message = missing_package(error)
+        if message is None:
+            raise
+        _end(message)
+    except OSError as error:
+        _end(_of_a_file(error))
+    except MemoryError as error:
+        _end(
+            f"all inputs must fit into memory, but {error or 'it is full'}; look for a huge number"
+        )
+    except RecursionError as error:
+        _end(f"inputs must not be nested without end, but {error}; look for repeated brackets")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn Ctrl-C during a long command into one line and the usual exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last saved step", file=sys.stderr)
+        sys.exit(130)
+
+
+def _end(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _of_a_file(error: OSError) -> str:
+    what = f"{error.strerror or error}: {error.filename or 'a file'}"
+    if error.errno in _FULL:
+        return (
+            f"the disk must have room for what is written, but {what}; free some and run the same "
+            "command again, which goes on from the last saved step"
+        )
+    return f"files must be readable and their folders writable, but {what}; look at its rights"

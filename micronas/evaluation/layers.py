@@ -1,0 +1,278 @@
+"""Float against int8, layer by layer: which layer loses the accuracy, and in which channel."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from micronas.checkpoint import Checkpoint
+from micronas.errors import ModelError
+from micronas.graph import integer
+from micronas.graph.ir import Graph, Op
+from micronas.space.architecture import Architecture
+from micronas.train.network import WEIGHTED, Network, from_tflite, interpret, linear, weighted_ops
+
+Floats = npt.NDArray[np.float32]
+_FIXED_SCALE = ("SOFTMAX", "LOGISTIC")
+"""Kinds whose output scale is TFLite's to choose: their noise is nobody's fault."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Signal-to-quantisation-noise ratios in dB: 10 log10(sum x^2 / sum (x - int8)^2)."""
+
+    sqnr_db: float
+    """Over all values; inf where nothing differs."""
+    median_channel_db: float
+    """Of the channel in the middle: what a few channels of large values cannot hide."""
+    worst_channel: int | None
+    """Index of the channel with the lowest ratio; None if all are zero."""
+    worst_channel_db: float
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What quantisation does to the output of one operator."""
+
+    name: str
+    kind: str
+    cumulative: Noise
+    """Against the float network run on its own: errors of all layers before add up."""
+    local: Noise
+    """Against the float operator fed with the int8 values this layer reads: its own doing."""
+    saturated: float
+    """Share of the float network's values that lie outside what the int8 tensor can hold."""
+
+    def view(self) -> dict[str, Any]:
+        """Return what ``micronas verify --layers --json`` prints; null stands for infinite."""
+        return _finite(asdict(self))
+
+
+def compare(
+    float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
+) -> list[LayerError]:
+    """Compare a float network with its int8 form on the same inputs, in execution order.
+
+    Parameters
+    ----------
+    float_graph
+        float32 weights and biases with data, see `dequantized`; operators as in `int8_graph`.
+    int8_graph
+        One input and one output.
+    inputs
+        int8 [N, height, width, channels], or [N, features].
+
+    Raises
+    ------
+    ModelError
+        If the two are not the same network, or the float interpreter lacks an operator's form.
+    """
+    if _outline(float_graph) != _outline(int8_graph):
+        raise ModelError(
+            "a float network must have the operators and shapes of the int8 one, but these two "
+            f"({len(float_graph.ops)} and {len(int8_graph.ops)} operators) differ; "
+            "compare a model with the network it was exported from"
+        )
+    codes = integer.run_all(int8_graph, inputs)
+    _check_float(int8_graph)
+    restored = {name: _real(int8_graph, name, values) for name, values in codes.items()}
+    alone = _run(float_graph, restored, int8_graph.inputs)
+    fed = _run(float_graph, restored, tuple(restored))
+    return [
+        LayerError(
+            op.name,
+            op.kind,
+            _noise(alone[op.outputs[0]], restored[op.outputs[0]]),
+            _noise(fed[op.outputs[0]], restored[op.outputs[0]]),
+            _saturated(int8_graph, op.outputs[0], alone[op.outputs[0]]),
+        )
+        for op in int8_graph.ops
+    ]
+
+
+def culprit(errors: Sequence[LayerError]) -> LayerError | None:
+    """Return the layer that adds most noise by itself, in all or in its median channel.
+
+    The first shows values cut off, the second small channels that one large channel coarsens.
+    Softmax and sigmoid do not count: their scale is fixed. None if no layer adds any.
+    """
+    noisy = [
+        error
+        for error in errors
+        if error.kind not in _FIXED_SCALE and _lowest(error.local) < math.inf
+    ]
+    return min(noisy, key=lambda error: _lowest(error.local), default=None)
+
+
+def dequantized(graph: Graph) -> Graph:
+    """Return an int8 graph with its weights and biases as the float32 numbers they stand for."""
+    tensors = dict(graph.tensors)
+    for op in weighted_ops(graph):
+        weights = graph.constant_of(op)
+        scales = _scale(graph, weights.name)
+        axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+        shape = [1] * len(weights.shape)
+        shape[axis] = len(scales)
+        steps = _scale(graph, op.inputs[0]) * scales
+        factors = (scales.reshape(shape), steps)
+        for name, factor in zip(op.inputs[1:], factors, strict=False):
+            tensor = tensors[name]
+            assert tensor.data is not None, f"{name}: integer execution takes constants with data"
+            data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
+            tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+    return replace(graph, tensors=tensors)
+
+
+def trained(folder: Path) -> Graph | None:
+    """Return the graph of `trained_network`."""
+    network = trained_network(folder)
+    return None if network is None else network.graph()
+
+
+def trained_network(folder: Path) -> Network | None:
+    """Return the float network a run folder was trained to, or None if it does not hold it.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is damaged.
+    """
+    description, checkpoint = folder / "architecture.yaml", folder / "checkpoint.pt"
+    if not (description.is_file() and checkpoint.is_file()):
+        return None
+    state = Checkpoint(checkpoint).load("train")
+    if state is None:
+        return None
+    network = Network(Architecture.load(description).graph())
+    try:
+        network.load_state_dict(state["module"])
+    except (RuntimeError, LookupError) as error:
+        raise ModelError(
+            f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
+            f"does not ({type(error).__name__}); give the .tflite file instead"
+        ) from error
+    return network.eval()
+
+
+def _outline(graph: Graph) -> tuple[object, ...]:
+    ops = [(op.kind, op.operands, op.outputs) for op in graph.ops]
+    return ops, {tensor.name: tensor.shape for tensor in graph.tensors.values()}
+
+
+def _check_float(graph: Graph) -> None:
+    """Refuse what integer execution takes and the float interpreter, made to train, does not."""
+    for op in graph.ops:
+        source, output = graph.input_of(op), graph.output_of(op)
+        ranks = {len(source.shape), len(output.shape)}
+        holds = ranks <= {2, 4} and source.shape[0] == output.shape[0] == 1
+        holds = holds and not any(graph.tensors[name].constant for name in op.operands)
+        if op.kind == "FULLY_CONNECTED":
+            holds = holds and len(output.shape) == 2
+            holds = holds and source.elements == graph.constant_of(op).shape[1]
+        if op.kind == "MEAN":
+            axes = graph.constant_of(op).data
+            holds = holds and axes is not None and set(axes.ravel() % len(source.shape)) == {1, 2}
+        if not holds:
+            raise ModelError(
+                "layers can be compared on tensors [1, features] or [1, height, width, channels], "
+                f"but {op.kind} {op.name!r} goes from {source.shape} to {output.shape} in another "
+                "way; verify the model without --layers"
+            )
+
+
+def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> dict[str, Floats]:
+    """Every activation of the float network; what follows `replaced` ones reads the int8 values."""
+    seen: dict[str, Floats] = {}
+    weights = {
+        op.name: [_constant(graph, op, position) for position in range(1, len(op.inputs))]
+        for op in graph.ops
+        if op.kind in WEIGHTED
+    }
+
+    def weighted(op: Op, x: Tensor) -> Tensor:
+        weight, *bias = weights[op.name]
+        return linear(op, x, weight, bias[0] if bias else None)
+
+    def after(name: str, value: Tensor) -> Tensor:
+        seen[name] = (value.permute(0, 2, 3, 1) if value.ndim == 4 else value).numpy()
+        return _tensor(restored[name]) if name in replaced else value
+
+    with torch.inference_mode():
+        interpret(graph, _tensor(restored[graph.inputs[0]]), weighted, after)
+    return seen
+
+
+def _constant(graph: Graph, op: Op, position: int) -> Tensor:
+    data = graph.constant_of(op, position).data
+    if data is None:
+        raise ModelError(
+            f"a float network must have its weights to be compared, but {op.name!r} has none; "
+            "pass the graph of a trained network"
+        )
+    return from_tflite(op, data) if position == 1 else torch.tensor(data)
+
+
+def _tensor(values: Floats) -> Tensor:
+    x = torch.tensor(values)
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def _scale(graph: Graph, name: str) -> Floats:
+    quantization = graph.tensors[name].quantization
+    assert quantization is not None, f"{name}: integer execution takes quantised tensors"
+    return quantization.scale
+
+
+def _zero_point(graph: Graph, name: str) -> int:
+    quantization = graph.tensors[name].quantization
+    return quantization.zero_point if quantization else 0
+
+
+def _real(graph: Graph, name: str, codes: npt.NDArray[np.int8]) -> Floats:
+    values: Floats = _scale(graph, name) * (codes.astype(np.float32) - _zero_point(graph, name))
+    return values
+
+
+def _saturated(graph: Graph, name: str, values: Floats) -> float:
+    codes = values / _scale(graph, name) + _zero_point(graph, name)
+    return float(((codes < -128.5) | (codes > 127.5)).mean())
+
+
+def _lowest(noise: Noise) -> float:
+    return min(noise.sqnr_db, noise.median_channel_db)
+
+
+def _noise(exact: Floats, restored: Floats) -> Noise:
+    signal = exact.reshape(-1, exact.shape[-1]).astype(np.float64)
+    noise = signal - restored.reshape(signal.shape)
+    powers, losses = (signal**2).sum(axis=0), (noise**2).sum(axis=0)
+    ratios = np.array([_decibels(*pair) for pair in zip(powers, losses, strict=True)])
+    heard = np.flatnonzero(powers)  # a channel that is off has no ratio
+    worst = int(heard[ratios[heard].argmin()]) if len(heard) else None
+    return Noise(
+        _decibels(powers.sum(), losses.sum()),
+        float(np.sort(ratios[heard])[(len(heard) - 1) // 2]) if len(heard) else math.inf,
+        worst,
+        math.inf if worst is None else float(ratios[worst]),
+    )
+
+
+def _decibels(power: float, loss: float) -> float:
+    if loss == 0:
+        return math.inf
+    return 10 * math.log10(power / loss) if power > 0 else -math.inf
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _finite(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: plain(value) for name, value in values.items()}

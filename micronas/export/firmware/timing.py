@@ -1,0 +1,136 @@
+"""Firmware that times several networks, and the log it prints."""
+
+import math
+import re
+from collections.abc import Mapping
+
+from micronas._version import VERSION
+from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.c_source import to_c_header
+from micronas.export.firmware.shared import ProjectKind, arena_bytes, check_kind, filled, resolver
+from micronas.tflite.reader import read
+
+_MARK = "micronas-timing"
+"""What every line with a time contains, whatever a logger puts before it."""
+_LINE = re.compile(rf"{_MARK}[ \t](?P<said>.*)")
+_TIME = re.compile(
+    r"(?P<name>\w+) (?P<unit>us|cycles) (?P<value>\d{1,10}) runs \d+(?!\w)", re.ASCII
+)
+_FAILURE = re.compile(r"(?P<name>\w+) failed: (?P<reason>.*)", re.ASCII)
+_LONGEST_QUOTE = 80
+
+
+def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind) -> dict[str, str]:
+    """Return the files of a program that prints the time of one inference of each network.
+
+    Every network runs once to warm up and ten times for the clock. The time is the mean of the
+    middle six runs: an interrupt in one of them does not move it, and it is finer than a tick.
+
+    Parameters
+    ----------
+    models
+        Contents of ``.tflite`` files, by a name of letters, digits and underscores.
+    name
+        Of the program, and of the folder the files go to.
+    kind
+        ``cmake``: C++17 for a checkout of tflite-micro. ``arduino``: a sketch for one of its
+        Arduino libraries.
+
+    Raises
+    ------
+    ExportError
+        If there is no such kind of project.
+    ModelError
+        If a model is damaged or holds operators that micronas does not know.
+    """
+    check_kind(kind)
+    graphs = [read(model) for model in models.values()]
+    networks = enumerate(models, 1)
+    values = {
+        "VERSION": VERSION,
+        "NAME": name,
+        "MARK": _MARK,
+        "INCLUDES": "\n".join(f'#include "{network}.h"' for network in models),
+        "NETWORKS": "\n".join(f'    {{"{network}", kNetwork{n}}},' for n, network in networks),
+        "HOST": str(max(arena_bytes(graph, "host") for graph in graphs)),
+        "BOARD": str(max(arena_bytes(graph, "board") for graph in graphs)),
+        **resolver(graphs),
+    }
+    sources = {"clock.h": "clock.h.in", "timing.h": "timing.h.in"}
+    if kind == "cmake":
+        sources |= {"CMakeLists.txt": "CMakeLists.txt.in", "main.cc": "timing_main.cc.in"}
+    else:
+        sources |= {f"{name}.ino": "timing_sketch.ino.in"}
+    headers = {
+        f"{network}.h": to_c_header(model, name=f"network{n}")
+        for n, (network, model) in enumerate(models.items(), 1)
+    }
+    return headers | {target: filled(template, values) for target, template in sources.items()}
+
+
+def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:
+    """Read the times that a `timing_project` printed, from a log with anything else in it.
+
+    Parameters
+    ----------
+    text
+        What came from the board: of several projects, one after another. Of a network timed
+        several times the last time counts.
+    clock_hz
+        The processor's clock, needed where times are in cycles.
+
+    Returns
+    -------
+    Milliseconds of one inference by the network's name.
+
+    Raises
+    ------
+    DataError
+        If there is no time, a line with one is garbled, or a network failed on the board.
+    ConfigError
+        If times are in cycles and the clock is not a positive number.
+    """
+    times: dict[str, float] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if (found := _LINE.search(line)) is not None:
+            name, milliseconds = _time(found["said"], number, clock_hz)
+            times[name] = milliseconds
+    if not times:
+        raise DataError(
+            f"a log must hold lines such as '{_MARK} kws_01 us 12345 runs 10', but none of its "
+            f"{len(text.splitlines())} has one; start recording, then reset the board"
+        )
+    return times
+
+
+def _time(said: str, number: int, clock_hz: float | None) -> tuple[str, float]:
+    """Name and milliseconds of a line, from what it says after the mark."""
+    if (failure := _FAILURE.match(said)) is not None:
+        raise DataError(
+            f"every network must run on the board, but line {number} of the log says "
+            f"{failure['name']} failed: {_quoted(failure['reason'])}; repair it, or delete the line"
+        )
+    if (time := _TIME.match(said)) is None:
+        raise DataError(
+            f"a time must read 'NAME us|cycles NUMBER runs NUMBER', but line {number} of the log "
+            f"has {_quoted(said)!r}; delete the line if it was cut, or record again"
+        )
+    value = int(time["value"])
+    if value == 0:
+        raise DataError(
+            f"a time must be positive, but line {number} of the log has 0 for {time['name']}; "
+            "delete the line, and see that the board's clock runs"
+        )
+    if time["unit"] == "us":
+        return time["name"], value / 1e3
+    if clock_hz is None or not (math.isfinite(clock_hz) and clock_hz > 0):
+        raise ConfigError(
+            f"times in cycles need the processor's clock, but line {number} of the log has cycles "
+            f"and the clock is {clock_hz}; give it, such as 80 MHz"
+        )
+    return time["name"], value / clock_hz * 1e3
+
+
+def _quoted(text: str) -> str:
+    """What is left of garbled text, short and printable."""
+    return "".join(c if c.isprintable() else "?" for c in text.strip())[:_LONGEST_QUOTE]

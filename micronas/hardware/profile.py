@@ -1,0 +1,187 @@
+"""What a network costs on a board, layer by layer. Imports no torch."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from micronas.graph.counts import OpCount, count, per_op
+from micronas.graph.ir import Graph, Op
+from micronas.graph.memory import ArenaPlan, plan
+from micronas.hardware import kernels
+from micronas.hardware.board import Board, LatencyModel
+from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
+from micronas.hardware.instructions import Price, instructions
+from micronas.hardware.kernels import Sweep, exactly
+from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.tflite.writer import flatbuffer_bytes
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def profile(
+    graph: Graph, board: Board, *, kind: str | None = None, flash_bytes: int | None = None
+) -> dict[str, Any]:
+    """Count a network's costs; keys are those of `metrics.json`.
+
+    UNKNOWN operators of unknown cost are listed, never guessed: they are left out of MACs and
+    latency. A known operator the board's latency model was not fitted to is priced from above
+    and flagged as extrapolated.
+
+    Parameters
+    ----------
+    graph
+        Shapes are enough.
+    kind
+        Search space or task the network belongs to, for the board's latency model of that kind.
+    flash_bytes
+        Size of the model file, where one exists; otherwise that of the file it would become.
+    """
+    counts = count(graph)
+    on_board, on_host = plan(graph, "board"), plan(graph, "host")
+    latency = board.latency_ms(features(graph), space=kind)
+    model = board.latency_model(kind)
+    priced = prices(graph)
+    milliseconds = _milliseconds(graph, model)
+    peak = max((_live_bytes(on_board, position) for position in range(len(graph.ops))), default=0)
+    unknown = Counter(op.name for op in graph.ops if op.kind == "UNKNOWN")
+    excluded = {
+        op.name if op.kind == "UNKNOWN" else op.kind
+        for op, each in zip(graph.ops, priced, strict=True)
+        if _is_left_out(op, each, model)
+    }
+    layers = [
+        _layer(graph, op, each, _live_bytes(on_board, position), peak)
+        for position, (op, each) in enumerate(zip(graph.ops, per_op(graph), strict=True))
+    ]
+    for layer, op, cost, taken in zip(layers, graph.ops, priced, milliseconds, strict=True):
+        layer["latency_share"] = taken / latency if latency else 0.0
+        layer["instructions"] = None if cost is None else round(cost.instructions)
+        if _is_extrapolated(op, cost, model) and not _is_left_out(op, cost, model):
+            layer["flags"].append("extrapolated")
+    described = {
+        "board": board.name,
+        "macs": counts.macs,
+        "ops": counts.ops,
+        "flash_bytes": flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes,
+        "arena_bytes": on_board.total,
+        "arena_head_bytes": on_board.head,
+        "arena_required_bytes": on_board.required,
+        "host_arena_bytes": on_host.total,
+        "host_arena_head_bytes": on_host.head,
+        "latency_ms": latency,
+        "latency_form": model.form,
+        "latency_status": model.status,
+        "latency_excludes": sorted(excluded),
+        "energy_mj": board.energy_mj(latency),
+        "arena_is_lower_bound": not on_board.complete,
+        "int4_layers": sum("int4" in layer["flags"] for layer in layers),
+        "unknown_ops": dict(sorted(unknown.items())),
+        "pooling": _pooling(graph, model),
+        "layers": layers,
+    }
+    if INSTRUCTIONS in board.forms:
+        described["instructions"] = round(sum(each.instructions for each in priced if each))
+    return described | {"fits": _fits(described, board)}
+
+
+def on_boards(
+    graph: Graph,
+    boards: Sequence[Board],
+    *,
+    kind: str | None = None,
+    flash_bytes: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return what differs between boards: whether the network fits, its latency and its energy."""
+    described = [profile(graph, board, kind=kind, flash_bytes=flash_bytes) for board in boards]
+    keys = ("board", "fits", "latency_ms", "latency_form", "latency_status", "energy_mj")
+    return [{key: each[key] for key in keys} for each in described]
+
+
+def _fits(described: dict[str, Any], board: Board) -> bool | None:
+    """Whether arena and file fit; None where lower bounds fit and the truth is not known.
+
+    With int4 weights the host's arena says nothing: only its kernels unpack whole filters.
+    """
+    arena = described["arena_required_bytes"]
+    if not described["int4_layers"]:
+        arena = max(arena, described["host_arena_bytes"])
+    fits = arena <= board.arena_bytes and described["flash_bytes"] <= board.model_bytes
+    return None if fits and described["arena_is_lower_bound"] else bool(fits)
+
+
+def _milliseconds(graph: Graph, model: LatencyModel) -> list[float]:
+    """What each operator adds to the latency; an intercept belongs to none."""
+    linear = LinearLatency(
+        {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
+    )
+    return [float(linear.predict(features(replace(graph, ops=(op,))))) for op in graph.ops]
+
+
+def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:
+    """Whether the latency says nothing of an operator."""
+    return cost is None or (op.kind not in COVERED and model.ms_per_instruction is None)
+
+
+def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
+    """Whether nothing like the operator was among what the latency model was fitted to."""
+    if cost is None:
+        return False
+    return cost.extrapolated or (model.form != INSTRUCTIONS and op.kind not in COVERED)
+
+
+def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
+    """What AVERAGE_POOL_2D saves against MEAN over a whole map, or would save."""
+    compared = []
+    for op in graph.ops:
+        if op.kind not in ("AVERAGE_POOL_2D", "MEAN") or len(graph.input_of(op).shape) != 4:
+            continue
+        _, height, width, depth = graph.input_of(op).shape
+        is_global = graph.output_of(op).elements == depth
+        if not is_global or (op.kind == "AVERAGE_POOL_2D" and op.window != (height, width)):
+            continue
+        size = height, width
+        pool = kernels.pool(Sweep(size, (1, 1), size, size, "VALID"), exactly(depth))
+        fast = float(instructions(pool))
+        slow = float(instructions(kernels.elementwise("mean", height * width * depth, depth)))
+        rate = model.ms_per_instruction
+        compared.append(
+            {
+                "layer": op.name,
+                "op": op.kind,
+                "mean_instructions": round(slow),
+                "average_pool_instructions": round(fast),
+                "difference_ms": None if rate is None else (slow - fast) * rate,
+            }
+        )
+    return compared
+
+
+def _live_bytes(arena: ArenaPlan, position: int) -> int:
+    return sum(buffer.size for buffer in arena.live(position))
+
+
+def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict[str, Any]:
+    weights = graph.constant_of(op) if op.kind in _WEIGHTED else None
+    is_unknown = op.kind == "UNKNOWN"
+    kernel: tuple[int, ...] | None = None
+    if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and weights is not None:
+        kernel = weights.shape[1:3]
+    elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        kernel = op.window
+    # graphs of shapes alone are float32 and become int8
+    dtype = None if weights is None else "int4" if weights.dtype == "int4" else "int8"
+    is_int4 = dtype == "int4"
+    flags = {"unknown": is_unknown, "int4": is_int4, "peak": live == peak}
+    return {
+        "name": next(iter(op.outputs), op.name) if is_unknown else op.name,
+        "op": op.name if is_unknown else op.kind,
+        "output": list(counted.output_shape),
+        "kernel": None if kernel is None else list(kernel),
+        "stride": None if kernel is None else list(op.stride),
+        "weights_dtype": dtype,
+        "macs": counted.macs,
+        "weights_bytes": counted.weights_bytes,
+        "live_bytes": live,
+        "flags": [name for name, holds in flags.items() if holds],
+    }

@@ -1,0 +1,92 @@
+"""What all clients of OpenAI-compatible endpoints share: prices, tokens, keys and waits."""
+
+import math
+import os
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from pydantic import Field
+
+from micronas.errors import ConfigError
+from micronas.settings import Settings
+
+
+class Price(Settings):
+    """US dollars per million tokens."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    completion: float = Field(default=0.0, ge=0)
+
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Return the price of one call in US dollars."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens a text has: one for four bytes of UTF-8."""
+    return math.ceil(len(text.encode("utf-8", "replace")) / 4)
+
+
+def api_key(variable: str) -> str:
+    """Return the key an environment variable holds, empty if it is not set.
+
+    Raises
+    ------
+    ConfigError
+        If the key cannot be sent in a header; the message does not show it.
+    """
+    key = os.environ.get(variable, "")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"the key in {variable} must be one line of ASCII; set it again")
+    return key
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy the environment names for an address, None for a direct connection.
+
+    Raises
+    ------
+    ConfigError
+        If it is no HTTP proxy; the message does not show it, as it may hold a password.
+    """
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the proxy for {parts.hostname} must be an http address; set {parts.scheme}_proxy, or "
+            "name the host in no_proxy"
+        )
+    return proxy
+
+
+def retry_after(value: str, *, longest: float) -> float | None:
+    """Read a ``Retry-After`` header: seconds, or a date (RFC 9110, 10.2.3).
+
+    Parameters
+    ----------
+    value
+        The header's value, from a server that may send anything.
+    longest
+        Seconds to which a wait is cut.
+
+    Returns
+    -------
+    float or None
+        Seconds to wait from now, or None if the value is neither.
+    """
+    value = value.strip()
+    if value.replace(".", "", 1).isdecimal():
+        return min(float(value), longest)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return min(max((date - datetime.now(timezone.utc)).total_seconds(), 0.0), longest)

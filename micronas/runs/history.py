@@ -1,0 +1,108 @@
+"""What a run writes down for its report: `history.json`, beside the metrics.
+
+Nothing in it is read by the run itself, and no figure of `metrics.json` depends on it.
+"""
+
+import platform
+import shlex
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from micronas._version import VERSION
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, Split, Subset
+from micronas.evaluation.layers import compare, culprit
+from micronas.graph.ir import Graph
+from micronas.hardware.board import Board
+from micronas.nas.search import SearchResult
+from micronas.space.search_space import SearchSpace
+
+HISTORY_VERSION = 1
+History = dict[str, Any]
+_WATCHED = 1000
+_COMPARED = 32
+"""Examples on which layers are compared: every activation of all of them is held at once."""
+
+
+def watched(data: DataSet) -> Subset:
+    """The validation examples whose accuracy is written down after every epoch: 1,000 at most."""
+    return Subset(data.validation, evenly(data.validation, _WATCHED))
+
+
+def evenly(split: Split, count: int) -> torch.Tensor:
+    """Indices of `count` examples from all over a split, or of all where it has fewer."""
+    index: torch.Tensor = torch.unique(torch.linspace(0, len(split.labels) - 1, count).long())
+    return index
+
+
+def training_history(
+    *, board: Board, data: DataSet, checkpoint: Checkpoint, outcome: dict[str, Any]
+) -> History:
+    """Describe a finished training.
+
+    Returns
+    -------
+    dict
+        ``version``; ``made``, the command and versions; ``board``, as its YAML; ``data``, examples
+        by part; ``training``, epochs of ``train`` and ``quantize``; ``outcome``, see
+        `micronas.evaluation.outcome.outcome`.
+    """
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    epochs = {name: (checkpoint.load(name) or {}) for name in ("train", "quantize")}
+    return {
+        "version": HISTORY_VERSION,
+        "made": {
+            "command": shlex.join(sys.orig_argv),
+            "micronas": VERSION,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "machine": f"{platform.system()} {platform.machine()}",
+            "threads": torch.get_num_threads(),
+        },
+        "board": board.model_dump(mode="json", exclude_none=True),
+        "data": {
+            "summary": data.summary,
+            "examples": {name: len(part.labels) for name, part in parts.items() if part},
+        },
+        "training": {name: state.get("history", []) for name, state in epochs.items()},
+        "outcome": outcome,
+    }
+
+
+def search_history(space: SearchSpace, result: SearchResult) -> History:
+    """Describe a finished search.
+
+    Returns
+    -------
+    dict
+        ``space``, as its YAML; ``gates``, where there are some: ``decisions`` (name and options)
+        and ``rounds``, the probabilities [round][decision][option].
+    """
+    history: History = {"space": space.model_dump(mode="json")}
+    if result.gates:
+        history["gates"] = {
+            "decisions": [
+                {"name": each.name, "options": list(each.options)} for each in space.decisions
+            ],
+            "rounds": [[row[each.name] for each in space.decisions] for row in result.gates],
+        }
+    return history
+
+
+def layer_history(
+    float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
+) -> dict[str, Any]:
+    """Describe float against int8 layer by layer; as ``micronas verify --layers --json`` does."""
+    errors = compare(float_graph, int8_graph, inputs[:_COMPARED])
+    worst = culprit(errors)
+    return {
+        "reference": "trained float network",
+        "samples": len(inputs[:_COMPARED]),
+        "culprit": worst.name if worst else None,
+        "layers": [error.view() for error in errors],
+    }

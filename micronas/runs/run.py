@@ -1,0 +1,361 @@
+"""The main job: search, train, quantise, export, verify, and the folder that keeps it all.
+
+A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json`,
+`history.json` for its report and, where TensorBoard is installed, `log/`. Every step saves its
+state; a run that was killed goes on from there and ends in the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, Split
+from micronas.errors import ConfigError
+from micronas.evaluation.layers import trained_network
+from micronas.evaluation.outcome import answers, outcome
+from micronas.evaluation.scores import scores
+from micronas.export.verify import tflm_arena, verify
+from micronas.files import write_atomically
+from micronas.graph.ir import Graph
+from micronas.nas.budget import Meter
+from micronas.nas.distributed import Ranks, joined
+from micronas.nas.search import SearchResult, search
+from micronas.nas.select import Candidate
+from micronas.progress import Progress
+from micronas.runs.history import (
+    History,
+    evenly,
+    layer_history,
+    search_history,
+    training_history,
+    watched,
+)
+from micronas.runs.settings import RunSettings, TrainSettings
+from micronas.space.architecture import Architecture
+from micronas.tasks.choose import load as load_data
+from micronas.tflite.metadata import describe
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.distill import distillation
+from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.network import Network
+from micronas.train.quantize import finetune, quantize_inputs
+
+METRICS_VERSION = 1
+Metrics = dict[str, Any]
+_VERIFIED = 100
+"""Examples on which TFLM and integer execution are compared; as many random inputs follow."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained, quantised, exported and checked."""
+
+    architecture: Architecture
+    model: bytes
+    """The .tflite file."""
+    metrics: Metrics
+    history: History
+    """What a report shows beside the metrics; see `micronas.runs.history`."""
+
+
+def run_search(
+    settings: RunSettings,
+    folder: Path,
+    *,
+    progress: Progress,
+    data: DataSet | None = None,
+    warmup: Path | None = None,
+) -> tuple[SearchResult, Trained]:
+    """Search for a network, train it and write the run folder.
+
+    Under ``torchrun`` all processes search together; the first alone trains the found network,
+    writes and reports, and all return the same.
+
+    Parameters
+    ----------
+    folder
+        A new folder, or that of an earlier run of the same settings, which is continued.
+    progress
+        Told after every step that was saved.
+    data
+        The data set; read as the settings say when left out. Its number of classes replaces
+        the space's.
+    warmup
+        A file in which runs of the same space, data, search settings and seed share the
+        supernet's warm-up; see `micronas.nas.search.search`.
+
+    Raises
+    ------
+    BudgetError
+        Before data is read, if no network of the space can fit.
+    ConfigError
+        If the folder holds a run of other settings.
+    """
+    settings.check_feasible()
+    with joined() as everyone:
+        return _run_search(settings, folder, everyone, progress, data, warmup)
+
+
+def _run_search(
+    settings: RunSettings,
+    folder: Path,
+    everyone: Ranks,
+    progress: Progress,
+    data: DataSet | None,
+    warmup: Path | None,
+) -> tuple[SearchResult, Trained]:
+    run = everyone.once(lambda: _Folder(folder, settings.model_dump(mode="json")))
+    loaded = data or load_data(settings.data)
+    described = describe(classes=loaded.classes, meaning=loaded.meaning)
+    checkpoint = everyone.once(run.claim)
+    space = settings.load_space().model_copy(update={"classes": len(loaded.classes)})
+    result = search(
+        space,
+        loaded,
+        board=settings.load_board(),
+        budget=settings.budget,
+        settings=settings.search,
+        seed=settings.seed,
+        checkpoint=checkpoint,
+        warmup=None if warmup is None else Checkpoint(warmup),
+        progress=progress,
+    )
+
+    def finish() -> Trained:
+        trained = _train(
+            result.winner.architecture,
+            loaded,
+            settings,
+            kind=space.task or space.name,
+            described=described,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        trained.metrics["search"] = _search_metrics(result)
+        trained.history.update(search_history(space, result))
+        run.write(trained)
+        return trained
+
+    return result, everyone.once(finish)
+
+
+def run_training(
+    architecture: Architecture,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    progress: Progress,
+    data: DataSet | None = None,
+) -> Trained:
+    """Train one given network as a found one is trained, and write the run folder."""
+    shape = architecture.model_dump(mode="json")
+    run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
+    data = data or load_data(settings.data)
+    if data.input != architecture.input or len(data.classes) != architecture.classes:
+        raise ConfigError(
+            "data set and architecture must agree on input shape and number of classes: data "
+            f"{data.input} and {len(data.classes)}, architecture {architecture.input} and "
+            f"{architecture.classes}; edit `input` and `classes` of the architecture"
+        )
+    trained = _train(
+        architecture,
+        data,
+        settings,
+        kind=settings.data.task,
+        described=describe(classes=data.classes, meaning=data.meaning),
+        checkpoint=run.claim(),
+        progress=progress,
+    )
+    run.write(trained)
+    return trained
+
+
+def _train(
+    architecture: Architecture,
+    data: DataSet,
+    settings: TrainSettings,
+    *,
+    kind: str,
+    described: Mapping[str, bytes],
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> Trained:
+    board = settings.load_board()
+    generator = generator_for(settings.seed, "initial weights")
+    network = Network(architecture.graph(), generator=generator)
+    split, losses, shown = data.final or data.train, _losses(settings), watched(data)
+    fit(
+        network,
+        split,
+        settings.train,
+        seed=settings.seed,
+        loss=losses[0],
+        checkpoint=checkpoint,
+        progress=_epochs("training", progress),
+        validation=shown,
+    )
+    quantized = finetune(
+        network,
+        split,
+        settings.quantize,
+        seed=settings.seed,
+        loss=losses[1],
+        checkpoint=checkpoint,
+        progress=_epochs("quantization", progress),
+        validation=shown,
+    )
+    graph = quantized.graph()
+    model = to_flatbuffer(graph, metadata=described)
+    real = _examples(graph, data.test or data.validation)
+    checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
+    arena, given = tflm_arena(model), answers(graph, data)
+    limits = settings.budget.on(board)
+    costs = Meter(board, kind).costs(architecture)
+    metrics: Metrics = {
+        "version": METRICS_VERSION,
+        "board": board.name,
+        "network": str(architecture),
+        "macs": costs.macs,
+        "ops": costs.ops,
+        "flash_bytes": len(model),
+        "arena_bytes": costs.arena_bytes,
+        "arena_head_bytes": costs.arena_head_bytes,
+        "host_arena_bytes": arena.total,
+        "host_arena_head_bytes": arena.head,
+        "latency_ms": costs.latency_ms,
+        "latency_form": board.form,
+        "energy_mj": costs.energy_mj,
+        **scores(network, graph, data, given=given),
+        "tflm_mismatches": checked.mismatches,
+        "tflm_bytes_compared": checked.bytes_compared,
+        "budget": limits.given(),
+        "used": limits.used(costs),
+        "fits": limits.fits(costs)
+        and (costs.has_int4 or arena.total <= limits.sram)
+        and len(model) <= limits.flash,
+    }
+    history = training_history(
+        board=board,
+        data=data,
+        checkpoint=checkpoint,
+        outcome=outcome(graph, data, given),
+    )
+    history["layers"] = layer_history(network.graph(), graph, real)
+    return Trained(architecture, model, metrics, history)
+
+
+def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
+    """Losses of float training and of quantisation, with a teacher where there is one."""
+    if settings.distill is None:
+        return None, None
+    teacher = trained_network(settings.distill.teacher)
+    if teacher is None:
+        raise ConfigError(
+            "a teacher must be a run folder with its checkpoint, but "
+            f"{str(settings.distill.teacher)!r} is not; train one with micronas train"
+        )
+    coefficient, temperature = settings.distill.coefficient, settings.distill.temperature
+    first, second = (
+        distillation(
+            teacher,
+            coefficient=coefficient,
+            temperature=temperature,
+            label_smoothing=recipe.label_smoothing,
+        )
+        for recipe in (settings.train, settings.quantize)
+    )
+    return first, second
+
+
+def _epochs(phase: str, progress: Progress) -> Callable[[Epoch], None]:
+    def tell(epoch: Epoch) -> None:
+        numbers = {"loss": epoch.loss}
+        if epoch.validation_accuracy is not None:
+            numbers["validation_accuracy"] = epoch.validation_accuracy
+        progress(phase, epoch.number, epoch.epochs, numbers)
+
+    return tell
+
+
+def _examples(graph: Graph, split: Split) -> npt.NDArray[np.int8]:
+    return quantize_inputs(graph, split.batch(evenly(split, _VERIFIED), None))
+
+
+def _noise(like: npt.NDArray[np.int8], seed: int) -> npt.NDArray[np.int8]:
+    """Random bytes, which reach corners that real examples do not."""
+    return np.random.default_rng(seed).integers(-128, 128, like.shape).astype(np.int8)
+
+
+def _search_metrics(result: SearchResult) -> Metrics:
+    def row(candidate: Candidate) -> Metrics:
+        return {
+            "origin": candidate.origin,
+            "network": str(candidate.architecture),
+            "macs": candidate.costs.macs,
+            "trial_epochs": candidate.trial_epochs,
+            "trial_accuracy": candidate.trial_accuracy,
+            "trial_loss": candidate.trial_loss,
+        }
+
+    winner = result.winner
+    others = [each for each in result.candidates if each.origin != winner.origin]
+    return {
+        "strategy": result.strategy,
+        "strategy_reason": result.reason,
+        "winner": winner.origin,
+        "ahead_of_best_other_origin": (winner.trial_accuracy or 0.0)
+        - max((each.trial_accuracy or 0.0 for each in others), default=0.0),
+        "candidates": [row(candidate) for candidate in result.candidates],
+        "most_likely_macs": result.most_likely.macs if result.most_likely else None,
+        "history": result.history,
+    }
+
+
+class _Folder:
+    """A run folder, of these settings and no others."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Check the folder; nothing is written before `claim`."""
+        self._folder = folder
+        self._config = folder / "config.yaml"
+        self._text = yaml.safe_dump(settings, sort_keys=False).encode()
+        try:
+            if self._config.exists():
+                if self._config.read_bytes() != self._text:
+                    raise ConfigError(
+                        f"a run folder must belong to one run, but {folder} holds a run of other "
+                        "settings; choose another --out, or delete the folder"
+                    )
+            elif folder.exists() and any(folder.iterdir()):
+                raise ConfigError(
+                    f"a run folder must be new or hold a run, but {folder} holds other files; "
+                    "choose another --out"
+                )
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def claim(self) -> Checkpoint:
+        """Write the settings and return the state of an earlier attempt, or an empty one."""
+        try:
+            write_atomically(self._config, self._text)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return Checkpoint(self._folder / "checkpoint.pt")
+
+    def write(self, trained: Trained) -> None:
+        trained.architecture.save(self._folder / "architecture.yaml")
+        write_atomically(self._folder / "model.tflite", trained.model)
+        history = json.dumps(trained.history, separators=(",", ":")) + "\n"
+        write_atomically(self._folder / "history.json", history.encode())
+        text = json.dumps(trained.metrics, indent=2) + "\n"
+        write_atomically(self._folder / "metrics.json", text.encode())
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"a run folder must be writable: {error}; choose another --out")

@@ -1,0 +1,129 @@
+"""What a run is told: the YAML of `micronas search` and `micronas train`. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from micronas.errors import ConfigError
+from micronas.hardware.board import Board
+from micronas.hardware.forms import Form
+from micronas.nas.budget import Budget, Meter, check_feasible
+from micronas.nas.settings import SearchSettings
+from micronas.resources import find
+from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
+from micronas.space.search_space import SearchSpace
+from micronas.tasks.settings import DataSettings
+from micronas.train.recipe import FINETUNE, Recipe
+
+
+class DistillSettings(Settings):
+    """A teacher for the final training."""
+
+    teacher: Path
+    """A run folder, whose float network teaches."""
+    coefficient: float = Field(0.5, ge=0, le=1)
+    """Weight of the teacher's outputs against the labels; the paper's."""
+    temperature: float = Field(4.0, gt=0)
+
+
+class TrainSettings(Settings):
+    """How one network is trained, quantised and checked."""
+
+    board: str
+    """Name of a shipped board, or path of a YAML file."""
+    latency_form: Form | None = None
+    """Which of the board's latency models to believe; None takes the board's own choice."""
+    budget: Budget = Budget()
+    """Limits; SRAM and flash default to the board's."""
+    data: DataSettings
+    train: Recipe = Recipe(epochs=40, batch_size=64)
+    """Float training of the final network."""
+    quantize: Recipe = FINETUNE
+    """Quantization-aware training that follows it."""
+    distill: DistillSettings | None = None
+    """Knowledge distillation in both; None for labels alone."""
+    seed: int = 0
+
+    def load_board(self) -> Board:
+        return Board.load(self.board).using(self.latency_form)
+
+
+class RunSettings(TrainSettings):
+    """A search and all that follows."""
+
+    space: str
+    """Name of a shipped search space, or path of a YAML file."""
+    search: SearchSettings = SearchSettings()
+
+    def for_training(self) -> TrainSettings:
+        """The same without what concerns the search only."""
+        return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
+
+    def load_space(self) -> SearchSpace:
+        return SearchSpace.load(self.space)
+
+    def check_feasible(self) -> None:
+        """Raise BudgetError if no network of the space can fit; reads no data."""
+        space, board = self.load_space(), self.load_board()
+        check_feasible(space, self.budget.on(board), Meter(board, space.task or space.name))
+
+
+def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
+    """Read a run's settings.
+
+    Parameters
+    ----------
+    source
+        A YAML file of settings, or a search space (its file, or the name of a shipped one), to
+        be used with default settings.
+    overrides
+        ``key=value`` strings with dots, e.g. ``budget.latency=100ms``.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = find("search_spaces", source)
+    values, lines = read_mapping(path)
+    if "stages" in values:
+        validate_settings(values, SearchSpace, source=str(path), lines=lines)
+        values, lines = {"space": str(path)}, {}
+    values = with_overrides(values, overrides)
+    _check_given(values)
+    values = _with_task(values, values.get("space"))
+    return validate_settings(values, RunSettings, source=str(path), lines=lines)
+
+
+def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Read the settings of a training from a run's YAML, or from overrides alone."""
+    values, lines = read_mapping(source) if source else ({}, {})
+    known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
+    known = with_overrides(known, overrides)
+    _check_given(known)
+    known = _with_task(known, values.get("space"))
+    return validate_settings(known, TrainSettings, source=str(source or "settings"), lines=lines)
+
+
+def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
+    """Add the space's task to data settings that do not name one; keywords where there is none."""
+    data = values["data"]
+    if not isinstance(data, Mapping) or "task" in data:
+        return dict(values)
+    task = SearchSpace.load(str(space)).task if space is not None else None
+    return {**values, "data": {"task": task or "kws", **data}}
+
+
+def _check_given(values: Mapping[str, Any]) -> None:
+    for key, way in _WAYS.items():
+        if key not in values:
+            raise ConfigError(f"a run must name its {key}, but does not; {way}")
+
+
+_SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
+    "architecture"  # noted in the settings of a training, and given to the next on its own
+}
+_WAYS = {
+    "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
+    "data": "add data.path=FOLDER to the command or `data:` to the file; "
+    "`micronas data synth kws FOLDER` makes a corpus to try",
+}

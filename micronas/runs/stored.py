@@ -1,0 +1,196 @@
+"""What a report reads of `metrics.json` and `history.json`: their keys and types.
+
+Keys that a report has no use for may be there. Imports no torch.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
+
+from micronas.hardware.board import Board
+from micronas.space.search_space import SearchSpace
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Machine(_Stored):
+    auc: float
+    pauc: float
+
+
+class Candidate(_Stored):
+    """A network that got a trial training."""
+
+    origin: str
+    network: str
+    macs: int
+    trial_epochs: int
+    trial_accuracy: float | None
+    trial_loss: float | None
+
+
+class Search(_Stored):
+    strategy: str = "dnas"
+    """Files from before there was a choice have none."""
+    winner: str
+    ahead_of_best_other_origin: float
+    candidates: tuple[Candidate, ...]
+    history: tuple[dict[str, float], ...]
+    """One record a round."""
+
+
+class Metrics(_Stored):
+    """`metrics.json`."""
+
+    board: str
+    network: str
+    macs: int
+    flash_bytes: int
+    arena_bytes: int
+    host_arena_bytes: int
+    latency_ms: float
+    latency_form: str
+    energy_mj: float | None
+    judged_on: str
+    float_accuracy: float
+    int8_accuracy: float
+    int8_accuracy_per_class: dict[str, float]
+    tflm_mismatches: int
+    tflm_bytes_compared: int
+    budget: dict[str, float]
+    used: dict[str, float]
+    fits: bool
+    auc: float | None = None
+    pauc: float | None = None
+    float_auc: float | None = None
+    float_pauc: float | None = None
+    per_machine: dict[str, Machine] | None = None
+    search: Search | None = None
+
+    @model_validator(mode="after")
+    def _every_limit_is_used(self) -> "Metrics":
+        if self.budget.keys() != self.used.keys():
+            raise ValueError("budget and used must have the same keys")
+        return self
+
+    @property
+    def score_name(self) -> str:
+        """What the network is judged by."""
+        return "accuracy" if self.auc is None else "AUC"
+
+    @property
+    def score(self) -> float:
+        """The int8 network's."""
+        return self.int8_accuracy if self.auc is None else self.auc
+
+    @property
+    def float_score(self) -> float | None:
+        return self.float_accuracy if self.auc is None else self.float_auc
+
+
+class Made(_Stored):
+    """How the run was started, and with which versions."""
+
+    command: str
+    micronas: str
+    python: str
+    torch: str
+    numpy: str
+    machine: str
+    threads: int
+
+
+class Examples(_Stored):
+    summary: str
+    examples: dict[str, int]
+    """By part."""
+
+
+class Epoch(_Stored):
+    number: int
+    loss: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+class Decision(_Stored):
+    name: str
+    options: tuple[int, ...]
+
+
+class Gates(_Stored):
+    """Probabilities [round][decision][option]."""
+
+    decisions: tuple[Decision, ...]
+    rounds: tuple[tuple[tuple[float, ...], ...], ...]
+
+    @model_validator(mode="after")
+    def _has_a_probability_for_each_option(self) -> "Gates":
+        sizes = [len(each.options) for each in self.decisions]
+        if any([len(each) for each in row] != sizes for row in self.rounds):
+            raise ValueError("rounds must hold a probability for each option")
+        return self
+
+
+class Curve(_Stored):
+    """How the clips of one machine were told apart."""
+
+    name: str
+    false_positive_rate: tuple[float, ...]
+    true_positive_rate: tuple[float, ...]
+    normal: tuple[float, ...]
+    """Scores of its normal clips."""
+    anomalous: tuple[float, ...]
+
+
+class Outcome(_Stored):
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Examples by class (row) and answer (column)."""
+    machines: tuple[Curve, ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_square(self) -> "Outcome":
+        count = len(self.classes)
+        if len(self.confusion) != count or any(len(row) != count for row in self.confusion):
+            raise ValueError("confusion must have a row and a column for each class")
+        return self
+
+
+class Noise(_Stored):
+    """Ratios in dB; None stands for infinite."""
+
+    sqnr_db: float | None
+    median_channel_db: float | None
+    worst_channel: int | None
+    worst_channel_db: float | None
+
+
+class LayerError(_Stored):
+    name: str
+    kind: str
+    cumulative: Noise
+    local: Noise
+    saturated: float
+
+
+class Layers(_Stored):
+    reference: str
+    samples: int
+    culprit: str | None
+    layers: tuple[LayerError, ...]
+
+
+PARTS: dict[str, TypeAdapter[Any]] = {
+    "made": TypeAdapter(Made),
+    "board": TypeAdapter(Board),
+    "data": TypeAdapter(Examples),
+    "training": TypeAdapter(dict[str, tuple[Epoch, ...]]),
+    "outcome": TypeAdapter(Outcome),
+    "layers": TypeAdapter(Layers),
+    "space": TypeAdapter(SearchSpace),
+    "gates": TypeAdapter(Gates),
+}
+"""Keys of `history.json`, and what each holds."""

@@ -1,0 +1,175 @@
+"""YAML files into validated objects; errors name the line, the key and the nearest key."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from micronas.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``yes`` and ``no`` are words, as in YAML 1.2: they are keywords here."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")
+)
+
+Location = tuple[int | str, ...]
+Model = TypeVar("Model", bound=BaseModel)
+Extent = Annotated[int, Field(gt=0, le=65_535)]
+"""A size of a network; no board holds a larger one, and counting it would take for ever."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ()) -> Model:
+    """Read a YAML file into a settings object.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    overrides
+        ``key.sub=value`` strings that replace or add values; the value is YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not YAML or does not fit the model. One line.
+    """
+    values, lines = read_mapping(path)
+    return validate_settings(
+        with_overrides(values, overrides), model, source=str(path), lines=lines
+    )
+
+
+def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
+    """Read a YAML mapping and the line on which each of its keys stands."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"a configuration must be a readable text file: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path} must hold a mapping of keys to values, but got {values!r:.80}")
+    lines: dict[Location, int] = {}
+    _mark_lines(node, (), lines)
+    return values, lines
+
+
+def with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return the values with each ``a.b=value`` of the command line applied."""
+    result = dict(values)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"an override must be key=value, but got {text!r}")
+        inner = result
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            below = inner.get(parent)
+            inner[parent] = dict(below) if isinstance(below, dict) else {}
+            inner = inner[parent]
+        try:
+            inner[last] = yaml.load(value, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"the value of override {key!r} must be YAML, but got {value!r}"
+            ) from error
+    return result
+
+
+def validate_settings(
+    values: Mapping[str, Any],
+    model: type[Model],
+    *,
+    source: str,
+    lines: Mapping[Location, int] | None = None,
+) -> Model:
+    """Build a settings object; every complaint of pydantic becomes part of one ConfigError."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        complaints = [_complaint(item, model, lines or {}) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(complaints)) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known word, or lists the known ones."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, 1)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
+
+
+def _complaint(item: Any, model: type[BaseModel], lines: Mapping[Location, int]) -> str:
+    location: Location = item["loc"]
+    # pydantic puts the name of a union's member into the path; the file has no such key
+    path = tuple(part for part in location if _is_key(part, location, lines))
+    found = [lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines]
+    line = f"line {found[0]}: " if found else ""
+    key = ".".join(str(part) for part in path) or "the file"
+    if item["type"] == "extra_forbidden":
+        hint = nearest(str(location[-1]), _fields(model, location[:-1]))
+        return f"{line}unknown key {key!r}; {hint}"
+    if item["type"] == "missing":
+        return f"{line}key {key!r} is required"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{line}{key}: {message[:1].lower()}{message[1:]}, but got {item['input']!r:.80}"
+
+
+def _is_key(part: int | str, location: Location, lines: Mapping[Location, int]) -> bool:
+    if isinstance(part, int) or part == location[-1]:
+        return True
+    return any(part in known for known in lines) or not lines
+
+
+def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
+    """Names the model allows at a place in the file, looked up through nested models."""
+    models = {model}
+    for part in path:
+        below = {
+            nested
+            for outer in models
+            for field_name, field in outer.model_fields.items()
+            if field_name == part
+            for nested in _nested(field.annotation)
+        }
+        models = below or models
+    return {name for each in models for name in each.model_fields}
+
+
+def _nested(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for argument in get_args(annotation) for model in _nested(argument)}
+
+
+def _mark_lines(node: yaml.Node, path: Location, lines: dict[Location, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, key.value)
+            lines[inner] = key.start_mark.line + 1
+            _mark_lines(value, inner, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            inner = (*path, position)
+            lines[inner] = value.start_mark.line + 1
+            _mark_lines(value, inner, lines)

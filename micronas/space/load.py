@@ -1,0 +1,53 @@
+"""A network from wherever it is: a file, a run folder, an architecture, a published one's name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import ModelError
+from micronas.graph.ir import Graph
+from micronas.space.architecture import Architecture
+from micronas.tflite.metadata import placeholder, read_metadata
+from micronas.tflite.reader import read
+from micronas.tflite.writer import flatbuffer_bytes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network, shapes at least."""
+
+    graph: Graph
+    flash_bytes: int
+    """Of the file it is, or would become."""
+    metadata: dict[str, Any]
+    """What micronas wrote into the file; empty for others."""
+
+
+def load(path: Path) -> Loaded:
+    """Load a network to count its costs; operators that are not known are kept as such.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, or it is damaged.
+    ConfigError
+        If an architecture file is not valid.
+    """
+    if path.suffix in (".yaml", ".yml") or path.parts[:-1] == ("published",):
+        architecture = Architecture.load(path)
+        graph = architecture.graph()
+        size = flatbuffer_bytes(graph, metadata=placeholder(architecture.classes))
+        return Loaded(graph, size, {})
+    data = model_bytes(path)
+    return Loaded(read(data, unknown="keep"), len(data), read_metadata(data))
+
+
+def model_bytes(path: Path) -> bytes:
+    """Read a .tflite file, or that of a run folder; ModelError if there is none."""
+    file = path / "model.tflite" if path.is_dir() else path
+    try:
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise ModelError(
+            f"a model must be a .tflite file or a run folder that holds one: {error}"
+        ) from error

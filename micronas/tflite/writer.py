@@ -1,0 +1,274 @@
+"""Writes a graph as a TensorFlow Lite flatbuffer that TFLM and LiteRT run.
+
+Written directly rather than through a converter: scales stay exactly those that were trained,
+buffers are aligned for the device, and the size of a candidate is known before training.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import ai_edge_litert.schema_py_generated as schema
+import numpy as np
+
+from micronas.errors import ExportError
+from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
+from micronas.tflite.flatbuffer import Bytes, Size
+
+_TYPES = {
+    "int8": schema.TensorType.INT8,
+    "int4": schema.TensorType.INT4,
+    "int32": schema.TensorType.INT32,
+}
+_OPTIONS: dict[Kind, str] = {
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "ADD": "AddOptions",
+    "PAD": "PadOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "MEAN": "ReducerOptions",
+    "RESHAPE": "ReshapeOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "HARD_SWISH": "HardSwishOptions",
+}
+_WEIGHTED: tuple[Kind, ...] = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_DESCRIPTION = "micronas"
+
+
+def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
+    """Write an int8 graph as the bytes of a ``.tflite`` file; the same graph gives the same bytes.
+
+    Tensors keep the order of ``graph.tensors``, which is what TFLM's memory planner goes by.
+    TFLite operators have no names: an operator is known by that of its output tensor.
+
+    Parameters
+    ----------
+    graph
+        Every tensor int8 (weights may be int4), quantised; constants with data.
+    metadata
+        Named blobs to store beside the network.
+
+    Raises
+    ------
+    ExportError
+        If a tensor is not quantised, or a constant has no data.
+    """
+    target = Bytes()
+    _Writer(target).write(graph, metadata or {})
+    return target.content()
+
+
+def flatbuffer_bytes(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
+    """Size in bytes of the ``.tflite`` file of a graph, of which the shapes are enough.
+
+    Tensors without quantisation count as what training makes of them: convolutions with one
+    scale a channel, FULLY_CONNECTED with one scale, int8 (or int4, if so marked), int32 biases.
+    """
+    target = Size()
+    _Writer(target).write(_with_placeholders(graph), metadata or {})
+    return target.content()
+
+
+def _with_placeholders(graph: Graph) -> Graph:
+    """Fill in zeros and unit scales, as many as a trained graph of these shapes has."""
+    scales: dict[str, Quantization] = {}
+    biases = set()
+    for op in graph.ops:
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+            ones = np.ones(graph.constant_of(op).shape[axis], np.float32)
+            scales[op.inputs[1]] = Quantization(ones, 0, axis if len(ones) > 1 else None)
+            scales |= dict.fromkeys(op.inputs[2:], Quantization(ones))
+        if op.kind in _WEIGHTED:
+            biases |= set(op.inputs[2:])
+    one = Quantization(np.ones(1, np.float32))
+
+    def placeholder(tensor: Tensor) -> Tensor:
+        bias = tensor.name in biases
+        if tensor.quantization is None and (bias or tensor.dtype != "int32"):
+            dtype: DataType = "int32" if bias else "int4" if tensor.dtype == "int4" else "int8"
+            quantization = scales.get(tensor.name, one)
+            tensor = replace(tensor, dtype=dtype, quantization=quantization, data=None)
+        if tensor.constant and tensor.data is None:
+            kind = np.int32 if tensor.dtype == "int32" else np.int8
+            tensor = replace(tensor, data=np.zeros(tensor.shape, kind))
+        return tensor
+
+    tensors = {name: placeholder(tensor) for name, tensor in graph.tensors.items()}
+    return replace(graph, tensors=tensors)
+
+
+class _Writer:
+    """Writes one graph to a target."""
+
+    def __init__(self, target: Bytes | Size) -> None:
+        self._to = target
+        self._buffers = [self._table("Buffer")]  # buffer 0 is empty: tensors the arena holds
+        self._shared_buffers: dict[bytes, int] = {}
+        self._zero_points: dict[int, int] = {}
+        self._codes: dict[tuple[Kind, int], int] = {}
+
+    def write(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
+        tensors = [self._tensor(tensor) for tensor in graph.tensors.values()]
+        index = {name: position for position, name in enumerate(graph.tensors)}
+        operators = [self._operator(graph, op, index) for op in graph.ops]
+        entries = [
+            self._table("Metadata", Name=self._to.string(name), Buffer=self._buffer(blob))
+            for name, blob in metadata.items()
+        ]
+        subgraph = self._table(
+            "SubGraph",
+            Tensors=self._to.offsets(tensors),
+            Inputs=self._integers([index[name] for name in graph.inputs]),
+            Outputs=self._integers([index[name] for name in graph.outputs]),
+            Operators=self._to.offsets(operators),
+            Name=self._to.string("main"),
+        )
+        codes = [self._operator_code(kind, version) for kind, version in self._codes]
+        fields = {"Metadata": self._to.offsets(entries)} if entries else {}
+        model = self._table(
+            "Model",
+            Version=3,
+            OperatorCodes=self._to.offsets(codes),
+            Subgraphs=self._to.offsets([subgraph]),
+            Description=self._to.string(_DESCRIPTION),
+            Buffers=self._to.offsets(self._buffers),
+            **fields,
+        )
+        self._to.finish(model)
+
+    def _tensor(self, tensor: Tensor) -> int:
+        quantization = tensor.quantization
+        if tensor.dtype not in _TYPES or (quantization is None and tensor.dtype != "int32"):
+            raise ExportError(
+                f"export takes tensors quantised to int8, but {tensor.name!r} is {tensor.dtype} "
+                f"with{'' if quantization else 'out'} a scale; quantise the graph first"
+            )
+        fields = {
+            "Shape": self._integers(tensor.shape),
+            "Type": _TYPES[tensor.dtype],
+            "Buffer": self._constant(tensor) if tensor.constant else 0,
+            "Name": self._to.string(tensor.name),
+        }
+        if quantization is not None:
+            fields["Quantization"] = self._quantization(quantization, shared=tensor.constant)
+        return self._table("Tensor", **fields)
+
+    def _constant(self, tensor: Tensor) -> int:
+        if tensor.data is None or tensor.data.shape != tensor.shape:
+            raise ExportError(
+                f"a constant must have data of its shape, but {tensor.name!r} is {tensor.shape} "
+                f"with {None if tensor.data is None else tensor.data.shape}; train the graph, or "
+                "ask flatbuffer_bytes for its size"
+            )
+        if tensor.dtype == "int4":
+            return self._buffer(pack_int4(tensor.data))
+        data = tensor.data.astype("<i4" if tensor.dtype == "int32" else np.int8).tobytes()
+        if tensor.quantization is not None:
+            return self._buffer(data)
+        # Shape tables repeat; weights are not compared, so that a file's size depends on the
+        # architecture alone.
+        if data not in self._shared_buffers:
+            self._shared_buffers[data] = self._buffer(data)
+        return self._shared_buffers[data]
+
+    def _buffer(self, data: bytes) -> int:
+        self._buffers.append(self._table("Buffer", Data=self._to.constant(data)))
+        return len(self._buffers) - 1
+
+    def _quantization(self, quantization: Quantization, *, shared: bool) -> int:
+        count = len(quantization.scale)
+        zero_points = [quantization.zero_point] * count
+        if shared and quantization.zero_point == 0:
+            if count not in self._zero_points:
+                self._zero_points[count] = self._to.vector(zero_points, "<i8")
+            vector = self._zero_points[count]
+        else:
+            vector = self._to.vector(zero_points, "<i8")
+        return self._table(
+            "QuantizationParameters",
+            Scale=self._to.vector(quantization.scale, "<f4"),
+            ZeroPoint=vector,
+            QuantizedDimension=quantization.axis or 0,
+        )
+
+    def _operator(self, graph: Graph, op: Op, index: Mapping[str, int]) -> int:
+        if op.kind == "UNKNOWN":
+            raise ExportError(
+                f"export takes operators a graph can express, but {op.outputs[0]!r} comes from "
+                f"{op.name}; change the network"
+            )
+        code = self._codes.setdefault((op.kind, _version(graph, op)), len(self._codes))
+        inputs = self._integers([index[name] for name in op.inputs])
+        outputs = self._integers([index[name] for name in op.outputs])
+        fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
+        if op.kind in _OPTIONS:
+            options = _OPTIONS[op.kind]
+            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, options)
+            fields["BuiltinOptions"] = self._table(options, **self._options(graph, op))
+        return self._table("Operator", **fields)
+
+    def _options(self, graph: Graph, op: Op) -> dict[str, float]:
+        activation = {
+            "FusedActivationFunction": getattr(schema.ActivationFunctionType, op.activation)
+        }
+        window = {
+            "Padding": getattr(schema.Padding, op.padding),
+            "StrideH": op.stride[0],
+            "StrideW": op.stride[1],
+        }
+        match op.kind:
+            case "CONV_2D":
+                return {**window, **activation}
+            case "DEPTHWISE_CONV_2D":
+                depth = graph.input_of(op).shape[3]
+                multiplier = graph.constant_of(op).shape[3] // depth
+                return {**window, "DepthMultiplier": multiplier, **activation}
+            case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
+                size = {"FilterHeight": op.window[0], "FilterWidth": op.window[1]}
+                return {**window, **size, **activation}
+            case "FULLY_CONNECTED" | "ADD":
+                return dict(activation)
+            case "MEAN":
+                kept = len(graph.output_of(op).shape) == len(graph.input_of(op).shape)
+                return {"KeepDims": kept}
+            case "RESHAPE" if len(op.inputs) == 1:
+                return {"NewShape": self._integers(graph.output_of(op).shape)}
+            case "SOFTMAX":
+                return {"Beta": 1.0}
+            case "CONCATENATION":
+                return {"Axis": op.axis}
+        return {}
+
+    def _operator_code(self, kind: Kind, version: int) -> int:
+        code = getattr(schema.BuiltinOperator, kind)
+        return self._table(
+            "OperatorCode", DeprecatedBuiltinCode=code, BuiltinCode=code, Version=version
+        )
+
+    def _table(self, name: str, **fields: float) -> int:
+        """Write a table; `name` and the fields are the schema's, values scalars or offsets."""
+        return self._to.table(name, fields)
+
+    def _integers(self, values: Sequence[int]) -> int:
+        return self._to.vector(values, "<i4")
+
+
+def _version(graph: Graph, op: Op) -> int:
+    """Operator version: LiteRT refuses weights newer than the version; TFLM does not look."""
+    if op.kind not in _WEIGHTED:
+        return 1 if op.kind in ("RESHAPE", "HARD_SWISH") else 2
+    weights = graph.constant_of(op)
+    scales = 1 if weights.quantization is None else len(weights.quantization.scale)
+    if op.kind == "FULLY_CONNECTED":
+        return 12 if scales > 1 else 10 if weights.dtype == "int4" else 4
+    return 7 if weights.dtype == "int4" else 3
+
+
+def pack_int4(values: Array) -> bytes:
+    """Pack values of -8..7 two a byte, the first in the low half."""
+    nibbles = values.reshape(-1).astype(np.uint8) & 15
+    nibbles = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
+    return (nibbles[0::2] | nibbles[1::2] << 4).tobytes()

@@ -1,0 +1,204 @@
+"""Timing on real engines: what must hold on any machine, however busy."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import pytest
+
+from benchmarks.host_latency import FORMS, UNSEEN, draw, errors
+from micronas.calibration.host import Engine, Timing, _Session, _time, measure, measure_all
+from micronas.errors import ConfigError, ExportError, ModelError
+from micronas.graph.builder import Builder
+from micronas.hardware.features import features
+from micronas.tflite.writer import to_flatbuffer
+from tests.graphs import quantize_randomly
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@pytest.fixture(autouse=True)
+def unchanged() -> Iterator[None]:
+    """Whatever a test does, this thread keeps its CPUs."""
+    before = os.sched_getaffinity(0)
+    yield
+    after = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before)
+    assert after == before
+
+
+def pointwise(width: int) -> bytes:
+    """Two 1x1 convolutions on a 20x20 map: 800 x width^2 MACs."""
+    builder = Builder((20, 20, width))
+    hidden = builder.conv(builder.input, "first", width, activation="RELU")
+    return to_flatbuffer(quantize_randomly(builder.finish(builder.conv(hidden, "second", width))))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sixteen_times_the_macs_take_longer(engine: Engine) -> None:
+    timings = measure_all(
+        {"narrow": pointwise(16), "wide": pointwise(64)}, engine=engine, repeats=5
+    )
+    assert list(timings) == ["narrow", "wide"]
+    # outputs grow fourfold, MACs sixteenfold
+    assert 2 < timings["wide"].median_ms / timings["narrow"].median_ms < 24
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batches_are_long_and_statistics_ordered(engine: Engine) -> None:
+    timing = measure(pointwise(16), engine=engine, repeats=4)
+    lower, upper = timing.quartiles_ms
+    assert 0 < lower <= timing.median_ms <= upper
+    assert timing.runs % 4 == 0
+    # 10 ms each, as far as three calls can tell
+    assert timing.runs * timing.wall_ms > 4 * 3
+
+
+def test_networks_take_turns_without_garbage_collection() -> None:
+    order: list[tuple[str, bool]] = []
+    sessions = [
+        _Session(b"", lambda name=name: order.append((name, gc.isenabled())), 2) for name in "ABC"
+    ]
+    _time(sessions, 2)
+    assert order == [(name, False) for name in "AABBCC" * 2]
+    assert [session.timing(threads=1).runs for session in sessions] == [4, 4, 4]
+
+
+def test_spread_by_hand() -> None:
+    assert Timing(2.0, (1.5, 2.5), 2.1, 40).spread == 0.5
+
+
+def test_other_programs_on_the_cpu_do_not_count() -> None:
+    model, cpu = pointwise(64), min(os.sched_getaffinity(0))
+    quiet = measure(model, engine="tflm", repeats=5, cpu=cpu)
+    with busy(cpu):
+        crowded = measure(model, engine="tflm", repeats=15, cpu=cpu)
+    assert crowded.wall_ms > 1.3 * crowded.median_ms
+    assert 0.6 < crowded.median_ms / quiet.median_ms < 1.6
+
+
+@contextmanager
+def busy(cpu: int) -> Iterator[None]:
+    """Let two other programs compute on a CPU."""
+    code = f"import os; os.sched_setaffinity(0, {{{cpu}}}); print(flush=True)\nwhile True: pass"
+    programs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    try:
+        for program in programs:
+            assert program.stdout is not None
+            program.stdout.readline()
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.communicate()
+
+
+def test_the_thread_stays_on_one_cpu_meanwhile() -> None:
+    before, seen, done = os.sched_getaffinity(0), [], threading.Event()
+    measuring = threading.get_native_id()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            seen.append(frozenset(os.sched_getaffinity(measuring)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for cpu in (None, min(before)):
+        measure(pointwise(16), repeats=10, cpu=cpu)
+    done.set()
+    watcher.join()
+    assert {frozenset({max(before)}), frozenset({min(before)})} <= set(seen)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_and_cpus_are_restored_even_after_an_error(enabled: bool) -> None:
+    if not enabled:
+        gc.disable()
+    try:
+        measure(pointwise(4), repeats=1)
+        assert gc.isenabled() == enabled
+        for engine in ENGINES:
+            with pytest.raises(ExportError):
+                measure(unknown_operator(), engine=engine)
+            assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
+def unknown_operator() -> bytes:
+    """A well-formed model of a custom operator that no engine has."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(pointwise(4), 0))
+    (code,) = model.operatorCodes
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = "SpecialOperator"
+    for op in model.subgraphs[0].operators:
+        op.builtinOptions, op.builtinOptionsType = None, schema.BuiltinOptions.NONE
+    writer = flatbuffers.Builder()
+    writer.Finish(model.Pack(writer), b"TFL3")
+    return bytes(writer.Output())
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [("litert", "LiteRT .*SpecialOperator"), ("tflm", "TFLM .*op code CUSTOM")],
+)
+def test_an_operator_the_engine_lacks_is_named(engine: Engine, message: str) -> None:
+    with pytest.raises(ExportError, match=f"^odd: {message}") as caught:
+        measure_all({"odd": unknown_operator()}, engine=engine)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_damaged_model_never_reaches_the_engine(engine: Engine) -> None:
+    with pytest.raises(ModelError, match=r"^a model must be a whole TFLite flatbuffer") as caught:
+        measure(pointwise(4)[:400], engine=engine)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"^second: a model must be"):
+        measure_all({"first": pointwise(4), "second": b"text"}, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "tflite"}, "unknown engine 'tflite'; "),
+        ({"repeats": 0}, "repeats must be at least 1, but got 0"),
+        ({"threads": 0}, "threads must be at least 1.*got 0 for litert"),
+        ({"threads": 2, "engine": "tflm"}, "and 1 for tflm, but got 2"),
+        ({"cpu": 100_000}, "cpu must be one this process may use, but got 100000; choose one of"),
+        ({"cpu": 0, "threads": 2}, "cpu must be left out with several threads"),
+    ],
+)
+def test_impossible_settings(arguments: dict[str, Any], message: str) -> None:
+    for run in (lambda **rest: measure(b"", **rest), lambda **rest: measure_all({}, **rest)):
+        with pytest.raises(ConfigError, match=message):
+            run(**arguments)
+
+
+def test_nothing_to_measure() -> None:
+    assert measure_all({}) == {}
+
+
+def test_several_threads_are_timed_by_the_stopwatch() -> None:
+    timing = measure(pointwise(64), threads=2, repeats=3)
+    assert timing.median_ms == timing.wall_ms
+
+
+def test_twelve_networks_predict_unseen_ones() -> None:
+    graphs = draw(12 + UNSEEN, seed=0)
+    models = {name: to_flatbuffer(graph) for name, graph in graphs.items()}
+    timings = measure_all(models, repeats=8)
+    assert list(timings) == list(graphs)
+    counts = [features(graph) for graph in graphs.values()]
+    times = [timing.median_ms for timing in timings.values()]
+    found = {form: errors(counts, times, terms, fitted=12)[0] for form, terms in FORMS.items()}
+    assert found["5 terms"] < 15
+    assert found["5 terms"] < found["ops"]

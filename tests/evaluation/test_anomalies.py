@@ -1,0 +1,181 @@
+"""Scores of clips and areas under ROC curves, against pairs counted one by one and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
+
+from micronas.data import Detection, TensorSplit
+from micronas.errors import DataError
+from micronas.evaluation.anomalies import area, clip_scores, evaluate, partial_area, roc
+
+CLIPS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
+    lambda clips: len({anomalous for _, anomalous in clips}) == 2
+)
+
+
+def curve(clips: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    return roc(np.array([score for score, _ in clips], float), np.array([bad for _, bad in clips]))
+
+
+def detection(machines: list[int], anomalous: list[int], windows: int = 1) -> Detection:
+    clips = torch.arange(len(machines)).repeat_interleave(windows)
+    labels = torch.tensor(machines)[clips]
+    split = TensorSplit(torch.zeros(len(clips), 1, 1, 1), labels)
+    return Detection(
+        split, clips, torch.tensor(machines), torch.tensor(anomalous, dtype=torch.bool), ("a", "b")
+    )
+
+
+@given(CLIPS)
+def test_area_is_the_share_of_pairs_in_order(clips: list[tuple[int, bool]]) -> None:
+    bad = [score for score, anomalous in clips if anomalous]
+    good = [score for score, anomalous in clips if not anomalous]
+    pairs = [(high > low) + 0.5 * (high == low) for high in bad for low in good]
+    assert area(*curve(clips)) == pytest.approx(np.mean(pairs))
+    assert area(*curve(clips)) == pytest.approx(
+        mannwhitneyu(bad, good).statistic / (len(bad) * len(good))
+    )
+
+
+@given(st.permutations(range(30)), st.integers(1, 10), st.data())
+def test_partial_area_counts_the_highest_normal_clips(
+    scores: list[int], bad: int, data: st.DataObject
+) -> None:
+    """Without ties, the part left of k / n is made of the k highest of n normal clips."""
+    high, normal = scores[:bad], sorted(scores[bad : bad + 20], reverse=True)
+    k = data.draw(st.integers(1, 20))
+    clips = [*((score, True) for score in high), *((score, False) for score in normal)]
+    partial = sum(score > low for score in high for low in normal[:k]) / (bad * 20)
+    limit = k / 20
+    chance = limit * limit / 2
+    expected = 0.5 * (1 + (partial - chance) / (limit - chance))
+    assert partial_area(*curve(clips), limit=limit) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("anomalous", "scores", "auc", "pauc"),
+    [
+        (
+            "110101101000100000010110000101",
+            [
+                *(23, 14, 10, 20, 1, 17, 11, 18, 7, 14, 17, 5, 24, 17, 0),
+                *(14, 0, 10, 9, 10, 6, 22, 12, 3, 14, 9, 16, 11, 6, 22),
+            ],
+            0.7800925925925926,
+            0.6968810916179337,
+        ),
+        (
+            "110110100110110011100101100101",
+            [
+                4,
+                3,
+                1,
+                4,
+                2,
+                3,
+                4,
+                2,
+                3,
+                2,
+                3,
+                3,
+                3,
+                4,
+                2,
+                4,
+                5,
+                4,
+                4,
+                1,
+                3,
+                5,
+                2,
+                3,
+                3,
+                4,
+                1,
+                3,
+                0,
+                3,
+            ],
+            0.7782805429864252,
+            0.5959752321981424,
+        ),
+        (
+            "011111100110110010000111100110",
+            [
+                1,
+                2,
+                1,
+                2,
+                1,
+                1,
+                1,
+                0,
+                0,
+                1,
+                2,
+                2,
+                2,
+                2,
+                1,
+                2,
+                1,
+                2,
+                1,
+                1,
+                1,
+                2,
+                2,
+                2,
+                1,
+                0,
+                0,
+                1,
+                1,
+                0,
+            ],
+            0.7217194570135747,
+            0.5273477812177503,
+        ),
+    ],
+)
+def test_areas_are_those_of_scikit_learn(
+    anomalous: str, scores: list[int], auc: float, pauc: float
+) -> None:
+    """``roc_auc_score(y, s)`` and ``roc_auc_score(y, s, max_fpr=0.1)`` of scikit-learn 1.9.1."""
+    clips = [(score, flag == "1") for score, flag in zip(scores, anomalous, strict=True)]
+    assert area(*curve(clips)) == pytest.approx(auc, abs=1e-12)
+    assert partial_area(*curve(clips)) == pytest.approx(pauc, abs=1e-12)
+
+
+def test_a_clip_scores_the_mean_over_its_windows_of_its_own_machine() -> None:
+    found = clip_scores(
+        detection([0, 1], [0, 1], windows=2),
+        np.array([[0.9, 0.1], [0.5, 0.5], [0.25, 0.75], [0.75, 0.25]]),
+    )
+    assert found.tolist() == [-0.7, -0.5]
+
+
+def test_machines_are_judged_apart() -> None:
+    """Scores of the two machines overlap, but within each machine they are in order."""
+    cases = detection([0, 0, 1, 1, 1], [0, 1, 0, 1, 0])
+    own = np.array([0.9, 0.8, 0.3, 0.2, 0.1])
+    probabilities = np.stack([own, 1 - own], 1)
+    probabilities[2:] = probabilities[2:, ::-1]
+    scores = evaluate(cases, probabilities)
+    assert scores["per_machine"]["a"] == {"auc": 1.0, "pauc": 1.0}
+    assert scores["per_machine"]["b"]["auc"] == 0.5
+    # The highest of two normal clips is above: no area left of 0.1, (1 - 0.005 / 0.095) / 2.
+    assert scores["per_machine"]["b"]["pauc"] == pytest.approx((1 - 0.005 / 0.095) / 2)
+    assert scores["auc"] == 0.75
+
+
+def test_what_has_no_area_is_refused() -> None:
+    with pytest.raises(DataError, match=r"normal and anomalous clips, but got 2 and 0"):
+        evaluate(detection([0, 0], [0, 0]), np.full((2, 2), 0.5))
+    with pytest.raises(DataError, match=r"= \[2, 2\], but are \[2, 3\]"):
+        clip_scores(detection([0, 0], [0, 1]), np.zeros((2, 3)))

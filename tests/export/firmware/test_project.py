@@ -1,0 +1,183 @@
+"""Firmware projects: compiled against stubs of TFLM, they pass, and fail when they should.
+
+The stubs answer with what TFLM's own wheel computes. For a board's compiler:
+arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fsyntax-only -Wall -Wextra -Werror
+-I tests/export/stubs <project>/main.cc
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.export.verify import tflm_arena, tflm_run
+from micronas.graph.ir import Graph
+from micronas.graph.memory import Target, plan
+from micronas.tflite.writer import to_flatbuffer
+from tests.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
+
+STUBS = Path(__file__).parent / "stubs"
+COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return random_int8_graph(0, family="mobilenet")
+
+
+def rounded(graph: Graph, target: Target) -> int:
+    """Round up to whole lines of 16 bytes, of which TFLM's arena consists."""
+    return (plan(graph, target).required + 15) // 16 * 16
+
+
+def golden(graph: Graph) -> npt.NDArray[np.int8]:
+    example: npt.NDArray[np.int8] = random_inputs(graph, 3)[2]
+    return example
+
+
+def run(
+    project: Path, graph: Graph, *, wrong_byte: bool = False, arena: int | None = None
+) -> tuple[int, str]:
+    """Compile a project with an interpreter that answers as TFLM does; run it."""
+    model, example = to_flatbuffer(graph), golden(graph)
+    output = tflm_run(model, example[None]).reshape(-1).copy()
+    if wrong_byte:
+        output[-1] ^= 1
+    required = tflm_arena(model).total if arena is None else arena
+    sketch = project / f"{project.name}.ino"
+    code = [
+        "#include <cstddef>\n#include <cstdint>",
+        f"std::int8_t stub_input[] = {{{', '.join(map(str, example.reshape(-1)))}}};",
+        f"std::int8_t stub_output[] = {{{', '.join(map(str, output))}}};",
+        f"extern const std::size_t stub_input_bytes; const std::size_t stub_input_bytes = "
+        f"{example.size};",
+        f"extern const std::size_t stub_output_bytes; const std::size_t stub_output_bytes = "
+        f"{output.size};",
+        f"extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = "
+        f"{required};",
+    ]
+    if sketch.exists():
+        code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
+    answer, program = project.parent / "answer.cc", project.parent / "program"
+    answer.write_text("\n".join(code))
+    source = [str(project / "main.cc")]
+    if sketch.exists():
+        source = ["-include", "Arduino.h", "-x", "c++", str(sketch)]
+    subprocess.run([*COMPILER, str(answer), *source, "-o", str(program)], check=True)
+    done = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def written(graph: Graph, folder: Path, kind: ProjectKind = "cmake") -> Path:
+    write_project(to_flatbuffer(graph), folder, golden_input=golden(graph), kind=kind)
+    return folder
+
+
+def test_a_board_that_computes_as_tflm_passes(graph: Graph, tmp_path: Path) -> None:
+    project = written(graph, tmp_path / "kws")
+    code, said = run(project, graph)
+    assert code == 0
+    assert {*re.findall(r"registered (\w+)", said)} == {op.kind for op in graph.ops}
+    size = graph.tensors[graph.outputs[0]].elements
+    used, size_of_arena = tflm_arena(to_flatbuffer(graph)).total, rounded(graph, "host")
+    assert said.splitlines()[-3:] == [
+        f"arena: {used} of {size_of_arena} bytes used",
+        "inference: 7 ticks of 1/1000 s",
+        f"PASS: {size} output bytes as expected",
+    ]
+
+
+def test_one_wrong_byte_fails(graph: Graph, tmp_path: Path) -> None:
+    code, said = run(written(graph, tmp_path / "kws"), graph, wrong_byte=True)
+    size = graph.tensors[graph.outputs[0]].elements
+    assert code == 1
+    assert said.splitlines()[-1] == f"FAIL: output bytes differ (1 of {size})"
+
+
+def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
+    more = rounded(graph, "host") + 1
+    code, said = run(written(graph, tmp_path / "kws"), graph, arena=more)
+    assert code == 1
+    assert "FAIL: the tensor arena is too small" in said
+
+
+@pytest.mark.parametrize(("wrong_byte", "last"), [(False, "PASS"), (True, "mismatches: 1")])
+def test_a_sketch_checks_itself(graph: Graph, tmp_path: Path, wrong_byte: bool, last: str) -> None:
+    project = written(graph, tmp_path / "Wake_word", "arduino")
+    assert {path.name for path in project.iterdir()} == {
+        *("Wake_word.ino", "check.h", "clock.h", "golden.h", "model.h")
+    }
+    assert run(project, graph, wrong_byte=wrong_byte)[1].splitlines()[-1].endswith(last)
+
+
+def test_a_cmake_project_is_complete(graph: Graph, tmp_path: Path) -> None:
+    project = written(graph, tmp_path / "kws")
+    files = {path.name: path.read_text() for path in project.iterdir()}
+    assert set(files) == {
+        *("CMakeLists.txt", "check.h", "clock.h", "golden.h", "main.cc", "model.h")
+    }
+    assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
+    board, host = rounded(graph, "board"), rounded(graph, "host")
+    assert f"sizeof(void*) == 8 ? {host} : {board};" in files["check.h"]
+    assert 0 <= board - plan(graph, "board").required < 16
+    kinds = {op.kind for op in graph.ops}
+    assert f"MicroMutableOpResolver<{len(kinds)}>" in files["check.h"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kws"]
+
+
+def test_the_golden_output_is_tflms(graph: Graph, tmp_path: Path) -> None:
+    text = (written(graph, tmp_path / "kws") / "golden.h").read_text()
+    arrays = [
+        [int(code) for code in array.replace("\n", "").split(",")]
+        for array in re.findall(r"= \{\n(.*?)\n\};", text, re.DOTALL)
+    ]
+    expected = tflm_run(to_flatbuffer(graph), golden(graph)[None])
+    assert arrays == [golden(graph).reshape(-1).tolist(), expected.reshape(-1).tolist()]
+
+
+def test_a_golden_input_may_have_the_models_own_shape(tmp_path: Path) -> None:
+    graph = quantize_randomly(ds_cnn(4, 1))
+    model = to_flatbuffer(graph)
+    for number, example in enumerate((golden(graph), golden(graph)[None])):
+        write_project(model, tmp_path / str(number), golden_input=example)
+    assert (tmp_path / "0/golden.h").read_bytes() == (tmp_path / "1/golden.h").read_bytes()
+
+
+def test_an_empty_folder_is_taken_and_a_full_one_refused(graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "kws").mkdir()
+    project = written(graph, tmp_path / "kws")
+    before = {path: path.read_bytes() for path in project.iterdir()}
+    with pytest.raises(ExportError, match="new or empty folder"):
+        written(graph, tmp_path / "kws", "arduino")
+    assert {path: path.read_bytes() for path in project.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["my project", ".hidden", "größe", "a" * 64])
+def test_a_name_that_no_sketch_can_have_is_refused(graph: Graph, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="choose another name"):
+        written(graph, tmp_path / name)
+
+
+def test_a_wrong_golden_input_leaves_nothing(graph: Graph, tmp_path: Path) -> None:
+    model = to_flatbuffer(graph)
+    for example, error in (
+        (np.zeros((1, 2, 2, 3), np.int8), ModelError),
+        (golden(graph).astype(np.float32), ModelError),
+        (random_inputs(graph, 2), ExportError),
+    ):
+        with pytest.raises(error):
+            write_project(model, tmp_path / "kws", golden_input=example)
+    with pytest.raises(ModelError):
+        write_project(model[:100], tmp_path / "kws", golden_input=golden(graph))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_below_a_file_is_refused(graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="must be writable"):
+        written(graph, tmp_path / "file" / "kws")

@@ -1,0 +1,301 @@
+"""Networks as people write them in torch, exported without edits and run on TFLM."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+
+import micronas
+from micronas.errors import ExportError, MicronasError
+from micronas.export import to_tflite
+from micronas.export.from_torch.module import quantize
+from micronas.export.from_torch.trace import trace
+from micronas.export.verify import verify
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.tflite.metadata import describe, read_metadata
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.network import Network
+from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from tests.graphs import random_shapes
+
+
+class Block(nn.Module):
+    """The residual block of MLPerf Tiny's ResNet-8."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet8(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(self.blocks(self.stem(x)), 8)
+        return F.softmax(self.fc(x.view(x.size(0), -1)), dim=-1)
+
+
+def autoencoder() -> nn.Module:
+    """MLPerf Tiny's anomaly detector: 640 features, seven of 128 or 8, and back."""
+    widths = [640, *[128] * 4, 8, *[128] * 4]
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(128, 640))
+
+
+def prepared(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> nn.Module:
+    """A network whose batch norms have seen data."""
+    torch.manual_seed(0)
+    module = make().train()
+    with torch.no_grad():
+        for _ in range(8):
+            module(torch.randn(16, *shape))
+    return module.eval()
+
+
+FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mobilenet_v2": (lambda: mobilenet_v2(width_mult=0.35, num_classes=10), (3, 96, 96)),
+    "resnet8": (ResNet8, (3, 32, 32)),
+    "autoencoder": (autoencoder, (640,)),
+}
+
+
+def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None:
+    """Without training, MobileNetV2's deep activations are so small that 6 is beyond int32."""
+    torch.manual_seed(0)
+    module = mobilenet_v2(width_mult=0.35, num_classes=10).eval()
+    model = to_tflite(module, torch.randn(1, 3, 96, 96))
+    codes = np.random.default_rng(0).integers(-128, 128, (2, 96, 96, 3)).astype(np.int8)
+    assert verify(model, codes).mismatches == 0
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_networks_export_without_edits(name: str) -> None:
+    make, shape = FOREIGN[name]
+    module = prepared(make, shape)
+    inputs = torch.randn(32, *shape)
+    model = to_tflite(module, inputs[:1], calibration=inputs.split(8))
+    graph = read(model)
+    kinds = {op.kind for op in graph.ops}
+    assert kinds <= {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "FULLY_CONNECTED",
+        "ADD",
+        "PAD",
+        "AVERAGE_POOL_2D",
+        "SOFTMAX",
+    }
+    assert graph.tensors[graph.inputs[0]].dtype == "int8"
+    assert graph.tensors[graph.outputs[0]].dtype == "int8"
+    codes = quantize_inputs(graph, inputs[:8])
+    found = verify(model, codes)
+    assert found.bytes_compared > 0
+    assert found.mismatches == 0
+    output = graph.tensors[graph.outputs[0]].quantization
+    real = (integer.run(graph, codes).astype(np.float64) - output.zero_point) * output.scale
+    with torch.no_grad():
+        expected = module(inputs[:8]).numpy()
+    # Signal-to-noise ratio; the networks measure 38 to 42 dB.
+    noise = np.square(real.reshape(expected.shape) - expected).mean() / np.square(expected).mean()
+    assert 10 * np.log10(1 / noise) > 30
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Hardswish(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    ).eval()
+
+
+def weight_types(model: bytes) -> dict[str, str]:
+    graph = read(model)
+    return {name: t.dtype for name, t in graph.tensors.items() if name.endswith("weights")}
+
+
+class TestBits:
+    x = torch.randn(4, 3, 6, 6)
+
+    def test_four_spares_depthwise(self) -> None:
+        types = weight_types(to_tflite(small(), self.x, bits=4))
+        assert types == {"0/weights": "int4", "2/weights": "int8", "6/weights": "int4"}
+
+    def test_layers_by_name_or_pattern_and_exact_on_tflm(self) -> None:
+        model = to_tflite(small(), self.x, bits={"0": 8, "[02]": 4})
+        assert weight_types(model) == {
+            "0/weights": "int8",
+            "2/weights": "int4",
+            "6/weights": "int8",
+        }
+        assert verify(model, quantize_inputs(read(model), self.x)).mismatches == 0
+
+    @pytest.mark.parametrize("bits", [{"features.*": 4}, {"0": 5}])
+    def test_patterns_must_match_and_bits_exist(self, bits: Any) -> None:
+        with pytest.raises(ExportError, match="the layers are 0, 2, 6"):
+            to_tflite(small(), self.x, bits=bits)
+
+
+class TestCalibration:
+    def test_methods_on_values_of_0_to_1_and_one_of_100(self) -> None:
+        x = torch.linspace(0, 1, 200_000).reshape(1, -1)
+        x[0, 7] = 100
+        traced = trace(nn.ReLU().eval(), x)
+
+        def highest(method: Any) -> float:
+            found = quantize(traced, [x], method=method).tensors["input"].quantization
+            assert found.zero_point == -128
+            return float(found.scale[0]) * 255
+
+        assert highest("minmax") == pytest.approx(100)
+        # One in 200,000 is less than the tail that may be left out; a bin is 100 / 2048 wide.
+        assert 1 <= highest("percentile") <= 1 + 100 / 2048
+        values = x.numpy().astype(np.float64)
+
+        def error(high: float) -> float:
+            codes = np.clip(np.rint(values * 255 / high), 0, 255)
+            return float(np.square(values - codes * high / 255).sum())
+
+        highs = 100 * np.linspace(1, 0.2, 17)
+        best = highs[np.argmin([error(high) for high in highs])]
+        assert best < 90
+        assert abs(highest("mse") - best) <= 5.01
+
+    def test_average_is_the_mean_of_the_batches_extremes(self) -> None:
+        graph = trace(nn.ReLU().eval(), torch.ones(1, 2))
+        batches = [torch.tensor([[-1.0, 2.0]]), torch.tensor([[-3.0, 6.0]])]
+        for method, span in (("average", 6), ("minmax", 9)):
+            found = quantize(graph, iter(batches), method=method).tensors["input"].quantization
+            assert float(found.scale[0]) == pytest.approx(span / 255)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"calibration": []},
+            {"calibration": torch.randn(2, 3, 6, 6)},
+            {"calibration": [[torch.randn(1, 3, 6, 6), 1]]},
+            {"calibration": [torch.randn(1, 3, 5, 6)]},
+            {"calibration": [torch.full((1, 3, 6, 6), torch.inf)]},
+            {"calibration": 3},
+            {"method": "entropy"},
+        ],
+    )
+    def test_wrong_settings_end_in_one_line(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(MicronasError) as caught:
+            to_tflite(small(), torch.randn(1, 3, 6, 6), **settings)
+        assert "\n" not in str(caught.value)
+
+    def test_of_a_softmax_leaves_its_fixed_scale(self) -> None:
+        x = torch.randn(2, 5)
+        graph = quantize(trace(nn.Sequential(nn.Linear(5, 3), nn.Softmax(1)).eval(), x), [x])
+        found = graph.tensors[graph.outputs[0]].quantization
+        assert (float(found.scale[0]), found.zero_point) == (1 / 256, -128)
+
+
+def test_concatenated_tensors_share_one_range() -> None:
+    class Dense(nn.Module):
+        """What is joined reads what it is joined with."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.cat([x, F.relu(self.one(x))], 1)
+            return torch.cat([x, self.two(x)], 1)
+
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 6, 6)
+    graph = quantize(trace(Dense().eval(), x), [x])
+    scales = {t.quantization for t in graph.tensors.values() if not t.constant}
+    assert len(scales) == 1
+    with torch.no_grad():
+        result = Dense()(x)
+    assert float(next(iter(scales)).scale[0]) >= float((x.max() - x.min()) / 255)
+    assert result.shape[1] == graph.tensors[graph.outputs[0]].shape[3]
+    assert verify(to_flatbuffer(graph), quantize_inputs(graph, x)).mismatches == 0
+
+
+def described(graph: Graph) -> bytes:
+    """The file of a graph, with the metadata a file has in any case."""
+    return to_flatbuffer(graph, metadata=describe(classes=(), meaning={}))
+
+
+class TestOwnNetworks:
+    def test_trained_ranges_are_carried_through(self) -> None:
+        x = torch.randn(4, 3, 6, 6)
+        network = QuantizedNetwork(trace(small(), x))
+        network.calibrate([x])
+        with torch.no_grad():
+            for scale in network.ranges.children():
+                scale.log2_scale.add_(0.25)
+        assert to_tflite(network, x) == described(network.graph())
+        with pytest.raises(ExportError, match="leave it out"):
+            to_tflite(network, x, bits=4)
+        with pytest.raises(ExportError, match="leave it out"):
+            to_tflite(network, x, calibration=[x])
+
+    def test_networks_of_a_search_need_no_tracing(self) -> None:
+        network = Network(random_shapes(0, family="ds_cnn")).eval()
+        _, height, width, channels = network.graph().tensors["input"].shape
+        x = torch.randn(2, channels, height, width)
+        assert to_tflite(network, x) == described(quantize(network.graph(), [x]))
+
+
+def test_weight_normalisation_is_computed_at_export() -> None:
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)).eval()
+    graph = trace(layer, torch.randn(1, 4))
+    assert [op.kind for op in graph.ops] == ["FULLY_CONNECTED"]
+    assert np.allclose(graph.constant_of(graph.ops[0]).data, layer.weight.detach().numpy())
+
+
+def test_training_mode_is_refused_by_name() -> None:
+    module = small()
+    module[2].train()
+    with pytest.raises(ExportError, match="2 is in training mode"):
+        to_tflite(module, torch.randn(1, 3, 6, 6))
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import micronas, micronas.export, sys; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == "False"
+    assert micronas.to_tflite is to_tflite
+
+
+def test_labels_and_the_meaning_of_the_input_travel_in_the_file() -> None:
+    module, x = nn.Linear(3, 2).eval(), torch.randn(4, 3)
+    meaning = {"mean": 0.5, "scale": 2.0}
+    metadata = describe(classes=("left", "right"), meaning=meaning)
+    found = read_metadata(to_tflite(module, x, metadata=metadata))
+    assert found == {"version": micronas.__version__, "labels": ["left", "right"], "input": meaning}
+    assert read_metadata(to_tflite(module, x))["version"] == micronas.__version__

@@ -1,0 +1,312 @@
+"""Traced graphs compute what their modules do; what cannot be traced says why in one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.export.from_torch.module import quantize, to_tflite
+from micronas.export.from_torch.trace import trace
+from micronas.export.verify import verify
+from micronas.graph.ir import Graph
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.quantize import quantize_inputs
+from tests.train.test_network import run_float
+
+
+class Apply(nn.Module):
+    """A function as a module, with submodules it may use."""
+
+    def __init__(self, function: Callable[..., Any], **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, x) if self._modules else self.function(x)
+
+
+def filled_norms(module: nn.Module) -> nn.Module:
+    """Give batch norms statistics and weights as training would."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias)
+            nn.init.normal_(part.running_mean)
+            nn.init.uniform_(part.running_var, 0.5, 2)
+    return module.eval()
+
+
+def check_equal(module: nn.Module, x: Tensor) -> Graph:
+    """Trace, and compare with the module on a batch."""
+    graph = trace(module, x)
+    with torch.no_grad():
+        expected, result = module(x), run_float(graph, x)
+    assert result.shape == expected.shape
+    scale = max(1.0, float(expected.abs().max()))
+    assert float((result - expected).abs().max()) <= 1e-4 * scale
+    return graph
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [op.kind for op in graph.ops]
+
+
+def image(channels: int = 3, height: int = 8, width: int = 8, seed: int = 0) -> Tensor:
+    return torch.randn(3, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+class TestConvolution:
+    def test_symmetric_stride_two_needs_a_pad(self) -> None:
+        graph = check_equal(nn.Conv2d(3, 4, 3, 2, 1).eval(), image())
+        assert kinds(graph) == ["PAD", "CONV_2D"]
+        # The last window starts at row 5 and ends with row 7: no zeros are read behind the map.
+        assert graph.tensors[graph.ops[0].inputs[1]].data.tolist() == [
+            [0, 0],
+            [1, 0],
+            [1, 0],
+            [0, 0],
+        ]
+
+    def test_odd_maps_and_stride_one_need_none(self) -> None:
+        for module, x in (
+            (nn.Conv2d(3, 4, 3, 2, 1), image(3, 9, 7)),
+            (nn.Conv2d(3, 4, 3, 1, 1), image()),
+            (nn.Conv2d(3, 4, 4, 1, "same"), image()),
+            (nn.Conv2d(3, 4, 3, 1, "valid"), image()),
+            (nn.Conv2d(3, 4, 1, 2), image()),
+        ):
+            assert kinds(check_equal(module.eval(), x)) == ["CONV_2D"]
+
+    def test_a_pad_that_makes_same_padding_disappears(self) -> None:
+        module = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 4, 3, 2)).eval()
+        graph = check_equal(module, image())
+        assert kinds(graph) == ["CONV_2D"]
+        assert graph.ops[0].padding == "SAME"
+
+    def test_depthwise_with_multiplier(self) -> None:
+        graph = check_equal(nn.Conv2d(3, 6, 3, 1, 1, groups=3, bias=False).eval(), image())
+        assert kinds(graph) == ["DEPTHWISE_CONV_2D"]
+        assert graph.constant_of(graph.ops[0]).shape == (1, 3, 3, 6)
+
+    def test_groups_become_a_dense_filter_with_zeros(self) -> None:
+        module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, 1, 1, groups=2)).eval()
+        graph = check_equal(module, image())
+        assert kinds(graph) == ["CONV_2D", "CONV_2D"]
+        weights = graph.constant_of(graph.ops[1]).data
+        assert weights is not None
+        assert weights.shape == (6, 3, 3, 8)
+        assert not weights[:3, :, :, 4:].any()
+        assert not weights[3:, :, :, :4].any()
+
+
+class TestBatchNorm:
+    def test_is_folded_behind_each_weighted_layer(self) -> None:
+        module = nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU6(),
+            nn.Conv2d(4, 4, 3, groups=4),
+            nn.BatchNorm2d(4, affine=False),
+            nn.Flatten(),
+            nn.Linear(64, 5),
+            nn.BatchNorm1d(5),
+            nn.ReLU(),
+        )
+        for part in (module[1], module[7]):
+            nn.init.normal_(part.running_mean)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+        graph = check_equal(module.eval(), image())
+        assert kinds(graph) == ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
+        assert [op.activation for op in graph.ops] == ["RELU6", "NONE", "RELU"]
+
+    def test_on_its_own_becomes_a_depthwise_convolution(self) -> None:
+        maps = filled_norms(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1)))
+        assert kinds(check_equal(maps, image())) == ["DEPTHWISE_CONV_2D", "CONV_2D"]
+        features = filled_norms(nn.Sequential(nn.ReLU(), nn.BatchNorm1d(6), nn.Linear(6, 2)))
+        graph = check_equal(features, torch.randn(4, 6))
+        assert kinds(graph) == ["RELU", "RESHAPE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
+
+    def test_is_not_folded_into_what_others_read(self) -> None:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            y = m.conv(x)
+            return y + m.norm(y)
+
+        module = Apply(forward, conv=nn.Conv2d(3, 4, 1), norm=nn.BatchNorm2d(4))
+        graph = check_equal(filled_norms(module), image())
+        assert kinds(graph) == ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD"]
+
+
+class TestLayout:
+    def test_flatten_reorders_the_weights(self) -> None:
+        for flatten in (
+            lambda x: x.flatten(1),
+            lambda x: x.reshape(x.shape[0], -1),
+            lambda x: x.permute(0, 2, 3, 1).contiguous().view(x.shape[0], -1),
+            lambda x: x.permute(0, 3, 1, 2).flatten(1).clone(),
+            lambda x: F.dropout(x, 0.5, False).transpose(1, 2).reshape(-1, 60),
+        ):
+            module = Apply(
+                lambda m, x, f=flatten: m.fc(f(m.conv(x))),
+                conv=nn.Conv2d(3, 5, 3),
+                fc=nn.Linear(60, 4),
+            )
+            graph = check_equal(module.eval(), image(3, 5, 6))
+            assert kinds(graph) == ["CONV_2D", "FULLY_CONNECTED"]
+
+    def test_concatenated_features_of_maps_reorder_the_weights(self) -> None:
+        module = Apply(
+            lambda m, x: m.fc(torch.cat([m.left(x).flatten(1), m.right(x).flatten(1)], 1)),
+            left=nn.Conv2d(3, 2, 3),
+            right=nn.Conv2d(3, 5, 5),
+            fc=nn.Linear(2 * 36 + 5 * 16, 3),
+        )
+        graph = check_equal(module.eval(), image())
+        assert "TRANSPOSE" not in kinds(graph)
+        assert kinds(graph).count("CONCATENATION") == 1
+
+    def test_in_place_operations_change_what_others_read(self) -> None:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            y = m.conv(x)
+            z = y
+            y += x
+            F.relu_(y)
+            return z + y
+
+        graph = check_equal(Apply(forward, conv=nn.Conv2d(3, 3, 1)).eval(), image())
+        assert kinds(graph) == ["CONV_2D", "ADD", "ADD"]
+
+    def test_names_are_module_paths(self) -> None:
+        class Residual(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x + self.conv(self.conv(x))
+
+        module = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()), Residual(), nn.Hardswish()
+        ).eval()
+        graph = check_equal(module, image())
+        assert [op.name for op in graph.ops] == ["0.0", "1.conv.0", "1.conv.0_1", "1.add", "2"]
+        assert list(graph.tensors)[:3] == ["input", "0.0/weights", "0.0/bias"]
+
+    def test_names_torch_reserves_can_still_be_quantised(self) -> None:
+        module = nn.Sequential()
+        for name in ("update", "training_", "input", "values"):
+            module.add_module(name, nn.Conv2d(3, 3, 1))
+        x = image()
+        assert len(to_tflite(module.eval(), x)) > 1000
+
+
+class TestPooling:
+    def test_global_pools_and_means_become_average_pools(self) -> None:
+        for pool in (
+            lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1),
+            lambda x: x.mean((2, 3)),
+            lambda x: x.mean([-1, -2], keepdim=True)[:, :, 0, 0],
+            lambda x: F.avg_pool2d(x, (4, 6)).squeeze(3).squeeze(2),
+        ):
+            module = Apply(lambda m, x, f=pool: m.fc(f(x)), fc=nn.Linear(3, 2)).eval()
+            graph = check_equal(module, image(3, 4, 6))
+            assert kinds(graph) == ["AVERAGE_POOL_2D", "FULLY_CONNECTED"]
+
+    def test_windows(self) -> None:
+        for pool, expected in (
+            (nn.MaxPool2d(2), ["MAX_POOL_2D"]),
+            (nn.MaxPool2d(3, 1, 1), ["MAX_POOL_2D"]),
+            (nn.AvgPool2d(3, 2), ["AVERAGE_POOL_2D"]),
+            (nn.AvgPool2d(3, 1, 1), ["PAD", "AVERAGE_POOL_2D"]),
+            (nn.AvgPool2d(3, 1, 1, count_include_pad=False), ["AVERAGE_POOL_2D"]),
+            (nn.AdaptiveAvgPool2d((4, 2)), ["AVERAGE_POOL_2D"]),
+            (nn.AdaptiveMaxPool2d(1), ["MAX_POOL_2D"]),
+            (nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1)), ["RELU", "PAD", "MAX_POOL_2D"]),
+        ):
+            assert kinds(check_equal(pool.eval(), image())) == expected
+
+
+class Random(nn.Module):
+    """A seeded random network over everything that can be traced."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.steps: list[tuple[str, nn.Module]] = []
+        channels, size = int(rng.integers(1, 6)), int(rng.integers(6, 13))
+        self.shape = (channels, size, int(rng.integers(6, 13)))
+        for index in range(int(rng.integers(2, 7))):
+            kind = str(
+                rng.choice(["conv", "depthwise", "residual", "branches", "pool", "act", "norm"])
+            )
+            width = int(rng.integers(1, 8))
+            kernel, stride = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+            part: nn.Module = nn.Identity()
+            match kind:
+                case "conv":
+                    part = nn.Conv2d(channels, width, kernel, stride, int(rng.integers(0, kernel)))
+                    channels = width
+                case "depthwise":
+                    more = channels * int(rng.integers(1, 3))
+                    part = nn.Conv2d(channels, more, kernel, stride, kernel // 2, groups=channels)
+                    channels = more
+                case "residual":
+                    part = nn.Conv2d(channels, channels, 3, 1, 1)
+                case "branches":
+                    part = nn.Conv2d(channels, width, 3, 1, "same")
+                    channels += width
+                case "pool":
+                    part = [nn.MaxPool2d(2, 1), nn.AvgPool2d(2, 1, 1), nn.ZeroPad2d(1)][
+                        int(rng.integers(3))
+                    ]
+                case "act":
+                    part = [nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.Hardtanh(0, 6)][
+                        int(rng.integers(4))
+                    ]
+                case "norm":
+                    part = nn.BatchNorm2d(channels)
+            self.steps.append((kind, part))
+            self.add_module(f"part{index}", part)
+        self.pooled = bool(rng.random() < 0.5)
+        self.head = nn.LazyLinear(3)
+        self.end = (nn.Softmax(1), nn.Sigmoid(), nn.Identity())[int(rng.integers(3))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for kind, part in self.steps:
+            y = part(x)
+            if kind == "residual":
+                y = x + y
+            elif kind == "branches":
+                y = torch.cat([x, y], 1)
+            x = y
+        return self.end(self.head(x.mean((2, 3)) if self.pooled else x.flatten(1)))
+
+
+def random_module(seed: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(seed)
+    module = Random(seed)
+    x = torch.randn(3, *module.shape)
+    module.eval()
+    with torch.no_grad():
+        module(x)
+    return filled_norms(module), x
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_modules(seed: int) -> None:
+    module, x = random_module(seed)
+    graph = check_equal(module, x)
+    integers = quantize(graph, [x])
+    found = verify(to_flatbuffer(integers), quantize_inputs(integers, x))
+    assert found.mismatches == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(25, 325))
+def test_three_hundred_random_modules(seed: int) -> None:
+    test_random_modules(seed)

@@ -1,0 +1,220 @@
+"""The profile of any model: attribution, what is left out, boards, int4 and metadata."""
+
+import json
+from dataclasses import replace
+
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.verify import tflm_arena
+from micronas.graph.ir import Graph
+from micronas.hardware.board import Board, available
+from micronas.hardware.latency import CONSTANT
+from micronas.hardware.profile import on_boards, profile
+from micronas.text import profile_table
+from micronas.tflite.metadata import describe, entries, placeholder, read_metadata
+from micronas.tflite.reader import read
+from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from tests.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from tests.published import NETWORKS
+
+BOARD = Board.load("stm32f446re")
+CLASSES = [f"word {number}" for number in range(12)]
+
+
+def with_tanh(graph: Graph) -> bytes:
+    """Write a graph whose RELU operators are TANH, which a graph cannot express."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(to_flatbuffer(graph), 0))
+    for code in model.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.RELU:
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TANH
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def relu_after_each_convolution(graph: Graph) -> Graph:
+    """Give every CONV_2D a RELU operator behind it."""
+    tensors, ops = {}, []
+    for op in graph.ops:
+        if op.kind != "CONV_2D":
+            ops.append(op)
+            continue
+        inner = replace(graph.output_of(op), name=f"{op.name}/before")
+        tensors[inner.name] = inner
+        ops.append(replace(op, outputs=(inner.name,)))
+        ops.append(replace(op, kind="RELU", inputs=(inner.name,), stride=(1, 1), activation="NONE"))
+    return replace(graph, tensors={**graph.tensors, **tensors}, ops=tuple(ops))
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_time_of_layers_and_the_constant_make_up_the_whole(name: str) -> None:
+    board = Board.load(name)
+    described = profile(ds_cnn(), board, kind="kws")
+    constant = board.latency_model("kws").coefficients.get(CONSTANT, 0.0)
+    shares = sum(layer["latency_share"] for layer in described["layers"])
+    assert shares * described["latency_ms"] + constant == pytest.approx(described["latency_ms"])
+
+
+def test_a_layer_says_its_kernel_stride_type_and_part() -> None:
+    stem, depthwise, *_ = profile(ds_cnn(), BOARD)["layers"]
+    assert (stem["kernel"], stem["stride"], stem["weights_dtype"]) == ([10, 4], [2, 2], "int8")
+    assert (stem["macs"], stem["weights_bytes"]) == (25 * 5 * 64 * 40, 64 * 40 + 4 * 64)
+    assert depthwise["kernel"] == [3, 3]
+    board = BOARD.using("terms")
+    terms = board.latency_model().coefficients
+    copied = {"im2col_bytes": 125 * 40, "im2col_taps": 125 * 40}
+    alone = {"conv_macs": 320_000, "conv_outputs": 8000, **copied}
+    expected = sum(terms[term] * alone.get(term, 0) for term in terms)
+    described = profile(ds_cnn(), board)
+    assert described["layers"][0]["latency_share"] * described["latency_ms"] == pytest.approx(
+        expected
+    )
+
+
+def test_instructions_of_layers_add_up_and_make_the_latency() -> None:
+    described = profile(ds_cnn(), BOARD)
+    assert described["latency_form"] == "instructions"
+    layers = [layer["instructions"] for layer in described["layers"]]
+    assert sum(layers) == pytest.approx(described["instructions"], abs=len(layers))
+    rate = BOARD.latency_model().coefficients["instructions"]
+    assert described["latency_ms"] == pytest.approx(rate * described["instructions"], rel=1e-5)
+    assert "instructions" not in profile(ds_cnn(), Board.load("esp32"))
+
+
+def test_pooling_says_what_mean_would_take() -> None:
+    """130 instructions an input element against 6, counted on a simulated core."""
+    described = profile(ds_cnn(), BOARD)
+    (pool,) = described["pooling"]
+    assert pool["op"] == "AVERAGE_POOL_2D"
+    inputs = 25 * 5 * 64
+    assert pool["mean_instructions"] == pytest.approx(130.4 * inputs, rel=0.01)
+    assert pool["average_pool_instructions"] == pytest.approx(6.1 * inputs, rel=0.1)
+    saved = pool["mean_instructions"] - pool["average_pool_instructions"]
+    rate = BOARD.latency_model().coefficients["instructions"]
+    assert pool["difference_ms"] == pytest.approx(saved * rate, rel=1e-4)
+    assert "AVERAGE_POOL_2D takes" in profile_table(described)
+    with_mean = profile(NETWORKS["ds_64x4"], BOARD, flash_bytes=50_000)
+    (mean,) = with_mean["pooling"]
+    assert mean["op"] == "MEAN"
+    assert mean["mean_instructions"] == pool["mean_instructions"]
+    assert "AVERAGE_POOL_2D would take" in profile_table(with_mean)
+
+
+def test_what_a_form_was_not_fitted_to_is_priced_and_flagged() -> None:
+    """MEAN and SOFTMAX were counted, but no count of the whole network stands for them."""
+    graph = NETWORKS["ds_64x4"]
+    by_kernel, by_terms = (
+        profile(graph, BOARD.using(form), flash_bytes=50_000) for form in ("instructions", "terms")
+    )
+    for described, flagged in ((by_kernel, set()), (by_terms, {"MEAN", "SOFTMAX"})):
+        found = {each["op"] for each in described["layers"] if "extrapolated" in each["flags"]}
+        assert found == flagged
+        assert ("priced from above" in profile_table(described)) == bool(flagged)
+        assert described["latency_excludes"] == []
+    share = {layer["op"]: layer["latency_share"] for layer in by_terms["layers"]}
+    assert share["MEAN"] > 0.05
+    plain = BOARD.model_copy(
+        update={
+            "latency": tuple(
+                model.model_copy(update={"coefficients": {"conv_macs": 1e-5}})
+                for model in BOARD.latency
+            )
+        }
+    )
+    described = profile(graph, plain, flash_bytes=50_000)
+    assert described["latency_excludes"] == ["MEAN", "SOFTMAX"]
+    assert "at least" in profile_table(described)
+
+
+def test_a_prior_is_called_one() -> None:
+    prior = Board.load("nucleo_u575zi")
+    assert "prior, not validated" in profile_table(profile(ds_cnn(), prior))
+    assert "prior" not in profile_table(profile(ds_cnn(), BOARD))
+
+
+def test_unknown_operators_are_listed_and_bounds_marked() -> None:
+    graph = relu_after_each_convolution(random_int8_graph(1, family="ds_cnn"))
+    count = sum(op.kind == "RELU" for op in graph.ops)
+    known = profile(graph, BOARD)
+    data = with_tanh(graph)
+    described = profile(read(data, unknown="keep"), BOARD, flash_bytes=len(data))
+    assert described["unknown_ops"] == {"TANH": count}
+    assert described["latency_excludes"] == ["TANH"]
+    assert described["fits"] is None
+    assert described["macs"] == known["macs"]
+    assert described["flash_bytes"] == len(data)
+    assert described["arena_head_bytes"] == known["arena_head_bytes"]
+    assert known["unknown_ops"] == {}
+    assert known["latency_excludes"] == []
+    assert known["fits"] is True
+    table = profile_table(described)
+    assert f"not counted: TANH x{count}" in table
+    assert "at least" in table
+    assert "at least" not in profile_table(known)
+    unknown = [layer for layer in described["layers"] if layer["op"] == "TANH"]
+    assert all(layer["latency_share"] == 0 and "unknown" in layer["flags"] for layer in unknown)
+
+
+def test_int4_is_judged_on_the_board_alone() -> None:
+    shapes = ds_cnn(276, 9)
+    wide, packed = (quantize_randomly(shapes, filters=kind) for kind in ("int8", "int4"))
+    first, second = profile(wide, BOARD), profile(packed, BOARD)
+    assert second["flash_bytes"] < 0.8 * first["flash_bytes"]
+    assert second["host_arena_bytes"] > first["host_arena_bytes"]
+    assert second["host_arena_head_bytes"] == tflm_arena(to_flatbuffer(packed)).head
+    between = (second["arena_required_bytes"] + second["host_arena_bytes"]) // 2
+    reserved = BOARD.reserved.model_copy(update={"flash_bytes": 0})
+    board = BOARD.model_copy(
+        update={
+            "sram_bytes": between + reserved.sram_bytes,
+            "flash_bytes": 2**21,
+            "reserved": reserved,
+        }
+    )
+    assert profile(packed, board)["fits"] is True
+    assert "SRAM is judged on the board" in profile_table(second)
+    assert "SRAM is judged on the board" not in profile_table(first)
+
+
+def test_boards_differ_in_what_fits() -> None:
+    graph = ds_cnn(276, 9)
+    boards = [Board.load(name) for name in available()]
+    rows = on_boards(graph, boards, kind="kws")
+    assert [row["board"] for row in rows] == available()
+    for row, board in zip(rows, boards, strict=True):
+        described = profile(graph, board, kind="kws")
+        arena = max(described["arena_required_bytes"], described["host_arena_bytes"])
+        fits = arena <= board.arena_bytes and described["flash_bytes"] <= board.model_bytes
+        assert row["fits"] == fits
+        assert row["latency_ms"] == described["latency_ms"]
+    assert {row["fits"] for row in rows} == {False, True}
+
+
+def test_metadata_comes_back_and_its_size_is_known_before() -> None:
+    shapes = ds_cnn(16, 2)
+    graph = quantize_randomly(shapes)
+    described = describe(classes=CLASSES, meaning={"features": "mfcc", "window_ms": 40})
+    data = to_flatbuffer(graph, metadata=described)
+    assert len(data) == flatbuffer_bytes(shapes, metadata=placeholder(12))
+    found = read_metadata(data)
+    assert found["labels"] == CLASSES
+    assert found["input"] == {"features": "mfcc", "window_ms": 40}
+    assert entries(data) == described
+    assert read_metadata(to_flatbuffer(graph)) == {}
+    assert tflm_arena(data) == tflm_arena(to_flatbuffer(graph))
+    np.testing.assert_array_equal(
+        read(data).tensors["stem/weights"].data, graph.tensors["stem/weights"].data
+    )
+
+
+def test_metadata_that_cannot_be_kept_or_read_is_refused() -> None:
+    with pytest.raises(ExportError, match="shorten the labels"):
+        describe(classes=["a" * 400], meaning={})
+    graph = quantize_randomly(ds_cnn(16, 2))
+    for blob in (b"{", b"[]", b"\xff\xfe", json.dumps({"labels": 3}).encode()):
+        with pytest.raises(ModelError, match="metadata must be as micronas writes it"):
+            read_metadata(to_flatbuffer(graph, metadata={"micronas": blob}))

@@ -1,0 +1,157 @@
+"""Run folders, whole, old and damaged: what is read, and what is said of what is not."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from micronas.errors import DataError
+from micronas.report.write import report_line, write_report
+from micronas.runs.folder import open_run, runs_in
+from micronas.runs.stored import PARTS
+from tests.report.runs import by_hand, searched
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def sections(path: Path) -> dict[str, Any]:
+    _, data = write_report([path])
+    return data
+
+
+def test_a_whole_run_leaves_nothing_out(whole: Path) -> None:
+    run = open_run(whole)
+    assert run.absent == {}
+    assert run.parts.keys() == PARTS.keys()
+    assert run.kind == "toy"
+    assert not [name for name, each in sections(whole).items() if "absent" in each]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [("halving", "no supernet was trained"), ("evolution", "evolution has no gates")],
+)
+def test_what_a_strategy_does_not_have_is_said(strategy: str, said: str, tmp_path: Path) -> None:
+    data = sections(searched(tmp_path / "run", strategy=strategy))
+    search = data["search"]
+    assert said in (search.get("absent") or search["gates"]["absent"])
+    others = [name for name, each in data.items() if "absent" in each and name != "search"]
+    assert others == []
+    assert len(data["candidates"]["rows"]) > 1
+
+
+def test_metrics_alone_are_a_report(tmp_path: Path) -> None:
+    data = sections(by_hand(tmp_path / "old"))
+    absent = {n: s["absent"] for n, s in data.items() if isinstance(s, dict) and "absent" in s}
+    assert absent.keys() == {
+        "network",
+        "arena",
+        "layers",
+        "search",
+        "candidates",
+        "training",
+        "outcome",
+        "quantization",
+    }
+    assert "no history.json" in absent["training"]
+    assert "model.tflite" in absent["arena"]
+    assert "not searched for" in absent["search"]
+    used = {row["name"]: (row["used"], row["limit"]) for row in data["budget"]["rows"]}
+    assert used == {"sram": (12_000, 16_000), "flash": (14_000, 20_000), "latency": (33.5, 40)}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"{", "must be JSON"),
+        (b"\xff", "must be JSON"),
+        (b"[]", "must be those micronas wrote"),
+        (b"{}", "'board': Field required"),
+    ],
+)
+def test_damaged_metrics_are_one_line(tmp_path: Path, content: bytes, complaint: str) -> None:
+    run = by_hand(tmp_path / "run")
+    (run / "metrics.json").write_bytes(content)
+    with pytest.raises(DataError, match=complaint):
+        write_report([run])
+    line = report_line(run)
+    assert line.startswith("no report: ")
+    assert len(line.splitlines()) == 1
+
+
+def test_every_limit_must_be_used(tmp_path: Path) -> None:
+    run = by_hand(tmp_path / "run", used={"sram": 0.5})
+    with pytest.raises(DataError, match="the same keys"):
+        open_run(run)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_damaged_part_takes_no_other_with_it(whole: Path, tmp_path: Path, part: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    history = json.loads((run / "history.json").read_text())
+    (run / "history.json").write_text(json.dumps({**history, part: 7}))
+    assert open_run(run).absent.keys() == {part}
+    assert "is damaged" in open_run(run).absent[part]
+    shown = [n for n, s in sections(run).items() if isinstance(s, dict) and "absent" in s]
+    assert len(shown) <= 1
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "architecture.yaml", "model.tflite"])
+def test_a_file_that_is_gone_or_damaged_is_left_out(whole: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    for damage in (lambda path: path.write_bytes(b"\x00[:"), lambda path: path.unlink()):
+        damage(run / name)
+        assert open_run(run).absent.keys() == {name}
+        assert sections(run)["name"] == "run"
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_mutation_is_a_report_or_one_line(
+    whole: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    run = tmp_path / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(whole, run)
+    name = data.draw(st.sampled_from(("metrics.json", "history.json", "config.yaml")))
+    content = bytearray((run / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.sampled_from(b'0-9{}[]",:e\x00\xff an'))
+    (run / name).write_bytes(content)
+    line = report_line(run)
+    assert len(line.splitlines()) == 1
+    # an error of no known kind would be named by its type
+    assert line.startswith(("report: ", "no report: a run's metrics", "no report: metrics.json"))
+
+
+def test_folders_of_runs_are_opened_two_levels_deep(tmp_path: Path) -> None:
+    for name in ("a", "b", "sweep/c"):
+        by_hand(tmp_path / name)
+    assert [run.name for run in runs_in(tmp_path)] == ["a", "b", "c"]
+    assert runs_in(tmp_path / "a") == [tmp_path / "a"]
+    with pytest.raises(DataError, match="needs finished runs"):
+        runs_in(tmp_path / "nothing")
+    with pytest.raises(DataError, match="must be readable"):
+        runs_in(tmp_path / ("long" * 100))
+
+
+def test_what_cannot_be_written_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="must be writable"):
+        write_report([whole], tmp_path / "file" / "report.html")
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True, ignore=lambda *_: ["report.html"])
+    assert report_line(tmp_path / "run").startswith("no report: a report's file must be writable")
+    assert report_line(whole) == f"report: {whole / 'report.html'}"

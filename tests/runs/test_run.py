@@ -1,0 +1,246 @@
+"""The main job through the command line: sounds in, a verified flatbuffer out, killed or not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from micronas.errors import ConfigError
+from micronas.export.verify import tflm_arena
+from micronas.hardware.board import Board
+from micronas.nas.budget import Budget, Meter
+from micronas.runs.run import run_search
+from micronas.runs.settings import load_run, load_training
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import SearchSpace
+from micronas.tasks.kws import load
+from micronas.tasks.speech import synthesise
+from tests.toy import data as toy_data
+
+SHORT = (
+    "board=stm32f446re",
+    "search.strategy=dnas",
+    "search.steps=40",
+    "search.warmup=20",
+    "search.batch_size=16",
+    "search.candidates=10",
+    "search.finalists=2",
+    "search.trial={epochs: 2, batch_size: 16}",
+    "train={epochs: 3, batch_size: 16}",
+    "quantize={epochs: 2, batch_size: 16, learning_rate: 0.001}",
+)
+BUDGET = ("budget.sram=16 KB", "budget.flash=20 KB", "budget.latency=40 ms")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five spoken words by a few synthetic voices, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("speech") / "corpus"
+    words = ("yes", "no", "stop", "tree", "wow")
+    return synthesise(folder, words=words, voices=(8, 3, 3), clips_per_voice=1)
+
+
+def command(corpus: Path, out: Path, *overrides: str) -> list[str]:
+    keywords = "data.keywords=[yes, no, stop]"
+    data = [f"data.path={corpus}", keywords, "data.silence_fraction=0.3"]
+    settings = [*SHORT, *BUDGET, *data, "data.unknown_fraction=0.3", *overrides]
+    return [sys.executable, "-m", "micronas", "search", "kws_small", *settings, "--out", str(out)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float, str]:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command(corpus, out), "--quiet"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    return out, time.monotonic() - started, done.stdout
+
+
+def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, str]) -> None:
+    out, _, printed = finished
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "architecture.yaml",
+        "checkpoint.pt",
+        "config.yaml",
+        "history.json",
+        "log",
+        "metrics.json",
+        "model.tflite",
+        "report.html",
+    }
+    metrics = json.loads((out / "metrics.json").read_text())
+    model = (out / "model.tflite").read_bytes()
+    assert metrics["version"] == 1
+    assert metrics["flash_bytes"] == len(model) <= metrics["budget"]["flash"]
+    assert metrics["tflm_mismatches"] == 0
+    assert metrics["tflm_bytes_compared"] > 0
+    assert metrics["fits"] is True
+    assert metrics["host_arena_bytes"] == tflm_arena(model).total <= metrics["budget"]["sram"]
+    assert 0 <= metrics["int8_accuracy"] <= 1
+    assert set(metrics["int8_accuracy_per_class"]) == {"yes", "no", "stop", "silence", "unknown"}
+    network = Architecture.load(out / "architecture.yaml")
+    costs = Meter(Board.load("stm32f446re"), "kws").costs(network)
+    assert costs.flash_bytes == len(model)  # known before training, to the byte
+    assert "fits true" in printed
+    assert "winner: " in printed
+    assert printed.endswith(f"report: {out / 'report.html'}\n")
+    assert any((out / "log").iterdir())
+
+
+def test_killed_three_times_it_ends_in_the_same_bytes(
+    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+) -> None:
+    whole, seconds, _ = finished
+    out, source = tmp_path / "killed", random.Random(int(time.time()))
+    moments = [source.uniform(0.25, 0.8) * seconds for _ in range(3)]
+    for moment in moments:
+        process = subprocess.Popen(
+            command(corpus, out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    subprocess.run(command(corpus, out), capture_output=True, env=environment(), check=True)
+    for name in ("architecture.yaml", "model.tflite", "metrics.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), (name, moments)
+    told, expected = (json.loads((each / "history.json").read_text()) for each in (out, whole))
+    for history in (told, expected):
+        history.pop("made")  # the command names its folder
+    assert told == expected, moments
+
+
+def test_a_folder_of_another_run_is_refused(
+    corpus: Path, finished: tuple[Path, float, str], tmp_path: Path
+) -> None:
+    whole = finished[0]
+    done = subprocess.run(
+        command(corpus, whole, "seed=5"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "holds a run of other settings" in done.stderr
+    (tmp_path / "mine.txt").write_text("kept")
+    done = subprocess.run(command(corpus, tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "holds other files" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_ctrl_c_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*command(corpus, tmp_path / "run"), "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # a shell's background jobs ignore the signal, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, complaint = process.communicate()
+    # CPython ends itself by the signal if it arrived inside exec(), as dataclasses call it while
+    # modules are imported; a shell shows 130 for both
+    assert process.returncode in (130, -signal.SIGINT)
+    assert printed == ""
+    assert complaint.splitlines() == ["stopped; the same command goes on from the last saved step"]
+
+
+def test_the_found_network_is_trained_again_from_its_file(
+    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+) -> None:
+    network = finished[0] / "architecture.yaml"
+    config = finished[0] / "config.yaml"
+    arguments = ["train", network, "--config", config, "--out", tmp_path / "again", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "micronas", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    assert load_training(tmp_path / "again" / "config.yaml").board == "stm32f446re"
+    metrics = json.loads(done.stdout)
+    first = json.loads((finished[0] / "metrics.json").read_text())
+    assert metrics["macs"] == first["macs"]
+    assert metrics["fits"] is True
+    assert metrics["tflm_mismatches"] == 0
+
+
+def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None:
+    """Random budgets between the smallest and the largest network: each result fits."""
+    space, board = SearchSpace.load("kws_small"), Board.load("stm32f446re")
+    meter = Meter(board, "kws")
+    low, high = (
+        meter.costs(space.architecture(choice)) for choice in (space.smallest(), space.largest())
+    )
+    source = random.Random(seed)
+    short = [setting for setting in SHORT if "epochs" not in setting]
+    once = ["search.trial={epochs: 1, batch_size: 16}", "train={epochs: 1, batch_size: 16}"]
+    for number in range(budgets):
+        budget = Budget(
+            sram=low.host_arena_bytes + source.random() * (high.arena_bytes - low.arena_bytes),
+            flash=low.flash_bytes + source.random() * (high.flash_bytes - low.flash_bytes),
+            latency=low.latency_ms + source.random() * (high.latency_ms - low.latency_ms),
+        )
+        settings = load_run(
+            "kws_small",
+            [
+                *short,
+                *once,
+                "quantize={epochs: 1, batch_size: 16}",
+                "search.strategy=dnas",
+                "search.steps=20",
+                f"data.path={corpus}",
+                f"seed={number}",
+            ],
+        ).model_copy(update={"budget": budget})
+        _, trained = run_search(
+            settings,
+            tmp_path / str(number),
+            data=load(settings.data.model_copy(update={"keywords": ("yes", "no", "stop")})),
+            progress=lambda *_: None,
+        )
+        assert tflm_arena(trained.model).total <= (budget.sram or 0)
+        assert len(trained.model) <= (budget.flash or 0)
+        assert trained.metrics["latency_ms"] <= (budget.latency or 0)
+        assert trained.metrics["fits"] is True
+
+
+def test_two_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
+    check_budgets(corpus, tmp_path, 2, seed=0)
+
+
+@pytest.mark.slow
+def test_twenty_random_budgets_are_kept(corpus: Path, tmp_path: Path) -> None:
+    check_budgets(corpus, tmp_path, 20, seed=1)
+
+
+def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> None:
+    settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
+    with pytest.raises(ConfigError, match="must agree on input shape"):
+        run_search(settings, tmp_path / "run", data=toy_data(), progress=lambda *_: None)
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,179 @@
+"""Every task through the main job on a small corpus of its own: settings, data, scores, teacher."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from micronas.data import DataSet, Detection, TensorSplit
+from micronas.errors import ConfigError
+from micronas.evaluation import anomalies as detect
+from micronas.evaluation.scores import scores
+from micronas.graph import integer
+from micronas.runs.run import run_search, run_training
+from micronas.runs.settings import load_run, load_training
+from micronas.space.architecture import Architecture
+from micronas.tasks import choose, machines
+from micronas.tasks.faces import sample_images
+from micronas.tasks.settings import KeywordSettings, MachineSettings, VisualSettings
+from micronas.tflite.reader import read
+from micronas.train.loop import predict
+from micronas.train.network import Network
+from micronas.train.quantize import finetune, quantize_inputs
+from micronas.train.recipe import Recipe
+from tests import toy
+
+SHORT = (
+    "board=stm32f446re",
+    "search.strategy=dnas",
+    "search.steps=10",
+    "search.warmup=10",
+    "search.batch_size=16",
+    "search.candidates=4",
+    "search.finalists=1",
+    "search.trial={epochs: 1, batch_size: 16}",
+    "train={epochs: 2, batch_size: 16}",
+    "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
+)
+
+
+def quiet(*_: object) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sample_images(tmp_path_factory.mktemp("images") / "faces")
+
+
+@pytest.mark.parametrize(
+    ("space", "extra", "kind"),
+    [
+        ("kws_small", (), KeywordSettings),
+        ("vww_small", (), VisualSettings),
+        ("ad", (), MachineSettings),
+        ("ad", ("data.task=kws",), KeywordSettings),
+    ],
+)
+def test_the_space_says_which_task_unless_the_user_does(
+    space: str, extra: tuple[str, ...], kind: type
+) -> None:
+    settings = load_run(space, ["board=stm32f446re", "data.path=x", *extra])
+    assert isinstance(settings.data, kind)
+    assert load_run(space, ["board=stm32f446re", "data.path=x", *extra]) == settings
+
+
+def test_a_training_takes_the_task_of_its_runs_space_or_the_users() -> None:
+    keywords = load_training(None, ["board=stm32f446re", "data.path=x"])
+    assert isinstance(keywords.data, KeywordSettings)
+    images = load_training(None, ["board=stm32f446re", "data.path=x", "data.task=vww"])
+    assert isinstance(images.data, VisualSettings)
+    example = Path(__file__).parents[1] / "examples" / "vww.yaml"
+    assert isinstance(load_training(example).data, VisualSettings)
+
+
+def test_a_wrong_task_or_setting_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"tag 'vw' found using 'task' .*'kws', 'vww', 'ad'"):
+        load_run("vww", ["board=stm32f446re", "data.path=x", "data.task=vw"])
+    with pytest.raises(ConfigError, match=r"unknown key '[a-z.]*window_ms'"):
+        load_run("vww", ["board=stm32f446re", "data.path=x", "data.window_ms=30"])
+    with pytest.raises(ConfigError, match="a task must be one of kws, vww, ad"):
+        choose.known("speech")
+
+
+def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path) -> None:
+    """Five in a hundred files are damaged; the run ends and says which it left out."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(images, folder)
+    files = sorted(folder.rglob("*.png"))
+    for path in files[::20]:
+        path.write_bytes(path.read_bytes()[:100])
+    overrides = [*SHORT, f"data.path={folder}", "data.size=50", "budget.sram=32 KB"]
+    settings = load_run("vww_small", overrides)
+    data = choose.load(settings.data)
+    assert files[0].name in data.summary
+    _, trained = run_search(settings, tmp_path / "run", progress=quiet, data=data)
+    assert trained.metrics["tflm_mismatches"] == 0
+    assert trained.metrics["fits"] is True
+    assert "auc" not in trained.metrics
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics == trained.metrics
+
+
+def test_machines_are_judged_by_auc(tmp_path: Path) -> None:
+    machines.synthesise(tmp_path / "sounds", training=4, test=2, seconds=3.0)
+    settings = load_run("ad_small", [*SHORT, f"data.path={tmp_path / 'sounds'}"])
+    _, trained = run_search(settings, tmp_path / "run", progress=quiet)
+    for name in ("auc", "pauc", "int8_auc", "float_auc", "float_pauc"):
+        assert 0 <= trained.metrics[name] <= 1
+    assert trained.metrics["auc"] == trained.metrics["int8_auc"]
+    assert len(trained.metrics["per_machine"]) == 8
+    assert trained.metrics["tflm_mismatches"] == 0
+
+
+def test_scores_of_anomalies_are_those_of_the_outputs_softmax() -> None:
+    plain = toy.data()
+    network = Network(toy.SPACE.architecture(toy.SPACE.uniform(0.5)).graph())
+    graph = finetune(network, plain.train, Recipe(epochs=1, batch_size=32), seed=0).graph()
+    windows = toy.split(64, 3)
+    machine = windows.labels.reshape(32, 2)[:, 0]
+    split = TensorSplit(windows.inputs, machine.repeat_interleave(2))
+    detection = Detection(
+        split,
+        torch.arange(64) // 2,
+        machine,
+        torch.arange(32) % 2 == 0,
+        plain.classes,
+    )
+    data = DataSet(
+        plain.train, plain.validation, None, plain.classes, plain.input, detection=detection
+    )
+    found = scores(network, graph, data)
+    softmax = predict(network, split).double().softmax(1).numpy()
+    assert found["float_auc"] == detect.evaluate(detection, softmax)["auc"]
+    codes = integer.run(graph, quantize_inputs(graph, split.inputs)).reshape(64, -1)
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    assert quantization is not None
+    real = (codes.astype(float) - quantization.zero_point) * float(quantization.scale[0])
+    powers = np.exp(real)
+    expected = detect.evaluate(detection, powers / powers.sum(1, keepdims=True))
+    assert found["auc"] == expected["auc"]
+    assert found["judged_on"] == "validation"
+
+
+def test_a_teacher_takes_part_in_the_final_training(tmp_path: Path) -> None:
+    data = toy.data()
+    large, small = (toy.SPACE.architecture(toy.SPACE.uniform(width)) for width in (1.0, 0.3))
+    base = ["board=stm32f446re", "data.path=x", *SHORT[-2:]]
+    teacher, plain = tmp_path / "teacher", tmp_path / "plain"
+    run_training(large, load_training(None, base), teacher, progress=quiet, data=data)
+    run_training(small, load_training(None, base), plain, progress=quiet, data=data)
+    settings = load_training(None, [*base, f"distill.teacher={teacher}"])
+    taught = run_training(small, settings, tmp_path / "taught", progress=quiet, data=data)
+    assert taught.model != (plain / "model.tflite").read_bytes()
+    alone = load_training(None, [*base, f"distill.teacher={teacher}", "distill.coefficient=0"])
+    untaught = run_training(small, alone, tmp_path / "untaught", progress=quiet, data=data)
+    assert read(untaught.model) == read((plain / "model.tflite").read_bytes())
+    nobody = load_training(None, [*base, f"distill.teacher={tmp_path / 'nobody'}"])
+    with pytest.raises(ConfigError, match="teacher must be a run folder"):
+        run_training(small, nobody, tmp_path / "other", progress=quiet, data=data)
+
+
+def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
+    data = toy.data()
+    doubled = TensorSplit(data.train.batch(torch.arange(400), None) * 2, data.train.labels)
+    final = DataSet(data.train, data.validation, data.test, data.classes, data.input, final=doubled)
+    network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
+    settings = load_training(None, ["board=stm32f446re", "data.path=x", *SHORT[-2:]])
+    first = run_training(network, settings, tmp_path / "a", progress=quiet, data=data)
+    second = run_training(network, settings, tmp_path / "b", progress=quiet, data=final)
+    assert first.model != second.model
+
+
+def test_published_networks_by_name() -> None:
+    assert Architecture.load("published/kws_m").classes == 12
+    with pytest.raises(ConfigError, match="did you mean 'kws_m'"):
+        Architecture.load("published/kws_mm")

@@ -1,0 +1,97 @@
+"""Errors of configuration files: one line that says where, what and what to write instead."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.errors import ConfigError, MicronasError
+from micronas.settings import read_mapping, read_settings, with_overrides
+from micronas.space.architecture import Architecture
+from micronas.space.search_space import SearchSpace
+
+SPACE = """\
+name: mine
+input: [49, 10, 1]
+classes: 12
+stem: {kernel: [10, 4], width: [16, 32]}
+stages:
+  - type: separable
+    width: {min: 16, max: 32, step: 8}
+"""
+
+
+def load(tmp_path: Path, text: str) -> SearchSpace:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return SearchSpace.load(path)
+
+
+def test_a_space_of_ones_own_is_read(tmp_path: Path) -> None:
+    space = load(tmp_path, SPACE)
+    assert [decision.options for decision in space.decisions] == [(16, 32), (3,), (16, 24, 32)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("classes: 12", "clases: 12", r"line 3: unknown key 'clases'; did you mean 'classes'"),
+        ("type: separable", "type: separabel", r"line 6: stages\.0.*'separabel'"),
+        ("    width: {min", "    widht: {min", r"line 7: unknown key 'stages\.0\.widht'.*'width'"),
+        ("step: 8", "step: 3", r"line 7: stages\.0\.width: widths must be multiples of 4"),
+        ("[16, 32]", "[16, 30]", r"line 4: stem\.width: widths must be multiples of 4"),
+        ("classes: 12", "classes: -1", r"line 3: classes: .*greater than 0, but got -1"),
+        ("    width", "    kernel: 4\n    width", r"line 7: stages\.0\.kernel: .*odd"),
+        ("    width", "    skip: true\n    stride: 2\n    width", r"line 6: .*stride 1 can be"),
+        ("stages:", "stages: []\nx:", r"line 5: stages: .*at least 1 item"),
+        ("name: mine", "name: [", r"not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_line_key_and_way_out(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, SPACE.replace(old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_skips_need_a_residual_in_bottlenecks(tmp_path: Path) -> None:
+    text = SPACE.replace("type: separable", "type: bottleneck\n    expansion: 32\n    skip: true")
+    with pytest.raises(ConfigError, match="only a bottleneck with a residual can be skipped"):
+        load(tmp_path, text)
+
+
+def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'kws'"):
+        SearchSpace.load("kwz")
+    with pytest.raises(ConfigError, match="must be a file or one of those shipped"):
+        SearchSpace.load(tmp_path / "none.yaml")
+
+
+def test_yes_and_no_are_words(tmp_path: Path) -> None:
+    """They are keywords people search for; YAML 1.1 would read them as booleans."""
+    path = tmp_path / "words.yaml"
+    path.write_text("words: [yes, no, on, off, Go, true]")
+    assert read_mapping(path)[0] == {"words": ["yes", "no", "on", "off", "Go", True]}
+    assert with_overrides({}, ["words=[no, yes]"]) == {"words": ["no", "yes"]}
+
+
+def test_overrides_replace_and_add_values() -> None:
+    values = {"budget": {"latency": "50 ms"}, "seed": 0}
+    changed = with_overrides(values, ["budget.latency=100ms", "budget.sram=64 KB", "seed=3"])
+    assert changed == {"budget": {"latency": "100ms", "sram": "64 KB"}, "seed": 3}
+    assert values == {"budget": {"latency": "50 ms"}, "seed": 0}
+    with pytest.raises(ConfigError, match="an override must be key=value, but got 'seed'"):
+        with_overrides(values, ["seed"])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_in_a_micronas_error(data: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "any.yaml"
+        path.write_bytes(data)
+        with pytest.raises(MicronasError):
+            read_settings(path, Architecture)

@@ -1,0 +1,240 @@
+"""Files a graph cannot express: kept as far as they can be counted and planned, or refused."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.verify import tflm_arena
+from micronas.graph.check import check_structure
+from micronas.graph.counts import count, per_op
+from micronas.graph.ir import Graph, Kind
+from micronas.graph.memory import plan
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from tests.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
+from tests.networks import random_network
+
+MODES: tuple[Literal["refuse", "keep"], ...] = ("refuse", "keep")
+
+
+def repack(model: bytes, edit: Callable[[Any], None]) -> bytes:
+    """Change a file through the generated object API."""
+    tree = schema.ModelT.InitFromPackedBuf(model)
+    edit(tree)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def append_op(tree: Any, code: int, inputs: list[int], outputs: list[int]) -> Any:
+    entry = schema.OperatorCodeT()
+    entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 1
+    tree.operatorCodes.append(entry)
+    op = schema.OperatorT()
+    op.opcodeIndex, op.inputs, op.outputs = len(tree.operatorCodes) - 1, inputs, outputs
+    return op
+
+
+def float_copy(tree: Any, index: int) -> int:
+    """Add a float32 tensor of the shape of another and return its index."""
+    tensors = tree.subgraphs[0].tensors
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type, tensor.buffer = tensors[index].shape, schema.TensorType.FLOAT32, 0
+    tensor.name = f"float{len(tensors)}"
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def float_ends(tree: Any) -> None:
+    """Give a network a float32 input and output, as converters do unless told otherwise."""
+    part = tree.subgraphs[0]
+    first, last = int(part.inputs[0]), int(part.outputs[0])
+    source, target = float_copy(tree, first), float_copy(tree, last)
+    quantize = append_op(tree, schema.BuiltinOperator.QUANTIZE, [source], [first])
+    dequantize = append_op(tree, schema.BuiltinOperator.DEQUANTIZE, [last], [target])
+    part.operators = [quantize, *part.operators, dequantize]
+    part.inputs, part.outputs = [source], [target]
+
+
+def hyperbolic_tangent(tree: Any) -> None:
+    """Make the first operator one that no graph has."""
+    op = append_op(tree, schema.BuiltinOperator.TANH, [], [])
+    tree.subgraphs[0].operators[0].opcodeIndex = op.opcodeIndex
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_float_ends_are_kept_and_planned(seed: int) -> None:
+    graph = random_int8_graph(seed)
+    model = repack(to_flatbuffer(graph), float_ends)
+    with pytest.raises(ModelError, match="tensors must be int8, int4 or int32 and dense"):
+        read(model)
+    kept = read(model, unknown="keep")
+    assert [(op.kind, op.name) for op in (kept.ops[0], kept.ops[-1])] == [
+        ("UNKNOWN", "QUANTIZE"),
+        ("UNKNOWN", "DEQUANTIZE"),
+    ]
+    assert kept.ops[1:-1] == graph.ops
+    assert kept.tensors[kept.inputs[0]].dtype == "float32"
+    assert count(kept) == count(graph)
+    assert [row.macs for row in per_op(kept)[1:-1]] == [row.macs for row in per_op(graph)]
+    predicted, measured = plan(kept, "host"), tflm_arena(model)
+    assert predicted.head == measured.head
+    assert predicted.tail < measured.tail  # what QUANTIZE's kernel keeps is not known
+    assert (predicted.complete, plan(graph).complete) == (False, True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_graph_expresses_is_kept_as_it_is(seed: int) -> None:
+    model = to_flatbuffer(random_network(seed))
+    assert read(model, unknown="keep") == read(model)
+
+
+@pytest.mark.parametrize(
+    ("edit", "name"),
+    [
+        (hyperbolic_tangent, "TANH"),
+        (
+            lambda tree: setattr(
+                tree.subgraphs[0].operators[0].builtinOptions, "dilationHFactor", 2
+            ),
+            "CONV_2D",
+        ),
+        (
+            lambda tree: setattr(
+                tree.subgraphs[0].operators[0].builtinOptions, "fusedActivationFunction", 4
+            ),
+            "CONV_2D",
+        ),
+        (
+            lambda tree: setattr(
+                tree.subgraphs[0].tensors[1].quantization, "zeroPoint", [0, 1, 0, 0]
+            ),
+            "CONV_2D",
+        ),
+        (
+            lambda tree: setattr(
+                tree.subgraphs[0].tensors[1].quantization, "scale", [1, np.nan, 1, 1]
+            ),
+            "CONV_2D",
+        ),
+        (
+            lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.INT16),
+            "CONV_2D",
+        ),
+        (
+            lambda tree: setattr(tree.subgraphs[0].operators[0], "inputs", [0, -1, 1, 2]),
+            "CONV_2D",
+        ),
+    ],
+)
+def test_an_operator_that_cannot_be_expressed_is_kept_unknown(
+    edit: Callable[[Any], None], name: str
+) -> None:
+    graph = quantize_randomly(ds_cnn(4, 1))
+    kept = read(repack(to_flatbuffer(graph), edit), unknown="keep")
+    first, *others = kept.ops
+    assert (first.kind, first.name, first.inputs[0], first.outputs) == (
+        "UNKNOWN",
+        name,
+        "input",
+        ("stem",),
+    )
+    assert tuple(others) == graph.ops[1:]
+    stem = per_op(graph)[0].macs
+    assert count(kept).macs == count(graph).macs - stem
+    wide = 2 if kept.tensors["input"].dtype == "int16" else 1
+    assert plan(kept).buffers[0].size == 16 * -(-49 * 10 * wide // 16)
+
+
+def test_custom_operators_have_their_authors_name_and_any_number_of_tensors() -> None:
+    def edit(tree: Any) -> None:
+        part = tree.subgraphs[0]
+        extra = [float_copy(tree, int(part.outputs[0])) for _ in range(3)]
+        op = append_op(tree, schema.BuiltinOperator.CUSTOM, [], extra[:2])
+        tree.operatorCodes[-1].customCode = "Ethos"
+        sink = append_op(tree, schema.BuiltinOperator.ASSIGN_VARIABLE, [extra[2], extra[0]], [])
+        part.tensors[extra[2]].isVariable = True
+        part.operators = [*part.operators, op, sink]
+
+    graph = quantize_randomly(ds_cnn(4, 1))
+    kept = read(repack(to_flatbuffer(graph), edit), unknown="keep")
+    custom, sink = kept.ops[-2:]
+    assert (custom.name, custom.inputs, len(custom.outputs)) == ("Ethos", (), 2)
+    assert (sink.name, sink.outputs) == ("ASSIGN_VARIABLE", ())
+    assert per_op(kept)[-2].input_shape == per_op(kept)[-1].output_shape == ()
+    names = {buffer.name for buffer in plan(kept).buffers}
+    assert set(custom.outputs) <= names
+    assert sink.inputs[0] not in names  # a variable lives in the tail
+    assert kept.tensors[sink.inputs[0]].constant
+
+
+def test_control_flow_and_text_are_refused_in_both_modes() -> None:
+    model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)))
+    twice = repack(model, lambda tree: tree.subgraphs.append(tree.subgraphs[0]))
+    with pytest.raises(ModelError, match="1 subgraph, but this one has 2"):
+        read(twice, unknown="keep")
+    text = repack(
+        model,
+        lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.STRING),
+    )
+    with pytest.raises(ModelError, match="tensors must be numbers, but 'input' is STRING"):
+        read(text, unknown="keep")
+
+
+def test_unknown_operators_are_not_exported() -> None:
+    graph = random_op_graph("RELU", 0)
+    op = replace(graph.ops[0], kind="UNKNOWN", name="TANH")
+    with pytest.raises(ExportError, match="a graph can express, but 'output' comes from TANH"):
+        to_flatbuffer(replace(graph, ops=(op,)))
+
+
+# Damage
+
+
+def fuzz(seeds: range) -> list[str]:
+    """Read damaged files in both modes; return the refusals."""
+    models = [to_flatbuffer(random_op_graph(kind, 3)) for kind in get_args(Kind)]
+    models += [to_flatbuffer(random_network(seed)) for seed in range(5)]
+    models += [repack(to_flatbuffer(random_int8_graph(6)), float_ends)]
+    refused = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(models[seed % len(models)])
+        if rng.random() < 0.3:
+            del damaged[int(rng.integers(0, len(damaged))) :]
+        for _ in range(int(rng.integers(1, 12)) if len(damaged) else 0):
+            value = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
+            damaged[int(rng.integers(0, min(len(damaged), 2000)))] = value
+        for mode in MODES:
+            start = time.perf_counter()
+            try:
+                check_kept(read(bytes(damaged), unknown=mode))
+            except ModelError as error:
+                refused.append(str(error))
+            assert time.perf_counter() - start < 2
+    assert not any("\n" in message for message in refused)
+    return refused
+
+
+def check_kept(graph: Graph) -> None:
+    """A graph that was read can be counted and planned."""
+    check_structure(graph)
+    assert len(per_op(graph)) == len(graph.ops)
+    assert count(graph).macs >= 0
+    assert plan(graph).required >= plan(graph).total
+
+
+def test_2000_damaged_files_are_refused_or_read() -> None:
+    assert 1000 < len(fuzz(range(2000))) < 3900
+
+
+@pytest.mark.slow
+def test_20000_damaged_files_are_refused_or_read() -> None:
+    assert 10_000 < len(fuzz(range(10_000, 30_000))) < 39_000

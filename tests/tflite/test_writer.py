@@ -1,0 +1,202 @@
+"""The flatbuffer: layout, size, determinism, and that both runtimes take it."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import ai_edge_litert.schema_py_generated as schema
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micronas.errors import ExportError
+from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.memory import plan
+from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
+from tests.graphs import (
+    ds_cnn,
+    quantize_randomly,
+    random_inputs,
+    random_int8_graph,
+    random_op_graph,
+    random_shapes,
+)
+from tests.published import NETWORKS
+
+
+def parsed(model: bytes) -> Any:
+    return schema.Model.GetRootAs(model, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_buffer_starts_at_a_multiple_of_16(seed: int) -> None:
+    model = to_flatbuffer(random_int8_graph(seed), metadata={"note": b"odd"})
+    tree = parsed(model)
+    starts = []
+    for index in range(tree.BuffersLength()):
+        table = tree.Buffers(index)._tab
+        if table.Offset(4):
+            starts.append(table.Vector(table.Offset(4)))
+    assert len(starts) > 5
+    assert {start % 16 for start in starts} == {0}
+
+
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    first, second = (to_flatbuffer(random_int8_graph(7)) for _ in range(2))
+    assert first == second
+    assert first != to_flatbuffer(random_int8_graph(8))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["ds_cnn", "mobilenet"]))
+def test_the_size_is_known_before_training(seed: int, family: str) -> None:
+    shapes = random_shapes(seed, family=family)
+    trained = to_flatbuffer(quantize_randomly(shapes, seed))
+    again = to_flatbuffer(quantize_randomly(shapes, seed + 1))
+    assert flatbuffer_bytes(shapes) == len(trained) == len(again)
+    assert flatbuffer_bytes(quantize_randomly(shapes, seed)) == len(trained)
+
+
+def test_the_size_of_weights_marked_int4_is_known_before_training() -> None:
+    trained = quantize_randomly(ds_cnn(), filters="int4")
+    shapes = ds_cnn()
+    for name, tensor in trained.tensors.items():
+        if tensor.dtype == "int4":
+            object.__setattr__(shapes.tensors[name], "dtype", "int4")
+    assert flatbuffer_bytes(shapes) == len(to_flatbuffer(trained))
+
+
+def test_metadata_counts_in_the_size() -> None:
+    shapes, metadata = ds_cnn(8, 1), {"labels": b"yes\nno", "micronas": b"{}"}
+    model = to_flatbuffer(quantize_randomly(shapes), metadata=metadata)
+    assert flatbuffer_bytes(shapes, metadata=metadata) == len(model)
+    tree = parsed(model)
+    stored = {
+        tree.Metadata(i).Name().decode(): tree.Buffers(tree.Metadata(i).Buffer())
+        .DataAsNumpy()
+        .tobytes()
+        for i in range(tree.MetadataLength())
+    }
+    assert stored == metadata
+
+
+def test_the_file_is_no_larger_than_the_converters() -> None:
+    # TensorFlow 2.21's converter writes 44,232 bytes for this network (with MEAN and SOFTMAX).
+    assert flatbuffer_bytes(ds_cnn()) < 44_232
+    payload = 64 * 40 + 4 * (64 * 9 + 64 * 64) + 12 * 64 + 4 * (9 * 64 + 12)
+    assert payload < flatbuffer_bytes(ds_cnn())
+
+
+def test_int4_files_hold_half_the_weights() -> None:
+    int8 = len(to_flatbuffer(quantize_randomly(ds_cnn())))
+    int4 = len(to_flatbuffer(quantize_randomly(ds_cnn(), filters="int4")))
+    weights = 64 * 40 + 4 * (64 * 9 + 64 * 64) + 12 * 64
+    assert int8 - weights / 2 - 100 < int4 <= int8 - weights / 2 + 100
+
+
+KEYWORDS = NETWORKS["MicroNet-KWS-M"]
+
+
+def with_int4(kinds: tuple[str, ...]) -> Graph:
+    """KWS-M with int4 weights for some kinds of operators."""
+    packed = quantize_randomly(KEYWORDS, filters="int4")
+    tensors = dict(quantize_randomly(KEYWORDS).tensors)
+    for op in packed.ops:
+        if op.kind in kinds:
+            tensors[op.inputs[1]] = packed.tensors[op.inputs[1]]
+    return replace(packed, tensors=tensors)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "most"),
+    [
+        (("CONV_2D",), 0.65),
+        (("DEPTHWISE_CONV_2D",), 0.99),
+        (("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 0.61),
+    ],
+)
+def test_int4_keyword_networks_are_smaller_and_exact(kinds: tuple[str, ...], most: float) -> None:
+    graph = with_int4(kinds)
+    model, int8 = to_flatbuffer(graph), to_flatbuffer(quantize_randomly(KEYWORDS))
+    assert len(model) < most * len(int8)
+    assert verify(model, random_inputs(graph, 2)).mismatches == 0
+    predicted, arena = plan(graph, "host"), tflm_arena(model)
+    assert (predicted.head, predicted.tail) == (arena.head, arena.tail)
+    # On the board kernels unpack as they go; a depthwise one needs a patch of int16 at most.
+    grown = plan(graph, "board").head - plan(KEYWORDS, "board").head
+    assert 0 <= grown <= 2 * 9 * 140 + 16
+
+
+def test_tflm_refuses_int4_weights_of_a_classifier_with_a_scale_a_channel() -> None:
+    graph = quantize_randomly(ds_cnn(6, 1, 5), filters="int4")
+    weights = graph.tensors["classifier/weights"]
+    wide = replace(weights, quantization=Quantization(np.full(5, 0.01, np.float32), 0, 0))
+    graph = replace(graph, tensors={**graph.tensors, weights.name: wide})
+    with pytest.raises(ExportError, match="TFLM must be able to load the model"):
+        tflm_run(to_flatbuffer(graph), random_inputs(graph, 1))
+
+
+def test_int4_goes_low_half_first() -> None:
+    assert pack_int4(np.array([1, 2, -1, -8, 7], np.int8)) == bytes([0x21, 0x8F, 0x07])
+
+
+def test_tensors_keep_names_and_order() -> None:
+    graph = random_int8_graph(11, family="mobilenet")
+    part = parsed(to_flatbuffer(graph)).Subgraphs(0)
+    names = [part.Tensors(i).Name().decode() for i in range(part.TensorsLength())]
+    assert names == list(graph.tensors)
+    types = [part.Tensors(i).Type() for i in (part.Inputs(0), part.Outputs(0))]
+    assert types == [schema.TensorType.INT8] * 2
+
+
+def test_shape_tables_that_repeat_are_stored_once() -> None:
+    builder = Builder((4, 4, 3))
+    value = builder.input
+    for index in range(4):
+        wide = builder.conv(value, f"conv{index}", 5)
+        value = builder.conv(builder.add(value, wide, f"add{index}"), f"back{index}", 3)
+    graph = quantize_randomly(builder.finish(value))
+    tables = [name for name in graph.tensors if name.endswith("amounts")]
+    part = parsed(to_flatbuffer(graph)).Subgraphs(0)
+    buffers = {part.Tensors(i).Buffer() for i, name in enumerate(graph.tensors) if name in tables}
+    assert (len(tables), len(buffers)) == (4, 1)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_litert_takes_every_operator(kind: Kind) -> None:
+    for seed in range(30):
+        graph = random_op_graph(kind, seed, plain=True)
+        inputs = random_inputs(graph, 3, seed)
+        model = to_flatbuffer(graph)
+        difference = np.abs(litert_run(model, inputs).astype(int) - tflm_run(model, inputs))
+        assert difference.max() <= (kind == "FULLY_CONNECTED")
+
+
+def test_per_channel_fully_connected_runs() -> None:
+    graph = quantize_randomly(ds_cnn(6, 1, 5))
+    scales = np.linspace(0.001, 0.01, 5).astype(np.float32)
+    source = graph.tensors["pool"].quantization
+    assert source is not None
+    for name, scale in (("weights", scales), ("bias", scales * source.scale)):
+        tensor = graph.tensors[f"classifier/{name}"]
+        object.__setattr__(tensor, "quantization", type(source)(scale, 0, 0))
+    model, inputs = to_flatbuffer(graph), random_inputs(graph, 10)
+    assert verify(model, inputs).mismatches == 0
+    difference = litert_run(model, inputs).astype(int) - tflm_run(model, inputs)
+    assert np.abs(difference).max() <= 1
+
+
+def test_float_graphs_are_refused() -> None:
+    with pytest.raises(ExportError, match="export takes tensors quantised to int8, but 'input' is"):
+        to_flatbuffer(ds_cnn())
+
+
+def test_constants_without_data_are_refused() -> None:
+    graph = quantize_randomly(ds_cnn(4, 1))
+    object.__setattr__(graph.tensors["stem/bias"], "data", None)
+    with pytest.raises(
+        ExportError, match="a constant must have data of its shape, but 'stem/bias'"
+    ):
+        to_flatbuffer(graph)

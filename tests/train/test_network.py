@@ -1,0 +1,335 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micronas.errors import ConfigError, DataError
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.train.network import (
+    Network,
+    from_tflite,
+    interpret,
+    linear,
+    nonnegative_tensors,
+    same_conv2d,
+    submodule_names,
+    to_tflite,
+)
+from tests.graphs import random_shapes
+
+
+def run_float(graph: Graph, x: torch.Tensor) -> torch.Tensor:
+    """Interpret a float graph with the weights it holds."""
+
+    def weighted(op: Op, value: torch.Tensor) -> torch.Tensor:
+        weight, bias = (graph.constant_of(op, position).data for position in (1, 2))
+        return linear(op, value, from_tflite(op, weight), torch.tensor(bias))
+
+    return interpret(graph, x, weighted)
+
+
+def one_op(op: Op, source: tuple[int, ...], target: tuple[int, ...], *constants: Tensor) -> Graph:
+    tensors = {tensor.name: tensor for tensor in constants}
+    tensors |= {"input": Tensor("input", source), "output": Tensor("output", target)}
+    return Graph(tensors, (op,), ("input",), ("output",))
+
+
+def constant(name: str, values: object, dtype: type = np.float32) -> Tensor:
+    data = np.array(values, dtype)
+    return Tensor(name, data.shape, constant=True, data=data)
+
+
+class TestSameConv2d:
+    def test_odd_zero_comes_after(self) -> None:
+        x = torch.tensor([1.0, 2, 3, 4]).reshape(1, 1, 1, 4)
+        y = same_conv2d(x, torch.ones(1, 1, 1, 3), stride=(1, 2))
+        assert y.flatten().tolist() == [1 + 2 + 3, 3 + 4 + 0]
+
+    def test_bias_is_added_with_and_without_symmetric_padding(self) -> None:
+        x, weight, bias = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 3, 3), torch.tensor([7.0])
+        for stride in ((1, 1), (2, 2)):
+            assert same_conv2d(x, weight, bias, stride=stride).unique().tolist() == [7.0]
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+        stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        groups=st.sampled_from([1, 2]),
+        seed=st.integers(0, 1000),
+    )
+    def test_equals_a_loop_over_windows(
+        self,
+        size: tuple[int, int],
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        groups: int,
+        seed: int,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        x = rng.integers(-9, 10, (2, 4, *size)).astype(np.float64)
+        weight = rng.integers(-9, 10, (6, 4 // groups, *kernel)).astype(np.float64)
+        rows, columns = (-(-n // s) for n, s in zip(size, stride, strict=True))
+        # Window (i, j) starts at i * stride minus half of what "SAME" lacks, rounded down.
+        top = max((rows - 1) * stride[0] + kernel[0] - size[0], 0) // 2
+        left = max((columns - 1) * stride[1] + kernel[1] - size[1], 0) // 2
+        expected = np.zeros((2, 6, rows, columns))
+        for out, i, j, dy, dx in np.ndindex(6, rows, columns, *kernel):
+            y, z = i * stride[0] - top + dy, j * stride[1] - left + dx
+            if 0 <= y < size[0] and 0 <= z < size[1]:
+                first = out // (6 // groups) * (4 // groups)
+                part = x[:, first : first + 4 // groups, y, z]
+                expected[:, out, i, j] += part @ weight[out, :, dy, dx]
+        result = same_conv2d(
+            torch.tensor(x), torch.tensor(weight), stride=stride, groups=groups
+        ).numpy()
+        assert (result == expected).all()
+
+
+class TestInterpret:
+    def test_dense_layer_reads_channels_last(self) -> None:
+        op = Op("FULLY_CONNECTED", "output", ("input", "weights", "bias"), ("output",))
+        weights = constant("weights", [[1, 10, 100, 1000]])
+        graph = one_op(op, (1, 1, 2, 2), (1, 1), weights, constant("bias", [0.5]))
+        x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # channel 0: 1, 2; channel 1: 3, 4
+        assert run_float(graph, x).item() == 1 * 1 + 3 * 10 + 2 * 100 + 4 * 1000 + 0.5
+
+    def test_reshape_keeps_channels_last_order(self) -> None:
+        x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+        op = Op("RESHAPE", "output", ("input", "shape"), ("output",))
+        flat = one_op(op, (1, 1, 2, 2), (1, 4), constant("shape", [1, 4], np.int32))
+        assert run_float(flat, x).tolist() == [[1, 3, 2, 4]]
+        tall = one_op(op, (1, 1, 2, 2), (1, 4, 1, 1), constant("shape", [1, 4, 1, 1], np.int32))
+        assert run_float(tall, x)[0, 0, :, 0].tolist() == [1, 3, 2, 4]
+
+    def test_average_pool_ignores_padding(self) -> None:
+        op = Op("AVERAGE_POOL_2D", "output", ("input",), ("output",), (1, 2), (1, 2), "SAME")
+        x = torch.tensor([2.0, 4, 6]).reshape(1, 1, 1, 3)
+        assert run_float(one_op(op, (1, 1, 3, 1), (1, 1, 2, 1)), x).flatten().tolist() == [3, 6]
+
+    def test_max_pool_ignores_padding(self) -> None:
+        op = Op("MAX_POOL_2D", "output", ("input",), ("output",), (1, 2), (1, 2), "SAME")
+        x = torch.tensor([-5.0, -4, -6]).reshape(1, 1, 1, 3)
+        assert run_float(one_op(op, (1, 1, 3, 1), (1, 1, 2, 1)), x).flatten().tolist() == [-4, -6]
+
+    def test_pad_amounts_are_in_nhwc_order(self) -> None:
+        op = Op("PAD", "output", ("input", "amounts"), ("output",))
+        amounts = constant("amounts", [[0, 0], [1, 0], [0, 2], [0, 1]], np.int32)
+        graph = one_op(op, (1, 1, 1, 1), (1, 2, 3, 2), amounts)
+        y = run_float(graph, torch.full((1, 1, 1, 1), 9.0))
+        assert y.tolist() == [[[[0, 0, 0], [9, 0, 0]], [[0, 0, 0], [0, 0, 0]]]]
+
+    def test_features_are_padded_and_joined_along_their_own_axis(self) -> None:
+        pad = Op("PAD", "output", ("input", "amounts"), ("output",))
+        amounts = constant("amounts", [[0, 0], [1, 2]], np.int32)
+        x = torch.tensor([[3.0, 4.0]])
+        assert run_float(one_op(pad, (1, 2), (1, 5), amounts), x).tolist() == [[0, 3, 4, 0, 0]]
+        join = Op("CONCATENATION", "output", ("input", "input"), ("output",), axis=1)
+        assert run_float(one_op(join, (1, 2), (1, 4)), x).tolist() == [[3, 4, 3, 4]]
+
+    def test_maps_are_joined_along_nhwc_axes(self) -> None:
+        x = torch.arange(6.0).reshape(1, 1, 2, 3)
+        for axis, target in ((1, (1, 4, 3, 1)), (2, (1, 2, 6, 1)), (3, (1, 2, 3, 2))):
+            join = Op("CONCATENATION", "output", ("input", "input"), ("output",), axis=axis)
+            y = run_float(one_op(join, (1, 2, 3, 1), target), x)
+            nhwc = x.permute(0, 2, 3, 1).numpy()
+            assert (y.permute(0, 2, 3, 1).numpy() == np.concatenate([nhwc, nhwc], axis)).all()
+
+    def test_activations_of_their_own_by_hand(self) -> None:
+        x = torch.tensor([[-4.0, -1.0, 0.0, 1.0, 9.0]])
+        expected = {
+            "RELU": [0, 0, 0, 1, 9],
+            "RELU6": [0, 0, 0, 1, 6],
+            "HARD_SWISH": [0, -1 / 3, 0, 2 / 3, 9],
+            "LOGISTIC": [1 / (1 + np.exp(-value)) for value in (-4, -1, 0, 1, 9)],
+        }
+        for kind, values in expected.items():
+            graph = one_op(Op(kind, "output", ("input",), ("output",)), (1, 5), (1, 5))
+            assert run_float(graph, x)[0].tolist() == pytest.approx(values, rel=1e-6)
+
+    def test_mean_and_softmax(self) -> None:
+        mean = Op("MEAN", "output", ("input", "axes"), ("output",))
+        x = torch.tensor([1.0, 2, 3, 6]).reshape(1, 1, 2, 2)
+        for target in ((1, 1), (1, 1, 1, 1)):
+            graph = one_op(mean, (1, 2, 2, 1), target, constant("axes", [1, 2], np.int32))
+            assert run_float(graph, x).shape == target
+            assert run_float(graph, x).item() == 3
+        softmax = one_op(
+            Op("SOFTMAX", "output", ("input",), ("output",)), (1, 1, 1, 2), (1, 1, 1, 2)
+        )
+        y = run_float(softmax, torch.tensor([0.0, np.log(3)]).reshape(1, 2, 1, 1))
+        assert y.flatten().tolist() == pytest.approx([0.25, 0.75])
+
+    @pytest.mark.parametrize(("kind", "expected"), [("RELU", 16.0), ("RELU6", 6.0)])
+    def test_sum_then_activation(self, kind: str, expected: float) -> None:
+        op = Op("ADD", "output", ("input", "input"), ("output",), activation=kind)
+        y = run_float(one_op(op, (1, 1, 2, 1), (1, 1, 2, 1)), torch.tensor([[[[8.0, -1.0]]]]))
+        assert y.flatten().tolist() == [expected, 0.0]
+
+    def test_values_can_be_replaced_after_each_operator(self) -> None:
+        op = Op("ADD", "output", ("input", "input"), ("output",))
+        seen: list[str] = []
+
+        def plus_one(name: str, value: torch.Tensor) -> torch.Tensor:
+            seen.append(name)
+            return value + 1
+
+        graph = one_op(op, (1, 1, 1, 1), (1, 1, 1, 1))
+        y = interpret(graph, torch.zeros(1, 1, 1, 1), lambda op, x: x, plus_one)
+        assert seen == ["input", "output"]
+        assert y.item() == 3
+
+    def test_input_of_another_shape_is_refused(self) -> None:
+        network = Network(random_shapes(0, family="mobilenet"))
+        with pytest.raises(DataError, match=r"inputs must be \[N, 3, .* got \[2, 3, 1, 1\]"):
+            network(torch.zeros(2, 3, 1, 1))
+
+
+def randomise_norms(network: Network, generator: torch.Generator) -> Network:
+    """Statistics and factors as training could leave them."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, -2.0, 2.0),
+                (module.bias, -1.0, 1.0),
+                (module.running_mean, -1.0, 1.0),
+                (module.running_var, 0.1, 2.0),
+            ):
+                with torch.no_grad():
+                    tensor.uniform_(low, high, generator=generator)
+    return network.eval()
+
+
+class TestNetwork:
+    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+    @pytest.mark.parametrize("seed", range(4))
+    def test_folded_graph_computes_the_same(self, family: str, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        graph = random_shapes(seed, family=family)
+        network = randomise_norms(Network(graph, generator=generator), generator)
+        _, height, width, channels = graph.tensors["input"].shape
+        x = torch.randn(3, channels, height, width, generator=generator)
+        folded = network.graph()
+        assert folded.ops == graph.ops
+        assert folded.tensors == graph.tensors  # names and shapes; data is not compared
+        for op in folded.ops:
+            for name in op.inputs[1:]:
+                tensor = folded.tensors[name]
+                assert not tensor.constant or tensor.data.shape == tensor.shape
+        with torch.no_grad():
+            torch.testing.assert_close(run_float(folded, x), network(x), rtol=1e-4, atol=1e-4)
+
+    def test_norm_is_folded_by_hand(self) -> None:
+        builder = Builder((1, 1, 1))
+        hidden = builder.conv(builder.input, "stem", 1)
+        network = Network(builder.finish(builder.dense(hidden, "classifier", 2)))
+        unit = network.units["stem"]
+        unit.norm.eps = 0.0
+        with torch.no_grad():
+            unit.weight.fill_(3)
+            unit.norm.weight.fill_(10)
+            unit.norm.bias.fill_(1)
+            unit.norm.running_mean.fill_(2)
+            unit.norm.running_var.fill_(4)
+        folded = network.graph()  # 10 * (3 x - 2) / 2 + 1
+        assert folded.tensors["stem/weights"].data.item() == 15
+        assert folded.tensors["stem/bias"].data.item() == -9
+
+    def test_only_the_classifier_has_a_bias(self) -> None:
+        builder = Builder((8, 8, 3))
+        hidden = builder.depthwise(builder.input, "block/dw", (3, 3), stride=(2, 2))
+        hidden = builder.conv(builder.global_average(hidden, "pool"), "head.conv", 5)
+        logits = builder.conv(hidden, "classifier", 4)
+        network = Network(builder.finish(builder.reshape(logits, "logits", (1, 4))))
+        assert {name: unit.bias is not None for name, unit in network.units.items()} == {
+            "block_dw": False,
+            "head_conv": False,
+            "classifier": True,
+        }
+        assert sum(parameter.numel() for parameter in network.parameters()) == (
+            (27 + 2 * 3) + (15 + 2 * 5) + (20 + 4)
+        )
+        assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+    def test_every_weight_gets_a_gradient(self) -> None:
+        graph = random_shapes(1, family="mobilenet")
+        network = Network(graph, generator=torch.Generator().manual_seed(0))
+        _, height, width, channels = graph.tensors["input"].shape
+        x = torch.randn(4, channels, height, width, generator=torch.Generator().manual_seed(1))
+        network(x).square().sum().backward()
+        assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+    def test_generator_decides_the_initial_weights(self) -> None:
+        graph = random_shapes(2, family="ds_cnn")
+        first, again, other = (
+            Network(graph, generator=torch.Generator().manual_seed(seed)).state_dict()
+            for seed in (5, 5, 6)
+        )
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert not torch.equal(first["units.stem.weight"], other["units.stem.weight"])
+
+    def test_initial_weights_have_the_scale_of_torchs_own(self) -> None:
+        builder = Builder((4, 4, 64))
+        graph = builder.finish(builder.conv(builder.input, "stem", 256, (3, 3)))
+        ours = Network(graph, generator=torch.Generator().manual_seed(0)).units["stem"].weight
+        assert ours.abs().max().item() == pytest.approx(1 / np.sqrt(64 * 9), rel=1e-3)
+        assert ours.std().item() == pytest.approx(1 / np.sqrt(3 * 64 * 9), rel=1e-2)
+
+    def test_weights_are_channels_last(self) -> None:
+        network = Network(random_shapes(2, family="mobilenet"))
+        weight = network.units["block0_expand"].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+
+    def test_printout_names_operators(self) -> None:
+        text = repr(Network(random_shapes(0, family="mobilenet")))
+        assert "(block0_dw): Unit(\n      DEPTHWISE_CONV_2D" in text
+        assert "stride 2x2, activation RELU6" in text
+
+    def test_names_that_would_clash_are_refused(self) -> None:
+        builder = Builder((4, 4, 1))
+        hidden = builder.conv(builder.input, "a/b", 2)
+        graph = builder.finish(builder.conv(hidden, "a.b", 2))
+        with pytest.raises(ConfigError, match=r"'a/b' and 'a\.b'"):
+            Network(graph)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("CONV_2D", (5, 3, 2, 4)),
+        ("DEPTHWISE_CONV_2D", (1, 3, 2, 6)),
+        ("FULLY_CONNECTED", (5, 7)),
+    ],
+)
+def test_layouts_convert_back_and_forth(kind: str, shape: tuple[int, ...]) -> None:
+    op = Op(kind, "op", ("x", "w", "b"), ("y",))
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    assert (to_tflite(op, from_tflite(op, weight)) == weight).all()
+
+
+def test_names_of_torch_containers_are_free_to_use() -> None:
+    names = ["update", "training", "block/conv", "block.norm"]
+    found = submodule_names(names)
+    assert found == {
+        "update": "update_",
+        "training": "training_",
+        "block/conv": "block_conv",
+        "block.norm": "block_norm",
+    }
+    torch.nn.ModuleDict({name: torch.nn.ReLU() for name in found.values()})
+
+
+def test_nonnegative_tensors_by_hand() -> None:
+    ops = (
+        Op("RELU", "a", ("input",), ("a",)),
+        Op("ADD", "b", ("a", "a"), ("b",)),
+        Op("ADD", "c", ("a", "input"), ("c",)),
+        Op("CONCATENATION", "d", ("b", "a"), ("d",), axis=1),
+        Op("CONCATENATION", "e", ("b", "c"), ("e",), axis=1),
+        Op("HARD_SWISH", "f", ("a",), ("f",)),
+        Op("LOGISTIC", "g", ("c",), ("g",)),
+    )
+    graph = Graph({}, ops, ("input",), ("g",))
+    assert nonnegative_tensors(graph) == {"a", "b", "d", "g"}
