@@ -1,4 +1,4 @@
-"""Run a sweep: hand points to workers, try failed ones again, record every attempt. No torch.
+"""Run a sweep: hand points to workers, try failed ones again, record attempts. Imports no torch."""
 
 import os
 from collections.abc import Callable, Sequence
