@@ -1,4 +1,4 @@
-"""A network block by block, beside the largest it could have been. Imports no torch."""
+"""A network block by block, beside the largest network of its space. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
