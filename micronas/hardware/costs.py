@@ -1,22 +1,21 @@
-"""Budgets, and the exact costs of a network on a board. Imports no torch: a budget that cannot
-be met is refused before anything heavy is loaded."""
+"""Budgets, and the exact costs of a network on a board.
 
-from collections.abc import Mapping
+Imports no torch: a budget that cannot be met is refused before anything heavy is loaded.
+"""
+
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
-from micronas.errors import BudgetError, ConfigError
+from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
-from micronas.quantities import format_cost, parse
+from micronas.quantities import parse
 from micronas.settings import Settings
-from micronas.space.search_space import SearchSpace
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
 
@@ -121,87 +120,27 @@ class Limits:
         return {name: limit for name, limit in vars(self).items() if limit is not None}
 
 
-class Candidate(Protocol):
-    """A network as costs are counted on it; hashable, since its costs are remembered."""
-
-    @property
-    def classes(self) -> int: ...
-
-    def graph(self) -> Graph: ...
-
-    def __hash__(self) -> int: ...
-
-
-class Meter:
-    """Exact costs of the networks of one space on one board, remembered.
+def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
+    """Count the exact costs of a network, of which the shapes are enough.
 
     Parameters
     ----------
-    board
-        The target.
-    space
-        Name of the space: boards have a latency model for each kind of network.
+    kind
+        Of network, such as ``kws``: boards have latency models for some.
+    outputs
+        Elements of the output, of which the file describes each.
     """
-
-    def __init__(self, board: Board, space: str) -> None:
-        self.board = board
-        self.space = space
-        self.costs = lru_cache(maxsize=100_000)(self._measure)
-
-    def latency(self, counts: Mapping[str, Any]) -> Any:
-        """Milliseconds of features, numbers or tensors; the result is what they are."""
-        return self.board.latency_ms(counts, space=self.space)
-
-    def _measure(self, network: Candidate) -> Costs:
-        graph = network.graph()
-        latency = self.latency(features(graph))
-        board, host = plan(graph, "board"), plan(graph, "host")
-        return Costs(
-            macs=count(graph).macs,
-            flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(network.classes)),
-            arena_bytes=board.total,
-            arena_head_bytes=board.head,
-            arena_required_bytes=board.required,
-            host_arena_bytes=host.total,
-            host_arena_head_bytes=host.head,
-            latency_ms=latency,
-            energy_mj=self.board.energy_mj(latency),
-            has_int4=any(tensor.dtype == "int4" for tensor in graph.tensors.values()),
-        )
-
-
-def check_feasible(space: SearchSpace, limits: Limits, meter: Meter) -> None:
-    """Raise BudgetError if not even the smallest network of the space fits."""
-    # two, as weights of 4 bits take least flash and those of 8 least time
-    least = [
-        limits.used(meter.costs(space.architecture(choice)))
-        for choice in (space.smallest(), space.quickest())
-    ]
-    require_fit(
-        limits,
-        min(least, key=lambda shares: max(shares.values())),
-        of="space",
-        way_out=f"give the space '{space.name}' smaller widths or fewer blocks",
+    latency = board.latency_ms(features(graph), space=kind)
+    on_board, on_host = plan(graph, "board"), plan(graph, "host")
+    return Costs(
+        macs=count(graph).macs,
+        flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(outputs)),
+        arena_bytes=on_board.total,
+        arena_head_bytes=on_board.head,
+        arena_required_bytes=on_board.required,
+        host_arena_bytes=on_host.total,
+        host_arena_head_bytes=on_host.head,
+        latency_ms=latency,
+        energy_mj=board.energy_mj(latency),
+        has_int4=any(tensor.dtype == "int4" for tensor in graph.tensors.values()),
     )
-
-
-def require_fit(limits: Limits, used: Mapping[str, float], *, of: str, way_out: str) -> None:
-    """Raise BudgetError if the smallest network of something does not fit.
-
-    Parameters
-    ----------
-    used
-        The share of each limit that the network uses.
-    of, way_out
-        What it is the smallest network of, and what would give smaller ones, for the message.
-    """
-    over = [name for name, share in used.items() if share > 1]
-    if over:
-        given = limits.given()
-        complaints = (
-            f"{name} budget must reach the smallest network of the {of}: "
-            f"budget={format_cost(name, given[name])}, "
-            f"smallest={format_cost(name, given[name] * used[name])}"
-            for name in over
-        )
-        raise BudgetError(f"{'; '.join(complaints)}; raise {', '.join(over)} or {way_out}")

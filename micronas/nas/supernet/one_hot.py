@@ -4,14 +4,14 @@ Behind a zero no gradient passes. Of a layer's channels, those within the sample
 ordinary feature map; those beyond it are computed, since the gradient of their masks needs their
 values, but outside of autograd, and they add nothing to the next layer. The cut lies at a multiple
 of 16 channels, a vector of the processor: a depthwise convolution of two odd parts would take
-longer than one of the whole. Blocks that the sample leaves out are computed outside of autograd as
-well. Output and gradients equal those of `path.MaskedPath`; a test holds both to it.
+longer than one of the whole. Steps that the sample leaves out are computed outside of autograd as
+well. Output and gradients equal those of the plain masked pass; a test holds both to it.
 
 A mixed feature map has zeros for `hidden`: one number in memory, expanded. What they are good for
 is the gradient that arrives at them, which is the masks'.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,64 +19,37 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd import Function
 
-from micronas.nas.gates import Sample
-from micronas.nas.path import Feature, MaskedPath, sum_of_masks, widened
-from micronas.space.search_space import SearchSpace
+from micronas.nas.supernet.masks import widened
 
 _VECTOR = 16
 """Channels that a processor with 512-bit registers computes at once."""
 
 
-class OneHotPath(MaskedPath):
-    """Along one-hot gates; every option of every decision gets a gradient."""
-
-    def __init__(self, space: SearchSpace, gates: Sample) -> None:
-        super().__init__(space, gates)
-        self._index = {name: int(weights.argmax()) for name, weights in gates.items()}
-
-    def shown(self, name: str) -> int:
-        chosen = self.options[name][self._index[name]]
-        return min(-(-chosen // _VECTOR) * _VECTOR, self.width(name))
-
-    def mix(self, feature: Feature) -> Feature:
-        if not feature.waits:
-            return feature
-        values, zeros = _Mix.apply(  # type: ignore[no-untyped-call]
-            feature.values, feature.hidden, feature.mask
-        )
-        return Feature(values, feature.mask, hidden=zeros)
-
-    def prefix(
-        self, name: str, depth: int, block: Callable[[int, Feature], Feature], start: Feature
-    ) -> Feature:
-        if name not in self.gates:
-            return super().prefix(name, depth, block, start)
-        weights, chosen = self.gates[name], self._index[name]
-        features = [start]
-        for position in range(depth):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and position < chosen):
-                features.append(block(position, features[-1]))
-        parts = [part for each in features for part in (each.values, each.hidden)]
-        mask, shown = sum_of_masks(weights, features), features[chosen].values.shape[1]
-        hidden = features[chosen].hidden
-        if len(mask) > shown:
-            nothing = features[chosen].values[:, :0].detach()
-            hidden = widened(nothing if hidden is None else hidden, len(mask) - shown)
-        values = _Choose.apply(weights, chosen, *parts)  # type: ignore[no-untyped-call]
-        return Feature(values, mask, features[-1].waits, hidden)
-
-    def residual(self, name: str | None, skip: Feature, branch: Callable[[], Feature]) -> Feature:
-        kept = name is None or bool(self._index[name])
-        with torch.set_grad_enabled(torch.is_grad_enabled() and kept):
-            feature = whole(branch())
-        return super().residual(name, whole(skip), lambda: feature)
+def shown_of(chosen: int, size: int) -> int:
+    """Return how many of a layer's channels a gradient passes, where so many are chosen."""
+    return min(-(-chosen // _VECTOR) * _VECTOR, size)
 
 
-def whole(feature: Feature) -> Feature:
-    """Put the two parts of a feature map together."""
-    if feature.hidden is None:
-        return feature
-    return feature._replace(values=torch.cat([feature.values, feature.hidden], 1), hidden=None)
+def mix_shown(values: Tensor, hidden: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Apply a mask of ones and zeros [channels] to a feature map in two parts."""
+    found: tuple[Tensor, Tensor | None] = _Mix.apply(values, hidden, mask)  # type: ignore[no-untyped-call]
+    return found
+
+
+def choose(
+    weights: Tensor, chosen: int, parts: Sequence[tuple[Tensor, Tensor | None]], size: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return one of several feature maps in two parts, `size` channels in all.
+
+    The weight of each gets a gradient.
+    """
+    values, hidden = parts[chosen]
+    shown = values.shape[1]
+    if size > shown:
+        nothing = values[:, :0].detach()
+        hidden = widened(nothing if hidden is None else hidden, size - shown)
+    flat = [part for each in parts for part in each]
+    return _Choose.apply(weights, chosen, *flat), hidden  # type: ignore[no-untyped-call]
 
 
 def convolve_shown(values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:

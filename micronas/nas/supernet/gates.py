@@ -7,7 +7,7 @@ not say how z is relaxed; straight-through Gumbel-softmax is our choice (Jang et
 import torch
 from torch import Tensor, nn
 
-from micronas.space.search_space import Choice, Decision
+from micronas.space.decisions import Choice, Decision
 
 Sample = dict[str, Tensor]
 """Weights of the options of each decision, by its name; each sums to 1."""

@@ -1,0 +1,139 @@
+"""How likely the widths of a graph with choices are, under gates; decisions are independent."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from micronas.nas.supernet.gates import Sample
+from micronas.space.channels import Channels, Either, Union, Units
+from micronas.space.choice_graph import ChoiceGraph, When
+
+
+class Law:
+    """Probabilities (float64) of what gates decide, each worked out once.
+
+    Parameters
+    ----------
+    gates
+        Probabilities, or a sample, of each decision, in the order of the decisions.
+    """
+
+    def __init__(self, choices: ChoiceGraph, gates: Sample) -> None:
+        self._choices = choices
+        self._gates = [gates[each.name].double() for each in choices.decisions]
+        self._known: dict[Channels, Tensor] = {}
+        self._one = torch.ones(1, dtype=torch.float64)
+
+    def option(self, decision: int) -> Tensor:
+        """Probability of each option [options]."""
+        return self._gates[decision]
+
+    def probability(self, condition: When) -> Tensor:
+        """Probability that a condition holds (scalar)."""
+        found = self._one[0]
+        for decision, options in condition.items():
+            found = found * self._gates[decision][sorted(options)].sum()
+        return found
+
+    def widths(self, channels: Channels) -> Tensor:
+        """Probability of each width in `channels.values`."""
+        if channels not in self._known:
+            self._known[channels] = self._worked_out(channels)
+        return self._known[channels]
+
+    def mean(self, channels: Channels) -> Tensor:
+        """Expected width (scalar)."""
+        return self.widths(channels) @ _numbers(channels.values)
+
+    def given(self, decision: int, option: int) -> "Law":
+        """Return the law under which one decision is taken."""
+        certain = Law.__new__(Law)
+        certain._choices, certain._known, certain._one = self._choices, {}, self._one
+        certain._gates = list(self._gates)
+        one_hot = torch.zeros_like(self._gates[decision])
+        one_hot[option] = 1.0
+        certain._gates[decision] = one_hot
+        return certain
+
+    def _worked_out(self, channels: Channels) -> Tensor:
+        if isinstance(channels, Either):
+            weights, parts = self._gates[channels.decision], channels.branches
+            return _gathered(
+                channels.values,
+                [each.values for each in parts],
+                [weights[number] * self.widths(each) for number, each in enumerate(parts)],
+            )
+        if isinstance(channels, Union):
+            sides = channels.left, channels.right
+            left, right = (_numbers(each.values) for each in sides)
+            joint = self.widths(sides[0])[:, None] * self.widths(sides[1])
+            largest = torch.maximum(left[:, None], right)
+            place = torch.searchsorted(_numbers(channels.values), largest)
+            return joint.new_zeros(len(channels.values)).index_add(0, place.flatten(), joint.flatten())
+        assert isinstance(channels, Units), "there are three kinds of channels"
+        if len(channels.owned) == 1 and len(channels.values) == len(channels.counts[channels.owned[0]]):
+            return self._gates[channels.owned[0]]
+        values, probability = (channels.fixed,), self._one
+        for owner, counts in channels.counts.items():
+            sums = tuple(sorted({known + count for known in values for count in counts}))
+            place = torch.tensor([[sums.index(known + count) for count in counts] for known in values])
+            joint = probability[:, None] * self._gates[owner]
+            probability = joint.new_zeros(len(sums)).index_add(0, place.flatten(), joint.flatten())
+            values = sums
+        return probability
+
+
+Axis = Channels | int
+"""A width, or the number of a decision on kernels or bits."""
+
+
+def joint(law: Law, axes: Sequence[Axis]) -> list[tuple[Tensor, list[Tensor]]]:
+    """Return laws of several axes, by which they are independent, with the weight of each case.
+
+    One case where no two axes share a decision; otherwise one for each option of what is shared.
+    """
+    shared = _shared(tuple(axes))
+    cases = []
+    for picked in product(*(range(len(law.option(each))) for each in shared)):
+        weight, certain = torch.ones((), dtype=torch.float64), law
+        for decision, option in zip(shared, picked, strict=True):
+            weight = weight * law.option(decision)[option]
+            certain = certain.given(decision, option)
+        cases.append((weight, [_of(certain, axis) for axis in axes]))
+    return cases
+
+
+def _of(law: Law, axis: Axis) -> Tensor:
+    return law.option(axis) if isinstance(axis, int) else law.widths(axis)
+
+
+@lru_cache(maxsize=10_000)
+def _shared(axes: tuple[Axis, ...]) -> tuple[int, ...]:
+    """Return decisions that more than one axis depends on."""
+    seen: set[int] = set()
+    twice: set[int] = set()
+    for axis in axes:
+        own = {axis} if isinstance(axis, int) else axis.decisions
+        twice |= seen & own
+        seen |= own
+    return tuple(sorted(twice))
+
+
+def _gathered(
+    values: tuple[int, ...], places: Sequence[tuple[int, ...]], parts: Sequence[Tensor]
+) -> Tensor:
+    """Add up probabilities of the same value."""
+    index = torch.searchsorted(
+        _numbers(values), torch.cat([_numbers(each) for each in places])
+    )
+    whole = torch.cat(list(parts))
+    return whole.new_zeros(len(values)).index_add(0, index, whole)
+
+
+@lru_cache(maxsize=10_000)
+@torch.inference_mode(False)
+def _numbers(values: tuple[int, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
