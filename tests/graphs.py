@@ -7,11 +7,12 @@ import numpy.typing as npt
 
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, DataType, Graph, Kind, Op, Padding, Quantization, Tensor
+from micronas.graph.operators import OPERATORS, WEIGHTED
 
-_WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+_WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
-_SAME_SCALE = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6")
-_SIGMOIDS = ("SOFTMAX", "LOGISTIC")
+_SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
+_SIGMOIDS = [kind for kind, row in OPERATORS.items() if row.scale == "fixed"]
 
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
@@ -97,7 +98,7 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
     for op in graph.ops:
         source = next(s for s in (tensors[name].quantization for name in op.inputs) if s)
         output = tensors[op.outputs[0]]
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        if op.kind in WEIGHTED:
             scale = _quantize_weights(tensors, op, rng, filters, largest)
         elif op.kind in _SIGMOIDS:
             scale = 1 / 256
@@ -222,7 +223,9 @@ def _quantize_weights(
     source = tensors[op.inputs[0]].quantization
     weights = tensors[op.inputs[1]]
     assert source is not None
-    axis = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}[op.kind]
+    expected = OPERATORS[op.kind].weights  # type: ignore[index]
+    assert expected is not None
+    axis = expected.axis if expected.per_channel else None
     channels = weights.shape[0] if axis is None else weights.shape[axis]
     count = 1 if axis is None else channels
     axis = axis if count > 1 else None

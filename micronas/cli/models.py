@@ -11,8 +11,8 @@ from micronas.cli.shared import Json, print_json, random_inputs
 from micronas.errors import ConfigError, DataError, ExportError
 
 if TYPE_CHECKING:
-    from micronas.graph.integer import Values
     from micronas.graph.ir import Graph
+    from micronas.graph.kernels.codes import Values
 
 
 def export(

@@ -9,8 +9,8 @@ from micronas.cli.complete import settings
 from micronas.errors import ModelError
 
 if TYPE_CHECKING:
-    from micronas.graph.integer import Values
     from micronas.graph.ir import Graph
+    from micronas.graph.kernels.codes import Values
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]

@@ -14,13 +14,19 @@ from torch import Tensor
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph import integer
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.space.architecture import Architecture
-from micronas.train.network import WEIGHTED, Network, from_tflite, interpret, linear, weighted_ops
+from micronas.train.network import (
+    Network,
+    from_tflite,
+    interpret,
+    linear,
+    weighted_ops,
+    weights_of,
+)
 
 Floats = npt.NDArray[np.float32]
-_FIXED_SCALE = ("SOFTMAX", "LOGISTIC")
-"""Kinds whose output scale is TFLite's to choose: their noise is nobody's fault."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class LayerError:
     """What quantisation does to the output of one operator."""
 
     name: str
-    kind: str
+    kind: Kind
     cumulative: Noise
     """Against the float network run on its own: errors of all layers before add up."""
     local: Noise
@@ -93,6 +99,7 @@ def compare(
             _saturated(int8_graph, op.outputs[0], alone[op.outputs[0]]),
         )
         for op in int8_graph.ops
+        if op.kind != "UNKNOWN"  # none is, since all have run
     ]
 
 
@@ -105,7 +112,7 @@ def culprit(errors: Sequence[LayerError]) -> LayerError | None:
     noisy = [
         error
         for error in errors
-        if error.kind not in _FIXED_SCALE and _lowest(error.local) < math.inf
+        if OPERATORS[error.kind].scale != "fixed" and _lowest(error.local) < math.inf
     ]
     return min(noisy, key=lambda error: _lowest(error.local), default=None)
 
@@ -116,7 +123,7 @@ def dequantized(graph: Graph) -> Graph:
     for op in weighted_ops(graph):
         weights = graph.constant_of(op)
         scales = _scale(graph, weights.name)
-        axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+        axis = weights_of(op).axis
         shape = [1] * len(weights.shape)
         shape[axis] = len(scales)
         steps = _scale(graph, op.inputs[0]) * scales

@@ -8,6 +8,7 @@ from typing import Any
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import ArenaPlan, plan
+from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
@@ -15,8 +16,6 @@ from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.tflite.writer import flatbuffer_bytes
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def profile(
@@ -162,7 +161,7 @@ def _live_bytes(arena: ArenaPlan, position: int) -> int:
 
 
 def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict[str, Any]:
-    weights = graph.constant_of(op) if op.kind in _WEIGHTED else None
+    weights = graph.constant_of(op) if op.kind in WEIGHTED else None
     is_unknown = op.kind == "UNKNOWN"
     kernel: tuple[int, ...] | None = None
     if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and weights is not None:

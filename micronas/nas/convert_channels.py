@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.operators import WEIGHTED
 from micronas.space.search_space import Choice, Decision
-from micronas.train.network import WEIGHTED, weighted_ops
+from micronas.train.network import weighted_ops
 
 Numbers = npt.NDArray[np.int64]
 

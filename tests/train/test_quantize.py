@@ -15,8 +15,8 @@ from micronas.export.from_torch.trace import trace
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import WEIGHTED
 from micronas.train.fake_quantize import Range
-from micronas.train.network import WEIGHTED
 from micronas.train.quantize import (
     QuantizedNetwork,
     quantize_inputs,

@@ -10,21 +10,12 @@ from torch import Tensor
 
 from micronas.export.from_torch.tracer import Pair, Tracer, Value, canonical, nhwc, pair
 from micronas.graph.ir import Activation, Array, Kind, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
 
 Arguments = Mapping[str, Any]
 """Of the operation, by the names of its ATen schema."""
 
-_FUSES: tuple[Kind, ...] = (
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "ADD",
-    "AVERAGE_POOL_2D",
-    "MAX_POOL_2D",
-)
-"""Kinds that can clamp what they write."""
-_MOST_JOINED = 10
-"""Operands that TFLM's CONCATENATION takes."""
+_FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
 
 
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
@@ -98,7 +89,7 @@ def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
     shift = -mean * factor
     if arguments["bias"] is not None:
         shift = shift + tracer.constant(arguments["bias"])
-    op = tracer.producer(arguments["input"], ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+    op = tracer.producer(arguments["input"], WEIGHTED)
     if op is not None and torch.equal(
         value.positions, canonical(tracer.tensors[value.tensor].shape)
     ):
@@ -199,9 +190,10 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
             f"{[list(value.shape) for value in values]}",
             "use torch.cat with dim=1",
         )
-    if len(values) > _MOST_JOINED:
+    _, most = OPERATORS["CONCATENATION"].inputs
+    if len(values) > most:
         raise tracer.refusal(
-            f"at most {_MOST_JOINED} parts can be joined at once, but these are {len(values)}",
+            f"at most {most} parts can be joined at once, but these are {len(values)}",
             "join them in groups",
         )
     if len(values) == 1:
