@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
-from micronas.nas.cost import expected
-from micronas.nas.gates import Gates
-from micronas.space.search_space import SearchSpace
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -44,7 +44,7 @@ class Exactness:
 
 def measure(name: str, networks: int, seed: int) -> Exactness:
     """Compare on this many random networks of a space, two random inputs each."""
-    space, source, found = SearchSpace.load(name), random.Random(seed), Exactness()
+    space, source, found = Space.load(name), random.Random(seed), Exactness()
     gates = Gates(space.decisions)
     for number in range(networks):
         choice = space.random(source)

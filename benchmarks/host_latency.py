@@ -18,7 +18,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.features import INSTRUCTIONS, features
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit, mean_worst_percent
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly
@@ -55,7 +55,7 @@ def main(seeds: int = 3, networks: int = 12) -> None:
 def draw(count: int, seed: int) -> dict[str, Graph]:
     """Return random int8 networks of the spaces in turn, by name."""
     generator = random.Random(seed)
-    spaces = [SearchSpace.load(name) for name in SPACES]
+    spaces = [Space.load(name) for name in SPACES]
     graphs = {}
     for number in range(count):
         space = spaces[number % len(spaces)]

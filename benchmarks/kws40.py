@@ -28,12 +28,12 @@ from micronas.data import DataSet, TensorSplit
 from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
+from micronas.hardware.costs import Budget, Meter
 from micronas.nas.search import search
-from micronas.nas.select import uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import GRID, SearchSpace
+from micronas.nas.trials import uniform_networks
+from micronas.space.decisions import GRID
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -104,10 +104,10 @@ def load(path: Path) -> DataSet:
     )
 
 
-def space_for(budget: str, classes: int, *, step: int) -> SearchSpace:
+def space_for(budget: str, classes: int, *, step: int) -> Space:
     """The shipped space for a budget, with other widths."""
     name = SPACES[budget]
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     width = {"width": tuple(range(16, WIDEST[name] + 1, step))}
     return space.model_copy(
         update={
@@ -118,7 +118,7 @@ def space_for(budget: str, classes: int, *, step: int) -> SearchSpace:
     )
 
 
-def uniform(budget: str, depth: int, classes: int) -> Architecture:
+def uniform(budget: str, depth: int, classes: int) -> Space:
     """The widest uniform network of one of the `DEPTHS` within a budget."""
     space = space_for(budget, classes, step=GRID)
     board = Board.load(BOARD)
@@ -152,14 +152,14 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
     return record
 
 
-def architecture_of(name: str, results: Path, data: DataSet) -> Architecture:
+def architecture_of(name: str, results: Path, data: DataSet) -> Space:
     """The network a row of the table is about."""
     if name in PUBLISHED:
-        return Architecture.load(name).model_copy(update={"classes": len(data.classes)})
+        return Space.load(name).model_copy(update={"classes": len(data.classes)})
     origin, budget, *depth = name.split("-")
     if origin == "uniform":
         return uniform(budget, int(depth[0]), len(data.classes))
-    return Architecture.model_validate(found(results, budget, data)["search"]["architecture"])
+    return Space.model_validate(found(results, budget, data)["search"]["architecture"])
 
 
 def train(name: str, seed: int, results: Path, data: DataSet) -> Record:

@@ -12,8 +12,8 @@ from statistics import median
 from time import perf_counter
 
 from micronas.hardware.board import Board
-from micronas.nas.budget import Meter
-from micronas.space.search_space import SearchSpace
+from micronas.hardware.costs import Meter
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
@@ -24,11 +24,11 @@ SPACES = ("kws_small", "kws", "vww")
 
 
 def main(names: list[str]) -> None:
-    rows = [measure(SearchSpace.load(name)) for name in names or SPACES]
+    rows = [measure(Space.load(name)) for name in names or SPACES]
     print(table(["space", "all costs", "size counted", "size written", "networks"], rows))
 
 
-def measure(space: SearchSpace) -> list[str]:
+def measure(space: Space) -> list[str]:
     source, blobs = random.Random(0), placeholder(space.classes)
     meter = Meter(Board.load("stm32f446re"), space.name)
     costs, counted, written = [], [], []

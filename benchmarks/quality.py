@@ -44,12 +44,12 @@ from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, s
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
 from micronas.evaluation.scores import accuracy
-from micronas.nas.budget import Budget, Meter
+from micronas.hardware.costs import Budget, Meter
 from micronas.nas.search import PARTS, search
-from micronas.nas.select import Candidate, trials
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture, Separable
-from micronas.space.search_space import SearchSpace
+from micronas.nas.trials import Candidate, trials
+from micronas.space.blocks import Separable
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -136,7 +136,7 @@ class Bench:
             for name in ranked[: RACE[seed]]:
                 yield name, seed, lambda name=name: self._widest(name)
 
-    def _widest(self, name: str) -> Architecture | None:
+    def _widest(self, name: str) -> Space | None:
         """Of a method and a depth, as the results name them."""
         method, depth = name.split()
         widths = self.space.stem.width
@@ -147,10 +147,10 @@ class Bench:
         fitting = [each for each in map(self.space.architecture, shaped) if self._fits(each)]
         return fitting[-1] if fitting else None
 
-    def _fits(self, architecture: Architecture) -> bool:
+    def _fits(self, architecture: Space) -> bool:
         return self.limits.fits(self.meter.costs(architecture))
 
-    def _search(self, method: str, seed: int, budget: Budget) -> Architecture:
+    def _search(self, method: str, seed: int, budget: Budget) -> Space:
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         found = search(
             self.space,
@@ -164,7 +164,7 @@ class Bench:
         path.unlink(missing_ok=True)
         return found.winner.architecture
 
-    def _blind(self, seed: int) -> Architecture:
+    def _blind(self, seed: int) -> Space:
         found = self._search("default", seed, self.budget.model_copy(update={"sram": None}))
         fraction = 1.0
         while not self._fits(found):
@@ -172,7 +172,7 @@ class Bench:
             found = _narrowed(found, fraction)
         return found
 
-    def _random(self, seed: int) -> Architecture:
+    def _random(self, seed: int) -> Space:
         training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
         both = Subset(self.data.train, torch.cat([training.index, gating.index]))
         choices = independent(self.space, self.limits, self.meter, random.Random(seed), RANDOM)
@@ -191,7 +191,7 @@ class Bench:
         ]
         return min(tried, key=lambda each: each.trial_loss or math.inf).architecture
 
-    def _judge(self, name: str, seed: int, architecture: Architecture, searched: float) -> Record:
+    def _judge(self, name: str, seed: int, architecture: Space, searched: float) -> Record:
         started = time.process_time()
         network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
         recipe = LONGER if name.startswith("longer") else RECIPE
@@ -221,12 +221,12 @@ class Bench:
         return [each for each in read(self.results) if each["setting"] == self.setting]
 
 
-Job = tuple[str, int, Callable[[], Architecture]]
+Job = tuple[str, int, Callable[[], Space]]
 Methods = dict[str, dict[int, Record]]
 """Records of a setting, by method and seed."""
 
 
-def _parsed(space: SearchSpace, text: str) -> Architecture:
+def _parsed(space: Space, text: str) -> Space:
     """A network from what `str` makes of it."""
     stem, blocks = text.split("; ")
 
@@ -241,7 +241,7 @@ def _parsed(space: SearchSpace, text: str) -> Architecture:
     return smallest.model_copy(update=update | {"blocks": tuple(map(block, blocks.split()))})
 
 
-def _narrowed(network: Architecture, fraction: float) -> Architecture:
+def _narrowed(network: Space, fraction: float) -> Space:
     """Every width times a fraction, on the grid of the space."""
 
     def width(value: int) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from micronas.nas.weights import ROUND, Weights, batches
 from scipy.stats import kendalltau
 
 from benchmarks.kws40 import append, load, read
@@ -27,12 +28,12 @@ from benchmarks.quality import RECIPE, TRIAL
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
-from micronas.nas.budget import Meter
-from micronas.nas.draw import draw
+from micronas.hardware.costs import Meter
+from micronas.nas.prior import draw
 from micronas.nas.search import PARTS
 from micronas.nas.settings import SearchSettings
-from micronas.nas.weights import ROUND, Weights, batches
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, temperature_scaled_loss
 from micronas.train.network import Network
@@ -55,7 +56,7 @@ KINDS = ("anything", "independent", "smooth")
 JUDGED = ("independent", "smooth")
 
 
-def drawn(kind: str, space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
+def drawn(kind: str, space: Space, source: random.Random, count: int) -> list[Choice]:
     """Networks of a kind; "anything" costs what it may, and is what warm-up trains on."""
     meter = Meter(BOARD, space.task or space.name)
     match kind:

@@ -33,15 +33,16 @@ from statistics import fmean, quantiles
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from micronas.nas.dnas import Dnas
 from torch import Tensor, nn
 
 from micronas.data import TensorSplit
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.dnas import Dnas
+from micronas.hardware.costs import Budget, Meter
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture, Bottleneck
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.space.blocks import Bottleneck
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
@@ -93,13 +94,13 @@ def main() -> None:
     print(memory_table(space), flush=True)
 
 
-def load(name: str, changes: dict[str, object]) -> SearchSpace:
-    values = SearchSpace.load(name).model_dump()
+def load(name: str, changes: dict[str, object]) -> Space:
+    values = Space.load(name).model_dump()
     values["stages"] = [stage | changes for stage in values["stages"]]
-    return SearchSpace.model_validate(values)
+    return Space.model_validate(values)
 
 
-def time_table(space: SearchSpace, rounds: int, *, bf16: bool) -> str:
+def time_table(space: Space, rounds: int, *, bf16: bool) -> str:
     network = space.architecture(space.largest())
     last, first = torch.channels_last, torch.contiguous_format
     steps = {
@@ -149,7 +150,7 @@ def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
 
 
 def training_step(
-    space: SearchSpace,
+    space: Space,
     net: nn.Module,
     *,
     layout: torch.memory_format = torch.channels_last,
@@ -173,7 +174,7 @@ def training_step(
     return step
 
 
-def module(network: Architecture) -> nn.Module:
+def module(network: Space) -> nn.Module:
     """A network in plain torch, for the layout of memory to be free."""
     active: Callable[[], nn.Module] = nn.ReLU if network.activation == "relu" else nn.ReLU6
     depth, stem = network.stem.width, network.stem
@@ -220,7 +221,7 @@ def _layer(
 
 
 def search_steps(
-    space: SearchSpace, where: str = "", *, certain: bool = False, amp: Amp = None
+    space: Space, where: str = "", *, certain: bool = False, amp: Amp = None
 ) -> dict[str, Step]:
     search, data = a_search(space, certain=certain, amp=amp), split(space)
     index, generator = torch.arange(BATCH), torch.Generator().manual_seed(1)
@@ -241,7 +242,7 @@ def search_steps(
     return {f"{kind}{where}": step for kind, step in steps.items()}
 
 
-def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> Dnas:
+def a_search(space: Space, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
     board = Board.load("stm32f746zg")
     meter = Meter(board, space.task or space.name)
@@ -253,7 +254,7 @@ def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> Dnas:
     return search
 
 
-def memory_table(space: SearchSpace) -> str:
+def memory_table(space: Space) -> str:
     inputs = split(space).inputs
     network = space.architecture(space.largest()).build().train()
     plain = saved_bytes(network, lambda: network(inputs))
@@ -295,7 +296,7 @@ def saved_bytes(net: nn.Module, forward: Callable[[], Tensor]) -> int:
     return sum(size for address, size in sizes.items() if address not in own)
 
 
-def split(space: SearchSpace) -> TensorSplit:
+def split(space: Space) -> TensorSplit:
     height, width, channels = space.input
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(BATCH, channels, height, width, generator=generator)

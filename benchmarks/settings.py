@@ -10,10 +10,10 @@ from torch import Tensor
 
 from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Limits, Meter
-from micronas.nas.select import USED, moved
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.hardware.costs import Budget, Limits, Meter
+from micronas.nas.trials import USED, moved
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.tasks.images import decode
 
 BOARD = Board.load("stm32f446re")
@@ -79,12 +79,12 @@ def pictures(folder: Path) -> DataSet:
     )
 
 
-def space_of(setting: str, classes: int) -> SearchSpace:
+def space_of(setting: str, classes: int) -> Space:
     """A keyword backbone with its stem of stride 1, or the like for pictures."""
     kind = setting.partition("-")[0]
     if kind in SHIPPED:
         name, widths = SHIPPED[kind]
-        space = SearchSpace.load(name)
+        space = Space.load(name)
         update: dict[str, Any] = {"width": widths}
         stages = tuple(
             each.model_copy(update={**update, "kernel": (3, 5)}) for each in space.stages
@@ -94,7 +94,7 @@ def space_of(setting: str, classes: int) -> SearchSpace:
     width, kernel = list(WIDTHS), [3, 5]
     down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
     more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
-    return SearchSpace.model_validate(
+    return Space.model_validate(
         {
             "name": "cifar",
             "task": "vww",
@@ -107,10 +107,10 @@ def space_of(setting: str, classes: int) -> SearchSpace:
 
 
 def independent(
-    space: SearchSpace, limits: Limits, meter: Meter, source: random.Random, count: int
+    space: Space, limits: Limits, meter: Meter, source: random.Random, count: int
 ) -> list[Choice]:
     """Different networks within the budget whose widths know nothing of one another."""
-    found: dict[Architecture, Choice] = {}
+    found: dict[Space, Choice] = {}
     while len(found) < count:
         choice = moved(space, space.random(source), USED, limits, meter, source)
         architecture = space.architecture(choice)

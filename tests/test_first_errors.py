@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import random_int8_graph
 
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / "photos" / label).mkdir(parents=True)
         for number, image in enumerate(images):
             Image.fromarray(image).save(path / "photos" / label / f"{number}.png")
-    space = SearchSpace.model_validate(SPACE)
+    space = Space.model_validate(SPACE)
     space.architecture(space.largest()).save(path / "network.yaml")
     (path / "net.tflite").write_bytes(to_flatbuffer(random_int8_graph(3, family="ds_cnn")))
     return path

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, MicronasError
 from micronas.settings import read_mapping, read_settings, with_overrides
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 
 SPACE = """\
 name: mine
@@ -22,10 +21,10 @@ stages:
 """
 
 
-def load(tmp_path: Path, text: str) -> SearchSpace:
+def load(tmp_path: Path, text: str) -> Space:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    return SearchSpace.load(path)
+    return Space.load(path)
 
 
 def test_a_space_of_ones_own_is_read(tmp_path: Path) -> None:
@@ -64,9 +63,9 @@ def test_skips_need_a_residual_in_bottlenecks(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'kws'"):
-        SearchSpace.load("kwz")
+        Space.load("kwz")
     with pytest.raises(ConfigError, match="must be a file or one of those shipped"):
-        SearchSpace.load(tmp_path / "none.yaml")
+        Space.load(tmp_path / "none.yaml")
 
 
 def test_yes_and_no_are_words(tmp_path: Path) -> None:
@@ -94,4 +93,4 @@ def test_any_bytes_end_in_a_micronas_error(data: bytes) -> None:
         path = Path(folder) / "any.yaml"
         path.write_bytes(data)
         with pytest.raises(MicronasError):
-            read_settings(path, Architecture)
+            read_settings(path, Space)

@@ -28,8 +28,8 @@ from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
 from micronas.hardware.board import FIRMWARE
 from micronas.quantities import format_bytes
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import flatbuffer_bytes
 
@@ -51,7 +51,7 @@ _ALIGNMENT = 16
 @dataclass(frozen=True)
 class _Candidate:
     space: int
-    architecture: Architecture
+    architecture: Space
     macs: int
     position: tuple[float, ...]
     """Logarithms of MACs, and of depthwise outputs and other convolutions' outputs per MAC."""
@@ -111,7 +111,7 @@ def write_plan(
     folder = folder.expanduser().absolute()
     check_new(folder)
     generator = random.Random(seed)
-    loaded = [SearchSpace.load(space) for space in dict.fromkeys(spaces)]
+    loaded = [Space.load(space) for space in dict.fromkeys(spaces)]
     wanted = max(_CANDIDATES, _CANDIDATES_PER_NETWORK * count // len(loaded))
     candidates: list[_Candidate] = []
     for number, space in enumerate(loaded):
@@ -166,12 +166,12 @@ def read_plan(folder: Path) -> dict[str, Path]:
 
 
 def _draw(
-    space: SearchSpace,
+    space: Space,
     wanted: int,
     generator: random.Random,
     sram_bytes: float | None,
     flash_bytes: float | None,
-) -> list[Architecture]:
+) -> list[Space]:
     """Draw different networks that fit, from thin to wide and from regular to irregular.
 
     Independent widths alone would all give networks of about the same cost.
@@ -195,7 +195,7 @@ def _draw(
     return [architecture for architecture, fits in found.items() if fits]
 
 
-def _candidate(space: int, architecture: Architecture) -> _Candidate:
+def _candidate(space: int, architecture: Space) -> _Candidate:
     costs = count_costs(architecture.graph())
     outputs = costs.depthwise_outputs, costs.conv_outputs
     # a network may have no block, and then no depthwise convolution
@@ -203,7 +203,7 @@ def _candidate(space: int, architecture: Architecture) -> _Candidate:
     return _Candidate(space, architecture, costs.macs, (math.log(costs.macs), *shares))
 
 
-def _fits(architecture: Architecture, sram_bytes: float | None, flash_bytes: float | None) -> bool:
+def _fits(architecture: Space, sram_bytes: float | None, flash_bytes: float | None) -> bool:
     graph = architecture.graph()
     if sram_bytes is not None and arena_bytes(graph, "board") > sram_bytes - FIRMWARE.sram_bytes:
         return False
@@ -258,7 +258,7 @@ def _names(spaces: Iterable[str]) -> list[str]:
     return names
 
 
-def _model(architecture: Architecture, seed: int) -> bytes:
+def _model(architecture: Space, seed: int) -> bytes:
     """Return the file of an untrained network, calibrated on noise."""
     import torch
 

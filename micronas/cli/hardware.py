@@ -47,12 +47,12 @@ def spaces(as_json: Json = False) -> None:
     from micronas.graph.counts import count
     from micronas.quantities import format_macs
     from micronas.resources import names
-    from micronas.space.search_space import SearchSpace
+    from micronas.space.space import Space
     from micronas.text import table
 
     described: list[dict[str, Any]] = []
     for name in names("search_spaces"):
-        space = SearchSpace.load(name)
+        space = Space.load(name)
         low, high = (
             count(space.architecture(choice).graph()).macs
             for choice in (space.smallest(), space.largest())

@@ -64,9 +64,9 @@ def train(
 ) -> None:
     """Train one given network as a found one is trained: float, int8, export, verification."""
     from micronas.runs.settings import load_training
-    from micronas.space.architecture import Architecture
+    from micronas.space.space import Space
 
-    network = Architecture.load(architecture)
+    network = Space.load(architecture)
     settings = load_training(config, overrides or [])
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line

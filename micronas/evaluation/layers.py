@@ -16,7 +16,7 @@ from micronas.errors import ModelError
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.train.network import (
     Network,
     from_tflite,
@@ -156,7 +156,7 @@ def trained_network(folder: Path) -> Network | None:
     state = Checkpoint(checkpoint).load("train")
     if state is None:
         return None
-    network = Network(Architecture.load(description).graph())
+    network = Network(Space.load(description).graph())
     try:
         network.load_state_dict(state["module"])
     except (RuntimeError, LookupError) as error:

@@ -73,6 +73,4 @@ class Problem:
 
     def _measure(self, choice: Choice) -> Costs:
         space = self.space
-        return measure(
-            space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs
-        )
+        return measure(space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs)

@@ -1,41 +1,23 @@
-"""The choice of the final network: the supernet proposes, real training disposes.
+"""The choice of the final network: strategies propose, real training disposes.
 
-Sampled networks inside the budget are ranked with shared weights; the best of them, together
-with uniformly narrowed networks, are trained for a short while, and the best of those wins. So a
-bad search costs no more than the trivial answer.
+Proposals, together with uniformly narrowed networks, are trained for a short while, and the best of
+those wins. So a bad search costs no more than the trivial answer.
 """
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
+from torch import nn
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
-from micronas.graph.builder import Bits
-from micronas.nas.budget import Costs, Limits, Meter
-from micronas.nas.gates import Gates
-from micronas.nas.supernet import SharedNetwork
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, Decision, SearchSpace
-from micronas.train.loop import (
-    evaluate,
-    fit,
-    generator_for,
-    temperature_scaled_loss,
-)
-from micronas.train.network import Network
+from micronas.hardware.costs import Costs
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Architecture
+from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.recipe import Recipe
 
-USED = 0.9
-"""Least share of the binding budget that a proposal uses."""
-_DRAWS = 40
-"""Draws from the gates for each proposal wanted, before draws are adjusted to the budget."""
-_MOVES = 400
-"""Single-step changes tried to bring one draw inside the budget."""
-_RANKING_BATCH = 1024
 _FINISH = 5
 """Candidates, about, whose trials go to the end."""
 _TELLING = 100
@@ -49,6 +31,7 @@ class Candidate:
 
     origin: str
     """``search`` or ``uniform``."""
+    choice: Choice
     architecture: Architecture
     costs: Costs
     supernet_loss: float | None = None
@@ -57,118 +40,6 @@ class Candidate:
     trial_accuracy: float | None = None
     """After a short training of its own, on the ranking part."""
     trial_epochs: int = 0
-
-
-def propose(
-    space: SearchSpace,
-    gates: Gates,
-    limits: Limits,
-    meter: Meter,
-    *,
-    count: int,
-    generator: torch.Generator,
-) -> list[Choice]:
-    """Draw different networks that use 90 to 100 % of the budget.
-
-    Draws that miss are thrown away; if too few hit, further draws are moved by single options,
-    at random, until they do. A space whose largest network fits is drawn from as it is.
-    """
-    floor = USED if not limits.fits(meter.costs(space.architecture(space.largest()))) else 0.0
-    found: dict[Architecture, Choice] = {}
-
-    def keep(choice: Choice) -> None:
-        architecture = space.architecture(choice)
-        share = max(limits.used(meter.costs(architecture)).values())
-        if floor <= share <= 1.0:
-            found.setdefault(architecture, choice)
-
-    for _ in range(_DRAWS * count):
-        if len(found) >= count:
-            break
-        keep(gates.draw(generator))
-    source = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
-    for _ in range(2 * count):
-        if len(found) >= count:
-            break
-        keep(moved(space, gates.draw(generator), floor, limits, meter, source))
-    return list(found.values())
-
-
-def moved(
-    space: SearchSpace,
-    choice: Choice,
-    floor: float,
-    limits: Limits,
-    meter: Meter,
-    source: random.Random,
-) -> Choice:
-    for _ in range(_MOVES):
-        used = limits.used(meter.costs(space.architecture(choice)))
-        binding = max(used, key=lambda name: used[name])
-        if floor <= used[binding] <= 1.0:
-            break
-        direction = 1 if used[binding] < floor else -1
-        steps = {
-            position: direction * _grows(decision, binding)
-            for position, decision in enumerate(space.decisions)
-        }
-        movable = [
-            position
-            for position, decision in enumerate(space.decisions)
-            if steps[position] and 0 <= choice[position] + steps[position] < len(decision.options)
-        ]
-        if not movable:
-            break
-        position = source.choice(movable)
-        step = steps[position]
-        choice = (*choice[:position], choice[position] + step, *choice[position + 1 :])
-    return choice
-
-
-def _grows(decision: Decision, cost: str) -> int:
-    """Sign with which a cost follows a decision: bits take flash, and fewer take more time."""
-    if decision.name.endswith(".bits"):
-        return {"flash": 1, "latency": -1}.get(cost, 0)
-    return 1
-
-
-def uniform_networks(space: SearchSpace, limits: Limits, meter: Meter) -> list[Choice]:
-    """The widest uniform network that fits, for each of up to three depths.
-
-    Where 4 bits are a choice, of the full depth also the widest that takes them everywhere.
-    """
-    found: dict[Architecture, Choice] = {}
-    kinds: list[tuple[float, Bits]] = [(1.0, 8), (2 / 3, 8), (1 / 3, 8), (1.0, 4)]
-    for depth, bits in kinds:
-        fitting = [
-            choice
-            for percent in range(1, 101)
-            if limits.fits(
-                meter.costs(space.architecture(choice := space.uniform(percent / 100, depth, bits)))
-            )
-        ]
-        if fitting:
-            found.setdefault(space.architecture(fitting[-1]), fitting[-1])
-    return list(found.values())
-
-
-def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
-    """Cross-entropy of each network with shared weights, at its best temperature.
-
-    Batch norm is recalibrated on the ranking part itself (see `supernet.SharedConv`).
-    """
-    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))
-    batches = [
-        (split.batch(index, None), split.labels[index])
-        for index in torch.tensor_split(order, -(-len(order) // _RANKING_BATCH))
-    ]
-    labels = torch.cat([labels for _, labels in batches])
-    losses = []
-    with torch.inference_mode():
-        for choice in choices:
-            logits = torch.cat([supernet.sliced(inputs, choice) for inputs, _ in batches])
-            losses.append(float(temperature_scaled_loss(logits, labels)[0]))
-    return losses
 
 
 def trials(
@@ -190,7 +61,7 @@ def trials(
     rungs = rung_epochs(len(candidates), recipe.epochs, recipe.steps(len(training.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    networks: dict[Architecture, Network] = {}
+    networks: dict[str, nn.Module] = {}
     planned, done = _planned(len(candidates), len(rungs)), 0
     for epochs in rungs:
         tried = []
@@ -199,13 +70,10 @@ def trials(
             key = f"{name} after {epochs}"
             # a finished trial is looked up: its weights may have been trained further since
             if key not in scores:
-                network = networks.setdefault(
-                    candidate.architecture,
-                    Network(
-                        candidate.architecture.graph(),
-                        generator=generator_for(seed, "initial", name),
-                    ),
-                )
+                if name not in networks:
+                    generator = generator_for(seed, "initial", name)
+                    networks[name] = candidate.architecture.build(generator)
+                network = networks[name]
                 fit(
                     network,
                     training,

@@ -137,14 +137,12 @@ def _budget(run: RunFolder) -> Data:
 
 
 def _network(run: RunFolder, layers: Data) -> Data:
-    if run.architecture is None:
+    if not run.drawing:
         raise _AbsentError(run.absent["architecture.yaml"])
-    architecture, space = run.architecture, run.parts.get("space")
+    searched = run.metrics.search is not None
     return {
-        "input": list(architecture.input),
-        "classes": architecture.classes,
-        "blocks": blocks_of(architecture, space, layers.get("rows", [])),
-        "largest": "the largest of its search space" if space else "the widest of the network",
+        "blocks": blocks_of(run.drawing, layers.get("rows", [])),
+        "largest": "the largest of its search space" if searched else "the network's own",
     }
 
 

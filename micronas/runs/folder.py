@@ -17,8 +17,8 @@ from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.runs.stored import PARTS, Metrics
 from micronas.settings import read_mapping
-from micronas.space.architecture import Architecture
 from micronas.space.load import model_bytes
+from micronas.space.space import Space
 from micronas.tflite.reader import read
 
 _FILES = ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json")
@@ -36,7 +36,7 @@ class RunFolder:
     """Parts of `history.json` that are there and sound, by their key in `stored.PARTS`."""
     graph: Graph | None
     """Of `model.tflite`."""
-    architecture: Architecture | None
+    architecture: Space | None
     board: Board | None
     absent: dict[str, str] = field(default_factory=dict)
     """Why something is not there, by its file or by its key in `stored.PARTS`."""
@@ -50,6 +50,13 @@ class RunFolder:
         """The task of its data settings; empty where they do not say."""
         data = self.settings.get("data")
         return str(data.get("task", "")) if isinstance(data, dict) else ""
+
+    @property
+    def drawing(self) -> list[dict[str, Any]]:
+        """The network block by block; [] where nothing says how it is built."""
+        if "network" in self.parts:
+            return [block.model_dump() for block in self.parts["network"]]
+        return [] if self.architecture is None else self.architecture.drawing(())
 
     @property
     def kind(self) -> str | None:
@@ -100,7 +107,7 @@ def open_run(path: Path) -> RunFolder:
     except MicronasError as error:
         absent["model.tflite"] = _line(error)
     try:
-        architecture = Architecture.load(path / "architecture.yaml")
+        architecture = Space.load(path / "architecture.yaml")
     except MicronasError as error:
         absent["architecture.yaml"] = _line(error)
     if board is None:

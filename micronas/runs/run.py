@@ -24,10 +24,10 @@ from micronas.evaluation.scores import scores
 from micronas.export.verify import tflm_arena, verify
 from micronas.files import write_atomically
 from micronas.graph.ir import Graph
-from micronas.nas.budget import Meter
+from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import Candidate
+from micronas.nas.trials import Candidate
 from micronas.progress import Progress
 from micronas.runs.history import (
     History,
@@ -38,13 +38,13 @@ from micronas.runs.history import (
     watched,
 )
 from micronas.runs.settings import RunSettings, TrainSettings
-from micronas.space.architecture import Architecture
+from micronas.space.searchable import Architecture, Searchable
+from micronas.space.space import Space
 from micronas.tasks.choose import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.distill import distillation
 from micronas.train.loop import Epoch, Loss, fit, generator_for
-from micronas.train.network import Network
 from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
@@ -71,6 +71,7 @@ def run_search(
     *,
     progress: Progress,
     data: DataSet | None = None,
+    space: Searchable | None = None,
     warmup: Path | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
@@ -85,8 +86,10 @@ def run_search(
     progress
         Told after every step that was saved.
     data
-        The data set; read as the settings say when left out. Its number of classes replaces
-        the space's.
+        The data set; read as the settings say when left out.
+    space
+        What is searched, such as a module that `convert` made a space of; read as the settings
+        say when left out, with the data's number of classes.
     warmup
         A file in which runs of the same space, data, search settings and seed share the
         supernet's warm-up; see `micronas.nas.search.search`.
@@ -98,9 +101,10 @@ def run_search(
     ConfigError
         If the folder holds a run of other settings.
     """
-    settings.check_feasible()
+    if space is None:
+        settings.check_feasible()
     with joined() as everyone:
-        return _run_search(settings, folder, everyone, progress, data, warmup)
+        return _run_search(settings, folder, everyone, progress, data, space, warmup)
 
 
 def _run_search(
@@ -109,13 +113,15 @@ def _run_search(
     everyone: Ranks,
     progress: Progress,
     data: DataSet | None,
+    given: Searchable | None,
     warmup: Path | None,
 ) -> tuple[SearchResult, Trained]:
     run = everyone.once(lambda: _Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
     described = describe(classes=loaded.classes, meaning=loaded.meaning)
     checkpoint = everyone.once(run.claim)
-    space = settings.load_space().model_copy(update={"classes": len(loaded.classes)})
+    update = {"classes": len(loaded.classes)}
+    space = given or settings.load_space().model_copy(update=update)
     result = search(
         space,
         loaded,
@@ -133,7 +139,7 @@ def _run_search(
             result.winner.architecture,
             loaded,
             settings,
-            kind=space.task or space.name,
+            kind=space.kind,
             described=described,
             checkpoint=checkpoint,
             progress=progress,
@@ -147,7 +153,7 @@ def _run_search(
 
 
 def run_training(
-    architecture: Architecture,
+    architecture: Space,
     settings: TrainSettings,
     folder: Path,
     *,
@@ -155,6 +161,7 @@ def run_training(
     data: DataSet | None = None,
 ) -> Trained:
     """Train one given network as a found one is trained, and write the run folder."""
+    architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
     run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
@@ -173,6 +180,7 @@ def run_training(
         checkpoint=run.claim(),
         progress=progress,
     )
+    trained.history["network"] = architecture.drawing(())
     run.write(trained)
     return trained
 
@@ -189,7 +197,7 @@ def _train(
 ) -> Trained:
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
-    network = Network(architecture.graph(), generator=generator)
+    network = architecture.build(generator)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
     fit(
         network,
@@ -201,8 +209,9 @@ def _train(
         progress=_epochs("training", progress),
         validation=shown,
     )
+    float_graph = architecture.float_graph(network)
     quantized = finetune(
-        network,
+        float_graph,
         split,
         settings.quantize,
         seed=settings.seed,
@@ -217,7 +226,7 @@ def _train(
     checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
     arena, given = tflm_arena(model), answers(graph, data)
     limits = settings.budget.on(board)
-    costs = Meter(board, kind).costs(architecture)
+    costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
         "version": METRICS_VERSION,
         "board": board.name,
@@ -247,7 +256,7 @@ def _train(
         checkpoint=checkpoint,
         outcome=outcome(graph, data, given),
     )
-    history["layers"] = layer_history(network.graph(), graph, real)
+    history["layers"] = layer_history(float_graph, graph, real)
     return Trained(architecture, model, metrics, history)
 
 
@@ -350,7 +359,7 @@ class _Folder:
         return Checkpoint(self._folder / "checkpoint.pt")
 
     def write(self, trained: Trained) -> None:
-        trained.architecture.save(self._folder / "architecture.yaml")
+        write_atomically(self._folder / "architecture.yaml", trained.architecture.text().encode())
         write_atomically(self._folder / "model.tflite", trained.model)
         history = json.dumps(trained.history, separators=(",", ":")) + "\n"
         write_atomically(self._folder / "history.json", history.encode())

@@ -8,12 +8,13 @@ from pydantic import Field
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
-from micronas.nas.budget import Budget, Meter, check_feasible
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.tasks.settings import DataSettings
 from micronas.train.recipe import FINETUNE, Recipe
 
@@ -61,13 +62,12 @@ class RunSettings(TrainSettings):
         """The same without what concerns the search only."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
-    def load_space(self) -> SearchSpace:
-        return SearchSpace.load(self.space)
+    def load_space(self) -> Space:
+        return Space.load(self.space)
 
     def check_feasible(self) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data."""
-        space, board = self.load_space(), self.load_board()
-        check_feasible(space, self.budget.on(board), Meter(board, space.task or space.name))
+        Problem(self.load_space(), self.load_board(), self.budget).check_feasible()
 
 
 def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
@@ -85,8 +85,8 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
     if not path.is_file():
         path = find("search_spaces", source)
     values, lines = read_mapping(path)
-    if "stages" in values:
-        validate_settings(values, SearchSpace, source=str(path), lines=lines)
+    if "stem" in values:
+        validate_settings(values, Space, source=str(path), lines=lines)
         values, lines = {"space": str(path)}, {}
     values = with_overrides(values, overrides)
     _check_given(values)
@@ -109,7 +109,7 @@ def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
-    task = SearchSpace.load(str(space)).task if space is not None else None
+    task = Space.load(str(space)).task if space is not None else None
     return {**values, "data": {"task": task or "kws", **data}}
 
 

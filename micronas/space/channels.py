@@ -95,7 +95,10 @@ class Units(Channels):
         return found
 
     def width(self, choice: Sequence[int]) -> int:
-        return self.fixed + sum(counts[choice[owner]] for owner, counts in self.counts.items())
+        found: int = self.fixed + sum(
+            counts[choice[owner]] for owner, counts in self.counts.items()
+        )
+        return found
 
 
 class Either(Channels):
@@ -128,8 +131,7 @@ class Union(Channels):
         self.is_prefix = left.is_prefix and right.is_prefix
 
     def kept(self, choice: Sequence[int]) -> Kept:
-        sides = (_padded(each.kept(choice), self.size) for each in (self.left, self.right))
-        left, right = sides
+        left, right = (_padded(each.kept(choice), self.size) for each in (self.left, self.right))
         return left | right
 
     def width(self, choice: Sequence[int]) -> int:

@@ -196,14 +196,13 @@ class ChoiceGraph:
         out = self._cut(op.outputs[0], choice, widths)
         operands = [named[name] for name in op.operands]
         if op.name in self.widening:
-            found, sides = [], []
+            found: list[tuple[Op, list[Tensor]]] = []
+            sides = []
             for side in operands:
                 missing = out.shape[-1] - tensors[side].shape[-1]
                 if missing:
-                    pad, own = padded(f"{op.name}/pad", tensors[side], missing)
-                    found.append((pad, own))
-                    side = pad.name
-                sides.append(side)
+                    found.append(padded(f"{op.name}/pad", tensors[side], missing))
+                sides.append(f"{op.name}/pad" if missing else side)
             return [*found, (replace(op, inputs=tuple(sides)), [out])]
         constants = [self.tensors[name] for name in op.inputs[len(op.operands) :]]
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
@@ -218,7 +217,9 @@ class ChoiceGraph:
         own = op if inputs == op.inputs else replace(op, inputs=inputs)
         return [(own, [*constants, out])]
 
-    def _filter(self, op: Op, filters: Tensor, source: Tensor, out: Tensor, choice: Choice) -> Tensor:
+    def _filter(
+        self, op: Op, filters: Tensor, source: Tensor, out: Tensor, choice: Choice
+    ) -> Tensor:
         acts, width = self.acts.get(op.name, Acts()), out.shape[-1]
         dtype = filters.dtype
         if acts.bits is not None:

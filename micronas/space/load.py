@@ -6,7 +6,7 @@ from typing import Any
 
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes
@@ -34,9 +34,9 @@ def load(path: Path) -> Loaded:
         If an architecture file is not valid.
     """
     if path.suffix in (".yaml", ".yml") or path.parts[:-1] == ("published",):
-        architecture = Architecture.load(path)
-        graph = architecture.graph()
-        size = flatbuffer_bytes(graph, metadata=placeholder(architecture.classes))
+        network = Space.load(path)
+        graph = network.graph()
+        size = flatbuffer_bytes(graph, metadata=placeholder(network.classes))
         return Loaded(graph, size, {})
     data = model_bytes(path)
     return Loaded(read(data, unknown="keep"), len(data), read_metadata(data))

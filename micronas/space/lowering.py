@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from micronas.graph.builder import Builder, Parameters
+from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Op
 from micronas.space.channels import Channels, Union, fixed, owned
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, Step, either
@@ -74,7 +74,7 @@ class Lowering:
     ) -> str:
         """Append a CONV_2D with SAME padding; `layer` is its name inside the block."""
         size = (1, 1) if kernel is None else kernel.largest
-        weights_bits = 8 if bits is None or bits.decision is not None else bits.largest
+        only: Bits = 4 if bits is not None and bits.options == (4,) else 8
         out = self._builder.conv(
             source,
             self._name(layer),
@@ -82,7 +82,7 @@ class Lowering:
             size,
             stride=stride,
             activation=self.activation if active else "NONE",
-            bits=weights_bits,
+            bits=only,
         )
         made = fixed(width.largest) if width.decision is None else self._owned(width.decision)
         return self._append(out, made, kernel, bits)
@@ -120,7 +120,7 @@ class Lowering:
         Parameters
         ----------
         chosen
-            Of the kind ``depth`` or ``select``, with as many options as there are branches; where it is no
+            Of the kind ``depth`` or ``select``, with an option for each branch; where it is no
             decision, only the last branch is lowered.
         branches
             Functions that append a branch and return its tensor; shapes are equal but for widths.
@@ -171,8 +171,9 @@ class Lowering:
             self._steps.append(op)
             name = op.outputs[0]
             self._channels[name] = channels if name == out else fixed(channels.size)
-        acts = Acts(kernel and kernel.decision, bits and bits.decision)
+        acts = Acts(
+            None if kernel is None else kernel.decision, None if bits is None else bits.decision
+        )
         if acts != Acts():
             self._acts[out] = acts
         return out
-

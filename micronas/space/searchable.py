@@ -4,6 +4,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,14 @@ class Architecture(ABC):
         """Return the YAML that describes it."""
 
 
+@dataclass(frozen=True)
+class OwnLayers:
+    """A user's module, and which of its layers each operator with weights is."""
+
+    module: "nn.Module"
+    layers: Sequence[Any]
+
+
 class Searchable(ABC):
     """A search space, or a user's own network with choices in it."""
 
@@ -80,9 +89,23 @@ class Searchable(ABC):
     def drawing(self, choice: Choice) -> list[dict[str, Any]]:
         """Describe a network block by block beside the largest, as reports draw it.
 
-        Each has ``name``, ``type``, ``width`` (0 where it was left out), ``largest`` and ``layers``,
-        the names of its operators; and what else is known of its shape.
+        Each has ``name``, ``type``, ``width`` (0 where it was left out), ``largest``, ``layers``
+        (the names of its operators), and what else is known of its shape.
         """
+
+    def own_layers(self) -> OwnLayers | None:
+        """Return a copy of a user's module, whose weights a supernet starts from; None without."""
+        return None
+
+    def chosen(self, choice: Choice, module: "nn.Module | None") -> Any:
+        """Return what a search in a loop of one's own ends with: the network of a choice.
+
+        Parameters
+        ----------
+        module
+            A user's module as the search has trained it, if the space is one.
+        """
+        return self.architecture(choice)
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -131,7 +154,7 @@ class Searchable(ABC):
         return math.prod(len(decision.options) for decision in self.decisions)
 
     def uniform(self, fraction: float, depth: float = 1.0, bits: int = 8) -> Choice:
-        """Return every width at the same fraction of its largest, kernels smallest; see `shaped`."""
+        """Return all widths at one fraction of their largest, kernels smallest; see `shaped`."""
         return self.shaped((fraction,), depth=depth, bits=bits)
 
     def shaped(
@@ -160,11 +183,7 @@ class Searchable(ABC):
             Of weights, wherever they are a choice.
         """
         chosen = self._selected(depth)
-        kept = [
-            number
-            for number, (where, _) in self._width_places.items()
-            if holds(where, chosen)
-        ]
+        kept = [number for number, (where, _) in self._width_places.items() if holds(where, chosen)]
         shares = {
             number: share * growth ** self._width_places[number][1]
             for number, share in zip(kept, _along(profile, len(kept)), strict=True)
@@ -186,7 +205,7 @@ class Searchable(ABC):
         return tuple(index(number, each) for number, each in enumerate(self.decisions))
 
     def _selected(self, depth: float) -> list[int]:
-        """Return a choice that keeps a share of what is optional, and the first of other branches."""
+        """Return a choice that keeps a share of what is optional, and first branches."""
         chosen = list(self.smallest())
         depths = [n for n, each in enumerate(self.decisions) if each.kind == "depth"]
         single = [n for n in depths if len(self.decisions[n].options) == 2]

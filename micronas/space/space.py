@@ -18,9 +18,9 @@ from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.settings import Extent, Settings, read_settings
 from micronas.space.blocks import Block
-from micronas.space.blocks.base import Weighted, bits_mark, stage_of
+from micronas.space.blocks.base import Weighted, bits_mark
 from micronas.space.choice_graph import ChoiceGraph
-from micronas.space.decisions import Choice, Filters, Pair, Widths, bounding
+from micronas.space.decisions import Choice, Filters, Pair, Widths
 from micronas.space.lowering import Lowering
 from micronas.space.searchable import Architecture, Searchable
 
@@ -235,9 +235,7 @@ class Space(Settings, Searchable, Architecture):
         at.scope = "stem"
         width, bits = (at.decide("width", "width", self.stem.width), self._bits(at, self.stem))
         kernel = at.decide("kernel", "kernel", self.stem.kernel)
-        tensor = at.conv(
-            at.input, width, kernel=kernel, bits=bits, stride=self.stem.stride
-        )
+        tensor = at.conv(at.input, width, kernel=kernel, bits=bits, stride=self.stem.stride)
         for entry, names in self.places():
             tensor = entry.lower_all(at, tensor, names)
         at.scope = "head"

@@ -5,7 +5,7 @@ Values are NCHW in torch and NHWC in the graph; this module is the only place wh
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -104,17 +104,27 @@ def interpret(
     last_use = {name: op for op in graph.ops for name in op.inputs}
     for op in graph.ops:
         out = op.outputs[0]
-        assert op.kind != "UNKNOWN", op  # no float network has one
         if op.kind in WEIGHTED:
             value = weighted(op, values[op.inputs[0]])
         else:
-            value = _UNWEIGHTED[op.kind](graph, op, *(values[name] for name in op.operands))
-        value = _ACTIVATIONS[op.activation](value)
+            value = unweighted(graph, op, [values[name] for name in op.operands])
+        value = activate(op, value)
         values[out] = after(out, value) if after else value
         for name in set(op.inputs):
             if last_use[name] is op and name != target:
                 values.pop(name, None)
     return values[target]
+
+
+def unweighted(graph: Graph, op: Op, operands: Sequence[Tensor]) -> Tensor:
+    """Run an operator that has no weights, without its activation."""
+    assert op.kind != "UNKNOWN", op  # no float network has one
+    return _UNWEIGHTED[op.kind](graph, op, *operands)
+
+
+def activate(op: Op, value: Tensor) -> Tensor:
+    """Apply an operator's fused activation."""
+    return _ACTIVATIONS[op.activation](value)
 
 
 _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
@@ -219,6 +229,11 @@ def from_tflite(op: Op, weight: ir.Array) -> Tensor:
     return torch.tensor(np.ascontiguousarray(weight))
 
 
+def filter_layout(op: Op, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return torch's shape of weights from TFLite's."""
+    return tuple(from_tflite(op, np.empty(shape, np.float32)).shape)
+
+
 def submodule_names(names: Iterable[str]) -> dict[str, str]:
     """Names of operators or tensors as torch allows them for submodules: without / and dots.
 
@@ -304,7 +319,7 @@ class Unit(nn.Module):
         super().__init__()
         self.op = op
         self.bits = 4 if weights.dtype == "int4" else 8
-        layout = from_tflite(op, np.empty(weights.shape, np.float32)).shape
+        layout = filter_layout(op, weights.shape)
         self.weight = nn.Parameter(torch.empty(layout))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         self.bias = None if norm else nn.Parameter(torch.zeros(layout[0]))
@@ -358,7 +373,7 @@ class Network(nn.Module):
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self._graph = graph
-        classifier = _classifier(graph)
+        classifier = logits_of(graph)
         self.units = nn.ModuleDict()
         self._names = submodule_names(op.name for op in weighted_ops(graph))
         for op in weighted_ops(graph):
@@ -390,8 +405,8 @@ class Network(nn.Module):
         return unit
 
 
-def _classifier(graph: Graph) -> str:
-    """The tensor that holds the logits before any RESHAPE."""
+def logits_of(graph: Graph) -> str:
+    """Return the tensor that holds the logits before any RESHAPE."""
     producers = {op.outputs[0]: op for op in graph.ops}
     name = graph.outputs[0]
     while name in producers and producers[name].kind == "RESHAPE":

@@ -238,7 +238,7 @@ class QuantizedNetwork(nn.Module):
 
 
 def finetune(
-    network: Network,
+    network: Network | Graph,
     split: Split,
     recipe: Recipe = FINETUNE,
     *,
@@ -256,6 +256,11 @@ def finetune(
     Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
     resumed run ends in the same weights here too.
 
+    Parameters
+    ----------
+    network
+        A trained network, or the float32 graph of one, weights included.
+
     Raises
     ------
     ConfigError
@@ -266,7 +271,8 @@ def finetune(
             "quantization-aware training must compute in float32, as bfloat16 cannot hold its "
             f"grids, but got amp={recipe.amp}; leave quantize.amp out"
         )
-    quantized = QuantizedNetwork(network.graph(), bits=bits, ranges=ranges)
+    graph = network if isinstance(network, Graph) else network.graph()
+    quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
     quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
     return fit(
         quantized,

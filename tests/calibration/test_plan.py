@@ -22,7 +22,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.memory import plan as arena_plan
 from micronas.hardware.features import features
 from micronas.resources import find
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.tflite.reader import read
 from tests.graphs import random_inputs
 
@@ -98,7 +98,7 @@ def test_three_terms_fitted_to_a_plan_predict_other_networks(graphs: dict[str, G
         return counts, np.array([cost["instructions"] for cost in costs])
 
     random_number = random.Random(1)
-    spaces = [SearchSpace.load(name) for name in ("kws", "ad", "vww")]
+    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
     others, truth = table(
         space.architecture(space.random(random_number)).graph()
         for space in spaces

@@ -13,7 +13,7 @@ from micronas.errors import ModelError
 from micronas.evaluation.layers import LayerError, compare, culprit, dequantized, trained
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization, Tensor
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from tests.graphs import ds_cnn, random_inputs, random_int8_graph
@@ -145,7 +145,7 @@ def test_a_run_folder_gives_its_trained_network_back(tmp_path: Path) -> None:
         "stem": {"width": 8, "kernel": [10, 4], "stride": [2, 2]},
         "blocks": [{"type": "separable", "width": 8}],
     }
-    architecture = Architecture.model_validate(values)
+    architecture = Space.model_validate(values)
     assert trained(tmp_path) is None
     network = Network(architecture.graph())
     architecture.save(tmp_path / "architecture.yaml")

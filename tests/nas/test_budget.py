@@ -8,12 +8,12 @@ import pytest
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter, check_feasible
-from micronas.space.search_space import SearchSpace
+from micronas.hardware.costs import Budget, Meter, check_feasible
+from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
 
-SMALL = SearchSpace.load("kws_small")
+SMALL = Space.load("kws_small")
 
 
 def test_limits_that_are_not_given_are_the_boards() -> None:

@@ -19,7 +19,7 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.hardware.features import features
 from micronas.nas.convert import SHARES, ConvertedSupernet, convert
 from micronas.nas.own_loop import SearchBudget
-from micronas.space.search_space import Choice
+from micronas.space.decisions import Choice
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs

@@ -8,9 +8,9 @@ import torch
 
 from micronas.graph.memory import plan
 from micronas.hardware.features import features as measured
-from micronas.nas.cost import expected
-from micronas.nas.gates import Gates
-from micronas.space.search_space import SearchSpace
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.space.space import Space
 from tests.nas.test_supernet import CHAIN, MIXED, RESIDUAL
 
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
@@ -18,7 +18,7 @@ SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
 
 @pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
 def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
-    space = MIXED if name == "mixed" else SearchSpace.load(name)
+    space = MIXED if name == "mixed" else Space.load(name)
     gates, source = Gates(space.decisions), random.Random(4)
     for _ in range(200):
         choice = space.random(source)
@@ -30,7 +30,7 @@ def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name))
-def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> None:
+def test_uncertain_gates_cost_the_mean_over_all_networks(space: Space) -> None:
     """Enumerated over a part of the decisions; the others are certain."""
     gates, source = Gates(space.decisions), random.Random(5)
     free = source.sample(range(len(space.decisions)), 4)
@@ -58,7 +58,7 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: SearchSpace) -> 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
     """The search corrects their level; what must hold here is that they move together."""
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     gates, source = Gates(space.decisions), random.Random(6)
     ratios = []
     for _ in range(60):

@@ -16,16 +16,16 @@ from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph
 from micronas.graph.memory import plan
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, Meter, check_feasible
 from micronas.hardware.features import features
-from micronas.nas.budget import Budget, Meter, check_feasible
-from micronas.nas.cost import expected
-from micronas.nas.gates import Gates
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import propose, uniform_networks
 from micronas.nas.settings import SearchSettings
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.trials import propose, uniform_networks
 from micronas.settings import read_settings
-from micronas.space.architecture import Architecture, Bottleneck, Head, Separable, Stem
-from micronas.space.search_space import SearchSpace
+from micronas.space.blocks import Bottleneck, Separable
+from micronas.space.space import Head, Space, Stem
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -36,9 +36,9 @@ from micronas.train.recipe import Recipe
 from tests import toy
 from tests.nas.test_supernet import MIXED
 
-SPACE = SearchSpace.load("kws_mixed")
+SPACE = Space.load("kws_mixed")
 BOARD = Board.load("stm32f446re")
-TOY = SearchSpace.model_validate(
+TOY = Space.model_validate(
     {
         **toy.SPACE.model_dump(exclude={"stages"}),
         "stages": [
@@ -70,7 +70,7 @@ def test_eight_bits_alone_leave_a_space_as_it_was() -> None:
     values = yaml.safe_load(Path("search_spaces/kws_small.yaml").read_text())
     for part in (values["stem"], *values["stages"]):
         part["bits"] = 8
-    spoken, silent = SearchSpace.model_validate(values), SearchSpace.load("kws_small")
+    spoken, silent = Space.model_validate(values), Space.load("kws_small")
     assert spoken.decisions == silent.decisions
     assert spoken == silent
 
@@ -89,13 +89,13 @@ def test_other_bits_are_refused(tmp_path: Path, part: str, wrong: object, messag
     values[part]["bits"] = wrong
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError) as raised:
-        read_settings(tmp_path / "space.yaml", SearchSpace)
+        read_settings(tmp_path / "space.yaml", Space)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def network() -> Architecture:
-    return Architecture(
+def network() -> Space:
+    return Space(
         input=(8, 6, 1),
         classes=3,
         stem=Stem(width=8, kernel=(3, 3)),
@@ -111,7 +111,7 @@ def network() -> Architecture:
 def test_a_file_speaks_of_bits_only_where_they_are_four(tmp_path: Path) -> None:
     mixed = network()
     mixed.save(tmp_path / "network.yaml")
-    assert Architecture.load(tmp_path / "network.yaml") == mixed
+    assert Space.load(tmp_path / "network.yaml") == mixed
     saved = yaml.safe_load((tmp_path / "network.yaml").read_text())
     parts = [saved["stem"], *saved["blocks"], saved["head"]]
     assert [part.get("bits") for part in parts] == [None, 4, 4, None, 4]
@@ -198,7 +198,7 @@ def test_sram_is_judged_on_the_board_alone_where_weights_have_four_bits() -> Non
 
 def test_bits_move_towards_what_binds() -> None:
     """With nothing else to move: upwards where time is short, downwards where flash is."""
-    space = SearchSpace.model_validate(
+    space = Space.model_validate(
         {
             **SPACE.model_dump(exclude={"stem", "stages"}),
             "stem": {"width": 32, "kernel": [3, 3], "stride": [2, 2]},
@@ -227,7 +227,7 @@ def test_uniform_networks_of_four_bits_are_wider() -> None:
     assert all(block.bits == 8 for each in eight for block in each.blocks)
     assert all(block.bits == 4 for block in four.blocks)
     assert four.blocks[0].width > eight[0].blocks[0].width
-    small = SearchSpace.load("kws_small")
+    small = Space.load("kws_small")
     assert len(uniform_networks(small, limits, Meter(BOARD, "kws"))) == 3
 
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 import micronas
 from micronas.errors import BudgetError, ConfigError
-from micronas.nas.fit_choice import fit_choice
-from micronas.nas.gates import Gates
 from micronas.nas.own_loop import SearchBudget, Supernet
-from micronas.space.search_space import Choice, Decision, SearchSpace
+from micronas.nas.supernet.fit_choice import fit_choice
+from micronas.nas.supernet.gates import Gates
+from micronas.space.decisions import Choice, Decision
+from micronas.space.space import Space
 from tests.nas.own_networks import DSCNN
 from tests.toy import SPACE
 from tests.toy import split as toy_split
@@ -193,7 +194,7 @@ def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
 
 @pytest.mark.parametrize(
     ("page", "shape", "module"),
-    [("my-loop", SearchSpace.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],
+    [("my-loop", Space.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],
 )
 def test_the_pages_code_runs(page: str, shape: tuple[int, int, int], module: nn.Module) -> None:
     """Every block of a page in turn, on random batches."""

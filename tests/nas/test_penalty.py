@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from micronas.nas.penalty import AIM, ANNEALED, SLACK, Penalty
+from micronas.nas.supernet.penalty import AIM, ANNEALED, SLACK, Penalty
 
 
 def penalty(steps: int = 400) -> Penalty:

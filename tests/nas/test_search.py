@@ -9,12 +9,12 @@ import torch
 from micronas.data import DataSet, TensorSplit, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.gates import Gates
+from micronas.hardware.costs import Budget, Meter
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import propose, rank, uniform_networks
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import SharedNetwork
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.trials import propose, rank, uniform_networks
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends

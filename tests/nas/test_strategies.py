@@ -4,16 +4,16 @@ import random
 from functools import cache
 
 import pytest
+from micronas.nas.strategy import AFFORDABLE, Named, choose
 
 from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.draw import draw
+from micronas.hardware.costs import Budget, Meter
+from micronas.nas.prior import draw
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import rung_epochs
 from micronas.nas.settings import SearchSettings
-from micronas.nas.strategy import AFFORDABLE, Named, choose
-from micronas.space.search_space import SearchSpace
+from micronas.nas.trials import rung_epochs
+from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
@@ -151,7 +151,7 @@ def test_real_trainings_where_they_are_cheap(
     assert because in found[1]
 
 
-KWS = SearchSpace.load("kws_small")
+KWS = Space.load("kws_small")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
     assert len({SPACE.architecture(choice) for choice in drawn}) == 5
 
 
-SMALL = SearchSpace.model_validate(
+SMALL = Space.model_validate(
     {
         "name": "one",
         "input": [12, 12, 1],

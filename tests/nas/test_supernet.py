@@ -4,16 +4,17 @@ import random
 
 import pytest
 import torch
-from torch import Tensor
-
-from micronas.nas.gates import Gates, Sample, is_one_hot
 from micronas.nas.one_hot import OneHotPath
 from micronas.nas.path import MaskedPath, Path
+from torch import Tensor
+
 from micronas.nas.supernet import SharedNetwork
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.train.network import Network
 
-CHAIN = SearchSpace.model_validate(
+CHAIN = Space.model_validate(
     {
         "name": "chain",
         "input": [13, 10, 1],
@@ -32,7 +33,7 @@ CHAIN = SearchSpace.model_validate(
         ],
     }
 )
-RESIDUAL = SearchSpace.model_validate(
+RESIDUAL = Space.model_validate(
     {
         "name": "residual",
         "input": [16, 16, 1],
@@ -54,7 +55,7 @@ RESIDUAL = SearchSpace.model_validate(
         "head": {"width": [16, 32], "classifier": "conv"},
     }
 )
-MIXED = SearchSpace.model_validate(
+MIXED = Space.model_validate(
     {
         "name": "mixed",
         "input": [13, 10, 2],
@@ -76,7 +77,7 @@ MIXED = SearchSpace.model_validate(
         "head": {"width": [16, 32], "bits": [4, 8]},
     }
 )
-TURNS = SearchSpace.model_validate(
+TURNS = Space.model_validate(
     {
         "name": "turns",
         "input": [9, 10, 2],
@@ -103,14 +104,14 @@ SPACES = pytest.mark.parametrize(
 )
 
 
-def inputs(space: SearchSpace, count: int = 6) -> Tensor:
+def inputs(space: Space, count: int = 6) -> Tensor:
     height, width, channels = space.input
     return torch.randn(
         count, channels, height, width, generator=torch.Generator().manual_seed(count)
     )
 
 
-def supernet(space: SearchSpace) -> SharedNetwork:
+def supernet(space: Space) -> SharedNetwork:
     torch.manual_seed(3)
     net = SharedNetwork(space)
     for name, parameter in net.named_parameters():  # norms away from identity: masks must show
@@ -120,7 +121,7 @@ def supernet(space: SearchSpace) -> SharedNetwork:
 
 
 @SPACES
-def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: SearchSpace) -> None:
+def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: Space) -> None:
     net, gates = supernet(space), Gates(space.decisions)
     source = random.Random(0)
     for _ in range(25):
@@ -131,7 +132,7 @@ def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: SearchSpace) ->
 
 
 @SPACES
-def test_sliced_pass_equals_the_stand_alone_network(space: SearchSpace) -> None:
+def test_sliced_pass_equals_the_stand_alone_network(space: Space) -> None:
     """The network that is exported computes what the supernet computed with its weights."""
     net, source = supernet(space), random.Random(1)
     for _ in range(10):
@@ -143,7 +144,7 @@ def test_sliced_pass_equals_the_stand_alone_network(space: SearchSpace) -> None:
         )
 
 
-def copy_weights(net: SharedNetwork, network: Network, space: SearchSpace, choice: Choice) -> None:
+def copy_weights(net: SharedNetwork, network: Network, space: Space, choice: Choice) -> None:
     """Cut the shared weights by hand, independently of the supernet's own slicing."""
     value = space.values(choice)
     kept = [
@@ -176,7 +177,7 @@ def copy_weights(net: SharedNetwork, network: Network, space: SearchSpace, choic
 
 
 @SPACES
-def test_one_hot_gates_give_every_option_its_own_gradient(space: SearchSpace) -> None:
+def test_one_hot_gates_give_every_option_its_own_gradient(space: Space) -> None:
     """A mask in the wrong place leaves wider options without gradient: a shrink-only ratchet."""
     net, gates = supernet(space), Gates(space.decisions)
     for parameter in gates.parameters():
@@ -197,7 +198,7 @@ def test_one_hot_gates_give_every_option_its_own_gradient(space: SearchSpace) ->
         assert len(set(gradient.tolist())) == len(decision.options), decision.name
 
 
-def hidden(name: str, space: SearchSpace) -> bool:
+def hidden(name: str, space: Space) -> bool:
     """Blocks beyond the chosen depth of 1 have no say."""
     has_chain = space.name in (CHAIN.name, TURNS.name)
     return has_chain and name.startswith(("stage2.block2", "stage2.block3"))
@@ -248,7 +249,7 @@ def test_what_may_not_be_skipped_has_no_gate() -> None:
 @SPACES
 @pytest.mark.parametrize("temperature", [0.5, 5.0])
 def test_one_hot_pass_equals_masked_pass_in_values_and_gradients(
-    space: SearchSpace, temperature: float
+    space: Space, temperature: float
 ) -> None:
     """What is left out for the zeros in masks changes nothing, for gates and weights alike."""
     net, gates = supernet(space), Gates(space.decisions)

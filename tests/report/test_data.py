@@ -16,7 +16,7 @@ from micronas.graph.memory import plan
 from micronas.report.network import blocks_of, fill
 from micronas.report.several import front
 from micronas.report.write import write_report
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.tflite.reader import read
 from micronas.train.quantize import quantize_inputs
 from tests import toy
@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["kws_small", "ad", "vww_small", "kws_mixed"])
 def test_blocks_return_to_their_places(name: str) -> None:
     """A random network of a space: what is kept has its widths, what is not is named as skipped."""
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     source = random.Random(name)
     for _ in range(50):
         choice = space.random(source)
@@ -202,10 +202,10 @@ def test_blocks_return_to_their_places(name: str) -> None:
 
 
 def test_a_network_of_no_space_is_compared_with_itself() -> None:
-    stage = SearchSpace.load("kws_small").stages[0]
+    stage = Space.load("kws_small").stages[0]
     assert fill([stage], []) is None
     assert fill([], []) == []
-    other = SearchSpace.load("ad")
+    other = Space.load("ad")
     blocks = blocks_of(toy.SPACE.architecture(toy.SPACE.uniform(0.5)), other)
     assert [block["name"] for block in blocks[:2]] == ["stem", "block1"]
     assert all(block["largest"] == 12 for block in blocks[:-1])

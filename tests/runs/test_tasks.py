@@ -15,7 +15,7 @@ from micronas.evaluation.scores import scores
 from micronas.graph import integer
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.tasks import choose, machines
 from micronas.tasks.faces import sample_images
 from micronas.tasks.settings import KeywordSettings, MachineSettings, VisualSettings
@@ -174,6 +174,6 @@ def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
 
 
 def test_published_networks_by_name() -> None:
-    assert Architecture.load("published/kws_m").classes == 12
+    assert Space.load("published/kws_m").classes == 12
     with pytest.raises(ConfigError, match="did you mean 'kws_m'"):
-        Architecture.load("published/kws_mm")
+        Space.load("published/kws_mm")

@@ -18,8 +18,8 @@ from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
-from micronas.space.architecture import Architecture
 from micronas.space.published import paper_ops, table
+from micronas.space.space import Space
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.loop import fit
 from micronas.train.quantize import finetune
@@ -58,8 +58,8 @@ PAPER = table()
 NAMES = sorted(PAPER)
 
 
-def load(name: str) -> Architecture:
-    return Architecture.load(f"published/{name}")
+def load(name: str) -> Space:
+    return Space.load(f"published/{name}")
 
 
 def published_name(name: str) -> str:
@@ -153,13 +153,13 @@ def test_it_builds_trains_exports_and_runs_on_tflm(name: str) -> None:
 
 
 def test_a_users_own_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Architecture.load("published/kws_m.yaml") == load("kws_m")
-    assert Architecture.load(Path("published/kws_m")) == load("kws_m")
+    assert Space.load("published/kws_m.yaml") == load("kws_m")
+    assert Space.load(Path("published/kws_m")) == load("kws_m")
     monkeypatch.chdir(tmp_path)
     Path("published").mkdir()
     mine = load("ds_cnn_s").model_copy(update={"name": "mine"})
     mine.save(Path("published/kws_m.yaml"))
-    assert Architecture.load("published/kws_m.yaml").name == "mine"
+    assert Space.load("published/kws_m.yaml").name == "mine"
     assert load("kws_m").name == "kws_m"  # without a suffix: the shipped one
 
 
@@ -170,10 +170,10 @@ def test_the_nearest_published_network_is_offered() -> None:
 
 def test_another_path_is_a_path() -> None:
     with pytest.raises(ConfigError, match="nowhere/kws_m"):
-        Architecture.load("nowhere/kws_m.yaml")
+        Space.load("nowhere/kws_m.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_read_again_it_is_the_same(name: str, tmp_path: Path) -> None:
     load(name).save(tmp_path / "copy.yaml")
-    assert Architecture.load(tmp_path / "copy.yaml") == load(name)
+    assert Space.load(tmp_path / "copy.yaml") == load(name)

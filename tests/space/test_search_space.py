@@ -6,15 +6,15 @@ import pytest
 
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
-from micronas.space.architecture import Architecture, Head, Separable, Stem
-from micronas.space.search_space import SearchSpace
+from micronas.space.blocks import Separable
+from micronas.space.space import Head, Space, Stem
 
 SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "kws_strides", "vww", "vww_small")
 
 
 def test_the_keyword_space_is_the_papers() -> None:
     """DS-CNN enlarged to nine blocks of up to 276 channels, any number of the last eight."""
-    space = SearchSpace.load("kws")
+    space = Space.load("kws")
     largest = space.architecture(space.largest())
     assert str(largest) == "276; 276@2 276 276 276 276 276 276 276 276"
     assert len(space.architecture(space.smallest()).blocks) == 1
@@ -22,7 +22,7 @@ def test_the_keyword_space_is_the_papers() -> None:
 
 
 def test_the_visual_space_is_mobilenet_v2() -> None:
-    space = SearchSpace.load("vww")
+    space = Space.load("vww")
     largest = space.architecture(space.largest())
     widths = [block.width for block in largest.blocks]
     assert widths == [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
@@ -32,7 +32,7 @@ def test_the_visual_space_is_mobilenet_v2() -> None:
 
 
 def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
-    space = SearchSpace.load("ad")
+    space = Space.load("ad")
     graph = space.architecture(space.largest()).graph()
     pool = next(op for op in graph.ops if op.kind == "AVERAGE_POOL_2D")
     assert graph.input_of(pool).shape == (1, 4, 4, 276)
@@ -41,7 +41,7 @@ def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_width_lies_on_the_grid(name: str) -> None:
-    for decision in SearchSpace.load(name).decisions:
+    for decision in Space.load(name).decisions:
         if decision.name.endswith(("width", "expansion")):
             assert all(width % 4 == 0 for width in decision.options)
             assert list(decision.options) == sorted(set(decision.options))
@@ -50,7 +50,7 @@ def test_every_width_lies_on_the_grid(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_random_network_costs_less_than_the_smallest_or_more_than_the_largest(name: str) -> None:
     """Refusing a budget, and annealing one, rest on this."""
-    space, source = SearchSpace.load(name), random.Random(0)
+    space, source = Space.load(name), random.Random(0)
     low, high = (
         space.architecture(choice).graph() for choice in (space.smallest(), space.largest())
     )
@@ -61,7 +61,7 @@ def test_no_random_network_costs_less_than_the_smallest_or_more_than_the_largest
 
 
 def test_uniform_networks_take_the_same_share_everywhere() -> None:
-    space = SearchSpace.load("kws")
+    space = Space.load("kws")
     half = space.architecture(space.uniform(0.5, 0.5))
     assert str(half) == "140; 140@2 140 140 140 140"
     assert str(space.architecture(space.uniform(0.0, 0.0))) == "28; 28@2"
@@ -70,16 +70,16 @@ def test_uniform_networks_take_the_same_share_everywhere() -> None:
 def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
     source = random.Random(1)
     for name in SHIPPED:
-        space = SearchSpace.load(name)
+        space = Space.load(name)
         network = space.architecture(space.random(source))
         network.save(str(tmp_path / "network.yaml"))
-        assert Architecture.load(tmp_path / "network.yaml") == network
+        assert Space.load(tmp_path / "network.yaml") == network
 
 
 def test_micronet_kws_m_has_the_published_cost() -> None:
     """Table 5 of the paper; 15,556,352 MACs by true output sizes."""
     blocks = [(140, 2), (140, 1), (140, 1), (112, 1), (196, 1)]
-    network = Architecture(
+    network = Space(
         input=(49, 10, 1),
         classes=12,
         stem=Stem(width=140, kernel=(10, 4)),
@@ -93,7 +93,7 @@ def test_micronet_kws_m_has_the_published_cost() -> None:
 
 
 def test_the_second_stride_comes_after_one_to_four_blocks_and_has_up_to_six_itself() -> None:
-    space = SearchSpace.load("kws_strides")
+    space = Space.load("kws_strides")
     assert space.stem.stride == (1, 1)
     assert str(space.architecture(space.smallest())) == "8; 8@2 8@2"
     deepest = space.architecture(space.uniform(0.5))

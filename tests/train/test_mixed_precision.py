@@ -6,7 +6,7 @@ from torch import nn
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget
+from micronas.hardware.costs import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet import SharedNetwork

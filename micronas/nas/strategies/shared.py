@@ -2,25 +2,30 @@
 
 import copy
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.checkpoint import State
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import Split
 from micronas.errors import MicronasError
-from micronas.nas.budget import Limits, Meter
-from micronas.nas.distributed import ranks
+from micronas.nas.distributed import Ranks, ranks
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import SharedNetwork
-from micronas.space.search_space import Choice, SearchSpace
-from micronas.train.loop import generator_for
+from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.progress import Progress
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+from micronas.train.loop import generator_for, temperature_scaled_loss
 from micronas.train.network import mixed_precision
 
 ROUND = 20
 """Steps between two checkpoints."""
+_RANKING_BATCH = 1024
 LEARNT = 0.9
 """Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
 
@@ -38,7 +43,7 @@ class Weights:
         Whether warm-up is over.
     """
 
-    def __init__(self, space: SearchSpace, settings: SearchSettings, seed: int) -> None:
+    def __init__(self, space: Searchable, settings: SearchSettings, seed: int) -> None:
         self.space, self.settings, self.seed = space, settings, seed
         # the only use of torch's global generator: initial weights
         with torch.random.fork_rng([]):
@@ -50,7 +55,7 @@ class Weights:
         self.ranks = ranks()
         self.warm_steps = 0
         self.step = 0
-        self.loss = math.log(space.classes)
+        self.loss = math.log(space.outputs)
         self.warm = settings.warmup == 0
 
     @property
@@ -66,7 +71,7 @@ class Weights:
         for index in batches(training, self.settings.batch_size, ROUND, generator):
             self.train(training, index, self.random(generator), generator)
         self.warm_steps += ROUND
-        learnt = self.loss < LEARNT * math.log(self.space.classes)
+        learnt = self.loss < LEARNT * math.log(self.space.outputs)
         self.warm = learnt or self.warm_steps >= self.settings.warmup
 
     def steps(
@@ -134,25 +139,83 @@ class Weights:
         return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
 
 
-class SharedSearch:
-    """What a strategy that proposes by shared weights begins with.
+class SharedStrategy(Strategy):
+    """A strategy that proposes by the weights of a supernet, which is trained round by round."""
 
-    Attributes
-    ----------
-    history
-        One record a round.
-    gate_history
-        Probabilities after each round; empty where a strategy has no gates.
-    """
+    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
+        super().__init__(problem, settings, seed)
+        self.weights = Weights(problem.space, settings, seed)
 
-    def __init__(
-        self, space: SearchSpace, settings: SearchSettings, limits: Limits, meter: Meter, seed: int
+    @abstractmethod
+    def round(self, training: Split, gating: Split) -> None:
+        """Take `ROUND` steps."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Everything a round changes."""
+
+    @abstractmethod
+    def resume(self, state: State) -> None:
+        """Go on from a state of this search."""
+
+    @abstractmethod
+    def start_warm(self, state: State) -> None:
+        """Go on from the warm-up of a search for another board or budget."""
+
+    def prepare(
+        self,
+        parts: Parts,
+        everyone: Ranks,
+        *,
+        checkpoint: Checkpoint,
+        warmup: Checkpoint | None,
+        progress: Progress,
     ) -> None:
-        self.space, self.settings, self.seed = space, settings, seed
-        self.limits, self.meter = limits, meter
-        self.weights = Weights(space, settings, seed)
-        self.history: list[dict[str, float]] = []
-        self.gate_history: list[dict[str, list[float]]] = []
+        """Train the supernet to the end, from where an earlier call or another search left it."""
+        weights = self.weights
+        saved = everyone.once(lambda: checkpoint.load("search"))
+        shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
+        if saved is not None:
+            self.resume(saved)
+        elif shared is not None:
+            self.start_warm(shared)
+        while not weights.finished:
+            was_warm = weights.warm
+            self.round(*parts[:2])
+            if everyone.first:
+                if warmup is not None and weights.warm and not was_warm:
+                    warmup.save("search", self.state())
+                checkpoint.save("search", self.state())
+                phase = "search" if weights.warm else "warm-up"
+                progress(phase, weights.step, weights.settings.steps, self.history[-1])
+
+    def score(self, choices: list[Choice], parts: Parts) -> Scored:
+        losses = rank(self.weights.supernet, choices, parts[2], self.seed)
+        return dict(zip(choices, losses, strict=True))
+
+    def best(self, losses: Scored) -> Scored:
+        """Return the finalists: the networks of least loss."""
+        ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
+        return {choice: losses[choice] for choice in ranked[: self.settings.finalists]}
+
+
+def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
+    """Cross-entropy of each network with shared weights, at its best temperature.
+
+    Batch norm is recalibrated on the ranking part itself (see `supernet.units.SharedUnit`).
+    """
+    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))
+    batches = [
+        (split.batch(index, None), split.labels[index])
+        for index in torch.tensor_split(order, -(-len(order) // _RANKING_BATCH))
+    ]
+    labels = torch.cat([labels for _, labels in batches])
+    losses = []
+    with torch.inference_mode():
+        for choice in choices:
+            logits = torch.cat([supernet.sliced(inputs, choice) for inputs, _ in batches])
+            losses.append(float(temperature_scaled_loss(logits, labels)[0]))
+    return losses
 
 
 def batches(split: Split, size: int, count: int, generator: torch.Generator) -> list[Tensor]:

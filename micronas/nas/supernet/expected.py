@@ -124,7 +124,9 @@ class _Row:
         makes = op.kind in ("CONV_2D", "FULLY_CONNECTED")
         widths = list(dict.fromkeys([*sources, out] if makes else sources))
         filters = {
-            name: number for name in ("kernel", "bits") if (number := getattr(acts, name)) is not None
+            name: number
+            for name in ("kernel", "bits")
+            if (number := getattr(acts, name)) is not None
         }
         self.axes: tuple[Channels | int, ...] = (*widths, *filters.values())
         sizes = [each.values for each in widths]
@@ -195,12 +197,16 @@ def _contracted(table: Tensor, probabilities: Sequence[Tensor], rows: int) -> Te
 def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any:
     """What a filter adds to the key of a table: its size and bits, where they are not widths."""
     own = [choices.tensors[name] for name in op.inputs[len(op.operands) :]]
-    inner = [(each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own]
+    inner = [
+        (each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own
+    ]
     multiplier = 0
     if op.kind == "DEPTHWISE_CONV_2D":
         multiplier = own[0].shape[-1] // choices.tensors[op.operands[0]].shape[-1]
     chosen = {name: choices.decisions[number].options for name, number in filters.items()}
-    tables = tuple(each.data.tobytes() for each in own if each.dtype == "int32" and each.data is not None)
+    tables = tuple(
+        each.data.tobytes() for each in own if each.dtype == "int32" and each.data is not None
+    )
     return tuple(inner), multiplier, tuple(chosen.items()), tables
 
 

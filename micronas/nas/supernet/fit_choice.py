@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from micronas.nas.gates import Gates
-from micronas.nas.select import USED
-from micronas.space.search_space import Choice
+from micronas.nas.prior import USED
+from micronas.nas.supernet.gates import Gates
+from micronas.space.decisions import Choice
 
 
 @dataclass(frozen=True)

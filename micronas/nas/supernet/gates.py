@@ -19,7 +19,7 @@ class Gates(nn.Module):
     Parameters
     ----------
     decisions
-        From `SearchSpace.decisions`.
+        From `Space.decisions`.
     """
 
     def __init__(self, decisions: tuple[Decision, ...]) -> None:

@@ -46,7 +46,8 @@ class Law:
 
     def mean(self, channels: Channels) -> Tensor:
         """Expected width (scalar)."""
-        return self.widths(channels) @ _numbers(channels.values)
+        mean: Tensor = self.widths(channels) @ _numbers(channels.values)
+        return mean
 
     def given(self, decision: int, option: int) -> "Law":
         """Return the law under which one decision is taken."""
@@ -59,31 +60,30 @@ class Law:
         return certain
 
     def _worked_out(self, channels: Channels) -> Tensor:
+        values = _numbers(channels.values)
         if isinstance(channels, Either):
             weights, parts = self._gates[channels.decision], channels.branches
-            return _gathered(
-                channels.values,
-                [each.values for each in parts],
-                [weights[number] * self.widths(each) for number, each in enumerate(parts)],
-            )
+            likely = [weights[number] * self.widths(each) for number, each in enumerate(parts)]
+            widths = torch.cat([_numbers(each.values) for each in parts])
+            return _added(values, widths, torch.cat(likely))
         if isinstance(channels, Union):
             sides = channels.left, channels.right
             left, right = (_numbers(each.values) for each in sides)
-            joint = self.widths(sides[0])[:, None] * self.widths(sides[1])
-            largest = torch.maximum(left[:, None], right)
-            place = torch.searchsorted(_numbers(channels.values), largest)
-            return joint.new_zeros(len(channels.values)).index_add(0, place.flatten(), joint.flatten())
+            likely_both = self.widths(sides[0])[:, None] * self.widths(sides[1])
+            return _added(values, torch.maximum(left[:, None], right), likely_both)
         assert isinstance(channels, Units), "there are three kinds of channels"
-        if len(channels.owned) == 1 and len(channels.values) == len(channels.counts[channels.owned[0]]):
-            return self._gates[channels.owned[0]]
-        values, probability = (channels.fixed,), self._one
+        known, probability = _numbers((channels.fixed,)), self._one
         for owner, counts in channels.counts.items():
-            sums = tuple(sorted({known + count for known in values for count in counts}))
-            place = torch.tensor([[sums.index(known + count) for count in counts] for known in values])
-            joint = probability[:, None] * self._gates[owner]
-            probability = joint.new_zeros(len(sums)).index_add(0, place.flatten(), joint.flatten())
-            values = sums
+            widths = known[:, None] + _numbers(counts)
+            known = torch.unique(widths)  # in rising order
+            probability = _added(known, widths, probability[..., None] * self._gates[owner])
         return probability
+
+
+def _added(values: Tensor, widths: Tensor, likely: Tensor) -> Tensor:
+    """Add up probabilities of the same width; `values` are all there are, in rising order."""
+    place = torch.searchsorted(values, widths.flatten())
+    return likely.new_zeros(len(values)).index_add(0, place, likely.flatten())
 
 
 Axis = Channels | int
@@ -120,17 +120,6 @@ def _shared(axes: tuple[Axis, ...]) -> tuple[int, ...]:
         twice |= seen & own
         seen |= own
     return tuple(sorted(twice))
-
-
-def _gathered(
-    values: tuple[int, ...], places: Sequence[tuple[int, ...]], parts: Sequence[Tensor]
-) -> Tensor:
-    """Add up probabilities of the same value."""
-    index = torch.searchsorted(
-        _numbers(values), torch.cat([_numbers(each) for each in places])
-    )
-    whole = torch.cat(list(parts))
-    return whole.new_zeros(len(values)).index_add(0, index, whole)
 
 
 @lru_cache(maxsize=10_000)

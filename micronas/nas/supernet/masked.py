@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
 from micronas.nas.supernet.masks import Masks, add_padded, weighted_sum
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
@@ -24,7 +25,7 @@ from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds
 from micronas.space.decisions import Choice
-from micronas.train.network import WEIGHTED, activate, round_weights, unweighted
+from micronas.train.network import activate, round_weights, unweighted
 
 
 class Feature(NamedTuple):
@@ -37,7 +38,7 @@ class Feature(NamedTuple):
     """The channels behind those of `values`, if they are kept apart: see `one_hot`."""
 
     def each(self, function: Callable[[Tensor, slice], Tensor]) -> "Feature":
-        """Apply a function that treats channels alike to each part; a slice says which these are."""
+        """Apply a function that treats channels alike to each part, and its channels' slice."""
         shown = self.values.shape[1]
         values = function(self.values, slice(0, shown))
         if self.hidden is None:
@@ -100,12 +101,13 @@ class MaskedPass:
     def _step(self, step: Op | Select) -> Feature:
         if isinstance(step, Select):
             return self._select(step)
+        assert step.kind != "UNKNOWN", "no space has one"
         if step.kind in WEIGHTED:
             feature = self._weighted(step)
         elif step.kind == "ADD":
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
-        elif step.kind in _ALIKE:
+        elif OPERATORS[step.kind].by_channel:
             feature = self._values[step.operands[0]].each(lambda x, _: self._plain(step, [x]))
         else:  # channels meet, or move
             sources = [self._mixed(name).whole().values for name in step.operands]
@@ -148,7 +150,9 @@ class MaskedPass:
             feature = self._values[op.operands[0]]
             if len(weight) != len(feature.values[0]) + _count(feature.hidden):
                 feature = feature.whole()  # several outputs a channel
-                return Feature(unit.run(feature.values, weight, slice(None), running=self._running), True)
+                return Feature(
+                    unit.run(feature.values, weight, slice(None), running=self._running), True
+                )
             return feature.each(
                 lambda x, part: unit.run(x, weight[part], part, running=self._running)
             )._replace(waits=True)
@@ -192,13 +196,6 @@ class MaskedPass:
         if self._choices.tensors[op.inputs[1]].dtype == "int4":
             return round_weights(weight, 4, present=present)
         return weight
-
-
-_ALIKE = (
-    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN"),
-    *("RELU", "RELU6", "HARD_SWISH", "LOGISTIC"),
-)
-"""Kinds that treat channels alike, so that a mask may wait behind them."""
 
 
 def _count(hidden: Tensor | None) -> int:

@@ -19,7 +19,7 @@ from micronas.space.channels import Channels, Kept
 from micronas.train.network import linear, same_conv2d
 
 if TYPE_CHECKING:
-    from micronas.nas.convert_layers import Layer
+    from micronas.nas.convert.layers import Layer
 
 Part = slice | Tensor
 """Some channels: the first ones, or those at these positions."""

@@ -11,6 +11,7 @@ from micronas.settings import Extent, Settings
 from micronas.space.decisions import BitsOptions, Pair, Size, kernel_text
 from micronas.space.lowering import Lowering
 
+
 class Weighted(Settings):
     """A part of a network whose full convolutions have weights of `bits` bits."""
 

@@ -1,6 +1,7 @@
 """A user's layers: which operator each becomes, and the same module with fewer channels."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from micronas.errors import ExportError
 from micronas.export.from_torch.trace import trace
 from micronas.graph.ir import Graph, Op
-from micronas.nas.convert_channels import Channels, Numbers
-from micronas.space.search_space import Choice
+from micronas.space.channels import Kept, Numbers
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Choice
 from micronas.train.network import weighted_ops
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -47,13 +49,15 @@ class Layer:
         """Whether it needs all its channels: a convolution in groups of several."""
         return self.mixes and self.groups > 1
 
-    def inputs(self, channels: Channels) -> Numbers:
-        """Channel numbers of what the layer reads, in torch's order."""
-        numbers = channels.read_by(self.op)
+    def inputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
+        """Whether a choice keeps each input of the layer, in torch's order."""
+        source = self.op.inputs[0]
+        kept = choices.channels[source].kept(choice)
         if self.columns is None:
-            return numbers
-        ordered = np.empty_like(numbers)
-        ordered[self.columns] = numbers
+            return kept
+        stored = np.tile(kept, choices.tensors[source].elements // len(kept))
+        ordered = np.empty_like(stored)
+        ordered[self.columns] = stored
         return ordered
 
 
@@ -112,13 +116,14 @@ def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
     return folded.double().numpy()
 
 
-def prune(module: nn.Module, channels: Channels, layers: list[Layer], choice: Choice) -> nn.Module:
+def prune(
+    module: nn.Module, choices: ChoiceGraph, layers: Sequence[Layer], choice: Choice
+) -> nn.Module:
     """Return a copy of a module that holds only the channels a choice keeps, in their order."""
     pruned = copy.deepcopy(module)
-    kept = channels.kept(choice)
     for layer in layers:
-        inputs = torch.from_numpy(kept[layer.inputs(channels)])
-        outputs = torch.from_numpy(kept[channels.numbers[layer.op.outputs[0]]])
+        inputs = torch.from_numpy(layer.inputs(choices, choice))
+        outputs = torch.from_numpy(choices.channels[layer.op.outputs[0]].kept(choice))
         if layer.path is not None:
             _cut_layer(pruned.get_submodule(layer.path), inputs, outputs)
         if layer.norm is not None:

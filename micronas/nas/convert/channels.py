@@ -7,113 +7,23 @@ the output or a softmax stays.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.operators import WEIGHTED
-from micronas.space.search_space import Choice, Decision
+from micronas.graph.ir import Graph, Op
+from micronas.space.channels import ALWAYS, Numbers, Units
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Decision
 from micronas.train.network import weighted_ops
-
-Numbers = npt.NDArray[np.int64]
 
 _MAKES = ("CONV_2D", "FULLY_CONNECTED")
 """Kinds whose output channels are new."""
-ALWAYS = -1
-"""Stands for the decision of channels that stay, in tables by decision."""
 _STAYS = 0
 """Number of every channel that cannot be taken out."""
 _TINY = 1e-30
 _FEWEST = 2
 """A depthwise convolution of one channel would be another operator."""
-
-
-@dataclass(frozen=True, eq=False)
-class Channels:
-    """The widths of a graph that can be chosen.
-
-    Channels are numbered: 0 stands for all that stay; behind it those of each decision follow,
-    the strongest first, so that a width of w keeps the first w of them.
-    """
-
-    graph: Graph
-    decisions: tuple[Decision, ...]
-    """A width each, named after the first layer that makes its channels; the last option is all."""
-    numbers: Mapping[str, Numbers]
-    """The channel of each entry of an activation's last axis."""
-
-    @property
-    def classes(self) -> int:
-        """Elements of the output."""
-        return self.graph.tensors[self.graph.outputs[0]].elements
-
-    def kept(self, choice: Choice) -> npt.NDArray[np.bool_]:
-        """By channel number: whether a choice keeps it."""
-        widths = (
-            np.arange(decision.options[-1]) < decision.options[index]
-            for decision, index in zip(self.decisions, choice, strict=True)
-        )
-        return np.concatenate([[True], *widths])
-
-    def read_by(self, op: Op) -> Numbers:
-        """Channel numbers of what a convolution or linear layer reads, in the stored order."""
-        numbers = self.numbers[op.inputs[0]]
-        if op.kind != "FULLY_CONNECTED":
-            return numbers
-        elements: Numbers = np.tile(numbers, self.graph.input_of(op).elements // len(numbers))
-        return elements
-
-    def narrowed(self, choice: Choice) -> Graph:
-        """Return the graph of a choice: shapes only, without weights."""
-        kept = self.kept(choice)
-        widths = {name: int(kept[numbers].sum()) for name, numbers in self.numbers.items()}
-        return resized(self.graph, widths)
-
-    @cached_property
-    def widths(self) -> dict[str, dict[int, tuple[int, ...]]]:
-        """For each activation its channels at each option, by the number of the decision.
-
-        Channels that stay are under ALWAYS, which has one option.
-        """
-        starts = np.cumsum([1, *(decision.options[-1] for decision in self.decisions)])
-        found: dict[str, dict[int, tuple[int, ...]]] = {}
-        for name, numbers in self.numbers.items():
-            owners = np.searchsorted(starts, numbers, side="right") - 1
-            found[name] = {ALWAYS: (int((numbers == _STAYS).sum()),)}
-            for owner in sorted({*owners.tolist()} - {ALWAYS}):
-                ranks = numbers[owners == owner] - starts[owner]
-                options = self.decisions[owner].options
-                found[name][owner] = tuple(int((ranks < width).sum()) for width in options)
-        return found
-
-
-def resized(graph: Graph, widths: Mapping[str, int]) -> Graph:
-    """Give the last axis of activations other sizes, and weights what follows from them."""
-    tensors = dict(graph.tensors)
-    for name, width in widths.items():
-        tensors[name] = replace(tensors[name], shape=(*tensors[name].shape[:-1], width))
-    for op in graph.ops:
-        out = tensors[op.outputs[0]]
-        if op.kind in WEIGHTED:
-            weights, *bias = op.inputs[1:]
-            shape = _filter_shape(op, graph.tensors[weights].shape, tensors[op.inputs[0]], out)
-            tensors[weights] = replace(tensors[weights], shape=shape, data=None)
-            for each in bias:
-                tensors[each] = replace(tensors[each], shape=(out.shape[-1],), data=None)
-        elif op.kind == "RESHAPE":
-            target = np.array(out.shape, np.int32)
-            tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], data=target)
-    return replace(graph, tensors=tensors)
-
-
-def _filter_shape(op: Op, shape: tuple[int, ...], source: Tensor, out: Tensor) -> tuple[int, ...]:
-    width = out.shape[-1]
-    if op.kind == "CONV_2D":
-        return (width, *shape[1:3], source.shape[-1])
-    return (*shape[:3], width) if op.kind == "DEPTHWISE_CONV_2D" else (width, source.elements)
 
 
 def find_channels(
@@ -124,8 +34,8 @@ def find_channels(
     kept: Collection[str],
     shares: Iterable[float],
     step: int,
-) -> Channels:
-    """Group the channels of a graph into decisions on widths.
+) -> ChoiceGraph:
+    """Group the channels of a graph into decisions on widths, strongest channels first.
 
     Parameters
     ----------
@@ -155,18 +65,29 @@ def find_channels(
     groups: dict[int, list[int]] = {}
     for number in np.unique(np.concatenate(list(free.values()))).tolist():
         groups.setdefault(links.find(number), []).append(number)
-    final = np.zeros(total, np.int64)
+    owners: Numbers = np.full(total, ALWAYS, np.int64)
+    ranks: Numbers = np.arange(total, dtype=np.int64)
     decisions: list[Decision] = []
     for op in makers:
         group = np.array(groups.pop(links.find(int(free[op.outputs[0]].max())), []), np.int64)
         options = _options(len(group), shares, step)
         if _STAYS not in group and len(options) > 1:
-            start = 1 + sum(decision.options[-1] for decision in decisions)
             strongest_first = group[np.argsort(-strength[group], kind="stable")]
-            final[strongest_first] = start + np.arange(len(group))
-            decisions.append(Decision(op.name, options))
-    numbers = {name: final[each] for name, each in free.items()}
-    return Channels(graph, tuple(decisions), numbers)
+            owners[strongest_first] = len(decisions)
+            ranks[strongest_first] = np.arange(len(group))
+            decisions.append(Decision(op.name, "width", options))
+    widths = [each.options for each in decisions]
+    known: dict[Units, Units] = {}
+    channels = {}
+    for name, numbers in free.items():
+        mine: Numbers = owners[numbers]
+        order: Numbers = ranks[numbers].copy()
+        order[mine == ALWAYS] = np.flatnonzero(mine == ALWAYS)
+        units = Units(mine, order, widths)
+        channels[name] = known.setdefault(units, units)  # equal ones are one, which costs go by
+    return ChoiceGraph(
+        graph.tensors, graph.ops, graph.inputs[0], graph.outputs[0], tuple(decisions), channels
+    )
 
 
 def _options(width: int, shares: Iterable[float], step: int) -> tuple[int, ...]:

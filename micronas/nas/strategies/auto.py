@@ -1,13 +1,8 @@
-"""Which way to search: real trainings where they are cheap, shared weights where they are not."""
+"""Which strategy suits: real trainings where they are cheap, shared weights where they are not."""
 
-from typing import Literal
-
-from micronas.nas.budget import Limits, Meter
-from micronas.nas.select import uniform_networks
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.space.search_space import SearchSpace
-
-Named = Literal["dnas", "evolution", "halving"]
 
 AFFORDABLE = 1e13
 """Multiply-accumulates, forwards, of a trial training up to which halving is the default: some
@@ -15,14 +10,8 @@ forty minutes of a core. It trains about twenty networks for a part of that."""
 
 
 def choose(
-    space: SearchSpace,
-    settings: SearchSettings,
-    limits: Limits,
-    meter: Meter,
-    *,
-    examples: int,
-    processes: int,
-) -> tuple[Named, str]:
+    problem: Problem, settings: SearchSettings, *, examples: int, processes: int
+) -> tuple[str, str]:
     """Return the strategy of a search, and why it is this one.
 
     Parameters
@@ -36,8 +25,7 @@ def choose(
         return settings.strategy, "as search.strategy says"
     if processes > 1:
         return "dnas", f"{processes} processes can share a supernet's steps, but no trials"
-    networks = map(space.architecture, uniform_networks(space, limits, meter))
-    macs = max((meter.costs(each).macs for each in networks), default=0)
+    macs = max((problem.costs(each).macs for each in uniform_networks(problem)), default=0)
     work = float(macs) * examples * settings.trial.epochs
     cheap = work <= AFFORDABLE
     reason = (
