@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from micronas.judge.build import Build
     from micronas.judge.leaderboard import Statistics
     from micronas.judge.manifest import Prompt
-    from micronas.judge.run import RunSettings
+    from micronas.judge.run import JudgeSettings
     from micronas.judge.store import Answer
 
 judge_app = typer.Typer(
@@ -358,14 +358,14 @@ def _strata(manifest: dict[str, Any]) -> str:
 
 def _run_inputs(
     config: Path, overrides: list[str] | None, prompts: Path, answers: Path, null: bool
-) -> tuple["RunSettings", list["Prompt"], list["Answer"]]:
+) -> tuple["JudgeSettings", list["Prompt"], list["Answer"]]:
     from micronas.judge.checks import null_answers
     from micronas.judge.manifest import load_prompts
-    from micronas.judge.run import RunSettings
+    from micronas.judge.run import JudgeSettings
     from micronas.judge.store import read_answers
     from micronas.settings import read_settings
 
-    settings = read_settings(config, RunSettings, overrides or [])
+    settings = read_settings(config, JudgeSettings, overrides or [])
     asked, said = load_prompts(prompts), read_answers(answers)
     if not null:
         return settings, asked, said

@@ -15,7 +15,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What a step leaves."""
 
     kept: list[Record]
@@ -46,7 +46,7 @@ class Steps:
         self.dropped: list[dict[str, Any]] = []
         """What all steps dropped."""
 
-    def run(self, name: str, inputs: list[Any], make: Callable[[], Outcome]) -> Outcome:
+    def run(self, name: str, inputs: list[Any], make: Callable[[], StepResult]) -> StepResult:
         """Return what the step left the last time; do it if its inputs or a step before changed.
 
         Parameters
@@ -81,7 +81,7 @@ def count(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _load(path: Path, key: str) -> Outcome | None:
+def _load(path: Path, key: str) -> StepResult | None:
     """Return an outcome if its file is whole and was made from the same inputs."""
     try:
         stamp, _, body = path.read_text(encoding="utf-8").partition("\n")
@@ -91,7 +91,7 @@ def _load(path: Path, key: str) -> Outcome | None:
     if _stamp(key, body) != stamp:
         return None
     values = json.loads(body)
-    return Outcome(**{**values, "kept": [Record(**each) for each in values["kept"]]})
+    return StepResult(**{**values, "kept": [Record(**each) for each in values["kept"]]})
 
 
 def _stamp(key: str, body: str) -> str:

@@ -126,7 +126,7 @@ class WordLlama:
         return unit(np.array(sums, np.float32).reshape(len(texts), self._vectors.shape[1]))
 
 
-class Endpoint:
+class EmbeddingEndpoint:
     """An OpenAI-compatible ``/v1/embeddings``; raises DataError where it does not answer.
 
     Parameters

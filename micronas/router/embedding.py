@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError, DataError
-from micronas.language.embedders import Cached, Embedder, Endpoint, WordLlama, hashed, unit
+from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
 from micronas.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
@@ -131,7 +131,7 @@ def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
     if settings.kind == "minilm":
         slow, name = _minilm(settings.batch), "all-MiniLM-L6-v2"
     elif settings.kind == "endpoint" and settings.url and settings.model:
-        slow = Endpoint(settings.url, settings.model, key_variable=settings.key_variable)
+        slow = EmbeddingEndpoint(settings.url, settings.model, key_variable=settings.key_variable)
         name = f"{settings.url} {settings.model}"
     else:
         slow, name = _function(settings.callable or ""), f"callable {settings.callable}"

@@ -39,7 +39,7 @@ class DeviceExpert:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Prediction:
     """What a composition makes of N inputs."""
 
     labels: Integers
@@ -147,7 +147,7 @@ class Composition:
         """All networks, the router first."""
         return (self.router, *(expert.graph for expert in self.experts))
 
-    def predict(self, inputs: Codes) -> Outcome:
+    def predict(self, inputs: Codes) -> Prediction:
         """Classify inputs with the very bits of the device.
 
         Parameters
@@ -169,15 +169,15 @@ class Composition:
             expert, sent = self.experts[index], experts == index
             answers = scores(expert.graph, inputs[sent]).argmax(1)
             labels[sent] = self.class_indices(expert)[answers]
-        return Outcome(labels, categories, experts)
+        return Prediction(labels, categories, experts)
 
     def class_indices(self, expert: DeviceExpert) -> Integers:
         """Class of each output of an expert, an index into `classes`."""
         return np.array([self.classes.index(label) for label in expert.labels])
 
-    def shares_of(self, outcome: Outcome) -> dict[str, float]:
+    def shares_of(self, prediction: Prediction) -> dict[str, float]:
         """Share of the inputs that each expert got, by name."""
-        counts = np.bincount(outcome.experts, minlength=len(self.experts))
+        counts = np.bincount(prediction.experts, minlength=len(self.experts))
         shares = (counts / counts.sum()).tolist()
         return {expert.name: share for expert, share in zip(self.experts, shares, strict=True)}
 

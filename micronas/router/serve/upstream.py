@@ -10,7 +10,7 @@ import yarl
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import api_key, proxy_for, retry_after
-from micronas.router.experts import Endpoint, Timeouts
+from micronas.router.experts import ExpertEndpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import (
@@ -48,7 +48,7 @@ class Upstream:
         if the environment names a proxy that is none over HTTP.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, timeouts: Timeouts) -> None:
+    def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
         variable = endpoint.api_key_env
         key = api_key(variable) if variable else ""
         if variable and not key:

@@ -77,7 +77,7 @@ class Scenario(Settings):
             raise ValueError("device and host_bw must be given together")
         return self
 
-    def simulate(self) -> list["Outcome"]:
+    def simulate(self) -> list["Simulated"]:
         """Simulate every order of requests with every policy; arrival order and LRU come first.
 
         Raises
@@ -105,7 +105,7 @@ class Scenario(Settings):
                     pinned=self.pin,
                     warmup=self.warmup,
                 )
-                outcomes.append(Outcome(batch, policy, result))
+                outcomes.append(Simulated(batch, policy, result))
         return outcomes
 
     def _given_sizes(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ class Scenario(Settings):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Simulated:
     """One simulation and what it differs from the others in."""
 
     batch: int
@@ -149,7 +149,7 @@ class Outcome:
         }
 
 
-def outcomes_table(outcomes: Sequence[Outcome]) -> str:
+def outcomes_table(outcomes: Sequence[Simulated]) -> str:
     """Return a table for a terminal, one line a simulation."""
     tiers = list(outcomes[0].result.tiers)
     header = ["order", "policy", *(f"{name} hits" for name in tiers)]
