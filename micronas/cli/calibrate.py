@@ -99,7 +99,7 @@ def calibrate(
     if as_json:
         print_json(_view(calibration, target))
         return
-    from micronas.text import calibration_report
+    from micronas.calibration.report import calibration_report
 
     typer.echo(calibration_report(calibration))
     typer.echo(f"{target}: use it as board={target}")

@@ -21,7 +21,7 @@ def boards(
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
     from micronas.hardware.board import Board, available
-    from micronas.text import boards_table, known_boards_table
+    from micronas.hardware.table import boards_table, known_boards_table
 
     known = [Board.load(name) for name in available()]
     if network is None:
@@ -108,9 +108,9 @@ def profile(
     from micronas.hardware.forms import check_form
     from micronas.hardware.profile import on_boards
     from micronas.hardware.profile import profile as measure
+    from micronas.hardware.table import profile_table
     from micronas.space.load import load
     from micronas.space.published import paper_figures, paper_ops
-    from micronas.text import profile_table
 
     named = board or ["stm32f446re"]
     loaded_boards = [Board.load(name) for name in (available() if named == ["all"] else named)]

@@ -122,7 +122,7 @@ def verify(
 
 def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
     from micronas.evaluation.layers import compare, culprit, dequantized, trained
-    from micronas.text import layers_table
+    from micronas.evaluation.table import layers_table
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)

@@ -29,7 +29,7 @@ def search(
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.run import run_search
-    from micronas.text import search_summary
+    from micronas.runs.table import search_summary
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.budget.on(settings.load_board()).given()
@@ -71,7 +71,7 @@ def train(
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.run import run_training
-    from micronas.text import metrics_table
+    from micronas.runs.table import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:

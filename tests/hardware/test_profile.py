@@ -14,7 +14,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.board import Board, available
 from micronas.hardware.latency import CONSTANT
 from micronas.hardware.profile import on_boards, profile
-from micronas.text import profile_table
+from micronas.hardware.table import profile_table
 from micronas.tflite.metadata import describe, entries, placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
