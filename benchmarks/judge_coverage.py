@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import expit
 
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap, intervals
+from micronas.judge.bootstrap import bootstrap
 from micronas.judge.rating import bradley_terry
+from micronas.language.intervals import intervals
 from micronas.text import table
 
 PROMPTS, SPREAD, CLEAR = 500, 1.6, 3

@@ -17,12 +17,13 @@ import judge_world as world
 from micronas.cli.ending import one_line_errors, stoppable
 from micronas.judge.build import Build
 from micronas.judge.leaderboard import Statistics, leaderboard, read_reference
-from micronas.judge.manifest import json_lines, load_prompts
+from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import quality
 from micronas.judge.recipe import read_recipe
 from micronas.judge.report import write_report
 from micronas.judge.run import JudgeSettings, estimate, run
 from micronas.judge.store import Answer, battles_of, read_answers
+from micronas.language.rows import json_lines
 from micronas.settings import read_settings
 from micronas.text import pairs, table
 

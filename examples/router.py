@@ -15,7 +15,7 @@ import judge_world
 import router_world
 
 from micronas.cli.ending import one_line_errors
-from micronas.judge.manifest import json_lines
+from micronas.language.rows import json_lines
 from micronas.router.jobs import evaluate_file, evaluation_table, fit_file, router_table
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plot import plot

@@ -19,7 +19,8 @@ from micronas import cli, resources
 from micronas.data import DataSet
 from micronas.files import text_hash
 from micronas.judge.importers import arena_hard
-from micronas.judge.manifest import Prompt, json_lines
+from micronas.judge.manifest import Prompt
+from micronas.language.rows import json_lines
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.sweeps.points import plan

@@ -88,8 +88,9 @@ def review(
     recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Take in the categories that were filled into the sheet; the next build learns from them."""
-    from micronas.judge.build import LABELS, REVIEW, merge_review
+    from micronas.judge.build import LABELS, REVIEW
     from micronas.judge.recipe import read_recipe
+    from micronas.judge.review import merge_review
 
     categories = read_recipe(recipe, overrides or []).recipe.categories
     moved = merge_review(out / REVIEW, out / LABELS, categories)

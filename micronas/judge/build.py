@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,28 @@ from micronas.files import text_hash, write_atomically
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
 from micronas.judge.embed import embedder_of
-from micronas.judge.label import correct_prior, cross_validate, vote, write_review
 from micronas.judge.language import identify
 from micronas.judge.manifest import (
     MANIFEST,
     PROMPTS,
     Prompt,
-    json_lines,
     write_manifest,
     write_prompts,
 )
 from micronas.judge.recipe import RecipeFile
+from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sample import clusters, draw, quality
-from micronas.judge.sources import Record, read_labels, read_source
+from micronas.judge.sources import Record, read_source
 from micronas.judge.steps import Say, StepResult, Steps, count, drop
 from micronas.language.embedders import Embedder, Vectors
+from micronas.language.neighbours import correct_prior, cross_validate, vote
+from micronas.language.rows import json_lines
 
 REVIEW = "review.csv"
 LABELS = "labels.csv"
 DROPPED = "dropped.jsonl"
+
+_CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
 
 
 class Build:
@@ -231,7 +233,13 @@ class Build:
         names = sorted({kept[i].category for i in seeds})
         labels = np.array([names.index(kept[i].category) for i in seeds], np.int64)
         vectors = self._embed(records)
-        found = cross_validate(vectors[seeds], labels, len(names), recipe.labelling, recipe.seed)
+        found = cross_validate(
+            vectors[seeds],
+            labels,
+            len(names),
+            recipe.seed,
+            **recipe.labelling.model_dump(include=_CROSS_VALIDATED),
+        )
         raw = vote(vectors[seeds], labels, len(names), vectors[rest], found.neighbours)
         votes = correct_prior(raw, found, recipe.labelling.prior)
         dropped, review = [], []
@@ -355,29 +363,6 @@ class Build:
                 )
             self._vectors = vectors
         return self._vectors
-
-
-def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
-    """Move the categories that a human filled into a review file to a file of labels.
-
-    Later labels replace earlier ones of the same prompt. A missing review file holds none.
-
-    Returns
-    -------
-    int
-        The labels that were moved.
-
-    Raises
-    ------
-    DataError
-        If the review file names an unknown category or is damaged.
-    """
-    filled = read_labels(review, categories) if review.exists() else {}
-    if filled:
-        known = read_labels(labels, categories) if labels.exists() else {}
-        rows = [{"id": key, "category": name, "text": ""} for key, name in (known | filled).items()]
-        write_review(labels, rows)
-    return len(filled)
 
 
 def _check_ids(records: list[Record]) -> None:

@@ -14,5 +14,5 @@ def embedder_of(settings: Embedding, cache: Path) -> Embedder:
         endpoint = EmbeddingEndpoint(
             settings.url, settings.model, key_variable=settings.key_variable
         )
-        return Cached(endpoint, f"{settings.url} {settings.model}", cache, settings.batch)
+        return Cached(endpoint, endpoint.name, cache, settings.batch)
     return lambda texts: tfidf(texts, words=settings.words, dimensions=settings.dimensions)

@@ -11,11 +11,12 @@ import numpy as np
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap, intervals
+from micronas.judge.bootstrap import bootstrap
 from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
+from micronas.language.intervals import intervals
 
 _COLUMNS = ("model", "score", "lower", "upper")
 _MOST_FITS = 200

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats
-from micronas.judge.bootstrap import intervals, paired_intervals
+from micronas.language.intervals import intervals, paired_intervals
 from micronas.settings import nearest
 
 Convention = Literal["half", "signed", "arena-hard"]

@@ -10,7 +10,6 @@ from micronas._version import VERSION
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.judge.battles import Battles
-from micronas.judge.bootstrap import paired_intervals
 from micronas.judge.checks import PositionBias, null_models, position_bias
 from micronas.judge.leaderboard import (
     Leaderboard,
@@ -30,6 +29,7 @@ from micronas.judge.store import (
     prompts_of,
     verdicts_of,
 )
+from micronas.language.intervals import paired_intervals
 from micronas.page import page_of
 
 _PARTS = Path(__file__).parent / "page"

@@ -43,6 +43,22 @@ def api_key(variable: str) -> str:
     return key
 
 
+def required_key(variable: str, *, of: str) -> str:
+    """Return the key an environment variable holds; `of` says whose key it is.
+
+    Raises
+    ------
+    ConfigError
+        If the variable is not set, or the key cannot be sent in a header.
+    """
+    key = api_key(variable)
+    if not key:
+        raise ConfigError(
+            f"the key of {of} must be in the environment variable {variable}, which is not set"
+        )
+    return key
+
+
 def proxy_for(url: str) -> str | None:
     """Return the proxy the environment names for an address, None for a direct connection.
 

@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from micronas.errors import DataError
-from micronas.judge.label import entropy, entropy_threshold, vote
 from micronas.language.embedders import unit
+from micronas.language.neighbours import entropy, entropy_threshold, vote
 from micronas.router.network import Network, fit_network
 from micronas.settings import Settings
 

@@ -132,7 +132,7 @@ def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
         slow, name = _minilm(settings.batch), "all-MiniLM-L6-v2"
     elif settings.kind == "endpoint" and settings.url and settings.model:
         slow = EmbeddingEndpoint(settings.url, settings.model, key_variable=settings.key_variable)
-        name = f"{settings.url} {settings.model}"
+        name = slow.name
     else:
         slow, name = _function(settings.callable or ""), f"callable {settings.callable}"
     return Cached(slow, name, cache, settings.batch) if cache else slow

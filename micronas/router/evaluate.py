@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micronas.errors import DataError
-from micronas.judge.bootstrap import intervals
+from micronas.language.intervals import intervals
 from micronas.router.baselines import BASELINES, Split
 from micronas.router.fit import FitSettings, fit_step1
 from micronas.router.mapping import ParameterBudget

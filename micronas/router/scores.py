@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from micronas.errors import DataError
-from micronas.judge.manifest import parse_rows
+from micronas.language.rows import parse_rows
 from micronas.settings import nearest
 
 Floats = NDArray[np.float64]

@@ -8,8 +8,7 @@ import anyio
 import httpx
 import yarl
 
-from micronas.errors import ConfigError
-from micronas.language.endpoints import api_key, proxy_for, retry_after
+from micronas.language.endpoints import proxy_for, required_key, retry_after
 from micronas.router.experts import ExpertEndpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader
@@ -50,12 +49,7 @@ class Upstream:
 
     def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
         variable = endpoint.api_key_env
-        key = api_key(variable) if variable else ""
-        if variable and not key:
-            raise ConfigError(
-                f"the key of expert {name!r} must be in the environment variable {variable}, "
-                "which is not set"
-            )
+        key = required_key(variable, of=f"expert {name!r}") if variable else ""
         self._name, self._model = name, endpoint.model
         self._secrets = {key: f"[{variable}]"} if key else {}
         self._url = yarl.URL(endpoint.base_url + "/chat/completions")
