@@ -115,3 +115,15 @@ def test_optional_rooms_load_without_torch_and_search(room: str) -> None:
         heavy = {each for each in wanted if each.split(".")[0] == "torch" or room_of(each) == "nas"}
         assert not heavy, f"{name} imports {heavy}"
         waiting |= {each for each in wanted if each in MODULES} - seen
+
+
+def test_tests_benchmarks_and_examples_do_not_import_each_other() -> None:
+    folders = ("tests", "benchmarks", "examples")
+    found = [
+        (str(path.relative_to(ROOT)), each)
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for each in imported(ast.parse(path.read_text(encoding="utf-8")))
+        if each.split(".")[0] in {*folders} - {folder}
+    ]
+    assert not found

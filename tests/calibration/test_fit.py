@@ -23,10 +23,10 @@ from micronas.nas.budget import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.space.search_space import SearchSpace
+from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
-from tests.graphs import quantize_randomly
 
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 
