@@ -21,8 +21,9 @@ from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import quality
 from micronas.judge.recipe import read_recipe
 from micronas.judge.report import write_report
+from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings, estimate, run
-from micronas.judge.store import Answer, battles_of, read_answers
+from micronas.judge.store import battles_of
 from micronas.language.rows import json_lines
 from micronas.settings import read_settings
 from micronas.text import pairs, table

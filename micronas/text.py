@@ -5,7 +5,7 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; numbers to the right."""
+    """Return columns as wide as their widest cell, numbers to the right."""
     cells = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     right = [
@@ -25,7 +25,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """One line a value."""
+    """Return one line per value, names to the left."""
     width = max(map(len, values))
     return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
 
@@ -36,4 +36,5 @@ def signed(error: float) -> str:
 
 
 def percent(share: float) -> str:
+    """Write a share in percent."""
     return f"{100 * share:.1f} %"

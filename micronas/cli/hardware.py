@@ -1,12 +1,12 @@
-"""Commands about boards and what networks cost there: boards, spaces, profile and calibrate."""
+"""Commands about boards and what networks cost there: boards, spaces and profile."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from micronas.cli.complete import board_names, networks
-from micronas.cli.shared import Json, print_json
+from micronas.cli.shared import Json, show
 
 
 def boards(
@@ -26,63 +26,22 @@ def boards(
     known = [Board.load(name) for name in available()]
     if network is None:
         views = [board.view() for board in known]
-        if as_json:
-            print_json(views)
-        else:
-            typer.echo(known_boards_table(views))
+        show(views, as_json, lambda: known_boards_table(views))
         return
     from micronas.hardware.profile import on_boards
     from micronas.space.load import load
 
     loaded = load(network)
     found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(boards_table(found))
+    show(found, as_json, lambda: boards_table(found))
 
 
 def spaces(as_json: Json = False) -> None:
     """List the shipped search spaces: what is chosen, and their smallest and largest networks."""
-    from micronas.graph.counts import count
-    from micronas.quantities import format_macs
-    from micronas.resources import names
-    from micronas.space.search_space import SearchSpace
-    from micronas.text import table
+    from micronas.space.shipped import describe_spaces, spaces_table
 
-    described: list[dict[str, Any]] = []
-    for name in names("search_spaces"):
-        space = SearchSpace.load(name)
-        low, high = (
-            count(space.architecture(choice).graph()).macs
-            for choice in (space.smallest(), space.largest())
-        )
-        described.append(
-            {
-                "name": name,
-                "input": list(space.input),
-                "classes": space.classes,
-                "decisions": len(space.decisions),
-                "networks": float(space.count()),
-                "smallest_macs": low,
-                "largest_macs": high,
-            }
-        )
-    if as_json:
-        print_json(described)
-        return
-    rows = [
-        [
-            each["name"],
-            "x".join(map(str, each["input"])),
-            str(each["decisions"]),
-            f"{each['networks']:.0e}",
-            format_macs(each["smallest_macs"]),
-            format_macs(each["largest_macs"]),
-        ]
-        for each in described
-    ]
-    typer.echo(table(["space", "input", "decisions", "networks", "smallest", "largest"], rows))
+    described = describe_spaces()
+    show(described, as_json, lambda: spaces_table(described))
 
 
 def profile(
@@ -123,7 +82,4 @@ def profile(
         described["paper"] = paper | {"ops_by_its_rounding": paper_ops(graph)}
     if len(boards) > 1:
         described["boards"] = on_boards(graph, boards, flash_bytes=size)
-    if as_json:
-        print_json(described)
-        return
-    typer.echo(profile_table(described))
+    show(described, as_json, lambda: profile_table(described))

@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 
 def search(
@@ -40,12 +40,11 @@ def search(
     if not first:
         return
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(search_summary(result, trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{search_summary(result, trained.metrics)}\nrun folder: {folder}\n{report}",
+    )
 
 
 def train(
@@ -78,9 +77,8 @@ def train(
         progress = both(bars, Log(folder / "log"))
         trained = run_training(network, settings, folder, progress=progress)
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(metrics_table(trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{metrics_table(trained.metrics)}\nrun folder: {folder}\n{report}",
+    )

@@ -59,7 +59,7 @@ def bootstrap(
 
 
 def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:
-    """How often each prompt is drawn [rounds, prompts]; prompts without battles never are."""
+    """Return how often each prompt is drawn [rounds, prompts]; those without battles never are."""
     used = np.flatnonzero(np.bincount(battles.prompt, minlength=len(battles.prompts)))
     size = len(battles.prompts)
     drawn = used[generator.integers(0, len(used), size=(rounds, len(used)))]

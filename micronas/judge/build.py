@@ -1,4 +1,4 @@
-"""From sources to an evaluation set, step by step; a step whose input did not change is kept."""
+"""Build an evaluation set from its sources; a step whose input did not change is kept."""
 
 import hashlib
 from collections import Counter
@@ -51,7 +51,7 @@ class Build:
     embedder
         Name and function of an embedder that replaces the recipe's.
     say
-        Called with one line a step.
+        Called with one line per step.
     """
 
     def __init__(

@@ -13,8 +13,9 @@ from pydantic import Field
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Reply
 from micronas.judge.manifest import Prompt
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
-from micronas.judge.store import Answer, Order, Store, StoredPrompt, VerdictRow, writing
+from micronas.judge.store import Store, writing
 from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import estimate_tokens
 from micronas.settings import Settings, nearest
@@ -62,7 +63,7 @@ class JudgeSettings(Settings):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run left behind.
+    """Result of a run.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take; ``usd_at_most`` is the price if every text had ``max_tokens``."""
+    """Expected cost of a run; ``usd_at_most`` is the price if every text had ``max_tokens``."""
 
     verdicts: int
     calls: int

@@ -16,13 +16,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves."""
+    """Result of a step."""
 
     kept: list[Record]
     dropped: list[dict[str, Any]] = field(default_factory=list)
     """Id, source, line and reason of each prompt that goes no further."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the manifest says about the step."""
+    """Entries of the manifest about the step."""
     review: list[dict[str, Any]] = field(default_factory=list)
     """Rows for a human to decide."""
 
@@ -35,7 +35,7 @@ class Steps:
     folder
         Where each step keeps its outcome.
     say
-        Called with one line a step.
+        Called with one line per step.
     """
 
     def __init__(self, folder: Path, say: Say) -> None:
@@ -44,7 +44,7 @@ class Steps:
         self.counts: dict[str, dict[str, Any]] = {}
         """Prompts kept, prompts dropped by reason, and facts of each step."""
         self.dropped: list[dict[str, Any]] = []
-        """What all steps dropped."""
+        """Prompts that any step dropped."""
 
     def run(self, name: str, inputs: list[Any], make: Callable[[], StepResult]) -> StepResult:
         """Return what the step left the last time; do it if its inputs or a step before changed.

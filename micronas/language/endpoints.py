@@ -1,4 +1,4 @@
-"""What all clients of OpenAI-compatible endpoints share: prices, tokens, keys and waits."""
+"""Prices, token counts, keys, proxies and waits of OpenAI-compatible endpoints."""
 
 import math
 import os

@@ -16,15 +16,15 @@ Integers = NDArray[np.int64]
 _SMOOTHING = 0.1
 """Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
 _RIDGE = 0.4
-"""How strongly the shares of categories are held near those of the seeds."""
+"""Strength with which the shares of categories are held near those of the seeds."""
 _MARGIN = 0.05
-"""How far above the doubts of the seeds a prompt may be, in units of entropy."""
+"""Doubt that a prompt may have beyond that of the seeds, in units of entropy."""
 _CHUNK = 512
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What labelling the seeds from each other says about labelling the rest."""
+    """Result of labelling the seeds from each other."""
 
     neighbours: int
     """The best of those tried."""

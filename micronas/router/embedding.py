@@ -23,7 +23,7 @@ _MATHEMATICS = frozenset("\\{}$")
 
 
 class Embedding(Settings):
-    """How prompts become vectors."""
+    """Embedding of prompts as vectors."""
 
     kind: Literal["auto", "wordllama", "ngrams", "minilm", "endpoint", "callable"] = "auto"
     """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
@@ -92,7 +92,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
 
 
 def layout(prompts: Sequence[str]) -> Floats:
-    """How a prompt is laid out, without its words: eight numbers of about 0 to 1.
+    """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
 
     Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;
     whether it ends with a question mark; whether it holds LaTeX or code braces.

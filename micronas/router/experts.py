@@ -145,7 +145,7 @@ class Expert(Settings):
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Which of endpoint, callable and model are given."""
+        """Return which of endpoint, callable and model are given."""
         names = ("endpoint", "callable", "model")
         return tuple(name for name in names if getattr(self, name) is not None)
 

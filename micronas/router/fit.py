@@ -36,7 +36,7 @@ class BudgetSettings(Settings):
 
 
 class FitSettings(Settings):
-    """How a router is fitted."""
+    """Settings of a router's fit."""
 
     embedding: Embedding = Embedding()
     categories: CategorySettings = CategorySettings()

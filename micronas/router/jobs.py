@@ -1,4 +1,4 @@
-"""What the commands do with files: fit from a YAML, evaluate, and tables for a terminal."""
+"""Do what the commands ask with files: fit from a YAML, evaluate, and print tables."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -40,7 +40,7 @@ class ParameterBudget:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a mapping is chosen from.
+    """Scores and sizes that a mapping is chosen by.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Problem:
         return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
 
     def cost(self, experts: Integers) -> ParameterBudget:
-        """What a mapping [categories] uses of both budgets."""
+        """Return what a mapping [categories] uses of both budgets."""
         return ParameterBudget(
             float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
         )

@@ -1,4 +1,4 @@
-"""What is known of the fitting prompts, and the mapping chosen from it for a budget."""
+"""Evidence from the fitting prompts, and the mapping chosen from it for a budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ class Evidence:
     merged: bool = False
 
     def problem(self, rows: NDArray[np.bool_] | None = None) -> Problem:
-        """What to choose a mapping from, by all prompts or those of a mask."""
+        """Return the problem of choosing a mapping, by all prompts or those of a mask."""
         wanted = np.ones(len(self.category), bool) if rows is None else rows
         category = np.zeros_like(self.category) if self.merged else self.category
         categories = 1 if self.merged else self.categories

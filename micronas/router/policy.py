@@ -229,7 +229,7 @@ class Router:
         )
 
     def mapping(self) -> list[dict[str, Any]]:
-        """One row a category, ready for JSON: its share, expert, parameters, expected score."""
+        """One row per category, as JSON values: its share, expert, parameters, expected score."""
         plan = self.plan
         return [
             {
@@ -256,7 +256,7 @@ class Router:
         return tuple(self.experts[expert] for expert in order)
 
     def summary(self) -> dict[str, Any]:
-        """What the router is, ready for JSON."""
+        """Return a description of the router, as JSON values."""
         return {
             "budget": vars(self.plan.budget),
             "expected_score": self.plan.score,

@@ -1,4 +1,4 @@
-"""The score of every expert on every prompt: what a router is fitted on and judged by."""
+"""Scores of every expert on every prompt, which a router is fitted on and judged by."""
 
 import csv
 import gzip

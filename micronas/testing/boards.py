@@ -5,20 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from benchmarks.published import NETWORKS
-
 from micronas import resources
 from micronas.calibration.fit import default_form, fit_forms, latency_model
 from micronas.hardware.board import FIRMWARE, Board, LatencyModel
 from micronas.hardware.features import features
 from micronas.hardware.latency import fit
+from micronas.testing.published import NETWORKS
 
 Row = Mapping[str, str]
-
-
 FAMILIES = (("kws", "ad"), ("vww",))
 """Spaces of which one line through the operation counts is drawn, as the paper does."""
-
 
 _SMALLEST_FAMILY = 4
 
@@ -37,11 +33,7 @@ class Facts:
 
 
 _KIB, _MIB = 2**10, 2**20
-
-
 _STATIC = "SRAM: about what one static array may take; the chip has {} with code and caches"
-
-
 BOARDS = {
     "stm32f446re": Facts(
         "NUCLEO-F446RE (MicroNets: S)", "Cortex-M4", 128 * _KIB, 512 * _KIB, 180_000_000

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap
+from micronas.judge.bootstrap import Unit, bootstrap
 from micronas.language.intervals import intervals
 
 PROMPTS, SPREAD, CLEAR = 500, 1.6, 3
@@ -59,11 +59,12 @@ def coverage(
     widths: dict[str, list[float]] = {}
     for simulation in range(simulations):
         battles = battles_of(*games(strength, PROMPTS, generator))
-        for name, sample, unit in (
+        drawn: tuple[tuple[str, Battles, Unit], ...] = (
             ("prompts", battles, "prompt"),
             ("battles", battles, "battle"),
             ("repeated rows", repeated(battles), "battle"),
-        ):
+        )
+        for name, sample, unit in drawn:
             scores = bootstrap(sample, rounds, unit=unit, baseline="baseline", seed=simulation)
             lower, upper = intervals(expit(scores[:, 1]))
             hits.setdefault(name, []).append(bool(lower <= truth <= upper))

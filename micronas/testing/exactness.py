@@ -3,14 +3,13 @@
 import random
 from dataclasses import dataclass
 
-from tests.graphs import quantize_randomly, random_inputs
-
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.nas.cost import expected
 from micronas.nas.gates import Gates
 from micronas.space.search_space import SearchSpace
+from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 

@@ -3,20 +3,15 @@
 import random
 from collections.abc import Mapping, Sequence
 
-from tests.graphs import quantize_randomly
-
 from micronas.graph.ir import Graph
 from micronas.hardware.features import INSTRUCTIONS
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit, mean_worst_percent
 from micronas.space.search_space import SearchSpace
+from micronas.testing.graphs import quantize_randomly
 
 SPACES = ("kws", "ad", "vww")
-
-
 UNSEEN = 20
-
-
 FORMS: Mapping[str, Terms] = {
     "ops": OPS,
     "2 terms": TWO_TERMS,

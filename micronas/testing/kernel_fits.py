@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from benchmarks.census import Measured
-
 from micronas.hardware.instructions import Kernel
 from micronas.hardware.kernels import Work
 from micronas.hardware.latency import fit, mean_worst_percent
+from micronas.testing.census import Measured
 
 _DEPENDS_ON_DATA = "softmax"  # its price is an upper bound, not a fit
 
@@ -27,7 +26,7 @@ def fit_kernels(measured: Iterable[Measured]) -> dict[str, Kernel]:
 def predict(fitted: dict[str, Kernel], work: Work) -> float:
     """Return the instructions of work under kernels fitted here."""
     coefficients = fitted[work.kernel].instructions
-    return sum(coefficients.get(term, 0.0) * amount for term, amount in work.terms.items())
+    return float(sum(coefficients.get(term, 0.0) * amount for term, amount in work.terms.items()))
 
 
 def _fit(operators: list[Measured]) -> Kernel:

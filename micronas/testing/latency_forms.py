@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.census import Measured
-
-from benchmarks import census
-from benchmarks.fit_instructions import fit_kernels, predict
 from micronas.hardware.features import features
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit
+from micronas.testing import census
+from micronas.testing.census import Measured
+from micronas.testing.kernel_fits import fit_kernels, predict
 
 COMPARED: Mapping[str, Terms] = {
     "ops": OPS,
@@ -17,11 +16,7 @@ COMPARED: Mapping[str, Terms] = {
     "terms (3 coefficients)": THREE_TERMS,
     "terms (5 coefficients)": FIVE_TERMS,
 }
-
-
 _FOLDS = 10
-
-
 _NEAR = 1.2
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from micronas.files import text_hash
 from micronas.judge.manifest import Prompt
+from micronas.judge.rows import Answer
 from micronas.judge.run import JudgeSettings, run
-from micronas.judge.store import Answer
 from tests.judge.judge_server import chance
 
 

@@ -8,16 +8,9 @@ import pytest
 
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
+from micronas.judge.rows import Answer, VerdictRow, read_answers
 from micronas.judge.run import JudgeSettings, Summary, estimate, run
-from micronas.judge.store import (
-    Answer,
-    VerdictRow,
-    battles_of,
-    read_answers,
-    spending_of,
-    verdicts_of,
-    writing,
-)
+from micronas.judge.store import battles_of, spending_of, verdicts_of, writing
 from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 

@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 LOWEST_CODE, HIGHEST_CODE = -128, 127
 PROBABILITY = Quantization(np.array([1 / 256], np.float32), LOWEST_CODE)
-"""What SOFTMAX writes: a code c stands for the probability (c + 128) / 256."""
+"""Output of SOFTMAX: a code c stands for the probability (c + 128) / 256."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class DeviceExpert:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a composition makes of N inputs."""
+    """Answers of a composition to N inputs."""
 
     labels: Integers
     """Predicted class, int64 [N], an index into `Composition.classes`."""
     categories: Integers
     """Likeliest category, int64 [N], an index into `Composition.names`."""
     experts: Integers
-    """Who answered, int64 [N], an index into `Composition.experts`."""
+    """Expert that answered, int64 [N], an index into `Composition.experts`."""
 
 
 @dataclass(frozen=True)

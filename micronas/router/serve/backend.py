@@ -1,4 +1,4 @@
-"""What answers: an endpoint over HTTP, or a function of this process, behind one method."""
+"""The interface of an expert in service: an endpoint over HTTP, or a function of this process."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Who answers a request: attempts, pauses and cool-downs, until somebody begins to speak."""
+"""Ask experts in turn, with retries, pauses and cool-downs, until one begins to answer."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Which experts a request should go to, and why."""
+"""Choose the experts for a request, and say why."""
 
 import asyncio
 import logging

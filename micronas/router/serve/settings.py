@@ -1,4 +1,4 @@
-"""What ``micronas router serve`` is told."""
+"""Settings of ``micronas router serve``."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -131,7 +131,7 @@ class Upstream:
 
 
 class _Progress:
-    """How far a stream has come: to its end mark, or to an end of every choice."""
+    """Progress of a stream: to its end mark, or to an end of every choice."""
 
     def __init__(self) -> None:
         self.begun = self.done = False

@@ -38,7 +38,7 @@ Milliseconds = Annotated[float, BeforeValidator(lambda value: parse(value, "mill
 
 
 class Scenario(Settings):
-    """What `micronas router simulate` is asked; either of trace and zipf, of size and sizes."""
+    """Options of `micronas router simulate`; either of trace and zipf, of size and sizes."""
 
     trace: Path | None = None
     """A recorded trace (`read_trace`)."""
@@ -62,7 +62,7 @@ class Scenario(Settings):
     batch: int = Field(1, ge=1)
     patience: int = Field(16, ge=0)
     pin: tuple[str, ...] = ()
-    """What stays on the top tier; not drawn."""
+    """Experts that stay on the top tier; not drawn."""
     run: Milliseconds | None = None
     """Time of one request on an expert."""
     warmup: int = Field(0, ge=0)
@@ -150,7 +150,7 @@ class Simulated:
 
 
 def outcomes_table(outcomes: Sequence[Simulated]) -> str:
-    """Return a table for a terminal, one line a simulation."""
+    """Return a table for a terminal, one line per simulation."""
     tiers = list(outcomes[0].result.tiers)
     header = ["order", "policy", *(f"{name} hits" for name in tiers)]
     header += [*(f"into {name}" for name in tiers), "ms a request", "moving weights"]
