@@ -63,23 +63,8 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
-    from micronas.hardware.board import Board, available
-    from micronas.hardware.forms import check_form
-    from micronas.hardware.profile import on_boards
-    from micronas.hardware.profile import profile as measure
+    from micronas.hardware.describe import describe_costs
     from micronas.hardware.table import profile_table
-    from micronas.space.load import load
-    from micronas.space.published import paper_figures, paper_ops
 
-    named = board or ["stm32f446re"]
-    loaded_boards = [Board.load(name) for name in (available() if named == ["all"] else named)]
-    boards = [each.using(check_form(form)) for each in loaded_boards]
-    loaded = load(network)
-    graph, size = loaded.graph, loaded.flash_bytes
-    described = measure(graph, boards[0], flash_bytes=size) | {"metadata": loaded.metadata}
-    paper = paper_figures(network, boards[0].name)
-    if paper is not None:
-        described["paper"] = paper | {"ops_by_its_rounding": paper_ops(graph)}
-    if len(boards) > 1:
-        described["boards"] = on_boards(graph, boards, flash_bytes=size)
+    described = describe_costs(network, board or ["stm32f446re"], form=form)
     show(described, as_json, lambda: profile_table(described))
