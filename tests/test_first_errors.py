@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from micronas.space.space import Space
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]
 SPACE = {

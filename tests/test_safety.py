@@ -16,8 +16,8 @@ from micronas.errors import ConfigError, ModelError
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import read_mapping, with_overrides
 from micronas.tasks.download import DATA_SETS
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]
 CALLS_NEED = {

@@ -1,4 +1,4 @@
-"""What the Tab key offers; where these have nothing to offer, the shell offers files."""
+"""Complete words for the Tab key; where these have nothing to offer, the shell offers files."""
 
 from collections.abc import Iterable
 from typing import get_args

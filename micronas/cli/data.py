@@ -7,7 +7,7 @@ import typer
 
 from micronas.cli.complete import tasks
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Quiet, print_json
+from micronas.cli.shared import Json, Quiet, show
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
@@ -25,10 +25,7 @@ def data_synth(
     from micronas.tasks.choose import sample
 
     content = sample(task, folder, seed=seed)
-    if as_json:
-        print_json({"folder": str(folder), "content": content})
-    else:
-        typer.echo(f"{folder}: {content}")
+    show({"folder": str(folder), "content": content}, as_json, lambda: f"{folder}: {content}")
 
 
 @data_app.command("download")
@@ -45,10 +42,7 @@ def data_download(
 
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         download(known(task), folder, progress=bars)
-    if as_json:
-        print_json({"folder": str(folder), "task": task})
-    else:
-        typer.echo(f"{folder}: whole and unpacked")
+    show({"folder": str(folder), "task": task}, as_json, lambda: f"{folder}: whole and unpacked")
 
 
 @data_app.command("check")
@@ -61,9 +55,6 @@ def data_check(
     from micronas.tasks.choose import check
 
     findings = [str(finding) for finding in check(task, folder)]
-    if as_json:
-        print_json(findings)
-    else:
-        typer.echo("\n".join(findings) or "nothing found")
+    show(findings, as_json, lambda: "\n".join(findings) or "nothing found")
     if findings:
         raise typer.Exit(1)

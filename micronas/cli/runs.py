@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 
 def search(
@@ -29,7 +29,7 @@ def search(
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.run import run_search
-    from micronas.text import search_summary
+    from micronas.runs.table import search_summary
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.budget.on(settings.load_board()).given()
@@ -40,12 +40,11 @@ def search(
     if not first:
         return
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(search_summary(result, trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{search_summary(result, trained.metrics)}\nrun folder: {folder}\n{report}",
+    )
 
 
 def train(
@@ -71,16 +70,15 @@ def train(
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.run import run_training
-    from micronas.text import metrics_table
+    from micronas.runs.table import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
         progress = both(bars, Log(folder / "log"))
         trained = run_training(network, settings, folder, progress=progress)
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(metrics_table(trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{metrics_table(trained.metrics)}\nrun folder: {folder}\n{report}",
+    )

@@ -12,7 +12,7 @@ from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.local import Processes
 from micronas.sweeps.points import Over, Point, plan
 from micronas.sweeps.store import Store, SweepPoint, leading, points_of
-from micronas.sweeps.worker import Job, Outcome
+from micronas.sweeps.worker import Job, PointResult
 
 _WAIT = 1.0
 """Seconds between two looks at who may start."""
@@ -24,7 +24,7 @@ class Workers(Protocol):
     def start(self, job: Job) -> None:
         """Start a worker on a job."""
 
-    def finished(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
         """Names and outcomes of workers that ended; waits this long for a first one."""
 
     def close(self) -> None:
@@ -186,12 +186,12 @@ class _Leader:
             )
         )
 
-    def _end(self, point: Point, outcome: Outcome) -> str:
+    def _end(self, point: Point, outcome: PointResult) -> str:
         """Write an attempt's outcome down; a point that failed waits again, if it may."""
         found = self._run_folder(point) / "metrics.json"
         if outcome.state == "done" and not found.exists():
             reason = f"no {found} to be seen from here; all machines must share the sweep's folder"
-            outcome = Outcome("failed", reason)
+            outcome = PointResult("failed", reason)
         again = outcome.state == "failed" and self._left[point.name] > 0
         self._store.end(
             point.name,

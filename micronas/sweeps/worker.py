@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PointResult:
     """How an attempt ended; what was found is in the run folder."""
 
     state: Literal["done", "infeasible", "failed"]
@@ -38,7 +38,7 @@ class Outcome:
     """One line, unless done."""
 
 
-def run_point(job: Job) -> Outcome:
+def run_point(job: Job) -> PointResult:
     """Run one point, or go on with it; errors become part of the outcome."""
     os.chdir(job.directory)
     import torch
@@ -58,13 +58,13 @@ def run_point(job: Job) -> Outcome:
             warmup=None if job.warmup is None else Path(job.warmup),
         )
     except BudgetError as error:
-        return Outcome("infeasible", _line(str(error)))
+        return PointResult("infeasible", _line(str(error)))
     except MicronasError as error:
-        return Outcome("failed", _line(str(error)))
+        return PointResult("failed", _line(str(error)))
     except Exception as error:
         traceback.print_exc()
-        return Outcome("failed", _line(f"{type(error).__name__}: {error}"))
-    return Outcome("done")
+        return PointResult("failed", _line(f"{type(error).__name__}: {error}"))
+    return PointResult("done")
 
 
 def _line(text: str) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-import micronas
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.speech_folder import NOISE_FOLDER, PARTS, STANDARD_KEYWORDS
@@ -169,7 +168,7 @@ def _write_clips(
 
 def _render(utterances: list[_Utterance], engine: ModuleType) -> Iterator[Signal]:
     """Yield each utterance at 16 kHz, from a fresh process: the engine remembers what it said."""
-    root = Path(micronas.__file__).parents[1]
+    root = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "micronas.tasks.espeak"]
     command += [engine.get_library_path(), engine.get_data_path()]

@@ -23,10 +23,10 @@ from micronas.hardware.forms import fit_form
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.space.space import Space
+from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
-from tests.graphs import quantize_randomly
 
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 

@@ -14,9 +14,9 @@ from micronas.evaluation.layers import LayerError, compare, culprit, dequantized
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization, Tensor
 from micronas.space.space import Space
+from micronas.testing.graphs import ds_cnn, random_inputs, random_int8_graph
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
-from tests.graphs import ds_cnn, random_inputs, random_int8_graph
 
 
 def network() -> tuple[Graph, Graph]:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
-from benchmarks import census
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place, plan
+from micronas.testing import census
+from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
+from micronas.testing.published import GRAPHS
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
-from tests.published import NETWORKS
 
 # the planner
 
@@ -93,7 +93,7 @@ def test_networks_equal_tflm(seed: int) -> None:
 @pytest.mark.parametrize("name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection"])
 @pytest.mark.parametrize("filters", ["int8", "int4"])
 def test_published_networks_equal_tflm(name: str, filters: str) -> None:
-    check_host(quantize_randomly(NETWORKS[name], filters=filters))
+    check_host(quantize_randomly(GRAPHS[name], filters=filters))
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"])
@@ -114,11 +114,11 @@ def test_long_chains_equal_tflm(kind: str) -> None:
 
 
 def test_known_host_arenas() -> None:
-    keywords = plan(NETWORKS["MicroNet-KWS-M"], "host")
+    keywords = plan(GRAPHS["MicroNet-KWS-M"], "host")
     assert (keywords.head, keywords.total) == (86_112, 102_512)
-    assert plan(NETWORKS["MicroNet-AD-L"], "host").head == 353_280
-    assert plan(NETWORKS["MicroNet-AD-M"], "host").head == 245_760
-    assert plan(NETWORKS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
+    assert plan(GRAPHS["MicroNet-AD-L"], "host").head == 353_280
+    assert plan(GRAPHS["MicroNet-AD-M"], "host").head == 245_760
+    assert plan(GRAPHS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
 
 
 # the board
@@ -189,7 +189,7 @@ def mlperf_anomaly() -> Graph:
 
 def visual_with_shared_tables(name: str) -> Graph:
     """As the published file: equal PAD amounts are one tensor."""
-    graph = NETWORKS[name]
+    graph = GRAPHS[name]
     first: dict[bytes, str] = {}
     names: dict[str, str] = {}
     for tensor in graph.tensors.values():
@@ -206,7 +206,7 @@ def visual_with_shared_tables(name: str) -> Graph:
 @pytest.mark.parametrize(
     ("graph", "measured"),
     [
-        (NETWORKS["MicroNet-KWS-M"], 100_948),
+        (GRAPHS["MicroNet-KWS-M"], 100_948),
         (visual_with_shared_tables("MicroNet-VWW-2"), 66_452),
         (visual_with_shared_tables("MicroNet-VWW-3"), 134_308),
         (visual_with_shared_tables("MicroNet-VWW-4"), 119_524),
@@ -287,7 +287,7 @@ def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None
 
 
 def test_a_large_head_needs_nothing_more() -> None:
-    predicted = plan(NETWORKS["MicroNet-KWS-M"])
+    predicted = plan(GRAPHS["MicroNet-KWS-M"])
     assert predicted.required == predicted.total
 
 
@@ -308,11 +308,11 @@ def test_live_buffers_of_a_residual() -> None:
     assert predicted.head == 64 + 128 + 64  # input, a, b at once
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(GRAPHS))
 @pytest.mark.parametrize("target", ["host", "board"])
 def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
-    predicted = plan(NETWORKS[name], target)
-    for position in range(len(NETWORKS[name].ops)):
+    predicted = plan(GRAPHS[name], target)
+    for position in range(len(GRAPHS[name].ops)):
         live = predicted.live(position)
         for lower, upper in pairwise(live):
             assert lower.offset + lower.size <= upper.offset
@@ -321,11 +321,11 @@ def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
 
 def test_shapes_alone_give_the_arena_of_the_trained_network() -> None:
     for name in ("MicroNet-KWS-S", "MicroNet-VWW-2"):
-        assert plan(quantize_randomly(NETWORKS[name])) == plan(NETWORKS[name])
+        assert plan(quantize_randomly(GRAPHS[name])) == plan(GRAPHS[name])
 
 
 def test_planning_is_fast_enough_for_a_search() -> None:
-    graph, best = NETWORKS["MicroNet-VWW-4"], float("inf")  # 17 bottlenecks
+    graph, best = GRAPHS["MicroNet-VWW-4"], float("inf")  # 17 bottlenecks
     for _ in range(30):
         start = time.perf_counter()
         plan(graph)

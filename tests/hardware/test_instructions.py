@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import census, fit_instructions, latency_forms
-from benchmarks.published import CENSUS, NETWORKS
 from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
@@ -23,6 +21,8 @@ from micronas.hardware.kernels import (
     pool,
 )
 from micronas.settings import read_settings
+from micronas.testing import census, kernel_fits, latency_forms
+from micronas.testing.published import CENSUS, NETWORKS
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
 
@@ -128,7 +128,7 @@ def test_an_operator_costs_the_same_from_a_graph_as_from_the_census() -> None:
 
 
 def test_shipped_kernels_are_what_the_census_gives() -> None:
-    assert fit_instructions.fit_kernels(census.operators()) == LIBRARY.kernels
+    assert kernel_fits.fit_kernels(census.operators()) == LIBRARY.kernels
 
 
 @pytest.mark.parametrize("space", ["kws", "ad", "vww"])

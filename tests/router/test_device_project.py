@@ -21,9 +21,9 @@ from micronas.export.firmware.shared import ProjectKind
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.memory import Target, plan
 from micronas.router.device import Composition, write_composition
+from micronas.testing.graphs import random_inputs
 from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CLASSES, composition
-from tests.graphs import random_inputs
 
 STUBS = (Path(__file__).parent / "stubs", Path(__file__).parents[1] / "export" / "stubs")
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", *(f"-I{stub}" for stub in STUBS))

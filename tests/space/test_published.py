@@ -5,14 +5,14 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.published import CENSUS, NETWORKS, NOT_REBUILT
 from micronas import resources
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
+from micronas.testing.graphs import quantize_randomly
+from micronas.testing.published import CENSUS, NETWORKS, NOT_REBUILT
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly
 
 
 def published_latencies() -> list[dict[str, str]]:

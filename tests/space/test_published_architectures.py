@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from benchmarks.published import NETWORKS
 from micronas import resources
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError
@@ -19,12 +18,12 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.space.published import paper_ops, table
-from micronas.space.space import Space
+from micronas.testing.graphs import random_inputs
+from micronas.testing.published import NETWORKS
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.loop import fit
 from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
-from tests.graphs import random_inputs
 
 
 class Measured(NamedTuple):

@@ -14,8 +14,7 @@ from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.graph.memory import plan
-from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
-from tests.graphs import (
+from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
@@ -23,7 +22,8 @@ from tests.graphs import (
     random_op_graph,
     random_shapes,
 )
-from tests.published import NETWORKS
+from micronas.testing.published import GRAPHS
+from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
 
 
 def parsed(model: bytes) -> Any:
@@ -96,7 +96,7 @@ def test_int4_files_hold_half_the_weights() -> None:
     assert int8 - weights / 2 - 100 < int4 <= int8 - weights / 2 + 100
 
 
-KEYWORDS = NETWORKS["MicroNet-KWS-M"]
+KEYWORDS = GRAPHS["MicroNet-KWS-M"]
 
 
 def with_int4(kinds: tuple[str, ...]) -> Graph:

@@ -1,4 +1,4 @@
-"""Trains a composition from a data set: categories, router, experts and threshold."""
+"""Train a composition from a data set: categories, router, experts and threshold."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import FINETUNE, Recipe
 
 Outputs = Literal["category", "all"]
-"""What an expert tells apart: the classes of its category, or all of them."""
+"""Classes that an expert tells apart: those of its category, or all of them."""
 
 _CALIBRATION_BATCHES = 8
 _BATCH = 256
@@ -305,7 +305,7 @@ def _found(
 
 
 def _examples(split: Subset, classes: Tensor, known: Tensor, count: int) -> Relabelled:
-    """What an expert learns from: its category, which makes half of it if more is `known`."""
+    """Return an expert's training examples: its category, half of them if more is `known`."""
     inside = torch.isin(split.labels, classes)
     index = inside.nonzero()[:, 0]
     if len(known) > len(classes):

@@ -18,8 +18,8 @@ from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.ir import Graph
 from micronas.graph.memory import Target, plan
+from micronas.testing.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")

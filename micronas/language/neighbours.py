@@ -1,19 +1,13 @@
 """Categories of unlabelled prompts from a few labelled ones: votes of the nearest, and doubt."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 
 from micronas.errors import DataError
-from micronas.files import write_atomically
-from micronas.judge.recipe import Labelling
 from micronas.language.embedders import Vectors, cosines
 
 Floats = NDArray[np.float64]
@@ -22,15 +16,15 @@ Integers = NDArray[np.int64]
 _SMOOTHING = 0.1
 """Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
 _RIDGE = 0.4
-"""How strongly the shares of categories are held near those of the seeds."""
+"""Strength with which the shares of categories are held near those of the seeds."""
 _MARGIN = 0.05
-"""How far above the doubts of the seeds a prompt may be, in units of entropy."""
+"""Doubt that a prompt may have beyond that of the seeds, in units of entropy."""
 _CHUNK = 512
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What labelling the seeds from each other says about labelling the rest."""
+    """Result of labelling the seeds from each other."""
 
     neighbours: int
     """The best of those tried."""
@@ -142,26 +136,43 @@ def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> Votes:
 
 
 def cross_validate(
-    seeds: Vectors, labels: Integers, categories: int, settings: Labelling, seed: int
+    seeds: Vectors,
+    labels: Integers,
+    categories: int,
+    seed: int,
+    *,
+    neighbours: Sequence[int] = (5, 10, 20, 40),
+    precision: float = 0.9,
+    threshold: float | None = None,
+    folds: int = 5,
 ) -> CrossValidation:
     """Label each seed from the seeds of the other folds; choose neighbours and threshold.
 
     Folds hold all categories in proportion. Among equal accuracies the fewest neighbours win.
+
+    Parameters
+    ----------
+    neighbours
+        Values to try.
+    precision
+        Accuracy wanted of the labels that are kept; sets the threshold.
+    threshold
+        Entropy of the votes above which a label is not kept; replaces `precision`.
 
     Raises
     ------
     DataError
         If there are fewer seeds than folds.
     """
-    if len(labels) < settings.folds:
+    if len(labels) < folds:
         raise DataError(
-            f"labelling must have at least {settings.folds} labelled prompts to cross-validate, "
+            f"labelling must have at least {folds} labelled prompts to cross-validate, "
             f"but has {len(labels)}; label more, or set labelling.folds"
         )
-    fold = _folds(labels, settings.folds, seed)
+    fold = _folds(labels, folds, seed)
     votes = {
         count: _out_of_fold(seeds, labels, categories, count, fold)
-        for count in sorted(set(settings.neighbours))
+        for count in sorted(set(neighbours))
     }
     accuracy = {
         count: float((each.argmax(axis=1) == labels).mean()) for count, each in votes.items()
@@ -174,9 +185,8 @@ def cross_validate(
     ).x
     right = votes[best].argmax(axis=1) == labels
     doubt = entropy(votes[best])
-    threshold = settings.threshold
     if threshold is None:
-        threshold = entropy_threshold(doubt, right, settings.precision)
+        threshold = entropy_threshold(doubt, right, precision)
     kept = doubt <= threshold
     return CrossValidation(
         neighbours=best,
@@ -205,32 +215,6 @@ def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float)
         return -1.0
     last, following = np.append(doubt[order], np.inf)[good[-1] : good[-1] + 2]
     return float(min((last + following) / 2, last + _MARGIN))
-
-
-def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write prompts as CSV for a human to fill the column ``category``.
-
-    `micronas.judge.sources.read_labels` reads it back.
-
-    Parameters
-    ----------
-    rows
-        ``id``, ``text`` and whatever helps to decide (``suggested``, ``entropy``).
-    """
-    file = io.StringIO()
-    names = [
-        "id",
-        "category",
-        *[name for name in (rows[0] if rows else {}) if name not in ("id", "category")],
-    ]
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        # a spreadsheet runs a cell that begins like a formula; the text is not read back
-        text = str(row["text"])
-        guarded = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
-        writer.writerow({"category": "", **row, "text": guarded})
-    write_atomically(path, file.getvalue().encode("utf-8"))
 
 
 def _log_loss(weights: Floats, labels: Integers) -> float:

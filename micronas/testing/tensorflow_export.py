@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from micronas.graph.ir import Array, Graph, Op, Quantization, Tensor
 
+Scales = NDArray[np.float32]
 _UNSCALED = ("PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
 
 
@@ -30,7 +32,6 @@ def function(graph: Graph) -> Any:
 
     signature = [tf.TensorSpec(source.shape, tf.float32, name="input")]
 
-    @tf.function(input_signature=signature, autograph=False)
     def network(x: Any) -> Any:
         values = {source.name: _rounded(x, source)}
         for op in graph.ops:
@@ -40,7 +41,7 @@ def function(graph: Graph) -> Any:
             values[op.outputs[0]] = value
         return values[graph.outputs[0]]
 
-    return network
+    return tf.function(network, input_signature=signature, autograph=False)
 
 
 def convert_function(network: Any) -> bytes:
@@ -55,10 +56,11 @@ def convert_function(network: Any) -> bytes:
     return bytes(converter.convert())
 
 
-def snapped(scale: Array) -> Array:
+def snapped(scale: Scales) -> Scales:
     """Round scales to 12 significant bits, which survive (max - min) / 255 in float32."""
     mantissa, exponent = np.frexp(scale.astype(np.float64))
-    return np.ldexp(np.round(mantissa * 2**12), exponent - 12).astype(np.float32)
+    rounded = np.ldexp(np.round(mantissa * 2**12), exponent - 12)
+    return np.asarray(rounded, np.float32)
 
 
 def with_snapped_scales(graph: Graph) -> Graph:
@@ -144,7 +146,7 @@ def _real(tensor: Tensor) -> Array:
     shape = [1] * len(tensor.shape)
     shape[quantization.axis or 0] = len(quantization.scale)
     scale = quantization.scale.astype(np.float64).reshape(shape)
-    return (tensor.data * scale).astype(np.float32)
+    return np.asarray(tensor.data.astype(np.float64) * scale, np.float32)
 
 
 def _quantization(tensor: Tensor) -> Quantization:

@@ -304,6 +304,8 @@ NETWORKS: dict[str, Published] = {
 }
 """Published networks of known architecture."""
 
+GRAPHS: dict[str, Graph] = {name: network.graph for name, network in NETWORKS.items()}
+
 NOT_REBUILT: dict[str, str] = {
     "MicroNet-VWW-1": "its architecture is published as a picture alone",
     "MBNETV2-M": "its architecture is not published",

@@ -1,6 +1,4 @@
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import DataError
-from micronas.judge.label import (
+from micronas.language.neighbours import (
     CrossValidation,
     correct_prior,
     cross_validate,
     entropy,
     entropy_threshold,
     vote,
-    write_review,
 )
-from micronas.judge.recipe import Labelling
-from micronas.judge.sources import read_labels
 
 
 def test_votes_by_hand() -> None:
@@ -102,25 +97,14 @@ def test_cross_validation_on_groups_apart() -> None:
     labels = np.repeat([0, 1, 2], 20)
     vectors = np.eye(3)[labels] + rng.normal(0, 0.1, (60, 3))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    settings = Labelling(neighbours=(40, 5, 1))
-    found = cross_validate(vectors, labels, 3, settings, 0)
+    tried = (40, 5, 1)
+    found = cross_validate(vectors, labels, 3, 0, neighbours=tried)
     assert found.accuracy == found.coverage == found.precision == 1
     assert found.confusion.tolist() == np.diag([20, 20, 20]).tolist()
     # 1 and 5 neighbours are all right: the fewest are taken
     assert found.neighbours == 1
     swapped = labels.copy()
     swapped[[0, 20]] = [1, 0]
-    assert cross_validate(vectors, swapped, 3, settings, 0).neighbours == 5
+    assert cross_validate(vectors, swapped, 3, 0, neighbours=tried).neighbours == 5
     with pytest.raises(DataError, match="at least 5 labelled prompts"):
-        cross_validate(vectors[:4], labels[:4], 3, settings, 0)
-
-
-def test_a_review_file_is_filled_and_read(tmp_path: Path) -> None:
-    path = tmp_path / "review.csv"
-    write_review(path, [{"id": "a", "text": "=1+1"}, {"id": "b", "text": 'two\n"lines"'}])
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["text"] for row in rows] == ["'=1+1", 'two\n"lines"']
-    assert read_labels(path, ["math"]) == {}
-    path.write_text(path.read_text(encoding="utf-8").replace("b,,", "b,math,"), encoding="utf-8")
-    assert read_labels(path, ["math"]) == {"b": "math"}
+        cross_validate(vectors[:4], labels[:4], 3, 0, neighbours=tried)

@@ -8,9 +8,9 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, DataType, Graph, Kind, Op
 from micronas.graph.memory import plan
+from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly, random_inputs
 
 _POINTWISE: tuple[Kind, ...] = ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "SOFTMAX")
 _INNER = (
