@@ -14,7 +14,7 @@ from micronas.nas.budget import Budget, Limits, Meter
 from micronas.nas.select import USED, moved
 from micronas.space.architecture import Architecture
 from micronas.space.search_space import Choice, SearchSpace
-from micronas.tasks.images import decode
+from micronas.tasks.images.files import decode
 
 BOARD = Board.load("stm32f446re")
 WIDTHS = tuple(range(8, 129, 4))

@@ -39,7 +39,7 @@ from micronas.runs.history import (
 )
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.space.architecture import Architecture
-from micronas.tasks.choose import load as load_data
+from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.distill import distillation

@@ -20,8 +20,8 @@ from micronas.runs.run import run_search
 from micronas.runs.settings import load_run, load_training
 from micronas.space.architecture import Architecture
 from micronas.space.search_space import SearchSpace
-from micronas.tasks.kws import load
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.load import load
+from micronas.tasks.keywords.synth import synthesise
 from tests.toy import data as toy_data
 
 SHORT = (
