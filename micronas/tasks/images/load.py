@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micronas.data import DataSet
+from micronas.data import DataSet, Split
 from micronas.errors import DataError
 from micronas.tasks.images.augment import augment
 from micronas.tasks.images.coco import open_coco
@@ -26,7 +26,7 @@ from micronas.tasks.parts import PARTS, Part
 _LARGE = 256 * 2**20
 
 
-class ImageSplit:
+class ImageSplit(Split):
     """One part: pixels in memory or mapped from disk, turned into features a batch at a time.
 
     Parameters

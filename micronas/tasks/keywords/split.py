@@ -5,13 +5,14 @@ import copy
 import torch
 from torch import Tensor
 
+from micronas.data import Split
 from micronas.tasks.keywords.front_end import MfccSettings, mfcc
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.spec_augment import spec_augment
 from micronas.tasks.waveform import RATE
 
 
-class KeywordSplit:
+class KeywordSplit(Split):
     """One part: clips of one second as int16, turned into features a batch at a time.
 
     With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
