@@ -32,9 +32,10 @@ def boards(
             typer.echo(known_boards_table(views))
         return
     from micronas.hardware.profile import on_boards
+    from micronas.runs.folder import model_file
     from micronas.space.load import load
 
-    loaded = load(network)
+    loaded = load(model_file(network))
     found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
     if as_json:
         print_json(found)
@@ -108,6 +109,7 @@ def profile(
     from micronas.hardware.forms import check_form
     from micronas.hardware.profile import on_boards
     from micronas.hardware.profile import profile as measure
+    from micronas.runs.folder import model_file
     from micronas.space.load import load
     from micronas.space.published import paper_figures, paper_ops
     from micronas.text import profile_table
@@ -115,7 +117,7 @@ def profile(
     named = board or ["stm32f446re"]
     loaded_boards = [Board.load(name) for name in (available() if named == ["all"] else named)]
     boards = [each.using(check_form(form)) for each in loaded_boards]
-    loaded = load(network)
+    loaded = load(model_file(network))
     graph, size = loaded.graph, loaded.flash_bytes
     described = measure(graph, boards[0], flash_bytes=size) | {"metadata": loaded.metadata}
     paper = paper_figures(network, boards[0].name)

@@ -25,10 +25,11 @@ def export(
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
     from micronas.files import write_atomically
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
     from micronas.tflite.reader import read
 
-    data = model_bytes(model)
+    data = model_bytes(model_file(model))
     if form == "tflite":
         from micronas.tflite.metadata import entries
         from micronas.tflite.writer import to_flatbuffer
@@ -85,10 +86,11 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
     from micronas.tflite.reader import read
 
-    data = model_bytes(model)
+    data = model_bytes(model_file(model))
     graph = read(data)
     examples = random_inputs(graph, samples, seed) if inputs is None else _load(inputs)
     if layers:
@@ -121,7 +123,8 @@ def verify(
 
 
 def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
-    from micronas.evaluation.layers import compare, culprit, dequantized, trained
+    from micronas.evaluation.layers import compare, culprit, dequantized
+    from micronas.runs.trained import trained
     from micronas.text import layers_table
 
     network = trained(model) if model.is_dir() else None

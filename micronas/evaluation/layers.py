@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Op
-from micronas.space.architecture import Architecture
-from micronas.train.network import WEIGHTED, Network, from_tflite, interpret, linear, weighted_ops
+from micronas.train.network import WEIGHTED, from_tflite, interpret, linear, weighted_ops
 
 Floats = npt.NDArray[np.float32]
 _FIXED_SCALE = ("SOFTMAX", "LOGISTIC")
@@ -127,37 +124,6 @@ def dequantized(graph: Graph) -> Graph:
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
-
-
-def trained(folder: Path) -> Graph | None:
-    """Return the graph of `trained_network`."""
-    network = trained_network(folder)
-    return None if network is None else network.graph()
-
-
-def trained_network(folder: Path) -> Network | None:
-    """Return the float network a run folder was trained to, or None if it does not hold it.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is damaged.
-    """
-    description, checkpoint = folder / "architecture.yaml", folder / "checkpoint.pt"
-    if not (description.is_file() and checkpoint.is_file()):
-        return None
-    state = Checkpoint(checkpoint).load("train")
-    if state is None:
-        return None
-    network = Network(Architecture.load(description).graph())
-    try:
-        network.load_state_dict(state["module"])
-    except (RuntimeError, LookupError) as error:
-        raise ModelError(
-            f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
-            f"does not ({type(error).__name__}); give the .tflite file instead"
-        ) from error
-    return network.eval()
 
 
 def _outline(graph: Graph) -> tuple[object, ...]:
