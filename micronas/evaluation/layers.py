@@ -1,4 +1,4 @@
-"""Float against int8, layer by layer: which layer loses the accuracy, and in which channel."""
+"""Compare float with int8 layer by layer: which layer loses the accuracy, and in which channel."""
 
 import math
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What quantisation does to the output of one operator."""
+    """Error that quantisation adds to the output of one operator."""
 
     name: str
     kind: str

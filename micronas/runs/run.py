@@ -1,4 +1,4 @@
-"""The main job: search, train, quantise, export, verify, and the folder that keeps it all.
+"""Search, train, quantise, export and verify one network, and write its run folder.
 
 Every step saves its state in the run folder; a run that was killed goes on from there and ends in
 the same bytes. What the folder holds: `micronas.runs.folder`.

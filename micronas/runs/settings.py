@@ -1,4 +1,4 @@
-"""What a run is told: the YAML of `micronas search` and `micronas train`. Imports no torch."""
+"""Settings of a search or training run, read from YAML. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Public data sets over HTTP: resumed, verified, unpacked safely, whole or not there."""
+"""Download archives of public data sets: resumed, verified, unpacked safely and atomically."""
 
 import hashlib
 import http.client

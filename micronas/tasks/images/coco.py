@@ -1,4 +1,4 @@
-"""COCO annotations into visual wake words: is there a person, and is it large enough to matter?"""
+"""Turn COCO annotations into visual wake words: images with and without a large enough person."""
 
 import json
 from collections.abc import Mapping

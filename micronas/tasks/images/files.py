@@ -1,4 +1,4 @@
-"""Image files into pixels of one size: what is converted, what is refused, and a cache on disk."""
+"""Decode image files to pixels of one size: conversion, refusal, and a cache on disk."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Folders of images: which files there are, of which class, in which part, and what is wrong."""
+"""List the images of a folder with their classes and parts."""
 
 from dataclasses import dataclass
 from pathlib import Path

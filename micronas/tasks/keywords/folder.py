@@ -1,4 +1,4 @@
-"""The Speech Commands folder layout: which clips there are, who speaks, and in which part."""
+"""List the clips of a folder in the Speech Commands layout with their speakers and parts."""
 
 import hashlib
 from collections import Counter

@@ -65,7 +65,13 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     first = contents(synthesise(tmp_path / "a", **plan))
     time.sleep(1.1)
     assert contents(synthesise(tmp_path / "b", **plan)) == first
-    other = contents(synthesise(tmp_path / "c", seed=1, **plan))
+
+
+def test_another_seed_gives_another_corpus(tmp_path: Path) -> None:
+    plan = {"words": ("go",), "voices": (2, 1, 1), "clips_per_voice": 1}
+    first, other = (
+        contents(synthesise(tmp_path / str(seed), seed=seed, **plan)) for seed in (0, 1)
+    )
     assert other["training_list.txt"] != first["training_list.txt"]
 
 
