@@ -23,7 +23,7 @@ from torch import nn
 from micronas.data import Detection, TensorSplit
 from micronas.evaluation.anomalies import evaluate
 from micronas.space.space import Space
-from micronas.tasks.logmel import images, log_mel
+from micronas.tasks.machines.front_end import images, log_mel
 from micronas.text import table
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network

@@ -15,7 +15,7 @@ from micronas.progress import Bars
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.space.space import Space
-from micronas.tasks.choose import load
+from micronas.tasks.registry import load
 from micronas.text import table
 
 _SCORES = ("float_accuracy", "int8_accuracy", "float_auc", "int8_auc", "float_pauc", "pauc")

@@ -14,7 +14,7 @@ from micronas.hardware.costs import Budget, Limits, Meter
 from micronas.nas.trials import USED, moved
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
-from micronas.tasks.images import decode
+from micronas.tasks.images.files import decode
 
 BOARD = Board.load("stm32f446re")
 WIDTHS = tuple(range(8, 129, 4))

@@ -17,6 +17,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from micronas.settings import OneOf
+
 _COMMANDS = re.compile(r"<!-- commands -->")
 _SETTINGS = re.compile(r"<!-- settings ([\w.]+)\.(\w+) ?(\S*) -->")
 
@@ -77,7 +79,7 @@ def _rows(model: type[BaseModel], prefix: str, given: Any) -> Iterator[str]:
     for key, field in model.model_fields.items():
         default = getattr(given, key, field.get_default(call_default_factory=True))
         below = _below(field.annotation)
-        if len(below) == 1:
+        if len(below) == 1 and not any(isinstance(each, OneOf) for each in field.metadata):
             suffix, inner = below[0]
             optional = default is None
             if meanings.get(key) or optional:

@@ -29,9 +29,10 @@ def boards(
         show(views, as_json, lambda: known_boards_table(views))
         return
     from micronas.hardware.profile import on_boards
+    from micronas.runs.folder import model_file
     from micronas.space.load import load
 
-    loaded = load(network)
+    loaded = load(model_file(network))
     found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
     show(found, as_json, lambda: boards_table(found))
 
@@ -65,6 +66,7 @@ def profile(
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
     from micronas.hardware.describe import describe_costs
     from micronas.hardware.table import profile_table
+    from micronas.runs.folder import model_file
 
-    described = describe_costs(network, board or ["stm32f446re"], form=form)
+    described = describe_costs(model_file(network), board or ["stm32f446re"], form=form)
     show(described, as_json, lambda: profile_table(described))

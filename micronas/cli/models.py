@@ -22,9 +22,10 @@ def export(
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
     from micronas.export.formats import export as write
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
 
-    written = write(model_bytes(model), form, name=model.stem, out=out)
+    written = write(model_bytes(model_file(model)), form, name=model.stem, out=out)
     if "folder" in written:
         line = f"{written['folder']}: a program that runs one input and checks itself"
     else:
@@ -46,10 +47,11 @@ def verify(
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
     from micronas.export.examples import random_inputs, read_inputs
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
     from micronas.tflite.reader import read
 
-    data = model_bytes(model)
+    data = model_bytes(model_file(model))
     graph = read(data)
     examples = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
     if layers:
@@ -65,8 +67,9 @@ def verify(
 
 
 def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
-    from micronas.evaluation.layers import compare, culprit, dequantized, trained
+    from micronas.evaluation.layers import compare, culprit, dequantized
     from micronas.evaluation.table import layers_table
+    from micronas.runs.trained import trained
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)

@@ -28,6 +28,7 @@ def search(
     settings.check_feasible()
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.table import search_summary
 
@@ -36,7 +37,7 @@ def search(
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
     with stoppable(), Bars(quiet=quiet or as_json or not first, limits=limits) as bars:
-        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / "log")))
+        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / LOG)))
     if not first:
         return
     report = report_line(folder)
@@ -69,12 +70,13 @@ def train(
     settings = load_training(config, overrides or [])
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_training
     from micronas.runs.table import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
-        progress = both(bars, Log(folder / "log"))
+        progress = both(bars, Log(folder / LOG))
         trained = run_training(network, settings, folder, progress=progress)
     report = report_line(folder)
     show(

@@ -1,9 +1,8 @@
-"""Float against int8, layer by layer: which layer loses the accuracy, and in which channel."""
+"""Compare float with int8 layer by layer: which layer loses the accuracy, and in which channel."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.space.space import Space
 from micronas.train.network import (
-    Network,
     from_tflite,
     interpret,
     linear,
@@ -44,7 +40,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What quantisation does to the output of one operator."""
+    """Error that quantisation adds to the output of one operator."""
 
     name: str
     kind: Kind
@@ -134,37 +130,6 @@ def dequantized(graph: Graph) -> Graph:
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
-
-
-def trained(folder: Path) -> Graph | None:
-    """Return the graph of `trained_network`."""
-    network = trained_network(folder)
-    return None if network is None else network.graph()
-
-
-def trained_network(folder: Path) -> Network | None:
-    """Return the float network a run folder was trained to, or None if it does not hold it.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is damaged.
-    """
-    description, checkpoint = folder / "architecture.yaml", folder / "checkpoint.pt"
-    if not (description.is_file() and checkpoint.is_file()):
-        return None
-    state = Checkpoint(checkpoint).load("train")
-    if state is None:
-        return None
-    network = Network(Space.load(description).graph())
-    try:
-        network.load_state_dict(state["module"])
-    except (RuntimeError, LookupError) as error:
-        raise ModelError(
-            f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
-            f"does not ({type(error).__name__}); give the .tflite file instead"
-        ) from error
-    return network.eval()
 
 
 def _outline(graph: Graph) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""How well a trained network does its task: float32 as trained, int8 as the device computes it."""
+"""Score a trained network on its task: float32 as trained, int8 as the device computes it."""
 
 from typing import Any
 

@@ -7,8 +7,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from micronas.errors import DataError, ModelError
-from micronas.graph.integer import Values
 from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
 
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> Values:

@@ -1,7 +1,7 @@
 """Compare what the runtimes of a file answer: TFLM, LiteRT and integer execution."""
 
 from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
-from micronas.graph.integer import Values
+from micronas.graph.kernels.codes import Values
 
 
 def compare_runtimes(data: bytes, inputs: Values) -> dict[str, int]:

@@ -15,7 +15,7 @@ from micronas.graph.memory import ArenaPlan, plan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.report.network import blocks_of
-from micronas.runs.folder import RunFolder
+from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
 
 Data = dict[str, Any]
 
@@ -72,7 +72,7 @@ def _part(run: RunFolder, key: str) -> Any:
 
 def _graph(run: RunFolder) -> Graph:
     if run.graph is None:
-        raise _AbsentError(run.absent["model.tflite"])
+        raise _AbsentError(run.absent[MODEL])
     return run.graph
 
 
@@ -96,7 +96,7 @@ def _tiles(run: RunFolder) -> list[Data]:
         _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
-        _tile("Flash", metrics.flash_bytes, "bytes", "size of model.tflite"),
+        _tile("Flash", metrics.flash_bytes, "bytes", f"size of {MODEL}"),
         _tile("Arena", metrics.arena_bytes, "bytes", f"on {metrics.board}"),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
         _tile(
@@ -138,7 +138,7 @@ def _budget(run: RunFolder) -> Data:
 
 def _network(run: RunFolder, layers: Data) -> Data:
     if not run.drawing:
-        raise _AbsentError(run.absent["architecture.yaml"])
+        raise _AbsentError(run.absent[ARCHITECTURE])
     searched = run.metrics.search is not None
     return {
         "blocks": blocks_of(run.drawing, layers.get("rows", [])),
@@ -260,8 +260,8 @@ def _quantization(run: RunFolder) -> Data:
 
 
 def _reproduce(run: RunFolder) -> Data:
-    config = run.path / "config.yaml"
-    shape = run.path / "architecture.yaml"
+    config = run.path / CONFIG
+    shape = run.path / ARCHITECTURE
     again = (
         ["micronas", "search", config]
         if "space" in run.settings

@@ -1,4 +1,4 @@
-"""What a run writes down for its report: `history.json`, beside the metrics.
+"""Records of a run for its report: `history.json`, beside the metrics.
 
 Nothing in it is read by the run itself, and no figure of `metrics.json` depends on it.
 """

@@ -1,11 +1,9 @@
-"""The main job: search, train, quantise, export, verify, and the folder that keeps it all.
+"""Search, train, quantise, export and verify one network, and write its run folder.
 
-A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json`,
-`history.json` for its report and, where TensorBoard is installed, `log/`. Every step saves its
-state; a run that was killed goes on from there and ends in the same bytes.
+Every step saves its state in the run folder; a run that was killed goes on from there and ends in
+the same bytes. What the folder holds: `micronas.runs.folder`.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
-from micronas.evaluation.layers import trained_network
 from micronas.evaluation.outcome import answers, outcome
 from micronas.evaluation.scores import scores
 from micronas.export.verify import tflm_arena, verify
-from micronas.files import write_atomically
 from micronas.graph.ir import Graph
 from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.trials import Candidate
 from micronas.progress import Progress
+from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
     evenly,
@@ -38,9 +34,10 @@ from micronas.runs.history import (
     watched,
 )
 from micronas.runs.settings import RunSettings, TrainSettings
+from micronas.runs.trained import trained_network
 from micronas.space.searchable import Architecture, Searchable
 from micronas.space.space import Space
-from micronas.tasks.choose import load as load_data
+from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.distill import distillation
@@ -116,7 +113,7 @@ def _run_search(
     given: Searchable | None,
     warmup: Path | None,
 ) -> tuple[SearchResult, Trained]:
-    run = everyone.once(lambda: _Folder(folder, settings.model_dump(mode="json")))
+    run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
     described = describe(classes=loaded.classes, meaning=loaded.meaning)
     checkpoint = everyone.once(run.claim)
@@ -146,7 +143,9 @@ def _run_search(
         )
         trained.metrics["search"] = _search_metrics(result)
         trained.history.update(search_history(space, result))
-        run.write(trained)
+        run.write(
+            trained.architecture, trained.model, history=trained.history, metrics=trained.metrics
+        )
         return trained
 
     return result, everyone.once(finish)
@@ -163,7 +162,7 @@ def run_training(
     """Train one given network as a found one is trained, and write the run folder."""
     architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
-    run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
+    run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
     if data.input != architecture.input or len(data.classes) != architecture.classes:
         raise ConfigError(
@@ -181,7 +180,7 @@ def run_training(
         progress=progress,
     )
     trained.history["network"] = architecture.drawing(())
-    run.write(trained)
+    run.write(trained.architecture, trained.model, history=trained.history, metrics=trained.metrics)
     return trained
 
 
@@ -325,46 +324,3 @@ def _search_metrics(result: SearchResult) -> Metrics:
         "most_likely_macs": result.most_likely.macs if result.most_likely else None,
         "history": result.history,
     }
-
-
-class _Folder:
-    """A run folder, of these settings and no others."""
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Check the folder; nothing is written before `claim`."""
-        self._folder = folder
-        self._config = folder / "config.yaml"
-        self._text = yaml.safe_dump(settings, sort_keys=False).encode()
-        try:
-            if self._config.exists():
-                if self._config.read_bytes() != self._text:
-                    raise ConfigError(
-                        f"a run folder must belong to one run, but {folder} holds a run of other "
-                        "settings; choose another --out, or delete the folder"
-                    )
-            elif folder.exists() and any(folder.iterdir()):
-                raise ConfigError(
-                    f"a run folder must be new or hold a run, but {folder} holds other files; "
-                    "choose another --out"
-                )
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def claim(self) -> Checkpoint:
-        """Write the settings and return the state of an earlier attempt, or an empty one."""
-        try:
-            write_atomically(self._config, self._text)
-        except OSError as error:
-            raise self._unusable(error) from error
-        return Checkpoint(self._folder / "checkpoint.pt")
-
-    def write(self, trained: Trained) -> None:
-        write_atomically(self._folder / "architecture.yaml", trained.architecture.text().encode())
-        write_atomically(self._folder / "model.tflite", trained.model)
-        history = json.dumps(trained.history, separators=(",", ":")) + "\n"
-        write_atomically(self._folder / "history.json", history.encode())
-        text = json.dumps(trained.metrics, indent=2) + "\n"
-        write_atomically(self._folder / "metrics.json", text.encode())
-
-    def _unusable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"a run folder must be writable: {error}; choose another --out")

@@ -1,4 +1,4 @@
-"""What a run is told: the YAML of `micronas search` and `micronas train`. Imports no torch."""
+"""Settings of a search or training run, read from YAML. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.space import Space
-from micronas.tasks.settings import DataSettings
+from micronas.tasks.registry import DEFAULT, DataSettings
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -105,12 +105,12 @@ def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSe
 
 
 def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """Add the space's task to data settings that do not name one; keywords where there is none."""
+    """Add the space's task to data settings that name none; the default where it has none."""
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
     task = Space.load(str(space)).task if space is not None else None
-    return {**values, "data": {"task": task or "kws", **data}}
+    return {**values, "data": {"task": task or DEFAULT, **data}}
 
 
 def _check_given(values: Mapping[str, Any]) -> None:
@@ -125,5 +125,5 @@ _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.key
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
     "data": "add data.path=FOLDER to the command or `data:` to the file; "
-    "`micronas data synth kws FOLDER` makes a corpus to try",
+    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try",
 }

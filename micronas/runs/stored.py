@@ -1,4 +1,4 @@
-"""What a report reads of `metrics.json` and `history.json`: their keys and types.
+"""Keys and types of `metrics.json` and `history.json` that a report reads.
 
 Keys that a report has no use for may be there. Imports no torch.
 """

@@ -1,4 +1,4 @@
-"""A network from wherever it is: a file, a run folder, an architecture, a published one's name."""
+"""Load a network from a .tflite file, an architecture file or a published name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +43,9 @@ def load(path: Path) -> Loaded:
 
 
 def model_bytes(path: Path) -> bytes:
-    """Read a .tflite file, or that of a run folder; ModelError if there is none."""
-    file = path / "model.tflite" if path.is_dir() else path
+    """Read a .tflite file; ModelError if there is none."""
     try:
-        return file.read_bytes()
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise ModelError(
             f"a model must be a .tflite file or a run folder that holds one: {error}"

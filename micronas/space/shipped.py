@@ -6,6 +6,7 @@ from typing import Any
 from micronas.graph.counts import count
 from micronas.quantities import format_macs
 from micronas.resources import names
+from micronas.space.space import Space
 from micronas.text import table
 
 
@@ -13,7 +14,7 @@ def describe_spaces() -> list[dict[str, Any]]:
     """Return input, decisions and the span of multiply-accumulates of each, as JSON values."""
     described = []
     for name in names("search_spaces"):
-        space = SearchSpace.load(name)
+        space = Space.load(name)
         low, high = (
             count(space.architecture(choice).graph()).macs
             for choice in (space.smallest(), space.largest())

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress
+from micronas.runs.folder import METRICS
 from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.local import Processes
 from micronas.sweeps.points import Over, Point, plan
@@ -188,7 +189,7 @@ class _Leader:
 
     def _end(self, point: Point, outcome: PointResult) -> str:
         """Write an attempt's outcome down; a point that failed waits again, if it may."""
-        found = self._run_folder(point) / "metrics.json"
+        found = self._run_folder(point) / METRICS
         if outcome.state == "done" and not found.exists():
             reason = f"no {found} to be seen from here; all machines must share the sweep's folder"
             outcome = PointResult("failed", reason)

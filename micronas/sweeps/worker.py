@@ -45,6 +45,7 @@ def run_point(job: Job) -> PointResult:
 
     from micronas.errors import BudgetError, MicronasError
     from micronas.progress import Log
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.settings import RunSettings
 
@@ -54,7 +55,7 @@ def run_point(job: Job) -> PointResult:
         run_search(
             RunSettings.model_validate(job.settings),
             folder,
-            progress=Log(folder / "log"),
+            progress=Log(folder / LOG),
             warmup=None if job.warmup is None else Path(job.warmup),
         )
     except BudgetError as error:

@@ -90,11 +90,11 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         table = builder._constant(f"{name}/amounts", amounts)
         rows, columns = amounts[1:3].sum(axis=1)
         shape = (1, height + int(rows), width + int(columns), depth)
-        return builder._append(Op("PAD", name, (source, table), (name,)), shape)
+        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
         op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)  # type: ignore[arg-type]
-        return builder._append(op, (1, sizes[0], sizes[1], depth))
+        return builder.append(op, (1, sizes[0], sizes[1], depth))
     if kind == "RESHAPE":
         return builder.reshape(source, name, (1, width, height, depth))
     if kind == "FULLY_CONNECTED":
@@ -102,7 +102,7 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
     if kind == "MEAN":
         axes = builder._constant(f"{name}/axes", np.array([1, 2], np.int32))
-        return builder._append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
+        return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
     return _append(builder, kind, name, source)
@@ -111,7 +111,7 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
 def _append(builder: Builder, kind: str, name: str, source: str) -> str:
     """Append an operator without parameters that keeps the shape."""
     op = Op(kind, name, (source,), (name,))  # type: ignore[arg-type]
-    return builder._append(op, builder.shape(source))
+    return builder.append(op, builder.shape(source))
 
 
 def _concatenate(builder: Builder, name: str, source: str, rng: np.random.Generator) -> str:
@@ -125,4 +125,4 @@ def _concatenate(builder: Builder, name: str, source: str, rng: np.random.Genera
     )
     shape = list(builder.shape(parts[0]))
     shape[axis] = sum(builder.shape(part)[axis] for part in parts)
-    return builder._append(Op("CONCATENATION", name, parts, (name,), axis=axis), tuple(shape))
+    return builder.append(Op("CONCATENATION", name, parts, (name,), axis=axis), tuple(shape))

@@ -19,8 +19,8 @@ from micronas.hardware.costs import Budget, Meter
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
-from micronas.tasks.kws import load
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.load import load
+from micronas.tasks.keywords.synth import synthesise
 from tests.toy import data as toy_data
 
 SHORT = (

@@ -18,6 +18,7 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
 from micronas.graph.memory import plan
 from micronas.space.published import paper_ops, table
+from micronas.space.space import Space
 from micronas.testing.graphs import random_inputs
 from micronas.testing.published import NETWORKS
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
