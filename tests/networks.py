@@ -7,7 +7,7 @@ import numpy as np
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, DataType, Graph, Kind, Op
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly, random_inputs
@@ -41,7 +41,7 @@ def agreement(seeds: range) -> Agreement:
         model = to_flatbuffer(random_network(seed))
         graph = read(model)
         checked = verify(model, random_inputs(graph, 4, seed))
-        arena, predicted = tflm_arena(model), plan(graph, "host")
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
         found.networks += 1
         found.bytes += checked.bytes_compared
         found.mismatches += checked.mismatches

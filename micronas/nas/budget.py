@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, ValidationInfo
 from micronas.errors import BudgetError, ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
+from micronas.hardware.targets import HOST
 from micronas.quantities import format_cost, parse
 from micronas.settings import Settings
 from micronas.space.search_space import SearchSpace
@@ -155,7 +155,7 @@ class Meter:
     def _measure(self, network: Candidate) -> Costs:
         graph = network.graph()
         latency = self.latency(features(graph))
-        board, host = plan(graph, "board"), plan(graph, "host")
+        board, host = self.board.arena.target.plan(graph), HOST.plan(graph)
         return Costs(
             macs=count(graph).macs,
             flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(network.classes)),

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op
-from micronas.graph.memory import plan
 from micronas.hardware.features import FEATURES, features
+from micronas.hardware.targets import plan
 from micronas.nas.convert_channels import ALWAYS, Channels, resized
 from micronas.nas.cost import Expected
 from micronas.nas.gates import Sample
@@ -63,7 +63,7 @@ class CostTables:
             for graph in ends
         ]
         self._file = _line(biases, files)
-        self._tail = _line(biases, [plan(graph, "board").tail for graph in ends])
+        self._tail = _line(biases, [plan(graph).tail for graph in ends])
 
     def expected(self, gates: Sample) -> Expected:
         """Return the expected costs of a network drawn from gates.
@@ -112,13 +112,13 @@ def _table(channels: Channels, op: Op) -> _Table:
 
 def _price(graph: Graph) -> list[float]:
     counted = features(graph)
-    scratch = sum(buffer.size for buffer in plan(graph, "board").buffers if buffer.is_scratch)
+    scratch = sum(buffer.size for buffer in plan(graph).buffers if buffer.is_scratch)
     return [*(float(counted[name]) for name in FEATURES), float(scratch)]
 
 
 def _alive(channels: Channels) -> dict[int, Tensor]:
     """Bytes that each decision's options hold while each operator runs: [options, operators]."""
-    graph, layout = channels.graph, plan(channels.graph, "board")
+    graph, layout = channels.graph, plan(channels.graph)
     sizes = {ALWAYS: 1} | {n: len(each.options) for n, each in enumerate(channels.decisions)}
     alive = {
         owner: torch.zeros(size, len(graph.ops), dtype=torch.float64)

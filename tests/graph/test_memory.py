@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from benchmarks import census
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
-from micronas.graph.memory import Request, place, plan
+from micronas.graph.memory import Request, place
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.tflite.writer import to_flatbuffer
 from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from tests.published import NETWORKS
@@ -75,7 +76,7 @@ def test_place_equals_an_exhaustive_lowest_fit(requests: list[Request]) -> None:
 
 
 def check_host(graph: Graph) -> None:
-    predicted, measured = plan(graph, "host"), tflm_arena(to_flatbuffer(graph))
+    predicted, measured = plan(graph, HOST), tflm_arena(to_flatbuffer(graph))
     assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
 
 
@@ -114,11 +115,11 @@ def test_long_chains_equal_tflm(kind: str) -> None:
 
 
 def test_known_host_arenas() -> None:
-    keywords = plan(NETWORKS["MicroNet-KWS-M"], "host")
+    keywords = plan(NETWORKS["MicroNet-KWS-M"], HOST)
     assert (keywords.head, keywords.total) == (86_112, 102_512)
-    assert plan(NETWORKS["MicroNet-AD-L"], "host").head == 353_280
-    assert plan(NETWORKS["MicroNet-AD-M"], "host").head == 245_760
-    assert plan(NETWORKS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
+    assert plan(NETWORKS["MicroNet-AD-L"], HOST).head == 353_280
+    assert plan(NETWORKS["MicroNet-AD-M"], HOST).head == 245_760
+    assert plan(NETWORKS["MicroNet-VWW-4"], HOST).head == 65_536  # liveness alone: 57,344
 
 
 # the board
@@ -218,7 +219,7 @@ def visual_with_shared_tables(name: str) -> Graph:
     ids=["kws-m", "vww-2", "vww-3", "vww-4", "mlperf-kws", "mean", "mlperf-ic", "mlperf-ad"],
 )
 def test_other_arenas_measured_on_a_cortex_m4(graph: Graph, measured: int) -> None:
-    assert plan(graph, "board").total == measured
+    assert plan(graph).total == measured
 
 
 def scratch_sizes(graph: Graph) -> dict[str, int]:
@@ -256,9 +257,7 @@ def test_scratch_of_cmsis_nn() -> None:
 def test_required_is_enough_for_tflm(seed: int) -> None:
     for kind in get_args(Kind):
         graph = random_op_graph(kind, seed)
-        runtime.Interpreter.from_bytes(
-            to_flatbuffer(graph), arena_size=plan(graph, "host").required
-        )
+        runtime.Interpreter.from_bytes(to_flatbuffer(graph), arena_size=plan(graph, HOST).required)
 
 
 def wide(channels: int) -> Graph:
@@ -268,7 +267,7 @@ def wide(channels: int) -> Graph:
 
 def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None:
     graph = wide(1024)
-    predicted = plan(graph, "host")
+    predicted = plan(graph, HOST)
     assert predicted.required > 2 * predicted.total
     file = tmp_path / "wide.tflite"
     file.write_bytes(to_flatbuffer(graph))
@@ -309,8 +308,8 @@ def test_live_buffers_of_a_residual() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-@pytest.mark.parametrize("target", ["host", "board"])
-def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
+@pytest.mark.parametrize("target", [HOST, CMSIS_NN])
+def test_buffers_alive_together_never_overlap(name: str, target: Target) -> None:
     predicted = plan(NETWORKS[name], target)
     for position in range(len(NETWORKS[name].ops)):
         live = predicted.live(position)

@@ -11,7 +11,7 @@ def test_a_table_without_a_kind_is_an_error_that_names_it() -> None:
     complete = dict.fromkeys(get_args(Kind), 0)
     assert each_kind("room", complete) == complete
     del complete["HARD_SWISH"]
-    with pytest.raises(LookupError, match="room must have .* HARD_SWISH; add what is missing"):
+    with pytest.raises(LookupError, match=r"room must have .* HARD_SWISH; add what is missing"):
         each_kind("room", complete)
 
 

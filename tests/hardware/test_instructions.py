@@ -13,7 +13,7 @@ from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.hardware.features import features, prices
-from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions, price
+from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions
 from micronas.hardware.kernels import (
     Sweep,
     convolution,
@@ -22,6 +22,7 @@ from micronas.hardware.kernels import (
     exactly,
     pool,
 )
+from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
