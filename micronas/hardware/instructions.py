@@ -21,6 +21,10 @@ ASSUMED: dict[str, dict[str, float]] = {
     "logistic": {"elements": 900.0, "calls": 1000.0},
     # three fixed-point products an element; ADD, which has three as well, takes 75
     "hard_swish": {"elements": 300.0, "calls": 1000.0},
+    # one fixed-point product an element; broadcasting is a reference kernel that works out two
+    # indices of four dimensions for each
+    "mul": {"elements": 75.0, "calls": 1000.0},
+    "mul_broadcast": {"elements": 200.0, "calls": 1000.0},
     # rows are copied, but a join along the channels copies a few bytes at a time
     "concatenation": {"elements": 50.0, "calls": 1000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},

@@ -97,7 +97,7 @@ def test_published_networks_equal_tflm(name: str, filters: str) -> None:
     check_host(quantize_randomly(NETWORKS[name], filters=filters))
 
 
-@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"])
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "FULLY_CONNECTED"])
 def test_long_chains_equal_tflm(kind: str) -> None:
     """The alignment of every piece shows up at some length."""
     builder = Builder((3, 3, 5))
@@ -109,6 +109,9 @@ def test_long_chains_equal_tflm(kind: str) -> None:
             source = builder.depthwise(source, f"op{number}", (3, 3))
         elif kind == "ADD":
             source = builder.add(source, source, f"op{number}")
+        elif kind == "MUL":
+            op = Op("MUL", f"op{number}", (source, source), (f"op{number}",))
+            source = builder._append(op, builder.shape(source))
         else:
             source = builder.dense(source, f"op{number}", 7)
         check_host(quantize_randomly(builder.finish(source)))

@@ -35,6 +35,7 @@ _SIZES = Sizes(
             "DEPTHWISE_CONV_2D": Structures(28, data=60),
             "FULLY_CONNECTED": Structures(5, 1, data=80),
             "ADD": Structures(2, 1, data=60),
+            "MUL": Structures(1, 1, data=36),
             "PAD": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
@@ -171,6 +172,12 @@ def _mean(graph: Graph, op: Op) -> Work:
     return kernels.elementwise("mean", graph.input_of(op).elements, graph.output_of(op).elements)
 
 
+def _product(graph: Graph, op: Op) -> Work:
+    left, right = (graph.tensors[name].shape for name in op.operands)
+    kernel = "mul" if left == right else "mul_broadcast"
+    return kernels.elementwise(kernel, graph.output_of(op).elements)
+
+
 def _each(kernel: str) -> Callable[[Graph, Op], Work]:
     """Work in proportion to the elements written."""
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
@@ -183,6 +190,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "DEPTHWISE_CONV_2D": _convolution,
         "FULLY_CONNECTED": _dense,
         "ADD": _each("add"),
+        "MUL": _product,
         "PAD": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,

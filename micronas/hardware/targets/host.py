@@ -23,6 +23,7 @@ _SIZES = Sizes(
             "DEPTHWISE_CONV_2D": Structures(28, data=80),
             "FULLY_CONNECTED": Structures(32, data=72),
             "ADD": Structures(8, data=60),
+            "MUL": Structures(4, data=36),
             "PAD": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=32),
             "MAX_POOL_2D": Structures(40, data=32),
