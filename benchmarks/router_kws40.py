@@ -27,8 +27,8 @@ from benchmarks.kws40 import BOARD, QUANTIZE, RECIPE, append, load, read
 from micronas.data import DataSet, Split
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
+from micronas.hardware.targets import plan
 from micronas.router.device import scores, with_softmax
 from micronas.router.device.compose import Outputs, compose, input_codes, parts
 from micronas.router.device.threshold import Threshold, choose_threshold
@@ -121,7 +121,7 @@ def single(data: DataSet, split: Split, seed: int, architecture: Space, epochs: 
         "int8": float((answers == labels).mean()),
         "macs": count(graph).macs,
         "flash": len(to_flatbuffer(graph)),
-        "arena": plan(graph, "board").required,
+        "arena": plan(graph).required,
     }
 
 
@@ -172,7 +172,7 @@ def cascade(data: DataSet, seed: int, wanted: Record) -> Record:
         "int8": float(np.where(believed, sure, unsure).mean()),
         "macs": float(np.where(believed, *pair.macs).mean()),
         "flash": sum(len(to_flatbuffer(graph)) for graph in (pair.small, pair.large)),
-        "arena": max(plan(graph, "board").required for graph in (pair.small, pair.large)),
+        "arena": max(plan(graph).required for graph in (pair.small, pair.large)),
         "held_out": chosen.accuracy,
         "threshold": chosen.code,
     }

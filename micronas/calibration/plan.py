@@ -27,6 +27,7 @@ from micronas.export.firmware.shared import (
 from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
 from micronas.hardware.board import FIRMWARE
+from micronas.hardware.targets import CMSIS_NN
 from micronas.quantities import format_bytes
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
@@ -205,7 +206,7 @@ def _candidate(space: int, architecture: Space) -> _Candidate:
 
 def _fits(architecture: Space, sram_bytes: float | None, flash_bytes: float | None) -> bool:
     graph = architecture.graph()
-    if sram_bytes is not None and arena_bytes(graph, "board") > sram_bytes - FIRMWARE.sram_bytes:
+    if sram_bytes is not None and arena_bytes(graph, CMSIS_NN) > sram_bytes - FIRMWARE.sram_bytes:
         return False
     if flash_bytes is None:
         return True

@@ -369,6 +369,7 @@ _WRITTEN: Mapping[Kind, Callable[[_Writer, Op], None]] = each_kind(
         "DEPTHWISE_CONV_2D": _Writer._convolution,
         "FULLY_CONNECTED": _Writer._fully_connected,
         "ADD": lambda writer, op: writer._joint(op, "Add"),
+        "MUL": lambda writer, op: writer._joint(op, "Mul"),
         "PAD": _Writer._pad,
         "AVERAGE_POOL_2D": lambda writer, op: writer._simple(
             op, "AveragePool", **writer._window(op)

@@ -18,6 +18,7 @@ Kind = Literal[
     "DEPTHWISE_CONV_2D",
     "FULLY_CONNECTED",
     "ADD",
+    "MUL",
     "PAD",
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
@@ -87,6 +88,8 @@ class Operator:
     """Given the scales of operands and output, the rule of TFLM's that they break, or None."""
     finest: int = 256
     """Steps of the output that one of the largest step among the operands is worth dividing in."""
+    multiplies: bool = False
+    """Its steps are to be compared with the product of the operands' steps instead."""
     on_grid: bool = False
     """Writes no value it did not read, except zero."""
     sign: Sign
@@ -161,6 +164,20 @@ OPERATORS: Mapping[Kind, Operator] = {
         version=2,
         register="AddAdd",
         counted=True,
+    ),
+    "MUL": Operator(
+        inputs=(2, 2),
+        operands=2,
+        shape=rules.broadcast,
+        scale="own",
+        scales=rules.mul_scales,
+        finest=1,
+        multiplies=True,
+        sign="kept",
+        options="MulOptions",
+        stored=("activation",),
+        version=2,
+        register="AddMul",
     ),
     "PAD": Operator(
         inputs=(2, 2),

@@ -129,5 +129,10 @@ def add_scales(sources: Sequence[float], output: float) -> str | None:
     return None if holds else "ADD must write a scale above 2**-19 of those it reads"
 
 
+def mul_scales(sources: Sequence[float], output: float) -> str | None:
+    holds = sources[0] * sources[1] < output * 2**14
+    return None if holds else "MUL must write a scale above 2**-14 of the product of those it reads"
+
+
 def _is_usual(scale: float) -> bool:
     return 2**-27 < scale < 2**16

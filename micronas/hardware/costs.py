@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, ValidationInfo
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
+from micronas.hardware.targets import HOST
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
@@ -131,7 +131,7 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
         Elements of the output, of which the file describes each.
     """
     latency = board.latency_ms(features(graph), space=kind)
-    on_board, on_host = plan(graph, "board"), plan(graph, "host")
+    on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
     return Costs(
         macs=count(graph).macs,
         flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(outputs)),

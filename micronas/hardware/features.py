@@ -6,7 +6,8 @@ from micronas.graph.counts import FEATURES as COUNTS
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.graph.operators import OPERATORS
-from micronas.hardware.instructions import Price, price
+from micronas.hardware.instructions import Price
+from micronas.hardware.targets.cmsis_nn import price
 
 INSTRUCTIONS: Final = "instructions"
 OTHER_INSTRUCTIONS: Final = "other_instructions"

@@ -28,10 +28,11 @@ def profile_table(described: Mapping[str, Any]) -> str:
     energy, excluded = described["energy_mj"], described["latency_excludes"]
     least = "at least " if excluded else ""
     arena = "at least " if described["arena_is_lower_bound"] else ""
+    bound = "at most " if described["arena_is_upper_bound"] and not arena else arena
     totals = {
         "MACs": f"{least}{described['macs']:,}",
         "flash": f"{described['flash_bytes']:,} B",
-        "arena": f"{arena}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
+        "arena": f"{bound}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
         f" to start {described['arena_required_bytes']:,} B)",
         "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
         f"(head {described['host_arena_head_bytes']:,} B)",
@@ -40,6 +41,8 @@ def profile_table(described: Mapping[str, Any]) -> str:
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": _verdict(described["fits"]),
     }
+    if described["arena_assumes"]:
+        totals["arena planned for"] = described["arena_assumes"]
     if described.get("metadata"):
         totals["labels"] = ", ".join(described["metadata"]["labels"])
     lines = [table(header, rows), "", pairs(totals)]
@@ -66,12 +69,13 @@ def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
         [
             each["board"],
             _verdict(each["fits"]),
+            each["arena_assumes"] or ("upper bound" if each["arena_is_upper_bound"] else "exact"),
             f"{each['latency_ms']:.1f} ms{_unless_validated(each['latency_status'])}",
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
         ]
         for each in boards
     ]
-    return table(["board", "fits", "latency", "energy"], rows)
+    return table(["board", "fits", "arena", "latency", "energy"], rows)
 
 
 def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:

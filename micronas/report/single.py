@@ -11,9 +11,10 @@ import yaml
 from micronas._version import VERSION
 from micronas.errors import MicronasError
 from micronas.graph.ir import Graph
-from micronas.graph.memory import ArenaPlan, plan
+from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.report.network import blocks_of
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
 
@@ -148,7 +149,8 @@ def _network(run: RunFolder, layers: Data) -> Data:
 
 def _arena(run: RunFolder) -> Data:
     graph = _graph(run)
-    plans = {"board": plan(graph, "board"), "host": plan(graph, "host")}
+    target = run.board.arena.target if run.board else CMSIS_NN
+    plans = {"board": target.plan(graph), "host": HOST.plan(graph)}
     return {
         "ops": [op.name for op in graph.ops],
         "limit": run.metrics.budget.get("sram"),

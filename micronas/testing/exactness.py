@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
@@ -39,7 +39,7 @@ def measure(name: str, networks: int, seed: int) -> Exactness:
         model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
         graph = read(model)
         counts, costs = count(graph), expected(space, gates.one_hot(choice)).features
-        arena, predicted = tflm_arena(model), plan(graph, "host")
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
         checked = verify(model, random_inputs(graph, 2, number))
         found.networks += 1
         found.bytes += checked.bytes_compared

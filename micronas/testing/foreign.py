@@ -9,7 +9,7 @@ import numpy as np
 
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
 
 
@@ -33,7 +33,7 @@ def measure(networks: int, seed: int) -> Foreign:
         network = keras_model(seed + number)
         model = converted(network, seed + number)
         graph = read(model)
-        arena, predicted = tflm_arena(model), plan(graph, "host")
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
         inputs = np.random.default_rng(number).integers(-128, 128, (4, *network.input_shape[1:]))
         checked = verify(model, inputs.astype(np.int8))
         found.networks += 1

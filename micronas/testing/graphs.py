@@ -108,6 +108,11 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             other = tensors[op.inputs[1]].quantization
             assert other is not None
             scale = float(source.scale[0] + other.scale[0]) * rng.uniform(0.5, 1.0)
+        if op.kind == "MUL":
+            other = tensors[op.inputs[1]].quantization
+            assert other is not None
+            product = float(source.scale[0]) * float(other.scale[0])
+            scale = min(product * rng.uniform(30, 120), 1e3)  # chains of squares grow
         zero_point = -128 if op.activation != "NONE" else int(rng.integers(-40, 40))
         if op.kind in _SIGMOIDS:
             zero_point = -128
@@ -160,7 +165,7 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         features = int(rng.integers(1, 10))
         inputs = _constants(tensors, (features, tensors["input"].elements), features, rng)
         shape = (1, features)
-    elif kind == "ADD":
+    elif kind in ("ADD", "MUL"):
         other = tuple(size if rng.random() < 0.7 else 1 for size in source)
         other = other[int(rng.integers(0, 4)) :] if rng.random() < 0.3 else other
         values = rng.integers(-128, 128, other).astype(np.int8)
@@ -181,7 +186,7 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":
         return _concatenation(tensors, rng)
-    if kind not in ("FULLY_CONNECTED", "ADD"):
+    if kind not in ("FULLY_CONNECTED", "ADD", "MUL"):
         activation = "NONE"
     tensors["output"] = Tensor("output", shape)
     return Op(kind, "output", inputs, ("output",), activation=activation)

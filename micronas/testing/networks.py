@@ -7,7 +7,7 @@ import numpy as np
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, DataType, Graph, Kind, Op
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -15,7 +15,7 @@ from micronas.tflite.writer import to_flatbuffer
 _POINTWISE: tuple[Kind, ...] = ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "SOFTMAX")
 _INNER = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
-    *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
+    *("CONCATENATION", "FULLY_CONNECTED", "MEAN", "MUL"),
     *_POINTWISE,
 )
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
@@ -41,7 +41,7 @@ def agreement(seeds: range) -> Agreement:
         model = to_flatbuffer(random_network(seed))
         graph = read(model)
         checked = verify(model, random_inputs(graph, 4, seed))
-        arena, predicted = tflm_arena(model), plan(graph, "host")
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
         found.networks += 1
         found.bytes += checked.bytes_compared
         found.mismatches += checked.mismatches
@@ -85,6 +85,10 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
     if kind == "ADD":
         fitting = [each for each in live if builder.shape(each)[:3] == builder.shape(source)[:3]]
         return builder.add(source, str(rng.choice(fitting)), name)
+    if kind == "MUL":
+        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        op = Op("MUL", name, (source, other), (name,), activation=activation)
+        return builder.append(op, builder.shape(source))
     if kind == "PAD":
         amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
         table = builder._constant(f"{name}/amounts", amounts)
@@ -106,6 +110,11 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
     return _append(builder, kind, name, source)
+
+
+def _broadcasts(builder: Builder, name: str, source: str) -> bool:
+    pairs = zip(builder.shape(name), builder.shape(source), strict=True)
+    return all(size in (1, whole) for size, whole in pairs)
 
 
 def _append(builder: Builder, kind: str, name: str, source: str) -> str:

@@ -175,6 +175,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.network",
     {
         "ADD": _add,
+        "MUL": lambda graph, op, x, other: x * other,
         "PAD": _pad,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,

@@ -224,7 +224,8 @@ class QuantizedNetwork(nn.Module):
         if op.kind in WEIGHTED:
             step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
             return step.clamp(min=_FINEST_RELU6) if op.activation == "RELU6" else step
-        return sources.max() / _row(op).finest
+        row = _row(op)
+        return (sources.prod() if row.multiplies else sources.max()) / row.finest
 
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]

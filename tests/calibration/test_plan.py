@@ -19,8 +19,8 @@ from micronas.export.firmware.timing import read_log
 from micronas.export.verify import tflm_arena, tflm_run, verify
 from micronas.graph.counts import Counts, count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan as arena_plan
 from micronas.hardware.features import features
+from micronas.hardware.targets import plan as arena_plan
 from micronas.resources import find
 from micronas.space.space import Space
 from micronas.testing.graphs import random_inputs
@@ -125,7 +125,7 @@ def test_a_plan_keeps_the_boards_limits(folder: Path, graphs: dict[str, Graph]) 
         assert sum(sizes.values()) + 75_000 <= FLASH
         assert sizes == {name: (read_plan(folder)[name]).stat().st_size for name in sizes}
     for graph in graphs.values():
-        assert arena_plan(graph, "board").required + 8_000 <= SRAM
+        assert arena_plan(graph).required + 8_000 <= SRAM
 
 
 def test_the_table_awaits_one_time_a_network(folder: Path, graphs: dict[str, Graph]) -> None:

@@ -168,6 +168,20 @@ def test_activations_clamp_codes(function: Activation, expected: list[int]) -> N
     assert both(graph, np.zeros((1, 1, 1, 1), np.int8)).ravel().tolist() == expected
 
 
+def test_products_are_broadcast_and_rescaled_once() -> None:
+    tensors = {
+        "x": activation("x", (1, 1, 2, 2), 0.5, 1),
+        "g": activation("g", (1, 1, 1, 2), 1 / 256, -128),
+        "y": activation("y", (1, 1, 2, 2), 0.25, -3),
+    }
+    gate = np.array([0, 127], np.int8).reshape(1, 1, 1, 2)
+    tensors["g"] = replace(tensors["g"], constant=True, data=gate)
+    graph = Graph(tensors, (Op("MUL", "y", ("x", "g"), ("y",)),), ("x",), ("y",))
+    inputs = np.array([101, 101, -99, 2], np.int8).reshape(1, 1, 2, 2)
+    # 0.5 / 256 / 0.25 = 1 / 128: 100 * 128, 100 * 255 (clamped), -100 * 128, 1 * 255, each minus 3
+    assert both(graph, inputs).ravel().tolist() == [97, 127, -103, -1]
+
+
 def test_average_pool_rounds_codes_away_from_zero_and_ignores_padding() -> None:
     graph = pooling("AVERAGE_POOL_2D", (1, 1, 3, 1), (1, 1, 2, 1), window=(1, 2), stride=(1, 2))
     inputs = np.array([[1, 2, 7], [-1, -2, -7], [0, 1, 0]], np.int8).reshape(3, 1, 3, 1)

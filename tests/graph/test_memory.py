@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from tflite_micro.python.tflite_micro import runtime
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
-from micronas.graph.memory import Request, place, plan
+from micronas.graph.memory import Request, place
+from micronas.hardware.targets import HOST, plan
 from micronas.testing import census
 from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from micronas.testing.published import GRAPHS
@@ -75,7 +76,7 @@ def test_place_equals_an_exhaustive_lowest_fit(requests: list[Request]) -> None:
 
 
 def check_host(graph: Graph) -> None:
-    predicted, measured = plan(graph, "host"), tflm_arena(to_flatbuffer(graph))
+    predicted, measured = plan(graph, HOST), tflm_arena(to_flatbuffer(graph))
     assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
 
 
@@ -96,7 +97,7 @@ def test_published_networks_equal_tflm(name: str, filters: str) -> None:
     check_host(quantize_randomly(GRAPHS[name], filters=filters))
 
 
-@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"])
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "FULLY_CONNECTED"])
 def test_long_chains_equal_tflm(kind: str) -> None:
     """The alignment of every piece shows up at some length."""
     builder = Builder((3, 3, 5))
@@ -108,17 +109,20 @@ def test_long_chains_equal_tflm(kind: str) -> None:
             source = builder.depthwise(source, f"op{number}", (3, 3))
         elif kind == "ADD":
             source = builder.add(source, source, f"op{number}")
+        elif kind == "MUL":
+            op = Op("MUL", f"op{number}", (source, source), (f"op{number}",))
+            source = builder._append(op, builder.shape(source))
         else:
             source = builder.dense(source, f"op{number}", 7)
         check_host(quantize_randomly(builder.finish(source)))
 
 
 def test_known_host_arenas() -> None:
-    keywords = plan(GRAPHS["MicroNet-KWS-M"], "host")
+    keywords = plan(GRAPHS["MicroNet-KWS-M"], HOST)
     assert (keywords.head, keywords.total) == (86_112, 102_512)
-    assert plan(GRAPHS["MicroNet-AD-L"], "host").head == 353_280
-    assert plan(GRAPHS["MicroNet-AD-M"], "host").head == 245_760
-    assert plan(GRAPHS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
+    assert plan(GRAPHS["MicroNet-AD-L"], HOST).head == 353_280
+    assert plan(GRAPHS["MicroNet-AD-M"], HOST).head == 245_760
+    assert plan(GRAPHS["MicroNet-VWW-4"], HOST).head == 65_536  # liveness alone: 57,344
 
 
 # the board
@@ -218,7 +222,7 @@ def visual_with_shared_tables(name: str) -> Graph:
     ids=["kws-m", "vww-2", "vww-3", "vww-4", "mlperf-kws", "mean", "mlperf-ic", "mlperf-ad"],
 )
 def test_other_arenas_measured_on_a_cortex_m4(graph: Graph, measured: int) -> None:
-    assert plan(graph, "board").total == measured
+    assert plan(graph).total == measured
 
 
 def scratch_sizes(graph: Graph) -> dict[str, int]:
@@ -256,9 +260,7 @@ def test_scratch_of_cmsis_nn() -> None:
 def test_required_is_enough_for_tflm(seed: int) -> None:
     for kind in get_args(Kind):
         graph = random_op_graph(kind, seed)
-        runtime.Interpreter.from_bytes(
-            to_flatbuffer(graph), arena_size=plan(graph, "host").required
-        )
+        runtime.Interpreter.from_bytes(to_flatbuffer(graph), arena_size=plan(graph, HOST).required)
 
 
 def wide(channels: int) -> Graph:
@@ -268,7 +270,7 @@ def wide(channels: int) -> Graph:
 
 def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None:
     graph = wide(1024)
-    predicted = plan(graph, "host")
+    predicted = plan(graph, HOST)
     assert predicted.required > 2 * predicted.total
     file = tmp_path / "wide.tflite"
     file.write_bytes(to_flatbuffer(graph))
@@ -309,8 +311,8 @@ def test_live_buffers_of_a_residual() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GRAPHS))
-@pytest.mark.parametrize("target", ["host", "board"])
-def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
+@pytest.mark.parametrize("target", [HOST, CMSIS_NN])
+def test_buffers_alive_together_never_overlap(name: str, target: Target) -> None:
     predicted = plan(GRAPHS[name], target)
     for position in range(len(GRAPHS[name].ops)):
         live = predicted.live(position)

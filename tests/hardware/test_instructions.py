@@ -11,7 +11,7 @@ from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.hardware.features import features, prices
-from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions, price
+from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions
 from micronas.hardware.kernels import (
     Sweep,
     convolution,
@@ -20,6 +20,7 @@ from micronas.hardware.kernels import (
     exactly,
     pool,
 )
+from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
 from micronas.testing import census, kernel_fits, latency_forms
 from micronas.testing.published import CENSUS, NETWORKS

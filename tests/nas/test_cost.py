@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 import torch
 
-from micronas.graph.memory import plan
 from micronas.hardware.features import features as measured
+from micronas.hardware.targets import plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
@@ -63,7 +63,7 @@ def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
     ratios = []
     for _ in range(60):
         choice = space.random(source)
-        exact = plan(space.architecture(choice).graph(), "board").total
+        exact = plan(space.architecture(choice).graph()).total
         ratios.append(exact / float(expected(space, gates.one_hot(choice)).sram))
     assert max(ratios) / min(ratios) < 1.5
 

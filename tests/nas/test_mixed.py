@@ -14,10 +14,10 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.export.verify import verify
 from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Meter, check_feasible
 from micronas.hardware.features import features
+from micronas.hardware.targets import plan
 from micronas.nas.search import SearchResult, search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet.expected import expected
@@ -139,7 +139,7 @@ def test_a_boards_arena_does_not_change_but_flash_and_time_do() -> None:
     """Of 19 pairs counted on a simulated Cortex-M4, no 1x1 convolution changed the arena."""
     eight = SPACE.architecture(SPACE.uniform(1.0)).graph()
     four = SPACE.architecture(SPACE.uniform(1.0, bits=4)).graph()
-    assert plan(four, "board").total == plan(eight, "board").total
+    assert plan(four).total == plan(eight).total
     pointwise = 5 * 96 * 96
     assert count(eight).weights_bytes - count(four).weights_bytes == pointwise // 2
     assert features(four)["instructions"] > 1.3 * features(eight)["instructions"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from micronas.evaluation.anomalies import area
 from micronas.graph import integer
-from micronas.graph.memory import plan
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.report.network import blocks_of, fill
 from micronas.report.several import front
 from micronas.report.write import write_report
@@ -92,9 +92,9 @@ def test_every_epoch_is_watched(found: Path) -> None:
 def test_the_arena_is_the_planners(found: Path) -> None:
     arena = shown(found)["arena"]
     graph = read((found / "model.tflite").read_bytes())
-    for target in ("board", "host"):
-        planned = plan(graph, target)
-        drawn = arena["plans"][target]
+    for name, target in (("board", CMSIS_NN), ("host", HOST)):
+        planned = target.plan(graph)
+        drawn = arena["plans"][name]
         assert (drawn["head"], drawn["tail"]) == (planned.head, planned.tail)
         assert max(each["offset"] + each["size"] for each in drawn["buffers"]) == planned.head
     metrics = json.loads((found / "metrics.json").read_text())

@@ -16,7 +16,7 @@ from micronas.data import TensorSplit
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.space.published import paper_ops, table
 from micronas.space.space import Space
 from micronas.testing.graphs import random_inputs
@@ -80,7 +80,7 @@ def test_counts_and_arenas_are_those_of_the_benchmarks_own_graph(name: str) -> N
     ours, theirs = load(name).graph(), NETWORKS[published_name(name)].graph
     assert count(ours) == count(theirs)
     assert [op.kind for op in ours.ops] == [op.kind for op in theirs.ops]
-    ours_plan, theirs_plan = plan(ours, "host"), plan(theirs, "host")
+    ours_plan, theirs_plan = plan(ours, HOST), plan(theirs, HOST)
     assert ours_plan.head == theirs_plan.head
     assert ours_plan.tail - theirs_plan.tail == SHARED_TABLES.get(name, 0)
 
@@ -88,7 +88,7 @@ def test_counts_and_arenas_are_those_of_the_benchmarks_own_graph(name: str) -> N
 @pytest.mark.parametrize("name", MEASURED)
 def test_counts_and_arenas_are_those_of_the_measured_files(name: str) -> None:
     measured, graph = MEASURED[name], load(name).graph()
-    arena = plan(graph, "host")
+    arena = plan(graph, HOST)
     assert count(graph).macs / 1e6 == pytest.approx(measured.mmacs, abs=0.005)
     assert arena.head == measured.head
     assert arena.tail - measured.tail == measured.tail_difference
@@ -124,7 +124,7 @@ def test_operations_of_the_smallest_ds_cnn_by_hand() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_arenas_are_the_papers_sram(name: str) -> None:
     """KWS-S alone: 53.2 KB were published, its architecture needs 51.7 KB for activations alone."""
-    ratio = plan(load(name).graph(), "host").total / 1e3 / float(PAPER[name]["sram_kb"])
+    ratio = plan(load(name).graph(), HOST).total / 1e3 / float(PAPER[name]["sram_kb"])
     low, high = (1.21, 1.22) if name == "kws_s" else (0.98, 1.06)
     assert low < ratio < high
 
@@ -147,7 +147,7 @@ def test_it_builds_trains_exports_and_runs_on_tflm(name: str) -> None:
     checked = verify(model, random_inputs(graph, 2))
     assert checked.bytes_compared == 2 * architecture.classes
     assert checked.mismatches == 0
-    arena, planned = tflm_arena(model), plan(architecture.graph(), "host")
+    arena, planned = tflm_arena(model), plan(architecture.graph(), HOST)
     assert (arena.head, arena.tail) == (planned.head, planned.tail)
     assert len(model) == flatbuffer_bytes(architecture.graph())
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.space.blocks import Separable
 from micronas.space.space import Head, Space, Stem
 
@@ -56,7 +56,7 @@ def test_no_random_network_costs_less_than_the_smallest_or_more_than_the_largest
     )
     for _ in range(60):
         graph = space.architecture(space.random(source)).graph()
-        for cost in (lambda g: count(g).macs, lambda g: plan(g, "board").total):
+        for cost in (lambda g: count(g).macs, lambda g: plan(g).total):
             assert cost(low) <= cost(graph) <= cost(high)
 
 
@@ -88,7 +88,7 @@ def test_micronet_kws_m_has_the_published_cost() -> None:
     )
     graph = network.graph()
     assert count(graph).macs == 15_556_352
-    assert (plan(graph, "host").head, plan(graph, "host").total) == (86_112, 102_512)
+    assert (plan(graph, HOST).head, plan(graph, HOST).total) == (86_112, 102_512)
     assert [op.kind for op in graph.ops[-3:]] == ["AVERAGE_POOL_2D", "CONV_2D", "RESHAPE"]
 
 

@@ -13,7 +13,7 @@ from micronas.errors import ExportError
 from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
 from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -122,10 +122,10 @@ def test_int4_keyword_networks_are_smaller_and_exact(kinds: tuple[str, ...], mos
     model, int8 = to_flatbuffer(graph), to_flatbuffer(quantize_randomly(KEYWORDS))
     assert len(model) < most * len(int8)
     assert verify(model, random_inputs(graph, 2)).mismatches == 0
-    predicted, arena = plan(graph, "host"), tflm_arena(model)
+    predicted, arena = plan(graph, HOST), tflm_arena(model)
     assert (predicted.head, predicted.tail) == (arena.head, arena.tail)
     # On the board kernels unpack as they go; a depthwise one needs a patch of int16 at most.
-    grown = plan(graph, "board").head - plan(KEYWORDS, "board").head
+    grown = plan(graph).head - plan(KEYWORDS).head
     assert 0 <= grown <= 2 * 9 * 140 + 16
 
 

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from micronas.errors import ExportError
 from micronas.graph.ir import Graph
-from micronas.graph.memory import Target, plan
 from micronas.graph.operators import OPERATORS
+from micronas.hardware.targets import Target
 from micronas.resources import folder as shipped_folder
 
 ProjectKind = Literal["cmake", "arduino"]
@@ -51,7 +51,7 @@ def resolver(graphs: Iterable[Graph]) -> dict[str, str]:
 
 def arena_bytes(graph: Graph, target: Target) -> int:
     """Size of the array; TFLM aligns its end, so that odd bytes there would be lost."""
-    return -(-plan(graph, target).required // _ALIGNMENT) * _ALIGNMENT
+    return -(-target.plan(graph).required // _ALIGNMENT) * _ALIGNMENT
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

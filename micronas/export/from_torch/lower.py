@@ -171,13 +171,33 @@ def add(tracer: Tracer, arguments: Arguments) -> Value:
             f"{list(right.shape)} with alpha {arguments['alpha']}",
             "bring both to one shape with convolutions; there is no broadcasting",
         )
+    return _combined(tracer, "ADD", left, right)
+
+
+def multiply(tracer: Tracer, arguments: Arguments) -> Value:
+    sides = [arguments[side] for side in ("self", "other")]
+    if any(side not in tracer.values for side in sides):
+        raise tracer.refusal("both sides of a product must follow from the input, but one does not")
+    left, right = (tracer.value(side) for side in sides)
+    pairs = zip(left.shape, right.shape, strict=False)
+    if len(left.shape) != len(right.shape) or any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise tracer.refusal(
+            "the sides of a product must have one number of dimensions, and sizes that are equal "
+            f"or 1, but are {list(left.shape)} and {list(right.shape)}",
+            "reshape factors of channels to [N, channels, 1, 1]",
+        )
+    return _combined(tracer, "MUL", left, right)
+
+
+def _combined(tracer: Tracer, kind: Kind, left: Value, right: Value) -> Value:
+    """Append an operator on two values element by element."""
     shape = tracer.tensors[left.tensor].shape
     alike = shape == tracer.tensors[right.tensor].shape
     if alike and torch.equal(left.positions, right.positions):
-        total = tracer.plain("ADD", (left.tensor, right.tensor), shape)
+        total = tracer.plain(kind, (left.tensor, right.tensor), shape)
         return Value(total.tensor, left.positions)
     sources = tracer.materialised(left), tracer.materialised(right)
-    return tracer.plain("ADD", sources, nhwc(left.shape))
+    return tracer.plain(kind, sources, nhwc(tracer.shape))
 
 
 def concatenation(tracer: Tracer, arguments: Arguments) -> Value:

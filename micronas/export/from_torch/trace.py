@@ -112,6 +112,7 @@ _LOWERINGS: Mapping[Any, _Lowering] = {
     aten.softmax.int: lower.softmax,
     aten._softmax.default: lower.softmax,
     aten.add.Tensor: lower.add,
+    aten.mul.Tensor: lower.multiply,
     aten.cat.default: lower.concatenation,
     aten.pad.default: lower.pad,
     aten.constant_pad_nd.default: lower.pad,

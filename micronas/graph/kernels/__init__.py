@@ -17,6 +17,7 @@ KERNELS = each_kind(
         "DEPTHWISE_CONV_2D": weighted.depthwise_convolution,
         "FULLY_CONNECTED": weighted.fully_connected,
         "ADD": elements.add,
+        "MUL": elements.mul,
         "PAD": maps.pad,
         "AVERAGE_POOL_2D": maps.average_pool,
         "MAX_POOL_2D": maps.max_pool,

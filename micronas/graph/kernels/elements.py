@@ -1,7 +1,6 @@
-"""Operators on single elements: sums, and functions of one code as tables."""
+"""Operators on single elements: sums, products, and functions of one code as tables."""
 
 import numpy as np
-import numpy.typing as npt
 
 from micronas.graph import fixed_point, lookup
 from micronas.graph.ir import Graph, Op, Tensor
@@ -31,16 +30,32 @@ def add(graph: Graph, op: Op) -> Kernel:
     factor = fixed_point.quantize_multiplier(common / (2**20 * scale(output)))
     low, high = activation_range(op, output)
 
-    def widened(x: Values) -> npt.NDArray[np.intp]:
-        missing = len(output.shape) + 1 - x.ndim
-        return x.reshape(len(x), *(1,) * missing, *x.shape[1:]).astype(np.intp) + 128
+    def looked_up(table: Accumulators, x: Values) -> Accumulators:
+        return table[_widened(x, output).astype(np.intp) + 128]
 
     def add(x: Values, y: Values) -> Values:
-        total = tables[0][widened(x)] + tables[1][widened(y)]
+        total = looked_up(tables[0], x) + looked_up(tables[1], y)
         scaled = fixed_point.rescale(total, *factor) + zero_point(output)
         return np.clip(scaled, low, high).astype(np.int8)
 
     return add
+
+
+def mul(graph: Graph, op: Op) -> Kernel:
+    left, right = (graph.tensors[name] for name in op.inputs[:2])
+    output = graph.output_of(op)
+    factor = fixed_point.quantize_multiplier(scale(left) * scale(right) / scale(output))
+    low, high = activation_range(op, output)
+
+    def offset(x: Values, tensor: Tensor) -> Accumulators:
+        return _widened(x, output).astype(np.int32) - zero_point(tensor)
+
+    def multiply(x: Values, y: Values) -> Values:
+        product = offset(x, left) * offset(y, right)
+        scaled = fixed_point.rescale(product, *factor) + zero_point(output)
+        return np.clip(scaled, low, high).astype(np.int8)
+
+    return multiply
 
 
 def softmax(graph: Graph, op: Op) -> Kernel:
@@ -87,6 +102,12 @@ def relu(graph: Graph, op: Op) -> Kernel:
 def relu6(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
     return _looked_up(lookup.relu6(np.float32(scale(source)), zero_point(source)))
+
+
+def _widened(x: Values, output: Tensor) -> Values:
+    """Give a batch of operands the output's rank, for broadcasting."""
+    missing = len(output.shape) + 1 - x.ndim
+    return x.reshape(len(x), *(1,) * missing, *x.shape[1:])
 
 
 def _looked_up(table: Values) -> Kernel:

@@ -155,9 +155,11 @@ class _Follow:
             case "RESHAPE":
                 return self._reshaped(op, read[0], out.shape[-1])
             case _:  # elementwise, pools, and parts joined in space
-                for other in read[1:]:
-                    self.channels.join(read[0], other)
-                return read[0]
+                widest = max(read, key=len)
+                for other in read:
+                    if len(other) == len(widest):  # one channel may be broadcast over many
+                        self.channels.join(widest, other)
+                return widest
 
     def _reshaped(self, op: Op, read: Numbers, width: int) -> Numbers:
         elements = np.tile(read, self.graph.input_of(op).elements // len(read))

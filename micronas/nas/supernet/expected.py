@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES, features
+from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.nas.supernet.gates import Sample
 from micronas.nas.supernet.law import Law, joint
 from micronas.space.channels import Channels
@@ -226,7 +226,7 @@ def _price(graph: Graph, makes: bool) -> list[float]:
     counted = features(graph)
     weighted = makes or any(op.kind == "DEPTHWISE_CONV_2D" for op in graph.ops)
     channels = graph.tensors[graph.outputs[0]].shape[-1] if weighted else 0
-    scratch = sum(buffer.size for buffer in plan(graph, "board").buffers if buffer.is_scratch)
+    scratch = sum(buffer.size for buffer in plan(graph, CMSIS_NN).buffers if buffer.is_scratch)
     return [*(float(counted[name]) for name in FEATURES), channels, float(weighted), float(scratch)]
 
 

@@ -12,9 +12,9 @@ from micronas.graph import integer
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
-from micronas.graph.memory import Target, plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN, HOST, Target
 from micronas.router.decision import GENERAL
 from micronas.router.device.categories import check_categories
 from micronas.tflite.writer import to_flatbuffer
@@ -189,20 +189,20 @@ class Composition:
         times = [board.latency_ms(features(graph)) for graph in experts]
         router = count(self.router).macs
         flash = sum(len(to_flatbuffer(graph)) for graph in self.graphs)
-        arena = self.arena_bytes("board")
+        arena = self.arena_bytes(CMSIS_NN)
         return CompositionCosts(
             macs=router + float(np.dot(weights, macs)),
             worst_macs=router + max(macs),
             flash_bytes=flash,
             arena_bytes=arena,
-            host_arena_bytes=self.arena_bytes("host"),
+            host_arena_bytes=self.arena_bytes(HOST),
             latency_ms=board.latency_ms(features(self.router)) + float(np.dot(weights, times)),
             fits=arena <= board.arena_bytes and flash <= board.model_bytes,
         )
 
     def arena_bytes(self, target: Target) -> int:
         """Arena in which every network can start, bytes."""
-        return max(plan(graph, target).required for graph in self.graphs)
+        return max(target.plan(graph).required for graph in self.graphs)
 
     def _check_names(self) -> None:
         names = [expert.name for expert in self.experts]

@@ -18,7 +18,7 @@ from micronas.export.firmware.shared import ProjectKind, write_folder
 from micronas.export.firmware.timing import read_log, timing_project
 from micronas.export.verify import tflm_arena
 from micronas.graph.ir import Graph
-from micronas.graph.memory import Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
 
@@ -128,8 +128,8 @@ def test_a_clock_that_stands_still_is_no_time(tmp_path: Path) -> None:
 
 
 def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
-    host = max(rounded(graph, "host") for graph in GRAPHS.values())
-    board = max(rounded(graph, "board") for graph in GRAPHS.values())
+    host = max(rounded(graph, HOST) for graph in GRAPHS.values())
+    board = max(rounded(graph, CMSIS_NN) for graph in GRAPHS.values())
     header = timing_project(MODELS, "firmware", kind="cmake")["timing.h"]
     assert f"sizeof(void*) == 8 ? {host} : {board};" in header
     code, said = run(tmp_path, arena=host + 1)

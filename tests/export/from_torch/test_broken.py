@@ -49,7 +49,6 @@ def unsupported() -> Iterator[tuple[str, Callable[[], nn.Module], Any]]:
         "sign": torch.sign,
         "floor": torch.floor,
         "round": torch.round,
-        "mul": lambda x: x * x,
         "mul_scalar": lambda x: x * 2,
         "div": lambda x: x / 2,
         "sub": lambda x: x - 1,

@@ -23,6 +23,7 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TfLiteStatus AddDepthwiseConv2D() { return Add("DEPTHWISE_CONV_2D"); }
   TfLiteStatus AddFullyConnected() { return Add("FULLY_CONNECTED"); }
   TfLiteStatus AddAdd() { return Add("ADD"); }
+  TfLiteStatus AddMul() { return Add("MUL"); }
   TfLiteStatus AddPad() { return Add("PAD"); }
   TfLiteStatus AddAveragePool2D() { return Add("AVERAGE_POOL_2D"); }
   TfLiteStatus AddMaxPool2D() { return Add("MAX_POOL_2D"); }
