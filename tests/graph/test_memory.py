@@ -18,7 +18,7 @@ from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place
-from micronas.hardware.targets import HOST, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.testing import census
 from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from micronas.testing.published import GRAPHS
