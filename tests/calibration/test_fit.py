@@ -22,6 +22,7 @@ from micronas.hardware.forms import fit_form
 from micronas.nas.budget import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
+from micronas.runs.folder import model_file
 from micronas.space.search_space import SearchSpace
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
@@ -143,6 +144,14 @@ def test_a_csv_of_files_and_architectures(plan: Path) -> None:
     assert (first.name, first.latency_ms, first.energy_mj) == ("networks/kws_01.tflite", 6.5, 0.5)
     assert (second.latency_ms, second.energy_mj) == (3, None)
     assert second.features == features(architecture.graph())
+
+
+def test_a_csv_may_name_a_run_folder(plan: Path) -> None:
+    (plan / "run").mkdir()
+    shutil.copy(plan / "networks/kws_01.tflite", plan / "run" / "model.tflite")
+    path = csv(plan, "model,latency_ms\nrun,5\nnetworks/kws_01.tflite,5\n")
+    run, file = read_measurements(path, locate=model_file)
+    assert run.features == file.features
 
 
 @pytest.mark.parametrize(
