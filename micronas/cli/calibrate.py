@@ -91,9 +91,10 @@ def calibrate(
         )
     from micronas.calibration import fit as fitting
     from micronas.calibration.measurements import read_measurements
+    from micronas.runs.folder import model_file
 
     calibration = fitting.calibrate(
-        read_measurements(table),
+        read_measurements(table, locate=model_file),
         name=board,
         sram_bytes=sizes[0],
         flash_bytes=sizes[1],

@@ -22,8 +22,13 @@ from micronas.hardware.features import features
 from micronas.hardware.forms import fit_form
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
+<<<<<<< HEAD
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly
+=======
+from micronas.runs.folder import model_file
+from micronas.space.space import Space
+>>>>>>> tasks
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
@@ -143,6 +148,14 @@ def test_a_csv_of_files_and_architectures(plan: Path) -> None:
     assert (first.name, first.latency_ms, first.energy_mj) == ("networks/kws_01.tflite", 6.5, 0.5)
     assert (second.latency_ms, second.energy_mj) == (3, None)
     assert second.features == features(architecture.graph())
+
+
+def test_a_csv_may_name_a_run_folder(plan: Path) -> None:
+    (plan / "run").mkdir()
+    shutil.copy(plan / "networks/kws_01.tflite", plan / "run" / "model.tflite")
+    path = csv(plan, "model,latency_ms\nrun,5\nnetworks/kws_01.tflite,5\n")
+    run, file = read_measurements(path, locate=model_file)
+    assert run.features == file.features
 
 
 @pytest.mark.parametrize(
