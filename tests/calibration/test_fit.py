@@ -22,13 +22,9 @@ from micronas.hardware.features import features
 from micronas.hardware.forms import fit_form
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-<<<<<<< HEAD
-from micronas.space.space import Space
-from micronas.testing.graphs import quantize_randomly
-=======
 from micronas.runs.folder import model_file
 from micronas.space.space import Space
->>>>>>> tasks
+from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
