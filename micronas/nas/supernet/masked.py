@@ -63,16 +63,24 @@ class MaskedPass:
         By the operator's name.
     running
         See `SharedUnit.normalise`.
+    plain
+        Leave no work out where gates are one-hot.
     """
 
     def __init__(
-        self, choices: ChoiceGraph, units: Mapping[str, SharedUnit], gates: Sample, running: bool
+        self,
+        choices: ChoiceGraph,
+        units: Mapping[str, SharedUnit],
+        gates: Sample,
+        *,
+        running: bool = False,
+        plain: bool = False,
     ) -> None:
         self._choices, self._units, self._gates = choices, units, gates
         self._running = running
         prefix = all(each.is_prefix for each in choices.channels.values())
         self._choice: Choice | None = None
-        if prefix and is_one_hot(gates):
+        if prefix and not plain and is_one_hot(gates):
             self._choice = Gates.choice_of(gates)
         self._values: dict[str, Feature] = {}
 
