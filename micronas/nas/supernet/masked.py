@@ -83,6 +83,8 @@ class MaskedPass:
         if prefix and not plain and is_one_hot(gates):
             self._choice = Gates.choice_of(gates)
         self._values: dict[str, Feature] = {}
+        self._shown: set[str] = set()
+        """Tensors that the sample shows, through which gradients pass."""
 
     def run(self, x: Tensor) -> Tensor:
         """Return the output [N, classes]."""
@@ -96,10 +98,12 @@ class MaskedPass:
             for name in (step.branches if isinstance(step, Select) else step.operands)
         }
         is_training = torch.is_grad_enabled()
+        self._shown = {choices.input} if is_training else set()
         for number, step in enumerate(steps):
             out = _written(step)
-            runs = choice is None or holds(choices.when[out], choice)
-            with torch.set_grad_enabled(is_training and runs):
+            if is_training and (choice is None or holds(choices.when[out], choice)):
+                self._shown.add(out)
+            with torch.set_grad_enabled(out in self._shown):
                 self._values[out] = self._step(step)
             for name in step.branches if isinstance(step, Select) else step.operands:
                 if last_use[name] == number:
@@ -130,7 +134,9 @@ class MaskedPass:
         feature = self._values[name]
         if feature.waits:
             if self._choices.channels[name].decisions:
-                feature = self._masked(feature, self._masks.of(name))
+                # others may read it too: what counts is not who asks, but if the sample shows it
+                with torch.set_grad_enabled(name in self._shown):
+                    feature = self._masked(feature, self._masks.of(name))
             feature = self._values[name] = feature._replace(waits=False)
         return feature
 
@@ -144,8 +150,9 @@ class MaskedPass:
     def _select(self, step: Select) -> Feature:
         branches = [self._values[name] for name in step.branches]
         weights, waits = self._masks.gates(step.decision), any(each.waits for each in branches)
-        if self._choice is None:
-            return Feature(weighted_sum(weights, [each.values for each in branches]), waits)
+        if self._choice is None or not waits:
+            return Feature(weighted_sum(weights, [each.whole().values for each in branches]), waits)
+        # the mask that comes lets no gradient pass beyond the chosen one's channels
         parts = [(each.values, each.hidden) for each in branches]
         size = self._choices.channels[step.name].size
         values, hidden = choose(weights, self._choice[step.decision], parts, size)
