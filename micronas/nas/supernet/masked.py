@@ -119,12 +119,20 @@ class MaskedPass:
         elif step.kind == "ADD":
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
-        elif OPERATORS[step.kind].by_channel:
+        elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):
             feature = self._values[step.operands[0]].each(lambda x, _: self._plain(step, [x]))
+        elif step.kind == "CONCATENATION":
+            parts = [self._values[name].whole() for name in step.operands]
+            joined = self._plain(step, [each.values for each in parts])
+            feature = Feature(joined, any(each.waits for each in parts))
         else:  # channels meet, or move
             sources = [self._mixed(name).whole().values for name in step.operands]
             feature = Feature(self._plain(step, sources))
         return feature.each(lambda y, _: activate(step, y))
+
+    def _keeps_channels(self, op: Op) -> bool:
+        channels = self._choices.channels
+        return channels[op.outputs[0]] == channels[op.operands[0]]
 
     def _plain(self, op: Op, sources: list[Tensor]) -> Tensor:
         return unweighted(self._choices.largest, op, sources)

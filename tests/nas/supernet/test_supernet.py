@@ -176,9 +176,7 @@ def test_one_hot_gates_give_every_option_its_own_gradient(space: Space) -> None:
     net, gates = supernet(space), Gates(space.decisions)
     for parameter in gates.parameters():
         parameter.data.zero_()
-    smallest = gates.one_hot(
-        tuple(int(decision.kind == "depth") for decision in space.decisions)
-    )
+    smallest = gates.one_hot(tuple(int(decision.kind == "depth") for decision in space.decisions))
     sample = {name: (weights + 0.0).requires_grad_() for name, weights in smallest.items()}
     labels = torch.arange(6) % space.classes
     torch.nn.functional.cross_entropy(net.masked(inputs(space), sample), labels).backward()
