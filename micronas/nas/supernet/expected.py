@@ -93,7 +93,7 @@ class CostTables:
         self._rows, self._groups = rows, list(groups.values())
         self._order = torch.tensor([number for group in self._groups for number in group])
         self._held = _held(choices, self._ops)
-        self._rest = 0, 0
+        self._rest = 0.0, 0.0
         largest = tuple(len(decision.options) - 1 for decision in choices.decisions)
         if choices.decisions:
             self._rest = self._missing(choices.resolve(largest), largest)
