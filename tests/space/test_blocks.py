@@ -49,6 +49,17 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         },
         {"type": "bottleneck", "expansion": 12, "width": [8, 12], "repeat": 2, "skip": True},
     ],
+    "conv": [
+        {"type": "conv", "width": [8, 20], "kernel": [9, 1], "stride": [2, 1]},
+        {
+            "type": "conv",
+            "width": [8, 24],
+            "kernel": [[3, 1], [5, 3], [1, 3]],
+            "repeat": 2,
+            "skip": True,
+            "bits": [4, 8],
+        },
+    ],
 }
 TYPES = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Block)[0])]
 
