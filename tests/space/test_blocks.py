@@ -110,6 +110,8 @@ def test_a_network_is_its_space_with_the_choices_filled_in(kind: str) -> None:
         assert found.resolve(found.canonical(choice)) == found.resolve(choice)
         kept = [block["name"] for block in found.drawing(choice) if block["width"]]
         assert kept[1:-1] == [names[0] for _, names in network.places()]
+        drawn = [layer for block in found.drawing(choice) for layer in block["layers"]]
+        assert drawn == [op.name for op in network.graph().ops]
 
 
 @pytest.mark.parametrize("kind", TYPES)
