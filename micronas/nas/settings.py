@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from micronas.nas.strategies.registry import check_name
+from micronas.nas.strategies import check_name
 from micronas.settings import Settings
 from micronas.train.recipe import Amp, Recipe
 
