@@ -28,7 +28,7 @@ from micronas.tflite.reader import read
 
 Floats = npt.NDArray[np.float64]
 
-STUBS = Path(__file__).parents[1] / "export" / "stubs"
+STUBS = Path(__file__).parents[1] / "export" / "firmware" / "stubs"
 SRAM, FLASH = 256e3, 1e6
 """Of a board with an STM32L4, as a user would give them."""
 
