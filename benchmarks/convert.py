@@ -1,4 +1,4 @@
-"""torchvision's MobileNetV2 (width 0.35, 96x96) narrowed to a board, and what a step of it costs.
+"""torchvision's MobileNetV2 (width 0.35, 96x96) narrowed to a board, and the cost of a step.
 
     python -m benchmarks.convert [--steps 150]
 

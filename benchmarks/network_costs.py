@@ -1,4 +1,4 @@
-"""What a search pays to ask a network's costs, and what the size of its file would cost if written.
+"""Time the costs of a network in a search, with the file's size counted or written.
 
     python -m benchmarks.network_costs [SPACE ...]
 

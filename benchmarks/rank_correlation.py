@@ -1,4 +1,4 @@
-"""What shared weights know: their order of networks against that of trainings of their own.
+"""Rank correlation of shared weights with networks trained on their own.
 
     python -m benchmarks.rank_correlation FEATURES.npz RESULTS.jsonl [--seeds 0 1 2]
         [--judges alone trials supernets]

@@ -1,4 +1,4 @@
-"""What does a step of the search cost, as a multiple of a plain training step?
+"""Cost of a search step, as a multiple of a plain training step.
 
     OMP_NUM_THREADS=1 python -m benchmarks.search_step [ROUNDS] [--spaces SPACE ...] [--bf16]
 

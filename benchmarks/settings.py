@@ -1,4 +1,4 @@
-"""Settings of the quality tables: a space and a budget each, and what the networks learn from."""
+"""Settings of the quality tables: a space, a budget and the data of each."""
 
 import random
 from pathlib import Path
