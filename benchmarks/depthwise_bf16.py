@@ -1,4 +1,4 @@
-"""Which depthwise convolutions gain from bfloat16, and which lose?
+"""Time depthwise convolutions in bfloat16 against float32.
 
     OMP_NUM_THREADS=1 python -m benchmarks.depthwise_bf16 [ROUNDS]
 

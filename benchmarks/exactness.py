@@ -1,4 +1,4 @@
-"""Are predictions equal to what TFLM does? Random networks of the three MicroNets spaces.
+"""Compare predictions with TFLM on random networks of the three MicroNets spaces.
 
     python -m benchmarks.exactness [NETWORKS]
     python -m benchmarks.exactness ops [NETWORKS]

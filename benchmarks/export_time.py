@@ -1,4 +1,4 @@
-"""How long does export take? Our writer against TensorFlow's converter on the same networks.
+"""Time export: our writer against TensorFlow's converter on the same networks.
 
     python -m benchmarks.export_time [ROUNDS]
 

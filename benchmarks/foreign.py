@@ -1,4 +1,4 @@
-"""Are networks of others read as they are? Random Keras models, converted by TensorFlow.
+"""Read random Keras models converted by TensorFlow, and compare counts, arena and outputs.
 
     python -m benchmarks.foreign [NETWORKS]
 

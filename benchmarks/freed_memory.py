@@ -1,4 +1,4 @@
-"""What does it save to keep freed memory, and what does it cost?
+"""Time and peak memory of training, with freed memory kept and returned.
 
     OMP_NUM_THREADS=1 python -m benchmarks.freed_memory [ROUNDS] [SPACE ...]
 

@@ -1,4 +1,4 @@
-"""How well does a linear latency model predict this machine, from how few networks?
+"""Errors of linear latency models of this machine, fitted to few networks.
 
     python -m benchmarks.host_latency [SEEDS] [NETWORKS]
 

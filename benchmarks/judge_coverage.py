@@ -1,4 +1,4 @@
-"""Does a 95 % interval cover the truth? Prompts drawn against battles drawn, in a simulation.
+"""Simulate how often a 95 % interval covers the truth: prompts drawn against battles drawn.
 
     python -m benchmarks.judge_coverage [SIMULATIONS] [ROUNDS]
 

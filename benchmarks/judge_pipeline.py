@@ -1,4 +1,4 @@
-"""Print how the evaluation-set pipeline does on real prompts: labels, duplicates, quotas, bytes.
+"""Measure the evaluation-set pipeline on real prompts: labels, duplicates, quotas, bytes.
 
 python -m benchmarks.judge_pipeline ROUTING_SCORES.jsonl.gz [QUESTIONS.jsonl ...] [--out FOLDER]
 

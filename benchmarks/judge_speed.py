@@ -1,4 +1,4 @@
-"""How long do Bradley-Terry ratings with a bootstrap take, beside other implementations?
+"""Time Bradley-Terry ratings with a bootstrap, beside other implementations.
 
     python -m benchmarks.judge_speed [ROUNDS] [LOGISTIC_ROUNDS]
 

@@ -1,4 +1,4 @@
-"""Print what searches for keyword spotting found, keywords apart from silence and unknown.
+"""Print accuracies of keyword searches, keywords apart from silence and unknown.
 
 micronas search kws board=stm32f446re budget.latency=150ms data.path=FOLDER --out RUN
 python -m benchmarks.keywords RUN [RUN ...]

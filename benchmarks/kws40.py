@@ -28,10 +28,11 @@ from micronas.data import DataSet, TensorSplit
 from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget, Meter
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.nas.trials import uniform_networks
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
 from micronas.text import table
@@ -113,7 +114,7 @@ def space_for(budget: str, classes: int, *, step: int) -> Space:
         update={
             "classes": classes,
             "stem": space.stem.model_copy(update=width),
-            "stages": tuple(stage.model_copy(update=width) for stage in space.stages),
+            "blocks": tuple(block.model_copy(update=width) for block in space.blocks),
         }
     )
 
@@ -121,10 +122,8 @@ def space_for(budget: str, classes: int, *, step: int) -> Space:
 def uniform(budget: str, depth: int, classes: int) -> Space:
     """The widest uniform network of one of the `DEPTHS` within a budget."""
     space = space_for(budget, classes, step=GRID)
-    board = Board.load(BOARD)
-    meter = Meter(board, space.task or space.name)
-    limits = Budget(macs=float(budget) * 1e6).on(board)
-    return space.architecture(uniform_networks(space, limits, meter)[depth - 1])
+    problem = Problem(space, Board.load(BOARD), Budget(macs=float(budget) * 1e6))
+    return space.architecture(uniform_networks(problem)[depth - 1])
 
 
 def found(results: Path, budget: str, data: DataSet) -> Record:
@@ -133,8 +132,9 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
         if record.get("budget") == budget:
             return record
     started = time.process_time()
+    space = space_for(budget, len(data.classes), step=STEP[SPACES[budget]])
     result = search(
-        space_for(budget, len(data.classes), step=STEP[SPACES[budget]]),
+        space,
         data,
         board=Board.load(BOARD),
         budget=Budget(macs=float(budget) * 1e6),
@@ -146,7 +146,7 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
         "budget": budget,
         "winner": result.winner.origin,
         "seconds": round(time.process_time() - started),
-        "search": {"architecture": best.architecture.model_dump(mode="json")},
+        "search": {"architecture": space.architecture(best.choice).model_dump(mode="json")},
     }
     append(results, record)
     return record

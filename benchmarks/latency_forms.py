@@ -1,4 +1,4 @@
-"""How well each form of latency model predicts networks it has not seen, on the census.
+"""Errors of each form of latency model on networks left out of the fit, on the census.
 
 Run from the checkout: ``python -m benchmarks.latency_forms``; with ``--figure PATH`` it also draws
 instructions against operations, the MicroNets paper's figure remade (needs matplotlib).

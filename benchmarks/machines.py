@@ -1,4 +1,4 @@
-"""Print how well faults are found in vibration records or in features of machine sounds, 3 seeds.
+"""AUC of fault detection in vibration records or features of machine sounds, three seeds.
 
 python -m benchmarks.machines FILE.npz
 

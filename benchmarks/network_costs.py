@@ -1,4 +1,4 @@
-"""What a search pays to ask a network's costs, and what the size of its file would cost if written.
+"""Time the costs of a network in a search, with the file's size counted or written.
 
     python -m benchmarks.network_costs [SPACE ...]
 
@@ -12,7 +12,8 @@ from statistics import median
 from time import perf_counter
 
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Meter
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
@@ -30,15 +31,15 @@ def main(names: list[str]) -> None:
 
 def measure(space: Space) -> list[str]:
     source, blobs = random.Random(0), placeholder(space.classes)
-    meter = Meter(Board.load("stm32f446re"), space.name)
+    problem = Problem(space, Board.load("stm32f446re"), Budget())
     costs, counted, written = [], [], []
     for number in range(NETWORKS):
-        network = space.architecture(space.random(source))
-        graph = network.graph()
+        choice = space.random(source)
+        graph = space.resolve(choice)
         trained = quantize_randomly(graph, number)
 
         start = perf_counter()
-        meter.costs(network)
+        problem.costs(choice)
         measured = perf_counter()
         size = flatbuffer_bytes(graph, metadata=blobs)
         known = perf_counter()

@@ -1,6 +1,6 @@
 """The published networks that ship as architecture files, our figures beside the paper's.
 
-    python -m micronas.testing.published_table
+    python -m benchmarks.published_table
 
 SRAM is TFLM's arena on a 64-bit host. Latencies are by each board's default model; the boards'
 models were fitted to these very measurements, so that their errors here are not errors of

@@ -1,4 +1,4 @@
-"""What a report costs: time and size of a page, and of what training writes down for it.
+"""Cost of a report: time and size of a page, and of what training records for it.
 
     python -m benchmarks.report RUN...      finished run folders; the times are medians of 9
 

@@ -1,4 +1,4 @@
-"""What doubt is worth: calibration, precision of what is kept, and prompts of unseen tasks.
+"""Doubt of the router: calibration, precision of what is kept, and prompts of unseen tasks.
 
     python -m benchmarks.router_doubt SCORES MODELS [EMBEDDING]
 

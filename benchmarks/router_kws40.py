@@ -117,7 +117,7 @@ def single(data: DataSet, split: Split, seed: int, architecture: Space, epochs: 
     labels = data.validation.labels.numpy()
     answers = scores(graph, input_codes(graph, data.validation)).argmax(1)
     return {
-        "shape": str(architecture.stem.width),
+        "shape": str(architecture.stem.width[0]),
         "int8": float((answers == labels).mean()),
         "macs": count(graph).macs,
         "flash": len(to_flatbuffer(graph)),

@@ -1,4 +1,4 @@
-"""What the router adds to a call: the same requests to an upstream directly and through it.
+"""Time requests to an upstream directly and through the router.
 
     python -m benchmarks.router_latency [ROUTER]
 

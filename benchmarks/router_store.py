@@ -1,4 +1,4 @@
-"""What does the expert store cost on this machine, and does its simulator foresee it?
+"""Time the expert store on this machine, and compare with its simulator.
 
     python -m benchmarks.router_store [FOLDER]
 

@@ -1,4 +1,4 @@
-"""What does a step of the search cost, as a multiple of a plain training step?
+"""Cost of a search step, as a multiple of a plain training step.
 
     OMP_NUM_THREADS=1 python -m benchmarks.search_step [ROUNDS] [--spaces SPACE ...] [--bf16]
 
@@ -33,13 +33,14 @@ from statistics import fmean, quantiles
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from micronas.nas.dnas import Dnas
 from torch import Tensor, nn
 
 from micronas.data import TensorSplit
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget, Meter
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies.dnas import Dnas
 from micronas.space.blocks import Bottleneck
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
@@ -54,7 +55,7 @@ SETTLING = 50
 DRAWS = 10
 """Random networks whose saved bytes are averaged."""
 WIDTHS = {"skip": False, "kernel": 3}
-"""Changes to each stage of a shipped space that leave widths alone to decide on."""
+"""Changes to the blocks of a shipped space that leave widths alone to decide on."""
 ALL = {"kernel": [3, 5]}
 """Those that add a choice of kernels to widths and depth."""
 SPACES: dict[str, tuple[str, dict[str, object]]] = {
@@ -96,7 +97,7 @@ def main() -> None:
 
 def load(name: str, changes: dict[str, object]) -> Space:
     values = Space.load(name).model_dump()
-    values["stages"] = [stage | changes for stage in values["stages"]]
+    values["blocks"] = [block | changes for block in values["blocks"]]
     return Space.model_validate(values)
 
 
@@ -177,22 +178,22 @@ def training_step(
 def module(network: Space) -> nn.Module:
     """A network in plain torch, for the layout of memory to be free."""
     active: Callable[[], nn.Module] = nn.ReLU if network.activation == "relu" else nn.ReLU6
-    depth, stem = network.stem.width, network.stem
-    layers = [*_layer(network.input[2], depth, stem.kernel, stem.stride), active()]
+    stem = network.stem
+    depth = stem.width[0]
+    layers = [*_layer(network.input[2], depth, stem.kernel[0], stem.stride), active()]
     for block in network.blocks:
-        hidden = block.expansion if isinstance(block, Bottleneck) else depth
-        size = (block.kernel, block.kernel)
+        hidden = block.expansion[0] if isinstance(block, Bottleneck) else depth
+        width = block.width[0]
         inner = [*_layer(depth, hidden), active()] if isinstance(block, Bottleneck) else []
-        inner += [*_layer(hidden, hidden, size, block.stride, groups=hidden), active()]
-        inner += _layer(hidden, block.width)
+        inner += [*_layer(hidden, hidden, block.kernel[0], block.stride, groups=hidden), active()]
+        inner += _layer(hidden, width)
         if not isinstance(block, Bottleneck):
             inner.append(active())
-        adds = isinstance(block, Bottleneck) and block.residual
-        layers += [Residual(*inner)] if adds else inner
-        depth = block.width
+        layers += [Residual(*inner)] if block.has_residual else inner
+        depth = width
     if network.head.width is not None:
-        layers += [*_layer(depth, network.head.width), active()]
-        depth = network.head.width
+        layers += [*_layer(depth, network.head.width[0]), active()]
+        depth = network.head.width[0]
     pool = nn.AdaptiveAvgPool2d(1)
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(depth, network.classes))
 
@@ -244,10 +245,8 @@ def search_steps(
 
 def a_search(space: Space, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
-    board = Board.load("stm32f746zg")
-    meter = Meter(board, space.task or space.name)
-    settings = SearchSettings(gate_learning_rate=1e-9, amp=amp)
-    search = Dnas(space, settings, Budget(latency="1 s").on(board), meter, 0)
+    problem = Problem(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
+    search = Dnas(problem, SearchSettings(gate_learning_rate=1e-9, amp=amp), 0)
     if certain:
         for logits in search.gates.logits:
             logits.data[-1] = 50.0

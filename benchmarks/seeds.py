@@ -1,4 +1,4 @@
-"""Train the network of a run again with other seeds: how much of its accuracy is chance?
+"""Train the network of a run again with other seeds.
 
     python -m benchmarks.seeds RUN [SEEDS]
 

@@ -1,4 +1,4 @@
-"""What a sweep saves, and what a second process brings to one search.
+"""Time a sweep against separate searches, and one search on one process and two.
 
     python -m benchmarks.sweep CORPUS [REPEATS]
 

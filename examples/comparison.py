@@ -1,4 +1,4 @@
-"""A search's network beside two plain alternatives: what the examples have in common."""
+"""A search's network beside two plain alternatives: shared by the examples."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""A small world to try `micronas.judge` in, offline: questions, models, and a judge on 127.0.0.1.
+"""A small world for `micronas.judge`, offline: questions, models, and a judge on 127.0.0.1.
 
 Every question has an answer that a program can find, so the judge is one: it solves the question,
 prefers the right answer, then the shorter one, and now and then just the answer it saw first.

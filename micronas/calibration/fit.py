@@ -1,4 +1,4 @@
-"""A board's description from measurements: fits of every form, what they err, and the choice."""
+"""A board's description from measurements: fits of every form, their errors, and the choice."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Times networks on this machine, so that it can stand in for a board on the desk.
+"""Time networks on this machine, so that it can stand in for a board on the desk.
 
 The clock is the CPU time of the measuring thread. On a quiet machine it agrees with a stopwatch;
 on a busy one a stopwatch also counts the time other programs had the CPU, which no statistic over

@@ -1,4 +1,4 @@
-"""Which networks to measure on a board that micronas does not know, and the firmware that does.
+"""Choose networks to measure on a new board, and write the firmware that times them.
 
 Latency does not depend on weights on the processors micronas is for, so the networks are not
 trained. They are spread over what latency models are linear in: arithmetic, and the outputs of

@@ -1,4 +1,4 @@
-"""What a board holds and how fast it is, read from YAML: shipped ones and a user's own."""
+"""Boards, shipped or a user's own, read from YAML: memory sizes, clock, latency models."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the page of several runs shows: who is on a front, who is best. Imports no torch."""
+"""Contents of the page of several runs: Pareto fronts and the best run. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

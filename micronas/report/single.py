@@ -1,4 +1,4 @@
-"""What the page of one run shows. Imports no torch."""
+"""Contents of the page of one run. Imports no torch."""
 
 import math
 import shlex

@@ -1,4 +1,4 @@
-"""Workers on Ray: a task a point. All machines must see the same files under the same paths."""
+"""Workers on Ray: one task per point. All machines must see the same files under the same paths."""
 
 import importlib
 from typing import Any

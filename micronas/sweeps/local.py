@@ -1,4 +1,4 @@
-"""Workers on this machine: a process a point, so that its death is noticed and costs no other."""
+"""Workers on this machine: one process per point, so that a death is noticed and harms no other."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The points of a sweep: what is varied, and the run that each combination is. Imports no torch."""
+"""Expand a sweep's axes into points, each with the settings of its run. Imports no torch."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""The sweep: who runs which point when, and what is written down. Imports no torch."""
+"""Run a sweep: hand points to workers, try failed ones again, record attempts. Imports no torch."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a sweep found: a table of its points, and who is on a Pareto front. Imports no torch."""
+"""Table of a sweep's points, with those on a Pareto front marked. Imports no torch."""
 
 from collections.abc import Sequence
 from typing import Any

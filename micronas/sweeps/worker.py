@@ -1,4 +1,4 @@
-"""What a worker of a sweep does: one point, from its settings to its run folder.
+"""Run one point of a sweep, from its settings to its run folder.
 
 `run_point` is the same in a process of this machine and in one of Ray's.
 """

@@ -1,4 +1,4 @@
-"""Published networks as graphs of shapes: what they compute, and in which arena.
+"""Published networks as graphs of shapes: their operations and arenas.
 
 MicroNets (arXiv 2010.11267): Table 5, and for the visual ones the model files of ARM's ML-zoo.
 MLPerf Tiny: the reference models of mlcommons/tiny. The others are the networks whose

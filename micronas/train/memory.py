@@ -1,4 +1,4 @@
-"""Memory that a training step frees, and the next one needs again."""
+"""Keep memory that a training step frees, since the next one needs it again."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""How a network is trained, as a configuration file says it. Imports no torch."""
+"""Settings of one training: epochs, batch size, learning rate and the like. Imports no torch."""
 
 import math
 from typing import Literal
