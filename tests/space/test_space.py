@@ -25,11 +25,11 @@ def test_the_keyword_space_is_the_papers() -> None:
 def test_the_visual_space_is_mobilenet_v2() -> None:
     space = Space.load("vww")
     largest = space.architecture(space.largest())
-    widths = [block.width for block in largest.blocks]
+    widths = [block.width[0] for block in largest.blocks]
     assert widths == [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
-    assert sum(block.residual for block in largest.blocks) == 10  # type: ignore[union-attr]
-    assert largest.head.width == 1280
-    assert largest.stem.width == 32
+    assert sum(block.has_residual for block in largest.blocks) == 10
+    assert largest.head.width == (1280,)
+    assert largest.stem.width == (32,)
 
 
 def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
@@ -43,7 +43,7 @@ def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_width_lies_on_the_grid(name: str) -> None:
     for decision in Space.load(name).decisions:
-        if decision.name.endswith(("width", "expansion")):
+        if decision.kind == "width":
             assert all(width % 4 == 0 for width in decision.options)
             assert list(decision.options) == sorted(set(decision.options))
 
