@@ -121,12 +121,12 @@ class Builder:
         return self.append(Op("ADD", name, (left, right), (name,)), self.shape(left))
 
     def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
-        target = self._constant(f"{name}/shape", np.array(shape, np.int32))
+        target = self.constant(f"{name}/shape", np.array(shape, np.int32))
         return self.append(Op("RESHAPE", name, (source, target), (name,)), shape)
 
     def mean(self, source: str, name: str) -> str:
         """MEAN over the whole map, [1, channels]: what Keras' global average converts to."""
-        axes = self._constant(f"{name}/axes", np.array([1, 2], np.int32))
+        axes = self.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return self.append(Op("MEAN", name, (source, axes), (name,)), (1, self.shape(source)[-1]))
 
     def softmax(self, source: str, name: str) -> str:
@@ -155,10 +155,11 @@ class Builder:
         if shape[-1] == width:
             return source
         amounts = np.array([[0, 0], [0, 0], [0, 0], [0, width - shape[-1]]], np.int32)
-        table = self._constant(f"{name}/amounts", amounts)
+        table = self.constant(f"{name}/amounts", amounts)
         return self.append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
 
-    def _constant(self, name: str, data: Array) -> str:
+    def constant(self, name: str, data: Array) -> str:
+        """Add an int32 constant; return its name."""
         self._tensors[name] = Tensor(name, data.shape, "int32", True, data=data)
         return name
 

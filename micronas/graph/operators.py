@@ -94,7 +94,7 @@ class Operator:
     """Writes no value it did not read, except zero."""
     sign: Sign
     by_channel: bool = False
-    """Treats channels alike, one by one: what is known of a channel's presence holds behind it."""
+    """Treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
     """The table of TFLite's schema that holds its options."""
     stored: tuple[Option, ...] = ()
@@ -185,6 +185,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         scale="shared",
         on_grid=True,
         sign="kept",
+        by_channel=True,
         options="PadOptions",
         version=2,
         register="AddPad",

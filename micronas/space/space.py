@@ -280,7 +280,7 @@ def _drawn(entry: Any, block: Any, name: str, layers: list[str]) -> dict[str, An
         for field in ("width", "expansion", "bits")
         if hasattr(block, field)
     }
-    own = [each for each in layers if each.startswith(f"{name}/")]
+    own = [each for each in layers if each == name or each.startswith(f"{name}/")]
     residual = {"residual": True} if block.has_residual else {}
     kernel = list(block.kernel[0])
     stride = list(block.stride)

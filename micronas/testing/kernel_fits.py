@@ -33,7 +33,7 @@ def _fit(operators: list[Measured]) -> Kernel:
     amounts = [each.work.terms for each in operators]
     terms = [term for term in amounts[0] if any(amount[term] for amount in amounts)]
     taken = [each.instructions for each in operators]
-    found = fit(amounts, taken, terms=terms)
+    found = fit(amounts, taken, terms=terms, leave_one_out=False)
     mean, worst = mean_worst_percent(found.errors)
     return Kernel(
         operators=len(operators),

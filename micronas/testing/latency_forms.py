@@ -52,7 +52,8 @@ def extra_operators() -> list[Measured]:
 
 def by_terms(terms: Terms, train: Sequence[Network], test: Sequence[Network]) -> list[float]:
     """Return the instructions of test networks that a linear form fitted to others predicts."""
-    fitted = fit([n.features for n in train], [n.instructions for n in train], terms=terms)
+    instructions = [n.instructions for n in train]
+    fitted = fit([n.features for n in train], instructions, terms=terms, leave_one_out=False)
     return [float(fitted.model.predict(network.features)) for network in test]
 
 

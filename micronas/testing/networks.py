@@ -91,7 +91,7 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         return builder.append(op, builder.shape(source))
     if kind == "PAD":
         amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
-        table = builder._constant(f"{name}/amounts", amounts)
+        table = builder.constant(f"{name}/amounts", amounts)
         rows, columns = amounts[1:3].sum(axis=1)
         shape = (1, height + int(rows), width + int(columns), depth)
         return builder.append(Op("PAD", name, (source, table), (name,)), shape)
@@ -105,7 +105,7 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         flat = builder.dense(source, f"{name}/dense", int(rng.integers(1, 20)))
         return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
     if kind == "MEAN":
-        axes = builder._constant(f"{name}/axes", np.array([1, 2], np.int32))
+        axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)

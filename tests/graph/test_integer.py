@@ -314,10 +314,7 @@ def test_every_operator_equals_tflm(kind: Kind) -> None:
     assert codes > 200 * 5  # outputs vary, or equality would say little
 
 
-@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
+def check_layers(family: str, seed: int) -> None:
     graph = random_int8_graph(seed, family=family)
     inputs = random_inputs(graph, 3, seed)
     values = integer.run_all(graph, inputs)
@@ -325,6 +322,21 @@ def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
         part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
         theirs = tflm_run(to_flatbuffer(part), inputs)
         np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
+    check_layers(family, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_layer_of_many_networks_equals_tflm(family: str, seed: int) -> None:
+    check_layers(family, seed)
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_long_chains_equal_tflm(kind: str) -> None:
             source = builder.add(source, source, f"op{number}")
         elif kind == "MUL":
             op = Op("MUL", f"op{number}", (source, source), (f"op{number}",))
-            source = builder._append(op, builder.shape(source))
+            source = builder.append(op, builder.shape(source))
         else:
             source = builder.dense(source, f"op{number}", 7)
         check_host(quantize_randomly(builder.finish(source)))
@@ -135,22 +135,14 @@ def test_107_arenas_measured_on_a_cortex_m4() -> None:
     assert predicted == {row["id"]: int(row["arena_m4_cmsisnn"]) for row in rows}
 
 
-def _append(builder: Builder, op: Op, shape: tuple[int, ...]) -> str:
-    return builder._append(op, shape)
-
-
-def _softmax(builder: Builder, source: str) -> Graph:
-    op = Op("SOFTMAX", "softmax", (source,), ("softmax",))
-    return builder.finish(_append(builder, op, builder.shape(source)))
-
-
 def mlperf_keywords() -> Graph:
     builder = Builder((49, 10, 1))
     source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
     for number in range(4):
         source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
     source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    return _softmax(builder, builder.dense(source, "fc", 12))
+    source = builder.dense(source, "fc", 12)
+    return builder.finish(builder.softmax(source, "softmax"))
 
 
 def keywords_with_mean() -> Graph:
@@ -159,9 +151,8 @@ def keywords_with_mean() -> Graph:
     source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
     for number in range(4):
         source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
-    axes = builder._constant("axes", np.array([1, 2], np.int32))
-    source = _append(builder, Op("MEAN", "mean", (source, axes), ("mean",)), (1, 64))
-    graph = _softmax(builder, builder.dense(source, "fc", 12))
+    source = builder.dense(builder.mean(source, "mean"), "fc", 12)
+    graph = builder.finish(builder.softmax(source, "softmax"))
     scales = Quantization(np.ones(12, np.float32), axis=0)
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name != "fc/bias"}
     tensors["fc/weights"] = replace(tensors["fc/weights"], quantization=scales)
@@ -180,7 +171,8 @@ def mlperf_images() -> Graph:
             source = builder.conv(source, f"skip{number}", width, stride=(stride, stride))
         source = builder.add(source, hidden, f"add{number}")
     source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    return _softmax(builder, builder.dense(source, "fc", 10))
+    source = builder.dense(source, "fc", 10)
+    return builder.finish(builder.softmax(source, "softmax"))
 
 
 def mlperf_anomaly() -> Graph:

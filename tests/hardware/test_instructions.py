@@ -150,7 +150,7 @@ def with_kind(kind: str, inputs: int = 1) -> tuple[Graph, Op]:
     name = builder.conv(builder.input, "conv", 8)
     op = Op(kind, "last", (name,) * inputs, ("last",), axis=3)  # type: ignore[arg-type]
     shape = (1, 4, 4, 8 * inputs)
-    return builder.finish(builder._append(op, shape)), op
+    return builder.finish(builder.append(op, shape)), op
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 
 from micronas.hardware.board import Board, available
 from micronas.hardware.profile import on_boards, profile
+from micronas.hardware.table import boards_table, profile_table
 from micronas.hardware.targets import CMSIS_NN, HELIUM_BOUND, choose
 from micronas.space.load import load
-from micronas.text import boards_table, profile_table
 
 CORTEX_M55 = {"kws_s": 67_412, "vww_2": 71_012, "ad_s": 114_404, "ds_cnn_s": 50_644}
 """Arenas of TFLM 90b983c2 with CMSIS-NN 4ab83cc3 on an emulated Cortex-M55, in bytes."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import micronas
 from micronas.errors import BudgetError, ConfigError
 from micronas.nas.own_loop import SearchBudget, Supernet
+from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.fit_choice import fit_choice
 from micronas.nas.supernet.gates import Gates
 from micronas.space.decisions import Choice, Decision
@@ -65,13 +66,13 @@ def test_the_search_lowers_the_expected_cost_to_the_budget() -> None:
     """From far above it: the gates move, and not only the choice at the end."""
     supernet, budget = new(120, micronas.Budget(macs="8 kMACs"))
 
-    def expected() -> float:
+    def macs() -> float:
         with torch.no_grad():
-            return float(supernet.expected(supernet.gates.probabilities()).features["macs"])
+            return float(expected(SPACE, supernet.gates.probabilities()).features["macs"])
 
-    assert expected() > 2 * 8_000
+    assert macs() > 2 * 8_000
     train(supernet, budget, range(120))
-    assert expected() < 1.25 * 8_000
+    assert macs() < 1.25 * 8_000
     assert budget.used(supernet, supernet.gates.most_likely())["macs"] < 1.25
 
 
@@ -82,7 +83,7 @@ def test_eval_runs_the_network_that_would_be_chosen() -> None:
     supernet.eval()
     choice = supernet.choice()
     assert budget.used(supernet, choice)["latency"] <= 1
-    assert torch.equal(supernet(x), supernet.sliced(x, choice))
+    assert torch.equal(supernet(x), supernet.shared.sliced(x, choice))
     assert torch.equal(supernet(x), supernet(x))
 
 
@@ -161,7 +162,7 @@ def _choices(gates: Gates) -> list[Choice]:
 def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
     """Costs are sums of positive steps, here; every network is enumerated beside the answer."""
     generator = torch.Generator().manual_seed(seed)
-    gates = Gates(tuple(Decision(f"d{number}", (1, 2, 3)) for number in range(4)))
+    gates = Gates(tuple(Decision(f"d{number}", "width", (1, 2, 3)) for number in range(4)))
     costs = torch.rand(4, 3, generator=generator, dtype=torch.float64).add(0.1).cumsum(1)
     top = float(costs[:, -1].sum()) * limit
     with torch.no_grad():

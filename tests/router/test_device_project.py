@@ -25,7 +25,10 @@ from micronas.testing.graphs import random_inputs
 from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CLASSES, composition
 
-STUBS = (Path(__file__).parent / "stubs", Path(__file__).parents[1] / "export" / "stubs")
+STUBS = (
+    Path(__file__).parent / "stubs",
+    Path(__file__).parents[1] / "export" / "firmware" / "stubs",
+)
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", *(f"-I{stub}" for stub in STUBS))
 COUNT = 12
 Codes = npt.NDArray[np.int8]

@@ -25,7 +25,10 @@ from micronas.nas.supernet.gates import Sample
 from micronas.nas.supernet.law import Law, joint
 from micronas.space.channels import Channels
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, When, both
+from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
 
 _BYTES_PER_CHANNEL = 16  # in the file: bias, its scale and the filter's scale, padding apart
 _BYTES_PER_LAYER = 400  # in the file: operator, tensors, names, buffers
@@ -90,6 +93,21 @@ class CostTables:
         self._rows, self._groups = rows, list(groups.values())
         self._order = torch.tensor([number for group in self._groups for number in group])
         self._held = _held(choices, self._ops)
+        self._rest = 0.0, 0.0
+        largest = tuple(len(decision.options) - 1 for decision in choices.decisions)
+        if choices.decisions:
+            self._rest = self._missing(choices.resolve(largest), largest)
+
+    def _missing(self, graph: Graph, choice: Choice) -> tuple[float, float]:
+        """Bytes of file and arena that the constants above leave out, at one network."""
+        gates = {
+            decision.name: torch.eye(len(decision.options))[index]
+            for decision, index in zip(self._choices.decisions, choice, strict=True)
+        }
+        smooth, exact = self.expected(gates), plan(graph, CMSIS_NN)
+        labels = graph.tensors[graph.outputs[0]].elements
+        size = flatbuffer_bytes(graph, metadata=placeholder(labels))
+        return size - float(smooth.flash), exact.total - float(smooth.sram)
 
     def expected(self, gates: Sample) -> Expected:
         law = Law(self._choices, gates)
@@ -107,10 +125,14 @@ class CostTables:
         scale = _SOFTNESS * alive.detach().max()
         return Expected(
             sums,
-            flash=sums["weights_bytes"] + _BYTES_PER_CHANNEL * channels + _BYTES_PER_LAYER * layers,
+            flash=sums["weights_bytes"]
+            + _BYTES_PER_CHANNEL * channels
+            + _BYTES_PER_LAYER * layers
+            + self._rest[0],
             sram=scale * (alive / scale).logsumexp(0)
             + _TAIL_PER_CHANNEL * channels
-            + _TAIL_PER_LAYER * layers,
+            + _TAIL_PER_LAYER * layers
+            + self._rest[1],
         )
 
 

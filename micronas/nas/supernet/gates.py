@@ -28,9 +28,12 @@ class Gates(nn.Module):
         self.logits = nn.ParameterList(torch.zeros(len(each.options)) for each in decisions)
 
     def probabilities(self) -> Sample:
-        """Softmax of the logits: differentiable."""
+        """Softmax of the logits in float64: differentiable.
+
+        What all options of a decision cost alike cancels out in its gradient only so.
+        """
         return {
-            decision.name: logits.softmax(0)
+            decision.name: logits.double().softmax(0)
             for decision, logits in zip(self.decisions, self.logits, strict=True)
         }
 

@@ -63,18 +63,28 @@ class MaskedPass:
         By the operator's name.
     running
         See `SharedUnit.normalise`.
+    plain
+        Leave no work out where gates are one-hot.
     """
 
     def __init__(
-        self, choices: ChoiceGraph, units: Mapping[str, SharedUnit], gates: Sample, running: bool
+        self,
+        choices: ChoiceGraph,
+        units: Mapping[str, SharedUnit],
+        gates: Sample,
+        *,
+        running: bool = False,
+        plain: bool = False,
     ) -> None:
         self._choices, self._units, self._gates = choices, units, gates
         self._running = running
         prefix = all(each.is_prefix for each in choices.channels.values())
         self._choice: Choice | None = None
-        if prefix and is_one_hot(gates):
+        if prefix and not plain and is_one_hot(gates):
             self._choice = Gates.choice_of(gates)
         self._values: dict[str, Feature] = {}
+        self._shown: set[str] = set()
+        """Tensors that the sample shows, through which gradients pass."""
 
     def run(self, x: Tensor) -> Tensor:
         """Return the output [N, classes]."""
@@ -88,10 +98,12 @@ class MaskedPass:
             for name in (step.branches if isinstance(step, Select) else step.operands)
         }
         is_training = torch.is_grad_enabled()
+        self._shown = {choices.input} if is_training else set()
         for number, step in enumerate(steps):
             out = _written(step)
-            runs = choice is None or holds(choices.when[out], choice)
-            with torch.set_grad_enabled(is_training and runs):
+            if is_training and (choice is None or holds(choices.when[out], choice)):
+                self._shown.add(out)
+            with torch.set_grad_enabled(out in self._shown):
                 self._values[out] = self._step(step)
             for name in step.branches if isinstance(step, Select) else step.operands:
                 if last_use[name] == number:
@@ -107,12 +119,20 @@ class MaskedPass:
         elif step.kind == "ADD":
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
-        elif OPERATORS[step.kind].by_channel:
+        elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):
             feature = self._values[step.operands[0]].each(lambda x, _: self._plain(step, [x]))
+        elif step.kind == "CONCATENATION":
+            parts = [self._values[name].whole() for name in step.operands]
+            joined = self._plain(step, [each.values for each in parts])
+            feature = Feature(joined, any(each.waits for each in parts))
         else:  # channels meet, or move
             sources = [self._mixed(name).whole().values for name in step.operands]
             feature = Feature(self._plain(step, sources))
         return feature.each(lambda y, _: activate(step, y))
+
+    def _keeps_channels(self, op: Op) -> bool:
+        channels = self._choices.channels
+        return channels[op.outputs[0]] == channels[op.operands[0]]
 
     def _plain(self, op: Op, sources: list[Tensor]) -> Tensor:
         return unweighted(self._choices.largest, op, sources)
@@ -122,7 +142,9 @@ class MaskedPass:
         feature = self._values[name]
         if feature.waits:
             if self._choices.channels[name].decisions:
-                feature = self._masked(feature, self._masks.of(name))
+                # others may read it too: what counts is not who asks, but if the sample shows it
+                with torch.set_grad_enabled(name in self._shown):
+                    feature = self._masked(feature, self._masks.of(name))
             feature = self._values[name] = feature._replace(waits=False)
         return feature
 
@@ -136,8 +158,9 @@ class MaskedPass:
     def _select(self, step: Select) -> Feature:
         branches = [self._values[name] for name in step.branches]
         weights, waits = self._masks.gates(step.decision), any(each.waits for each in branches)
-        if self._choice is None:
-            return Feature(weighted_sum(weights, [each.values for each in branches]), waits)
+        if self._choice is None or not waits:
+            return Feature(weighted_sum(weights, [each.whole().values for each in branches]), waits)
+        # the mask that comes lets no gradient pass beyond the chosen one's channels
         parts = [(each.values, each.hidden) for each in branches]
         size = self._choices.channels[step.name].size
         values, hidden = choose(weights, self._choice[step.decision], parts, size)

@@ -21,7 +21,7 @@ class Masks:
         self._choices = choices
         self._gates = [gates[each.name].to(device) for each in choices.decisions]
         self._known: dict[Channels, Tensor] = {}
-        self._device = device
+        self._device, self._is_training = device, torch.is_grad_enabled()
 
     def of(self, name: str) -> Tensor:
         """Return the mask of a tensor."""
@@ -37,8 +37,9 @@ class Masks:
         return torch.einsum("o,okl->kl", gates, table.to(gates))
 
     def _of(self, channels: Channels) -> Tensor:
-        if channels not in self._known:
-            self._known[channels] = self._worked_out(channels)
+        if channels not in self._known:  # whoever asks first: others need its gradient
+            with torch.set_grad_enabled(self._is_training):
+                self._known[channels] = self._worked_out(channels)
         return self._known[channels]
 
     def _worked_out(self, channels: Channels) -> Tensor:

@@ -55,17 +55,18 @@ class SharedNetwork(nn.Module):
         own = space.own_layers()
         self.module: nn.Module | None = None
         self.units = nn.ModuleDict()
-        self._units: dict[str, SharedUnit] = {}
+        self.by_name: dict[str, SharedUnit] = {}
+        """The unit of each operator that has weights."""
         if own is not None:
             self.module = own.module
-            self._units = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
+            self.by_name = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
         else:
             keys, classifier = submodule_names(self._ops), logits_of(graph)
             for op in self._ops.values():
                 norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
                 shape = filter_layout(op, graph.constant_of(op).shape)
                 unit = self.units[keys[op.name]] = FreshUnit(op, shape, norm=norm)
-                self._units[op.name] = unit
+                self.by_name[op.name] = unit
         self._resolved = lru_cache(maxsize=_REMEMBERED)(space.resolve)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -82,11 +83,11 @@ class SharedNetwork(nn.Module):
         """Logits under gates, with a gradient to every option."""
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return MaskedPass(self._choices, self._units, gates, self.running).run(x)
+        return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)
 
     def _cut(self, op: Op, x: Tensor, choice: Choice) -> Tensor:
         """Run an operator with the part of its weights that a choice uses."""
-        choices, unit = self._choices, self._units[op.name]
+        choices, unit = self._choices, self.by_name[op.name]
         source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
         out = part_of(target, target.kept(choice), x.device)
         weight = unit.largest()[out]

@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from micronas.space.blocks.bottleneck import Bottleneck
+from micronas.space.blocks.convolution import Convolution
 from micronas.space.blocks.separable import Separable
 
-Block = Annotated[Separable | Bottleneck, Field(discriminator="type")]
+Block = Annotated[Separable | Bottleneck | Convolution, Field(discriminator="type")]
 
-__all__ = ["Block", "Bottleneck", "Separable"]
+__all__ = ["Block", "Bottleneck", "Convolution", "Separable"]

@@ -2,7 +2,7 @@
 
 The stubs answer with what TFLM's own wheel computes. For a board's compiler:
 arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fsyntax-only -Wall -Wextra -Werror
--I tests/export/stubs <project>/main.cc
+-I tests/export/firmware/stubs <project>/main.cc
 """
 
 import re

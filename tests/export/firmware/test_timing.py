@@ -1,7 +1,7 @@
 """Timing firmware: compiled against stubs of TFLM and a scripted clock, its log is read back.
 
 For a board's compiler: arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fsyntax-only -Wall
--Wextra -Werror -I tests/export/stubs <project>/main.cc
+-Wextra -Werror -I tests/export/firmware/stubs <project>/main.cc
 """
 
 import re

@@ -8,7 +8,8 @@ import pytest
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget, Meter, check_feasible
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
@@ -36,11 +37,10 @@ def test_a_wrong_unit_is_refused(wrong: dict[str, str]) -> None:
 
 
 def test_costs_are_those_of_the_exported_file() -> None:
-    meter = Meter(Board.load("stm32f446re"), "kws")
-    network = SMALL.architecture(SMALL.uniform(0.5, 0.5))
-    costs = meter.costs(network)
-    metadata = placeholder(network.classes)
-    assert costs.flash_bytes == flatbuffer_bytes(network.graph(), metadata=metadata)
+    problem = Problem(SMALL, Board.load("stm32f446re"), Budget())
+    choice = SMALL.uniform(0.5, 0.5)
+    costs, metadata = problem.costs(choice), placeholder(SMALL.classes)
+    assert costs.flash_bytes == flatbuffer_bytes(SMALL.resolve(choice), metadata=metadata)
     assert costs.arena_required_bytes >= costs.arena_bytes > costs.arena_head_bytes
     assert costs.ops == 2 * costs.macs
 
@@ -48,11 +48,10 @@ def test_costs_are_those_of_the_exported_file() -> None:
 @pytest.mark.parametrize("name", ["sram", "flash", "latency", "macs"])
 def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
     board = Board.load("stm32f446re")
-    meter = Meter(board, "kws")
     budget = {"sram": "4 KB", "flash": "2 KB", "latency": "1 ms", "macs": "0.1 MMACs"}[name]
     with pytest.raises(BudgetError, match=rf"^{name} budget must reach .*smallest=.*raise {name}"):
-        check_feasible(SMALL, Budget(**{name: budget}).on(board), meter)
-    check_feasible(SMALL, Budget().on(board), meter)
+        Problem(SMALL, board, Budget(**{name: budget})).check_feasible()
+    Problem(SMALL, board, Budget()).check_feasible()
 
 
 def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path) -> None:  # type: ignore[no-untyped-def]

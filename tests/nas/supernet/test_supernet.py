@@ -4,12 +4,11 @@ import random
 
 import pytest
 import torch
-from micronas.nas.one_hot import OneHotPath
-from micronas.nas.path import MaskedPath, Path
 from torch import Tensor
 
-from micronas.nas.supernet import SharedNetwork
 from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
+from micronas.nas.supernet.masked import MaskedPass
+from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.network import Network
@@ -20,7 +19,7 @@ CHAIN = Space.model_validate(
         "input": [13, 10, 1],
         "classes": 5,
         "stem": {"width": [8, 12, 16], "kernel": [5, 3]},
-        "stages": [
+        "blocks": [
             {"type": "separable", "width": [8, 16], "stride": [2, 2], "kernel": [3, 5]},
             {
                 "type": "separable",
@@ -40,7 +39,7 @@ RESIDUAL = Space.model_validate(
         "classes": 3,
         "activation": "relu6",
         "stem": {"width": [4, 8], "kernel": [3, 3], "stride": [2, 2]},
-        "stages": [
+        "blocks": [
             {"type": "bottleneck", "width": [8, 12], "expansion": [8, 16], "stride": [2, 2]},
             {
                 "type": "bottleneck",
@@ -61,7 +60,7 @@ MIXED = Space.model_validate(
         "input": [13, 10, 2],
         "classes": 4,
         "stem": {"width": [8, 12], "kernel": [3, 3], "stride": [2, 2], "bits": [4, 8]},
-        "stages": [
+        "blocks": [
             {"type": "separable", "width": [8, 16], "bits": 4},
             {
                 "type": "bottleneck",
@@ -83,7 +82,7 @@ TURNS = Space.model_validate(
         "input": [9, 10, 2],
         "classes": 4,
         "stem": {"width": [20, 36], "kernel": [3, 3]},
-        "stages": [
+        "blocks": [
             {
                 "type": "bottleneck",
                 "width": [8, 20, 36],
@@ -120,6 +119,12 @@ def supernet(space: Space) -> SharedNetwork:
     return net
 
 
+def masked(net: SharedNetwork, sample: Sample, *, plain: bool) -> Tensor:
+    space = net.space
+    assert isinstance(space, Space)
+    return MaskedPass(space.choices, net.by_name, sample, plain=plain).run(inputs(space))
+
+
 @SPACES
 def test_masked_pass_equals_sliced_pass_for_one_hot_gates(space: Space) -> None:
     net, gates = supernet(space), Gates(space.decisions)
@@ -138,42 +143,31 @@ def test_sliced_pass_equals_the_stand_alone_network(space: Space) -> None:
     for _ in range(10):
         choice = space.random(source)
         network = Network(space.architecture(choice).graph()).train()
-        copy_weights(net, network, space, choice)
+        copy_weights(net, network)
         torch.testing.assert_close(
             network(inputs(space)), net.sliced(inputs(space), choice), rtol=1e-4, atol=1e-5
         )
 
 
-def copy_weights(net: SharedNetwork, network: Network, space: Space, choice: Choice) -> None:
-    """Cut the shared weights by hand, independently of the supernet's own slicing."""
-    value = space.values(choice)
-    kept = [
-        f"stage{number}_block{position}"
-        for number, stage in enumerate(space.stages, 1)
-        for position in range(1, stage.repeat + 1)
-        if value.get(f"stage{number}.block{position}.keep", 1)
-        and position <= value.get(f"stage{number}.depth", stage.repeat)
-    ]
+def copy_weights(net: SharedNetwork, network: Network) -> None:
+    """Cut the shared weights by hand, independently of the supernet's own slicing.
+
+    A layer has one name, in the supernet and in every network.
+    """
     with torch.no_grad():
         for key, unit in network.units.items():
-            weight = unit.weight
-            if key == "classifier":
-                shared = net.classifier.weight[:, : weight.shape[1]]
-                weight.copy_(shared.reshape(weight.shape))
-                unit.bias.copy_(net.classifier.bias)
-                continue
-            block, _, layer = key.partition("_")
-            layer = {"pointwise": "project"}.get(layer, layer)
-            source = key if block in ("stem", "head") else f"{kept[int(block[5:]) - 1]}_{layer}"
-            shared = net.units[source]
-            out, depth, kernel = weight.shape[0], weight.shape[1], weight.shape[-1]
-            cut = shared.weight[:out, :depth]
-            margin = (cut.shape[-1] - kernel) // 2
-            if margin:
-                cut = cut[:, :, margin:-margin, margin:-margin]
+            weight, shared = unit.weight, net.units[key]
+            kernel = weight.shape[2:]
+            cut = shared.weight[: weight.shape[0], : weight.shape[1]]
+            if kernel:
+                rows, columns = ((cut.shape[2 + i] - kernel[i]) // 2 for i in (0, 1))
+                cut = cut[:, :, rows : rows + kernel[0], columns : columns + kernel[1]]
             weight.copy_(cut)
-            unit.norm.weight.copy_(shared.scale[:out])
-            unit.norm.bias.copy_(shared.shift[:out])
+            if unit.bias is not None:
+                unit.bias.copy_(shared.bias)
+                continue
+            unit.norm.weight.copy_(shared.scale[: len(weight)])
+            unit.norm.bias.copy_(shared.shift[: len(weight)])
 
 
 @SPACES
@@ -182,15 +176,13 @@ def test_one_hot_gates_give_every_option_its_own_gradient(space: Space) -> None:
     net, gates = supernet(space), Gates(space.decisions)
     for parameter in gates.parameters():
         parameter.data.zero_()
-    smallest = gates.one_hot(
-        tuple(1 if decision.name.endswith(("depth", "keep")) else 0 for decision in space.decisions)
-    )
+    smallest = gates.one_hot(tuple(int(decision.kind == "depth") for decision in space.decisions))
     sample = {name: (weights + 0.0).requires_grad_() for name, weights in smallest.items()}
     labels = torch.arange(6) % space.classes
     torch.nn.functional.cross_entropy(net.masked(inputs(space), sample), labels).backward()
     for decision in space.decisions:
         gradient = sample[decision.name].grad
-        if len(decision.options) == 1 or hidden(decision.name, space):
+        if hidden(decision.name, space):
             continue
         assert gradient is not None
         wider = gradient[1:] - gradient[0] if len(gradient) > 1 else gradient
@@ -200,8 +192,8 @@ def test_one_hot_gates_give_every_option_its_own_gradient(space: Space) -> None:
 
 def hidden(name: str, space: Space) -> bool:
     """Blocks beyond the chosen depth of 1 have no say."""
-    has_chain = space.name in (CHAIN.name, TURNS.name)
-    return has_chain and name.startswith(("stage2.block2", "stage2.block3"))
+    beyond = {"chain": ("block3.", "block4."), "turns": ("block4.", "block5.")}
+    return name.startswith(beyond.get(space.name, ("none",)))
 
 
 def test_a_block_of_a_plain_chain_is_dropped_only_from_the_end() -> None:
@@ -210,13 +202,11 @@ def test_a_block_of_a_plain_chain_is_dropped_only_from_the_end() -> None:
     stem_and_first = 1
     for _ in range(50):
         choice = CHAIN.random(source)
-        depth = CHAIN.values(choice)["stage2.depth"]
-        widths = [
-            CHAIN.values(choice)[f"stage2.block{position}.width"]
-            for position in range(1, depth + 1)
-        ]
+        values = CHAIN.values(choice)
+        depth = values["block2-4.depth"]
+        widths = [values[f"block{number}.width"] for number in range(2, 2 + depth)]
         blocks = CHAIN.architecture(choice).blocks
-        assert [block.width for block in blocks[stem_and_first : 1 + depth]] == widths
+        assert [block.width[0] for block in blocks[stem_and_first : 1 + depth]] == widths
         assert len(blocks) == depth + 2
 
 
@@ -226,24 +216,15 @@ def test_soft_samples_sum_to_one_and_hard_ones_are_one_hot() -> None:
     for hard in (True, False):
         for weights in gates.sample(0.7, generator, hard=hard).values():
             assert float(weights.detach().sum()) == pytest.approx(1, abs=1e-6)
-            assert (float(weights.detach().max()) == 1.0) == (hard or len(weights) == 1)
+            assert (float(weights.detach().max()) == 1.0) == (hard)
 
 
 def test_what_may_not_be_skipped_has_no_gate() -> None:
     """A logit pushed far down is no way to forbid an option: Adam walks it back."""
-    names = {decision.name for decision in CHAIN.decisions}
-    assert {name for name in names if name.endswith(("depth", "keep"))} == {"stage2.depth"}
-    fixed = [decision for decision in CHAIN.decisions if len(decision.options) == 1]
-    assert [decision.name for decision in fixed] == ["stage3.block1.kernel"]
-    gates = Gates(CHAIN.decisions)
-    optimizer = torch.optim.Adam(gates.parameters(), 1.0)
-    for _ in range(20):
-        loss = sum(weights.sum() for weights in gates.probabilities().values())
-        optimizer.zero_grad()
-        torch.as_tensor(loss).backward()
-        optimizer.step()
-    assert len(CHAIN.architecture(gates.most_likely()).blocks) >= 2
-    assert gates.probabilities()["stage3.block1.kernel"].tolist() == [1.0]
+    depths = [decision.name for decision in CHAIN.decisions if decision.kind == "depth"]
+    assert depths == ["block2-4.depth"]
+    assert all(len(decision.options) > 1 for decision in CHAIN.decisions)
+    assert "block5.kernel" not in {decision.name for decision in CHAIN.decisions}
 
 
 @SPACES
@@ -257,8 +238,8 @@ def test_one_hot_pass_equals_masked_pass_in_values_and_gradients(
     for seed in range(12):
         sample = gates.sample(temperature, torch.Generator().manual_seed(seed))
         results = []
-        for path in (MaskedPath(space, sample), OneHotPath(space, sample)):
-            logits = net._run(inputs(space), path)
+        for plain in (True, False):
+            logits = masked(net, sample, plain=plain)
             loss = torch.nn.functional.cross_entropy(logits, labels)
             given = [*gates.parameters(), *net.parameters()]
             found = torch.autograd.grad(loss, given, retain_graph=True, allow_unused=True)
@@ -278,7 +259,7 @@ def test_only_what_a_sample_shows_is_kept_for_the_backward_pass() -> None:
     net, gates = supernet(TURNS), Gates(TURNS.decisions)
     net.requires_grad_(False)
 
-    def kept(path: Path) -> int:
+    def kept(gates: Sample, *, plain: bool = False) -> int:
         sizes = {}
 
         def pack(saved: Tensor) -> Tensor:
@@ -286,16 +267,16 @@ def test_only_what_a_sample_shows_is_kept_for_the_backward_pass() -> None:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-            _logits = net._run(inputs(TURNS), path)
+            _logits = masked(net, gates, plain=plain)
         return sum(sizes.values())
 
     def sample(choice: Choice) -> Sample:
         return {name: each.requires_grad_() for name, each in gates.one_hot(choice).items()}
 
     largest, smallest = sample(TURNS.largest()), sample(TURNS.smallest())
-    whole = kept(MaskedPath(TURNS, largest))
-    assert kept(OneHotPath(TURNS, largest)) < 1.05 * whole
-    assert kept(OneHotPath(TURNS, smallest)) < 0.6 * whole
+    whole = kept(largest, plain=True)
+    assert kept(largest) < 1.05 * whole
+    assert kept(smallest) < 0.6 * whole
 
 
 def test_certain_and_sampled_gates_are_one_hot_and_soft_ones_are_not() -> None:
@@ -317,13 +298,13 @@ def test_soft_gates_mix_all_options_and_pass_on_a_gradient_to_each() -> None:
         for name, weights in gates.sample(1.0, generator, hard=False).items()
     }
     x = inputs(CHAIN).double()
-    weights = sample["stage2.block1.width"]
+    weights = sample["block2.width"]
     net.masked(x, sample).square().sum().backward()  # type: ignore[no-untyped-call]
     for option in range(len(weights)):
         ends = []
         for step in (1e-6, -1e-6):
             moved = {name: each.detach().clone() for name, each in sample.items()}
-            moved["stage2.block1.width"][option] += step
+            moved["block2.width"][option] += step
             ends.append(net.masked(x, moved).square().sum().item())
         assert weights.grad is not None
         assert float(weights.grad[option]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
