@@ -25,11 +25,11 @@ def test_the_keyword_space_is_the_papers() -> None:
 def test_the_visual_space_is_mobilenet_v2() -> None:
     space = Space.load("vww")
     largest = space.architecture(space.largest())
-    widths = [block.width for block in largest.blocks]
+    widths = [block.width[0] for block in largest.blocks]
     assert widths == [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
-    assert sum(block.residual for block in largest.blocks) == 10  # type: ignore[union-attr]
-    assert largest.head.width == 1280
-    assert largest.stem.width == 32
+    assert sum(block.has_residual for block in largest.blocks) == 10
+    assert largest.head.width == (1280,)
+    assert largest.stem.width == (32,)
 
 
 def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
