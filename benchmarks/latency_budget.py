@@ -27,10 +27,7 @@ def main(folders: list[Path]) -> None:
         space = load_run(folder / "config.yaml").load_space()
         counts = features(load(model_file(folder)).graph)
         board = Board.load(metrics["board"])
-        latencies = {
-            form: board.using(form).latency_ms(counts, space=space.kind)
-            for form in forms
-        }
+        latencies = {form: board.using(form).latency_ms(counts, space=space.kind) for form in forms}
         rows.append(
             [
                 metrics["latency_form"],

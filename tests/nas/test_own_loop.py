@@ -1,6 +1,7 @@
 """The three lines of a search in a training loop of one's own."""
 
 import re
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -197,13 +198,23 @@ def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
     ("page", "shape", "module"),
     [("my-loop", Space.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],
 )
-def test_the_pages_code_runs(page: str, shape: tuple[int, int, int], module: nn.Module) -> None:
-    """Every block of a page in turn, on random batches."""
+def test_the_pages_code_runs(
+    page: str, shape: tuple[int, int, int], module: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of a page in turn, on random batches; searches are cut short."""
     text = (Path(__file__).parents[2] / "docs" / "howto" / f"{page}.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     height, width, channels = shape
     inputs, labels = torch.randn(8, channels, height, width), torch.arange(8) % 2
-    names: dict[str, Any] = {"loader": [(inputs, labels)] * 2, "epochs": 2, "module": module}
+    examples = micronas.TensorSplit(inputs, labels, groups=torch.arange(8))
+    names: dict[str, Any] = {
+        "loader": [(inputs, labels)] * 2,
+        "epochs": 2,
+        "module": module,
+        "data": micronas.DataSet(examples, examples, None, ("",) * 4, shape),
+    }
+    short = micronas.SearchSettings(draws=2, trial=micronas.Recipe(epochs=1, batch_size=2))
+    monkeypatch.setattr(micronas, "search", partial(micronas.search, settings=short))
     for block in blocks:
         exec(compile(block, page, "exec"), names)
     supernet, budget = names["supernet"], names["budget"]

@@ -27,7 +27,7 @@ class Evolution(SharedStrategy):
     """Crossing and mutation; a round depends on the state and on the seed alone.
 
     Once weights have learnt something on random networks, they are trained on networks from the
-    prior that `micronas.nas.draw` describes, and on uniform ones. The best third of a generation,
+    prior that `micronas.nas.prior` describes, and on uniform ones. The best third of a generation,
     by loss with shared weights, is then crossed and mutated, within the budget.
     """
 

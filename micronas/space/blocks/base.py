@@ -16,6 +16,7 @@ class Weighted(Settings):
     """A part of a network whose full convolutions have weights of `bits` bits."""
 
     bits: BitsOptions = (8,)
+    """Of weights: 8, 4 or the choice [4, 8]."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -40,7 +41,9 @@ class BlockBase(Weighted):
 
     stride: Pair = (1, 1)
     repeat: Extent = 1
+    """Blocks in a row, each with decisions of its own."""
     skip: bool = False
+    """Whether the search may leave some of them out; needs stride 1."""
     name: str | None = None
     """Name of the (first) block; by default its number among all blocks."""
 

@@ -16,9 +16,11 @@ class Bottleneck(BlockBase):
 
     type: Literal["bottleneck"] = "bottleneck"
     expansion: Widths
+    """Channels between the two 1x1 convolutions."""
     width: Widths
     kernel: Kernels = ((3, 3),)
     residual: bool = False
+    """Whether the input is added; needs stride 1."""
 
     @property
     def has_residual(self) -> bool:
