@@ -106,8 +106,9 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line on which each of its keys stands."""
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)  # parsed once, for values and lines alike
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"a configuration must be a readable text file: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

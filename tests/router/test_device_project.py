@@ -101,7 +101,7 @@ def test_a_board_that_computes_as_tflm_passes(tmp_path: Path) -> None:
     used = [tflm_arena(to_flatbuffer(graph)).total for graph in parts.graphs]
     met = max(used[0], *(used[1 + expert] for expert in experts))
     assert said.splitlines()[-3:] == [
-        f"arena: {met} of {largest(parts, 'host')} bytes used",
+        f"arena: {met} of {largest(parts, HOST)} bytes used",
         "slowest classification: 7 ticks of 1/1000 s",
         f"PASS: {compared} output bytes of {COUNT} inputs as expected",
     ]
