@@ -57,7 +57,7 @@ def main() -> None:
     torch.manual_seed(0)
     module = mobilenet_v2(width_mult=0.35, num_classes=2)
     example = torch.randn(1, 3, SIDE, SIDE)
-    supernet = micronas.convert(module, example)
+    supernet = micronas.Supernet(micronas.convert(module, example))
     board = micronas.Board.load("stm32f446re")
     limits = micronas.Budget(sram="112 KB", latency="200 ms")
     budget = micronas.SearchBudget(limits, board, steps=steps)
@@ -75,15 +75,14 @@ def main() -> None:
 
     while budget.step < steps:
         step(supernet, searching, lambda: budget.penalty(supernet))
-    found, choice = supernet.choose(), supernet.choice()
-    decisions = supernet.gates.decisions
+    found, choice, space = supernet.choose(), supernet.choice(), supernet.space
     rows = {
-        "largest": tuple(len(each.options) - 1 for each in decisions),
-        "smallest": tuple(0 for _ in decisions),
+        "largest": space.largest(),
+        "smallest": space.smallest(),
         "most likely": supernet.gates.most_likely(),
         "found": choice,
     }
-    print(f"{len(decisions)} decisions, {steps} steps")
+    print(f"{len(space.decisions)} decisions, {steps} steps")
     for name, each in rows.items():
         costs, used = budget.costs(supernet, each), budget.used(supernet, each)
         shares = ", ".join(f"{limit} {share:.1%}" for limit, share in used.items())

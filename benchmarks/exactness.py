@@ -9,58 +9,11 @@ against TFLM's on random inputs. With `ops`: the same arenas and bytes for rando
 every kind of operator, int4 weights among them. Needs the wheel `tflite-micro` (Linux, x86-64).
 """
 
-import random
 import sys
-from dataclasses import dataclass
 
-from micronas.export.verify import tflm_arena, verify
-from micronas.graph.counts import count
-from micronas.graph.memory import plan
-from micronas.nas.cost import expected
-from micronas.nas.gates import Gates
-from micronas.space.search_space import SearchSpace
+from micronas.testing.exactness import SPACES, measure
+from micronas.testing.networks import agreement
 from micronas.text import table
-from micronas.tflite.reader import read
-from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly, random_inputs
-from tests.networks import agreement
-
-SPACES = ("kws", "vww", "ad")
-
-
-@dataclass
-class Exactness:
-    """Disagreements over the networks of one space; all but `networks` and `bytes` should be 0."""
-
-    networks: int = 0
-    bytes: int = 0
-    mismatches: int = 0
-    wrong_macs: int = 0
-    wrong_weights: int = 0
-    wrong_heads: int = 0
-    worst_total: int = 0
-    """Largest difference of the predicted arena from TFLM's, bytes."""
-
-
-def measure(name: str, networks: int, seed: int) -> Exactness:
-    """Compare on this many random networks of a space, two random inputs each."""
-    space, source, found = SearchSpace.load(name), random.Random(seed), Exactness()
-    gates = Gates(space.decisions)
-    for number in range(networks):
-        choice = space.random(source)
-        model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
-        graph = read(model)
-        counts, costs = count(graph), expected(space, gates.one_hot(choice)).features
-        arena, predicted = tflm_arena(model), plan(graph, "host")
-        checked = verify(model, random_inputs(graph, 2, number))
-        found.networks += 1
-        found.bytes += checked.bytes_compared
-        found.mismatches += checked.mismatches
-        found.wrong_macs += float(costs["macs"]) != counts.macs
-        found.wrong_weights += float(costs["weights"]) != counts.weights
-        found.wrong_heads += predicted.head != arena.head
-        found.worst_total = max(found.worst_total, abs(predicted.total - arena.total))
-    return found
 
 
 def main(networks: int) -> None:

@@ -5,60 +5,19 @@ Run from the checkout: ``python -m benchmarks.fit_instructions`` prints every ke
 """
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterable
 
 import yaml
 
-from benchmarks import census
-from benchmarks.census import Measured
 from micronas import resources
 from micronas.files import write_atomically
-from micronas.hardware.instructions import Kernel, Kernels
-from micronas.hardware.kernels import Work
-from micronas.hardware.latency import fit, mean_worst_percent
+from micronas.hardware.instructions import Kernels
+from micronas.testing import census
+from micronas.testing.kernel_fits import fit_kernels
 
 _SOURCE = (
     "TFLM 90b983c2 with CMSIS-NN 4ab83cc3, GCC 14.2 -O2, Cortex-M4 simulated by QEMU "
     "(mps2-an386): instructions of census_ops.csv and census_extra_ops.csv"
 )
-_DEPENDS_ON_DATA = "softmax"  # its price is an upper bound, not a fit
-
-
-def fit_kernels(measured: Iterable[Measured]) -> dict[str, Kernel]:
-    """Fit each kernel's coefficients to its operators, relative errors squared."""
-    operators: dict[str, list[Measured]] = defaultdict(list)
-    for each in measured:
-        operators[each.work.kernel].append(each)
-    return {
-        name: _fit(of_kernel)
-        for name, of_kernel in sorted(operators.items())
-        if name != _DEPENDS_ON_DATA
-    }
-
-
-def predict(fitted: dict[str, Kernel], work: Work) -> float:
-    """Return the instructions of work under kernels fitted here."""
-    coefficients = fitted[work.kernel].instructions
-    return sum(coefficients.get(term, 0.0) * amount for term, amount in work.terms.items())
-
-
-def _fit(operators: list[Measured]) -> Kernel:
-    amounts = [each.work.terms for each in operators]
-    terms = [term for term in amounts[0] if any(amount[term] for amount in amounts)]
-    taken = [each.instructions for each in operators]
-    found = fit(amounts, taken, terms=terms)
-    mean, worst = mean_worst_percent(found.errors)
-    return Kernel(
-        operators=len(operators),
-        mean_percent=round(mean, 2),
-        worst_percent=round(worst, 1),
-        instructions={
-            term: float(f"{value:.5g}")
-            for term, value in found.model.coefficients.items()
-            if value > 0
-        },
-    )
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import time
 from statistics import median
 
 from benchmarks.search_step import training_step
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.memory import keep_freed_memory
 
@@ -44,7 +44,7 @@ def main(rounds: int = 3, names: tuple[str, ...] = SPACES) -> None:
 def train(name: str, mode: str) -> Figures:
     if mode == "kept":
         keep_freed_memory()
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     step = training_step(space, space.architecture(space.largest()).build())
     for _ in range(2):  # allocators and kernels settle
         step()

@@ -7,31 +7,15 @@ weights, times them on each engine, fits the NETWORKS first ones (12) and predic
 for each of SEEDS (3) draws. Prints mean and worst error of the prediction in percent.
 """
 
-import random
 import sys
-from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import get_args
 
 from micronas.calibration.host import Engine, measure_all
-from micronas.graph.ir import Graph
-from micronas.hardware.features import INSTRUCTIONS, features
-from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
-from micronas.hardware.latency import Terms, fit, mean_worst_percent
-from micronas.space.search_space import SearchSpace
+from micronas.hardware.features import features
+from micronas.testing.host_latency import FORMS, UNSEEN, draw, errors
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly
-
-SPACES = ("kws", "ad", "vww")
-UNSEEN = 20
-FORMS: Mapping[str, Terms] = {
-    "ops": OPS,
-    "2 terms": TWO_TERMS,
-    "3 terms": THREE_TERMS,
-    "5 terms": FIVE_TERMS,
-    "instructions": {INSTRUCTIONS: {INSTRUCTIONS: 1.0}},
-}
 
 
 def main(seeds: int = 3, networks: int = 12) -> None:
@@ -50,35 +34,6 @@ def main(seeds: int = 3, networks: int = 12) -> None:
                 rows.append([str(seed), engine, form, *figures])
     print(f"{networks} networks fitted, {UNSEEN} predicted")
     print(table(["draw", "engine", "form", "mean error", "worst error", "timing spread"], rows))
-
-
-def draw(count: int, seed: int) -> dict[str, Graph]:
-    """Return random int8 networks of the spaces in turn, by name."""
-    generator = random.Random(seed)
-    spaces = [SearchSpace.load(name) for name in SPACES]
-    graphs = {}
-    for number in range(count):
-        space = spaces[number % len(spaces)]
-        shapes = space.architecture(space.random(generator)).graph()
-        graphs[f"{space.name}-{number}"] = quantize_randomly(shapes, number)
-    return graphs
-
-
-def errors(
-    counts: Sequence[Mapping[str, float]],
-    times: Sequence[float],
-    terms: Terms,
-    *,
-    fitted: int,
-) -> tuple[float, float]:
-    """Fit the first networks; return mean and worst error on the others, in percent."""
-    model = fit(counts[:fitted], times[:fitted], terms=terms).model
-    return mean_worst_percent(
-        [
-            float(model.predict(row)) / latency - 1
-            for row, latency in zip(counts[fitted:], times[fitted:], strict=True)
-        ]
-    )
 
 
 if __name__ == "__main__":

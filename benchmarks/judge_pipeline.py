@@ -21,9 +21,9 @@ import numpy as np
 from micronas.errors import ConfigError
 from micronas.judge.build import Build
 from micronas.judge.duplicates import find_duplicates
-from micronas.judge.label import correct_prior, cross_validate, vote
 from micronas.judge.recipe import Duplicates, Labelling, Recipe, RecipeFile
 from micronas.language.embedders import Embedder, WordLlama, tfidf
+from micronas.language.neighbours import correct_prior, cross_validate, vote
 from micronas.text import percent, table
 
 Words = Callable[[str, random.Random], str]
@@ -64,15 +64,14 @@ EDITS: dict[str, Words] = {
 
 def labels(texts: Sequence[str], tasks: Sequence[str], embedders: dict[str, Embedder]) -> None:
     """Accuracy of labelling each prompt from those of the other folds, by embedder."""
-    names = sorted(set(tasks))
+    names, settings = sorted(set(tasks)), Labelling()
     truth = np.array([names.index(task) for task in tasks])
-    settings = Labelling()
     rows = []
     for name, embedder in embedders.items():
         start = time.perf_counter()
         vectors = embedder(texts)
         seconds = time.perf_counter() - start
-        found = cross_validate(vectors, truth, len(names), settings, 0)
+        found = cross_validate(vectors, truth, len(names), 0)
         by_count = [percent(found.by_neighbours[k]) for k in settings.neighbours]
         rows.append(
             [
@@ -103,7 +102,7 @@ def priors(texts: Sequence[str], tasks: Sequence[str], seeds: int) -> None:
     rows = []
     for title, chosen in (("in proportion", proportional), (f"{each} a task", alike)):
         rest = np.setdiff1d(np.arange(len(truth)), chosen)
-        found = cross_validate(vectors[chosen], truth[chosen], len(names), Labelling(), 0)
+        found = cross_validate(vectors[chosen], truth[chosen], len(names), 0)
         votes = vote(vectors[chosen], truth[chosen], len(names), vectors[rest], found.neighbours)
         row = [title, str(len(chosen)), str(found.neighbours)]
         for kind in ("seed", "uniform", "estimated"):

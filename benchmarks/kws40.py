@@ -28,12 +28,13 @@ from micronas.data import DataSet, TensorSplit
 from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import search
-from micronas.nas.select import uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import GRID, SearchSpace
+from micronas.space.decisions import GRID
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -104,27 +105,25 @@ def load(path: Path) -> DataSet:
     )
 
 
-def space_for(budget: str, classes: int, *, step: int) -> SearchSpace:
+def space_for(budget: str, classes: int, *, step: int) -> Space:
     """The shipped space for a budget, with other widths."""
     name = SPACES[budget]
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     width = {"width": tuple(range(16, WIDEST[name] + 1, step))}
     return space.model_copy(
         update={
             "classes": classes,
             "stem": space.stem.model_copy(update=width),
-            "stages": tuple(stage.model_copy(update=width) for stage in space.stages),
+            "blocks": tuple(block.model_copy(update=width) for block in space.blocks),
         }
     )
 
 
-def uniform(budget: str, depth: int, classes: int) -> Architecture:
+def uniform(budget: str, depth: int, classes: int) -> Space:
     """The widest uniform network of one of the `DEPTHS` within a budget."""
     space = space_for(budget, classes, step=GRID)
-    board = Board.load(BOARD)
-    meter = Meter(board, space.task or space.name)
-    limits = Budget(macs=float(budget) * 1e6).on(board)
-    return space.architecture(uniform_networks(space, limits, meter)[depth - 1])
+    problem = Problem(space, Board.load(BOARD), Budget(macs=float(budget) * 1e6))
+    return space.architecture(uniform_networks(problem)[depth - 1])
 
 
 def found(results: Path, budget: str, data: DataSet) -> Record:
@@ -133,8 +132,9 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
         if record.get("budget") == budget:
             return record
     started = time.process_time()
+    space = space_for(budget, len(data.classes), step=STEP[SPACES[budget]])
     result = search(
-        space_for(budget, len(data.classes), step=STEP[SPACES[budget]]),
+        space,
         data,
         board=Board.load(BOARD),
         budget=Budget(macs=float(budget) * 1e6),
@@ -146,20 +146,20 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
         "budget": budget,
         "winner": result.winner.origin,
         "seconds": round(time.process_time() - started),
-        "search": {"architecture": best.architecture.model_dump(mode="json")},
+        "search": {"architecture": space.architecture(best.choice).model_dump(mode="json")},
     }
     append(results, record)
     return record
 
 
-def architecture_of(name: str, results: Path, data: DataSet) -> Architecture:
+def architecture_of(name: str, results: Path, data: DataSet) -> Space:
     """The network a row of the table is about."""
     if name in PUBLISHED:
-        return Architecture.load(name).model_copy(update={"classes": len(data.classes)})
+        return Space.load(name).model_copy(update={"classes": len(data.classes)})
     origin, budget, *depth = name.split("-")
     if origin == "uniform":
         return uniform(budget, int(depth[0]), len(data.classes))
-    return Architecture.model_validate(found(results, budget, data)["search"]["architecture"])
+    return Space.model_validate(found(results, budget, data)["search"]["architecture"])
 
 
 def train(name: str, seed: int, results: Path, data: DataSet) -> Record:

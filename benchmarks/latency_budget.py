@@ -14,6 +14,7 @@ from pathlib import Path
 
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
+from micronas.runs.folder import model_file
 from micronas.runs.settings import load_run
 from micronas.space.load import load
 from micronas.text import percent, table
@@ -24,12 +25,9 @@ def main(folders: list[Path]) -> None:
     for folder in folders:
         metrics = json.loads((folder / "metrics.json").read_text())
         space = load_run(folder / "config.yaml").load_space()
-        counts = features(load(folder).graph)
+        counts = features(load(model_file(folder)).graph)
         board = Board.load(metrics["board"])
-        latencies = {
-            form: board.using(form).latency_ms(counts, space=space.task or space.name)
-            for form in forms
-        }
+        latencies = {form: board.using(form).latency_ms(counts, space=space.kind) for form in forms}
         rows.append(
             [
                 metrics["latency_form"],

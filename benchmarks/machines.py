@@ -22,8 +22,8 @@ from torch import nn
 
 from micronas.data import Detection, TensorSplit
 from micronas.evaluation.anomalies import evaluate
-from micronas.space.search_space import SearchSpace
-from micronas.tasks.logmel import images, log_mel
+from micronas.space.space import Space
+from micronas.tasks.machines.front_end import images, log_mel
 from micronas.text import table
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network
@@ -56,7 +56,7 @@ def vibration(records: dict[str, Array]) -> None:
         TensorSplit(((x - mean) / deviation).clamp(-4, 4).unsqueeze(1), y) for x, y in (train, test)
     ]
     print(f"{len(records)} records, {len(train[1])} windows to train, {len(test[1])} to test")
-    space = SearchSpace.load("ad_small").model_copy(update={"classes": 2})
+    space = Space.load("ad_small").model_copy(update={"classes": 2})
     architecture = space.architecture(space.uniform(0.2))
     # One machine; its own class is "normal", so that the score is minus that probability.
     judged = Detection(

@@ -12,33 +12,34 @@ from statistics import median
 from time import perf_counter
 
 from micronas.hardware.board import Board
-from micronas.nas.budget import Meter
-from micronas.space.search_space import SearchSpace
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
+from micronas.space.space import Space
+from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
-from tests.graphs import quantize_randomly
 
 NETWORKS = 200
 SPACES = ("kws_small", "kws", "vww")
 
 
 def main(names: list[str]) -> None:
-    rows = [measure(SearchSpace.load(name)) for name in names or SPACES]
+    rows = [measure(Space.load(name)) for name in names or SPACES]
     print(table(["space", "all costs", "size counted", "size written", "networks"], rows))
 
 
-def measure(space: SearchSpace) -> list[str]:
+def measure(space: Space) -> list[str]:
     source, blobs = random.Random(0), placeholder(space.classes)
-    meter = Meter(Board.load("stm32f446re"), space.name)
+    problem = Problem(space, Board.load("stm32f446re"), Budget())
     costs, counted, written = [], [], []
     for number in range(NETWORKS):
-        network = space.architecture(space.random(source))
-        graph = network.graph()
+        choice = space.random(source)
+        graph = space.resolve(choice)
         trained = quantize_randomly(graph, number)
 
         start = perf_counter()
-        meter.costs(network)
+        problem.costs(choice)
         measured = perf_counter()
         size = flatbuffer_bytes(graph, metadata=blobs)
         known = perf_counter()

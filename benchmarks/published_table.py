@@ -8,12 +8,12 @@ prediction: those are what ``python -m benchmarks.fit_boards`` prints.
 """
 
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
-from micronas.space.architecture import Architecture
+from micronas.hardware.targets import HOST
 from micronas.space.published import Row, paper_ops
 from micronas.space.published import table as paper_table
+from micronas.space.space import Space
 from micronas.text import table
 
 BOARDS = {
@@ -26,7 +26,7 @@ BOARDS = {
 
 def row(name: str, paper: Row) -> list[str]:
     """One line of the table."""
-    graph = Architecture.load(f"published/{name}").graph()
+    graph = Space.load(f"published/{name}").graph()
     counts = features(graph)
     latencies = [
         f"{Board.load(board).latency_ms(counts, space=paper['family']):.0f} / "
@@ -37,7 +37,7 @@ def row(name: str, paper: Row) -> list[str]:
         name,
         f"{paper_ops(graph) / 1e6:.2f} / {paper['mops']}",
         f"{count(graph).macs / 1e6:.3f}",
-        f"{plan(graph, 'host').total / 1e3:.1f} / {paper['sram_kb']}",
+        f"{HOST.plan(graph).total / 1e3:.1f} / {paper['sram_kb']}",
         *latencies,
     ]
 

@@ -44,12 +44,13 @@ from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, s
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
 from micronas.evaluation.scores import accuracy
-from micronas.nas.budget import Budget, Meter
+from micronas.hardware.costs import Budget, Costs, measure
+from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS, search
-from micronas.nas.select import Candidate, trials
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture, Separable
-from micronas.space.search_space import SearchSpace
+from micronas.nas.trials import Candidate, trials
+from micronas.space.blocks import Separable
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -85,10 +86,10 @@ class Bench:
     def __init__(self, setting: str, data: DataSet, results: Path) -> None:
         self.setting, self.data, self.results = setting, data, results
         self.space = space_of(setting, len(data.classes))
-        self.meter = Meter(BOARD, self.space.task or self.space.name)
         self.budget = BUDGETS[setting]
-        self.limits = self.budget.on(BOARD)
-        most = max(each.repeat for each in self.space.stages)
+        self.problem = Problem(self.space, BOARD, self.budget)
+        self.limits = self.problem.limits
+        most = max(each.repeat for each in self.space.blocks)
         self.depths = [number / most for number in range(most + 1)]
 
     def run(self, method: str, seeds: list[int]) -> None:
@@ -136,7 +137,7 @@ class Bench:
             for name in ranked[: RACE[seed]]:
                 yield name, seed, lambda name=name: self._widest(name)
 
-    def _widest(self, name: str) -> Architecture | None:
+    def _widest(self, name: str) -> Space | None:
         """Of a method and a depth, as the results name them."""
         method, depth = name.split()
         widths = self.space.stem.width
@@ -144,13 +145,15 @@ class Bench:
             self.space.shaped([width / widths[-1]], growth=GROWTH[method], depth=float(depth))
             for width in widths
         ]
-        fitting = [each for each in map(self.space.architecture, shaped) if self._fits(each)]
-        return fitting[-1] if fitting else None
+        fitting = [each for each in shaped if self.problem.fits(each)]
+        return self.space.architecture(fitting[-1]) if fitting else None
 
-    def _fits(self, architecture: Architecture) -> bool:
-        return self.limits.fits(self.meter.costs(architecture))
+    def _costs(self, architecture: Space) -> Costs:
+        """Of a network that may be none of the space."""
+        graph, space = architecture.graph(), self.space
+        return measure(graph, BOARD, kind=space.kind, outputs=space.outputs)
 
-    def _search(self, method: str, seed: int, budget: Budget) -> Architecture:
+    def _search(self, method: str, seed: int, budget: Budget) -> Space:
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         found = search(
             self.space,
@@ -162,24 +165,23 @@ class Bench:
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
-        return found.winner.architecture
+        return self.space.architecture(found.winner.choice)
 
-    def _blind(self, seed: int) -> Architecture:
+    def _blind(self, seed: int) -> Space:
         found = self._search("default", seed, self.budget.model_copy(update={"sram": None}))
         fraction = 1.0
-        while not self._fits(found):
+        while not self.limits.fits(self._costs(found)):
             fraction -= 0.01
             found = _narrowed(found, fraction)
         return found
 
-    def _random(self, seed: int) -> Architecture:
+    def _random(self, seed: int) -> Space:
         training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
         both = Subset(self.data.train, torch.cat([training.index, gating.index]))
-        choices = independent(self.space, self.limits, self.meter, random.Random(seed), RANDOM)
-        networks = [self.space.architecture(choice) for choice in choices]
+        space, costs = self.space, self.problem.costs
         tried = [
             trials(
-                [Candidate("random", each, self.meter.costs(each))],
+                [Candidate("random", each, space.architecture(each), costs(each))],
                 both,
                 ranking,
                 TRIAL,
@@ -187,17 +189,17 @@ class Bench:
                 checkpoint=Checkpoint(),
                 progress=lambda done, total: None,
             )[0]
-            for each in networks
+            for each in independent(self.problem, random.Random(seed), RANDOM)
         ]
-        return min(tried, key=lambda each: each.trial_loss or math.inf).architecture
+        return space.architecture(min(tried, key=lambda each: each.trial_loss or math.inf).choice)
 
-    def _judge(self, name: str, seed: int, architecture: Architecture, searched: float) -> Record:
+    def _judge(self, name: str, seed: int, architecture: Space, searched: float) -> Record:
         started = time.process_time()
         network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
         recipe = LONGER if name.startswith("longer") else RECIPE
         fit(network, self.data.train, recipe, seed=seed)
         quantized = finetune(network, self.data.train, QUANTIZE, seed=seed)
-        costs = self.meter.costs(architecture)
+        costs = self._costs(architecture)
         return {
             "setting": self.setting,
             "method": name,
@@ -221,12 +223,12 @@ class Bench:
         return [each for each in read(self.results) if each["setting"] == self.setting]
 
 
-Job = tuple[str, int, Callable[[], Architecture]]
+Job = tuple[str, int, Callable[[], Space]]
 Methods = dict[str, dict[int, Record]]
 """Records of a setting, by method and seed."""
 
 
-def _parsed(space: SearchSpace, text: str) -> Architecture:
+def _parsed(space: Space, text: str) -> Space:
     """A network from what `str` makes of it."""
     stem, blocks = text.split("; ")
 
@@ -237,18 +239,18 @@ def _parsed(space: SearchSpace, text: str) -> Architecture:
         return Separable(width=width, kernel=kernel or 3, stride=(stride or 1, stride or 1))
 
     smallest = space.architecture(space.smallest())
-    update = {"stem": smallest.stem.model_copy(update={"width": int(stem)})}
+    update = {"stem": smallest.stem.model_copy(update={"width": (int(stem),)})}
     return smallest.model_copy(update=update | {"blocks": tuple(map(block, blocks.split()))})
 
 
-def _narrowed(network: Architecture, fraction: float) -> Architecture:
+def _narrowed(network: Space, fraction: float) -> Space:
     """Every width times a fraction, on the grid of the space."""
 
-    def width(value: int) -> int:
-        return max(WIDTHS[0], int(value * fraction / 4) * 4)
+    def narrowed(part: Any) -> Any:
+        width = max(WIDTHS[0], int(part.width[0] * fraction / 4) * 4)
+        return part.model_copy(update={"width": (width,)})
 
-    stem = network.stem.model_copy(update={"width": width(network.stem.width)})
-    blocks = tuple(each.model_copy(update={"width": width(each.width)}) for each in network.blocks)
+    stem, blocks = narrowed(network.stem), tuple(map(narrowed, network.blocks))
     return network.model_copy(update={"stem": stem, "blocks": blocks})
 
 

@@ -27,18 +27,17 @@ from benchmarks.quality import RECIPE, TRIAL
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
-from micronas.nas.budget import Meter
-from micronas.nas.draw import draw
+from micronas.nas.prior import draw
+from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS
 from micronas.nas.settings import SearchSettings
-from micronas.nas.weights import ROUND, Weights, batches
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.nas.strategies.shared import ROUND, Weights, batches
+from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, temperature_scaled_loss
 from micronas.train.network import Network
 
 SETTING = "kws-24"
-LIMITS = BUDGETS[SETTING].on(BOARD)
 NETWORKS = 20
 POOL = 200
 STEPS = 1400
@@ -55,16 +54,15 @@ KINDS = ("anything", "independent", "smooth")
 JUDGED = ("independent", "smooth")
 
 
-def drawn(kind: str, space: SearchSpace, source: random.Random, count: int) -> list[Choice]:
+def drawn(kind: str, problem: Problem, source: random.Random, count: int) -> list[Choice]:
     """Networks of a kind; "anything" costs what it may, and is what warm-up trains on."""
-    meter = Meter(BOARD, space.task or space.name)
     match kind:
         case "independent":
-            return independent(space, LIMITS, meter, source, count)
+            return independent(problem, source, count)
         case "smooth":
-            return draw(space, LIMITS, meter, count=count, source=source)
+            return draw(problem, count=count, source=source)
         case _:
-            return [space.random(source) for _ in range(count)]
+            return [problem.space.random(source) for _ in range(count)]
 
 
 class Study:
@@ -73,12 +71,13 @@ class Study:
     def __init__(self, data: DataSet, results: Path) -> None:
         self.data, self.results = data, results
         self.space = space_of(SETTING, len(data.classes))
+        self.problem = Problem(self.space, BOARD, BUDGETS[SETTING])
         training, gating, self.ranking = divide(data.train, PARTS, generator_for(0, "parts"))
         self.training = Subset(data.train, torch.cat([training.index, gating.index]))
         self.judged = {
             kind: {
                 str(self.space.architecture(each)): each
-                for each in drawn(kind, self.space, random.Random(0), NETWORKS)
+                for each in drawn(kind, self.problem, random.Random(0), NETWORKS)
             }
             for kind in JUDGED
         }
@@ -106,7 +105,7 @@ class Study:
             labels = {score: SHARED.format(kind, score) for score in SCORES}
             if all((label, seed) in self.known() for label in labels.values()):
                 continue
-            pool = drawn(kind, self.space, random.Random(seed + 1), POOL)
+            pool = drawn(kind, self.problem, random.Random(seed + 1), POOL)
             for score, values in self._scores(self._supernet(pool, seed)).items():
                 self._append(labels[score], seed, dict(zip(self.networks, values, strict=True)))
 

@@ -18,7 +18,7 @@ import torch
 from micronas.data import DataSet, TensorSplit
 from micronas.report.write import write_report
 from micronas.runs.history import watched
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.train.loop import fit
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
@@ -38,7 +38,7 @@ def main(runs: list[str]) -> None:
                 f"{' '.join(path.name for path in paths)}: {statistics.median(seconds):.3f} s, "
                 f"{size / 1000:.1f} KB"
             )
-    space = SearchSpace.load("kws_small")
+    space = Space.load("kws_small")
     data = DataSet(parts(2000, 0), parts(4000, 1), None, ("",) * 12, space.input)
     plain, seen = [], []
     for _ in range(_ROUNDS):
@@ -54,7 +54,7 @@ def parts(count: int, seed: int) -> TensorSplit:
     return TensorSplit(inputs, torch.randint(12, (count,), generator=generator))
 
 
-def train(space: SearchSpace, data: DataSet, *, watch: bool) -> None:
+def train(space: Space, data: DataSet, *, watch: bool) -> None:
     network = Network(space.architecture(space.uniform(0.5)).graph())
     shown = watched(data) if watch else None
     fit(network, data.train, Recipe(epochs=2, batch_size=64), seed=0, validation=shown)

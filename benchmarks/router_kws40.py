@@ -27,12 +27,13 @@ from benchmarks.kws40 import BOARD, QUANTIZE, RECIPE, append, load, read
 from micronas.data import DataSet, Split
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
+from micronas.hardware.targets import plan
 from micronas.router.device import scores, with_softmax
 from micronas.router.device.compose import Outputs, compose, input_codes, parts
 from micronas.router.device.threshold import Threshold, choose_threshold
-from micronas.space.architecture import Architecture, Separable, Stem
+from micronas.space.blocks import Separable
+from micronas.space.space import Space, Stem
 from micronas.text import table
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.loop import fit, generator_for
@@ -52,9 +53,9 @@ WIDEST = 160
 Record = dict[str, Any]
 
 
-def uniform(width: int, classes: int) -> Architecture:
+def uniform(width: int, classes: int) -> Space:
     """A DS-CNN of equally wide blocks, as the uniform networks of `benchmarks.kws40`."""
-    return Architecture(
+    return Space(
         name=f"uniform {width}",
         input=(49, 10, 1),
         classes=classes,
@@ -63,15 +64,13 @@ def uniform(width: int, classes: int) -> Architecture:
     )
 
 
-def nearest(cost: Callable[[Graph], int], wanted: float, classes: int) -> Architecture:
+def nearest(cost: Callable[[Graph], int], wanted: float, classes: int) -> Space:
     """The uniform network whose cost is nearest to the wanted one."""
     networks = [uniform(width, classes) for width in range(4, WIDEST + 1)]
     return min(networks, key=lambda network: abs(cost(network.graph()) - wanted))
 
 
-def trained(
-    architecture: Architecture, split: Split, seed: int, *, epochs: int = RECIPE.epochs
-) -> Graph:
+def trained(architecture: Space, split: Split, seed: int, *, epochs: int = RECIPE.epochs) -> Graph:
     """One int8 network by the recipe."""
     network = Network(architecture.graph(), generator=generator_for(seed, "initial weights"))
     fit(network, split, RECIPE.model_copy(update={"epochs": epochs}), seed=seed)
@@ -112,19 +111,17 @@ def composition(data: DataSet, seed: int, outputs: Outputs) -> Record:
     }
 
 
-def single(
-    data: DataSet, split: Split, seed: int, architecture: Architecture, epochs: int
-) -> Record:
+def single(data: DataSet, split: Split, seed: int, architecture: Space, epochs: int) -> Record:
     """Train and judge one network."""
     graph = trained(architecture, split, seed, epochs=epochs)
     labels = data.validation.labels.numpy()
     answers = scores(graph, input_codes(graph, data.validation)).argmax(1)
     return {
-        "shape": str(architecture.stem.width),
+        "shape": str(architecture.stem.width[0]),
         "int8": float((answers == labels).mean()),
         "macs": count(graph).macs,
         "flash": len(to_flatbuffer(graph)),
-        "arena": plan(graph, "board").required,
+        "arena": plan(graph).required,
     }
 
 
@@ -175,7 +172,7 @@ def cascade(data: DataSet, seed: int, wanted: Record) -> Record:
         "int8": float(np.where(believed, sure, unsure).mean()),
         "macs": float(np.where(believed, *pair.macs).mean()),
         "flash": sum(len(to_flatbuffer(graph)) for graph in (pair.small, pair.large)),
-        "arena": max(plan(graph, "board").required for graph in (pair.small, pair.large)),
+        "arena": max(plan(graph).required for graph in (pair.small, pair.large)),
         "held_out": chosen.accuracy,
         "threshold": chosen.code,
     }

@@ -20,7 +20,7 @@ from benchmarks.router_methods import read
 from micronas.router.embedding import Embedding
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import Budget, Problem, greedy, solve
+from micronas.router.mapping import ParameterBudget, Problem, greedy, solve
 from micronas.text import table
 
 PROMPTS, REPEATS = 500, 10
@@ -75,7 +75,7 @@ def main(scores: str, models: str) -> None:
                 active,
                 active,
             )
-            budget = Budget(active=float(np.median(active)), total=float(active.sum() / 2))
+            budget = ParameterBudget(active=float(np.median(active)), total=float(active.sum() / 2))
             best = solve(problem, budget)
             quick = greedy(problem, budget)
             ratios.append(np.nan if quick is None else problem.score(quick) / problem.score(best))

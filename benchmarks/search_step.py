@@ -37,11 +37,13 @@ from torch import Tensor, nn
 
 from micronas.data import TensorSplit
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.dnas import Dnas
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.space.architecture import Architecture, Bottleneck
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.nas.strategies.dnas import Dnas
+from micronas.space.blocks import Bottleneck
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
@@ -53,7 +55,7 @@ SETTLING = 50
 DRAWS = 10
 """Random networks whose saved bytes are averaged."""
 WIDTHS = {"skip": False, "kernel": 3}
-"""Changes to each stage of a shipped space that leave widths alone to decide on."""
+"""Changes to the blocks of a shipped space that leave widths alone to decide on."""
 ALL = {"kernel": [3, 5]}
 """Those that add a choice of kernels to widths and depth."""
 SPACES: dict[str, tuple[str, dict[str, object]]] = {
@@ -93,13 +95,13 @@ def main() -> None:
     print(memory_table(space), flush=True)
 
 
-def load(name: str, changes: dict[str, object]) -> SearchSpace:
-    values = SearchSpace.load(name).model_dump()
-    values["stages"] = [stage | changes for stage in values["stages"]]
-    return SearchSpace.model_validate(values)
+def load(name: str, changes: dict[str, object]) -> Space:
+    values = Space.load(name).model_dump()
+    values["blocks"] = [block | changes for block in values["blocks"]]
+    return Space.model_validate(values)
 
 
-def time_table(space: SearchSpace, rounds: int, *, bf16: bool) -> str:
+def time_table(space: Space, rounds: int, *, bf16: bool) -> str:
     network = space.architecture(space.largest())
     last, first = torch.channels_last, torch.contiguous_format
     steps = {
@@ -149,7 +151,7 @@ def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
 
 
 def training_step(
-    space: SearchSpace,
+    space: Space,
     net: nn.Module,
     *,
     layout: torch.memory_format = torch.channels_last,
@@ -173,25 +175,25 @@ def training_step(
     return step
 
 
-def module(network: Architecture) -> nn.Module:
+def module(network: Space) -> nn.Module:
     """A network in plain torch, for the layout of memory to be free."""
     active: Callable[[], nn.Module] = nn.ReLU if network.activation == "relu" else nn.ReLU6
-    depth, stem = network.stem.width, network.stem
-    layers = [*_layer(network.input[2], depth, stem.kernel, stem.stride), active()]
+    stem = network.stem
+    depth = stem.width[0]
+    layers = [*_layer(network.input[2], depth, stem.kernel[0], stem.stride), active()]
     for block in network.blocks:
-        hidden = block.expansion if isinstance(block, Bottleneck) else depth
-        size = (block.kernel, block.kernel)
+        hidden = block.expansion[0] if isinstance(block, Bottleneck) else depth
+        width = block.width[0]
         inner = [*_layer(depth, hidden), active()] if isinstance(block, Bottleneck) else []
-        inner += [*_layer(hidden, hidden, size, block.stride, groups=hidden), active()]
-        inner += _layer(hidden, block.width)
+        inner += [*_layer(hidden, hidden, block.kernel[0], block.stride, groups=hidden), active()]
+        inner += _layer(hidden, width)
         if not isinstance(block, Bottleneck):
             inner.append(active())
-        adds = isinstance(block, Bottleneck) and block.residual
-        layers += [Residual(*inner)] if adds else inner
-        depth = block.width
+        layers += [Residual(*inner)] if block.has_residual else inner
+        depth = width
     if network.head.width is not None:
-        layers += [*_layer(depth, network.head.width), active()]
-        depth = network.head.width
+        layers += [*_layer(depth, network.head.width[0]), active()]
+        depth = network.head.width[0]
     pool = nn.AdaptiveAvgPool2d(1)
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(depth, network.classes))
 
@@ -220,7 +222,7 @@ def _layer(
 
 
 def search_steps(
-    space: SearchSpace, where: str = "", *, certain: bool = False, amp: Amp = None
+    space: Space, where: str = "", *, certain: bool = False, amp: Amp = None
 ) -> dict[str, Step]:
     search, data = a_search(space, certain=certain, amp=amp), split(space)
     index, generator = torch.arange(BATCH), torch.Generator().manual_seed(1)
@@ -241,19 +243,17 @@ def search_steps(
     return {f"{kind}{where}": step for kind, step in steps.items()}
 
 
-def a_search(space: SearchSpace, *, certain: bool, amp: Amp = None) -> Dnas:
+def a_search(space: Space, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
-    board = Board.load("stm32f746zg")
-    meter = Meter(board, space.task or space.name)
-    settings = SearchSettings(gate_learning_rate=1e-9, amp=amp)
-    search = Dnas(space, settings, Budget(latency="1 s").on(board), meter, 0)
+    problem = Problem(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
+    search = Dnas(problem, SearchSettings(gate_learning_rate=1e-9, amp=amp), 0)
     if certain:
         for logits in search.gates.logits:
             logits.data[-1] = 50.0
     return search
 
 
-def memory_table(space: SearchSpace) -> str:
+def memory_table(space: Space) -> str:
     inputs = split(space).inputs
     network = space.architecture(space.largest()).build().train()
     plain = saved_bytes(network, lambda: network(inputs))
@@ -295,7 +295,7 @@ def saved_bytes(net: nn.Module, forward: Callable[[], Tensor]) -> int:
     return sum(size for address, size in sizes.items() if address not in own)
 
 
-def split(space: SearchSpace) -> TensorSplit:
+def split(space: Space) -> TensorSplit:
     height, width, channels = space.input
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(BATCH, channels, height, width, generator=generator)

@@ -14,15 +14,15 @@ from statistics import fmean, stdev
 from micronas.progress import Bars
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
-from micronas.space.architecture import Architecture
-from micronas.tasks.choose import load
+from micronas.space.space import Space
+from micronas.tasks.registry import load
 from micronas.text import table
 
 _SCORES = ("float_accuracy", "int8_accuracy", "float_auc", "int8_auc", "float_pauc", "pauc")
 
 
 def main(run: Path, seeds: int = 3) -> None:
-    architecture = Architecture.load(run / "architecture.yaml")
+    architecture = Space.load(run / "architecture.yaml")
     data = load(load_training(run / "config.yaml").data)
     results = []
     with Bars() as bars:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Limits, Meter
-from micronas.nas.select import USED, moved
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, SearchSpace
-from micronas.tasks.images import decode
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import USED, moved
+from micronas.nas.problem import Problem
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
+from micronas.tasks.images.files import decode
 
 BOARD = Board.load("stm32f446re")
 WIDTHS = tuple(range(8, 129, 4))
@@ -79,41 +80,38 @@ def pictures(folder: Path) -> DataSet:
     )
 
 
-def space_of(setting: str, classes: int) -> SearchSpace:
+def space_of(setting: str, classes: int) -> Space:
     """A keyword backbone with its stem of stride 1, or the like for pictures."""
     kind = setting.partition("-")[0]
     if kind in SHIPPED:
         name, widths = SHIPPED[kind]
-        space = SearchSpace.load(name)
+        space = Space.load(name)
         update: dict[str, Any] = {"width": widths}
-        stages = tuple(
-            each.model_copy(update={**update, "kernel": (3, 5)}) for each in space.stages
-        )
+        kernels = {"kernel": ((3, 3), (5, 5))}
+        blocks = tuple(each.model_copy(update=update | kernels) for each in space.blocks)
         stem = space.stem.model_copy(update=update)
-        return space.model_copy(update={"classes": classes, "stem": stem, "stages": stages})
+        return space.model_copy(update={"classes": classes, "stem": stem, "blocks": blocks})
     width, kernel = list(WIDTHS), [3, 5]
     down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
     more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
-    return SearchSpace.model_validate(
+    return Space.model_validate(
         {
             "name": "cifar",
             "task": "vww",
             "input": [32, 32, 3],
             "classes": classes,
             "stem": {"width": width, "kernel": 3},
-            "stages": [down, more, down, more],
+            "blocks": [down, more, down, more],
         }
     )
 
 
-def independent(
-    space: SearchSpace, limits: Limits, meter: Meter, source: random.Random, count: int
-) -> list[Choice]:
+def independent(problem: Problem, source: random.Random, count: int) -> list[Choice]:
     """Different networks within the budget whose widths know nothing of one another."""
-    found: dict[Architecture, Choice] = {}
+    space = problem.space
+    found: dict[Choice, Choice] = {}
     while len(found) < count:
-        choice = moved(space, space.random(source), USED, limits, meter, source)
-        architecture = space.architecture(choice)
-        if USED <= max(limits.used(meter.costs(architecture)).values()) <= 1:
-            found.setdefault(architecture, choice)
+        choice = moved(problem, space.random(source), USED, source)
+        if USED <= problem.share(choice) <= 1:
+            found.setdefault(space.canonical(choice), choice)
     return list(found.values())

@@ -14,8 +14,8 @@ from comparison import compare, start
 
 from micronas.progress import Bars
 from micronas.runs.settings import load_run
-from micronas.tasks.anomaly import load
-from micronas.tasks.machines import synthesise
+from micronas.tasks.machines.load import load
+from micronas.tasks.machines.synth import synthesise
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"

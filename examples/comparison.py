@@ -12,8 +12,9 @@ from micronas.quantities import format_bytes, format_macs
 from micronas.report.write import report_line
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import RunSettings
-from micronas.space.architecture import Architecture
-from micronas.text import percent, search_summary, table
+from micronas.runs.table import search_summary
+from micronas.space.space import Space
+from micronas.text import percent, table
 
 ACCURACY = {"float": "float_accuracy", "int8": "int8_accuracy"}
 
@@ -88,7 +89,7 @@ def compare(
     )
 
 
-def macs(network: Architecture) -> int:
+def macs(network: Space) -> int:
     return count(network.graph()).macs
 
 

@@ -17,12 +17,14 @@ import judge_world as world
 from micronas.cli.ending import one_line_errors, stoppable
 from micronas.judge.build import Build
 from micronas.judge.leaderboard import Statistics, leaderboard, read_reference
-from micronas.judge.manifest import json_lines, load_prompts
+from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import quality
 from micronas.judge.recipe import read_recipe
 from micronas.judge.report import write_report
-from micronas.judge.run import RunSettings, estimate, run
-from micronas.judge.store import Answer, battles_of, read_answers
+from micronas.judge.rows import Answer, read_answers
+from micronas.judge.run import JudgeSettings, estimate, run
+from micronas.judge.store import battles_of
+from micronas.language.rows import json_lines
 from micronas.settings import read_settings
 from micronas.text import pairs, table
 
@@ -49,7 +51,7 @@ def main(overrides: list[str]) -> None:
     store = RUN / "run.sqlite"
     with world.judge() as address:
         settings = read_settings(
-            HERE / "judge.yaml", RunSettings, [f"judge.base_url={address}", *overrides]
+            HERE / "judge.yaml", JudgeSettings, [f"judge.base_url={address}", *overrides]
         )
         said: list[Answer] = read_answers(RUN / "answers.jsonl")
         expected = estimate(settings, prompts, said, store)

@@ -13,8 +13,8 @@ from comparison import compare, start
 
 from micronas.progress import Bars
 from micronas.runs.settings import load_run
-from micronas.tasks.kws import load
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.load import load
+from micronas.tasks.keywords.synth import synthesise
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"

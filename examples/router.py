@@ -15,9 +15,9 @@ import judge_world
 import router_world
 
 from micronas.cli.ending import one_line_errors
-from micronas.judge.manifest import json_lines
+from micronas.language.rows import json_lines
 from micronas.router.jobs import evaluate_file, evaluation_table, fit_file, router_table
-from micronas.router.mapping import Budget
+from micronas.router.mapping import ParameterBudget
 from micronas.router.plot import plot
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def main(overrides: list[str]) -> None:
 
     # 3. Another budget is another mapping of the same categories.
     for active in (1e9, 3e9, 10e9, 30e9):
-        plan = router.map(Budget(active=active)).plan
+        plan = router.map(ParameterBudget(active=active)).plan
         print(f"\nwithin {active / 1e9:g}B: score {plan.score:.3f}", end="")
     print("\n")
 

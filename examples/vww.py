@@ -14,8 +14,8 @@ from comparison import compare, start
 
 from micronas.progress import Bars
 from micronas.runs.settings import load_run
-from micronas.tasks.faces import sample_images
-from micronas.tasks.vww import load
+from micronas.tasks.images.load import load
+from micronas.tasks.images.synth import sample_images
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from micronas.export.from_torch.trace import trace
     from micronas.export.verify import verify
     from micronas.hardware.board import Board
-    from micronas.nas.budget import Budget
-    from micronas.nas.convert import ConvertedSupernet, convert
+    from micronas.hardware.costs import Budget
+    from micronas.nas.convert import ConvertedSpace, convert
     from micronas.nas.own_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
-    from micronas.space.architecture import Architecture
-    from micronas.space.search_space import SearchSpace
+    from micronas.space.space import Space
     from micronas.sweeps.sweep import sweep
     from micronas.tflite.writer import to_flatbuffer
     from micronas.train.loop import evaluate, fit
@@ -34,10 +33,9 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _HOMES = {
-    "Architecture": "space.architecture",
     "Board": "hardware.board",
-    "Budget": "nas.budget",
-    "ConvertedSupernet": "nas.convert",
+    "Budget": "hardware.costs",
+    "ConvertedSpace": "nas.convert",
     "DataSet": "data",
     "MicronasError": "errors",
     "Network": "train.network",
@@ -45,7 +43,7 @@ _HOMES = {
     "Recipe": "train.recipe",
     "SearchBudget": "nas.own_loop",
     "SearchSettings": "nas.settings",
-    "SearchSpace": "space.search_space",
+    "Space": "space.space",
     "Supernet": "nas.own_loop",
     "TensorSplit": "data",
     "convert": "nas.convert",
@@ -61,10 +59,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Architecture",
     "Board",
     "Budget",
-    "ConvertedSupernet",
+    "ConvertedSpace",
     "DataSet",
     "MicronasError",
     "Network",
@@ -72,7 +69,7 @@ __all__ = [
     "Recipe",
     "SearchBudget",
     "SearchSettings",
-    "SearchSpace",
+    "Space",
     "Supernet",
     "TensorSplit",
     "__version__",

@@ -1,4 +1,4 @@
-"""State that survives `kill -9`: named sections of one file, written aside and renamed."""
+"""Save state so that it survives `kill -9`: named sections of one file, replaced atomically."""
 
 import io
 import warnings

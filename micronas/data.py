@@ -1,4 +1,4 @@
-"""What training and search ask of a data set, and the plain version of it for arrays."""
+"""The data set as training and search see it, and a plain one for arrays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,9 @@ class Split(Protocol):
     """Class of each example, int64 [N]."""
     groups: Tensor
     """Who or what each example comes from (speaker, machine), int64 [N]; parts are cut along it."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution by which training mixes pairs of examples and their
+    labels; 0 mixes none. Classes that derive from `Split` need not set it."""
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return inputs as float32 [n, channels, height, width].
@@ -64,7 +67,7 @@ class DataSet:
     """What anomalies are to be found in; None where classification itself is the task."""
 
 
-class TensorSplit:
+class TensorSplit(Split):
     """A split held in memory.
 
     Parameters
@@ -78,8 +81,7 @@ class TensorSplit:
     augment
         ``augment(inputs, generator)`` returns augmented inputs of the same shape.
     mixup
-        Parameter of the Beta distribution by which training mixes pairs of examples and their
-        labels; 0 mixes none. Any split may have this attribute; see `micronas.train.loop.fit`.
+        See `Split.mixup`.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class TensorSplit:
         return self.augment(inputs, generator) if self.augment and generator else inputs
 
 
-class Subset:
+class Subset(Split):
     """Some examples of a split."""
 
     def __init__(self, split: Split, index: Tensor) -> None:
@@ -115,7 +117,7 @@ class Subset:
         self.index = index
         self.labels = split.labels[index]
         self.groups = split.groups[index]
-        self.mixup: float = getattr(split, "mixup", 0.0)
+        self.mixup = split.mixup
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._split.batch(self.index[index], generator)

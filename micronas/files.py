@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and the hash of a text."""
+"""Write files atomically; hash a text."""
 
 import hashlib
 import os

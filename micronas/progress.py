@@ -1,4 +1,4 @@
-"""What a long command shows while it runs: one bar a phase, and a TensorBoard log."""
+"""Progress of a long command: one bar per phase, and a TensorBoard log."""
 
 import sys
 from collections.abc import Callable, Mapping

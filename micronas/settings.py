@@ -2,12 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from micronas.errors import ConfigError
 
@@ -37,6 +40,47 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Mark a field whose settings are of one of several kinds, told apart by the value of a key.
+
+    As a union with a discriminator, but the kinds are asked for when a value is validated: some
+    may be added after the class of the field was made.
+    """
+
+    key: str
+    kinds: Callable[[], Mapping[str, type[Settings]]]
+    """Returns the kinds by what stands under `key`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: Any) -> Settings:
+        kinds = self.kinds()
+        if isinstance(value, Settings) and type(value) in kinds.values():
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a mapping of keys to values")
+        if self.key not in value:
+            raise self._wrong({"type": "missing", "loc": (self.key,), "input": value})
+        name = value[self.key]
+        if not isinstance(name, str) or name not in kinds:
+            rule = f"must be one of {', '.join(kinds)} ({nearest(str(name), kinds)})"
+            unknown = PydanticCustomError("unknown_kind", "{rule}", {"rule": rule})
+            raise self._wrong({"type": unknown, "loc": (self.key,), "input": name})
+        return kinds[name].model_validate(value)
+
+    def _wrong(self, complaint: InitErrorDetails) -> ValidationError:
+        # pydantic puts the place of the field in front of that of an error raised inside.
+        return ValidationError.from_exception_data(self.key, [complaint])
+
+
+def settings_below(field: FieldInfo) -> set[type[BaseModel]]:
+    """Return the settings that may stand under a field."""
+    kinds = [each.kinds().values() for each in field.metadata if isinstance(each, OneOf)]
+    return _nested(field.annotation).union(*kinds)
+
+
 def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ()) -> Model:
     """Read a YAML file into a settings object.
 
@@ -62,8 +106,9 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line on which each of its keys stands."""
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)  # parsed once, for values and lines alike
+        node = loader.get_single_node()
+        values = None if node is None else loader.construct_document(node)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"a configuration must be a readable text file: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -149,11 +194,17 @@ def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:
             nested
             for outer in models
             for field_name, field in outer.model_fields.items()
-            if field_name == part
-            for nested in _nested(field.annotation)
+            if part in _spellings(field_name, field)
+            for nested in settings_below(field)
         }
         models = below or models
     return {name for each in models for name in each.model_fields}
+
+
+def _spellings(name: str, field: FieldInfo) -> list[Any]:
+    """Keys a file may write a field as: its name, and older names."""
+    alias = field.validation_alias
+    return [name, *alias.choices] if isinstance(alias, AliasChoices) else [name]
 
 
 def _nested(annotation: Any) -> set[type[BaseModel]]:

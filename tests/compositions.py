@@ -9,7 +9,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization, Tensor
 from micronas.router.decision import GENERAL
 from micronas.router.device import Composition, DeviceExpert, with_softmax
-from tests.graphs import quantize_randomly, random_inputs
+from micronas.testing.graphs import quantize_randomly, random_inputs
 
 CLASSES = ("red", "green", "blue", "up", "down", "left", "right")
 CATEGORIES = {"colours": CLASSES[:3], "ways": CLASSES[3:]}

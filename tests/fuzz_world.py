@@ -19,16 +19,17 @@ from micronas import cli, resources
 from micronas.data import DataSet
 from micronas.files import text_hash
 from micronas.judge.importers import arena_hard
-from micronas.judge.manifest import Prompt, json_lines
+from micronas.judge.manifest import Prompt
+from micronas.language.rows import json_lines
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.sweeps.points import plan
 from micronas.sweeps.store import leading
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from tests import toy
-from tests.graphs import random_int8_graph
 from tests.report.runs import SHORT, quiet
 from tests.router.world import EXPERTS, table
 

@@ -7,7 +7,6 @@ import resource
 import shlex
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]
 SPACE = {
@@ -48,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / "photos" / label).mkdir(parents=True)
         for number, image in enumerate(images):
             Image.fromarray(image).save(path / "photos" / label / f"{number}.png")
-    space = SearchSpace.model_validate(SPACE)
+    space = Space.model_validate(SPACE)
     space.architecture(space.largest()).save(path / "network.yaml")
     (path / "net.tflite").write_bytes(to_flatbuffer(random_int8_graph(3, family="ds_cnn")))
     return path
@@ -106,11 +105,11 @@ def test_wrong_arguments_leave_nothing_behind(heading: str, folder: Path) -> Non
 
 def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
     # an environment like this one without those packages: links to all the others
-    site = Path(sysconfig.get_path("purelib"))
+    sites = [Path(each) for each in sys.path if each.endswith("site-packages")]
     missing = ("onnx", "scipy", "__editable__")
-    for path in site.iterdir():
-        if not path.name.lower().startswith(missing):
-            (tmp_path / path.name).symlink_to(path)
+    for name, path in {path.name: path for site in sites for path in site.iterdir()}.items():
+        if not name.lower().startswith(missing):
+            (tmp_path / name).symlink_to(path)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     for command, message in documented()["An extra is not installed"]:
         refused(start(shlex.split(command), folder, environment=environment), message)

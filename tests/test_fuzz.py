@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from micronas import cli
+from micronas.testing.graphs import random_int8_graph
+from micronas.testing.networks import random_network
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 from tests.limited import limited
-from tests.networks import random_network
 
 _SECONDS = 5
 

@@ -15,9 +15,9 @@ from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError, ModelError
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import read_mapping, with_overrides
-from micronas.tasks.download import DATA_SETS
+from micronas.tasks import registry
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 
 ROOT = Path(__file__).parents[1]
 CALLS_NEED = {
@@ -109,7 +109,7 @@ def test_arrays_hold_no_objects(tmp_path: Path) -> None:
 
 
 def test_every_download_has_a_checksum() -> None:
-    for archive in (each for several in DATA_SETS.values() for each in several):
+    for archive in (each for name in registry.names() for each in registry.find(name).archives):
         kind, _, digest = archive.checksum.partition(":")
         # MD5 is all that the publishers of COCO and DCASE give
         assert (kind, len(digest)) in {("sha256", 64), ("md5", 32)}

@@ -8,43 +8,42 @@ from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, MicronasError
 from micronas.settings import read_mapping, read_settings, with_overrides
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 
 SPACE = """\
 name: mine
 input: [49, 10, 1]
 classes: 12
 stem: {kernel: [10, 4], width: [16, 32]}
-stages:
+blocks:
   - type: separable
     width: {min: 16, max: 32, step: 8}
 """
 
 
-def load(tmp_path: Path, text: str) -> SearchSpace:
+def load(tmp_path: Path, text: str) -> Space:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    return SearchSpace.load(path)
+    return Space.load(path)
 
 
 def test_a_space_of_ones_own_is_read(tmp_path: Path) -> None:
     space = load(tmp_path, SPACE)
-    assert [decision.options for decision in space.decisions] == [(16, 32), (3,), (16, 24, 32)]
+    assert [decision.options for decision in space.decisions] == [(16, 32), (16, 24, 32)]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("classes: 12", "clases: 12", r"line 3: unknown key 'clases'; did you mean 'classes'"),
-        ("type: separable", "type: separabel", r"line 6: stages\.0.*'separabel'"),
-        ("    width: {min", "    widht: {min", r"line 7: unknown key 'stages\.0\.widht'.*'width'"),
-        ("step: 8", "step: 3", r"line 7: stages\.0\.width: widths must be multiples of 4"),
+        ("type: separable", "type: separabel", r"line 6: blocks\.0.*'separabel'"),
+        ("    width: {min", "    widht: {min", r"line 7: unknown key 'blocks\.0\.widht'.*'width'"),
+        ("step: 8", "step: 3", r"line 7: blocks\.0\.width: widths must be multiples of 4"),
         ("[16, 32]", "[16, 30]", r"line 4: stem\.width: widths must be multiples of 4"),
         ("classes: 12", "classes: -1", r"line 3: classes: .*greater than 0, but got -1"),
-        ("    width", "    kernel: 4\n    width", r"line 7: stages\.0\.kernel: .*odd"),
+        ("    width", "    kernel: 4\n    width", r"line 7: blocks\.0\.kernel: .*odd"),
         ("    width", "    skip: true\n    stride: 2\n    width", r"line 6: .*stride 1 can be"),
-        ("stages:", "stages: []\nx:", r"line 5: stages: .*at least 1 item"),
+        ("    width", "    repeat: 0\n    width", r"line 7: blocks\.0\.repeat: .*greater than 0"),
         ("name: mine", "name: [", r"not valid YAML"),
     ],
 )
@@ -56,17 +55,29 @@ def test_a_mistake_is_named_with_line_key_and_way_out(
     assert "\n" not in str(caught.value)
 
 
-def test_skips_need_a_residual_in_bottlenecks(tmp_path: Path) -> None:
+def test_the_first_editions_name_for_blocks_is_read_and_explained_as_well(tmp_path: Path) -> None:
+    text = SPACE.replace("blocks:", "stages:")
+    assert load(tmp_path, text) == load(tmp_path, SPACE)
+    with pytest.raises(ConfigError, match=r"line 7: unknown key 'stages\.0\.widht'.*'width'"):
+        load(tmp_path, text.replace("    width: {min", "    widht: {min"))
+
+
+def test_bottlenecks_without_residual_are_kept_from_the_first_on(tmp_path: Path) -> None:
     text = SPACE.replace("type: separable", "type: bottleneck\n    expansion: 32\n    skip: true")
-    with pytest.raises(ConfigError, match="only a bottleneck with a residual can be skipped"):
-        load(tmp_path, text)
+    for residual, kept in (
+        ("false", ["block1-3.depth"]),
+        ("true", [f"block{n}.keep" for n in (1, 2, 3)]),
+    ):
+        rows = f"repeat: 3\n    residual: {residual}"
+        space = load(tmp_path, text.replace("expansion: 32", f"expansion: 32\n    {rows}"))
+        assert [each.name for each in space.decisions if each.kind == "depth"] == kept
 
 
 def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'kws'"):
-        SearchSpace.load("kwz")
+        Space.load("kwz")
     with pytest.raises(ConfigError, match="must be a file or one of those shipped"):
-        SearchSpace.load(tmp_path / "none.yaml")
+        Space.load(tmp_path / "none.yaml")
 
 
 def test_yes_and_no_are_words(tmp_path: Path) -> None:
@@ -94,4 +105,4 @@ def test_any_bytes_end_in_a_micronas_error(data: bytes) -> None:
         path = Path(folder) / "any.yaml"
         path.write_bytes(data)
         with pytest.raises(MicronasError):
-            read_settings(path, Architecture)
+            read_settings(path, Space)

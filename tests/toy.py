@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from micronas.data import DataSet, TensorSplit
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 
 CLASSES = ("flat", "rows", "columns", "checks")
 
-SPACE = SearchSpace.model_validate(
+SPACE = Space.model_validate(
     {
         "name": "toy",
         "input": [12, 12, 1],

@@ -9,13 +9,16 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import griffe
 import typer.main
 import yaml
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from micronas.settings import OneOf
 
 _COMMANDS = re.compile(r"<!-- commands -->")
 _SETTINGS = re.compile(r"<!-- settings ([\w.]+)\.(\w+) ?(\S*) -->")
@@ -77,7 +80,7 @@ def _rows(model: type[BaseModel], prefix: str, given: Any) -> Iterator[str]:
     for key, field in model.model_fields.items():
         default = getattr(given, key, field.get_default(call_default_factory=True))
         below = _below(field.annotation)
-        if len(below) == 1:
+        if len(below) == 1 and not any(isinstance(each, OneOf) for each in field.metadata):
             suffix, inner = below[0]
             optional = default is None
             if meanings.get(key) or optional:
@@ -85,7 +88,7 @@ def _rows(model: type[BaseModel], prefix: str, given: Any) -> Iterator[str]:
                 yield f"| {_code(prefix + key)} | {shown} | {meanings.get(key, '')} |"
             yield from _rows(inner, f"{prefix}{key}{suffix}.", default)
         else:
-            shown = "required" if default is PydanticUndefined else _code(_yaml(default))
+            shown = "required" if default is PydanticUndefined else _code(_yaml(field, default))
             yield f"| {_code(prefix + key)} | {shown} | {meanings.get(key, '')} |"
 
 
@@ -120,8 +123,9 @@ def _package() -> Any:
     return griffe.load("micronas")
 
 
-def _yaml(value: Any) -> str:
-    plain = to_jsonable_python(value)
+def _yaml(field: FieldInfo, value: Any) -> str:
+    kind = TypeAdapter(Annotated[field.annotation, field])
+    plain = kind.dump_python(value, mode="json")
     return yaml.safe_dump(plain, default_flow_style=True, width=10**6).split("\n")[0]
 
 

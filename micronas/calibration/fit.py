@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,18 @@ class Calibration:
     """Mean error in percent on the rest, by the number of networks fitted to."""
     more: int
     """How many more networks to measure; 0 where they would not help."""
+
+    def view(self) -> dict[str, Any]:
+        """Return the board and the errors of its form of latency model, as JSON values."""
+        chosen = self.fits[self.board.form]
+        return {
+            "board": self.board.view(),
+            "networks": list(self.names),
+            "errors": list(chosen.errors),
+            "left_out_errors": None if chosen.left_out is None else list(chosen.left_out),
+            "learning_percent": self.learning,
+            "more_networks": self.more,
+        }
 
 
 def calibrate(

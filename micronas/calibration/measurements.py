@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -29,7 +29,7 @@ class Measurement:
     """Of one inference."""
 
 
-def read_measurements(path: Path) -> list[Measurement]:
+def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> list[Measurement]:
     """Read measurements and the networks they are of.
 
     Parameters
@@ -39,6 +39,8 @@ def read_measurements(path: Path) -> list[Measurement]:
         folder, relative to the CSV file) and ``latency_ms``; ``energy_mj`` and ``board`` are
         optional and others are ignored. Several rows of one network are repetitions: the median
         counts.
+    locate
+        Returns the network's file of what a row names, so that it may be a folder.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def read_measurements(path: Path) -> list[Measurement]:
     return [
         Measurement(
             name,
-            _features(path, lines[name], name),
+            _features(path, lines[name], name, locate),
             median(latency for latency, _ in runs),
             _median([energy for _, energy in runs if energy is not None]),
         )
@@ -151,9 +153,11 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
     return value
 
 
-def _features(path: Path, line: int, model: str) -> dict[str, float]:
+def _features(
+    path: Path, line: int, model: str, locate: Callable[[Path], Path]
+) -> dict[str, float]:
     try:
-        return features(load(path.parent / Path(model).expanduser()).graph)
+        return features(load(locate(path.parent / Path(model).expanduser())).graph)
     except MicronasError as error:
         raise DataError(
             f"model must name a .tflite, an architecture or a run folder, relative to the CSV "

@@ -26,10 +26,12 @@ from micronas.export.firmware.shared import (
 )
 from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
+from micronas.graph.ir import Graph
 from micronas.hardware.board import FIRMWARE
+from micronas.hardware.targets import CMSIS_NN
 from micronas.quantities import format_bytes
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.space.decisions import Choice
+from micronas.space.space import Space
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import flatbuffer_bytes
 
@@ -51,7 +53,7 @@ _ALIGNMENT = 16
 @dataclass(frozen=True)
 class _Candidate:
     space: int
-    architecture: Architecture
+    choice: Choice
     macs: int
     position: tuple[float, ...]
     """Logarithms of MACs, and of depthwise outputs and other convolutions' outputs per MAC."""
@@ -111,13 +113,13 @@ def write_plan(
     folder = folder.expanduser().absolute()
     check_new(folder)
     generator = random.Random(seed)
-    loaded = [SearchSpace.load(space) for space in dict.fromkeys(spaces)]
+    loaded = [Space.load(space) for space in dict.fromkeys(spaces)]
     wanted = max(_CANDIDATES, _CANDIDATES_PER_NETWORK * count // len(loaded))
     candidates: list[_Candidate] = []
     for number, space in enumerate(loaded):
         fitting = [
-            _candidate(number, architecture)
-            for architecture in _draw(space, wanted, generator, sram_bytes, flash_bytes)
+            _candidate(number, choice, graph)
+            for choice, graph in _draw(space, wanted, generator, sram_bytes, flash_bytes)
         ]
         usual = _usual(fitting)
         candidates += usual if len(usual) >= count else fitting
@@ -130,7 +132,7 @@ def write_plan(
     chosen = sorted(_spread(candidates, count), key=lambda each: (each.space, each.macs))
     names = _names([loaded[candidate.space].name for candidate in chosen])
     models = {
-        name: _model(candidate.architecture, seed)
+        name: _model(loaded[candidate.space].architecture(candidate.choice), seed)
         for name, candidate in zip(names, chosen, strict=True)
     }
     paths = [f"{_FOLDER}/{name}.tflite" for name in models]
@@ -166,46 +168,53 @@ def read_plan(folder: Path) -> dict[str, Path]:
 
 
 def _draw(
-    space: SearchSpace,
+    space: Space,
     wanted: int,
     generator: random.Random,
     sram_bytes: float | None,
     flash_bytes: float | None,
-) -> list[Architecture]:
+) -> list[tuple[Choice, Graph]]:
     """Draw different networks that fit, from thin to wide and from regular to irregular.
 
     Independent widths alone would all give networks of about the same cost.
     """
-    smallest = space.architecture(space.smallest())
-    if not _fits(smallest, sram_bytes, flash_bytes):
-        return []
-    found = {smallest: True}
-    for _ in range(_DRAWS_PER_CANDIDATE * wanted):
-        if sum(found.values()) >= wanted:
+    drawn: set[Choice] = set()
+    found: list[tuple[Choice, Graph]] = []
+
+    def judge(choice: Choice) -> None:
+        choice = space.canonical(choice)
+        if choice in drawn:
+            return
+        drawn.add(choice)
+        graph = space.resolve(choice)
+        if _fits(graph, sram_bytes, flash_bytes):
+            found.append((choice, graph))
+
+    judge(space.smallest())
+    for _ in range(_DRAWS_PER_CANDIDATE * wanted if found else 0):
+        if len(found) >= wanted:
             break
         regular = space.uniform(generator.random(), generator.random())
         irregular, share = space.random(generator), generator.random()
-        choice: Choice = tuple(
-            own if generator.random() < share else common
-            for own, common in zip(irregular, regular, strict=True)
+        judge(
+            tuple(
+                own if generator.random() < share else common
+                for own, common in zip(irregular, regular, strict=True)
+            )
         )
-        architecture = space.architecture(choice)
-        if architecture not in found:
-            found[architecture] = _fits(architecture, sram_bytes, flash_bytes)
-    return [architecture for architecture, fits in found.items() if fits]
+    return found
 
 
-def _candidate(space: int, architecture: Architecture) -> _Candidate:
-    costs = count_costs(architecture.graph())
+def _candidate(space: int, choice: Choice, graph: Graph) -> _Candidate:
+    costs = count_costs(graph)
     outputs = costs.depthwise_outputs, costs.conv_outputs
     # a network may have no block, and then no depthwise convolution
     shares = (math.log(max(output, 1) / costs.macs) for output in outputs)
-    return _Candidate(space, architecture, costs.macs, (math.log(costs.macs), *shares))
+    return _Candidate(space, choice, costs.macs, (math.log(costs.macs), *shares))
 
 
-def _fits(architecture: Architecture, sram_bytes: float | None, flash_bytes: float | None) -> bool:
-    graph = architecture.graph()
-    if sram_bytes is not None and arena_bytes(graph, "board") > sram_bytes - FIRMWARE.sram_bytes:
+def _fits(graph: Graph, sram_bytes: float | None, flash_bytes: float | None) -> bool:
+    if sram_bytes is not None and arena_bytes(graph, CMSIS_NN) > sram_bytes - FIRMWARE.sram_bytes:
         return False
     if flash_bytes is None:
         return True
@@ -258,7 +267,7 @@ def _names(spaces: Iterable[str]) -> list[str]:
     return names
 
 
-def _model(architecture: Architecture, seed: int) -> bytes:
+def _model(architecture: Space, seed: int) -> bytes:
     """Return the file of an untrained network, calibrated on noise."""
     import torch
 

@@ -1,15 +1,12 @@
-"""The command that makes a latency model for the board on the desk."""
+"""Make a latency model for the board on the desk: calibrate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
-from micronas.cli.shared import Json, print_json
-from micronas.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from micronas.calibration.fit import Calibration
+from micronas.cli.shared import Json, show
+from micronas.errors import ConfigError
 
 _Quantity = str | None
 
@@ -55,26 +52,37 @@ def calibrate(
     sizes = [None if size is None else parse(size, "bytes") for size in (sram, flash)]
     clock_hz = None if clock is None else parse(clock, "hertz")
     if plan is not None:
-        networks = _write_plan(
-            source, plan, spaces.split(","), sizes, "arduino" if arduino else "cmake"
+        from micronas.calibration.plan import write_plan
+
+        written = write_plan(
+            source,
+            plan,
+            spaces=spaces.split(","),
+            sram_bytes=sizes[0],
+            flash_bytes=sizes[1],
+            kind="arduino" if arduino else "cmake",
         )
         firmware = sorted(path.name for path in source.glob("firmware*"))
-        if as_json:
-            print_json({"folder": str(source), "networks": networks, "firmware": firmware})
-        else:
-            typer.echo(
-                f"{source}: {networks} networks; {', '.join(firmware)} prints their times on a "
-                "board"
-            )
+        show(
+            {"folder": str(source), "networks": len(written), "firmware": firmware},
+            as_json,
+            lambda: (
+                f"{source}: {len(written)} networks; {', '.join(firmware)} prints their times on "
+                "a board"
+            ),
+        )
         return
-    table = _measured(source, from_log, host, clock_hz)
+    from micronas.calibration.collect import collect
+
+    table = collect(source, log=from_log, host=host, clock_hz=clock_hz)
     if board is None:
         if table == source:
             raise ConfigError("a calibration must name its board, but does not; add --board NAME")
-        if as_json:
-            print_json({"file": str(table)})
-        else:
-            typer.echo(f"{table}: times of {source}; add --board NAME to fit them")
+        show(
+            {"file": str(table)},
+            as_json,
+            lambda: f"{table}: times of {source}; add --board NAME to fit them",
+        )
         return
     if sizes[0] is None or sizes[1] is None or clock_hz is None:
         raise ConfigError(
@@ -83,9 +91,10 @@ def calibrate(
         )
     from micronas.calibration import fit as fitting
     from micronas.calibration.measurements import read_measurements
+    from micronas.runs.folder import model_file
 
     calibration = fitting.calibrate(
-        read_measurements(table),
+        read_measurements(table, locate=model_file),
         name=board,
         sram_bytes=sizes[0],
         flash_bytes=sizes[1],
@@ -96,60 +105,10 @@ def calibrate(
     )
     target = out or Path(f"{board}.yaml")
     calibration.board.save(target)
-    if as_json:
-        print_json(_view(calibration, target))
-        return
-    from micronas.text import calibration_report
+    from micronas.calibration.report import calibration_report
 
-    typer.echo(calibration_report(calibration))
-    typer.echo(f"{target}: use it as board={target}")
-
-
-def _write_plan(
-    folder: Path, count: int, spaces: list[str], sizes: list[float | None], kind: Any
-) -> int:
-    from micronas.calibration.plan import write_plan
-
-    written = write_plan(
-        folder, count, spaces=spaces, sram_bytes=sizes[0], flash_bytes=sizes[1], kind=kind
+    show(
+        {"file": str(target), **calibration.view()},
+        as_json,
+        lambda: f"{calibration_report(calibration)}\n{target}: use it as board={target}",
     )
-    return len(written)
-
-
-def _measured(source: Path, log: Path | None, host: str | None, clock_hz: float | None) -> Path:
-    """Return the CSV of measurements; a plan's is completed with times of a log or this host."""
-    if source.is_file() and log is None and host is None:
-        return source
-    from micronas.calibration.measurements import add_times
-    from micronas.calibration.plan import MEASUREMENTS, read_plan
-
-    if log is not None:
-        from micronas.export.firmware.timing import read_log
-
-        try:
-            text = log.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise DataError(f"a log must be a readable text file: {error}") from error
-        return add_times(source, read_log(text, clock_hz=clock_hz))
-    models = read_plan(source)
-    if host is None:
-        return source / MEASUREMENTS
-    from micronas.calibration.host import Engine, measure_all
-
-    # the engine's name is checked there
-    files = {name: path.read_bytes() for name, path in models.items()}
-    timed = measure_all(files, engine=cast("Engine", host))
-    return add_times(source, {name: timing.median_ms for name, timing in timed.items()})
-
-
-def _view(calibration: "Calibration", path: Path) -> dict[str, Any]:
-    chosen = calibration.fits[calibration.board.form]
-    return {
-        "file": str(path),
-        "board": calibration.board.view(),
-        "networks": list(calibration.names),
-        "errors": list(chosen.errors),
-        "left_out_errors": None if chosen.left_out is None else list(chosen.left_out),
-        "learning_percent": calibration.learning,
-        "more_networks": calibration.more,
-    }

@@ -1,7 +1,6 @@
-"""What the Tab key offers; where these have nothing to offer, the shell offers files."""
+"""Complete words for the Tab key; where these have nothing to offer, the shell offers files."""
 
 from collections.abc import Iterable
-from typing import get_args
 
 import typer
 
@@ -26,10 +25,9 @@ def networks(incomplete: str) -> list[str]:
 
 
 def tasks(incomplete: str) -> list[str]:
-    from micronas.tasks.settings import DataSettings
+    from micronas.tasks.registry import names
 
-    kinds = get_args(get_args(DataSettings)[0])
-    return _starting(incomplete, [kind.model_fields["task"].default for kind in kinds])
+    return _starting(incomplete, names())
 
 
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -55,19 +53,13 @@ def _values(key: str, incomplete: str) -> list[str]:
 
 
 def _keys() -> list[str]:
-    from pydantic import BaseModel
-
     from micronas.runs.settings import RunSettings
+    from micronas.settings import settings_below
 
     keys = []
     for name, field in RunSettings.model_fields.items():
-        nested = [
-            each
-            for each in (field.annotation, *get_args(field.annotation))
-            if isinstance(each, type) and issubclass(each, BaseModel)
-        ]
-        below = {inner for each in nested for inner in each.model_fields}
-        keys += [f"{name}.{inner}=" for inner in sorted(below)] or [f"{name}="]
+        inner = {key for each in settings_below(field) for key in each.model_fields}
+        keys += [f"{name}.{key}=" for key in sorted(inner)] or [f"{name}="]
     return keys
 
 

@@ -7,11 +7,14 @@ import typer
 
 from micronas.cli.complete import tasks
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Quiet, print_json
+from micronas.cli.shared import Json, Quiet, show
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
-Task = Annotated[str, typer.Argument(help="kws, vww or ad.", autocompletion=tasks)]
+Task = Annotated[
+    str,
+    typer.Argument(help="A task, such as kws; a wrong one lists all.", autocompletion=tasks),
+]
 
 
 @data_app.command("synth")
@@ -22,13 +25,10 @@ def data_synth(
     as_json: Json = False,
 ) -> None:
     """Make a small corpus offline, for trying the tool without a download."""
-    from micronas.tasks.choose import sample
+    from micronas.tasks.registry import sample
 
     content = sample(task, folder, seed=seed)
-    if as_json:
-        print_json({"folder": str(folder), "content": content})
-    else:
-        typer.echo(f"{folder}: {content}")
+    show({"folder": str(folder), "content": content}, as_json, lambda: f"{folder}: {content}")
 
 
 @data_app.command("download")
@@ -38,17 +38,13 @@ def data_download(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch the public data set of a task: Speech Commands, COCO 2014 or DCASE 2020 Task 2."""
+    """Fetch the public data set of a task, such as Speech Commands, from its publisher."""
     from micronas.progress import Bars
-    from micronas.tasks.choose import known
-    from micronas.tasks.download import download
+    from micronas.tasks.registry import download
 
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
-        download(known(task), folder, progress=bars)
-    if as_json:
-        print_json({"folder": str(folder), "task": task})
-    else:
-        typer.echo(f"{folder}: whole and unpacked")
+        download(task, folder, progress=bars)
+    show({"folder": str(folder), "task": task}, as_json, lambda: f"{folder}: whole and unpacked")
 
 
 @data_app.command("check")
@@ -58,12 +54,9 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     """Report what is missing, damaged or shared between the parts of a data set."""
-    from micronas.tasks.choose import check
+    from micronas.tasks.registry import check
 
     findings = [str(finding) for finding in check(task, folder)]
-    if as_json:
-        print_json(findings)
-    else:
-        typer.echo("\n".join(findings) or "nothing found")
+    show(findings, as_json, lambda: "\n".join(findings) or "nothing found")
     if findings:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from micronas.cli.shared import Json, print_json
+from micronas.cli.shared import Json, show
 
 
 def doctor(as_json: Json = False) -> None:
@@ -16,10 +16,7 @@ def doctor(as_json: Json = False) -> None:
 
     found = examine()
     wrong = problems(found)
-    if as_json:
-        print_json({**found, "problems": wrong})
-    else:
-        typer.echo(_text(found, wrong))
+    show({**found, "problems": wrong}, as_json, lambda: _text(found, wrong))
     if wrong:
         raise typer.Exit(1)
 

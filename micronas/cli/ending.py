@@ -1,4 +1,4 @@
-"""How a program ends that cannot go on: with one line that says why, and an exit code."""
+"""Turn fatal errors into one line and an exit code."""
 
 import errno
 import sys

@@ -1,12 +1,12 @@
-"""Commands about boards and what networks cost there: boards, spaces, profile and calibrate."""
+"""Commands about boards and what networks cost there: boards, spaces and profile."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from micronas.cli.complete import board_names, networks
-from micronas.cli.shared import Json, print_json
+from micronas.cli.shared import Json, show
 
 
 def boards(
@@ -21,68 +21,28 @@ def boards(
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
     from micronas.hardware.board import Board, available
-    from micronas.text import boards_table, known_boards_table
+    from micronas.hardware.table import boards_table, known_boards_table
 
     known = [Board.load(name) for name in available()]
     if network is None:
         views = [board.view() for board in known]
-        if as_json:
-            print_json(views)
-        else:
-            typer.echo(known_boards_table(views))
+        show(views, as_json, lambda: known_boards_table(views))
         return
     from micronas.hardware.profile import on_boards
+    from micronas.runs.folder import model_file
     from micronas.space.load import load
 
-    loaded = load(network)
+    loaded = load(model_file(network))
     found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(boards_table(found))
+    show(found, as_json, lambda: boards_table(found))
 
 
 def spaces(as_json: Json = False) -> None:
     """List the shipped search spaces: what is chosen, and their smallest and largest networks."""
-    from micronas.graph.counts import count
-    from micronas.quantities import format_macs
-    from micronas.resources import names
-    from micronas.space.search_space import SearchSpace
-    from micronas.text import table
+    from micronas.space.shipped import describe_spaces, spaces_table
 
-    described: list[dict[str, Any]] = []
-    for name in names("search_spaces"):
-        space = SearchSpace.load(name)
-        low, high = (
-            count(space.architecture(choice).graph()).macs
-            for choice in (space.smallest(), space.largest())
-        )
-        described.append(
-            {
-                "name": name,
-                "input": list(space.input),
-                "classes": space.classes,
-                "decisions": len(space.decisions),
-                "networks": float(space.count()),
-                "smallest_macs": low,
-                "largest_macs": high,
-            }
-        )
-    if as_json:
-        print_json(described)
-        return
-    rows = [
-        [
-            each["name"],
-            "x".join(map(str, each["input"])),
-            str(each["decisions"]),
-            f"{each['networks']:.0e}",
-            format_macs(each["smallest_macs"]),
-            format_macs(each["largest_macs"]),
-        ]
-        for each in described
-    ]
-    typer.echo(table(["space", "input", "decisions", "networks", "smallest", "largest"], rows))
+    described = describe_spaces()
+    show(described, as_json, lambda: spaces_table(described))
 
 
 def profile(
@@ -104,26 +64,9 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
-    from micronas.hardware.board import Board, available
-    from micronas.hardware.forms import check_form
-    from micronas.hardware.profile import on_boards
-    from micronas.hardware.profile import profile as measure
-    from micronas.space.load import load
-    from micronas.space.published import paper_figures, paper_ops
-    from micronas.text import profile_table
+    from micronas.hardware.describe import describe_costs
+    from micronas.hardware.table import profile_table
+    from micronas.runs.folder import model_file
 
-    named = board or ["stm32f446re"]
-    loaded_boards = [Board.load(name) for name in (available() if named == ["all"] else named)]
-    boards = [each.using(check_form(form)) for each in loaded_boards]
-    loaded = load(network)
-    graph, size = loaded.graph, loaded.flash_bytes
-    described = measure(graph, boards[0], flash_bytes=size) | {"metadata": loaded.metadata}
-    paper = paper_figures(network, boards[0].name)
-    if paper is not None:
-        described["paper"] = paper | {"ops_by_its_rounding": paper_ops(graph)}
-    if len(boards) > 1:
-        described["boards"] = on_boards(graph, boards, flash_bytes=size)
-    if as_json:
-        print_json(described)
-        return
-    typer.echo(profile_table(described))
+    described = describe_costs(model_file(network), board or ["stm32f446re"], form=form)
+    show(described, as_json, lambda: profile_table(described))

@@ -1,4 +1,4 @@
-"""What is installed here, what is not, and what that would add: `micronas doctor`."""
+"""Examine the installation: packages, extras, runtimes and disk."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ ADDS = {
     "benchmarks": "the scripts in benchmarks/",
     "test": "the tests",
 }
-"""What each extra is for, in the order of the command line's answer."""
+"""Purpose of each extra, in the order of the command line's answer."""
 
 _RUNTIMES = {
     "TFLM": "tflite-micro",

@@ -3,19 +3,16 @@
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 if TYPE_CHECKING:
     from micronas.judge.build import Build
     from micronas.judge.leaderboard import Statistics
-    from micronas.judge.manifest import Prompt
-    from micronas.judge.run import RunSettings
-    from micronas.judge.store import Answer
 
 judge_app = typer.Typer(
     no_args_is_help=True,
@@ -59,10 +56,9 @@ def build(
 ) -> None:
     """Make an evaluation set from a recipe; steps whose input did not change are kept."""
     manifest = _build(recipe, out, overrides, quiet=as_json).run()
-    if as_json:
-        print_json(manifest)
-    else:
-        typer.echo(_strata(manifest))
+    from micronas.judge.jobs import strata_table
+
+    show(manifest, as_json, lambda: strata_table(manifest))
 
 
 @judge_app.command()
@@ -77,10 +73,11 @@ def label(
     from micronas.judge.build import REVIEW
 
     written = _build(recipe, out, overrides, quiet=as_json).sheet(size)
-    if as_json:
-        print_json({"file": str(out / REVIEW), "prompts": written})
-    else:
-        typer.echo(f"{out / REVIEW}: {written} prompts; fill the column category, then review")
+    show(
+        {"file": str(out / REVIEW), "prompts": written},
+        as_json,
+        lambda: f"{out / REVIEW}: {written} prompts; fill the column category, then review",
+    )
 
 
 @judge_app.command()
@@ -88,15 +85,17 @@ def review(
     recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Take in the categories that were filled into the sheet; the next build learns from them."""
-    from micronas.judge.build import LABELS, REVIEW, merge_review
+    from micronas.judge.build import LABELS, REVIEW
     from micronas.judge.recipe import read_recipe
+    from micronas.judge.review import merge_review
 
     categories = read_recipe(recipe, overrides or []).recipe.categories
     moved = merge_review(out / REVIEW, out / LABELS, categories)
-    if as_json:
-        print_json({"file": str(out / LABELS), "labels": moved})
-    else:
-        typer.echo(f"{moved} labels from {out / REVIEW} are in {out / LABELS}")
+    show(
+        {"file": str(out / LABELS), "labels": moved},
+        as_json,
+        lambda: f"{moved} labels from {out / REVIEW} are in {out / LABELS}",
+    )
 
 
 @judge_app.command()
@@ -104,11 +103,9 @@ def sample(
     recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Draw a built set again, after quotas or sampling changed; fails where there is none."""
-    from micronas.errors import DataError
-    from micronas.judge.manifest import MANIFEST
+    from micronas.judge.jobs import check_built
 
-    if not (out / MANIFEST).exists():
-        raise DataError(f"a set must be built before it is drawn again, but {out} holds none")
+    check_built(out)
     build(recipe, out, overrides, as_json)
 
 
@@ -123,15 +120,13 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Count the calls, tokens and US dollars that a run would take, without a call."""
-    settings, asked, said = _run_inputs(config, overrides, prompts, answers, null)
+    from micronas.judge.jobs import run_inputs
     from micronas.judge.run import estimate as estimate_run
     from micronas.text import pairs
 
+    settings, asked, said = run_inputs(config, overrides or [], prompts, answers, null=null)
     expected = vars(estimate_run(settings, asked, said, out))
-    if as_json:
-        print_json(expected)
-    else:
-        typer.echo(pairs(expected))
+    show(expected, as_json, lambda: pairs(expected))
 
 
 @judge_app.command()
@@ -150,12 +145,13 @@ def run(
     if dry_run:
         estimate(config, prompts, answers, out, overrides, null, as_json)
         return
-    settings, asked, said = _run_inputs(config, overrides, prompts, answers, null)
     from tqdm import tqdm
 
+    from micronas.judge.jobs import run_inputs
     from micronas.judge.run import run as run_judge
     from micronas.text import pairs
 
+    settings, asked, said = run_inputs(config, overrides or [], prompts, answers, null=null)
     with stoppable(), tqdm(unit="verdict", disable=quiet or as_json) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -163,10 +159,7 @@ def run(
             bar.update(done - bar.n)
 
         summary = vars(run_judge(settings, asked, said, out, progress=progress))
-    if as_json:
-        print_json(summary)
-    else:
-        typer.echo(pairs(summary))
+    show(summary, as_json, lambda: pairs(summary))
     if summary["stopped"]:
         print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
         raise typer.Exit(1)
@@ -194,31 +187,18 @@ def rate(
     as_json: Json = False,
 ) -> None:
     """Rank models by Bradley-Terry, with intervals from a bootstrap over prompts."""
-    from micronas.judge.leaderboard import (
-        at_equal_length,
-        by_categories,
-        leaderboard,
-        read_categories,
-    )
+    from micronas.judge.jobs import ratings
     from micronas.judge.store import battles_of
-    from micronas.text import table
 
     statistics = _statistics(rounds, level, prior, seed)
-    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    if by_category or categories is not None:
-        own = None if categories is None else read_categories(categories)
-        rows = by_categories(battles, statistics, own)
-        names = ["category", "model", "rate", "low", "high"]
-    elif equal_length:
-        rows = at_equal_length(battles, statistics)
-        names = ["model", "rate", "low", "high", "score"]
-    else:
-        rows = leaderboard(battles, statistics).rows()
-        names = ["model", "rate", "low", "high", "score", "prompts"]
-    if as_json:
-        print_json(rows)
-        return
-    typer.echo(table(names, [[_cell(row[name]) for name in names] for row in rows]))
+    rows, text = ratings(
+        battles_of(store, judge=judge, strong_weight=strong_weight),
+        statistics,
+        by_category=by_category,
+        categories=categories,
+        equal_length=equal_length,
+    )
+    show(rows, as_json, lambda: text)
 
 
 @judge_app.command()
@@ -264,11 +244,12 @@ def quality(
         )
         for count in (None, *(top or ()))
     ]
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    for each in found:
-        typer.echo(pairs({name: str(value) for name, value in vars(each).items()}) + "\n")
+    figures = [{name: str(value) for name, value in vars(each).items()} for each in found]
+    show(
+        [asdict(each) for each in found],
+        as_json,
+        lambda: "\n".join(f"{pairs(each)}\n" for each in figures),
+    )
 
 
 @judge_app.command()
@@ -300,10 +281,7 @@ def report(
         texts=texts,
     )
     size = out.stat().st_size
-    if as_json:
-        print_json({"file": str(out), "bytes": size})
-    else:
-        typer.echo(f"{out}: {size / 1e6:.1f} MB")
+    show({"file": str(out), "bytes": size}, as_json, lambda: f"{out}: {size / 1e6:.1f} MB")
 
 
 @judge_app.command("import")
@@ -320,22 +298,16 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Read verdicts that another tool stored into a store, to rate and report them."""
-    from micronas.judge import importers
+    from micronas.judge.jobs import import_verdicts
 
-    if kind is Format.arena_hard:
-        found = importers.arena_hard(source, baseline=baseline)
-    elif kind is Format.alpaca_eval:
-        found = importers.alpaca_eval(source)
-    elif kind is Format.llmfao:
-        found = importers.llmfao(source)
-    else:
-        found = importers.pandalm(source, {path.stem: path for path in judges or ()})
-    found.save(out)
-    invalid = sum(row.outcome is None for row in found.verdicts)
-    if as_json:
-        print_json({"file": str(out), "verdicts": len(found.verdicts), "invalid": invalid})
-    else:
-        typer.echo(f"{out}: {len(found.verdicts)} verdicts, {invalid} of them invalid")
+    total, invalid = import_verdicts(
+        kind.value, source, out, baseline=baseline, results=judges or ()
+    )
+    show(
+        {"file": str(out), "verdicts": total, "invalid": invalid},
+        as_json,
+        lambda: f"{out}: {total} verdicts, {invalid} of them invalid",
+    )
 
 
 def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":
@@ -344,40 +316,6 @@ def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool 
 
     say = (lambda _: None) if quiet else typer.echo
     return Build(read_recipe(recipe, overrides or []), out, say=say)
-
-
-def _strata(manifest: dict[str, Any]) -> str:
-    from micronas.text import table
-
-    rows = [
-        [name, *(str(stratum[key]) for key in ("quota", "drawn", "available"))]
-        for name, stratum in manifest["categories"].items()
-    ]
-    return table(["category", "quota", "drawn", "available"], rows)
-
-
-def _run_inputs(
-    config: Path, overrides: list[str] | None, prompts: Path, answers: Path, null: bool
-) -> tuple["RunSettings", list["Prompt"], list["Answer"]]:
-    from micronas.judge.checks import null_answers
-    from micronas.judge.manifest import load_prompts
-    from micronas.judge.run import RunSettings
-    from micronas.judge.store import read_answers
-    from micronas.settings import read_settings
-
-    settings = read_settings(config, RunSettings, overrides or [])
-    asked, said = load_prompts(prompts), read_answers(answers)
-    if not null:
-        return settings, asked, said
-    constant = null_answers(asked, settings.rubric.scale)
-    if settings.models:
-        names = dict.fromkeys(answer.model for answer in constant)
-        settings = settings.model_copy(update={"models": [*settings.models, *names]})
-    return settings, asked, [*said, *constant]
-
-
-def _cell(value: str | int | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _statistics(rounds: int, level: float, prior: float, seed: int) -> "Statistics":

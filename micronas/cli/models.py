@@ -1,18 +1,15 @@
 """Commands on a finished network: export and verify."""
 
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Annotated
-from zipfile import BadZipFile
 
 import typer
 
-from micronas.cli.shared import Json, print_json, random_inputs
-from micronas.errors import ConfigError, DataError, ExportError
+from micronas.cli.shared import Json, show
 
 if TYPE_CHECKING:
-    from micronas.graph.integer import Values
     from micronas.graph.ir import Graph
+    from micronas.graph.kernels.codes import Values
 
 
 def export(
@@ -24,52 +21,16 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
-    from micronas.files import write_atomically
+    from micronas.export.formats import export as write
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
-    from micronas.tflite.reader import read
 
-    data = model_bytes(model)
-    if form == "tflite":
-        from micronas.tflite.metadata import entries
-        from micronas.tflite.writer import to_flatbuffer
-
-        target = out or Path(f"{model.stem}.tflite")
-        content = to_flatbuffer(read(data), metadata=entries(data))
-    elif form == "c":
-        from micronas.export.firmware.c_source import to_c_header
-
-        target = out or Path(f"{model.stem}.h")
-        content = to_c_header(data, name=target.stem).encode()
-    elif form == "onnx":
-        from micronas.export.onnx import to_onnx
-
-        target, content = out or Path(f"{model.stem}.onnx"), to_onnx(read(data))
-    elif form in ("project", "arduino"):
-        from micronas.export.firmware.project import write_project
-
-        target = out or Path(f"{model.stem}-{form}")
-        golden = random_inputs(read(data), 1, seed=0)
-        write_project(
-            data, target, golden_input=golden, kind="cmake" if form == "project" else "arduino"
-        )
-        if as_json:
-            print_json({"folder": str(target), "format": form})
-        else:
-            typer.echo(f"{target}: a program that runs one input and checks itself")
-        return
+    written = write(model_bytes(model_file(model)), form, name=model.stem, out=out)
+    if "folder" in written:
+        line = f"{written['folder']}: a program that runs one input and checks itself"
     else:
-        raise ConfigError(
-            f"a format must be tflite, c, onnx, project or arduino, but got {form!r}; "
-            "choose one of them"
-        )
-    try:
-        write_atomically(target, content)
-    except OSError as error:
-        raise ExportError(f"an output file must be writable: {error}; choose another") from error
-    if as_json:
-        print_json({"file": str(target), "format": form, "bytes": len(content)})
-    else:
-        typer.echo(f"{target}: {len(content)} bytes")
+        line = f"{written['file']}: {written['bytes']} bytes"
+    show(written, as_json, lambda: line)
 
 
 def verify(
@@ -85,71 +46,42 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
+    from micronas.export.examples import random_inputs, read_inputs
+    from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
     from micronas.tflite.reader import read
 
-    data = model_bytes(model)
+    data = model_bytes(model_file(model))
     graph = read(data)
-    examples = random_inputs(graph, samples, seed) if inputs is None else _load(inputs)
+    examples = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
     if layers:
         _verify_layers(model, graph, examples, as_json)
         return
-    from micronas.export import verify as runtimes
+    from micronas.export.runtimes import compare_runtimes
     from micronas.text import pairs
 
-    checked = runtimes.verify(data, examples)
-    arena = runtimes.tflm_arena(data)
-    count = len(examples)
-    litert = runtimes.litert_run(data, examples).reshape(count, -1).astype(int)
-    tflm = runtimes.tflm_run(data, examples).reshape(count, -1)
-    found = {
-        "samples": checked.samples,
-        "bytes_compared": checked.bytes_compared,
-        "tflm_mismatches": checked.mismatches,
-        "max_difference": checked.max_difference,
-        "litert_mismatches": int((litert != tflm).sum()),
-        "litert_max_difference": int(abs(litert - tflm).max()),
-        "host_arena_head_bytes": arena.head,
-        "host_arena_bytes": arena.total,
-    }
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(pairs(found))
-    if checked.mismatches:
+    found = compare_runtimes(data, examples)
+    show(found, as_json, lambda: pairs(found))
+    if found["tflm_mismatches"]:
         raise typer.Exit(1)
 
 
 def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
-    from micronas.evaluation.layers import compare, culprit, dequantized, trained
-    from micronas.text import layers_table
+    from micronas.evaluation.layers import compare, culprit, dequantized
+    from micronas.evaluation.table import layers_table
+    from micronas.runs.trained import trained
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)
     worst = culprit(errors)
     reference = "trained float network" if network else "int8 weights in float arithmetic"
-    if as_json:
-        print_json(
-            {
-                "reference": reference,
-                "samples": len(examples),
-                "culprit": worst.name if worst else None,
-                "layers": [error.view() for error in errors],
-            }
-        )
-        return
-    typer.echo(layers_table(errors, worst))
-    typer.echo(f"reference: {reference}, {len(examples)} samples")
-
-
-def _load(path: Path) -> "Values":
-    import numpy as np
-
-    try:
-        values: Values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
-        # its header is Python text, and a damaged one fails in every way that Python's text does
-        raise DataError(f"examples must be a .npy file of an int8 array: {error}") from error
-    if not isinstance(values, np.ndarray):
-        raise DataError(f"examples must be one array, but {path} holds several; save a .npy file")
-    return values
+    show(
+        {
+            "reference": reference,
+            "samples": len(examples),
+            "culprit": worst.name if worst else None,
+            "layers": [error.view() for error in errors],
+        },
+        as_json,
+        lambda: f"{layers_table(errors, worst)}\nreference: {reference}, {len(examples)} samples",
+    )

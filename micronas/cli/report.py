@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from micronas.cli.shared import Json, print_json
+from micronas.cli.shared import Json, show
 
 
 def report(
@@ -20,7 +20,5 @@ def report(
     from micronas.report.write import write_report
 
     path, data = write_report(runs, out)
-    if as_json:
-        print_json({"report": str(path), **data})
-    elif not quiet:
-        typer.echo(f"report: {path}")
+    if as_json or not quiet:
+        show({"report": str(path), **data}, as_json, lambda: f"report: {path}")

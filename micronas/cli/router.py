@@ -7,7 +7,7 @@ import typer
 
 from micronas.cli.router_serve import serve
 from micronas.cli.router_store import simulate
-from micronas.cli.shared import Json, Overrides, print_json
+from micronas.cli.shared import Json, Overrides, show
 
 if TYPE_CHECKING:
     from micronas.router.policy import Router
@@ -88,10 +88,7 @@ def evaluate(
     )
     if out is not None:
         write_rows(out, rows)
-    if as_json:
-        print_json(rows)
-    else:
-        typer.echo(evaluation_table(rows))
+    show(rows, as_json, lambda: evaluation_table(rows))
 
 
 @router_app.command()
@@ -105,10 +102,7 @@ def plot(
     from micronas.router.plot import plot as draw
 
     draw(read_rows(rows), out)
-    if as_json:
-        print_json({"file": str(out)})
-    else:
-        typer.echo(f"{out}: written")
+    show({"file": str(out)}, as_json, lambda: f"{out}: written")
 
 
 @router_app.command()
@@ -122,10 +116,7 @@ def explain(
     from micronas.text import pairs
 
     decision = vars(Router.load(folder).route([prompt])[0])
-    if as_json:
-        print_json(decision)
-    else:
-        typer.echo(pairs(decision))
+    show(decision, as_json, lambda: pairs(decision))
 
 
 router_app.command()(serve)
@@ -135,7 +126,4 @@ router_app.command()(simulate)
 def _show(router: "Router", as_json: bool) -> None:
     from micronas.router.jobs import router_table
 
-    if as_json:
-        print_json(router.summary())
-    else:
-        typer.echo(router_table(router))
+    show(router.summary(), as_json, lambda: router_table(router))

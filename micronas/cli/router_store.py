@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from micronas.cli.shared import Json, print_json
+from micronas.cli.shared import Json, show
 
 
 def simulate(
@@ -44,7 +44,4 @@ def simulate(
     from micronas.settings import validate_settings
 
     outcomes = validate_settings(settings, Scenario, source="simulate").simulate()
-    if as_json:
-        print_json([each.values() for each in outcomes])
-    else:
-        typer.echo(outcomes_table(outcomes))
+    show([each.values() for each in outcomes], as_json, lambda: outcomes_table(outcomes))

@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 
 def search(
@@ -28,24 +28,24 @@ def search(
     settings.check_feasible()
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
-    from micronas.text import search_summary
+    from micronas.runs.table import search_summary
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.budget.on(settings.load_board()).given()
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
     with stoppable(), Bars(quiet=quiet or as_json or not first, limits=limits) as bars:
-        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / "log")))
+        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / LOG)))
     if not first:
         return
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(search_summary(result, trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{search_summary(result, trained.metrics)}\nrun folder: {folder}\n{report}",
+    )
 
 
 def train(
@@ -64,23 +64,23 @@ def train(
 ) -> None:
     """Train one given network as a found one is trained: float, int8, export, verification."""
     from micronas.runs.settings import load_training
-    from micronas.space.architecture import Architecture
+    from micronas.space.space import Space
 
-    network = Architecture.load(architecture)
+    network = Space.load(architecture)
     settings = load_training(config, overrides or [])
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_training
-    from micronas.text import metrics_table
+    from micronas.runs.table import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
     with stoppable(), Bars(quiet=quiet or as_json) as bars:
-        progress = both(bars, Log(folder / "log"))
+        progress = both(bars, Log(folder / LOG))
         trained = run_training(network, settings, folder, progress=progress)
     report = report_line(folder)
-    if as_json:
-        print_json(trained.metrics)
-        return
-    typer.echo(metrics_table(trained.metrics))
-    typer.echo(f"run folder: {folder}")
-    typer.echo(report)
+    show(
+        trained.metrics,
+        as_json,
+        lambda: f"{metrics_table(trained.metrics)}\nrun folder: {folder}\n{report}",
+    )

@@ -1,16 +1,12 @@
-"""What several commands need."""
+"""Options that several commands share, and the one place where they print an answer."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from micronas.cli.complete import settings
-from micronas.errors import ModelError
-
-if TYPE_CHECKING:
-    from micronas.graph.integer import Values
-    from micronas.graph.ir import Graph
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
@@ -24,14 +20,6 @@ Overrides = Annotated[
 ]
 
 
-def random_inputs(graph: "Graph", count: int, seed: int) -> "Values":
-    import numpy as np
-
-    if not graph.inputs:
-        raise ModelError("a model must have an input to be run, but has none; convert it again")
-    shape = (count, *graph.tensors[graph.inputs[0]].shape[1:])
-    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
-
-
-def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
+def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
+    """Print a command's answer: the value as JSON, or the text for a person."""
+    typer.echo(json.dumps(value, indent=2) if as_json else text())

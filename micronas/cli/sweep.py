@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, print_json
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 
 def sweep(
@@ -65,10 +65,6 @@ def sweep(
                 tell=None if silent else lambda line: tqdm.write(line, file=sys.stderr),
                 progress=bars,
             )
-    if as_json:
-        print_json(view(points))
-    else:
-        typer.echo(sweep_table(points))
-        typer.echo(f"sweep folder: {folder}")
+    show(view(points), as_json, lambda: f"{sweep_table(points)}\nsweep folder: {folder}")
     if any(point.state == "failed" for point in points):
         raise typer.Exit(1)

@@ -1,9 +1,8 @@
-"""Float against int8, layer by layer: which layer loses the accuracy, and in which channel."""
+"""Compare float with int8 layer by layer: which layer loses the accuracy, and in which channel."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
 from micronas.graph import integer
-from micronas.graph.ir import Graph, Op
-from micronas.space.architecture import Architecture
-from micronas.train.network import WEIGHTED, Network, from_tflite, interpret, linear, weighted_ops
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.train.network import (
+    from_tflite,
+    interpret,
+    linear,
+    weighted_ops,
+    weights_of,
+)
 
 Floats = npt.NDArray[np.float32]
-_FIXED_SCALE = ("SOFTMAX", "LOGISTIC")
-"""Kinds whose output scale is TFLite's to choose: their noise is nobody's fault."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class LayerError:
-    """What quantisation does to the output of one operator."""
+    """Error that quantisation adds to the output of one operator."""
 
     name: str
-    kind: str
+    kind: Kind
     cumulative: Noise
     """Against the float network run on its own: errors of all layers before add up."""
     local: Noise
@@ -93,6 +95,7 @@ def compare(
             _saturated(int8_graph, op.outputs[0], alone[op.outputs[0]]),
         )
         for op in int8_graph.ops
+        if op.kind != "UNKNOWN"  # none is, since all have run
     ]
 
 
@@ -105,7 +108,7 @@ def culprit(errors: Sequence[LayerError]) -> LayerError | None:
     noisy = [
         error
         for error in errors
-        if error.kind not in _FIXED_SCALE and _lowest(error.local) < math.inf
+        if OPERATORS[error.kind].scale != "fixed" and _lowest(error.local) < math.inf
     ]
     return min(noisy, key=lambda error: _lowest(error.local), default=None)
 
@@ -116,7 +119,7 @@ def dequantized(graph: Graph) -> Graph:
     for op in weighted_ops(graph):
         weights = graph.constant_of(op)
         scales = _scale(graph, weights.name)
-        axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+        axis = weights_of(op).axis
         shape = [1] * len(weights.shape)
         shape[axis] = len(scales)
         steps = _scale(graph, op.inputs[0]) * scales
@@ -127,37 +130,6 @@ def dequantized(graph: Graph) -> Graph:
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
-
-
-def trained(folder: Path) -> Graph | None:
-    """Return the graph of `trained_network`."""
-    network = trained_network(folder)
-    return None if network is None else network.graph()
-
-
-def trained_network(folder: Path) -> Network | None:
-    """Return the float network a run folder was trained to, or None if it does not hold it.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is damaged.
-    """
-    description, checkpoint = folder / "architecture.yaml", folder / "checkpoint.pt"
-    if not (description.is_file() and checkpoint.is_file()):
-        return None
-    state = Checkpoint(checkpoint).load("train")
-    if state is None:
-        return None
-    network = Network(Architecture.load(description).graph())
-    try:
-        network.load_state_dict(state["module"])
-    except (RuntimeError, LookupError) as error:
-        raise ModelError(
-            f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
-            f"does not ({type(error).__name__}); give the .tflite file instead"
-        ) from error
-    return network.eval()
 
 
 def _outline(graph: Graph) -> tuple[object, ...]:

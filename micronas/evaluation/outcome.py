@@ -1,4 +1,4 @@
-"""What an int8 network answers on the part it is judged on, and the figures drawn from that."""
+"""Run the int8 network on the evaluation split and summarise its predictions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Answers:
-    """Codes that the device computes, by integer execution."""
+    """Outputs of the int8 network as the device computes them, by integer execution."""
 
     judged: Codes
     """[N, classes] on the test part, or on validation where there is none."""

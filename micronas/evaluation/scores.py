@@ -1,17 +1,18 @@
-"""How well a trained network does its task: float32 as trained, int8 as the device computes it."""
+"""Score a trained network on its task: float32 as trained, int8 as the device computes it."""
 
 from typing import Any
+
+from torch import nn
 
 from micronas.data import DataSet, Split
 from micronas.evaluation import anomalies as detect
 from micronas.evaluation.outcome import Answers, Codes, answers, codes, real, softmax
 from micronas.graph.ir import Graph
 from micronas.train.loop import evaluate, predict
-from micronas.train.network import Network
 
 
 def scores(
-    network: Network, graph: Graph, data: DataSet, *, given: Answers | None = None
+    network: nn.Module, graph: Graph, data: DataSet, *, given: Answers | None = None
 ) -> dict[str, Any]:
     """Judge a network and its int8 graph on the test part, or on validation where there is none.
 

@@ -6,6 +6,7 @@ operator is within one code of the device's: ONNX rounds once, half to even, TFL
 amplifies such differences, so values can be nudged to round as TFLM rounds them.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -17,7 +18,8 @@ from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
 from micronas.graph.check import check_int8
-from micronas.graph.ir import Array, Graph, Op, Quantization, Tensor, same_padding
+from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, same_padding
+from micronas.graph.operators import WEIGHTED, each_kind
 
 Rounding = Literal["once", "device"]
 
@@ -125,54 +127,46 @@ class _Writer:
         return [-1, *shape[1:]] if self.batched and shape[0] == 1 else list(shape)
 
     def _op(self, op: Op) -> None:
+        assert op.kind != "UNKNOWN", op  # check_int8 has refused it
+        _WRITTEN[op.kind](self, op)
+
+    def _simple(self, op: Op, kind: str, **attributes: Any) -> None:
+        """Write an operator of one operand that ONNX has too."""
+        self._finish(op, kind, [self._real(op.inputs[0])], **attributes)
+
+    def _joint(self, op: Op, kind: str, **attributes: Any) -> None:
+        """Write an operator of several operands that ONNX has too."""
+        rank = len(self.graph.output_of(op).shape)
+        self._finish(op, kind, [self._operand(name, rank) for name in op.operands], **attributes)
+
+    def _pad(self, op: Op) -> None:
+        table = np.asarray(self.graph.constant_of(op).data, np.int64)
+        if len(table) == 4:
+            table = table[list(_TO_NCHW)]
+        amounts = self._constant(f"{op.outputs[0]}:pads", table.T.reshape(-1))
+        self._finish(op, "Pad", [self._real(op.inputs[0]), amounts])
+
+    def _mean(self, op: Op) -> None:
+        kept = len(self.graph.output_of(op).shape) == 4
+        self._simple(op, "ReduceMean", axes=[2, 3], keepdims=int(kept))
+
+    def _reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        match op.kind:
-            case "CONV_2D" | "DEPTHWISE_CONV_2D":
-                self._convolution(op)
-            case "FULLY_CONNECTED":
-                self._fully_connected(op)
-            case "ADD":
-                operands = [self._operand(name, len(output.shape)) for name in op.inputs]
-                self._finish(op, "Add", operands)
-            case "PAD":
-                table = np.asarray(self.graph.constant_of(op).data, np.int64)
-                if len(source.shape) == 4:
-                    table = table[list(_TO_NCHW)]
-                amounts = self._constant(f"{op.outputs[0]}:pads", table.T.reshape(-1))
-                self._finish(op, "Pad", [self._real(source.name), amounts])
-            case "AVERAGE_POOL_2D":
-                self._finish(op, "AveragePool", [self._real(source.name)], **self._window(op))
-            case "MAX_POOL_2D":
-                self._finish(op, "MaxPool", [self._real(source.name)], **self._window(op))
-            case "MEAN":
-                kept = len(output.shape) == 4
-                self._finish(
-                    op, "ReduceMean", [self._real(source.name)], axes=[2, 3], keepdims=int(kept)
-                )
-            case "RESHAPE":
-                rows = self._reshaped(source, output.shape)
-                self._to_nchw(rows, output)
-            case "CONCATENATION":
-                operands = [self._operand(name, len(output.shape)) for name in op.inputs]
-                axis = _TO_NCHW.index(op.axis) if len(output.shape) == 4 else op.axis
-                self._finish(op, "Concat", operands, axis=axis)
-            case "LOGISTIC":
-                _check_logistic(op, source)
-                self._finish(op, "Sigmoid", [self._real(source.name)])
-            case "HARD_SWISH":
-                self._finish(op, "HardSwish", [self._real(source.name)])
-            case "RELU":
-                self._finish(op, "Relu", [self._real(source.name)])
-            case "RELU6":
-                self._finish(op, "Clip", [self._real(source.name), *self._limits()])
-            case "SOFTMAX":
-                axis = 1 if len(source.shape) == 4 else -1
-                self._finish(op, "Softmax", [self._real(source.name)], axis=axis)
-            case _:
-                raise ExportError(
-                    f"ONNX export must know every operator, but {op.name!r} is {op.kind}; "
-                    "export a .tflite file instead"
-                )
+        self._to_nchw(self._reshaped(source, output.shape), output)
+
+    def _concatenation(self, op: Op) -> None:
+        is_map = len(self.graph.output_of(op).shape) == 4
+        self._joint(op, "Concat", axis=_TO_NCHW.index(op.axis) if is_map else op.axis)
+
+    def _logistic(self, op: Op) -> None:
+        _check_logistic(op, self.graph.input_of(op))
+        self._simple(op, "Sigmoid")
+
+    def _relu6(self, op: Op) -> None:
+        self._finish(op, "Clip", [self._real(op.inputs[0]), *self._limits()])
+
+    def _softmax(self, op: Op) -> None:
+        self._simple(op, "Softmax", axis=1 if len(self.graph.input_of(op).shape) == 4 else -1)
 
     def _convolution(self, op: Op) -> None:
         weights = self.graph.constant_of(op)
@@ -299,7 +293,7 @@ class _Writer:
         """
         name, output = op.outputs[0], self.graph.output_of(op)
         step, zero_point = float(_quantization(output).scale[0]), _quantization(output).zero_point
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        if op.kind in WEIGHTED:
             scales = [self.graph.input_of(op), self.graph.constant_of(op)]
             source, weights = (_quantization(tensor).scale.astype(float) for tensor in scales)
             _, shift = fixed_point.quantize_multiplier(source * weights / step)
@@ -366,6 +360,31 @@ class _Writer:
 
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
+
+
+_WRITTEN: Mapping[Kind, Callable[[_Writer, Op], None]] = each_kind(
+    "export.onnx",
+    {
+        "CONV_2D": _Writer._convolution,
+        "DEPTHWISE_CONV_2D": _Writer._convolution,
+        "FULLY_CONNECTED": _Writer._fully_connected,
+        "ADD": lambda writer, op: writer._joint(op, "Add"),
+        "MUL": lambda writer, op: writer._joint(op, "Mul"),
+        "PAD": _Writer._pad,
+        "AVERAGE_POOL_2D": lambda writer, op: writer._simple(
+            op, "AveragePool", **writer._window(op)
+        ),
+        "MAX_POOL_2D": lambda writer, op: writer._simple(op, "MaxPool", **writer._window(op)),
+        "MEAN": _Writer._mean,
+        "RESHAPE": _Writer._reshape,
+        "SOFTMAX": _Writer._softmax,
+        "CONCATENATION": _Writer._concatenation,
+        "LOGISTIC": _Writer._logistic,
+        "HARD_SWISH": lambda writer, op: writer._simple(op, "HardSwish"),
+        "RELU": lambda writer, op: writer._simple(op, "Relu"),
+        "RELU6": _Writer._relu6,
+    },
+)
 
 
 def _takes_batches(graph: Graph) -> bool:

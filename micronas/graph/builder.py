@@ -31,8 +31,9 @@ class Builder:
     ) -> None:
         self._tensors: dict[str, Tensor] = {}
         self._ops: list[Op] = []
+        self._taken = 0
         self._parameters = parameters
-        self.input = self._activation("input", (1, *input_shape))
+        self.input = self.stand_in("input", (1, *input_shape))
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._tensors[name].shape
@@ -57,7 +58,7 @@ class Builder:
         constants = self._weights(name, (channels, *kernel, depth), channels, bits)
         out = (1, same_output(height, stride[0]), same_output(width, stride[1]), channels)
         op = Op("CONV_2D", name, (source, *constants), (name,), stride, activation=activation)
-        return self._append(op, out)
+        return self.append(op, out)
 
     def depthwise(
         self,
@@ -86,14 +87,14 @@ class Builder:
             padding=padding,
             activation=activation,
         )
-        return self._append(op, out)
+        return self.append(op, out)
 
     def dense(self, source: str, name: str, features: int) -> str:
         """Fully connected layer on the flattened source; TFLite needs no RESHAPE before it."""
         depth = int(np.prod(self.shape(source)))
         constants = self._weights(name, (features, depth), features)
         op = Op("FULLY_CONNECTED", name, (source, *constants), (name,))
-        return self._append(op, (1, features))
+        return self.append(op, (1, features))
 
     def global_average(self, source: str, name: str) -> str:
         """AVERAGE_POOL_2D over the whole map: 20 times cheaper on Cortex-M than MEAN."""
@@ -108,7 +109,7 @@ class Builder:
             (height, width),
             padding,
         )
-        return self._append(op, (1, 1, 1, depth))
+        return self.append(op, (1, 1, 1, depth))
 
     def add(self, left: str, right: str, name: str) -> str:
         """Elementwise sum; where widths differ the narrower tensor is padded with zero channels.
@@ -117,19 +118,34 @@ class Builder:
         """
         width = max(self.shape(left)[-1], self.shape(right)[-1])
         left, right = (self._pad_channels(side, f"{name}/pad", width) for side in (left, right))
-        return self._append(Op("ADD", name, (left, right), (name,)), self.shape(left))
+        return self.append(Op("ADD", name, (left, right), (name,)), self.shape(left))
 
     def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
-        target = self._constant(f"{name}/shape", np.array(shape, np.int32))
-        return self._append(Op("RESHAPE", name, (source, target), (name,)), shape)
+        target = self.constant(f"{name}/shape", np.array(shape, np.int32))
+        return self.append(Op("RESHAPE", name, (source, target), (name,)), shape)
 
     def mean(self, source: str, name: str) -> str:
         """MEAN over the whole map, [1, channels]: what Keras' global average converts to."""
-        axes = self._constant(f"{name}/axes", np.array([1, 2], np.int32))
-        return self._append(Op("MEAN", name, (source, axes), (name,)), (1, self.shape(source)[-1]))
+        axes = self.constant(f"{name}/axes", np.array([1, 2], np.int32))
+        return self.append(Op("MEAN", name, (source, axes), (name,)), (1, self.shape(source)[-1]))
 
     def softmax(self, source: str, name: str) -> str:
-        return self._append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))
+        return self.append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))
+
+    def append(self, op: Op, shape: tuple[int, ...]) -> str:
+        """Append an operator whose inputs are there, and its output; return the output's name."""
+        self._ops.append(op)
+        return self.stand_in(op.outputs[0], shape)
+
+    def stand_in(self, name: str, shape: tuple[int, ...]) -> str:
+        """Add an activation that no operator writes: one of several tensors, chosen later."""
+        self._tensors[name] = Tensor(name, shape)
+        return name
+
+    def taken(self) -> list[Op]:
+        """Return the operators appended since the last call."""
+        start, self._taken = self._taken, len(self._ops)
+        return self._ops[start:]
 
     def finish(self, output: str) -> Graph:
         return Graph(self._tensors, tuple(self._ops), (self.input,), (output,))
@@ -139,18 +155,11 @@ class Builder:
         if shape[-1] == width:
             return source
         amounts = np.array([[0, 0], [0, 0], [0, 0], [0, width - shape[-1]]], np.int32)
-        table = self._constant(f"{name}/amounts", amounts)
-        return self._append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
+        table = self.constant(f"{name}/amounts", amounts)
+        return self.append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
 
-    def _append(self, op: Op, shape: tuple[int, ...]) -> str:
-        self._ops.append(op)
-        return self._activation(op.outputs[0], shape)
-
-    def _activation(self, name: str, shape: tuple[int, ...]) -> str:
-        self._tensors[name] = Tensor(name, shape)
-        return name
-
-    def _constant(self, name: str, data: Array) -> str:
+    def constant(self, name: str, data: Array) -> str:
+        """Add an int32 constant; return its name."""
         self._tensors[name] = Tensor(name, data.shape, "int32", True, data=data)
         return name
 

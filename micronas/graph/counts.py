@@ -1,4 +1,4 @@
-"""What a network costs before any board is chosen: multiply-accumulates, weights, elements.
+"""Costs of a network before any board is chosen: multiply-accumulates, weights, elements.
 
 A MAC is one multiply-accumulate, taps on padding included; "ops", the MicroNets paper's word,
 are two per MAC. Counts assume int8 storage (int4 where a tensor says so) whatever the graph
@@ -9,8 +9,7 @@ import math
 from dataclasses import dataclass, fields
 
 from micronas.graph.ir import Graph, Kind, Op, Tensor, Unknown
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+from micronas.graph.operators import WEIGHTED
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ FEATURES = tuple(field.name for field in fields(Counts))
 
 def count(graph: Graph) -> Counts:
     """Count the costs of a network; weights that operators share count once."""
-    macs = dict.fromkeys(_WEIGHTED, 0)
+    macs: dict[Kind, int] = dict.fromkeys(WEIGHTED, 0)
     written: dict[Kind, int] = {}
     read: dict[Kind, int] = {}
     stored: dict[str, Tensor] = {}
@@ -114,13 +113,13 @@ def per_op(graph: Graph) -> list[OpCount]:
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:
-    stored = [graph.tensors[name] for name in op.inputs[1:]] if op.kind in _WEIGHTED else []
+    stored = [graph.tensors[name] for name in op.inputs[1:]] if op.kind in WEIGHTED else []
     return OpCount(
         op.name,
         op.kind,
         graph.input_of(op).shape if op.inputs else (),
         graph.output_of(op).shape if op.outputs else (),
-        _macs(graph, op) if op.kind in _WEIGHTED else 0,
+        _macs(graph, op) if op.kind in WEIGHTED else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
         sum(_bytes(tensor, position == 1) for position, tensor in enumerate(stored)),
     )

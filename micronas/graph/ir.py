@@ -10,24 +10,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal[
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "ADD",
-    "PAD",
-    "AVERAGE_POOL_2D",
-    "MAX_POOL_2D",
-    "MEAN",
-    "RESHAPE",
-    "SOFTMAX",
-    "CONCATENATION",
-    "LOGISTIC",
-    "HARD_SWISH",
-    "RELU",
-    "RELU6",
-]
-"""Operators that can be executed and exported; named as in TFLite."""
+from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import Kind as Kind
+from micronas.graph.padding import same_output as same_output
+from micronas.graph.padding import same_padding as same_padding
+
 Unknown = Literal["UNKNOWN"]
 """An operator of a file that a graph cannot express, kept for its tensors alone."""
 DataType = Literal[
@@ -116,9 +103,9 @@ class Op:
     @property
     def operands(self) -> tuple[str, ...]:
         """The tensors an operator computes with: its inputs without weights and tables."""
-        if self.kind in ("CONCATENATION", "UNKNOWN"):
+        if self.kind == "UNKNOWN":
             return self.inputs
-        return self.inputs[: 2 if self.kind == "ADD" else 1]
+        return self.inputs[: OPERATORS[self.kind].operands]
 
 
 @dataclass(frozen=True)
@@ -140,14 +127,3 @@ class Graph:
     def constant_of(self, op: Op, position: int = 1) -> Tensor:
         """The operator's weights (position 1) or bias (position 2)."""
         return self.tensors[op.inputs[position]]
-
-
-def same_output(size: int, stride: int) -> int:
-    """Output size of TF "SAME" padding: ceil(size / stride)."""
-    return -(-size // stride)
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, as TF "SAME" places them: the odd one goes after."""
-    total = max((same_output(size, stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2

@@ -14,6 +14,7 @@ from micronas.files import write_atomically
 from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.hardware.targets import Choice, choose
 from micronas.settings import Settings, nearest, read_settings
 
 Status = Literal["validated", "prior, not validated"]
@@ -98,7 +99,7 @@ class Board(Settings):
     source: str
     """Where sizes, clock and power come from."""
     kernels: str
-    """The library that ran the measured networks."""
+    """The library that ran the measured networks; `targets.choose` says what is planned for it."""
     compiler: str | None = None
     form: Form
     """The latency model to use unless another is asked for."""
@@ -148,6 +149,11 @@ class Board(Settings):
     def model_bytes(self) -> int:
         """Flash left for the model file."""
         return self.flash_bytes - self.reserved.flash_bytes
+
+    @property
+    def arena(self) -> Choice:
+        """The target that stands for the board's kernels and core when arenas are planned."""
+        return choose(self.kernels, self.core)
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -206,6 +212,8 @@ class Board(Settings):
             "reserved": self.reserved.model_dump(),
             "power_mw": self.power_mw,
             "kernels": self.kernels,
+            "arena_is_upper_bound": self.arena.is_upper_bound,
+            "arena_assumes": self.arena.assumes,
             "compiler": self.compiler,
             "source": self.source,
             "latency": _view(self.latency_model()),

@@ -5,15 +5,14 @@ from typing import Final
 from micronas.graph.counts import FEATURES as COUNTS
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
-from micronas.hardware.instructions import Price, price
+from micronas.graph.operators import OPERATORS
+from micronas.hardware.instructions import Price
+from micronas.hardware.targets.cmsis_nn import price
 
 INSTRUCTIONS: Final = "instructions"
 OTHER_INSTRUCTIONS: Final = "other_instructions"
-COVERED = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD"),
-    *("AVERAGE_POOL_2D", "RESHAPE"),
-)
-"""Operators whose cost the counts of `graph.counts` carry; the last two go with every network."""
+COVERED = tuple(kind for kind, row in OPERATORS.items() if row.counted)
+"""Kinds whose cost the counts of `graph.counts` carry."""
 FEATURES = (*COUNTS, INSTRUCTIONS, OTHER_INSTRUCTIONS)
 """Names of all features.
 

@@ -64,7 +64,8 @@ class Fit:
     errors: tuple[float, ...]
     """Signed, on the networks fitted to."""
     left_out: tuple[float, ...] | None
-    """Signed, each network predicted without itself; None with too few networks for that."""
+    """Signed, each network predicted without itself; None with too few networks for that, or where
+    nobody asked."""
     r2: float
 
 
@@ -73,6 +74,7 @@ def fit(
     latencies: Sequence[float],
     *,
     terms: Sequence[str] | Terms,
+    leave_one_out: bool = True,
 ) -> Fit:
     """Fit non-negative coefficients that minimise the squared relative error.
 
@@ -85,6 +87,8 @@ def fit(
     terms
         Names of the features to use, and ``constant`` for an intercept; or groups of features
         that share a coefficient, each times its ratio.
+    leave_one_out
+        Whether each network is also predicted without itself, by a fit of its own.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def fit(
     coefficients = _solve(matrix, measured)
     predicted = matrix @ coefficients
     left_out = None
-    if len(measured) > len(terms):
+    if leave_one_out and len(measured) > len(terms):
         keep = ~np.eye(len(measured), dtype=bool)
         left_out = tuple(
             float(row @ _solve(matrix[others], measured[others]) / latency - 1)

@@ -7,16 +7,16 @@ from typing import Any
 
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
-from micronas.graph.memory import ArenaPlan, plan
+from micronas.graph.memory import ArenaPlan
+from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.hardware.targets import HOST
 from micronas.tflite.writer import flatbuffer_bytes
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def profile(
@@ -26,7 +26,8 @@ def profile(
 
     UNKNOWN operators of unknown cost are listed, never guessed: they are left out of MACs and
     latency. A known operator the board's latency model was not fitted to is priced from above
-    and flagged as extrapolated.
+    and flagged as extrapolated. Arenas are those of `Board.arena`: `arena_is_upper_bound` and
+    `arena_assumes` say where that is not exactly the board.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def profile(
         Size of the model file, where one exists; otherwise that of the file it would become.
     """
     counts = count(graph)
-    on_board, on_host = plan(graph, "board"), plan(graph, "host")
+    on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
     latency = board.latency_ms(features(graph), space=kind)
     model = board.latency_model(kind)
     priced = prices(graph)
@@ -75,6 +76,8 @@ def profile(
         "latency_excludes": sorted(excluded),
         "energy_mj": board.energy_mj(latency),
         "arena_is_lower_bound": not on_board.complete,
+        "arena_is_upper_bound": board.arena.is_upper_bound,
+        "arena_assumes": board.arena.assumes,
         "int4_layers": sum("int4" in layer["flags"] for layer in layers),
         "unknown_ops": dict(sorted(unknown.items())),
         "pooling": _pooling(graph, model),
@@ -94,7 +97,16 @@ def on_boards(
 ) -> list[dict[str, Any]]:
     """Return what differs between boards: whether the network fits, its latency and its energy."""
     described = [profile(graph, board, kind=kind, flash_bytes=flash_bytes) for board in boards]
-    keys = ("board", "fits", "latency_ms", "latency_form", "latency_status", "energy_mj")
+    keys = (
+        "board",
+        "fits",
+        "arena_is_upper_bound",
+        "arena_assumes",
+        "latency_ms",
+        "latency_form",
+        "latency_status",
+        "energy_mj",
+    )
     return [{key: each[key] for key in keys} for each in described]
 
 
@@ -162,7 +174,7 @@ def _live_bytes(arena: ArenaPlan, position: int) -> int:
 
 
 def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict[str, Any]:
-    weights = graph.constant_of(op) if op.kind in _WEIGHTED else None
+    weights = graph.constant_of(op) if op.kind in WEIGHTED else None
     is_unknown = op.kind == "UNKNOWN"
     kernel: tuple[int, ...] | None = None
     if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and weights is not None:

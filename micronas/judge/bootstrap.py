@@ -58,22 +58,8 @@ def bootstrap(
     return at_zero(likelihood.fit(wins, losses, start).T, battles, baseline)
 
 
-def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Percentile interval (lower, upper) of each column [...] of samples [rounds, ...]."""
-    if not 0 < level < 1:
-        raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
-    lower, upper = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return lower, upper
-
-
-def paired_intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Intervals [models, models] of row's minus column's score, on the same drawn prompts."""
-    bounds = [intervals(samples[:, [model]] - samples, level) for model in range(samples.shape[1])]
-    return np.stack([lower for lower, _ in bounds]), np.stack([upper for _, upper in bounds])
-
-
 def prompt_counts(battles: Battles, rounds: int, generator: np.random.Generator) -> Indices:
-    """How often each prompt is drawn [rounds, prompts]; prompts without battles never are."""
+    """Return how often each prompt is drawn [rounds, prompts]; those without battles never are."""
     used = np.flatnonzero(np.bincount(battles.prompt, minlength=len(battles.prompts)))
     size = len(battles.prompts)
     drawn = used[generator.integers(0, len(used), size=(rounds, len(used)))]

@@ -1,8 +1,7 @@
-"""From sources to an evaluation set, step by step; a step whose input did not change is kept."""
+"""Build an evaluation set from its sources; a step whose input did not change is kept."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,28 @@ from micronas.files import text_hash, write_atomically
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
 from micronas.judge.embed import embedder_of
-from micronas.judge.label import correct_prior, cross_validate, vote, write_review
 from micronas.judge.language import identify
 from micronas.judge.manifest import (
     MANIFEST,
     PROMPTS,
     Prompt,
-    json_lines,
     write_manifest,
     write_prompts,
 )
 from micronas.judge.recipe import RecipeFile
+from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sample import clusters, draw, quality
-from micronas.judge.sources import Record, read_labels, read_source
-from micronas.judge.steps import Outcome, Say, Steps, count, drop
+from micronas.judge.sources import Record, read_source
+from micronas.judge.steps import Say, StepResult, Steps, count, drop
 from micronas.language.embedders import Embedder, Vectors
+from micronas.language.neighbours import correct_prior, cross_validate, vote
+from micronas.language.rows import json_lines
 
 REVIEW = "review.csv"
 LABELS = "labels.csv"
 DROPPED = "dropped.jsonl"
+
+_CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
 
 
 class Build:
@@ -49,7 +51,7 @@ class Build:
     embedder
         Name and function of an embedder that replaces the recipe's.
     say
-        Called with one line a step.
+        Called with one line per step.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Build:
         write_review(self._out / REVIEW, rows)
         return len(rows)
 
-    def _unique(self) -> Outcome:
+    def _unique(self) -> StepResult:
         recipe, out = self._recipe, self._out
         merge_review(out / REVIEW, out / LABELS, recipe.categories)
         labels = [self._folder / path for path in recipe.labelling.labels]
@@ -148,7 +150,7 @@ class Build:
             lambda: self._duplicates(told.kept),
         )
 
-    def _clean(self, labels: list[Path]) -> Outcome:
+    def _clean(self, labels: list[Path]) -> StepResult:
         if not self._recipe.sources:
             raise DataError("a recipe must name at least one file under sources, but names none")
         read = [
@@ -177,9 +179,9 @@ class Build:
             category = by_hand.get(record.id, record.category)
             kept.append(replace(cleaned, category=category, origin=origin))
         read_of = Counter(record.source for record in read)
-        return Outcome(kept, dropped, {"read": dict(sorted(read_of.items()))})
+        return StepResult(kept, dropped, {"read": dict(sorted(read_of.items()))})
 
-    def _language(self, records: list[Record]) -> Outcome:
+    def _language(self, records: list[Record]) -> StepResult:
         unknown = [index for index, record in enumerate(records) if not record.language]
         expected = [*self._recipe.languages.expected, *sorted(self._recipe.language_categories)]
         codes = identify([records[i].text for i in unknown], expected, self._recipe.languages)
@@ -187,9 +189,9 @@ class Build:
         for index, code in zip(unknown, codes, strict=True):
             kept[index] = replace(records[index], language=code)
         languages = Counter(record.language for record in kept)
-        return Outcome(kept, [], {"languages": dict(sorted(languages.items()))})
+        return StepResult(kept, [], {"languages": dict(sorted(languages.items()))})
 
-    def _duplicates(self, records: list[Record]) -> Outcome:
+    def _duplicates(self, records: list[Record]) -> StepResult:
         # a labelled prompt stays where one of two must go
         order = sorted(range(len(records)), key=lambda index: not records[index].origin)
         texts = [records[index].text for index in order]
@@ -200,9 +202,9 @@ class Build:
             reason = "duplicate" if each.similarity == 1 else "near-duplicate"
             more = {"of": records[order[each.of]].id, "similarity": round(each.similarity, 4)}
             dropped.append(drop(records[index], reason) | more)
-        return Outcome(kept, dropped)
+        return StepResult(kept, dropped)
 
-    def _label(self, records: list[Record]) -> Outcome:
+    def _label(self, records: list[Record]) -> StepResult:
         recipe = self._recipe
         languages = recipe.language_categories
         kept = [
@@ -222,7 +224,7 @@ class Build:
         )
         facts: dict[str, Any] = {"seeds": len(seeds), "unlabelled": len(rest)}
         if not len(rest):
-            return Outcome(kept, [], facts)
+            return StepResult(kept, [], facts)
         if not len(seeds):
             raise DataError(
                 f"{len(rest)} prompts need a category, but no prompt has one to learn from; "
@@ -231,7 +233,13 @@ class Build:
         names = sorted({kept[i].category for i in seeds})
         labels = np.array([names.index(kept[i].category) for i in seeds], np.int64)
         vectors = self._embed(records)
-        found = cross_validate(vectors[seeds], labels, len(names), recipe.labelling, recipe.seed)
+        found = cross_validate(
+            vectors[seeds],
+            labels,
+            len(names),
+            recipe.seed,
+            **recipe.labelling.model_dump(include=_CROSS_VALIDATED),
+        )
         raw = vote(vectors[seeds], labels, len(names), vectors[rest], found.neighbours)
         votes = correct_prior(raw, found, recipe.labelling.prior)
         dropped, review = [], []
@@ -256,9 +264,9 @@ class Build:
             "prior": dict(zip(names, votes.prior.tolist(), strict=True)),
             "confusion": dict(zip(names, found.confusion.tolist(), strict=True)),
         }
-        return Outcome([record for record in kept if record.category], dropped, facts, review)
+        return StepResult([record for record in kept if record.category], dropped, facts, review)
 
-    def _sample(self, records: list[Record], embedded: list[Record]) -> Outcome:
+    def _sample(self, records: list[Record], embedded: list[Record]) -> StepResult:
         recipe = self._recipe
         place = {record.id: index for index, record in enumerate(embedded)}
         vectors = self._embed(embedded)
@@ -293,9 +301,9 @@ class Build:
             if i not in drawn
         ]
         kept = [record for i, record in enumerate(records) if i in drawn]
-        return Outcome(kept, dropped, {"available": available})
+        return StepResult(kept, dropped, {"available": available})
 
-    def _write(self, drawn: Outcome) -> dict[str, Any]:
+    def _write(self, drawn: StepResult) -> dict[str, Any]:
         recipe = self._recipe
         prompts = [
             Prompt(
@@ -355,29 +363,6 @@ class Build:
                 )
             self._vectors = vectors
         return self._vectors
-
-
-def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
-    """Move the categories that a human filled into a review file to a file of labels.
-
-    Later labels replace earlier ones of the same prompt. A missing review file holds none.
-
-    Returns
-    -------
-    int
-        The labels that were moved.
-
-    Raises
-    ------
-    DataError
-        If the review file names an unknown category or is damaged.
-    """
-    filled = read_labels(review, categories) if review.exists() else {}
-    if filled:
-        known = read_labels(labels, categories) if labels.exists() else {}
-        rows = [{"id": key, "category": name, "text": ""} for key, name in (known | filled).items()]
-        write_review(labels, rows)
-    return len(filled)
 
 
 def _check_ids(records: list[Record]) -> None:

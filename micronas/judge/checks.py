@@ -1,4 +1,4 @@
-"""Whether a judge can be believed: order, length, constant answers, human labels."""
+"""Check a judge: order, length, constant answers, human labels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
-from micronas.judge.store import NULL_PREFIX, Answer, VerdictRow
+from micronas.judge.rows import NULL_PREFIX, Answer, VerdictRow
 from micronas.judge.verdict import Scale
 from micronas.language.endpoints import estimate_tokens
 
@@ -26,7 +26,7 @@ _NULL_ANSWERS = {
 
 @dataclass(frozen=True)
 class PositionBias:
-    """How a judge treats the place of an answer.
+    """Effect of an answer's place on a judge.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def position_bias(rows: Iterable[VerdictRow]) -> PositionBias:
 
 @dataclass(frozen=True)
 class LengthBias:
-    """How a judge's verdicts go with the length of answers.
+    """Effect of the length of answers on a judge's verdicts.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def null_answers(prompts: Sequence[Prompt], scale: Scale) -> list[Answer]:
 
 @dataclass(frozen=True)
 class NullModel:
-    """What a constant answer reached.
+    """Result of a constant answer.
 
     Attributes
     ----------

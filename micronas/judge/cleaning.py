@@ -1,4 +1,4 @@
-"""Which texts are prompts worth asking, and what is taken out of them."""
+"""Keep the texts that are worth asking, and mask personal data in them."""
 
 import re
 import unicodedata

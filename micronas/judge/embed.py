@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from micronas.judge.recipe import Embedding
-from micronas.language.embedders import Cached, Embedder, Endpoint, WordLlama, tfidf
+from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, tfidf
 
 
 def embedder_of(settings: Embedding, cache: Path) -> Embedder:
@@ -11,6 +11,8 @@ def embedder_of(settings: Embedding, cache: Path) -> Embedder:
     if settings.kind == "wordllama":
         return WordLlama()
     if settings.kind == "endpoint" and settings.url and settings.model:
-        endpoint = Endpoint(settings.url, settings.model, key_variable=settings.key_variable)
-        return Cached(endpoint, f"{settings.url} {settings.model}", cache, settings.batch)
+        endpoint = EmbeddingEndpoint(
+            settings.url, settings.model, key_variable=settings.key_variable
+        )
+        return Cached(endpoint, endpoint.name, cache, settings.batch)
     return lambda texts: tfidf(texts, words=settings.words, dimensions=settings.dimensions)

@@ -91,7 +91,7 @@ class Lost:
     wait: float | None = None
 
 
-class Endpoint:
+class JudgeEndpoint:
     """Client of one endpoint; use it as an asynchronous context manager."""
 
     def __init__(self, settings: EndpointSettings) -> None:
@@ -103,7 +103,7 @@ class Endpoint:
             limits=httpx.Limits(max_connections=settings.concurrency),
         )
 
-    async def __aenter__(self) -> "Endpoint":
+    async def __aenter__(self) -> "JudgeEndpoint":
         return self
 
     async def __aexit__(

@@ -14,14 +14,8 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
-from micronas.judge.store import (
-    Answer,
-    Order,
-    StoredPrompt,
-    VerdictRow,
-    battles_of_rows,
-    writing,
-)
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
+from micronas.judge.store import battles_of_rows, writing
 from micronas.judge.verdict import Winner, parse_label
 from micronas.language.endpoints import estimate_tokens
 
@@ -31,7 +25,7 @@ _SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file of another tool holds."""
+    """Content of another tool's file."""
 
     verdicts: list[VerdictRow]
     answers: list[Answer]

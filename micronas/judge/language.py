@@ -1,4 +1,4 @@
-"""Which language a prompt is in."""
+"""Identify the language of prompts."""
 
 import re
 from collections.abc import Iterable, Sequence

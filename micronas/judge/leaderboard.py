@@ -11,11 +11,12 @@ import numpy as np
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap, intervals
+from micronas.judge.bootstrap import bootstrap
 from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
+from micronas.language.intervals import intervals
 
 _COLUMNS = ("model", "score", "lower", "upper")
 _MOST_FITS = 200
@@ -24,7 +25,7 @@ _MOST_FITS = 200
 
 @dataclass(frozen=True)
 class Statistics:
-    """How scores and intervals are computed; see `bradley_terry` and `bootstrap`."""
+    """Settings of scores and intervals; see `bradley_terry` and `bootstrap`."""
 
     rounds: int = 1000
     level: float = 0.95
@@ -61,7 +62,7 @@ class Leaderboard:
     prompts: tuple[int, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a model, ready for JSON."""
+        """Return one row per model, as JSON values."""
         return [
             {
                 "model": model,
@@ -75,7 +76,7 @@ class Leaderboard:
         ]
 
     def estimates(self) -> Estimates:
-        """What `micronas.judge.quality` measures."""
+        """Return what `micronas.judge.quality` measures."""
         return Estimates(
             self.models,
             self.rates,
@@ -122,7 +123,7 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
 
 
 def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
-    """Win rates as they would be if all answers were as long, one row a model, for JSON.
+    """Win rates as they would be if all answers were as long, one row per model, for JSON.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def by_categories(
     statistics: Statistics,
     categories: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Win rates in each category of two prompts or more, one row a category and model, for JSON.
+    """Win rates in each category of two prompts or more, one row per category and model.
 
     The intervals hold for all rows at once; models without battles in a category have no row.
     Categories are those that the battles carry, unless others are given as ids of prompts.

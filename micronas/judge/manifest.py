@@ -9,6 +9,7 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import text_hash, write_atomically
+from micronas.language.rows import json_lines, read_rows
 
 PROMPTS = "prompts.jsonl"
 MANIFEST = "manifest.json"
@@ -28,12 +29,6 @@ class Prompt:
     licence: str
     hash: str
     """SHA-256 of the text, hexadecimal."""
-
-
-def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return rows as JSON lines; the same rows give the same bytes."""
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
-    return "".join(line + "\n" for line in lines).encode("utf-8")
 
 
 def write_prompts(path: Path, prompts: Iterable[Prompt]) -> str:
@@ -84,37 +79,3 @@ def load_prompts(path: Path) -> list[Prompt]:
     if not prompts:
         raise DataError(f"{path} must hold at least one prompt, but is empty")
     return list(prompts.values())
-
-
-def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read a JSON-lines file as (line number, object) pairs; blank lines are passed over.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read or a line is no JSON object; names file and line.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"a file of prompts must be readable: {error}") from error
-    return parse_rows(data, path)
-
-
-def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Parse the bytes of a JSON-lines file; `path` is only named in errors."""
-    rows = []
-    # only line feeds end a line: JSON strings may hold U+2028 and other separators
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}:{number}: a line must be one JSON object in UTF-8: {error}"
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: a line must be a JSON object, but got {row!r:.60}")
-        rows.append((number, row))
-    return rows

@@ -1,4 +1,4 @@
-"""Is network A really better than B? A paired bootstrap over test clips.
+"""Compare two networks by a paired bootstrap over test clips.
 
 The judge is a metric here: what each network scored on each clip. Both see the same drawn clips,
 so that the difficulty of clips cancels, as prompts do for models that answer them.

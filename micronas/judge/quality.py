@@ -1,4 +1,4 @@
-"""How good is a benchmark: does it tell models apart, and does it rank them as people do?
+"""Measure a benchmark: does it tell models apart, and does it rank them as people do?
 
 Definitions of Arena-Hard (Li et al., arXiv:2406.11939, and its ``benchmark_statistics`` notebook),
 computed on pairs of models by index. A share always carries its number of pairs: with ten models
@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats
-from micronas.judge.bootstrap import intervals, paired_intervals
+from micronas.language.intervals import intervals, paired_intervals
 from micronas.settings import nearest
 
 Convention = Literal["half", "signed", "arena-hard"]
@@ -102,7 +102,7 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a benchmark is worth on n models; figures against a reference are None without one."""
+    """Quality of a benchmark on n models; figures against a reference are None without one."""
 
     models: int
     separability: Share
@@ -177,7 +177,7 @@ def quality(
 
 
 def overlaps(lower: Floats, upper: Floats) -> NDArray[np.bool_]:
-    """Which of the intervals [n] overlap each other [n, n]; touching ends do not."""
+    """Return which of the intervals [n] overlap [n, n]; touching ends do not."""
     return np.asarray((lower[:, None] < upper[None, :]) & (lower[None, :] < upper[:, None]))
 
 

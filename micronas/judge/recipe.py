@@ -53,7 +53,7 @@ class Source(Settings):
 
 
 class Cleaning(Settings):
-    """Which texts are prompts worth asking."""
+    """Limits on the texts that are kept as prompts."""
 
     min_characters: Count = 16
     max_characters: Count = 8000
@@ -62,13 +62,13 @@ class Cleaning(Settings):
     max_repetition: Share = 0.85
     """Largest share of a text that compression removes; a repeated line exceeds it."""
     personal: Literal["drop", "mask", "keep"] = "mask"
-    """What happens to e-mail addresses, telephone and card numbers."""
+    """Treatment of e-mail addresses, telephone and card numbers."""
     licences: tuple[str, ...] = ()
     """Licences that may be used; any stated licence when empty."""
 
 
 class Languages(Settings):
-    """Which languages are expected."""
+    """Identification of languages."""
 
     expected: tuple[str, ...] = ("en",)
     """ISO 639-1 codes to choose from; those of the categories are added."""
@@ -90,7 +90,7 @@ class Duplicates(Settings):
 
 
 class Embedding(Settings):
-    """How texts become vectors."""
+    """Embedding of texts as vectors."""
 
     kind: Literal["tfidf", "wordllama", "endpoint"] = "tfidf"
     words: tuple[Count, ...] = (1, 2)
@@ -114,7 +114,7 @@ class Embedding(Settings):
 
 
 class Labelling(Settings):
-    """How unlabelled prompts get a category from the labelled ones."""
+    """Labelling of prompts from those whose category is known."""
 
     labels: tuple[Path, ...] = ()
     """CSV files with columns ``id`` and ``category``, relative to the recipe's folder."""
@@ -146,14 +146,14 @@ class Category(Settings):
 
 
 class Sampling(Settings):
-    """Which prompts of a category are drawn."""
+    """Drawing of prompts within a category."""
 
     clusters: Count = 8
     """Clusters in each category and language; prompts are drawn evenly over them."""
     min_quality: Share = 0.3
     """Least quality score of a prompt; see `micronas.judge.sample.quality`."""
     shortage: Literal["error", "accept"] = "error"
-    """What happens where a category has fewer prompts than its quota."""
+    """Treatment of a category with fewer prompts than its quota."""
 
 
 class Recipe(Settings):

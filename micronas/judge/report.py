@@ -10,7 +10,6 @@ from micronas._version import VERSION
 from micronas.errors import DataError
 from micronas.files import write_atomically
 from micronas.judge.battles import Battles
-from micronas.judge.bootstrap import paired_intervals
 from micronas.judge.checks import PositionBias, null_models, position_bias
 from micronas.judge.leaderboard import (
     Leaderboard,
@@ -20,16 +19,9 @@ from micronas.judge.leaderboard import (
     leaderboard,
 )
 from micronas.judge.quality import separability
-from micronas.judge.store import (
-    NULL_PREFIX,
-    Answer,
-    StoredPrompt,
-    VerdictRow,
-    answers_of,
-    battles_of,
-    prompts_of,
-    verdicts_of,
-)
+from micronas.judge.rows import NULL_PREFIX, Answer, StoredPrompt, VerdictRow
+from micronas.judge.store import answers_of, battles_of, prompts_of, verdicts_of
+from micronas.language.intervals import paired_intervals
 from micronas.page import page_of
 
 _PARTS = Path(__file__).parent / "page"
@@ -146,7 +138,7 @@ def _categories(battles: Battles, board: Leaderboard, statistics: Statistics) ->
 
 
 def _position(judged: Sequence[VerdictRow]) -> dict[str, Any]:
-    """How often the answer shown first won, over all and by model."""
+    """Return how often the answer shown first won, over all and by model."""
     placed = [row for row in judged if row.order != "unknown"]
     rows = []
     for model in sorted({row.model for row in placed}):
@@ -276,7 +268,7 @@ def _texts(
 
 
 def _provenance(rows: Sequence[VerdictRow], prompts: Iterable[StoredPrompt]) -> list[list[str]]:
-    """What the numbers rest on, as pairs of a name and a text."""
+    """Return the basis of the numbers, as pairs of a name and a text."""
     judges = sorted({(row.judge, row.parameters) for row in rows})
     named = [["Judge", f"{judge} {parameters}"] for judge, parameters in judges[:_JUDGES_SHOWN]]
     rest = len(judges) - len(named)

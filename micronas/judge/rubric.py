@@ -1,4 +1,4 @@
-"""What a judge is asked: a rubric of the domain and the language, and two fenced answers.
+"""A judge's prompt: a rubric of the domain and the language, and two fenced answers.
 
 Everything that is not ours - the prompt and both answers - stands between fences that carry a tag.
 The tag is a hash of all of it, so that no text can contain the tag of the call it is judged in,
@@ -61,7 +61,7 @@ _MEANING: dict[int, tuple[str, str]] = {
 
 
 class RubricSettings(Settings):
-    """How a judge is asked.
+    """Settings of a judge's prompt.
 
     Attributes
     ----------

@@ -11,10 +11,11 @@ from pathlib import Path
 from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
-from micronas.judge.endpoint import Endpoint, EndpointSettings, Reply
+from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Reply
 from micronas.judge.manifest import Prompt
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
-from micronas.judge.store import Answer, Order, Store, StoredPrompt, VerdictRow, writing
+from micronas.judge.store import Store, writing
 from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import estimate_tokens
 from micronas.settings import Settings, nearest
@@ -22,7 +23,7 @@ from micronas.settings import Settings, nearest
 _OUTCOME = {("A", "first"): 1.0, ("B", "first"): 0.0, ("A", "second"): 0.0, ("B", "second"): 1.0}
 
 
-class RunSettings(Settings):
+class JudgeSettings(Settings):
     """A judge run.
 
     Attributes
@@ -62,7 +63,7 @@ class RunSettings(Settings):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run left behind.
+    """Result of a run.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take; ``usd_at_most`` is the price if every text had ``max_tokens``."""
+    """Expected cost of a run; ``usd_at_most`` is the price if every text had ``max_tokens``."""
 
     verdicts: int
     calls: int
@@ -106,7 +107,7 @@ class _Task:
 
 
 def run(
-    settings: RunSettings,
+    settings: JudgeSettings,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
     path: Path,
@@ -118,7 +119,7 @@ def run(
 
 
 async def judge(
-    settings: RunSettings,
+    settings: JudgeSettings,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
     path: Path,
@@ -151,7 +152,7 @@ async def judge(
         store.put_answers(answers)
         store.drop_verdicts(settings.judge.model, unless=settings.parameters())
         before = store.spending()
-        async with Endpoint(settings.judge) as endpoint:
+        async with JudgeEndpoint(settings.judge) as endpoint:
             judging = _Run(settings, store, endpoint)
             rows: list[VerdictRow] = []
 
@@ -178,12 +179,12 @@ async def judge(
         calls=after.answered - before.answered,
         lost=after.lost - before.lost,
         usd=after.usd,
-        stopped=judging.budget.exhausted,
+        stopped=judging.allowance.exhausted,
     )
 
 
 def estimate(
-    settings: RunSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
+    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
 ) -> Estimate:
     """Count the calls, tokens and price that a run would take, without any call.
 
@@ -213,7 +214,7 @@ def estimate(
     )
 
 
-class Budget:
+class Allowance:
     """Money that calls in flight share.
 
     A call may leave if it fits at its worst price next to the worst price of all others in flight.
@@ -256,9 +257,9 @@ class Budget:
 
 
 class _Run:
-    def __init__(self, settings: RunSettings, store: Store, endpoint: Endpoint) -> None:
+    def __init__(self, settings: JudgeSettings, store: Store, endpoint: JudgeEndpoint) -> None:
         spending = store.spending()
-        self.budget = Budget(settings.max_usd, spending.usd, spending.dearest)
+        self.allowance = Allowance(settings.max_usd, spending.usd, spending.dearest)
         self._settings, self._store, self._endpoint = settings, store, endpoint
         self._parameters = settings.parameters()
         # two models with the same answer are one question; it must not be asked twice at once
@@ -312,8 +313,8 @@ class _Run:
         # no tokenizer makes more tokens than there are bytes
         worst = price.usd(4 * _prompt_tokens(call), self._settings.judge.max_tokens)
         tries = 0
-        while await self.budget.admit(least, worst):
-            charged = max(least, self.budget.dearest)
+        while await self.allowance.admit(least, worst):
+            charged = max(least, self.allowance.dearest)
             attempt = self._store.send(key, charged)
             cost = charged
             try:
@@ -328,14 +329,14 @@ class _Run:
                 self._store.lose(attempt, str(error), 0.0)
                 raise
             finally:
-                await self.budget.settle(worst, cost)
+                await self.allowance.settle(worst, cost)
             await self._endpoint.pause(tries, answer)
             tries += 1
         return None
 
 
 def _tasks(
-    settings: RunSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
+    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> Iterator[_Task]:
     """Yield all questions, prompt by prompt: a budget then ends with whole prompts."""
     texts = {(answer.prompt_id, answer.model): answer.text for answer in answers}
@@ -351,7 +352,7 @@ def _tasks(
 
 
 def _each(
-    settings: RunSettings,
+    settings: JudgeSettings,
     prompts: Sequence[Prompt],
     models: Sequence[str],
     texts: dict[tuple[str, str], str],
@@ -373,7 +374,7 @@ def _each(
                 yield _Task(prompt, model, order, call)
 
 
-def _models(settings: RunSettings, answers: Sequence[Answer]) -> list[str]:
+def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
     known = sorted({answer.model for answer in answers})
     if settings.baseline not in known:
         hint = nearest(settings.baseline, known) if known else "give answers"
@@ -384,7 +385,7 @@ def _models(settings: RunSettings, answers: Sequence[Answer]) -> list[str]:
     return [model for model in settings.models or known if model != settings.baseline]
 
 
-def _key(settings: RunSettings, call: Call) -> str:
+def _key(settings: JudgeSettings, call: Call) -> str:
     text = json.dumps([settings.judge.parameters(), call.hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

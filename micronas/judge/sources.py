@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
-from micronas.judge.manifest import parse_rows
 from micronas.judge.recipe import Source
+from micronas.language.rows import parse_rows
 from micronas.settings import nearest
 
 
@@ -50,16 +50,16 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
     path = folder / source.path
     known = set(categories)
     records: dict[str, Record] = {}
-    for line, row in _rows(path):
+    for line, row in rows_of(path):
         place = f"{path}:{line}"
-        key = _text(row, source.id, place) if source.id else str(line)
+        key = text_at(row, source.id, place) if source.id else str(line)
         record = Record(
             id=f"{source.title}-{key}",
-            text=_text(row, source.text, place),
+            text=text_at(row, source.text, place),
             source=source.title,
             line=line,
-            licence=source.licence or _text(row, source.licence_field or "", place),
-            language=_language(_text(row, source.language, place)) if source.language else "",
+            licence=source.licence or text_at(row, source.licence_field or "", place),
+            language=_language(text_at(row, source.language, place)) if source.language else "",
             category=_category(row, source, known, place),
         )
         if not key.strip() or not key.isprintable():
@@ -75,35 +75,6 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
     return list(records.values())
 
 
-def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
-    """Read a CSV of hand labels, as `micronas.judge.label.write_review` leaves it to be filled.
-
-    Returns
-    -------
-    dict
-        Category of each id; rows whose category is blank are not in it.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, a category unknown, or an id has two categories.
-    """
-    known = set(categories)
-    labels: dict[str, str] = {}
-    for line, row in _rows(path):
-        place = f"{path}:{line}"
-        key, category = (_text(row, name, place).strip() for name in ("id", "category"))
-        if not category:
-            continue
-        if category not in known:
-            raise DataError(f"{place}: unknown category {category!r}; {nearest(category, known)}")
-        if labels.setdefault(key, category) != category:
-            raise DataError(
-                f"{place}: {key!r} must have one category, but has {labels[key]!r} and {category!r}"
-            )
-    return labels
-
-
 def _language(code: str) -> str:
     """Return ``en`` of ``en_US``; categories know languages, not countries."""
     return code.strip().lower().replace("_", "-").split("-")[0]
@@ -112,7 +83,7 @@ def _language(code: str) -> str:
 def _category(row: dict[str, Any], source: Source, known: set[str], place: str) -> str:
     if source.category is None:
         return ""
-    value = _text(row, source.category, place).strip()
+    value = text_at(row, source.category, place).strip()
     if source.category_names is not None:
         return source.category_names.get(value, "")
     if value and value not in known:
@@ -123,7 +94,7 @@ def _category(row: dict[str, Any], source: Source, known: set[str], place: str) 
     return value
 
 
-def _text(row: dict[str, Any], field: str, place: str) -> str:
+def text_at(row: dict[str, Any], field: str, place: str) -> str:
     """Return the text at ``a.0.b``; a number is its decimal text."""
     value: Any = row
     for part in [field] if field in row else field.split("."):
@@ -142,7 +113,8 @@ def _text(row: dict[str, Any], field: str, place: str) -> str:
     return value
 
 
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def rows_of(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Read JSON lines or CSV, gzipped or not, as pairs of line number and row."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

@@ -15,14 +15,14 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a step leaves."""
+class StepResult:
+    """Result of a step."""
 
     kept: list[Record]
     dropped: list[dict[str, Any]] = field(default_factory=list)
     """Id, source, line and reason of each prompt that goes no further."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the manifest says about the step."""
+    """Entries of the manifest about the step."""
     review: list[dict[str, Any]] = field(default_factory=list)
     """Rows for a human to decide."""
 
@@ -35,7 +35,7 @@ class Steps:
     folder
         Where each step keeps its outcome.
     say
-        Called with one line a step.
+        Called with one line per step.
     """
 
     def __init__(self, folder: Path, say: Say) -> None:
@@ -44,9 +44,9 @@ class Steps:
         self.counts: dict[str, dict[str, Any]] = {}
         """Prompts kept, prompts dropped by reason, and facts of each step."""
         self.dropped: list[dict[str, Any]] = []
-        """What all steps dropped."""
+        """Prompts that any step dropped."""
 
-    def run(self, name: str, inputs: list[Any], make: Callable[[], Outcome]) -> Outcome:
+    def run(self, name: str, inputs: list[Any], make: Callable[[], StepResult]) -> StepResult:
         """Return what the step left the last time; do it if its inputs or a step before changed.
 
         Parameters
@@ -81,7 +81,7 @@ def count(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _load(path: Path, key: str) -> Outcome | None:
+def _load(path: Path, key: str) -> StepResult | None:
     """Return an outcome if its file is whole and was made from the same inputs."""
     try:
         stamp, _, body = path.read_text(encoding="utf-8").partition("\n")
@@ -91,7 +91,7 @@ def _load(path: Path, key: str) -> Outcome | None:
     if _stamp(key, body) != stamp:
         return None
     values = json.loads(body)
-    return Outcome(**{**values, "kept": [Record(**each) for each in values["kept"]]})
+    return StepResult(**{**values, "kept": [Record(**each) for each in values["kept"]]})
 
 
 def _stamp(key: str, body: str) -> str:

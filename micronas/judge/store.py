@@ -5,23 +5,17 @@ follows when it is known, so that a killed process leaves a trace of each call t
 ``verdicts`` is what came of it, one row for each prompt, model, order and judge.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Literal
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
-from micronas.judge.verdict import Winner
-from micronas.language.endpoints import estimate_tokens
-
-Order = Literal["first", "second", "unknown"]
-NULL_PREFIX = "null:"
+from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prompts (
@@ -45,79 +39,6 @@ CREATE TABLE IF NOT EXISTS verdicts (
     PRIMARY KEY (prompt_id, model, baseline, "order", judge)
 );
 """
-
-
-@dataclass(frozen=True)
-class StoredPrompt:
-    """A prompt as a run knows it."""
-
-    id: str
-    text: str
-    category: str = ""
-    language: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A model's answer to a prompt, with its length in tokens."""
-
-    prompt_id: str
-    model: str
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class VerdictRow:
-    """One verdict of one judge.
-
-    Attributes
-    ----------
-    order
-        Place at which the model's answer was shown: ``first`` (as A), ``second`` or ``unknown``.
-    verdict
-        ``A``, ``B`` or ``tie`` by place; None if the judge gave none (or the place is unknown).
-    outcome
-        Share of the point that the model won from the baseline; None if the verdict is invalid.
-    strength
-        2 for "much better", 1 otherwise.
-    raw
-        The judge's last text.
-    prompt_hash, parameters
-        SHA-256 of the messages, and JSON of everything else that the verdict depends on.
-    prompt_tokens, completion_tokens, usd, attempts
-        Sums over the texts that this verdict took, retries for an unreadable one included.
-    """
-
-    prompt_id: str
-    model: str
-    baseline: str
-    order: Order
-    judge: str
-    verdict: Winner | None
-    outcome: float | None
-    strength: int = 1
-    raw: str = ""
-    prompt_hash: str = ""
-    parameters: str = "{}"
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    usd: float = 0.0
-    attempts: int = 1
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What the requests of a store came to; ``dearest`` is the dearest single one, in US dollars.
-
-    ``answered`` requests brought a text, ``lost`` ones did not (refused, cut, or in flight when a
-    run was killed). Those of the lost ones that may have been charged for are part of ``usd``.
-    """
-
-    answered: int
-    lost: int
-    usd: float
-    dearest: float
 
 
 class Store:
@@ -347,38 +268,6 @@ def spending_of(path: Path) -> Spending:
     """Return what all requests of a store came to."""
     with _reading(path) as sql:
         return _spending(sql)
-
-
-def read_answers(path: Path) -> list[Answer]:
-    """Read answers from JSON lines with ``prompt_id``, ``model``, ``text``, maybe ``tokens``.
-
-    Raises
-    ------
-    DataError
-        If a line is not such an object; the message names the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"answers must be a readable text file: {error}") from error
-    answers = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            texts = [row[key] for key in ("prompt_id", "model", "text")]
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError("prompt_id, model and text must be strings")
-            tokens = row.get("tokens")
-            tokens = estimate_tokens(texts[2]) if tokens is None else int(tokens)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"an answer must be a JSON object with prompt_id, model and text, but line "
-                f"{number} of {path} is not ({error})"
-            ) from error
-        answers.append(Answer(texts[0], texts[1], texts[2], tokens))
-    return answers
 
 
 @contextmanager

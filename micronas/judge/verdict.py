@@ -26,7 +26,7 @@ Winner = Literal["A", "B", "tie"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge decided.
+    """A judge's decision.
 
     Attributes
     ----------

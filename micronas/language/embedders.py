@@ -1,7 +1,6 @@
 """Texts into unit vectors: hashed n-grams, static word vectors, or an endpoint; and a cache."""
 
 import json
-import os
 import re
 import sqlite3
 import zlib
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
+from micronas.language.endpoints import required_key
 
 Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
 """Unit vectors [texts, dimensions], dense or sparse; the product of two is the cosine."""
@@ -126,7 +126,7 @@ class WordLlama:
         return unit(np.array(sums, np.float32).reshape(len(texts), self._vectors.shape[1]))
 
 
-class Endpoint:
+class EmbeddingEndpoint:
     """An OpenAI-compatible ``/v1/embeddings``; raises DataError where it does not answer.
 
     Parameters
@@ -139,22 +139,18 @@ class Endpoint:
     Raises
     ------
     ConfigError
-        If the variable is not set.
+        If the variable is not set, or its key cannot be sent.
     """
 
     def __init__(self, url: str, model: str, *, key_variable: str | None = None) -> None:
         import httpx
 
-        key = os.environ.get(key_variable, "") if key_variable else ""
-        if key_variable and not key:
-            raise ConfigError(
-                f"the key of {url} must be in the environment variable {key_variable}, which is "
-                "not set"
-            )
+        key = required_key(key_variable, of=url) if key_variable else ""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=120)
         self._url = url.rstrip("/") + "/embeddings"
         self._model = model
+        self.name = f"{url} {model}"
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import httpx

@@ -1,4 +1,4 @@
-"""What all clients of OpenAI-compatible endpoints share: prices, tokens, keys and waits."""
+"""Prices, token counts, keys, proxies and waits of OpenAI-compatible endpoints."""
 
 import math
 import os
@@ -40,6 +40,22 @@ def api_key(variable: str) -> str:
     key = os.environ.get(variable, "")
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"the key in {variable} must be one line of ASCII; set it again")
+    return key
+
+
+def required_key(variable: str, *, of: str) -> str:
+    """Return the key an environment variable holds; `of` says whose key it is.
+
+    Raises
+    ------
+    ConfigError
+        If the variable is not set, or the key cannot be sent in a header.
+    """
+    key = api_key(variable)
+    if not key:
+        raise ConfigError(
+            f"the key of {of} must be in the environment variable {variable}, which is not set"
+        )
     return key
 
 

@@ -1,97 +1,78 @@
 """Search in a training loop of one's own: a supernet to train, a penalty to add, a choice to make.
 
-    supernet = micronas.Supernet(space)  # or micronas.convert(module, example_input)
+    supernet = micronas.Supernet(space)  # a space, or micronas.convert(module, example_input)
     for inputs, labels in batches:
         loss = F.cross_entropy(supernet(inputs), labels) + budget.penalty(supernet)
         ...  # loss.backward() and an optimiser's step, as always
-    architecture = supernet.choose()
+    network = supernet.choose()
 
 `nas.search` does more: it warms up, moves gates on held-out examples, and lets proposals compete
 in real trainings. Here one loss trains weights and gates together.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas import cost
-from micronas.nas.budget import Budget, Candidate, Costs, Meter, require_fit
-from micronas.nas.cost import Expected
-from micronas.nas.fit_choice import fit_choice
-from micronas.nas.gates import Gates, Sample
-from micronas.nas.penalty import Penalty
+from micronas.hardware.costs import Budget, Costs
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import SharedNetwork
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, Decision, SearchSpace
+from micronas.nas.supernet.fit_choice import fit_choice
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.supernet.steering import Steering
+from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
 
 _DEFAULTS = SearchSettings()
 _OBSERVED = 10
 """Steps between two comparisons of smooth costs with exact ones, which take longer."""
 
-Chosen = TypeVar("Chosen", covariant=True)
 
-
-class Searchable(nn.Module, ABC, Generic[Chosen]):
-    """A supernet and its gates, for an ordinary training loop.
+class Supernet(nn.Module):
+    """All networks of a space and its gates, for an ordinary training loop.
 
     In training mode each forward pass is through a network drawn from the gates, which get a
-    gradient; in eval mode it is through the network `choose` would return.
+    gradient; in eval mode it is through the network that `choose` would return. Batch norm takes
+    the statistics of the batch at hand (see `nas.supernet.units`): judge it on large batches. In
+    a user's own network batch norms behave as theirs do.
+
+    Parameters
+    ----------
+    space
+        A search space, or a module that `convert` made one of. Inputs are float32
+        [N, channels, height, width], or [N, features]; outputs logits [N, classes].
     """
 
-    family = ""
-    """Name of the search space: boards may have latency models for some."""
     temperature: Tensor
     """Of the Gumbel-softmax that draws; `SearchBudget.penalty` lowers it."""
 
-    def __init__(self, decisions: tuple[Decision, ...]) -> None:
+    def __init__(self, space: Searchable) -> None:
         super().__init__()
-        self.gates = Gates(decisions)
+        self.space = space
+        self.gates = Gates(space.decisions)
+        self.shared = SharedNetwork(space, running=True)
         self.register_buffer("temperature", torch.tensor(_DEFAULTS.temperature[0]))
         self.budget: SearchBudget | None = None
         """The one that steers the search: whose penalty was asked for last."""
 
-    @abstractmethod
-    def masked(self, x: Tensor, gates: Sample) -> Tensor:
-        """Logits under gates, with a gradient to every option."""
-
-    @abstractmethod
-    def sliced(self, x: Tensor, choice: Choice) -> Tensor:
-        """Logits of one network."""
-
-    @abstractmethod
-    def expected(self, gates: Sample) -> Expected:
-        """Expected costs of a network drawn from gates."""
-
-    @abstractmethod
-    def candidate(self, choice: Choice) -> Candidate:
-        """The network of a choice, for exact costs."""
-
-    @abstractmethod
-    def least(self) -> list[Choice]:
-        """Choices of which one is the smallest network in each cost."""
-
-    @abstractmethod
-    def build(self, choice: Choice) -> Chosen:
-        """What `choose` returns for a choice."""
-
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of inputs float32 [N, channels, height, width]."""
+        """Logits of inputs."""
         if self.training:
             temperature = float(self.temperature)
-            return self.masked(x, self.gates.sample(temperature, torch.default_generator))
-        return self.sliced(x, self.choice())
+            sample = self.gates.sample(temperature, torch.default_generator)
+            return self.shared.masked(x, sample)
+        return self.shared.sliced(x, self.choice())
 
     def choice(self) -> Choice:
-        """The most likely network; with a budget, moved by as little as it takes to keep it."""
+        """Return the most likely network; with a budget, moved by as little as it takes to fit."""
         return self.gates.most_likely() if self.budget is None else self.budget.fit(self)
 
-    def choose(self, budget: "SearchBudget | None" = None) -> Chosen:
+    def choose(self, budget: "SearchBudget | None" = None) -> Any:
         """End the search: return the most likely network, moved to keep the budget.
 
         Where the budget binds, the network uses at least 90 % of it if any option allows that.
@@ -100,6 +81,12 @@ class Searchable(nn.Module, ABC, Generic[Chosen]):
         ----------
         budget
             Left out, the one that steered the search.
+
+        Returns
+        -------
+        Space or nn.Module
+            Of a search space the network, to be trained; of a user's module the module with the
+            chosen channels alone, in eval mode: the user's class, and the weights of the search.
 
         Raises
         ------
@@ -114,19 +101,16 @@ class Searchable(nn.Module, ABC, Generic[Chosen]):
                 "choose() must know the budget, but budget.penalty(supernet) was never called; "
                 "call it in every step, or pass choose(budget)"
             )
-        return self.build(self.choice())
+        return self.space.chosen(self.choice(), self.shared.module)
 
-    def widths(self, choice: Choice | None = None) -> dict[str, int]:
-        """The option each decision takes, by its name; of `choice()` when left out."""
-        return {
-            decision.name: decision.options[index]
-            for decision, index in zip(self.gates.decisions, choice or self.choice(), strict=True)
-        }
+    def widths(self, choice: Choice | None = None) -> dict[str, Any]:
+        """Return the option each decision takes, by its name; of `choice()` when left out."""
+        return self.space.values(choice or self.choice())
 
     def parameter_groups(
         self, *, gate_learning_rate: float = _DEFAULTS.gate_learning_rate
     ) -> list[dict[str, Any]]:
-        """Parameters for an optimiser: gates move faster than weights, and do not decay.
+        """Return parameters for an optimiser: gates move faster than weights, and do not decay.
 
         Parameters
         ----------
@@ -139,44 +123,6 @@ class Searchable(nn.Module, ABC, Generic[Chosen]):
             {"params": [each for each in self.parameters() if id(each) not in known]},
             {"params": gates, "lr": gate_learning_rate, "weight_decay": 0.0},
         ]
-
-
-class Supernet(Searchable[Architecture]):
-    """All networks of a search space, for an ordinary training loop.
-
-    Batch norm always takes the statistics of the batch at hand (see `nas.supernet`): judge it on
-    large batches.
-
-    Parameters
-    ----------
-    space
-        The search space. Inputs are float32 [N, channels, height, width], outputs logits
-        [N, classes].
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        super().__init__(space.decisions)
-        self.space = space
-        self.family = space.task or space.name
-        self.shared = SharedNetwork(space)
-
-    def masked(self, x: Tensor, gates: Sample) -> Tensor:
-        return self.shared.masked(x, gates)
-
-    def sliced(self, x: Tensor, choice: Choice) -> Tensor:
-        return self.shared.sliced(x, choice)
-
-    def expected(self, gates: Sample) -> Expected:
-        return cost.expected(self.space, gates)
-
-    def candidate(self, choice: Choice) -> Architecture:
-        return self.space.architecture(choice)
-
-    def least(self) -> list[Choice]:
-        return [self.space.smallest(), self.space.quickest()]
-
-    def build(self, choice: Choice) -> Architecture:
-        return self.space.architecture(choice)
 
 
 class SearchBudget:
@@ -204,16 +150,15 @@ class SearchBudget:
                 f"a search must have at least one step, but got steps={steps}; pass how often "
                 "penalty() will be called"
             )
-        self.limits = budget.on(board)
         self.steps = steps
         self.step = 0
-        self._board = board
-        self._supernet: Searchable[Any] | None = None
-        self._meter: Meter | None = None
-        self._penalty: Penalty | None = None
+        self._budget, self._board = budget, board
+        self._supernet: Supernet | None = None
+        self._steering: Steering | None = None
+        self._loaded: Mapping[str, Any] | None = None
         self._fitted: tuple[bytes, Choice] | None = None
 
-    def penalty(self, supernet: Searchable[Any]) -> Tensor:
+    def penalty(self, supernet: Supernet) -> Tensor:
         """Return what to add to the loss; call it once a training step.
 
         A float32 scalar with a gradient to the gates; 0 where the supernet is in eval mode. Each
@@ -226,33 +171,27 @@ class SearchBudget:
         ConfigError
             If the budget steers another supernet already.
         """
-        meter = self._measures(supernet)
+        steering = self._steers(supernet)
         supernet.budget = self
         if not supernet.training:
             return torch.zeros(())
-        penalty = self._penalty = self._penalty or self._started(supernet)
-        progress = min(self.step / self.steps, 1.0)
-        first, last = _DEFAULTS.temperature
-        supernet.temperature.fill_(first * (last / first) ** progress)
-        if self.step % _OBSERVED == 0:
-            choice = supernet.gates.draw(torch.default_generator)
-            with torch.no_grad():
-                smooth = supernet.expected(supernet.gates.one_hot(choice)).by_limit(meter)
-            penalty.observe(self._spent(supernet, choice), smooth)
+        supernet.temperature.fill_(steering.temperature(self.step))
+        observed = self.step % _OBSERVED == 0
+        drawn = supernet.gates.draw(torch.default_generator) if observed else None
+        penalty = steering.penalty(supernet.gates, self.step, drawn=drawn)
         self.step += 1
-        expected = supernet.expected(supernet.gates.probabilities()).by_limit(meter)
-        return penalty.loss(expected, progress).float()
+        return penalty.float()
 
-    def costs(self, supernet: Searchable[Any], choice: Choice) -> Costs:
-        """Exact costs of a network on the board."""
-        return self._measures(supernet).costs(supernet.candidate(choice))
+    def costs(self, supernet: Supernet, choice: Choice) -> Costs:
+        """Return the exact costs of a network on the board."""
+        return self._steers(supernet).problem.costs(choice)
 
-    def used(self, supernet: Searchable[Any], choice: Choice) -> dict[str, float]:
-        """Exact share of each limit that a network uses."""
-        return self.limits.used(self.costs(supernet, choice))
+    def used(self, supernet: Supernet, choice: Choice) -> dict[str, float]:
+        """Return the exact share of each limit that a network uses."""
+        return self._steers(supernet).problem.used(choice)
 
-    def fit(self, supernet: Searchable[Any]) -> Choice:
-        """Return the most likely choice, moved to within the budget (see `nas.fit_choice`).
+    def fit(self, supernet: Supernet) -> Choice:
+        """Return the most likely choice, moved into the budget (see `nas.supernet.fit_choice`).
 
         Where moves end beside the budget, it is the smallest network.
 
@@ -261,62 +200,38 @@ class SearchBudget:
         BudgetError
             If no network fits.
         """
-        key = torch.cat([each.detach() for each in supernet.gates.logits]).numpy().tobytes()
+        steering, gates = self._steers(supernet), supernet.gates
+        problem = steering.problem
+        key = torch.cat([each.detach() for each in gates.logits]).cpu().numpy().tobytes()
         if self._fitted is None or self._fitted[0] != key:
-            least = self._least(supernet)
             choice = fit_choice(
-                supernet.gates,
-                lambda choice: self.used(supernet, choice),
-                lambda choice, name: self._slopes(supernet, choice, name),
+                gates, problem.used, lambda choice, name: steering.slopes(gates, choice, name)
             )
-            fits = max(self.used(supernet, choice).values()) <= 1
-            self._fitted = key, choice if fits else least
+            self._fitted = key, choice if problem.fits(choice) else problem.least()
         return self._fitted[1]
 
     def state_dict(self) -> dict[str, Any]:
         """What steps change, for a checkpoint beside the supernet's and the optimiser's."""
-        penalty = self._penalty
-        started = None if penalty is None else {"start": dict(penalty.start), **penalty.state()}
-        return {"step": self.step, "penalty": started}
+        steering = None if self._steering is None else self._steering.state()
+        return {"step": self.step, "penalty": steering}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.step, started = state["step"], state["penalty"]
-        if started is not None:
-            self._penalty = Penalty(self.limits.given(), dict(started["start"]), self.steps)
-            self._penalty.restore(started)
+        self.step, self._loaded = state["step"], state["penalty"]
+        if self._steering is not None and self._loaded is not None:
+            self._steering.restore(dict(self._loaded))
 
-    def _measures(self, supernet: Searchable[Any]) -> Meter:
-        if self._meter is None or self._supernet is not supernet:
+    def _steers(self, supernet: Supernet) -> Steering:
+        if self._steering is None or self._supernet is not supernet:
             if self._supernet is not None:
                 raise ConfigError(
                     "a SearchBudget must steer one supernet, but is asked about a second; make "
                     "another SearchBudget for it"
                 )
-            self._supernet, self._meter = supernet, Meter(self._board, supernet.family)
-        return self._meter
-
-    def _started(self, supernet: Searchable[Any]) -> Penalty:
-        self._least(supernet)
-        largest = tuple(len(logits) - 1 for logits in supernet.gates.logits)
-        return Penalty(self.limits.given(), self._spent(supernet, largest), self.steps)
-
-    def _least(self, supernet: Searchable[Any]) -> Choice:
-        """The smallest network; BudgetError if it does not fit."""
-        found = [(self.used(supernet, choice), choice) for choice in supernet.least()]
-        used, choice = min(found, key=lambda each: max(each[0].values()))
-        require_fit(self.limits, used, of="supernet", way_out="offer narrower options")
-        return choice
-
-    def _spent(self, supernet: Searchable[Any], choice: Choice) -> dict[str, float]:
-        return self.limits.spent(self.costs(supernet, choice))
-
-    def _slopes(self, supernet: Searchable[Any], choice: Choice, name: str) -> list[Tensor]:
-        gates = {key: each.requires_grad_() for key, each in supernet.gates.one_hot(choice).items()}
-        with torch.enable_grad():
-            expected = supernet.expected(gates).by_limit(self._measures(supernet))[name]
-        found = torch.autograd.grad(expected, list(gates.values()), allow_unused=True)
-        return [
-            torch.zeros_like(gate) if slope is None else slope
-            for gate, slope in zip(gates.values(), found, strict=True)
-        ]
+            problem = Problem(supernet.space, self._board, self._budget)
+            problem.check_feasible()
+            self._supernet = supernet
+            self._steering = Steering(problem, self.steps, _DEFAULTS)
+            if self._loaded is not None:
+                self._steering.restore(dict(self._loaded))
+        return self._steering

@@ -1,32 +1,30 @@
-"""The search: networks are proposed, by one strategy or another, and real trainings choose."""
+"""The search: a strategy proposes networks, and real trainings choose."""
 
-import random
 from dataclasses import dataclass, field
 
 import torch
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Split, Subset, divide
+from micronas.data import DataSet, Subset, divide
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Costs, Meter, check_feasible
+from micronas.hardware.costs import Budget, Costs
 from micronas.nas.distributed import ranks
-from micronas.nas.dnas import Dnas
-from micronas.nas.draw import draw
-from micronas.nas.evolution import Evolution
-from micronas.nas.select import Candidate, rank, trials, uniform_networks
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.nas.strategy import Named, choose
+from micronas.nas.strategies import strategy
+from micronas.nas.strategies.auto import choose
+from micronas.nas.strategies.base import Scored
+from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import Choice, SearchSpace
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
 
 PARTS = (0.4, 0.4, 0.2)
 """Shares of the training set for weights, gates and ranking."""
-Scored = dict[Choice, float | None]
-"""Proposals, and their losses with shared weights where there are some."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class SearchResult:
 
     candidates: list[Candidate]
     """All networks that got a training of their own, the best first."""
-    strategy: Named
+    strategy: str
     reason: str
     """Why this strategy."""
     most_likely: Costs | None = None
@@ -53,7 +51,7 @@ class SearchResult:
 
 
 def search(
-    space: SearchSpace,
+    space: Searchable,
     data: DataSet,
     *,
     board: Board,
@@ -81,7 +79,7 @@ def search(
         their boards and budgets: one that finds none leaves its own there, others go on from it,
         to the same result as without.
     progress
-        Told after every round and every trial training.
+        Called after every round and every trial training.
 
     Raises
     ------
@@ -96,35 +94,22 @@ def search(
     everyone.check_batch(settings.batch_size)
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
-    meter = Meter(board, space.task or space.name)
-    limits = budget.on(board)
-    check_feasible(space, limits, meter)
+    problem = Problem(space, board, budget)
+    problem.check_feasible()
     _check_data(space, data)
     keep_freed_memory()
-    strategy, reason = choose(
-        space,
-        settings,
-        limits,
-        meter,
-        examples=len(data.train.labels),
-        processes=everyone.size,
+    name, reason = choose(
+        problem, settings, examples=len(data.train.labels), processes=everyone.size
     )
     training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
-    run = None
-    if strategy != "halving":
-        run = (Dnas if strategy == "dnas" else Evolution)(space, settings, limits, meter, seed)
-        _share_weights(run, (training, gating), checkpoint, warmup, progress)
+    parts = training, gating, ranking
+    run = strategy(name)(problem, settings, seed)
+    run.prepare(parts, everyone, checkpoint=checkpoint, warmup=warmup, progress=progress)
 
     def compete() -> list[Candidate]:
-        uniform = uniform_networks(space, limits, meter)
-        if run is None:
-            source = random.Random(f"{seed} draw")
-            drawn = draw(space, limits, meter, count=settings.draws, source=source)
-            proposed, known = dict.fromkeys(drawn), dict.fromkeys(uniform)
-        else:
-            proposed, known = _scored(run, uniform, ranking)
+        known = run.score(uniform_networks(problem), parts)
         return trials(
-            _candidates(space, meter, proposed, known),
+            _candidates(problem, run.propose(parts), known),
             Subset(data.train, torch.cat([training.index, gating.index])),
             ranking,
             settings.trial,
@@ -134,65 +119,32 @@ def search(
         )
 
     tried = everyone.once(compete)
-    if run is None:
-        return SearchResult(tried, strategy, reason)
-    likely = None
-    if isinstance(run, Dnas):
-        likely = meter.costs(space.architecture(run.gates.most_likely()))
-    return SearchResult(tried, strategy, reason, likely, run.history, run.gate_history)
+    likely = run.most_likely()
+    return SearchResult(
+        tried,
+        name,
+        reason,
+        None if likely is None else problem.costs(likely),
+        run.history,
+        run.gate_history,
+    )
 
 
-def _share_weights(
-    run: Dnas | Evolution,
-    parts: tuple[Split, Split],
-    checkpoint: Checkpoint,
-    warmup: Checkpoint | None,
-    progress: Progress,
-) -> None:
-    """Train a supernet to the end, from where an earlier call or another search left it."""
-    weights, everyone = run.weights, run.weights.ranks
-    saved = everyone.once(lambda: checkpoint.load("search"))
-    shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
-    if saved is not None:
-        run.resume(saved)
-    elif shared is not None:
-        run.start_warm(shared)
-    while not weights.finished:
-        was_warm = weights.warm
-        run.round(*parts)
-        if everyone.first:
-            if warmup is not None and weights.warm and not was_warm:
-                warmup.save("search", run.state())
-            checkpoint.save("search", run.state())
-            phase = "search" if weights.warm else "warm-up"
-            progress(phase, weights.step, weights.settings.steps, run.history[-1])
-
-
-def _scored(run: Dnas | Evolution, uniform: list[Choice], ranking: Split) -> tuple[Scored, Scored]:
-    """The best proposals and the uniform networks, with what shared weights say of them."""
-    losses = run.propose(ranking)
-    best = sorted(losses, key=lambda choice: (losses[choice], choice))[: run.settings.finalists]
-    known = rank(run.weights.supernet, uniform, ranking, run.seed)
-    return {choice: losses[choice] for choice in best}, dict(zip(uniform, known, strict=True))
-
-
-def _candidates(
-    space: SearchSpace, meter: Meter, proposed: Scored, uniform: Scored
-) -> list[Candidate]:
+def _candidates(problem: Problem, proposed: Scored, uniform: Scored) -> list[Candidate]:
     """Different networks; a uniform one that was proposed counts as proposed."""
-    found: dict[Architecture, Candidate] = {}
+    found: dict[Choice, Candidate] = {}
     for origin, scored in (("search", proposed), ("uniform", uniform)):
         for choice, loss in scored.items():
-            architecture = space.architecture(choice)
-            costs = meter.costs(architecture)
-            found.setdefault(architecture, Candidate(origin, architecture, costs, loss))
+            architecture, costs = problem.space.architecture(choice), problem.costs(choice)
+            candidate = Candidate(origin, choice, architecture, costs, loss)
+            found.setdefault(problem.space.canonical(choice), candidate)
     return list(found.values())
 
 
-def _check_data(space: SearchSpace, data: DataSet) -> None:
-    if data.input != space.input or len(data.classes) != space.classes:
+def _check_data(space: Searchable, data: DataSet) -> None:
+    if data.input != space.input_shape or len(data.classes) != space.outputs:
         raise ConfigError(
             "data set and search space must agree on input shape and number of classes: "
-            f"data {data.input} and {len(data.classes)}, space '{space.name}' {space.input} and "
-            f"{space.classes}; edit `input` and `classes` of the space"
+            f"data {data.input} and {len(data.classes)}, space '{space.title}' "
+            f"{space.input_shape} and {space.outputs}; edit `input` and `classes` of the space"
         )

@@ -1,9 +1,10 @@
-"""How a search is run."""
+"""Settings of a search: its strategy, length and step sizes."""
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from micronas.nas.strategies import check_name
 from micronas.settings import Settings
 from micronas.train.recipe import Amp, Recipe
 
@@ -11,11 +12,11 @@ from micronas.train.recipe import Amp, Recipe
 class SearchSettings(Settings):
     """Length and step sizes of a search; the defaults suit networks of a few million MACs."""
 
-    strategy: Literal["auto", "dnas", "evolution", "halving"] = "auto"
+    strategy: Annotated[str, AfterValidator(check_name)] = "auto"
     """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
     of a supernet. ``evolution``: crossing and mutation, by what shared weights say. ``halving``:
     nobody; `draws` smooth networks compete in trials of growing length. ``auto``: halving where
-    a trial is cheap, DNAS where it is not; see `micronas.nas.strategy`."""
+    a trial is cheap, DNAS where it is not; see `micronas.nas.strategies.auto`."""
     steps: int = Field(400, ge=1)
     """Of the supernet: alternations of one weight step and one gate step, or pairs of weight
     steps."""

@@ -100,5 +100,5 @@ def _row(run: RunFolder) -> Row:
         "energy_mj": metrics.energy_mj,
         "mismatches": metrics.tflm_mismatches,
         "budget": metrics.budget,
-        "blocks": blocks_of(run.architecture, run.parts.get("space")) if run.architecture else [],
+        "blocks": blocks_of(run.drawing),
     }

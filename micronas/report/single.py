@@ -11,11 +11,12 @@ import yaml
 from micronas._version import VERSION
 from micronas.errors import MicronasError
 from micronas.graph.ir import Graph
-from micronas.graph.memory import ArenaPlan, plan
+from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.report.network import blocks_of
-from micronas.runs.folder import RunFolder
+from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
 
 Data = dict[str, Any]
 
@@ -72,7 +73,7 @@ def _part(run: RunFolder, key: str) -> Any:
 
 def _graph(run: RunFolder) -> Graph:
     if run.graph is None:
-        raise _AbsentError(run.absent["model.tflite"])
+        raise _AbsentError(run.absent[MODEL])
     return run.graph
 
 
@@ -96,7 +97,7 @@ def _tiles(run: RunFolder) -> list[Data]:
         _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
-        _tile("Flash", metrics.flash_bytes, "bytes", "size of model.tflite"),
+        _tile("Flash", metrics.flash_bytes, "bytes", f"size of {MODEL}"),
         _tile("Arena", metrics.arena_bytes, "bytes", f"on {metrics.board}"),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
         _tile(
@@ -137,20 +138,19 @@ def _budget(run: RunFolder) -> Data:
 
 
 def _network(run: RunFolder, layers: Data) -> Data:
-    if run.architecture is None:
-        raise _AbsentError(run.absent["architecture.yaml"])
-    architecture, space = run.architecture, run.parts.get("space")
+    if not run.drawing:
+        raise _AbsentError(run.absent[ARCHITECTURE])
+    searched = run.metrics.search is not None
     return {
-        "input": list(architecture.input),
-        "classes": architecture.classes,
-        "blocks": blocks_of(architecture, space, layers.get("rows", [])),
-        "largest": "the largest of its search space" if space else "the widest of the network",
+        "blocks": blocks_of(run.drawing, layers.get("rows", [])),
+        "largest": "the largest of its search space" if searched else "the network's own",
     }
 
 
 def _arena(run: RunFolder) -> Data:
     graph = _graph(run)
-    plans = {"board": plan(graph, "board"), "host": plan(graph, "host")}
+    target = run.board.arena.target if run.board else CMSIS_NN
+    plans = {"board": target.plan(graph), "host": HOST.plan(graph)}
     return {
         "ops": [op.name for op in graph.ops],
         "limit": run.metrics.budget.get("sram"),
@@ -262,8 +262,8 @@ def _quantization(run: RunFolder) -> Data:
 
 
 def _reproduce(run: RunFolder) -> Data:
-    config = run.path / "config.yaml"
-    shape = run.path / "architecture.yaml"
+    config = run.path / CONFIG
+    shape = run.path / ARCHITECTURE
     again = (
         ["micronas", "search", config]
         if "space" in run.settings

@@ -8,7 +8,7 @@ from micronas.errors import DataError, MicronasError
 from micronas.files import write_atomically
 from micronas.page import page_of
 from micronas.report import several, single
-from micronas.runs.folder import RunFolder, open_run, runs_in
+from micronas.runs.folder import REPORT, RunFolder, open_run, runs_in
 
 _PARTS = Path(__file__).parent / "page"
 _SINGLE = ["charts.js", "network.js", "run.js", "figures.js"]
@@ -42,7 +42,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> tuple[Path, 
     else:
         data = _compared(folders)
         title, scripts = f"{len(data['rows'])} runs, micronas", _SEVERAL
-    target = out or (paths[0] if len(paths) == 1 else Path()) / "report.html"
+    target = out or (paths[0] if len(paths) == 1 else Path()) / REPORT
     page = page_of(title, data, parts=_PARTS, scripts=scripts)
     try:
         write_atomically(target, page)

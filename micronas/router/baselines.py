@@ -1,4 +1,4 @@
-"""What a router is compared with: single experts, mixes of two, score predictors, the oracle.
+"""Baselines of a router: single experts, mixes of two, score predictors, the oracle.
 
 Every baseline is fitted on the same prompts as the router, sees test prompts as vectors only, and
 keeps a budget by what it does on the fitting prompts; the oracle alone sees the test scores. Each

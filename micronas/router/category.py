@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from micronas.errors import DataError
-from micronas.judge.label import entropy, entropy_threshold, vote
 from micronas.language.embedders import unit
+from micronas.language.neighbours import entropy, entropy_threshold, vote
 from micronas.router.network import Network, fit_network
 from micronas.settings import Settings
 
@@ -39,7 +39,7 @@ class Classifier(Protocol):
 
 
 class CategorySettings(Settings):
-    """How categories are told apart."""
+    """Settings of the classifier of categories."""
 
     classifier: Kind = "logistic"
     precision: Share = 0.9
@@ -79,7 +79,7 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What step 1 says of prompts.
+    """Predictions of step 1.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Categories:
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What out-of-fold predictions say of the first step.
+    """Quality of the first step, by out-of-fold predictions.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a router says of a prompt: the category, the expert, what it costs and why."""
+"""A router's decision on a prompt: the category, the expert, its cost and the reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

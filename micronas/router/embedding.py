@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError, DataError
-from micronas.language.embedders import Cached, Embedder, Endpoint, WordLlama, hashed, unit
+from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
 from micronas.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
@@ -23,7 +23,7 @@ _MATHEMATICS = frozenset("\\{}$")
 
 
 class Embedding(Settings):
-    """How prompts become vectors."""
+    """Embedding of prompts as vectors."""
 
     kind: Literal["auto", "wordllama", "ngrams", "minilm", "endpoint", "callable"] = "auto"
     """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
@@ -92,7 +92,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
 
 
 def layout(prompts: Sequence[str]) -> Floats:
-    """How a prompt is laid out, without its words: eight numbers of about 0 to 1.
+    """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
 
     Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;
     whether it ends with a question mark; whether it holds LaTeX or code braces.
@@ -131,8 +131,8 @@ def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
     if settings.kind == "minilm":
         slow, name = _minilm(settings.batch), "all-MiniLM-L6-v2"
     elif settings.kind == "endpoint" and settings.url and settings.model:
-        slow = Endpoint(settings.url, settings.model, key_variable=settings.key_variable)
-        name = f"{settings.url} {settings.model}"
+        slow = EmbeddingEndpoint(settings.url, settings.model, key_variable=settings.key_variable)
+        name = slow.name
     else:
         slow, name = _function(settings.callable or ""), f"callable {settings.callable}"
     return Cached(slow, name, cache, settings.batch) if cache else slow

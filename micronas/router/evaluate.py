@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micronas.errors import DataError
-from micronas.judge.bootstrap import intervals
+from micronas.language.intervals import intervals
 from micronas.router.baselines import BASELINES, Split
 from micronas.router.fit import FitSettings, fit_step1
-from micronas.router.mapping import Budget
+from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, check_apart
 
@@ -182,5 +182,5 @@ def _two_steps(
         split.vectors, table, active=split.active, total=split.total, settings=settings
     )
     category = found.model.classify(split.test_vectors).category
-    plans = [make_plan(found.evidence, Budget(active=budget)) for budget in budgets]
+    plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]
     return [np.eye(len(split.active))[plan.experts[category]] for plan in plans]

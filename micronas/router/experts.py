@@ -62,7 +62,7 @@ class Timeouts(Settings):
     idle: float = Field(default=30.0, gt=0)
 
 
-class Endpoint(Settings):
+class ExpertEndpoint(Settings):
     """An OpenAI-compatible chat endpoint.
 
     Attributes
@@ -123,7 +123,7 @@ class Expert(Settings):
     total: Parameters = Field(default=None, validate_default=True)
     price: Price | None = None
     macs: float | None = Field(default=None, gt=0)
-    endpoint: Endpoint | None = None
+    endpoint: ExpertEndpoint | None = None
     callable: str | None = Field(default=None, pattern=_FUNCTION)
     model: Path | None = None
 
@@ -145,7 +145,7 @@ class Expert(Settings):
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Which of endpoint, callable and model are given."""
+        """Return which of endpoint, callable and model are given."""
         names = ("endpoint", "callable", "model")
         return tuple(name for name in names if getattr(self, name) is not None)
 

@@ -15,7 +15,7 @@ from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
 from micronas.router.labels import kmeans, propagate
-from micronas.router.mapping import Budget
+from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable
@@ -36,7 +36,7 @@ class BudgetSettings(Settings):
 
 
 class FitSettings(Settings):
-    """How a router is fitted."""
+    """Settings of a router's fit."""
 
     embedding: Embedding = Embedding()
     categories: CategorySettings = CategorySettings()
@@ -73,7 +73,7 @@ def fit(
     experts: Sequence[Expert],
     *,
     settings: FitSettings | None = None,
-    budget: Budget | None = None,
+    budget: ParameterBudget | None = None,
     embedder: Callable[[Sequence[str]], Floats] | None = None,
     cache: Path | None = None,
 ) -> Router:
@@ -114,7 +114,7 @@ def fit(
         categories=found.model,
         experts=names,
         evidence=found.evidence,
-        plan=make_plan(found.evidence, budget or Budget()),
+        plan=make_plan(found.evidence, budget or ParameterBudget()),
         validation=found.validation.summary,
     )
 

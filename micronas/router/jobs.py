@@ -1,4 +1,4 @@
-"""What the commands do with files: fit from a YAML, evaluate, and tables for a terminal."""
+"""Do what the commands ask with files: fit from a YAML, evaluate, and print tables."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from micronas.files import write_atomically
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, fit
-from micronas.router.mapping import Budget, parameters
+from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable, joined, read_scores
 from micronas.settings import read_settings, validate_settings
@@ -21,7 +21,7 @@ from micronas.text import pairs, table
 _ROW = ("budget", "method", "score", "active", "difference", "low", "high")
 
 
-def budget_of(active: str | None, total: str | None) -> Budget:
+def budget_of(active: str | None, total: str | None) -> ParameterBudget:
     """Return a budget from texts such as ``12B``.
 
     Raises
@@ -30,7 +30,7 @@ def budget_of(active: str | None, total: str | None) -> Budget:
         If a text is no number of parameters.
     """
     found = validate_settings({"active": active, "total": total}, BudgetSettings, source="budget")
-    return Budget(found.active, found.total)
+    return ParameterBudget(found.active, found.total)
 
 
 def fit_file(config: Path, overrides: Iterable[str] = ()) -> Router:
@@ -40,7 +40,7 @@ def fit_file(config: Path, overrides: Iterable[str] = ()) -> Router:
         scores,
         settings.experts,
         settings=settings,
-        budget=Budget(settings.budget.active, settings.budget.total),
+        budget=ParameterBudget(settings.budget.active, settings.budget.total),
         cache=config.parent / settings.vectors,
     )
 

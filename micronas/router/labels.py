@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.judge.label import correct_prior, cross_validate, vote
-from micronas.judge.recipe import Labelling
 from micronas.language.embedders import unit
+from micronas.language.neighbours import correct_prior, cross_validate, vote
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -18,7 +17,7 @@ def propagate(
     """Give unlabelled prompts the category that their nearest labelled ones vote for.
 
     Neighbours, the shares of categories among the unlabelled, and the entropy above which a
-    prompt stays unlabelled are found as in `micronas.judge`: on the labelled prompts, each from
+    prompt stays unlabelled are found on the labelled prompts, each from
     the other folds.
 
     Parameters
@@ -43,7 +42,7 @@ def propagate(
     known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     directions = unit(vectors)
     seeds, truth = directions[known], labels[known]
-    found = cross_validate(seeds, truth, categories, Labelling(precision=precision), seed)
+    found = cross_validate(seeds, truth, categories, seed, precision=precision)
     votes = vote(seeds, truth, categories, directions[unknown], found.neighbours)
     corrected = correct_prior(votes, found, "estimated")
     result = np.array(labels, np.int64)

@@ -23,7 +23,7 @@ _SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class Budget:
+class ParameterBudget:
     """Limits in parameters; None is no limit.
 
     Attributes
@@ -40,7 +40,7 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a mapping is chosen from.
+    """Scores and sizes that a mapping is chosen by.
 
     Attributes
     ----------
@@ -61,19 +61,19 @@ class Problem:
         """Expected score of a mapping [categories]."""
         return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
 
-    def cost(self, experts: Integers) -> Budget:
-        """What a mapping [categories] uses of both budgets."""
-        return Budget(
+    def cost(self, experts: Integers) -> ParameterBudget:
+        """Return what a mapping [categories] uses of both budgets."""
+        return ParameterBudget(
             float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
         )
 
-    def fits(self, experts: Integers, budget: Budget) -> bool:
+    def fits(self, experts: Integers, budget: ParameterBudget) -> bool:
         """Whether a mapping [categories] is within the budget."""
         used = self.cost(experts)
         return _within(used.active, budget.active) and _within(used.total, budget.total)
 
 
-def solve(problem: Problem, budget: Budget) -> Integers:
+def solve(problem: Problem, budget: ParameterBudget) -> Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
     A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
@@ -91,7 +91,7 @@ def solve(problem: Problem, budget: Budget) -> Integers:
     return found
 
 
-def exhaustive(problem: Problem, budget: Budget) -> Integers | None:
+def exhaustive(problem: Problem, budget: ParameterBudget) -> Integers | None:
     """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
     categories, experts = problem.utilities.shape
     mappings = (np.array(each) for each in product(range(experts), repeat=categories))
@@ -99,7 +99,7 @@ def exhaustive(problem: Problem, budget: Budget) -> Integers | None:
     return max(fitting, key=problem.score, default=None)
 
 
-def greedy(problem: Problem, budget: Budget) -> Integers | None:
+def greedy(problem: Problem, budget: ParameterBudget) -> Integers | None:
     """Begin with the best single expert that fits, then change one category at a time.
 
     Each step takes the change that fits and gains most for each active parameter it adds; steps
@@ -134,7 +134,7 @@ def _within(used: float | None, limit: float | None) -> bool:
 
 
 def _program(
-    problem: Problem, costs: Floats, used_costs: Floats, budget: Budget
+    problem: Problem, costs: Floats, used_costs: Floats, budget: ParameterBudget
 ) -> Integers | None:
     """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
     categories, experts = problem.utilities.shape
@@ -172,13 +172,23 @@ def _program(
     return np.asarray(found.x[:size].reshape(categories, experts).argmax(axis=1), np.int64)
 
 
-def _impossible(problem: Problem, budget: Budget) -> str:
+def _impossible(problem: Problem, budget: ParameterBudget) -> str:
     """Say why no mapping fits, and the smallest budget of each kind that one would fit."""
     options = []
     weights = problem.weights[:, None]
     for name, part, costs, used in (
-        ("active", Budget(total=budget.total), weights * problem.active, 0 * problem.total),
-        ("total", Budget(active=budget.active), 0 * weights * problem.active, problem.total),
+        (
+            "active",
+            ParameterBudget(total=budget.total),
+            weights * problem.active,
+            0 * problem.total,
+        ),
+        (
+            "total",
+            ParameterBudget(active=budget.active),
+            0 * weights * problem.active,
+            problem.total,
+        ),
     ):
         if getattr(budget, name) is None:
             continue

@@ -1,4 +1,4 @@
-"""What is known of the fitting prompts, and the mapping chosen from it for a budget."""
+"""Evidence from the fitting prompts, and the mapping chosen from it for a budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.router.mapping import Budget, Problem, solve
+from micronas.router.mapping import ParameterBudget, Problem, solve
 from micronas.router.utility import utilities
 
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Evidence:
     merged: bool = False
 
     def problem(self, rows: NDArray[np.bool_] | None = None) -> Problem:
-        """What to choose a mapping from, by all prompts or those of a mask."""
+        """Return the problem of choosing a mapping, by all prompts or those of a mask."""
         wanted = np.ones(len(self.category), bool) if rows is None else rows
         category = np.zeros_like(self.category) if self.merged else self.category
         categories = 1 if self.merged else self.categories
@@ -79,15 +79,15 @@ class Plan:
         What the plan uses: active parameters on average, and total parameters.
     """
 
-    budget: Budget
+    budget: ParameterBudget
     experts: Integers
     utilities: Floats
     weights: Floats
     score: float
-    used: Budget
+    used: ParameterBudget
 
 
-def make_plan(evidence: Evidence, budget: Budget) -> Plan:
+def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:
     """Map categories to experts, by all fitting prompts.
 
     Raises
@@ -99,7 +99,7 @@ def make_plan(evidence: Evidence, budget: Budget) -> Plan:
     return plan_of(evidence, budget, np.resize(experts, evidence.categories))
 
 
-def plan_of(evidence: Evidence, budget: Budget, experts: Integers) -> Plan:
+def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> Plan:
     """Return the plan of a mapping [categories], with what it is expected to score and to cost."""
     apart = replace(evidence, merged=False).problem()
     values = np.resize(evidence.problem().utilities, apart.utilities.shape)
@@ -114,7 +114,7 @@ def plan_of(evidence: Evidence, budget: Budget, experts: Integers) -> Plan:
     )
 
 
-def cross_fitted(evidence: Evidence, budget: Budget) -> Floats:
+def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
     """Return the score [prompts] of each prompt under a mapping that was made without its fold."""
     result = np.empty(len(evidence.category))
     for number in range(int(evidence.fold.max()) + 1):
@@ -132,7 +132,10 @@ def choose(candidates: Sequence[Evidence], single: Evidence) -> Evidence:
     more than two standard errors of the difference, is out; where none is left it is `single`.
     The choice does not depend on the budget, so that a larger budget never makes a worse mapping.
     """
-    sweep = [Budget(active=float(each)) for each in np.unique(np.quantile(single.active, _SWEEP))]
+    sweep = [
+        ParameterBudget(active=float(each))
+        for each in np.unique(np.quantile(single.active, _SWEEP))
+    ]
     reference = np.array([cross_fitted(single, budget) for budget in sweep])
     best, best_gain = single, 0.0
     for candidate in candidates:

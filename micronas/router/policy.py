@@ -16,7 +16,7 @@ from micronas.files import write_atomically
 from micronas.router.category import Categories, classifier_arrays, classifier_of
 from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding, embedder_of
-from micronas.router.mapping import Budget, parameters
+from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.plan import Evidence, Plan, make_plan, plan_of
 from micronas.settings import nearest, validate_settings
 
@@ -60,7 +60,7 @@ class Router:
         """Categories, `general` last."""
         return (*self.categories.names, GENERAL)
 
-    def map(self, budget: Budget) -> "Router":
+    def map(self, budget: ParameterBudget) -> "Router":
         """Return the same router with the mapping of another budget.
 
         Raises
@@ -224,12 +224,12 @@ class Router:
             ),
             experts=tuple(said["experts"]),
             evidence=evidence,
-            plan=plan_of(evidence, Budget(**said["budget"]), np.array(mapped, np.int64)),
+            plan=plan_of(evidence, ParameterBudget(**said["budget"]), np.array(mapped, np.int64)),
             validation={name: float(each) for name, each in dict(said["validation"]).items()},
         )
 
     def mapping(self) -> list[dict[str, Any]]:
-        """One row a category, ready for JSON: its share, expert, parameters, expected score."""
+        """One row per category, as JSON values: its share, expert, parameters, expected score."""
         plan = self.plan
         return [
             {
@@ -256,7 +256,7 @@ class Router:
         return tuple(self.experts[expert] for expert in order)
 
     def summary(self) -> dict[str, Any]:
-        """What the router is, ready for JSON."""
+        """Return a description of the router, as JSON values."""
         return {
             "budget": vars(self.plan.budget),
             "expected_score": self.plan.score,
@@ -268,7 +268,7 @@ class Router:
         }
 
 
-def _budget(budget: Budget) -> str:
+def _budget(budget: ParameterBudget) -> str:
     limits = [
         f"{parameters(limit)} {name}" for name, limit in vars(budget).items() if limit is not None
     ]

@@ -1,4 +1,4 @@
-"""The score of every expert on every prompt: what a router is fitted on and judged by."""
+"""Scores of every expert on every prompt, which a router is fitted on and judged by."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from micronas.errors import DataError
-from micronas.judge.manifest import parse_rows
+from micronas.language.rows import parse_rows
 from micronas.settings import nearest
 
 Floats = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""What each expert is worth in each category, shrunken as far as the data says it is noise."""
+"""Value of each expert in each category, shrunken as far as the data says it is noise."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,6 @@
-"""A run folder as a report reads it. Imports no torch.
+"""The run folder: the names of its files, writing it, and reading it for a report.
+
+Every file name of a run folder is spelt here and nowhere else. Imports no torch.
 
 Metrics must be there and sound. Of everything else a part that is missing or damaged is left out,
 with the reason, so that an old run still has a report.
@@ -6,22 +8,99 @@ with the reason, so that an old run still has a report.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import ValidationError
 
-from micronas.errors import DataError, MicronasError
+from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.files import write_atomically
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.runs.stored import PARTS, Metrics
 from micronas.settings import read_mapping
-from micronas.space.architecture import Architecture
 from micronas.space.load import model_bytes
+from micronas.space.searchable import Architecture
+from micronas.space.space import Space
 from micronas.tflite.reader import read
 
-_FILES = ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json")
+if TYPE_CHECKING:
+    from micronas.checkpoint import Checkpoint
+
+CONFIG = "config.yaml"
+"""The settings of the run."""
+ARCHITECTURE = "architecture.yaml"
+CHECKPOINT = "checkpoint.pt"
+"""State of every step, from which a run that was killed goes on."""
+MODEL = "model.tflite"
+METRICS = "metrics.json"
+"""Written last: a folder that has it holds a finished run."""
+HISTORY = "history.json"
+"""What a report shows beside the metrics."""
+REPORT = "report.html"
+LOG = "log"
+"""Folder of TensorBoard's events, where it is installed."""
+
+
+class Folder:
+    """A run folder, of these settings and no others."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Check the folder; nothing is written before `claim`."""
+        self._folder = folder
+        self._config = folder / CONFIG
+        self._text = yaml.safe_dump(settings, sort_keys=False).encode()
+        try:
+            if self._config.exists():
+                if self._config.read_bytes() != self._text:
+                    raise ConfigError(
+                        f"a run folder must belong to one run, but {folder} holds a run of other "
+                        "settings; choose another --out, or delete the folder"
+                    )
+            elif folder.exists() and any(folder.iterdir()):
+                raise ConfigError(
+                    f"a run folder must be new or hold a run, but {folder} holds other files; "
+                    "choose another --out"
+                )
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def claim(self) -> "Checkpoint":
+        """Write the settings and return the state of an earlier attempt, or an empty one."""
+        from micronas.checkpoint import Checkpoint
+
+        try:
+            write_atomically(self._config, self._text)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return Checkpoint(self._folder / CHECKPOINT)
+
+    def write(
+        self,
+        architecture: Architecture,
+        model: bytes,
+        *,
+        history: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """Write what a finished run leaves; the metrics last, since they mark it as finished."""
+        write_atomically(self._folder / ARCHITECTURE, architecture.text().encode())
+        write_atomically(self._folder / MODEL, model)
+        text = json.dumps(history, separators=(",", ":")) + "\n"
+        write_atomically(self._folder / HISTORY, text.encode())
+        text = json.dumps(metrics, indent=2) + "\n"
+        write_atomically(self._folder / METRICS, text.encode())
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(f"a run folder must be writable: {error}; choose another --out")
+
+
+def model_file(path: Path) -> Path:
+    """Return the .tflite of a run folder, or a path that is no folder as it is."""
+    return path / MODEL if path.is_dir() else path
 
 
 @dataclass(frozen=True)
@@ -36,7 +115,7 @@ class RunFolder:
     """Parts of `history.json` that are there and sound, by their key in `stored.PARTS`."""
     graph: Graph | None
     """Of `model.tflite`."""
-    architecture: Architecture | None
+    architecture: Space | None
     board: Board | None
     absent: dict[str, str] = field(default_factory=dict)
     """Why something is not there, by its file or by its key in `stored.PARTS`."""
@@ -52,6 +131,13 @@ class RunFolder:
         return str(data.get("task", "")) if isinstance(data, dict) else ""
 
     @property
+    def drawing(self) -> list[dict[str, Any]]:
+        """The network block by block; [] where nothing says how it is built."""
+        if "network" in self.parts:
+            return [block.model_dump() for block in self.parts["network"]]
+        return [] if self.architecture is None else self.architecture.drawing(())
+
+    @property
     def kind(self) -> str | None:
         """What the board's latency models are looked up by."""
         space = self.parts.get("space")
@@ -61,13 +147,14 @@ class RunFolder:
         """The files one would read to repeat the run."""
         return {
             name: text
-            for name in ("config.yaml", "architecture.yaml")
+            for name in (CONFIG, ARCHITECTURE)
             if (text := self._bytes(name).decode("utf-8", "replace"))
         }
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file that is there."""
-        contents = {name: self._bytes(name) for name in _FILES}
+        files = (CONFIG, ARCHITECTURE, MODEL, METRICS)
+        contents = {name: self._bytes(name) for name in files}
         return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items() if data}
 
     def _bytes(self, name: str) -> bytes:
@@ -85,24 +172,24 @@ def open_run(path: Path) -> RunFolder:
     DataError
         If it has no sound `metrics.json`, which a finished run has.
     """
-    metrics = _metrics(path / "metrics.json")
+    metrics = _metrics(path / METRICS)
     absent: dict[str, str] = {}
-    parts = _parts(path / "history.json", absent)
+    parts = _parts(path / HISTORY, absent)
     settings: dict[str, Any] = {}
     graph = architecture = None
     board = parts.get("board")
     try:
-        settings, _ = read_mapping(path / "config.yaml")
+        settings, _ = read_mapping(path / CONFIG)
     except MicronasError as error:
-        absent["config.yaml"] = _line(error)
+        absent[CONFIG] = _line(error)
     try:
-        graph = read(model_bytes(path), unknown="keep")
+        graph = read(model_bytes(model_file(path)), unknown="keep")
     except MicronasError as error:
-        absent["model.tflite"] = _line(error)
+        absent[MODEL] = _line(error)
     try:
-        architecture = Architecture.load(path / "architecture.yaml")
+        architecture = Space.load(path / ARCHITECTURE)
     except MicronasError as error:
-        absent["architecture.yaml"] = _line(error)
+        absent[ARCHITECTURE] = _line(error)
     if board is None:
         try:
             shipped = Board.load(str(settings.get("board", metrics.board)))
@@ -122,16 +209,16 @@ def runs_in(path: Path) -> list[Path]:
     """
     found: list[Path] = []
     try:
-        if (path / "metrics.json").is_file():
+        if (path / METRICS).is_file():
             return [path]
-        for pattern in ("*/metrics.json", "*/*/metrics.json"):
+        for pattern in (f"*/{METRICS}", f"*/*/{METRICS}"):
             found += sorted(file.parent for file in path.glob(pattern))
     except OSError as error:
         raise DataError(f"a run folder must be readable: {error}; choose another") from error
     if not found:
         raise DataError(
             f"a report needs finished runs, but {str(path)!r} neither is nor holds a folder with "
-            "metrics.json; give the run folder that micronas search or train named, or finish the "
+            f"{METRICS}; give the run folder that micronas search or train named, or finish the "
             "run with the same command"
         )
     return found
@@ -171,18 +258,18 @@ def _parts(path: Path, absent: dict[str, str]) -> dict[str, Any]:
         if path.exists():
             reason = _line(error)
         else:
-            reason = "the run has no history.json: it is from before there was one"
+            reason = f"the run has no {HISTORY}: it is from before there was one"
         absent.update(dict.fromkeys(PARTS, reason))
         return {}
     found: dict[str, Any] = {}
     for key, kind in PARTS.items():
         if not isinstance(values, dict) or key not in values:
-            absent[key] = f"history.json has no {key!r}"
+            absent[key] = f"{HISTORY} has no {key!r}"
             continue
         try:
             found[key] = kind.validate_python(values[key])
         except ValidationError as error:
-            absent[key] = f"history.json is damaged: in {key!r} {_first(error)}"
+            absent[key] = f"{HISTORY} is damaged: in {key!r} {_first(error)}"
     return found
 
 

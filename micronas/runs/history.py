@@ -1,4 +1,4 @@
-"""What a run writes down for its report: `history.json`, beside the metrics.
+"""Records of a run for its report: `history.json`, beside the metrics.
 
 Nothing in it is read by the run itself, and no figure of `metrics.json` depends on it.
 """
@@ -19,7 +19,8 @@ from micronas.evaluation.layers import compare, culprit
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.nas.search import SearchResult
-from micronas.space.search_space import SearchSpace
+from micronas.space.searchable import Searchable
+from micronas.space.space import Space
 
 HISTORY_VERSION = 1
 History = dict[str, Any]
@@ -74,21 +75,29 @@ def training_history(
     }
 
 
-def search_history(space: SearchSpace, result: SearchResult) -> History:
+def search_history(space: Searchable, result: SearchResult) -> History:
     """Describe a finished search.
 
     Returns
     -------
     dict
-        ``space``, as its YAML; ``gates``, where there are some: ``decisions`` (name and options)
-        and ``rounds``, the probabilities [round][decision][option].
+        ``space``, as its YAML, where it has one; ``choice``, the option of each decision by its
+        name; ``network``, the chosen one block by block (`Searchable.drawing`); ``gates``, where
+        there are some: ``decisions`` (name and options) and ``rounds``, the probabilities
+        [round][decision][option].
     """
-    history: History = {"space": space.model_dump(mode="json")}
+    choice = result.winner.choice
+    labels = (each.labels[index] for each, index in zip(space.decisions, choice, strict=True))
+    names = [each.name for each in space.decisions]
+    history: History = {
+        "choice": dict(zip(names, labels, strict=True)),
+        "network": space.drawing(choice),
+    }
+    if isinstance(space, Space):
+        history["space"] = space.model_dump(mode="json")
     if result.gates:
         history["gates"] = {
-            "decisions": [
-                {"name": each.name, "options": list(each.options)} for each in space.decisions
-            ],
+            "decisions": [{"name": each.name, "options": each.labels} for each in space.decisions],
             "rounds": [[row[each.name] for each in space.decisions] for row in result.gates],
         }
     return history

@@ -1,11 +1,9 @@
-"""The main job: search, train, quantise, export, verify, and the folder that keeps it all.
+"""Search, train, quantise, export and verify one network, and write its run folder.
 
-A run folder holds `config.yaml architecture.yaml checkpoint.pt model.tflite metrics.json`,
-`history.json` for its report and, where TensorBoard is installed, `log/`. Every step saves its
-state; a run that was killed goes on from there and ends in the same bytes.
+Every step saves its state in the run folder; a run that was killed goes on from there and ends in
+the same bytes. What the folder holds: `micronas.runs.folder`.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
-from micronas.evaluation.layers import trained_network
 from micronas.evaluation.outcome import answers, outcome
 from micronas.evaluation.scores import scores
 from micronas.export.verify import tflm_arena, verify
-from micronas.files import write_atomically
 from micronas.graph.ir import Graph
-from micronas.nas.budget import Meter
+from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import Candidate
+from micronas.nas.trials import Candidate
 from micronas.progress import Progress
+from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
     evenly,
@@ -38,13 +34,14 @@ from micronas.runs.history import (
     watched,
 )
 from micronas.runs.settings import RunSettings, TrainSettings
-from micronas.space.architecture import Architecture
-from micronas.tasks.choose import load as load_data
+from micronas.runs.trained import trained_network
+from micronas.space.searchable import Architecture, Searchable
+from micronas.space.space import Space
+from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.distill import distillation
 from micronas.train.loop import Epoch, Loss, fit, generator_for
-from micronas.train.network import Network
 from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
@@ -71,6 +68,7 @@ def run_search(
     *,
     progress: Progress,
     data: DataSet | None = None,
+    space: Searchable | None = None,
     warmup: Path | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
@@ -85,8 +83,10 @@ def run_search(
     progress
         Told after every step that was saved.
     data
-        The data set; read as the settings say when left out. Its number of classes replaces
-        the space's.
+        The data set; read as the settings say when left out.
+    space
+        What is searched, such as a module that `convert` made a space of; read as the settings
+        say when left out, with the data's number of classes.
     warmup
         A file in which runs of the same space, data, search settings and seed share the
         supernet's warm-up; see `micronas.nas.search.search`.
@@ -98,9 +98,10 @@ def run_search(
     ConfigError
         If the folder holds a run of other settings.
     """
-    settings.check_feasible()
+    if space is None:
+        settings.check_feasible()
     with joined() as everyone:
-        return _run_search(settings, folder, everyone, progress, data, warmup)
+        return _run_search(settings, folder, everyone, progress, data, space, warmup)
 
 
 def _run_search(
@@ -109,13 +110,15 @@ def _run_search(
     everyone: Ranks,
     progress: Progress,
     data: DataSet | None,
+    given: Searchable | None,
     warmup: Path | None,
 ) -> tuple[SearchResult, Trained]:
-    run = everyone.once(lambda: _Folder(folder, settings.model_dump(mode="json")))
+    run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
     described = describe(classes=loaded.classes, meaning=loaded.meaning)
     checkpoint = everyone.once(run.claim)
-    space = settings.load_space().model_copy(update={"classes": len(loaded.classes)})
+    update = {"classes": len(loaded.classes)}
+    space = given or settings.load_space().model_copy(update=update)
     result = search(
         space,
         loaded,
@@ -133,21 +136,23 @@ def _run_search(
             result.winner.architecture,
             loaded,
             settings,
-            kind=space.task or space.name,
+            kind=space.kind,
             described=described,
             checkpoint=checkpoint,
             progress=progress,
         )
         trained.metrics["search"] = _search_metrics(result)
         trained.history.update(search_history(space, result))
-        run.write(trained)
+        run.write(
+            trained.architecture, trained.model, history=trained.history, metrics=trained.metrics
+        )
         return trained
 
     return result, everyone.once(finish)
 
 
 def run_training(
-    architecture: Architecture,
+    architecture: Space,
     settings: TrainSettings,
     folder: Path,
     *,
@@ -155,8 +160,9 @@ def run_training(
     data: DataSet | None = None,
 ) -> Trained:
     """Train one given network as a found one is trained, and write the run folder."""
+    architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
-    run = _Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
+    run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
     if data.input != architecture.input or len(data.classes) != architecture.classes:
         raise ConfigError(
@@ -173,7 +179,8 @@ def run_training(
         checkpoint=run.claim(),
         progress=progress,
     )
-    run.write(trained)
+    trained.history["network"] = architecture.drawing(())
+    run.write(trained.architecture, trained.model, history=trained.history, metrics=trained.metrics)
     return trained
 
 
@@ -189,7 +196,7 @@ def _train(
 ) -> Trained:
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
-    network = Network(architecture.graph(), generator=generator)
+    network = architecture.build(generator)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
     fit(
         network,
@@ -201,8 +208,9 @@ def _train(
         progress=_epochs("training", progress),
         validation=shown,
     )
+    float_graph = architecture.float_graph(network)
     quantized = finetune(
-        network,
+        float_graph,
         split,
         settings.quantize,
         seed=settings.seed,
@@ -217,7 +225,7 @@ def _train(
     checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
     arena, given = tflm_arena(model), answers(graph, data)
     limits = settings.budget.on(board)
-    costs = Meter(board, kind).costs(architecture)
+    costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
         "version": METRICS_VERSION,
         "board": board.name,
@@ -247,7 +255,7 @@ def _train(
         checkpoint=checkpoint,
         outcome=outcome(graph, data, given),
     )
-    history["layers"] = layer_history(network.graph(), graph, real)
+    history["layers"] = layer_history(float_graph, graph, real)
     return Trained(architecture, model, metrics, history)
 
 
@@ -316,46 +324,3 @@ def _search_metrics(result: SearchResult) -> Metrics:
         "most_likely_macs": result.most_likely.macs if result.most_likely else None,
         "history": result.history,
     }
-
-
-class _Folder:
-    """A run folder, of these settings and no others."""
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Check the folder; nothing is written before `claim`."""
-        self._folder = folder
-        self._config = folder / "config.yaml"
-        self._text = yaml.safe_dump(settings, sort_keys=False).encode()
-        try:
-            if self._config.exists():
-                if self._config.read_bytes() != self._text:
-                    raise ConfigError(
-                        f"a run folder must belong to one run, but {folder} holds a run of other "
-                        "settings; choose another --out, or delete the folder"
-                    )
-            elif folder.exists() and any(folder.iterdir()):
-                raise ConfigError(
-                    f"a run folder must be new or hold a run, but {folder} holds other files; "
-                    "choose another --out"
-                )
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def claim(self) -> Checkpoint:
-        """Write the settings and return the state of an earlier attempt, or an empty one."""
-        try:
-            write_atomically(self._config, self._text)
-        except OSError as error:
-            raise self._unusable(error) from error
-        return Checkpoint(self._folder / "checkpoint.pt")
-
-    def write(self, trained: Trained) -> None:
-        trained.architecture.save(self._folder / "architecture.yaml")
-        write_atomically(self._folder / "model.tflite", trained.model)
-        history = json.dumps(trained.history, separators=(",", ":")) + "\n"
-        write_atomically(self._folder / "history.json", history.encode())
-        text = json.dumps(trained.metrics, indent=2) + "\n"
-        write_atomically(self._folder / "metrics.json", text.encode())
-
-    def _unusable(self, error: OSError) -> ConfigError:
-        return ConfigError(f"a run folder must be writable: {error}; choose another --out")

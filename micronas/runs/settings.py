@@ -1,4 +1,4 @@
-"""What a run is told: the YAML of `micronas search` and `micronas train`. Imports no torch."""
+"""Settings of a search or training run, read from YAML. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,14 @@ from pydantic import Field
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
-from micronas.nas.budget import Budget, Meter, check_feasible
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
-from micronas.space.search_space import SearchSpace
-from micronas.tasks.settings import DataSettings
+from micronas.space.space import Space
+from micronas.tasks.registry import DEFAULT, DataSettings
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -61,13 +62,12 @@ class RunSettings(TrainSettings):
         """The same without what concerns the search only."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
-    def load_space(self) -> SearchSpace:
-        return SearchSpace.load(self.space)
+    def load_space(self) -> Space:
+        return Space.load(self.space)
 
     def check_feasible(self) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data."""
-        space, board = self.load_space(), self.load_board()
-        check_feasible(space, self.budget.on(board), Meter(board, space.task or space.name))
+        Problem(self.load_space(), self.load_board(), self.budget).check_feasible()
 
 
 def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
@@ -85,8 +85,8 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
     if not path.is_file():
         path = find("search_spaces", source)
     values, lines = read_mapping(path)
-    if "stages" in values:
-        validate_settings(values, SearchSpace, source=str(path), lines=lines)
+    if "stem" in values:
+        validate_settings(values, Space, source=str(path), lines=lines)
         values, lines = {"space": str(path)}, {}
     values = with_overrides(values, overrides)
     _check_given(values)
@@ -105,12 +105,12 @@ def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSe
 
 
 def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """Add the space's task to data settings that do not name one; keywords where there is none."""
+    """Add the space's task to data settings that name none; the default where it has none."""
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
-    task = SearchSpace.load(str(space)).task if space is not None else None
-    return {**values, "data": {"task": task or "kws", **data}}
+    task = Space.load(str(space)).task if space is not None else None
+    return {**values, "data": {"task": task or DEFAULT, **data}}
 
 
 def _check_given(values: Mapping[str, Any]) -> None:
@@ -125,5 +125,5 @@ _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.key
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
     "data": "add data.path=FOLDER to the command or `data:` to the file; "
-    "`micronas data synth kws FOLDER` makes a corpus to try",
+    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try",
 }

@@ -1,4 +1,4 @@
-"""What a report reads of `metrics.json` and `history.json`: their keys and types.
+"""Keys and types of `metrics.json` and `history.json` that a report reads.
 
 Keys that a report has no use for may be there. Imports no torch.
 """
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from micronas.hardware.board import Board
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 
 
 class _Stored(BaseModel):
@@ -117,7 +117,8 @@ class Epoch(_Stored):
 
 class Decision(_Stored):
     name: str
-    options: tuple[int, ...]
+    options: tuple[str | int, ...]
+    """As text; numbers in files of the first edition."""
 
 
 class Gates(_Stored):
@@ -183,6 +184,18 @@ class Layers(_Stored):
     layers: tuple[LayerError, ...]
 
 
+class Block(BaseModel):
+    """A block as `space.searchable.Searchable.drawing` describes it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    type: str
+    width: int
+    largest: int
+    layers: tuple[str, ...]
+
+
 PARTS: dict[str, TypeAdapter[Any]] = {
     "made": TypeAdapter(Made),
     "board": TypeAdapter(Board),
@@ -190,7 +203,8 @@ PARTS: dict[str, TypeAdapter[Any]] = {
     "training": TypeAdapter(dict[str, tuple[Epoch, ...]]),
     "outcome": TypeAdapter(Outcome),
     "layers": TypeAdapter(Layers),
-    "space": TypeAdapter(SearchSpace),
+    "space": TypeAdapter(Space),
     "gates": TypeAdapter(Gates),
+    "network": TypeAdapter(tuple[Block, ...]),
 }
 """Keys of `history.json`, and what each holds."""

@@ -1,4 +1,4 @@
-"""A network from wherever it is: a file, a run folder, an architecture, a published one's name."""
+"""Load a network from a .tflite file, an architecture file or a published name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes
@@ -34,19 +34,18 @@ def load(path: Path) -> Loaded:
         If an architecture file is not valid.
     """
     if path.suffix in (".yaml", ".yml") or path.parts[:-1] == ("published",):
-        architecture = Architecture.load(path)
-        graph = architecture.graph()
-        size = flatbuffer_bytes(graph, metadata=placeholder(architecture.classes))
+        network = Space.load(path)
+        graph = network.graph()
+        size = flatbuffer_bytes(graph, metadata=placeholder(network.classes))
         return Loaded(graph, size, {})
     data = model_bytes(path)
     return Loaded(read(data, unknown="keep"), len(data), read_metadata(data))
 
 
 def model_bytes(path: Path) -> bytes:
-    """Read a .tflite file, or that of a run folder; ModelError if there is none."""
-    file = path / "model.tflite" if path.is_dir() else path
+    """Read a .tflite file; ModelError if there is none."""
     try:
-        return file.read_bytes()
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise ModelError(
             f"a model must be a .tflite file or a run folder that holds one: {error}"

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from micronas.errors import ConfigError
-from micronas.sweeps.worker import Job, Outcome, run_point
+from micronas.sweeps.worker import Job, PointResult, run_point
 
 
 class Cluster:
@@ -56,7 +56,7 @@ class Cluster:
         """Hand a job to Ray."""
         self._running[self._task.remote(job)] = job.name
 
-    def finished(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
         """Names and outcomes of tasks that ended; waits this long for a first one."""
         ended, _ = self._ray.wait(list(self._running), timeout=seconds)
         return [(self._running.pop(task), self._outcome(task)) for task in ended]
@@ -68,10 +68,10 @@ class Cluster:
         self._running.clear()
         self._ray.shutdown()
 
-    def _outcome(self, task: Any) -> Outcome:
+    def _outcome(self, task: Any) -> PointResult:
         try:
-            outcome: Outcome = self._ray.get(task)
+            outcome: PointResult = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[0]
-            return Outcome("failed", f"Ray lost the worker: {reason}")
+            return PointResult("failed", f"Ray lost the worker: {reason}")
         return outcome

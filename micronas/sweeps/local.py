@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from micronas.sweeps.worker import Job, Outcome
+from micronas.sweeps.worker import Job, PointResult
 
 _POLL = 0.05
 """Seconds between two looks at the processes."""
@@ -39,7 +39,7 @@ class Processes:
             process.stdin.write(json.dumps(asdict(job)) + "\n")
             process.stdin.flush()
 
-    def finished(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
         """Names and outcomes of workers that ended; waits this long for a first one."""
         deadline = time.monotonic() + seconds
         while True:
@@ -59,10 +59,10 @@ class Processes:
         self._running.clear()
 
     @staticmethod
-    def _outcome(process: "subprocess.Popen[str]", log: Path) -> Outcome:
+    def _outcome(process: "subprocess.Popen[str]", log: Path) -> PointResult:
         answer, _ = process.communicate()
         if process.returncode == 0:
-            return Outcome(**json.loads(answer))
+            return PointResult(**json.loads(answer))
         if process.returncode < 0:
-            return Outcome("failed", f"worker killed by signal {-process.returncode}")
-        return Outcome("failed", f"worker ended with code {process.returncode}; see {log}")
+            return PointResult("failed", f"worker killed by signal {-process.returncode}")
+        return PointResult("failed", f"worker ended with code {process.returncode}; see {log}")

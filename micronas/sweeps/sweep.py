@@ -8,11 +8,12 @@ from typing import Protocol
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress
+from micronas.runs.folder import METRICS
 from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.local import Processes
 from micronas.sweeps.points import Over, Point, plan
 from micronas.sweeps.store import Store, SweepPoint, leading, points_of
-from micronas.sweeps.worker import Job, Outcome
+from micronas.sweeps.worker import Job, PointResult
 
 _WAIT = 1.0
 """Seconds between two looks at who may start."""
@@ -24,7 +25,7 @@ class Workers(Protocol):
     def start(self, job: Job) -> None:
         """Start a worker on a job."""
 
-    def finished(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def finished(self, seconds: float) -> list[tuple[str, PointResult]]:
         """Names and outcomes of workers that ended; waits this long for a first one."""
 
     def close(self) -> None:
@@ -186,12 +187,12 @@ class _Leader:
             )
         )
 
-    def _end(self, point: Point, outcome: Outcome) -> str:
+    def _end(self, point: Point, outcome: PointResult) -> str:
         """Write an attempt's outcome down; a point that failed waits again, if it may."""
-        found = self._run_folder(point) / "metrics.json"
+        found = self._run_folder(point) / METRICS
         if outcome.state == "done" and not found.exists():
             reason = f"no {found} to be seen from here; all machines must share the sweep's folder"
-            outcome = Outcome("failed", reason)
+            outcome = PointResult("failed", reason)
         again = outcome.state == "failed" and self._left[point.name] > 0
         self._store.end(
             point.name,

@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PointResult:
     """How an attempt ended; what was found is in the run folder."""
 
     state: Literal["done", "infeasible", "failed"]
@@ -38,13 +38,14 @@ class Outcome:
     """One line, unless done."""
 
 
-def run_point(job: Job) -> Outcome:
+def run_point(job: Job) -> PointResult:
     """Run one point, or go on with it; errors become part of the outcome."""
     os.chdir(job.directory)
     import torch
 
     from micronas.errors import BudgetError, MicronasError
     from micronas.progress import Log
+    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.settings import RunSettings
 
@@ -54,17 +55,17 @@ def run_point(job: Job) -> Outcome:
         run_search(
             RunSettings.model_validate(job.settings),
             folder,
-            progress=Log(folder / "log"),
+            progress=Log(folder / LOG),
             warmup=None if job.warmup is None else Path(job.warmup),
         )
     except BudgetError as error:
-        return Outcome("infeasible", _line(str(error)))
+        return PointResult("infeasible", _line(str(error)))
     except MicronasError as error:
-        return Outcome("failed", _line(str(error)))
+        return PointResult("failed", _line(str(error)))
     except Exception as error:
         traceback.print_exc()
-        return Outcome("failed", _line(f"{type(error).__name__}: {error}"))
-    return Outcome("done")
+        return PointResult("failed", _line(f"{type(error).__name__}: {error}"))
+    return PointResult("done")
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Large arrays on disk that are costly to compute: verified, memory-mapped, never trusted."""
+"""Cache large arrays on disk: verified when read, memory-mapped."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Folders of examples made here: whole or not there, and left alone once they are."""
+"""Write a generated corpus into a folder atomically; a finished one is left alone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Public data sets over HTTP: resumed, verified, unpacked safely, whole or not there."""
+"""Download archives of public data sets: resumed, verified, unpacked safely and atomically."""
 
 import hashlib
 import http.client
@@ -30,8 +30,6 @@ _TRANSIENT = (
 )
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 _WORK_FOLDER = ".download"
-_COCO = "http://images.cocodataset.org"
-_DCASE = "https://zenodo.org/records/3678171/files"
 
 
 @dataclass(frozen=True)
@@ -55,100 +53,6 @@ class Archive:
         return self.url.rsplit("/", 1)[-1]
 
 
-# Sizes and checksums: TensorFlow Datasets and torchaudio (kws), the ETag and the MD5 sums that
-# several COCO loaders state (vww), the record at Zenodo (ad).
-DATA_SETS: dict[str, tuple[Archive, ...]] = {
-    "kws": (
-        Archive(
-            "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
-            2_428_923_189,
-            "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-            "speech_commands_v0.02",
-            4_000_000_000,
-        ),
-    ),
-    "vww": (
-        Archive(
-            f"{_COCO}/annotations/annotations_trainval2014.zip",
-            252_872_794,
-            "md5:0a379cfc70b0e71301e0f377548639bd",
-            "annotations",
-            1_000_000_000,
-        ),
-        Archive(
-            f"{_COCO}/zips/val2014.zip",
-            6_645_013_297,
-            "md5:a3d79f5ed8d289b7a7554ce06a5782b3",
-            "val2014",
-            6_900_000_000,
-        ),
-        Archive(
-            f"{_COCO}/zips/train2014.zip",
-            13_510_573_713,
-            "md5:0da8c0bd3d6becc4dcb32757491aca88",
-            "train2014",
-            14_000_000_000,
-        ),
-    ),
-    "ad": (
-        Archive(
-            f"{_DCASE}/dev_data_slider.zip",
-            1_002_998_966,
-            "md5:da24a757719f0d94d5aa2d646bbfdc86",
-            "slider",
-            1_300_000_000,
-        ),
-        Archive(
-            f"{_DCASE}/dev_data_pump.zip",
-            1_031_279_015,
-            "md5:90e7091ef722b7238a7f1009365779cd",
-            "pump",
-            1_500_000_000,
-        ),
-        Archive(
-            f"{_DCASE}/dev_data_fan.zip",
-            1_354_774_772,
-            "md5:649bdfc06263ae7a838963f43b6641e6",
-            "fan",
-            1_900_000_000,
-        ),
-    ),
-}
-"""By task: Speech Commands v2 (CC BY 4.0), COCO 2014 (images of various licences), and the slide
-rails, pumps and fans of DCASE 2020 task 2 (CC BY-NC-SA 4.0)."""
-
-
-def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:
-    """Fetch and unpack the public data set of a task.
-
-    Every archive becomes one folder in `folder`; those that are there already are left alone, so
-    that an interrupted download is continued by the same call. ``kws`` takes up to 7 GB on the
-    way, ``vww`` 36 GB, ``ad`` 7 GB.
-
-    Parameters
-    ----------
-    task
-        ``kws``, ``vww`` or ``ad``.
-    folder
-        Where the data goes; made where it does not exist.
-    progress
-        Told the bytes of each file as they come.
-
-    Raises
-    ------
-    DataError
-        If there is no such data set, not enough space, a server refuses or does not answer, or a
-        file is not the one that is expected.
-    """
-    if task not in DATA_SETS:
-        raise DataError(
-            f"a public data set must be one of {', '.join(DATA_SETS)}, but got {task!r}; "
-            "name one of them"
-        )
-    for archive in DATA_SETS[task]:
-        fetch(archive, folder, progress=progress)
-
-
 def fetch(
     archive: Archive,
     folder: Path,
@@ -156,7 +60,7 @@ def fetch(
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Fetch one archive and unpack it; see `download`.
+    """Fetch one archive and unpack it; leave it alone where it is there already.
 
     What was received is kept in ``.download`` until it is complete, and continued by a Range
     request; a server without them sends everything again. A failed transfer is tried again after

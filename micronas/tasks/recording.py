@@ -1,4 +1,4 @@
-"""Sound files of any common kind as 16 kHz mono; whatever cannot be one is refused."""
+"""Read sound files of any common kind as 16 kHz mono; refuse what is not sound."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -22,6 +22,7 @@ from micronas.graph.ir import (
     Quantization,
     Tensor,
 )
+from micronas.graph.operators import OPERATORS, Option
 
 _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT8: ("int8", "<i1"),
@@ -50,6 +51,8 @@ _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
+_INFERRED: tuple[Option, ...] = ("multiplier", "keep_dims", "new_shape")
+"""Options that the shapes of a graph say."""
 _LARGEST_RANK = 8
 _MOST_OPERANDS = 64
 
@@ -261,48 +264,50 @@ def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str,
 
 def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
     """Read what a graph keeps of an operator's options; refuse what it cannot express."""
-    match kind:
-        case "CONV_2D":
-            options: Any = schema.Conv2DOptions()
-        case "DEPTHWISE_CONV_2D":
-            options = schema.DepthwiseConv2DOptions()
-        case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
-            options = schema.Pool2DOptions()
-        case "FULLY_CONNECTED":
-            options = schema.FullyConnectedOptions()
-        case "ADD":
-            options = schema.AddOptions()
-        case "SOFTMAX":
-            options = schema.SoftmaxOptions()
-        case "CONCATENATION":
-            options = schema.ConcatenationOptions()
-        case _:
-            return {}
+    row = OPERATORS[kind]
+    stored = [option for option in row.stored if option not in _INFERRED]
+    if row.options is None or not stored:
+        return {}
+    options = getattr(schema, row.options)()
     table = source.BuiltinOptions()
-    expected = getattr(schema.BuiltinOptions, type(options).__name__)
+    expected = getattr(schema.BuiltinOptions, row.options)
     if table is None or source.BuiltinOptionsType() != expected:
         raise ValueError("options")
     options.Init(table.Bytes, table.Pos)
-    if kind == "SOFTMAX":
-        _require(options.Beta() == 1.0, "beta", options.Beta(), where)
-        return {}
-    activation = options.FusedActivationFunction()
-    _require(activation in _ACTIVATIONS, "activation", activation, where)
-    if kind == "CONCATENATION":
-        _require(activation == 0, "activation", activation, where)
-        return {"axis": options.Axis() % rank}
-    fields: dict[str, Any] = {"activation": _ACTIVATIONS[activation]}
-    if kind == "FULLY_CONNECTED":
-        _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
-    if kind in ("FULLY_CONNECTED", "ADD"):
-        return fields
-    fields["padding"] = _PADDINGS[options.Padding()]
-    fields["stride"] = (options.StrideH(), options.StrideW())
-    if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
-        return fields | {"window": (options.FilterHeight(), options.FilterWidth())}
-    dilation = (options.DilationHFactor(), options.DilationWFactor())
-    _require(dilation == (1, 1), "dilation", dilation, where)
-    return fields
+    read = [_option(options, option, rank, where) for option in stored]
+    return {name: value for part in read for name, value in part.items()}
+
+
+def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, Any]:
+    """Fields of `Op` that some fields of the options' table stand for."""
+    match option:
+        case "sweep":
+            stride = (options.StrideH(), options.StrideW())
+            return {"padding": _PADDINGS[options.Padding()], "stride": stride}
+        case "window":
+            return {"window": (options.FilterHeight(), options.FilterWidth())}
+        case "activation":
+            activation = options.FusedActivationFunction()
+            _require(activation in _ACTIVATIONS, "activation", activation, where)
+            return {"activation": _ACTIVATIONS[activation]}
+        case "axis":
+            return {"axis": options.Axis() % rank}
+        case "unclamped":
+            activation = options.FusedActivationFunction()
+            _require(activation == 0, "activation", activation, where)
+            return {}
+        case "beta":
+            _require(options.Beta() == 1.0, "beta", options.Beta(), where)
+            return {}
+        case "dilation":
+            dilation = (options.DilationHFactor(), options.DilationWFactor())
+            _require(dilation == (1, 1), "dilation", dilation, where)
+            return {}
+        case "format":
+            _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
+            return {}
+        case "multiplier" | "keep_dims" | "new_shape":  # as in _INFERRED
+            return {}
 
 
 def _require(holds: bool, option: str, value: object, where: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from micronas.errors import ExportError
 from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.operators import OPERATORS, Option
 from micronas.tflite.flatbuffer import Bytes, Size
 
 _TYPES = {
@@ -19,21 +20,6 @@ _TYPES = {
     "int4": schema.TensorType.INT4,
     "int32": schema.TensorType.INT32,
 }
-_OPTIONS: dict[Kind, str] = {
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "FULLY_CONNECTED": "FullyConnectedOptions",
-    "ADD": "AddOptions",
-    "PAD": "PadOptions",
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-    "MAX_POOL_2D": "Pool2DOptions",
-    "MEAN": "ReducerOptions",
-    "RESHAPE": "ReshapeOptions",
-    "SOFTMAX": "SoftmaxOptions",
-    "CONCATENATION": "ConcatenationOptions",
-    "HARD_SWISH": "HardSwishOptions",
-}
-_WEIGHTED: tuple[Kind, ...] = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _DESCRIPTION = "micronas"
 
 
@@ -76,13 +62,15 @@ def _with_placeholders(graph: Graph) -> Graph:
     scales: dict[str, Quantization] = {}
     biases = set()
     for op in graph.ops:
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
-            ones = np.ones(graph.constant_of(op).shape[axis], np.float32)
-            scales[op.inputs[1]] = Quantization(ones, 0, axis if len(ones) > 1 else None)
+        weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
+        if weights is None:
+            continue
+        biases |= set(op.inputs[2:])
+        if weights.per_channel:
+            ones = np.ones(graph.constant_of(op).shape[weights.axis], np.float32)
+            axis = weights.axis if len(ones) > 1 else None
+            scales[op.inputs[1]] = Quantization(ones, 0, axis)
             scales |= dict.fromkeys(op.inputs[2:], Quantization(ones))
-        if op.kind in _WEIGHTED:
-            biases |= set(op.inputs[2:])
     one = Quantization(np.ones(1, np.float32))
 
     def placeholder(tensor: Tensor) -> Tensor:
@@ -204,43 +192,40 @@ class _Writer:
         inputs = self._integers([index[name] for name in op.inputs])
         outputs = self._integers([index[name] for name in op.outputs])
         fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
-        if op.kind in _OPTIONS:
-            options = _OPTIONS[op.kind]
-            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, options)
-            fields["BuiltinOptions"] = self._table(options, **self._options(graph, op))
+        row = OPERATORS[op.kind]
+        if row.options is not None:
+            stored = [self._option(graph, op, option) for option in row.stored]
+            options = {name: value for part in stored for name, value in part.items()}
+            fields["BuiltinOptionsType"] = getattr(schema.BuiltinOptions, row.options)
+            fields["BuiltinOptions"] = self._table(row.options, **options)
         return self._table("Operator", **fields)
 
-    def _options(self, graph: Graph, op: Op) -> dict[str, float]:
-        activation = {
-            "FusedActivationFunction": getattr(schema.ActivationFunctionType, op.activation)
-        }
-        window = {
-            "Padding": getattr(schema.Padding, op.padding),
-            "StrideH": op.stride[0],
-            "StrideW": op.stride[1],
-        }
-        match op.kind:
-            case "CONV_2D":
-                return {**window, **activation}
-            case "DEPTHWISE_CONV_2D":
+    def _option(self, graph: Graph, op: Op, option: Option) -> dict[str, float]:
+        """Fields of the options' table; those that are always the schema's default are left out."""
+        match option:
+            case "sweep":
+                padding = getattr(schema.Padding, op.padding)
+                return {"Padding": padding, "StrideH": op.stride[0], "StrideW": op.stride[1]}
+            case "multiplier":
                 depth = graph.input_of(op).shape[3]
-                multiplier = graph.constant_of(op).shape[3] // depth
-                return {**window, "DepthMultiplier": multiplier, **activation}
-            case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
-                size = {"FilterHeight": op.window[0], "FilterWidth": op.window[1]}
-                return {**window, **size, **activation}
-            case "FULLY_CONNECTED" | "ADD":
-                return dict(activation)
-            case "MEAN":
+                return {"DepthMultiplier": graph.constant_of(op).shape[3] // depth}
+            case "window":
+                return {"FilterHeight": op.window[0], "FilterWidth": op.window[1]}
+            case "activation":
+                activation = getattr(schema.ActivationFunctionType, op.activation)
+                return {"FusedActivationFunction": activation}
+            case "keep_dims":
                 kept = len(graph.output_of(op).shape) == len(graph.input_of(op).shape)
                 return {"KeepDims": kept}
-            case "RESHAPE" if len(op.inputs) == 1:
-                return {"NewShape": self._integers(graph.output_of(op).shape)}
-            case "SOFTMAX":
+            case "new_shape":
+                is_told = len(op.inputs) > 1
+                return {} if is_told else {"NewShape": self._integers(graph.output_of(op).shape)}
+            case "beta":
                 return {"Beta": 1.0}
-            case "CONCATENATION":
+            case "axis":
                 return {"Axis": op.axis}
-        return {}
+            case "dilation" | "format" | "unclamped":
+                return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:
         code = getattr(schema.BuiltinOperator, kind)
@@ -258,13 +243,15 @@ class _Writer:
 
 def _version(graph: Graph, op: Op) -> int:
     """Operator version: LiteRT refuses weights newer than the version; TFLM does not look."""
-    if op.kind not in _WEIGHTED:
-        return 1 if op.kind in ("RESHAPE", "HARD_SWISH") else 2
+    assert op.kind != "UNKNOWN", op  # the writer has refused it
+    row = OPERATORS[op.kind]
+    if row.weights is None:
+        return row.version
     weights = graph.constant_of(op)
     scales = 1 if weights.quantization is None else len(weights.quantization.scale)
-    if op.kind == "FULLY_CONNECTED":
-        return 12 if scales > 1 else 10 if weights.dtype == "int4" else 4
-    return 7 if weights.dtype == "int4" else 3
+    if scales > 1 and row.weights.per_channel_version:
+        return row.weights.per_channel_version
+    return row.weights.int4_version if weights.dtype == "int4" else row.version
 
 
 def pack_int4(values: Array) -> bytes:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Op, Quantization
-from micronas.train.network import from_tflite, linear, to_tflite
+from micronas.train.network import from_tflite, linear, to_tflite, weights_of
 
 LOWEST, HIGHEST = -128, 127
 _LARGEST_BIAS = 2.0**30
@@ -115,7 +115,7 @@ class QuantizedUnit(nn.Module):
         if self.bias is not None:
             floor = floor.maximum(self.bias.detach().abs() / (source.scale * _LARGEST_BIAS))
         scale = torch.maximum(largest / self.largest, floor)
-        if self.op.kind == "FULLY_CONNECTED":
+        if not weights_of(self.op).per_channel:
             scale = torch.full_like(scale, scale.max().item())
         return scale
 
@@ -138,9 +138,9 @@ class QuantizedUnit(nn.Module):
         steps = self.weight.detach() / scale.view(-1, *[1] * (self.weight.ndim - 1))
         data = steps.round().clamp(-self.largest, self.largest).to(torch.int8)
         weight = graph.constant_of(self.op)
-        per_channel = self.op.kind != "FULLY_CONNECTED"
+        per_channel = weights_of(self.op).per_channel
         scales = (scale if per_channel else scale[:1]).numpy()
-        axis = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}.get(self.op.kind)
+        axis = weights_of(self.op).axis if per_channel else None
         constants = {
             weight.name: replace(
                 weight,

@@ -74,7 +74,7 @@ def fit(
     run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
     (same machine, same number of threads).
 
-    A split with an attribute ``mixup`` above 0 is trained on mixtures: of every batch and the same
+    A split whose `mixup` is above 0 is trained on mixtures: of every batch and the same
     batch in another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise
     (H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
 
@@ -109,7 +109,6 @@ def fit(
         raise DataError("training needs at least one example: examples=0; check the split")
     steps = recipe.steps(count)
     criterion = loss or _cross_entropy(recipe.label_smoothing)
-    mixup: float = getattr(split, "mixup", 0.0)
     keep_freed_memory()
     optimizer = _optimizer(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
@@ -126,8 +125,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
             with mixed_precision(recipe.amp):
-                if mixup > 0:
-                    value = _mixed(module, criterion, inputs, labels, mixup, generator)
+                if split.mixup > 0:
+                    value = _mixed(module, criterion, inputs, labels, split.mixup, generator)
                 else:
                     value = criterion(module(inputs).float(), labels, inputs)
             if not torch.isfinite(value):

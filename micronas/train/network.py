@@ -5,7 +5,7 @@ Values are NCHW in torch and NHWC in the graph; this module is the only place wh
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED, Weights, each_kind
 from micronas.train.recipe import Amp
-
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-"""Kinds of operators that have weights."""
-
-_POSITIVE = ("RELU", "RELU6", "SOFTMAX", "LOGISTIC")
-"""Kinds of operators that write nothing below zero."""
 
 
 def same_conv2d(
@@ -109,14 +104,27 @@ def interpret(
     last_use = {name: op for op in graph.ops for name in op.inputs}
     for op in graph.ops:
         out = op.outputs[0]
-        value = weighted(op, values[op.inputs[0]]) if op.kind in WEIGHTED else None
-        value = _unweighted(graph, op, values) if value is None else value
-        value = _ACTIVATIONS[op.activation](value)
+        if op.kind in WEIGHTED:
+            value = weighted(op, values[op.inputs[0]])
+        else:
+            value = unweighted(graph, op, [values[name] for name in op.operands])
+        value = activate(op, value)
         values[out] = after(out, value) if after else value
         for name in set(op.inputs):
             if last_use[name] is op and name != target:
                 values.pop(name, None)
     return values[target]
+
+
+def unweighted(graph: Graph, op: Op, operands: Sequence[Tensor]) -> Tensor:
+    """Run an operator that has no weights, without its activation."""
+    assert op.kind != "UNKNOWN", op  # no float network has one
+    return _UNWEIGHTED[op.kind](graph, op, *operands)
+
+
+def activate(op: Op, value: Tensor) -> Tensor:
+    """Apply an operator's fused activation."""
+    return _ACTIVATIONS[op.activation](value)
 
 
 _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
@@ -126,39 +134,63 @@ _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _unweighted(graph: Graph, op: Op, values: Mapping[str, Tensor]) -> Tensor:
-    x = values[op.inputs[0]]
+def _add(graph: Graph, op: Op, x: Tensor, other: Tensor) -> Tensor:
+    return x + other
+
+
+def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    *spatial, channels = _constant(graph, op)[1:].tolist()
+    return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
+
+
+def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    padding = _pool_padding(op, x)
+    if not any(padding):
+        return F.avg_pool2d(x, op.window, op.stride)
+    # TFLite divides by the window's elements inside the map, whichever side the padding is on.
+    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), op.window, op.stride)
+    return F.avg_pool2d(F.pad(x, padding), op.window, op.stride) / inside
+
+
+def _max_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    return F.max_pool2d(F.pad(x, _pool_padding(op, x), value=-math.inf), op.window, op.stride)
+
+
+def _mean(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=len(graph.output_of(op).shape) == 4)
+
+
+def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
     shape = graph.output_of(op).shape
-    match op.kind:
-        case "ADD":
-            return x + values[op.inputs[1]]
-        case "PAD":
-            *spatial, channels = _constant(graph, op)[1:].tolist()
-            return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
-        case "AVERAGE_POOL_2D":
-            return _average_pool(op, x)
-        case "MAX_POOL_2D":
-            return F.max_pool2d(
-                F.pad(x, _pool_padding(op, x), value=-math.inf), op.window, op.stride
-            )
-        case "MEAN":
-            return x.mean((2, 3), keepdim=len(shape) == 4)
-        case "RESHAPE":
-            x = _nhwc(x).reshape(len(x), *shape[1:])
-            return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
-        case "CONCATENATION":
-            axis = {3: 1, 1: 2, 2: 3}[op.axis] if len(shape) == 4 else op.axis
-            return torch.cat([values[name] for name in op.inputs], axis)
-        case "RELU":
-            return F.relu(x)
-        case "RELU6":
-            return F.relu6(x)
-        case "HARD_SWISH":
-            return F.hardswish(x)
-        case "LOGISTIC":
-            return torch.sigmoid(x)
-        case _:
-            return F.softmax(x, 1)
+    x = _nhwc(x).reshape(len(x), *shape[1:])
+    return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
+
+
+def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
+    is_map = len(graph.output_of(op).shape) == 4
+    return torch.cat(parts, {3: 1, 1: 2, 2: 3}[op.axis] if is_map else op.axis)
+
+
+_UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
+    "train.network",
+    {
+        "ADD": _add,
+        "MUL": lambda graph, op, x, other: x * other,
+        "PAD": _pad,
+        "AVERAGE_POOL_2D": _average_pool,
+        "MAX_POOL_2D": _max_pool,
+        "MEAN": _mean,
+        "RESHAPE": _reshape,
+        "SOFTMAX": lambda graph, op, x: F.softmax(x, 1),
+        "CONCATENATION": _concatenation,
+        "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
+        "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
+        "RELU": lambda graph, op, x: F.relu(x),
+        "RELU6": lambda graph, op, x: F.relu6(x),
+    },
+    OPERATORS.keys() - {*WEIGHTED},
+)
+"""Float execution of each kind without weights: of its operands, without its activation."""
 
 
 def _constant(graph: Graph, op: Op) -> ir.Array:
@@ -179,15 +211,6 @@ def _pool_padding(op: Op, x: Tensor) -> tuple[int, int, int, int]:
     return *columns, *rows
 
 
-def _average_pool(op: Op, x: Tensor) -> Tensor:
-    padding = _pool_padding(op, x)
-    if not any(padding):
-        return F.avg_pool2d(x, op.window, op.stride)
-    # TFLite divides by the window's elements inside the map, whichever side the padding is on.
-    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), op.window, op.stride)
-    return F.avg_pool2d(F.pad(x, padding), op.window, op.stride) / inside
-
-
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:
     """Weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
     array: ir.Array = weight.detach().numpy()
@@ -205,6 +228,11 @@ def from_tflite(op: Op, weight: ir.Array) -> Tensor:
     elif op.kind == "DEPTHWISE_CONV_2D":
         weight = weight.transpose(3, 0, 1, 2)
     return torch.tensor(np.ascontiguousarray(weight))
+
+
+def filter_layout(op: Op, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return torch's shape of weights from TFLite's."""
+    return tuple(from_tflite(op, np.empty(shape, np.float32)).shape)
 
 
 def submodule_names(names: Iterable[str]) -> dict[str, str]:
@@ -235,8 +263,9 @@ def nonnegative_tensors(graph: Graph) -> set[str]:
     """Activation tensors that cannot hold a value below zero."""
     found: set[str] = set()
     for op in graph.ops:
-        kept = op.kind not in (*WEIGHTED, "HARD_SWISH") and found.issuperset(op.operands)
-        if kept or op.kind in _POSITIVE or op.activation != "NONE":
+        sign = "any" if op.kind == "UNKNOWN" else OPERATORS[op.kind].sign
+        kept = sign == "kept" and found.issuperset(op.operands)
+        if kept or sign == "nonnegative" or op.activation != "NONE":
             found.add(op.outputs[0])
     return found
 
@@ -266,6 +295,14 @@ def round_weights(
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -largest, largest)
 
 
+def weights_of(op: Op) -> Weights:
+    """What the operator table says of the weights of an operator that has some."""
+    assert op.kind != "UNKNOWN", op
+    weights = OPERATORS[op.kind].weights
+    assert weights is not None, op
+    return weights
+
+
 def weighted_ops(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if op.kind in WEIGHTED]
 
@@ -283,7 +320,7 @@ class Unit(nn.Module):
         super().__init__()
         self.op = op
         self.bits = 4 if weights.dtype == "int4" else 8
-        layout = from_tflite(op, np.empty(weights.shape, np.float32)).shape
+        layout = filter_layout(op, weights.shape)
         self.weight = nn.Parameter(torch.empty(layout))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         self.bias = None if norm else nn.Parameter(torch.zeros(layout[0]))
@@ -292,8 +329,7 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.weight
         if self.bits == 4:
-            per_channel = self.op.kind != "FULLY_CONNECTED"
-            weight = round_weights(weight, 4, per_channel=per_channel)
+            weight = round_weights(weight, 4, per_channel=weights_of(self.op).per_channel)
         y: Tensor = self.norm(linear(self.op, x, weight, self.bias))
         return y
 
@@ -338,11 +374,11 @@ class Network(nn.Module):
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self._graph = graph
-        classifier = _classifier(graph)
+        classifier = logits_of(graph)
         self.units = nn.ModuleDict()
         self._names = submodule_names(op.name for op in weighted_ops(graph))
         for op in weighted_ops(graph):
-            norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
+            norm = weights_of(op).rank == 4 and op.outputs[0] != classifier
             self.units[self._names[op.name]] = Unit(op, graph.constant_of(op), norm, generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -370,8 +406,8 @@ class Network(nn.Module):
         return unit
 
 
-def _classifier(graph: Graph) -> str:
-    """The tensor that holds the logits before any RESHAPE."""
+def logits_of(graph: Graph) -> str:
+    """Return the tensor that holds the logits before any RESHAPE."""
     producers = {op.outputs[0]: op for op in graph.ops}
     name = graph.outputs[0]
     while name in producers and producers[name].kind == "RESHAPE":

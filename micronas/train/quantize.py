@@ -16,11 +16,11 @@ from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED, Operator
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
-    WEIGHTED,
     Network,
     interpret,
     nonnegative_tensors,
@@ -33,16 +33,8 @@ LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
 
-_SHARES = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "PAD", "RELU6", "CONCATENATION")
-"""Kinds whose output has, for TFLite, its inputs' scale and zero point."""
-_ON_GRID = ("RESHAPE", "PAD", "CONCATENATION")
-"""Those of them that write no value they did not read, except zero."""
-_FIXED = ("SOFTMAX", "LOGISTIC")
-"""Kinds that must write scale 1/256 and zero point -128."""
 _FINEST_RELU6 = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
-_HARD_SWISH_STEPS = 64
-"""TFLM can write HARD_SWISH with steps down to 1/127 of those it reads."""
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 _CALIBRATION_BATCHES = 8
@@ -90,8 +82,8 @@ class QuantizedNetwork(nn.Module):
             self.units[self._unit_names[op.name]] = unit
         self._owners = _owners(graph)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
-        self._on_grid = {op.outputs[0] for op in graph.ops if op.kind in _ON_GRID}
-        self._fixed = {self._owners[op.outputs[0]] for op in graph.ops if op.kind in _FIXED}
+        self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
+        self._fixed = {self._owners[op.outputs[0]] for op in graph.ops if _row(op).scale == "fixed"}
         self._following = self._range_names.keys() - self._fixed if ranges == "average" else set()
         nonnegative = nonnegative_tensors(graph)
         negative = {owner for name, owner in self._owners.items() if name not in nonnegative}
@@ -181,7 +173,7 @@ class QuantizedNetwork(nn.Module):
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
             name = self._owners[op.outputs[0]]
-            if name in self._fixed or op.kind in _SHARES:
+            if name in self._fixed or _shares(op):
                 continue
             step = self._finest_step(op)
             finest[name] = step.maximum(finest.get(name, step))
@@ -232,7 +224,8 @@ class QuantizedNetwork(nn.Module):
         if op.kind in WEIGHTED:
             step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
             return step.clamp(min=_FINEST_RELU6) if op.activation == "RELU6" else step
-        return sources.max() / (_HARD_SWISH_STEPS if op.kind == "HARD_SWISH" else 256)
+        row = _row(op)
+        return (sources.prod() if row.multiplies else sources.max()) / row.finest
 
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]
@@ -246,7 +239,7 @@ class QuantizedNetwork(nn.Module):
 
 
 def finetune(
-    network: Network,
+    network: Network | Graph,
     split: Split,
     recipe: Recipe = FINETUNE,
     *,
@@ -264,6 +257,11 @@ def finetune(
     Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
     resumed run ends in the same weights here too.
 
+    Parameters
+    ----------
+    network
+        A trained network, or the float32 graph of one, weights included.
+
     Raises
     ------
     ConfigError
@@ -274,7 +272,8 @@ def finetune(
             "quantization-aware training must compute in float32, as bfloat16 cannot hold its "
             f"grids, but got amp={recipe.amp}; leave quantize.amp out"
         )
-    quantized = QuantizedNetwork(network.graph(), bits=bits, ranges=ranges)
+    graph = network if isinstance(network, Graph) else network.graph()
+    quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
     quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
     return fit(
         quantized,
@@ -353,13 +352,23 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
     return {name: found[0] if found else marked[name] for name, found in matches.items()}
 
 
+def _row(op: Op) -> Operator:
+    assert op.kind != "UNKNOWN", op  # no float network has one
+    return OPERATORS[op.kind]
+
+
+def _shares(op: Op) -> bool:
+    """Whether an output has, for TFLite, its operands' scale and zero point."""
+    return _row(op).scale in ("shared", "identical")
+
+
 def _owners(graph: Graph) -> dict[str, str]:
     """For each activation tensor the one whose range it shares, in execution order."""
     owners = {graph.inputs[0]: graph.inputs[0]}
     fixed: set[str] = set()
     for op in graph.ops:
         out = op.outputs[0]
-        shared = [owners[name] for name in op.operands] if op.kind in _SHARES else [out]
+        shared = [owners[name] for name in op.operands] if _shares(op) else [out]
         owner = shared[0]
         if set(shared) & fixed and len(set(shared) - fixed) > 0:
             raise ExportError(
@@ -368,6 +377,6 @@ def _owners(graph: Graph) -> dict[str, str]:
             )
         owners[out] = owner
         owners.update({name: owner for name, other in owners.items() if other in shared})
-        if op.kind in _FIXED:
+        if _row(op).scale == "fixed":
             fixed.add(out)
     return owners

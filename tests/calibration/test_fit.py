@@ -17,23 +17,24 @@ from micronas.calibration.measurements import Measurement, add_times, read_measu
 from micronas.calibration.plan import read_plan, write_plan
 from micronas.errors import ConfigError, DataError
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
 from micronas.hardware.forms import fit_form
-from micronas.nas.budget import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.space.search_space import SearchSpace
+from micronas.runs.folder import model_file
+from micronas.space.space import Space
+from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
-from tests.graphs import quantize_randomly
 
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 
 
 def networks(count: int, seed: int = 0) -> list[dict[str, float]]:
     generator = random.Random(seed)
-    spaces = [SearchSpace.load(name) for name in ("kws", "ad", "vww")]
+    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
     drawn = [spaces[number % 3] for number in range(count)]
     return [features(space.architecture(space.random(generator)).graph()) for space in drawn]
 
@@ -133,7 +134,7 @@ def csv(plan: Path, text: str) -> Path:
 
 
 def test_a_csv_of_files_and_architectures(plan: Path) -> None:
-    architecture = SearchSpace.load("kws").architecture(SearchSpace.load("kws").smallest())
+    architecture = Space.load("kws").architecture(Space.load("kws").smallest())
     architecture.save(plan / "small.yaml")
     text = (
         "\ufeffmodel, latency_ms ,energy_mj,by\nnetworks/kws_01.tflite,5.5,0.4,me\n\n"
@@ -143,6 +144,14 @@ def test_a_csv_of_files_and_architectures(plan: Path) -> None:
     assert (first.name, first.latency_ms, first.energy_mj) == ("networks/kws_01.tflite", 6.5, 0.5)
     assert (second.latency_ms, second.energy_mj) == (3, None)
     assert second.features == features(architecture.graph())
+
+
+def test_a_csv_may_name_a_run_folder(plan: Path) -> None:
+    (plan / "run").mkdir()
+    shutil.copy(plan / "networks/kws_01.tflite", plan / "run" / "model.tflite")
+    path = csv(plan, "model,latency_ms\nrun,5\nnetworks/kws_01.tflite,5\n")
+    run, file = read_measurements(path, locate=model_file)
+    assert run.features == file.features
 
 
 @pytest.mark.parametrize(
@@ -209,7 +218,7 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
     assert (board.name, board.kernels) == ("desk", "LiteRT")
 
     generator = random.Random(7)
-    spaces = [SearchSpace.load(name) for name in ("kws", "ad", "vww")]
+    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
     drawn = [spaces[number % 3] for number in range(20)]
     shapes = [space.architecture(space.random(generator)).graph() for space in drawn]
     models = {

@@ -13,13 +13,13 @@ import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 import pytest
 
-from benchmarks.host_latency import FORMS, UNSEEN, draw, errors
 from micronas.calibration.host import Engine, Timing, _Session, _time, measure, measure_all
 from micronas.errors import ConfigError, ExportError, ModelError
 from micronas.graph.builder import Builder
 from micronas.hardware.features import features
+from micronas.testing.graphs import quantize_randomly
+from micronas.testing.host_latency import FORMS, UNSEEN, draw, errors
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 

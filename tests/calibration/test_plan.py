@@ -19,16 +19,16 @@ from micronas.export.firmware.timing import read_log
 from micronas.export.verify import tflm_arena, tflm_run, verify
 from micronas.graph.counts import Counts, count
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan as arena_plan
 from micronas.hardware.features import features
+from micronas.hardware.targets import plan as arena_plan
 from micronas.resources import find
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
+from micronas.testing.graphs import random_inputs
 from micronas.tflite.reader import read
-from tests.graphs import random_inputs
 
 Floats = npt.NDArray[np.float64]
 
-STUBS = Path(__file__).parents[1] / "export" / "stubs"
+STUBS = Path(__file__).parents[1] / "export" / "firmware" / "stubs"
 SRAM, FLASH = 256e3, 1e6
 """Of a board with an STM32L4, as a user would give them."""
 
@@ -37,6 +37,14 @@ SRAM, FLASH = 256e3, 1e6
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("plan") / "plan"
     write_plan(target, 12, sram_bytes=SRAM, flash_bytes=FLASH)
+    return target
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three networks that a small memory holds, in one firmware."""
+    target = tmp_path_factory.mktemp("small") / "plan"
+    write_plan(target, 3, sram_bytes=50e3)
     return target
 
 
@@ -98,7 +106,7 @@ def test_three_terms_fitted_to_a_plan_predict_other_networks(graphs: dict[str, G
         return counts, np.array([cost["instructions"] for cost in costs])
 
     random_number = random.Random(1)
-    spaces = [SearchSpace.load(name) for name in ("kws", "ad", "vww")]
+    spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
     others, truth = table(
         space.architecture(space.random(random_number)).graph()
         for space in spaces
@@ -125,7 +133,7 @@ def test_a_plan_keeps_the_boards_limits(folder: Path, graphs: dict[str, Graph]) 
         assert sum(sizes.values()) + 75_000 <= FLASH
         assert sizes == {name: (read_plan(folder)[name]).stat().st_size for name in sizes}
     for graph in graphs.values():
-        assert arena_plan(graph, "board").required + 8_000 <= SRAM
+        assert arena_plan(graph).required + 8_000 <= SRAM
 
 
 def test_the_table_awaits_one_time_a_network(folder: Path, graphs: dict[str, Graph]) -> None:
@@ -146,15 +154,14 @@ def test_every_network_runs_on_tflm(folder: Path, graphs: dict[str, Graph]) -> N
         assert output.shape == (1, {"kws": 12, "ad": 4, "vww": 2}[name[:-3]])
 
 
-def test_small_networks_compute_what_integer_execution_does(tmp_path: Path) -> None:
-    for path in write_plan(tmp_path / "plan", 3, sram_bytes=50e3):
+def test_small_networks_compute_what_integer_execution_does(small: Path) -> None:
+    for path in read_plan(small).values():
         model = path.read_bytes()
         assert verify(model, random_inputs(read(model), 2)).mismatches == 0
 
 
-def test_the_firmwares_log_names_the_plans_networks(tmp_path: Path) -> None:
-    paths = write_plan(tmp_path / "plan", 3, sram_bytes=50e3)
-    arena = max(tflm_arena(path.read_bytes()).total for path in paths)
+def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path) -> None:
+    arena = max(tflm_arena(path.read_bytes()).total for path in read_plan(small).values())
     (tmp_path / "answer.cc").write_text(
         f"""#include <cstddef>
         #include <cstdint>
@@ -164,19 +171,20 @@ def test_the_firmwares_log_names_the_plans_networks(tmp_path: Path) -> None:
         extern const std::size_t stub_output_bytes; const std::size_t stub_output_bytes = 2;
         extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = {arena};"""
     )
-    program, main = tmp_path / "program", tmp_path / "plan" / "firmware" / "main.cc"
+    program, main = tmp_path / "program", small / "firmware" / "main.cc"
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}", str(main)]
     subprocess.run([*command, str(tmp_path / "answer.cc"), "-o", str(program)], check=True)
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     # the stub's clock advances by 7 ms from one reading to the next
-    assert read_log(said) == dict.fromkeys(read_plan(tmp_path / "plan"), 7.0)
+    assert read_log(said) == dict.fromkeys(read_plan(small), 7.0)
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         torch.manual_seed(ord(name))  # what ran before must not matter
         before = torch.get_rng_state()
-        write_plan(tmp_path / name, 4, sram_bytes=64e3, kind="arduino", seed=seed)
+        spaces = ("kws_small", "vww_small")
+        write_plan(tmp_path / name, 4, spaces=spaces, sram_bytes=64e3, kind="arduino", seed=seed)
         assert torch.equal(torch.get_rng_state(), before)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a").keys() == contents(tmp_path / "c").keys()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.synth import synthesise
 from tests.docs.markdown import ROOT, blocks
 
 SHORT = [

@@ -57,7 +57,7 @@ def test_every_command_and_key_is_told(site: Path) -> None:
     keys = (site / "reference" / "configuration" / "index.html").read_text(encoding="utf-8")
     for key in (
         *("budget.latency", "search.trial.epochs", "data.keywords", "data.annotations"),
-        *("data.overlap", "stages[].residual", "judge.price.prompt", "categories.NAME.quota"),
+        *("data.overlap", "blocks[].residual", "judge.price.prompt", "categories.NAME.quota"),
         *("experts[].active", "experts[].endpoint.base_url", "cool_down", "reserved.sram_bytes"),
     ):
         assert f"<code>{key}</code>" in keys, key

@@ -2,21 +2,18 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from micronas.checkpoint import Checkpoint
 from micronas.errors import ModelError
-from micronas.evaluation.layers import LayerError, compare, culprit, dequantized, trained
+from micronas.evaluation.layers import LayerError, compare, culprit, dequantized
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization, Tensor
-from micronas.space.architecture import Architecture
+from micronas.testing.graphs import ds_cnn, random_inputs, random_int8_graph
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
-from tests.graphs import ds_cnn, random_inputs, random_int8_graph
 
 
 def network() -> tuple[Graph, Graph]:
@@ -136,26 +133,3 @@ def test_another_network_is_refused() -> None:
     graph = random_int8_graph(0, family="ds_cnn")
     with pytest.raises(ModelError, match="operators and shapes of the int8 one"):
         compare(dequantized(random_int8_graph(1)), graph, random_inputs(graph, 2))
-
-
-def test_a_run_folder_gives_its_trained_network_back(tmp_path: Path) -> None:
-    values = {
-        "input": [49, 10, 1],
-        "classes": 3,
-        "stem": {"width": 8, "kernel": [10, 4], "stride": [2, 2]},
-        "blocks": [{"type": "separable", "width": 8}],
-    }
-    architecture = Architecture.model_validate(values)
-    assert trained(tmp_path) is None
-    network = Network(architecture.graph())
-    architecture.save(tmp_path / "architecture.yaml")
-    Checkpoint(tmp_path / "checkpoint.pt").save("train", {"module": network.state_dict()})
-    found = trained(tmp_path)
-    assert found is not None
-    wanted = network.eval().graph()
-    for name, tensor in wanted.tensors.items():
-        if tensor.data is not None:
-            np.testing.assert_array_equal(found.tensors[name].data, tensor.data)
-    Checkpoint(tmp_path / "checkpoint.pt").save("train", {"module": {}})
-    with pytest.raises(ModelError, match="must hold the weights of its architecture"):
-        trained(tmp_path)

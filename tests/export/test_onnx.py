@@ -15,7 +15,7 @@ from micronas.export.onnx import Rounding, to_onnx
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Tensor
-from tests.graphs import (
+from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,

@@ -20,14 +20,14 @@ from micronas.export.verify import (
 )
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization
-from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import (
+from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
 )
+from micronas.tflite.writer import to_flatbuffer
 
 
 def one_convolution(channels: int = 8, side: int = 10) -> Graph:

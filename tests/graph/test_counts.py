@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from micronas.graph.builder import Builder
 from micronas.graph.counts import FEATURES, count, per_op
 from micronas.graph.ir import Graph, Op
-from tests.published import NETWORKS
+from micronas.testing.published import GRAPHS
 
 
 def small() -> Graph:
@@ -43,7 +43,7 @@ def test_every_count_by_hand() -> None:
 
 
 def test_keyword_network_m_by_hand() -> None:
-    counts = count(NETWORKS["MicroNet-KWS-M"])
+    counts = count(GRAPHS["MicroNet-KWS-M"])
     stem = 49 * 10 * 140 * 40
     depthwise = 125 * 9 * (140 + 140 + 140 + 140 + 112)
     pointwise = 125 * (140 * 140 * 3 + 140 * 112 + 112 * 196)
@@ -62,12 +62,12 @@ def test_keyword_network_m_by_hand() -> None:
     ],
 )
 def test_macs_of_published_files(name: str, macs: int) -> None:
-    assert count(NETWORKS[name]).macs == macs
+    assert count(GRAPHS[name]).macs == macs
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(GRAPHS))
 def test_operators_add_up_to_the_network(name: str) -> None:
-    graph = NETWORKS[name]
+    graph = GRAPHS[name]
     rows, counts = per_op(graph), count(graph)
     assert [row.name for row in rows] == [op.name for op in graph.ops]
     assert sum(row.macs for row in rows) == counts.macs

@@ -15,14 +15,14 @@ from micronas.export.verify import tflm_run
 from micronas.graph import fixed_point, integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, Graph, Kind, Op, Padding, Quantization, Tensor
-from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import (
+from micronas.testing.graphs import (
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
     random_shapes,
 )
+from micronas.tflite.writer import to_flatbuffer
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
@@ -168,6 +168,20 @@ def test_activations_clamp_codes(function: Activation, expected: list[int]) -> N
     assert both(graph, np.zeros((1, 1, 1, 1), np.int8)).ravel().tolist() == expected
 
 
+def test_products_are_broadcast_and_rescaled_once() -> None:
+    tensors = {
+        "x": activation("x", (1, 1, 2, 2), 0.5, 1),
+        "g": activation("g", (1, 1, 1, 2), 1 / 256, -128),
+        "y": activation("y", (1, 1, 2, 2), 0.25, -3),
+    }
+    gate = np.array([0, 127], np.int8).reshape(1, 1, 1, 2)
+    tensors["g"] = replace(tensors["g"], constant=True, data=gate)
+    graph = Graph(tensors, (Op("MUL", "y", ("x", "g"), ("y",)),), ("x",), ("y",))
+    inputs = np.array([101, 101, -99, 2], np.int8).reshape(1, 1, 2, 2)
+    # 0.5 / 256 / 0.25 = 1 / 128: 100 * 128, 100 * 255 (clamped), -100 * 128, 1 * 255, each minus 3
+    assert both(graph, inputs).ravel().tolist() == [97, 127, -103, -1]
+
+
 def test_average_pool_rounds_codes_away_from_zero_and_ignores_padding() -> None:
     graph = pooling("AVERAGE_POOL_2D", (1, 1, 3, 1), (1, 1, 2, 1), window=(1, 2), stride=(1, 2))
     inputs = np.array([[1, 2, 7], [-1, -2, -7], [0, 1, 0]], np.int8).reshape(3, 1, 3, 1)
@@ -300,10 +314,7 @@ def test_every_operator_equals_tflm(kind: Kind) -> None:
     assert codes > 200 * 5  # outputs vary, or equality would say little
 
 
-@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
+def check_layers(family: str, seed: int) -> None:
     graph = random_int8_graph(seed, family=family)
     inputs = random_inputs(graph, 3, seed)
     values = integer.run_all(graph, inputs)
@@ -311,6 +322,21 @@ def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
         part = replace(graph, ops=graph.ops[: position + 1], outputs=op.outputs)
         theirs = tflm_run(to_flatbuffer(part), inputs)
         np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
+    check_layers(family, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_layer_of_many_networks_equals_tflm(family: str, seed: int) -> None:
+    check_layers(family, seed)
 
 
 @pytest.mark.slow

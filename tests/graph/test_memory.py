@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_micro.python.tflite_micro import runtime
 
-from benchmarks import census
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
-from micronas.graph.memory import Request, place, plan
+from micronas.graph.memory import Request, place
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.testing import census
+from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
+from micronas.testing.published import GRAPHS
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly, random_int8_graph, random_op_graph
-from tests.published import NETWORKS
 
 # the planner
 
@@ -75,7 +76,7 @@ def test_place_equals_an_exhaustive_lowest_fit(requests: list[Request]) -> None:
 
 
 def check_host(graph: Graph) -> None:
-    predicted, measured = plan(graph, "host"), tflm_arena(to_flatbuffer(graph))
+    predicted, measured = plan(graph, HOST), tflm_arena(to_flatbuffer(graph))
     assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
 
 
@@ -93,10 +94,10 @@ def test_networks_equal_tflm(seed: int) -> None:
 @pytest.mark.parametrize("name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection"])
 @pytest.mark.parametrize("filters", ["int8", "int4"])
 def test_published_networks_equal_tflm(name: str, filters: str) -> None:
-    check_host(quantize_randomly(NETWORKS[name], filters=filters))
+    check_host(quantize_randomly(GRAPHS[name], filters=filters))
 
 
-@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"])
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "FULLY_CONNECTED"])
 def test_long_chains_equal_tflm(kind: str) -> None:
     """The alignment of every piece shows up at some length."""
     builder = Builder((3, 3, 5))
@@ -108,17 +109,20 @@ def test_long_chains_equal_tflm(kind: str) -> None:
             source = builder.depthwise(source, f"op{number}", (3, 3))
         elif kind == "ADD":
             source = builder.add(source, source, f"op{number}")
+        elif kind == "MUL":
+            op = Op("MUL", f"op{number}", (source, source), (f"op{number}",))
+            source = builder.append(op, builder.shape(source))
         else:
             source = builder.dense(source, f"op{number}", 7)
         check_host(quantize_randomly(builder.finish(source)))
 
 
 def test_known_host_arenas() -> None:
-    keywords = plan(NETWORKS["MicroNet-KWS-M"], "host")
+    keywords = plan(GRAPHS["MicroNet-KWS-M"], HOST)
     assert (keywords.head, keywords.total) == (86_112, 102_512)
-    assert plan(NETWORKS["MicroNet-AD-L"], "host").head == 353_280
-    assert plan(NETWORKS["MicroNet-AD-M"], "host").head == 245_760
-    assert plan(NETWORKS["MicroNet-VWW-4"], "host").head == 65_536  # liveness alone: 57,344
+    assert plan(GRAPHS["MicroNet-AD-L"], HOST).head == 353_280
+    assert plan(GRAPHS["MicroNet-AD-M"], HOST).head == 245_760
+    assert plan(GRAPHS["MicroNet-VWW-4"], HOST).head == 65_536  # liveness alone: 57,344
 
 
 # the board
@@ -131,22 +135,14 @@ def test_107_arenas_measured_on_a_cortex_m4() -> None:
     assert predicted == {row["id"]: int(row["arena_m4_cmsisnn"]) for row in rows}
 
 
-def _append(builder: Builder, op: Op, shape: tuple[int, ...]) -> str:
-    return builder._append(op, shape)
-
-
-def _softmax(builder: Builder, source: str) -> Graph:
-    op = Op("SOFTMAX", "softmax", (source,), ("softmax",))
-    return builder.finish(_append(builder, op, builder.shape(source)))
-
-
 def mlperf_keywords() -> Graph:
     builder = Builder((49, 10, 1))
     source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
     for number in range(4):
         source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
     source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    return _softmax(builder, builder.dense(source, "fc", 12))
+    source = builder.dense(source, "fc", 12)
+    return builder.finish(builder.softmax(source, "softmax"))
 
 
 def keywords_with_mean() -> Graph:
@@ -155,9 +151,8 @@ def keywords_with_mean() -> Graph:
     source = builder.conv(builder.input, "stem", 64, (10, 4), stride=(2, 2))
     for number in range(4):
         source = builder.conv(builder.depthwise(source, f"dw{number}", (3, 3)), f"pw{number}", 64)
-    axes = builder._constant("axes", np.array([1, 2], np.int32))
-    source = _append(builder, Op("MEAN", "mean", (source, axes), ("mean",)), (1, 64))
-    graph = _softmax(builder, builder.dense(source, "fc", 12))
+    source = builder.dense(builder.mean(source, "mean"), "fc", 12)
+    graph = builder.finish(builder.softmax(source, "softmax"))
     scales = Quantization(np.ones(12, np.float32), axis=0)
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name != "fc/bias"}
     tensors["fc/weights"] = replace(tensors["fc/weights"], quantization=scales)
@@ -176,7 +171,8 @@ def mlperf_images() -> Graph:
             source = builder.conv(source, f"skip{number}", width, stride=(stride, stride))
         source = builder.add(source, hidden, f"add{number}")
     source = builder.reshape(builder.global_average(source, "pool"), "flat", (1, 64))
-    return _softmax(builder, builder.dense(source, "fc", 10))
+    source = builder.dense(source, "fc", 10)
+    return builder.finish(builder.softmax(source, "softmax"))
 
 
 def mlperf_anomaly() -> Graph:
@@ -189,7 +185,7 @@ def mlperf_anomaly() -> Graph:
 
 def visual_with_shared_tables(name: str) -> Graph:
     """As the published file: equal PAD amounts are one tensor."""
-    graph = NETWORKS[name]
+    graph = GRAPHS[name]
     first: dict[bytes, str] = {}
     names: dict[str, str] = {}
     for tensor in graph.tensors.values():
@@ -206,7 +202,7 @@ def visual_with_shared_tables(name: str) -> Graph:
 @pytest.mark.parametrize(
     ("graph", "measured"),
     [
-        (NETWORKS["MicroNet-KWS-M"], 100_948),
+        (GRAPHS["MicroNet-KWS-M"], 100_948),
         (visual_with_shared_tables("MicroNet-VWW-2"), 66_452),
         (visual_with_shared_tables("MicroNet-VWW-3"), 134_308),
         (visual_with_shared_tables("MicroNet-VWW-4"), 119_524),
@@ -218,7 +214,7 @@ def visual_with_shared_tables(name: str) -> Graph:
     ids=["kws-m", "vww-2", "vww-3", "vww-4", "mlperf-kws", "mean", "mlperf-ic", "mlperf-ad"],
 )
 def test_other_arenas_measured_on_a_cortex_m4(graph: Graph, measured: int) -> None:
-    assert plan(graph, "board").total == measured
+    assert plan(graph).total == measured
 
 
 def scratch_sizes(graph: Graph) -> dict[str, int]:
@@ -256,9 +252,7 @@ def test_scratch_of_cmsis_nn() -> None:
 def test_required_is_enough_for_tflm(seed: int) -> None:
     for kind in get_args(Kind):
         graph = random_op_graph(kind, seed)
-        runtime.Interpreter.from_bytes(
-            to_flatbuffer(graph), arena_size=plan(graph, "host").required
-        )
+        runtime.Interpreter.from_bytes(to_flatbuffer(graph), arena_size=plan(graph, HOST).required)
 
 
 def wide(channels: int) -> Graph:
@@ -268,7 +262,7 @@ def wide(channels: int) -> Graph:
 
 def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None:
     graph = wide(1024)
-    predicted = plan(graph, "host")
+    predicted = plan(graph, HOST)
     assert predicted.required > 2 * predicted.total
     file = tmp_path / "wide.tflite"
     file.write_bytes(to_flatbuffer(graph))
@@ -287,7 +281,7 @@ def test_a_wide_layer_needs_more_to_allocate_than_to_run(tmp_path: Path) -> None
 
 
 def test_a_large_head_needs_nothing_more() -> None:
-    predicted = plan(NETWORKS["MicroNet-KWS-M"])
+    predicted = plan(GRAPHS["MicroNet-KWS-M"])
     assert predicted.required == predicted.total
 
 
@@ -308,11 +302,11 @@ def test_live_buffers_of_a_residual() -> None:
     assert predicted.head == 64 + 128 + 64  # input, a, b at once
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-@pytest.mark.parametrize("target", ["host", "board"])
-def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
-    predicted = plan(NETWORKS[name], target)
-    for position in range(len(NETWORKS[name].ops)):
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+@pytest.mark.parametrize("target", [HOST, CMSIS_NN])
+def test_buffers_alive_together_never_overlap(name: str, target: Target) -> None:
+    predicted = plan(GRAPHS[name], target)
+    for position in range(len(GRAPHS[name].ops)):
         live = predicted.live(position)
         for lower, upper in pairwise(live):
             assert lower.offset + lower.size <= upper.offset
@@ -321,11 +315,11 @@ def test_buffers_alive_together_never_overlap(name: str, target: Any) -> None:
 
 def test_shapes_alone_give_the_arena_of_the_trained_network() -> None:
     for name in ("MicroNet-KWS-S", "MicroNet-VWW-2"):
-        assert plan(quantize_randomly(NETWORKS[name])) == plan(NETWORKS[name])
+        assert plan(quantize_randomly(GRAPHS[name])) == plan(GRAPHS[name])
 
 
 def test_planning_is_fast_enough_for_a_search() -> None:
-    graph, best = NETWORKS["MicroNet-VWW-4"], float("inf")  # 17 bottlenecks
+    graph, best = GRAPHS["MicroNet-VWW-4"], float("inf")  # 17 bottlenecks
     for _ in range(30):
         start = time.perf_counter()
         plan(graph)

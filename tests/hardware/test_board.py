@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import fit_boards
 from micronas.errors import ConfigError
 from micronas.hardware import board
 from micronas.hardware.features import features
 from micronas.hardware.latency import fit, mean_worst_percent
-from tests.published import NETWORKS
+from micronas.testing import boards as fit_boards
+from micronas.testing.published import GRAPHS
 
 OWN = """\
 name: mine
@@ -66,10 +66,10 @@ def test_two_terms_over_all_tasks_as_an_earlier_analysis_found_them(
     rows = [
         row
         for row in fit_boards.measurements()[name]
-        if row["network"] in NETWORKS and row["estimated"] == "no"
+        if row["network"] in GRAPHS and row["estimated"] == "no"
     ]
     fitted = fit(
-        [features(NETWORKS[row["network"]]) for row in rows],
+        [features(GRAPHS[row["network"]]) for row in rows],
         [float(row["latency_ms"]) for row in rows],
         terms=("conv_macs", "conv_outputs"),
     )
@@ -128,7 +128,7 @@ def test_shipped_models_are_what_the_measurements_give() -> None:
 )
 def test_latency_of_published_networks(name: str, network: str, measured: float) -> None:
     target = board.Board.load(name)
-    counts = features(NETWORKS[network])
+    counts = features(GRAPHS[network])
     for form in target.forms:
         worst = target.using(form).latency_model().in_sample_percent
         limit = 0.1 if worst is None else worst.worst + 0.1

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import census, fit_instructions, latency_forms
-from benchmarks.published import CENSUS, NETWORKS
 from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.hardware.features import features, prices
-from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions, price
+from micronas.hardware.instructions import ASSUMED, SOFTMAX, Kernels, instructions
 from micronas.hardware.kernels import (
     Sweep,
     convolution,
@@ -22,7 +20,10 @@ from micronas.hardware.kernels import (
     exactly,
     pool,
 )
+from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
+from micronas.testing import census, kernel_fits, latency_forms
+from micronas.testing.published import CENSUS, NETWORKS
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
 
@@ -128,7 +129,7 @@ def test_an_operator_costs_the_same_from_a_graph_as_from_the_census() -> None:
 
 
 def test_shipped_kernels_are_what_the_census_gives() -> None:
-    assert fit_instructions.fit_kernels(census.operators()) == LIBRARY.kernels
+    assert kernel_fits.fit_kernels(census.operators()) == LIBRARY.kernels
 
 
 @pytest.mark.parametrize("space", ["kws", "ad", "vww"])
@@ -149,7 +150,7 @@ def with_kind(kind: str, inputs: int = 1) -> tuple[Graph, Op]:
     name = builder.conv(builder.input, "conv", 8)
     op = Op(kind, "last", (name,) * inputs, ("last",), axis=3)  # type: ignore[arg-type]
     shape = (1, 4, 4, 8 * inputs)
-    return builder.finish(builder._append(op, shape)), op
+    return builder.finish(builder.append(op, shape)), op
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from micronas.graph.ir import Graph
 from micronas.hardware.board import Board, available
 from micronas.hardware.latency import CONSTANT
 from micronas.hardware.profile import on_boards, profile
-from micronas.text import profile_table
+from micronas.hardware.table import profile_table
+from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from micronas.testing.published import GRAPHS
 from micronas.tflite.metadata import describe, entries, placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
-from tests.graphs import ds_cnn, quantize_randomly, random_int8_graph
-from tests.published import NETWORKS
 
 BOARD = Board.load("stm32f446re")
 CLASSES = [f"word {number}" for number in range(12)]
@@ -97,7 +97,7 @@ def test_pooling_says_what_mean_would_take() -> None:
     rate = BOARD.latency_model().coefficients["instructions"]
     assert pool["difference_ms"] == pytest.approx(saved * rate, rel=1e-4)
     assert "AVERAGE_POOL_2D takes" in profile_table(described)
-    with_mean = profile(NETWORKS["ds_64x4"], BOARD, flash_bytes=50_000)
+    with_mean = profile(GRAPHS["ds_64x4"], BOARD, flash_bytes=50_000)
     (mean,) = with_mean["pooling"]
     assert mean["op"] == "MEAN"
     assert mean["mean_instructions"] == pool["mean_instructions"]
@@ -106,7 +106,7 @@ def test_pooling_says_what_mean_would_take() -> None:
 
 def test_what_a_form_was_not_fitted_to_is_priced_and_flagged() -> None:
     """MEAN and SOFTMAX were counted, but no count of the whole network stands for them."""
-    graph = NETWORKS["ds_64x4"]
+    graph = GRAPHS["ds_64x4"]
     by_kernel, by_terms = (
         profile(graph, BOARD.using(form), flash_bytes=50_000) for form in ("instructions", "terms")
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from micronas.files import text_hash
 from micronas.judge.manifest import Prompt
-from micronas.judge.run import RunSettings, run
-from micronas.judge.store import Answer
+from micronas.judge.rows import Answer
+from micronas.judge.run import JudgeSettings, run
 from tests.judge.judge_server import chance
 
 
@@ -32,7 +32,7 @@ def answers_for(prompts: int, models: int, plant: str = "") -> list[Answer]:
 if __name__ == "__main__":
     count, models, path, settings = sys.argv[1:]
     run(
-        RunSettings.model_validate(json.loads(settings)),
+        JudgeSettings.model_validate(json.loads(settings)),
         prompts_for(int(count)),
         answers_for(int(count), int(models)),
         Path(path),

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.judge_coverage import coverage
 from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap, intervals, paired_intervals, prompt_counts
+from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.rating import bradley_terry
+from micronas.language.intervals import intervals, paired_intervals
+from micronas.testing.coverage import coverage
 
 
 def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:

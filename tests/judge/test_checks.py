@@ -10,8 +10,8 @@ from micronas.judge.checks import (
     null_models,
     position_bias,
 )
+from micronas.judge.rows import VerdictRow
 from micronas.judge.rubric import RubricSettings, ask
-from micronas.judge.store import VerdictRow
 from micronas.judge.verdict import Scale, parse
 from tests.judge.runs import prompts_for
 

@@ -14,8 +14,8 @@ import pytest
 
 from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import (
-    Endpoint,
     EndpointSettings,
+    JudgeEndpoint,
     Lost,
     Reply,
 )
@@ -65,7 +65,7 @@ def send(url: str, **changes: Any) -> Reply | Lost:
     settings = EndpointSettings(model="judge-1", base_url=url, **changes)
 
     async def once() -> Reply | Lost:
-        async with Endpoint(settings) as endpoint:
+        async with JudgeEndpoint(settings) as endpoint:
             return await endpoint.send(MESSAGES)
 
     return asyncio.run(once())
@@ -154,7 +154,7 @@ def test_pauses_double_and_end() -> None:
 
     async def pauses() -> list[float]:
         times = []
-        async with Endpoint(settings) as endpoint:
+        async with JudgeEndpoint(settings) as endpoint:
             for attempt in range(2):
                 start = time.perf_counter()
                 await endpoint.pause(attempt, Lost("HTTP 500", False, 0.03 * (1 - attempt)))

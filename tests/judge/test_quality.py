@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.judge_tables import load_arena, load_bootstrap, shared
 from micronas.errors import DataError
 from micronas.judge.quality import (
     Estimates,
@@ -23,6 +22,7 @@ from micronas.judge.quality import (
     separability,
     strict_agreement,
 )
+from micronas.testing.arena_hard import load_arena, load_bootstrap, shared
 
 
 def estimates(*bounds: tuple[float, float]) -> Estimates:

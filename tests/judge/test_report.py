@@ -13,7 +13,8 @@ from micronas.errors import DataError
 from micronas.judge import report as judge_report
 from micronas.judge.leaderboard import Statistics
 from micronas.judge.report import write_report
-from micronas.judge.store import Answer, Order, StoredPrompt, VerdictRow, writing
+from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
+from micronas.judge.store import writing
 from micronas.page import page_of
 from tests.browser import Page, chromium
 from tests.pages import data_of

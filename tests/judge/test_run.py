@@ -8,23 +8,16 @@ import pytest
 
 from micronas.errors import ConfigError, DataError
 from micronas.judge.checks import null_answers, null_models, position_bias
-from micronas.judge.run import RunSettings, Summary, estimate, run
-from micronas.judge.store import (
-    Answer,
-    VerdictRow,
-    battles_of,
-    read_answers,
-    spending_of,
-    verdicts_of,
-    writing,
-)
+from micronas.judge.rows import Answer, VerdictRow, read_answers
+from micronas.judge.run import JudgeSettings, Summary, estimate, run
+from micronas.judge.store import battles_of, spending_of, verdicts_of, writing
 from tests.judge.judge_server import COMPLETION_PRICE, PROMPT_PRICE, Judge, serve
 from tests.judge.runs import answers_for, prompts_for
 
 ROOT = Path(__file__).parents[2]
 
 
-def settings_for(url: str, **changes: Any) -> RunSettings:
+def settings_for(url: str, **changes: Any) -> JudgeSettings:
     judge = {
         "model": "judge-1",
         "base_url": url,
@@ -33,7 +26,7 @@ def settings_for(url: str, **changes: Any) -> RunSettings:
         "backoff": 0.01,
         "timeout": 20,
     }
-    return RunSettings.model_validate(
+    return JudgeSettings.model_validate(
         {"judge": judge, "baseline": "m0", "rubric": {"own_answer": False}, **changes}
     )
 

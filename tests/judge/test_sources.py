@@ -8,7 +8,8 @@ from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
 from micronas.judge.manifest import Prompt, load_prompts, write_prompts
 from micronas.judge.recipe import Source, read_recipe
-from micronas.judge.sources import read_labels, read_source
+from micronas.judge.review import read_labels
+from micronas.judge.sources import read_source
 
 CATEGORIES = ("coding", "math")
 

@@ -6,11 +6,8 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.judge.endpoint import Reply
+from micronas.judge.rows import Answer, Spending, StoredPrompt, VerdictRow
 from micronas.judge.store import (
-    Answer,
-    Spending,
-    StoredPrompt,
-    VerdictRow,
     answers_of,
     battles_of,
     prompts_of,

@@ -9,7 +9,7 @@ import torch
 from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget
+from micronas.hardware.costs import Budget
 from micronas.nas.distributed import joined
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings

@@ -17,9 +17,11 @@ from micronas.errors import BudgetError, ConfigError, ExportError
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_arena, verify
 from micronas.hardware.features import features
-from micronas.nas.convert import SHARES, ConvertedSupernet, convert
-from micronas.nas.own_loop import SearchBudget
-from micronas.space.search_space import Choice
+from micronas.nas.convert import SHARES, ConvertedSpace, convert
+from micronas.nas.own_loop import SearchBudget, Supernet
+from micronas.nas.problem import Problem
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
@@ -28,12 +30,8 @@ from tests.nas.own_networks import DSCNN, EXAMPLES, Plain, Reused, examples
 BOARD = micronas.Board.load("stm32f446re")
 
 
-def converted(name: str, shares: tuple[float, ...] = SHARES) -> ConvertedSupernet:
-    return copy.deepcopy(_converted(name, shares))
-
-
 @lru_cache
-def _converted(name: str, shares: tuple[float, ...]) -> ConvertedSupernet:
+def converted(name: str, shares: tuple[float, ...] = SHARES) -> ConvertedSpace:
     """Weights and statistics are drawn, so that nothing is as a fresh layer has it."""
     torch.manual_seed(0)
     module = EXAMPLES[name]()
@@ -50,55 +48,60 @@ def as_numbers(costs: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(value) for name, value in costs.items()}
 
 
-def any_choice(supernet: ConvertedSupernet, source: random.Random) -> Choice:
-    return tuple(source.randrange(len(each.options)) for each in supernet.gates.decisions)
-
-
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_choice_computes_what_the_pruned_module_does(name: str) -> None:
-    supernet, source, x = converted(name), random.Random(1), examples(6)
+    space, source, x = converted(name), random.Random(1), examples(6)
+    supernet = Supernet(space)
     for _ in range(5):
-        choice = any_choice(supernet, source)
+        choice = space.random(source)
+        gates = supernet.gates.one_hot(choice)
         for mode in (False, True):
             supernet.train(mode)
-            ours, theirs = supernet.sliced(x, choice), supernet.build(choice).train(mode)(x)
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+            theirs = space.chosen(choice, supernet.shared.module).train(mode)(x)
+            before = copy.deepcopy(supernet.state_dict())
+            torch.testing.assert_close(
+                supernet.shared.sliced(x, choice), theirs, rtol=1e-4, atol=1e-5
+            )
+            torch.testing.assert_close(
+                supernet.shared.masked(x, gates), theirs, rtol=1e-4, atol=1e-5
+            )
+            supernet.load_state_dict(before)  # statistics follow the batches in training
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_widest_choice_is_the_module_itself(name: str) -> None:
     torch.manual_seed(2)
     module, x = EXAMPLES[name]().eval(), examples(3)
-    supernet = convert(module, x)
-    widest = tuple(len(each.options) - 1 for each in supernet.gates.decisions)
-    assert torch.equal(supernet.build(widest)(x), module(x))
-    torch.testing.assert_close(supernet.eval()(x), supernet.sliced(x, supernet.choice()))
-    assert supernet.sliced(x, widest).detach().equal(module(x).detach())
+    space = convert(module, x)
+    widest, supernet = space.largest(), Supernet(space).eval()
+    assert torch.equal(space.chosen(widest, None)(x), module(x))
+    torch.testing.assert_close(supernet(x), supernet.shared.sliced(x, supernet.choice()))
+    torch.testing.assert_close(supernet.shared.sliced(x, widest), module(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_certain_gates_cost_what_the_exported_network_counts(name: str) -> None:
-    supernet, source = converted(name), random.Random(3)
+    space, source = converted(name), random.Random(3)
+    gates = Gates(space.decisions)
     for _ in range(2):
-        choice = any_choice(supernet, source)
-        graph = trace(supernet.build(choice), examples(1))
-        assert supernet.candidate(choice).graph() == graph
+        choice = space.random(source)
+        graph = trace(space.chosen(choice, None), examples(1))
+        assert space.resolve(choice) == graph
         counted = features(graph)
-        found = supernet.expected(supernet.gates.one_hot(choice)).features
+        found = expected(space, gates.one_hot(choice)).features
         assert {key: float(value) for key, value in found.items()} == pytest.approx(
             counted, rel=1e-12
         )
 
 
 def test_exact_costs_are_those_of_the_file() -> None:
-    supernet = converted("residual")
-    budget = SearchBudget(micronas.Budget(), BOARD, steps=1)
-    choice = any_choice(supernet, random.Random(4))
-    labels = [str(number) for number in range(supernet.channels.classes)]
+    space = converted("residual")
+    choice = space.random(random.Random(4))
+    labels = [str(number) for number in range(space.outputs)]
     model = micronas.to_tflite(
-        supernet.build(choice), examples(8), metadata=describe(classes=labels, meaning={})
+        space.chosen(choice, None), examples(8), metadata=describe(classes=labels, meaning={})
     )
-    costs = budget.costs(supernet, choice)
+    costs = Problem(space, BOARD, micronas.Budget()).costs(choice)
     assert costs.flash_bytes == len(model)
     assert costs.host_arena_bytes == tflm_arena(model).total
 
@@ -106,56 +109,55 @@ def test_exact_costs_are_those_of_the_file() -> None:
 @pytest.mark.parametrize("name", ["joined", "residual", "same"])
 def test_uncertain_gates_cost_the_mean_over_all_networks(name: str) -> None:
     """By enumeration, one operator reading and writing the same decision included."""
-    supernet = converted(name, shares=(0.5, 1.0))
+    space = converted(name, shares=(0.5, 1.0))
     torch.manual_seed(5)
     gates = {
-        each.name: torch.rand(len(each.options)).double().softmax(0)
-        for each in supernet.gates.decisions
+        each.name: torch.rand(len(each.options)).double().softmax(0) for each in space.decisions
     }
     mean: dict[str, float] = {}
-    for choice in product(*(range(len(each.options)) for each in supernet.gates.decisions)):
+    for choice in product(*(range(len(each.options)) for each in space.decisions)):
         weights = zip(gates.values(), choice, strict=True)
         probability = float(np.prod([float(gate[index]) for gate, index in weights]))
-        for key, value in features(supernet.candidate(choice).graph()).items():
+        for key, value in features(space.resolve(choice)).items():
             mean[key] = mean.get(key, 0.0) + probability * value
-    found = supernet.expected(gates).features
+    found = expected(space, gates).features
     assert as_numbers(found) == pytest.approx(mean, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_smooth_stand_ins_follow_the_exact_costs(name: str) -> None:
     """Close in bytes, and always by about the same factor, which a search corrects."""
-    supernet, source = converted(name), random.Random(6)
-    budget = SearchBudget(micronas.Budget(), BOARD, steps=1)
+    space, source = converted(name), random.Random(6)
+    problem, gates = Problem(space, BOARD, micronas.Budget()), Gates(space.decisions)
     ratios = []
     for _ in range(20):
-        choice = any_choice(supernet, source)
-        smooth = supernet.expected(supernet.gates.one_hot(choice))
-        costs = budget.costs(supernet, choice)
+        choice = space.random(source)
+        smooth, costs = expected(space, gates.one_hot(choice)), problem.costs(choice)
         assert float(smooth.flash) == pytest.approx(costs.flash_bytes, rel=0.05)
         ratios.append(costs.arena_bytes / float(smooth.sram))
     assert max(ratios) / min(ratios) < 1.25
 
 
 def test_every_option_has_a_gradient_of_the_loss_and_of_every_cost() -> None:
-    supernet = converted("ds_cnn")
-    sample = supernet.gates.one_hot(tuple(1 for _ in supernet.gates.decisions))
+    space = converted("ds_cnn")
+    supernet = Supernet(space)
+    sample = supernet.gates.one_hot(tuple(1 for _ in space.decisions))
     leaves = {name: gate.requires_grad_() for name, gate in sample.items()}
-    costs = supernet.expected(leaves)
-    loss = F.cross_entropy(supernet.masked(examples(4), leaves), torch.arange(4))
+    costs = expected(space, leaves)
+    loss = F.cross_entropy(supernet.shared.masked(examples(4), leaves), torch.arange(4))
     for value in (loss, costs.features["macs"], costs.features["instructions"], costs.flash):
         slopes = torch.autograd.grad(value, list(leaves.values()), retain_graph=True)
-        for decision, slope in zip(supernet.gates.decisions, slopes, strict=True):
+        for decision, slope in zip(space.decisions, slopes, strict=True):
             differences = slope.diff()
             assert bool((differences != 0).all()), decision.name
 
 
 def test_channels_that_must_agree_are_one_decision() -> None:
     """By hand: the residual's sum ties the stem to the last layer of the branch."""
-    supernet = converted("residual")
-    assert [decision.name for decision in supernet.gates.decisions] == ["stem", "wide", "down"]
-    assert supernet.widths((0, 1, 2)) == {"stem": 4, "wide": 8, "down": 12}
-    narrow = supernet.build((0, 1, 2))
+    space = converted("residual")
+    assert [decision.name for decision in space.decisions] == ["stem", "wide", "down"]
+    assert space.values((0, 1, 2)) == {"stem": 4, "wide": 8, "down": 12}
+    narrow = space.chosen((0, 1, 2), None)
     shapes = {name: list(value.shape[:2]) for name, value in narrow.named_parameters()}
     layers = ("stem", "wide", "narrow", "down", "classifier")
     assert [shapes[f"{name}.weight"] for name in layers] == [
@@ -176,8 +178,7 @@ def test_the_strongest_channels_stay_in_their_order() -> None:
         module.first.weight.copy_(torch.full((8, 1, 3, 3), -0.5))
         module.norm.weight.copy_(norms)
         module.norm.running_var.fill_(0.25)
-    supernet = convert(module, examples(1), shares=(0.5, 1.0))
-    kept = supernet.build((0,))
+    kept = convert(module, examples(1), shares=(0.5, 1.0)).chosen((0,), None)
     assert kept.norm.weight.tolist() == [8.0, 7.0, 6.0, 5.0]
     assert kept.norm.num_features == kept.first.out_channels == kept.last.in_features == 4
     assert torch.equal(kept.last.weight, module.last.weight[:, [1, 3, 5, 7]])
@@ -185,8 +186,8 @@ def test_the_strongest_channels_stay_in_their_order() -> None:
 
 
 def test_names_in_keep_keep_their_channels() -> None:
-    supernet = convert(DSCNN(), examples(1), keep=("stem.*", "blocks.1.pointwise"))
-    assert [each.name for each in supernet.gates.decisions] == ["blocks.0.pointwise"]
+    space = convert(DSCNN(), examples(1), keep=("stem.*", "blocks.1.pointwise"))
+    assert [each.name for each in space.decisions] == ["blocks.0.pointwise"]
 
 
 class Functional(nn.Module):
@@ -257,7 +258,7 @@ def test_settings_and_examples_are_checked() -> None:
 
 
 def test_an_infeasible_budget_is_refused_in_the_first_step() -> None:
-    supernet = converted("ds_cnn")
+    supernet = Supernet(converted("ds_cnn"))
     budget = SearchBudget(micronas.Budget(latency="0.1 ms"), BOARD, steps=10)
     with pytest.raises(BudgetError, match=r"latency budget must reach the smallest .*=0.1 ms"):
         budget.penalty(supernet)
@@ -272,9 +273,7 @@ def stripes(count: int, side: int, channels: int) -> tuple[Tensor, Tensor]:
     return patterns[labels][:, None] + noise, labels
 
 
-def search(
-    supernet: ConvertedSupernet, budget: SearchBudget, *, side: int, channels: int
-) -> nn.Module:
+def search(supernet: Supernet, budget: SearchBudget, *, side: int, channels: int) -> nn.Module:
     optimizer = torch.optim.Adam(supernet.parameter_groups(), lr=2e-3)
     for _ in range(budget.steps):
         inputs, labels = stripes(16, side, channels)
@@ -282,7 +281,8 @@ def search(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return supernet.choose()
+    found: nn.Module = supernet.choose()
+    return found
 
 
 def train(module: nn.Module, steps: int, *, side: int, channels: int) -> None:
@@ -305,7 +305,7 @@ def check_on_tflm(model: bytes, inputs: Tensor) -> None:
 def test_ds_cnn_searched_trained_quantised_and_exported() -> None:
     """The whole way; the trained network is right on most of what it has not seen."""
     torch.manual_seed(7)
-    supernet = convert(DSCNN(classes=2), examples(1))
+    supernet = Supernet(convert(DSCNN(classes=2), examples(1)))
     budget = SearchBudget(micronas.Budget(latency="1.6 ms", sram="5 KB"), BOARD, steps=60)
     module = search(supernet, budget, side=12, channels=1)
     used = budget.used(supernet, supernet.choice())
@@ -322,7 +322,7 @@ def test_ds_cnn_searched_trained_quantised_and_exported() -> None:
 def test_mobilenet_v2_searched_and_exported() -> None:
     torch.manual_seed(8)
     module, example = mobilenet_v2(width_mult=0.35, num_classes=2), torch.randn(1, 3, 96, 96)
-    supernet = convert(module, example)
+    supernet = Supernet(convert(module, example))
     budget = SearchBudget(micronas.Budget(latency="200 ms", sram="112 KB"), BOARD, steps=12)
     found = search(supernet, budget, side=96, channels=3)
     assert isinstance(found, type(module))
@@ -330,8 +330,8 @@ def test_mobilenet_v2_searched_and_exported() -> None:
     used = budget.used(supernet, choice)
     assert 0.9 <= max(used.values()) <= 1
     graph = trace(found, example)
-    assert graph == supernet.candidate(choice).graph()
-    costs = supernet.expected(supernet.gates.one_hot(choice)).features
+    assert graph == supernet.space.resolve(choice)
+    costs = expected(supernet.space, supernet.gates.one_hot(choice)).features
     assert as_numbers(costs) == pytest.approx(features(graph), rel=1e-12)
     inputs = stripes(4, 96, 3)[0]
     check_on_tflm(micronas.to_tflite(found, example, calibration=[inputs]), inputs)

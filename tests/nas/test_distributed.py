@@ -12,7 +12,7 @@ import torch
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
 from micronas.nas.distributed import Ranks, ranks
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.synth import synthesise
 from micronas.tflite.reader import read
 from tests.sweeps.runs import SHORT
 

@@ -14,18 +14,20 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.export.verify import verify
 from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph
-from micronas.graph.memory import plan
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
-from micronas.nas.budget import Budget, Meter, check_feasible
-from micronas.nas.cost import expected
-from micronas.nas.gates import Gates
+from micronas.hardware.targets import plan
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import propose, uniform_networks
 from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies.dnas import draws
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
 from micronas.settings import read_settings
-from micronas.space.architecture import Architecture, Bottleneck, Head, Separable, Stem
-from micronas.space.search_space import SearchSpace
+from micronas.space.blocks import Bottleneck, Separable
+from micronas.space.space import Head, Space, Stem
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -34,14 +36,14 @@ from micronas.train.network import Network, interpret, linear, round_weights
 from micronas.train.quantize import QuantizedNetwork, finetune, quantize_inputs
 from micronas.train.recipe import Recipe
 from tests import toy
-from tests.nas.test_supernet import MIXED
+from tests.nas.supernet.test_supernet import MIXED
 
-SPACE = SearchSpace.load("kws_mixed")
+SPACE = Space.load("kws_mixed")
 BOARD = Board.load("stm32f446re")
-TOY = SearchSpace.model_validate(
+TOY = Space.model_validate(
     {
-        **toy.SPACE.model_dump(exclude={"stages"}),
-        "stages": [
+        **toy.SPACE.model_dump(exclude={"blocks"}),
+        "blocks": [
             {
                 "type": "separable",
                 "width": {"min": 16, "max": 48, "step": 8},
@@ -59,18 +61,17 @@ BUDGET = Budget(flash="7 KB")
 
 
 def test_a_layer_has_a_decision_only_where_bits_are_spoken_of() -> None:
-    names = [decision.name for decision in SPACE.decisions if decision.name.endswith("bits")]
-    blocks = ["stage1.block1", *(f"stage2.block{position}" for position in range(1, 5))]
-    assert names == [f"{block}.bits" for block in blocks]
+    names = [decision.name for decision in SPACE.decisions if decision.kind == "bits"]
+    assert names == [f"block{number}.bits" for number in range(1, 6)]
     assert {d.options for d in SPACE.decisions if d.name in names} == {(4, 8)}
 
 
 def test_eight_bits_alone_leave_a_space_as_it_was() -> None:
     """Same decisions, hence the same random numbers and the same searches."""
     values = yaml.safe_load(Path("search_spaces/kws_small.yaml").read_text())
-    for part in (values["stem"], *values["stages"]):
+    for part in (values["stem"], *values.get("blocks", values.get("stages"))):
         part["bits"] = 8
-    spoken, silent = SearchSpace.model_validate(values), SearchSpace.load("kws_small")
+    spoken, silent = Space.model_validate(values), Space.load("kws_small")
     assert spoken.decisions == silent.decisions
     assert spoken == silent
 
@@ -89,13 +90,13 @@ def test_other_bits_are_refused(tmp_path: Path, part: str, wrong: object, messag
     values[part]["bits"] = wrong
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError) as raised:
-        read_settings(tmp_path / "space.yaml", SearchSpace)
+        read_settings(tmp_path / "space.yaml", Space)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def network() -> Architecture:
-    return Architecture(
+def network() -> Space:
+    return Space(
         input=(8, 6, 1),
         classes=3,
         stem=Stem(width=8, kernel=(3, 3)),
@@ -111,7 +112,7 @@ def network() -> Architecture:
 def test_a_file_speaks_of_bits_only_where_they_are_four(tmp_path: Path) -> None:
     mixed = network()
     mixed.save(tmp_path / "network.yaml")
-    assert Architecture.load(tmp_path / "network.yaml") == mixed
+    assert Space.load(tmp_path / "network.yaml") == mixed
     saved = yaml.safe_load((tmp_path / "network.yaml").read_text())
     parts = [saved["stem"], *saved["blocks"], saved["head"]]
     assert [part.get("bits") for part in parts] == [None, 4, 4, None, 4]
@@ -139,7 +140,7 @@ def test_a_boards_arena_does_not_change_but_flash_and_time_do() -> None:
     """Of 19 pairs counted on a simulated Cortex-M4, no 1x1 convolution changed the arena."""
     eight = SPACE.architecture(SPACE.uniform(1.0)).graph()
     four = SPACE.architecture(SPACE.uniform(1.0, bits=4)).graph()
-    assert plan(four, "board").total == plan(eight, "board").total
+    assert plan(four).total == plan(eight).total
     pointwise = 5 * 96 * 96
     assert count(eight).weights_bytes - count(four).weights_bytes == pointwise // 2
     assert features(four)["instructions"] > 1.3 * features(eight)["instructions"]
@@ -151,7 +152,7 @@ def test_gates_see_flash_fall_and_instructions_rise() -> None:
     free = [
         logits
         for decision, logits in zip(MIXED.decisions, gates.logits, strict=True)
-        if decision.name.endswith(".bits") and len(decision.options) == 2
+        if decision.kind == "bits"
     ]
     assert len(free) == 4
     for cost, sign in ((costs.flash, 1), (costs.features["instructions"], -1)):
@@ -164,33 +165,31 @@ def test_gates_see_flash_fall_and_instructions_rise() -> None:
 
 
 def test_smallest_and_quickest_bound_flash_and_latency() -> None:
-    meter, source = Meter(BOARD, "kws"), random.Random(0)
-    least = meter.costs(SPACE.architecture(SPACE.smallest()))
-    quickest = meter.costs(SPACE.architecture(SPACE.quickest()))
+    problem, source = Problem(SPACE, BOARD, Budget()), random.Random(0)
+    least, quickest = problem.costs(SPACE.smallest()), problem.costs(SPACE.quickest())
     assert quickest.latency_ms < least.latency_ms
     assert least.flash_bytes < quickest.flash_bytes
     for _ in range(60):
-        costs = meter.costs(SPACE.architecture(SPACE.random(source)))
+        costs = problem.costs(SPACE.random(source))
         assert least.flash_bytes <= costs.flash_bytes
         assert quickest.latency_ms <= costs.latency_ms
 
 
 def test_a_budget_is_refused_only_if_neither_four_nor_eight_bits_can_meet_it() -> None:
-    meter = Meter(BOARD, "kws")
-    quickest = meter.costs(SPACE.architecture(SPACE.quickest())).latency_ms
-    check_feasible(SPACE, Budget(latency=f"{1.01 * quickest} ms").on(BOARD), meter)
+    problem = Problem(SPACE, BOARD, Budget())
+    quickest = problem.costs(SPACE.quickest()).latency_ms
+    Problem(SPACE, BOARD, Budget(latency=f"{1.01 * quickest} ms")).check_feasible()
     with pytest.raises(BudgetError, match="latency budget must reach the smallest network"):
-        check_feasible(SPACE, Budget(latency=f"{0.99 * quickest} ms").on(BOARD), meter)
-    least = meter.costs(SPACE.architecture(SPACE.smallest())).flash_bytes
-    check_feasible(SPACE, Budget(flash=f"{1.01 * least} B").on(BOARD), meter)
+        Problem(SPACE, BOARD, Budget(latency=f"{0.99 * quickest} ms")).check_feasible()
+    least = problem.costs(SPACE.smallest()).flash_bytes
+    Problem(SPACE, BOARD, Budget(flash=f"{1.01 * least} B")).check_feasible()
 
 
 def test_sram_is_judged_on_the_board_alone_where_weights_have_four_bits() -> None:
     """The host's reference kernels unpack a whole filter into the arena, CMSIS-NN's do not."""
-    meter, limits = Meter(BOARD, "kws"), Budget(sram="40 KB").on(BOARD)
-    eight, four = (
-        meter.costs(SPACE.architecture(SPACE.uniform(1.0, bits=bits))) for bits in (8, 4)
-    )
+    problem = Problem(SPACE, BOARD, Budget(sram="40 KB"))
+    limits = problem.limits
+    eight, four = (problem.costs(SPACE.uniform(1.0, bits=bits)) for bits in (8, 4))
     assert four.host_arena_bytes >= eight.host_arena_bytes + 96 * 96
     assert limits.used(four)["sram"] == four.arena_required_bytes / limits.sram
     assert limits.used(eight)["sram"] == eight.host_arena_bytes / limits.sram
@@ -198,37 +197,37 @@ def test_sram_is_judged_on_the_board_alone_where_weights_have_four_bits() -> Non
 
 def test_bits_move_towards_what_binds() -> None:
     """With nothing else to move: upwards where time is short, downwards where flash is."""
-    space = SearchSpace.model_validate(
+    space = Space.model_validate(
         {
-            **SPACE.model_dump(exclude={"stem", "stages"}),
+            **SPACE.model_dump(exclude={"stem", "blocks"}),
             "stem": {"width": 32, "kernel": [3, 3], "stride": [2, 2]},
-            "stages": [{"type": "separable", "width": 32, "repeat": 3, "bits": [4, 8]}],
+            "blocks": [{"type": "separable", "width": 32, "repeat": 3, "bits": [4, 8]}],
         }
     )
-    meter, gates = Meter(BOARD, "kws"), Gates(space.decisions)
+    gates = Gates(space.decisions)
     ends = {
         "latency": (space.smallest(), space.quickest()),
         "flash": (space.largest(), space.smallest()),
     }
     for cost, (start, end) in ends.items():
-        costs = meter.costs(space.architecture(end))
+        costs = Problem(space, BOARD, Budget()).costs(end)
         limit = costs.latency_ms if cost == "latency" else costs.flash_bytes
         unit = "ms" if cost == "latency" else "B"
-        limits = Budget(**{cost: f"{1.005 * limit} {unit}"}).on(BOARD)
+        problem = Problem(space, BOARD, Budget(**{cost: f"{1.005 * limit} {unit}"}))
         for logits, index in zip(gates.logits, start, strict=True):
             logits.data.zero_()[index] = 50.0
         generator = torch.Generator().manual_seed(0)
-        assert propose(space, gates, limits, meter, count=1, generator=generator) == [end]
+        assert draws(problem, gates, 1, generator) == [end]
 
 
 def test_uniform_networks_of_four_bits_are_wider() -> None:
-    meter, limits = Meter(BOARD, "kws"), Budget(flash="24 KB").on(BOARD)
-    *eight, four = [SPACE.architecture(choice) for choice in uniform_networks(SPACE, limits, meter)]
-    assert all(block.bits == 8 for each in eight for block in each.blocks)
-    assert all(block.bits == 4 for block in four.blocks)
+    budget = Budget(flash="24 KB")
+    problem = Problem(SPACE, BOARD, budget)
+    *eight, four = [SPACE.architecture(choice) for choice in uniform_networks(problem)]
+    assert all(block.bits == (8,) for each in eight for block in each.blocks)
+    assert all(block.bits == (4,) for block in four.blocks)
     assert four.blocks[0].width > eight[0].blocks[0].width
-    small = SearchSpace.load("kws_small")
-    assert len(uniform_networks(small, limits, Meter(BOARD, "kws"))) == 3
+    assert len(uniform_networks(Problem(Space.load("kws_small"), BOARD, budget))) == 3
 
 
 # How 4 bits are imitated.
@@ -338,7 +337,7 @@ def test_a_search_short_of_flash_picks_layers_of_four_bits() -> None:
     searched = [each.architecture for each in found().candidates if each.origin == "search"]
     assert searched
     assert all(BUDGET.on(BOARD).fits(each.costs) for each in found().candidates)
-    assert any(block.bits == 4 for each in searched for block in each.blocks)
+    assert any(block.bits == (4,) for each in searched for block in each.blocks)
     assert len({str(each.architecture) for each in found().candidates}) == len(found().candidates)
 
 
@@ -346,7 +345,7 @@ def test_a_mixed_network_is_exported_as_it_was_counted() -> None:
     mixed = next(
         each
         for each in found().candidates
-        if any(block.bits == 4 for block in each.architecture.blocks)
+        if any(block.bits == (4,) for block in each.architecture.blocks)
     )
     recipe = Recipe(epochs=4, batch_size=32, learning_rate=1e-2)
     float_network = Network(mixed.architecture.graph(), generator=torch.Generator().manual_seed(0))

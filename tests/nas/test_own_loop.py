@@ -1,6 +1,7 @@
 """The three lines of a search in a training loop of one's own."""
 
 import re
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 import micronas
 from micronas.errors import BudgetError, ConfigError
-from micronas.nas.fit_choice import fit_choice
-from micronas.nas.gates import Gates
 from micronas.nas.own_loop import SearchBudget, Supernet
-from micronas.space.search_space import Choice, Decision, SearchSpace
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.fit_choice import fit_choice
+from micronas.nas.supernet.gates import Gates
+from micronas.space.decisions import Choice, Decision
+from micronas.space.space import Space
 from tests.nas.own_networks import DSCNN
 from tests.toy import SPACE
 from tests.toy import split as toy_split
@@ -64,13 +67,13 @@ def test_the_search_lowers_the_expected_cost_to_the_budget() -> None:
     """From far above it: the gates move, and not only the choice at the end."""
     supernet, budget = new(120, micronas.Budget(macs="8 kMACs"))
 
-    def expected() -> float:
+    def macs() -> float:
         with torch.no_grad():
-            return float(supernet.expected(supernet.gates.probabilities()).features["macs"])
+            return float(expected(SPACE, supernet.gates.probabilities()).features["macs"])
 
-    assert expected() > 2 * 8_000
+    assert macs() > 2 * 8_000
     train(supernet, budget, range(120))
-    assert expected() < 1.25 * 8_000
+    assert macs() < 1.25 * 8_000
     assert budget.used(supernet, supernet.gates.most_likely())["macs"] < 1.25
 
 
@@ -81,7 +84,7 @@ def test_eval_runs_the_network_that_would_be_chosen() -> None:
     supernet.eval()
     choice = supernet.choice()
     assert budget.used(supernet, choice)["latency"] <= 1
-    assert torch.equal(supernet(x), supernet.sliced(x, choice))
+    assert torch.equal(supernet(x), supernet.shared.sliced(x, choice))
     assert torch.equal(supernet(x), supernet(x))
 
 
@@ -160,7 +163,7 @@ def _choices(gates: Gates) -> list[Choice]:
 def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
     """Costs are sums of positive steps, here; every network is enumerated beside the answer."""
     generator = torch.Generator().manual_seed(seed)
-    gates = Gates(tuple(Decision(f"d{number}", (1, 2, 3)) for number in range(4)))
+    gates = Gates(tuple(Decision(f"d{number}", "width", (1, 2, 3)) for number in range(4)))
     costs = torch.rand(4, 3, generator=generator, dtype=torch.float64).add(0.1).cumsum(1)
     top = float(costs[:, -1].sum()) * limit
     with torch.no_grad():
@@ -193,15 +196,25 @@ def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
 
 @pytest.mark.parametrize(
     ("page", "shape", "module"),
-    [("my-loop", SearchSpace.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],
+    [("my-loop", Space.load("kws_small").input, None), ("my-network", (12, 12, 1), DSCNN())],
 )
-def test_the_pages_code_runs(page: str, shape: tuple[int, int, int], module: nn.Module) -> None:
-    """Every block of a page in turn, on random batches."""
+def test_the_pages_code_runs(
+    page: str, shape: tuple[int, int, int], module: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of a page in turn, on random batches; searches are cut short."""
     text = (Path(__file__).parents[2] / "docs" / "howto" / f"{page}.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     height, width, channels = shape
     inputs, labels = torch.randn(8, channels, height, width), torch.arange(8) % 2
-    names: dict[str, Any] = {"loader": [(inputs, labels)] * 2, "epochs": 2, "module": module}
+    examples = micronas.TensorSplit(inputs, labels, groups=torch.arange(8))
+    names: dict[str, Any] = {
+        "loader": [(inputs, labels)] * 2,
+        "epochs": 2,
+        "module": module,
+        "data": micronas.DataSet(examples, examples, None, ("",) * 4, shape),
+    }
+    short = micronas.SearchSettings(draws=2, trial=micronas.Recipe(epochs=1, batch_size=2))
+    monkeypatch.setattr(micronas, "search", partial(micronas.search, settings=short))
     for block in blocks:
         exec(compile(block, page, "exec"), names)
     supernet, budget = names["supernet"], names["budget"]

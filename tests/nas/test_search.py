@@ -9,12 +9,15 @@ import torch
 from micronas.data import DataSet, TensorSplit, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.gates import Gates
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import propose, rank, uniform_networks
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import SharedNetwork
+from micronas.nas.strategies.dnas import draws
+from micronas.nas.strategies.shared import rank
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
@@ -32,6 +35,9 @@ SETTINGS = SearchSettings(
     finalists=3,
     trial=Recipe(epochs=6, batch_size=8, learning_rate=1e-2),
 )
+
+
+PROBLEM = Problem(SPACE, BOARD, BUDGET)
 
 
 def run(seed: int, **keywords: object) -> SearchResult:
@@ -52,11 +58,11 @@ def result() -> SearchResult:
 
 
 def test_the_winner_fits_and_has_learnt() -> None:
-    found, limits = result(), BUDGET.on(BOARD)
-    meter = Meter(BOARD, SPACE.name)
+    found = result()
     for candidate in found.candidates:
-        assert candidate.costs == meter.costs(candidate.architecture)
-        assert limits.fits(candidate.costs)
+        assert candidate.architecture == SPACE.architecture(candidate.choice)
+        assert candidate.costs == PROBLEM.costs(candidate.choice)
+        assert PROBLEM.fits(candidate.choice)
     assert {candidate.origin for candidate in found.candidates} == {"search", "uniform"}
     assert (found.winner.trial_accuracy or 0) > 0.8
     assert found.winner.trial_epochs == SETTINGS.trial.epochs
@@ -119,27 +125,20 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  #
 
 
 def test_proposals_use_ninety_to_a_hundred_percent_of_the_binding_budget() -> None:
-    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
     gates = Gates(SPACE.decisions)
-    proposals = propose(
-        SPACE, gates, limits, meter, count=40, generator=torch.Generator().manual_seed(0)
-    )
-    networks = [SPACE.architecture(choice) for choice in proposals]
-    assert len(set(networks)) == len(networks) == 40
-    for network in networks:
-        assert 0.9 <= max(limits.used(meter.costs(network)).values()) <= 1.0
+    proposals = draws(PROBLEM, gates, 40, torch.Generator().manual_seed(0))
+    networks = {str(SPACE.architecture(choice)) for choice in proposals}
+    assert len(networks) == len(proposals) == 40
+    for choice in proposals:
+        assert 0.9 <= max(PROBLEM.used(choice).values()) <= 1.0
 
 
 def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
     """Gates certain of a network far above the budget still yield networks that fit."""
-    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
     gates = Gates(SPACE.decisions)
     for logits in gates.logits:
         logits.data[-1] = 50.0
-    proposals = propose(
-        SPACE, gates, limits, meter, count=10, generator=torch.Generator().manual_seed(0)
-    )
-    assert len(proposals) == 10
+    assert len(draws(PROBLEM, gates, 10, torch.Generator().manual_seed(0))) == 10
 
 
 def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None:
@@ -151,9 +150,8 @@ def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None
         budget=BUDGET,
         settings=SETTINGS.model_copy(update={"steps": 1, "warmup": 0, "finalists": 0}),
     )
-    meter, limits = Meter(BOARD, SPACE.name), BUDGET.on(BOARD)
-    uniform = {SPACE.architecture(choice) for choice in uniform_networks(SPACE, limits, meter)}
-    assert {candidate.architecture for candidate in found.candidates} == uniform
+    uniform = set(uniform_networks(PROBLEM))
+    assert {candidate.choice for candidate in found.candidates} == uniform
 
 
 def test_ranking_prefers_accuracy_to_large_logits() -> None:
@@ -171,8 +169,8 @@ def test_ranking_prefers_accuracy_to_large_logits() -> None:
     losses = []
     for factor in (1.0, 1.5):
         with torch.no_grad():
-            supernet.classifier.weight.mul_(factor)
-            supernet.classifier.bias.mul_(factor)
+            for parameter in supernet.units["classifier"].parameters():
+                parameter.mul_(factor)
         losses += rank(supernet, [choice], hard, 0)
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 

@@ -1,26 +1,31 @@
 """Halving and evolution on the toy data set, and which strategy a search takes by itself."""
 
 import random
+import sys
 from functools import cache
 
 import pytest
 
 from micronas.checkpoint import Checkpoint
+from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
-from micronas.nas.draw import draw
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import draw, uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
-from micronas.nas.select import rung_epochs
 from micronas.nas.settings import SearchSettings
-from micronas.nas.strategy import AFFORDABLE, Named, choose
-from micronas.space.search_space import SearchSpace
+from micronas.nas.strategies import STRATEGIES
+from micronas.nas.strategies.auto import AFFORDABLE, choose
+from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.nas.trials import rung_epochs
+from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
-LIMITS, METER = BUDGET.on(BOARD), Meter(BOARD, SPACE.name)
+PROBLEM = Problem(SPACE, BOARD, BUDGET)
 
 
 def settings(strategy: str) -> SearchSettings:
@@ -60,7 +65,7 @@ def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
     found = result(strategy)
     assert found.strategy == strategy
     assert found.reason == "as search.strategy says"
-    assert all(LIMITS.fits(each.costs) for each in found.candidates)
+    assert all(PROBLEM.limits.fits(each.costs) for each in found.candidates)
     assert {each.origin for each in found.candidates} == {"search", "uniform"}
     assert (found.winner.trial_accuracy or 0) > 0.8
     assert found.gates == []
@@ -101,7 +106,7 @@ def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
     found = result("evolution")
     proposed = [each for each in found.candidates if each.origin == "search"]
     assert len(proposed) == settings("evolution").finalists
-    assert all(0.9 <= max(LIMITS.used(each.costs).values()) <= 1 for each in proposed)
+    assert all(0.9 <= max(PROBLEM.limits.used(each.costs).values()) <= 1 for each in proposed)
     losses = [record["loss"] for record in found.history]
     assert losses[-1] < losses[0]
 
@@ -131,6 +136,23 @@ def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
     assert again == result("evolution")
 
 
+class Widest(Strategy):
+    """Proposes the widest uniform network alone: a strategy is one class, and a line."""
+
+    def propose(self, parts: Parts) -> Scored:
+        return {uniform_networks(self.problem)[0]: None}
+
+
+def test_a_strategy_of_ones_own_is_searched_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STRATEGIES, "widest", f"{__name__}:Widest")
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    found = run("widest")
+    assert found.strategy == "widest"
+    assert [each.origin for each in found.candidates].count("search") == 1
+    with pytest.raises(ValueError, match="unknown strategy 'widset'; did you mean 'widest'"):
+        settings("widset")
+
+
 @pytest.mark.parametrize(
     ("asked", "examples", "processes", "expected", "because"),
     [
@@ -142,29 +164,27 @@ def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
     ],
 )
 def test_real_trainings_where_they_are_cheap(
-    asked: str, examples: int, processes: int, expected: Named, because: str
+    asked: str, examples: int, processes: int, expected: str, because: str
 ) -> None:
     """The widest uniform network here has about 50,000 MACs: a billion examples are too many."""
     assert AFFORDABLE == 1e13
-    found = choose(SPACE, settings(asked), LIMITS, METER, examples=examples, processes=processes)
+    found = choose(PROBLEM, settings(asked), examples=examples, processes=processes)
     assert found[0] == expected
     assert because in found[1]
 
 
-KWS = SearchSpace.load("kws_small")
+KWS = Space.load("kws_small")
 
 
 @pytest.mark.parametrize(
     "budget", [Budget(sram="16 KB", latency="40 ms"), Budget(macs="0.5 MMACs"), Budget(sram="20KB")]
 )
 def test_drawn_networks_fit_and_use_what_there_is(budget: Budget) -> None:
-    limits, meter = budget.on(BOARD), Meter(BOARD, "kws")
-    drawn = draw(KWS, limits, meter, count=20, source=random.Random(0))
-    networks = [KWS.architecture(choice) for choice in drawn]
-    assert len(set(networks)) == 20
-    shares = [max(limits.used(meter.costs(each)).values()) for each in networks]
-    assert all(0.9 <= share <= 1 for share in shares)
-    assert drawn == draw(KWS, limits, meter, count=20, source=random.Random(0))
+    problem = Problem(KWS, BOARD, budget)
+    drawn = draw(problem, count=20, source=random.Random(0))
+    assert len({str(KWS.architecture(choice)) for choice in drawn}) == 20
+    assert all(0.9 <= problem.share(choice) <= 1 for choice in drawn)
+    assert drawn == draw(problem, count=20, source=random.Random(0))
 
 
 def test_drawn_networks_have_no_bottleneck() -> None:
@@ -172,32 +192,32 @@ def test_drawn_networks_have_no_bottleneck() -> None:
 
     The grid, and the widening of single layers up to the budget, leave a factor of two.
     """
-    limits, meter = Budget(sram="64 KB", latency="100 ms").on(BOARD), Meter(BOARD, "kws")
-    for choice in draw(KWS, limits, meter, count=30, source=random.Random(0)):
+    problem = Problem(KWS, BOARD, Budget(sram="64 KB", latency="100 ms"))
+    for choice in draw(problem, count=30, source=random.Random(0)):
         network = KWS.architecture(choice)
-        widths = [network.stem.width, *(block.width for block in network.blocks)]
+        widths = [network.stem.width[0], *(block.width[0] for block in network.blocks)]
         for place in range(1, len(widths) - 1):
             assert 2 * widths[place] >= min(max(widths[:place]), max(widths[place + 1 :]))
 
 
 def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
-    drawn = draw(SPACE, Budget().on(BOARD), METER, count=5, source=random.Random(0))
-    assert len({SPACE.architecture(choice) for choice in drawn}) == 5
+    drawn = draw(Problem(SPACE, BOARD, Budget()), count=5, source=random.Random(0))
+    assert len({str(SPACE.architecture(choice)) for choice in drawn}) == 5
 
 
-SMALL = SearchSpace.model_validate(
+SMALL = Space.model_validate(
     {
         "name": "one",
         "input": [12, 12, 1],
         "classes": 4,
         "stem": {"width": [4, 8], "kernel": 3},
-        "stages": [{"type": "separable", "width": 8}],
+        "blocks": [{"type": "separable", "width": 8}],
     }
 )
 
 
 def test_a_space_with_few_networks_gives_what_it_has() -> None:
-    drawn = draw(SMALL, LIMITS, Meter(BOARD, "one"), count=9, source=random.Random(0))
+    drawn = draw(Problem(SMALL, BOARD, BUDGET), count=9, source=random.Random(0))
     assert 1 <= len(drawn) <= 2
 
 
@@ -209,11 +229,9 @@ class Deep(random.Random):
 
 
 def test_a_budget_for_the_smallest_network_alone_gives_it_whatever_is_drawn() -> None:
-    smallest = KWS.architecture(KWS.smallest())
-    meter = Meter(BOARD, KWS.name)
-    limits = Budget(macs=str(meter.costs(smallest).macs)).on(BOARD)
-    drawn = draw(KWS, limits, meter, count=5, source=Deep(0))
-    assert [KWS.architecture(choice) for choice in drawn] == [smallest]
+    least = count(KWS.resolve(KWS.smallest())).macs
+    drawn = draw(Problem(KWS, BOARD, Budget(macs=str(least))), count=5, source=Deep(0))
+    assert [KWS.canonical(choice) for choice in drawn] == [KWS.smallest()]
 
 
 class Counted(random.Random):
@@ -235,16 +253,15 @@ class Late(Counted):
 
 def test_draws_that_do_not_fit_end_nothing_early() -> None:
     """Deep networks miss the budget by a multiply-accumulate; shallow ones come late."""
-    meter = Meter(BOARD, KWS.name)
-    deep = meter.costs(KWS.architecture(KWS.uniform(0.01, 1.0)))
-    limits = Budget(macs=str(deep.macs - 1)).on(BOARD)
-    drawn = draw(KWS, limits, meter, count=20, source=Late(0))
+    deep = count(KWS.resolve(KWS.uniform(0.01, 1.0))).macs
+    problem = Problem(KWS, BOARD, Budget(macs=str(deep - 1)))
+    drawn = draw(problem, count=20, source=Late(0))
     assert KWS.smallest() not in drawn
     assert len(drawn) >= 3
 
 
 def test_a_space_of_two_networks_is_not_asked_for_a_thousand() -> None:
     source = Counted(0)
-    drawn = draw(SMALL, LIMITS, Meter(BOARD, "one"), count=1000, source=source)
+    drawn = draw(Problem(SMALL, BOARD, BUDGET), count=1000, source=source)
     assert len(drawn) == 2
     assert source.draws < 1000

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 
 from micronas.evaluation.anomalies import area
 from micronas.graph import integer
-from micronas.graph.memory import plan
-from micronas.report.network import blocks_of, fill
+from micronas.hardware.board import Board
+from micronas.hardware.profile import profile
+from micronas.hardware.targets import CMSIS_NN, HOST
+from micronas.report.network import blocks_of
 from micronas.report.several import front
 from micronas.report.write import write_report
-from micronas.space.search_space import SearchSpace
+from micronas.space.space import Space
 from micronas.tflite.reader import read
 from micronas.train.quantize import quantize_inputs
 from tests import toy
@@ -92,9 +95,9 @@ def test_every_epoch_is_watched(found: Path) -> None:
 def test_the_arena_is_the_planners(found: Path) -> None:
     arena = shown(found)["arena"]
     graph = read((found / "model.tflite").read_bytes())
-    for target in ("board", "host"):
-        planned = plan(graph, target)
-        drawn = arena["plans"][target]
+    for name, target in (("board", CMSIS_NN), ("host", HOST)):
+        planned = target.plan(graph)
+        drawn = arena["plans"][name]
         assert (drawn["head"], drawn["tail"]) == (planned.head, planned.tail)
         assert max(each["offset"] + each["size"] for each in drawn["buffers"]) == planned.head
     metrics = json.loads((found / "metrics.json").read_text())
@@ -183,29 +186,70 @@ def test_what_does_not_fit_is_on_no_front_and_never_best(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["kws_small", "ad", "vww_small", "kws_mixed"])
 def test_blocks_return_to_their_places(name: str) -> None:
     """A random network of a space: what is kept has its widths, what is not is named as skipped."""
-    space = SearchSpace.load(name)
+    space = Space.load(name)
     source = random.Random(name)
+    largest = {each.name: each.options[-1] for each in space.decisions}
     for _ in range(50):
         choice = space.random(source)
-        architecture = space.architecture(choice)
-        blocks = blocks_of(architecture, space)
-        kept = [block for block in blocks[1:-1] if block["width"]]
-        assert [block["width"] for block in kept] == [each.width for each in architecture.blocks]
-        assert len(blocks) - 2 == sum(stage.repeat for stage in space.stages)
-        largest = {d.name: d.options[-1] for d in space.decisions}
-        for block in blocks[1:-1]:
+        architecture, values = space.architecture(choice), space.values(choice)
+        blocks = blocks_of(space.drawing(choice))
+        places = blocks[1:-1]
+        kept = [block for block in places if block["width"]]
+        assert [(block["width"],) for block in kept] == [each.width for each in architecture.blocks]
+        assert len(places) == sum(entry.repeat for entry in space.blocks)
+        for block in places:
             assert block["largest"] == largest[f"{block['name']}.width"]
-    depth = space.values(choice).get("stage2.depth")
-    if depth is not None:
-        stage = [block["width"] > 0 for block in blocks if block["name"].startswith("stage2.")]
-        assert stage == [position < depth for position in range(len(stage))]
+            assert not block["width"] or block["width"] == values[f"{block['name']}.width"]
+        for decision in space.decisions:
+            if decision.kind == "depth":
+                row = row_of(decision.name, places)
+                assert len(row) == len(decision.options) - 1
+                expected = [position < values[decision.name] for position in range(len(row))]
+                assert [block["width"] > 0 for block in row] == expected
 
 
-def test_a_network_of_no_space_is_compared_with_itself() -> None:
-    stage = SearchSpace.load("kws_small").stages[0]
-    assert fill([stage], []) is None
-    assert fill([], []) == []
-    other = SearchSpace.load("ad")
-    blocks = blocks_of(toy.SPACE.architecture(toy.SPACE.uniform(0.5)), other)
+def row_of(depth: str, places: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the blocks a decision such as ``block2-9.depth`` or ``block4.keep`` is about."""
+    first, _, last = depth.rpartition(".")[0].removeprefix("block").partition("-")
+    numbers = range(int(first), int(last or first) + 1)
+    return [block for block in places if int(block["name"].removeprefix("block")) in numbers]
+
+
+def test_costs_of_the_blocks_add_up_to_the_layers() -> None:
+    """Also of a network with skipped blocks; what was skipped costs nothing."""
+    space, board = Space.load("vww_small"), Board.load("stm32f446re")
+    source = random.Random(1)
+    for _ in range(10):
+        choice = space.random(source)
+        layers = profile(space.resolve(choice), board, kind=space.kind)["layers"]
+        rows = [{**layer, "latency_ms": layer["latency_share"]} for layer in layers]
+        blocks = blocks_of(space.drawing(choice), rows)
+        for key in ("macs", "weights_bytes", "latency_ms"):
+            total = sum(row[key] for row in rows)
+            assert sum(block.get(key, 0) for block in blocks) == pytest.approx(total)
+        assert all("macs" in block or not block["width"] for block in blocks)
+
+
+def test_a_given_network_is_compared_with_itself() -> None:
+    blocks = blocks_of(toy.SPACE.architecture(toy.SPACE.uniform(0.5)).drawing(()))
     assert [block["name"] for block in blocks[:2]] == ["stem", "block1"]
-    assert all(block["largest"] == 12 for block in blocks[:-1])
+    assert [block["largest"] for block in blocks] == [block["width"] for block in blocks]
+    assert all(block["largest"] == 12 for block in blocks[1:-1])
+
+
+def test_a_run_from_before_networks_were_written_down_is_drawn_from_its_file(
+    found: Path, tmp_path: Path
+) -> None:
+    now = shown(found)["network"]["blocks"]
+    old = shutil.copytree(found, tmp_path / "old")
+    history = json.loads((old / "history.json").read_text())
+    names = [each.name for each in toy.SPACE.decisions]
+    assert list(history.pop("choice")) == names
+    assert len(history.pop("network")) == len(now)
+    (old / "history.json").write_text(json.dumps(history))
+    before = shown(old)["network"]["blocks"]
+    kept = [block for block in now if block["width"]]
+    costs = ("width", "macs", "latency_ms", "weights_bytes", "output")
+    assert [[block[key] for key in costs] for block in before] == [
+        [block[key] for key in costs] for block in kept
+    ]

@@ -17,9 +17,9 @@ from micronas.graph.ir import Quantization
 from micronas.hardware.board import Board
 from micronas.router.decision import GENERAL
 from micronas.router.device import Composition, with_softmax
+from micronas.testing.graphs import random_inputs
 from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CATEGORIES, CLASSES, composition, network, with_input
-from tests.graphs import random_inputs
 
 BOARD = Board.load("stm32f446re")
 

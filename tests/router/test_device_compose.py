@@ -22,7 +22,8 @@ from micronas.router.device.compose import (
     input_codes,
     parts,
 )
-from micronas.space.architecture import Architecture, Separable, Stem
+from micronas.space.blocks import Separable
+from micronas.space.space import Space, Stem
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.loop import Epoch
 from micronas.train.recipe import Recipe
@@ -48,8 +49,8 @@ def data() -> DataSet:
     return replace(toy.data(), validation=hidden, test=hidden)
 
 
-def network(width: int, *, side: int = 12) -> Architecture:
-    return Architecture(
+def network(width: int, *, side: int = 12) -> Space:
+    return Space(
         name=f"toy {width}",
         input=(side, side, 1),
         classes=2,
@@ -62,7 +63,7 @@ def composed(
     *,
     categories: int | dict[str, tuple[str, ...]] = 2,
     outputs: Outputs = "category",
-    general: Architecture | None = None,
+    general: Space | None = None,
     macs: float | None = None,
     checkpoint: Checkpoint | None = None,
     progress: list[tuple[str, Epoch]] | None = None,

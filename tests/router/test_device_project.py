@@ -19,13 +19,16 @@ import pytest
 from micronas.errors import ExportError, ModelError
 from micronas.export.firmware.shared import ProjectKind
 from micronas.export.verify import tflm_arena, tflm_run
-from micronas.graph.memory import Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.router.device import Composition, write_composition
+from micronas.testing.graphs import random_inputs
 from micronas.tflite.writer import to_flatbuffer
 from tests.compositions import CLASSES, composition
-from tests.graphs import random_inputs
 
-STUBS = (Path(__file__).parent / "stubs", Path(__file__).parents[1] / "export" / "stubs")
+STUBS = (
+    Path(__file__).parent / "stubs",
+    Path(__file__).parents[1] / "export" / "firmware" / "stubs",
+)
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", *(f"-I{stub}" for stub in STUBS))
 COUNT = 12
 Codes = npt.NDArray[np.int8]
@@ -98,7 +101,7 @@ def test_a_board_that_computes_as_tflm_passes(tmp_path: Path) -> None:
     used = [tflm_arena(to_flatbuffer(graph)).total for graph in parts.graphs]
     met = max(used[0], *(used[1 + expert] for expert in experts))
     assert said.splitlines()[-3:] == [
-        f"arena: {met} of {largest(parts, 'host')} bytes used",
+        f"arena: {met} of {largest(parts, HOST)} bytes used",
         "slowest classification: 7 ticks of 1/1000 s",
         f"PASS: {compared} output bytes of {COUNT} inputs as expected",
     ]
@@ -114,7 +117,7 @@ def test_one_wrong_byte_of_any_network_fails(wrong: int, tmp_path: Path) -> None
 
 def test_an_arena_that_is_too_small_fails(tmp_path: Path) -> None:
     parts = composition()
-    code, said = run(written(parts, tmp_path / "words"), parts, arena=largest(parts, "host"))
+    code, said = run(written(parts, tmp_path / "words"), parts, arena=largest(parts, HOST))
     assert code == 1
     assert "FAIL: the tensor arena is too small" in said
 
@@ -150,7 +153,7 @@ def test_a_cmake_project_is_complete(tmp_path: Path) -> None:
         *(f"network{number}.h" for number in range(4)),
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
-    sizes = largest(parts, "host"), largest(parts, "board")
+    sizes = largest(parts, HOST), largest(parts, CMSIS_NN)
     assert "sizeof(void*) == 8 ? {} : {};".format(*sizes) in files["composition.h"]
     assert [path.name for path in tmp_path.iterdir()] == ["words"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from micronas.errors import BudgetError
 from micronas.router.experts import parse_parameters
 from micronas.router.mapping import (
-    Budget,
+    ParameterBudget,
     Problem,
     exhaustive,
     greedy,
@@ -18,7 +18,7 @@ from micronas.router.mapping import (
 )
 
 
-def random_problem(seed: int) -> tuple[Problem, Budget]:
+def random_problem(seed: int) -> tuple[Problem, ParameterBudget]:
     rng = np.random.default_rng(seed)
     categories, experts = rng.integers(1, 5, 2)
     active = rng.uniform(1e9, 70e9, experts)
@@ -29,7 +29,7 @@ def random_problem(seed: int) -> tuple[Problem, Budget]:
         float(rng.uniform(0.5 * parts.min(), 1.2 * most)) if rng.random() < 0.7 else None
         for parts, most in ((active, active.max()), (total, total.sum()))
     ]
-    return problem, Budget(*limits)
+    return problem, ParameterBudget(*limits)
 
 
 def check_against_all_mappings(seeds: range) -> None:
@@ -65,13 +65,13 @@ def test_by_hand() -> None:
         active=np.array([3.0, 9.0]),
         total=np.array([3.0, 20.0]),
     )
-    assert solve(problem, Budget(active=5.0)).tolist() == [1, 0]
-    assert solve(problem, Budget(active=4.9)).tolist() == [0, 0]
-    assert solve(problem, Budget(active=8.9)).tolist() == [1, 0]
-    assert solve(problem, Budget()).tolist() == [1, 1]
-    assert solve(problem, Budget(total=22.0)).tolist() == [1, 1]
-    assert solve(problem, Budget(active=5.0, total=22.0)).tolist() == [0, 0]
-    assert problem.cost(np.array([1, 0])) == Budget(pytest.approx(5.0), 23.0)
+    assert solve(problem, ParameterBudget(active=5.0)).tolist() == [1, 0]
+    assert solve(problem, ParameterBudget(active=4.9)).tolist() == [0, 0]
+    assert solve(problem, ParameterBudget(active=8.9)).tolist() == [1, 0]
+    assert solve(problem, ParameterBudget()).tolist() == [1, 1]
+    assert solve(problem, ParameterBudget(total=22.0)).tolist() == [1, 1]
+    assert solve(problem, ParameterBudget(active=5.0, total=22.0)).tolist() == [0, 0]
+    assert problem.cost(np.array([1, 0])) == ParameterBudget(pytest.approx(5.0), 23.0)
 
 
 @pytest.mark.parametrize("limits", [(0.5e9, None), (None, 1e9), (1.5e9, 60e9), (0.5e9, 1e9)])
@@ -85,7 +85,7 @@ def test_an_impossible_budget_names_one_that_can_be_met(
         active=np.array([1.23456e9, 7e9]),
         total=np.array([100e9, 7.00049e9]),
     )
-    budget = Budget(*limits)
+    budget = ParameterBudget(*limits)
     with pytest.raises(BudgetError, match=r"can be met is|smallest of each") as caught:
         solve(problem, budget)
     message = str(caught.value)
@@ -97,10 +97,10 @@ def test_an_impossible_budget_names_one_that_can_be_met(
         )
     }
     for kind, limit in named.items():
-        enough = Budget(**{**vars(budget), kind: limit})
+        enough = ParameterBudget(**{**vars(budget), kind: limit})
         solve(problem, enough)
         with pytest.raises(BudgetError):
-            solve(problem, Budget(**{**vars(budget), kind: 0.999 * limit}))
+            solve(problem, ParameterBudget(**{**vars(budget), kind: 0.999 * limit}))
     assert named or limits == (0.5e9, 1e9)
 
 
@@ -109,7 +109,9 @@ def test_an_impossible_budget_names_one_that_can_be_met(
 def test_a_larger_budget_never_scores_less(seed: int, shares: list[float]) -> None:
     problem, _ = random_problem(seed)
     least, most = problem.active.min(), problem.active.max()
-    budgets = [Budget(active=float(least + share * (most - least))) for share in sorted(shares)]
+    budgets = [
+        ParameterBudget(active=float(least + share * (most - least))) for share in sorted(shares)
+    ]
     scores = [problem.score(solve(problem, budget)) for budget in budgets]
     assert all(second >= first - 1e-9 for first, second in pairwise(scores))
 
@@ -132,15 +134,15 @@ def test_greedy_is_within_budget_and_never_better(seed: int) -> None:
 def test_one_category_is_the_best_single_within_the_budget() -> None:
     problem = Problem(np.array([[0.5, 0.9, 0.7]]), np.ones(1), *2 * [np.array([1.0, 9.0, 5.0])])
     for limit, expert in ((1.0, 0), (4.9, 0), (5.0, 2), (8.9, 2), (9.0, 1)):
-        assert solve(problem, Budget(active=limit)).tolist() == [expert]
+        assert solve(problem, ParameterBudget(active=limit)).tolist() == [expert]
     with pytest.raises(BudgetError, match="can be met is 1"):
-        solve(problem, Budget(active=0.9))
+        solve(problem, ParameterBudget(active=0.9))
 
 
 def test_the_solver_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     for seed in range(20):
         problem, _ = random_problem(seed)
-        solve(problem, Budget(active=float(problem.active.mean())))
+        solve(problem, ParameterBudget(active=float(problem.active.mean())))
     assert capfd.readouterr().out == ""
 
 

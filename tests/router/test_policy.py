@@ -11,7 +11,7 @@ from micronas.language.embedders import hashed
 from micronas.router.decision import GENERAL, Routing
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import Budget
+from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, cross_fitted, make_plan
 from micronas.router.policy import ARRAYS, DESCRIPTION, Router
 from micronas.router.scores import ScoreTable
@@ -23,7 +23,7 @@ SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
 
 @pytest.fixture(scope="module")
 def router() -> Router:
-    return fit(table(240), EXPERTS, settings=SETTINGS, budget=Budget(active=12e9))
+    return fit(table(240), EXPERTS, settings=SETTINGS, budget=ParameterBudget(active=12e9))
 
 
 def test_each_kind_goes_to_the_expert_that_is_good_at_it(router: Router) -> None:
@@ -69,8 +69,8 @@ def test_a_saved_router_decides_the_same(router: Router, tmp_path: Path) -> None
     prompts = table(30, seed=5).prompts
     assert again.route(prompts) == router.route(prompts)
     assert again.summary() == router.summary()
-    remapped = again.map(Budget(active=3e9))
-    assert remapped.summary() == router.map(Budget(active=3e9)).summary()
+    remapped = again.map(ParameterBudget(active=3e9))
+    assert remapped.summary() == router.map(ParameterBudget(active=3e9)).summary()
 
 
 def test_a_mapping_may_be_edited_by_hand(router: Router, tmp_path: Path) -> None:
@@ -127,17 +127,17 @@ def test_a_router_of_a_function_wants_it_back(tmp_path: Path) -> None:
 
 def test_an_impossible_budget_is_one_error(router: Router) -> None:
     with pytest.raises(BudgetError, match="active budget that can be met is 1B"):
-        router.map(Budget(active=0.5e9))
+        router.map(ParameterBudget(active=0.5e9))
 
 
 def test_larger_budgets_score_no_less_on_the_fitting_prompts(router: Router) -> None:
-    plans = [router.map(Budget(active=each)).plan for each in np.linspace(1e9, 31e9, 25)]
+    plans = [router.map(ParameterBudget(active=each)).plan for each in np.linspace(1e9, 31e9, 25)]
     assert all(second.score >= first.score - 1e-9 for first, second in pairwise(plans))
     for plan in plans:
         assert plan.used.active is not None
         assert plan.budget.active is not None
         assert plan.used.active <= plan.budget.active * (1 + 1e-9)
-    both = router.map(Budget(active=30e9, total=6e9)).plan
+    both = router.map(ParameterBudget(active=30e9, total=6e9)).plan
     assert both.used.total == 6e9
     assert {EXPERTS[each].name for each in both.experts} == {"small", "reckoner"}
 
@@ -167,7 +167,11 @@ def test_choice_of_categories_never_loses_to_one_of_them() -> None:
         evidence = Evidence(category, 7, fold, scores, active, active)
         single = Evidence(category, 7, fold, scores, active, active, merged=True)
         chosen = choose([evidence], single)
-        for budget in (Budget(active=1.0), Budget(active=2.0), Budget(active=9.0)):
+        for budget in (
+            ParameterBudget(active=1.0),
+            ParameterBudget(active=2.0),
+            ParameterBudget(active=9.0),
+        ):
             gain = cross_fitted(chosen, budget) - cross_fitted(single, budget)
             assert gain.mean() >= -2 * gain.std() / 300**0.5
 
@@ -180,7 +184,7 @@ def test_cross_fitting_never_maps_a_prompt_by_its_own_score() -> None:
     one = np.array([1.0, 1.0])
     evidence = Evidence(category, 2, fold, scores, one, one, merged=True)
     # without itself the other expert leads two to one
-    assert cross_fitted(evidence, Budget()).tolist() == [0, 0, 0, 0]
+    assert cross_fitted(evidence, ParameterBudget()).tolist() == [0, 0, 0, 0]
 
 
 def test_a_category_nobody_saw_does_not_come_for_free() -> None:
@@ -193,13 +197,13 @@ def test_a_category_nobody_saw_does_not_come_for_free() -> None:
         total=np.array([1.0, 9.0]),
     )
     assert evidence.problem().weights.tolist() == [0.75, 0.25]
-    plan = make_plan(evidence, Budget(active=7.0))
+    plan = make_plan(evidence, ParameterBudget(active=7.0))
     assert plan.experts.tolist() == [1, 0]
 
 
 def test_few_labels_are_enough() -> None:
     few = table(240, labelled=0.15)
-    found = fit(few, EXPERTS, settings=SETTINGS, budget=Budget(active=12e9))
+    found = fit(few, EXPERTS, settings=SETTINGS, budget=ParameterBudget(active=12e9))
     rng = random.Random(7)
     kinds = list(SKILLS) * 20
     decisions = found.route([prompt(kind, rng) for kind in kinds])
@@ -216,7 +220,7 @@ def test_clusters_in_place_of_categories() -> None:
     unknown = ScoreTable(bare.prompts, bare.experts, bare.scores, ("",) * 240)
     with pytest.raises(DataError, match="set source to clusters"):
         fit(unknown, EXPERTS, settings=SETTINGS)
-    found = fit(unknown, EXPERTS, settings=settings, budget=Budget(active=12e9))
+    found = fit(unknown, EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
     assert found.names[0] == "cluster0"
     rng = random.Random(3)
     assert {each.expert for each in found.route([prompt("code", rng) for _ in range(5)])} == {

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from micronas.cli.router import router_app
 from micronas.errors import BudgetError, ConfigError, DataError
-from micronas.judge.manifest import json_lines
+from micronas.language.rows import json_lines
 from micronas.router.scores import ScoreTable
 from tests.router.world import EXPERTS, table
 

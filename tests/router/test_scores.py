@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from micronas.errors import DataError
-from micronas.judge.store import StoredPrompt, VerdictRow, writing
+from micronas.judge.rows import StoredPrompt, VerdictRow
+from micronas.judge.store import writing
 from micronas.router.scores import (
     ScoreTable,
     check_apart,

@@ -21,7 +21,7 @@ import yaml
 from micronas.errors import ConfigError
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import Budget
+from micronas.router.mapping import ParameterBudget
 from micronas.router.serve.app import create_app
 from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
@@ -155,7 +155,7 @@ def test_every_request_ends_in_one_answer_or_one_error(
 
 def test_a_fitted_router_is_served(tmp_path: Path) -> None:
     settings = FitSettings(embedding=Embedding(kind="ngrams"))
-    fitted = fit(table(240), EXPERTS, settings=settings, budget=Budget(active=12e9))
+    fitted = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
     fitted.save(tmp_path / "fitted")
     prompts = table(6, seed=9).prompts
     with upstreams(small=answers, reckoner=answers, large=answers) as servers:

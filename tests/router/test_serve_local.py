@@ -12,8 +12,8 @@ from micronas.errors import ConfigError
 from micronas.graph import integer
 from micronas.router.serve.app import create_app
 from micronas.router.serve.settings import ServeSettings
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 from tests.router.serving import chat, said, serving, streamed
 
 

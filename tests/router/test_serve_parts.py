@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
 from micronas.router.serve.events import EventReader
+from micronas.router.serve.plan import fallback_order
 from micronas.router.serve.protocol import (
     ApiError,
     ascii_text,
@@ -26,7 +27,7 @@ from micronas.router.serve.protocol import (
     text_of,
     usage_of,
 )
-from micronas.router.serve.settings import ServeSettings, fallback_order, read_settings
+from micronas.router.serve.settings import ServeSettings, read_settings
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

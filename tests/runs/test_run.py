@@ -15,13 +15,13 @@ import torch
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget, Meter
+from micronas.hardware.costs import Budget, measure
+from micronas.nas.problem import Problem
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run, load_training
-from micronas.space.architecture import Architecture
-from micronas.space.search_space import SearchSpace
-from micronas.tasks.kws import load
-from micronas.tasks.speech import synthesise
+from micronas.space.space import Space
+from micronas.tasks.keywords.load import load
+from micronas.tasks.keywords.synth import synthesise
 from tests.toy import data as toy_data
 
 SHORT = (
@@ -95,8 +95,9 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     assert metrics["host_arena_bytes"] == tflm_arena(model).total <= metrics["budget"]["sram"]
     assert 0 <= metrics["int8_accuracy"] <= 1
     assert set(metrics["int8_accuracy_per_class"]) == {"yes", "no", "stop", "silence", "unknown"}
-    network = Architecture.load(out / "architecture.yaml")
-    costs = Meter(Board.load("stm32f446re"), "kws").costs(network)
+    network = Space.load(out / "architecture.yaml")
+    board = Board.load("stm32f446re")
+    costs = measure(network.graph(), board, kind="kws", outputs=network.outputs)
     assert costs.flash_bytes == len(model)  # known before training, to the byte
     assert "fits true" in printed
     assert "winner: " in printed
@@ -192,11 +193,9 @@ def test_the_found_network_is_trained_again_from_its_file(
 
 def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None:
     """Random budgets between the smallest and the largest network: each result fits."""
-    space, board = SearchSpace.load("kws_small"), Board.load("stm32f446re")
-    meter = Meter(board, "kws")
-    low, high = (
-        meter.costs(space.architecture(choice)) for choice in (space.smallest(), space.largest())
-    )
+    space, board = Space.load("kws_small"), Board.load("stm32f446re")
+    problem = Problem(space, board, Budget())
+    low, high = (problem.costs(choice) for choice in (space.smallest(), space.largest()))
     source = random.Random(seed)
     short = [setting for setting in SHORT if "epochs" not in setting]
     once = ["search.trial={epochs: 1, batch_size: 16}", "train={epochs: 1, batch_size: 16}"]

@@ -15,10 +15,13 @@ from micronas.evaluation.scores import scores
 from micronas.graph import integer
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
-from micronas.space.architecture import Architecture
-from micronas.tasks import choose, machines
-from micronas.tasks.faces import sample_images
-from micronas.tasks.settings import KeywordSettings, MachineSettings, VisualSettings
+from micronas.space.space import Space
+from micronas.tasks import registry
+from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.synth import sample_images
+from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.machines.settings import MachineSettings
+from micronas.tasks.machines.synth import synthesise
 from micronas.tflite.reader import read
 from micronas.train.loop import predict
 from micronas.train.network import Network
@@ -71,17 +74,19 @@ def test_a_training_takes_the_task_of_its_runs_space_or_the_users() -> None:
     assert isinstance(keywords.data, KeywordSettings)
     images = load_training(None, ["board=stm32f446re", "data.path=x", "data.task=vww"])
     assert isinstance(images.data, VisualSettings)
-    example = Path(__file__).parents[1] / "examples" / "vww.yaml"
+    example = Path(__file__).parents[2] / "examples" / "vww.yaml"
     assert isinstance(load_training(example).data, VisualSettings)
 
 
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"tag 'vw' found using 'task' .*'kws', 'vww', 'ad'"):
+    with pytest.raises(
+        ConfigError, match=r"data.task: must be one of kws, vww, ad \(did.*'vww'\?\), but got 'vw'"
+    ):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.task=vw"])
-    with pytest.raises(ConfigError, match=r"unknown key '[a-z.]*window_ms'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'data.window_ms'"):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.window_ms=30"])
     with pytest.raises(ConfigError, match="a task must be one of kws, vww, ad"):
-        choose.known("speech")
+        registry.find("speech")
 
 
 def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
         path.write_bytes(path.read_bytes()[:100])
     overrides = [*SHORT, f"data.path={folder}", "data.size=50", "budget.sram=32 KB"]
     settings = load_run("vww_small", overrides)
-    data = choose.load(settings.data)
+    data = registry.load(settings.data)
     assert files[0].name in data.summary
     _, trained = run_search(settings, tmp_path / "run", progress=quiet, data=data)
     assert trained.metrics["tflm_mismatches"] == 0
@@ -104,7 +109,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
 
 
 def test_machines_are_judged_by_auc(tmp_path: Path) -> None:
-    machines.synthesise(tmp_path / "sounds", training=4, test=2, seconds=3.0)
+    synthesise(tmp_path / "sounds", training=4, test=2, seconds=3.0)
     settings = load_run("ad_small", [*SHORT, f"data.path={tmp_path / 'sounds'}"])
     _, trained = run_search(settings, tmp_path / "run", progress=quiet)
     for name in ("auc", "pauc", "int8_auc", "float_auc", "float_pauc"):
@@ -174,6 +179,6 @@ def test_final_training_hears_the_final_split(tmp_path: Path) -> None:
 
 
 def test_published_networks_by_name() -> None:
-    assert Architecture.load("published/kws_m").classes == 12
+    assert Space.load("published/kws_m").classes == 12
     with pytest.raises(ConfigError, match="did you mean 'kws_m'"):
-        Architecture.load("published/kws_mm")
+        Space.load("published/kws_mm")

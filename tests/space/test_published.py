@@ -5,14 +5,14 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.published import CENSUS, NETWORKS, NOT_REBUILT
 from micronas import resources
 from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
+from micronas.testing.graphs import quantize_randomly
+from micronas.testing.published import CENSUS, NETWORKS, NOT_REBUILT
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import quantize_randomly
 
 
 def published_latencies() -> list[dict[str, str]]:
@@ -30,8 +30,8 @@ def test_counts_and_arenas_are_those_of_the_measured_files(name: str) -> None:
     """Arenas on a simulated Cortex-M4 with CMSIS-NN and in the tflite_micro wheel."""
     measured, graph = CENSUS[name], NETWORKS[name].graph
     assert count(graph).macs == measured.macs
-    assert plan(graph, "board").total == measured.arena_m4
-    assert plan(graph, "host").total == measured.arena_host
+    assert plan(graph).total == measured.arena_m4
+    assert plan(graph, HOST).total == measured.arena_host
 
 
 def test_the_census_is_of_27_networks_that_took_two_to_seven_instructions_a_mac() -> None:
@@ -53,7 +53,7 @@ def test_the_census_is_of_27_networks_that_took_two_to_seven_instructions_a_mac(
 def test_other_networks_of_known_files(name: str, mmacs: float, arena: int | None) -> None:
     graph = NETWORKS[name].graph
     assert count(graph).macs / 1e6 == pytest.approx(mmacs, abs=0.005)
-    assert arena in (None, plan(graph, "host").total)
+    assert arena in (None, plan(graph, HOST).total)
 
 
 @pytest.mark.parametrize("name", sorted(MOPS.keys() & NETWORKS.keys() - {"MicroNet-VWW-2"}))
@@ -72,7 +72,7 @@ def test_operations_are_the_papers(name: str) -> None:
 @pytest.mark.parametrize("name", ["MLPerf-SWW", "TFLM person detection", "ds_16x2", "mn_a35_48"])
 def test_tflm_runs_them_in_the_predicted_arena(name: str) -> None:
     graph = quantize_randomly(NETWORKS[name].graph)
-    predicted, measured = plan(graph, "host"), tflm_arena(to_flatbuffer(graph))
+    predicted, measured = plan(graph, HOST), tflm_arena(to_flatbuffer(graph))
     assert (predicted.head, predicted.tail) == (measured.head, measured.tail)
 
 

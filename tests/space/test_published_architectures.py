@@ -11,20 +11,20 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from benchmarks.published import NETWORKS
 from micronas import resources
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.counts import count
-from micronas.graph.memory import plan
-from micronas.space.architecture import Architecture
+from micronas.hardware.targets import HOST, plan
 from micronas.space.published import paper_ops, table
+from micronas.space.space import Space
+from micronas.testing.graphs import random_inputs
+from micronas.testing.published import NETWORKS
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.loop import fit
 from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
-from tests.graphs import random_inputs
 
 
 class Measured(NamedTuple):
@@ -58,8 +58,8 @@ PAPER = table()
 NAMES = sorted(PAPER)
 
 
-def load(name: str) -> Architecture:
-    return Architecture.load(f"published/{name}")
+def load(name: str) -> Space:
+    return Space.load(f"published/{name}")
 
 
 def published_name(name: str) -> str:
@@ -80,7 +80,7 @@ def test_counts_and_arenas_are_those_of_the_benchmarks_own_graph(name: str) -> N
     ours, theirs = load(name).graph(), NETWORKS[published_name(name)].graph
     assert count(ours) == count(theirs)
     assert [op.kind for op in ours.ops] == [op.kind for op in theirs.ops]
-    ours_plan, theirs_plan = plan(ours, "host"), plan(theirs, "host")
+    ours_plan, theirs_plan = plan(ours, HOST), plan(theirs, HOST)
     assert ours_plan.head == theirs_plan.head
     assert ours_plan.tail - theirs_plan.tail == SHARED_TABLES.get(name, 0)
 
@@ -88,7 +88,7 @@ def test_counts_and_arenas_are_those_of_the_benchmarks_own_graph(name: str) -> N
 @pytest.mark.parametrize("name", MEASURED)
 def test_counts_and_arenas_are_those_of_the_measured_files(name: str) -> None:
     measured, graph = MEASURED[name], load(name).graph()
-    arena = plan(graph, "host")
+    arena = plan(graph, HOST)
     assert count(graph).macs / 1e6 == pytest.approx(measured.mmacs, abs=0.005)
     assert arena.head == measured.head
     assert arena.tail - measured.tail == measured.tail_difference
@@ -124,7 +124,7 @@ def test_operations_of_the_smallest_ds_cnn_by_hand() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_arenas_are_the_papers_sram(name: str) -> None:
     """KWS-S alone: 53.2 KB were published, its architecture needs 51.7 KB for activations alone."""
-    ratio = plan(load(name).graph(), "host").total / 1e3 / float(PAPER[name]["sram_kb"])
+    ratio = plan(load(name).graph(), HOST).total / 1e3 / float(PAPER[name]["sram_kb"])
     low, high = (1.21, 1.22) if name == "kws_s" else (0.98, 1.06)
     assert low < ratio < high
 
@@ -147,19 +147,19 @@ def test_it_builds_trains_exports_and_runs_on_tflm(name: str) -> None:
     checked = verify(model, random_inputs(graph, 2))
     assert checked.bytes_compared == 2 * architecture.classes
     assert checked.mismatches == 0
-    arena, planned = tflm_arena(model), plan(architecture.graph(), "host")
+    arena, planned = tflm_arena(model), plan(architecture.graph(), HOST)
     assert (arena.head, arena.tail) == (planned.head, planned.tail)
     assert len(model) == flatbuffer_bytes(architecture.graph())
 
 
 def test_a_users_own_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Architecture.load("published/kws_m.yaml") == load("kws_m")
-    assert Architecture.load(Path("published/kws_m")) == load("kws_m")
+    assert Space.load("published/kws_m.yaml") == load("kws_m")
+    assert Space.load(Path("published/kws_m")) == load("kws_m")
     monkeypatch.chdir(tmp_path)
     Path("published").mkdir()
     mine = load("ds_cnn_s").model_copy(update={"name": "mine"})
     mine.save(Path("published/kws_m.yaml"))
-    assert Architecture.load("published/kws_m.yaml").name == "mine"
+    assert Space.load("published/kws_m.yaml").name == "mine"
     assert load("kws_m").name == "kws_m"  # without a suffix: the shipped one
 
 
@@ -170,10 +170,10 @@ def test_the_nearest_published_network_is_offered() -> None:
 
 def test_another_path_is_a_path() -> None:
     with pytest.raises(ConfigError, match="nowhere/kws_m"):
-        Architecture.load("nowhere/kws_m.yaml")
+        Space.load("nowhere/kws_m.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_read_again_it_is_the_same(name: str, tmp_path: Path) -> None:
     load(name).save(tmp_path / "copy.yaml")
-    assert Architecture.load(tmp_path / "copy.yaml") == load(name)
+    assert Space.load(tmp_path / "copy.yaml") == load(name)

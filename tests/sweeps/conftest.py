@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from micronas.tasks.speech import synthesise
+from micronas.tasks.keywords.synth import synthesise
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,17 @@ import pytest
 
 from micronas.errors import ConfigError
 from micronas.sweeps.cluster import Cluster
-from tests.sweeps.runs import arguments, check_six, kill_one, rows, start
+from tests.sweeps.runs import arguments, check_four, kill_one, rows, start
 
 
 @pytest.mark.ray
-def test_six_points_on_ray_with_one_worker_killed(corpus: Path, tmp_path: Path) -> None:
+def test_four_points_on_ray_with_one_worker_killed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     process = start(*arguments(out, f"data.path={corpus}", "--quiet", "--ray", "local"))
     kill_one(out, process, "ray::run_point")
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
-    check_six(out)
+    check_four(out)
     failed = rows(out, "SELECT reason FROM attempts WHERE outcome != 'done'")
     assert len(failed) == 1
     assert failed[0][0].startswith("Ray lost the worker")

@@ -4,7 +4,7 @@ import pytest
 
 from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget
+from micronas.hardware.costs import Budget
 from micronas.nas.search import SearchResult, search
 from micronas.nas.settings import SearchSettings
 from micronas.train.recipe import Recipe

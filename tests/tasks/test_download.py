@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from micronas.errors import DataError
-from micronas.tasks import download as module
-from micronas.tasks.download import DATA_SETS, Archive, download, fetch
+from micronas.errors import ConfigError, DataError
+from micronas.tasks import registry
+from micronas.tasks.download import Archive, fetch
 
 
 def tar_of(**files: bytes) -> bytes:
@@ -238,17 +238,20 @@ def test_a_data_set_is_all_its_archives(
     server.content = zip_of(**{"first/x.txt": b"x"})
     first = server.archive("first.zip", folder="first")
     second = server.archive("second.zip", folder="second")
-    monkeypatch.setitem(module.DATA_SETS, "kws", (first, second))
-    download("kws", tmp_path)
+    monkeypatch.setattr(registry.find("kws"), "archives", (first, second))
+    registry.download("kws", tmp_path)
     # The archive's only folder is the data set's; a folder of another name lies in it.
     assert (tmp_path / "first/x.txt").read_bytes() == b"x"
     assert (tmp_path / "second/first/x.txt").read_bytes() == b"x"
-    with pytest.raises(DataError, match="one of kws, vww, ad, but got 'mnist'"):
-        download("mnist", tmp_path)
+    monkeypatch.setattr(registry.find("vww"), "archives", ())
+    with pytest.raises(DataError, match="vww has none; micronas data synth vww"):
+        registry.download("vww", tmp_path)
+    with pytest.raises(ConfigError, match="one of kws, vww, ad, but got 'mnist'"):
+        registry.download("mnist", tmp_path)
 
 
 def test_the_published_archives_are_complete() -> None:
-    for archive in (archive for archives in DATA_SETS.values() for archive in archives):
+    for archive in (each for name in registry.names() for each in registry.find(name).archives):
         algorithm, digest = archive.checksum.split(":")
         assert len(digest) == {"sha256": 64, "md5": 32}[algorithm]
         assert re.fullmatch(r"[0-9a-f]+", digest)

@@ -15,11 +15,11 @@ from micronas.export.verify import tflm_arena
 from micronas.graph.check import check_structure
 from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph, Kind
-from micronas.graph.memory import plan
+from micronas.hardware.targets import HOST, plan
+from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
+from micronas.testing.networks import random_network
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
-from tests.networks import random_network
 
 MODES: tuple[Literal["refuse", "keep"], ...] = ("refuse", "keep")
 
@@ -84,7 +84,7 @@ def test_float_ends_are_kept_and_planned(seed: int) -> None:
     assert kept.tensors[kept.inputs[0]].dtype == "float32"
     assert count(kept) == count(graph)
     assert [row.macs for row in per_op(kept)[1:-1]] == [row.macs for row in per_op(graph)]
-    predicted, measured = plan(kept, "host"), tflm_arena(model)
+    predicted, measured = plan(kept, HOST), tflm_arena(model)
     assert predicted.head == measured.head
     assert predicted.tail < measured.tail  # what QUANTIZE's kernel keeps is not known
     assert (predicted.complete, plan(graph).complete) == (False, True)

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.export_time import NETWORKS
-from benchmarks.foreign import Foreign, measure
-from benchmarks.tensorflow_export import convert, with_snapped_scales
 from micronas.export.verify import compare, tflm_run, verify
 from micronas.graph.ir import Graph
+from micronas.testing.export_networks import NETWORKS
+from micronas.testing.foreign import Foreign, measure
+from micronas.testing.graphs import random_inputs, random_int8_graph
+from micronas.testing.tensorflow_export import convert, with_snapped_scales
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_inputs, random_int8_graph
 
 pytestmark = pytest.mark.tensorflow
 

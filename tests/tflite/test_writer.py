@@ -13,9 +13,8 @@ from micronas.errors import ExportError
 from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
-from micronas.graph.memory import plan
-from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
-from tests.graphs import (
+from micronas.hardware.targets import HOST, plan
+from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
@@ -23,7 +22,8 @@ from tests.graphs import (
     random_op_graph,
     random_shapes,
 )
-from tests.published import NETWORKS
+from micronas.testing.published import GRAPHS
+from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
 
 
 def parsed(model: bytes) -> Any:
@@ -96,7 +96,7 @@ def test_int4_files_hold_half_the_weights() -> None:
     assert int8 - weights / 2 - 100 < int4 <= int8 - weights / 2 + 100
 
 
-KEYWORDS = NETWORKS["MicroNet-KWS-M"]
+KEYWORDS = GRAPHS["MicroNet-KWS-M"]
 
 
 def with_int4(kinds: tuple[str, ...]) -> Graph:
@@ -122,10 +122,10 @@ def test_int4_keyword_networks_are_smaller_and_exact(kinds: tuple[str, ...], mos
     model, int8 = to_flatbuffer(graph), to_flatbuffer(quantize_randomly(KEYWORDS))
     assert len(model) < most * len(int8)
     assert verify(model, random_inputs(graph, 2)).mismatches == 0
-    predicted, arena = plan(graph, "host"), tflm_arena(model)
+    predicted, arena = plan(graph, HOST), tflm_arena(model)
     assert (predicted.head, predicted.tail) == (arena.head, arena.tail)
     # On the board kernels unpack as they go; a depthwise one needs a patch of int16 at most.
-    grown = plan(graph, "board").head - plan(KEYWORDS, "board").head
+    grown = plan(graph).head - plan(KEYWORDS).head
     assert 0 <= grown <= 2 * 9 * 140 + 16
 
 

@@ -6,10 +6,11 @@ from torch import nn
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.nas.budget import Budget
+from micronas.hardware.costs import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.nas.supernet import SharedNetwork
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import evaluate, fit
 from micronas.train.network import mixed_precision, same_conv2d
 from micronas.train.quantize import finetune
@@ -83,10 +84,7 @@ def test_training_with_quantisation_refuses_bfloat16() -> None:
 def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
     torch.manual_seed(0)
     net, choice = SharedNetwork(SPACE), SPACE.uniform(0.5)
-    gates = {
-        decision.name: nn.functional.one_hot(torch.tensor(index), len(decision.options)).float()
-        for decision, index in zip(SPACE.decisions, choice, strict=True)
-    }
+    gates = Gates(SPACE.decisions).one_hot(choice)
     x = split(32, 0).inputs
     with mixed_precision("bf16"):
         sliced, masked = net.sliced(x, choice), net.masked(x, gates)

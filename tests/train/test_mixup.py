@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.data import Subset, TensorSplit
+from micronas.data import Split, Subset, TensorSplit
 from micronas.train.loop import Epoch, fit, generator_for
 from micronas.train.recipe import Recipe
 
@@ -64,7 +64,7 @@ def test_weights_of_mixtures_follow_the_beta_distribution() -> None:
 
 
 def test_without_mixup_a_split_trains_as_before() -> None:
-    class Plain:
+    class Plain(Split):
         """A split that has never heard of mixing."""
 
         def __init__(self, split: TensorSplit) -> None:

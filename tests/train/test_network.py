@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, DataError
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.testing.graphs import random_shapes
 from micronas.train.network import (
     Network,
     from_tflite,
@@ -17,7 +18,6 @@ from micronas.train.network import (
     submodule_names,
     to_tflite,
 )
-from tests.graphs import random_shapes
 
 
 def run_float(graph: Graph, x: torch.Tensor) -> torch.Tensor:

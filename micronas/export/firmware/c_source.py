@@ -3,7 +3,7 @@
 import re
 
 from micronas._version import VERSION
-from micronas.graph.memory import plan
+from micronas.hardware.targets import plan
 from micronas.resources import folder
 from micronas.tflite.reader import read
 
@@ -32,7 +32,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     values = {
         "VERSION": VERSION,
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
-        "ARENA": str(plan(graph, "board").required),
+        "ARENA": str(plan(graph).required),
         "GUARD": "_".join(words).upper(),
         "NAME": "".join(word[:1].upper() + word[1:] for word in words),
         "SIZE": str(len(model)),

@@ -20,6 +20,7 @@ from micronas.export.firmware.shared import (
     write_folder,
 )
 from micronas.graph import integer
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.reader import read
 
 Values = npt.NDArray[np.int8]
@@ -70,8 +71,8 @@ def _files(model: bytes, golden_input: Values, kind: ProjectKind, name: str) -> 
     values = {
         "VERSION": VERSION,
         "NAME": name,
-        "HOST": str(arena_bytes(graph, "host")),
-        "BOARD": str(arena_bytes(graph, "board")),
+        "HOST": str(arena_bytes(graph, HOST)),
+        "BOARD": str(arena_bytes(graph, CMSIS_NN)),
         **resolver([graph]),
         "INPUT": numbers(golden_input.reshape(-1).tolist()),
         "OUTPUT": numbers(golden_output.reshape(-1).tolist()),

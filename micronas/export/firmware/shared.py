@@ -8,30 +8,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from micronas.errors import ExportError
-from micronas.graph.ir import Graph, Kind
-from micronas.graph.memory import Target, plan
+from micronas.graph.ir import Graph
+from micronas.graph.operators import OPERATORS
+from micronas.hardware.targets import Target
 from micronas.resources import folder as shipped_folder
 
 ProjectKind = Literal["cmake", "arduino"]
 
-_REGISTER: dict[Kind, str] = {
-    "CONV_2D": "AddConv2D",
-    "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D",
-    "FULLY_CONNECTED": "AddFullyConnected",
-    "ADD": "AddAdd",
-    "PAD": "AddPad",
-    "AVERAGE_POOL_2D": "AddAveragePool2D",
-    "MAX_POOL_2D": "AddMaxPool2D",
-    "MEAN": "AddMean",
-    "RESHAPE": "AddReshape",
-    "SOFTMAX": "AddSoftmax",
-    "CONCATENATION": "AddConcatenation",
-    "LOGISTIC": "AddLogistic",
-    "HARD_SWISH": "AddHardSwish",
-    "RELU": "AddRelu",
-    "RELU6": "AddRelu6",
-}
-"""Methods of TFLM's MicroMutableOpResolver."""
 _ALIGNMENT = 16
 
 
@@ -62,13 +45,13 @@ def check_kind(kind: str) -> None:
 def resolver(graphs: Iterable[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
     kinds = sorted({op.kind for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"})
-    calls = [f"resolver.{_REGISTER[used]}() != kTfLiteOk" for used in kinds]
+    calls = [f"resolver.{OPERATORS[used].register}() != kTfLiteOk" for used in kinds]
     return {"COUNT": str(len(kinds)), "RESOLVE": " ||\n      ".join(calls)}
 
 
 def arena_bytes(graph: Graph, target: Target) -> int:
     """Size of the array; TFLM aligns its end, so that odd bytes there would be lost."""
-    return -(-plan(graph, target).required // _ALIGNMENT) * _ALIGNMENT
+    return -(-target.plan(graph).required // _ALIGNMENT) * _ALIGNMENT
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from micronas._version import VERSION
 from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.c_source import to_c_header
 from micronas.export.firmware.shared import ProjectKind, arena_bytes, check_kind, filled, resolver
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.reader import read
 
 _MARK = "micronas-timing"
@@ -52,8 +53,8 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
         "MARK": _MARK,
         "INCLUDES": "\n".join(f'#include "{network}.h"' for network in models),
         "NETWORKS": "\n".join(f'    {{"{network}", kNetwork{n}}},' for n, network in networks),
-        "HOST": str(max(arena_bytes(graph, "host") for graph in graphs)),
-        "BOARD": str(max(arena_bytes(graph, "board") for graph in graphs)),
+        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
+        "BOARD": str(max(arena_bytes(graph, CMSIS_NN) for graph in graphs)),
         **resolver(graphs),
     }
     sources = {"clock.h": "clock.h.in", "timing.h": "timing.h.in"}

@@ -3,12 +3,13 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import Node
 from torch.nn.parameter import is_lazy
 
 from micronas.errors import ExportError
@@ -16,13 +17,15 @@ from micronas.errors import ExportError
 _LONGEST_QUOTE = 200
 
 
-def capture(module: nn.Module, example: Tensor) -> ExportedProgram:
+def capture(module: nn.Module, example: Tensor, plain: Container[object]) -> ExportedProgram:
     """Record what a module in eval mode does to one example, as functional ATen operators.
 
     Parameters
     ----------
     example
         float32 [N, features] or [N, channels, height, width], N >= 1; the first is used.
+    plain
+        Operators that may stay as torch records them.
 
     Raises
     ------
@@ -43,6 +46,8 @@ def capture(module: nn.Module, example: Tensor) -> ExportedProgram:
     try:
         with torch.no_grad(), _silence():
             program = torch.export.export(module, (example,), strict=False)
+            if all(_is_plain(node, plain) for node in program.graph.nodes):
+                return program  # rewriting would take most of an export's time
             # In-place operators become functional ones, so that a value never changes.
             functional: ExportedProgram = program.run_decompositions({})
             return functional
@@ -51,6 +56,13 @@ def capture(module: nn.Module, example: Tensor) -> ExportedProgram:
             "a module must do the same steps for every input, as torch.export records them, but "
             f"{type(module).__name__} raises {_quote(error)}; take out what depends on the values"
         ) from error
+
+
+def _is_plain(node: Node, plain: Container[object]) -> bool:
+    if node.op != "call_function":
+        return True
+    by_batch = node.target is torch.ops.aten.batch_norm.default and node.args[5]
+    return node.target in plain and not by_batch
 
 
 def _check_module(module: object) -> None:

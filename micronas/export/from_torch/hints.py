@@ -27,7 +27,7 @@ _NEAREST: Mapping[str, str] = {
     "native_group_norm": "use torch.nn.BatchNorm2d",
     "instance_norm": "use torch.nn.BatchNorm2d",
     "native_batch_norm": "use torch.nn.BatchNorm2d in eval mode with running statistics",
-    "mul": "fold factors into a convolution or a batch norm; there is no product of values",
+    "mul": "fold factors into a convolution or a batch norm",
     "div": "fold factors into a convolution or a batch norm",
     "sub": "fold shifts into a convolution or a batch norm; sums of equal shapes are supported",
     "matmul": "use torch.nn.Linear on [N, features]",
@@ -49,7 +49,7 @@ _NEAREST: Mapping[str, str] = {
     "native_dropout": "pass training=self.training to dropout",
 }
 _OTHERWISE = (
-    "build it from Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardswish, Sigmoid, Softmax, +, "
+    "build it from Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardswish, Sigmoid, Softmax, +, *, "
     "torch.cat, ZeroPad2d, pooling, mean over the map, or flatten"
 )
 

@@ -10,21 +10,12 @@ from torch import Tensor
 
 from micronas.export.from_torch.tracer import Pair, Tracer, Value, canonical, nhwc, pair
 from micronas.graph.ir import Activation, Array, Kind, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
 
 Arguments = Mapping[str, Any]
 """Of the operation, by the names of its ATen schema."""
 
-_FUSES: tuple[Kind, ...] = (
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "ADD",
-    "AVERAGE_POOL_2D",
-    "MAX_POOL_2D",
-)
-"""Kinds that can clamp what they write."""
-_MOST_JOINED = 10
-"""Operands that TFLM's CONCATENATION takes."""
+_FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
 
 
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
@@ -98,7 +89,7 @@ def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
     shift = -mean * factor
     if arguments["bias"] is not None:
         shift = shift + tracer.constant(arguments["bias"])
-    op = tracer.producer(arguments["input"], ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+    op = tracer.producer(arguments["input"], WEIGHTED)
     if op is not None and torch.equal(
         value.positions, canonical(tracer.tensors[value.tensor].shape)
     ):
@@ -180,13 +171,33 @@ def add(tracer: Tracer, arguments: Arguments) -> Value:
             f"{list(right.shape)} with alpha {arguments['alpha']}",
             "bring both to one shape with convolutions; there is no broadcasting",
         )
+    return _combined(tracer, "ADD", left, right)
+
+
+def multiply(tracer: Tracer, arguments: Arguments) -> Value:
+    sides = [arguments[side] for side in ("self", "other")]
+    if any(side not in tracer.values for side in sides):
+        raise tracer.refusal("both sides of a product must follow from the input, but one does not")
+    left, right = (tracer.value(side) for side in sides)
+    pairs = zip(left.shape, right.shape, strict=False)
+    if len(left.shape) != len(right.shape) or any(a != b and 1 not in (a, b) for a, b in pairs):
+        raise tracer.refusal(
+            "the sides of a product must have one number of dimensions, and sizes that are equal "
+            f"or 1, but are {list(left.shape)} and {list(right.shape)}",
+            "reshape factors of channels to [N, channels, 1, 1]",
+        )
+    return _combined(tracer, "MUL", left, right)
+
+
+def _combined(tracer: Tracer, kind: Kind, left: Value, right: Value) -> Value:
+    """Append an operator on two values element by element."""
     shape = tracer.tensors[left.tensor].shape
     alike = shape == tracer.tensors[right.tensor].shape
     if alike and torch.equal(left.positions, right.positions):
-        total = tracer.plain("ADD", (left.tensor, right.tensor), shape)
+        total = tracer.plain(kind, (left.tensor, right.tensor), shape)
         return Value(total.tensor, left.positions)
     sources = tracer.materialised(left), tracer.materialised(right)
-    return tracer.plain("ADD", sources, nhwc(left.shape))
+    return tracer.plain(kind, sources, nhwc(tracer.shape))
 
 
 def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
@@ -199,9 +210,10 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
             f"{[list(value.shape) for value in values]}",
             "use torch.cat with dim=1",
         )
-    if len(values) > _MOST_JOINED:
+    _, most = OPERATORS["CONCATENATION"].inputs
+    if len(values) > most:
         raise tracer.refusal(
-            f"at most {_MOST_JOINED} parts can be joined at once, but these are {len(values)}",
+            f"at most {most} parts can be joined at once, but these are {len(values)}",
             "join them in groups",
         )
     if len(values) == 1:

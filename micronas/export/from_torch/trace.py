@@ -39,7 +39,7 @@ def trace(module: nn.Module, example_input: Tensor) -> Graph:
         If the module cannot be recorded, or does something TFLite Micro has no operator for:
         the message names the operation, the module it stands in and the nearest supported form.
     """
-    return _graph_of(capture(module, example_input))
+    return _graph_of(capture(module, example_input, _LOWERINGS))
 
 
 def _graph_of(program: ExportedProgram) -> Graph:
@@ -101,6 +101,7 @@ _LOWERINGS: Mapping[Any, _Lowering] = {
     aten.conv2d.default: lower.convolution,
     aten.conv2d.padding: lower.convolution,
     aten.linear.default: lower.linear,
+    aten.batch_norm.default: lower.batch_norm,
     aten._native_batch_norm_legit_no_training.default: lower.batch_norm,
     aten.relu.default: lower.relu,
     aten.relu6.default: lower.relu6,
@@ -112,6 +113,7 @@ _LOWERINGS: Mapping[Any, _Lowering] = {
     aten.softmax.int: lower.softmax,
     aten._softmax.default: lower.softmax,
     aten.add.Tensor: lower.add,
+    aten.mul.Tensor: lower.multiply,
     aten.cat.default: lower.concatenation,
     aten.pad.default: lower.pad,
     aten.constant_pad_nd.default: lower.pad,

@@ -22,7 +22,7 @@ from micronas.errors import ExportError
 from micronas.export.from_torch.hints import nearest
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Kind, Op, Padding, same_output, same_padding
-from micronas.train.network import nonnegative_tensors
+from micronas.train.network import nonnegative_tensors, weights_of
 
 Pair = tuple[int, int]
 Doubles = npt.NDArray[np.float64]
@@ -257,7 +257,7 @@ class Tracer:
             tensor = self.tensors[name]
             assert tensor.data is not None
             shape = [1] * tensor.data.ndim
-            shape[-1 if op.kind == "DEPTHWISE_CONV_2D" else 0] = -1
+            shape[weights_of(op).axis if tensor.data.ndim > 1 else 0] = -1
             data = tensor.data.astype(np.float64) * factor.reshape(shape) + added
             self.tensors[name] = replace(tensor, data=data.astype(np.float32))
 

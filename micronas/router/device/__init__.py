@@ -9,7 +9,7 @@ from micronas.router.device.composition import (
     Composition,
     CompositionCosts,
     DeviceExpert,
-    Outcome,
+    Prediction,
     scores,
     with_softmax,
 )
@@ -19,7 +19,7 @@ __all__ = [
     "Composition",
     "CompositionCosts",
     "DeviceExpert",
-    "Outcome",
+    "Prediction",
     "scores",
     "with_softmax",
     "write_composition",

@@ -1,4 +1,4 @@
-"""Trains a composition from a data set: categories, router, experts and threshold."""
+"""Train a composition from a data set: categories, router, experts and threshold."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,14 +28,14 @@ from micronas.router.device.composition import (
     with_softmax,
 )
 from micronas.router.device.threshold import Threshold, choose_threshold
-from micronas.space.architecture import Architecture
+from micronas.space.space import Space
 from micronas.train.loop import Epoch, fit, generator_for, predict
 from micronas.train.network import Network, submodule_names
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import FINETUNE, Recipe
 
 Outputs = Literal["category", "all"]
-"""What an expert tells apart: the classes of its category, or all of them."""
+"""Classes that an expert tells apart: those of its category, or all of them."""
 
 _CALIBRATION_BATCHES = 8
 _BATCH = 256
@@ -70,9 +70,9 @@ class Relabelled(Subset):
 def compose(
     data: DataSet,
     *,
-    router: Architecture,
-    expert: Architecture,
-    general: Architecture | None = None,
+    router: Space,
+    expert: Space,
+    general: Space | None = None,
     categories: int | Mapping[str, Sequence[str]] = 4,
     outputs: Outputs = "category",
     seed: int,
@@ -224,7 +224,7 @@ class _Trainer:
     def network(
         self,
         name: str,
-        architecture: Architecture,
+        architecture: Space,
         split: Split,
         *,
         state: Mapping[str, Tensor] | None = None,
@@ -268,7 +268,7 @@ class _Trainer:
         return None if tell is None else lambda epoch: tell(name, epoch)
 
 
-def _check_inputs(data: DataSet, architectures: Sequence[Architecture]) -> None:
+def _check_inputs(data: DataSet, architectures: Sequence[Space]) -> None:
     for architecture in architectures:
         if architecture.input != data.input:
             raise ConfigError(
@@ -278,9 +278,7 @@ def _check_inputs(data: DataSet, architectures: Sequence[Architecture]) -> None:
             )
 
 
-def _check_budget(
-    limit: float | None, router: Architecture, experts: Sequence[Architecture]
-) -> None:
+def _check_budget(limit: float | None, router: Space, experts: Sequence[Space]) -> None:
     """Refuse before anything is trained what no threshold can meet."""
     least, *others = (count(each.graph()).macs for each in (_sized(router, 2), *experts))
     least += min(others)
@@ -291,12 +289,12 @@ def _check_budget(
         )
 
 
-def _sized(architecture: Architecture, classes: int) -> Architecture:
+def _sized(architecture: Space, classes: int) -> Space:
     return architecture.model_copy(update={"classes": classes})
 
 
 def _found(
-    trainer: _Trainer, held: Split, data: DataSet, router: Architecture, categories: int
+    trainer: _Trainer, held: Split, data: DataSet, router: Space, categories: int
 ) -> dict[str, tuple[str, ...]]:
     """Categories from the mean probabilities of a probe on the held-out examples."""
     probe = trainer.network("probe", _sized(router, len(data.classes)), trainer.split)
@@ -307,7 +305,7 @@ def _found(
 
 
 def _examples(split: Subset, classes: Tensor, known: Tensor, count: int) -> Relabelled:
-    """What an expert learns from: its category, which makes half of it if more is `known`."""
+    """Return an expert's training examples: its category, half of them if more is `known`."""
     inside = torch.isin(split.labels, classes)
     index = inside.nonzero()[:, 0]
     if len(known) > len(classes):
@@ -319,7 +317,7 @@ def _examples(split: Subset, classes: Tensor, known: Tensor, count: int) -> Rela
     return Relabelled(split, index, meaning)
 
 
-def _for_classes(network: Network, architecture: Architecture, known: Tensor) -> dict[str, Tensor]:
+def _for_classes(network: Network, architecture: Space, known: Tensor) -> dict[str, Tensor]:
     """Weights of a network for some of its classes: of the classifier, their rows alone."""
     wanted = Network(architecture.graph()).state_dict()
     return {

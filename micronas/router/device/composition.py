@@ -12,9 +12,9 @@ from micronas.graph import integer
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
-from micronas.graph.memory import Target, plan
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN, HOST, Target
 from micronas.router.decision import GENERAL
 from micronas.router.device.categories import check_categories
 from micronas.tflite.writer import to_flatbuffer
@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 LOWEST_CODE, HIGHEST_CODE = -128, 127
 PROBABILITY = Quantization(np.array([1 / 256], np.float32), LOWEST_CODE)
-"""What SOFTMAX writes: a code c stands for the probability (c + 128) / 256."""
+"""Output of SOFTMAX: a code c stands for the probability (c + 128) / 256."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class DeviceExpert:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a composition makes of N inputs."""
+class Prediction:
+    """Answers of a composition to N inputs."""
 
     labels: Integers
     """Predicted class, int64 [N], an index into `Composition.classes`."""
     categories: Integers
     """Likeliest category, int64 [N], an index into `Composition.names`."""
     experts: Integers
-    """Who answered, int64 [N], an index into `Composition.experts`."""
+    """Expert that answered, int64 [N], an index into `Composition.experts`."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Composition:
         """All networks, the router first."""
         return (self.router, *(expert.graph for expert in self.experts))
 
-    def predict(self, inputs: Codes) -> Outcome:
+    def predict(self, inputs: Codes) -> Prediction:
         """Classify inputs with the very bits of the device.
 
         Parameters
@@ -169,15 +169,15 @@ class Composition:
             expert, sent = self.experts[index], experts == index
             answers = scores(expert.graph, inputs[sent]).argmax(1)
             labels[sent] = self.class_indices(expert)[answers]
-        return Outcome(labels, categories, experts)
+        return Prediction(labels, categories, experts)
 
     def class_indices(self, expert: DeviceExpert) -> Integers:
         """Class of each output of an expert, an index into `classes`."""
         return np.array([self.classes.index(label) for label in expert.labels])
 
-    def shares_of(self, outcome: Outcome) -> dict[str, float]:
+    def shares_of(self, prediction: Prediction) -> dict[str, float]:
         """Share of the inputs that each expert got, by name."""
-        counts = np.bincount(outcome.experts, minlength=len(self.experts))
+        counts = np.bincount(prediction.experts, minlength=len(self.experts))
         shares = (counts / counts.sum()).tolist()
         return {expert.name: share for expert, share in zip(self.experts, shares, strict=True)}
 
@@ -189,20 +189,20 @@ class Composition:
         times = [board.latency_ms(features(graph)) for graph in experts]
         router = count(self.router).macs
         flash = sum(len(to_flatbuffer(graph)) for graph in self.graphs)
-        arena = self.arena_bytes("board")
+        arena = self.arena_bytes(CMSIS_NN)
         return CompositionCosts(
             macs=router + float(np.dot(weights, macs)),
             worst_macs=router + max(macs),
             flash_bytes=flash,
             arena_bytes=arena,
-            host_arena_bytes=self.arena_bytes("host"),
+            host_arena_bytes=self.arena_bytes(HOST),
             latency_ms=board.latency_ms(features(self.router)) + float(np.dot(weights, times)),
             fits=arena <= board.arena_bytes and flash <= board.model_bytes,
         )
 
     def arena_bytes(self, target: Target) -> int:
         """Arena in which every network can start, bytes."""
-        return max(plan(graph, target).required for graph in self.graphs)
+        return max(target.plan(graph).required for graph in self.graphs)
 
     def _check_names(self) -> None:
         names = [expert.name for expert in self.experts]

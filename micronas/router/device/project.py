@@ -19,6 +19,7 @@ from micronas.export.firmware.shared import (
     resolver,
     write_folder,
 )
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.router.device.composition import LOWEST_CODE, Codes, Composition, scores
 from micronas.tflite.writer import to_flatbuffer
 
@@ -81,8 +82,8 @@ def _values(composition: Composition, name: str) -> dict[str, str]:
     return {
         "VERSION": VERSION,
         "NAME": name,
-        "HOST": str(max(arena_bytes(graph, "host") for graph in graphs)),
-        "BOARD": str(max(arena_bytes(graph, "board") for graph in graphs)),
+        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
+        "BOARD": str(max(arena_bytes(graph, CMSIS_NN) for graph in graphs)),
         **resolver(graphs),
         "INCLUDES": "\n".join(f'#include "network{number}.h"' for number in range(len(graphs))),
         "SIZE": str(source.elements),

@@ -1,4 +1,4 @@
-"""From which probability on a router is believed: an int8 code, chosen on held-out inputs."""
+"""Choose the int8 code from which on a router is believed, on held-out inputs."""
 
 from dataclasses import dataclass
 

@@ -1,9 +1,8 @@
-"""What answers: an endpoint over HTTP, or a function of this process, behind one method."""
+"""The interface of an expert in service: an endpoint over HTTP, or a function of this process."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from micronas.router.experts import Expert, Timeouts
 from micronas.router.serve.protocol import Ask, Json
 
 
@@ -39,22 +38,3 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Let go of connections."""
         ...
-
-
-def backend_of(expert: Expert, timeouts: Timeouts) -> Backend:
-    """Return what calls an expert.
-
-    Raises
-    ------
-    ConfigError
-        If a key is not set, a function cannot be imported or a model is none.
-    """
-    if expert.endpoint is not None:
-        from micronas.router.serve.upstream import Upstream
-
-        return Upstream(expert.name, expert.endpoint, timeouts)
-    from micronas.router.serve.local import Local, classifier, function
-
-    if expert.model is not None:
-        return Local(expert.name, classifier(expert.model))
-    return Local(expert.name, function(str(expert.callable)))

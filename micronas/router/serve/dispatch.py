@@ -1,4 +1,4 @@
-"""Who answers a request: attempts, pauses and cool-downs, until somebody begins to speak."""
+"""Ask experts in turn, with retries, pauses and cool-downs, until one begins to answer."""
 
 import math
 import random
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import anyio
 
 from micronas.router.experts import Expert, Timeouts
-from micronas.router.serve.backend import AttemptError, Backend, backend_of
+from micronas.router.serve.backend import AttemptError, Backend
+from micronas.router.serve.local import Local, classifier, function
 from micronas.router.serve.metrics import Metrics
 from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text, says_something
 from micronas.router.serve.settings import ServeSettings
+from micronas.router.serve.upstream import Upstream
 
 _LONGEST_COOL_DOWNS = 10
 _COOLING = "cooling down"
@@ -84,7 +86,7 @@ class Dispatcher:
         for each in settings.experts:
             own = each.endpoint.timeouts if each.endpoint is not None else None
             timeouts = own or settings.timeouts
-            self.served[each.name] = Served(each, backend_of(each, timeouts), timeouts)
+            self.served[each.name] = Served(each, _backend_of(each, timeouts), timeouts)
 
     async def aclose(self) -> None:
         for each in self.served.values():
@@ -203,3 +205,18 @@ def _nobody(lost: dict[str, AttemptError]) -> ApiError:
     if ends == {_COOLING}:
         return ApiError(503, f"every expert is cooling down ({reasons})", "cooling_down", wait=wait)
     return ApiError(502, f"no expert answered ({reasons})", "no_answer")
+
+
+def _backend_of(expert: Expert, timeouts: Timeouts) -> Backend:
+    """Return what calls an expert.
+
+    Raises
+    ------
+    ConfigError
+        If a key is not set, a function cannot be imported or a model is none.
+    """
+    if expert.endpoint is not None:
+        return Upstream(expert.name, expert.endpoint, timeouts)
+    if expert.model is not None:
+        return Local(expert.name, classifier(expert.model))
+    return Local(expert.name, function(str(expert.callable)))

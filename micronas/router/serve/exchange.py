@@ -66,7 +66,7 @@ class Slots:
 
 @dataclass
 class Journey:
-    """What is known of a request so far; its headers say it."""
+    """Facts about a request so far; its headers say them."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     arrival: float = field(default_factory=time.monotonic)

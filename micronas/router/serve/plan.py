@@ -1,4 +1,4 @@
-"""Which experts a request should go to, and why."""
+"""Choose the experts for a request, and say why."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from micronas.router.decision import GENERAL, Decision, Routing
 from micronas.router.serve.protocol import ApiError, Ask, ascii_text
-from micronas.router.serve.settings import ServeSettings, fallback_order
+from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
 
 _log = logging.getLogger("micronas.router")
@@ -97,3 +97,20 @@ class Planner:
         if not experts:
             raise LookupError(f"expert {decision.expert!r} is not served and there is no fallback")
         return Plan(decision, experts)
+
+
+def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
+    """Return the experts to ask, first to last.
+
+    Parameters
+    ----------
+    settings
+        Its ``fallback`` is obeyed where it is given.
+    ranked
+        The experts as the router ranks them for the prompt's category; empty if it does not.
+    chosen
+        The expert the router chose; left out if it is not served.
+    """
+    known = [each.name for each in settings.experts]
+    rest = settings.fallback if settings.fallback is not None else (*ranked, *known)
+    return tuple(name for name in dict.fromkeys((chosen, *rest)) if name in known)

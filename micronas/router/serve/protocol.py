@@ -14,7 +14,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ApiError(Exception):
-    """What a client is told instead of an answer.
+    """An error that a client is told instead of an answer.
 
     Parameters
     ----------

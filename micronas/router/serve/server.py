@@ -1,4 +1,4 @@
-"""Runs the server until a signal stops it."""
+"""Run the server until a signal stops it."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ _NEEDED = ("fastapi", "uvicorn", "aiohttp", "httpx", "prometheus_client")
 def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
     """Serve until SIGINT or SIGTERM; requests in work may end first.
 
-    The address is printed once the server listens, one line a request goes to stderr. Neither
+    The address is printed once the server listens, one line per request goes to stderr. Neither
     prompts, answers nor keys are written anywhere.
 
     Parameters

@@ -1,13 +1,13 @@
-"""What ``micronas router serve`` is told."""
+"""Settings of ``micronas router serve``."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from micronas.quantities import parse_bytes
-from micronas.router.experts import Expert, Experts, Timeouts, beside, read_experts
+from micronas.router.experts import Experts, Timeouts, beside, read_experts
 from micronas.settings import Settings, nearest, read_mapping, validate_settings, with_overrides
 
 
@@ -115,20 +115,3 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
     return settings.model_copy(
         update={"router": router, "experts": beside(settings.experts, folder)}
     )
-
-
-def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
-    """Return the experts to ask, first to last.
-
-    Parameters
-    ----------
-    settings
-        Its ``fallback`` is obeyed where it is given.
-    ranked
-        The experts as the router ranks them for the prompt's category; empty if it does not.
-    chosen
-        The expert the router chose; left out if it is not served.
-    """
-    known: Mapping[str, Expert] = {each.name: each for each in settings.experts}
-    rest = settings.fallback if settings.fallback is not None else (*ranked, *known)
-    return tuple(name for name in dict.fromkeys((chosen, *rest)) if name in known)

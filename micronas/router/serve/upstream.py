@@ -8,9 +8,8 @@ import anyio
 import httpx
 import yarl
 
-from micronas.errors import ConfigError
-from micronas.language.endpoints import api_key, proxy_for, retry_after
-from micronas.router.experts import Endpoint, Timeouts
+from micronas.language.endpoints import proxy_for, required_key, retry_after
+from micronas.router.experts import ExpertEndpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import (
@@ -48,14 +47,9 @@ class Upstream:
         if the environment names a proxy that is none over HTTP.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, timeouts: Timeouts) -> None:
+    def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
         variable = endpoint.api_key_env
-        key = api_key(variable) if variable else ""
-        if variable and not key:
-            raise ConfigError(
-                f"the key of expert {name!r} must be in the environment variable {variable}, "
-                "which is not set"
-            )
+        key = required_key(variable, of=f"expert {name!r}") if variable else ""
         self._name, self._model = name, endpoint.model
         self._secrets = {key: f"[{variable}]"} if key else {}
         self._url = yarl.URL(endpoint.base_url + "/chat/completions")
@@ -137,7 +131,7 @@ class Upstream:
 
 
 class _Progress:
-    """How far a stream has come: to its end mark, or to an end of every choice."""
+    """Progress of a stream: to its end mark, or to an end of every choice."""
 
     def __init__(self) -> None:
         self.begun = self.done = False

@@ -1,4 +1,4 @@
-"""Where the weights of the top tier live, and as what arrays: NumPy's, or torch's on a device."""
+"""Memory for the weights of the top tier: NumPy arrays, or torch tensors on a device."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Who stays within a bound of bytes and who goes first: the store and the simulator share it."""
+"""Evict by least recent use within a bound of bytes, for the store and the simulator."""
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ PolicyName = Literal["lru", "belady"]
 
 @dataclass
 class Counts:
-    """What happened at one tier of memory.
+    """Counts of one tier of memory.
 
     Attributes
     ----------

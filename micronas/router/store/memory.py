@@ -43,7 +43,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """What an expert's file holds, read from its header.
+    """Content of an expert's file, read from its header.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ Milliseconds = Annotated[float, BeforeValidator(lambda value: parse(value, "mill
 
 
 class Scenario(Settings):
-    """What `micronas router simulate` is asked; either of trace and zipf, of size and sizes."""
+    """Options of `micronas router simulate`; either of trace and zipf, of size and sizes."""
 
     trace: Path | None = None
     """A recorded trace (`read_trace`)."""
@@ -62,7 +62,7 @@ class Scenario(Settings):
     batch: int = Field(1, ge=1)
     patience: int = Field(16, ge=0)
     pin: tuple[str, ...] = ()
-    """What stays on the top tier; not drawn."""
+    """Experts that stay on the top tier; not drawn."""
     run: Milliseconds | None = None
     """Time of one request on an expert."""
     warmup: int = Field(0, ge=0)
@@ -77,7 +77,7 @@ class Scenario(Settings):
             raise ValueError("device and host_bw must be given together")
         return self
 
-    def simulate(self) -> list["Outcome"]:
+    def simulate(self) -> list["Simulated"]:
         """Simulate every order of requests with every policy; arrival order and LRU come first.
 
         Raises
@@ -105,7 +105,7 @@ class Scenario(Settings):
                     pinned=self.pin,
                     warmup=self.warmup,
                 )
-                outcomes.append(Outcome(batch, policy, result))
+                outcomes.append(Simulated(batch, policy, result))
         return outcomes
 
     def _given_sizes(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ class Scenario(Settings):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Simulated:
     """One simulation and what it differs from the others in."""
 
     batch: int
@@ -149,8 +149,8 @@ class Outcome:
         }
 
 
-def outcomes_table(outcomes: Sequence[Outcome]) -> str:
-    """Return a table for a terminal, one line a simulation."""
+def outcomes_table(outcomes: Sequence[Simulated]) -> str:
+    """Return a table for a terminal, one line per simulation."""
     tiers = list(outcomes[0].result.tiers)
     header = ["order", "policy", *(f"{name} hits" for name in tiers)]
     header += [*(f"into {name}" for name in tiers), "ms a request", "moving weights"]

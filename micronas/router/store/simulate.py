@@ -1,4 +1,4 @@
-"""What a store would do with a trace: hits, bytes and time, from sizes and bandwidths alone."""
+"""Simulate a store on a trace: hits, bytes and time, from sizes and bandwidths alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,14 +42,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Simulation:
-    """What came of a trace.
+    """Result of a trace.
 
     Attributes
     ----------
     requests
         Requests that were counted.
     lookups
-        Times an expert was asked for: one a batch.
+        Times an expert was asked for: once per batch.
     tiers
         Counts by tier, the top tier last. A tier's requests are those the one above it missed.
     run_seconds

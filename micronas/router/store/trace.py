@@ -1,4 +1,4 @@
-"""Which experts are asked for, one after the other: recorded, or drawn."""
+"""Traces: the experts asked for, one after the other, recorded or drawn."""
 
 import csv
 import json

@@ -2,7 +2,7 @@
 
 The stubs answer with what TFLM's own wheel computes. For a board's compiler:
 arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fsyntax-only -Wall -Wextra -Werror
--I tests/export/stubs <project>/main.cc
+-I tests/export/firmware/stubs <project>/main.cc
 """
 
 import re
@@ -17,9 +17,9 @@ from micronas.errors import ExportError, ModelError
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.ir import Graph
-from micronas.graph.memory import Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.testing.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
@@ -84,7 +84,7 @@ def test_a_board_that_computes_as_tflm_passes(graph: Graph, tmp_path: Path) -> N
     assert code == 0
     assert {*re.findall(r"registered (\w+)", said)} == {op.kind for op in graph.ops}
     size = graph.tensors[graph.outputs[0]].elements
-    used, size_of_arena = tflm_arena(to_flatbuffer(graph)).total, rounded(graph, "host")
+    used, size_of_arena = tflm_arena(to_flatbuffer(graph)).total, rounded(graph, HOST)
     assert said.splitlines()[-3:] == [
         f"arena: {used} of {size_of_arena} bytes used",
         "inference: 7 ticks of 1/1000 s",
@@ -100,7 +100,7 @@ def test_one_wrong_byte_fails(graph: Graph, tmp_path: Path) -> None:
 
 
 def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
-    more = rounded(graph, "host") + 1
+    more = rounded(graph, HOST) + 1
     code, said = run(written(graph, tmp_path / "kws"), graph, arena=more)
     assert code == 1
     assert "FAIL: the tensor arena is too small" in said
@@ -122,9 +122,9 @@ def test_a_cmake_project_is_complete(graph: Graph, tmp_path: Path) -> None:
         *("CMakeLists.txt", "check.h", "clock.h", "golden.h", "main.cc", "model.h")
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
-    board, host = rounded(graph, "board"), rounded(graph, "host")
+    board, host = rounded(graph, CMSIS_NN), rounded(graph, HOST)
     assert f"sizeof(void*) == 8 ? {host} : {board};" in files["check.h"]
-    assert 0 <= board - plan(graph, "board").required < 16
+    assert 0 <= board - plan(graph).required < 16
     kinds = {op.kind for op in graph.ops}
     assert f"MicroMutableOpResolver<{len(kinds)}>" in files["check.h"]
     assert [path.name for path in tmp_path.iterdir()] == ["kws"]

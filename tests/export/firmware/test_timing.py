@@ -1,7 +1,7 @@
 """Timing firmware: compiled against stubs of TFLM and a scripted clock, its log is read back.
 
 For a board's compiler: arm-none-eabi-g++ -mcpu=cortex-m4 -mthumb -std=c++17 -fsyntax-only -Wall
--Wextra -Werror -I tests/export/stubs <project>/main.cc
+-Wextra -Werror -I tests/export/firmware/stubs <project>/main.cc
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError, DataError, ExportError, ModelError
@@ -18,9 +18,9 @@ from micronas.export.firmware.shared import ProjectKind, write_folder
 from micronas.export.firmware.timing import read_log, timing_project
 from micronas.export.verify import tflm_arena
 from micronas.graph.ir import Graph
-from micronas.graph.memory import Target, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
+from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
-from tests.graphs import random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
 GRAPHS = {
@@ -128,8 +128,8 @@ def test_a_clock_that_stands_still_is_no_time(tmp_path: Path) -> None:
 
 
 def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
-    host = max(rounded(graph, "host") for graph in GRAPHS.values())
-    board = max(rounded(graph, "board") for graph in GRAPHS.values())
+    host = max(rounded(graph, HOST) for graph in GRAPHS.values())
+    board = max(rounded(graph, CMSIS_NN) for graph in GRAPHS.values())
     header = timing_project(MODELS, "firmware", kind="cmake")["timing.h"]
     assert f"sizeof(void*) == 8 ? {host} : {board};" in header
     code, said = run(tmp_path, arena=host + 1)
@@ -161,6 +161,7 @@ NOISE = st.text(st.characters(codec="utf-8"), max_size=40).filter(
 TIMES = st.lists(st.tuples(NAMES, st.integers(1, 2**32 - 1), st.booleans()), min_size=1)
 
 
+@settings(max_examples=30, deadline=None)
 @given(times=TIMES, data=st.data(), end=st.sampled_from(["\n", "\r\n"]))
 def test_times_are_found_among_anything(
     times: list[tuple[str, int, bool]], data: st.DataObject, end: str

@@ -21,12 +21,12 @@ from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Graph
+from micronas.testing.graphs import random_shapes
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
-from tests.graphs import random_shapes
 
 
 class Block(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from micronas.errors import ExportError
 from micronas.export.from_torch.module import quantize, to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
@@ -140,6 +141,39 @@ class TestBatchNorm:
         module = Apply(forward, conv=nn.Conv2d(3, 4, 1), norm=nn.BatchNorm2d(4))
         graph = check_equal(filled_norms(module), image())
         assert kinds(graph) == ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD"]
+
+
+class TestProducts:
+    def test_of_equal_shapes_with_an_activation(self) -> None:
+        graph = check_equal(Apply(lambda x: F.relu(x * x)).eval(), image())
+        assert kinds(graph) == ["MUL"]
+        assert graph.ops[0].activation == "RELU"
+
+    def test_channels_are_weighted(self) -> None:
+        def forward(m: Any, x: Tensor) -> Tensor:
+            y = m.conv(x)
+            gate = torch.sigmoid(m.gate(y.mean((2, 3)))).reshape(-1, 4, 1, 1)
+            return gate * y
+
+        module = Apply(forward, conv=nn.Conv2d(3, 4, 1), gate=nn.Linear(4, 4))
+        graph = check_equal(module.eval(), image())
+        assert kinds(graph)[-3:] == ["LOGISTIC", "RESHAPE", "MUL"]
+        integers = quantize(graph, [image(seed=seed) for seed in range(4)])
+        inputs = quantize_inputs(integers, torch.cat([image(seed=seed) for seed in range(9)]))
+        assert verify(to_flatbuffer(integers), inputs).mismatches == 0
+
+    def test_positions_are_weighted(self) -> None:
+        module = Apply(lambda m, x: x * m.conv(x).sigmoid(), conv=nn.Conv2d(3, 1, 1))
+        assert kinds(check_equal(module.eval(), image())) == ["CONV_2D", "LOGISTIC", "MUL"]
+
+    def test_by_constants_is_refused(self) -> None:
+        with pytest.raises(ExportError, match="fold factors into a convolution or a batch norm"):
+            trace(Apply(lambda x: x * 2).eval(), image())
+
+    def test_of_other_ranks_is_refused(self) -> None:
+        way_out = r"reshape factors of channels to \[N, channels, 1, 1\]"
+        with pytest.raises(ExportError, match=way_out):
+            trace(Apply(lambda x: x * x.mean((2, 3))).eval(), image(4, 4, 4))
 
 
 class TestLayout:

@@ -1,0 +1,48 @@
+"""Complete a plan's measurements with times: of a serial log, of this machine, or by hand."""
+
+from pathlib import Path
+from typing import cast
+
+from micronas.calibration.host import Engine, measure_all
+from micronas.calibration.measurements import add_times
+from micronas.calibration.plan import MEASUREMENTS, read_plan
+from micronas.errors import DataError
+from micronas.export.firmware.timing import read_log
+
+
+def collect(
+    source: Path, *, log: Path | None = None, host: str | None = None, clock_hz: float | None = None
+) -> Path:
+    """Return the CSV of measurements of a plan, or the given CSV itself.
+
+    Parameters
+    ----------
+    source
+        A CSV of measurements, or the folder of a plan.
+    log
+        Text that the plan's firmware printed; its times are written into the plan's CSV.
+    host
+        Engine of this machine to time the plan on: ``litert`` or ``tflm``.
+    clock_hz
+        Turns the log's cycles into milliseconds.
+
+    Raises
+    ------
+    DataError
+        If the log cannot be read.
+    """
+    if source.is_file() and log is None and host is None:
+        return source
+    if log is not None:
+        try:
+            text = log.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise DataError(f"a log must be a readable text file: {error}") from error
+        return add_times(source, read_log(text, clock_hz=clock_hz))
+    models = read_plan(source)
+    if host is None:
+        return source / MEASUREMENTS
+    files = {name: path.read_bytes() for name, path in models.items()}
+    # the engine's name is checked there
+    timed = measure_all(files, engine=cast("Engine", host))
+    return add_times(source, {name: timing.median_ms for name, timing in timed.items()})

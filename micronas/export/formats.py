@@ -1,0 +1,69 @@
+"""Write a network as the file or the project that was asked for."""
+
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import ConfigError, ExportError
+from micronas.export.examples import random_inputs
+from micronas.files import write_atomically
+from micronas.tflite.reader import read
+
+_SUFFIXES = {"tflite": ".tflite", "c": ".h", "onnx": ".onnx"}
+_PROJECTS = {"project": "cmake", "arduino": "arduino"}
+
+
+def export(data: bytes, form: str, *, name: str, out: Path | None = None) -> dict[str, Any]:
+    """Write a network and return where it is, as JSON values.
+
+    Parameters
+    ----------
+    data
+        A ``.tflite`` file.
+    form
+        ``tflite``, ``c``, ``onnx``, ``project`` (CMake) or ``arduino``.
+    name
+        Begins the name of the output where `out` is not given.
+
+    Raises
+    ------
+    ConfigError
+        If the form is none of these.
+    ExportError
+        If the output cannot be written.
+    """
+    if form in _PROJECTS:
+        from micronas.export.firmware.project import write_project
+
+        folder = out or Path(f"{name}-{form}")
+        golden = random_inputs(read(data), 1, seed=0)
+        kind: Any = _PROJECTS[form]
+        write_project(data, folder, golden_input=golden, kind=kind)
+        return {"folder": str(folder), "format": form}
+    if form not in _SUFFIXES:
+        raise ConfigError(
+            f"a format must be tflite, c, onnx, project or arduino, but got {form!r}; "
+            "choose one of them"
+        )
+    path = out or Path(f"{name}{_SUFFIXES[form]}")
+    content = _content(data, form, path)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ExportError(f"an output file must be writable: {error}; choose another") from error
+    return {"file": str(path), "format": form, "bytes": len(content)}
+
+
+def _content(data: bytes, form: str, path: Path) -> bytes:
+    if form == "c":
+        from micronas.export.firmware.c_source import to_c_header
+
+        return to_c_header(data, name=path.stem).encode()
+    if form == "onnx":
+        # needs the extra onnx
+        from micronas.export.onnx import to_onnx
+
+        return to_onnx(read(data))
+    from micronas.tflite.metadata import entries
+    from micronas.tflite.writer import to_flatbuffer
+
+    return to_flatbuffer(read(data), metadata=entries(data))

@@ -1,0 +1,33 @@
+"""The integer kernel of each operator: TFLM's arithmetic in NumPy."""
+
+from collections.abc import Callable
+
+from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels import elements, maps, weighted
+from micronas.graph.kernels.codes import Kernel
+from micronas.graph.operators import each_kind
+
+Maker = Callable[[Graph, Op], Kernel]
+"""Prepares the kernel of one operator of a graph that `check_int8` has seen."""
+
+KERNELS = each_kind(
+    "graph.kernels",
+    {
+        "CONV_2D": weighted.convolution,
+        "DEPTHWISE_CONV_2D": weighted.depthwise_convolution,
+        "FULLY_CONNECTED": weighted.fully_connected,
+        "ADD": elements.add,
+        "MUL": elements.mul,
+        "PAD": maps.pad,
+        "AVERAGE_POOL_2D": maps.average_pool,
+        "MAX_POOL_2D": maps.max_pool,
+        "MEAN": maps.mean,
+        "RESHAPE": maps.reshape,
+        "SOFTMAX": elements.softmax,
+        "CONCATENATION": maps.concatenation,
+        "LOGISTIC": elements.logistic,
+        "HARD_SWISH": elements.hard_swish,
+        "RELU": elements.relu,
+        "RELU6": elements.relu6,
+    },
+)

@@ -1,0 +1,68 @@
+"""What kernels share: windows over maps, and the numbers that stand behind int8 codes."""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph.ir import Array, Op, Tensor, same_padding
+
+Values = npt.NDArray[np.int8]
+"""[N, *tensor.shape]: a batch of whole tensors, the leading 1 of NHWC included."""
+Accumulators = npt.NDArray[np.int32]
+Kernel = Callable[..., Values]
+"""Given an operator's operands, its output."""
+
+
+def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
+    """Smallest and largest code an operator's fused activation lets through."""
+    if op.activation == "NONE":
+        return -128, 127
+    zero = zero_point(output)
+    high = 127
+    if op.activation == "RELU6":
+        six = float(np.float32(6) / np.float32(scale(output)))  # TFLM divides in float32
+        high = min(127, zero + math.floor(six + 0.5))
+    return max(-128, zero), high
+
+
+def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:
+    """View of every pooling or filter window: [N, out height, out width, C, *window]."""
+    views = np.lib.stride_tricks.sliding_window_view(
+        padded(x, op, window, fill), window, axis=(1, 2)
+    )
+    return views[:, :: op.stride[0], :: op.stride[1]]
+
+
+def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
+    """Merge the batch with NHWC's N, and surround the maps as the operator's padding says."""
+    merged = x.reshape(-1, *x.shape[2:])
+    if op.padding == "VALID":
+        return merged
+    rows, cols = (
+        same_padding(merged.shape[axis + 1], window[axis], op.stride[axis]) for axis in (0, 1)
+    )
+    if not any((*rows, *cols)):
+        return merged
+    return np.pad(merged, ((0, 0), rows, cols, (0, 0)), constant_values=fill)
+
+
+def data(tensor: Tensor) -> npt.NDArray[np.signedinteger[Any]]:
+    """Return a constant's integers, which check_int8 has seen to be there."""
+    return cast(npt.NDArray[np.signedinteger[Any]], tensor.data)
+
+
+def scales(tensor: Tensor) -> npt.NDArray[np.float64]:
+    assert tensor.quantization is not None
+    return tensor.quantization.scale.astype(np.float64)
+
+
+def scale(tensor: Tensor) -> np.float64:
+    return cast(np.float64, scales(tensor)[0])
+
+
+def zero_point(tensor: Tensor) -> int:
+    assert tensor.quantization is not None
+    return tensor.quantization.zero_point

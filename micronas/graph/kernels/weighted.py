@@ -1,0 +1,110 @@
+"""Convolutions and fully connected layers: dot products, rescaled to int8."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph import fixed_point
+from micronas.graph.ir import Array, Graph, Op
+from micronas.graph.kernels.codes import (
+    Accumulators,
+    Kernel,
+    Values,
+    activation_range,
+    data,
+    padded,
+    scale,
+    scales,
+    windows,
+    zero_point,
+)
+
+
+def convolution(graph: Graph, op: Op) -> Kernel:
+    filters, output = graph.constant_of(op), graph.output_of(op)
+    kernel = (filters.shape[1], filters.shape[2])
+    rows = data(filters).reshape(filters.shape[0], -1)
+    dtype = _exact_type(rows)
+    columns = rows.T.astype(dtype)
+    finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
+    fill = zero_point(graph.input_of(op))
+
+    def convolve(x: Values) -> Values:
+        if kernel == (1, 1) and op.stride == (1, 1):
+            patches: Array = x
+        else:
+            patches = np.moveaxis(windows(x, op, kernel, fill), -3, -1)
+        products = patches.astype(dtype, order="C").reshape(-1, len(columns)) @ columns
+        return finish(products.astype(np.int32)).reshape(len(x), *output.shape)
+
+    return convolve
+
+
+def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
+    filters, output = graph.constant_of(op), graph.output_of(op)
+    _, height, width, channels = filters.shape
+    taps = data(filters)[0]
+    multiplier = channels // graph.input_of(op).shape[3]
+    dtype = _exact_type(taps.reshape(-1, channels).T)
+    finish = _finish(graph, op, taps.sum(axis=(0, 1), dtype=np.int64))
+    fill = zero_point(graph.input_of(op))
+    _, out_height, out_width, _ = output.shape
+
+    def convolve(x: Values) -> Values:
+        source = padded(x, op, (height, width), fill).astype(dtype)
+        if multiplier > 1:
+            source = np.repeat(source, multiplier, axis=-1)
+        total = np.zeros((len(source), out_height, out_width, channels), dtype)
+        product = np.empty_like(total)
+        for i in range(height):
+            rows = slice(i, i + (out_height - 1) * op.stride[0] + 1, op.stride[0])
+            for j in range(width):
+                cols = slice(j, j + (out_width - 1) * op.stride[1] + 1, op.stride[1])
+                np.multiply(source[:, rows, cols], taps[i, j].astype(dtype), out=product)
+                total += product
+        return finish(total.astype(np.int32)).reshape(len(x), *output.shape)
+
+    return convolve
+
+
+def fully_connected(graph: Graph, op: Op) -> Kernel:
+    rows, output = data(graph.constant_of(op)), graph.output_of(op)
+    dtype = _exact_type(rows)
+    columns = rows.T.astype(dtype)
+    finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
+
+    def multiply(x: Values) -> Values:
+        products = x.reshape(-1, len(columns)).astype(dtype) @ columns
+        return finish(products.astype(np.int32)).reshape(len(x), *output.shape)
+
+    return multiply
+
+
+def _exact_type(rows: Array) -> type[np.float32] | type[np.float64]:
+    """Return the narrowest float in which every partial sum of int8 values x rows is exact."""
+    largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * 128
+    return np.float32 if largest <= 2**24 else np.float64
+
+
+def _finish(
+    graph: Graph, op: Op, weight_sums: npt.NDArray[np.int64]
+) -> Callable[[Accumulators], Values]:
+    """Bias, input zero point, rescaling, activation: from raw dot products to int8."""
+    source, weights, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
+    offset = -zero_point(source) * weight_sums
+    if len(op.inputs) > 2:
+        offset = offset + data(graph.constant_of(op, 2))
+    factors = scale(source) * scales(weights) / scale(output)
+    multiplier, shift = fixed_point.quantize_multiplier(factors)
+    wrapped = offset.astype(np.int32)
+    low, high = activation_range(op, output)
+    zero = zero_point(output)
+
+    def finish(accumulators: Accumulators) -> Values:
+        accumulators += wrapped
+        scaled = fixed_point.rescale(accumulators, multiplier, shift)
+        scaled += zero
+        return np.clip(scaled, low, high, out=scaled).astype(np.int8)
+
+    return finish

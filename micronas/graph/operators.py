@@ -1,0 +1,326 @@
+"""The operators micronas knows: one row each, which every room that tells kinds apart reads.
+
+What must be code for each kind (integer and float execution, ONNX, prices) is a table in its own
+room, checked at import by `each_kind`: a kind without an entry there is an error, never a default.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+from micronas.graph import rules
+
+if TYPE_CHECKING:  # ir reads this table
+    from micronas.graph.ir import Graph, Op
+
+Kind = Literal[
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "ADD",
+    "MUL",
+    "PAD",
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "MEAN",
+    "RESHAPE",
+    "SOFTMAX",
+    "CONCATENATION",
+    "LOGISTIC",
+    "HARD_SWISH",
+    "RELU",
+    "RELU6",
+]
+"""Operators that can be executed and exported; named as in TFLite."""
+Scale = Literal["own", "shared", "identical", "fixed"]
+"""Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
+``identical`` to theirs, bit for bit; ``fixed`` at 1/256 with zero point -128."""
+Sign = Literal["any", "kept", "nonnegative"]
+"""Of an output before its activation: ``any``; not negative where no operand is, ``kept``; or
+never negative."""
+Option = Literal[
+    "sweep",
+    "multiplier",
+    "window",
+    "dilation",
+    "format",
+    "activation",
+    "unclamped",
+    "keep_dims",
+    "new_shape",
+    "beta",
+    "axis",
+]
+"""Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
+_Entry = TypeVar("_Entry")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of an operator: its second input, followed by an optional bias."""
+
+    rank: int
+    axis: int
+    """Dimension of the output channels."""
+    per_channel: bool
+    """Quantised with one scale for each output channel, otherwise one in all."""
+    int4_version: int
+    """TFLite's version of the operator with int4 weights."""
+    per_channel_version: int | None = None
+    """With several scales, where that is a version of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """What all rooms know of a kind."""
+
+    inputs: tuple[int, int] = (1, 1)
+    """Fewest and most inputs: operands first, then weights, bias or other constants."""
+    operands: int | None = 1
+    """Inputs the operator computes with, as opposed to weights and tables; None if all are."""
+    weights: Weights | None = None
+    windowed: bool = False
+    """Moves a window with strides and padding over a map [N, height, width, channels]."""
+    shape: Callable[["Graph", "Op"], tuple[int, ...] | str | None]
+    """The output's shape; None if the operands do not fit together, or the rule they break."""
+    scale: Scale
+    scales: Callable[[Sequence[float], float], str | None] | None = None
+    """Given the scales of operands and output, the rule of TFLM's that they break, or None."""
+    finest: int = 256
+    """Steps of the output that one of the largest step among the operands is worth dividing in."""
+    multiplies: bool = False
+    """Its steps are to be compared with the product of the operands' steps instead."""
+    on_grid: bool = False
+    """Writes no value it did not read, except zero."""
+    sign: Sign
+    by_channel: bool = False
+    """Treats channels alike, one by one, as long as it writes as many as it reads."""
+    options: str | None
+    """The table of TFLite's schema that holds its options."""
+    stored: tuple[Option, ...] = ()
+    """What that table holds, in the order it is written."""
+    version: int
+    """TFLite's version of the int8 operator."""
+    register: str
+    """Method of TFLM's MicroMutableOpResolver."""
+    counted: bool = False
+    """`graph.counts` carries its cost, so that a latency model of counts alone prices it."""
+
+    @property
+    def fuses(self) -> bool:
+        """Whether it can clamp what it writes."""
+        return "activation" in self.stored
+
+
+OPERATORS: Mapping[Kind, Operator] = {
+    "CONV_2D": Operator(
+        inputs=(2, 3),
+        weights=Weights(rank=4, axis=0, per_channel=True, int4_version=7),
+        windowed=True,
+        shape=rules.convolved,
+        scale="own",
+        sign="any",
+        options="Conv2DOptions",
+        stored=("sweep", "dilation", "activation"),
+        version=3,
+        register="AddConv2D",
+        counted=True,
+    ),
+    "DEPTHWISE_CONV_2D": Operator(
+        inputs=(2, 3),
+        weights=Weights(rank=4, axis=3, per_channel=True, int4_version=7),
+        windowed=True,
+        shape=rules.convolved_depthwise,
+        scale="own",
+        sign="any",
+        by_channel=True,
+        options="DepthwiseConv2DOptions",
+        stored=("sweep", "multiplier", "dilation", "activation"),
+        version=3,
+        register="AddDepthwiseConv2D",
+        counted=True,
+    ),
+    "FULLY_CONNECTED": Operator(
+        inputs=(2, 3),
+        weights=Weights(2, axis=0, per_channel=False, int4_version=10, per_channel_version=12),
+        shape=rules.multiplied,
+        scale="own",
+        sign="any",
+        options="FullyConnectedOptions",
+        stored=("format", "activation"),
+        version=4,
+        register="AddFullyConnected",
+        counted=True,
+    ),
+    "ADD": Operator(
+        inputs=(2, 2),
+        operands=2,
+        shape=rules.broadcast,
+        scale="own",
+        scales=rules.add_scales,
+        sign="kept",
+        options="AddOptions",
+        stored=("activation",),
+        version=2,
+        register="AddAdd",
+        counted=True,
+    ),
+    "MUL": Operator(
+        inputs=(2, 2),
+        operands=2,
+        shape=rules.broadcast,
+        scale="own",
+        scales=rules.mul_scales,
+        finest=1,
+        multiplies=True,
+        sign="kept",
+        options="MulOptions",
+        stored=("activation",),
+        version=2,
+        register="AddMul",
+    ),
+    "PAD": Operator(
+        inputs=(2, 2),
+        shape=rules.padded,
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="PadOptions",
+        version=2,
+        register="AddPad",
+    ),
+    "AVERAGE_POOL_2D": Operator(
+        windowed=True,
+        shape=rules.pooled,
+        scale="shared",
+        sign="kept",
+        by_channel=True,
+        options="Pool2DOptions",
+        stored=("sweep", "window", "activation"),
+        version=2,
+        register="AddAveragePool2D",
+        counted=True,
+    ),
+    "MAX_POOL_2D": Operator(
+        windowed=True,
+        shape=rules.pooled,
+        scale="shared",
+        sign="kept",
+        by_channel=True,
+        options="Pool2DOptions",
+        stored=("sweep", "window", "activation"),
+        version=2,
+        register="AddMaxPool2D",
+    ),
+    "MEAN": Operator(
+        inputs=(2, 2),
+        shape=rules.averaged,
+        scale="own",
+        sign="kept",
+        by_channel=True,
+        options="ReducerOptions",
+        stored=("keep_dims",),
+        version=2,
+        register="AddMean",
+    ),
+    "RESHAPE": Operator(
+        inputs=(1, 2),
+        shape=rules.reshaped,
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="ReshapeOptions",
+        stored=("new_shape",),
+        version=1,
+        register="AddReshape",
+        counted=True,
+    ),
+    "SOFTMAX": Operator(
+        shape=rules.kept,
+        scale="fixed",
+        scales=rules.softmax_scales,
+        sign="nonnegative",
+        options="SoftmaxOptions",
+        stored=("beta",),
+        version=2,
+        register="AddSoftmax",
+    ),
+    "CONCATENATION": Operator(
+        inputs=(1, 10),  # TFLM takes no more
+        operands=None,
+        shape=rules.joined,
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        options="ConcatenationOptions",
+        stored=("axis", "unclamped"),
+        version=2,
+        register="AddConcatenation",
+    ),
+    "LOGISTIC": Operator(
+        shape=rules.kept,
+        scale="fixed",
+        scales=rules.logistic_scales,
+        sign="nonnegative",
+        by_channel=True,
+        options=None,
+        version=2,
+        register="AddLogistic",
+    ),
+    "HARD_SWISH": Operator(
+        shape=rules.kept,
+        scale="own",
+        scales=rules.hard_swish_scales,
+        finest=64,  # TFLM can write steps down to 1/127 of those it reads
+        sign="any",
+        by_channel=True,
+        options="HardSwishOptions",
+        version=1,
+        register="AddHardSwish",
+    ),
+    "RELU": Operator(
+        shape=rules.kept,
+        scale="own",
+        scales=rules.relu_scales,
+        sign="nonnegative",
+        by_channel=True,
+        options=None,
+        version=2,
+        register="AddRelu",
+    ),
+    "RELU6": Operator(
+        shape=rules.kept,
+        scale="shared",
+        scales=rules.relu6_scales,
+        sign="nonnegative",
+        by_channel=True,
+        options=None,
+        version=2,
+        register="AddRelu6",
+    ),
+}
+
+
+def each_kind(
+    room: str, table: Mapping[Kind, _Entry], kinds: Iterable[Kind] = get_args(Kind)
+) -> Mapping[Kind, _Entry]:
+    """Return a room's table, checked to have an entry for each of `kinds` and no other.
+
+    Raises
+    ------
+    LookupError
+        Naming the kinds that are missing or too many.
+    """
+    wrong = sorted(set(kinds) ^ table.keys())
+    if wrong:
+        raise LookupError(
+            f"{room} must have an entry for every operator and no other, but that is not so for "
+            f"{', '.join(wrong)}; add what is missing to its table"
+        )
+    return table
+
+
+each_kind("graph.operators", OPERATORS)
+WEIGHTED: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.weights)
+"""Kinds that have weights."""

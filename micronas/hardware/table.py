@@ -1,0 +1,135 @@
+"""Tables of boards and of what a network costs on them. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from micronas.quantities import format_bytes, format_macs
+from micronas.text import pairs, percent, table
+
+
+def profile_table(described: Mapping[str, Any]) -> str:
+    """One line a layer, then the totals, then what they leave out."""
+    rows = [
+        [
+            layer["name"],
+            layer["op"],
+            _size(layer["kernel"]),
+            _size(layer["stride"]),
+            _size(layer["output"][1:]),
+            format_macs(layer["macs"]),
+            format_bytes(layer["weights_bytes"]),
+            format_bytes(layer["live_bytes"]),
+            percent(layer["latency_share"]),
+            " ".join(layer["flags"]),
+        ]
+        for layer in described["layers"]
+    ]
+    header = ["layer", "op", "kernel", "stride", "output", "MACs", "weights", "live", "time", ""]
+    energy, excluded = described["energy_mj"], described["latency_excludes"]
+    least = "at least " if excluded else ""
+    arena = "at least " if described["arena_is_lower_bound"] else ""
+    bound = "at most " if described["arena_is_upper_bound"] and not arena else arena
+    totals = {
+        "MACs": f"{least}{described['macs']:,}",
+        "flash": f"{described['flash_bytes']:,} B",
+        "arena": f"{bound}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
+        f" to start {described['arena_required_bytes']:,} B)",
+        "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
+        f"(head {described['host_arena_head_bytes']:,} B)",
+        "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}, by "
+        f"{described['latency_form']}{_unless_validated(described['latency_status'])}",
+        "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
+        "fits": _verdict(described["fits"]),
+    }
+    if described["arena_assumes"]:
+        totals["arena planned for"] = described["arena_assumes"]
+    if described.get("metadata"):
+        totals["labels"] = ", ".join(described["metadata"]["labels"])
+    lines = [table(header, rows), "", pairs(totals)]
+    if excluded:
+        listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
+        lines.append(f"not counted: {listed}")
+    lines += [_pooling(each) for each in described["pooling"]]
+    if described.get("paper"):
+        lines.append(_paper(described["paper"]))
+    if any("extrapolated" in layer["flags"] for layer in described["layers"]):
+        lines.append("extrapolated: nothing alike was measured on this board; priced from above")
+    if described["int4_layers"]:
+        lines.append(
+            "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"
+        )
+    if described.get("boards"):
+        lines += ["", boards_table(described["boards"])]
+    return "\n".join(lines)
+
+
+def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Whether a network fits each board, and what one inference costs there."""
+    rows = [
+        [
+            each["board"],
+            _verdict(each["fits"]),
+            each["arena_assumes"] or ("upper bound" if each["arena_is_upper_bound"] else "exact"),
+            f"{each['latency_ms']:.1f} ms{_unless_validated(each['latency_status'])}",
+            "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
+        ]
+        for each in boards
+    ]
+    return table(["board", "fits", "arena", "latency", "energy"], rows)
+
+
+def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Limits of boards, and how well their latency is known."""
+    rows = []
+    for board in boards:
+        latency = board["latency"]
+        mean, worst = (latency[f"leave_one_out_{kind}percent"] for kind in ("", "worst_"))
+        rows.append(
+            [
+                board["name"],
+                board["core"],
+                format_bytes(board["sram_bytes"]),
+                format_bytes(board["flash_bytes"]),
+                f"{board['clock_hz'] / 1e6:.0f} MHz",
+                "-" if board["power_mw"] is None else f"{board['power_mw']:.0f} mW",
+                latency["form"],
+                "-" if mean is None else f"{mean:.0f} / {worst:.0f} %",
+                f"{latency['networks']}{_unless_validated(latency['status'])}",
+                board["kernels"],
+            ]
+        )
+    header = ["board", "core", "SRAM", "flash", "clock", "power", "latency by"]
+    return table([*header, "error, mean / worst", "networks", "measured with"], rows)
+
+
+def _unless_validated(status: str) -> str:
+    return "" if status == "validated" else f" ({status})"
+
+
+def _paper(figures: Mapping[str, Any]) -> str:
+    latency = f", {figures['latency_ms']} ms on this board" if figures["latency_ms"] else ""
+    return (
+        f"the paper: {figures['mops']} Mops (by its rounding ours are "
+        f"{figures['ops_by_its_rounding'] / 1e6:.2f}), SRAM {figures['sram_kb']} KB, flash "
+        f"{figures['flash_kb']} KB{latency}"
+    )
+
+
+def _pooling(compared: Mapping[str, Any]) -> str:
+    difference = compared["difference_ms"]
+    unit = "" if difference is None else f" ({difference:.2f} ms)"
+    both = (
+        f"{compared['average_pool_instructions']:,} instructions against "
+        f"{compared['mean_instructions']:,} of MEAN{unit}"
+    )
+    if compared["op"] == "MEAN":
+        return f"{compared['layer']}: AVERAGE_POOL_2D would take {both}"
+    return f"{compared['layer']}: AVERAGE_POOL_2D takes {both}"
+
+
+def _size(sizes: Sequence[int] | None) -> str:
+    return "-" if sizes is None else "x".join(map(str, sizes))
+
+
+def _verdict(fits: bool | None) -> str:
+    return "not known" if fits is None else str(fits).lower()

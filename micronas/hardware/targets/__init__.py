@@ -1,0 +1,58 @@
+"""Targets, one a file, and which of them stands for a board."""
+
+from dataclasses import dataclass
+
+from micronas.graph.ir import Graph
+from micronas.graph.memory import ArenaPlan
+from micronas.hardware.targets.cmsis_nn import CMSIS_NN as CMSIS_NN
+from micronas.hardware.targets.cmsis_nn import HELIUM_BOUND as HELIUM_BOUND
+from micronas.hardware.targets.host import HOST as HOST
+from micronas.hardware.targets.target import Target as Target
+
+_DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
+_PLAIN = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
+_HELIUM = ("Cortex-M52", "Cortex-M55", "Cortex-M85")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The target that stands for a board, and how well it does."""
+
+    target: Target
+    is_upper_bound: bool
+    """Kernels on this core ask for no more than the target says, perhaps for less."""
+    assumes: str | None
+    """What was planned in place of the board's own kernels or core; None where it is those."""
+
+
+def choose(kernels: str, core: str) -> Choice:
+    """Choose the target of a board's kernels and core.
+
+    Firmware that micronas writes runs TFLM with CMSIS-NN on any Cortex-M, so that is what is
+    planned for all of them. It is exact on cores with the DSP extension. Without the extension
+    CMSIS-NN's kernels ask for the same scratch memory or none: an upper bound. For Helium there is
+    a bound of its own (`HELIUM_BOUND`). Where the networks were measured with another library, or
+    the core is no Cortex-M, nothing is known of what that library needs: `assumes` says so, and
+    every output repeats it.
+
+    Parameters
+    ----------
+    kernels
+        As in a board's YAML, such as ``TFLM + CMSIS-NN``; any other text is a library that is not
+        described.
+    core
+        Such as ``Cortex-M4``.
+    """
+    target = HELIUM_BOUND if core in _HELIUM else CMSIS_NN
+    is_known = core in (*_DSP, *_PLAIN, *_HELIUM)
+    place = "" if is_known else f" on a Cortex-M4 in place of {core}"
+    if "CMSIS-NN" not in kernels:
+        assumes: str | None = f"TFLM with CMSIS-NN{place}, not the kernels measured ({kernels})"
+    else:
+        assumes = f"TFLM with CMSIS-NN{place}" if place else None
+    return Choice(target, core in (*_PLAIN, *_HELIUM), assumes)
+
+
+def plan(graph: Graph, target: Target = CMSIS_NN) -> ArenaPlan:
+    """Predict the arena of a network on a target; shapes are enough."""
+    return target.plan(graph)

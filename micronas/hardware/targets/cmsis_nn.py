@@ -1,0 +1,220 @@
+"""TFLM with CMSIS-NN on 32-bit Cortex-M cores: with the DSP extension, and a bound for Helium.
+
+Sizes are those of the C structures under the ARM embedded ABI, where enumerations take one byte.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.memory import Sizes, Structures
+from micronas.graph.operators import each_kind
+from micronas.hardware import kernels
+from micronas.hardware.instructions import Price, priced
+from micronas.hardware.kernels import Sweep, Width, Work, exactly
+from micronas.hardware.targets.target import Target, mean_scratch
+
+_SCALED = ("QUANTIZE", "DEQUANTIZE")
+_HELIUM_CHANNELS = 124
+"""Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
+
+_SIZES = Sizes(
+    fixed=136,
+    pointer=4,
+    eval_tensor=12,
+    node=32,
+    tensor=32,
+    affine_quantization=12,
+    request=12,
+    allocation=24,
+    kinds=each_kind(
+        "hardware.targets.cmsis_nn (sizes)",
+        {
+            "CONV_2D": Structures(28, data=60),
+            "DEPTHWISE_CONV_2D": Structures(28, data=60),
+            "FULLY_CONNECTED": Structures(5, 1, data=80),
+            "ADD": Structures(2, 1, data=60),
+            "MUL": Structures(1, 1, data=36),
+            "PAD": Structures(data=56),
+            "AVERAGE_POOL_2D": Structures(40, data=36),
+            "MAX_POOL_2D": Structures(40, data=36),
+            "MEAN": Structures(1, 1, data=44),
+            "RESHAPE": Structures(36),
+            "SOFTMAX": Structures(4, data=60),
+            "CONCATENATION": Structures(8, data=24),
+            "LOGISTIC": Structures(data=16),
+            "HARD_SWISH": Structures(data=20),
+            "RELU": Structures(data=28),
+            "RELU6": Structures(data=2),
+        },
+    ),
+)
+
+
+def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Patches as int16 (two rows for a convolution, one for a depthwise one), and sums."""
+    if op.kind == "MEAN":  # no CMSIS-NN kernel exists
+        return mean_scratch(graph, op)
+    if op.kind == "AVERAGE_POOL_2D":
+        return (4 * graph.input_of(op).shape[-1],)
+    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return ()
+    weights = graph.constant_of(op)
+    is_int4 = weights.dtype == "int4"
+    patch = math.prod(weights.shape[1:])
+    if op.kind == "CONV_2D" and weights.shape[1:3] != (1, 1):
+        return (4 * (patch if is_int4 else -(-patch // 4) * 4),)
+    is_single = op.kind == "DEPTHWISE_CONV_2D" and weights.shape[3] == graph.input_of(op).shape[3]
+    if is_single and (is_int4 or weights.shape[1:3] != (3, 3)):
+        return (2 * patch,)
+    return ()
+
+
+def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """At least what kernels for Helium ask for, and no less than those for DSP.
+
+    Source: CMSIS-NN's ``*_get_buffer_size_mve``: four patches of int8 in full vectors of 16 for a
+    convolution, four blocks of channels for a depthwise one, sums of a dense layer's filters.
+    """
+    asked = _scratch(graph, op)
+    if op.kind == "FULLY_CONNECTED":
+        return (4 * graph.constant_of(op).shape[0],)
+    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        return asked
+    _, height, width, depth = graph.constant_of(op).shape
+    taps = height * width
+    needed = 64 * -(-taps * depth // 16) if op.kind == "CONV_2D" else 4 * _HELIUM_CHANNELS * taps
+    return (max(needed, *asked, 0),)
+
+
+def price(graph: Graph, op: Op) -> Price | None:
+    """Return the instructions of an operator on a Cortex-M4, or None if its kind is not known.
+
+    Parameters
+    ----------
+    graph
+        Shapes are enough.
+    op
+        One of its operators; QUANTIZE, DEQUANTIZE and dilated convolutions may be UNKNOWN.
+    """
+    work = _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
+    return None if work is None else priced(work)
+
+
+def _convolution(graph: Graph, op: Op) -> Work:
+    source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    taps = weights.shape[1], weights.shape[2]
+    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding)
+    depth, width, bits = _channels(source), _channels(out), _bits(weights)
+    if op.kind == "CONV_2D":
+        return kernels.convolution(sweep, depth, width, bits=bits)
+    multiplier = out.shape[3] // source.shape[3]
+    if multiplier == 1:
+        return kernels.depthwise(sweep, width, bits=bits)
+    return kernels.depthwise_multiplied(sweep, depth, width, multiplier, bits=bits)
+
+
+def _foreign(graph: Graph, op: Op) -> Work | None:
+    """Price what a graph cannot express but a file may hold."""
+    tensors = [graph.tensors[name] for name in (*op.inputs, *op.outputs)]
+    if op.name in _SCALED and len(tensors) == 2:
+        from_float = op.name == "QUANTIZE" and tensors[0].dtype == "float32"
+        kernel = "quantize_from_float" if from_float else op.name.lower()
+        return kernels.elementwise(kernel, tensors[0].elements)
+    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.outputs:
+        weights, out = tensors[1], tensors[-1]
+        if len(weights.shape) == 4 and all(out.shape):
+            inner = weights.elements // out.shape[-1]
+            return Work("dilated", {"macs": out.elements * inner, "calls": 1})
+    return None
+
+
+def _pad(graph: Graph, op: Op) -> Work:
+    source, out = graph.input_of(op), graph.output_of(op)
+    rows = source.shape[1] if len(source.shape) > 1 else 1
+    positions = math.prod(source.shape[:-1])
+    return kernels.pad(
+        rows,
+        positions,
+        source.elements,
+        out.elements - source.elements,
+        channels=source.shape[:-1] == out.shape[:-1],
+    )
+
+
+def _bits(weights: Tensor) -> int:
+    return 4 if weights.dtype == "int4" else 8
+
+
+def _area(tensor: Tensor) -> tuple[int, int]:
+    return tensor.shape[1], tensor.shape[2]
+
+
+def _channels(tensor: Tensor) -> Width:
+    return exactly(tensor.shape[3])
+
+
+def _dense(graph: Graph, op: Op) -> Work:
+    weights = graph.constant_of(op)
+    rows = graph.output_of(op).elements // weights.shape[0]
+    width, depth = (exactly(size) for size in weights.shape)
+    return kernels.dense(rows, depth, width, bits=_bits(weights))
+
+
+def _pool(graph: Graph, op: Op) -> Work:
+    source, out = graph.input_of(op), graph.output_of(op)
+    sweep = Sweep(_area(source), _area(out), op.window, op.stride, op.padding)
+    return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
+
+
+def _mean(graph: Graph, op: Op) -> Work:
+    return kernels.elementwise("mean", graph.input_of(op).elements, graph.output_of(op).elements)
+
+
+def _product(graph: Graph, op: Op) -> Work:
+    left, right = (graph.tensors[name].shape for name in op.operands)
+    kernel = "mul" if left == right else "mul_broadcast"
+    return kernels.elementwise(kernel, graph.output_of(op).elements)
+
+
+def _each(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements written."""
+    return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
+
+
+_WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
+    "hardware.targets.cmsis_nn (prices)",
+    {
+        "CONV_2D": _convolution,
+        "DEPTHWISE_CONV_2D": _convolution,
+        "FULLY_CONNECTED": _dense,
+        "ADD": _each("add"),
+        "MUL": _product,
+        "PAD": _pad,
+        "AVERAGE_POOL_2D": _pool,
+        "MAX_POOL_2D": _pool,
+        "MEAN": _mean,
+        "RESHAPE": _each("reshape"),
+        "SOFTMAX": _each("softmax"),
+        "CONCATENATION": _each("concatenation"),
+        "LOGISTIC": _each("logistic"),
+        "HARD_SWISH": _each("hard_swish"),
+        "RELU": _each("relu"),
+        "RELU6": _each("relu"),
+    },
+)
+
+CMSIS_NN = Target(
+    "cmsis_nn",
+    "TFLM with CMSIS-NN on a Cortex-M with the DSP extension (M4, M7, M33)",
+    _SIZES,
+    _scratch,
+    price,
+)
+HELIUM_BOUND = replace(
+    CMSIS_NN,
+    name="cmsis_nn_helium",
+    title="TFLM with CMSIS-NN on a Cortex-M with Helium (M52, M55, M85), from above",
+    scratch=_helium_scratch,
+)

@@ -1,0 +1,52 @@
+"""TFLM's reference kernels on x86-64, as the `tflite_micro` wheel measures them."""
+
+import math
+
+from micronas.graph.ir import Graph, Op
+from micronas.graph.memory import Sizes, Structures
+from micronas.graph.operators import WEIGHTED, each_kind
+from micronas.hardware.targets.target import Target, mean_scratch
+
+_SIZES = Sizes(
+    fixed=484,
+    pointer=8,
+    eval_tensor=24,
+    node=64,
+    tensor=64,
+    affine_quantization=24,
+    request=16,
+    allocation=32,
+    kinds=each_kind(
+        "hardware.targets.host",
+        {
+            "CONV_2D": Structures(28, data=80),
+            "DEPTHWISE_CONV_2D": Structures(28, data=80),
+            "FULLY_CONNECTED": Structures(32, data=72),
+            "ADD": Structures(8, data=60),
+            "MUL": Structures(4, data=36),
+            "PAD": Structures(data=56),
+            "AVERAGE_POOL_2D": Structures(40, data=32),
+            "MAX_POOL_2D": Structures(40, data=32),
+            "MEAN": Structures(1, 1, data=44),
+            "RESHAPE": Structures(36),
+            "SOFTMAX": Structures(4, data=80),
+            "CONCATENATION": Structures(8, data=80),
+            "LOGISTIC": Structures(data=16),
+            "HARD_SWISH": Structures(data=20),
+            "RELU": Structures(data=28),
+            "RELU6": Structures(data=2),
+        },
+    ),
+)
+
+
+def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Sums of a mean; whole filters where int4 weights are unpacked."""
+    if op.kind == "MEAN":
+        return mean_scratch(graph, op)
+    if op.kind in WEIGHTED and graph.constant_of(op).dtype == "int4":
+        return (math.prod(graph.constant_of(op).shape),)
+    return ()
+
+
+HOST = Target("host", "TFLM's reference kernels on a 64-bit host", _SIZES, _scratch)

@@ -1,0 +1,33 @@
+"""A target: kernels on a kind of processor, and what they take."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from micronas.graph import memory
+from micronas.graph.ir import Graph, Op
+from micronas.graph.memory import ArenaPlan, Scratch, Sizes
+from micronas.hardware.instructions import Price
+
+
+@dataclass(frozen=True)
+class Target:
+    """TFLM with a library of kernels on a kind of processor."""
+
+    name: str
+    title: str
+    sizes: Sizes
+    scratch: Scratch
+    price: Callable[[Graph, Op], Price | None] | None = None
+    """Instructions of an operator; None for those of unknown kind, or where nobody counts them."""
+
+    def plan(self, graph: Graph) -> ArenaPlan:
+        """Predict the arena of a network; shapes are enough. See `micronas.graph.memory.plan`."""
+        return memory.plan(graph, self.sizes, self.scratch)
+
+
+def mean_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Scratch memory of TFLM's reference MEAN, int32 each: sums, index and axes."""
+    axes = math.prod(graph.constant_of(op).shape)
+    sums = math.prod(graph.output_of(op).shape)
+    return 4 * sums, 4 * len(graph.input_of(op).shape), 4 * axes

@@ -1,0 +1,90 @@
+"""Sheets that a person fills: prompts as CSV, and the categories that come back."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import DataError
+from micronas.files import write_atomically
+from micronas.judge.sources import rows_of, text_at
+from micronas.settings import nearest
+
+
+def write_review(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write prompts as CSV for a human to fill the column ``category``.
+
+    `read_labels` reads it back.
+
+    Parameters
+    ----------
+    rows
+        ``id``, ``text`` and whatever helps to decide (``suggested``, ``entropy``).
+    """
+    file = io.StringIO()
+    names = [
+        "id",
+        "category",
+        *[name for name in (rows[0] if rows else {}) if name not in ("id", "category")],
+    ]
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        # a spreadsheet runs a cell that begins like a formula; the text is not read back
+        text = str(row["text"])
+        guarded = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+        writer.writerow({"category": "", **row, "text": guarded})
+    write_atomically(path, file.getvalue().encode("utf-8"))
+
+
+def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
+    """Read a CSV of hand labels, as `write_review` leaves it to be filled.
+
+    Returns
+    -------
+    dict
+        Category of each id; rows whose category is blank are not in it.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a category unknown, or an id has two categories.
+    """
+    known = set(categories)
+    labels: dict[str, str] = {}
+    for line, row in rows_of(path):
+        place = f"{path}:{line}"
+        key, category = (text_at(row, name, place).strip() for name in ("id", "category"))
+        if not category:
+            continue
+        if category not in known:
+            raise DataError(f"{place}: unknown category {category!r}; {nearest(category, known)}")
+        if labels.setdefault(key, category) != category:
+            raise DataError(
+                f"{place}: {key!r} must have one category, but has {labels[key]!r} and {category!r}"
+            )
+    return labels
+
+
+def merge_review(review: Path, labels: Path, categories: Iterable[str]) -> int:
+    """Move the categories that a human filled into a review file to a file of labels.
+
+    Later labels replace earlier ones of the same prompt. A missing review file holds none.
+
+    Returns
+    -------
+    int
+        The labels that were moved.
+
+    Raises
+    ------
+    DataError
+        If the review file names an unknown category or is damaged.
+    """
+    filled = read_labels(review, categories) if review.exists() else {}
+    if filled:
+        known = read_labels(labels, categories) if labels.exists() else {}
+        rows = [{"id": key, "category": name, "text": ""} for key, name in (known | filled).items()]
+        write_review(labels, rows)
+    return len(filled)

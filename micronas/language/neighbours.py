@@ -1,0 +1,241 @@
+"""Categories of unlabelled prompts from a few labelled ones: votes of the nearest, and doubt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar, nnls
+
+from micronas.errors import DataError
+from micronas.language.embedders import Vectors, cosines
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_SMOOTHING = 0.1
+"""Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
+_RIDGE = 0.4
+"""Strength with which the shares of categories are held near those of the seeds."""
+_MARGIN = 0.05
+"""Doubt that a prompt may have beyond that of the seeds, in units of entropy."""
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Result of labelling the seeds from each other."""
+
+    neighbours: int
+    """The best of those tried."""
+    accuracy: float
+    by_neighbours: dict[int, float]
+    """Accuracy of each number of neighbours."""
+    confusion: Integers
+    """Seeds of each category (row) labelled as each category (column)."""
+    sharpness: float
+    """Power that makes probabilities of votes, by their log-loss."""
+    threshold: float
+    """Largest entropy at which a label is kept; negative where none is."""
+    coverage: float
+    """Share of the seeds whose label is kept."""
+    precision: float
+    """Accuracy of the labels that are kept."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Labels of unlabelled prompts."""
+
+    probabilities: Floats
+    """[prompts, categories]."""
+    prior: Floats
+    """Share of each category among the prompts, as it was assumed or estimated [categories]."""
+
+    @property
+    def label(self) -> Integers:
+        """Most likely category [prompts]."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
+
+    @property
+    def entropy(self) -> Floats:
+        """Entropy over that of an even vote, 0 to 1 [prompts]."""
+        return entropy(self.probabilities)
+
+
+def entropy(probabilities: Floats) -> Floats:
+    """Return the entropy of each row divided by its largest possible value; 0 for one category."""
+    categories = probabilities.shape[1]
+    logs = np.log(np.where(probabilities > 0, probabilities, 1))
+    return np.asarray(-(probabilities * logs).sum(axis=1) / np.log(max(categories, 2)))
+
+
+def vote(
+    seeds: Vectors, labels: Integers, categories: int, prompts: Vectors, neighbours: int
+) -> Floats:
+    """Return the share of each category in the votes of the nearest seeds.
+
+    A seed's vote is its cosine, negative ones count nothing.
+
+    Parameters
+    ----------
+    seeds, prompts
+        Unit vectors.
+    labels
+        Category of each seed [seeds], from 0 to `categories` - 1.
+
+    Returns
+    -------
+    array
+        [prompts, categories], rows add up to 1.
+    """
+    count = min(neighbours, len(labels))
+    votes = np.full((prompts.shape[0], categories), _SMOOTHING / categories)
+    for start in range(0, prompts.shape[0], _CHUNK):
+        similar = cosines(prompts[start : start + _CHUNK], seeds).astype(np.float64)
+        # a stable sort: which of two equally near seeds votes must not depend on the machine
+        nearest = np.argsort(-similar, axis=1, kind="stable")[:, :count]
+        weight = np.maximum(np.take_along_axis(similar, nearest, axis=1), 0)
+        rows = np.arange(start, start + len(similar))[:, None]
+        np.add.at(votes, (rows, labels[nearest]), weight)
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+
+
+def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> Votes:
+    """Replace the share of each category among the seeds by its share among the prompts.
+
+    ``estimated`` finds the shares that explain, with the confusion of the seeds, how often each
+    label is given (black-box shift estimation, Lipton, Wang, Smola 2018), held near the
+    seeds' shares. Expectation maximisation needs calibrated probabilities, which votes are not.
+
+    Parameters
+    ----------
+    votes
+        [prompts, categories].
+    found
+        The cross-validation of the seeds; each category has one at least.
+    prior
+        ``seed`` leaves the votes, ``uniform`` makes all categories alike.
+    """
+    confusion = found.confusion
+    seeds = confusion.sum(axis=1) / confusion.sum()
+    categories = len(seeds)
+    if prior == "seed" or not len(votes):
+        return Votes(votes, seeds)
+    if prior == "uniform":
+        ratio = 1 / (categories * seeds)
+    else:
+        labelled = np.bincount(votes.argmax(axis=1), minlength=categories) / len(votes)
+        ridge = _RIDGE / categories
+        left = np.vstack([confusion.T / confusion.sum(), ridge * np.eye(categories)])
+        ratio = nnls(left, np.concatenate([labelled, np.full(categories, ridge)]))[0]
+    # votes are less certain than probabilities: these would be votes to the power of the sharpness
+    weighted = votes * ratio ** (1 / found.sharpness)
+    shares = ratio * seeds
+    return Votes(weighted / weighted.sum(axis=1, keepdims=True), shares / shares.sum())
+
+
+def cross_validate(
+    seeds: Vectors,
+    labels: Integers,
+    categories: int,
+    seed: int,
+    *,
+    neighbours: Sequence[int] = (5, 10, 20, 40),
+    precision: float = 0.9,
+    threshold: float | None = None,
+    folds: int = 5,
+) -> CrossValidation:
+    """Label each seed from the seeds of the other folds; choose neighbours and threshold.
+
+    Folds hold all categories in proportion. Among equal accuracies the fewest neighbours win.
+
+    Parameters
+    ----------
+    neighbours
+        Values to try.
+    precision
+        Accuracy wanted of the labels that are kept; sets the threshold.
+    threshold
+        Entropy of the votes above which a label is not kept; replaces `precision`.
+
+    Raises
+    ------
+    DataError
+        If there are fewer seeds than folds.
+    """
+    if len(labels) < folds:
+        raise DataError(
+            f"labelling must have at least {folds} labelled prompts to cross-validate, "
+            f"but has {len(labels)}; label more, or set labelling.folds"
+        )
+    fold = _folds(labels, folds, seed)
+    votes = {
+        count: _out_of_fold(seeds, labels, categories, count, fold)
+        for count in sorted(set(neighbours))
+    }
+    accuracy = {
+        count: float((each.argmax(axis=1) == labels).mean()) for count, each in votes.items()
+    }
+    best = max(accuracy, key=lambda count: (accuracy[count], -count))
+    confusion = np.zeros((categories, categories), np.int64)
+    np.add.at(confusion, (labels, votes[best].argmax(axis=1)), 1)
+    sharpness = minimize_scalar(
+        lambda power: _log_loss(votes[best] ** power, labels), bounds=(0.5, 4), method="bounded"
+    ).x
+    right = votes[best].argmax(axis=1) == labels
+    doubt = entropy(votes[best])
+    if threshold is None:
+        threshold = entropy_threshold(doubt, right, precision)
+    kept = doubt <= threshold
+    return CrossValidation(
+        neighbours=best,
+        accuracy=accuracy[best],
+        by_neighbours=accuracy,
+        confusion=confusion,
+        sharpness=float(sharpness),
+        threshold=threshold,
+        coverage=float(kept.mean()),
+        precision=float(right[kept].mean()) if kept.any() else 0.0,
+    )
+
+
+def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float) -> float:
+    """Return an entropy up to which at least `precision` of the labels are right, the largest.
+
+    It lies half-way to the next larger entropy that was seen, at most 0.05 above the last one
+    that is kept; negative where there is none.
+    """
+    order = np.argsort(doubt, kind="stable")
+    accuracy = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    # labels of equal entropy are kept or left together
+    last = np.append(np.diff(doubt[order]) > 0, True)
+    good = np.nonzero((accuracy >= precision) & last)[0]
+    if not len(good):
+        return -1.0
+    last, following = np.append(doubt[order], np.inf)[good[-1] : good[-1] + 2]
+    return float(min((last + following) / 2, last + _MARGIN))
+
+
+def _log_loss(weights: Floats, labels: Integers) -> float:
+    right = weights[np.arange(len(labels)), labels] / weights.sum(axis=1)
+    return float(-np.log(right).mean())
+
+
+def _folds(labels: Integers, folds: int, seed: int) -> Integers:
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(labels), np.int64)
+    shuffled = rng.permutation(len(labels))
+    by_category = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    fold[by_category] = np.arange(len(labels)) % folds
+    return fold
+
+
+def _out_of_fold(
+    seeds: Vectors, labels: Integers, categories: int, neighbours: int, fold: Integers
+) -> Floats:
+    votes = np.empty((len(labels), categories))
+    for part in range(int(fold.max()) + 1):
+        inside = fold == part
+        votes[inside] = vote(seeds[~inside], labels[~inside], categories, seeds[inside], neighbours)
+    return votes

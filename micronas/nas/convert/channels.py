@@ -1,0 +1,174 @@
+"""Which channels of a network must come and go together, and the network without some of them.
+
+A graph is followed operator by operator. Convolutions and linear layers make new channels; all
+other operators pass on those they read, so that a channel is one thing through batch norm, ReLU,
+depthwise convolution and pool. A sum makes one channel of the two it adds. What reaches the input,
+the output or a softmax stays.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph.ir import Graph, Op
+from micronas.space.channels import ALWAYS, Numbers, Units
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Decision
+from micronas.train.network import weighted_ops
+
+_MAKES = ("CONV_2D", "FULLY_CONNECTED")
+"""Kinds whose output channels are new."""
+_STAYS = 0
+"""Number of every channel that cannot be taken out."""
+_TINY = 1e-30
+_FEWEST = 2
+"""A depthwise convolution of one channel would be another operator."""
+
+
+def find_channels(
+    graph: Graph,
+    *,
+    strengths: Mapping[str, npt.NDArray[np.float64]],
+    rigid: Collection[str],
+    kept: Collection[str],
+    shares: Iterable[float],
+    step: int,
+) -> ChoiceGraph:
+    """Group the channels of a graph into decisions on widths, strongest channels first.
+
+    Parameters
+    ----------
+    strengths
+        For each operator with weights how much each of its output channels matters; one number a
+        channel, comparable within the operator.
+    rigid
+        Operators that need all they read and write, such as grouped convolutions.
+    kept
+        Operators that keep all channels they write.
+    shares, step
+        Options are these shares of the largest width, rounded to multiples of `step`, and the
+        largest width itself.
+    """
+    follow = _Follow(graph, rigid, kept)
+    total = len(follow.channels.parents)
+    free = {name: follow.settled(name) for name in follow.numbers}
+    makers = [op for op in weighted_ops(graph) if op.kind in _MAKES]
+    links, strength = _Sets(total), np.zeros(total)
+    for op in makers:
+        made = free[op.outputs[0]]
+        made = made[made != _STAYS]
+        links.join(made[:1].repeat(len(made)), made)
+    for op in weighted_ops(graph):
+        own = strengths[op.name]
+        np.add.at(strength, free[op.outputs[0]], own / max(own.mean(), _TINY))
+    groups: dict[int, list[int]] = {}
+    for number in np.unique(np.concatenate(list(free.values()))).tolist():
+        groups.setdefault(links.find(number), []).append(number)
+    owners: Numbers = np.full(total, ALWAYS, np.int64)
+    ranks: Numbers = np.arange(total, dtype=np.int64)
+    decisions: list[Decision] = []
+    for op in makers:
+        group = np.array(groups.pop(links.find(int(free[op.outputs[0]].max())), []), np.int64)
+        options = _options(len(group), shares, step)
+        if _STAYS not in group and len(options) > 1:
+            strongest_first = group[np.argsort(-strength[group], kind="stable")]
+            owners[strongest_first] = len(decisions)
+            ranks[strongest_first] = np.arange(len(group))
+            decisions.append(Decision(op.name, "width", options))
+    widths = [each.options for each in decisions]
+    known: dict[Units, Units] = {}
+    channels = {}
+    for name, numbers in free.items():
+        mine: Numbers = owners[numbers]
+        order: Numbers = ranks[numbers].copy()
+        order[mine == ALWAYS] = np.flatnonzero(mine == ALWAYS)
+        units = Units(mine, order, widths)
+        channels[name] = known.setdefault(units, units)  # equal ones are one, which costs go by
+    return ChoiceGraph(
+        graph.tensors, graph.ops, graph.inputs[0], graph.outputs[0], tuple(decisions), channels
+    )
+
+
+def _options(width: int, shares: Iterable[float], step: int) -> tuple[int, ...]:
+    least = min(max(step, _FEWEST), width)
+    rounded = (step * round(share * width / step) for share in shares)
+    return tuple(sorted({*(min(max(each, least), width) for each in rounded), width}))
+
+
+class _Sets:
+    """Disjoint sets of numbers; the smallest stands for its set."""
+
+    def __init__(self, size: int) -> None:
+        self.parents = list(range(size))
+
+    def fresh(self, count: int) -> Numbers:
+        start = len(self.parents)
+        self.parents += range(start, start + count)
+        return np.arange(start, start + count)
+
+    def find(self, number: int) -> int:
+        while self.parents[number] != number:
+            self.parents[number] = number = self.parents[self.parents[number]]
+        return number
+
+    def join(self, left: Numbers, right: Numbers) -> None:
+        for one, other in zip(left.tolist(), right.tolist(), strict=True):
+            low, high = sorted((self.find(one), self.find(other)))
+            self.parents[high] = low
+
+
+class _Follow:
+    """One pass over a graph that numbers the channels of its activations."""
+
+    def __init__(self, graph: Graph, rigid: Collection[str], kept: Collection[str]) -> None:
+        self.graph = graph
+        self.channels = _Sets(1)
+        source = graph.tensors[graph.inputs[0]]
+        self.numbers = {source.name: np.zeros(source.shape[-1], np.int64)}
+        for op in graph.ops:
+            out = self.numbers[op.outputs[0]] = self._written(op)
+            if op.name in rigid:
+                self._keep(self.numbers[op.inputs[0]])
+            if op.name in rigid or op.name in kept or op.kind == "SOFTMAX":
+                self._keep(out)
+        self._keep(self.numbers[graph.outputs[0]])
+
+    def settled(self, name: str) -> Numbers:
+        """Numbers of a tensor's channels after all joins."""
+        return np.array([self.channels.find(each) for each in self.numbers[name].tolist()])
+
+    def _written(self, op: Op) -> Numbers:
+        read = [self.numbers[name] for name in op.operands]
+        out = self.graph.output_of(op)
+        match op.kind:
+            case "CONV_2D" | "FULLY_CONNECTED":
+                return self.channels.fresh(out.shape[-1])
+            case "DEPTHWISE_CONV_2D":
+                return np.repeat(read[0], out.shape[-1] // len(read[0]))
+            case "CONCATENATION" if op.axis == len(out.shape) - 1:
+                return np.concatenate(read)
+            case "PAD":
+                amounts = self.graph.constant_of(op).data
+                assert amounts is not None, f"{op.name}: a trace writes the amounts of PAD"
+                return np.pad(read[0], tuple(amounts[-1].tolist()), constant_values=_STAYS)
+            case "RESHAPE":
+                return self._reshaped(op, read[0], out.shape[-1])
+            case _:  # elementwise, pools, and parts joined in space
+                widest = max(read, key=len)
+                for other in read:
+                    if len(other) == len(widest):  # one channel may be broadcast over many
+                        self.channels.join(widest, other)
+                return widest
+
+    def _reshaped(self, op: Op, read: Numbers, width: int) -> Numbers:
+        elements = np.tile(read, self.graph.input_of(op).elements // len(read))
+        rows = elements.reshape(-1, width)
+        first: Numbers = rows[0]
+        if (rows == first).all():
+            return first
+        self._keep(read)
+        return np.zeros(width, np.int64)
+
+    def _keep(self, numbers: Numbers) -> None:
+        self.channels.join(np.zeros_like(numbers), numbers)

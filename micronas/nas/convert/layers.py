@@ -1,0 +1,219 @@
+"""A user's layers: which operator each becomes, and the same module with fewer channels."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from micronas.errors import ExportError
+from micronas.export.from_torch.trace import trace
+from micronas.graph.ir import Graph, Op
+from micronas.space.channels import Kept, Numbers
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Choice
+from micronas.train.network import weighted_ops
+
+Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The modules behind one operator with weights; paths are those of `named_modules`."""
+
+    op: Op
+    path: str | None
+    """Of the convolution or linear layer; None for a batch norm that follows none."""
+    norm: str | None
+    """Of the batch norm, folded or alone."""
+    columns: Numbers | None
+    """The column of a linear layer's weight that reads each element of its stored input."""
+
+    groups: int
+    """Of a convolution; 1 for others."""
+
+    @property
+    def name(self) -> str:
+        return self.path or self.norm or self.op.name
+
+    @property
+    def mixes(self) -> bool:
+        """Whether outputs depend on all channels that are read."""
+        return self.path is not None and self.op.kind != "DEPTHWISE_CONV_2D"
+
+    @property
+    def is_rigid(self) -> bool:
+        """Whether it needs all its channels: a convolution in groups of several."""
+        return self.mixes and self.groups > 1
+
+    def inputs(self, choices: ChoiceGraph, choice: Choice) -> Kept:
+        """Whether a choice keeps each input of the layer, in torch's order."""
+        source = self.op.inputs[0]
+        kept = choices.channels[source].kept(choice)
+        if self.columns is None:
+            return kept
+        stored = np.tile(kept, choices.tensors[source].elements // len(kept))
+        ordered = np.empty_like(stored)
+        ordered[self.columns] = stored
+        return ordered
+
+
+def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[Layer]]:
+    """Trace a module and say which layers its operators come from.
+
+    Returns
+    -------
+    The graph, of which shapes are true and weights are not, and a layer for each operator that
+    has weights, in their order.
+
+    Raises
+    ------
+    ExportError
+        If the module cannot be traced, or weights are not those of a layer that is called once.
+    """
+    probe, norms = _marked(module)
+    graph = trace(probe, example_input)
+    layers: list[Layer] = []
+    claimed: set[int] = set()
+    for op in weighted_ops(graph):
+        path = _path_of(op, probe)
+        part = probe.get_submodule(path)
+        weights, bias = (graph.constant_of(op, position).data for position in (1, 2))
+        assert weights is not None, "a trace fills weights"
+        assert bias is not None, "a trace fills biases"
+        norm = norms.get(round(float(bias[0])))
+        owned = [part, *([probe.get_submodule(norm)] if norm is not None else [])]
+        for each in {id(item): item for item in owned}.values():
+            _check_own(each, norm if each is not part else path, op, claimed)
+        columns = np.rint(weights[0]).astype(np.int64) if isinstance(part, nn.Linear) else None
+        groups = part.groups if isinstance(part, nn.Conv2d) else 1
+        layers.append(Layer(op, None if isinstance(part, Norm) else path, norm, columns, groups))
+    return graph, layers
+
+
+def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
+    """L1 norm of each output channel's weights, batch norm folded; ones for a norm alone.
+
+    Source: Li et al. 2017, arXiv 1608.08710, on filters; with batch norm, a filter's own norm says
+    nothing, and what reaches the next layer is scaled by the norm's weight.
+    """
+    factor = torch.ones(1)
+    if layer.norm is not None:
+        norm = module.get_submodule(layer.norm)
+        assert isinstance(norm, Norm)
+        assert norm.running_var is not None, "a trace takes running statistics only"
+        factor = (norm.running_var + norm.eps).rsqrt()
+        if norm.affine:
+            factor = factor * norm.weight.detach().abs()
+    if layer.path is None:
+        return np.ones(len(factor))
+    weight = module.get_submodule(layer.path).weight
+    assert isinstance(weight, Tensor)
+    folded = weight.detach().abs().flatten(1).sum(1) * factor
+    return folded.double().numpy()
+
+
+def prune(
+    module: nn.Module, choices: ChoiceGraph, layers: Sequence[Layer], choice: Choice
+) -> nn.Module:
+    """Return a copy of a module that holds only the channels a choice keeps, in their order."""
+    pruned = copy.deepcopy(module)
+    for layer in layers:
+        inputs = torch.from_numpy(layer.inputs(choices, choice))
+        outputs = torch.from_numpy(choices.channels[layer.op.outputs[0]].kept(choice))
+        if layer.path is not None:
+            _cut_layer(pruned.get_submodule(layer.path), inputs, outputs)
+        if layer.norm is not None:
+            norm = pruned.get_submodule(layer.norm)
+            assert isinstance(norm, Norm)
+            norm.num_features = int(outputs.sum())
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                _cut(norm, name, outputs)
+    return pruned
+
+
+def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
+    """Copy a module with weights that a trace of it can be read by.
+
+    Each batch norm adds its own number, which is found in the bias it is folded into, and each
+    linear layer's weights are the numbers of their columns, which tell the order of what it reads.
+    """
+    if not isinstance(module, nn.Module):
+        raise ExportError(
+            f"convert takes a torch.nn.Module, but got {type(module).__name__}; pass the network"
+        )
+    probe = copy.deepcopy(module).eval()
+    norms: dict[int, str] = {}
+    for path, part in probe.named_modules():
+        if isinstance(part, Norm) and part.running_mean is not None:
+            norms[len(norms) + 1] = path
+            assert part.running_var is not None
+            nn.init.constant_(part.running_mean, -len(norms))
+            nn.init.constant_(part.running_var, 1 - part.eps)
+            if part.affine:
+                nn.init.ones_(part.weight)
+                nn.init.zeros_(part.bias)
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, nn.Linear) and _is_plain(part):
+            with torch.no_grad():
+                part.weight.copy_(torch.arange(part.in_features))
+    return probe, norms
+
+
+def _path_of(op: Op, module: nn.Module) -> str:
+    """Path of the layer an operator is named after; of a layer's subclass, it is in front."""
+    modules = dict(module.named_modules())
+    for path in (op.name, op.name.rpartition(".")[0]):
+        if isinstance(modules.get(path), nn.Conv2d | nn.Linear | Norm):
+            return path
+    raise ExportError(
+        "weights must be those of a Conv2d, Linear or BatchNorm layer that is called once, but "
+        f"{op.kind} '{op.name}' is not; give it a layer of its own"
+    )
+
+
+def _check_own(part: nn.Module, path: str | None, op: Op, claimed: set[int]) -> None:
+    """Refuse weights that are computed, and such that another operator uses as well."""
+    plain = isinstance(part, Norm) or _is_plain(part)
+    weight = part if isinstance(part, Norm) else part.weight
+    if not plain or id(weight) in claimed:
+        problem = "is used twice" if plain else "is computed from others"
+        raise ExportError(
+            f"a layer's weight must be a parameter of its own, but that of '{path}' in {op.kind} "
+            f"'{op.name}' {problem}; "
+            + ("give it a layer of its own" if plain else "remove the parametrisation first")
+        )
+    claimed.add(id(weight))
+
+
+def _is_plain(part: nn.Module) -> bool:
+    return "weight" in dict(part.named_parameters(recurse=False))
+
+
+def _cut_layer(part: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
+    if isinstance(part, nn.Linear):
+        part.in_features, part.out_features = int(inputs.sum()), int(outputs.sum())
+        _cut(part, "weight", outputs, inputs)
+    else:
+        assert isinstance(part, nn.Conv2d)
+        depthwise = part.groups == part.in_channels > 1
+        _cut(part, "weight", outputs, None if part.groups > 1 else inputs)
+        part.in_channels, part.out_channels = int(inputs.sum()), int(outputs.sum())
+        if depthwise:
+            part.groups = part.in_channels
+    _cut(part, "bias", outputs)
+
+
+def _cut(part: nn.Module, name: str, outputs: Tensor, inputs: Tensor | None = None) -> None:
+    """Replace a parameter or buffer by those of its rows, and columns, that are kept."""
+    whole = getattr(part, name)
+    if whole is None:
+        return
+    value = whole.detach()[outputs]
+    value = value if inputs is None else value[:, inputs]
+    is_parameter = isinstance(whole, nn.Parameter)
+    setattr(part, name, nn.Parameter(value, whole.requires_grad) if is_parameter else value)

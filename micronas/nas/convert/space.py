@@ -1,0 +1,226 @@
+"""A user's own convolutional network as a search space: its channels, and nothing else, are chosen.
+
+The module is traced to a graph; channels that must agree are one decision. From there on it is a
+space like any other: the same supernet, costs, strategies and report.
+"""
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from micronas.errors import ConfigError, ExportError
+from micronas.export.from_torch.trace import trace
+from micronas.graph.ir import Graph
+from micronas.nas.convert.channels import find_channels
+from micronas.nas.convert.layers import Layer, find_layers, prune, strength
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Architecture, OwnLayers, Searchable
+
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+"""Of a layer's channels: the widths to choose from."""
+
+
+def convert(
+    module: nn.Module,
+    example_input: Tensor,
+    *,
+    shares: Sequence[float] = SHARES,
+    step: int = 4,
+    keep: Collection[str] = (),
+) -> "ConvertedSpace":
+    """Make the widths of a network's layers decisions that can be searched.
+
+    Channels that must agree, at sums and through depthwise convolutions, are one decision. Weights
+    and running statistics are kept; a narrower network keeps the channels whose weights, batch norm
+    folded, have the largest L1 norm. The module given is not changed.
+
+    Parameters
+    ----------
+    module
+        Takes and returns one float32 tensor. Convolutions, linear layers and batch norms must be
+        layers that are called once; see `export.from_torch.trace` for what it may do besides.
+    example_input
+        float32 [N, channels, height, width] or [N, features]; N is free.
+    shares
+        Widths to choose from, as shares of the layer's, in (0, 1]; the layer's own is always among
+        them.
+    step
+        Widths are rounded to multiples of it. Kernels are quickest at multiples of 4 and 16.
+    keep
+        Names of layers, or patterns such as ``features.0.*``, whose output channels all stay.
+
+    Raises
+    ------
+    ExportError
+        If the module does something that cannot be exported or narrowed; names the operator and
+        the module.
+    ConfigError
+        If a setting is not valid, or there is nothing to choose.
+    """
+    _check_settings(shares, step)
+    graph, layers = find_layers(module, example_input)
+    names = [layer.name for layer in layers]
+    for pattern in keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f"keep must name layers, but {pattern!r} matches none; the layers are "
+                f"{', '.join(names)}"
+            )
+    choices = find_channels(
+        graph,
+        strengths={layer.op.name: strength(layer, module) for layer in layers},
+        rigid={layer.op.name for layer in layers if layer.is_rigid},
+        kept={
+            layer.op.name
+            for layer in layers
+            if any(fnmatchcase(layer.name, pattern) for pattern in keep)
+        },
+        shares=shares,
+        step=step,
+    )
+    if not choices.decisions:
+        raise ConfigError(
+            "a network must have channels between its layers to be searched, but of the "
+            f"{len(layers)} layers of {type(module).__name__} none has more than {step} that may "
+            "go; lower step, take names out of keep or add layers"
+        )
+    own = copy.deepcopy(module)
+    space = ConvertedSpace(own, choices, layers, example_input[:1].detach().clone())
+    space.check()
+    return space
+
+
+def _check_settings(shares: Sequence[float], step: int) -> None:
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise ConfigError(
+            f"shares must be numbers above 0, up to 1, but are {list(shares)}; "
+            "pass (0.25, 0.5, 0.75, 1.0), say"
+        )
+    if step < 1:
+        raise ConfigError(f"step must be at least 1, but is {step}; 4 suits most kernels")
+
+
+class ConvertedSpace(Searchable):
+    """All networks with some of the channels of a module; made by `convert`."""
+
+    def __init__(
+        self, module: nn.Module, choices: ChoiceGraph, layers: list[Layer], example: Tensor
+    ) -> None:
+        self.module, self._layers, self.example = module, layers, example
+        self._choices = choices
+
+    @property
+    def choices(self) -> ChoiceGraph:
+        return self._choices
+
+    @property
+    def title(self) -> str:
+        return type(self.module).__name__
+
+    @property
+    def kind(self) -> str:
+        return ""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        shape = self._choices.tensors[self._choices.input].shape
+        return (*([1] * (4 - len(shape))), *shape[1:])  # type: ignore[return-value]
+
+    @property
+    def outputs(self) -> int:
+        return self._choices.tensors[self._choices.output].elements
+
+    def architecture(self, choice: Choice) -> "NarrowedNetwork":
+        return NarrowedNetwork(self, choice)
+
+    def own_layers(self) -> OwnLayers:
+        return OwnLayers(copy.deepcopy(self.module).train(), self._layers)
+
+    def chosen(self, choice: Choice, module: nn.Module | None) -> nn.Module:
+        return self.narrowed(self.module if module is None else module, choice).eval()
+
+    def narrowed(self, module: nn.Module, choice: Choice) -> nn.Module:
+        """Return a copy of a module like the space's with the chosen channels alone."""
+        return prune(module, self._choices, self._layers, choice)
+
+    def drawing(self, choice: Choice) -> list[dict[str, Any]]:
+        drawn = []
+        for layer in self._layers:
+            channels = self._choices.channels[layer.op.outputs[0]]
+            filters = self._choices.tensors[layer.op.inputs[1]].shape
+            size = {"kernel": list(filters[1:3])} if len(filters) == 4 else {}
+            drawn.append(
+                {
+                    "name": layer.name,
+                    "type": layer.op.kind.lower().replace("_", " "),
+                    "width": channels.width(choice),
+                    "largest": channels.size,
+                    **size,
+                    "stride": list(layer.op.stride),
+                    "layers": [layer.op.name],
+                }
+            )
+        return drawn
+
+    def check(self) -> None:
+        """Run the narrowest network once: code that counts on a width fails now, not at the end."""
+        narrowest = self.narrowed(self.module, self.smallest()).eval()
+        try:
+            with torch.no_grad():
+                elements = narrowest(self.example).numel()
+        except Exception as error:
+            said = f"raises {type(error).__name__}: {str(error).splitlines()[0]}"
+        else:
+            if elements == self.outputs:
+                return
+            said = f"returns {elements} elements in place of {self.outputs}"
+        raise ExportError(
+            "a module's code must work at every width of its layers, but with fewer channels "
+            f"{self.title} {said}; take sizes from the tensors, as x.flatten(1) "
+            "does, or name the layers in keep"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class NarrowedNetwork(Architecture):
+    """A user's network with some of its channels."""
+
+    space: ConvertedSpace
+    choice: Choice
+
+    @property
+    def outputs(self) -> int:
+        return self.space.outputs
+
+    def graph(self) -> Graph:
+        return self.space.resolve(self.choice)
+
+    def build(self, generator: torch.Generator | None = None) -> nn.Module:
+        """Return the user's module with the chosen channels alone, and the weights it came with."""
+        return self.space.narrowed(self.space.module, self.choice)
+
+    def float_graph(self, module: nn.Module) -> Graph:
+        was_training = module.training
+        graph = trace(module.eval(), self.space.example)
+        module.train(was_training)
+        return graph
+
+    def text(self) -> str:
+        described = {
+            "module": self.space.title,
+            "input": list(self.space.input_shape),
+            "classes": self.outputs,
+            "widths": self.space.values(self.choice),
+        }
+        return str(yaml.safe_dump(described, sort_keys=False))
+
+    def __str__(self) -> str:
+        widths = self.space.values(self.choice)
+        return " ".join(f"{name}={width}" for name, width in widths.items())

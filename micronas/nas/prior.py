@@ -1,0 +1,133 @@
+"""Networks within a budget: uniform ones, and draws from a prior of smooth widths.
+
+Random networks whose widths are independent have bottlenecks, which no other layer makes up for
+(benchmarks.rank_correlation has the figures). Here a network is a depth, a kernel, three widths at
+its start, middle and end, between which all others lie, and a factor by which it widens at every
+stride; the uniform networks are the flat ones.
+"""
+
+import random
+
+from micronas.nas.problem import Problem
+from micronas.space.decisions import Choice, Decision
+
+USED = 0.9
+"""Least share of the binding budget that a proposal uses."""
+_MOVES = 400
+"""Single-step changes tried to bring one draw inside the budget."""
+_NARROWEST = 1 / 3
+"""Narrowest width of a profile, as a share of its widest."""
+_GROWTH = 3
+"""Most by which a network widens where a stride shrinks its maps; the field's take 2."""
+_LARGE_KERNELS = 1 / 3
+"""Share of the networks whose kernels are the largest instead of the smallest."""
+_SCALES = 64
+"""Steps of a factor of 2 ** (1 / 8) in which a profile is widened."""
+_TRIES = 20
+"""Draws for each network wanted, at most."""
+_REPEATS = 100
+"""Known networks drawn one after another: a small space has no more to give."""
+
+
+def draw(problem: Problem, *, count: int, source: random.Random) -> list[Choice]:
+    """Draw up to `count` different networks that fit, and use 90 to 100 % of the budget.
+
+    Of a space whose largest network fits, widths of any size are drawn. Networks that use less are
+    given where there are not enough others: a space may be too small, or too coarse. Where nothing
+    but the smallest networks fits, it is given whatever the draws were.
+    """
+    space, roomy = problem.space, problem.is_roomy
+    found: dict[Choice, Choice] = {}
+    spare: dict[Choice, Choice] = {}
+    repeats = 0
+    for _ in range(_TRIES * count):
+        if len(found) >= count or repeats == _REPEATS:
+            break
+        choice = _drawn(problem, source, roomy=roomy)
+        if choice is None:
+            continue
+        network = space.canonical(choice)
+        kept = found if roomy or problem.share(choice) >= USED else spare
+        repeats = repeats + 1 if network in kept else 0
+        kept.setdefault(network, choice)
+    if not found and not spare:
+        return [choice for choice in (space.smallest(), space.quickest()) if problem.fits(choice)][
+            :1
+        ]
+    return [*found.values(), *spare.values()][:count]
+
+
+def _drawn(problem: Problem, source: random.Random, *, roomy: bool) -> Choice | None:
+    start, end = (_NARROWEST ** source.random() for _ in range(2))
+    # nothing between the ends is narrower than both
+    middle = min(start, end) ** source.random()
+    growth = _GROWTH ** source.random()
+    depth = source.random()
+    kernel = float(source.random() < _LARGE_KERNELS)
+    bits = source.choice((4, 8))
+
+    def scaled(step: int) -> Choice:
+        factor = 2 ** ((step - _SCALES + 8) / 8)
+        profile = [min(factor * share, 1.0) for share in (start, middle, end)]
+        return problem.space.shaped(profile, growth=growth, depth=depth, kernel=kernel, bits=bits)
+
+    def fits(step: int) -> bool:
+        return problem.fits(scaled(step))
+
+    if roomy:
+        return scaled(source.randrange(_SCALES + 1))
+    if not fits(0):
+        return None
+    low, high = 0, _SCALES
+    while low < high:
+        step = (low + high + 1) // 2
+        low, high = (step, high) if fits(step) else (low, step - 1)
+    return moved(problem, scaled(low), USED, source)
+
+
+def uniform_networks(problem: Problem) -> list[Choice]:
+    """Return the widest uniform network that fits, for each of up to three depths.
+
+    Where 4 bits are a choice, of the full depth also the widest that takes them everywhere.
+    """
+    space = problem.space
+    found: dict[Choice, Choice] = {}
+    for depth, bits in ((1.0, 8), (2 / 3, 8), (1 / 3, 8), (1.0, 4)):
+        shaped = (space.uniform(percent / 100, depth, bits) for percent in range(1, 101))
+        fitting = [choice for choice in shaped if problem.fits(choice)]
+        if fitting:
+            found.setdefault(space.canonical(fitting[-1]), fitting[-1])
+    return list(found.values())
+
+
+def moved(problem: Problem, choice: Choice, floor: float, source: random.Random) -> Choice:
+    """Move single options at random until a network uses `floor` to 1 of the limit that binds."""
+    decisions = problem.space.decisions
+    for _ in range(_MOVES):
+        used = problem.used(choice)
+        binding = max(used, key=lambda name: used[name])
+        if floor <= used[binding] <= 1.0:
+            break
+        direction = 1 if used[binding] < floor else -1
+        steps = {
+            position: direction * _grows(decision, binding)
+            for position, decision in enumerate(decisions)
+        }
+        movable = [
+            position
+            for position, decision in enumerate(decisions)
+            if steps[position] and 0 <= choice[position] + steps[position] < len(decision.options)
+        ]
+        if not movable:
+            break
+        position = source.choice(movable)
+        step = steps[position]
+        choice = (*choice[:position], choice[position] + step, *choice[position + 1 :])
+    return choice
+
+
+def _grows(decision: Decision, cost: str) -> int:
+    """Sign with which a cost follows a decision: bits take flash, and fewer take more time."""
+    if decision.kind == "bits":
+        return {"flash": 1, "latency": -1}.get(cost, 0)
+    return 1

@@ -1,0 +1,76 @@
+"""A search problem: a space, a board and limits; what networks cost, and which of them fit."""
+
+from functools import lru_cache
+
+from micronas.errors import BudgetError
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.quantities import format_cost
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+
+
+class Problem:
+    """What is searched, and what is allowed.
+
+    Costs are exact, and remembered: choices of the same network are counted once.
+
+    Attributes
+    ----------
+    limits
+        The budget on the board, as numbers.
+    """
+
+    def __init__(self, space: Searchable, board: Board, budget: Budget) -> None:
+        self.space, self.board = space, board
+        self.limits: Limits = budget.on(board)
+        self._measured = lru_cache(maxsize=100_000)(self._measure)
+
+    def costs(self, choice: Choice) -> Costs:
+        """Return the exact costs of a network."""
+        return self._measured(self.space.canonical(choice))
+
+    def used(self, choice: Choice) -> dict[str, float]:
+        """Return the share of each limit that a network uses; 1 is all of it."""
+        return self.limits.used(self.costs(choice))
+
+    def spent(self, choice: Choice) -> dict[str, float]:
+        """Return what a network takes of each cost that is limited, in the limits' units."""
+        return self.limits.spent(self.costs(choice))
+
+    def share(self, choice: Choice) -> float:
+        """Return the share of the limit that binds."""
+        return max(self.used(choice).values())
+
+    def fits(self, choice: Choice) -> bool:
+        return self.share(choice) <= 1.0
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether even the largest network fits."""
+        return self.fits(self.space.largest())
+
+    def least(self) -> Choice:
+        """Return the network that is nearest to fitting, or uses least."""
+        # two, as weights of 4 bits take least flash and those of 8 least time
+        return min((self.space.smallest(), self.space.quickest()), key=self.share)
+
+    def check_feasible(self) -> None:
+        """Raise BudgetError if not even the smallest network of the space fits."""
+        used, given = self.used(self.least()), self.limits.given()
+        over = [name for name, share in used.items() if share > 1]
+        if over:
+            complaints = (
+                f"{name} budget must reach the smallest network of the space: "
+                f"budget={format_cost(name, given[name])}, "
+                f"smallest={format_cost(name, given[name] * used[name])}"
+                for name in over
+            )
+            raise BudgetError(
+                f"{'; '.join(complaints)}; raise {', '.join(over)} or give '{self.space.title}' "
+                "smaller widths or fewer blocks"
+            )
+
+    def _measure(self, choice: Choice) -> Costs:
+        space = self.space
+        return measure(space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs)

@@ -1,0 +1,55 @@
+"""Strategies: how networks are proposed to the trials. One class a strategy, known by its name."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import Split
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SearchSettings
+from micronas.progress import Progress
+from micronas.space.decisions import Choice
+
+if TYPE_CHECKING:
+    from micronas.nas.distributed import Ranks
+
+Scored = Mapping[Choice, float | None]
+"""Networks, and their losses with shared weights where there are some."""
+Parts = tuple[Split, Split, Split]
+"""Of the training set: for weights, for gates, and for ranking."""
+
+
+class Strategy(ABC):
+    """One search; what it proposes depends on the problem, the data, its settings and the seed."""
+
+    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
+        self.problem, self.settings, self.seed = problem, settings, seed
+        self.history: list[dict[str, float]] = []
+        """One record a round of a supernet."""
+        self.gate_history: list[dict[str, list[float]]] = []
+        """Probabilities of options after each round, by decision; empty without gates."""
+
+    def prepare(
+        self,
+        parts: Parts,
+        everyone: "Ranks",
+        *,
+        checkpoint: Checkpoint,
+        warmup: Checkpoint | None,
+        progress: Progress,
+    ) -> None:
+        """Train what proposals are made by, in all processes; nothing by default."""
+        return
+
+    @abstractmethod
+    def propose(self, parts: Parts) -> Scored:
+        """Return different networks within the budget; in one process only."""
+
+    def score(self, choices: list[Choice], parts: Parts) -> Scored:
+        """Return losses with shared weights of networks that are known anyway."""
+        return dict.fromkeys(choices)
+
+    def most_likely(self) -> Choice | None:
+        """Return the largest logit of every decision, where there are gates."""
+        return None

@@ -1,0 +1,145 @@
+"""MicroNets' strategy: supernet weights and gates in alternation, under penalties of costs."""
+
+import copy
+import random
+
+import torch
+from torch import Tensor
+
+from micronas.checkpoint import State
+from micronas.data import Split
+from micronas.nas.prior import USED, moved
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies.base import Parts, Scored
+from micronas.nas.strategies.shared import SharedStrategy, copied
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.supernet.steering import Steering
+from micronas.space.decisions import Choice
+from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.network import mixed_precision
+
+CORRECTED = 5
+"""Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
+_DRAWS = 40
+"""Draws from the gates for each proposal wanted, before draws are adjusted to the budget."""
+
+
+class Dnas(SharedStrategy):
+    """Gates and weights; a round depends on the state and on the seed alone.
+
+    Source: MicroNets (arXiv 2010.11267, section 5); one-hot samples, the held-out part for gates
+    and the multipliers' schedule are our own.
+    """
+
+    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
+        super().__init__(problem, settings, seed)
+        self.gates = Gates(problem.space.decisions)
+        self.gate_optimizer = torch.optim.Adam(
+            self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
+        )
+        self.steering = Steering(problem, settings.steps, settings)
+
+    def round(self, training: Split, gating: Split) -> None:
+        """Take `ROUND` steps: of weights on random networks in warm-up, then of both."""
+        weights, generator = self.weights, self.weights.generator()
+        penalty = torch.zeros(())
+        if not weights.warm:
+            weights.warm_up(training, generator)
+        else:
+            for weight_index, gate_index in weights.steps((training, gating), generator):
+                weights.train(training, weight_index, self.gates.draw(generator), generator)
+                penalty = self.move_gates(gating, gate_index, generator)
+                weights.step += 1
+        self._record(penalty)
+
+    def propose(self, parts: Parts) -> Scored:
+        """Return the best networks within the budget, of draws from the gates."""
+        generator = generator_for(self.seed, "propose")
+        choices = draws(self.problem, self.gates, self.settings.candidates, generator)
+        return self.best(self.score(choices, parts))
+
+    def most_likely(self) -> Choice:
+        return self.gates.most_likely()
+
+    def state(self) -> State:
+        return {
+            **self.weights.state(),
+            "gates": copied(self.gates.state_dict()),
+            "gate_optimizer": copy.deepcopy(self.gate_optimizer.state_dict()),
+            "penalty": self.steering.state(),
+            "history": list(self.history),
+            "gate_history": list(self.gate_history),
+        }
+
+    def start_warm(self, state: State) -> None:
+        # gates have not moved: only expected costs differ, and they are told again
+        for record in state["history"]:
+            self.weights.loss = record["loss"]
+            self._record(torch.zeros(()))
+        self.weights.restore(state)
+
+    def resume(self, state: State) -> None:
+        self.weights.restore(state)
+        self.gates.load_state_dict(state["gates"])
+        self.gate_optimizer.load_state_dict(copy.deepcopy(state["gate_optimizer"]))
+        self.steering.restore(state["penalty"])
+        self.history = list(state["history"])
+        self.gate_history = list(state.get("gate_history", []))  # younger than checkpoints
+
+    def move_gates(self, split: Split, index: Tensor, generator: torch.Generator) -> Tensor:
+        """One step of the gates: the task's loss on held-out examples, and the penalties."""
+        inputs, labels = self.weights.part(split, index, generator)
+        step, supernet = self.weights.step, self.weights.supernet
+        temperature = self.steering.temperature(step)
+        sample = self.gates.sample(temperature, generator, hard=self.settings.hard)
+        supernet.requires_grad_(False)
+        with mixed_precision(self.settings.amp):
+            logits = supernet.masked(inputs, sample)
+        task, _ = temperature_scaled_loss(logits.float(), labels)
+        supernet.requires_grad_(True)
+        drawn = Gates.choice_of(sample) if step % CORRECTED == 0 else None
+        penalty = self.steering.penalty(self.gates, step, drawn=drawn)
+        self.gate_optimizer.zero_grad()
+        (task + penalty).backward()  # type: ignore[no-untyped-call]
+        self.weights.ranks.average(self.gates, task)
+        self.gate_optimizer.step()
+        return penalty.detach()
+
+    def _record(self, penalty: Tensor) -> None:
+        with torch.no_grad():
+            probabilities = self.gates.probabilities()
+        self.gate_history.append(
+            {name: [round(p, 4) for p in each.tolist()] for name, each in probabilities.items()}
+        )
+        record = {
+            "step": float(self.weights.step),
+            "loss": self.weights.loss,
+            "penalty": float(penalty),
+        }
+        self.history.append(record | self.steering.record(self.gates))
+
+
+def draws(problem: Problem, gates: Gates, count: int, generator: torch.Generator) -> list[Choice]:
+    """Draw different networks that use 90 to 100 % of the budget.
+
+    Draws that miss are thrown away; if too few hit, further draws are moved by single options,
+    at random, until they do. A space whose largest network fits is drawn from as it is.
+    """
+    floor = 0.0 if problem.is_roomy else USED
+    found: dict[Choice, Choice] = {}
+
+    def keep(choice: Choice) -> None:
+        if floor <= problem.share(choice) <= 1.0:
+            found.setdefault(problem.space.canonical(choice), choice)
+
+    for _ in range(_DRAWS * count):
+        if len(found) >= count:
+            break
+        keep(gates.draw(generator))
+    source = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
+    for _ in range(2 * count):
+        if len(found) >= count:
+            break
+        keep(moved(problem, gates.draw(generator), floor, source))
+    return list(found.values())

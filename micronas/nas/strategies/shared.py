@@ -1,0 +1,230 @@
+"""The supernet's weights in training: on networks drawn at random first, on better ones later."""
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from micronas.checkpoint import Checkpoint, State
+from micronas.data import Split
+from micronas.errors import MicronasError
+from micronas.nas.distributed import Ranks, ranks
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.progress import Progress
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.network import mixed_precision
+
+ROUND = 20
+"""Steps between two checkpoints."""
+_RANKING_BATCH = 1024
+LEARNT = 0.9
+"""Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
+
+
+class Weights:
+    """A supernet, its optimizer, and how far both have come.
+
+    Attributes
+    ----------
+    warm_steps, step
+        Steps on random networks in warm-up, and after it.
+    loss
+        Running mean.
+    warm
+        Whether warm-up is over.
+    """
+
+    def __init__(self, space: Searchable, settings: SearchSettings, seed: int) -> None:
+        self.space, self.settings, self.seed = space, settings, seed
+        # the only use of torch's global generator: initial weights
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            self.supernet = SharedNetwork(space)
+        self._optimizer = torch.optim.AdamW(
+            self.supernet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.ranks = ranks()
+        self.warm_steps = 0
+        self.step = 0
+        self.loss = math.log(space.outputs)
+        self.warm = settings.warmup == 0
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.settings.steps
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of the round that comes."""
+        return generator_for(self.seed, "round", self.warm_steps, self.step)
+
+    def warm_up(self, training: Split, generator: torch.Generator) -> None:
+        """Take `ROUND` steps on random networks."""
+        for index in batches(training, self.settings.batch_size, ROUND, generator):
+            self.train(training, index, self.random(generator), generator)
+        self.warm_steps += ROUND
+        learnt = self.loss < LEARNT * math.log(self.space.outputs)
+        self.warm = learnt or self.warm_steps >= self.settings.warmup
+
+    def steps(
+        self, splits: tuple[Split, ...], generator: torch.Generator
+    ) -> "zip[tuple[Tensor, ...]]":
+        """Batches of each split for the steps of a round after warm-up."""
+        count = min(ROUND, self.settings.steps - self.step)
+        size = self.settings.batch_size
+        return zip(*(batches(split, size, count, generator) for split in splits), strict=True)
+
+    def train(
+        self, split: Split, index: Tensor, choice: Choice, generator: torch.Generator
+    ) -> None:
+        """One step of the weights that a network uses."""
+        inputs, labels = self.part(split, index, generator)
+        with mixed_precision(self.settings.amp):
+            logits = self.supernet.sliced(inputs, choice)
+        loss = F.cross_entropy(logits.float(), labels)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self._rate()
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.ranks.average(self.supernet, loss)
+        if not torch.isfinite(loss):
+            raise MicronasError(
+                f"the supernet's loss must stay finite: loss={loss.item()} in step {self.step}; "
+                f"lower search.learning_rate={self.settings.learning_rate:g}"
+            )
+        self._optimizer.step()
+        self.loss += 0.05 * (loss.item() - self.loss)
+
+    def part(
+        self, split: Split, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of this process's part of a batch."""
+        index = self.ranks.part(index)
+        return split.batch(index, self.ranks.own(generator)), split.labels[index]
+
+    def random(self, generator: torch.Generator) -> Choice:
+        return tuple(
+            int(torch.randint(len(decision.options), (), generator=generator))
+            for decision in self.space.decisions
+        )
+
+    def state(self) -> State:
+        """Everything a step changes."""
+        return {
+            "supernet": copied(self.supernet.state_dict()),
+            "weight_optimizer": copy.deepcopy(self._optimizer.state_dict()),
+            "warm_steps": self.warm_steps,
+            "step": self.step,
+            "loss": self.loss,
+            "warm": self.warm,
+        }
+
+    def restore(self, state: State) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self._optimizer.load_state_dict(copy.deepcopy(state["weight_optimizer"]))
+        self.warm_steps, self.step = state["warm_steps"], state["step"]
+        self.loss, self.warm = state["loss"], state["warm"]
+
+    def _rate(self) -> float:
+        """A short rise, then level through warm-up, then a cosine over the search."""
+        rise = min((self.warm_steps + self.step + 1) / ROUND, 1.0)
+        return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
+
+
+class SharedStrategy(Strategy):
+    """A strategy that proposes by the weights of a supernet, which is trained round by round."""
+
+    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
+        super().__init__(problem, settings, seed)
+        self.weights = Weights(problem.space, settings, seed)
+
+    @abstractmethod
+    def round(self, training: Split, gating: Split) -> None:
+        """Take `ROUND` steps."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Everything a round changes."""
+
+    @abstractmethod
+    def resume(self, state: State) -> None:
+        """Go on from a state of this search."""
+
+    @abstractmethod
+    def start_warm(self, state: State) -> None:
+        """Go on from the warm-up of a search for another board or budget."""
+
+    def prepare(
+        self,
+        parts: Parts,
+        everyone: Ranks,
+        *,
+        checkpoint: Checkpoint,
+        warmup: Checkpoint | None,
+        progress: Progress,
+    ) -> None:
+        """Train the supernet to the end, from where an earlier call or another search left it."""
+        weights = self.weights
+        saved = everyone.once(lambda: checkpoint.load("search"))
+        shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
+        if saved is not None:
+            self.resume(saved)
+        elif shared is not None:
+            self.start_warm(shared)
+        while not weights.finished:
+            was_warm = weights.warm
+            self.round(*parts[:2])
+            if everyone.first:
+                if warmup is not None and weights.warm and not was_warm:
+                    warmup.save("search", self.state())
+                checkpoint.save("search", self.state())
+                phase = "search" if weights.warm else "warm-up"
+                progress(phase, weights.step, weights.settings.steps, self.history[-1])
+
+    def score(self, choices: list[Choice], parts: Parts) -> Scored:
+        losses = rank(self.weights.supernet, choices, parts[2], self.seed)
+        return dict(zip(choices, losses, strict=True))
+
+    def best(self, losses: Scored) -> Scored:
+        """Return the finalists: the networks of least loss."""
+        ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
+        return {choice: losses[choice] for choice in ranked[: self.settings.finalists]}
+
+
+def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
+    """Cross-entropy of each network with shared weights, at its best temperature.
+
+    Batch norm is recalibrated on the ranking part itself (see `supernet.units.SharedUnit`).
+    """
+    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))
+    batches = [
+        (split.batch(index, None), split.labels[index])
+        for index in torch.tensor_split(order, -(-len(order) // _RANKING_BATCH))
+    ]
+    labels = torch.cat([labels for _, labels in batches])
+    losses = []
+    with torch.inference_mode():
+        for choice in choices:
+            logits = torch.cat([supernet.sliced(inputs, choice) for inputs, _ in batches])
+            losses.append(float(temperature_scaled_loss(logits, labels)[0]))
+    return losses
+
+
+def batches(split: Split, size: int, count: int, generator: torch.Generator) -> list[Tensor]:
+    """`count` batches in which every example comes once before any comes again."""
+    examples = len(split.labels)
+    passes = -(-count * size // examples)
+    order = torch.cat([torch.randperm(examples, generator=generator) for _ in range(passes)])
+    return list(torch.split(order, size)[:count])
+
+
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}

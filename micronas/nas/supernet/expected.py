@@ -1,0 +1,305 @@
+"""What gates cost: expected counts, differentiable, exact when gates are one-hot.
+
+An operator's features depend on the widths it reads and writes, its kernel and its bits. Each
+combination is priced once, as an exported graph is; what is left for a step is how likely each is:
+sum over operators of P(present) x E[features]. Sources: MicroNets (arXiv 2010.11267) equation 2 and
+section 5.1 for counts and working memory; that residuals stay alive is added, the paper's bound
+misses it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from micronas.graph.ir import Graph, Op
+from micronas.hardware.board import Board
+from micronas.hardware.features import FEATURES, features
+from micronas.hardware.targets import CMSIS_NN, plan
+from micronas.nas.supernet.gates import Sample
+from micronas.nas.supernet.law import Law, joint
+from micronas.space.channels import Channels
+from micronas.space.choice_graph import Acts, ChoiceGraph, Select, When, both
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
+
+_BYTES_PER_CHANNEL = 16  # in the file: bias, its scale and the filter's scale, padding apart
+_BYTES_PER_LAYER = 400  # in the file: operator, tensors, names, buffers
+_TAIL_PER_CHANNEL = 8  # in the arena: multiplier and shift, int32 each
+_TAIL_PER_LAYER = 150  # in the arena: operator data, tensors, node
+_SOFTNESS = 0.02
+"""Of the maximum over operators, as a share of it."""
+_COLUMNS = (*FEATURES, "channels", "layers", "scratch")
+"""What is counted of an operator; the last three are those with weights, and scratch memory."""
+
+
+@dataclass
+class Expected:
+    """Expected counts of a network drawn from gates (float64 scalars).
+
+    `features` has names of `hardware.features`; `flash` and `sram` are smooth stand-ins
+    for the file size and the arena, in bytes, close up to a factor that `search` measures on
+    samples (the planner that gives the exact arena has no gradient).
+    """
+
+    features: dict[str, Tensor]
+    flash: Tensor
+    sram: Tensor
+
+    def by_limit(self, board: Board, kind: str) -> dict[str, Tensor]:
+        """Return costs by the names of limits, in their units."""
+        return {
+            "sram": self.sram,
+            "flash": self.flash,
+            "latency": board.latency_ms(self.features, space=kind),
+            "macs": self.features["macs"],
+        }
+
+
+def expected(space: Searchable, gates: Sample) -> Expected:
+    """Return the expected counts of a network drawn from gates.
+
+    Parameters
+    ----------
+    gates
+        Probabilities, or a (soft or one-hot) sample, of each decision.
+    """
+    return _tables(space.choices).expected(gates)
+
+
+@lru_cache(maxsize=16)
+def _tables(choices: ChoiceGraph) -> "CostTables":
+    return CostTables(choices)
+
+
+class CostTables:
+    """Features of every operator of a graph with choices, at every combination of its sizes."""
+
+    def __init__(self, choices: ChoiceGraph) -> None:
+        self._choices = choices
+        ops = [step for step in choices.steps if isinstance(step, Op)]
+        self._ops = [op for op in ops if op.outputs[0] in choices.when]
+        rows = [_Row(choices, op) for op in self._ops]
+        groups: dict[Any, list[int]] = {}
+        for number, row in enumerate(rows):
+            groups.setdefault(row.table_key, []).append(number)
+        self._rows, self._groups = rows, list(groups.values())
+        self._order = torch.tensor([number for group in self._groups for number in group])
+        self._held = _held(choices, self._ops)
+        self._rest = 0.0, 0.0
+        largest = tuple(len(decision.options) - 1 for decision in choices.decisions)
+        if choices.decisions:
+            self._rest = self._missing(choices.resolve(largest), largest)
+
+    def _missing(self, graph: Graph, choice: Choice) -> tuple[float, float]:
+        """Bytes of file and arena that the constants above leave out, at one network."""
+        gates = {
+            decision.name: torch.eye(len(decision.options))[index]
+            for decision, index in zip(self._choices.decisions, choice, strict=True)
+        }
+        smooth, exact = self.expected(gates), plan(graph, CMSIS_NN)
+        labels = graph.tensors[graph.outputs[0]].elements
+        size = flatbuffer_bytes(graph, metadata=placeholder(labels))
+        return size - float(smooth.flash), exact.total - float(smooth.sram)
+
+    def expected(self, gates: Sample) -> Expected:
+        law = Law(self._choices, gates)
+        present = torch.stack([law.probability(row.when) for row in self._rows])
+        parts = []
+        for group in self._groups:
+            rows = [self._rows[number] for number in group]
+            parts.append(rows[0].contract([joint(law, row.axes) for row in rows]))
+        counted = torch.cat(parts)[torch.argsort(self._order)]
+        total = present @ counted
+        sums = dict(zip(_COLUMNS, total, strict=True))
+        channels, layers = sums.pop("channels"), sums.pop("layers")
+        del sums["scratch"]
+        alive = present * counted[:, -1] + self._held.bytes(law, len(self._ops))
+        scale = _SOFTNESS * alive.detach().max()
+        return Expected(
+            sums,
+            flash=sums["weights_bytes"]
+            + _BYTES_PER_CHANNEL * channels
+            + _BYTES_PER_LAYER * layers
+            + self._rest[0],
+            sram=scale * (alive / scale).logsumexp(0)
+            + _TAIL_PER_CHANNEL * channels
+            + _TAIL_PER_LAYER * layers
+            + self._rest[1],
+        )
+
+
+class _Row:
+    """One operator: the independent sizes it depends on, and its table over them."""
+
+    def __init__(self, choices: ChoiceGraph, op: Op) -> None:
+        self.when = choices.when[op.outputs[0]]
+        acts, out = choices.acts.get(op.name, Acts()), choices.channels[op.outputs[0]]
+        sources = [choices.channels[name] for name in op.operands]
+        makes = op.kind in ("CONV_2D", "FULLY_CONNECTED")
+        widths = list(dict.fromkeys([*sources, out] if makes else sources))
+        filters = {
+            name: number
+            for name in ("kernel", "bits")
+            if (number := getattr(acts, name)) is not None
+        }
+        self.axes: tuple[Channels | int, ...] = (*widths, *filters.values())
+        sizes = [each.values for each in widths]
+        options = [range(len(choices.decisions[number].options)) for number in filters.values()]
+        places = [widths.index(each) for each in sources]
+        self.table_key = (
+            op.kind,
+            op.stride,
+            op.window,
+            op.padding,
+            op.axis,
+            op.name in choices.widening,
+            tuple(choices.tensors[name].shape[:-1] for name in (*op.operands, *op.outputs)),
+            _filter_key(choices, op, filters),
+            tuple(sizes),
+            tuple(places),
+        )
+        known = _TABLES.get(self.table_key)
+        if known is None:
+            rows = []
+            for picked in product(*sizes, *options):
+                given = [picked[place] for place in places]
+                width = picked[widths.index(out)] if makes else _written(choices, op, given)
+                filtered = dict(zip(filters, picked[len(sizes) :], strict=True))
+                rows.append(_price(choices.alone(op, given, width, **filtered), makes))
+            shape = (*map(len, sizes), *map(len, options), len(_COLUMNS))
+            known = torch.tensor(rows, dtype=torch.float64).view(shape)
+            _TABLES[self.table_key] = known
+        self._table = known
+
+    def contract(self, laws: "Sequence[Sequence[tuple[Tensor, Sequence[Tensor]]]]") -> Tensor:
+        """Return expected columns [rows, columns] of rows that share this table.
+
+        Each row has laws of its axes, one after another; where some axes depend on one another,
+        several times, each with its weight.
+        """
+        found = []
+        if all(len(each) == 1 for each in laws):
+            probabilities = [
+                torch.stack([row[0][1][axis] for row in laws]) for axis in range(len(self.axes))
+            ]
+            return _contracted(self._table, probabilities, len(laws))
+        for row in laws:
+            total: Tensor | float = 0.0
+            for weight, single in row:
+                total = total + weight * _contracted(self._table, [e[None] for e in single], 1)
+            found.append(total)
+        return torch.cat(found)  # type: ignore[arg-type]
+
+
+_TABLES: dict[Any, Tensor] = {}
+"""Layers of the same shape have the same table, in one space and across spaces."""
+
+
+def _contracted(table: Tensor, probabilities: Sequence[Tensor], rows: int) -> Tensor:
+    """Sum a table [axes ..., columns] over its axes, weighted by [rows, options] for each."""
+    if not probabilities:
+        return table.expand(rows, -1)
+    first, *rest = probabilities
+    shape = table.shape[1:]
+    value = (first @ table.reshape(table.shape[0], -1)).view(rows, *shape)
+    for each in rest:
+        shape = value.shape[2:]
+        value = torch.bmm(each[:, None], value.reshape(rows, each.shape[1], -1)).view(rows, *shape)
+    return value
+
+
+def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any:
+    """What a filter adds to the key of a table: its size and bits, where they are not widths."""
+    own = [choices.tensors[name] for name in op.inputs[len(op.operands) :]]
+    inner = [
+        (each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own
+    ]
+    multiplier = 0
+    if op.kind == "DEPTHWISE_CONV_2D":
+        multiplier = own[0].shape[-1] // choices.tensors[op.operands[0]].shape[-1]
+    chosen = {name: choices.decisions[number].options for name, number in filters.items()}
+    tables = tuple(
+        each.data.tobytes() for each in own if each.dtype == "int32" and each.data is not None
+    )
+    return tuple(inner), multiplier, tuple(chosen.items()), tables
+
+
+def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
+    """Channels an operator writes that makes none of its own."""
+    source, out = (choices.tensors[name].shape[-1] for name in (op.operands[0], op.outputs[0]))
+    if op.kind == "ADD":
+        return max(operands)
+    if op.kind == "CONCATENATION" and op.axis == len(choices.tensors[op.outputs[0]].shape) - 1:
+        return sum(operands)
+    if op.kind == "PAD":
+        return operands[0] + out - source
+    return operands[0] * out // source
+
+
+def _price(graph: Graph, makes: bool) -> list[float]:
+    counted = features(graph)
+    weighted = makes or any(op.kind == "DEPTHWISE_CONV_2D" for op in graph.ops)
+    channels = graph.tensors[graph.outputs[0]].shape[-1] if weighted else 0
+    scratch = sum(buffer.size for buffer in plan(graph, CMSIS_NN).buffers if buffer.is_scratch)
+    return [*(float(counted[name]) for name in FEATURES), channels, float(weighted), float(scratch)]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Which activations are alive while which operators run, and when."""
+
+    tensors: list[Channels]
+    conditions: list[When]
+    entries: Tensor
+    """int64 [entries, 3]: operator, tensor, condition."""
+    rows: Tensor
+    """float64 [entries]: bytes of one channel."""
+
+    def bytes(self, law: Law, operators: int) -> Tensor:
+        widths = torch.stack([law.mean(each) for each in self.tensors])
+        likely = torch.stack([law.probability(each) for each in self.conditions])
+        op, tensor, condition = self.entries.T
+        amounts = likely[condition] * self.rows * widths[tensor]
+        return torch.zeros(operators, dtype=torch.float64).index_add(0, op, amounts)
+
+
+def _held(choices: ChoiceGraph, ops: Sequence[Op]) -> _Held:
+    start = {choices.input: -1}
+    uses: dict[str, list[tuple[int, When]]] = {}
+    position = 0
+    for step in choices.steps:
+        if isinstance(step, Select):
+            start[step.name] = position  # what it selects lives on under its name
+        elif step.outputs[0] in choices.when:
+            start[step.outputs[0]] = position
+            for name in step.operands:
+                uses.setdefault(name, []).append((position, choices.when[step.outputs[0]]))
+            position += 1
+    tensors: dict[Channels, int] = {}
+    conditions: list[When] = []
+    entries, rows = [], []
+    for name, first in start.items():
+        for number, op in enumerate(ops):
+            own = choices.when[op.outputs[0]]
+            later = [both(own, when) for use, when in uses.get(name, ()) if use >= number]
+            if op.outputs[0] == name:
+                later.append(own)
+            possible = [each for each in later if each is not None]
+            if number < first or not possible:
+                continue
+            alive = own if own in possible else possible[0]
+            if alive not in conditions:
+                conditions.append(alive)
+            tensor = tensors.setdefault(choices.channels[name], len(tensors))
+            entries.append((number, tensor, conditions.index(alive)))
+            rows.append(float(prod(choices.tensors[name].shape[:-1])))
+    held = torch.tensor(rows, dtype=torch.float64)
+    return _Held(list(tensors), conditions, torch.tensor(entries), held)

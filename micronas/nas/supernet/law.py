@@ -1,0 +1,128 @@
+"""How likely the widths of a graph with choices are, under gates; decisions are independent."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from micronas.nas.supernet.gates import Sample
+from micronas.space.channels import Channels, Either, Union, Units
+from micronas.space.choice_graph import ChoiceGraph, When
+
+
+class Law:
+    """Probabilities (float64) of what gates decide, each worked out once.
+
+    Parameters
+    ----------
+    gates
+        Probabilities, or a sample, of each decision, in the order of the decisions.
+    """
+
+    def __init__(self, choices: ChoiceGraph, gates: Sample) -> None:
+        self._choices = choices
+        self._gates = [gates[each.name].double() for each in choices.decisions]
+        self._known: dict[Channels, Tensor] = {}
+        self._one = torch.ones(1, dtype=torch.float64)
+
+    def option(self, decision: int) -> Tensor:
+        """Probability of each option [options]."""
+        return self._gates[decision]
+
+    def probability(self, condition: When) -> Tensor:
+        """Probability that a condition holds (scalar)."""
+        found = self._one[0]
+        for decision, options in condition.items():
+            found = found * self._gates[decision][sorted(options)].sum()
+        return found
+
+    def widths(self, channels: Channels) -> Tensor:
+        """Probability of each width in `channels.values`."""
+        if channels not in self._known:
+            self._known[channels] = self._worked_out(channels)
+        return self._known[channels]
+
+    def mean(self, channels: Channels) -> Tensor:
+        """Expected width (scalar)."""
+        mean: Tensor = self.widths(channels) @ _numbers(channels.values)
+        return mean
+
+    def given(self, decision: int, option: int) -> "Law":
+        """Return the law under which one decision is taken."""
+        certain = Law.__new__(Law)
+        certain._choices, certain._known, certain._one = self._choices, {}, self._one
+        certain._gates = list(self._gates)
+        one_hot = torch.zeros_like(self._gates[decision])
+        one_hot[option] = 1.0
+        certain._gates[decision] = one_hot
+        return certain
+
+    def _worked_out(self, channels: Channels) -> Tensor:
+        values = _numbers(channels.values)
+        if isinstance(channels, Either):
+            weights, parts = self._gates[channels.decision], channels.branches
+            likely = [weights[number] * self.widths(each) for number, each in enumerate(parts)]
+            widths = torch.cat([_numbers(each.values) for each in parts])
+            return _added(values, widths, torch.cat(likely))
+        if isinstance(channels, Union):
+            sides = channels.left, channels.right
+            left, right = (_numbers(each.values) for each in sides)
+            likely_both = self.widths(sides[0])[:, None] * self.widths(sides[1])
+            return _added(values, torch.maximum(left[:, None], right), likely_both)
+        assert isinstance(channels, Units), "there are three kinds of channels"
+        known, probability = _numbers((channels.fixed,)), self._one
+        for owner, counts in channels.counts.items():
+            widths = known[:, None] + _numbers(counts)
+            known = torch.unique(widths)  # in rising order
+            probability = _added(known, widths, probability[..., None] * self._gates[owner])
+        return probability
+
+
+def _added(values: Tensor, widths: Tensor, likely: Tensor) -> Tensor:
+    """Add up probabilities of the same width; `values` are all there are, in rising order."""
+    place = torch.searchsorted(values, widths.flatten())
+    return likely.new_zeros(len(values)).index_add(0, place, likely.flatten())
+
+
+Axis = Channels | int
+"""A width, or the number of a decision on kernels or bits."""
+
+
+def joint(law: Law, axes: Sequence[Axis]) -> list[tuple[Tensor, list[Tensor]]]:
+    """Return laws of several axes, by which they are independent, with the weight of each case.
+
+    One case where no two axes share a decision; otherwise one for each option of what is shared.
+    """
+    shared = _shared(tuple(axes))
+    cases = []
+    for picked in product(*(range(len(law.option(each))) for each in shared)):
+        weight, certain = torch.ones((), dtype=torch.float64), law
+        for decision, option in zip(shared, picked, strict=True):
+            weight = weight * law.option(decision)[option]
+            certain = certain.given(decision, option)
+        cases.append((weight, [_of(certain, axis) for axis in axes]))
+    return cases
+
+
+def _of(law: Law, axis: Axis) -> Tensor:
+    return law.option(axis) if isinstance(axis, int) else law.widths(axis)
+
+
+@lru_cache(maxsize=10_000)
+def _shared(axes: tuple[Axis, ...]) -> tuple[int, ...]:
+    """Return decisions that more than one axis depends on."""
+    seen: set[int] = set()
+    twice: set[int] = set()
+    for axis in axes:
+        own = {axis} if isinstance(axis, int) else axis.decisions
+        twice |= seen & own
+        seen |= own
+    return tuple(sorted(twice))
+
+
+@lru_cache(maxsize=10_000)
+@torch.inference_mode(False)
+def _numbers(values: tuple[int, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,137 @@
+"""The masked pass for one-hot gates, without the work that the masks' zeros make needless.
+
+Behind a zero no gradient passes. Of a layer's channels, those within the sampled width are an
+ordinary feature map; those beyond it are computed, since the gradient of their masks needs their
+values, but outside of autograd, and they add nothing to the next layer. The cut lies at a multiple
+of 16 channels, a vector of the processor: a depthwise convolution of two odd parts would take
+longer than one of the whole. Steps that the sample leaves out are computed outside of autograd as
+well. Output and gradients equal those of the plain masked pass; a test holds both to it.
+
+A mixed feature map has zeros for `hidden`: one number in memory, expanded. What they are good for
+is the gradient that arrives at them, which is the masks'.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torch.autograd import Function
+
+from micronas.nas.supernet.masks import widened
+
+_VECTOR = 16
+"""Channels that a processor with 512-bit registers computes at once."""
+
+
+def shown_of(chosen: int, size: int) -> int:
+    """Return how many of a layer's channels a gradient passes, where so many are chosen."""
+    return min(-(-chosen // _VECTOR) * _VECTOR, size)
+
+
+def mix_shown(values: Tensor, hidden: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Apply a mask of ones and zeros [channels] to a feature map in two parts."""
+    found: tuple[Tensor, Tensor | None] = _Mix.apply(values, hidden, mask)  # type: ignore[no-untyped-call]
+    return found
+
+
+def choose(
+    weights: Tensor, chosen: int, parts: Sequence[tuple[Tensor, Tensor | None]], size: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return one of several feature maps in two parts, `size` channels in all.
+
+    The weight of each gets a gradient.
+    """
+    values, hidden = parts[chosen]
+    shown = values.shape[1]
+    if size > shown:
+        nothing = values[:, :0].detach()
+        hidden = widened(nothing if hidden is None else hidden, size - shown)
+    flat = [part for each in parts for part in each]
+    return _Choose.apply(weights, chosen, *flat), hidden  # type: ignore[no-untyped-call]
+
+
+def convolve_shown(values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
+    """1x1 convolution of a mixed feature map in two parts, weights [out, in, 1, 1]."""
+    result: Tensor = _Convolve.apply(values, zeros, weight)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Mix(Function):
+    """Times a mask of ones and zeros."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, hidden: Tensor | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        own = mask[: values.shape[1]].view(1, -1, 1, 1).to(values.dtype)
+        ctx.ones = bool((own == 1).all())
+        ctx.save_for_backward(values, hidden, own)
+        zeros = None if hidden is None else values.new_zeros(()).expand_as(hidden)
+        return values.view_as(values) if ctx.ones else values * own, zeros
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
+        values, hidden, own = ctx.saved_tensors
+        to_mask = [_by_channel(gradients[0], values)]
+        if hidden is not None:
+            to_mask.append(_by_channel(gradients[1], hidden))
+        return gradients[0] if ctx.ones else gradients[0] * own, None, torch.cat(to_mask)
+
+
+class _Convolve(Function):
+    """A 1x1 convolution whose last inputs are zero; their gradients are not."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, zeros: Tensor, weight: Tensor) -> Tensor:
+        ctx.shown = values.shape[1]
+        ctx.save_for_backward(values if ctx.needs_input_grad[2] else None, weight)
+        return F.conv2d(values, weight[:, : ctx.shown])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        values, weight = ctx.saved_tensors
+        back = weight.transpose(0, 1).to(gradient.dtype)
+        to_weight = None
+        if values is not None:
+            own = torch.einsum("nohw,nihw->oi", gradient, values.to(gradient.dtype))
+            to_weight = widened(own, weight.shape[1]).view_as(weight)
+        # two convolutions, as halves of one tensor would be copied by whatever reads them
+        to_values = F.conv2d(gradient, back[: ctx.shown])
+        return to_values, F.conv2d(gradient, back[ctx.shown :]), to_weight
+
+
+class _Choose(Function):
+    """One of several feature maps in two parts; each one's weight gets its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, chosen: int, *parts: Tensor | None) -> Tensor:
+        ctx.chosen = chosen
+        ctx.save_for_backward(*parts)
+        values = parts[2 * chosen]
+        assert values is not None
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        parts = ctx.saved_tensors
+        to_weights = [
+            _common(gradient, values) + _common(gradient[:, values.shape[1] :], hidden)
+            for values, hidden in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        to_parts: list[Tensor | None] = [None] * len(parts)
+        to_parts[2 * ctx.chosen] = gradient
+        return torch.stack(to_weights), None, *to_parts
+
+
+def _by_channel(gradient: Tensor, values: Tensor) -> Tensor:
+    return (gradient * values).sum((0, 2, 3), dtype=torch.float32)
+
+
+def _common(gradient: Tensor, values: Tensor | None) -> Tensor:
+    """Inner product over the channels that both have."""
+    if values is None:
+        return gradient.new_zeros((), dtype=torch.float32)
+    shared = min(gradient.shape[1], values.shape[1])
+    return (gradient[:, :shared] * values[:, :shared]).sum(dtype=torch.float32)

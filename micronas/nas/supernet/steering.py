@@ -1,0 +1,85 @@
+"""Steering of gates to a budget: penalties on expected costs, corrected by exact ones.
+
+The same for a search and for a training loop of one's own.
+"""
+
+import torch
+from torch import Tensor
+
+from micronas.checkpoint import State
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SearchSettings
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates, Sample
+from micronas.nas.supernet.penalty import Penalty
+from micronas.space.decisions import Choice
+
+
+class Steering:
+    """What pulls the gates of one search into its budget.
+
+    Parameters
+    ----------
+    steps
+        Gate steps of the whole search.
+    settings
+        Of which the temperature is taken.
+    """
+
+    def __init__(self, problem: Problem, steps: int, settings: SearchSettings) -> None:
+        self.problem, self.steps = problem, steps
+        self._temperature = settings.temperature
+        largest = problem.spent(problem.space.largest())
+        self._penalty = Penalty(problem.limits.given(), largest, steps)
+
+    def temperature(self, step: int) -> float:
+        """Return the Gumbel-softmax's: it falls by equal ratios over the search."""
+        first, last = self._temperature
+        return float(first * (last / first) ** min(step / self.steps, 1.0))
+
+    def penalty(self, gates: Gates, step: int, *, drawn: Choice | None) -> Tensor:
+        """Return what to add to the loss (float64 scalar), and move the multipliers.
+
+        Parameters
+        ----------
+        drawn
+            A network whose exact costs correct the smooth ones, in a step that takes the time.
+        """
+        if drawn is not None:
+            with torch.no_grad():
+                smooth = self._costs(gates.one_hot(drawn))
+            self._penalty.observe(self.problem.spent(drawn), smooth)
+        costs = self._costs(gates.probabilities())
+        return self._penalty.loss(costs, min(step / self.steps, 1.0))
+
+    def record(self, gates: Gates) -> dict[str, float]:
+        """Return expected costs and multipliers, as a history shows them."""
+        with torch.no_grad():
+            smooth = self._costs(gates.probabilities())
+        found = {}
+        for name in self.problem.limits.given():
+            ratio = self._penalty.corrections.get(name, 1.0)
+            found[f"expected_{name}"] = float(smooth[name]) * ratio
+            found[f"multiplier_{name}"] = self._penalty.multipliers.get(name, 0.0)
+        return found
+
+    def slopes(self, gates: Gates, choice: Choice, name: str) -> list[Tensor]:
+        """Return the derivative of a cost by each decision's gates [options], at a choice."""
+        certain = {key: each.requires_grad_() for key, each in gates.one_hot(choice).items()}
+        with torch.enable_grad():
+            cost = self._costs(certain)[name]
+        found = torch.autograd.grad(cost, list(certain.values()), allow_unused=True)
+        return [
+            torch.zeros_like(gate) if slope is None else slope
+            for gate, slope in zip(certain.values(), found, strict=True)
+        ]
+
+    def state(self) -> State:
+        return self._penalty.state()
+
+    def restore(self, state: State) -> None:
+        self._penalty.restore(state)
+
+    def _costs(self, gates: Sample) -> dict[str, Tensor]:
+        space = self.problem.space
+        return expected(space, gates).by_limit(self.problem.board, space.kind)

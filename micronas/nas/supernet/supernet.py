@@ -1,0 +1,111 @@
+"""The supernet: one set of weights, at the largest width and kernel, shared by all networks."""
+
+import os
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from micronas.graph.ir import Graph, Op
+from micronas.nas.supernet.gates import Sample
+from micronas.nas.supernet.masked import MaskedPass
+from micronas.nas.supernet.units import FreshUnit, LayerUnit, SharedUnit, cut_kernel, part_of
+from micronas.space.choice_graph import Acts
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+from micronas.train.network import (
+    filter_layout,
+    interpret,
+    logits_of,
+    round_weights,
+    submodule_names,
+    weighted_ops,
+)
+
+# Each set of widths is a shape of its own to oneDNN, which generates code for it and by default
+# forgets all but 1024: a fifth of a step. The first convolution of a process reads the variable.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32768")
+
+_REMEMBERED = 256
+"""Graphs of the networks run last: a network is ranked on several batches."""
+
+
+class SharedNetwork(nn.Module):
+    """All networks of a space.
+
+    Inputs are float32 [N, channels, height, width], outputs logits [N, classes].
+
+    Parameters
+    ----------
+    space
+        The search space. Weights of a user's own network are its, on a copy, which is `module`;
+        others are drawn by torch's generator.
+    running
+        Whether batch norms of a user's network behave as theirs do, in training and in eval mode.
+        By default all take the statistics of the batch at hand, see `units.SharedUnit`.
+    """
+
+    def __init__(self, space: Searchable, *, running: bool = False) -> None:
+        super().__init__()
+        self.space, self.running = space, running
+        self._choices = space.choices
+        graph = self._choices.largest
+        self._ops = {op.name: op for op in weighted_ops(graph)}
+        own = space.own_layers()
+        self.module: nn.Module | None = None
+        self.units = nn.ModuleDict()
+        self.by_name: dict[str, SharedUnit] = {}
+        """The unit of each operator that has weights."""
+        if own is not None:
+            self.module = own.module
+            self.by_name = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
+        else:
+            keys, classifier = submodule_names(self._ops), logits_of(graph)
+            for op in self._ops.values():
+                norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
+                shape = filter_layout(op, graph.constant_of(op).shape)
+                unit = self.units[keys[op.name]] = FreshUnit(op, shape, norm=norm)
+                self.by_name[op.name] = unit
+        self._resolved = lru_cache(maxsize=_REMEMBERED)(space.resolve)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def sliced(self, x: Tensor, choice: Choice) -> Tensor:
+        """Logits of the chosen network, at its own cost."""
+        graph: Graph = self._resolved(choice)
+
+        def weighted(op: Op, y: Tensor) -> Tensor:
+            return self._cut(self._ops[op.name], y, choice)
+
+        return interpret(graph, x, weighted).flatten(1)
+
+    def masked(self, x: Tensor, gates: Sample) -> Tensor:
+        """Logits under gates, with a gradient to every option."""
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)
+
+    def _cut(self, op: Op, x: Tensor, choice: Choice) -> Tensor:
+        """Run an operator with the part of its weights that a choice uses."""
+        choices, unit = self._choices, self.by_name[op.name]
+        source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
+        out = part_of(target, target.kept(choice), x.device)
+        weight = unit.largest()[out]
+        acts, decisions = choices.acts.get(op.name, Acts()), choices.decisions
+        if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
+            kept = source.kept(choice)
+            if op.kind == "FULLY_CONNECTED":
+                elements = choices.tensors[op.inputs[0]].elements
+                kept = np.tile(kept, elements // len(kept))
+            places = np.flatnonzero(kept)
+            if places[-1] == len(places) - 1:
+                weight = weight[:, : len(places)]
+            else:
+                weight = weight[:, torch.from_numpy(places).to(x.device)]
+        if acts.kernel is not None:
+            weight = cut_kernel(weight, decisions[acts.kernel].options[choice[acts.kernel]])
+        is_int4 = choices.tensors[op.inputs[1]].dtype == "int4"
+        if acts.bits is not None:
+            is_int4 = decisions[acts.bits].options[choice[acts.bits]] == 4
+        weight = round_weights(weight, 4) if is_int4 else weight
+        return unit.run(x, weight, out, running=self.running)

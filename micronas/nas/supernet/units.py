@@ -1,0 +1,161 @@
+"""Weights that all networks of a space share: one unit for each operator that has some.
+
+A unit holds its largest filter; a network uses a part of it: the channels it reads and writes, the
+centre of the kernel, rounded to 4 bits where the choice says so.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.graph.ir import Op
+from micronas.space.channels import Channels, Kept
+from micronas.train.network import linear, same_conv2d
+
+if TYPE_CHECKING:
+    from micronas.nas.convert.layers import Layer
+
+Part = slice | Tensor
+"""Some channels: the first ones, or those at these positions."""
+ALL = slice(None)
+
+
+class SharedUnit(ABC):
+    """A filter at its largest, and what is added to or normalises its output."""
+
+    op: Op
+
+    @abstractmethod
+    def largest(self) -> Tensor:
+        """Return the weights [out, in, height, width], or [out, in] in the order of the graph."""
+
+    @abstractmethod
+    def bias_of(self, out: Part) -> Tensor | None:
+        """Return the bias of some output channels, if there is one."""
+
+    @abstractmethod
+    def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
+        """Apply batch norm, if there is one, to some output channels.
+
+        By the statistics of the batch at hand: running statistics of one width say nothing about
+        another, so a network is judged on one large batch instead, which is the recalibration that
+        shared weights need. With `running`, as the layer they belong to does it.
+        """
+
+    def run(self, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
+        """Run the operator with the part of the weights that writes these channels."""
+        return self.normalise(linear(self.op, x, weight, self.bias_of(out)), out, running=running)
+
+
+class FreshUnit(nn.Module, SharedUnit):
+    """A unit with weights of its own.
+
+    Parameters
+    ----------
+    shape
+        [out, in, height, width], or [out, in].
+    norm
+        Whether the output is normalised; otherwise it has a bias.
+    """
+
+    def __init__(self, op: Op, shape: Sequence[int], *, norm: bool) -> None:
+        super().__init__()
+        self.op, width = op, shape[0]
+        self.weight = nn.Parameter(torch.empty(*shape))
+        # PyTorch's default scale: larger ones learn more slowly
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.scale = nn.Parameter(torch.ones(width)) if norm else None
+        self.shift = nn.Parameter(torch.zeros(width)) if norm else None
+        self.bias = None
+        if not norm:
+            bound = 1 / math.sqrt(math.prod(shape[1:]))
+            self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
+
+    def largest(self) -> Tensor:
+        return self.weight
+
+    def bias_of(self, out: Part) -> Tensor | None:
+        return None if self.bias is None else self.bias[out]
+
+    def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
+        if self.scale is None or self.shift is None:
+            return y
+        return F.batch_norm(y, None, None, self.scale[out], self.shift[out], training=True)
+
+
+class LayerUnit(SharedUnit):
+    """The weights of a user's layer, and of the batch norm behind it, where they are.
+
+    Parameters
+    ----------
+    module
+        That holds the layers; its mode, training or not, is the layers'.
+    """
+
+    def __init__(self, layer: "Layer", module: nn.Module) -> None:
+        self.op = layer.op
+        part = None if layer.path is None else module.get_submodule(layer.path)
+        norm = None if layer.norm is None else module.get_submodule(layer.norm)
+        assert part is None or isinstance(part, nn.Conv2d | nn.Linear)
+        assert norm is None or isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        self._layer, self._norm = part, norm
+        self._groups = layer.groups if layer.mixes else 1
+        self._columns = None if layer.columns is None else torch.from_numpy(layer.columns)
+
+    def largest(self) -> Tensor:
+        if self._layer is None:
+            assert self._norm is not None, "a layer or a batch norm gave the operator"
+            example = self._norm.running_mean
+            assert example is not None, "a trace takes running statistics only"
+            return torch.ones(len(example), 1, 1, 1, device=example.device)
+        weight: Tensor = self._layer.weight
+        return weight if self._columns is None else weight[:, self._columns.to(weight.device)]
+
+    def bias_of(self, out: Part) -> Tensor | None:
+        bias = None if self._layer is None else self._layer.bias
+        return None if bias is None else bias[out]
+
+    def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
+        norm = self._norm
+        if norm is None:
+            return y
+        if running and norm.training and y.shape[1] == norm.num_features:
+            found: Tensor = norm(y)
+            return found
+        weight, bias = (None if each is None else each[out] for each in (norm.weight, norm.bias))
+        if not running or norm.training:
+            return F.batch_norm(y, None, None, weight, bias, training=True, eps=norm.eps)
+        assert norm.running_mean is not None, "a trace takes running statistics only"
+        assert norm.running_var is not None, "a trace takes running statistics only"
+        means, variances = norm.running_mean[out], norm.running_var[out]
+        return F.batch_norm(y, means, variances, weight, bias, eps=norm.eps)
+
+    def run(self, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
+        if self._groups == 1:
+            return super().run(x, weight, out, running=running)
+        # in groups: the graph holds it dense, with zeros, and no channel is ever taken out
+        bias, stride = self.bias_of(out), self.op.stride
+        if self.op.padding == "SAME":
+            y = same_conv2d(x, weight, bias, stride=stride, groups=self._groups)
+        else:
+            y = F.conv2d(x, weight, bias, stride, groups=self._groups)
+        return self.normalise(y, out, running=running)
+
+
+def cut_kernel(weight: Tensor, kernel: tuple[int, int]) -> Tensor:
+    """Return the centre of a superkernel [out, in, height, width]."""
+    rows, columns = ((weight.shape[2 + axis] - kernel[axis]) // 2 for axis in (0, 1))
+    return weight[:, :, rows : rows + kernel[0], columns : columns + kernel[1]]
+
+
+def part_of(channels: Channels, kept: Kept, device: torch.device) -> Part:
+    """Return where the channels that exist are."""
+    if channels.is_prefix:
+        return slice(0, int(kept.sum()))
+    return torch.from_numpy(np.flatnonzero(kept)).to(device)

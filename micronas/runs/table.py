@@ -1,0 +1,66 @@
+"""Tables of a finished run: its trial trainings, and accuracy and costs beside the budget."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from micronas.quantities import format_bytes, format_cost, format_macs
+from micronas.text import percent, table
+
+if TYPE_CHECKING:
+    from micronas.nas.search import SearchResult
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> str:
+    """Accuracy, and each cost beside its budget."""
+    budget, used = metrics["budget"], metrics["used"]
+    rows = [
+        [
+            name,
+            format_cost(name, limit * used[name]),
+            format_cost(name, limit),
+            f"{100 * used[name]:.0f} %",
+        ]
+        for name, limit in budget.items()
+    ]
+    lines = [
+        f"network        {metrics['network']}",
+        f"accuracy       float {percent(metrics['float_accuracy'])}, "
+        f"int8 {percent(metrics['int8_accuracy'])} ({metrics['judged_on']})",
+        f"cost           {format_macs(metrics['macs'])}, "
+        f"flash {format_bytes(metrics['flash_bytes'])}, "
+        f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
+        f"on {metrics['board']}",
+        "",
+        table(["budget", "used", "limit", "share"], rows),
+        "",
+        f"tflm_mismatches {metrics['tflm_mismatches']}",
+        f"fits {str(metrics['fits']).lower()}",
+    ]
+    return "\n".join(lines)
+
+
+def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
+    """The trial trainings, which of them won and by how much, and the final network."""
+    rows = [
+        [
+            each.origin,
+            str(each.architecture),
+            format_macs(each.costs.macs),
+            f"{each.costs.latency_ms:.0f} ms",
+            str(each.trial_epochs),
+            percent(each.trial_accuracy or 0.0),
+        ]
+        for each in result.candidates
+    ]
+    header = ["origin", "network", "MACs", "latency", "epochs", "trial"]
+    margin = 100 * metrics["search"]["ahead_of_best_other_origin"]
+    return "\n".join(
+        [
+            table(header, rows),
+            f"winner: {result.winner.origin}, {margin:+.1f} points against the best of the other "
+            "origin, in trial trainings",
+            f"strategy: {result.strategy}, {result.reason}",
+            "",
+            metrics_table(metrics),
+        ]
+    )

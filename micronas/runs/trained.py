@@ -1,0 +1,44 @@
+"""The float network that a run folder was trained to."""
+
+from pathlib import Path
+
+from micronas.checkpoint import Checkpoint
+from micronas.errors import ModelError
+from micronas.graph.ir import Graph
+from micronas.runs.folder import ARCHITECTURE, CHECKPOINT
+from micronas.settings import read_mapping
+from micronas.space.space import Space
+from micronas.train.network import Network
+
+
+def trained(folder: Path) -> Graph | None:
+    """Return the graph of `trained_network`."""
+    network = trained_network(folder)
+    return None if network is None else network.graph()
+
+
+def trained_network(folder: Path) -> Network | None:
+    """Return the float network a run folder was trained to, or None if it does not hold it.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is damaged.
+    """
+    description, checkpoint = folder / ARCHITECTURE, folder / CHECKPOINT
+    if not (description.is_file() and checkpoint.is_file()):
+        return None
+    state = Checkpoint(checkpoint).load("train")
+    if state is None:
+        return None
+    if "widths" in read_mapping(description)[0]:
+        return None  # of a user's own module, which no file builds
+    network = Network(Space.load(description).graph())
+    try:
+        network.load_state_dict(state["module"])
+    except (RuntimeError, LookupError) as error:
+        raise ModelError(
+            f"a run's checkpoint must hold the weights of its architecture, but that of {folder} "
+            f"does not ({type(error).__name__}); give the .tflite file instead"
+        ) from error
+    return network.eval()

@@ -1,0 +1,13 @@
+"""Block types of a search space, one file each."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from micronas.space.blocks.bottleneck import Bottleneck
+from micronas.space.blocks.convolution import Convolution
+from micronas.space.blocks.separable import Separable
+
+Block = Annotated[Separable | Bottleneck | Convolution, Field(discriminator="type")]
+
+__all__ = ["Block", "Bottleneck", "Convolution", "Separable"]

@@ -1,0 +1,151 @@
+"""The part that all block types share: repetition, skipping, and names."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from micronas.settings import Extent, Settings
+from micronas.space.decisions import BitsOptions, Pair, Size, kernel_text
+from micronas.space.lowering import Lowering
+
+
+class Weighted(Settings):
+    """A part of a network whose full convolutions have weights of `bits` bits."""
+
+    bits: BitsOptions = (8,)
+    """Of weights: 8, 4 or the choice [4, 8]."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is seldom set, so that files stay short, and equal to older ones."""
+        values: dict[str, Any] = dump(self)
+        for field in _SELDOM & values.keys():
+            if getattr(self, field) == type(self).model_fields[field].default:
+                del values[field]
+        return values
+
+
+_SELDOM = {"bits", "name", "repeat", "skip"}
+
+
+class BlockBase(Weighted):
+    """`repeat` blocks in a row; with `skip` the search may leave some of them out.
+
+    Where a residual carries the signal past a block, each one is kept or dropped by itself. In a
+    chain without residuals the first ones are kept, as many as the decision says: a block in the
+    middle can never vanish from between two others, which shared weights do not survive.
+    """
+
+    stride: Pair = (1, 1)
+    repeat: Extent = 1
+    """Blocks in a row, each with decisions of its own."""
+    skip: bool = False
+    """Whether the search may leave some of them out; needs stride 1."""
+    name: str | None = None
+    """Name of the (first) block; by default its number among all blocks."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "BlockBase":
+        if self.has_residual and self.stride != (1, 1):
+            raise ValueError("a residual needs stride 1")
+        if self.skip and self.stride != (1, 1):
+            raise ValueError("only blocks of stride 1 can be skipped")
+        if self.name is not None and self.repeat > 1:
+            raise ValueError("a name is for one block, not for several")
+        return self
+
+    @property
+    def has_residual(self) -> bool:
+        """Whether the input is added to the output, whatever the block computes."""
+        return False
+
+    @abstractmethod
+    def lower(self, at: Lowering, source: str) -> str:
+        """Append one block at `at.scope`, decisions included, and return its output."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Sizes of a block with nothing to choose, such as ``140k5@2``."""
+
+    def named(self, number: int) -> list[str]:
+        """Return names of the blocks, of which the first is this number among all."""
+        return [self.name or f"block{number + each}" for each in range(self.repeat)]
+
+    def lower_all(self, at: Lowering, source: str, names: list[str]) -> str:
+        """Append all blocks of this entry."""
+        if not self.skip:
+            for name in names:
+                source = self._lowered(at, source, name)
+            return source
+        if self.has_residual:
+            for name in names:
+                at.scope = name
+                keep = at.decide("keep", "depth", (0, 1))
+                kept = partial(self._lowered, at, source, name)
+                source = at.select(keep, [partial(str, source), kept], f"{name}/kept")
+            return source
+        at.scope = stage_of(names)
+        depth = at.decide("depth", "depth", range(self.repeat + 1))
+        outs = [source]
+
+        def grown(name: str) -> str:
+            outs.append(self._lowered(at, outs[-1], name))
+            return outs[-1]
+
+        branches = [partial(str, source), *(partial(grown, name) for name in names)]
+        return at.select(depth, branches, f"{stage_of(names)}/out")
+
+    def _lowered(self, at: Lowering, source: str, name: str) -> str:
+        at.scope = name
+        return self.lower(at, source)
+
+    def filled(
+        self, names: list[str], number: int, options: Mapping[str, Any]
+    ) -> Iterator["BlockBase"]:
+        """Yield the blocks that stay, one entry each, with their decisions made.
+
+        Parameters
+        ----------
+        names
+            Of the blocks of this entry.
+        number
+            How many blocks stay before them.
+        options
+            By the name of the decision.
+        """
+        depth = options.get(f"{stage_of(names)}.depth", len(names))
+        for name in names[:depth]:
+            if not options.get(f"{name}.keep", 1):
+                continue
+            number += 1
+            update: dict[str, Any] = {
+                field: (options[f"{name}.{field}"],)
+                for field in type(self).model_fields
+                if f"{name}.{field}" in options
+            }
+            update |= {"repeat": 1, "skip": False}
+            update["name"] = None if name == f"block{number}" else name
+            yield self.model_copy(update=update)
+
+
+def stage_of(names: list[str]) -> str:
+    """Return the name of a row of blocks: ``block2-9``."""
+    return names[0] if len(names) == 1 else f"{names[0]}-{names[-1].removeprefix('block')}"
+
+
+def kernel_mark(kernel: Size) -> str:
+    """``k5`` for a kernel of a depthwise convolution, nothing for the usual 3 x 3."""
+    return "" if kernel == (3, 3) else f"k{kernel_text(kernel)}"
+
+
+def stride_mark(stride: Pair) -> str:
+    """``@2`` for a stride."""
+    return f"@{max(stride)}" if max(stride) > 1 else ""
+
+
+def bits_mark(bits: BitsOptions) -> str:
+    """``b4`` for weights of 4 bits."""
+    return "" if bits[0] == 8 else f"b{bits[0]}"

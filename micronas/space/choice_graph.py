@@ -1,0 +1,316 @@
+"""A graph at its largest, with the decisions that stand in it: what a search space is.
+
+Every operator is there at its largest width and kernel; a `Select` stands where one of several
+tensors goes on. `resolve` takes a choice and gives the plain graph of one network: branches nobody
+reads are gone, widths are cut, and a sum of two widths gets the PAD it needs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.space.channels import Channels, Either, Units
+from micronas.space.decisions import Choice, Decision
+
+When = Mapping[int, frozenset[int]]
+"""A condition: each of these decisions takes one of these options."""
+ALWAYS: When = {}
+_NONE: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Select:
+    """One of several tensors goes on under a name of its own."""
+
+    name: str
+    branches: tuple[str, ...]
+    decision: int
+
+
+@dataclass(frozen=True)
+class Acts:
+    """Decisions that act on an operator's filter, by their numbers."""
+
+    kernel: int | None = None
+    bits: int | None = None
+
+
+Step = Op | Select
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceGraph:
+    """Operators in execution order, at their largest, and what can be chosen.
+
+    Parameters
+    ----------
+    tensors
+        At their largest; in the order a file lists them.
+    steps
+        Operators and selections, in the order they run.
+    channels
+        Of each activation, by name.
+    acts
+        Of operators whose filters are decided on, by name.
+    widening
+        Names of ADD operators whose narrower side is padded with zero channels.
+    """
+
+    tensors: dict[str, Tensor]
+    steps: tuple[Step, ...]
+    input: str
+    output: str
+    decisions: tuple[Decision, ...]
+    channels: Mapping[str, Channels]
+    acts: Mapping[str, Acts] = field(default_factory=dict)
+    widening: frozenset[str] = frozenset()
+
+    @cached_property
+    def when(self) -> dict[str, When]:
+        """When each step runs, by the name of the tensor it writes; not those nobody reads."""
+        found: dict[str, When] = {self.output: ALWAYS}
+        for step in reversed(self.steps):
+            own = found.get(_written(step))
+            for name, condition in () if own is None else reads(step, own):
+                merged = weaker(found.get(name), condition)
+                found[name] = simplified(merged, self.decisions)
+        return found
+
+    def needed(self, choice: Choice) -> set[str]:
+        """Return the tensors that the network of a choice computes, or reads as its input."""
+        found = {self.output}
+        for step in reversed(self.steps):
+            if _written(step) not in found:
+                continue
+            if isinstance(step, Select):
+                found.add(step.branches[choice[step.decision]])
+            else:
+                found.update(step.operands)
+        return found
+
+    @cached_property
+    def acting(self) -> tuple[When, ...]:
+        """When each decision makes a difference."""
+        found: list[When | None] = [None] * len(self.decisions)
+        for step in self.steps:
+            here = self.when.get(_written(step))
+            if here is None:
+                continue
+            deciding = {step.decision} if isinstance(step, Select) else self._deciding(step)
+            for decision in deciding:
+                found[decision] = weaker(found[decision], here)
+        return tuple(ALWAYS if each is None else each for each in found)
+
+    def canonical(self, choice: Choice) -> Choice:
+        """Return the choice with every decision that makes no difference at its first option.
+
+        Choices of the same network have the same canonical form.
+        """
+        return tuple(
+            index if holds(condition, choice) else 0
+            for index, condition in zip(choice, self.acting, strict=True)
+        )
+
+    def resolve(self, choice: Choice) -> Graph:
+        """Return the graph of one network: shapes only, unless there is nothing to choose."""
+        if not self.decisions:
+            return self.largest
+        widths: dict[str, int] = {}
+        named = {self.input: self.input}
+        tensors = {self.input: self._cut(self.input, choice, widths)}
+        ops: list[Op] = []
+        needed = self.needed(choice)
+        for step in self.steps:
+            out = _written(step)
+            if out not in needed:
+                continue
+            if isinstance(step, Select):
+                named[out] = named[step.branches[choice[step.decision]]]
+                continue
+            for op, own in self._resolved(step, choice, widths, named, tensors):
+                ops.append(op)
+                tensors.update((tensor.name, tensor) for tensor in own)
+            named[out] = out
+        return Graph(tensors, tuple(ops), (self.input,), (named[self.output],))
+
+    @cached_property
+    def largest(self) -> Graph:
+        """The graph as it is written down; a network only where nothing is selected."""
+        ops = tuple(step for step in self.steps if isinstance(step, Op))
+        return Graph(self.tensors, ops, (self.input,), (self.output,))
+
+    def alone(self, op: Op, operands: Sequence[int], width: int, **filters: int) -> Graph:
+        """Return one operator as a graph, with other widths.
+
+        Parameters
+        ----------
+        operands
+            Channels of each operand.
+        width
+            Channels of the output.
+        filters
+            Options of the decisions in `Acts`, by field.
+        """
+        widths = dict(zip(op.operands, operands, strict=True)) | {op.outputs[0]: width}
+        choice = [0] * len(self.decisions)
+        acts = self.acts.get(op.name, Acts())
+        for name, option in filters.items():
+            choice[getattr(acts, name)] = option
+        tensors = {
+            name: _resized(self.tensors[name], widths[name]) for name in dict.fromkeys(op.operands)
+        }
+        named = {name: name for name in op.operands}
+        ops = []
+        for each, own in self._resolved(op, tuple(choice), widths, named, tensors):
+            ops.append(each)
+            tensors.update((tensor.name, tensor) for tensor in own)
+        return Graph(tensors, tuple(ops), op.operands, op.outputs)
+
+    def _deciding(self, op: Op) -> set[int]:
+        """The decisions that act on an operator itself, or on the channels it writes."""
+        acts = self.acts.get(op.name, Acts())
+        found = {each for each in (acts.kernel, acts.bits) if each is not None}
+        channels = self.channels[op.outputs[0]]
+        return found | set(channels.decisions if isinstance(channels, Units) else ())
+
+    def _width(self, name: str, choice: Choice, widths: dict[str, int]) -> int:
+        if name not in widths:
+            widths[name] = self.channels[name].width(choice)
+        return widths[name]
+
+    def _cut(self, name: str, choice: Choice, widths: dict[str, int]) -> Tensor:
+        return _resized(self.tensors[name], self._width(name, choice, widths))
+
+    def _resolved(
+        self,
+        op: Op,
+        choice: Choice,
+        widths: dict[str, int],
+        named: Mapping[str, str],
+        tensors: Mapping[str, Tensor],
+    ) -> list[tuple[Op, list[Tensor]]]:
+        """Return the operators that run for one, each with the tensors that are new with it."""
+        out = self._cut(op.outputs[0], choice, widths)
+        operands = [named[name] for name in op.operands]
+        if op.name in self.widening:
+            found: list[tuple[Op, list[Tensor]]] = []
+            sides = []
+            for side in operands:
+                missing = out.shape[-1] - tensors[side].shape[-1]
+                if missing:
+                    found.append(padded(f"{op.name}/pad", tensors[side], missing))
+                sides.append(f"{op.name}/pad" if missing else side)
+            return [*found, (replace(op, inputs=tuple(sides)), [out])]
+        constants = [self.tensors[name] for name in op.inputs[len(op.operands) :]]
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            source = tensors[operands[0]]
+            constants = [
+                self._filter(op, constants[0], source, out, choice),
+                *(_resized(bias, out.shape[-1]) for bias in constants[1:]),
+            ]
+        elif op.kind == "RESHAPE" and constants:
+            constants = [replace(constants[0], data=np.array(out.shape, np.int32))]
+        inputs = (*operands, *(each.name for each in constants))
+        own = op if inputs == op.inputs else replace(op, inputs=inputs)
+        return [(own, [*constants, out])]
+
+    def _filter(
+        self, op: Op, filters: Tensor, source: Tensor, out: Tensor, choice: Choice
+    ) -> Tensor:
+        acts, width = self.acts.get(op.name, Acts()), out.shape[-1]
+        dtype = filters.dtype
+        if acts.bits is not None:
+            is_int4 = self.decisions[acts.bits].options[choice[acts.bits]] == 4
+            dtype = "int4" if is_int4 else "float32"
+        if op.kind == "FULLY_CONNECTED":
+            shape: tuple[int, ...] = (width, source.elements)
+        else:
+            kernel = filters.shape[1:3]
+            if acts.kernel is not None:
+                kernel = self.decisions[acts.kernel].options[choice[acts.kernel]]
+            full = op.kind == "CONV_2D"
+            shape = (width, *kernel, source.shape[-1]) if full else (1, *kernel, width)
+        return Tensor(filters.name, shape, dtype, True)
+
+
+def reads(step: Step, own: When) -> list[tuple[str, When]]:
+    """Return what a step reads, and when, if it runs on a condition."""
+    if isinstance(step, Op):
+        return [(name, own) for name in step.operands]
+    return [
+        (name, {**own, step.decision: frozenset({option})})
+        for option, name in enumerate(step.branches)
+    ]
+
+
+def weaker(left: When | None, right: When) -> When:
+    """Return the condition that holds where either does.
+
+    Raises
+    ------
+    ValueError
+        If it is no condition of this form: what runs in branches of two selections at once.
+    """
+    if left is None:
+        return right
+    for one, other in ((left, right), (right, left)):
+        if all(other.get(each, _NONE) <= options for each, options in one.items()) and (
+            one.keys() <= other.keys()
+        ):
+            return one
+    differing = [each for each in left.keys() & right.keys() if left[each] != right[each]]
+    if left.keys() != right.keys() or len(differing) != 1:
+        raise ValueError(f"a layer must stand in branches of one selection, not {left} and {right}")
+    return {**left, differing[0]: left[differing[0]] | right[differing[0]]}
+
+
+def both(left: When, right: When) -> When | None:
+    """Return the condition that holds where both do, or None where that is never."""
+    merged = {
+        each: left.get(each, right.get(each, _NONE)) & right.get(each, left.get(each, _NONE))
+        for each in left.keys() | right.keys()
+    }
+    return None if any(not options for options in merged.values()) else merged
+
+
+def holds(condition: When, choice: Sequence[int]) -> bool:
+    """Whether a condition holds under a choice."""
+    return all(choice[decision] in options for decision, options in condition.items())
+
+
+def simplified(condition: When, decisions: Sequence[Decision]) -> When:
+    """Leave out decisions of which every option will do."""
+    return {
+        each: options
+        for each, options in condition.items()
+        if len(options) < len(decisions[each].options)
+    }
+
+
+def padded(name: str, source: Tensor, missing: int) -> tuple[Op, list[Tensor]]:
+    """Return a PAD that appends zero channels, with its constant and its output."""
+    amounts = np.zeros((len(source.shape), 2), np.int32)
+    amounts[-1, 1] = missing
+    table = Tensor(f"{name}/amounts", amounts.shape, "int32", True, data=amounts)
+    out = Tensor(name, (*source.shape[:-1], source.shape[-1] + missing))
+    return Op("PAD", name, (source.name, table.name), (name,)), [table, out]
+
+
+def _written(step: Step) -> str:
+    return step.outputs[0] if isinstance(step, Op) else step.name
+
+
+def _resized(tensor: Tensor, width: int) -> Tensor:
+    shape = tensor.shape
+    if shape[-1] == width:
+        return tensor
+    return Tensor(tensor.name, (*shape[:-1], width), tensor.dtype, tensor.constant)
+
+
+def either(decision: int, branches: Sequence[Channels]) -> Channels:
+    """Return the channels of a selection; where all branches have the same, these."""
+    first = branches[0]
+    return first if all(each == first for each in branches) else Either(decision, branches)

@@ -1,0 +1,181 @@
+"""Decisions: what can be chosen in a graph, and how a YAML file writes the options."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from micronas.settings import Extent, Settings
+
+GRID = 4
+"""Widths are multiples of this: CMSIS-NN's kernels are slow on others (MicroNets section 4)."""
+
+Kind = Literal["width", "kernel", "bits", "depth", "select"]
+Size = tuple[int, int]
+"""Height, width."""
+Choice = tuple[int, ...]
+"""One option index for each decision of a space."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to be chosen.
+
+    ``width``: channels that come and go together; options are numbers of them. ``kernel``: sizes
+    (height, width) of a filter. ``bits``: of a filter's weights. ``depth``: how many of some blocks
+    stay, the first ones; 0 or 1 where one is kept or dropped by itself. ``select``: one of several
+    branches, in no order.
+    """
+
+    name: str
+    kind: Kind
+    options: tuple[Any, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The options as text: ``5``, or ``9x1`` for a kernel that is not square."""
+        return [kernel_text(each) if self.kind == "kernel" else str(each) for each in self.options]
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The options as numbers that grow with them: of a kernel its area."""
+        return tuple(
+            math.prod(option) if self.kind == "kernel" else option for option in self.options
+        )
+
+
+def kernel_text(size: Size) -> str:
+    """``5`` for 5 x 5, ``9x1`` for 9 x 1."""
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+def bounding(sizes: Sequence[Size]) -> Size:
+    """Return the smallest kernel that holds all of these."""
+    return max(size[0] for size in sizes), max(size[1] for size in sizes)
+
+
+class WidthRange(Settings):
+    """`min` to `max` in steps."""
+
+    min: Extent
+    max: Extent
+    step: Extent = GRID
+
+
+class WidthParts(Settings):
+    """Equal parts of `max`, each rounded to the grid: 10 parts are the paper's 10 % steps."""
+
+    max: Extent
+    parts: Extent
+
+
+def _width_options(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a width must be a number, a list, or {min, max, step} or {max, parts}")
+    if isinstance(value, dict) and "parts" in value:
+        parts = WidthParts.model_validate(value)
+        exact = [parts.max * part / parts.parts for part in range(1, parts.parts + 1)]
+        options = [max(GRID, GRID * math.floor(width / GRID + 0.5)) for width in exact]
+    elif isinstance(value, dict):
+        span = WidthRange.model_validate(value)
+        options = list(range(span.min, span.max + 1, span.step))
+    else:
+        options = list(value) if isinstance(value, list | tuple) else [value]
+    if not options or any(not isinstance(width, int) or width < 1 for width in options):
+        raise ValueError("widths must be positive whole numbers, at least one")
+    if max(options) > 65_535:
+        raise ValueError("widths must be 65535 at the most")
+    options = sorted(set(options))
+    if len(options) > 1 and any(width % GRID for width in options):
+        raise ValueError(f"widths must be multiples of {GRID}, on which Cortex-M kernels are fast")
+    return tuple(options)
+
+
+def _kernel(value: Any) -> Size:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,5}x\d{1,5}", value):
+        height, width = value.split("x")
+        value = int(height), int(width)
+    size = (value, value) if isinstance(value, int) else value
+    pair = isinstance(size, list | tuple) and len(size) == 2
+    if isinstance(value, bool) or not pair or not all(_is_extent(each) for each in size):
+        raise ValueError("a kernel must be a number, 9x1 or [height, width]")
+    return size[0], size[1]
+
+
+def _is_extent(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65_535
+
+
+def _kernels(value: Any, *, pair_is_one: bool) -> Any:
+    is_list = isinstance(value, list | tuple)
+    if is_list and pair_is_one and len(value) == 2 and all(isinstance(each, int) for each in value):
+        return (_kernel(value),)
+    options = sorted({_kernel(each) for each in (value if is_list else [value])})
+    if not options:
+        raise ValueError("kernels must be at least one")
+    if len(options) > 1 and any(side % 2 == 0 for option in options for side in option):
+        raise ValueError("kernels to choose from must be odd numbers such as [3, 5]")
+    if len(options) > 1 and bounding(options) not in options:
+        raise ValueError("one of the kernels to choose from must hold all others")
+    return tuple(options)
+
+
+def _filters(value: Any) -> Any:
+    return _kernels(value, pair_is_one=True)
+
+
+def _depthwise(value: Any) -> Any:
+    options = _kernels(value, pair_is_one=False)
+    if any(side % 2 == 0 for option in options for side in option):
+        raise ValueError("depthwise kernels must be odd numbers such as 3 or [3, 5]")
+    return options
+
+
+def _bits_options(value: Any) -> Any:
+    options = list(value) if isinstance(value, list | tuple) else [value]
+    if not options or any(bits not in (4, 8) for bits in options):
+        raise ValueError("bits of weights must be 8, 4 or the choice [4, 8]")
+    return tuple(sorted(set(options)))
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _plain(options: tuple[Any, ...]) -> Any:
+    """Write a single option without a list around it."""
+    return options[0] if len(options) == 1 else list(options)
+
+
+def _plain_filters(options: tuple[Size, ...]) -> Any:
+    return list(options[0]) if len(options) == 1 else [list(option) for option in options]
+
+
+def _plain_depthwise(options: tuple[Size, ...]) -> Any:
+    plain = [int(text) if text.isdigit() else text for text in map(kernel_text, options)]
+    return plain[0] if len(plain) == 1 else plain
+
+
+Widths = Annotated[
+    tuple[int, ...], BeforeValidator(_width_options), PlainSerializer(_plain, when_used="json")
+]
+"""A number, a list, {min, max, step} or {max, parts}."""
+Filters = Annotated[
+    tuple[Size, ...], BeforeValidator(_filters), PlainSerializer(_plain_filters, when_used="json")
+]
+"""Kernels of a full convolution: 3, 9x1, or [9, 1] for one of 9 x 1; a list of such for several."""
+Kernels = Annotated[
+    tuple[Size, ...],
+    BeforeValidator(_depthwise),
+    PlainSerializer(_plain_depthwise, when_used="json"),
+]
+"""Kernels of a depthwise convolution: 3, 3x1, or a list; [3, 5] is the choice between two."""
+BitsOptions = Annotated[
+    tuple[int, ...], BeforeValidator(_bits_options), PlainSerializer(_plain, when_used="json")
+]
+"""8, 4 or [4, 8]."""
+Pair = Annotated[tuple[Extent, Extent], BeforeValidator(_pair)]
+"""A number for both directions, or [vertical, horizontal]."""

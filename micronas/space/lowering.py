@@ -1,0 +1,179 @@
+"""Lower blocks to a graph with choices: each convolution at its largest, decisions beside it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from micronas.graph.builder import Bits, Builder, Parameters
+from micronas.graph.ir import Activation, Op
+from micronas.space.channels import Channels, Union, fixed, owned
+from micronas.space.choice_graph import Acts, ChoiceGraph, Select, Step, either
+from micronas.space.decisions import Decision, Kind
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Options of one decision, or the one option where nothing is left to choose."""
+
+    options: tuple[Any, ...]
+    decision: int | None
+
+    @property
+    def largest(self) -> Any:
+        return self.options[-1]
+
+
+class Lowering:
+    """A graph with choices in the making.
+
+    Attributes
+    ----------
+    input
+        Name of the input tensor.
+    activation
+        Fused into layers that have one.
+    scope
+        Name of the block being lowered, which its decisions and layers begin with.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        activation: Activation,
+        parameters: Parameters | None = None,
+    ) -> None:
+        self._builder = Builder(input_shape, parameters)
+        self._steps: list[Step] = []
+        self._decisions: list[Decision] = []
+        self._options: list[tuple[int, ...]] = []
+        self._acts: dict[str, Acts] = {}
+        self._widening: set[str] = set()
+        self.input = self._builder.input
+        self._channels: dict[str, Channels] = {self.input: fixed(input_shape[2])}
+        self.activation = activation
+        self.scope = ""
+
+    def decide(self, field: str, kind: Kind, options: Sequence[Any]) -> Chosen:
+        """Add a decision, named after the block and a field of it, if there are two options."""
+        if len(options) == 1:
+            return Chosen(tuple(options), None)
+        self._decisions.append(Decision(f"{self.scope}.{field}", kind, tuple(options)))
+        self._options.append(tuple(options) if kind == "width" else ())
+        return Chosen(tuple(options), len(self._decisions) - 1)
+
+    def conv(
+        self,
+        source: str,
+        width: Chosen,
+        *,
+        layer: str = "",
+        kernel: Chosen | None = None,
+        bits: Chosen | None = None,
+        stride: tuple[int, int] = (1, 1),
+        active: bool = True,
+    ) -> str:
+        """Append a CONV_2D with SAME padding; `layer` is its name inside the block."""
+        size = (1, 1) if kernel is None else kernel.largest
+        only: Bits = 4 if bits is not None and bits.options == (4,) else 8
+        out = self._builder.conv(
+            source,
+            self._name(layer),
+            width.largest,
+            size,
+            stride=stride,
+            activation=self.activation if active else "NONE",
+            bits=only,
+        )
+        made = fixed(width.largest) if width.decision is None else self._owned(width.decision)
+        return self._append(out, made, kernel, bits)
+
+    def depthwise(
+        self, source: str, kernel: Chosen, *, layer: str = "depthwise", stride: tuple[int, int]
+    ) -> str:
+        """Append a DEPTHWISE_CONV_2D with SAME padding and activation."""
+        out = self._builder.depthwise(
+            source,
+            self._name(layer),
+            kernel.largest,
+            stride=stride,
+            activation=self.activation,
+        )
+        return self._append(out, self._channels[source], kernel, None)
+
+    def add(self, left: str, right: str, *, layer: str = "add") -> str:
+        """Append an ADD; where widths differ the narrower side is padded with zero channels."""
+        name, sides = self._name(layer), [self._channels[each] for each in (left, right)]
+        certain = not (sides[0].decisions or sides[1].decisions)
+        if sides[0] == sides[1] or certain:
+            out = self._builder.add(left, right, name)
+            return self._append(out, fixed(max(e.size for e in sides)) if certain else sides[0])
+        self._widening.add(name)
+        wide = left if sides[0].size >= sides[1].size else right
+        out = self._builder.append(
+            Op("ADD", name, (left, right), (name,)), self._builder.shape(wide)
+        )
+        return self._append(out, Union(*sides))
+
+    def select(self, chosen: Chosen, branches: Sequence[Callable[[], str]], name: str) -> str:
+        """Lower branches one after another; the decision says which goes on.
+
+        Parameters
+        ----------
+        chosen
+            Of the kind ``depth`` or ``select``, with an option for each branch; where it is no
+            decision, only the last branch is lowered.
+        branches
+            Functions that append a branch and return its tensor; shapes are equal but for widths.
+        name
+            Of the tensor that goes on.
+        """
+        if chosen.decision is None:
+            return branches[-1]()
+        outs = [branch() for branch in branches]
+        channels = either(chosen.decision, [self._channels[each] for each in outs])
+        self._steps.append(Select(name, tuple(outs), chosen.decision))
+        self._builder.stand_in(name, (*self._builder.shape(outs[0])[:-1], channels.size))
+        self._channels[name] = channels
+        return name
+
+    def global_average(self, source: str, name: str) -> str:
+        return self._append(self._builder.global_average(source, name), self._channels[source])
+
+    def dense(self, source: str, name: str, features: int) -> str:
+        return self._append(self._builder.dense(source, name, features), fixed(features))
+
+    def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
+        return self._append(self._builder.reshape(source, name, shape), fixed(shape[-1]))
+
+    def finish(self, output: str) -> ChoiceGraph:
+        graph = self._builder.finish(output)
+        return ChoiceGraph(
+            graph.tensors,
+            tuple(self._steps),
+            self.input,
+            output,
+            tuple(self._decisions),
+            self._channels,
+            self._acts,
+            frozenset(self._widening),
+        )
+
+    def _name(self, layer: str) -> str:
+        return f"{self.scope}/{layer}" if layer else self.scope
+
+    def _owned(self, decision: int) -> Channels:
+        return owned(decision, self._options)
+
+    def _append(
+        self, out: str, channels: Channels, kernel: Chosen | None = None, bits: Chosen | None = None
+    ) -> str:
+        for op in self._builder.taken():
+            self._steps.append(op)
+            name = op.outputs[0]
+            self._channels[name] = channels if name == out else fixed(channels.size)
+        acts = Acts(
+            None if kernel is None else kernel.decision, None if bits is None else bits.decision
+        )
+        if acts != Acts():
+            self._acts[out] = acts
+        return out

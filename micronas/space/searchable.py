@@ -1,0 +1,258 @@
+"""A graph with choices as strategies see it: decisions, and networks by choice."""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from micronas.graph.ir import Graph, Op
+from micronas.space.choice_graph import ChoiceGraph, When, holds
+from micronas.space.decisions import Choice, Decision
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Architecture(ABC):
+    """One network of a space: nothing is left to choose.
+
+    ``str(architecture)`` tells networks of a space apart.
+    """
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Elements of the output: classes of a classifier."""
+
+    @abstractmethod
+    def graph(self) -> Graph:
+        """Return its graph: shapes, without weights."""
+
+    @abstractmethod
+    def build(self, generator: "torch.Generator | None" = None) -> "nn.Module":
+        """Return a trainable module; initial weights are drawn by `generator`, or torch's own."""
+
+    @abstractmethod
+    def float_graph(self, module: "nn.Module") -> Graph:
+        """Return the float32 graph, weights included, of a module that `build` returned."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """Return the YAML that describes it."""
+
+
+@dataclass(frozen=True)
+class OwnLayers:
+    """A user's module, and which of its layers each operator with weights is."""
+
+    module: "nn.Module"
+    layers: Sequence[Any]
+
+
+class Searchable(ABC):
+    """A search space, or a user's own network with choices in it."""
+
+    @property
+    @abstractmethod
+    def choices(self) -> ChoiceGraph:
+        """The graph at its largest and its decisions."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """Name for messages."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What boards have latency models for: the task, or else the name."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Elements of the output: classes of a classifier."""
+
+    @abstractmethod
+    def architecture(self, choice: Choice) -> Architecture:
+        """Return the network of a choice."""
+
+    @abstractmethod
+    def drawing(self, choice: Choice) -> list[dict[str, Any]]:
+        """Describe a network block by block beside the largest, as reports draw it.
+
+        Each has ``name``, ``type``, ``width`` (0 where it was left out), ``largest``, ``layers``
+        (the names of its operators), and what else is known of its shape.
+        """
+
+    def own_layers(self) -> OwnLayers | None:
+        """Return a copy of a user's module, whose weights a supernet starts from; None without."""
+        return None
+
+    def chosen(self, choice: Choice, module: "nn.Module | None") -> Any:
+        """Return what a search in a loop of one's own ends with: the network of a choice.
+
+        Parameters
+        ----------
+        module
+            A user's module as the search has trained it, if the space is one.
+        """
+        return self.architecture(choice)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All decisions, from input to output."""
+        return self.choices.decisions
+
+    def resolve(self, choice: Choice) -> Graph:
+        """Return the graph of a choice: one option index for each decision."""
+        return self.choices.resolve(choice)
+
+    def canonical(self, choice: Choice) -> Choice:
+        """Return the choice that stands for all of the same network."""
+        return self.choices.canonical(choice)
+
+    def values(self, choice: Choice) -> dict[str, Any]:
+        """Return the option each decision takes, by the decision's name."""
+        return {
+            decision.name: decision.options[index]
+            for decision, index in zip(self.decisions, choice, strict=True)
+        }
+
+    def largest(self) -> Choice:
+        """Return the last option of every decision: the supernet's own weights."""
+        return tuple(len(decision.options) - 1 for decision in self.decisions)
+
+    def smallest(self) -> Choice:
+        """Return the first option of every decision: least in every cost.
+
+        Except for latency where 4 bits are an option, whose kernels are slower; see `quickest`.
+        """
+        return tuple(0 for _ in self.decisions)
+
+    def quickest(self) -> Choice:
+        """Return the smallest network with the most bits it may have: least in latency."""
+        return tuple(
+            len(decision.options) - 1 if decision.kind == "bits" else 0
+            for decision in self.decisions
+        )
+
+    def random(self, generator: random.Random) -> Choice:
+        """Draw a choice with every option of every decision equally likely."""
+        return tuple(generator.randrange(len(decision.options)) for decision in self.decisions)
+
+    def count(self) -> int:
+        """Number of choices."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+    def uniform(self, fraction: float, depth: float = 1.0, bits: int = 8) -> Choice:
+        """Return all widths at one fraction of their largest, kernels smallest; see `shaped`."""
+        return self.shaped((fraction,), depth=depth, bits=bits)
+
+    def shaped(
+        self,
+        profile: Sequence[float],
+        *,
+        growth: float = 1.0,
+        depth: float = 1.0,
+        kernel: float = 0.0,
+        bits: int = 8,
+    ) -> Choice:
+        """Return widths that follow a profile from the first layer to the last one that is kept.
+
+        Parameters
+        ----------
+        profile
+            Shares of the largest width, 0 to 1, at equal distances along the network; between
+            them the logarithm is linear. The nearest option is taken.
+        growth
+            Factor by which shares grow at every stride before a layer's output.
+        depth
+            Share of the optional blocks that are kept, 0 to 1, first ones first.
+        kernel
+            Which of the kernels, from the smallest, 0, to the largest, 1.
+        bits
+            Of weights, wherever they are a choice.
+        """
+        chosen = self._selected(depth)
+        kept = [number for number, (where, _) in self._width_places.items() if holds(where, chosen)]
+        shares = {
+            number: share * growth ** self._width_places[number][1]
+            for number, share in zip(kept, _along(profile, len(kept)), strict=True)
+        }
+
+        def index(number: int, decision: Decision) -> int:
+            options = decision.options
+            match decision.kind:
+                case "depth" | "select":
+                    return chosen[number]
+                case "kernel":
+                    return round(kernel * (len(options) - 1))
+                case "bits":
+                    target = float(bits)
+                case "width":
+                    target = shares.get(number, profile[-1]) * options[-1]
+            return min(range(len(options)), key=lambda i: abs(options[i] - target))
+
+        return tuple(index(number, each) for number, each in enumerate(self.decisions))
+
+    def _selected(self, depth: float) -> list[int]:
+        """Return a choice that keeps a share of what is optional, and first branches."""
+        chosen = list(self.smallest())
+        depths = [n for n, each in enumerate(self.decisions) if each.kind == "depth"]
+        single = [n for n in depths if len(self.decisions[n].options) == 2]
+        for position, number in enumerate(single):
+            chosen[number] = int(position < round(depth * len(single)))
+        for number in set(depths) - set(single):
+            chosen[number] = round(depth * (len(self.decisions[number].options) - 1))
+        return chosen
+
+    @cached_property
+    def _width_places(self) -> dict[int, tuple[When, int]]:
+        """When each decision on a width acts, and the strides up to its channels, by its number."""
+        graph, strides = self.choices, {self.choices.input: 0}
+        passed: dict[int, int] = {}
+        for step in graph.steps:
+            if not isinstance(step, Op):
+                strides[step.name] = max(strides[name] for name in step.branches)
+                continue
+            before = max(strides[name] for name in step.operands)
+            out = step.outputs[0]
+            is_global = step.window != (1, 1)
+            strides[out] = before + (step.stride != (1, 1) and not is_global)
+            for number in graph.channels[out].decisions:
+                if self.decisions[number].kind == "width":
+                    passed.setdefault(number, strides[out])
+        # a block's strides count for all of it, the layers before its strided one included
+        blocks: dict[str, int] = {}
+        for number, count in passed.items():
+            block = self.decisions[number].name.rpartition(".")[0]
+            blocks[block] = max(blocks.get(block, 0), count)
+        least = min(blocks.values(), default=0)  # what the stem takes is no growth
+        return {
+            number: (
+                graph.acting[number],
+                blocks[self.decisions[number].name.rpartition(".")[0]] - least,
+            )
+            for number in sorted(passed)
+        }
+
+
+def _along(profile: Sequence[float], count: int) -> list[float]:
+    """Values of a profile at `count` points from its start to its end."""
+    shares = []
+    for number in range(count):
+        place = number * (len(profile) - 1) / max(count - 1, 1)
+        before = min(int(place), max(len(profile) - 2, 0))
+        after = min(before + 1, len(profile) - 1)
+        part = place - before
+        shares.append(profile[before] ** (1 - part) * profile[after] ** part)
+    return shares

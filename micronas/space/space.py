@@ -1,0 +1,287 @@
+"""A search space as a YAML file describes it: stem, blocks and head, with options for each size.
+
+A network is a space with nothing left to choose: ``width: 84`` in place of ``width: [28, 56, 84]``.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
+
+from micronas import resources
+from micronas.errors import ConfigError
+from micronas.files import write_atomically
+from micronas.graph.builder import Parameters
+from micronas.graph.ir import Graph
+from micronas.settings import Extent, Settings, read_settings
+from micronas.space.blocks import Block
+from micronas.space.blocks.base import Weighted, bits_mark
+from micronas.space.choice_graph import ChoiceGraph
+from micronas.space.decisions import Choice, Filters, Pair, Widths
+from micronas.space.lowering import Lowering
+from micronas.space.searchable import Architecture, Searchable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Stem(Weighted):
+    """The first convolution, over all input channels."""
+
+    width: Widths
+    kernel: Filters
+    stride: Pair = (1, 1)
+
+
+class Head(Weighted):
+    """From the last feature map to the logits: an optional 1x1 convolution, pool, classifier.
+
+    `bits` are those of that convolution; the classifier's weights have 8.
+    """
+
+    width: Widths | None = None
+    """Channels of the 1x1 convolution before the pool; None leaves it out."""
+    classifier: Literal["dense", "conv"] = "dense"
+    """FULLY_CONNECTED, or the published files' 1x1 CONV_2D followed by RESHAPE."""
+
+    def model_post_init(self, _context: Any) -> None:
+        if self.bits != (8,) and self.width is None:
+            raise ValueError("bits are for the head's 1x1 convolution, which needs a width")
+
+
+class Space(Settings, Searchable, Architecture):
+    """A family of networks, or one network where nothing is left to choose.
+
+    Source: the families of MicroNets (arXiv 2010.11267, sections 5.1 and 5.2); depth as a prefix
+    is our own.
+    """
+
+    name: str = "network"
+    task: str | None = None
+    """The task whose data the space was made for, and whose latency models apply."""
+    input: tuple[Extent, Extent, Extent]
+    """Height, width, channels."""
+    classes: Extent
+    activation: Literal["relu", "relu6"] = "relu"
+    stem: Stem
+    blocks: tuple[Block, ...] = Field(validation_alias=AliasChoices("blocks", "stages"))
+    head: Head = Head()
+
+    @model_serializer(mode="wrap")
+    def _without_task(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a task that is not given, as networks have none."""
+        values: dict[str, Any] = dump(self)
+        if values.get("task") is None:
+            values.pop("task", None)
+        return values
+
+    @classmethod
+    def load(cls, source: str | Path) -> "Space":
+        """Read a shipped space (``kws``), a published network (``published/kws_m``), or a file.
+
+        A user's own file wins over a shipped one of the same path. ConfigError names the line
+        that is wrong, or the shipped file that is nearest.
+        """
+        path = Path(source).expanduser()
+        if len(path.parts) == 2 and path.parts[0] == "published" and not path.is_file():
+            path = resources.find("search_spaces/published", path.name)
+        elif path.suffix not in (".yaml", ".yml") or not path.is_file():
+            path = resources.find("search_spaces", source)
+        return read_settings(path, cls)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Space":
+        """Copy with other values; what was worked out from the old ones stays behind."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+    @cached_property
+    def choices(self) -> ChoiceGraph:
+        return self._lowered(None)
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    @property
+    def kind(self) -> str:
+        return self.task or self.name
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return self.input
+
+    @property
+    def outputs(self) -> int:
+        return self.classes
+
+    @property
+    def is_network(self) -> bool:
+        """Whether nothing is left to choose."""
+        return not self.decisions
+
+    def architecture(self, choice: Choice) -> "Space":
+        """Return the network of a choice, by which every block keeps its name."""
+        options = self.values(choice)
+
+        def filled(part: Any, scope: str) -> Any:
+            update = {
+                field: (options[f"{scope}.{field}"],)
+                for field in type(part).model_fields
+                if f"{scope}.{field}" in options
+            }
+            return part.model_copy(update=update)
+
+        blocks: list[Any] = []
+        for entry, names in self.places():
+            blocks += entry.filled(names, len(blocks), options)
+        update = {
+            "stem": filled(self.stem, "stem"),
+            "blocks": tuple(blocks),
+            "head": filled(self.head, "head"),
+        }
+        return self.model_copy(update={**update, "task": None})
+
+    def places(self) -> list[tuple[Any, list[str]]]:
+        """Return each entry of the list of blocks with the names of its blocks."""
+        found, number = [], 1
+        for entry in self.blocks:
+            names = entry.named(number)
+            found.append((entry, names))
+            number += len(names)
+        return found
+
+    def graph(self, parameters: Parameters | None = None) -> Graph:
+        """Lower a network to device operators; without parameters the graph has shapes only.
+
+        Raises
+        ------
+        ConfigError
+            If there is something left to choose.
+        """
+        choices = self.choices if parameters is None else self._lowered(parameters)
+        if choices.decisions:
+            raise ConfigError(
+                f"a network must have nothing left to choose, but {self.name!r} has "
+                f"{len(choices.decisions)} decisions, the first {choices.decisions[0].name}; "
+                "search it, or give every size one option"
+            )
+        return choices.largest
+
+    def build(self, generator: "torch.Generator | None" = None) -> "nn.Module":
+        from micronas.train.network import Network
+
+        return Network(self.graph(), generator=generator)
+
+    def float_graph(self, module: "nn.Module") -> Graph:
+        from micronas.train.network import Network
+
+        assert isinstance(module, Network), "build returns one"
+        return module.graph()
+
+    def text(self) -> str:
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML file that `load` reads."""
+        write_atomically(path, self.text().encode())
+
+    def drawing(self, choice: Choice) -> list[dict[str, Any]]:
+        found = self.architecture(choice)
+        blocks = {names[0]: block for block, names in found.places()}
+        layers = [op.name for op in found.graph().ops]
+        return [
+            {
+                "name": "stem",
+                "type": "convolution",
+                "width": found.stem.width[0],
+                "largest": self.stem.width[-1],
+                "kernel": list(found.stem.kernel[0]),
+                "stride": list(found.stem.stride),
+                "bits": found.stem.bits[0],
+                "layers": ["stem"],
+            },
+            *(
+                _drawn(entry, blocks.get(name), name, layers)
+                for entry, names in self.places()
+                for name in names
+            ),
+            self._drawn_head(found.head, layers),
+        ]
+
+    def _drawn_head(self, head: Head, layers: list[str]) -> dict[str, Any]:
+        own = [name for name in layers if name in ("head", "pool", "classifier", "logits")]
+        drawn: dict[str, Any] = {
+            "name": "head",
+            "type": "pool, classifier",
+            "bits": head.bits[0],
+            **dict.fromkeys(("width", "largest", "classes"), self.classes),
+            "layers": own,
+        }
+        if head.width is not None and self.head.width is not None:
+            drawn["type"] = f"convolution, {drawn['type']}"
+            drawn |= {"width": head.width[0], "largest": self.head.width[-1]}
+            del drawn["classes"]
+        return drawn
+
+    def _lowered(self, parameters: Parameters | None) -> ChoiceGraph:
+        activation = "RELU" if self.activation == "relu" else "RELU6"
+        at = Lowering(self.input, activation, parameters)  # type: ignore[arg-type]
+        at.scope = "stem"
+        width, bits = (at.decide("width", "width", self.stem.width), self._bits(at, self.stem))
+        kernel = at.decide("kernel", "kernel", self.stem.kernel)
+        tensor = at.conv(at.input, width, kernel=kernel, bits=bits, stride=self.stem.stride)
+        for entry, names in self.places():
+            tensor = entry.lower_all(at, tensor, names)
+        at.scope = "head"
+        if self.head.width is not None:
+            width = at.decide("width", "width", self.head.width)
+            tensor = at.conv(tensor, width, bits=self._bits(at, self.head))
+        tensor = at.global_average(tensor, "pool")
+        if self.head.classifier == "dense":
+            return at.finish(at.dense(tensor, "classifier", self.classes))
+        at.scope = "classifier"
+        logits = at.conv(tensor, at.decide("width", "width", (self.classes,)), active=False)
+        return at.finish(at.reshape(logits, "logits", (1, self.classes)))
+
+    @staticmethod
+    def _bits(at: Lowering, part: Weighted) -> Any:
+        return at.decide("bits", "bits", part.bits)
+
+    def __str__(self) -> str:
+        """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
+
+        ``140b4`` has weights of 4 bits. What is left to choose is counted.
+        """
+        if self.decisions:
+            return f"{self.name}, {len(self.decisions)} decisions"
+        blocks = " ".join(block.summary() for entry in self.blocks for block in _each(entry))
+        head = self.head
+        last = f"; {head.width[0]}{bits_mark(head.bits)}" if head.width is not None else ""
+        return f"{self.stem.width[0]}{bits_mark(self.stem.bits)}; {blocks}{last}"
+
+
+def _each(entry: Any) -> list[Any]:
+    return [entry] * entry.repeat
+
+
+def _drawn(entry: Any, block: Any, name: str, layers: list[str]) -> dict[str, Any]:
+    """Describe the block in one place, which is None where it was left out."""
+    drawn: dict[str, Any] = {"name": name, "type": entry.type, "largest": entry.width[-1]}
+    if block is None:
+        return {**drawn, "width": 0, "layers": []}
+    sizes = {
+        field: getattr(block, field)[0]
+        for field in ("width", "expansion", "bits")
+        if hasattr(block, field)
+    }
+    own = [each for each in layers if each == name or each.startswith(f"{name}/")]
+    residual = {"residual": True} if block.has_residual else {}
+    kernel = list(block.kernel[0])
+    stride = list(block.stride)
+    return {**drawn, **sizes, "kernel": kernel, "stride": stride, **residual, "layers": own}

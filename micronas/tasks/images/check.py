@@ -1,0 +1,66 @@
+"""Check a folder of images for what makes a data set lie or fail."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from micronas.errors import DataError
+from micronas.tasks.images.files import decode, read_file, refuse_small
+from micronas.tasks.images.folder import LabelledImage, open_image_folder
+from micronas.tasks.parts import Part
+from micronas.tasks.task import Finding
+
+_IMBALANCE = 10
+"""Times as many images as another class has, beyond which `check` complains."""
+
+
+def check(path: Path) -> list[Finding]:
+    """Look for what makes a folder of images lie or fail; decodes every file.
+
+    Kinds: ``unreadable`` (cannot be decoded), ``short`` (under 16 pixels on a side),
+    ``mislabelled`` (the same file under two classes), ``duplicate`` (the same file in two parts),
+    ``empty`` (a class without a readable image in a part) and ``imbalance`` (a class with less than
+    a tenth of the images that another has in the part).
+
+    Raises
+    ------
+    DataError
+        As `open_image_folder`.
+    """
+    listing = open_image_folder(path)
+    findings: list[Finding] = []
+    first: dict[str, LabelledImage] = {}
+    readable: Counter[tuple[Part | None, str]] = Counter()
+    for image in listing.images:
+        try:
+            data = read_file(image.path)
+            decoded = decode(data, image.path)
+        except DataError as error:
+            findings.append(Finding("unreadable", image.name, str(error)))
+            continue
+        try:
+            refuse_small(decoded, image.path)
+        except DataError as error:
+            findings.append(Finding("short", image.name, str(error)))
+            continue
+        readable[image.part, image.label] += 1
+        other = first.setdefault(hashlib.sha1(data).hexdigest(), image)
+        where = f"in {image.label}{_within(image.part)}, same as {other.name}"
+        if other.label != image.label:
+            findings.append(Finding("mislabelled", image.name, where))
+        elif other.part != image.part:
+            findings.append(Finding("duplicate", image.name, where))
+    for part in dict.fromkeys(image.part for image in listing.images):
+        most = max(listing.classes, key=lambda label: readable[part, label])
+        for label in listing.classes:
+            count, within = readable[part, label], _within(part)
+            if count == 0:
+                findings.append(Finding("empty", label, f"no readable image{within}"))
+            elif _IMBALANCE * count < readable[part, most]:
+                text = f"{count} images{within} against {readable[part, most]} of {most}"
+                findings.append(Finding("imbalance", label, f"{text}, more than 1:{_IMBALANCE}"))
+    return findings
+
+
+def _within(part: Part | None) -> str:
+    return f" for {part}" if part else ""

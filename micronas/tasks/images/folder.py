@@ -1,0 +1,143 @@
+"""List the images of a folder with their classes and parts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from micronas.errors import DataError
+from micronas.tasks.images.files import SUFFIXES
+from micronas.tasks.parts import Part
+
+_PART_FOLDERS: dict[str, Part] = {
+    "train": "training",
+    "training": "training",
+    "val": "validation",
+    "validation": "validation",
+    "test": "testing",
+    "testing": "testing",
+}
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One file and what it shows."""
+
+    path: Path
+    name: str
+    """Path from the root, with slashes."""
+    label: str
+    part: Part | None
+    """None: `hashed_part` decides."""
+
+
+@dataclass(frozen=True)
+class ImageListing:
+    """The images of a data set, before any is opened."""
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+    cut: tuple[Part, ...]
+    """The parts that are cut from images without one."""
+    notes: tuple[str, ...]
+    """Sentences for the summary."""
+
+
+def open_image_folder(path: Path) -> ImageListing:
+    """List ``<class>/*`` or ``<part>/<class>/*``; opens no file.
+
+    Classes are the folders' names, sorted. Parts are folders called ``train``, ``validation`` (or
+    ``val``) and ``test``. Without them, or with ``train`` alone, validation and test parts are cut
+    by a hash of each file's contents; with ``train`` and ``test`` alone, a validation part. Files
+    without an image's suffix are not looked at, nor is what starts with ``.`` or ``_``.
+
+    Parameters
+    ----------
+    path
+        The folder of the classes or parts, or one whose only subfolder is that.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, fewer than two classes, or no image.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise DataError(
+            f"image data must be a folder, but {path} {what}; unpack the archive and name the "
+            "folder of the classes"
+        )
+    root = _find_root(path)
+    given: list[tuple[Path, Part | None]] = [
+        (folder, _PART_FOLDERS[folder.name.lower()])
+        for folder in _folders(root)
+        if folder.name.lower() in _PART_FOLDERS and _folders(folder)
+    ]
+    parts = {part for _, part in given}
+    cut: tuple[Part, ...] = ()
+    if not parts or parts == {"training"}:
+        cut = ("validation", "testing")
+    elif parts == {"training", "testing"}:
+        cut = ("validation",)
+    elif "training" not in parts:
+        raise DataError(
+            f"a folder divided into parts must have train, but {root} has only "
+            f"{', '.join(folder.name for folder, _ in given)}; add it"
+        )
+    images, others, classes = [], 0, set()
+    for folder, part in given or [(root, None)]:
+        for class_folder in _folders(folder):
+            classes.add(class_folder.name)
+            for file in _files(class_folder):
+                if file.suffix.lower() not in SUFFIXES:
+                    others += 1
+                    continue
+                fixed = None if cut and part == "training" else part
+                name = file.relative_to(root).as_posix()
+                images.append(LabelledImage(file, name, class_folder.name, fixed))
+    if len(classes) < 2 or not images:
+        raise DataError(
+            f"images must be laid out as <class>/* with at least two classes, but {root} has "
+            f"{len(classes)} classes and {len(images)} images; name the folder that holds the "
+            "folders of the classes"
+        )
+    notes = (f"Files that are no images by their name: {others}.",) if others else ()
+    return ImageListing(root, tuple(sorted(classes)), tuple(images), cut, notes)
+
+
+def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: float) -> Part:
+    """Return the part of a file by the SHA-1 of its bytes, so that copies stay together.
+
+    Parameters
+    ----------
+    digest
+        40 hexadecimal digits; the first 16, as a fraction of 2^64, are compared with the shares.
+    cut
+        The parts there are besides training.
+    validation, test
+        Their shares of the files.
+    """
+    position = int(digest[:16], 16) / 2.0**64
+    if position < validation:
+        return "validation" if "validation" in cut else "training"
+    if position < validation + test:
+        return "testing" if "testing" in cut else "training"
+    return "training"
+
+
+def _find_root(path: Path) -> Path:
+    inside = _folders(path)
+    if len(inside) == 1 and inside[0].name.lower() not in _PART_FOLDERS and _folders(inside[0]):
+        return inside[0]
+    return path
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(each for each in path.iterdir() if each.is_dir() and _visible(each))
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(each for each in path.rglob("*") if each.is_file() and _visible(each))
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith((".", "_"))

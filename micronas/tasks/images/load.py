@@ -1,0 +1,203 @@
+"""Visual wake words: COCO, or one's own folders of images, as a data set."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micronas.data import DataSet, Split
+from micronas.errors import DataError
+from micronas.tasks.images.augment import augment
+from micronas.tasks.images.coco import open_coco
+from micronas.tasks.images.files import ReadImages, read_images
+from micronas.tasks.images.folder import (
+    ImageListing,
+    LabelledImage,
+    hashed_part,
+    open_image_folder,
+)
+from micronas.tasks.images.front_end import MIDDLE, features
+from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.parts import PARTS, Part
+
+_LARGE = 256 * 2**20
+
+
+class ImageSplit(Split):
+    """One part: pixels in memory or mapped from disk, turned into features a batch at a time.
+
+    Parameters
+    ----------
+    pixels
+        uint8 [M, channels, size, size].
+    rows
+        int64 [N]: where each example's pixels are.
+    labels, groups
+        int64 [N]; copies of a file are one group.
+    settings
+        Strength of the augmentation.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        *,
+        rows: Tensor,
+        labels: Tensor,
+        groups: Tensor,
+        settings: VisualSettings,
+    ) -> None:
+        self.labels = labels
+        self.groups = groups
+        self._pixels = pixels
+        self._rows = rows
+        self._settings = settings
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return features as float32 [n, channels, size, size] in [-1, 1]; see `augment`."""
+        pixels = self._pixels[self._rows[index]].float()
+        if generator is not None:
+            pixels = augment(pixels, generator, self._settings)
+        return features(pixels)
+
+
+def load(settings: VisualSettings) -> DataSet:
+    """Read folders of images, or COCO images with their annotations.
+
+    How files are found, labelled and divided: `micronas.tasks.images.folder.open_image_folder` and
+    `micronas.tasks.images.coco.open_coco`; how they are decoded and resized:
+    `micronas.tasks.images.files`. Files that cannot be decoded or are smaller than 16 pixels a side
+    are left out and named in the summary. A feature is (pixel - 128) / 128.
+
+    Returns
+    -------
+    DataSet
+        Inputs size x size x 1 or 3; the test part is None where parts are given without one.
+
+    Raises
+    ------
+    DataError
+        If the data is missing or laid out in another way, or a class has no image in a part.
+    """
+    listing = open_coco(settings) if settings.annotations else open_image_folder(settings.path)
+    read = read_images(
+        [image.path for image in listing.images],
+        size=settings.size,
+        color=settings.color,
+        fit=settings.fit,
+        cache=_cache_folder(settings, len(listing.images)),
+    )
+    rows: dict[Part, list[int]] = {part: [] for part in PARTS}
+    for row, image in enumerate(listing.images):
+        if not read.problems[row]:
+            rows[_part(image, read.digests[row], listing, settings)].append(row)
+    if not rows["validation"]:
+        raise DataError(
+            f"there must be images for validation, but {listing.root} has none that can be read; "
+            "add images or divide them into the folders train, validation and test"
+        )
+    label = {name: i for i, name in enumerate(listing.classes)}
+    group = {digest: i for i, digest in enumerate(dict.fromkeys(read.digests))}
+    pixels = torch.from_numpy(read.pixels)
+
+    def split(part: Part) -> ImageSplit:
+        labels = [label[listing.images[row].label] for row in rows[part]]
+        empty = [name for name, i in label.items() if i not in labels]
+        if empty:
+            raise DataError(
+                f"every class must have {part} images, but {', '.join(empty)} has none that can "
+                f"be read in {listing.root}; add images or divide them into the folders train, "
+                "validation and test"
+            )
+        return ImageSplit(
+            pixels,
+            rows=torch.tensor(rows[part]),
+            labels=torch.tensor(labels),
+            groups=torch.tensor([group[read.digests[row]] for row in rows[part]]),
+            settings=settings,
+        )
+
+    channels = 1 if settings.color == "gray" else 3
+    return DataSet(
+        train=split("training"),
+        validation=split("validation"),
+        test=split("testing") if rows["testing"] else None,
+        classes=listing.classes,
+        input=(settings.size, settings.size, channels),
+        meaning={
+            "features": "pixels",
+            "color": settings.color,
+            "fit": settings.fit,
+            "mean": MIDDLE,
+            "scale": 1 / MIDDLE,
+        },
+        summary=_summarise(listing, read, rows, settings),
+    )
+
+
+def _cache_folder(settings: VisualSettings, images: int) -> Path | None:
+    if settings.cache == "off":
+        return None
+    if isinstance(settings.cache, Path):
+        return settings.cache
+    large = images * settings.size**2 * (1 if settings.color == "gray" else 3) > _LARGE
+    return settings.path / ".micronas" if large and os.access(settings.path, os.W_OK) else None
+
+
+def _part(
+    image: LabelledImage, digest: str, listing: ImageListing, settings: VisualSettings
+) -> Part:
+    if image.part is not None:
+        return image.part
+    return hashed_part(
+        digest, listing.cut, validation=settings.validation_fraction, test=settings.test_fraction
+    )
+
+
+def _summarise(
+    listing: ImageListing,
+    read: ReadImages,
+    rows: dict[Part, list[int]],
+    settings: VisualSettings,
+) -> str:
+    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    names = np.array([image.label for image in listing.images])
+    counts = [
+        f"{len(rows[part])} for {part} ("
+        + ", ".join(f"{(names[rows[part]] == each).sum()} {each}" for each in listing.classes)
+        + ")"
+        for part in PARTS
+        if rows[part]
+    ]
+    how = "as given"
+    if listing.cut:
+        how = f"{' and '.join(listing.cut)} cut by a hash of the files' contents"
+    said = [
+        f"{sum(map(len, rows.values()))} images in {listing.root}: {'; '.join(counts)}; {how}.",
+        f"{settings.size}x{settings.size} {settings.color}, {settings.fit}.",
+        *listing.notes,
+    ]
+    if not rows["testing"]:
+        said.append("There is no test part.")
+    digests = [{read.digests[row] for row in rows[part]} for part in PARTS]
+    shared = len(digests[0] & digests[1] | (digests[0] | digests[1]) & digests[2])
+    if shared:
+        said.append(f"{shared} files are in two parts: accuracy will look too good.")
+    kept = [row for part in PARTS for row in rows[part]]
+    labelled = {(read.digests[row], listing.images[row].label) for row in kept}
+    ambiguous = len(labelled) - len(set().union(*digests))
+    if ambiguous:
+        said.append(f"{ambiguous} files are under two classes.")
+    said.extend(_problems(read.problems))
+    return " ".join(said)
+
+
+def _problems(problems: Sequence[str]) -> list[str]:
+    found = [problem for problem in problems if problem]
+    if not found:
+        return []
+    listed = "; ".join([*found[:5], *(["..."] if len(found) > 5 else [])])
+    return [f"Left out: {len(found)} files ({listed})."]

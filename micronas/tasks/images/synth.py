@@ -1,0 +1,75 @@
+"""Images to try the tool with, from a package that ships them: faces, or not."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from micronas.errors import DataError
+from micronas.tasks.corpus import write_corpus
+from micronas.tasks.images.files import Pixels
+
+CLASSES = ("face", "no_face")
+_PARTS = {"train": 60, "validation": 20, "test": 20}
+"""Images of each class in each part."""
+_README = "README.txt"
+_TEXT = """\
+Faces or not: 200 gray images of 25x25 pixels that scikit-image ships (skimage.data.lfw_subset),
+divided at random with seed {seed}. 100 are faces from Labeled Faces in the Wild, 100 are cut from
+the background of the same photographs. They are photographs from the news, for research; so few
+and so small that they try out the tool and say nothing about a product.
+G. Huang et al., "Learning to align from scratch", NIPS 2012; http://vis-www.cs.umass.edu/lfw/
+"""
+
+
+def sample_images(folder: Path, *, seed: int = 0) -> Path:
+    """Write scikit-image's ``lfw_subset`` as PNG files: ``train/face/000.png`` and so on.
+
+    Of each class 60 images are for training, 20 for validation and 20 for test. The same seed
+    gives the same pixels. A folder that already holds them is left as it is; they are written
+    aside and renamed when complete. Nothing is downloaded.
+
+    Parameters
+    ----------
+    folder
+        Where the images go; must not exist, be empty, or hold the same images.
+    seed
+        Which images go where.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If scikit-image is not installed, or the folder holds something else.
+    """
+
+    def write(partial: Path) -> None:
+        images, generator = _images(), np.random.default_rng(seed)
+        for position, label in enumerate(CLASSES):
+            order = iter(generator.permutation(100) + 100 * position)
+            for part, count in _PARTS.items():
+                target = partial / part / label
+                target.mkdir(parents=True)
+                for _ in range(count):
+                    number = int(next(order))
+                    Image.fromarray(images[number]).save(target / f"{number:03}.png")
+
+    return write_corpus(folder, (_README, _TEXT.format(seed=seed)), write)
+
+
+def _images() -> Pixels:
+    """Return uint8 [200, 25, 25], faces first."""
+    try:
+        subset = importlib.import_module("skimage.data").lfw_subset()
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"the sample images must come from scikit-image, which cannot be used ({error}); "
+            "pip install scikit-image"
+        ) from error
+    images: Pixels = np.round(255 * subset).astype(np.uint8)
+    return images

@@ -1,0 +1,130 @@
+"""Check a folder of words for what makes a corpus lie or fail."""
+
+import hashlib
+from collections import Counter, defaultdict
+from pathlib import Path
+from statistics import median
+
+from micronas.errors import DataError
+from micronas.tasks.keywords.folder import (
+    LONGEST_CLIP_S,
+    LONGEST_NOISE_S,
+    NOISE_FOLDER,
+    SHORTEST_CLIP,
+    Clip,
+    SpeechFolder,
+    open_folder,
+)
+from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.recording import Recording, read_recording
+from micronas.tasks.task import Finding
+from micronas.tasks.waveform import RATE
+
+_IMBALANCE = 10
+
+
+def check(path: Path) -> list[Finding]:
+    """Look for what makes a corpus lie or fail; reads every file.
+
+    Kinds: ``missing`` (listed, but no such file), ``list`` (an entry that cannot name a clip, or is
+    in two lists), ``unreadable``, ``short`` (under 0.1 s), ``mislabelled`` (the same sound under
+    two words), ``duplicate`` (the same sound in two parts), ``format`` (clips that are converted to
+    16 kHz mono), ``cut`` (the end of the file is missing; what there is counts as the clip),
+    ``empty`` (a word without usable clips, or without any in a part), ``imbalance``
+    (a word with under a tenth of the usual number of clips) and ``speaker`` (in two parts).
+
+    Raises
+    ------
+    DataError
+        As `open_folder`.
+    """
+    folder = open_folder(path)
+    findings = _check_lists(folder)
+    first: dict[bytes, Clip] = {}
+    usable: Counter[tuple[str, Part]] = Counter()
+    formats: dict[str, list[str]] = defaultdict(list)
+    for clip in folder.clips:
+        recording = _try_read(clip.path, clip.name, LONGEST_CLIP_S, findings)
+        if recording is None:
+            continue
+        samples = recording.samples
+        if len(samples) < SHORTEST_CLIP:
+            findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
+        else:
+            usable[clip.word, clip.part] += 1
+        if recording.converted_from:
+            formats[recording.converted_from].append(clip.name)
+        if (lost := _bytes_lost(clip.path)) > 0:
+            findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
+        other = first.setdefault(hashlib.sha1(samples.tobytes()).digest(), clip)
+        where = f"in {clip.part}, same as {other.name} ({other.part})"
+        if other.word != clip.word:
+            findings.append(Finding("mislabelled", clip.name, where))
+        elif other.part != clip.part:
+            findings.append(Finding("duplicate", clip.name, where))
+    for noise in folder.noises:
+        _try_read(noise, f"{NOISE_FOLDER}/{noise.name}", LONGEST_NOISE_S, findings)
+    for name, names in sorted(formats.items()):
+        text = f"{len(names)} clips are converted to {RATE} Hz mono, the first is {names[0]}"
+        findings.append(Finding("format", name, text))
+    return [*findings, *_check_classes(folder, usable), *_check_speakers(folder)]
+
+
+def _check_lists(folder: SpeechFolder) -> list[Finding]:
+    findings = []
+    for name in folder.missing:
+        parts = name.split("/")
+        if len(parts) == 2 and all(parts) and name.lower().endswith(".wav"):
+            text = "named in a list, but there is no such file"
+            findings.append(Finding("missing", name, text))
+        else:
+            findings.append(Finding("list", name, "an entry must be <word>/<file>.wav"))
+    twice = (Finding("list", name, "is in two lists") for name in folder.contradicted)
+    return [*findings, *twice]
+
+
+def _check_classes(folder: SpeechFolder, usable: Counter[tuple[str, Part]]) -> list[Finding]:
+    findings = [Finding("empty", word, "the folder has no sound file") for word in folder.empty]
+    parts = [part for part in PARTS if any(clip.part == part for clip in folder.clips)]
+    totals = {word: sum(usable[word, part] for part in parts) for word in sorted(folder.words)}
+    usual = median(totals.values())
+    for word, total in totals.items():
+        lacking = [part for part in parts if not usable[word, part]]
+        if lacking:
+            text = f"no usable clip in {' and '.join(lacking)}"
+            findings.append(Finding("empty", word, text))
+        elif total * _IMBALANCE < usual:
+            text = f"{total} clips, where the usual number is {usual:g}"
+            findings.append(Finding("imbalance", word, text))
+    return findings
+
+
+def _check_speakers(folder: SpeechFolder) -> list[Finding]:
+    findings = []
+    parts = defaultdict(set)
+    for clip in folder.clips:
+        parts[clip.speaker].add(clip.part)
+    for speaker, found in sorted(parts.items()):
+        if len(found) > 1:
+            both = " and ".join(part for part in PARTS if part in found)
+            findings.append(Finding("speaker", speaker, f"speaks in {both}"))
+    return findings
+
+
+def _try_read(path: Path, name: str, longest_s: int, findings: list[Finding]) -> Recording | None:
+    try:
+        return read_recording(path, longest_s=longest_s)
+    except DataError as error:
+        findings.append(Finding("unreadable", name, str(error)))
+        return None
+
+
+def _bytes_lost(path: Path) -> int:
+    """Return how many bytes a RIFF file lacks of what its header promises."""
+    with path.open("rb") as file:
+        header = file.read(8)
+    promised = int.from_bytes(header[4:], "little")
+    # Recorders that write to a pipe leave the largest number.
+    if header[:4] != b"RIFF" or promised == 2**32 - 1:
+        return 0
+    return promised + len(header) - path.stat().st_size

@@ -1,0 +1,97 @@
+"""The clips of a speech corpus, decoded once: in memory, or in a file that is memory-mapped."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from micronas.errors import DataError
+from micronas.tasks.cache import Notes, cached
+from micronas.tasks.keywords.folder import LONGEST_CLIP_S, SHORTEST_CLIP, Clip
+from micronas.tasks.recording import read_recording
+from micronas.tasks.waveform import RATE, Samples, one_second
+
+_VERSION = 1
+"""Rises whenever the same files would be decoded to other samples."""
+_PIECE = 512
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Decoded clips."""
+
+    samples: Samples
+    """int16 [C, 16000]; zeros for a clip that cannot be used."""
+    row: dict[str, int]
+    """Row of each usable clip, by name."""
+    converted: dict[str, str]
+    """What clips that were not 16 kHz mono were, by name."""
+    key: str
+    """Hash of all that the samples depend on."""
+
+
+def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
+    """Decode clips, or map what an earlier call wrote to `path`.
+
+    The file belongs to the clips' names, sizes and times of change, and to nothing else.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; without one there is no error.
+    """
+    key = _key(clips)
+    if path is None:
+        notes: Notes = {}
+        samples = np.zeros((len(clips), RATE), np.int16)
+        row = 0
+        for piece in _decode(clips, notes):
+            samples[row : row + len(piece)] = piece
+            row += len(piece)
+    else:
+        found = cached(
+            path, key, tail=(RATE,), dtype="<i2", build=lambda notes: _decode(clips, notes)
+        )
+        samples, notes = found.array, found.notes
+    unusable = set(notes["unusable"])
+    rows = {clip.name: i for i, clip in enumerate(clips) if clip.name not in unusable}
+    return Clips(samples, rows, notes["converted"], key)
+
+
+def _key(clips: Sequence[Clip]) -> str:
+    digest = hashlib.sha256(f"clips {_VERSION}".encode())
+    for clip in clips:
+        try:
+            stat = clip.path.stat()
+            state = f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError:
+            state = "unreadable"
+        digest.update(os.fsencode(f"{clip.name}\0{state}\0"))
+    return digest.hexdigest()
+
+
+def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
+    """Yield the clips in pieces and note what could not be used and what was converted."""
+    notes["unusable"], notes["converted"] = [], {}
+    with tqdm(total=len(clips), desc="clips", unit="clip", leave=False, disable=None) as bar:
+        for start in range(0, len(clips), _PIECE):
+            some = clips[start : start + _PIECE]
+            piece = np.zeros((len(some), RATE), np.int16)
+            for samples, clip in zip(piece, some, strict=True):
+                try:
+                    recording = read_recording(clip.path, longest_s=LONGEST_CLIP_S)
+                except DataError:
+                    notes["unusable"].append(clip.name)
+                    continue
+                if len(recording.samples) < SHORTEST_CLIP:
+                    notes["unusable"].append(clip.name)
+                    continue
+                samples[:] = one_second(recording.samples)
+                if recording.converted_from:
+                    notes["converted"][clip.name] = recording.converted_from
+            yield piece
+            bar.update(len(some))

@@ -1,0 +1,328 @@
+"""Keyword spotting: Speech Commands, or one's own folder of words, as a data set."""
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from micronas.data import DataSet
+from micronas.errors import DataError
+from micronas.tasks.cache import Notes, cached
+from micronas.tasks.keywords.background import EVALUATION_SEED, fixed_silence, read_background
+from micronas.tasks.keywords.clips import Clips, read_clips
+from micronas.tasks.keywords.folder import (
+    STANDARD_KEYWORDS,
+    Clip,
+    SpeechFolder,
+    open_folder,
+)
+from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
+from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.keywords.split import KeywordSplit
+from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.waveform import RATE, Samples
+
+SILENCE, UNKNOWN = "silence", "unknown"
+_UNKNOWN_POOL = 5
+_FEATURES_VERSION = 1
+"""Rises whenever the same clips would have other features."""
+_BATCH = 64
+_CACHE_FOLDER = ".micronas"
+
+
+def load(settings: KeywordSettings) -> DataSet:
+    """Read a folder of words.
+
+    Classes are the keywords, then ``silence``, then ``unknown`` (all other words). In every part
+    the latter two have `silence_fraction` and `unknown_fraction` times as many examples as all
+    keywords together; with 0.1 and ten keywords that is as many as a keyword has. Which other
+    words are evaluated depends on their names only; training draws from up to five times as many
+    clips as it has examples.
+
+    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted;
+    shorter clips are padded with zeros at the end, of longer ones the middle second is taken. Files
+    that cannot be read or are shorter than 0.1 s are left out and named in the summary. Decoded
+    clips and the features of validation and test are kept on disk and memory-mapped, unless `cache`
+    is ``off``: all clips of the folder, so that other settings find them there. Of each background
+    recording the first 80 % serve training, then 10 % validation and 10 % test; under 10 s all of
+    it serves all parts. A folder called ``silence`` is not read.
+
+    Parameters
+    ----------
+    settings
+        Where the data is, and how to read it.
+
+    Returns
+    -------
+    DataSet
+        Inputs 49 x 10 x 1; the test part is None where the folder's lists name none.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or laid out in another way, a keyword or other words are missing,
+        a class has no clip in a part, or the cache's folder cannot be written.
+
+    References
+    ----------
+    P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018.
+    """
+    folder = open_folder(settings.path)
+    keywords = _choose_keywords(folder, settings)
+    extra = {SILENCE: settings.silence_fraction, UNKNOWN: settings.unknown_fraction}
+    classes = (*keywords, *(name for name, fraction in extra.items() if fraction > 0))
+    if len(classes) < 2:
+        raise DataError(
+            f"there must be at least two classes, but there is only {', '.join(classes)}; name "
+            "more keywords, or set silence_fraction or unknown_fraction"
+        )
+    background = read_background(folder)
+    parts = [part for part in PARTS if part != "testing" or folder.has_test]
+    plans = {part: _plan(folder, part, keywords, settings) for part in parts}
+    cache = _cache_folder(folder, settings)
+    note = ""
+    try:
+        clips = _read_planned(folder, plans.values(), cache)
+    except OSError as error:
+        if settings.cache != "auto":
+            raise DataError(
+                f"the cache must be in a folder that can be written: {error}; choose another "
+                "cache=FOLDER, or cache=off"
+            ) from error
+        note = f"Nothing is cached: {error}."
+        cache = None
+        clips = _read_planned(folder, plans.values(), None)
+    splits = {
+        part: _lay_out(folder, plan, classes, background.parts[part], clips, settings)
+        for part, plan in plans.items()
+    }
+    for part in parts[1:]:
+        features = _fixed_features(splits[part], clips, part, settings, cache)
+        splits[part] = splits[part].with_features(features)
+    used = [clip for plan in plans.values() for clip in plan.clips]
+    notes = [*background.notes, *([note] if note else []), *_conversions(used, clips)]
+    skipped = [clip.path for clip in used if clip.name not in clips.row]
+    return DataSet(
+        train=splits["training"],
+        validation=splits["validation"],
+        test=splits.get("testing"),
+        classes=classes,
+        input=(FRAMES, COEFFICIENTS, 1),
+        meaning={"features": "mfcc", "window_ms": settings.window_ms},
+        summary=_summarise(folder, keywords, settings, skipped, notes),
+        final=splits["training"].with_masks()
+        if settings.time_mask or settings.frequency_mask
+        else None,
+    )
+
+
+def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[str, ...]:
+    words = [word for word in folder.words if word not in (SILENCE, UNKNOWN)]
+    keywords: tuple[str, ...]
+    if settings.keywords == "auto":
+        standard = set(words) >= set(STANDARD_KEYWORDS)
+        keywords = STANDARD_KEYWORDS if standard else tuple(sorted(words[: len(STANDARD_KEYWORDS)]))
+    else:
+        keywords = settings.keywords
+        missing = [word for word in keywords if word not in words]
+        if missing or len(set(keywords)) != len(keywords):
+            what = f"lacks {', '.join(missing)}" if missing else "would have one twice"
+            raise DataError(
+                f"keywords must be different words of the folder, but {folder.root} {what}; "
+                f"it has {', '.join(sorted(words))}"
+            )
+    if settings.unknown_fraction > 0 and not _other_words(folder, keywords):
+        raise DataError(
+            f"the class unknown must have words of its own, but all {len(keywords)} words of "
+            f"{folder.root} are keywords; name fewer keywords or set unknown_fraction to 0"
+        )
+    return keywords
+
+
+def _other_words(folder: SpeechFolder, keywords: Sequence[str]) -> list[str]:
+    return [word for word in folder.words if word not in keywords and word != SILENCE]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which clips a part uses, before any is opened."""
+
+    part: Part
+    spoken: list[Clip]
+    others: list[Clip]
+    """Of other words; a speaker's lie side by side, so that training can redraw among them."""
+    unknown: frozenset[str]
+    """Names of the others that are examples."""
+    silences: int
+
+    @property
+    def clips(self) -> list[Clip]:
+        return [*self.spoken, *self.others]
+
+
+def _plan(
+    folder: SpeechFolder, part: Part, keywords: Sequence[str], settings: KeywordSettings
+) -> _Plan:
+    training = part == "training"
+    seed = settings.seed if training else EVALUATION_SEED
+    clips = [clip for clip in folder.clips if clip.part == part and clip.word != SILENCE]
+    spoken = [clip for clip in clips if clip.word in keywords]
+    unknowns = math.ceil(settings.unknown_fraction * len(spoken))
+    others = sorted(
+        (clip for clip in clips if clip.word not in keywords),
+        key=lambda clip: hashlib.sha1(os.fsencode(f"{seed}/{clip.name}")).digest(),
+    )[: unknowns * (_UNKNOWN_POOL if training else 1)]
+    chosen = frozenset(clip.name for clip in others[:unknowns])
+    others.sort(key=lambda clip: (clip.speaker, clip.name))
+    silences = math.ceil(settings.silence_fraction * len(spoken))
+    return _Plan(part, spoken, others, chosen, silences)
+
+
+def _cache_folder(folder: SpeechFolder, settings: KeywordSettings) -> Path | None:
+    if settings.cache == "off":
+        return None
+    if settings.cache == "auto":
+        return folder.root / _CACHE_FOLDER
+    name = hashlib.sha256(os.fsencode(folder.root.resolve())).hexdigest()[:12]
+    return Path(settings.cache) / f"{folder.root.resolve().name}-{name}"
+
+
+def _read_planned(folder: SpeechFolder, plans: Iterable[_Plan], cache: Path | None) -> Clips:
+    if cache is None:
+        return read_clips([clip for plan in plans for clip in plan.clips], None)
+    spoken = [clip for clip in folder.clips if clip.word != SILENCE]
+    return read_clips(spoken, cache / "clips.bin")
+
+
+def _lay_out(
+    folder: SpeechFolder,
+    plan: _Plan,
+    classes: tuple[str, ...],
+    noise: Samples,
+    clips: Clips,
+    settings: KeywordSettings,
+) -> KeywordSplit:
+    """Lay out the examples of one part: keywords, unknown, silence."""
+    label = {name: i for i, name in enumerate(classes)}
+    training = plan.part == "training"
+    kept = [clip for clip in plan.clips if clip.name in clips.row]
+    spoken = {clip.name for clip in plan.spoken}
+    pool: dict[str, list[int]] = {}
+    for row, clip in enumerate(kept):
+        if clip.name not in spoken:
+            pool.setdefault(clip.speaker, []).append(row)
+
+    speaker = {name: i for i, name in enumerate(sorted({clip.speaker for clip in folder.clips}))}
+    examples: list[tuple[int, int, int, int, int]] = []
+    for row, clip in enumerate(kept):
+        if clip.name in spoken:
+            examples.append((row, row, 1, label[clip.word], speaker[clip.speaker]))
+        elif clip.name in plan.unknown:
+            redraw = pool[clip.speaker] if training else [row]
+            examples.append((row, redraw[0], len(redraw), label[UNKNOWN], speaker[clip.speaker]))
+    for i in range(plan.silences):
+        examples.append((i, 0, 0, label[SILENCE], len(speaker) + i))
+
+    present = {example[3] for example in examples}
+    empty = [name for name, i in label.items() if i not in present]
+    if empty:
+        raise DataError(
+            f"every class must have {plan.part} clips, but {', '.join(empty)} has none in "
+            f"{folder.root}; record more speakers, divide them with validation_list.txt and "
+            "testing_list.txt, or name other keywords"
+        )
+    rows, first, count, labels, groups = torch.tensor(examples).T.contiguous()
+    silence = fixed_silence(noise, plan.silences, settings.seed if training else EVALUATION_SEED)
+    return KeywordSplit(
+        torch.from_numpy(clips.samples),
+        order=torch.tensor([clips.row[clip.name] for clip in kept]),
+        rows=rows,
+        first=first,
+        count=count,
+        labels=labels,
+        groups=groups,
+        silence=torch.from_numpy(silence),
+        noise=torch.from_numpy(noise),
+        settings=settings,
+    )
+
+
+def _fixed_features(
+    split: KeywordSplit, clips: Clips, part: Part, settings: KeywordSettings, cache: Path | None
+) -> Tensor:
+    """Compute the features of a whole split, always in the same batches, or map them."""
+
+    def build(notes: Notes) -> Iterator[NDArray[np.float32]]:
+        for index in torch.split(torch.arange(len(split.labels)), _BATCH):
+            yield split.batch(index, None).squeeze(1).numpy()
+
+    tail = (FRAMES, COEFFICIENTS)
+
+    def compute() -> Tensor:
+        return torch.from_numpy(np.concatenate(list(build({}))))
+
+    if cache is None:
+        return compute()
+    key = hashlib.sha256(f"{_FEATURES_VERSION} {settings.window_ms} {clips.key}".encode())
+    for tensor in split.sources():
+        key.update(tensor.numpy().tobytes())
+    path = cache / f"{part}_{settings.window_ms}ms.bin"
+    try:
+        return torch.from_numpy(
+            cached(path, key.hexdigest(), tail=tail, dtype="<f4", build=build).array
+        )
+    except OSError:  # the clips may be there already in a folder that cannot be written
+        return compute()
+
+
+def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:
+    formats = Counter(clips.converted[c.name] for c in used if c.name in clips.converted)
+    listed = "; ".join(f"{count} from {name}" for name, count in sorted(formats.items()))
+    return [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
+
+
+def _summarise(
+    folder: SpeechFolder,
+    keywords: tuple[str, ...],
+    settings: KeywordSettings,
+    skipped: Sequence[Path],
+    notes: Sequence[str],
+) -> str:
+    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    parts = {part: [clip for clip in folder.clips if clip.part == part] for part in PARTS}
+    sizes = ", ".join(f"{len(clips)} for {part}" for part, clips in parts.items() if clips)
+    speakers = [{clip.speaker for clip in clips} for clips in parts.values()]
+    shared = len(speakers[0] & speakers[1] | (speakers[0] | speakers[1]) & speakers[2])
+    how = "given"
+    if settings.keywords == "auto":
+        standard = keywords == STANDARD_KEYWORDS
+        how = "the ten of Speech Commands" if standard else "the words with the most clips"
+    said = [
+        f"{len(folder.clips)} clips of {len(folder.words)} words by {len(set().union(*speakers))} "
+        f"speakers in {folder.root}: {sizes} (by "
+        f"{' and '.join(folder.lists) or 'a hash of the speaker'}).",
+        f"Keywords ({how}): {', '.join(keywords)}; {len(_other_words(folder, keywords))} other "
+        "words.",
+        *notes,
+    ]
+    if not folder.has_test:
+        said.append("There is no test part.")
+    if shared:
+        said.append(f"{shared} speakers appear in two parts: accuracy will look too good.")
+    for count, what, names in (
+        (len(skipped), "unreadable or shorter than 0.1 s", [str(path) for path in skipped]),
+        (len(folder.missing), "in a list but missing", folder.missing),
+        (folder.unlisted, "in no list", ()),
+    ):
+        if count:
+            listed = ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
+            said.append(f"Left out, {what}: {count} files{f' ({listed})' if listed else ''}.")
+    return " ".join(said)

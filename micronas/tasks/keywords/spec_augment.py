@@ -1,0 +1,48 @@
+"""SpecAugment: training examples with a stretch of time and a band of coefficients hidden."""
+
+import torch
+from torch import Tensor
+
+
+def spec_augment(
+    features: Tensor, generator: torch.Generator, *, time_mask: int, frequency_mask: int
+) -> Tensor:
+    """Hide one stretch of frames and one band of coefficients of every example.
+
+    The width of each is even in 0 .. `time_mask` and 0 .. `frequency_mask`, its place even among
+    those that fit. What is hidden becomes 0, which is about the mean of each feature (see
+    `micronas.tasks.keywords.front_end.mfcc`). Every example draws four numbers whatever the
+    settings, so that the same generator state hides the same places.
+
+    Parameters
+    ----------
+    features
+        float32 [n, 1, frames, coefficients]; not changed.
+    generator
+        Source of all chance.
+    time_mask, frequency_mask
+        Largest width of each mask, at most the number of frames and of coefficients.
+
+    Returns
+    -------
+    Tensor
+        float32 of the same shape.
+
+    References
+    ----------
+    D. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Recognition", 2019; one mask of each kind, no time warping.
+    """
+    draws = torch.rand(4, len(features), generator=generator)
+    frames = _hidden(features.shape[2], time_mask, draws[0], draws[1])
+    coefficients = _hidden(features.shape[3], frequency_mask, draws[2], draws[3])
+    hidden = frames[:, None, :, None] | coefficients[:, None, None, :]
+    return features.masked_fill(hidden, 0.0)
+
+
+def _hidden(size: int, widest: int, width_draw: Tensor, start_draw: Tensor) -> Tensor:
+    """Return bool [n, size]: true on a stretch of 0 to `widest` places."""
+    width = (width_draw * (widest + 1)).long()
+    start = (start_draw * (size - width + 1)).long()
+    place = torch.arange(size)
+    return (place >= start.unsqueeze(1)) & (place < (start + width).unsqueeze(1))

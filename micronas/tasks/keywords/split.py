@@ -1,0 +1,124 @@
+"""Examples of keyword spotting: clips with augmentation, silence and other words, as features."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from micronas.data import Split
+from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.keywords.spec_augment import spec_augment
+from micronas.tasks.waveform import RATE
+
+
+class KeywordSplit(Split):
+    """One part: clips of one second as int16, turned into features a batch at a time.
+
+    With a generator, `batch` redraws ``unknown`` examples among the same speaker's clips of other
+    words and ``silence`` from the background at a volume in [0, 1), shifts the other clips in time,
+    changes their level and adds background noise to them. Without one it returns the same features
+    every time.
+
+    Parameters
+    ----------
+    clips
+        int16 [C, 16000]; may be memory-mapped, only rows in use are read.
+    order
+        int64 [K]: rows of the clips that this part uses.
+    rows, first, count
+        int64 [N]: an example is clip ``order[rows]`` without a generator, and one of the `count`
+        clips from ``order[first]`` on with one. A count of 0 marks silence: then `rows` is a row
+        of `silence`.
+    labels, groups
+        int64 [N]: class and speaker; every silence example is a group of its own.
+    silence
+        int16 [S, 16000]: what silence examples are without a generator.
+    noise
+        int16 [M]: background recordings end to end, at least a second.
+    settings
+        Window and strength of the augmentation.
+    """
+
+    def __init__(
+        self,
+        clips: Tensor,
+        *,
+        order: Tensor,
+        rows: Tensor,
+        first: Tensor,
+        count: Tensor,
+        labels: Tensor,
+        groups: Tensor,
+        silence: Tensor,
+        noise: Tensor,
+        settings: KeywordSettings,
+    ) -> None:
+        self.labels = labels
+        self.groups = groups
+        self._clips = clips
+        self._order = order
+        self._rows = rows
+        self._first = first
+        self._count = count
+        self._silence = silence
+        self._noise = noise.unfold(0, RATE, 1)
+        self._settings = settings
+        self._mfcc = MfccSettings(window_ms=settings.window_ms)
+        self._features: Tensor | None = None
+        self._masked = False
+
+    def with_masks(self) -> "KeywordSplit":
+        """Return the same split with SpecAugment in its augmented batches, for final training."""
+        split = copy.copy(self)
+        split._masked = self._settings.time_mask > 0 or self._settings.frequency_mask > 0
+        return split
+
+    def with_features(self, features: Tensor) -> "KeywordSplit":
+        """Return the same split with its features known: what `batch` returned for all of it."""
+        split = copy.copy(self)
+        split._features = features
+        return split
+
+    def sources(self) -> tuple[Tensor, ...]:
+        """Return all that decides the waveforms without a generator, apart from the clips."""
+        return self._order, self._rows, self._count, self._silence
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return features as float32 [n, 1, 49, 10]; see `micronas.tasks.keywords.front_end`."""
+        if generator is None and self._features is not None:
+            return self._features[index].unsqueeze(1)
+        features = mfcc(self.waveforms(index, generator), self._mfcc).unsqueeze(1)
+        if generator is None or not self._masked:
+            return features
+        return spec_augment(
+            features,
+            generator,
+            time_mask=self._settings.time_mask,
+            frequency_mask=self._settings.frequency_mask,
+        )
+
+    def waveforms(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return what `batch` hears: float32 [n, 16000] in [-1, 1]."""
+        silent = self._count[index] == 0
+        if generator is None:
+            rows = self._rows[index]
+            waveforms = self._clips[self._order[torch.where(silent, 0, rows)]]
+            waveforms[silent] = self._silence[rows[silent]]
+            return waveforms.float() / 32768.0
+        settings, n = self._settings, len(index)
+        # Everything is drawn for every example, so that a draw never depends on another's class.
+        pick, gain, applied, volume = torch.rand(4, n, generator=generator)
+        start = torch.randint(len(self._noise), (n,), generator=generator)
+        reach = int(settings.shift_ms * RATE / 1000)
+        shift = torch.randint(2 * reach + 1, (n,), generator=generator)
+
+        rows = self._order[self._first[index] + (pick * self._count[index]).long()]
+        padded = torch.nn.functional.pad(self._clips[rows], (reach, reach))
+        speech = padded.unfold(1, RATE, 1)[torch.arange(n), shift].float()
+        amplitude = 10.0 ** (settings.gain_db / 20.0 * (2.0 * gain - 1.0))
+        speech *= torch.where(silent, 0.0, amplitude).unsqueeze(1)
+        quiet = volume * settings.noise_volume * (applied < settings.noise_probability)
+        loudness = torch.where(silent, volume, quiet)
+        noisy = speech.addcmul_(self._noise[start].float(), loudness.unsqueeze(1))
+        return noisy.div_(32768.0).clamp_(-1.0, 1.0)

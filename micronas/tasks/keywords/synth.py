@@ -1,0 +1,238 @@
+"""A synthetic keyword corpus, for trying the tool where no recordings are at hand."""
+
+import importlib
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from micronas.errors import DataError
+from micronas.tasks.corpus import write_corpus
+from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
+from micronas.tasks.parts import PARTS
+from micronas.tasks.waveform import RATE, Signal, coloured_noise, resample, to_int16
+
+OTHER_WORDS = ("bed", "bird", "cat", "happy", "house", "seven", "tree", "wow")
+_ACCENTS = (
+    *("en", "en-us", "en-029", "en-gb-scotland"),
+    *("en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc"),
+)
+_MARKER = "corpus.json"
+_VERSION = 1
+_NOISE_SECONDS = 30
+_README = """\
+This is synthetic speech: every clip was spoken by one formant synthesiser (eSpeak NG) in different
+voices, with noise added. It is for trying out micronas, not for products: a network trained on it
+recognises synthetic voices it has never heard, but far fewer words of real people, and its accuracy
+says nothing about theirs. Record people, or use the Speech Commands data set, for anything real.
+"""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that decides the bytes of a corpus."""
+
+    version: int
+    words: tuple[str, ...]
+    voices: tuple[int, int, int]
+    clips_per_voice: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    part: int
+    name: str
+    word: str
+    voice: str
+    words_per_minute: int
+    pitch: int
+
+
+def synthesise(
+    folder: Path,
+    *,
+    words: Sequence[str] = STANDARD_KEYWORDS + OTHER_WORDS,
+    voices: tuple[int, int, int] = (64, 20, 20),
+    clips_per_voice: int = 2,
+    seed: int = 0,
+) -> Path:
+    """Write a corpus in the Speech Commands layout: 16 kHz clips of one second, lists, noises.
+
+    The same arguments give the same bytes. A folder that already holds this corpus is left as it
+    is; a corpus is written aside and renamed when it is complete.
+
+    Parameters
+    ----------
+    folder
+        Where the corpus goes; must not exist, be empty, or hold the same corpus.
+    words
+        English words, each the name of a folder.
+    voices
+        Voices in the training, validation and test part; no voice is in two parts. 104 exist.
+    clips_per_voice
+        Clips of each word by each voice, at different speeds, pitches, levels and noise floors.
+    seed
+        Which voices go where, and all variation.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If the speech engine is not installed, there are too few voices, a word cannot name a
+        folder, or the folder holds something else.
+    """
+    plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed)
+
+    def write(partial: Path) -> None:
+        engine = _engine()
+        _write_clips(partial, _plan_utterances(plan, engine), engine, plan)
+        _write_noises(partial / NOISE_FOLDER, plan.seed)
+        (partial / "README.txt").write_text(_README, encoding="utf-8")
+
+    return write_corpus(folder, (_MARKER, json.dumps(asdict(plan), indent=1)), write)
+
+
+def _engine() -> ModuleType:
+    try:
+        return importlib.import_module("espeakng_loader")
+    except ImportError as error:
+        raise DataError(
+            "synthetic speech must have its engine, but the package espeakng-loader is not "
+            "installed; run pip install espeakng-loader"
+        ) from error
+
+
+def _plan_utterances(plan: _Plan, engine: ModuleType) -> list[_Utterance]:
+    for word in plan.words:
+        if not word or word.startswith(("_", ".")) or not word.replace(" ", "").isalnum():
+            raise DataError(
+                f"a word must be letters or digits, since it names a folder, but got {word!r}; "
+                "choose another"
+            )
+    variants = sorted(path.name for path in Path(engine.get_data_path(), "voices", "!v").iterdir())
+    if min(plan.voices) < 1 or sum(plan.voices) > len(variants) or plan.clips_per_voice < 1:
+        raise DataError(
+            f"a corpus must have at least one voice a part, {len(variants)} voices in all, and one "
+            f"clip a voice, but got voices={plan.voices} and clips_per_voice="
+            f"{plan.clips_per_voice}; ask for fewer voices or more clips"
+        )
+    generator = np.random.default_rng(plan.seed)
+    order = generator.permutation(len(variants))[: sum(plan.voices)]
+    parts = np.repeat(np.arange(3), plan.voices)
+    utterances = []
+    for position, (part, variant) in enumerate(zip(parts, order, strict=True)):
+        voice = f"{_ACCENTS[position % len(_ACCENTS)]}+{variants[variant]}"
+        speaker = voice.replace("+", "-").replace(" ", "-")
+        for word in plan.words:
+            for take in range(plan.clips_per_voice):
+                name = f"{word}/{speaker}_nohash_{take}.wav"
+                speed, pitch = generator.integers((120, 30), (221, 71))
+                utterances.append(_Utterance(int(part), name, word, voice, int(speed), int(pitch)))
+    return utterances
+
+
+def _write_clips(
+    folder: Path, utterances: list[_Utterance], engine: ModuleType, plan: _Plan
+) -> None:
+    for word in plan.words:
+        (folder / word).mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng((plan.seed, 1))
+    spoken = tqdm(
+        zip(utterances, _render(utterances, engine), strict=True),
+        *("synthetic speech", len(utterances)),
+        unit="clip",
+        leave=False,
+        disable=None,
+    )
+    for utterance, speech in spoken:
+        clip = to_int16(_record(speech, generator))
+        soundfile.write(folder / utterance.name, clip, RATE, subtype="PCM_16")
+    for i, part in enumerate(PARTS):
+        names = sorted(utterance.name for utterance in utterances if utterance.part == i)
+        (folder / f"{part}_list.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def _render(utterances: list[_Utterance], engine: ModuleType) -> Iterator[Signal]:
+    """Yield each utterance at 16 kHz, from a fresh process: the engine remembers what it said."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "micronas.tasks.keywords.espeak"]
+    command += [engine.get_library_path(), engine.get_data_path()]
+    try:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            rate = _read_count(process.stdout)
+            for said in utterances:
+                request = (said.voice, said.words_per_minute, said.pitch, said.word)
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                samples = process.stdout.read(2 * _read_count(process.stdout))
+                yield resample(np.frombuffer(samples, np.int16) / 32768.0, rate, RATE)
+    except (BrokenPipeError, EOFError) as error:
+        raise DataError(
+            "synthetic speech must be rendered to the end, but the engine stopped (it says why "
+            "above); reinstall espeakng-loader"
+        ) from error
+
+
+def _read_count(stream: IO[bytes]) -> int:
+    header = stream.read(4)
+    if len(header) < 4:
+        raise EOFError
+    return int(struct.unpack("=I", header)[0])
+
+
+def _record(speech: Signal, generator: np.random.Generator) -> Signal:
+    """Place the word in a second of room noise, as a microphone might hear it: [16000]."""
+    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.max(np.abs(speech), initial=1e-9))
+    word = speech[loud[0] : loud[-1] + 1] if len(loud) else speech[:0]
+    word = word[max(0, len(word) - RATE) // 2 :][:RATE]
+    level, floor = generator.uniform((0.2, -60.0), (0.9, -36.0))
+    room = coloured_noise(RATE, generator.uniform(0.0, 1.5), generator)
+    clip: Signal = room * 10 ** (floor / 20)
+    start = int((RATE - len(word)) * generator.uniform(0.3, 0.7))
+    clip[start : start + len(word)] += level * word / np.max(np.abs(word), initial=1e-9)
+    return clip
+
+
+def _write_noises(folder: Path, seed: int) -> None:
+    """Write white, pink, brown, mains hum and fan noise, 30 s each, at -20 dB of full scale."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng((seed, 2))
+    samples = _NOISE_SECONDS * RATE
+    time = np.arange(samples) / RATE
+    white, pink, brown, rumble = (
+        coloured_noise(samples, exponent, generator) for exponent in (0.0, 1.0, 2.0, 1.0)
+    )
+    hum = sum(np.sin(2 * np.pi * 50 * k * time + k) / k for k in range(1, 12))
+    noises = {
+        "white": white,
+        "pink": pink,
+        "brown": brown,
+        "mains_hum": hum + 0.3 * pink,
+        "fan": rumble * (1 + 0.5 * np.sin(2 * np.pi * 7 * time)),
+    }
+    for name, noise in noises.items():
+        level = 0.1 / np.sqrt(np.mean(np.square(noise)))
+        soundfile.write(folder / f"{name}.wav", to_int16(level * noise), RATE, subtype="PCM_16")

@@ -1,0 +1,44 @@
+"""The task ``kws``: keyword spotting on Speech Commands, or on one's own folder of words."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from micronas.tasks.download import Archive
+from micronas.tasks.keywords.settings import KeywordSettings
+from micronas.tasks.task import Finding, Task
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+
+class _Keywords(Task[KeywordSettings]):
+    settings = KeywordSettings
+    # Speech Commands v2 (CC BY 4.0); size and checksum of TensorFlow Datasets and torchaudio.
+    archives = (
+        Archive(
+            "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+            2_428_923_189,
+            "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+            "speech_commands_v0.02",
+            4_000_000_000,
+        ),
+    )
+
+    def load(self, settings: KeywordSettings) -> "DataSet":
+        from micronas.tasks.keywords.load import load
+
+        return load(settings)
+
+    def check(self, folder: Path) -> list[Finding]:
+        from micronas.tasks.keywords.check import check
+
+        return check(folder)
+
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        from micronas.tasks.keywords.synth import synthesise
+
+        synthesise(folder, seed=seed)
+        return "synthetic speech, for trying the tool and not for products"
+
+
+TASK = _Keywords()

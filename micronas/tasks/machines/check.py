@@ -1,0 +1,53 @@
+"""Check a folder of machine sounds for what makes a corpus lie or fail."""
+
+import hashlib
+from pathlib import Path
+
+from micronas.errors import DataError
+from micronas.tasks.machines.folder import LONGEST_S, MachineClip, open_folder
+from micronas.tasks.machines.front_end import SHORTEST
+from micronas.tasks.recording import read_recording
+from micronas.tasks.task import Finding
+from micronas.tasks.waveform import RATE
+
+
+def check(path: Path) -> list[Finding]:
+    """Look for what makes a corpus lie or fail; reads every file.
+
+    Finds machines without normal training, normal test or anomalous test clips; clips that cannot
+    be decoded or are too short; anomalies in the training folder; names that do not say the
+    machine; and the same sound in both parts or of two machines.
+
+    Raises
+    ------
+    DataError
+        As `open_folder`.
+    """
+    folder = open_folder(path)
+    findings = [
+        Finding("name", name, "does not say which machine it is of") for name in folder.unnamed
+    ]
+    first: dict[bytes, MachineClip] = {}
+    for clip in folder.clips:
+        if clip.training and clip.anomalous:
+            findings.append(Finding("anomaly", clip.name, "is in the training folder"))
+        try:
+            samples = read_recording(clip.path, longest_s=LONGEST_S).samples
+        except DataError as error:
+            findings.append(Finding("unreadable", clip.name, str(error)))
+            continue
+        if len(samples) < SHORTEST:
+            findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
+        other = first.setdefault(hashlib.sha1(samples.tobytes()).digest(), clip)
+        if (other.training, other.machine) != (clip.training, clip.machine):
+            findings.append(Finding("duplicate", clip.name, f"same sound as {other.name}"))
+    present = {(clip.machine, clip.training, clip.anomalous) for clip in folder.clips}
+    wanted = {
+        "normal training": (True, False),
+        "normal test": (False, False),
+        "anomalous test": (False, True),
+    }
+    for machine in folder.machines:
+        lacking = [what for what, kind in wanted.items() if (machine, *kind) not in present]
+        findings += [Finding("missing", machine, f"has no {what} clips") for what in lacking]
+    return findings

@@ -1,0 +1,130 @@
+"""Folders of machine sounds in the layout of DCASE 2020 Task 2 or MIMII."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from micronas.errors import DataError
+
+LONGEST_S = 600
+"""Seconds of sound beyond which a file is refused."""
+_DCASE_NAME = re.compile(r"(normal|anomaly)_(id_\d+)_.+", re.IGNORECASE)
+_MIMII_FOLDER = re.compile(r"id_\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class MachineClip:
+    """One recording of one machine."""
+
+    path: Path
+    name: str
+    """The path from the root, with slashes."""
+    machine: str
+    """``id_00``; ``fan/id_00`` where the folder holds several types."""
+    training: bool
+    anomalous: bool
+
+
+@dataclass(frozen=True)
+class MachineFolder:
+    """A corpus on disk; every list is sorted by name."""
+
+    root: Path
+    layout: str
+    """``DCASE`` or ``MIMII``."""
+    clips: tuple[MachineClip, ...]
+    unnamed: tuple[str, ...]
+    """Sound files whose names or folders do not say which machine they are of."""
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        return tuple(sorted({clip.machine for clip in self.clips}))
+
+
+def open_folder(path: Path) -> MachineFolder:
+    """Read the layout of machine sounds; opens no sound file.
+
+    DCASE 2020 Task 2: ``train/normal_id_00_*.wav`` and ``test/{normal,anomaly}_id_00_*.wav``.
+
+    MIMII: ``id_00/normal/*.wav`` and ``id_00/abnormal/*.wav``. Abnormal clips are for testing, and
+    of each machine as many normal ones, at most half of them: those whose names have the smallest
+    SHA-1, so that few clips change their part when others are added.
+
+    Parameters
+    ----------
+    path
+        The folder of one machine type, or a folder of such folders.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder or no clip in it.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise DataError(
+            f"sounds of machines must be in a folder, but {path} {what}; unpack the archive and "
+            "name its folder, or write synthetic machines: micronas data synth ad"
+        )
+    kinds = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
+    read = [(kind, *_read_type(path, kind)) for kind in kinds]
+    unnamed = sorted(name for *_, names in read for name in names)
+    found = [(kind, clips) for kind, clips, _ in read if clips]
+    if not found:
+        raise DataError(
+            f"sounds of machines must be laid out as train/normal_id_00_*.wav or "
+            f"id_00/normal/*.wav, but {path} has no such file; name the folder of a machine type"
+        )
+    clips: list[MachineClip] = []
+    for kind, own in found:
+        prefix = f"{kind.name}/" if len(found) > 1 else ""
+        clips += [
+            MachineClip(each.path, each.name, prefix + each.machine, each.training, each.anomalous)
+            for each in own
+        ]
+    layout = "DCASE" if any((kind / "train").is_dir() for kind, _ in found) else "MIMII"
+    return MachineFolder(
+        path, layout, tuple(sorted(clips, key=lambda clip: clip.name)), tuple(unnamed)
+    )
+
+
+def name_digest(path: Path) -> bytes:
+    """Return the SHA-1 of a file's name, by which clips are divided."""
+    return hashlib.sha1(path.name.encode()).digest()
+
+
+def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
+    """Return the clips of one machine type and the names that say no machine."""
+    clips: list[MachineClip] = []
+    unnamed: list[str] = []
+    for part in ("train", "test"):
+        for path in _wavs(kind / part):
+            name = path.relative_to(root).as_posix()
+            match = _DCASE_NAME.fullmatch(path.stem)
+            if match is None:
+                unnamed.append(name)
+                continue
+            anomalous = match[1].lower() == "anomaly"
+            clips.append(MachineClip(path, name, match[2].lower(), part == "train", anomalous))
+    if clips:
+        return clips, unnamed
+    for folder in sorted(each for each in kind.iterdir() if _MIMII_FOLDER.fullmatch(each.name)):
+        others = [each for each in folder.iterdir() if each.name not in ("normal", "abnormal")]
+        stray = [path for place in (folder, *others) for path in _wavs(place)]
+        unnamed += [path.relative_to(root).as_posix() for path in stray]
+        normal, abnormal = _wavs(folder / "normal"), _wavs(folder / "abnormal")
+        testing = set(sorted(normal, key=name_digest)[: min(len(abnormal), len(normal) // 2)])
+        for path in (*normal, *abnormal):
+            name, anomalous = path.relative_to(root).as_posix(), path.parent.name == "abnormal"
+            training = not anomalous and path not in testing
+            clips.append(MachineClip(path, name, folder.name.lower(), training, anomalous))
+    return clips, unnamed
+
+
+def _wavs(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = (file for file in folder.iterdir() if file.suffix.lower() == ".wav")
+    # Names like ._x.wav are what macOS adds to archives.
+    return sorted(file for file in files if not file.name.startswith("."))

@@ -1,0 +1,209 @@
+"""Anomaly detection: machines in the layout of DCASE 2020 Task 2 or MIMII, as a data set."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from micronas.data import DataSet, Detection, Subset, TensorSplit
+from micronas.errors import DataError
+from micronas.tasks.machines.folder import (
+    LONGEST_S,
+    MachineClip,
+    MachineFolder,
+    name_digest,
+    open_folder,
+)
+from micronas.tasks.machines.front_end import SHORTEST, SIZE, images, log_mel
+from micronas.tasks.machines.settings import MachineSettings
+from micronas.tasks.recording import read_recording
+from micronas.tasks.waveform import RATE
+
+LIMIT = 4.0
+"""Inputs lie in [-LIMIT, LIMIT] standard deviations of the normal training sounds."""
+_LISTED = 5
+
+
+def load(settings: MachineSettings) -> DataSet:
+    """Read sounds of machines; a network learns to tell normal machines apart.
+
+    Classes are the machines. Training and validation know normal clips only: of each machine,
+    `validation_fraction` of the clips (at least one) are held out by the SHA-1 of their names.
+    `detection` is the test part, `test` its normal windows.
+
+    Inputs are images of 64 frames and 64 bands, halved; see `micronas.tasks.machines.front_end`.
+    Mean and standard deviation of the training part's values, two numbers, standardise them; what
+    lies more than four deviations away is limited.
+
+    Clips: 16 kHz mono is expected; others are converted as `read_recording` says, and counted.
+    Left out and named in the summary: files that cannot be read, are shorter than one image
+    (2.08 s) or longer than ten minutes, are named otherwise, or are anomalous and in the training
+    folder. A machine without a readable normal and anomalous test clip has no part
+    in the detection.
+
+    Parameters
+    ----------
+    settings
+        Where the data is, and how to read it.
+
+    Returns
+    -------
+    DataSet
+        Inputs 32 x 32 x 1 (time, bands); groups are clips. `test` and `detection` are None where no
+        machine can be tested.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or laid out in another way, there are fewer than two machines, or
+        one has fewer than two normal training clips.
+
+    References
+    ----------
+    C. Banbury et al., "MicroNets", 2021, section 5.2.3. H. Purohit et al., "MIMII Dataset", 2019.
+    """
+    folder = open_folder(settings.path)
+    classes = folder.machines
+    if len(classes) < 2:
+        raise DataError(
+            f"there must be at least two machines to tell apart, but {folder.root} has only "
+            f"{', '.join(classes)}; add machines of the same or another type"
+        )
+    read = _read_clips(folder, settings.overlap)
+    good = [clip for clip in read.images if clip.training]
+    for name in classes:
+        own = sum(clip.machine == name for clip in good)
+        if own < 2:
+            raise DataError(
+                "every machine must have two readable normal training clips, one of them to "
+                f"validate on, but {name} of {folder.root} has {own}; add recordings or delete it"
+            )
+    held = _held_out(good, settings.validation_fraction)
+    tested = _testable(clip for clip in read.images if not clip.training)
+
+    training = [clip for clip in good if clip not in held]
+    values = torch.cat([read.images[clip] for clip in training])
+    mean, deviation = float(values.mean()), max(float(values.std()), 1e-3)
+
+    def split(clips: Sequence[MachineClip], mixup: float = 0.0) -> TensorSplit:
+        parts = [read.images[clip] for clip in clips]
+        counts = torch.tensor([len(part) for part in parts])
+        labels = torch.tensor([classes.index(clip.machine) for clip in clips])
+        inputs = ((torch.cat(parts) - mean) / deviation).clamp_(-LIMIT, LIMIT)
+        return TensorSplit(
+            inputs.unsqueeze(1),
+            labels.repeat_interleave(counts),
+            groups=torch.arange(len(clips)).repeat_interleave(counts),
+            mixup=mixup,
+        )
+
+    detection, test = None, None
+    if tested:
+        windows = split(tested)
+        anomalous = torch.tensor([clip.anomalous for clip in tested])
+        machines = torch.tensor([classes.index(clip.machine) for clip in tested])
+        detection = Detection(windows, windows.groups, machines, anomalous, classes)
+        test = Subset(windows, (~anomalous[windows.groups]).nonzero()[:, 0])
+    return DataSet(
+        train=split(training, settings.mixup),
+        validation=split([clip for clip in good if clip in held]),
+        test=test,
+        classes=classes,
+        input=(SIZE, SIZE, 1),
+        meaning={"features": "log-mel", "mean": round(mean, 6), "deviation": round(deviation, 6)},
+        summary=_summarise(folder, read, training, held, tested),
+        detection=detection,
+    )
+
+
+@dataclass
+class _Read:
+    """Images [n, 32, 32] of the clips that can be used, and what happened to the others."""
+
+    images: dict[MachineClip, Tensor] = field(default_factory=dict)
+    anomalies: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+    converted: Counter[str] = field(default_factory=Counter)
+
+
+def _read_clips(folder: MachineFolder, overlap: int) -> _Read:
+    read = _Read()
+    for clip in tqdm(folder.clips, desc="clips", unit="clip", leave=False, disable=None):
+        if clip.training and clip.anomalous:
+            read.anomalies.append(str(clip.path))
+            continue
+        try:
+            recording = read_recording(clip.path, longest_s=LONGEST_S)
+        except DataError:
+            read.unreadable.append(str(clip.path))
+            continue
+        if len(recording.samples) < SHORTEST:
+            read.short.append(str(clip.path))
+            continue
+        read.converted[recording.converted_from] += 1
+        waveform = torch.from_numpy(recording.samples).float() / 32768.0
+        read.images[clip] = images(log_mel(waveform.unsqueeze(0))[0], overlap=overlap)
+    return read
+
+
+def _held_out(clips: Sequence[MachineClip], fraction: float) -> set[MachineClip]:
+    held: set[MachineClip] = set()
+    for machine in {clip.machine for clip in clips}:
+        own = [clip for clip in clips if clip.machine == machine]
+        held |= set(
+            sorted(own, key=lambda clip: name_digest(clip.path))[: math.ceil(fraction * len(own))]
+        )
+    return held
+
+
+def _testable(clips: Iterable[MachineClip]) -> list[MachineClip]:
+    """Return the clips of machines that have normal and anomalous ones."""
+    clips = list(clips)
+    kinds = {(clip.machine, clip.anomalous) for clip in clips}
+    return [clip for clip in clips if {(clip.machine, True), (clip.machine, False)} <= kinds]
+
+
+def _summarise(
+    folder: MachineFolder,
+    read: _Read,
+    training: Sequence[MachineClip],
+    held: set[MachineClip],
+    tested: Sequence[MachineClip],
+) -> str:
+    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    anomalous = sum(clip.anomalous for clip in tested)
+    said = [
+        f"{len(read.images)} clips of {len(folder.machines)} machines in {folder.root} "
+        f"({folder.layout} layout): {len(training)} for training, {len(held)} for validation, "
+        f"{len(tested) - anomalous} normal and {anomalous} anomalous for test.",
+        f"Machines: {', '.join(folder.machines)}.",
+    ]
+    sizes = Counter(clip.machine for clip in training)
+    if max(sizes.values()) > 2 * min(sizes.values()):
+        (most, many), *_, (least, few) = sizes.most_common()
+        said.append(f"Machines differ in training clips: {most} has {many}, {least} has {few}.")
+    formats = {name: count for name, count in sorted(read.converted.items()) if name}
+    if formats:
+        listed = "; ".join(f"{count} from {name}" for name, count in formats.items())
+        said.append(f"Converted to {RATE} Hz mono: {listed}.")
+    untested = sorted(set(folder.machines) - {clip.machine for clip in tested})
+    if untested:
+        said.append(f"Not tested, for want of normal or anomalous clips: {', '.join(untested)}.")
+    for what, names in (
+        ("anomalies in the training folder", read.anomalies),
+        ("unreadable", read.unreadable),
+        (f"shorter than {SHORTEST / RATE:.2f} s", read.short),
+        (
+            "the name does not say the machine",
+            [str(folder.root / name) for name in folder.unnamed],
+        ),
+    ):
+        if names:
+            listed = ", ".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
+            said.append(f"Left out, {what}: {len(names)} files ({listed}).")
+    return " ".join(said)

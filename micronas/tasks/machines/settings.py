@@ -1,0 +1,22 @@
+"""Settings of machine sounds. Imports no torch."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from micronas.tasks.task import TaskSettings
+
+
+class MachineSettings(TaskSettings):
+    """How to read sounds of machines; the defaults are the paper's recipe."""
+
+    task: Literal["ad"] = "ad"
+    path: Path
+    """The folder of a machine type, or of several: then they are told apart as well."""
+    overlap: int = Field(44, ge=0, le=63)
+    """Frames that a window of 64 shares with the next; 44 leaves 20 new ones, or 640 ms."""
+    validation_fraction: float = Field(0.1, gt=0, le=0.5)
+    """Fraction of each machine's normal training clips that is held out; at least one clip."""
+    mixup: float = Field(0.3, ge=0, le=1)
+    """Training mixes pairs of examples with weights from Beta(mixup, mixup); 0 mixes none."""

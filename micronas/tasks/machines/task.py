@@ -1,0 +1,60 @@
+"""The task ``ad``: anomalies in the sounds of machines, DCASE 2020 Task 2 or one's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from micronas.tasks.download import Archive
+from micronas.tasks.machines.settings import MachineSettings
+from micronas.tasks.task import Finding, Task
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+_DCASE = "https://zenodo.org/records/3678171/files"
+
+
+class _Machines(Task[MachineSettings]):
+    settings = MachineSettings
+    # Slide rails, pumps and fans of DCASE 2020 Task 2 (CC BY-NC-SA 4.0); the record at Zenodo.
+    archives = (
+        Archive(
+            f"{_DCASE}/dev_data_slider.zip",
+            1_002_998_966,
+            "md5:da24a757719f0d94d5aa2d646bbfdc86",
+            "slider",
+            1_300_000_000,
+        ),
+        Archive(
+            f"{_DCASE}/dev_data_pump.zip",
+            1_031_279_015,
+            "md5:90e7091ef722b7238a7f1009365779cd",
+            "pump",
+            1_500_000_000,
+        ),
+        Archive(
+            f"{_DCASE}/dev_data_fan.zip",
+            1_354_774_772,
+            "md5:649bdfc06263ae7a838963f43b6641e6",
+            "fan",
+            1_900_000_000,
+        ),
+    )
+
+    def load(self, settings: MachineSettings) -> "DataSet":
+        from micronas.tasks.machines.load import load
+
+        return load(settings)
+
+    def check(self, folder: Path) -> list[Finding]:
+        from micronas.tasks.machines.check import check
+
+        return check(folder)
+
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        from micronas.tasks.machines.synth import synthesise
+
+        synthesise(folder, seed=seed)
+        return "synthetic machines, for trying the tool and not for products"
+
+
+TASK = _Machines()

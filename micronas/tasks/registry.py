@@ -1,0 +1,122 @@
+"""The tasks there are, by name. Imports no torch.
+
+To add one to the package, write its folder and its line in `_FOLDERS`; to add one from outside,
+call `register`. Everything that depends on a task (settings, the command line, completion) asks
+here.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from micronas.errors import ConfigError, DataError
+from micronas.progress import Progress
+from micronas.settings import OneOf, nearest
+from micronas.tasks.download import fetch
+from micronas.tasks.task import Finding, Task, TaskSettings
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+DEFAULT = "kws"
+"""The task of settings that name none, where their space names none either."""
+_FOLDERS = {
+    "kws": "keywords",
+    "vww": "images",
+    "ad": "machines",
+}
+_registered: dict[str, Task[Any]] = {}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all tasks."""
+    return (*_FOLDERS, *_registered)
+
+
+def find(name: str) -> Task[Any]:
+    """Return the task of that name, or raise ConfigError."""
+    if name in _registered:
+        return _registered[name]
+    if name in _FOLDERS:
+        task: Task[Any] = import_module(f"micronas.tasks.{_FOLDERS[name]}.task").TASK
+        return task
+    raise ConfigError(
+        f"a task must be one of {', '.join(names())}, but got {name!r}; {nearest(name, names())}"
+    )
+
+
+def register(task: Task[Any]) -> Callable[[], None]:
+    """Add a task for the rest of the process; call what is returned to take it out again.
+
+    Raises
+    ------
+    ConfigError
+        If there is a task of that name.
+    """
+    if task.name in names():
+        raise ConfigError(
+            f"a task must have a name of its own, but there is a task {task.name!r}; "
+            "change the default of `task` in its settings"
+        )
+    _registered[task.name] = task
+
+    def withdraw() -> None:
+        del _registered[task.name]
+
+    return withdraw
+
+
+def kinds() -> dict[str, type[TaskSettings]]:
+    """Return the settings of each task."""
+    return {name: find(name).settings for name in names()}
+
+
+DataSettings = Annotated[TaskSettings, OneOf("task", kinds)]
+"""Settings of any task; `task` says of which."""
+
+
+def load(settings: TaskSettings) -> "DataSet":
+    """Read the data set that settings describe."""
+    return find(settings.task).load(settings)
+
+
+def check(task: str, folder: Path) -> list[Finding]:
+    """Report what is missing, damaged or shared between the parts of a folder."""
+    return find(task).check(folder)
+
+
+def sample(task: str, folder: Path, *, seed: int = 0) -> str:
+    """Write a corpus to try the tool with, offline; return what it is."""
+    return find(task).sample(folder, seed=seed)
+
+
+def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:
+    """Fetch and unpack the public data set of a task.
+
+    Every archive becomes one folder in `folder`; those that are there already are left alone, so
+    that an interrupted download is continued by the same call.
+
+    Parameters
+    ----------
+    folder
+        Where the data goes; made where it does not exist.
+    progress
+        Told the bytes of each file as they come.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such task.
+    DataError
+        If it has no public data set, there is not enough space, a server refuses or does not
+        answer, or a file is not the one that is expected.
+    """
+    archives = find(task).archives
+    if not archives:
+        raise DataError(
+            f"a task must have a public data set to be downloaded, but {task} has none; "
+            f"micronas data synth {task} FOLDER makes a corpus to try"
+        )
+    for archive in archives:
+        fetch(archive, folder, progress=progress)

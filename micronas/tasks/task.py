@@ -1,0 +1,72 @@
+"""The parts every task has. Imports no torch.
+
+A task is a folder of `micronas.tasks` with the same modules in each: ``settings``, ``load``,
+``check``, ``synth``, ``front_end`` (what turns raw data into the network's input) and ``task``,
+which ties them together. `micronas.tasks.registry` names the folders.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from micronas.settings import Settings
+from micronas.tasks.download import Archive
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+
+class TaskSettings(Settings):
+    """How the data of a task is read; a task's own settings derive from these."""
+
+    task: str
+    """Name of the task; every task's settings give it a literal type and a default."""
+    path: Path
+
+
+Kind = TypeVar("Kind", bound=TaskSettings)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a data set, in one line."""
+
+    kind: str
+    """One word: ``missing``, ``unreadable``, ``duplicate``..."""
+    name: str
+    """The file, class or speaker it is about."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}: {self.text}"
+
+
+class Task(ABC, Generic[Kind]):
+    """One kind of data: how it is read, checked, made up and fetched.
+
+    Methods import what they need when they are called, so that names and settings are known
+    without torch.
+    """
+
+    settings: type[Kind]
+    """Keys under ``data`` of a configuration."""
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    """The public data set; empty where there is none."""
+
+    @property
+    def name(self) -> str:
+        """Value of ``data.task``."""
+        return str(self.settings.model_fields["task"].default)
+
+    @abstractmethod
+    def load(self, settings: Kind) -> "DataSet":
+        """Read the data set that settings describe."""
+
+    @abstractmethod
+    def check(self, folder: Path) -> list[Finding]:
+        """Report what is missing, damaged or shared between the parts of a folder."""
+
+    @abstractmethod
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        """Write a corpus to try the tool with, offline; return what it is."""

@@ -1,0 +1,51 @@
+"""Predictions against what TFLM does, on random networks of the three MicroNets spaces."""
+
+import random
+from dataclasses import dataclass
+
+from micronas.export.verify import tflm_arena, verify
+from micronas.graph.counts import count
+from micronas.hardware.targets import HOST, plan
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.space.space import Space
+from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+
+SPACES = ("kws", "vww", "ad")
+
+
+@dataclass
+class Exactness:
+    """Disagreements over the networks of one space; all but `networks` and `bytes` should be 0."""
+
+    networks: int = 0
+    bytes: int = 0
+    mismatches: int = 0
+    wrong_macs: int = 0
+    wrong_weights: int = 0
+    wrong_heads: int = 0
+    worst_total: int = 0
+    """Largest difference of the predicted arena from TFLM's, bytes."""
+
+
+def measure(name: str, networks: int, seed: int) -> Exactness:
+    """Compare on this many random networks of a space, two random inputs each."""
+    space, source, found = Space.load(name), random.Random(seed), Exactness()
+    gates = Gates(space.decisions)
+    for number in range(networks):
+        choice = space.random(source)
+        model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
+        graph = read(model)
+        counts, costs = count(graph), expected(space, gates.one_hot(choice)).features
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
+        checked = verify(model, random_inputs(graph, 2, number))
+        found.networks += 1
+        found.bytes += checked.bytes_compared
+        found.mismatches += checked.mismatches
+        found.wrong_macs += float(costs["macs"]) != counts.macs
+        found.wrong_weights += float(costs["weights"]) != counts.weights
+        found.wrong_heads += predicted.head != arena.head
+        found.worst_total = max(found.worst_total, abs(predicted.total - arena.total))
+    return found

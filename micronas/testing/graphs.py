@@ -1,0 +1,292 @@
+"""Random int8 graphs for tests: networks of the builder, quantised with plausible scales."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Activation, DataType, Graph, Kind, Op, Padding, Quantization, Tensor
+from micronas.graph.operators import OPERATORS, WEIGHTED
+
+_WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
+_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
+_SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
+_SIGMOIDS = [kind for kind, row in OPERATORS.items() if row.scale == "fixed"]
+
+
+def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
+    """Make a small DS-CNN ("ds_cnn") or MobileNet-like ("mobilenet") network with random weights.
+
+    Widths, kernels, strides, depth and scales follow from the seed; `family` is drawn when None.
+    """
+    rng = np.random.default_rng(seed)
+    family = family or str(rng.choice(["ds_cnn", "mobilenet"]))
+    return quantize_randomly(random_shapes(seed, family=family), seed)
+
+
+def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
+    """Make a graph of one operator with random shapes, options and scales.
+
+    Scales reach from outputs that hardly move to outputs that saturate. Weights are int4 at times,
+    and biases missing, unless `plain`: LiteRT's reference kernels do not take every combination.
+    """
+    rng = np.random.default_rng(seed)
+    source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
+    tensors = {"input": Tensor("input", source)}
+    make = _windowed_op if kind in _WINDOWED else _plain_op
+    op = make(kind, tensors, rng)
+    if plain and len(op.inputs) == 2 and "weights" in tensors:
+        channels = tensors["output"].shape[-1]
+        tensors["bias"] = Tensor("bias", (channels,), constant=True)
+        op = replace(op, inputs=(*op.inputs, "bias"))
+    graph = Graph(tensors, (op,), ("input",), ("output",))
+    graph = quantize_randomly(
+        graph, seed, filters="int4" if rng.random() < 1 / 3 and not plain else "int8"
+    )
+    if kind in ("LOGISTIC", "HARD_SWISH", "RELU") and not plain:
+        scale = 10 ** rng.uniform(-3, 1.5)
+        graph = _rescaled(graph, "input", scale, int(rng.integers(-128, 128)))
+    if kind in _SAME_SCALE or kind in _SIGMOIDS:
+        return graph
+    usual = "input" if kind in ("HARD_SWISH", "RELU") else "output"
+    quantization = graph.tensors[usual].quantization
+    assert quantization is not None
+    scale = float(quantization.scale[0]) * 10 ** rng.uniform(-1.5, 0.5)
+    return _rescaled(graph, "output", scale, int(rng.integers(-128, 128)))
+
+
+def _rescaled(graph: Graph, name: str, scale: float, zero_point: int) -> Graph:
+    tensor = _activation(graph.tensors[name], scale, zero_point)
+    return replace(graph, tensors={**graph.tensors, name: tensor})
+
+
+def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int8]:
+    """Return int8 [count, ...]: random codes, the first example all -128, the second all 127."""
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    codes = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
+    codes[:1], codes[1:2] = -128, 127
+    return codes
+
+
+def random_shapes(seed: int, *, family: str) -> Graph:
+    """Return the shapes-only graph that `random_int8_graph` quantises."""
+    rng = np.random.default_rng(seed)
+    return _ds_cnn(rng) if family == "ds_cnn" else _mobilenet(rng)
+
+
+def ds_cnn(width: int = 64, blocks: int = 4, classes: int = 12) -> Graph:
+    """Return the keyword spotting DS-CNN of MLPerf Tiny's shape, without weights."""
+    builder = Builder((49, 10, 1))
+    value = builder.conv(builder.input, "stem", width, (10, 4), stride=(2, 2), activation="RELU")
+    for block in range(blocks):
+        value = builder.depthwise(value, f"block{block}/dw", (3, 3), activation="RELU")
+        value = builder.conv(value, f"block{block}/pw", width, activation="RELU")
+    pooled = builder.global_average(value, "pool")
+    return builder.finish(builder.dense(pooled, "classifier", classes))
+
+
+def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8") -> Graph:
+    """Give a graph random weights, and scales with which its activations neither die nor clip."""
+    rng = np.random.default_rng(seed)
+    largest = 127 if filters == "int8" else 7
+    tensors: dict[str, Tensor] = dict(graph.tensors)
+    for name in graph.inputs:
+        tensors[name] = _activation(
+            tensors[name], rng.uniform(0.01, 0.1), int(rng.integers(-128, 128))
+        )
+    for op in graph.ops:
+        source = next(s for s in (tensors[name].quantization for name in op.inputs) if s)
+        output = tensors[op.outputs[0]]
+        if op.kind in WEIGHTED:
+            scale = _quantize_weights(tensors, op, rng, filters, largest)
+        elif op.kind in _SIGMOIDS:
+            scale = 1 / 256
+        else:
+            scale = float(source.scale[0]) * rng.uniform(0.5, 1.5)
+        if op.kind == "ADD":
+            other = tensors[op.inputs[1]].quantization
+            assert other is not None
+            scale = float(source.scale[0] + other.scale[0]) * rng.uniform(0.5, 1.0)
+        if op.kind == "MUL":
+            other = tensors[op.inputs[1]].quantization
+            assert other is not None
+            product = float(source.scale[0]) * float(other.scale[0])
+            scale = min(product * rng.uniform(30, 120), 1e3)  # chains of squares grow
+        zero_point = -128 if op.activation != "NONE" else int(rng.integers(-40, 40))
+        if op.kind in _SIGMOIDS:
+            zero_point = -128
+        if op.kind in _SAME_SCALE:
+            scale, zero_point = float(source.scale[0]), source.zero_point
+        tensors[output.name] = _activation(output, scale, zero_point)
+        if op.kind == "CONCATENATION":
+            for name in op.inputs:
+                tensors[name] = _activation(tensors[name], scale, zero_point)
+    return replace(graph, tensors=tensors)
+
+
+def _windowed_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
+    """Convolution or pooling with any stride, padding and activation."""
+    _, height, width, depth = tensors["input"].shape
+    padding: Padding = "SAME" if rng.random() < 0.6 else "VALID"
+    limit = (7, 7) if padding == "SAME" else (height + 1, width + 1)
+    window = (int(rng.integers(1, min(limit[0], 7))), int(rng.integers(1, min(limit[1], 7))))
+    stride = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    channels = depth
+    inputs: tuple[str, ...] = ("input",)
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        first, last = int(rng.integers(1, 10)), depth
+        if kind == "DEPTHWISE_CONV_2D":
+            first, last = 1, depth * int(rng.integers(1, 4))
+        channels = first if kind == "CONV_2D" else last
+        inputs = _constants(tensors, (first, *window, last), channels, rng)
+        window = (1, 1)
+    sizes = [
+        -(-size // step) if padding == "SAME" else (size - extent) // step + 1
+        for size, step, extent in zip(
+            (height, width),
+            stride,
+            tensors["weights"].shape[1:3] if "weights" in tensors else window,
+            strict=True,
+        )
+    ]
+    tensors["output"] = Tensor("output", (1, *sizes, channels))
+    activation = _ACTIVATIONS[int(rng.integers(3))]
+    return Op(kind, "output", inputs, ("output",), stride, window, padding, activation)
+
+
+def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
+    """Any operator without a window."""
+    source = tensors["input"].shape
+    activation = _ACTIVATIONS[int(rng.integers(3))]
+    shape: tuple[int, ...] = source
+    inputs: tuple[str, ...] = ("input",)
+    if kind == "FULLY_CONNECTED":
+        features = int(rng.integers(1, 10))
+        inputs = _constants(tensors, (features, tensors["input"].elements), features, rng)
+        shape = (1, features)
+    elif kind in ("ADD", "MUL"):
+        other = tuple(size if rng.random() < 0.7 else 1 for size in source)
+        other = other[int(rng.integers(0, 4)) :] if rng.random() < 0.3 else other
+        values = rng.integers(-128, 128, other).astype(np.int8)
+        tensors["other"] = _activation(Tensor("other", other, constant=True, data=values), 0.03, 7)
+        inputs = ("input", str(rng.choice(["input", "other"])))
+    elif kind == "PAD":
+        amounts = rng.integers(0, 3, (4, 2)).astype(np.int32)
+        amounts[0] = 0
+        tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
+        inputs = ("input", "amounts")
+        shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
+    elif kind == "MEAN":
+        axes = np.array([1, 2], np.int32)
+        tensors["axes"] = Tensor("axes", (2,), "int32", constant=True, data=axes)
+        inputs = ("input", "axes")
+        shape = (1, source[3]) if rng.random() < 0.5 else (1, 1, 1, source[3])
+    elif kind == "RESHAPE":
+        shape = (1, tensors["input"].elements)
+    elif kind == "CONCATENATION":
+        return _concatenation(tensors, rng)
+    if kind not in ("FULLY_CONNECTED", "ADD", "MUL"):
+        activation = "NONE"
+    tensors["output"] = Tensor("output", shape)
+    return Op(kind, "output", inputs, ("output",), activation=activation)
+
+
+def _concatenation(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
+    """One to ten operands along any axis, constants and repetitions among them."""
+    source = tensors["input"].shape
+    axis = int(rng.integers(0, 4))
+    inputs = ["input"]
+    for number in range(int(rng.integers(0, 10))):
+        if rng.random() < 0.3:
+            inputs.append("input")
+            continue
+        shape = (*source[:axis], int(rng.integers(1, 5)), *source[axis + 1 :])
+        data = rng.integers(-128, 128, shape).astype(np.int8)
+        inputs.append(f"constant{number}")
+        tensors[inputs[-1]] = Tensor(inputs[-1], shape, "int8", constant=True, data=data)
+    order = tuple(inputs[i] for i in rng.permutation(len(inputs)))
+    total = sum(tensors[name].shape[axis] for name in order)
+    tensors["output"] = Tensor("output", (*source[:axis], total, *source[axis + 1 :]))
+    return Op("CONCATENATION", "output", order, ("output",), axis=axis)
+
+
+def _constants(
+    tensors: dict[str, Tensor], shape: tuple[int, ...], channels: int, rng: np.random.Generator
+) -> tuple[str, ...]:
+    tensors["weights"] = Tensor("weights", shape, constant=True)
+    if rng.random() < 0.2:
+        return ("input", "weights")
+    tensors["bias"] = Tensor("bias", (channels,), constant=True)
+    return ("input", "weights", "bias")
+
+
+def _quantize_weights(
+    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType, largest: int
+) -> float:
+    """Draw weights and bias; return an output scale that fits their spread."""
+    source = tensors[op.inputs[0]].quantization
+    weights = tensors[op.inputs[1]]
+    assert source is not None
+    expected = OPERATORS[op.kind].weights  # type: ignore[index]
+    assert expected is not None
+    axis = expected.axis if expected.per_channel else None
+    channels = weights.shape[0] if axis is None else weights.shape[axis]
+    count = 1 if axis is None else channels
+    axis = axis if count > 1 else None
+    scale = rng.uniform(0.3, 1.0, count).astype(np.float32) * np.float32(0.5 / largest)
+    data = rng.integers(-largest, largest + 1, weights.shape).astype(np.int8)
+    tensors[weights.name] = replace(
+        weights, dtype=filters, quantization=Quantization(scale, 0, axis), data=data
+    )
+    terms = weights.elements // channels
+    spread = largest / 2 * 60 * np.sqrt(terms)
+    for name in op.inputs[2:]:
+        bias = rng.normal(0, spread, channels).astype(np.int32)
+        quantization = Quantization(source.scale * scale, 0, 0 if axis is not None else None)
+        tensors[name] = replace(tensors[name], dtype="int32", quantization=quantization, data=bias)
+    return float(source.scale[0] * scale.max() * spread / rng.uniform(30, 90))
+
+
+def _activation(tensor: Tensor, scale: float, zero_point: int) -> Tensor:
+    quantization = Quantization(np.array([scale], np.float32), zero_point)
+    return replace(tensor, dtype="int8", quantization=quantization)
+
+
+def _ds_cnn(rng: np.random.Generator) -> Graph:
+    builder = Builder((int(rng.integers(9, 40)), int(rng.integers(5, 20)), int(rng.integers(1, 4))))
+    kernel = (int(rng.integers(1, 11)), int(rng.integers(1, 5)))
+    stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    width = int(rng.integers(2, 40))
+    value = builder.conv(builder.input, "stem", width, kernel, stride=stride, activation="RELU")
+    for block in range(int(rng.integers(1, 5))):
+        size = int(rng.choice([3, 3, 5]))
+        steps = (int(rng.integers(1, 3)), 1)
+        value = builder.depthwise(
+            value, f"block{block}/dw", (size, size), stride=steps, activation="RELU"
+        )
+        value = builder.conv(value, f"block{block}/pw", int(rng.integers(2, 40)), activation="RELU")
+    pooled = builder.global_average(value, "pool")
+    return builder.finish(builder.dense(pooled, "classifier", int(rng.integers(2, 13))))
+
+
+def _mobilenet(rng: np.random.Generator) -> Graph:
+    side = int(rng.integers(16, 40))
+    builder = Builder((side, side, 3))
+    width = int(rng.integers(4, 16))
+    value = builder.conv(builder.input, "stem", width, (3, 3), stride=(2, 2), activation="RELU6")
+    for block in range(int(rng.integers(2, 6))):
+        step = int(rng.integers(1, 3))
+        hidden = width * int(rng.integers(1, 7))
+        out = int(rng.integers(4, 24))
+        name = f"block{block}"
+        inner = builder.conv(value, f"{name}/expand", hidden, activation="RELU6")
+        inner = builder.depthwise(
+            inner, f"{name}/dw", (3, 3), stride=(step, step), activation="RELU6"
+        )
+        inner = builder.conv(inner, f"{name}/project", out)
+        value = builder.add(value, inner, f"{name}/add") if step == 1 else inner
+        width = builder.shape(value)[-1]
+    pooled = builder.global_average(value, "pool")
+    flat = builder.reshape(pooled, "flatten", (1, width))
+    return builder.finish(builder.dense(flat, "classifier", int(rng.integers(2, 13))))

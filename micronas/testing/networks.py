@@ -1,0 +1,137 @@
+"""Random int8 networks that mix every kind of operator, and what TFLM says about them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from micronas.export.verify import tflm_arena, verify
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Activation, DataType, Graph, Kind, Op
+from micronas.hardware.targets import HOST, plan
+from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+
+_POINTWISE: tuple[Kind, ...] = ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "SOFTMAX")
+_INNER = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONCATENATION", "FULLY_CONNECTED", "MEAN", "MUL"),
+    *_POINTWISE,
+)
+_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
+
+
+@dataclass
+class Agreement:
+    """Disagreements of our predictions with TFLM; all but the first two should be 0."""
+
+    networks: int = 0
+    bytes: int = 0
+    mismatches: int = 0
+    wrong_heads: int = 0
+    worst_total: int = 0
+    """Largest difference of the predicted arena from TFLM's, bytes."""
+    kinds: frozenset[str] = frozenset()
+
+
+def agreement(seeds: range) -> Agreement:
+    """Compare integer execution and the planned arena with TFLM, four examples a network."""
+    found = Agreement()
+    for seed in seeds:
+        model = to_flatbuffer(random_network(seed))
+        graph = read(model)
+        checked = verify(model, random_inputs(graph, 4, seed))
+        arena, predicted = tflm_arena(model), plan(graph, HOST)
+        found.networks += 1
+        found.bytes += checked.bytes_compared
+        found.mismatches += checked.mismatches
+        found.wrong_heads += predicted.head != arena.head
+        found.worst_total = max(found.worst_total, abs(predicted.total - arena.total))
+        found.kinds |= {op.kind for op in graph.ops}
+    return found
+
+
+def random_network(seed: int) -> Graph:
+    """Make a network of 4 to 15 operators of any kind, branches and all."""
+    rng = np.random.default_rng(seed)
+    side = rng.integers(2, 15, 2)
+    builder = Builder((int(side[0]), int(side[1]), int(rng.integers(1, 9))))
+    live = [builder.input]
+    for number in range(int(rng.integers(2, 12))):
+        kind = _INNER[int(rng.integers(len(_INNER)))]
+        live.append(_grow(builder, kind, f"op{number}", live, rng))
+    output = live[-1]
+    if rng.random() < 0.5:
+        output = builder.dense(live[-1], "classifier", int(rng.integers(2, 13)))
+    if rng.random() < 0.5:
+        output = _append(builder, str(rng.choice(["SOFTMAX", "LOGISTIC"])), "scores", output)
+    filters: DataType = "int4" if rng.random() < 1 / 3 else "int8"
+    return quantize_randomly(builder.finish(output), seed, filters=filters)
+
+
+def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.random.Generator) -> str:
+    """Append an operator that reads a live tensor, mostly the last; return its output."""
+    source = live[-1] if rng.random() < 0.7 else str(rng.choice(live))
+    _, height, width, depth = builder.shape(source)
+    activation = _ACTIVATIONS[int(rng.integers(3))]
+    kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
+    stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    window = (min(kernel[0], height), min(kernel[1], width))
+    if kind == "CONV_2D":
+        channels = int(rng.integers(1, 20))
+        return builder.conv(source, name, channels, kernel, stride=stride, activation=activation)
+    if kind == "DEPTHWISE_CONV_2D":
+        return builder.depthwise(source, name, kernel, stride=stride, activation=activation)
+    if kind == "ADD":
+        fitting = [each for each in live if builder.shape(each)[:3] == builder.shape(source)[:3]]
+        return builder.add(source, str(rng.choice(fitting)), name)
+    if kind == "MUL":
+        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        op = Op("MUL", name, (source, other), (name,), activation=activation)
+        return builder.append(op, builder.shape(source))
+    if kind == "PAD":
+        amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
+        table = builder.constant(f"{name}/amounts", amounts)
+        rows, columns = amounts[1:3].sum(axis=1)
+        shape = (1, height + int(rows), width + int(columns), depth)
+        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
+    if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
+        op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)  # type: ignore[arg-type]
+        return builder.append(op, (1, sizes[0], sizes[1], depth))
+    if kind == "RESHAPE":
+        return builder.reshape(source, name, (1, width, height, depth))
+    if kind == "FULLY_CONNECTED":
+        flat = builder.dense(source, f"{name}/dense", int(rng.integers(1, 20)))
+        return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
+    if kind == "MEAN":
+        axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
+        return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
+    if kind == "CONCATENATION":
+        return _concatenate(builder, name, source, rng)
+    return _append(builder, kind, name, source)
+
+
+def _broadcasts(builder: Builder, name: str, source: str) -> bool:
+    pairs = zip(builder.shape(name), builder.shape(source), strict=True)
+    return all(size in (1, whole) for size, whole in pairs)
+
+
+def _append(builder: Builder, kind: str, name: str, source: str) -> str:
+    """Append an operator without parameters that keeps the shape."""
+    op = Op(kind, name, (source,), (name,))  # type: ignore[arg-type]
+    return builder.append(op, builder.shape(source))
+
+
+def _concatenate(builder: Builder, name: str, source: str, rng: np.random.Generator) -> str:
+    """Join convolutions of one source, which nothing else reads: they must share a scale."""
+    axis = int(rng.integers(1, 4))
+    widths = rng.integers(1, 9, int(rng.integers(1, 6)))
+    widths = widths if axis == 3 else np.full_like(widths, widths[0])
+    parts = tuple(
+        builder.conv(source, f"{name}/part{number}", int(width), (1, 1 + number % 3))
+        for number, width in enumerate(widths)
+    )
+    shape = list(builder.shape(parts[0]))
+    shape[axis] = sum(builder.shape(part)[axis] for part in parts)
+    return builder.append(Op("CONCATENATION", name, parts, (name,), axis=axis), tuple(shape))

@@ -1,0 +1,60 @@
+"""Targets, and which of them stands for a board; Helium's bound against measured arenas."""
+
+from pathlib import Path
+
+import pytest
+
+from micronas.hardware.board import Board, available
+from micronas.hardware.profile import on_boards, profile
+from micronas.hardware.table import boards_table, profile_table
+from micronas.hardware.targets import CMSIS_NN, HELIUM_BOUND, choose
+from micronas.space.load import load
+
+CORTEX_M55 = {"kws_s": 67_412, "vww_2": 71_012, "ad_s": 114_404, "ds_cnn_s": 50_644}
+"""Arenas of TFLM 90b983c2 with CMSIS-NN 4ab83cc3 on an emulated Cortex-M55, in bytes."""
+
+
+@pytest.mark.parametrize("name", CORTEX_M55)
+def test_the_bound_for_helium_holds(name: str) -> None:
+    graph = load(Path("published") / name).graph
+    bound, needed = HELIUM_BOUND.plan(graph).total, CORTEX_M55[name]
+    assert needed <= bound <= 1.05 * needed
+    assert CMSIS_NN.plan(graph).total < needed
+
+
+@pytest.mark.parametrize(
+    ("kernels", "core", "target", "is_upper_bound", "assumes"),
+    [
+        ("TFLM + CMSIS-NN", "Cortex-M4", CMSIS_NN, False, None),
+        ("microTVM + CMSIS-NN", "Cortex-M33", CMSIS_NN, False, None),
+        ("CMSIS-NN", "Cortex-M0+", CMSIS_NN, True, None),
+        ("CMSIS-NN", "Cortex-M55", HELIUM_BOUND, True, None),
+        ("X-CUBE-AI", "Cortex-M7", CMSIS_NN, False, "not the kernels measured (X-CUBE-AI)"),
+        ("ESP-NN", "Xtensa LX6", CMSIS_NN, False, "in place of Xtensa LX6, not the kernels"),
+        ("CMSIS-NN", "RISC-V", CMSIS_NN, False, "on a Cortex-M4 in place of RISC-V"),
+    ],
+)
+def test_what_stands_for_a_board(
+    kernels: str, core: str, target: object, is_upper_bound: bool, assumes: str | None
+) -> None:
+    choice = choose(kernels, core)
+    assert (choice.target, choice.is_upper_bound) == (target, is_upper_bound)
+    assert (choice.assumes is None) == (assumes is None)
+    assert (assumes or "") in (choice.assumes or "")
+
+
+def test_every_output_says_where_the_arena_is_not_the_boards_own() -> None:
+    graph = load(Path("published") / "kws_s").graph
+    boards = [Board.load(name) for name in available()]
+    exact = [each.name for each in boards if each.arena.assumes is None]
+    assert exact == ["nrf5340dk", "nucleo_l4r5zi", "stm32f446re", "stm32f746zg", "stm32f767zi"]
+    small = Board.load("nucleo_g0b1re")
+    found = profile(graph, small)
+    assert found["arena_is_upper_bound"]
+    assert found["arena_bytes"] == CMSIS_NN.plan(graph).total
+    assert "at most 62,932 B" in profile_table(found)
+    assert "arena planned for" in profile_table(found)
+    assert "not the kernels measured (Bosch HALE)" in boards_table(on_boards(graph, [small]))
+    assert small.view()["arena_is_upper_bound"]
+    mine = small.model_copy(update={"core": "Cortex-M55"})
+    assert profile(graph, mine)["arena_bytes"] == HELIUM_BOUND.plan(graph).total

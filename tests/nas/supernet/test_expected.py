@@ -1,0 +1,81 @@
+"""Expected costs: equal to counts on the exported graph when gates are certain."""
+
+import random
+from itertools import product
+
+import pytest
+import torch
+
+from micronas.hardware.features import features as measured
+from micronas.hardware.targets import plan
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.space.space import Space
+from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
+
+SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
+def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
+    space = MIXED if name == "mixed" else Space.load(name)
+    gates, source = Gates(space.decisions), random.Random(4)
+    for _ in range(200):
+        choice = space.random(source)
+        counted = measured(space.architecture(choice).graph())
+        features = expected(space, gates.one_hot(choice)).features
+        for feature, value in features.items():
+            assert float(value) == pytest.approx(counted[feature], rel=1e-12), feature
+        assert features.keys() == counted.keys()
+
+
+@pytest.mark.parametrize("space", [CHAIN, RESIDUAL, MIXED], ids=lambda space: str(space.name))
+def test_uncertain_gates_cost_the_mean_over_all_networks(space: Space) -> None:
+    """Enumerated over a part of the decisions; the others are certain."""
+    gates, source = Gates(space.decisions), random.Random(5)
+    free = source.sample(range(len(space.decisions)), 4)
+    start = space.random(source)
+    weights = gates.one_hot(start)
+    for position in free:
+        decision = space.decisions[position]
+        weights[decision.name] = torch.rand(len(decision.options)).softmax(0)
+    names = ("weights", "weights_bytes", "conv_macs", "instructions", "other_instructions")
+    mean = dict.fromkeys(names, 0.0)
+    options = [range(len(space.decisions[position].options)) for position in free]
+    for picked in product(*options):
+        choice = list(start)
+        probability = 1.0
+        for position, index in zip(free, picked, strict=True):
+            choice[position] = index
+            probability *= float(weights[space.decisions[position].name][index])
+        counted = measured(space.architecture(tuple(choice)).graph())
+        for name in mean:
+            mean[name] += probability * counted[name]
+    features = expected(space, weights).features
+    assert {name: float(features[name]) for name in mean} == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
+    """The search corrects their level; what must hold here is that they move together."""
+    space = Space.load(name)
+    gates, source = Gates(space.decisions), random.Random(6)
+    ratios = []
+    for _ in range(60):
+        choice = space.random(source)
+        exact = plan(space.architecture(choice).graph()).total
+        ratios.append(exact / float(expected(space, gates.one_hot(choice)).sram))
+    assert max(ratios) / min(ratios) < 1.5
+
+
+def test_every_decision_moves_every_cost() -> None:
+    space = RESIDUAL
+    gates = Gates(space.decisions)
+    costs = expected(space, gates.probabilities())
+    instructions = costs.features["instructions"]
+    for value in (costs.features["macs"], instructions, costs.flash, costs.sram):
+        gates.zero_grad()
+        value.backward(retain_graph=True)
+        for decision, logits in zip(space.decisions, gates.logits, strict=True):
+            assert logits.grad is not None, decision.name
+            assert float(logits.grad.abs().max()) > 0, decision.name

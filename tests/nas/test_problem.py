@@ -1,0 +1,78 @@
+"""Budgets: units, the board's own limits, refusal before anything heavy."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from micronas.errors import BudgetError, ConfigError
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
+from micronas.space.space import Space
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
+
+SMALL = Space.load("kws_small")
+
+
+def test_limits_that_are_not_given_are_the_boards() -> None:
+    board = Board.load("stm32f446re")
+    limits = Budget(latency="50 ms").on(board)
+    assert limits.given() == {
+        "sram": board.sram_bytes - board.reserved.sram_bytes,
+        "flash": board.flash_bytes - board.reserved.flash_bytes,
+        "latency": 50,
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"sram": "64 ms"}, {"latency": "0 ms"}, {"macs": "3"}])
+def test_a_wrong_unit_is_refused(wrong: dict[str, str]) -> None:
+    if "macs" in wrong:
+        assert Budget(**wrong).macs == 3
+    else:
+        with pytest.raises((ConfigError, ValueError), match="positive number with a unit"):
+            Budget(**wrong)
+
+
+def test_costs_are_those_of_the_exported_file() -> None:
+    problem = Problem(SMALL, Board.load("stm32f446re"), Budget())
+    choice = SMALL.uniform(0.5, 0.5)
+    costs, metadata = problem.costs(choice), placeholder(SMALL.classes)
+    assert costs.flash_bytes == flatbuffer_bytes(SMALL.resolve(choice), metadata=metadata)
+    assert costs.arena_required_bytes >= costs.arena_bytes > costs.arena_head_bytes
+    assert costs.ops == 2 * costs.macs
+
+
+@pytest.mark.parametrize("name", ["sram", "flash", "latency", "macs"])
+def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
+    board = Board.load("stm32f446re")
+    budget = {"sram": "4 KB", "flash": "2 KB", "latency": "1 ms", "macs": "0.1 MMACs"}[name]
+    with pytest.raises(BudgetError, match=rf"^{name} budget must reach .*smallest=.*raise {name}"):
+        Problem(SMALL, board, Budget(**{name: budget})).check_feasible()
+    Problem(SMALL, board, Budget()).check_feasible()
+
+
+def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The folder of data does not exist: the budget must be what is complained about."""
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "micronas",
+        "search",
+        "kws_small",
+        "board=stm32f446re",
+        "budget.sram=2KB",
+        f"data.path={tmp_path / 'none'}",
+    ]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert time.monotonic() - started < 20  # 2 s alone; the machine may be busy
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert len(lines) == 1
+    assert "sram budget must reach the smallest network" in lines[0]
+    assert "| torch\n" not in done.stderr

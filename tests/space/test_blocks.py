@@ -1,0 +1,137 @@
+"""Every block type: chosen in a supernet, priced, trained, quantised, exported, run on TFLM.
+
+A new block type needs an example here, and nothing else.
+"""
+
+import random
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from micronas.data import TensorSplit
+from micronas.export.verify import tflm_arena, verify
+from micronas.hardware.features import features
+from micronas.hardware.targets import HOST
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.space.blocks import Block
+from micronas.space.space import Space
+from micronas.testing.graphs import random_inputs
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.network import Network
+from micronas.train.quantize import QuantizedNetwork
+
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "separable": [
+        {"type": "separable", "width": [8, 12], "stride": [2, 1]},
+        {
+            "type": "separable",
+            "width": [8, 16],
+            "kernel": [3, "5x1", "5x3"],
+            "repeat": 2,
+            "skip": True,
+        },
+    ],
+    "bottleneck": [
+        {"type": "bottleneck", "expansion": [8, 24], "width": [8, 12], "stride": 2},
+        {
+            "type": "bottleneck",
+            "expansion": [12, 20],
+            "width": [8, 16],
+            "kernel": [3, 5],
+            "repeat": 2,
+            "residual": True,
+            "skip": True,
+            "bits": [4, 8],
+        },
+        {"type": "bottleneck", "expansion": 12, "width": [8, 12], "repeat": 2, "skip": True},
+    ],
+    "conv": [
+        {"type": "conv", "width": [8, 20], "kernel": [9, 1], "stride": [2, 1]},
+        {
+            "type": "conv",
+            "width": [8, 24],
+            "kernel": [[3, 1], [5, 3], [1, 3]],
+            "repeat": 2,
+            "skip": True,
+            "bits": [4, 8],
+        },
+    ],
+}
+TYPES = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Block)[0])]
+
+
+def space(kind: str) -> Space:
+    return Space.model_validate(
+        {
+            "name": kind,
+            "input": [13, 6, 2],
+            "classes": 3,
+            "stem": {"width": [4, 8], "kernel": [5, 3]},
+            "blocks": EXAMPLES[kind],
+        }
+    )
+
+
+def inputs(count: int) -> torch.Tensor:
+    return torch.randn(count, 2, 13, 6, generator=torch.Generator().manual_seed(count))
+
+
+def test_there_is_an_example_of_every_block_type() -> None:
+    assert sorted(EXAMPLES) == sorted(TYPES)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
+    found, source = space(kind), random.Random(0)
+    torch.manual_seed(0)
+    supernet, gates = SharedNetwork(found), Gates(found.decisions)
+    for _ in range(12):
+        choice = found.random(source)
+        one_hot = gates.one_hot(choice)
+        sliced, masked = supernet.sliced(inputs(4), choice), supernet.masked(inputs(4), one_hot)
+        torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
+        costs = {name: float(value) for name, value in expected(found, one_hot).features.items()}
+        assert costs == pytest.approx(features(found.resolve(choice)), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_network_is_its_space_with_the_choices_filled_in(kind: str) -> None:
+    found, source = space(kind), random.Random(1)
+    for _ in range(12):
+        choice = found.random(source)
+        network = found.architecture(choice)
+        assert network.is_network
+        assert network.graph() == found.resolve(choice)
+        assert Space.model_validate(network.model_dump(mode="json")) == network
+        assert found.resolve(found.canonical(choice)) == found.resolve(choice)
+        kept = [block["name"] for block in found.drawing(choice) if block["width"]]
+        assert kept[1:-1] == [names[0] for _, names in network.places()]
+        drawn = [layer for block in found.drawing(choice) for layer in block["layers"]]
+        assert drawn == [op.name for op in network.graph().ops]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_block_is_trained_quantised_exported_and_run(kind: str) -> None:
+    found = space(kind)
+    choice = found.random(random.Random(2))
+    torch.manual_seed(0)
+    network = found.architecture(choice).build()
+    assert isinstance(network, Network)
+    split = TensorSplit(inputs(64), torch.arange(64) % 3)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(8):
+        optimizer.zero_grad()
+        logits = network(split.inputs)
+        torch.nn.functional.cross_entropy(logits, split.labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    quantized = QuantizedNetwork(network.eval().graph())
+    quantized.calibrate([split.inputs])
+    model = to_flatbuffer(quantized.graph())
+    graph = read(model)
+    assert verify(model, random_inputs(graph, 8, 0)).mismatches == 0
+    predicted, arena = HOST.plan(graph), tflm_arena(model)
+    assert (predicted.head, predicted.total) == (arena.head, arena.total)

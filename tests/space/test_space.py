@@ -1,0 +1,117 @@
+"""Search spaces: what the shipped ones hold, and what a choice means."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from micronas.graph.counts import count
+from micronas.hardware.targets import HOST, plan
+from micronas.space.blocks import Separable
+from micronas.space.space import Head, Space, Stem
+
+SHIPPED = ("ad", "ad_small", "kws", "kws_mixed", "kws_small", "kws_strides", "vww", "vww_small")
+
+
+def test_the_keyword_space_is_the_papers() -> None:
+    """DS-CNN enlarged to nine blocks of up to 276 channels, any number of the last eight."""
+    space = Space.load("kws")
+    largest = space.architecture(space.largest())
+    assert str(largest) == "276; 276@2 276 276 276 276 276 276 276 276"
+    assert len(space.architecture(space.smallest()).blocks) == 1
+    assert space.stem.stride == (1, 1)
+
+
+def test_the_visual_space_is_mobilenet_v2() -> None:
+    space = Space.load("vww")
+    largest = space.architecture(space.largest())
+    widths = [block.width[0] for block in largest.blocks]
+    assert widths == [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
+    assert sum(block.has_residual for block in largest.blocks) == 10
+    assert largest.head.width == (1280,)
+    assert largest.stem.width == (32,)
+
+
+def test_the_anomaly_space_narrows_the_map_to_4x4() -> None:
+    space = Space.load("ad")
+    graph = space.architecture(space.largest()).graph()
+    pool = next(op for op in graph.ops if op.kind == "AVERAGE_POOL_2D")
+    assert graph.input_of(pool).shape == (1, 4, 4, 276)
+    assert len(space.architecture(space.smallest()).blocks) == 3
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_width_lies_on_the_grid(name: str) -> None:
+    for decision in Space.load(name).decisions:
+        if decision.kind == "width":
+            assert all(width % 4 == 0 for width in decision.options)
+            assert list(decision.options) == sorted(set(decision.options))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_random_network_costs_less_than_the_smallest_or_more_than_the_largest(name: str) -> None:
+    """Refusing a budget, and annealing one, rest on this."""
+    space, source = Space.load(name), random.Random(0)
+    low, high = (
+        space.architecture(choice).graph() for choice in (space.smallest(), space.largest())
+    )
+    for _ in range(60):
+        graph = space.architecture(space.random(source)).graph()
+        for cost in (lambda g: count(g).macs, lambda g: plan(g).total):
+            assert cost(low) <= cost(graph) <= cost(high)
+
+
+def test_uniform_networks_take_the_same_share_everywhere() -> None:
+    space = Space.load("kws")
+    half = space.architecture(space.uniform(0.5, 0.5))
+    assert str(half) == "140; 140@2 140 140 140 140"
+    assert str(space.architecture(space.uniform(0.0, 0.0))) == "28; 28@2"
+
+
+def test_a_network_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    source = random.Random(1)
+    for name in SHIPPED:
+        space = Space.load(name)
+        network = space.architecture(space.random(source))
+        network.save(str(tmp_path / "network.yaml"))
+        assert Space.load(tmp_path / "network.yaml") == network
+
+
+def test_a_file_of_the_first_edition_calls_its_blocks_stages(tmp_path: Path) -> None:
+    space = Space.load("kws_strides")
+    old = tmp_path / "old.yaml"
+    old.write_text(space.text().replace("blocks:", "stages:"))
+    assert "stages:" in old.read_text()
+    assert Space.load(old) == space
+
+
+def test_micronet_kws_m_has_the_published_cost() -> None:
+    """Table 5 of the paper; 15,556,352 MACs by true output sizes."""
+    blocks = [(140, 2), (140, 1), (140, 1), (112, 1), (196, 1)]
+    network = Space(
+        input=(49, 10, 1),
+        classes=12,
+        stem=Stem(width=140, kernel=(10, 4)),
+        blocks=tuple(Separable(width=width, stride=(step, step)) for width, step in blocks),
+        head=Head(classifier="conv"),
+    )
+    graph = network.graph()
+    assert count(graph).macs == 15_556_352
+    assert (plan(graph, HOST).head, plan(graph, HOST).total) == (86_112, 102_512)
+    assert [op.kind for op in graph.ops[-3:]] == ["AVERAGE_POOL_2D", "CONV_2D", "RESHAPE"]
+
+
+def test_the_second_stride_comes_after_one_to_four_blocks_and_has_up_to_six_itself() -> None:
+    space = Space.load("kws_strides")
+    assert space.stem.stride == (1, 1)
+    assert str(space.architecture(space.smallest())) == "8; 8@2 8@2"
+    deepest = space.architecture(space.uniform(0.5))
+    assert str(deepest) == "128; 128@2 128 128 128 128@2 128 128 128 128 128"
+    halfway = deepest.model_copy(update={"blocks": deepest.blocks[:4]}).graph()
+    shapes = [
+        graph.input_of(op).shape
+        for graph in (halfway, deepest.graph())
+        for op in graph.ops
+        if op.kind == "AVERAGE_POOL_2D"
+    ]
+    assert shapes == [(1, 25, 5, 128), (1, 13, 3, 128)]

@@ -1,0 +1,152 @@
+"""The visual wake words rule on annotations written by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from micronas.errors import DataError
+from micronas.tasks.images.coco import open_coco
+from micronas.tasks.images.load import load
+from micronas.tasks.images.settings import VisualSettings
+
+PERSON, DOG = 1, 18
+
+
+def image(identity: int) -> dict[str, Any]:
+    return {"id": identity, "file_name": f"{identity}.png", "width": 200, "height": 100}
+
+
+def annotation(identity: int, area: float | None, category: int = PERSON, **more: Any) -> dict:
+    entry = {"image_id": identity, "category_id": category, "bbox": [0, 0, 20, 10], **more}
+    return entry if area is None else {**entry, "area": area}
+
+
+def write(path: Path, images: list[dict], annotations: list[dict]) -> Path:
+    categories = [{"id": PERSON, "name": "person"}, {"id": DOG, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def labels(settings: VisualSettings) -> dict[str, str]:
+    return {each.name: each.label for each in open_coco(settings).images}
+
+
+def test_rule(tmp_path: Path) -> None:
+    # 0.5 % of 200 x 100 is 100 square pixels.
+    annotations = [
+        annotation(1, 100.0),
+        annotation(2, 100.5),
+        annotation(3, 60.0),
+        annotation(3, 60.0),
+        annotation(4, 9000.0, DOG),
+        annotation(5, 50.0),
+        annotation(5, 500.0, iscrowd=1),
+        annotation(6, 50.0, bbox=[0, 0, 200, 100]),
+        annotation(7, None),
+        annotation(99, 5000.0),
+    ]
+    file = write(
+        tmp_path / "instances_train2014.json", [image(i) for i in range(1, 9)], annotations
+    )
+    assert labels(VisualSettings(path=tmp_path, annotations=(file,))) == {
+        "1.png": "non_person",  # exactly at the threshold
+        "2.png": "person",
+        "3.png": "non_person",  # areas do not add up
+        "4.png": "non_person",  # a large dog
+        "5.png": "person",  # a crowd counts
+        "6.png": "non_person",  # the outline counts, not the box
+        "7.png": "person",  # without an outline the box of 20 x 10 does
+        "8.png": "non_person",  # no annotation at all
+    }
+    dogs = labels(VisualSettings(path=tmp_path, annotations=(file,), category="dog"))
+    assert [name for name, label in dogs.items() if label == "dog"] == ["4.png"]
+    strict = labels(VisualSettings(path=tmp_path, annotations=(file,), smallest=0.006))
+    assert [name for name, label in strict.items() if label == "person"] == ["5.png", "7.png"]
+
+
+def test_parts(tmp_path: Path) -> None:
+    train = write(tmp_path / "instances_train2014.json", [image(1), image(2)], [])
+    val = write(tmp_path / "instances_val2014.json", [image(3), image(4)], [])
+    ids = tmp_path / "mscoco_minival_ids.txt"
+    ids.write_text("2\n4\n")
+
+    def parts(*files: Path, minival: Path | None = None) -> dict[str, str | None]:
+        settings = VisualSettings(path=tmp_path, annotations=files, minival=minival)
+        return {each.name[0]: each.part for each in open_coco(settings).images}
+
+    assert parts(train, val) == {
+        "1": "training",
+        "2": "training",
+        "3": "validation",
+        "4": "validation",
+    }
+    assert parts(train, val, minival=ids) == {
+        "1": "training",
+        "2": "validation",
+        "3": "training",
+        "4": "validation",
+    }
+    assert parts(train) == {"1": None, "2": None}
+    with pytest.raises(DataError, match="must include images for training"):
+        parts(val)
+
+
+def test_load_from_the_folder_named_like_the_file(tmp_path: Path) -> None:
+    for part, first in (("train2014", 0), ("val2014", 10)):
+        (tmp_path / part).mkdir()
+        for i in range(first, first + 4):
+            pixels = np.full((100, 200, 3), i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / f"{i}.png")
+        seen = [image(i) for i in range(first, first + 5)]
+        write(tmp_path / f"a/instances_{part}.json", seen, [annotation(first, 1000.0)])
+    files = tuple(sorted((tmp_path / "a").glob("*.json")))
+    data = load(VisualSettings(path=tmp_path, annotations=files, size=32))
+    assert data.classes == ("non_person", "person")
+    assert data.train.labels.tolist() == [1, 0, 0, 0]
+    assert data.validation.labels.tolist() == [1, 0, 0, 0]
+    assert data.test is None
+    assert "Left out: 2 files" in data.summary
+    assert "4.png" in data.summary
+    assert "person where one covers more than 0.50% of the image" in data.summary
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"images": [], "annotations": [], "categories": []}',
+        b'{"images": [1], "annotations": [], "categories": [{"name": "person", "id": 1}]}',
+        b'{"images": [{"id": 1, "file_name": "a", "width": 0, "height": 5}], "categories": '
+        b'[{"name": "person", "id": 1}], "annotations": '
+        b'[{"image_id": 1, "category_id": 1, "area": 5}]}',
+        b'{"images": [{"id": 1, "file_name": "a", "width": 5, "height": 5}], "categories": '
+        b'[{"name": "person", "id": 1}], "annotations": '
+        b'[{"image_id": 1, "category_id": 1, "area": "large"}]}',
+        b"\xff\xfe" * 50,
+        b"[" * 100_000,
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "instances_train2014.json"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"instances_train2014\.json") as caught:
+        open_coco(VisualSettings(path=tmp_path, annotations=(file,)))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_minival(tmp_path: Path) -> None:
+    file = write(tmp_path / "instances_train2014.json", [image(1)], [])
+    ids = tmp_path / "ids.txt"
+    ids.write_text("1\ntwo\n")
+    with pytest.raises(DataError, match="one image id a line"):
+        open_coco(VisualSettings(path=tmp_path, annotations=(file,), minival=ids))

@@ -1,0 +1,77 @@
+"""A task of one's own: one object and one registration, and all that tasks can do works on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from typer.testing import CliRunner
+
+from micronas.cli import app
+from micronas.data import DataSet
+from micronas.errors import ConfigError
+from micronas.runs.run import run_training
+from micronas.runs.settings import load_run, load_training
+from micronas.tasks import registry
+from micronas.tasks.task import Finding, Task, TaskSettings
+from tests import toy
+
+
+class ToySettings(TaskSettings):
+    task: Literal["toy"] = "toy"
+    examples: int = 400
+
+
+class Toy(Task[ToySettings]):
+    settings = ToySettings
+
+    def load(self, settings: ToySettings) -> DataSet:
+        parts = toy.split(settings.examples, 0), toy.split(120, 1), toy.split(120, 2)
+        return DataSet(*parts, toy.CLASSES, (12, 12, 1))
+
+    def check(self, folder: Path) -> list[Finding]:
+        return [] if (folder / "seed").is_file() else [Finding("missing", "seed", "is not there")]
+
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        folder.mkdir(parents=True)
+        (folder / "seed").write_text(str(seed))
+        return "stripes and checks"
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    withdraw = registry.register(Toy())
+    yield
+    withdraw()
+
+
+def test_the_command_line_makes_and_checks_its_data(tmp_path: Path) -> None:
+    folder = str(tmp_path / "toys")
+    missing = CliRunner().invoke(app, ["data", "check", "toy", folder])
+    assert (missing.exit_code, missing.output) == (1, "missing: seed: is not there\n")
+    made = CliRunner().invoke(app, ["data", "synth", "toy", folder, "--seed", "7"])
+    assert made.output == f"{folder}: stripes and checks\n"
+    assert CliRunner().invoke(app, ["data", "check", "toy", folder]).output == "nothing found\n"
+
+
+def test_a_run_reads_its_settings_and_trains_on_it(tmp_path: Path) -> None:
+    given = ["board=stm32f446re", "data.path=x", "data.task=toy", "data.examples=64"]
+    recipe = "{epochs: 1, batch_size: 32}"
+    settings = load_training(None, [*given, f"train={recipe}", f"quantize={recipe}"])
+    assert isinstance(settings.data, ToySettings)
+    assert len(registry.load(settings.data).train.labels) == 64
+    network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
+    trained = run_training(network, settings, tmp_path / "run", progress=lambda *_: None)
+    assert trained.metrics["tflm_mismatches"] == 0
+    assert "  task: toy\n  path: x\n  examples: 64\n" in (tmp_path / "run/config.yaml").read_text()
+    assert load_run("kws", given).model_dump()["data"]["examples"] == 64
+
+
+def test_mistakes_in_its_settings_are_named() -> None:
+    given = ["board=stm32f446re", "data.path=x", "data.task=toy"]
+    with pytest.raises(ConfigError, match=r"unknown key 'data.exmaples'; did you mean 'examples'"):
+        load_training(None, [*given, "data.exmaples=64"])
+    with pytest.raises(ConfigError, match=r"one of kws, vww, ad, toy \(did you mean 'toy'"):
+        load_training(None, [*given[:2], "data.task=toys"])
+    with pytest.raises(ConfigError, match="a task must have a name of its own"):
+        registry.register(Toy())

@@ -1,0 +1,143 @@
+"""The floors of the house: which room may import from which.
+
+A room imports from lower floors only, so that each can be read, tested and replaced without those
+above it.
+"""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FLOORS = (
+    *("graph", "tflite", "train", "space", "hardware", "evaluation", "export", "nas", "tasks"),
+    *("calibration", "runs", "report", "sweeps", "language", "judge", "router", "cli", "testing"),
+)
+"""Rooms from the bottom.
+
+What trains knows graphs alone, and a network of a space builds itself as one. A user's own network
+becomes a space by the exporter's tracing. A router reads what a judge run wrote.
+"""
+
+LOOSE = {
+    *("checkpoint", "data", "errors", "files", "page", "progress", "quantities", "resources"),
+    *("settings", "text"),
+}
+"""Modules of no room, below all of them."""
+
+TYPED = {
+    ("micronas.graph.operators", "micronas.graph.ir"),
+    ("micronas.graph.rules", "micronas.graph.ir"),
+    ("micronas.nas.strategies", "micronas.nas.strategies.base"),
+}
+"""Imports for type checkers alone that close a circle: a table's entries are typed by those who
+look themselves up in it."""
+
+TRAINING = {"micronas.router.device.compose": "trains the networks of a composition"}
+"""Modules of judge and router that may load torch, with the reason."""
+
+
+def modules() -> dict[str, ast.Module]:
+    """Parse every module of the package, by name."""
+    found = {}
+    for path in sorted((ROOT / "micronas").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+MODULES = modules()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield what import statements name, in functions and for type checkers too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
+
+
+def room_of(name: str) -> str:
+    """Return the second word of a module's name; the package itself has none."""
+    return ".".join(name.split(".")[1:2])
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    return {
+        name: {each for each in imported(tree) if each in MODULES} for name, tree in MODULES.items()
+    }
+
+
+def test_every_module_is_in_a_room() -> None:
+    rooms = {room_of(name) for name in MODULES}
+    assert rooms <= {*FLOORS, *LOOSE, "", "__main__", "_version"}
+
+
+def test_no_import_circle(imports: dict[str, set[str]]) -> None:
+    kept = {
+        name: {each for each in wanted if (name, each) not in TYPED}
+        for name, wanted in imports.items()
+    }
+    try:
+        TopologicalSorter(kept).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_rooms_import_from_lower_floors(imports: dict[str, set[str]]) -> None:
+    def floor(name: str) -> int:
+        room = room_of(name)
+        # the package names what is above it, loaded at first use
+        return FLOORS.index(room) if room in FLOORS else -1 if room in LOOSE else len(FLOORS)
+
+    upward = {
+        (name, each)
+        for name, wanted in imports.items()
+        for each in wanted
+        if floor(each) > floor(name) and room_of(each) != "_version"
+    }
+    assert not upward
+
+
+@pytest.mark.parametrize(("name", "wanted"), sorted(TYPED))
+def test_imports_for_type_checkers_are_never_run(name: str, wanted: str) -> None:
+    run = [node for node in MODULES[name].body if not isinstance(node, ast.If)]
+    assert wanted not in set(imported(ast.Module(run, [])))
+    assert wanted in set(imported(MODULES[name]))
+
+
+@pytest.mark.parametrize("room", ["judge", "router"])
+def test_optional_rooms_load_without_torch_and_search(room: str) -> None:
+    """Follow the statements outside functions through micronas, as Python would run them."""
+    waiting = {name for name in MODULES if room_of(name) == room} - set(TRAINING)
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        kept = [n for n in MODULES[name].body if isinstance(n, ast.Import | ast.ImportFrom)]
+        wanted = set(imported(ast.Module(kept, [])))
+        heavy = {each for each in wanted if each.split(".")[0] == "torch" or room_of(each) == "nas"}
+        assert not heavy, f"{name} imports {heavy}"
+        waiting |= {each for each in wanted if each in MODULES} - seen
+
+
+def test_tests_benchmarks_and_examples_do_not_import_each_other() -> None:
+    folders = ("tests", "benchmarks", "examples")
+    found = [
+        (str(path.relative_to(ROOT)), each)
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for each in imported(ast.parse(path.read_text(encoding="utf-8")))
+        if each.split(".")[0] in {*folders} - {folder}
+    ]
+    assert not found
