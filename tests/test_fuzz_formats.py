@@ -99,7 +99,7 @@ def test_the_whole_file_is_read(case: Case, folder: Path, port: int) -> None:
 
 
 def test_damaged_files_end_in_a_result_or_one_line(folder: Path, port: int) -> None:
-    ends = check(folder, port, range(3 * len(CASES)))
+    ends = check(folder, port, range(2 * len(CASES)))
     assert ends["2"] > len(CASES)
 
 

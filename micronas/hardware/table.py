@@ -69,7 +69,7 @@ def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
         [
             each["board"],
             _verdict(each["fits"]),
-            each["arena_assumes"] or ("upper bound" if each["arena_is_upper_bound"] else "exact"),
+            _arena_of(each),
             f"{each['latency_ms']:.1f} ms{_unless_validated(each['latency_status'])}",
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
         ]
@@ -96,10 +96,17 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
                 "-" if mean is None else f"{mean:.0f} / {worst:.0f} %",
                 f"{latency['networks']}{_unless_validated(latency['status'])}",
                 board["kernels"],
+                _arena_of(board),
             ]
         )
     header = ["board", "core", "SRAM", "flash", "clock", "power", "latency by"]
-    return table([*header, "error, mean / worst", "networks", "measured with"], rows)
+    return table([*header, "error, mean / worst", "networks", "measured with", "arena"], rows)
+
+
+def _arena_of(board: Mapping[str, Any]) -> str:
+    """How well a board's arena is predicted."""
+    exact = "upper bound" if board["arena_is_upper_bound"] else "exact"
+    return board["arena_assumes"] or exact
 
 
 def _unless_validated(status: str) -> str:

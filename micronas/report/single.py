@@ -17,6 +17,7 @@ from micronas.hardware.profile import profile
 from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.report.network import blocks_of
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
+from micronas.runs.stored import Metrics
 
 Data = dict[str, Any]
 
@@ -98,7 +99,7 @@ def _tiles(run: RunFolder) -> list[Data]:
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
         _tile("Flash", metrics.flash_bytes, "bytes", f"size of {MODEL}"),
-        _tile("Arena", metrics.arena_bytes, "bytes", f"on {metrics.board}"),
+        _tile("Arena", metrics.arena_bytes, "bytes", _arena_note(metrics)),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
         _tile(
             "TFLM mismatches",
@@ -112,6 +113,12 @@ def _tiles(run: RunFolder) -> list[Data]:
 
 def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
     return {"label": label, "value": value, "unit": unit, "note": note}
+
+
+def _arena_note(metrics: Metrics) -> str:
+    most = "at most, " if metrics.arena_is_upper_bound else ""
+    assumed = f", planned for {metrics.arena_assumes}" if metrics.arena_assumes else ""
+    return f"{most}on {metrics.board}{assumed}"
 
 
 def _budget(run: RunFolder) -> Data:

@@ -235,6 +235,8 @@ def _train(
         "flash_bytes": len(model),
         "arena_bytes": costs.arena_bytes,
         "arena_head_bytes": costs.arena_head_bytes,
+        "arena_is_upper_bound": board.arena.is_upper_bound,
+        "arena_assumes": board.arena.assumes,
         "host_arena_bytes": arena.total,
         "host_arena_head_bytes": arena.head,
         "latency_ms": costs.latency_ms,

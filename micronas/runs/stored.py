@@ -49,6 +49,9 @@ class Metrics(_Stored):
     macs: int
     flash_bytes: int
     arena_bytes: int
+    arena_is_upper_bound: bool = False
+    """Files of the first edition have neither this nor the next."""
+    arena_assumes: str | None = None
     host_arena_bytes: int
     latency_ms: float
     latency_form: str

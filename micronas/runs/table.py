@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from micronas.nas.search import SearchResult
 
 
+def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Where the arena is not exactly the board's."""
+    bound = ["arena          an upper bound"] if metrics["arena_is_upper_bound"] else []
+    assumed = metrics["arena_assumes"]
+    return bound + ([f"arena          planned for {assumed}"] if assumed else [])
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Accuracy, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
@@ -30,6 +37,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"flash {format_bytes(metrics['flash_bytes'])}, "
         f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
         f"on {metrics['board']}",
+        *_arena_notes(metrics),
         "",
         table(["budget", "used", "limit", "share"], rows),
         "",

@@ -1,7 +1,6 @@
 """Halving and evolution on the toy data set, and which strategy a search takes by itself."""
 
 import random
-import sys
 from functools import cache
 
 import pytest
@@ -10,13 +9,11 @@ from micronas.checkpoint import Checkpoint
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import draw, uniform_networks
+from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
 from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies import STRATEGIES
 from micronas.nas.strategies.auto import AFFORDABLE, choose
-from micronas.nas.strategies.base import Parts, Scored, Strategy
 from micronas.nas.trials import rung_epochs
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
@@ -134,23 +131,6 @@ def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
     again = run("evolution", warmup=warmup, progress=lambda phase, *_: phases.add(phase))
     assert "warm-up" not in phases
     assert again == result("evolution")
-
-
-class Widest(Strategy):
-    """Proposes the widest uniform network alone: a strategy is one class, and a line."""
-
-    def propose(self, parts: Parts) -> Scored:
-        return {uniform_networks(self.problem)[0]: None}
-
-
-def test_a_strategy_of_ones_own_is_searched_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STRATEGIES, "widest", f"{__name__}:Widest")
-    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
-    found = run("widest")
-    assert found.strategy == "widest"
-    assert [each.origin for each in found.candidates].count("search") == 1
-    with pytest.raises(ValueError, match="unknown strategy 'widset'; did you mean 'widest'"):
-        settings("widset")
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,6 @@ def width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
     return gates @ _prefixes(options).to(gates)
 
 
-def kernel_mask(gates: Tensor, options: tuple[Size, ...]) -> Tensor:
-    """Expected centred mask [height, width] of a superkernel."""
-    return torch.einsum("o,okl->kl", gates, _rectangles(options).to(gates))
-
-
 @lru_cache
 @torch.inference_mode(False)
 def _prefixes(options: tuple[int, ...]) -> Tensor:
