@@ -293,3 +293,5 @@ def each_kind(
 each_kind("graph.operators", OPERATORS)
 WEIGHTED: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.weights)
 """Kinds that have weights."""
+MAKES: tuple[Kind, ...] = tuple(kind for kind in WEIGHTED if not OPERATORS[kind].by_channel)
+"""Kinds whose output channels are new, each made of all that are read."""
