@@ -29,14 +29,6 @@ LOOSE = {
 }
 """Modules of no room, below all of them."""
 
-TYPED = {
-    ("micronas.graph.operators", "micronas.graph.ir"),
-    ("micronas.graph.rules", "micronas.graph.ir"),
-    ("micronas.nas.strategies", "micronas.nas.strategies.base"),
-}
-"""Imports for type checkers alone that close a circle: a table's entries are typed by those who
-look themselves up in it."""
-
 TRAINING = {"micronas.router.device.compose": "trains the networks of a composition"}
 """Modules of judge and router that may load torch, with the reason."""
 
@@ -84,12 +76,8 @@ def test_every_module_is_in_a_room() -> None:
 
 
 def test_no_import_circle(imports: dict[str, set[str]]) -> None:
-    kept = {
-        name: {each for each in wanted if (name, each) not in TYPED}
-        for name, wanted in imports.items()
-    }
     try:
-        TopologicalSorter(kept).prepare()
+        TopologicalSorter(imports).prepare()
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
 
@@ -107,13 +95,6 @@ def test_rooms_import_from_lower_floors(imports: dict[str, set[str]]) -> None:
         if floor(each) > floor(name) and room_of(each) != "_version"
     }
     assert not upward
-
-
-@pytest.mark.parametrize(("name", "wanted"), sorted(TYPED))
-def test_imports_for_type_checkers_are_never_run(name: str, wanted: str) -> None:
-    run = [node for node in MODULES[name].body if not isinstance(node, ast.If)]
-    assert wanted not in set(imported(ast.Module(run, [])))
-    assert wanted in set(imported(MODULES[name]))
 
 
 @pytest.mark.parametrize("room", ["judge", "router"])

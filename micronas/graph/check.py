@@ -8,6 +8,7 @@ import numpy as np
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
+from micronas.graph.rules import SCALES, SHAPES
 
 _LARGEST_TENSOR = 2**26
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
@@ -143,7 +144,9 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
         spread = max(*sources, output) - min(*sources, output)
         if spread > _TOLERANCE[row.scale] or min(zero_points) != max(zero_points):
             return f"the inputs and output of {op.kind} must share one scale and zero point"
-    return row.scales(sources, output) if row.scales else None
+    assert op.kind != "UNKNOWN", op
+    rule = SCALES.get(op.kind)
+    return rule(sources, output) if rule else None
 
 
 def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
@@ -163,7 +166,8 @@ def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
 
 def _shape_problem(graph: Graph, op: Op, row: Operator) -> str | None:
     source, output = graph.input_of(op), graph.output_of(op)
-    expected = row.shape(graph, op)
+    assert op.kind != "UNKNOWN", op
+    expected = SHAPES[op.kind](graph, op)
     if isinstance(expected, str):
         return expected
     if expected is None:

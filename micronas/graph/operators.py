@@ -1,17 +1,13 @@
 """The operators micronas knows: one row each, which every room that tells kinds apart reads.
 
-What must be code for each kind (integer and float execution, ONNX, prices) is a table in its own
-room, checked at import by `each_kind`: a kind without an entry there is an error, never a default.
+What must be code for each kind (rules, integer and float execution, ONNX, prices) is a table in its
+own room, checked at import by `each_kind`: a kind without an entry there is an error, never a
+default.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
-
-from micronas.graph import rules
-
-if TYPE_CHECKING:  # ir reads this table
-    from micronas.graph.ir import Graph, Op
+from typing import Literal, TypeVar, get_args
 
 Kind = Literal[
     "CONV_2D",
@@ -81,11 +77,7 @@ class Operator:
     weights: Weights | None = None
     windowed: bool = False
     """Moves a window with strides and padding over a map [N, height, width, channels]."""
-    shape: Callable[["Graph", "Op"], tuple[int, ...] | str | None]
-    """The output's shape; None if the operands do not fit together, or the rule they break."""
     scale: Scale
-    scales: Callable[[Sequence[float], float], str | None] | None = None
-    """Given the scales of operands and output, the rule of TFLM's that they break, or None."""
     finest: int = 256
     """Steps of the output that one of the largest step among the operands is worth dividing in."""
     multiplies: bool = False
@@ -117,7 +109,6 @@ OPERATORS: Mapping[Kind, Operator] = {
         inputs=(2, 3),
         weights=Weights(rank=4, axis=0, per_channel=True, int4_version=7),
         windowed=True,
-        shape=rules.convolved,
         scale="own",
         sign="any",
         options="Conv2DOptions",
@@ -130,7 +121,6 @@ OPERATORS: Mapping[Kind, Operator] = {
         inputs=(2, 3),
         weights=Weights(rank=4, axis=3, per_channel=True, int4_version=7),
         windowed=True,
-        shape=rules.convolved_depthwise,
         scale="own",
         sign="any",
         by_channel=True,
@@ -143,7 +133,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     "FULLY_CONNECTED": Operator(
         inputs=(2, 3),
         weights=Weights(2, axis=0, per_channel=False, int4_version=10, per_channel_version=12),
-        shape=rules.multiplied,
         scale="own",
         sign="any",
         options="FullyConnectedOptions",
@@ -155,9 +144,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "ADD": Operator(
         inputs=(2, 2),
         operands=2,
-        shape=rules.broadcast,
         scale="own",
-        scales=rules.add_scales,
         sign="kept",
         options="AddOptions",
         stored=("activation",),
@@ -168,9 +155,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MUL": Operator(
         inputs=(2, 2),
         operands=2,
-        shape=rules.broadcast,
         scale="own",
-        scales=rules.mul_scales,
         finest=1,
         multiplies=True,
         sign="kept",
@@ -181,7 +166,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "PAD": Operator(
         inputs=(2, 2),
-        shape=rules.padded,
         scale="shared",
         on_grid=True,
         sign="kept",
@@ -192,7 +176,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "AVERAGE_POOL_2D": Operator(
         windowed=True,
-        shape=rules.pooled,
         scale="shared",
         sign="kept",
         by_channel=True,
@@ -204,7 +187,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "MAX_POOL_2D": Operator(
         windowed=True,
-        shape=rules.pooled,
         scale="shared",
         sign="kept",
         by_channel=True,
@@ -215,7 +197,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "MEAN": Operator(
         inputs=(2, 2),
-        shape=rules.averaged,
         scale="own",
         sign="kept",
         by_channel=True,
@@ -226,7 +207,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "RESHAPE": Operator(
         inputs=(1, 2),
-        shape=rules.reshaped,
         scale="shared",
         on_grid=True,
         sign="kept",
@@ -237,9 +217,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         counted=True,
     ),
     "SOFTMAX": Operator(
-        shape=rules.kept,
         scale="fixed",
-        scales=rules.softmax_scales,
         sign="nonnegative",
         options="SoftmaxOptions",
         stored=("beta",),
@@ -249,7 +227,6 @@ OPERATORS: Mapping[Kind, Operator] = {
     "CONCATENATION": Operator(
         inputs=(1, 10),  # TFLM takes no more
         operands=None,
-        shape=rules.joined,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -259,9 +236,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         register="AddConcatenation",
     ),
     "LOGISTIC": Operator(
-        shape=rules.kept,
         scale="fixed",
-        scales=rules.logistic_scales,
         sign="nonnegative",
         by_channel=True,
         options=None,
@@ -269,9 +244,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         register="AddLogistic",
     ),
     "HARD_SWISH": Operator(
-        shape=rules.kept,
         scale="own",
-        scales=rules.hard_swish_scales,
         finest=64,  # TFLM can write steps down to 1/127 of those it reads
         sign="any",
         by_channel=True,
@@ -280,9 +253,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         register="AddHardSwish",
     ),
     "RELU": Operator(
-        shape=rules.kept,
         scale="own",
-        scales=rules.relu_scales,
         sign="nonnegative",
         by_channel=True,
         options=None,
@@ -290,9 +261,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         register="AddRelu",
     ),
     "RELU6": Operator(
-        shape=rules.kept,
         scale="shared",
-        scales=rules.relu6_scales,
         sign="nonnegative",
         by_channel=True,
         options=None,
@@ -324,3 +293,5 @@ def each_kind(
 each_kind("graph.operators", OPERATORS)
 WEIGHTED: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.weights)
 """Kinds that have weights."""
+MAKES: tuple[Kind, ...] = tuple(kind for kind in WEIGHTED if not OPERATORS[kind].by_channel)
+"""Kinds whose output channels are new, each made of all that are read."""

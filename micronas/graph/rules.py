@@ -1,42 +1,40 @@
-"""Rules of single operators that `graph.operators` names: output shapes, and scales TFLM takes."""
+"""Rules of single operators, by kind: output shapes, and scales that TFLM takes."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from micronas.graph import lookup
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import each_kind
 from micronas.graph.padding import same_output
-
-if TYPE_CHECKING:  # ir reads the operator table, which reads this module
-    from micronas.graph.ir import Graph, Op
 
 Shape = tuple[int, ...]
 
 
-def kept(graph: "Graph", op: "Op") -> Shape | None:
+def kept(graph: Graph, op: Op) -> Shape | None:
     """Shape of the first operand."""
     return graph.input_of(op).shape
 
 
-def convolved(graph: "Graph", op: "Op") -> Shape | None:
+def convolved(graph: Graph, op: Op) -> Shape | None:
     """Shape of CONV_2D: the filters' first dimension is the output's channels."""
     depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
     return _swept(graph, op, filters[1:3], filters[0]) if filters[3] == depth else None
 
 
-def convolved_depthwise(graph: "Graph", op: "Op") -> Shape | None:
+def convolved_depthwise(graph: Graph, op: Op) -> Shape | None:
     """Shape of DEPTHWISE_CONV_2D: each channel gives one or several."""
     depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
     fits = filters[0] == 1 and filters[3] % depth == 0
     return _swept(graph, op, filters[1:3], filters[3]) if fits else None
 
 
-def pooled(graph: "Graph", op: "Op") -> Shape | None:
+def pooled(graph: Graph, op: Op) -> Shape | None:
     return _swept(graph, op, op.window, graph.input_of(op).shape[3])
 
 
-def multiplied(graph: "Graph", op: "Op") -> Shape | None:
+def multiplied(graph: Graph, op: Op) -> Shape | None:
     """Shape of FULLY_CONNECTED: any that holds a row of features for each row of the input."""
     source, output = graph.input_of(op), graph.output_of(op)
     features, depth = graph.constant_of(op).shape
@@ -45,7 +43,7 @@ def multiplied(graph: "Graph", op: "Op") -> Shape | None:
     return output.shape if fits else None
 
 
-def broadcast(graph: "Graph", op: "Op") -> Shape | None:
+def broadcast(graph: Graph, op: Op) -> Shape | None:
     """Shape of two operands whose sizes, counted from the last, are equal or 1."""
     left, right = (graph.tensors[name].shape for name in op.operands)
     sides = zip(left[::-1], right[::-1], strict=False)
@@ -53,14 +51,14 @@ def broadcast(graph: "Graph", op: "Op") -> Shape | None:
     return np.broadcast_shapes(left, right) if fits else None
 
 
-def padded(graph: "Graph", op: "Op") -> Shape | str:
+def padded(graph: Graph, op: Op) -> Shape | str:
     source, table = graph.input_of(op).shape, graph.constant_of(op).data
     if table is None or table.shape != (len(source), 2) or table.min() < 0:
         return "PAD must have two amounts >= 0 for each dimension"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
 
 
-def averaged(graph: "Graph", op: "Op") -> Shape | None:
+def averaged(graph: Graph, op: Op) -> Shape | None:
     """Shape of MEAN over the spatial axes, which may be kept as 1 or dropped."""
     shape, data = graph.input_of(op).shape, graph.constant_of(op).data
     if data is None or len(shape) != 4 or {int(axis) % 4 for axis in data.flat} != {1, 2}:
@@ -69,12 +67,12 @@ def averaged(graph: "Graph", op: "Op") -> Shape | None:
     return dropped if len(graph.output_of(op).shape) == 2 else (shape[0], 1, 1, shape[3])
 
 
-def reshaped(graph: "Graph", op: "Op") -> Shape | None:
+def reshaped(graph: Graph, op: Op) -> Shape | None:
     source, output = graph.input_of(op), graph.output_of(op)
     return output.shape if output.elements == source.elements else None
 
 
-def joined(graph: "Graph", op: "Op") -> Shape | None:
+def joined(graph: Graph, op: Op) -> Shape | None:
     """Shape of tensors side by side; TFLM takes up to 6 dimensions."""
     shapes = [graph.tensors[name].shape for name in op.operands]
     rank, axis = len(shapes[0]), op.axis
@@ -85,7 +83,7 @@ def joined(graph: "Graph", op: "Op") -> Shape | None:
     return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
 
-def _swept(graph: "Graph", op: "Op", window: Sequence[int], channels: int) -> Shape | None:
+def _swept(graph: Graph, op: Op, window: Sequence[int], channels: int) -> Shape | None:
     """Shape of a window moved over a map."""
     batch, *area, _ = graph.input_of(op).shape
     sizes = []
@@ -136,3 +134,39 @@ def mul_scales(sources: Sequence[float], output: float) -> str | None:
 
 def _is_usual(scale: float) -> bool:
     return 2**-27 < scale < 2**16
+
+
+SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
+    "graph.rules",
+    {
+        "CONV_2D": convolved,
+        "DEPTHWISE_CONV_2D": convolved_depthwise,
+        "FULLY_CONNECTED": multiplied,
+        "ADD": broadcast,
+        "MUL": broadcast,
+        "PAD": padded,
+        "AVERAGE_POOL_2D": pooled,
+        "MAX_POOL_2D": pooled,
+        "MEAN": averaged,
+        "RESHAPE": reshaped,
+        "SOFTMAX": kept,
+        "CONCATENATION": joined,
+        "LOGISTIC": kept,
+        "HARD_SWISH": kept,
+        "RELU": kept,
+        "RELU6": kept,
+    },
+)
+"""The output's shape; None if the operands do not fit together, or the rule they break."""
+SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
+    "ADD": add_scales,
+    "MUL": mul_scales,
+    "SOFTMAX": softmax_scales,
+    "LOGISTIC": logistic_scales,
+    "HARD_SWISH": hard_swish_scales,
+    "RELU": relu_scales,
+    "RELU6": relu6_scales,
+}
+"""Given the scales of operands and output, the rule of TFLM's that they break, or None.
+
+A kind without one takes any."""

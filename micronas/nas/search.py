@@ -13,9 +13,8 @@ from micronas.nas.distributed import ranks
 from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies import strategy
 from micronas.nas.strategies.auto import choose
-from micronas.nas.strategies.base import Scored
+from micronas.nas.strategies.base import Scored, strategy
 from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
 from micronas.space.decisions import Choice

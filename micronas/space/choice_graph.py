@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.operators import WEIGHTED
 from micronas.space.channels import Channels, Either, Units
 from micronas.space.decisions import Choice, Decision
 
@@ -205,7 +206,7 @@ class ChoiceGraph:
                 sides.append(f"{op.name}/pad" if missing else side)
             return [*found, (replace(op, inputs=tuple(sides)), [out])]
         constants = [self.tensors[name] for name in op.inputs[len(op.operands) :]]
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        if op.kind in WEIGHTED:
             source = tensors[operands[0]]
             constants = [
                 self._filter(op, constants[0], source, out, choice),

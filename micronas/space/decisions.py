@@ -39,13 +39,6 @@ class Decision:
         """The options as text: ``5``, or ``9x1`` for a kernel that is not square."""
         return [kernel_text(each) if self.kind == "kernel" else str(each) for each in self.options]
 
-    @property
-    def values(self) -> tuple[int, ...]:
-        """The options as numbers that grow with them: of a kernel its area."""
-        return tuple(
-            math.prod(option) if self.kind == "kernel" else option for option in self.options
-        )
-
 
 def kernel_text(size: Size) -> str:
     """``5`` for 5 x 5, ``9x1`` for 9 x 1."""

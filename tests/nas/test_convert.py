@@ -319,6 +319,7 @@ def test_ds_cnn_searched_trained_quantised_and_exported() -> None:
     check_on_tflm(micronas.to_tflite(quantized, examples(1)), inputs[:16])
 
 
+@pytest.mark.slow
 def test_mobilenet_v2_searched_and_exported() -> None:
     torch.manual_seed(8)
     module, example = mobilenet_v2(width_mult=0.35, num_classes=2), torch.randn(1, 3, 96, 96)

@@ -83,10 +83,8 @@ def test_a_users_ds_cnn_is_searched(strategy: str, tmp_path: Path) -> None:
     run(DSCNN(classes=len(toy.CLASSES)), toy.data(), chosen, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    ["dnas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evolution", "halving"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_mobilenet_v2_is_searched(strategy: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = mobilenet_v2(width_mult=0.35, num_classes=2)

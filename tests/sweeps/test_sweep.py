@@ -106,6 +106,7 @@ def test_a_leader_that_is_killed_takes_its_workers_along_and_the_same_command_go
     assert model.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow  # above, a killed worker's point is tried again
 def test_a_failed_point_is_tried_again_and_the_others_go_on(corpus: Path, tmp_path: Path) -> None:
     out, missing = tmp_path / "sweep", tmp_path / "missing"
     over = (f"data.path={missing},{corpus}", "budget.latency=1ms,40ms")

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.ir import Graph, Op
+from micronas.graph.operators import MAKES
 from micronas.space.channels import ALWAYS, Numbers, Units
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Decision
 from micronas.train.network import weighted_ops
 
-_MAKES = ("CONV_2D", "FULLY_CONNECTED")
-"""Kinds whose output channels are new."""
 _STAYS = 0
 """Number of every channel that cannot be taken out."""
 _TINY = 1e-30
@@ -53,7 +52,7 @@ def find_channels(
     follow = _Follow(graph, rigid, kept)
     total = len(follow.channels.parents)
     free = {name: follow.settled(name) for name in follow.numbers}
-    makers = [op for op in weighted_ops(graph) if op.kind in _MAKES]
+    makers = [op for op in weighted_ops(graph) if op.kind in MAKES]
     links, strength = _Sets(total), np.zeros(total)
     for op in makers:
         made = free[op.outputs[0]]
@@ -142,7 +141,7 @@ class _Follow:
         read = [self.numbers[name] for name in op.operands]
         out = self.graph.output_of(op)
         match op.kind:
-            case "CONV_2D" | "FULLY_CONNECTED":
+            case kind if kind in MAKES:
                 return self.channels.fresh(out.shape[-1])
             case "DEPTHWISE_CONV_2D":
                 return np.repeat(read[0], out.shape[-1] // len(read[0]))

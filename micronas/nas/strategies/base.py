@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
+from micronas.errors import ConfigError
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
+from micronas.nas.strategies import STRATEGIES, check_name
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
 
@@ -53,3 +56,14 @@ class Strategy(ABC):
     def most_likely(self) -> Choice | None:
         """Return the largest logit of every decision, where there are gates."""
         return None
+
+
+def strategy(name: str) -> type[Strategy]:
+    """Return the class of a strategy; ConfigError if there is none of that name."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    module, _, found = STRATEGIES[name].partition(":")
+    loaded: type[Strategy] = getattr(import_module(module), found)
+    return loaded

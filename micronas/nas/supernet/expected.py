@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Graph, Op
+from micronas.graph.operators import MAKES
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES, features
 from micronas.hardware.targets import CMSIS_NN, plan
@@ -86,7 +87,8 @@ class CostTables:
         self._choices = choices
         ops = [step for step in choices.steps if isinstance(step, Op)]
         self._ops = [op for op in ops if op.outputs[0] in choices.when]
-        rows = [_Row(choices, op) for op in self._ops]
+        tables: dict[Any, Tensor] = {}
+        rows = [_Row(choices, op, tables) for op in self._ops]
         groups: dict[Any, list[int]] = {}
         for number, row in enumerate(rows):
             groups.setdefault(row.table_key, []).append(number)
@@ -137,13 +139,19 @@ class CostTables:
 
 
 class _Row:
-    """One operator: the independent sizes it depends on, and its table over them."""
+    """One operator: the independent sizes it depends on, and its table over them.
 
-    def __init__(self, choices: ChoiceGraph, op: Op) -> None:
+    Parameters
+    ----------
+    tables
+        Of operators before, by key: layers of one shape share a table.
+    """
+
+    def __init__(self, choices: ChoiceGraph, op: Op, tables: dict[Any, Tensor]) -> None:
         self.when = choices.when[op.outputs[0]]
         acts, out = choices.acts.get(op.name, Acts()), choices.channels[op.outputs[0]]
         sources = [choices.channels[name] for name in op.operands]
-        makes = op.kind in ("CONV_2D", "FULLY_CONNECTED")
+        makes = op.kind in MAKES
         widths = list(dict.fromkeys([*sources, out] if makes else sources))
         filters = {
             name: number
@@ -166,7 +174,7 @@ class _Row:
             tuple(sizes),
             tuple(places),
         )
-        known = _TABLES.get(self.table_key)
+        known = tables.get(self.table_key)
         if known is None:
             rows = []
             for picked in product(*sizes, *options):
@@ -176,7 +184,7 @@ class _Row:
                 rows.append(_price(choices.alone(op, given, width, **filtered), makes))
             shape = (*map(len, sizes), *map(len, options), len(_COLUMNS))
             known = torch.tensor(rows, dtype=torch.float64).view(shape)
-            _TABLES[self.table_key] = known
+            tables[self.table_key] = known
         self._table = known
 
     def contract(self, laws: "Sequence[Sequence[tuple[Tensor, Sequence[Tensor]]]]") -> Tensor:
@@ -197,10 +205,6 @@ class _Row:
                 total = total + weight * _contracted(self._table, [e[None] for e in single], 1)
             found.append(total)
         return torch.cat(found)  # type: ignore[arg-type]
-
-
-_TABLES: dict[Any, Tensor] = {}
-"""Layers of the same shape have the same table, in one space and across spaces."""
 
 
 def _contracted(table: Tensor, probabilities: Sequence[Tensor], rows: int) -> Tensor:
