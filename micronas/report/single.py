@@ -148,7 +148,10 @@ def _network(run: RunFolder, layers: Data) -> Data:
     if not run.drawing:
         raise _AbsentError(run.absent[ARCHITECTURE])
     searched = run.metrics.search is not None
+    graph = _graph(run) if run.architecture is None else run.architecture.graph()
     return {
+        "input": list(graph.tensors[graph.inputs[0]].shape[1:]),
+        "classes": graph.tensors[graph.outputs[0]].elements,
         "blocks": blocks_of(run.drawing, layers.get("rows", [])),
         "largest": "the largest of its search space" if searched else "the network's own",
     }
