@@ -3,7 +3,6 @@
 import os
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -89,19 +88,14 @@ class SharedNetwork(nn.Module):
         """Run an operator with the part of its weights that a choice uses."""
         choices, unit = self._choices, self.by_name[op.name]
         source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
-        out = part_of(target, target.kept(choice), x.device)
+        out = part_of(target, choice, x.device)
         weight = unit.largest()[out]
         acts, decisions = choices.acts.get(op.name, Acts()), choices.decisions
         if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
-            kept = source.kept(choice)
+            positions = 1
             if op.kind == "FULLY_CONNECTED":
-                elements = choices.tensors[op.inputs[0]].elements
-                kept = np.tile(kept, elements // len(kept))
-            places = np.flatnonzero(kept)
-            if places[-1] == len(places) - 1:
-                weight = weight[:, : len(places)]
-            else:
-                weight = weight[:, torch.from_numpy(places).to(x.device)]
+                positions = choices.tensors[op.inputs[0]].elements // source.size
+            weight = weight[:, part_of(source, choice, x.device, repeats=positions)]
         if acts.kernel is not None:
             weight = cut_kernel(weight, decisions[acts.kernel].options[choice[acts.kernel]])
         is_int4 = choices.tensors[op.inputs[1]].dtype == "int4"

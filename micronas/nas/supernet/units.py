@@ -15,7 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.graph.ir import Op
-from micronas.space.channels import Channels, Kept
+from micronas.space.channels import Channels
+from micronas.space.decisions import Choice
 from micronas.train.network import linear, same_conv2d
 
 if TYPE_CHECKING:
@@ -154,8 +155,9 @@ def cut_kernel(weight: Tensor, kernel: tuple[int, int]) -> Tensor:
     return weight[:, :, rows : rows + kernel[0], columns : columns + kernel[1]]
 
 
-def part_of(channels: Channels, kept: Kept, device: torch.device) -> Part:
-    """Return where the channels that exist are."""
-    if channels.is_prefix:
-        return slice(0, int(kept.sum()))
+def part_of(channels: Channels, choice: Choice, device: torch.device, *, repeats: int = 1) -> Part:
+    """Return where the channels that exist are, in a row of so many maps' channels."""
+    if channels.is_prefix and repeats == 1:
+        return slice(0, channels.width(choice))
+    kept = np.tile(channels.kept(choice), repeats)
     return torch.from_numpy(np.flatnonzero(kept)).to(device)
