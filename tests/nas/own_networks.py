@@ -136,10 +136,28 @@ class Reused(nn.Module):
         return y
 
 
+class Gated(nn.Module):
+    """One channel, the first operand of a product, is broadcast over many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.gate = nn.Conv2d(16, 1, 1)
+        self.mix = nn.Conv2d(16, 8, 1)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        x = torch.sigmoid(self.gate(x)) * x
+        y: Tensor = self.last(self.mix(x).relu().mean((2, 3)))
+        return y
+
+
 EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "plain": Plain,
     "ds_cnn": DSCNN,
     "residual": Residual,
     "same": Same,
     "joined": Joined,
+    "gated": Gated,
 }

@@ -239,10 +239,10 @@ def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any
 def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
     """Channels an operator writes that makes none of its own."""
     source, out = (choices.tensors[name].shape[-1] for name in (op.operands[0], op.outputs[0]))
-    if op.kind == "ADD":
-        return max(operands)
     if op.kind == "CONCATENATION" and op.axis == len(choices.tensors[op.outputs[0]].shape) - 1:
         return sum(operands)
+    if len(operands) > 1:  # element by element, one channel broadcast over many included
+        return max(operands)
     if op.kind == "PAD":
         return operands[0] + out - source
     return operands[0] * out // source
