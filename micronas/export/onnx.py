@@ -6,7 +6,7 @@ operator is within one code of the device's: ONNX rounds once, half to even, TFL
 amplifies such differences, so values can be nudged to round as TFLM rounds them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
-from micronas.graph import fixed_point
+from micronas.graph import fixed_point, moves
+from micronas.graph.batches import keeps_examples
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, same_padding
 from micronas.graph.operators import WEIGHTED, each_kind
@@ -152,7 +153,50 @@ class _Writer:
 
     def _reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        self._to_nchw(self._reshaped(source, output.shape), output)
+        self._to_nchw(self._reshaped(source, output.shape, output.name), output)
+
+    def _transpose(self, op: Op) -> None:
+        self._moved(op, "Transpose", perm=moves.integers(self.graph, op))
+
+    def _cut(self, op: Op) -> None:
+        """SLICE and STRIDED_SLICE; axes that stay whole are left out."""
+        name, shape = op.outputs[0], self.graph.input_of(op).shape
+        taken = moves.pieces(self.graph, op) or ()
+        cut = [(axis, p) for axis, p in enumerate(taken) if p != range(shape[axis])]
+        columns = {
+            "starts": [piece.start for _, piece in cut],
+            "ends": [piece.stop if piece.stop >= 0 else -(2**31) for _, piece in cut],
+            "axes": [axis for axis, _ in cut],
+            "steps": [piece.step for _, piece in cut],
+        }
+        tables = [
+            self._constant(f"{name}:{column}", np.array(values, np.int64))
+            for column, values in columns.items()
+        ]
+        output = self.graph.output_of(op)
+        value = self._in_graph_order(self.graph.input_of(op), name)
+        value = self._node("Slice", [value, *tables], f"{name}:cut")
+        rows = self._constant(f"{name}:shape", np.array(self._leading(output.shape)))
+        self._to_nchw(self._node("Reshape", [value, rows], f"{name}:rows"), output)
+
+    def _gather(self, op: Op) -> None:
+        places = np.asarray(self.graph.constant_of(op).data, np.int64)
+        self._moved(op, "Gather", [self._constant(f"{op.outputs[0]}:places", places)], axis=op.axis)
+
+    def _broadcast_to(self, op: Op) -> None:
+        output = self.graph.output_of(op)
+        source = self.graph.input_of(op)
+        widened = (1,) * (len(output.shape) - len(source.shape)) + source.shape
+        value = self._reshaped(source, widened, output.name)
+        shape = self._constant(f"{output.name}:target", np.array(output.shape, np.int64))
+        self._to_nchw(self._node("Expand", [value, shape], f"{output.name}:wide"), output)
+
+    def _moved(self, op: Op, kind: str, tables: Sequence[str] = (), **attributes: Any) -> None:
+        """Write an operator that moves codes along axes counted as in the graph."""
+        output = self.graph.output_of(op)
+        value = self._in_graph_order(self.graph.input_of(op), output.name)
+        value = self._node(kind, [value, *tables], f"{output.name}:moved", **attributes)
+        self._to_nchw(value, output)
 
     def _concatenation(self, op: Op) -> None:
         is_map = len(self.graph.output_of(op).shape) == 4
@@ -253,12 +297,16 @@ class _Writer:
             "pads": [top, left, bottom, right],
         }
 
-    def _reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str = "") -> str:
-        """Bring the codes of a tensor into NHWC order and this shape."""
-        prefix = prefix or source.name
+    def _in_graph_order(self, source: Tensor, prefix: str) -> str:
+        """Bring the codes of a map into NHWC order."""
         value = f"{source.name}:int8"
-        if len(source.shape) == 4:
-            value = self._node("Transpose", [value], f"{prefix}:nhwc8", perm=list(_TO_NHWC))
+        if len(source.shape) != 4:
+            return value
+        return self._node("Transpose", [value], f"{prefix}:nhwc8", perm=list(_TO_NHWC))
+
+    def _reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str) -> str:
+        """Bring the codes of a tensor into NHWC order and this shape."""
+        value = self._in_graph_order(source, prefix)
         table = self._constant(f"{prefix}:shape", np.array(self._leading(shape), np.int64))
         return self._node("Reshape", [value, table], f"{prefix}:rows")
 
@@ -379,6 +427,11 @@ _WRITTEN: Mapping[Kind, Callable[[_Writer, Op], None]] = each_kind(
         "RESHAPE": _Writer._reshape,
         "SOFTMAX": _Writer._softmax,
         "CONCATENATION": _Writer._concatenation,
+        "TRANSPOSE": _Writer._transpose,
+        "SLICE": _Writer._cut,
+        "STRIDED_SLICE": _Writer._cut,
+        "GATHER": _Writer._gather,
+        "BROADCAST_TO": _Writer._broadcast_to,
         "LOGISTIC": _Writer._logistic,
         "HARD_SWISH": lambda writer, op: writer._simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer._simple(op, "Relu"),
@@ -389,10 +442,8 @@ _WRITTEN: Mapping[Kind, Callable[[_Writer, Op], None]] = each_kind(
 
 def _takes_batches(graph: Graph) -> bool:
     """Whether a leading 1 stays a leading 1 throughout, and no operator joins it to a constant."""
-    activations = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    shapes = [graph.tensors[name].shape for name in activations]
     joined = [name for op in graph.ops if op.kind == "CONCATENATION" for name in op.inputs]
-    return all(len(shape) > 1 and shape[0] == 1 for shape in shapes) and all(
+    return all(keeps_examples(graph, op) for op in graph.ops) and all(
         graph.tensors[name].data is None for name in joined
     )
 

@@ -98,7 +98,10 @@ class Op:
     padding: Padding = "SAME"
     activation: Activation = "NONE"
     axis: int = 0
-    """The dimension along which CONCATENATION joins, counted from the first."""
+    """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
+    masks: tuple[int, int, int] = (0, 0, 0)
+    """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
+    not, and which axes are dropped from the output."""
 
     @property
     def operands(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, DataType, Graph, Kind, Op, Padding, Quantization, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.testing.movement import MOVEMENT, movement_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
@@ -34,7 +35,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     rng = np.random.default_rng(seed)
     source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
     tensors = {"input": Tensor("input", source)}
-    make = _windowed_op if kind in _WINDOWED else _plain_op
+    make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     op = make(kind, tensors, rng)
     if plain and len(op.inputs) == 2 and "weights" in tensors:
         channels = tensors["output"].shape[-1]
@@ -63,7 +64,8 @@ def _rescaled(graph: Graph, name: str, scale: float, zero_point: int) -> Graph:
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int8]:
     """Return int8 [count, ...]: random codes, the first example all -128, the second all 127."""
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    shape = graph.tensors[graph.inputs[0]].shape
+    shape = shape[1:] if shape[0] == 1 else shape
     codes = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
     codes[:1], codes[1:2] = -128, 127
     return codes

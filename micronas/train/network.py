@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
 from micronas.train.operators import activate, nhwc, unweighted
@@ -80,7 +81,7 @@ def interpret(
     Parameters
     ----------
     x
-        float32 [N, channels, height, width], or [N, features] for a graph that takes features.
+        float32 [N, channels, height, width]; of any other rank as the graph's input, batch first.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
@@ -94,7 +95,7 @@ def interpret(
     """
     source, target = graph.inputs[0], graph.outputs[0]
     wanted = graph.tensors[source].shape[1:]
-    wanted = (wanted[-1], *wanted[:-1])
+    wanted = (wanted[-1], *wanted[:-1]) if len(wanted) == 3 else wanted
     if x.shape[1:] != wanted:
         raise DataError(
             f"inputs must be [N, {', '.join(map(str, wanted))}] for this network, but got "
@@ -275,11 +276,12 @@ class Network(nn.Module):
     Raises
     ------
     ConfigError
-        If two operators would have the same submodule name.
+        If two operators would have the same submodule name, or one mixes examples of a batch.
     """
 
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        check_batches(graph)
         self._graph = graph
         classifier = logits_of(graph)
         self.units = nn.ModuleDict()

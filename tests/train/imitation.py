@@ -16,9 +16,10 @@ from micronas.train.quantize import (
 
 
 def random_batch(graph: Graph, count: int, seed: int = 0) -> Tensor:
-    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    shape = (shape[-1], *shape[:-1]) if len(shape) == 3 else shape
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, channels, height, width, generator=generator)
+    return torch.randn(count, *shape, generator=generator)
 
 
 def float_network(seed: int, family: str) -> Network:

@@ -13,7 +13,7 @@ from micronas.graph.operators import each_kind
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import Target, mean_scratch
+from micronas.hardware.targets.target import Target, mean_scratch, prepared
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
@@ -28,6 +28,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
+    prepared=prepared(12),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -43,6 +44,11 @@ _SIZES = Sizes(
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -183,6 +189,22 @@ def _each(kernel: str) -> Callable[[Graph, Op], Work]:
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
 
 
+def _in_rows(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements written and to their rows, the last axis."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        shape = graph.output_of(op).shape
+        return kernels.in_rows(kernel, math.prod(shape), math.prod(shape[:-1]))
+
+    return work
+
+
+def _gather(graph: Graph, op: Op) -> Work:
+    """Each place is one copy of all that follows the axis."""
+    elements, source = graph.output_of(op).elements, graph.input_of(op)
+    return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -198,6 +220,11 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),
+        "TRANSPOSE": _each("transpose"),
+        "SLICE": _in_rows("slice"),
+        "STRIDED_SLICE": _in_rows("strided_slice"),
+        "GATHER": _gather,
+        "BROADCAST_TO": _each("broadcast_to"),
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),

@@ -5,7 +5,7 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED, each_kind
-from micronas.hardware.targets.target import Target, mean_scratch
+from micronas.hardware.targets.target import Target, mean_scratch, prepared
 
 _SIZES = Sizes(
     fixed=484,
@@ -16,6 +16,7 @@ _SIZES = Sizes(
     affine_quantization=24,
     request=16,
     allocation=32,
+    prepared=prepared(24),
     kinds=each_kind(
         "hardware.targets.host",
         {
@@ -31,6 +32,11 @@ _SIZES = Sizes(
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=80),
             "CONCATENATION": Structures(8, data=80),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),

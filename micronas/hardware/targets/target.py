@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from micronas.graph import memory
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
 from micronas.hardware.instructions import Price
 
@@ -31,3 +31,23 @@ def mean_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     axes = math.prod(graph.constant_of(op).shape)
     sums = math.prod(graph.output_of(op).shape)
     return 4 * sums, 4 * len(graph.input_of(op).shape), 4 * axes
+
+
+def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
+    """What kernels allocate for good in Prepare, the same in TFLM and in CMSIS-NN.
+
+    Parameters
+    ----------
+    eval_tensor
+        Size of the structure that describes a tensor to a running kernel.
+    """
+
+    def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
+        return (_dimensions(graph.output_of(op)),) if op.kind == "GATHER" else ()
+
+    return sizes
+
+
+def _dimensions(tensor: Tensor) -> int:
+    """A copy of a tensor's rank and sizes, which a kernel may write."""
+    return 4 * (1 + len(tensor.shape))
