@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from micronas.errors import ExportError
+from micronas.export import onnx_maps
 from micronas.export.onnx_writer import Rounding as Rounding
 from micronas.export.onnx_writer import Writer
 from micronas.graph.check import check_int8
@@ -73,7 +74,14 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "PAD": Writer.pad,
         "AVERAGE_POOL_2D": lambda writer, op: writer.simple(op, "AveragePool", **writer.window(op)),
         "MAX_POOL_2D": lambda writer, op: writer.simple(op, "MaxPool", **writer.window(op)),
-        "MEAN": Writer.mean,
+        "MEAN": lambda writer, op: onnx_maps.reduced(writer, op, "ReduceMean"),
+        "SUM": lambda writer, op: onnx_maps.reduced(writer, op, "ReduceSum"),
+        "REDUCE_MAX": lambda writer, op: onnx_maps.reduced(writer, op, "ReduceMax"),
+        "TRANSPOSE_CONV": onnx_maps.transposed,
+        "RESIZE_NEAREST_NEIGHBOR": onnx_maps.resized_nearest,
+        "RESIZE_BILINEAR": onnx_maps.resized_bilinear,
+        "SPACE_TO_DEPTH": onnx_maps.folded,
+        "DEPTH_TO_SPACE": onnx_maps.unfolded,
         "RESHAPE": Writer.reshape,
         "SOFTMAX": Writer.softmax,
         "CONCATENATION": Writer.concatenation,

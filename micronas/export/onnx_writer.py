@@ -20,8 +20,8 @@ Rounding = Literal["once", "device"]
 
 _OPSET = 17
 _IR_VERSION = 8  # the first of opset 17, so that older runtimes take the file
-_TO_NCHW = (0, 3, 1, 2)
-_TO_NHWC = (0, 2, 3, 1)
+TO_NCHW = (0, 3, 1, 2)
+TO_NHWC = (0, 2, 3, 1)
 
 
 _LARGEST_LOGISTIC_STEP = 16
@@ -77,7 +77,7 @@ class Writer:
         from onnx import TensorProto, helper
 
         shape = self.graph.tensors[name].shape
-        ordered = tuple(shape[axis] for axis in _TO_NCHW) if len(shape) == 4 else shape
+        ordered = tuple(shape[axis] for axis in TO_NCHW) if len(shape) == 4 else shape
         return helper.make_tensor_value_info(
             name,
             TensorProto.FLOAT,
@@ -100,13 +100,9 @@ class Writer:
     def pad(self, op: Op) -> None:
         table = np.asarray(self.graph.constant_of(op).data, np.int64)
         if len(table) == 4:
-            table = table[list(_TO_NCHW)]
+            table = table[list(TO_NCHW)]
         amounts = self.constant(f"{op.outputs[0]}:pads", table.T.reshape(-1))
         self.finish(op, "Pad", [self.real(op.inputs[0]), amounts])
-
-    def mean(self, op: Op) -> None:
-        kept = len(self.graph.output_of(op).shape) == 4
-        self.simple(op, "ReduceMean", axes=[2, 3], keepdims=int(kept))
 
     def reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
@@ -114,7 +110,7 @@ class Writer:
 
     def concatenation(self, op: Op) -> None:
         is_map = len(self.graph.output_of(op).shape) == 4
-        self.joint(op, "Concat", axis=_TO_NCHW.index(op.axis) if is_map else op.axis)
+        self.joint(op, "Concat", axis=TO_NCHW.index(op.axis) if is_map else op.axis)
 
     def logistic(self, op: Op) -> None:
         _check_logistic(op, self.graph.input_of(op))
@@ -143,7 +139,7 @@ class Writer:
         if len(source.shape) == 4 and source.shape[0] == 1 and source.elements == depth:
             # The map is flattened as it lies in NCHW; the columns follow it.
             data = data.reshape(features, *source.shape[1:])
-            data = np.transpose(data, _TO_NCHW).reshape(features, depth)
+            data = np.transpose(data, TO_NCHW).reshape(features, depth)
             rows = self.node("Flatten", [f"{source.name}:int8"], f"{op.outputs[0]}:rows")
         else:
             rows = self.reshaped(source, (-1, depth), op.outputs[0])
@@ -156,25 +152,24 @@ class Writer:
         shape = self.constant(f"{output.name}:nhwc", np.array(self.leading(output.shape), np.int64))
         value = self.node("Reshape", [product, shape], f"{output.name}:wide")
         if len(output.shape) == 4:
-            self.finish(op, "Transpose", [value], perm=list(_TO_NCHW))
+            self.finish(op, "Transpose", [value], perm=list(TO_NCHW))
         else:
             self.finish(op, "Identity", [value])
 
-    def parameters(self, op: Op, data: Array) -> list[str]:
-        """Dequantise weights, whose output channels come first, and the bias."""
+    def parameters(self, op: Op, data: Array, axis: int = 0) -> list[str]:
+        """Dequantise weights, whose output channels are dimension `axis`, and the bias."""
         weights, scale = self.graph.constant_of(op), _quantization(self.graph.input_of(op)).scale
         quantization = _quantization(weights)
-        per_channel = Quantization(
-            quantization.scale, 0, 0 if len(quantization.scale) > 1 else None
-        )
+        several = len(quantization.scale) > 1
+        per_channel = Quantization(quantization.scale, 0, axis if several else None)
         # Under the operator's own name: others may read the same constant in another order.
         names = [f"{op.outputs[0]}:weights", f"{op.outputs[0]}:bias"]
         code = self.constant(f"{names[0]}:int8", data.astype(np.int8))
         found = [self.dequantise(code, names[0], per_channel)]
-        for name in op.inputs[2:]:
+        for name in op.learnt[1:]:
             bias = np.asarray(self.graph.tensors[name].data, np.int32)
             code = self.constant(f"{names[1]}:int32", bias)
-            product = Quantization(scale * quantization.scale, 0, per_channel.axis)
+            product = Quantization(scale * quantization.scale, 0, 0 if several else None)
             found.append(self.dequantise(code, names[1], product, np.int32))
         return found
 
@@ -189,7 +184,7 @@ class Writer:
                 )
             return self.real(name)
         data = tensor.data.reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
-        data = np.transpose(data, _TO_NCHW) if rank == 4 else data
+        data = np.transpose(data, TO_NCHW) if rank == 4 else data
         self.constant(f"{name}:int8", data.astype(np.int8))
         return self.real(name)
 
@@ -215,14 +210,14 @@ class Writer:
         prefix = prefix or source.name
         value = f"{source.name}:int8"
         if len(source.shape) == 4:
-            value = self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(_TO_NHWC))
+            value = self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
         table = self.constant(f"{prefix}:shape", np.array(self.leading(shape), np.int64))
         return self.node("Reshape", [value, table], f"{prefix}:rows")
 
     def to_nchw(self, value: str, output: Tensor) -> None:
         """Name codes in NHWC order as an activation."""
         if len(output.shape) == 4:
-            self.node("Transpose", [value], f"{output.name}:int8", perm=list(_TO_NCHW))
+            self.node("Transpose", [value], f"{output.name}:int8", perm=list(TO_NCHW))
         else:
             self.node("Identity", [value], f"{output.name}:int8")
 
@@ -258,9 +253,11 @@ class Writer:
             if len(output.shape) == 4:
                 sizes = sizes.reshape(-1, 1, 1)
             centred = value
-        elif op.kind == "AVERAGE_POOL_2D":
-            # averages that are no ties are at least twice as far from one
-            sizes = np.array(step / (4 * op.window[0] * op.window[1]))
+        elif op.kind in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR"):
+            # averages that are no ties are at least twice as far from one, and so are pixels
+            # between others where a map grows by a small power of two
+            parts = 4096 if op.kind == "RESIZE_BILINEAR" else 4 * op.window[0] * op.window[1]
+            sizes = np.array(step / parts)
             offset = self.constant(f"{name}:offset", np.array(step * zero_point, np.float32))
             centred = self.node("Add", [value, offset], f"{name}:centred")
         else:

@@ -78,7 +78,7 @@ def count(graph: Graph) -> Counts:
             continue
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
-            stored |= {name: graph.tensors[name] for name in op.inputs[1:]}
+            stored |= {name: graph.tensors[name] for name in op.learnt}
         if op.kind == "CONV_2D" and not is_pointwise(graph, op):
             _, height, width, depth = graph.constant_of(op).shape
             taps = math.prod(graph.output_of(op).shape[:3]) * height * width * graph.groups_of(op)
@@ -86,7 +86,7 @@ def count(graph: Graph) -> Counts:
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
-    biases = {op.inputs[2] for op in graph.ops if op.kind in macs and len(op.inputs) > 2}
+    biases = {name for op in graph.ops for name in op.learnt[1:]}
     total = sum(macs.values())
     return Counts(
         macs=total,
@@ -119,7 +119,7 @@ def is_pointwise(graph: Graph, op: Op) -> bool:
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:
-    stored = [graph.tensors[name] for name in op.inputs[1:]] if op.kind in WEIGHTED else []
+    stored = [graph.tensors[name] for name in op.learnt]
     return OpCount(
         op.name,
         op.kind,
@@ -135,6 +135,8 @@ def _macs(graph: Graph, op: Op) -> int:
     weights = graph.constant_of(op).shape
     if op.kind == "FULLY_CONNECTED":
         return math.prod(graph.output_of(op).shape) * weights[1]
+    if op.kind == "TRANSPOSE_CONV":
+        return math.prod(graph.input_of(op).shape[:3]) * math.prod(weights)
     taps = weights[1] * weights[2]
     depth = weights[3] if op.kind == "CONV_2D" else 1
     return math.prod(graph.output_of(op).shape) * taps * depth

@@ -18,6 +18,7 @@ from micronas.graph.ir import (
     extent,
 )
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.testing.map_operators import MAPS, map_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
@@ -45,14 +46,17 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
     tensors = {"input": Tensor("input", source)}
     make = _windowed_op if kind in _WINDOWED else _plain_op
+    if kind in MAPS:
+        make = map_op
     op = make(kind, tensors, rng)
-    if plain and len(op.inputs) == 2 and "weights" in tensors:
+    if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
-        op = replace(op, inputs=(*op.inputs, "bias"))
+        op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
     is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
     is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
+    is_packed = is_packed and kind != "TRANSPOSE_CONV"
     graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     if kind in ("LOGISTIC", "HARD_SWISH", "RELU") and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
@@ -114,6 +118,9 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             scale = 1 / 256
         else:
             scale = float(source.scale[0]) * rng.uniform(0.5, 1.5)
+        if op.kind == "SUM":
+            values = tensors[op.inputs[0]].elements / output.elements
+            scale *= float(np.sqrt(values))
         if op.kind == "ADD":
             other = tensors[op.inputs[1]].quantization
             assert other is not None
@@ -189,11 +196,6 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
         inputs = ("input", "amounts")
         shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
-    elif kind == "MEAN":
-        axes = np.array([1, 2], np.int32)
-        tensors["axes"] = Tensor("axes", (2,), "int32", constant=True, data=axes)
-        inputs = ("input", "axes")
-        shape = (1, source[3]) if rng.random() < 0.5 else (1, 1, 1, source[3])
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":
@@ -262,7 +264,7 @@ def _quantize_weights(
     )
     terms = weights.elements // channels
     spread = largest / 2 * 60 * np.sqrt(terms)
-    for name in op.inputs[2:]:
+    for name in op.learnt[1:]:
         bias = rng.normal(0, spread, channels).astype(np.int32)
         quantization = Quantization(source.scale * scale, 0, 0 if axis is not None else None)
         tensors[name] = replace(tensors[name], dtype="int32", quantization=quantization, data=bias)
