@@ -10,11 +10,20 @@ from micronas.errors import ConfigError
 from micronas.graph import moves
 from micronas.graph.ir import Graph, Kind, Op
 
+
+def _reduces_first(graph: Graph, op: Op) -> bool:
+    rank = len(graph.input_of(op).shape)
+    return any(axis % rank == 0 for axis in moves.integers(graph, op))
+
+
 _MOVES_FIRST: Mapping[Kind, Callable[[Graph, Op], bool]] = {
     "TRANSPOSE": lambda graph, op: moves.integers(graph, op)[0] != 0,
     "STRIDED_SLICE": lambda graph, op: 0 in moves.dropped(op),
     "GATHER": lambda graph, op: op.axis == 0,
     "CONCATENATION": lambda graph, op: op.axis == 0,
+    "MEAN": _reduces_first,
+    "SUM": _reduces_first,
+    "REDUCE_MAX": _reduces_first,
 }
 
 

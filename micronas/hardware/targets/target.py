@@ -1,11 +1,10 @@
 """A target: kernels on a kind of processor, and what they take."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from micronas.graph import memory
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
 from micronas.hardware.instructions import Price
 
@@ -26,11 +25,15 @@ class Target:
         return memory.plan(graph, self.sizes, self.scratch)
 
 
-def mean_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Scratch memory of TFLM's reference MEAN, int32 each: sums, index and axes."""
-    axes = math.prod(graph.constant_of(op).shape)
-    sums = math.prod(graph.output_of(op).shape)
-    return 4 * sums, 4 * len(graph.input_of(op).shape), 4 * axes
+REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
+_RESIZING: tuple[Kind, ...] = ("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+"""Kinds that write the sizes of their output."""
+
+
+def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
+    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
+    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
 
 
 def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
@@ -43,7 +46,7 @@ def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
-        return (_dimensions(graph.output_of(op)),) if op.kind == "GATHER" else ()
+        return (_dimensions(graph.output_of(op)),) if op.kind in _RESIZING else ()
 
     return sizes
 
