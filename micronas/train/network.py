@@ -1,11 +1,12 @@
 """Torch's view of a graph: one interpreter of its operators, and a trainable network built on it.
 
-Values are NCHW in torch and NHWC in the graph; this module is the only place where both meet.
+Maps are NCHW in torch and NHWC in the graph; this module and `train.operators` are the only
+places where both meet.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, Weights, each_kind
+from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
+from micronas.train.operators import activate, nhwc, unweighted
 from micronas.train.recipe import Amp
 
 
@@ -60,7 +62,7 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        return F.linear(_nhwc(x).flatten(1), weight, bias)
+        return F.linear(nhwc(x).flatten(1), weight, bias)
     groups = x.shape[1] if op.kind == "DEPTHWISE_CONV_2D" else 1
     if op.padding == "SAME":
         return same_conv2d(x, weight, bias, stride=op.stride, groups=groups)
@@ -114,101 +116,6 @@ def interpret(
             if last_use[name] is op and name != target:
                 values.pop(name, None)
     return values[target]
-
-
-def unweighted(graph: Graph, op: Op, operands: Sequence[Tensor]) -> Tensor:
-    """Run an operator that has no weights, without its activation."""
-    assert op.kind != "UNKNOWN", op  # no float network has one
-    return _UNWEIGHTED[op.kind](graph, op, *operands)
-
-
-def activate(op: Op, value: Tensor) -> Tensor:
-    """Apply an operator's fused activation."""
-    return _ACTIVATIONS[op.activation](value)
-
-
-_ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
-    "NONE": lambda x: x,
-    "RELU": F.relu,
-    "RELU6": F.relu6,
-}
-
-
-def _add(graph: Graph, op: Op, x: Tensor, other: Tensor) -> Tensor:
-    return x + other
-
-
-def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    *spatial, channels = _constant(graph, op)[1:].tolist()
-    return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
-
-
-def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    padding = _pool_padding(op, x)
-    if not any(padding):
-        return F.avg_pool2d(x, op.window, op.stride)
-    # TFLite divides by the window's elements inside the map, whichever side the padding is on.
-    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), op.window, op.stride)
-    return F.avg_pool2d(F.pad(x, padding), op.window, op.stride) / inside
-
-
-def _max_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    return F.max_pool2d(F.pad(x, _pool_padding(op, x), value=-math.inf), op.window, op.stride)
-
-
-def _mean(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=len(graph.output_of(op).shape) == 4)
-
-
-def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    shape = graph.output_of(op).shape
-    x = _nhwc(x).reshape(len(x), *shape[1:])
-    return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
-
-
-def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    is_map = len(graph.output_of(op).shape) == 4
-    return torch.cat(parts, {3: 1, 1: 2, 2: 3}[op.axis] if is_map else op.axis)
-
-
-_UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
-    "train.network",
-    {
-        "ADD": _add,
-        "MUL": lambda graph, op, x, other: x * other,
-        "PAD": _pad,
-        "AVERAGE_POOL_2D": _average_pool,
-        "MAX_POOL_2D": _max_pool,
-        "MEAN": _mean,
-        "RESHAPE": _reshape,
-        "SOFTMAX": lambda graph, op, x: F.softmax(x, 1),
-        "CONCATENATION": _concatenation,
-        "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
-        "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
-        "RELU": lambda graph, op, x: F.relu(x),
-        "RELU6": lambda graph, op, x: F.relu6(x),
-    },
-    OPERATORS.keys() - {*WEIGHTED},
-)
-"""Float execution of each kind without weights: of its operands, without its activation."""
-
-
-def _constant(graph: Graph, op: Op) -> ir.Array:
-    data = graph.constant_of(op).data
-    assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
-    return data
-
-
-def _nhwc(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
-
-
-def _pool_padding(op: Op, x: Tensor) -> tuple[int, int, int, int]:
-    if op.padding == "VALID":
-        return 0, 0, 0, 0
-    rows = ir.same_padding(x.shape[2], op.window[0], op.stride[0])
-    columns = ir.same_padding(x.shape[3], op.window[1], op.stride[1])
-    return *columns, *rows
 
 
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:

@@ -25,7 +25,8 @@ from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds
 from micronas.space.decisions import Choice
-from micronas.train.network import activate, round_weights, unweighted
+from micronas.train.network import round_weights
+from micronas.train.operators import activate, unweighted
 
 
 class Feature(NamedTuple):
