@@ -18,7 +18,7 @@ from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
 from micronas.graph.check import check_int8
-from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, same_padding
+from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, extent, same_padding
 from micronas.graph.operators import WEIGHTED, each_kind
 
 Rounding = Literal["once", "device"]
@@ -173,7 +173,7 @@ class _Writer:
         depthwise = op.kind == "DEPTHWISE_CONV_2D"
         axes = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
         data = np.transpose(_codes(weights), axes)
-        group = self.graph.input_of(op).shape[3] if depthwise else 1
+        group = self.graph.input_of(op).shape[3] if depthwise else self.graph.groups_of(op)
         operands = [self._real(op.inputs[0]), *self._parameters(op, data)]
         window = self._window(op, (weights.shape[1], weights.shape[2]))
         self._finish(op, "Conv", operands, group=group, **window)
@@ -243,13 +243,14 @@ class _Writer:
         pads = ((0, 0), (0, 0))
         if op.padding == "SAME":
             pads = (
-                same_padding(height, sizes[0], op.stride[0]),
-                same_padding(width, sizes[1], op.stride[1]),
+                same_padding(height, extent(sizes[0], op.dilation[0]), op.stride[0]),
+                same_padding(width, extent(sizes[1], op.dilation[1]), op.stride[1]),
             )
         (top, bottom), (left, right) = pads
         return {
             "kernel_shape": list(sizes),
             "strides": list(op.stride),
+            **({} if op.dilation == (1, 1) else {"dilations": list(op.dilation)}),
             "pads": [top, left, bottom, right],
         }
 

@@ -119,7 +119,7 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         return f"the parameters of {op.kind} must be constants with data"
     if row.weights is None and any(tensor.dtype != "int32" for tensor in parameters):
         return f"the parameters of {op.kind} must be int32"
-    if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window) < 1):
+    if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
         return f"{op.kind} must read [N, height, width, channels] with positive steps"
     return (
         _scale_problem(graph, op, row)

@@ -49,9 +49,9 @@ class Counts:
     fc_outputs: int
     add_elements: int
     im2col_bytes: int
-    """Bytes that CONV_2D operators larger than 1x1 copy into patches."""
+    """Bytes that CONV_2D operators larger than 1x1, or in groups, copy into patches."""
     im2col_taps: int
-    """Taps of those patches, whatever the channels."""
+    """Taps of those patches, whatever the channels of a group."""
     pool_inputs: int
     """Elements that AVERAGE_POOL_2D and MAX_POOL_2D operators read."""
     mean_inputs: int
@@ -79,9 +79,9 @@ def count(graph: Graph) -> Counts:
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
             stored |= {name: graph.tensors[name] for name in op.inputs[1:]}
-        if op.kind == "CONV_2D" and graph.constant_of(op).shape[1:3] != (1, 1):
+        if op.kind == "CONV_2D" and not is_pointwise(graph, op):
             _, height, width, depth = graph.constant_of(op).shape
-            taps = math.prod(graph.output_of(op).shape[:3]) * height * width
+            taps = math.prod(graph.output_of(op).shape[:3]) * height * width * graph.groups_of(op)
             patch_taps += taps
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
@@ -110,6 +110,12 @@ def count(graph: Graph) -> Counts:
 def per_op(graph: Graph) -> list[OpCount]:
     """Count the costs of each operator, in the order they run."""
     return [_op_count(graph, op) for op in graph.ops]
+
+
+def is_pointwise(graph: Graph, op: Op) -> bool:
+    """Whether a CONV_2D mixes the channels of each position, without taps beside it."""
+    is_single = graph.constant_of(op).shape[1:3] == (1, 1) and op.dilation == (1, 1)
+    return is_single and graph.groups_of(op) == 1
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:

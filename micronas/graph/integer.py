@@ -92,7 +92,7 @@ def _workspace(graph: Graph, op: Op) -> int:
     outputs, inputs = graph.output_of(op).elements, graph.input_of(op).elements
     if op.kind == "CONV_2D":
         filters = graph.constant_of(op)
-        inputs = outputs * filters.elements // filters.shape[0] ** 2
+        inputs = outputs * filters.elements * graph.groups_of(op) // filters.shape[0] ** 2
     return 4 * inputs + 24 * outputs
 
 

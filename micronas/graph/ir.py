@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators import Kind as Kind
+from micronas.graph.padding import extent as extent
 from micronas.graph.padding import same_output as same_output
 from micronas.graph.padding import same_padding as same_padding
 
@@ -97,6 +98,8 @@ class Op:
     """Pooling window (height, width); for convolutions the filter's own shape says it."""
     padding: Padding = "SAME"
     activation: Activation = "NONE"
+    dilation: tuple[int, int] = (1, 1)
+    """Pixels from one tap of a convolution's filter to the next, down and across."""
     axis: int = 0
     """The dimension along which CONCATENATION joins, counted from the first."""
 
@@ -127,3 +130,7 @@ class Graph:
     def constant_of(self, op: Op, position: int = 1) -> Tensor:
         """The operator's weights (position 1) or bias (position 2)."""
         return self.tensors[op.inputs[position]]
+
+    def groups_of(self, op: Op) -> int:
+        """Groups of a CONV_2D, each of which reads as many channels as its filters have."""
+        return self.input_of(op).shape[3] // self.constant_of(op).shape[3]

@@ -7,7 +7,7 @@ import numpy as np
 from micronas.graph import lookup
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
-from micronas.graph.padding import same_output
+from micronas.graph.padding import extent, same_output
 
 Shape = tuple[int, ...]
 
@@ -17,10 +17,19 @@ def kept(graph: Graph, op: Op) -> Shape | None:
     return graph.input_of(op).shape
 
 
-def convolved(graph: Graph, op: Op) -> Shape | None:
-    """Shape of CONV_2D: the filters' first dimension is the output's channels."""
-    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
-    return _swept(graph, op, filters[1:3], filters[0]) if filters[3] == depth else None
+def convolved(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of CONV_2D: the filters' first dimension is the output's channels.
+
+    Filters of less depth than the input divide it into groups.
+    """
+    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op)
+    channels, *window, part = filters.shape
+    if depth % part or channels % (depth // part):
+        return None
+    if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4"):
+        # CMSIS-NN steps a bias from group to group unasked, and takes int4 filters for whole ones
+        return "CONV_2D in groups must have a bias, and weights of 8 bits"
+    return _swept(graph, op, window, channels)
 
 
 def convolved_depthwise(graph: Graph, op: Op) -> Shape | None:
@@ -87,10 +96,11 @@ def _swept(graph: Graph, op: Op, window: Sequence[int], channels: int) -> Shape 
     """Shape of a window moved over a map."""
     batch, *area, _ = graph.input_of(op).shape
     sizes = []
-    for size, step, extent in zip(area, op.stride, window, strict=True):
-        if op.padding == "VALID" and extent > size:
+    for size, step, taps, apart in zip(area, op.stride, window, op.dilation, strict=True):
+        reach = extent(taps, apart)
+        if op.padding == "VALID" and reach > size:
             return None
-        valid = (size - extent) // step + 1
+        valid = (size - reach) // step + 1
         sizes.append(valid if op.padding == "VALID" else same_output(size, step))
     return (batch, *sizes, channels)
 

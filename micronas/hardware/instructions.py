@@ -28,8 +28,30 @@ ASSUMED: dict[str, dict[str, float]] = {
     # rows are copied, but a join along the channels copies a few bytes at a time
     "concatenation": {"elements": 50.0, "calls": 1000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},
+    # the kernel of one group, whose rows are written further apart, with a third on top
+    "convolution_grouped": {
+        "macs_by_4": 2.2,
+        "left_over_macs": 4.0,
+        "outputs": 60.0,
+        "im2col_bytes": 4.0,
+        "im2col_taps": 45.0,
+        "padded_taps": 12.0,
+        "left_over_bytes": 1.1,
+        "kernel_rows": 25.0,
+        "positions": 170.0,
+        "odd_positions": 3.6,
+        "odd_outputs": 0.7,
+        "calls": 1500.0,
+    },
+    # plain C, as where a channel has several outputs, which took up to 26 instructions a MAC
+    "depthwise_dilated": {
+        "valid_macs": 20.0,
+        "outputs": 200.0,
+        "source_positions": 60.0,
+        "calls": 5000.0,
+    },
     # the slowest reference kernel of 29 networks took 37 instructions a MAC
-    "dilated": {"macs": 37.0, "calls": 5000.0},
+    "unknown_convolution": {"macs": 37.0, "calls": 5000.0},
 }
 """Kernels nobody counted, priced from above."""
 SOFTMAX = {"elements": 459.0, "calls": 246.0}

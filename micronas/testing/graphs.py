@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Activation, DataType, Graph, Kind, Op, Padding, Quantization, Tensor
+from micronas.graph.ir import (
+    Activation,
+    DataType,
+    Graph,
+    Kind,
+    Op,
+    Padding,
+    Quantization,
+    Tensor,
+    extent,
+)
 from micronas.graph.operators import OPERATORS, WEIGHTED
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
@@ -41,9 +51,9 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
         op = replace(op, inputs=(*op.inputs, "bias"))
     graph = Graph(tensors, (op,), ("input",), ("output",))
-    graph = quantize_randomly(
-        graph, seed, filters="int4" if rng.random() < 1 / 3 and not plain else "int8"
-    )
+    is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
+    is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
+    graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     if kind in ("LOGISTIC", "HARD_SWISH", "RELU") and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
         graph = _rescaled(graph, "input", scale, int(rng.integers(-128, 128)))
@@ -134,25 +144,27 @@ def _windowed_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generato
     stride = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     channels = depth
     inputs: tuple[str, ...] = ("input",)
+    dilation, taps = (1, 1), window
     if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        first, last = int(rng.integers(1, 10)), depth
+        if rng.random() < 0.4:
+            dilation = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+        if padding == "VALID":  # as far apart as the map allows
+            free = ((height - 1) // max(window[0] - 1, 1), (width - 1) // max(window[1] - 1, 1))
+            dilation = (min(dilation[0], max(free[0], 1)), min(dilation[1], max(free[1], 1)))
+        groups = _divisor(depth, rng) if kind == "CONV_2D" and rng.random() < 0.4 else 1
+        first, last = groups * int(rng.integers(1, 10)), depth // groups
         if kind == "DEPTHWISE_CONV_2D":
             first, last = 1, depth * int(rng.integers(1, 4))
         channels = first if kind == "CONV_2D" else last
-        inputs = _constants(tensors, (first, *window, last), channels, rng)
+        inputs = _constants(tensors, (first, *window, last), channels, rng, bias=groups > 1)
         window = (1, 1)
     sizes = [
-        -(-size // step) if padding == "SAME" else (size - extent) // step + 1
-        for size, step, extent in zip(
-            (height, width),
-            stride,
-            tensors["weights"].shape[1:3] if "weights" in tensors else window,
-            strict=True,
-        )
+        -(-size // step) if padding == "SAME" else (size - extent(many, apart)) // step + 1
+        for size, step, many, apart in zip((height, width), stride, taps, dilation, strict=True)
     ]
     tensors["output"] = Tensor("output", (1, *sizes, channels))
     activation = _ACTIVATIONS[int(rng.integers(3))]
-    return Op(kind, "output", inputs, ("output",), stride, window, padding, activation)
+    return Op(kind, "output", inputs, ("output",), stride, window, padding, activation, dilation)
 
 
 def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
@@ -212,13 +224,22 @@ def _concatenation(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
 
 
 def _constants(
-    tensors: dict[str, Tensor], shape: tuple[int, ...], channels: int, rng: np.random.Generator
+    tensors: dict[str, Tensor],
+    shape: tuple[int, ...],
+    channels: int,
+    rng: np.random.Generator,
+    *,
+    bias: bool = False,
 ) -> tuple[str, ...]:
     tensors["weights"] = Tensor("weights", shape, constant=True)
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 and not bias:
         return ("input", "weights")
     tensors["bias"] = Tensor("bias", (channels,), constant=True)
     return ("input", "weights", "bias")
+
+
+def _divisor(number: int, rng: np.random.Generator) -> int:
+    return int(rng.choice([each for each in range(1, number + 1) if number % each == 0]))
 
 
 def _quantize_weights(

@@ -300,9 +300,7 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             _require(options.Beta() == 1.0, "beta", options.Beta(), where)
             return {}
         case "dilation":
-            dilation = (options.DilationHFactor(), options.DilationWFactor())
-            _require(dilation == (1, 1), "dilation", dilation, where)
-            return {}
+            return {"dilation": (options.DilationHFactor(), options.DilationWFactor())}
         case "format":
             _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
             return {}

@@ -224,7 +224,9 @@ class _Writer:
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
-            case "dilation" | "format" | "unclamped":
+            case "dilation":
+                return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
+            case "format" | "unclamped":
                 return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:

@@ -28,14 +28,20 @@ def same_conv2d(
     bias: Tensor | None = None,
     *,
     stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
     """Convolve [N, C, H, W] with TF "SAME" padding: ceil(H / stride) rows, the odd zero after."""
-    top, bottom = ir.same_padding(x.shape[2], weight.shape[2], stride[0])
-    left, right = ir.same_padding(x.shape[3], weight.shape[3], stride[1])
+    (top, bottom), (left, right) = (
+        ir.same_padding(
+            x.shape[2 + axis], ir.extent(weight.shape[2 + axis], dilation[axis]), stride[axis]
+        )
+        for axis in (0, 1)
+    )
+    sweep = stride, dilation, groups
     if top == bottom and left == right:
-        return _conv2d(x, weight, bias, stride, (top, left), groups)
-    return _conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, (0, 0), groups)
+        return _conv2d(x, weight, bias, (top, left), *sweep)
+    return _conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, (0, 0), *sweep)
 
 
 def mixed_precision(amp: Amp) -> torch.autocast:
@@ -47,26 +53,27 @@ def _conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple[int, int],
     padding: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
     # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py): the others gain.
     is_slow = groups > 1 and (weight.shape[-1] >= 5 or stride != (1, 1))
     if not (is_slow and torch.is_autocast_enabled("cpu")):
-        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     with mixed_precision(None):
-        return F.conv2d(x.float(), weight, bias, stride, padding, 1, groups)
+        return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
 
 
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
         return F.linear(nhwc(x).flatten(1), weight, bias)
-    groups = x.shape[1] if op.kind == "DEPTHWISE_CONV_2D" else 1
+    groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
     if op.padding == "SAME":
-        return same_conv2d(x, weight, bias, stride=op.stride, groups=groups)
-    return _conv2d(x, weight, bias, op.stride, (0, 0), groups)
+        return same_conv2d(x, weight, bias, stride=op.stride, dilation=op.dilation, groups=groups)
+    return _conv2d(x, weight, bias, (0, 0), op.stride, op.dilation, groups)
 
 
 def interpret(

@@ -24,9 +24,9 @@ from micronas.graph.kernels.codes import (
 def convolution(graph: Graph, op: Op) -> Kernel:
     filters, output = graph.constant_of(op), graph.output_of(op)
     kernel = (filters.shape[1], filters.shape[2])
-    rows = data(filters).reshape(filters.shape[0], -1)
+    rows, groups = data(filters).reshape(filters.shape[0], -1), graph.groups_of(op)
     dtype = _exact_type(rows)
-    columns = rows.T.astype(dtype)
+    columns = rows.reshape(groups, -1, rows.shape[1]).transpose(0, 2, 1).astype(dtype)
     finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
     fill = zero_point(graph.input_of(op))
 
@@ -35,8 +35,10 @@ def convolution(graph: Graph, op: Op) -> Kernel:
             patches: Array = x
         else:
             patches = np.moveaxis(windows(x, op, kernel, fill), -3, -1)
-        products = patches.astype(dtype, order="C").reshape(-1, len(columns)) @ columns
-        return finish(products.astype(np.int32)).reshape(len(x), *output.shape)
+        parts = patches.astype(dtype, order="C").reshape(-1, *kernel, groups, filters.shape[3])
+        products = np.moveaxis(parts, 3, 0).reshape(groups, len(parts), -1) @ columns
+        totals = np.moveaxis(products, 0, 1).reshape(len(parts), -1)
+        return finish(totals.astype(np.int32)).reshape(len(x), *output.shape)
 
     return convolve
 
@@ -58,9 +60,11 @@ def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
         total = np.zeros((len(source), out_height, out_width, channels), dtype)
         product = np.empty_like(total)
         for i in range(height):
-            rows = slice(i, i + (out_height - 1) * op.stride[0] + 1, op.stride[0])
+            top = i * op.dilation[0]
+            rows = slice(top, top + (out_height - 1) * op.stride[0] + 1, op.stride[0])
             for j in range(width):
-                cols = slice(j, j + (out_width - 1) * op.stride[1] + 1, op.stride[1])
+                left = j * op.dilation[1]
+                cols = slice(left, left + (out_width - 1) * op.stride[1] + 1, op.stride[1])
                 np.multiply(source[:, rows, cols], taps[i, j].astype(dtype), out=product)
                 total += product
         return finish(total.astype(np.int32)).reshape(len(x), *output.shape)

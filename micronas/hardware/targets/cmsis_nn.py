@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import each_kind
@@ -62,13 +63,14 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return ()
     weights = graph.constant_of(op)
     is_int4 = weights.dtype == "int4"
-    patch = math.prod(weights.shape[1:])
-    if op.kind == "CONV_2D" and weights.shape[1:3] != (1, 1):
-        return (4 * (patch if is_int4 else -(-patch // 4) * 4),)
-    is_single = op.kind == "DEPTHWISE_CONV_2D" and weights.shape[3] == graph.input_of(op).shape[3]
-    if is_single and (is_int4 or weights.shape[1:3] != (3, 3)):
-        return (2 * patch,)
-    return ()
+    patch = math.prod(weights.shape[1:3]) * graph.input_of(op).shape[3]
+    if op.kind == "CONV_2D":  # a patch of a group is smaller, but that much is asked for
+        asked = 4 * (patch if is_int4 else -(-patch // 4) * 4)
+        return () if is_pointwise(graph, op) else (asked,)
+    is_plain = weights.shape[3] != graph.input_of(op).shape[3] or op.dilation != (1, 1)
+    if is_plain or (weights.shape[1:3] == (3, 3) and not is_int4):
+        return ()
+    return (2 * patch,)
 
 
 def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -82,8 +84,8 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return (4 * graph.constant_of(op).shape[0],)
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return asked
-    _, height, width, depth = graph.constant_of(op).shape
-    taps = height * width
+    _, height, width, _ = graph.constant_of(op).shape
+    taps, depth = height * width, graph.input_of(op).shape[3]
     needed = 64 * -(-taps * depth // 16) if op.kind == "CONV_2D" else 4 * _HELIUM_CHANNELS * taps
     return (max(needed, *asked, 0),)
 
@@ -96,7 +98,7 @@ def price(graph: Graph, op: Op) -> Price | None:
     graph
         Shapes are enough.
     op
-        One of its operators; QUANTIZE, DEQUANTIZE and dilated convolutions may be UNKNOWN.
+        One of its operators; QUANTIZE, DEQUANTIZE and convolutions may be UNKNOWN.
     """
     work = _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
     return None if work is None else priced(work)
@@ -105,9 +107,13 @@ def price(graph: Graph, op: Op) -> Price | None:
 def _convolution(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
-    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding)
+    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding, op.dilation)
     depth, width, bits = _channels(source), _channels(out), _bits(weights)
     if op.kind == "CONV_2D":
+        groups = graph.groups_of(op)
+        if groups > 1:
+            part = exactly(out.shape[3] // groups)
+            return kernels.convolution_grouped(sweep, _channels(weights), part, groups)
         return kernels.convolution(sweep, depth, width, bits=bits)
     multiplier = out.shape[3] // source.shape[3]
     if multiplier == 1:
@@ -126,7 +132,7 @@ def _foreign(graph: Graph, op: Op) -> Work | None:
         weights, out = tensors[1], tensors[-1]
         if len(weights.shape) == 4 and all(out.shape):
             inner = weights.elements // out.shape[-1]
-            return Work("dilated", {"macs": out.elements * inner, "calls": 1})
+            return Work("unknown_convolution", {"macs": out.elements * inner, "calls": 1})
     return None
 
 
