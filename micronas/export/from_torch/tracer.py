@@ -238,7 +238,11 @@ class Tracer:
         shape = nhwc(value.shape)
         if found is not None and in_order(found[0], found[0].numel()):
             return self.reshaped(value.tensor, shape), found[1]
-        return self.materialised(value), torch.arange(value.shape[1])
+        # As they are stored, so that taking some of them needs no transposition.
+        first = value.positions.movedim(1, -1).reshape(-1, value.shape[1])[0]
+        ranks = first.argsort()
+        chosen = Value(value.tensor, value.positions[:, ranks])
+        return self.materialised(chosen), ranks.argsort()
 
     def result(self, tensor: str, order: Tensor | None = None) -> Value:
         """Return the node's value that is stored as a map, its channels in any order."""
@@ -259,9 +263,10 @@ class Tracer:
         size = moved.shape[-1]
         found = rows_of(moved, self.elements_of(value.tensor))
         if found is None:
-            tensor = self.arrange(value.tensor, moved, led(tuple(moved.shape)))
+            ranks = moved.reshape(-1, size)[0].argsort()
+            tensor = self.arrange(value.tensor, moved[..., ranks], led(tuple(moved.shape)))
             rows = torch.arange(moved[..., 0].numel()).reshape(moved.shape[:-1])
-            return tensor, rows, torch.arange(size)
+            return tensor, rows, ranks.argsort()
         rows, order = found
         if self.shape_of(value.tensor)[-1] == size:
             return value.tensor, rows, order
