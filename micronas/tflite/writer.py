@@ -224,6 +224,8 @@ class _Writer:
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
+            case "alpha":
+                return {"Alpha": op.alpha}
             case "dilation" | "format" | "unclamped":
                 return {}
 
