@@ -14,6 +14,7 @@ from micronas.errors import ModelError
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.requantize import requantized
 from micronas.train.network import (
     from_tflite,
     interpret,
@@ -75,6 +76,7 @@ def compare(
     ModelError
         If the two are not the same network, or the float interpreter lacks an operator's form.
     """
+    float_graph = requantized(float_graph)
     if _outline(float_graph) != _outline(int8_graph):
         raise ModelError(
             "a float network must have the operators and shapes of the int8 one, but these two "
@@ -129,6 +131,10 @@ def dequantized(graph: Graph) -> Graph:
             assert tensor.data is not None, f"{name}: integer execution takes constants with data"
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+    for name in {name for op in graph.ops for name in op.operands}:
+        if (codes := tensors[name].data) is not None:
+            data = _real(graph, name, codes.astype(np.int8))
+            tensors[name] = replace(tensors[name], dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
 
 
@@ -141,9 +147,7 @@ def _check_float(graph: Graph) -> None:
     """Refuse what integer execution takes and the float interpreter, made to train, does not."""
     for op in graph.ops:
         source, output = graph.input_of(op), graph.output_of(op)
-        ranks = {len(source.shape), len(output.shape)}
-        holds = ranks <= {2, 4} and source.shape[0] == output.shape[0] == 1
-        holds = holds and not any(graph.tensors[name].constant for name in op.operands)
+        holds = source.shape[0] == output.shape[0] == 1
         if op.kind == "FULLY_CONNECTED":
             holds = holds and len(output.shape) == 2
             holds = holds and source.elements == graph.constant_of(op).shape[1]

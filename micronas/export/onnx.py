@@ -18,7 +18,18 @@ from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
 from micronas.graph.check import check_int8
-from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, extent, same_padding
+from micronas.graph.ir import (
+    LIMITS,
+    Activation,
+    Array,
+    Graph,
+    Kind,
+    Op,
+    Quantization,
+    Tensor,
+    extent,
+    same_padding,
+)
 from micronas.graph.operators import WEIGHTED, each_kind
 
 Rounding = Literal["once", "device"]
@@ -163,10 +174,22 @@ class _Writer:
         self._simple(op, "Sigmoid")
 
     def _relu6(self, op: Op) -> None:
-        self._finish(op, "Clip", [self._real(op.inputs[0]), *self._limits()])
+        self._finish(op, "Clip", [self._real(op.inputs[0]), *self._limits("RELU6")])
 
-    def _softmax(self, op: Op) -> None:
-        self._simple(op, "Softmax", axis=1 if len(self.graph.input_of(op).shape) == 4 else -1)
+    def _rows(self, op: Op, kind: str, **attributes: Any) -> None:
+        """Write an operator along the last dimension, which is channels in a map."""
+        axis = 1 if len(self.graph.input_of(op).shape) == 4 else -1
+        self._simple(op, kind, axis=axis, **attributes)
+
+    def _squared_difference(self, op: Op) -> None:
+        name, rank = op.outputs[0], len(self.graph.output_of(op).shape)
+        operands = [self._operand(each, rank) for each in op.operands]
+        difference = self._node("Sub", operands, f"{name}:difference")
+        self._finish(op, "Mul", [difference, difference])
+
+    def _inverse_root(self, op: Op) -> None:
+        root = self._node("Sqrt", [self._real(op.inputs[0])], f"{op.outputs[0]}:root")
+        self._finish(op, "Reciprocal", [root])
 
     def _convolution(self, op: Op) -> None:
         weights = self.graph.constant_of(op)
@@ -226,16 +249,23 @@ class _Writer:
         """Return an operand of this rank; a constant is written here, when it is needed."""
         tensor = self.graph.tensors[name]
         if tensor.data is None:
-            if len(tensor.shape) != rank:
-                raise ExportError(
-                    f"ONNX export joins tensors of equal rank, but {name!r} has shape "
-                    f"{tensor.shape} and the result {rank} dimensions; reshape it first"
-                )
-            return self._real(name)
+            return self._real(name) if len(tensor.shape) == rank else self._widened(tensor, rank)
         data = tensor.data.reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
         data = np.transpose(data, _TO_NCHW) if rank == 4 else data
         self._constant(f"{name}:int8", data.astype(np.int8))
         return self._real(name)
+
+    def _widened(self, tensor: Tensor, rank: int) -> str:
+        """Return the dequantised value of an activation with more dimensions before its own."""
+        wide = f"{tensor.name}:{rank}d"
+        if wide not in self.dequantised:
+            self.dequantised.add(wide)
+            shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
+            codes = self._reshaped(tensor, shape, wide)
+            if rank == 4:
+                codes = self._node("Transpose", [codes], f"{wide}8", perm=list(_TO_NCHW))
+            self._dequantise(codes, wide, _quantization(tensor))
+        return wide
 
     def _window(self, op: Op, kernel: tuple[int, int] | None = None) -> dict[str, list[int]]:
         sizes = kernel or op.window
@@ -278,12 +308,16 @@ class _Writer:
             value = self._nudged(op, value)
         if op.activation == "RELU":
             value = self._node("Relu", [value], f"{name}:clamped")
-        elif op.activation == "RELU6":
-            value = self._node("Clip", [value, *self._limits()], f"{name}:clamped")
+        elif op.activation != "NONE":
+            value = self._node("Clip", [value, *self._limits(op.activation)], f"{name}:clamped")
         self._quantise(value, name)
 
-    def _limits(self) -> list[str]:
-        return [self._constant(f"relu6:{limit}", np.array(limit, np.float32)) for limit in (0, 6)]
+    def _limits(self, activation: Activation) -> list[str]:
+        prefix = activation.lower()
+        return [
+            self._constant(f"{prefix}:{limit}", np.array(limit, np.float32))
+            for limit in LIMITS[activation]
+        ]
 
     def _nudged(self, op: Op, value: str) -> str:
         """Move a value so that rounding it once gives what TFLM's rounding gives.
@@ -378,12 +412,25 @@ _WRITTEN: Mapping[Kind, Callable[[_Writer, Op], None]] = each_kind(
         "MAX_POOL_2D": lambda writer, op: writer._simple(op, "MaxPool", **writer._window(op)),
         "MEAN": _Writer._mean,
         "RESHAPE": _Writer._reshape,
-        "SOFTMAX": _Writer._softmax,
+        "SOFTMAX": lambda writer, op: writer._rows(op, "Softmax"),
         "CONCATENATION": _Writer._concatenation,
         "LOGISTIC": _Writer._logistic,
         "HARD_SWISH": lambda writer, op: writer._simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer._simple(op, "Relu"),
         "RELU6": _Writer._relu6,
+        "SUB": lambda writer, op: writer._joint(op, "Sub"),
+        "SQUARED_DIFFERENCE": _Writer._squared_difference,
+        "MAXIMUM": lambda writer, op: writer._joint(op, "Max"),
+        "MINIMUM": lambda writer, op: writer._joint(op, "Min"),
+        "PRELU": lambda writer, op: writer._joint(op, "PRelu"),
+        "LEAKY_RELU": lambda writer, op: writer._simple(op, "LeakyRelu", alpha=op.alpha),
+        "ELU": lambda writer, op: writer._simple(op, "Elu"),
+        "TANH": lambda writer, op: writer._simple(op, "Tanh"),
+        "ABS": lambda writer, op: writer._simple(op, "Abs"),
+        "RSQRT": _Writer._inverse_root,
+        "QUANTIZE": lambda writer, op: writer._simple(op, "Identity"),
+        "LOG_SOFTMAX": lambda writer, op: writer._rows(op, "LogSoftmax"),
+        "L2_NORMALIZATION": lambda writer, op: writer._rows(op, "LpNormalization", p=2),
     },
 )
 

@@ -182,8 +182,9 @@ class Builder:
         return self.append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
 
     def constant(self, name: str, data: Array) -> str:
-        """Add an int32 constant; return its name."""
-        self._tensors[name] = Tensor(name, data.shape, "int32", True, data=data)
+        """Add a constant, int32 or float32 as its data are; return its name."""
+        dtype: DataType = "float32" if data.dtype.kind == "f" else "int32"
+        self._tensors[name] = Tensor(name, data.shape, dtype, True, data=data)
         return name
 
     def _weights(

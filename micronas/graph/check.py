@@ -138,15 +138,17 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
             return "activations must have one scale and a zero point of -128 to 127"
     *sources, output = (float(q.scale[0]) for q in quantizations if q is not None)
     zero_points = [q.zero_point for q in quantizations if q is not None]
-    if row.scale == "fixed" and (output, zero_points[-1]) != (1 / 256, -128):
-        return f"{op.kind} must write scale 1/256 and zero point -128"
+    if row.fixed and (output, zero_points[-1]) != row.fixed:
+        scale, zero_point = row.fixed
+        return f"{op.kind} must write scale 1/{1 / scale:g} and zero point {zero_point}"
     if row.scale in _TOLERANCE:
         spread = max(*sources, output) - min(*sources, output)
         if spread > _TOLERANCE[row.scale] or min(zero_points) != max(zero_points):
             return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = SCALES.get(op.kind)
-    return rule(sources, output) if rule else None
+    broken = rule(sources, output) if rule else None
+    return broken.format(kind=op.kind) if broken else None
 
 
 def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:

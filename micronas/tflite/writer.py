@@ -226,6 +226,8 @@ class _Writer:
                 return {"Axis": op.axis}
             case "dilation":
                 return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
+            case "alpha":
+                return {"Alpha": op.alpha}
             case "format" | "unclamped":
                 return {}
 

@@ -18,7 +18,7 @@ from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
-from micronas.train.operators import activate, nhwc, unweighted
+from micronas.train.operators import activate, constant, nhwc, unweighted
 from micronas.train.recipe import Amp
 
 
@@ -87,12 +87,12 @@ def interpret(
     Parameters
     ----------
     x
-        float32 [N, channels, height, width], or [N, features] for a graph that takes features.
+        float32 [N, channels, height, width] for maps; of other ranks as in the graph, batch first.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
-        ``after(name, value)`` replaces each activation tensor, the input included, by what the
-        operators after it shall read.
+        ``after(name, value)`` replaces each activation tensor, the input and constant operands
+        included, by what the operators after it shall read.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def interpret(
     """
     source, target = graph.inputs[0], graph.outputs[0]
     wanted = graph.tensors[source].shape[1:]
-    wanted = (wanted[-1], *wanted[:-1])
+    if len(wanted) == 3:
+        wanted = (wanted[-1], *wanted[:-1])
     if x.shape[1:] != wanted:
         raise DataError(
             f"inputs must be [N, {', '.join(map(str, wanted))}] for this network, but got "
@@ -113,6 +114,10 @@ def interpret(
     last_use = {name: op for op in graph.ops for name in op.inputs}
     for op in graph.ops:
         out = op.outputs[0]
+        for name in op.operands:
+            if name not in values:
+                value = constant(graph.tensors[name], x)
+                values[name] = after(name, value) if after else value
         if op.kind in WEIGHTED:
             value = weighted(op, values[op.inputs[0]])
         else:
@@ -174,12 +179,16 @@ def submodule_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def nonnegative_tensors(graph: Graph) -> set[str]:
-    """Activation tensors that cannot hold a value below zero."""
-    found: set[str] = set()
+    """Tensors that cannot hold a value below zero."""
+    found = {
+        tensor.name
+        for tensor in graph.tensors.values()
+        if tensor.constant and tensor.data is not None and tensor.data.min() >= 0
+    }
     for op in graph.ops:
         sign = "any" if op.kind == "UNKNOWN" else OPERATORS[op.kind].sign
         kept = sign == "kept" and found.issuperset(op.operands)
-        if kept or sign == "nonnegative" or op.activation != "NONE":
+        if kept or sign == "nonnegative" or op.activation in ("RELU", "RELU6"):
             found.add(op.outputs[0])
     return found
 

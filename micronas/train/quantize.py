@@ -16,7 +16,8 @@ from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, Operator
+from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
+from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.loop import Epoch, Loss, fit, generator_for
@@ -33,8 +34,15 @@ LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
 
-_FINEST_RELU6 = 6 * 2.0**-30
+_FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
+_MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
+    "step": lambda steps: steps.max(),
+    "product": lambda steps: steps.prod(),
+    "square": lambda steps: steps.max() ** 2,
+    "slope": lambda steps: steps[0] * steps[1].clamp(min=1),
+    "inverse_root": lambda steps: steps[0].rsqrt(),
+}
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 _CALIBRATION_BATCHES = 8
@@ -59,20 +67,20 @@ class QuantizedNetwork(nn.Module):
         counts, and operators without a match are int8. Weights the graph marks int4, as those of
         a mixed network are, have 4 bits unless a pattern matches them.
     ranges
-        Activation ranges are learnt by ``gradient`` or held as a moving ``average``.
+        Activation ranges are learnt by ``gradient`` or held as a moving ``average``; that of a
+        constant operand is what it holds.
 
     Raises
     ------
     ExportError
-        If weights have no data, no operator matches a pattern of `bits`, or a SOFTMAX or LOGISTIC
-        is concatenated with something else.
+        If weights have no data, or no operator matches a pattern of `bits`.
     """
 
     calibrated: Tensor
 
     def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
-        self._graph = graph
+        self._graph = graph = requantized(graph)
         widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
@@ -80,17 +88,26 @@ class QuantizedNetwork(nn.Module):
             weight, *bias = (_data(graph.tensors[name]) for name in op.inputs[1:])
             unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
-        self._owners = _owners(graph)
+        self._owners = owners(graph)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
-        self._fixed = {self._owners[op.outputs[0]] for op in graph.ops if _row(op).scale == "fixed"}
-        self._following = self._range_names.keys() - self._fixed if ranges == "average" else set()
+        self._fixed = {
+            self._owners[op.outputs[0]]: fixed
+            for op in graph.ops
+            if (fixed := _row(op).fixed) is not None
+        }
+        self._given = {*self._owners.values()} - {
+            owner for name, owner in self._owners.items() if not graph.tensors[name].constant
+        }
+        held = {*self._fixed, *self._given}
+        self._following = self._range_names.keys() - held if ranges == "average" else set()
         nonnegative = nonnegative_tensors(graph)
         negative = {owner for name, owner in self._owners.items() if name not in nonnegative}
+        negative -= {self._owners[op.inputs[0]] for op in graph.ops if op.kind == "RSQRT"}
         self.ranges = nn.ModuleDict(
             {
                 key: Range(
-                    learnt=ranges == "gradient" and name not in self._fixed,
+                    learnt=ranges == "gradient" and name not in held,
                     nonnegative=name not in negative,
                 )
                 for name, key in self._range_names.items()
@@ -153,7 +170,12 @@ class QuantizedNetwork(nn.Module):
                 )
         if kept is not batches:
             self._observe(kept, count)
-        self._cover({name: observer.span(method) for name, observer in observers.items()})
+        self._cover(
+            {
+                name: observer.span("minmax" if name in self._given else method)
+                for name, observer in observers.items()
+            }
+        )
         self.calibrated.fill_(True)
 
     def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
@@ -168,12 +190,14 @@ class QuantizedNetwork(nn.Module):
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
         for name, span in spans.items():
-            fixed = torch.tensor([0, 255 / 256])
-            self._range(name).cover(fixed if name in self._fixed else span)
+            if name in self._fixed:
+                scale, zero_point = self._fixed[name]
+                span = scale * torch.tensor([LOWEST - zero_point, HIGHEST - zero_point])
+            self._range(name).cover(span)
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
             name = self._owners[op.outputs[0]]
-            if name in self._fixed or _shares(op):
+            if name in self._fixed or shares(op):
                 continue
             step = self._finest_step(op)
             finest[name] = step.maximum(finest.get(name, step))
@@ -191,8 +215,9 @@ class QuantizedNetwork(nn.Module):
         self._check()
         tensors = dict(self._graph.tensors)
         for name in self._owners:
-            quantization = self._range(name).quantization()
-            tensors[name] = replace(tensors[name], dtype="int8", quantization=quantization)
+            tensor, quantization = tensors[name], self._range(name).quantization()
+            data = None if tensor.data is None else _codes(tensor.data, quantization)
+            tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
             tensors |= self._unit(op).constants(self._graph, source)
@@ -223,9 +248,9 @@ class QuantizedNetwork(nn.Module):
         sources = torch.stack([self._range(name).scale for name in op.operands])
         if op.kind in WEIGHTED:
             step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
-            return step.clamp(min=_FINEST_RELU6) if op.activation == "RELU6" else step
-        row = _row(op)
-        return (sources.prod() if row.multiplies else sources.max()) / row.finest
+        else:
+            step = _MEASURES[_row(op).measure](sources) / _row(op).finest
+        return step if op.activation in ("NONE", "RELU") else step.clamp(min=_FINEST_CLAMPED)
 
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]
@@ -307,7 +332,11 @@ def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
     values = x.numpy()
     if values.ndim == 4:
         values = values.transpose(0, 2, 3, 1)
-    steps = np.rint(values / quantization.scale)
+    return _codes(values, quantization)
+
+
+def _codes(values: ir.Array, quantization: ir.Quantization) -> npt.NDArray[np.int8]:
+    steps = np.rint(values.astype(np.float32) / quantization.scale)
     codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
         np.int8
     )
@@ -355,28 +384,3 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
 def _row(op: Op) -> Operator:
     assert op.kind != "UNKNOWN", op  # no float network has one
     return OPERATORS[op.kind]
-
-
-def _shares(op: Op) -> bool:
-    """Whether an output has, for TFLite, its operands' scale and zero point."""
-    return _row(op).scale in ("shared", "identical")
-
-
-def _owners(graph: Graph) -> dict[str, str]:
-    """For each activation tensor the one whose range it shares, in execution order."""
-    owners = {graph.inputs[0]: graph.inputs[0]}
-    fixed: set[str] = set()
-    for op in graph.ops:
-        out = op.outputs[0]
-        shared = [owners[name] for name in op.operands] if _shares(op) else [out]
-        owner = shared[0]
-        if set(shared) & fixed and len(set(shared) - fixed) > 0:
-            raise ExportError(
-                f"what CONCATENATION joins must share one scale, but {op.name} joins the output "
-                "of a softmax or sigmoid, whose scale is fixed, with others; use ReLU there"
-            )
-        owners[out] = owner
-        owners.update({name: owner for name, other in owners.items() if other in shared})
-        if _row(op).scale == "fixed":
-            fixed.add(out)
-    return owners
