@@ -86,7 +86,7 @@ def count(graph: Graph) -> Counts:
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
-    biases = {name for op in graph.ops for name in _biases(op)}
+    biases = {name for op in graph.ops for name in op.learnt[1:]}
     total = sum(macs.values())
     return Counts(
         macs=total,
@@ -123,11 +123,7 @@ def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     if op.kind == "UNKNOWN":
         return ()
     constants = [name for name in op.operands if graph.tensors[name].constant]
-    return (*constants, *(op.inputs[1:] if op.kind in WEIGHTED else ()))
-
-
-def _biases(op: Op) -> tuple[str, ...]:
-    return op.inputs[2:] if op.kind in WEIGHTED else ()
+    return (*constants, *op.learnt)
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:
@@ -147,6 +143,8 @@ def _macs(graph: Graph, op: Op) -> int:
     weights = graph.constant_of(op).shape
     if op.kind == "FULLY_CONNECTED":
         return math.prod(graph.output_of(op).shape) * weights[1]
+    if op.kind == "TRANSPOSE_CONV":
+        return math.prod(graph.input_of(op).shape[:3]) * math.prod(weights)
     taps = weights[1] * weights[2]
     depth = weights[3] if op.kind == "CONV_2D" else 1
     return math.prod(graph.output_of(op).shape) * taps * depth

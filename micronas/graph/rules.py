@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup
+from micronas.graph import lookup, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
@@ -118,13 +118,63 @@ def padded(graph: Graph, op: Op) -> Shape | str:
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
 
 
-def averaged(graph: Graph, op: Op) -> Shape | None:
-    """Shape of MEAN over the spatial axes, which may be kept as 1 or dropped."""
+def reduced(graph: Graph, op: Op) -> Shape | str:
+    """Shape of MEAN, SUM or REDUCE_MAX: axes become 1, or all of them are dropped."""
     shape, data = graph.input_of(op).shape, graph.constant_of(op).data
-    if data is None or len(shape) != 4 or {int(axis) % 4 for axis in data.flat} != {1, 2}:
-        return None
-    dropped = (shape[0], shape[3])
-    return dropped if len(graph.output_of(op).shape) == 2 else (shape[0], 1, 1, shape[3])
+    rank = len(shape)
+    if data is None or not data.size or data.min() < -rank or data.max() >= rank:
+        return f"{op.kind} must name axes from {-rank} to {rank - 1}"
+    axes = {int(axis) % rank for axis in data.flat}
+    if len(graph.output_of(op).shape) == rank:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
+
+
+def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
+    batch, *area, depth = graph.input_of(op).shape
+    channels, *window, part = graph.constant_of(op).shape
+    sizes = []
+    for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
+        first = taps if op.padding == "VALID" else 1
+        if not first <= reach < first + step:
+            return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
+        sizes.append((size - 1) * step + reach)
+    shape = (batch, *sizes, channels)
+    table = graph.tensors[op.inputs[-1]].data
+    if table is None or tuple(table.ravel()) != shape:
+        return "TRANSPOSE_CONV must name the shape it writes"
+    return shape if part == depth else None
+
+
+def resized(graph: Graph, op: Op) -> Shape | str:
+    source, table = graph.input_of(op).shape, graph.constant_of(op).data
+    if len(source) != 4 or table is None or table.shape != (2,) or table.min() < 1:
+        return f"{op.kind} must read [N, height, width, channels] and two sizes >= 1"
+    sizes = [int(size) for size in table]
+    if op.kind == "RESIZE_BILINEAR":
+        if op.half_pixel and op.align_corners:
+            return "RESIZE_BILINEAR must have centres of half a pixel or aligned corners, not both"
+        sides = zip(source[1:3], sizes, strict=True)
+        if any(resizing.between(size, out, op)[0].max() >= size for size, out in sides):
+            return "RESIZE_BILINEAR must not enlarge so much that TFLM reads beyond the map"
+    return (source[0], *sizes, source[3])
+
+
+def folded(graph: Graph, op: Op) -> Shape | str:
+    """Shape of SPACE_TO_DEPTH: squares of pixels become channels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[1] % block or shape[2] % block:
+        return "SPACE_TO_DEPTH must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] // block, shape[2] // block, shape[3] * block**2)
+
+
+def unfolded(graph: Graph, op: Op) -> Shape | str:
+    """Shape of DEPTH_TO_SPACE: channels become squares of pixels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[3] % block**2:
+        return "DEPTH_TO_SPACE must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] * block, shape[2] * block, shape[3] // block**2)
 
 
 def reshaped(graph: Graph, op: Op) -> Shape | None:
@@ -207,6 +257,11 @@ def sum_scales(sources: Sequence[float], output: float) -> str | None:
     return None if holds else "{kind} must write a scale above 2**-19 of those it reads"
 
 
+def total_scales(sources: Sequence[float], output: float) -> str | None:
+    holds = sources[0] < output * 2**7
+    return None if holds else "SUM must write a scale above 2**-7 of that it reads"
+
+
 def mul_scales(sources: Sequence[float], output: float) -> str | None:
     holds = sources[0] * sources[1] < output * 2**14
     return (
@@ -232,7 +287,14 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "PAD": padded,
         "AVERAGE_POOL_2D": pooled,
         "MAX_POOL_2D": pooled,
-        "MEAN": averaged,
+        "MEAN": reduced,
+        "SUM": reduced,
+        "REDUCE_MAX": reduced,
+        "TRANSPOSE_CONV": convolved_back,
+        "RESIZE_NEAREST_NEIGHBOR": resized,
+        "RESIZE_BILINEAR": resized,
+        "SPACE_TO_DEPTH": folded,
+        "DEPTH_TO_SPACE": unfolded,
         "RESHAPE": reshaped,
         "SOFTMAX": kept,
         "CONCATENATION": joined,
@@ -262,6 +324,7 @@ SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
     "MUL": mul_scales,
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,
+    "SUM": total_scales,
     "SOFTMAX": softmax_scales,
     "LOG_SOFTMAX": log_softmax_scales,
     "LOGISTIC": usual_scales,

@@ -226,6 +226,32 @@ def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
     )
 
 
+def transposed(positions: int, outputs: Any, kernel: Area, source: Width, out: Width) -> Work:
+    """TRANSPOSE_CONV that adds each position of the input to a buffer of rows."""
+    taps = positions * kernel[0] * kernel[1]
+    terms = {
+        "macs": taps * source.channels * out.channels,
+        "sums": taps * out.channels,
+        "outputs": outputs,
+        "calls": 1,
+    }
+    return Work("transposed", terms)
+
+
+def transposed_turned(sweep: Sweep, source: Width, out: Width) -> Work:
+    """TRANSPOSE_CONV as a convolution over the enlarged map of `sweep`, filters turned around."""
+    terms = {
+        **_patches(sweep, source, out).terms,
+        "weights": sweep.taps * source.channels * out.channels,
+    }
+    return Work("transposed_turned", terms)
+
+
+def resize(kernel: str, positions: int, elements: Any) -> Work:
+    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR, by what it writes."""
+    return Work(kernel, {"positions": positions, "elements": elements, "calls": 1})
+
+
 def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:
     """An operator whose work is in proportion to what it reads."""
     return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})

@@ -9,6 +9,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.testing import elements
+from micronas.testing.map_operators import MAPS, map_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -37,14 +38,17 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         source = elements.of_any_rank(kind, rng)
     tensors = {"input": Tensor("input", source)}
     make = _windowed_op if kind in _WINDOWED else _plain_op
+    if kind in MAPS:
+        make = map_op
     op = make(kind, tensors, rng)
-    if plain and len(op.inputs) == 2 and "weights" in tensors:
+    if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
-        op = replace(op, inputs=(*op.inputs, "bias"))
+        op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
     is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
     is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
+    is_packed = is_packed and kind != "TRANSPOSE_CONV"
     graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
     if kind in free and not plain:
@@ -172,11 +176,6 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
         inputs = ("input", "amounts")
         shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
-    elif kind == "MEAN":
-        axes = np.array([1, 2], np.int32)
-        tensors["axes"] = Tensor("axes", (2,), "int32", constant=True, data=axes)
-        inputs = ("input", "axes")
-        shape = (1, source[3]) if rng.random() < 0.5 else (1, 1, 1, source[3])
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":
@@ -246,7 +245,7 @@ def _quantize_weights(
     )
     terms = weights.elements // channels
     spread = largest / 2 * 60 * np.sqrt(terms)
-    for name in op.inputs[2:]:
+    for name in op.learnt[1:]:
         bias = rng.normal(0, spread, channels).astype(np.int32)
         quantization = Quantization(source.scale * scale, 0, 0 if axis is not None else None)
         tensors[name] = replace(tensors[name], dtype="int32", quantization=quantization, data=bias)

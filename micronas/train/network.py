@@ -70,10 +70,24 @@ def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
         return F.linear(nhwc(x).flatten(1), weight, bias)
+    if op.kind == "TRANSPOSE_CONV":
+        return _transposed_conv2d(op, x, weight, bias)
     groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
     if op.padding == "SAME":
         return same_conv2d(x, weight, bias, stride=op.stride, dilation=op.dilation, groups=groups)
     return _conv2d(x, weight, bias, (0, 0), op.stride, op.dilation, groups)
+
+
+def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve backwards to a map of the size that `op.reach` says; `weight` is [out, in, ...]."""
+    whole = F.conv_transpose2d(x, weight.transpose(0, 1), None, op.stride)
+    cuts = []
+    for axis in (1, 0):  # torch pads the last side first
+        size = (x.shape[2 + axis] - 1) * op.stride[axis] + op.reach[axis]
+        before = max(whole.shape[2 + axis] - size, 0) // 2
+        cuts += [-before, size + before - whole.shape[2 + axis]]
+    y = F.pad(whole, cuts)
+    return y if bias is None else y + bias.view(-1, 1, 1)
 
 
 def interpret(
@@ -133,7 +147,7 @@ def interpret(
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:
     """Weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
     array: ir.Array = weight.detach().numpy()
-    if op.kind == "CONV_2D":
+    if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         array = array.transpose(0, 2, 3, 1)
     elif op.kind == "DEPTHWISE_CONV_2D":
         array = array.transpose(1, 2, 3, 0)
@@ -142,7 +156,7 @@ def to_tflite(op: Op, weight: Tensor) -> ir.Array:
 
 def from_tflite(op: Op, weight: ir.Array) -> Tensor:
     """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`."""
-    if op.kind == "CONV_2D":
+    if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         weight = weight.transpose(0, 3, 1, 2)
     elif op.kind == "DEPTHWISE_CONV_2D":
         weight = weight.transpose(3, 0, 1, 2)
@@ -317,9 +331,7 @@ class Network(nn.Module):
         constants = dict(self._graph.tensors)
         for op in weighted_ops(self._graph):
             weight, bias = self._unit(op).folded()
-            for name, data in zip(
-                op.inputs[1:], (to_tflite(op, weight), bias.numpy()), strict=True
-            ):
+            for name, data in zip(op.learnt, (to_tflite(op, weight), bias.numpy()), strict=True):
                 constants[name] = replace(constants[name], data=data)
         return replace(self._graph, tensors=constants)
 

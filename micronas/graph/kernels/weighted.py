@@ -72,6 +72,34 @@ def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
     return convolve
 
 
+def transposed_convolution(graph: Graph, op: Op) -> Kernel:
+    """Each pixel adds the filters times its channels to as many pixels as they are large."""
+    source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
+    channels, height, width, depth = filters.shape
+    taps = data(filters)
+    dtype = _exact_type(taps.reshape(channels, -1), factor=255)
+    columns = np.moveaxis(taps, 0, -1).reshape(height * width, depth, channels).astype(dtype)
+    finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is taken off before
+    _, rows, cols, _ = source.shape
+    sizes = (rows - 1) * op.stride[0] + height, (cols - 1) * op.stride[1] + width
+    cuts = [(max(size - out, 0) // 2) for size, out in zip(sizes, output.shape[1:3], strict=True)]
+    # where the map is larger than its filters reach, what remains is the bias
+    sizes = tuple(np.maximum(sizes, output.shape[1:3]))
+
+    def convolve(x: Values) -> Values:
+        pixels = x.reshape(-1, *source.shape[1:]).astype(dtype) - zero_point(source)
+        total = np.zeros((len(pixels), *sizes, channels), dtype)
+        for tap, column in enumerate(columns):
+            i, j = divmod(tap, width)
+            bottom, right = i + (rows - 1) * op.stride[0] + 1, j + (cols - 1) * op.stride[1] + 1
+            total[:, i : bottom : op.stride[0], j : right : op.stride[1]] += pixels @ column
+        ends = [cut + out for cut, out in zip(cuts, output.shape[1:3], strict=True)]
+        kept = total[:, cuts[0] : ends[0], cuts[1] : ends[1]]
+        return finish(kept.astype(np.int32)).reshape(len(x), *output.shape)
+
+    return convolve
+
+
 def fully_connected(graph: Graph, op: Op) -> Kernel:
     rows, output = data(graph.constant_of(op)), graph.output_of(op)
     dtype = _exact_type(rows)
@@ -85,9 +113,12 @@ def fully_connected(graph: Graph, op: Op) -> Kernel:
     return multiply
 
 
-def _exact_type(rows: Array) -> type[np.float32] | type[np.float64]:
-    """Return the narrowest float in which every partial sum of int8 values x rows is exact."""
-    largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * 128
+def _exact_type(rows: Array, factor: int = 128) -> type[np.float32] | type[np.float64]:
+    """Return the narrowest float in which every partial sum of rows x int8 values is exact.
+
+    `factor` is the largest absolute value that rows meet, where it is not an int8 code.
+    """
+    largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * factor
     return np.float32 if largest <= 2**24 else np.float64
 
 
@@ -97,8 +128,8 @@ def _finish(
     """Bias, input zero point, rescaling, activation: from raw dot products to int8."""
     source, weights, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     offset = -zero_point(source) * weight_sums
-    if len(op.inputs) > 2:
-        offset = offset + data(graph.constant_of(op, 2))
+    for name in op.learnt[1:]:
+        offset = offset + data(graph.tensors[name])
     factors = scale(source) * scales(weights) / scale(output)
     multiplier, shift = fixed_point.quantize_multiplier(factors)
     wrapped = offset.astype(np.int32)

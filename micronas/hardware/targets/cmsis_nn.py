@@ -14,11 +14,14 @@ from micronas.graph.operators import each_kind
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import Target, mean_scratch
+from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
 """Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
+
+_TURNED_ABOVE = 16
+"""Channels from which on CMSIS-NN turns transposed convolutions (REVERSE_TCOL_EFFICIENT_...)."""
 
 _SIZES = Sizes(
     fixed=136,
@@ -41,6 +44,13 @@ _SIZES = Sizes(
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
+            "SUM": Structures(1, 1, data=44),
+            "REDUCE_MAX": Structures(1, 1, data=44),
+            "TRANSPOSE_CONV": Structures(16, data=76),
+            "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
+            "RESIZE_BILINEAR": Structures(2, 1),
+            "SPACE_TO_DEPTH": Structures(4, prepared=20),
+            "DEPTH_TO_SPACE": Structures(4, prepared=20),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
@@ -68,8 +78,10 @@ _SIZES = Sizes(
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Patches as int16 (two rows for a convolution, one for a depthwise one), and sums."""
-    if op.kind == "MEAN":  # no CMSIS-NN kernel exists
-        return mean_scratch(graph, op)
+    if op.kind in REDUCING:  # no CMSIS-NN kernel exists
+        return reduce_scratch(graph, op)
+    if op.kind == "TRANSPOSE_CONV":
+        return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
         return (4 * graph.input_of(op).shape[-1],)
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -86,6 +98,22 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     return (2 * patch,)
 
 
+def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
+    source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    _, height, width, depth = filters.shape
+    if _is_turned(source, op):
+        return 4 * (-(-height * width * depth // 4) * 4), filters.elements
+    # the width of a row is as CMSIS-NN asks for it, by the stride downwards
+    row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
+    return 4 * row * max(height, op.stride[0]), 0
+
+
+def _is_turned(source: Tensor, op: Op) -> bool:
+    """Whether TRANSPOSE_CONV runs as a convolution of the enlarged map, filters turned around."""
+    return max(op.stride) <= 2 and source.shape[3] > _TURNED_ABOVE
+
+
 def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """At least what kernels for Helium ask for, and no less than those for DSP.
 
@@ -95,6 +123,9 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     asked = _scratch(graph, op)
     if op.kind == "FULLY_CONNECTED":
         return (4 * graph.constant_of(op).shape[0],)
+    if op.kind == "TRANSPOSE_CONV" and _is_turned(graph.input_of(op), op):
+        filters = graph.constant_of(op)
+        return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return asked
     _, height, width, _ = graph.constant_of(op).shape
@@ -187,10 +218,6 @@ def _pool(graph: Graph, op: Op) -> Work:
     return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
-def _mean(graph: Graph, op: Op) -> Work:
-    return kernels.elementwise("mean", graph.input_of(op).elements, graph.output_of(op).elements)
-
-
 def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
     """Work on two operands, which takes a loop of its own where one is spread over the other."""
 
@@ -200,6 +227,33 @@ def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
         return kernels.elementwise(name, graph.output_of(op).elements)
 
     return work
+
+
+def _transposed(graph: Graph, op: Op) -> Work:
+    source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    taps = weights.shape[1], weights.shape[2]
+    if _is_turned(source, op):
+        large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
+        return kernels.transposed_turned(
+            Sweep(large, _area(out), taps), _channels(source), _channels(out)
+        )
+    positions = source.shape[1] * source.shape[2]
+    return kernels.transposed(positions, out.elements, taps, _channels(source), _channels(out))
+
+
+def _resized(kernel: str) -> Callable[[Graph, Op], Work]:
+    def work(graph: Graph, op: Op) -> Work:
+        out = graph.output_of(op)
+        return kernels.resize(kernel, out.elements // out.shape[3], out.elements)
+
+    return work
+
+
+def _reduced(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements read, and to those written."""
+    return lambda graph, op: kernels.elementwise(
+        kernel, graph.input_of(op).elements, graph.output_of(op).elements
+    )
 
 
 def _each(kernel: str) -> Callable[[Graph, Op], Work]:
@@ -218,7 +272,14 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "PAD": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
-        "MEAN": _mean,
+        "MEAN": _reduced("mean"),
+        "SUM": _reduced("sum"),
+        "REDUCE_MAX": _reduced("reduce_max"),
+        "TRANSPOSE_CONV": _transposed,
+        "RESIZE_NEAREST_NEIGHBOR": _resized("resize_nearest"),
+        "RESIZE_BILINEAR": _resized("resize_bilinear"),
+        "SPACE_TO_DEPTH": _each("space_to_depth"),
+        "DEPTH_TO_SPACE": _each("depth_to_space"),
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),
