@@ -117,7 +117,7 @@ class Writer:
 
     def reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        self.to_nchw(self.reshaped(source, output.shape), output)
+        self.to_nchw(self.reshaped(source, output.shape, output.name), output)
 
     def concatenation(self, op: Op) -> None:
         is_map = len(self.graph.output_of(op).shape) == 4
@@ -235,12 +235,16 @@ class Writer:
             "pads": [top, left, bottom, right],
         }
 
-    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str = "") -> str:
-        """Bring the codes of a tensor into NHWC order and this shape."""
-        prefix = prefix or source.name
+    def in_graph_order(self, source: Tensor, prefix: str) -> str:
+        """Bring the codes of a map into NHWC order."""
         value = f"{source.name}:int8"
-        if len(source.shape) == 4:
-            value = self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+        if len(source.shape) != 4:
+            return value
+        return self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+
+    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str) -> str:
+        """Bring the codes of a tensor into NHWC order and this shape."""
+        value = self.in_graph_order(source, prefix)
         table = self.constant(f"{prefix}:shape", np.array(self.leading(shape), np.int64))
         return self.node("Reshape", [value, table], f"{prefix}:rows")
 

@@ -135,7 +135,7 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
         graph.output_of(op).shape if op.outputs else (),
         _macs(graph, op) if op.kind in WEIGHTED else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
-        sum(_bytes(tensor, tensor.name in _biases(op)) for tensor in stored),
+        sum(_bytes(tensor, tensor.name in op.learnt[1:]) for tensor in stored),
     )
 
 

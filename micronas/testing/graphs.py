@@ -10,6 +10,7 @@ from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, 
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.testing import elements
 from micronas.testing.map_operators import MAPS, map_op
+from micronas.testing.movement import MOVEMENT, movement_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -37,7 +38,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     if kind in (*elements.PAIRS, *elements.SINGLE) and rng.random() < 0.4 and not plain:
         source = elements.of_any_rank(kind, rng)
     tensors = {"input": Tensor("input", source)}
-    make = _windowed_op if kind in _WINDOWED else _plain_op
+    make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     if kind in MAPS:
         make = map_op
     op = make(kind, tensors, rng)
@@ -70,7 +71,8 @@ def _rescaled(graph: Graph, name: str, scale: float, zero_point: int) -> Graph:
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int8]:
     """Return int8 [count, ...]: random codes, the first example all -128, the second all 127."""
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    shape = graph.tensors[graph.inputs[0]].shape
+    shape = shape[1:] if shape[0] == 1 else shape
     codes = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
     codes[:1], codes[1:2] = -128, 127
     return codes

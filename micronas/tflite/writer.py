@@ -236,13 +236,17 @@ class _Writer:
                 return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
             case "alpha":
                 return {"Alpha": op.alpha}
-            case "format" | "unclamped":
+            case "masks":
+                begin, end, dropped = op.masks
+                return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}
+            case "format" | "unclamped" | "plain_gather":
                 return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:
         code = getattr(schema.BuiltinOperator, kind)
+        former = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
         return self._table(
-            "OperatorCode", DeprecatedBuiltinCode=code, BuiltinCode=code, Version=version
+            "OperatorCode", DeprecatedBuiltinCode=former, BuiltinCode=code, Version=version
         )
 
     def _table(self, name: str, **fields: float) -> int:

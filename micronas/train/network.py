@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
 from micronas.train.operators import activate, constant, nhwc, unweighted
@@ -101,7 +102,7 @@ def interpret(
     Parameters
     ----------
     x
-        float32 [N, channels, height, width] for maps; of other ranks as in the graph, batch first.
+        float32 [N, channels, height, width]; of any other rank as the graph's input, batch first.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
@@ -305,11 +306,12 @@ class Network(nn.Module):
     Raises
     ------
     ConfigError
-        If two operators would have the same submodule name.
+        If two operators would have the same submodule name, or one mixes examples of a batch.
     """
 
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        check_batches(graph)
         self._graph = graph
         classifier = logits_of(graph)
         self.units = nn.ModuleDict()

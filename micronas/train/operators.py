@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from micronas.errors import DataError
-from micronas.graph import ir, resizing
+from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
 
@@ -84,8 +84,8 @@ def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 
 def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    *spatial, channels = _constant(graph, op)[1:].tolist()
-    return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
+    amounts = _constant(graph, op)[1:].tolist()
+    return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
 
 
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -157,8 +157,36 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    is_map = len(graph.output_of(op).shape) == 4
-    return torch.cat(parts, {3: 1, 1: 2, 2: 3}[op.axis] if is_map else op.axis)
+    return nchw(torch.cat([nhwc(part) for part in parts], op.axis))
+
+
+def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    return nchw(nhwc(x).permute(moves.integers(graph, op)))
+
+
+def _cut(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """SLICE and STRIDED_SLICE; the first axis, of one example in the graph, stays whole."""
+    value, taken = nhwc(x), moves.pieces(graph, op)
+    assert taken is not None, op
+    for axis, piece in enumerate(taken[1:], 1):
+        if piece.step != 1:
+            value = value.index_select(axis, torch.tensor(piece, device=x.device))
+        elif len(piece) < value.shape[axis]:
+            value = value.narrow(axis, piece.start, len(piece))
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _gather(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    places = torch.tensor(moves.integers(graph, op), device=x.device)
+    value = nhwc(x).index_select(op.axis, places)
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    shape = graph.output_of(op).shape
+    value = nhwc(x)
+    missing = (1,) * (len(shape) - value.ndim)
+    return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
@@ -179,6 +207,11 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "RESHAPE": _reshape,
         "SOFTMAX": _of_rows(lambda x: F.softmax(x, -1)),
         "CONCATENATION": _concatenation,
+        "TRANSPOSE": _transpose,
+        "SLICE": _cut,
+        "STRIDED_SLICE": _cut,
+        "GATHER": _gather,
+        "BROADCAST_TO": _broadcast_to,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),

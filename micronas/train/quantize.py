@@ -14,6 +14,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
@@ -75,12 +76,15 @@ class QuantizedNetwork(nn.Module):
     ------
     ExportError
         If weights have no data, or no operator matches a pattern of `bits`.
+    ConfigError
+        If an operator mixes examples of a batch.
     """
 
     calibrated: Tensor
 
     def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
+        check_batches(graph)
         self._graph = graph = requantized(graph)
         widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))

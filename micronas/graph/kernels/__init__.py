@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, rows, weighted
+from micronas.graph.kernels import elements, maps, movement, rows, weighted
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -32,6 +32,11 @@ KERNELS = each_kind(
         "RESHAPE": maps.reshape,
         "SOFTMAX": rows.softmax,
         "CONCATENATION": maps.concatenation,
+        "TRANSPOSE": movement.transpose,
+        "SLICE": movement.cut,
+        "STRIDED_SLICE": movement.cut,
+        "GATHER": movement.gather,
+        "BROADCAST_TO": movement.broadcast_to,
         "LOGISTIC": elements.logistic,
         "HARD_SWISH": elements.hard_swish,
         "RELU": elements.relu,

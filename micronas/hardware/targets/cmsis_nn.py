@@ -14,7 +14,7 @@ from micronas.graph.operators import each_kind
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
+from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
@@ -32,6 +32,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
+    prepared=prepared(12),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -49,11 +50,16 @@ _SIZES = Sizes(
             "TRANSPOSE_CONV": Structures(16, data=76),
             "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
             "RESIZE_BILINEAR": Structures(2, 1),
-            "SPACE_TO_DEPTH": Structures(4, prepared=20),
-            "DEPTH_TO_SPACE": Structures(4, prepared=20),
+            "SPACE_TO_DEPTH": Structures(4),
+            "DEPTH_TO_SPACE": Structures(4),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -261,6 +267,22 @@ def _each(kernel: str) -> Callable[[Graph, Op], Work]:
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
 
 
+def _in_rows(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements written and to their rows, the last axis."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        shape = graph.output_of(op).shape
+        return kernels.in_rows(kernel, math.prod(shape), math.prod(shape[:-1]))
+
+    return work
+
+
+def _gather(graph: Graph, op: Op) -> Work:
+    """Each place is one copy of all that follows the axis."""
+    elements, source = graph.output_of(op).elements, graph.input_of(op)
+    return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -283,6 +305,11 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),
+        "TRANSPOSE": _each("transpose"),
+        "SLICE": _in_rows("slice"),
+        "STRIDED_SLICE": _in_rows("strided_slice"),
+        "GATHER": _gather,
+        "BROADCAST_TO": _each("broadcast_to"),
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),
