@@ -15,6 +15,7 @@ from micronas.data import Split
 from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.builder import Bits
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Operator
 from micronas.train.calibration import Method, Observer
@@ -22,16 +23,19 @@ from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, 
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
-    interpret,
+    answers,
+    interpret_outputs,
     nonnegative_tensors,
     submodule_names,
     weighted_ops,
 )
+from micronas.train.operators import nhwc
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
+Codes = npt.NDArray[np.int8]
 
 _FINEST_RELU6 = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -99,8 +103,8 @@ class QuantizedNetwork(nn.Module):
         self.register_buffer("calibrated", torch.tensor(False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits float32 [N, classes], on the output's grid.
+    def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
         Raises
         ------
@@ -108,16 +112,17 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return interpret(self._graph, x, self._weighted, self._rounded).flatten(1)
+        return answers(interpret_outputs(self._graph, x, self._weighted, self._rounded))
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor], *, method: Method = "average") -> None:
+    def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
         """Set the activation ranges from what inputs lead to in float32.
 
         Parameters
         ----------
         batches
-            Inputs [N, channels, height, width], or [N, features].
+            Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
+            tuples in its order, or mappings by name.
         method
             How ranges follow from the values seen, see `Method`.
 
@@ -128,7 +133,7 @@ class QuantizedNetwork(nn.Module):
         ExportError
             If an activation is not finite.
         DataError
-            If a batch is not of the network's input shape.
+            If a batch is not of the network's input shapes.
         """
         observers = {name: Observer.empty() for name in self._range_names}
         kept = batches if method in ("average", "minmax") else list(batches)
@@ -156,14 +161,16 @@ class QuantizedNetwork(nn.Module):
         self._cover({name: observer.span(method) for name, observer in observers.items()})
         self.calibrated.fill_(True)
 
-    def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
+    def _observe(
+        self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
+    ) -> None:
         seen = {*self._owners.values()}
 
         def follow(name: str, value: Tensor) -> Tensor:
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+            interpret_outputs(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
 
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
@@ -288,29 +295,36 @@ def finetune(
     )
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
+def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
-    Features [N, features] stay as they are.
+    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
 
     Raises
     ------
     ExportError
         If the graph's input is not quantised.
+    DataError
+        If the graph takes several inputs.
     """
-    quantization = graph.tensors[graph.inputs[0]].quantization
-    if quantization is None:
+    (codes,) = quantize_all_inputs(graph, x).values()
+    return codes
+
+
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    return {name: _codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
+
+
+def _codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+    if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
             "quantise the network first"
         )
-    values = x.numpy()
-    if values.ndim == 4:
-        values = values.transpose(0, 2, 3, 1)
-    steps = np.rint(values / quantization.scale)
-    codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
-        np.int8
-    )
+    values = nhwc(x).numpy()
+    steps = np.rint(values / tensor.quantization.scale) + tensor.quantization.zero_point
+    codes: Codes = np.clip(steps, LOWEST, HIGHEST).astype(np.int8)
     return codes
 
 
@@ -364,7 +378,7 @@ def _shares(op: Op) -> bool:
 
 def _owners(graph: Graph) -> dict[str, str]:
     """For each activation tensor the one whose range it shares, in execution order."""
-    owners = {graph.inputs[0]: graph.inputs[0]}
+    owners = {name: name for name in graph.inputs}
     fixed: set[str] = set()
     for op in graph.ops:
         out = op.outputs[0]
