@@ -1,14 +1,22 @@
 """Networks of several inputs and outputs: from float to TFLM, LiteRT and ONNX, by name."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
+from typer.testing import CliRunner
 
+from micronas.cli import app
 from micronas.errors import DataError, ExportError, ModelError
+from micronas.evaluation.layers import compare, dequantized
 from micronas.export.examples import random_inputs
+from micronas.export.onnx import to_onnx
 from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import (
     Verification,
@@ -242,3 +250,51 @@ def test_maps_and_embeddings_keep_their_shape_and_classes_lose_it() -> None:
     ]
     assert Network(builder.finish(classes))(x).shape == (2, 5)
     assert Network(builder.finish(trunk))(x).shape == (2, 4, 8, 6)
+
+
+def test_onnx_takes_and_gives_all_by_name() -> None:
+    graph, inputs = quantised()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        to_onnx(graph), options, providers=["CPUExecutionProvider"]
+    )
+    assert [each.name for each in session.get_inputs()] == ["input", "sensors"]
+    given = {"input": inputs[0].numpy(), "sensors": inputs[1].numpy()}
+    answers = session.run(list(graph.outputs), given)
+    expected = integer.run_outputs(graph, quantize_all_inputs(graph, inputs))
+    for name, real in zip(graph.outputs, answers, strict=True):
+        quantization = graph.tensors[name].quantization
+        assert quantization is not None
+        steps = (np.moveaxis(real, 1, -1) if real.ndim == 4 else real) / quantization.scale[0]
+        codes = expected[name].astype(np.float32) - quantization.zero_point
+        assert np.abs(steps - codes).max() <= 1.01
+
+
+def test_layers_of_all_branches_are_compared() -> None:
+    graph, inputs = quantised()
+    errors = compare(dequantized(graph), graph, quantize_all_inputs(graph, inputs))
+    assert [error.name for error in errors] == [op.name for op in graph.ops]
+    assert min(error.local.sqnr_db for error in errors) > 20
+
+
+def test_the_commands_take_several(tmp_path: Path) -> None:
+    graph, _ = quantised()
+    model = tmp_path / "two.tflite"
+    model.write_bytes(to_flatbuffer(graph))
+    np.savez(tmp_path / "examples.npz", **random_inputs(graph, 2, seed=0))
+    for extra in ([], ["--inputs", str(tmp_path / "examples.npz")], ["--layers"]):
+        done = CliRunner().invoke(app, ["verify", str(model), "--json", *extra])
+        assert done.exit_code == 0, done.output
+    found = json.loads(CliRunner().invoke(app, ["profile", str(model), "--json"]).output)
+    assert found["inputs"] == [
+        {"name": "input", "shape": [1, 12, 10, 3]},
+        {"name": "sensors", "shape": [1, 4]},
+    ]
+    assert [each["name"] for each in found["outputs"]] == ["boxes", "kind", "angle"]
+    table = CliRunner().invoke(app, ["profile", str(model)]).output
+    assert re.search(r"inputs +input 1x12x10x3, sensors 1x4\n", table)
+    for form in ("tflite", "c", "onnx", "project", "arduino"):
+        out = ["--out", str(tmp_path / f"out_{form}")]
+        done = CliRunner().invoke(app, ["export", str(model), "--format", form, *out])
+        assert done.exit_code == 0, done.output
