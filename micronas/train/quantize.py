@@ -16,6 +16,7 @@ from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.builder import Bits
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
 from micronas.graph.requantize import owners, requantized, shares
@@ -24,17 +25,20 @@ from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, 
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
-    interpret,
+    answers,
+    interpret_outputs,
     nonnegative_tensors,
     submodule_names,
     weighted_ops,
     weights_of,
 )
+from micronas.train.operators import nhwc
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
+Codes = npt.NDArray[np.int8]
 
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -121,8 +125,8 @@ class QuantizedNetwork(nn.Module):
         self.register_buffer("calibrated", torch.tensor(False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits float32 [N, classes], on the output's grid.
+    def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
         Raises
         ------
@@ -130,16 +134,17 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return interpret(self._graph, x, self._weighted, self._rounded).flatten(1)
+        return answers(interpret_outputs(self._graph, x, self._weighted, self._rounded))
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor], *, method: Method = "average") -> None:
+    def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
         """Set the activation ranges from what inputs lead to in float32.
 
         Parameters
         ----------
         batches
-            Inputs [N, channels, height, width], or [N, features].
+            Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
+            tuples in its order, or mappings by name.
         method
             How ranges follow from the values seen, see `Method`.
 
@@ -150,7 +155,7 @@ class QuantizedNetwork(nn.Module):
         ExportError
             If an activation is not finite.
         DataError
-            If a batch is not of the network's input shape.
+            If a batch is not of the network's input shapes.
         """
         observers = {name: Observer.empty() for name in self._range_names}
         kept = batches if method in ("average", "minmax") else list(batches)
@@ -183,14 +188,16 @@ class QuantizedNetwork(nn.Module):
         )
         self.calibrated.fill_(True)
 
-    def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
+    def _observe(
+        self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
+    ) -> None:
         seen = {*self._owners.values()}
 
         def follow(name: str, value: Tensor) -> Tensor:
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+            interpret_outputs(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
 
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
@@ -318,33 +325,39 @@ def finetune(
     )
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
+def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
-    Features [N, features] stay as they are.
+    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
 
     Raises
     ------
     ExportError
         If the graph's input is not quantised.
+    DataError
+        If the graph takes several inputs.
     """
-    quantization = graph.tensors[graph.inputs[0]].quantization
-    if quantization is None:
+    (codes,) = quantize_all_inputs(graph, x).values()
+    return codes
+
+
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    return {name: _codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
+
+
+def _codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+    if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
             "quantise the network first"
         )
-    values = x.numpy()
-    if values.ndim == 4:
-        values = values.transpose(0, 2, 3, 1)
-    return _codes(values, quantization)
+    return _codes(nhwc(x).numpy(), tensor.quantization)
 
 
-def _codes(values: ir.Array, quantization: ir.Quantization) -> npt.NDArray[np.int8]:
+def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
     steps = np.rint(values.astype(np.float32) / quantization.scale)
-    codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
-        np.int8
-    )
+    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes
 
 
