@@ -1,4 +1,4 @@
-"""Operators that only move values in ONNX: on codes, along axes counted as in the graph."""
+"""ONNX for operators that only move codes, along axes counted as in the graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,24 +15,25 @@ def transposed(writer: Writer, op: Op) -> None:
 
 
 def cut(writer: Writer, op: Op) -> None:
-    """Write SLICE or STRIDED_SLICE; axes that stay whole are left out."""
-    source, output = writer.graph.input_of(op), writer.graph.output_of(op)
+    """SLICE and STRIDED_SLICE; axes that stay whole are left out."""
+    name, shape = op.outputs[0], writer.graph.input_of(op).shape
     taken = moves.pieces(writer.graph, op) or ()
-    cut = [(axis, p) for axis, p in enumerate(taken) if p != range(source.shape[axis])]
+    kept = [(axis, p) for axis, p in enumerate(taken) if p != range(shape[axis])]
     columns = {
-        "starts": [piece.start for _, piece in cut],
-        "ends": [piece.stop if piece.stop >= 0 else -(2**31) for _, piece in cut],
-        "axes": [axis for axis, _ in cut],
-        "steps": [piece.step for _, piece in cut],
+        "starts": [piece.start for _, piece in kept],
+        "ends": [piece.stop if piece.stop >= 0 else -(2**31) for _, piece in kept],
+        "axes": [axis for axis, _ in kept],
+        "steps": [piece.step for _, piece in kept],
     }
     tables = [
-        writer.constant(f"{output.name}:{column}", np.array(values, np.int64))
+        writer.constant(f"{name}:{column}", np.array(values, np.int64))
         for column, values in columns.items()
     ]
-    value = writer.in_graph_order(source, output.name)
-    value = writer.node("Slice", [value, *tables], f"{output.name}:cut")
-    shape = writer.constant(f"{output.name}:shape", np.array(writer.leading(output.shape)))
-    writer.to_nchw(writer.node("Reshape", [value, shape], f"{output.name}:rows"), output)
+    output = writer.graph.output_of(op)
+    value = writer.in_graph_order(writer.graph.input_of(op), name)
+    value = writer.node("Slice", [value, *tables], f"{name}:cut")
+    rows = writer.constant(f"{name}:shape", np.array(writer.leading(output.shape)))
+    writer.to_nchw(writer.node("Reshape", [value, rows], f"{name}:rows"), output)
 
 
 def gathered(writer: Writer, op: Op) -> None:
@@ -41,9 +42,8 @@ def gathered(writer: Writer, op: Op) -> None:
     _moved(writer, op, "Gather", [table], axis=op.axis)
 
 
-def repeated(writer: Writer, op: Op) -> None:
-    """Write BROADCAST_TO, at the output's rank from the start."""
-    source, output = writer.graph.input_of(op), writer.graph.output_of(op)
+def broadcast(writer: Writer, op: Op) -> None:
+    output, source = writer.graph.output_of(op), writer.graph.input_of(op)
     widened = (1,) * (len(output.shape) - len(source.shape)) + source.shape
     value = writer.reshaped(source, widened, output.name)
     shape = writer.constant(f"{output.name}:target", np.array(output.shape, np.int64))

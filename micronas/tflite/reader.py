@@ -304,6 +304,8 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             return {"activation": _ACTIVATIONS[activation]}
         case "axis":
             return {"axis": options.Axis() % max(rank, 1)}
+        case "alpha":
+            return {"alpha": float(options.Alpha())}
         case "unclamped":
             activation = options.FusedActivationFunction()
             _require(activation == 0, "activation", activation, where)
@@ -339,7 +341,7 @@ def _require(holds: bool, option: str, value: object, where: str) -> None:
     if not holds:
         raise ModelError(
             f"a graph cannot express every {option}, and {where} has {value}; "
-            "use NONE, RELU or RELU6 as activation and defaults otherwise"
+            "use NONE, RELU, RELU6 or RELU_N1_TO_1 as activation and defaults otherwise"
         )
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from micronas.errors import DataError
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
@@ -41,11 +42,45 @@ _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
     "NONE": lambda x: x,
     "RELU": F.relu,
     "RELU6": F.relu6,
+    "RELU_N1_TO_1": F.hardtanh,
 }
 
+_SMALLEST_SQUARE = 2.0**-60
+"""Of which the root has a finite inverse, and gradient, in float32."""
 
-def _add(graph: Graph, op: Op, x: Tensor, other: Tensor) -> Tensor:
-    return x + other
+
+def constant(tensor: ir.Tensor, like: Tensor) -> Tensor:
+    """An operand that is a constant, where and as an activation `like` is held."""
+    assert tensor.data is not None, f"{tensor.name}: an operand that is constant has data"
+    return nchw(torch.as_tensor(tensor.data, dtype=like.dtype, device=like.device))
+
+
+def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Apply a function to two operands, spread over each other as in the graph."""
+
+    def apply(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
+        rank = len(graph.output_of(op).shape)
+        left, right = (
+            _of_rank(graph.tensors[name], value, rank)
+            for name, value in zip(op.operands, operands, strict=True)
+        )
+        return function(left, right)
+
+    return apply
+
+
+def _of_rank(tensor: ir.Tensor, value: Tensor, rank: int) -> Tensor:
+    """Give a value more dimensions: before all others, but behind the batch."""
+    if value.ndim == rank:
+        return value
+    value, ones = nhwc(value), (1,) * (rank - value.ndim)
+    batch = 0 if tensor.constant else 1
+    return nchw(value.reshape(*value.shape[:batch], *ones, *value.shape[batch:]))
+
+
+def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Apply a function of the last dimension, which is channels in a map."""
+    return lambda graph, op, x: nchw(function(nhwc(x)))
 
 
 def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -72,6 +107,11 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
         axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
+        if axes[0] == 0:
+            raise DataError(
+                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
+                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
+            )
         return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
 
     return reduce
@@ -152,8 +192,8 @@ def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
-        "ADD": _add,
-        "MUL": lambda graph, op, x, other: x * other,
+        "ADD": _of_two(torch.add),
+        "MUL": _of_two(torch.mul),
         "PAD": _pad,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
@@ -165,7 +205,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "SPACE_TO_DEPTH": _space_to_depth,
         "DEPTH_TO_SPACE": _depth_to_space,
         "RESHAPE": _reshape,
-        "SOFTMAX": lambda graph, op, x: F.softmax(x, 1),
+        "SOFTMAX": _of_rows(lambda x: F.softmax(x, -1)),
         "CONCATENATION": _concatenation,
         "TRANSPOSE": _transpose,
         "SLICE": _cut,
@@ -176,6 +216,19 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),
         "RELU6": lambda graph, op, x: F.relu6(x),
+        "SUB": _of_two(torch.sub),
+        "SQUARED_DIFFERENCE": _of_two(lambda x, other: (x - other) ** 2),
+        "MAXIMUM": _of_two(torch.maximum),
+        "MINIMUM": _of_two(torch.minimum),
+        "PRELU": _of_two(lambda x, alpha: torch.where(x >= 0, x, x * alpha)),
+        "LEAKY_RELU": lambda graph, op, x: F.leaky_relu(x, op.alpha),
+        "ELU": lambda graph, op, x: F.elu(x),
+        "TANH": lambda graph, op, x: torch.tanh(x),
+        "ABS": lambda graph, op, x: x.abs(),
+        "RSQRT": lambda graph, op, x: x.clamp(min=_SMALLEST_SQUARE).rsqrt(),
+        "QUANTIZE": lambda graph, op, x: x,
+        "LOG_SOFTMAX": _of_rows(lambda x: F.log_softmax(x, -1)),
+        "L2_NORMALIZATION": _of_rows(lambda x: F.normalize(x, dim=-1)),
     },
     OPERATORS.keys() - {*WEIGHTED},
 )

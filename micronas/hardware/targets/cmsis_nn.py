@@ -64,6 +64,19 @@ _SIZES = Sizes(
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
             "RELU6": Structures(data=2),
+            "SUB": Structures(2, 1, data=52),
+            "SQUARED_DIFFERENCE": Structures(data=112),
+            "MAXIMUM": Structures(),
+            "MINIMUM": Structures(),
+            "PRELU": Structures(data=28),
+            "LEAKY_RELU": Structures(4, data=24),
+            "ELU": Structures(data=256),
+            "TANH": Structures(data=16),
+            "ABS": Structures(data=20),
+            "RSQRT": Structures(data=20),
+            "QUANTIZE": Structures(data=32),
+            "LOG_SOFTMAX": Structures(data=28),
+            "L2_NORMALIZATION": Structures(1, 1, data=4),
         },
     ),
 )
@@ -211,10 +224,15 @@ def _pool(graph: Graph, op: Op) -> Work:
     return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
-def _product(graph: Graph, op: Op) -> Work:
-    left, right = (graph.tensors[name].shape for name in op.operands)
-    kernel = "mul" if left == right else "mul_broadcast"
-    return kernels.elementwise(kernel, graph.output_of(op).elements)
+def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work on two operands, which takes a loop of its own where one is spread over the other."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        left, right = (graph.tensors[name].shape for name in op.operands)
+        name = kernel if left == right else f"{kernel}_broadcast"
+        return kernels.elementwise(name, graph.output_of(op).elements)
+
+    return work
 
 
 def _transposed(graph: Graph, op: Op) -> Work:
@@ -271,8 +289,8 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "CONV_2D": _convolution,
         "DEPTHWISE_CONV_2D": _convolution,
         "FULLY_CONNECTED": _dense,
-        "ADD": _each("add"),
-        "MUL": _product,
+        "ADD": _of_two("add"),
+        "MUL": _of_two("mul"),
         "PAD": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
@@ -296,6 +314,19 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),
         "RELU6": _each("relu"),
+        "SUB": _of_two("sub"),
+        "SQUARED_DIFFERENCE": _of_two("squared_difference"),
+        "MAXIMUM": _each("maximum"),
+        "MINIMUM": _each("maximum"),
+        "PRELU": _each("prelu"),
+        "LEAKY_RELU": _each("relu"),
+        "ELU": _each("table"),
+        "TANH": _each("logistic"),
+        "ABS": _each("relu"),
+        "RSQRT": _each("inverse_root"),
+        "QUANTIZE": _each("quantize"),
+        "LOG_SOFTMAX": _each("log_softmax"),
+        "L2_NORMALIZATION": _each("l2_normalization"),
     },
 )
 

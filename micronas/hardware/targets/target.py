@@ -26,8 +26,10 @@ class Target:
 
 
 REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
-_RESIZING: tuple[Kind, ...] = ("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-"""Kinds that write the sizes of their output."""
+
+
+_RESHAPING: tuple[Kind, ...] = ("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+"""Kinds whose kernels write the output's sizes again."""
 
 
 def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -46,7 +48,7 @@ def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
-        return (_dimensions(graph.output_of(op)),) if op.kind in _RESIZING else ()
+        return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
 
     return sizes
 
