@@ -18,6 +18,7 @@ from micronas.graph.ir import (
     extent,
 )
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
@@ -28,6 +29,8 @@ _SIGMOIDS = [kind for kind, row in OPERATORS.items() if row.scale == "fixed"]
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
     """Make a small DS-CNN ("ds_cnn") or MobileNet-like ("mobilenet") network with random weights.
+
+    Others are "maps", of any operators on maps, and "series", of those with kernels k x 1.
 
     Widths, kernels, strides, depth and scales follow from the seed; `family` is drawn when None.
     """
@@ -86,6 +89,8 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int
 def random_shapes(seed: int, *, family: str) -> Graph:
     """Return the shapes-only graph that `random_int8_graph` quantises."""
     rng = np.random.default_rng(seed)
+    if family in ("maps", "series"):
+        return map_network(rng, series=family == "series")
     return _ds_cnn(rng) if family == "ds_cnn" else _mobilenet(rng)
 
 

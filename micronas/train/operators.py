@@ -92,11 +92,12 @@ def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    source, output = graph.input_of(op).shape, graph.output_of(op)
+    # where a map is int8, pixels are those of the device, which counts in 1/1024 of a pixel
+    at = resizing.between_coarsely if output.dtype == "int8" else resizing.between_exactly
     for side in (1, 2):
         first, second, share = (
-            torch.from_numpy(each).to(x.device)
-            for each in resizing.between_exactly(source[side], output[side], op)
+            torch.from_numpy(each).to(x.device) for each in at(source[side], output.shape[side], op)
         )
         weight = share.to(x.dtype).view(-1, *[1] * (2 - side))
         x = torch.lerp(x.index_select(side + 1, first), x.index_select(side + 1, second), weight)
