@@ -12,11 +12,13 @@ from torch import Tensor
 
 from micronas.errors import ModelError
 from micronas.graph import integer
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.requantize import requantized
 from micronas.train.network import (
     from_tflite,
-    interpret,
+    interpret_outputs,
     linear,
     weighted_ops,
     weights_of,
@@ -57,7 +59,7 @@ class LayerError:
 
 
 def compare(
-    float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
+    float_graph: Graph, int8_graph: Graph, inputs: Given[npt.NDArray[np.int8]]
 ) -> list[LayerError]:
     """Compare a float network with its int8 form on the same inputs, in execution order.
 
@@ -65,16 +67,16 @@ def compare(
     ----------
     float_graph
         float32 weights and biases with data, see `dequantized`; operators as in `int8_graph`.
-    int8_graph
-        One input and one output.
     inputs
-        int8 [N, height, width, channels], or [N, features].
+        int8 [N, height, width, channels], or [N, features]; of several inputs a tuple, or a mapping
+        by name.
 
     Raises
     ------
     ModelError
         If the two are not the same network, or the float interpreter lacks an operator's form.
     """
+    float_graph = requantized(float_graph)
     if _outline(float_graph) != _outline(int8_graph):
         raise ModelError(
             "a float network must have the operators and shapes of the int8 one, but these two "
@@ -129,6 +131,10 @@ def dequantized(graph: Graph) -> Graph:
             assert tensor.data is not None, f"{name}: integer execution takes constants with data"
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+    for name in {name for op in graph.ops for name in op.operands}:
+        if (codes := tensors[name].data) is not None:
+            data = _real(graph, name, codes.astype(np.int8))
+            tensors[name] = replace(tensors[name], dtype="float32", quantization=None, data=data)
     return replace(graph, tensors=tensors)
 
 
@@ -141,9 +147,7 @@ def _check_float(graph: Graph) -> None:
     """Refuse what integer execution takes and the float interpreter, made to train, does not."""
     for op in graph.ops:
         source, output = graph.input_of(op), graph.output_of(op)
-        ranks = {len(source.shape), len(output.shape)}
-        holds = ranks <= {2, 4} and source.shape[0] == output.shape[0] == 1
-        holds = holds and not any(graph.tensors[name].constant for name in op.operands)
+        holds = source.shape[0] == output.shape[0] == 1
         if op.kind == "FULLY_CONNECTED":
             holds = holds and len(output.shape) == 2
             holds = holds and source.elements == graph.constant_of(op).shape[1]
@@ -173,7 +177,8 @@ def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> 
         return _tensor(restored[name]) if name in replaced else value
 
     with torch.inference_mode():
-        interpret(graph, _tensor(restored[graph.inputs[0]]), weighted, after)
+        given = {name: _tensor(restored[name]) for name in graph.inputs}
+        interpret_outputs(graph, given, weighted, after)
     return seen
 
 

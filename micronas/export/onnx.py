@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from micronas.errors import ExportError
-from micronas.export import onnx_maps
+from micronas.export import onnx_maps, onnx_moves
 from micronas.export.onnx_writer import Rounding as Rounding
 from micronas.export.onnx_writer import Writer
+from micronas.graph.batches import keeps_examples
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
@@ -55,10 +56,8 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
 
 def _takes_batches(graph: Graph) -> bool:
     """Whether a leading 1 stays a leading 1 throughout, and no operator joins it to a constant."""
-    activations = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    shapes = [graph.tensors[name].shape for name in activations]
     joined = [name for op in graph.ops if op.kind == "CONCATENATION" for name in op.inputs]
-    return all(len(shape) > 1 and shape[0] == 1 for shape in shapes) and all(
+    return all(keeps_examples(graph, op) for op in graph.ops) and all(
         graph.tensors[name].data is None for name in joined
     )
 
@@ -83,11 +82,29 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "SPACE_TO_DEPTH": onnx_maps.folded,
         "DEPTH_TO_SPACE": onnx_maps.unfolded,
         "RESHAPE": Writer.reshape,
-        "SOFTMAX": Writer.softmax,
+        "SOFTMAX": lambda writer, op: writer.rows(op, "Softmax"),
         "CONCATENATION": Writer.concatenation,
+        "TRANSPOSE": onnx_moves.transposed,
+        "SLICE": onnx_moves.cut,
+        "STRIDED_SLICE": onnx_moves.cut,
+        "GATHER": onnx_moves.gathered,
+        "BROADCAST_TO": onnx_moves.broadcast,
         "LOGISTIC": Writer.logistic,
         "HARD_SWISH": lambda writer, op: writer.simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer.simple(op, "Relu"),
         "RELU6": Writer.relu6,
+        "SUB": lambda writer, op: writer.joint(op, "Sub"),
+        "SQUARED_DIFFERENCE": Writer.squared_difference,
+        "MAXIMUM": lambda writer, op: writer.joint(op, "Max"),
+        "MINIMUM": lambda writer, op: writer.joint(op, "Min"),
+        "PRELU": lambda writer, op: writer.joint(op, "PRelu"),
+        "LEAKY_RELU": lambda writer, op: writer.simple(op, "LeakyRelu", alpha=op.alpha),
+        "ELU": lambda writer, op: writer.simple(op, "Elu"),
+        "TANH": lambda writer, op: writer.simple(op, "Tanh"),
+        "ABS": lambda writer, op: writer.simple(op, "Abs"),
+        "RSQRT": Writer.inverse_root,
+        "QUANTIZE": lambda writer, op: writer.simple(op, "Identity"),
+        "LOG_SOFTMAX": lambda writer, op: writer.rows(op, "LogSoftmax"),
+        "L2_NORMALIZATION": lambda writer, op: writer.rows(op, "LpNormalization", p=2),
     },
 )

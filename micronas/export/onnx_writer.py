@@ -13,7 +13,18 @@ import numpy.typing as npt
 from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.graph import fixed_point
-from micronas.graph.ir import Array, Graph, Kind, Op, Quantization, Tensor, extent, same_padding
+from micronas.graph.ir import (
+    LIMITS,
+    Activation,
+    Array,
+    Graph,
+    Kind,
+    Op,
+    Quantization,
+    Tensor,
+    extent,
+    same_padding,
+)
 from micronas.graph.operators import WEIGHTED
 
 Rounding = Literal["once", "device"]
@@ -106,7 +117,7 @@ class Writer:
 
     def reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        self.to_nchw(self.reshaped(source, output.shape), output)
+        self.to_nchw(self.reshaped(source, output.shape, output.name), output)
 
     def concatenation(self, op: Op) -> None:
         is_map = len(self.graph.output_of(op).shape) == 4
@@ -117,10 +128,22 @@ class Writer:
         self.simple(op, "Sigmoid")
 
     def relu6(self, op: Op) -> None:
-        self.finish(op, "Clip", [self.real(op.inputs[0]), *self.limits()])
+        self.finish(op, "Clip", [self.real(op.inputs[0]), *self.limits("RELU6")])
 
-    def softmax(self, op: Op) -> None:
-        self.simple(op, "Softmax", axis=1 if len(self.graph.input_of(op).shape) == 4 else -1)
+    def rows(self, op: Op, kind: str, **attributes: Any) -> None:
+        """Write an operator along the last dimension, which is channels in a map."""
+        axis = 1 if len(self.graph.input_of(op).shape) == 4 else -1
+        self.simple(op, kind, axis=axis, **attributes)
+
+    def squared_difference(self, op: Op) -> None:
+        name, rank = op.outputs[0], len(self.graph.output_of(op).shape)
+        operands = [self.operand(each, rank) for each in op.operands]
+        difference = self.node("Sub", operands, f"{name}:difference")
+        self.finish(op, "Mul", [difference, difference])
+
+    def inverse_root(self, op: Op) -> None:
+        root = self.node("Sqrt", [self.real(op.inputs[0])], f"{op.outputs[0]}:root")
+        self.finish(op, "Reciprocal", [root])
 
     def convolution(self, op: Op) -> None:
         weights = self.graph.constant_of(op)
@@ -177,16 +200,23 @@ class Writer:
         """Return an operand of this rank; a constant is written here, when it is needed."""
         tensor = self.graph.tensors[name]
         if tensor.data is None:
-            if len(tensor.shape) != rank:
-                raise ExportError(
-                    f"ONNX export joins tensors of equal rank, but {name!r} has shape "
-                    f"{tensor.shape} and the result {rank} dimensions; reshape it first"
-                )
-            return self.real(name)
+            return self.real(name) if len(tensor.shape) == rank else self.widened(tensor, rank)
         data = tensor.data.reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
         data = np.transpose(data, TO_NCHW) if rank == 4 else data
         self.constant(f"{name}:int8", data.astype(np.int8))
         return self.real(name)
+
+    def widened(self, tensor: Tensor, rank: int) -> str:
+        """Return the dequantised value of an activation with more dimensions before its own."""
+        wide = f"{tensor.name}:{rank}d"
+        if wide not in self.dequantised:
+            self.dequantised.add(wide)
+            shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
+            codes = self.reshaped(tensor, shape, wide)
+            if rank == 4:
+                codes = self.node("Transpose", [codes], f"{wide}8", perm=list(TO_NCHW))
+            self.dequantise(codes, wide, _quantization(tensor))
+        return wide
 
     def window(self, op: Op, kernel: tuple[int, int] | None = None) -> dict[str, list[int]]:
         sizes = kernel or op.window
@@ -205,12 +235,16 @@ class Writer:
             "pads": [top, left, bottom, right],
         }
 
-    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str = "") -> str:
-        """Bring the codes of a tensor into NHWC order and this shape."""
-        prefix = prefix or source.name
+    def in_graph_order(self, source: Tensor, prefix: str) -> str:
+        """Bring the codes of a map into NHWC order."""
         value = f"{source.name}:int8"
-        if len(source.shape) == 4:
-            value = self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+        if len(source.shape) != 4:
+            return value
+        return self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+
+    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str) -> str:
+        """Bring the codes of a tensor into NHWC order and this shape."""
+        value = self.in_graph_order(source, prefix)
         table = self.constant(f"{prefix}:shape", np.array(self.leading(shape), np.int64))
         return self.node("Reshape", [value, table], f"{prefix}:rows")
 
@@ -229,12 +263,16 @@ class Writer:
             value = self._nudged(op, value)
         if op.activation == "RELU":
             value = self.node("Relu", [value], f"{name}:clamped")
-        elif op.activation == "RELU6":
-            value = self.node("Clip", [value, *self.limits()], f"{name}:clamped")
+        elif op.activation != "NONE":
+            value = self.node("Clip", [value, *self.limits(op.activation)], f"{name}:clamped")
         self.quantise(value, name)
 
-    def limits(self) -> list[str]:
-        return [self.constant(f"relu6:{limit}", np.array(limit, np.float32)) for limit in (0, 6)]
+    def limits(self, activation: Activation) -> list[str]:
+        prefix = activation.lower()
+        return [
+            self.constant(f"{prefix}:{limit}", np.array(limit, np.float32))
+            for limit in LIMITS[activation]
+        ]
 
     def _nudged(self, op: Op, value: str) -> str:
         """Move a value so that rounding it once gives what TFLM's rounding gives.

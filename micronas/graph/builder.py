@@ -25,7 +25,7 @@ Parameters = Callable[[str], tuple[Array, Array]]
 
 
 class Builder:
-    """Builds a float32 graph of one input.
+    """Builds a float32 graph of one input, or more.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ class Builder:
         self._taken = 0
         self._parameters = parameters
         self.input = self.stand_in("input", (1, *input_shape))
+        self._inputs = [self.input]
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._tensors[name].shape
@@ -266,13 +267,18 @@ class Builder:
         self._tensors[name] = Tensor(name, shape)
         return name
 
+    def another_input(self, name: str, shape: tuple[int, ...]) -> str:
+        """Add an input, its leading 1 included."""
+        self._inputs.append(self.stand_in(name, shape))
+        return name
+
     def taken(self) -> list[Op]:
         """Return the operators appended since the last call."""
         start, self._taken = self._taken, len(self._ops)
         return self._ops[start:]
 
-    def finish(self, output: str) -> Graph:
-        return Graph(self._tensors, tuple(self._ops), (self.input,), (output,))
+    def finish(self, *outputs: str) -> Graph:
+        return Graph(self._tensors, tuple(self._ops), tuple(self._inputs), outputs)
 
     def _pad_channels(self, source: str, name: str, width: int) -> str:
         shape = self.shape(source)
@@ -283,8 +289,9 @@ class Builder:
         return self.append(Op("PAD", name, (source, table), (name,)), (*shape[:-1], width))
 
     def constant(self, name: str, data: Array) -> str:
-        """Add an int32 constant; return its name."""
-        self._tensors[name] = Tensor(name, data.shape, "int32", True, data=data)
+        """Add a constant, int32 or float32 as its data are; return its name."""
+        dtype: DataType = "float32" if data.dtype.kind == "f" else "int32"
+        self._tensors[name] = Tensor(name, data.shape, dtype, True, data=data)
         return name
 
     def _weights(

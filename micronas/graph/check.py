@@ -26,6 +26,7 @@ def check_int8(graph: Graph) -> None:
         _check_tensor(tensor)
         _check_quantization(tensor)
     _check_order(graph, {t.name for t in graph.tensors.values() if t.data is not None})
+    _check_interface(graph)
     for position, op in enumerate(graph.ops):
         rule = broken_rule(graph, op)
         if rule:
@@ -45,6 +46,33 @@ def check_structure(graph: Graph) -> None:
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
     _check_order(graph, {t.name for t in graph.tensors.values() if t.constant})
+
+
+def _check_interface(graph: Graph) -> None:
+    """An unused input is as good as any: TFLM gives it its place in the arena too."""
+    written = {name for op in graph.ops for name in op.outputs}
+    for names, role in ((graph.inputs, "input"), (graph.outputs, "output")):
+        for name in names:
+            if names.count(name) > 1:
+                raise ModelError(
+                    f"every {role} must be a tensor of its own, but {name!r} is listed "
+                    f"{names.count(name)} times; list it once, or copy it with a RESHAPE"
+                )
+    for name in graph.outputs:
+        if name not in written:
+            what = "an input" if name in graph.inputs else "a constant"
+            raise ModelError(
+                f"an output must be computed by an operator, but {name!r} is {what}; leave it out, "
+                "as whoever runs the network has it already"
+            )
+    if not graph.inputs:
+        raise ModelError("a model must have an input to be run, but has none; convert it again")
+    for name in graph.inputs:
+        if graph.tensors[name].constant:
+            raise ModelError(
+                f"an input must be a tensor without data, but {name!r} is a constant; "
+                "convert the model again"
+            )
 
 
 def _where(position: int, op: Op) -> str:
@@ -138,15 +166,17 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
             return "activations must have one scale and a zero point of -128 to 127"
     *sources, output = (float(q.scale[0]) for q in quantizations if q is not None)
     zero_points = [q.zero_point for q in quantizations if q is not None]
-    if row.scale == "fixed" and (output, zero_points[-1]) != (1 / 256, -128):
-        return f"{op.kind} must write scale 1/256 and zero point -128"
+    if row.fixed and (output, zero_points[-1]) != row.fixed:
+        scale, zero_point = row.fixed
+        return f"{op.kind} must write scale 1/{1 / scale:g} and zero point {zero_point}"
     if row.scale in _TOLERANCE:
         spread = max(*sources, output) - min(*sources, output)
         if spread > _TOLERANCE[row.scale] or min(zero_points) != max(zero_points):
             return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = SCALES.get(op.kind)
-    return rule(sources, output) if rule else None
+    broken = rule(sources, output) if rule else None
+    return broken.format(kind=op.kind) if broken else None
 
 
 def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:

@@ -23,9 +23,9 @@ class OpCount:
     output_shape: tuple[int, ...]
     macs: int
     weights: int
-    """Weights and biases, in numbers."""
+    """Weights, biases and constant operands, in numbers."""
     weights_bytes: int
-    """Weights as stored (int4 packed) and int32 biases, without tables such as PAD's."""
+    """Those as stored (int4 packed, int32 biases), without tables such as PAD's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def count(graph: Graph) -> Counts:
             continue
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
-            stored |= {name: graph.tensors[name] for name in op.learnt}
+        stored |= {name: graph.tensors[name] for name in _stored(graph, op)}
         if op.kind == "CONV_2D" and not is_pointwise(graph, op):
             _, height, width, depth = graph.constant_of(op).shape
             taps = math.prod(graph.output_of(op).shape[:3]) * height * width * graph.groups_of(op)
@@ -118,8 +118,16 @@ def is_pointwise(graph: Graph, op: Op) -> bool:
     return is_single and graph.groups_of(op) == 1
 
 
+def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
+    """Names of weights and bias, and of constant operands."""
+    if op.kind == "UNKNOWN":
+        return ()
+    constants = [name for name in op.operands if graph.tensors[name].constant]
+    return (*constants, *op.learnt)
+
+
 def _op_count(graph: Graph, op: Op) -> OpCount:
-    stored = [graph.tensors[name] for name in op.learnt]
+    stored = [graph.tensors[name] for name in _stored(graph, op)]
     return OpCount(
         op.name,
         op.kind,
@@ -127,7 +135,7 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
         graph.output_of(op).shape if op.outputs else (),
         _macs(graph, op) if op.kind in WEIGHTED else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
-        sum(_bytes(tensor, position == 1) for position, tensor in enumerate(stored)),
+        sum(_bytes(tensor, tensor.name in op.learnt[1:]) for tensor in stored),
     )
 
 

@@ -53,7 +53,7 @@ def rounding_divide(values: Int64, exponent: npt.ArrayLike) -> Int64:
     return values
 
 
-def rescale(values: Int32, multiplier: Int32, shift: Int32) -> Int64:
+def rescale(values: Int32, multiplier: Int32 | Int64, shift: Int32 | Int64) -> Int64:
     """TFLM's MultiplyByQuantizedMultiplier, with the multipliers along the last axis."""
     if (shift > 0).any():
         values = (values.astype(np.int64) << np.maximum(shift, 0)).astype(np.int32)
@@ -87,13 +87,82 @@ def exp_of_negative(values: Int64, integer_bits: int = 5) -> Int64:
 
 
 def reciprocal_of_one_plus(values: Int64) -> Int64:
-    """1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31: three Newton-Raphson steps."""
+    """1 / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
+    return _saturate(_reciprocal_of_half_sum(values) << 1)
+
+
+def one_minus_over_one_plus(values: Int64) -> Int64:
+    """(1 - x) / (1 + x) in Q0.31 for x in [0, 1) in Q0.31."""
+    return _saturate((_reciprocal_of_half_sum(values) - 2**29) << 2)
+
+
+def _reciprocal_of_half_sum(values: Int64) -> Int64:
+    """2 / (1 + x) in Q2.29: three Newton-Raphson steps."""
     denominator = (values + 2**31) >> 1  # ties of two non-negative numbers round up
     x = 1515870810 + doubling_high_mul(denominator, -1010580540)  # 48/17 - 32/17 d, in Q2.29
     for _ in range(3):
         error = 2**29 - doubling_high_mul(denominator, x)
         x = x + _saturate(doubling_high_mul(x, error) << 2)
-    return _saturate(x << 1)
+    return x
+
+
+_HALF_SQRT_2 = 1518500250  # sqrt(2) / 2, in Q0.31
+
+
+def inverse_root(values: Int64) -> tuple[Int64, Int64]:
+    """1 / sqrt(x) of integers x >= 0 as ``multiplier * 2**(shift - 31)``; that of 0 is 1.
+
+    Five Newton-Raphson steps from 1 in Q3.28.
+    """
+    reduced = np.asarray(values, np.int64).copy()
+    shift = np.full(reduced.shape, 11, np.int64)
+    while (reduced >= 2**29).any():
+        large = reduced >= 2**29
+        reduced[large] >>= 2
+        shift[large] += 1
+    pairs = (_leading_zeros(np.maximum(reduced, 1)) - 1) // 2 - 1
+    shift -= pairs
+    half = rounding_divide((reduced << 2 * pairs) >> 1, 1)
+    x = np.full(reduced.shape, 2**28, np.int64)
+    for _ in range(5):
+        cube = _saturate(doubling_high_mul(doubling_high_mul(x, x), x) << 6)
+        x = doubling_high_mul(x, 2**28 + 2**27) - doubling_high_mul(half, cube)
+        x = _saturate(x << 3)
+    multiplier = doubling_high_mul(x, _HALF_SQRT_2)
+    multiplier = multiplier << np.maximum(-shift, 0)
+    tiny = np.asarray(values) <= 1
+    return np.where(tiny, 2**31 - 1, multiplier), np.where(tiny, 0, -np.maximum(shift, 0))
+
+
+_LOG_2, _FOURTH_ROOT_OF_HALF = 1488522236, 1805811301  # in Q0.31, as those below
+_LOG_NUMERATOR = 117049297  # 11/240 2**(1/4)
+_LOG_SQUARE, _LOG_ONE, _LOG_FIRST = 127690142, 1057819769, 638450708
+
+
+def log(values: Int64) -> Int64:
+    """The natural logarithm, in Q5.26, of numbers of at least 1 in Q12.19."""
+    zeros = _leading_zeros(values)
+    quarter = 2**23  # in Q6.25
+    rest = _saturate(doubling_high_mul(values << (zeros - 1), _HALF_SQRT_2) << 1)
+    power = ((12 - zeros) << 25) + quarter
+    headroom = _leading_zeros(doubling_high_mul(values, _HALF_SQRT_2)) - 1
+    rest = np.minimum(rest, _saturate(values << headroom))
+    power = np.maximum(power, ((12 - headroom) << 25) - quarter)
+    mean = (rest + _FOURTH_ROOT_OF_HALF + 1) >> 1
+    q = 2 * (rest - _FOURTH_ROOT_OF_HALF)
+    square = doubling_high_mul(q, q)
+    numerator = doubling_high_mul(q, rest)
+    numerator += doubling_high_mul(doubling_high_mul(q, square), _LOG_NUMERATOR)
+    denominator = doubling_high_mul(
+        mean, _LOG_ONE + q + doubling_high_mul(square, _LOG_SQUARE)
+    ) + doubling_high_mul(q, _LOG_FIRST)
+    fraction = doubling_high_mul(rounding_divide(numerator, 6), reciprocal_of_one_plus(denominator))
+    return _saturate((doubling_high_mul(power, _LOG_2) + fraction) << 1)
+
+
+def _leading_zeros(values: Int64) -> Int64:
+    """Zeros before the first one of the 32 bits of positive int32 values."""
+    return 32 - np.frexp(values.astype(np.float64))[1].astype(np.int64)
 
 
 def _saturate(values: Int64) -> Int64:

@@ -4,6 +4,7 @@ One representation serves three uses: shapes only (costs of a candidate), float3
 network with batch norm folded) and int8 (what the flatbuffer holds).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,7 +36,13 @@ DataType = Literal[
 ]
 """Executable graphs hold int8, int4 and int32 alone; the others appear beside UNKNOWN operators."""
 Padding = Literal["SAME", "VALID"]
-Activation = Literal["NONE", "RELU", "RELU6"]
+Activation = Literal["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]
+LIMITS: Mapping[Activation, tuple[int, int | None]] = {
+    "RELU": (0, None),
+    "RELU6": (0, 6),
+    "RELU_N1_TO_1": (-1, 1),
+}
+"""Lowest and highest value that a fused activation lets through."""
 
 Array = npt.NDArray[np.generic]
 
@@ -111,7 +118,12 @@ class Op:
     block: int = 1
     """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
     axis: int = 0
-    """The dimension along which CONCATENATION joins, counted from the first."""
+    """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
+    masks: tuple[int, int, int] = (0, 0, 0)
+    """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
+    not, and which axes are dropped from the output."""
+    alpha: float = 0.0
+    """What LEAKY_RELU multiplies values below zero by."""
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -122,7 +134,10 @@ class Op:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """The tensors an operator computes with: its inputs without weights and tables."""
+        """The tensors an operator computes with: its inputs without weights and tables.
+
+        Any of them may be a constant, float32 or of the scale and type of an activation.
+        """
         if self.kind == "UNKNOWN":
             return self.inputs
         return self.inputs[: OPERATORS[self.kind].operands]

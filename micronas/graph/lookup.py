@@ -1,6 +1,7 @@
 """Operators that map one code to another, as tables of 256 codes; the bits of TFLM's kernels.
 
-Sources: TFLM reference/integer_ops/logistic.h, reference/hard_swish.h and kernels/activations.cc.
+Sources: TFLM reference/integer_ops/logistic.h and tanh.h, reference/hard_swish.h, leaky_relu.h and
+requantize.h, kernels/activations.cc, elementwise.cc and elu.cc.
 """
 
 import math
@@ -12,6 +13,8 @@ from micronas.graph import fixed_point
 from micronas.graph.fixed_point import Int64
 
 _CODES = np.arange(-128, 128, dtype=np.int64)
+_ROOT_BITS = 20
+"""Of a root of codes behind the point."""
 
 
 def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
@@ -26,6 +29,20 @@ def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
     curve = np.where(raised > 0, positive, 2**31 - 1 - positive)
     curve = np.where(raised == 0, 2**30, curve)
     codes = fixed_point.rounding_divide(curve, 23) - 128
+    codes = np.where(values >= radius, 127, codes)
+    return _int8(np.where(values <= -radius, -128, codes))
+
+
+def tanh(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
+    """Hyperbolic tangent of every code, at scale 1/128 and zero point 0."""
+    factor = fixed_point.quantize_multiplier(source_scale * 2**27)
+    radius = int(15 * 2.0**27 / 2.0 ** int(factor[1]))
+    values = _CODES - source_zero
+    inside = np.where(np.abs(values) < radius, values, 0)
+    raised = fixed_point.rescale(inside.astype(np.int32), *factor)
+    exponentials = fixed_point.exp_of_negative(-np.abs(raised))  # half the unit: of twice x
+    curve = np.sign(raised) * fixed_point.one_minus_over_one_plus(exponentials)
+    codes = fixed_point.rounding_divide(curve, 24)
     codes = np.where(values >= radius, 127, codes)
     return _int8(np.where(values <= -radius, -128, codes))
 
@@ -53,17 +70,69 @@ def hard_swish_shifts(source_scale: np.float32, scale: np.float32) -> tuple[int,
     return shift, gate_shift
 
 
-def relu(source_scale: float, source_zero: int, scale: float, zero: int) -> npt.NDArray[np.int8]:
+def relu(
+    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+) -> npt.NDArray[np.int8]:
     """The positive part of every code, rescaled."""
-    factor = fixed_point.quantize_multiplier(source_scale / scale)
-    values = (_CODES - source_zero).astype(np.int32)
-    return np.clip(fixed_point.rescale(values, *factor) + zero, zero, 127).astype(np.int8)
+    codes = _rescaled(_CODES - source_zero, source_scale / scale) + zero  # in float32, as in TFLM
+    return _int8(np.maximum(codes, zero))
+
+
+def requantize(
+    source_scale: float, source_zero: int, scale: float, zero: int
+) -> npt.NDArray[np.int8]:
+    """Every code at another scale and zero point."""
+    return _int8(_rescaled(_CODES - source_zero, source_scale / scale) + zero)
+
+
+def leaky_relu(
+    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int, alpha: float
+) -> npt.NDArray[np.int8]:
+    """Every code rescaled, those below zero by alpha (>= 0) times as much."""
+    values = _CODES - source_zero
+    above = _rescaled(values, source_scale / scale)  # in float32, as in TFLM
+    below = _rescaled(values, source_scale * np.float32(alpha) / scale)
+    return _int8(np.where(values >= 0, above, below) + zero)
+
+
+def elu(
+    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+) -> npt.NDArray[np.int8]:
+    """x, or exp(x) - 1 below zero, of every code: in float32, as TFLM makes its table."""
+    x = source_scale * (_CODES - source_zero).astype(np.float32)
+    exponential = np.exp(np.minimum(x, 0).astype(np.float64)).astype(np.float32)
+    steps = np.where(x < 0, exponential - np.float32(1), x) * (np.float32(1) / scale)
+    rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps))
+    return _int8(np.clip(rounded, -512, 512).astype(np.int64) + zero)
+
+
+def absolute(
+    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+) -> npt.NDArray[np.int8]:
+    """The size of every code, rescaled."""
+    sizes = np.abs(_CODES - source_zero)
+    return _int8(_rescaled(sizes, source_scale / scale) + zero)  # in float32, as in TFLM
+
+
+def inverse_root(source_scale: np.float32, scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
+    """1 / sqrt(x) of every code at zero point -128; that of 0 is the largest code."""
+    factor = fixed_point.quantize_multiplier(1 / float(np.sqrt(source_scale) * scale))
+    values = _CODES + 128
+    multiplier, shift = fixed_point.inverse_root(values)
+    ones = np.ones(256, np.int32)
+    roots = fixed_point.rescale(ones, multiplier, shift + _ROOT_BITS).astype(np.int32)
+    codes = fixed_point.rescale(roots, factor[0], factor[1] - _ROOT_BITS) + zero
+    return _int8(np.where(values == 0, 127, codes))
 
 
 def relu6(scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
     """Every code clipped to 0..6; input and output share scale and zero point."""
     six = math.floor(float(np.float32(6) / scale) + 0.5)  # divided in float32, as in TFLM
     return np.clip(_CODES, zero, min(127, zero + six)).astype(np.int8)
+
+
+def _rescaled(values: Int64, factor: float | np.float32) -> Int64:
+    return fixed_point.rescale(values.astype(np.int32), *fixed_point.quantize_multiplier(factor))
 
 
 def _hard_swish_factors(source_scale: np.float32, scale: np.float32) -> tuple[int, int, int, int]:

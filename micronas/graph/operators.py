@@ -29,15 +29,37 @@ Kind = Literal[
     "RESHAPE",
     "SOFTMAX",
     "CONCATENATION",
+    "TRANSPOSE",
+    "SLICE",
+    "STRIDED_SLICE",
+    "GATHER",
+    "BROADCAST_TO",
     "LOGISTIC",
     "HARD_SWISH",
     "RELU",
     "RELU6",
+    "SUB",
+    "SQUARED_DIFFERENCE",
+    "MAXIMUM",
+    "MINIMUM",
+    "PRELU",
+    "LEAKY_RELU",
+    "ELU",
+    "TANH",
+    "ABS",
+    "RSQRT",
+    "QUANTIZE",
+    "LOG_SOFTMAX",
+    "L2_NORMALIZATION",
 ]
 """Operators that can be executed and exported; named as in TFLite."""
 Scale = Literal["own", "shared", "identical", "fixed"]
 """Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
-``identical`` to theirs, bit for bit; ``fixed`` at 1/256 with zero point -128."""
+``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`."""
+Measure = Literal["step", "product", "square", "slope", "inverse_root"]
+"""What an output's step is compared with: the largest ``step`` among the operands, their
+``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
+``inverse_root`` of one."""
 Sign = Literal["any", "kept", "nonnegative"]
 """Of an output before its activation: ``any``; not negative where no operand is, ``kept``; or
 never negative."""
@@ -56,6 +78,9 @@ Option = Literal[
     "new_shape",
     "beta",
     "axis",
+    "alpha",
+    "plain_gather",
+    "masks",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
 _Entry = TypeVar("_Entry")
@@ -90,10 +115,11 @@ class Operator:
     windowed: bool = False
     """Moves a window with strides and padding over a map [N, height, width, channels]."""
     scale: Scale
+    fixed: tuple[float, int] | None = None
+    """Scale and zero point of the output where they are fixed."""
     finest: int = 256
-    """Steps of the output that one of the largest step among the operands is worth dividing in."""
-    multiplies: bool = False
-    """Its steps are to be compared with the product of the operands' steps instead."""
+    """Steps of the output that one of `measure` is worth dividing in."""
+    measure: Measure = "step"
     on_grid: bool = False
     """Writes no value it did not read, except zero."""
     sign: Sign
@@ -169,7 +195,7 @@ OPERATORS: Mapping[Kind, Operator] = {
         operands=2,
         scale="own",
         finest=1,
-        multiplies=True,
+        measure="product",
         sign="kept",
         options="MulOptions",
         stored=("activation",),
@@ -303,6 +329,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     ),
     "SOFTMAX": Operator(
         scale="fixed",
+        fixed=(1 / 256, -128),
         sign="nonnegative",
         options="SoftmaxOptions",
         stored=("beta",),
@@ -320,8 +347,58 @@ OPERATORS: Mapping[Kind, Operator] = {
         version=2,
         register="AddConcatenation",
     ),
+    "TRANSPOSE": Operator(
+        inputs=(2, 2),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="TransposeOptions",
+        version=2,
+        register="AddTranspose",
+    ),
+    "SLICE": Operator(
+        inputs=(3, 3),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="SliceOptions",
+        version=2,
+        register="AddSlice",
+    ),
+    "STRIDED_SLICE": Operator(
+        inputs=(4, 4),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="StridedSliceOptions",
+        stored=("masks",),
+        version=2,
+        register="AddStridedSlice",
+    ),
+    "GATHER": Operator(
+        inputs=(2, 2),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="GatherOptions",
+        stored=("axis", "plain_gather"),
+        version=2,
+        register="AddGather",
+    ),
+    "BROADCAST_TO": Operator(
+        inputs=(2, 2),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="BroadcastToOptions",
+        version=2,
+        register="AddBroadcastTo",
+    ),
     "LOGISTIC": Operator(
         scale="fixed",
+        fixed=(1 / 256, -128),
         sign="nonnegative",
         by_channel=True,
         options=None,
@@ -352,6 +429,126 @@ OPERATORS: Mapping[Kind, Operator] = {
         options=None,
         version=2,
         register="AddRelu6",
+    ),
+    "SUB": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        sign="any",
+        options="SubOptions",
+        stored=("activation",),
+        version=2,
+        register="AddSub",
+    ),
+    "SQUARED_DIFFERENCE": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        finest=16,
+        measure="square",
+        sign="nonnegative",
+        options="SquaredDifferenceOptions",
+        version=2,
+        register="AddSquaredDifference",
+    ),
+    "MAXIMUM": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        options="MaximumMinimumOptions",
+        version=2,
+        register="AddMaximum",
+    ),
+    "MINIMUM": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        options="MaximumMinimumOptions",
+        version=2,
+        register="AddMinimum",
+    ),
+    "PRELU": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        measure="slope",
+        sign="kept",
+        options=None,
+        version=1,
+        register="AddPrelu",
+    ),
+    "LEAKY_RELU": Operator(
+        scale="own",
+        sign="kept",
+        by_channel=True,
+        options="LeakyReluOptions",
+        stored=("alpha",),
+        version=1,
+        register="AddLeakyRelu",
+    ),
+    "ELU": Operator(
+        scale="own",
+        sign="kept",
+        by_channel=True,
+        options=None,
+        version=1,
+        register="AddElu",
+    ),
+    "TANH": Operator(
+        scale="fixed",
+        fixed=(1 / 128, 0),
+        sign="any",
+        by_channel=True,
+        options=None,
+        version=2,
+        register="AddTanh",
+    ),
+    "ABS": Operator(
+        scale="own",
+        sign="nonnegative",
+        by_channel=True,
+        options="AbsOptions",
+        version=2,
+        register="AddAbs",
+    ),
+    "RSQRT": Operator(
+        scale="own",
+        finest=2**16,  # 1 / sqrt of the smallest step is far above what occurs
+        measure="inverse_root",
+        sign="nonnegative",
+        by_channel=True,
+        options=None,
+        version=2,
+        register="AddRsqrt",
+    ),
+    "QUANTIZE": Operator(
+        scale="own",
+        sign="kept",
+        by_channel=True,
+        options="QuantizeOptions",
+        version=2,
+        register="AddQuantize",
+    ),
+    "LOG_SOFTMAX": Operator(
+        scale="fixed",
+        fixed=(1 / 16, 127),
+        sign="any",
+        options="LogSoftmaxOptions",
+        version=2,
+        register="AddLogSoftmax",
+    ),
+    "L2_NORMALIZATION": Operator(
+        scale="fixed",
+        fixed=(1 / 128, 0),
+        sign="any",
+        options="L2NormOptions",
+        stored=("unclamped",),
+        version=2,
+        register="AddL2Normalization",
     ),
 }
 

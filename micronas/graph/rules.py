@@ -1,16 +1,21 @@
 """Rules of single operators, by kind: output shapes, and scales that TFLM takes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup, resizing
+from micronas.graph import lookup, moves, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
 from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
+
+LARGEST_RANK = 6
+"""Dimensions a tensor may have in TFLM's kernels."""
+_MOST_SQUARES = (2**31 - 1) // 255**2
 
 
 def kept(graph: Graph, op: Op) -> Shape | None:
@@ -53,12 +58,58 @@ def multiplied(graph: Graph, op: Op) -> Shape | None:
     return output.shape if fits else None
 
 
-def broadcast(graph: Graph, op: Op) -> Shape | None:
+def broadcast(graph: Graph, op: Op) -> Shape | str | None:
     """Shape of two operands whose sizes, counted from the last, are equal or 1."""
     left, right = (graph.tensors[name].shape for name in op.operands)
     sides = zip(left[::-1], right[::-1], strict=False)
-    fits = all(a == b or 1 in (a, b) for a, b in sides)
-    return np.broadcast_shapes(left, right) if fits else None
+    if not all(a == b or 1 in (a, b) for a, b in sides):
+        return None
+    shape = np.broadcast_shapes(left, right)
+    if len(shape) > LARGEST_RANK:
+        return f"{op.kind} must have up to {LARGEST_RANK} dimensions"
+    return shape
+
+
+def broadcast_by_loops(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of MAXIMUM and MINIMUM, which CMSIS-NN walks along four dimensions.
+
+    It steps twice over an operand that has one element a row, unless it has only one in all.
+    """
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    if max(map(len, shapes)) > 4:
+        return f"{op.kind} must have up to 4 dimensions"
+    for shape, other in (shapes, shapes[::-1]):
+        is_thin = math.prod(shape[-2:]) == 1 < math.prod(shape)
+        if is_thin and math.prod(other[-2:]) > 1:
+            return f"{op.kind} must not spread single elements over rows"
+    return broadcast(graph, op)
+
+
+def bent(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of PRELU: its slopes are spread over the values."""
+    shape = graph.input_of(op).shape
+    found = broadcast(graph, op)
+    return found if isinstance(found, str) or found == shape else None
+
+
+def scaled_below_zero(graph: Graph, op: Op) -> Shape | str:
+    return graph.input_of(op).shape if op.alpha >= 0 else "LEAKY_RELU must have alpha >= 0"
+
+
+def rooted(graph: Graph, op: Op) -> Shape | str:
+    """Shape of RSQRT, which stops the network at a code below that of zero."""
+    quantization = graph.input_of(op).quantization
+    if quantization is not None and quantization.zero_point != -128:
+        return "RSQRT must read values that are never negative, at zero point -128"
+    return graph.input_of(op).shape
+
+
+def normalized(graph: Graph, op: Op) -> Shape | str:
+    """Shape of L2_NORMALIZATION along the last dimension; sums of squares must fit in int32."""
+    shape = graph.input_of(op).shape
+    if len(shape) > 4 or shape[-1] > _MOST_SQUARES:
+        return f"{op.kind} must have up to 4 dimensions, the last of up to {_MOST_SQUARES}"
+    return shape
 
 
 def padded(graph: Graph, op: Op) -> Shape | str:
@@ -139,11 +190,15 @@ def reshaped(graph: Graph, op: Op) -> Shape | None:
 
 
 def joined(graph: Graph, op: Op) -> Shape | None:
-    """Shape of tensors side by side; TFLM takes up to 6 dimensions."""
+    """Shape of tensors side by side."""
     shapes = [graph.tensors[name].shape for name in op.operands]
     rank, axis = len(shapes[0]), op.axis
     rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
-    if not 0 <= axis < rank <= 6 or len(rests) > 1 or {len(shape) for shape in shapes} != {rank}:
+    if (
+        not 0 <= axis < rank <= LARGEST_RANK
+        or len(rests) > 1
+        or {len(shape) for shape in shapes} != {rank}
+    ):
         return None
     total = sum(shape[axis] for shape in shapes)
     return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
@@ -169,17 +224,30 @@ def softmax_scales(sources: Sequence[float], output: float) -> str | None:
     return "SOFTMAX must read a scale above 2**-26" if sources[0] * 2**26 <= 1 else None
 
 
-def logistic_scales(sources: Sequence[float], output: float) -> str | None:
-    return None if _is_usual(sources[0]) else "LOGISTIC must read a scale of 2**-27 to 2**16"
+def usual_scales(sources: Sequence[float], output: float) -> str | None:
+    """Scales that LOGISTIC, TANH and RELU6 take."""
+    return None if 2**-27 < sources[0] < 2**16 else "{kind} must read a scale of 2**-27 to 2**16"
 
 
-def relu6_scales(sources: Sequence[float], output: float) -> str | None:
-    return None if _is_usual(sources[0]) else "RELU6 must read a scale of 2**-27 to 2**16"
+def log_softmax_scales(sources: Sequence[float], output: float) -> str | None:
+    return "LOG_SOFTMAX must read a scale above 2**-25" if sources[0] * 2**25 <= 1 else None
 
 
-def relu_scales(sources: Sequence[float], output: float) -> str | None:
+def rescaled_scales(sources: Sequence[float], output: float) -> str | None:
+    """Scales of RELU, QUANTIZE and others that rescale codes."""
     holds = sources[0] < output * 2**22
-    return None if holds else "RELU must write a scale above 2**-22 of that it reads"
+    return None if holds else "{kind} must write a scale above 2**-22 of that it reads"
+
+
+def prelu_scales(sources: Sequence[float], output: float) -> str | None:
+    return rescaled_scales(sources, output) or mul_scales(sources, output)
+
+
+def inverse_root_scales(sources: Sequence[float], output: float) -> str | None:
+    """A root has 20 bits behind the point; together with the factor they must fit in int32."""
+    factor = 1 / (sources[0] ** 0.5 * output)
+    holds = 2**-11 < factor < 2**20
+    return None if holds else "{kind} must write 2**-20 to 2**11 times 1 / sqrt(the scale it reads)"
 
 
 def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
@@ -189,23 +257,30 @@ def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
 
 
-def add_scales(sources: Sequence[float], output: float) -> str | None:
-    holds = max(sources) < output * 2**19
-    return None if holds else "ADD must write a scale above 2**-19 of those it reads"
-
-
 def sum_scales(sources: Sequence[float], output: float) -> str | None:
+    if min(sources) * 2**30 < max(sources):
+        return "{kind} must read scales that differ by less than 2**30"
+    holds = max(sources) < output * 2**19
+    return None if holds else "{kind} must write a scale above 2**-19 of those it reads"
+
+
+def total_scales(sources: Sequence[float], output: float) -> str | None:
     holds = sources[0] < output * 2**7
     return None if holds else "SUM must write a scale above 2**-7 of that it reads"
 
 
 def mul_scales(sources: Sequence[float], output: float) -> str | None:
     holds = sources[0] * sources[1] < output * 2**14
-    return None if holds else "MUL must write a scale above 2**-14 of the product of those it reads"
+    return (
+        None if holds else "{kind} must write a scale above 2**-14 of the product of those it reads"
+    )
 
 
-def _is_usual(scale: float) -> bool:
-    return 2**-27 < scale < 2**16
+def square_scales(sources: Sequence[float], output: float) -> str | None:
+    if min(sources) * 2**30 < max(sources):
+        return "{kind} must read scales that differ by less than 2**30"
+    holds = max(sources) ** 2 < output * 2**12
+    return None if holds else "{kind} must write a scale above 2**-12 of the read one's square"
 
 
 SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
@@ -230,23 +305,51 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "RESHAPE": reshaped,
         "SOFTMAX": kept,
         "CONCATENATION": joined,
+        "TRANSPOSE": moves.transposed,
+        "SLICE": moves.sliced,
+        "STRIDED_SLICE": moves.sliced_in_steps,
+        "GATHER": moves.gathered,
+        "BROADCAST_TO": moves.repeated,
         "LOGISTIC": kept,
         "HARD_SWISH": kept,
         "RELU": kept,
         "RELU6": kept,
+        "SUB": broadcast,
+        "SQUARED_DIFFERENCE": broadcast,
+        "MAXIMUM": broadcast_by_loops,
+        "MINIMUM": broadcast_by_loops,
+        "PRELU": bent,
+        "LEAKY_RELU": scaled_below_zero,
+        "ELU": kept,
+        "TANH": kept,
+        "ABS": kept,
+        "RSQRT": rooted,
+        "QUANTIZE": kept,
+        "LOG_SOFTMAX": kept,
+        "L2_NORMALIZATION": normalized,
     },
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
-    "ADD": add_scales,
+    "ADD": sum_scales,
+    "SUB": sum_scales,
     "MUL": mul_scales,
-    "SUM": sum_scales,
+    "SQUARED_DIFFERENCE": square_scales,
+    "PRELU": prelu_scales,
+    "SUM": total_scales,
     "SOFTMAX": softmax_scales,
-    "LOGISTIC": logistic_scales,
+    "LOG_SOFTMAX": log_softmax_scales,
+    "LOGISTIC": usual_scales,
+    "TANH": usual_scales,
     "HARD_SWISH": hard_swish_scales,
-    "RELU": relu_scales,
-    "RELU6": relu6_scales,
+    "RELU": rescaled_scales,
+    "RELU6": usual_scales,
+    "LEAKY_RELU": rescaled_scales,
+    "ABS": rescaled_scales,
+    "QUANTIZE": rescaled_scales,
+    "RSQRT": inverse_root_scales,
 }
 """Given the scales of operands and output, the rule of TFLM's that they break, or None.
 
-A kind without one takes any."""
+The rule names the operator as ``{kind}``. A kind without one takes any.
+"""

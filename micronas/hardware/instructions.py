@@ -25,8 +25,32 @@ ASSUMED: dict[str, dict[str, float]] = {
     # indices of four dimensions for each
     "mul": {"elements": 75.0, "calls": 1000.0},
     "mul_broadcast": {"elements": 200.0, "calls": 1000.0},
+    # three fixed-point products an element; the reference kernel is not inlined as ADD's is
+    "sub": {"elements": 150.0, "calls": 1000.0},
+    "add_broadcast": {"elements": 200.0, "calls": 1000.0},
+    "sub_broadcast": {"elements": 200.0, "calls": 1000.0},
+    "squared_difference": {"elements": 150.0, "calls": 1000.0},
+    "squared_difference_broadcast": {"elements": 200.0, "calls": 1000.0},
+    "maximum": {"elements": 30.0, "calls": 1000.0},
+    # two loops over four dimensions, and one fixed-point product
+    "prelu": {"elements": 150.0, "calls": 1000.0},
+    "table": {"elements": 15.0, "calls": 1000.0},
+    # five Newton steps of five products each
+    "inverse_root": {"elements": 900.0, "calls": 1000.0},
+    # SOFTMAX with a logarithm a row, which takes less than the exponential of one more element
+    "log_softmax": {"elements": 900.0, "calls": 1000.0},
+    # a square and a fixed-point product an element, and a root a row
+    "l2_normalization": {"elements": 100.0, "calls": 2000.0},
     # rows are copied, but a join along the channels copies a few bytes at a time
     "concatenation": {"elements": 50.0, "calls": 1000.0},
+    # four products of indices and strides an element
+    "transpose": {"elements": 40.0, "calls": 2000.0},
+    # loops over five axes, and an offset of five products an element
+    "slice": {"elements": 40.0, "rows": 100.0, "calls": 2000.0},
+    "strided_slice": {"elements": 40.0, "rows": 100.0, "calls": 3000.0},
+    # one copy a row, of a few instructions a byte where rows are short
+    "gather": {"elements": 5.0, "rows": 150.0, "calls": 1000.0},
+    "broadcast_to": {"elements": 60.0, "calls": 5000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},
     # the kernel of one group, whose rows are written further apart, with a third on top
     "convolution_grouped": {

@@ -6,25 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.builder import Builder
-from micronas.graph.ir import (
-    Activation,
-    DataType,
-    Graph,
-    Kind,
-    Op,
-    Padding,
-    Quantization,
-    Tensor,
-    extent,
-)
+from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.testing import elements
 from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
+from micronas.testing.movement import MOVEMENT, movement_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
-_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
-_SIGMOIDS = [kind for kind, row in OPERATORS.items() if row.scale == "fixed"]
+_FIXED = {kind: row.fixed for kind, row in OPERATORS.items() if row.fixed}
 
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
@@ -47,8 +38,10 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     """
     rng = np.random.default_rng(seed)
     source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
+    if kind in (*elements.PAIRS, *elements.SINGLE) and rng.random() < 0.4 and not plain:
+        source = elements.of_any_rank(kind, rng)
     tensors = {"input": Tensor("input", source)}
-    make = _windowed_op if kind in _WINDOWED else _plain_op
+    make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     if kind in MAPS:
         make = map_op
     op = make(kind, tensors, rng)
@@ -61,12 +54,13 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
     is_packed = is_packed and kind != "TRANSPOSE_CONV"
     graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
-    if kind in ("LOGISTIC", "HARD_SWISH", "RELU") and not plain:
+    free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
+    if kind in free and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
         graph = _rescaled(graph, "input", scale, int(rng.integers(-128, 128)))
-    if kind in _SAME_SCALE or kind in _SIGMOIDS:
+    if kind in _SAME_SCALE or kind in _FIXED:
         return graph
-    usual = "input" if kind in ("HARD_SWISH", "RELU") else "output"
+    usual = "input" if kind in elements.RESCALING else "output"
     quantization = graph.tensors[usual].quantization
     assert quantization is not None
     scale = float(quantization.scale[0]) * 10 ** rng.uniform(-1.5, 0.5)
@@ -80,7 +74,8 @@ def _rescaled(graph: Graph, name: str, scale: float, zero_point: int) -> Graph:
 
 def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int8]:
     """Return int8 [count, ...]: random codes, the first example all -128, the second all 127."""
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    shape = graph.tensors[graph.inputs[0]].shape
+    shape = shape[1:] if shape[0] == 1 else shape
     codes = np.random.default_rng(seed).integers(-128, 128, (count, *shape)).astype(np.int8)
     codes[:1], codes[1:2] = -128, 127
     return codes
@@ -110,40 +105,31 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
     rng = np.random.default_rng(seed)
     largest = 127 if filters == "int8" else 7
     tensors: dict[str, Tensor] = dict(graph.tensors)
+    rooted = {op.inputs[0] for op in graph.ops if op.kind == "RSQRT"}
     for name in graph.inputs:
-        tensors[name] = _activation(
-            tensors[name], rng.uniform(0.01, 0.1), int(rng.integers(-128, 128))
-        )
+        zero_point = -128 if name in rooted else int(rng.integers(-128, 128))
+        tensors[name] = _activation(tensors[name], rng.uniform(0.01, 0.1), zero_point)
     for op in graph.ops:
-        source = next(s for s in (tensors[name].quantization for name in op.inputs) if s)
+        for name in op.operands:
+            if tensors[name].constant and tensors[name].quantization is None:
+                tensors[name] = elements.quantized_constant(tensors[name], rng)
         output = tensors[op.outputs[0]]
+        zero_point = -128 if op.activation in ("RELU", "RELU6") else int(rng.integers(-40, 40))
         if op.kind in WEIGHTED:
             scale = _quantize_weights(tensors, op, rng, filters, largest)
-        elif op.kind in _SIGMOIDS:
-            scale = 1 / 256
-        else:
-            scale = float(source.scale[0]) * rng.uniform(0.5, 1.5)
-        if op.kind == "SUM":
-            values = tensors[op.inputs[0]].elements / output.elements
-            scale *= float(np.sqrt(values))
-        if op.kind == "ADD":
-            other = tensors[op.inputs[1]].quantization
-            assert other is not None
-            scale = float(source.scale[0] + other.scale[0]) * rng.uniform(0.5, 1.0)
-        if op.kind == "MUL":
-            other = tensors[op.inputs[1]].quantization
-            assert other is not None
-            product = float(source.scale[0]) * float(other.scale[0])
-            scale = min(product * rng.uniform(30, 120), 1e3)  # chains of squares grow
-        zero_point = -128 if op.activation != "NONE" else int(rng.integers(-40, 40))
-        if op.kind in _SIGMOIDS:
-            zero_point = -128
-        if op.kind in _SAME_SCALE:
+        elif op.kind in _FIXED:
+            scale, zero_point = _FIXED[op.kind]
+        elif op.kind in _SAME_SCALE:
+            source = tensors[op.inputs[0]].quantization
+            assert source is not None
             scale, zero_point = float(source.scale[0]), source.zero_point
-        tensors[output.name] = _activation(output, scale, zero_point)
-        if op.kind == "CONCATENATION":
-            for name in op.inputs:
+            for name in op.operands:
                 tensors[name] = _activation(tensors[name], scale, zero_point)
+        else:
+            scale = elements.scale_of(op, tensors, rng)
+        if output.name in rooted:
+            zero_point = -128
+        tensors[output.name] = _activation(output, scale, zero_point)
     return replace(graph, tensors=tensors)
 
 
@@ -175,26 +161,22 @@ def _windowed_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generato
         for size, step, many, apart in zip((height, width), stride, taps, dilation, strict=True)
     ]
     tensors["output"] = Tensor("output", (1, *sizes, channels))
-    activation = _ACTIVATIONS[int(rng.integers(3))]
+    activation = elements.ACTIVATIONS[int(rng.integers(4))]
     return Op(kind, "output", inputs, ("output",), stride, window, padding, activation, dilation)
 
 
 def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
     """Any operator without a window."""
+    if kind in elements.PAIRS:
+        return elements.pair(kind, tensors, rng)
     source = tensors["input"].shape
-    activation = _ACTIVATIONS[int(rng.integers(3))]
+    activation = elements.ACTIVATIONS[int(rng.integers(4))]
     shape: tuple[int, ...] = source
     inputs: tuple[str, ...] = ("input",)
     if kind == "FULLY_CONNECTED":
         features = int(rng.integers(1, 10))
         inputs = _constants(tensors, (features, tensors["input"].elements), features, rng)
         shape = (1, features)
-    elif kind in ("ADD", "MUL"):
-        other = tuple(size if rng.random() < 0.7 else 1 for size in source)
-        other = other[int(rng.integers(0, 4)) :] if rng.random() < 0.3 else other
-        values = rng.integers(-128, 128, other).astype(np.int8)
-        tensors["other"] = _activation(Tensor("other", other, constant=True, data=values), 0.03, 7)
-        inputs = ("input", str(rng.choice(["input", "other"])))
     elif kind == "PAD":
         amounts = rng.integers(0, 3, (4, 2)).astype(np.int32)
         amounts[0] = 0
@@ -205,10 +187,11 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":
         return _concatenation(tensors, rng)
-    if kind not in ("FULLY_CONNECTED", "ADD", "MUL"):
+    if kind != "FULLY_CONNECTED":
         activation = "NONE"
     tensors["output"] = Tensor("output", shape)
-    return Op(kind, "output", inputs, ("output",), activation=activation)
+    alpha = elements.alpha_of(kind, rng)
+    return Op(kind, "output", inputs, ("output",), activation=activation, alpha=alpha)
 
 
 def _concatenation(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:

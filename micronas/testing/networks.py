@@ -6,19 +6,22 @@ import numpy as np
 
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Activation, DataType, Graph, Kind, Op
+from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
+from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
+from micronas.testing import elements
 from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.movement import MOVEMENT, move
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
-_POINTWISE: tuple[Kind, ...] = ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "SOFTMAX")
-_INNER = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
-    *("CONCATENATION", "FULLY_CONNECTED", "MEAN", "MUL"),
-    *_POINTWISE,
+_INNER: tuple[Kind, ...] = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
+    *elements.PAIRS,
+    *elements.SINGLE,
+    *MOVEMENT,
 )
-_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 
 
 @dataclass
@@ -69,11 +72,13 @@ def random_network(seed: int) -> Graph:
     return quantize_randomly(builder.finish(output), seed, filters=filters)
 
 
-def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.random.Generator) -> str:
+def _grow(
+    builder: Builder, kind: Kind, name: str, live: list[str], rng: np.random.Generator
+) -> str:
     """Append an operator that reads a live tensor, mostly the last; return its output."""
     source = live[-1] if rng.random() < 0.7 else str(rng.choice(live))
     _, height, width, depth = builder.shape(source)
-    activation = _ACTIVATIONS[int(rng.integers(3))]
+    activation = elements.ACTIVATIONS[int(rng.integers(4))]
     kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
     stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
     window = (min(kernel[0], height), min(kernel[1], width))
@@ -82,13 +87,10 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         return builder.conv(source, name, channels, kernel, stride=stride, activation=activation)
     if kind == "DEPTHWISE_CONV_2D":
         return builder.depthwise(source, name, kernel, stride=stride, activation=activation)
-    if kind == "ADD":
-        fitting = [each for each in live if builder.shape(each)[:3] == builder.shape(source)[:3]]
-        return builder.add(source, str(rng.choice(fitting)), name)
-    if kind == "MUL":
-        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
-        op = Op("MUL", name, (source, other), (name,), activation=activation)
-        return builder.append(op, builder.shape(source))
+    if kind in elements.PAIRS:
+        return _join(builder, kind, name, source, live, rng)
+    if kind == "RSQRT":
+        return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
     if kind == "PAD":
         amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
         table = builder.constant(f"{name}/amounts", amounts)
@@ -97,7 +99,7 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
         return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
-        op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)  # type: ignore[arg-type]
+        op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)
         return builder.append(op, (1, sizes[0], sizes[1], depth))
     if kind == "RESHAPE":
         return builder.reshape(source, name, (1, width, height, depth))
@@ -107,19 +109,61 @@ def _grow(builder: Builder, kind: str, name: str, live: list[str], rng: np.rando
     if kind == "MEAN":
         axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
+    if kind in MOVEMENT:
+        return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
-    return _append(builder, kind, name, source)
+    return _append(builder, kind, name, source, elements.alpha_of(kind, rng))
+
+
+def _join(
+    builder: Builder, kind: Kind, name: str, source: str, live: list[str], rng: np.random.Generator
+) -> str:
+    """Append an operator on a tensor and another one, or a constant, that fits it."""
+    shape = builder.shape(source)
+    if kind == "ADD" and rng.random() < 0.3:  # with the narrower one padded
+        fitting = [each for each in live if builder.shape(each)[:3] == shape[:3]]
+        return builder.add(source, str(rng.choice(fitting)), name)
+    if kind == "PRELU" or rng.random() < 0.5:
+        sizes = [(1,), (shape[3],), (1, 1, 1, shape[3]), shape]
+        values = np.zeros(sizes[int(rng.integers(4))], np.float32)
+        other = builder.constant(f"{name}/other", values)
+    else:
+        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        if OPERATORS[kind].scale == "identical" and other != source:
+            other = _append(builder, "QUANTIZE", f"{name}/other", other)
+    activation = elements.ACTIVATIONS[int(rng.integers(4))]
+    fuses = OPERATORS[kind].fuses
+    op = Op(kind, name, (source, other), (name,), activation=activation if fuses else "NONE")
+    return builder.append(op, shape)
+
+
+def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append an operator that moves values, and a RESHAPE where what it gives is no map."""
+    tensors = {source: Tensor(source, builder.shape(source))}
+    op = move(kind, source, f"{name}/moved", tensors, rng)  # type: ignore[arg-type]
+    for table in op.inputs[1:]:
+        data = tensors[table].data
+        assert data is not None
+        builder.constant(table, data)
+    shape = tensors[op.outputs[0]].shape
+    moved = builder.append(op, shape)
+    if len(shape) == 4 and shape[0] == 1:
+        return moved
+    *rest, height, width = (1, 1, *shape)
+    return builder.reshape(moved, name, (1, int(np.prod(rest)), height, width))
 
 
 def _broadcasts(builder: Builder, name: str, source: str) -> bool:
-    pairs = zip(builder.shape(name), builder.shape(source), strict=True)
-    return all(size in (1, whole) for size, whole in pairs)
+    """Whether a tensor can be spread over another, by CMSIS-NN's loops too."""
+    shape, whole = builder.shape(name), builder.shape(source)
+    fits = all(size in (1, most) for size, most in zip(shape, whole, strict=True))
+    return fits and not (shape[2:] == (1, 1) and shape[1] > 1)
 
 
-def _append(builder: Builder, kind: str, name: str, source: str) -> str:
+def _append(builder: Builder, kind: str, name: str, source: str, alpha: float = 0.0) -> str:
     """Append an operator without parameters that keeps the shape."""
-    op = Op(kind, name, (source,), (name,))  # type: ignore[arg-type]
+    op = Op(kind, name, (source,), (name,), alpha=alpha)  # type: ignore[arg-type]
     return builder.append(op, builder.shape(source))
 
 

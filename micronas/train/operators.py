@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.errors import DataError
-from micronas.graph import ir, resizing
+from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
 
@@ -42,16 +41,50 @@ _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
     "NONE": lambda x: x,
     "RELU": F.relu,
     "RELU6": F.relu6,
+    "RELU_N1_TO_1": F.hardtanh,
 }
 
+_SMALLEST_SQUARE = 2.0**-60
+"""Of which the root has a finite inverse, and gradient, in float32."""
 
-def _add(graph: Graph, op: Op, x: Tensor, other: Tensor) -> Tensor:
-    return x + other
+
+def constant(tensor: ir.Tensor, like: Tensor) -> Tensor:
+    """An operand that is a constant, where and as an activation `like` is held."""
+    assert tensor.data is not None, f"{tensor.name}: an operand that is constant has data"
+    return nchw(torch.as_tensor(tensor.data, dtype=like.dtype, device=like.device))
+
+
+def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Apply a function to two operands, spread over each other as in the graph."""
+
+    def apply(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
+        rank = len(graph.output_of(op).shape)
+        left, right = (
+            _of_rank(graph.tensors[name], value, rank)
+            for name, value in zip(op.operands, operands, strict=True)
+        )
+        return function(left, right)
+
+    return apply
+
+
+def _of_rank(tensor: ir.Tensor, value: Tensor, rank: int) -> Tensor:
+    """Give a value more dimensions: before all others, but behind the batch."""
+    if value.ndim == rank:
+        return value
+    value, ones = nhwc(value), (1,) * (rank - value.ndim)
+    batch = 0 if tensor.constant else 1
+    return nchw(value.reshape(*value.shape[:batch], *ones, *value.shape[batch:]))
+
+
+def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Apply a function of the last dimension, which is channels in a map."""
+    return lambda graph, op, x: nchw(function(nhwc(x)))
 
 
 def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    *spatial, channels = _constant(graph, op)[1:].tolist()
-    return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
+    amounts = _constant(graph, op)[1:].tolist()
+    return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
 
 
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -73,11 +106,6 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
         axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
-        if axes[0] == 0:
-            raise DataError(
-                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
-                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
-            )
         return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
 
     return reduce
@@ -124,15 +152,43 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    is_map = len(graph.output_of(op).shape) == 4
-    return torch.cat(parts, {3: 1, 1: 2, 2: 3}[op.axis] if is_map else op.axis)
+    return nchw(torch.cat([nhwc(part) for part in parts], op.axis))
+
+
+def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    return nchw(nhwc(x).permute(moves.integers(graph, op)))
+
+
+def _cut(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """SLICE and STRIDED_SLICE; the first axis, of one example in the graph, stays whole."""
+    value, taken = nhwc(x), moves.pieces(graph, op)
+    assert taken is not None, op
+    for axis, piece in enumerate(taken[1:], 1):
+        if piece.step != 1:
+            value = value.index_select(axis, torch.tensor(piece, device=x.device))
+        elif len(piece) < value.shape[axis]:
+            value = value.narrow(axis, piece.start, len(piece))
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _gather(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    places = torch.tensor(moves.integers(graph, op), device=x.device)
+    value = nhwc(x).index_select(op.axis, places)
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    shape = graph.output_of(op).shape
+    value = nhwc(x)
+    missing = (1,) * (len(shape) - value.ndim)
+    return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
-        "ADD": _add,
-        "MUL": lambda graph, op, x, other: x * other,
+        "ADD": _of_two(torch.add),
+        "MUL": _of_two(torch.mul),
         "PAD": _pad,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
@@ -144,12 +200,30 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "SPACE_TO_DEPTH": _space_to_depth,
         "DEPTH_TO_SPACE": _depth_to_space,
         "RESHAPE": _reshape,
-        "SOFTMAX": lambda graph, op, x: F.softmax(x, 1),
+        "SOFTMAX": _of_rows(lambda x: F.softmax(x, -1)),
         "CONCATENATION": _concatenation,
+        "TRANSPOSE": _transpose,
+        "SLICE": _cut,
+        "STRIDED_SLICE": _cut,
+        "GATHER": _gather,
+        "BROADCAST_TO": _broadcast_to,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),
         "RELU6": lambda graph, op, x: F.relu6(x),
+        "SUB": _of_two(torch.sub),
+        "SQUARED_DIFFERENCE": _of_two(lambda x, other: (x - other) ** 2),
+        "MAXIMUM": _of_two(torch.maximum),
+        "MINIMUM": _of_two(torch.minimum),
+        "PRELU": _of_two(lambda x, alpha: torch.where(x >= 0, x, x * alpha)),
+        "LEAKY_RELU": lambda graph, op, x: F.leaky_relu(x, op.alpha),
+        "ELU": lambda graph, op, x: F.elu(x),
+        "TANH": lambda graph, op, x: torch.tanh(x),
+        "ABS": lambda graph, op, x: x.abs(),
+        "RSQRT": lambda graph, op, x: x.clamp(min=_SMALLEST_SQUARE).rsqrt(),
+        "QUANTIZE": lambda graph, op, x: x,
+        "LOG_SOFTMAX": _of_rows(lambda x: F.log_softmax(x, -1)),
+        "L2_NORMALIZATION": _of_rows(lambda x: F.normalize(x, dim=-1)),
     },
     OPERATORS.keys() - {*WEIGHTED},
 )

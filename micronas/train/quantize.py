@@ -14,28 +14,41 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
 from micronas.graph.builder import Bits
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, Operator
+from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
+from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
-    interpret,
+    answers,
+    interpret_outputs,
     nonnegative_tensors,
     submodule_names,
     weighted_ops,
     weights_of,
 )
+from micronas.train.operators import nhwc
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
+Codes = npt.NDArray[np.int8]
 
-_FINEST_RELU6 = 6 * 2.0**-30
+_FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
+_MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
+    "step": lambda steps: steps.max(),
+    "product": lambda steps: steps.prod(),
+    "square": lambda steps: steps.max() ** 2,
+    "slope": lambda steps: steps[0] * steps[1].clamp(min=1),
+    "inverse_root": lambda steps: steps[0].rsqrt(),
+}
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 _CALIBRATION_BATCHES = 8
@@ -60,20 +73,23 @@ class QuantizedNetwork(nn.Module):
         counts, and operators without a match are int8. Weights the graph marks int4, as those of
         a mixed network are, have 4 bits unless a pattern matches them.
     ranges
-        Activation ranges are learnt by ``gradient`` or held as a moving ``average``.
+        Activation ranges are learnt by ``gradient`` or held as a moving ``average``; that of a
+        constant operand is what it holds.
 
     Raises
     ------
     ExportError
-        If weights have no data, no operator matches a pattern of `bits`, or a SOFTMAX or LOGISTIC
-        is concatenated with something else.
+        If weights have no data, or no operator matches a pattern of `bits`.
+    ConfigError
+        If an operator mixes examples of a batch.
     """
 
     calibrated: Tensor
 
     def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
-        self._graph = _with_int8_resizing(graph)
+        check_batches(graph)
+        self._graph = graph = _with_int8_resizing(requantized(graph))
         widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
@@ -81,17 +97,26 @@ class QuantizedNetwork(nn.Module):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
-        self._owners = _owners(graph)
+        self._owners = owners(graph)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
-        self._fixed = {self._owners[op.outputs[0]] for op in graph.ops if _row(op).scale == "fixed"}
-        self._following = self._range_names.keys() - self._fixed if ranges == "average" else set()
+        self._fixed = {
+            self._owners[op.outputs[0]]: fixed
+            for op in graph.ops
+            if (fixed := _row(op).fixed) is not None
+        }
+        self._given = {*self._owners.values()} - {
+            owner for name, owner in self._owners.items() if not graph.tensors[name].constant
+        }
+        held = {*self._fixed, *self._given}
+        self._following = self._range_names.keys() - held if ranges == "average" else set()
         nonnegative = nonnegative_tensors(graph)
         negative = {owner for name, owner in self._owners.items() if name not in nonnegative}
+        negative -= {self._owners[op.inputs[0]] for op in graph.ops if op.kind == "RSQRT"}
         self.ranges = nn.ModuleDict(
             {
                 key: Range(
-                    learnt=ranges == "gradient" and name not in self._fixed,
+                    learnt=ranges == "gradient" and name not in held,
                     nonnegative=name not in negative,
                 )
                 for name, key in self._range_names.items()
@@ -100,8 +125,8 @@ class QuantizedNetwork(nn.Module):
         self.register_buffer("calibrated", torch.tensor(False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits float32 [N, classes], on the output's grid.
+    def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
         Raises
         ------
@@ -109,16 +134,17 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return interpret(self._graph, x, self._weighted, self._rounded).flatten(1)
+        return answers(interpret_outputs(self._graph, x, self._weighted, self._rounded))
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor], *, method: Method = "average") -> None:
+    def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
         """Set the activation ranges from what inputs lead to in float32.
 
         Parameters
         ----------
         batches
-            Inputs [N, channels, height, width], or [N, features].
+            Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
+            tuples in its order, or mappings by name.
         method
             How ranges follow from the values seen, see `Method`.
 
@@ -129,7 +155,7 @@ class QuantizedNetwork(nn.Module):
         ExportError
             If an activation is not finite.
         DataError
-            If a batch is not of the network's input shape.
+            If a batch is not of the network's input shapes.
         """
         observers = {name: Observer.empty() for name in self._range_names}
         kept = batches if method in ("average", "minmax") else list(batches)
@@ -154,27 +180,36 @@ class QuantizedNetwork(nn.Module):
                 )
         if kept is not batches:
             self._observe(kept, count)
-        self._cover({name: observer.span(method) for name, observer in observers.items()})
+        self._cover(
+            {
+                name: observer.span("minmax" if name in self._given else method)
+                for name, observer in observers.items()
+            }
+        )
         self.calibrated.fill_(True)
 
-    def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
+    def _observe(
+        self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
+    ) -> None:
         seen = {*self._owners.values()}
 
         def follow(name: str, value: Tensor) -> Tensor:
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+            interpret_outputs(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
 
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
         for name, span in spans.items():
-            fixed = torch.tensor([0, 255 / 256])
-            self._range(name).cover(fixed if name in self._fixed else span)
+            if name in self._fixed:
+                scale, zero_point = self._fixed[name]
+                span = scale * torch.tensor([LOWEST - zero_point, HIGHEST - zero_point])
+            self._range(name).cover(span)
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
             name = self._owners[op.outputs[0]]
-            if name in self._fixed or _shares(op):
+            if name in self._fixed or shares(op):
                 continue
             step = self._finest_step(op)
             finest[name] = step.maximum(finest.get(name, step))
@@ -192,8 +227,9 @@ class QuantizedNetwork(nn.Module):
         self._check()
         tensors = dict(self._graph.tensors)
         for name in self._owners:
-            quantization = self._range(name).quantization()
-            tensors[name] = replace(tensors[name], dtype="int8", quantization=quantization)
+            tensor, quantization = tensors[name], self._range(name).quantization()
+            data = None if tensor.data is None else _codes(tensor.data, quantization)
+            tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
             tensors |= self._unit(op).constants(self._graph, source)
@@ -224,9 +260,9 @@ class QuantizedNetwork(nn.Module):
         sources = torch.stack([self._range(name).scale for name in op.operands])
         if op.kind in WEIGHTED:
             step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
-            return step.clamp(min=_FINEST_RELU6) if op.activation == "RELU6" else step
-        row = _row(op)
-        return (sources.prod() if row.multiplies else sources.max()) / row.finest
+        else:
+            step = _MEASURES[_row(op).measure](sources) / _row(op).finest
+        return step if op.activation in ("NONE", "RELU") else step.clamp(min=_FINEST_CLAMPED)
 
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]
@@ -289,29 +325,39 @@ def finetune(
     )
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
+def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
-    Features [N, features] stay as they are.
+    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
 
     Raises
     ------
     ExportError
         If the graph's input is not quantised.
+    DataError
+        If the graph takes several inputs.
     """
-    quantization = graph.tensors[graph.inputs[0]].quantization
-    if quantization is None:
+    (codes,) = quantize_all_inputs(graph, x).values()
+    return codes
+
+
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    return {name: _codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
+
+
+def _codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+    if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
             "quantise the network first"
         )
-    values = x.numpy()
-    if values.ndim == 4:
-        values = values.transpose(0, 2, 3, 1)
-    steps = np.rint(values / quantization.scale)
-    codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
-        np.int8
-    )
+    return _codes(nhwc(x).numpy(), tensor.quantization)
+
+
+def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
+    steps = np.rint(values.astype(np.float32) / quantization.scale)
+    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes
 
 
@@ -377,28 +423,3 @@ def _takes_int4(graph: Graph, op: Op) -> bool:
 def _row(op: Op) -> Operator:
     assert op.kind != "UNKNOWN", op  # no float network has one
     return OPERATORS[op.kind]
-
-
-def _shares(op: Op) -> bool:
-    """Whether an output has, for TFLite, its operands' scale and zero point."""
-    return _row(op).scale in ("shared", "identical")
-
-
-def _owners(graph: Graph) -> dict[str, str]:
-    """For each activation tensor the one whose range it shares, in execution order."""
-    owners = {graph.inputs[0]: graph.inputs[0]}
-    fixed: set[str] = set()
-    for op in graph.ops:
-        out = op.outputs[0]
-        shared = [owners[name] for name in op.operands] if _shares(op) else [out]
-        owner = shared[0]
-        if set(shared) & fixed and len(set(shared) - fixed) > 0:
-            raise ExportError(
-                f"what CONCATENATION joins must share one scale, but {op.name} joins the output "
-                "of a softmax or sigmoid, whose scale is fixed, with others; use ReLU there"
-            )
-        owners[out] = owner
-        owners.update({name: owner for name, other in owners.items() if other in shared})
-        if _row(op).scale == "fixed":
-            fixed.add(out)
-    return owners

@@ -129,8 +129,8 @@ def test_an_operator_without_bias() -> None:
     ("edit", "message"),
     [
         (
-            lambda tree: setattr(tree.operatorCodes[0], "builtinCode", 28),
-            r"op 0 is TANH; change the network",
+            lambda tree: setattr(tree.operatorCodes[0], "builtinCode", 108),
+            r"op 0 is COS; change the network",
         ),
         (
             lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.FLOAT32),

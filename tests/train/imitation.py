@@ -16,9 +16,9 @@ from micronas.train.quantize import (
 
 
 def random_batch(graph: Graph, count: int, seed: int = 0) -> Tensor:
-    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, channels, height, width, generator=generator)
+    _, *sizes = graph.tensors[graph.inputs[0]].shape
+    shape = (sizes[2], *sizes[:2]) if len(sizes) == 3 else sizes
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
 def float_network(seed: int, family: str) -> Network:
@@ -47,6 +47,8 @@ def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[st
 
     def compare(name: str, value: Tensor) -> Tensor:
         value = network._rounded(name, value)
+        if name not in codes:  # a constant
+            return value
         quantization = graph.tensors[name].quantization
         array = value.numpy().transpose(0, 2, 3, 1) if value.ndim == 4 else value.numpy()
         ours = np.rint(array / quantization.scale) + quantization.zero_point
@@ -58,5 +60,5 @@ def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[st
         return exact.permute(0, 3, 1, 2) if value.ndim == 4 else exact
 
     with torch.no_grad():
-        interpret(graph, x, network._weighted, compare)
+        interpret(network._graph, x, network._weighted, compare)
     return found

@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from micronas.errors import ExportError, MicronasError
+from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.export.from_torch.trace import trace
 from micronas.graph import integer
+from micronas.graph.batches import keeps_examples
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
+from micronas.testing import elements
 from micronas.testing.graphs import random_op_graph, random_shapes
+from micronas.testing.movement import MOVEMENT
 from micronas.train.fake_quantize import Range
+from micronas.train.network import Network
 from micronas.train.quantize import (
     QuantizedNetwork,
     quantize_inputs,
@@ -218,17 +222,26 @@ class TestAgreesWithIntegers:
             ("PAD", 0.0),
             ("MAX_POOL_2D", 0.0),
             ("RESHAPE", 0.0),
-            ("SOFTMAX", 0.02),
-            # Averages of few integers are often ties.
+            ("TRANSPOSE", 0.0),
+            ("SLICE", 0.0),
+            ("STRIDED_SLICE", 0.0),
+            ("GATHER", 0.0),
+            ("BROADCAST_TO", 0.0),
+            # Averages of few integers are often ties, as are products with round slopes.
             ("MEAN", 0.3),
             ("AVERAGE_POOL_2D", 0.3),
+            *((kind, 0.1) for kind in (*elements.PAIRS, *elements.SINGLE) if kind != "RSQRT"),
         ],
     )
     def test_options_of_each_kind(self, kind: Kind, tolerated: float) -> None:
-        """Any padding, stride, window, depth multiplier and activation; also without a bias."""
+        """Any options, ranks and constants; also without a bias."""
         steps = []
-        for seed in range(12):
+        for seed in range(40 if kind in MOVEMENT else 12):
             shapes = random_op_graph(kind, seed)
+            if not keeps_examples(shapes, shapes.ops[0]):
+                with pytest.raises(ConfigError, match="must leave dimension 0 alone"):
+                    Network(shapes)
+                continue
             rng = np.random.default_rng(seed)
             graph = Graph(
                 {

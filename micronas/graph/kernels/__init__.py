@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, weighted
+from micronas.graph.kernels import elements, maps, movement, rows, weighted
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -30,11 +30,29 @@ KERNELS = each_kind(
         "SPACE_TO_DEPTH": maps.space_to_depth,
         "DEPTH_TO_SPACE": maps.depth_to_space,
         "RESHAPE": maps.reshape,
-        "SOFTMAX": elements.softmax,
+        "SOFTMAX": rows.softmax,
         "CONCATENATION": maps.concatenation,
+        "TRANSPOSE": movement.transpose,
+        "SLICE": movement.cut,
+        "STRIDED_SLICE": movement.cut,
+        "GATHER": movement.gather,
+        "BROADCAST_TO": movement.broadcast_to,
         "LOGISTIC": elements.logistic,
         "HARD_SWISH": elements.hard_swish,
         "RELU": elements.relu,
         "RELU6": elements.relu6,
+        "SUB": elements.sub,
+        "SQUARED_DIFFERENCE": elements.squared_difference,
+        "MAXIMUM": elements.maximum,
+        "MINIMUM": elements.minimum,
+        "PRELU": elements.prelu,
+        "LEAKY_RELU": elements.leaky_relu,
+        "ELU": elements.elu,
+        "TANH": elements.tanh,
+        "ABS": elements.absolute,
+        "RSQRT": elements.inverse_root,
+        "QUANTIZE": elements.quantize,
+        "LOG_SOFTMAX": rows.log_softmax,
+        "L2_NORMALIZATION": rows.l2_normalization,
     },
 )

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import Array, Op, Tensor, extent, same_padding
+from micronas.graph.ir import LIMITS, Array, Op, Tensor, extent, same_padding
 
 Values = npt.NDArray[np.int8]
 """[N, *tensor.shape]: a batch of whole tensors, the leading 1 of NHWC included."""
@@ -20,12 +20,13 @@ def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
     """Smallest and largest code an operator's fused activation lets through."""
     if op.activation == "NONE":
         return -128, 127
-    zero = zero_point(output)
-    high = 127
-    if op.activation == "RELU6":
-        six = float(np.float32(6) / np.float32(scale(output)))  # TFLM divides in float32
-        high = min(127, zero + math.floor(six + 0.5))
-    return max(-128, zero), high
+
+    def code(limit: int) -> int:
+        steps = float(np.float32(abs(limit)) / np.float32(scale(output)))  # in float32, as in TFLM
+        return zero_point(output) + int(math.copysign(math.floor(steps + 0.5), limit))
+
+    low, high = LIMITS[op.activation]
+    return max(-128, code(low)), 127 if high is None else min(127, code(high))
 
 
 def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:

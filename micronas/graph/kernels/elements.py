@@ -1,8 +1,12 @@
 """Operators on single elements: sums, products, and functions of one code as tables."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from micronas.graph import fixed_point, lookup
+from micronas.graph.fixed_point import Int32, Int64
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels.codes import (
     Accumulators,
@@ -13,72 +17,74 @@ from micronas.graph.kernels.codes import (
     zero_point,
 )
 
+Precision = type[np.float32] | type[np.float64]
+
+_SUM_BITS, _SQUARE_BITS = 20, 7
+"""Spare bits of operands at their common scale."""
+
 
 def add(graph: Graph, op: Op) -> Kernel:
-    """Both inputs move to twice the larger scale with 20 spare bits: two tables of 256 entries."""
-    left, right = (graph.tensors[name] for name in op.inputs[:2])
-    output = graph.output_of(op)
-    common = 2 * max(scale(left), scale(right))
-    codes = np.arange(-128, 128, dtype=np.int32)
+    left, right = _at_common_scale(graph, op, _SUM_BITS, np.float64)
+    factor = _sum_factor(graph, op, np.float64)
+    return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) + right(y), *factor))
 
-    def table(tensor: Tensor) -> Accumulators:
-        shifted = (codes - zero_point(tensor)) << 20
-        factor = fixed_point.quantize_multiplier(scale(tensor) / common)
-        return fixed_point.rescale(shifted, *factor).astype(np.int32)
 
-    tables = table(left), table(right)
-    factor = fixed_point.quantize_multiplier(common / (2**20 * scale(output)))
-    low, high = activation_range(op, output)
+def sub(graph: Graph, op: Op) -> Kernel:
+    left, right = _at_common_scale(graph, op, _SUM_BITS, np.float32)  # in float32, unlike ADD
+    factor = _sum_factor(graph, op, np.float32)
+    return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) - right(y), *factor))
 
-    def looked_up(table: Accumulators, x: Values) -> Accumulators:
-        return table[_widened(x, output).astype(np.intp) + 128]
 
-    def add(x: Values, y: Values) -> Values:
-        total = looked_up(tables[0], x) + looked_up(tables[1], y)
-        scaled = fixed_point.rescale(total, *factor) + zero_point(output)
-        return np.clip(scaled, low, high).astype(np.int8)
+def squared_difference(graph: Graph, op: Op) -> Kernel:
+    left, right = _at_common_scale(graph, op, _SQUARE_BITS, np.float64)
+    common = 2 * max(scale(graph.tensors[name]) for name in op.operands)
+    step = scale(graph.output_of(op)) * 2.0 ** (2 * _SQUARE_BITS)
+    factor = fixed_point.quantize_multiplier(common**2 / step)
 
-    return add
+    def square(x: Values, y: Values) -> Int64:
+        difference = left(x) - right(y)
+        return fixed_point.rescale(difference * difference, *factor)
+
+    return _finished(graph, op, square)
 
 
 def mul(graph: Graph, op: Op) -> Kernel:
-    left, right = (graph.tensors[name] for name in op.inputs[:2])
+    left, right = (graph.tensors[name] for name in op.operands)
     output = graph.output_of(op)
     factor = fixed_point.quantize_multiplier(scale(left) * scale(right) / scale(output))
-    low, high = activation_range(op, output)
 
-    def offset(x: Values, tensor: Tensor) -> Accumulators:
-        return _widened(x, output).astype(np.int32) - zero_point(tensor)
+    def multiply(x: Values, y: Values) -> Int64:
+        product = _from_zero(x, left) * _from_zero(y, right)
+        return fixed_point.rescale(product, *factor)
 
-    def multiply(x: Values, y: Values) -> Values:
-        product = offset(x, left) * offset(y, right)
-        scaled = fixed_point.rescale(product, *factor) + zero_point(output)
-        return np.clip(scaled, low, high).astype(np.int8)
-
-    return multiply
+    return _finished(graph, op, multiply)
 
 
-def softmax(graph: Graph, op: Op) -> Kernel:
-    """exp from a table over the 256 differences to the maximum, then a Newton reciprocal."""
-    step = scale(graph.input_of(op))
-    multiplier, shift = fixed_point.quantize_multiplier(min(step * 2**26, 2**31 - 1.0))
-    differences = np.arange(-255, 1, dtype=np.int64)
-    radius = int(31 * 2.0**26 / 2.0 ** int(shift))
-    kept = differences >= -radius
-    raised = fixed_point.doubling_high_mul(np.where(kept, differences, 0) << shift, multiplier)
-    exponentials = np.where(kept, fixed_point.exp_of_negative(raised), 0)
-    addends = fixed_point.rounding_divide(exponentials.copy(), 12)
+def prelu(graph: Graph, op: Op) -> Kernel:
+    """Codes below zero are multiplied by slopes that have a scale of their own."""
+    source, slopes = (graph.tensors[name] for name in op.operands)
+    step = scale(source) / scale(graph.output_of(op))
+    above = fixed_point.quantize_multiplier(step)
+    product = scale(source) * scale(slopes) / scale(graph.output_of(op))
+    below = fixed_point.quantize_multiplier(product)
 
-    def softmax(x: Values) -> Values:
-        index = x.astype(np.intp) - x.max(axis=-1, keepdims=True) + 255
-        total = addends[index].sum(axis=-1, keepdims=True)
-        headroom = 32 - np.frexp(total.astype(np.float64))[1]
-        reciprocal = fixed_point.reciprocal_of_one_plus((total << headroom) - 2**31)
-        products = fixed_point.doubling_high_mul(exponentials[index], reciprocal)
-        codes = fixed_point.rounding_divide(products, 12 - headroom + 23) - 128
-        return np.clip(codes, -128, 127).astype(np.int8)
+    def bend(x: Values, alpha: Values) -> Int64:
+        values = _from_zero(x, source)
+        bent = fixed_point.rescale(values * _from_zero(alpha, slopes), *below)
+        return np.where(values >= 0, fixed_point.rescale(values, *above), bent)
 
-    return softmax
+    return _finished(graph, op, bend)
+
+
+def maximum(graph: Graph, op: Op) -> Kernel:
+    """The larger codes: all three tensors share one scale."""
+    output = graph.output_of(op)
+    return lambda x, y: np.maximum(_widened(x, output), _widened(y, output))
+
+
+def minimum(graph: Graph, op: Op) -> Kernel:
+    output = graph.output_of(op)
+    return lambda x, y: np.minimum(_widened(x, output), _widened(y, output))
 
 
 def logistic(graph: Graph, op: Op) -> Kernel:
@@ -86,22 +92,97 @@ def logistic(graph: Graph, op: Op) -> Kernel:
     return _looked_up(lookup.logistic(float(scale(source)), zero_point(source)))
 
 
+def tanh(graph: Graph, op: Op) -> Kernel:
+    source = graph.input_of(op)
+    return _looked_up(lookup.tanh(float(scale(source)), zero_point(source)))
+
+
 def hard_swish(graph: Graph, op: Op) -> Kernel:
-    source, output = graph.input_of(op), graph.output_of(op)
-    steps = np.float32(scale(source)), np.float32(scale(output))
-    zeros = zero_point(source), zero_point(output)
-    return _looked_up(lookup.hard_swish(steps[0], zeros[0], steps[1], zeros[1]))
+    return _looked_up(lookup.hard_swish(*_ends(graph, op)))
 
 
 def relu(graph: Graph, op: Op) -> Kernel:
-    source, output = graph.input_of(op), graph.output_of(op)
-    steps = float(scale(source)), float(scale(output))
-    return _looked_up(lookup.relu(steps[0], zero_point(source), steps[1], zero_point(output)))
+    return _looked_up(lookup.relu(*_ends(graph, op)))
 
 
 def relu6(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
     return _looked_up(lookup.relu6(np.float32(scale(source)), zero_point(source)))
+
+
+def quantize(graph: Graph, op: Op) -> Kernel:
+    """Codes at another scale; the factor is one of float64."""
+    source_scale, source_zero, output_scale, zero = _ends(graph, op)
+    table = lookup.requantize(float(source_scale), source_zero, float(output_scale), zero)
+    return _looked_up(table)
+
+
+def leaky_relu(graph: Graph, op: Op) -> Kernel:
+    return _looked_up(lookup.leaky_relu(*_ends(graph, op), op.alpha))
+
+
+def elu(graph: Graph, op: Op) -> Kernel:
+    return _looked_up(lookup.elu(*_ends(graph, op)))
+
+
+def absolute(graph: Graph, op: Op) -> Kernel:
+    return _looked_up(lookup.absolute(*_ends(graph, op)))
+
+
+def inverse_root(graph: Graph, op: Op) -> Kernel:
+    source_scale, _, output_scale, zero = _ends(graph, op)
+    return _looked_up(lookup.inverse_root(source_scale, output_scale, zero))
+
+
+def _ends(graph: Graph, op: Op) -> tuple[np.float32, int, np.float32, int]:
+    """Scale and zero point of what an operator reads, and of what it writes."""
+    source, output = graph.input_of(op), graph.output_of(op)
+    steps = np.float32(scale(source)), np.float32(scale(output))
+    return steps[0], zero_point(source), steps[1], zero_point(output)
+
+
+def _at_common_scale(
+    graph: Graph, op: Op, bits: int, precision: Precision
+) -> list[Callable[[Values], Accumulators]]:
+    """Move each operand to twice the larger scale, with spare bits, by a table of 256 entries."""
+    tensors = [graph.tensors[name] for name in op.operands]
+    common = _twice_the_largest(tensors, precision)
+    codes = np.arange(-128, 128, dtype=np.int32)
+
+    def moved(tensor: Tensor) -> Callable[[Values], Accumulators]:
+        factor = fixed_point.quantize_multiplier(precision(scale(tensor)) / common)
+        shifted = (codes - zero_point(tensor)) << bits
+        table = fixed_point.rescale(shifted, *factor).astype(np.int32)
+        return lambda x: table[x.astype(np.intp) + 128]
+
+    return [moved(tensor) for tensor in tensors]
+
+
+def _sum_factor(graph: Graph, op: Op, precision: Precision) -> tuple[Int32, Int32]:
+    """From operands at their common scale to the output."""
+    common = _twice_the_largest([graph.tensors[name] for name in op.operands], precision)
+    step = precision(2**_SUM_BITS) * precision(scale(graph.output_of(op)))
+    return fixed_point.quantize_multiplier(common / step)
+
+
+def _twice_the_largest(tensors: Sequence[Tensor], precision: Precision) -> Any:
+    return precision(2) * precision(max(scale(tensor) for tensor in tensors))
+
+
+def _finished(graph: Graph, op: Op, compute: Callable[[Values, Values], Int64]) -> Kernel:
+    """Add the output's zero point and clamp, given two operands of the output's rank."""
+    output = graph.output_of(op)
+    low, high = activation_range(op, output)
+
+    def finish(x: Values, y: Values) -> Values:
+        scaled = compute(_widened(x, output), _widened(y, output)) + zero_point(output)
+        return np.clip(scaled, low, high).astype(np.int8)
+
+    return finish
+
+
+def _from_zero(x: Values, tensor: Tensor) -> Accumulators:
+    return x.astype(np.int32) - zero_point(tensor)
 
 
 def _widened(x: Values, output: Tensor) -> Values:

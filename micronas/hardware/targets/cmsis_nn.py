@@ -15,7 +15,7 @@ from micronas.graph.transposing import is_turned
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
+from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
@@ -30,6 +30,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
+    prepared=prepared(12),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -47,15 +48,33 @@ _SIZES = Sizes(
             "TRANSPOSE_CONV": Structures(16, data=76),
             "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
             "RESIZE_BILINEAR": Structures(2, 1),
-            "SPACE_TO_DEPTH": Structures(4, prepared=20),
-            "DEPTH_TO_SPACE": Structures(4, prepared=20),
+            "SPACE_TO_DEPTH": Structures(4),
+            "DEPTH_TO_SPACE": Structures(4),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
             "RELU6": Structures(data=2),
+            "SUB": Structures(2, 1, data=52),
+            "SQUARED_DIFFERENCE": Structures(data=112),
+            "MAXIMUM": Structures(),
+            "MINIMUM": Structures(),
+            "PRELU": Structures(data=28),
+            "LEAKY_RELU": Structures(4, data=24),
+            "ELU": Structures(data=256),
+            "TANH": Structures(data=16),
+            "ABS": Structures(data=20),
+            "RSQRT": Structures(data=20),
+            "QUANTIZE": Structures(data=32),
+            "LOG_SOFTMAX": Structures(data=28),
+            "L2_NORMALIZATION": Structures(1, 1, data=4),
         },
     ),
 )
@@ -198,10 +217,15 @@ def _pool(graph: Graph, op: Op) -> Work:
     return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
-def _product(graph: Graph, op: Op) -> Work:
-    left, right = (graph.tensors[name].shape for name in op.operands)
-    kernel = "mul" if left == right else "mul_broadcast"
-    return kernels.elementwise(kernel, graph.output_of(op).elements)
+def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work on two operands, which takes a loop of its own where one is spread over the other."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        left, right = (graph.tensors[name].shape for name in op.operands)
+        name = kernel if left == right else f"{kernel}_broadcast"
+        return kernels.elementwise(name, graph.output_of(op).elements)
+
+    return work
 
 
 def _transposed(graph: Graph, op: Op) -> Work:
@@ -236,14 +260,30 @@ def _each(kernel: str) -> Callable[[Graph, Op], Work]:
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
 
 
+def _in_rows(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements written and to their rows, the last axis."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        shape = graph.output_of(op).shape
+        return kernels.in_rows(kernel, math.prod(shape), math.prod(shape[:-1]))
+
+    return work
+
+
+def _gather(graph: Graph, op: Op) -> Work:
+    """Each place is one copy of all that follows the axis."""
+    elements, source = graph.output_of(op).elements, graph.input_of(op)
+    return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
         "CONV_2D": _convolution,
         "DEPTHWISE_CONV_2D": _convolution,
         "FULLY_CONNECTED": _dense,
-        "ADD": _each("add"),
-        "MUL": _product,
+        "ADD": _of_two("add"),
+        "MUL": _of_two("mul"),
         "PAD": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
@@ -258,10 +298,28 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),
+        "TRANSPOSE": _each("transpose"),
+        "SLICE": _in_rows("slice"),
+        "STRIDED_SLICE": _in_rows("strided_slice"),
+        "GATHER": _gather,
+        "BROADCAST_TO": _each("broadcast_to"),
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),
         "RELU6": _each("relu"),
+        "SUB": _of_two("sub"),
+        "SQUARED_DIFFERENCE": _of_two("squared_difference"),
+        "MAXIMUM": _each("maximum"),
+        "MINIMUM": _each("maximum"),
+        "PRELU": _each("prelu"),
+        "LEAKY_RELU": _each("relu"),
+        "ELU": _each("table"),
+        "TANH": _each("logistic"),
+        "ABS": _each("relu"),
+        "RSQRT": _each("inverse_root"),
+        "QUANTIZE": _each("quantize"),
+        "LOG_SOFTMAX": _each("log_softmax"),
+        "L2_NORMALIZATION": _each("l2_normalization"),
     },
 )
 

@@ -5,7 +5,7 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED, each_kind
-from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
+from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _SIZES = Sizes(
     fixed=484,
@@ -16,6 +16,7 @@ _SIZES = Sizes(
     affine_quantization=24,
     request=16,
     allocation=32,
+    prepared=prepared(24),
     kinds=each_kind(
         "hardware.targets.host",
         {
@@ -33,15 +34,33 @@ _SIZES = Sizes(
             "TRANSPOSE_CONV": Structures(20, data=88),
             "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
             "RESIZE_BILINEAR": Structures(2, 1),
-            "SPACE_TO_DEPTH": Structures(4, prepared=20),
-            "DEPTH_TO_SPACE": Structures(4, prepared=20),
+            "SPACE_TO_DEPTH": Structures(4),
+            "DEPTH_TO_SPACE": Structures(4),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=80),
             "CONCATENATION": Structures(8, data=80),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
             "RELU6": Structures(data=2),
+            "SUB": Structures(8, data=52),
+            "SQUARED_DIFFERENCE": Structures(data=112),
+            "MAXIMUM": Structures(),
+            "MINIMUM": Structures(),
+            "PRELU": Structures(data=28),
+            "LEAKY_RELU": Structures(4, data=24),
+            "ELU": Structures(data=256),
+            "TANH": Structures(data=16),
+            "ABS": Structures(data=28),
+            "RSQRT": Structures(data=28),
+            "QUANTIZE": Structures(data=32),
+            "LOG_SOFTMAX": Structures(data=40),
+            "L2_NORMALIZATION": Structures(4, data=4),
         },
     ),
 )

@@ -1,0 +1,74 @@
+"""Operators on rows, the values along the last dimension: softmax and normalisation."""
+
+import numpy as np
+
+from micronas.graph import fixed_point
+from micronas.graph.fixed_point import Int32, Int64
+from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
+
+_LOG_BITS = 22
+"""Bits behind the point of a logarithm in Q5.26 that a step of 1/16 leaves out."""
+
+
+def softmax(graph: Graph, op: Op) -> Kernel:
+    """exp from a table over the 256 differences to the maximum, then a Newton reciprocal."""
+    _, exponentials = _exponentials(*_softmax_input(graph, op))
+    addends = fixed_point.rounding_divide(exponentials.copy(), 12)
+
+    def softmax(x: Values) -> Values:
+        index = x.astype(np.intp) - x.max(axis=-1, keepdims=True) + 255
+        total = addends[index].sum(axis=-1, keepdims=True)
+        headroom = 32 - np.frexp(total.astype(np.float64))[1]
+        reciprocal = fixed_point.reciprocal_of_one_plus((total << headroom) - 2**31)
+        products = fixed_point.doubling_high_mul(exponentials[index], reciprocal)
+        codes = fixed_point.rounding_divide(products, 12 - headroom + 23) - 128
+        return np.clip(codes, -128, 127).astype(np.int8)
+
+    return softmax
+
+
+def log_softmax(graph: Graph, op: Op) -> Kernel:
+    """Differences to the maximum, less the logarithm of the sum of their exponentials."""
+    multiplier, shift, radius = _softmax_input(graph, op)
+    raised, exponentials = _exponentials(multiplier, shift, radius)
+    addends = fixed_point.rounding_divide(exponentials, 12)
+    back = fixed_point.quantize_multiplier(2.0 ** (31 - int(shift)) / int(multiplier))
+
+    def log_softmax(x: Values) -> Values:
+        index = x.astype(np.intp) - x.max(axis=-1, keepdims=True) + 255
+        log = fixed_point.log(addends[index].sum(axis=-1, keepdims=True))
+        lowest = fixed_point.rescale((log - 2**31).astype(np.int32), *back)
+        lowest = np.maximum(-radius - 1, lowest)
+        codes = fixed_point.rounding_divide(raised[index] - log, _LOG_BITS) + 127
+        return np.where(index - 255 > lowest, np.clip(codes, -128, 127), -128).astype(np.int8)
+
+    return log_softmax
+
+
+def l2_normalization(graph: Graph, op: Op) -> Kernel:
+    """Values over the root of their sum of squares, at scale 1/128 and zero point 0."""
+    zero = zero_point(graph.input_of(op))
+
+    def normalize(x: Values) -> Values:
+        values = x.astype(np.int32) - zero
+        multiplier, shift = fixed_point.inverse_root((values**2).sum(axis=-1, keepdims=True))
+        codes = fixed_point.rescale(values, multiplier, shift + 7)
+        return np.clip(codes, -128, 127).astype(np.int8)
+
+    return normalize
+
+
+def _softmax_input(graph: Graph, op: Op) -> tuple[Int32, Int32, int]:
+    """Factor of differences to Q5.26, and the largest difference that it keeps in range."""
+    step = scale(graph.input_of(op))
+    multiplier, shift = fixed_point.quantize_multiplier(min(step * 2**26, 2**31 - 1.0))
+    return multiplier, shift, int(31 * 2.0**26 / 2.0 ** int(shift))
+
+
+def _exponentials(multiplier: Int32, shift: Int32, radius: int) -> tuple[Int64, Int64]:
+    """The differences -255..0 in Q5.26, and their exponentials in Q0.31; beyond the radius 0."""
+    differences = np.arange(-255, 1, dtype=np.int64)
+    kept = differences >= -radius
+    raised = fixed_point.doubling_high_mul(np.where(kept, differences, 0) << shift, multiplier)
+    return raised, np.where(kept, fixed_point.exp_of_negative(raised), 0)

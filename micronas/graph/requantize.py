@@ -1,0 +1,94 @@
+"""Lets operators whose operands must share one scale read those whose scale TFLM fixes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.operators import OPERATORS
+
+Fixed = tuple[float, int]
+"""Scale and zero point."""
+
+
+def shares(op: Op) -> bool:
+    """Whether an output has, for TFLite, its operands' scale and zero point."""
+    return op.kind != "UNKNOWN" and OPERATORS[op.kind].scale in ("shared", "identical")
+
+
+def owners(graph: Graph) -> dict[str, str]:
+    """For each activation and constant operand the tensor whose scale it shares, in order."""
+    found = {name: name for name in graph.inputs}
+    for op in graph.ops:
+        for name in op.operands:
+            found.setdefault(name, name)
+        _share(found, op)
+    return found
+
+
+def requantized(graph: Graph) -> Graph:
+    """Insert QUANTIZE before what joins a fixed scale, as that of a sigmoid, with another.
+
+    A graph that needs none is returned as it is; so is one that was passed through here before.
+    """
+    found = {name: name for name in graph.inputs}
+    fixed: dict[str, Fixed] = {}
+    tensors, ops = dict(graph.tensors), list[Op]()
+    for op in graph.ops:
+        for name in op.operands:
+            found.setdefault(name, name)
+        if shares(op) and not _agree(graph, op, found, fixed):
+            held = [name for name in dict.fromkeys(op.operands) if found[name] in fixed]
+            for number, name in enumerate(held):
+                out = f"{op.name}/quantize{number or ''}"
+                tensors[out] = Tensor(out, graph.tensors[name].shape)
+                ops.append(Op("QUANTIZE", out, (name,), (out,)))
+                found[out] = out
+                read = tuple(out if each == name else each for each in op.inputs)
+                op = replace(op, inputs=read)
+        ops.append(op)
+        before = {found[name] for name in op.operands} & fixed.keys() if shares(op) else set()
+        _share(found, op)
+        out = op.outputs[0]
+        for owner in before:
+            fixed[found[out]] = fixed[owner]
+        own = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].fixed
+        if own is not None:
+            fixed[found[out]] = own
+    return graph if len(ops) == len(graph.ops) else replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _share(found: dict[str, str], op: Op) -> None:
+    out = op.outputs[0]
+    found[out] = out
+    if shares(op):
+        joined = {found[name] for name in op.operands}
+        owner = found[out] = found[op.operands[0]]
+        found.update({name: owner for name, other in found.items() if other in joined})
+
+
+def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, Fixed]) -> bool:
+    """Whether one scale can serve all operands of an operator."""
+    wanted = set(_wanted(graph, op, found, fixed))
+    if len(wanted) != 1:
+        return not wanted
+    scale = wanted.pop()
+    return scale is None or all(
+        _holds(scale, graph.tensors[name]) for name in op.operands if graph.tensors[name].constant
+    )
+
+
+def _wanted(
+    graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, Fixed]
+) -> Iterator[Fixed | None]:
+    for name in op.operands:
+        if name not in graph.tensors or not graph.tensors[name].constant:
+            yield fixed.get(found[name])
+
+
+def _holds(scale: Fixed, constant: Tensor) -> bool:
+    """Whether a constant lies within the range of a scale."""
+    if constant.data is None:
+        return False
+    step, zero = scale
+    low, high = step * (-128 - zero), step * (127 - zero)
+    return bool(low <= constant.data.min() and constant.data.max() <= high)
