@@ -9,6 +9,7 @@ from micronas.graph import lookup, moves, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
+from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
 
@@ -134,12 +135,18 @@ def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
     """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
     batch, *area, depth = graph.input_of(op).shape
     channels, *window, part = graph.constant_of(op).shape
+    (height, width), (rows, columns) = area, window
     sizes = []
     for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
         first = taps if op.padding == "VALID" else 1
         if not first <= reach < first + step:
             return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
         sizes.append((size - 1) * step + reach)
+    if not is_computed((height, width), (rows, columns), op.stride, op.reach, depth):
+        return (
+            "TRANSPOSE_CONV of up to 16 channels or strides above 2 must be padded by whole "
+            "strides and have filters as large as strides, as CMSIS-NN computes no others"
+        )
     shape = (batch, *sizes, channels)
     table = graph.tensors[op.inputs[-1]].data
     if table is None or tuple(table.ravel()) != shape:

@@ -191,7 +191,7 @@ class TestGraph:
 
 class TestAgreesWithIntegers:
     @pytest.mark.parametrize("bits", [8, 4])
-    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
     @pytest.mark.parametrize("seed", range(3))
     def test_every_operator(self, family: str, seed: int, bits: int) -> None:
         """TFLM rounds twice, first to at least half the accumulator's step, then to the output's.
@@ -210,7 +210,7 @@ class TestAgreesWithIntegers:
                     for tensor in (graph.input_of(op), graph.constant_of(op), graph.output_of(op))
                 )
                 assert moved <= (source * weights / output).max() + 0.02
-            elif op.kind != "AVERAGE_POOL_2D":
+            elif op.kind not in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR"):
                 assert moved <= 0.01
 
     @pytest.mark.parametrize(
