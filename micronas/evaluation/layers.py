@@ -126,7 +126,7 @@ def dequantized(graph: Graph) -> Graph:
         shape[axis] = len(scales)
         steps = _scale(graph, op.inputs[0]) * scales
         factors = (scales.reshape(shape), steps)
-        for name, factor in zip(op.inputs[1:], factors, strict=False):
+        for name, factor in zip(op.learnt, factors, strict=False):
             tensor = tensors[name]
             assert tensor.data is not None, f"{name}: integer execution takes constants with data"
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
@@ -151,9 +151,6 @@ def _check_float(graph: Graph) -> None:
         if op.kind == "FULLY_CONNECTED":
             holds = holds and len(output.shape) == 2
             holds = holds and source.elements == graph.constant_of(op).shape[1]
-        if op.kind == "MEAN":
-            axes = graph.constant_of(op).data
-            holds = holds and axes is not None and set(axes.ravel() % len(source.shape)) == {1, 2}
         if not holds:
             raise ModelError(
                 "layers can be compared on tensors [1, features] or [1, height, width, channels], "
@@ -166,7 +163,7 @@ def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> 
     """Every activation of the float network; what follows `replaced` ones reads the int8 values."""
     seen: dict[str, Floats] = {}
     weights = {
-        op.name: [_constant(graph, op, position) for position in range(1, len(op.inputs))]
+        op.name: [_constant(graph, op, position) for position in range(1, 1 + len(op.learnt))]
         for op in graph.ops
         if op.kind in WEIGHTED
     }

@@ -5,7 +5,17 @@ from typing import Literal
 
 import numpy as np
 
-from micronas.graph.ir import Activation, Array, DataType, Graph, Op, Padding, Tensor, same_output
+from micronas.graph.ir import (
+    Activation,
+    Array,
+    DataType,
+    Graph,
+    Op,
+    Padding,
+    Tensor,
+    extent,
+    same_output,
+)
 
 Bits = Literal[8, 4]
 """Of a weight in the file; activations always have 8."""
@@ -46,6 +56,8 @@ class Builder:
         kernel: tuple[int, int] = (1, 1),
         *,
         stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
         activation: Activation = "NONE",
         bits: Bits = 8,
     ) -> str:
@@ -55,9 +67,17 @@ class Builder:
         costs are counted, and rounding is chosen, by that mark.
         """
         _, height, width, depth = self.shape(source)
-        constants = self._weights(name, (channels, *kernel, depth), channels, bits)
+        constants = self._weights(name, (channels, *kernel, depth // groups), channels, bits)
         out = (1, same_output(height, stride[0]), same_output(width, stride[1]), channels)
-        op = Op("CONV_2D", name, (source, *constants), (name,), stride, activation=activation)
+        op = Op(
+            "CONV_2D",
+            name,
+            (source, *constants),
+            (name,),
+            stride,
+            activation=activation,
+            dilation=dilation,
+        )
         return self.append(op, out)
 
     def depthwise(
@@ -67,6 +87,7 @@ class Builder:
         kernel: tuple[int, int],
         *,
         stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
         multiplier: int = 1,
         padding: Padding = "SAME",
         activation: Activation = "NONE",
@@ -76,7 +97,8 @@ class Builder:
         channels = depth * multiplier
         constants = self._weights(name, (1, *kernel, channels), channels)
         if padding == "VALID":
-            height, width = height - kernel[0] + 1, width - kernel[1] + 1
+            height -= extent(kernel[0], dilation[0]) - 1
+            width -= extent(kernel[1], dilation[1]) - 1
         out = (1, same_output(height, stride[0]), same_output(width, stride[1]), channels)
         op = Op(
             "DEPTHWISE_CONV_2D",
@@ -86,6 +108,7 @@ class Builder:
             stride,
             padding=padding,
             activation=activation,
+            dilation=dilation,
         )
         return self.append(op, out)
 

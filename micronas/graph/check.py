@@ -119,7 +119,7 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         return f"the parameters of {op.kind} must be constants with data"
     if row.weights is None and any(tensor.dtype != "int32" for tensor in parameters):
         return f"the parameters of {op.kind} must be int32"
-    if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window) < 1):
+    if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
         return f"{op.kind} must read [N, height, width, channels] with positive steps"
     return (
         _scale_problem(graph, op, row)
@@ -154,13 +154,14 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
 def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     weights = graph.constant_of(op)
     quantization, rank = weights.quantization, expected.rank
-    if weights.dtype not in ("int8", "int4") or len(weights.shape) != rank or quantization is None:
-        return f"weights of {op.kind} must be int8 or int4 of rank {rank}"
+    types = ("int8",) if expected.int4_version is None else ("int8", "int4")
+    if weights.dtype not in types or len(weights.shape) != rank or quantization is None:
+        return f"weights of {op.kind} must be {' or '.join(types)} of rank {rank}"
     channels = weights.shape[expected.axis]
     if quantization.zero_point != 0 or len(quantization.scale) not in (1, channels):
         return "weights must be symmetric with one scale, or one for each channel"
-    if len(op.inputs) > 2:
-        bias = graph.constant_of(op, 2)
+    for name in op.learnt[1:]:
+        bias = graph.tensors[name]
         if bias.dtype != "int32" or bias.shape != (channels,):
             return "a bias must be int32, one value for each channel"
     return None

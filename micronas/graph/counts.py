@@ -49,9 +49,9 @@ class Counts:
     fc_outputs: int
     add_elements: int
     im2col_bytes: int
-    """Bytes that CONV_2D operators larger than 1x1 copy into patches."""
+    """Bytes that CONV_2D operators larger than 1x1, or in groups, copy into patches."""
     im2col_taps: int
-    """Taps of those patches, whatever the channels."""
+    """Taps of those patches, whatever the channels of a group."""
     pool_inputs: int
     """Elements that AVERAGE_POOL_2D and MAX_POOL_2D operators read."""
     mean_inputs: int
@@ -79,14 +79,14 @@ def count(graph: Graph) -> Counts:
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
         stored |= {name: graph.tensors[name] for name in _stored(graph, op)}
-        if op.kind == "CONV_2D" and graph.constant_of(op).shape[1:3] != (1, 1):
+        if op.kind == "CONV_2D" and not is_pointwise(graph, op):
             _, height, width, depth = graph.constant_of(op).shape
-            taps = math.prod(graph.output_of(op).shape[:3]) * height * width
+            taps = math.prod(graph.output_of(op).shape[:3]) * height * width * graph.groups_of(op)
             patch_taps += taps
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
-    biases = {name for op in graph.ops for name in _biases(op)}
+    biases = {name for op in graph.ops for name in op.learnt[1:]}
     total = sum(macs.values())
     return Counts(
         macs=total,
@@ -112,16 +112,17 @@ def per_op(graph: Graph) -> list[OpCount]:
     return [_op_count(graph, op) for op in graph.ops]
 
 
+def is_pointwise(graph: Graph, op: Op) -> bool:
+    """Whether a CONV_2D mixes the channels of each position, without taps beside it."""
+    is_single = graph.constant_of(op).shape[1:3] == (1, 1) and op.dilation == (1, 1)
+    return is_single and graph.groups_of(op) == 1
+
+
 def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     """Names of weights and bias, and of constant operands."""
     if op.kind == "UNKNOWN":
         return ()
-    constants = [name for name in op.operands if graph.tensors[name].constant]
-    return (*constants, *(op.inputs[1:] if op.kind in WEIGHTED else ()))
-
-
-def _biases(op: Op) -> tuple[str, ...]:
-    return op.inputs[2:] if op.kind in WEIGHTED else ()
+    return (*(name for name in op.operands if graph.tensors[name].constant), *op.learnt)
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:
@@ -133,7 +134,7 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
         graph.output_of(op).shape if op.outputs else (),
         _macs(graph, op) if op.kind in WEIGHTED else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
-        sum(_bytes(tensor, tensor.name in _biases(op)) for tensor in stored),
+        sum(_bytes(tensor, tensor.name in op.learnt[1:]) for tensor in stored),
     )
 
 
@@ -141,6 +142,8 @@ def _macs(graph: Graph, op: Op) -> int:
     weights = graph.constant_of(op).shape
     if op.kind == "FULLY_CONNECTED":
         return math.prod(graph.output_of(op).shape) * weights[1]
+    if op.kind == "TRANSPOSE_CONV":
+        return math.prod(graph.input_of(op).shape[:3]) * math.prod(weights)
     taps = weights[1] * weights[2]
     depth = weights[3] if op.kind == "CONV_2D" else 1
     return math.prod(graph.output_of(op).shape) * taps * depth

@@ -90,9 +90,11 @@ def _chunks(graph: Graph, inputs: Values) -> Iterator[dict[str, Values]]:
 def _workspace(graph: Graph, op: Op) -> int:
     """Bytes an operator needs for one example: float patches, and accumulators of 8 bytes."""
     outputs, inputs = graph.output_of(op).elements, graph.input_of(op).elements
+    if op.kind in ("RESIZE_BILINEAR", "TRANSPOSE_CONV"):
+        inputs = 12 * outputs  # four pixels as int64, or rows of the map under its filters
     if op.kind == "CONV_2D":
         filters = graph.constant_of(op)
-        inputs = outputs * filters.elements // filters.shape[0] ** 2
+        inputs = outputs * filters.elements * graph.groups_of(op) // filters.shape[0] ** 2
     return 4 * inputs + 24 * outputs
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from micronas.graph.operators import OPERATORS
 from micronas.graph.operators import Kind as Kind
+from micronas.graph.padding import extent as extent
 from micronas.graph.padding import same_output as same_output
 from micronas.graph.padding import same_padding as same_padding
 
@@ -73,7 +74,7 @@ class Quantization:
 class Tensor:
     """A value of the graph; constants have `constant` set, and data once they are known.
 
-    Layouts of constants are TFLite's: CONV_2D filters [out, height, width, in],
+    Layouts of constants are TFLite's: CONV_2D and TRANSPOSE_CONV filters [out, height, width, in],
     DEPTHWISE_CONV_2D filters [1, height, width, channels], FULLY_CONNECTED weights [out, in].
     """
 
@@ -92,7 +93,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Op:
-    """One operator. `inputs` are activation first, then weights, bias or other constants."""
+    """One operator. `inputs` are activation first, then weights, bias and other constants."""
 
     kind: Kind | Unknown
     name: str
@@ -104,10 +105,29 @@ class Op:
     """Pooling window (height, width); for convolutions the filter's own shape says it."""
     padding: Padding = "SAME"
     activation: Activation = "NONE"
+    dilation: tuple[int, int] = (1, 1)
+    """Pixels from one tap of a convolution's filter to the next, down and across."""
+    reach: tuple[int, int] = (1, 1)
+    """Rows and columns a TRANSPOSE_CONV writes for its last pixel: (in - 1) x stride + reach of a
+    side in all. SAME padding takes 1 to stride, VALID all of the filter or up to stride - 1 more.
+    """
+    align_corners: bool = False
+    """A resized map keeps the values of its corner pixels, whose centres lie on one another."""
+    half_pixel: bool = False
+    """Positions of a resized map are those of pixels' centres, not of their first corners."""
+    block: int = 1
+    """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
     axis: int = 0
     """The dimension along which CONCATENATION joins, counted from the first."""
     alpha: float = 0.0
     """What LEAKY_RELU multiplies values below zero by."""
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Weights, followed by the bias if there is one; () for an operator without weights."""
+        if self.kind == "UNKNOWN" or OPERATORS[self.kind].weights is None:
+            return ()
+        return self.inputs[1 : len(self.inputs) - OPERATORS[self.kind].tables]
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -139,3 +159,7 @@ class Graph:
     def constant_of(self, op: Op, position: int = 1) -> Tensor:
         """The operator's weights (position 1) or bias (position 2)."""
         return self.tensors[op.inputs[position]]
+
+    def groups_of(self, op: Op) -> int:
+        """Groups of a CONV_2D, each of which reads as many channels as its filters have."""
+        return self.input_of(op).shape[3] // self.constant_of(op).shape[3]

@@ -81,6 +81,8 @@ class Structures:
     """Of the options."""
     data: int = 0
     """The kernel's own structure."""
+    prepared: int = 0
+    """What the kernel keeps once it is prepared, beside multipliers of channels."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,8 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
         # Prepare describes tensors in temporary memory, with a zero point for each channel
         channels = _quantized_channels(graph, op)
         used += 2 * _align(4 * channels, _ALIGNMENT)
+        kept_later = sizes.kinds[op.kind].prepared if op.kind != "UNKNOWN" else 0
+        used = _align(used + kept_later, _ALIGNMENT) if kept_later else used
         temporary = max(_DESCRIBED, len(op.inputs) + 2) * described + 3 * 4 * channels
         requested += requests
         peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + temporary)

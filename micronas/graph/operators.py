@@ -19,6 +19,13 @@ Kind = Literal[
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
     "MEAN",
+    "SUM",
+    "REDUCE_MAX",
+    "TRANSPOSE_CONV",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "RESIZE_BILINEAR",
+    "SPACE_TO_DEPTH",
+    "DEPTH_TO_SPACE",
     "RESHAPE",
     "SOFTMAX",
     "CONCATENATION",
@@ -60,6 +67,9 @@ Option = Literal[
     "activation",
     "unclamped",
     "keep_dims",
+    "corners",
+    "half_pixel",
+    "block",
     "new_shape",
     "beta",
     "axis",
@@ -78,8 +88,8 @@ class Weights:
     """Dimension of the output channels."""
     per_channel: bool
     """Quantised with one scale for each output channel, otherwise one in all."""
-    int4_version: int
-    """TFLite's version of the operator with int4 weights."""
+    int4_version: int | None
+    """TFLite's version of the operator with int4 weights; None where TFLM takes none."""
     per_channel_version: int | None = None
     """With several scales, where that is a version of its own."""
 
@@ -93,6 +103,8 @@ class Operator:
     operands: int | None = 1
     """Inputs the operator computes with, as opposed to weights and tables; None if all are."""
     weights: Weights | None = None
+    tables: int = 0
+    """Of the inputs the last ones, int32 constants that stand behind weights and bias."""
     windowed: bool = False
     """Moves a window with strides and padding over a map [N, height, width, channels]."""
     scale: Scale
@@ -223,6 +235,79 @@ OPERATORS: Mapping[Kind, Operator] = {
         stored=("keep_dims",),
         version=2,
         register="AddMean",
+    ),
+    "SUM": Operator(
+        inputs=(2, 2),
+        scale="own",
+        finest=1,  # sums are whole steps
+        sign="kept",
+        by_channel=True,
+        options="ReducerOptions",
+        stored=("keep_dims",),
+        version=2,
+        register="AddSum",
+    ),
+    "REDUCE_MAX": Operator(
+        inputs=(2, 2),
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="ReducerOptions",
+        stored=("keep_dims",),
+        version=2,
+        register="AddReduceMax",
+    ),
+    "TRANSPOSE_CONV": Operator(
+        inputs=(3, 4),
+        weights=Weights(rank=4, axis=0, per_channel=True, int4_version=None),
+        tables=1,
+        windowed=True,
+        scale="own",
+        sign="any",
+        options="TransposeConvOptions",
+        stored=("sweep", "activation"),
+        version=4,
+        register="AddTransposeConv",
+    ),
+    "RESIZE_NEAREST_NEIGHBOR": Operator(
+        inputs=(2, 2),
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="ResizeNearestNeighborOptions",
+        stored=("corners", "half_pixel"),
+        version=3,
+        register="AddResizeNearestNeighbor",
+    ),
+    "RESIZE_BILINEAR": Operator(
+        inputs=(2, 2),
+        scale="shared",
+        sign="kept",
+        by_channel=True,
+        options="ResizeBilinearOptions",
+        stored=("corners", "half_pixel"),
+        version=3,
+        register="AddResizeBilinear",
+    ),
+    "SPACE_TO_DEPTH": Operator(
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="SpaceToDepthOptions",
+        stored=("block",),
+        version=2,
+        register="AddSpaceToDepth",
+    ),
+    "DEPTH_TO_SPACE": Operator(
+        scale="shared",
+        on_grid=True,
+        sign="kept",
+        options="DepthToSpaceOptions",
+        stored=("block",),
+        version=1,
+        register="AddDepthToSpace",
     ),
     "RESHAPE": Operator(
         inputs=(1, 2),

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup
+from micronas.graph import lookup, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
-from micronas.graph.padding import same_output
+from micronas.graph.padding import extent, same_output
 
 Shape = tuple[int, ...]
 
@@ -22,10 +22,19 @@ def kept(graph: Graph, op: Op) -> Shape | None:
     return graph.input_of(op).shape
 
 
-def convolved(graph: Graph, op: Op) -> Shape | None:
-    """Shape of CONV_2D: the filters' first dimension is the output's channels."""
-    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
-    return _swept(graph, op, filters[1:3], filters[0]) if filters[3] == depth else None
+def convolved(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of CONV_2D: the filters' first dimension is the output's channels.
+
+    Filters of less depth than the input divide it into groups.
+    """
+    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op)
+    channels, *window, part = filters.shape
+    if depth % part or channels % (depth // part):
+        return None
+    if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4"):
+        # CMSIS-NN steps a bias from group to group unasked, and takes int4 filters for whole ones
+        return "CONV_2D in groups must have a bias, and weights of 8 bits"
+    return _swept(graph, op, window, channels)
 
 
 def convolved_depthwise(graph: Graph, op: Op) -> Shape | None:
@@ -109,13 +118,63 @@ def padded(graph: Graph, op: Op) -> Shape | str:
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
 
 
-def averaged(graph: Graph, op: Op) -> Shape | None:
-    """Shape of MEAN over the spatial axes, which may be kept as 1 or dropped."""
+def reduced(graph: Graph, op: Op) -> Shape | str:
+    """Shape of MEAN, SUM or REDUCE_MAX: axes become 1, or all of them are dropped."""
     shape, data = graph.input_of(op).shape, graph.constant_of(op).data
-    if data is None or len(shape) != 4 or {int(axis) % 4 for axis in data.flat} != {1, 2}:
-        return None
-    dropped = (shape[0], shape[3])
-    return dropped if len(graph.output_of(op).shape) == 2 else (shape[0], 1, 1, shape[3])
+    rank = len(shape)
+    if data is None or not data.size or data.min() < -rank or data.max() >= rank:
+        return f"{op.kind} must name axes from {-rank} to {rank - 1}"
+    axes = {int(axis) % rank for axis in data.flat}
+    if len(graph.output_of(op).shape) == rank:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
+
+
+def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
+    batch, *area, depth = graph.input_of(op).shape
+    channels, *window, part = graph.constant_of(op).shape
+    sizes = []
+    for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
+        first = taps if op.padding == "VALID" else 1
+        if not first <= reach < first + step:
+            return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
+        sizes.append((size - 1) * step + reach)
+    shape = (batch, *sizes, channels)
+    table = graph.tensors[op.inputs[-1]].data
+    if table is None or tuple(table.ravel()) != shape:
+        return "TRANSPOSE_CONV must name the shape it writes"
+    return shape if part == depth else None
+
+
+def resized(graph: Graph, op: Op) -> Shape | str:
+    source, table = graph.input_of(op).shape, graph.constant_of(op).data
+    if len(source) != 4 or table is None or table.shape != (2,) or table.min() < 1:
+        return f"{op.kind} must read [N, height, width, channels] and two sizes >= 1"
+    sizes = [int(size) for size in table]
+    if op.kind == "RESIZE_BILINEAR":
+        if op.half_pixel and op.align_corners:
+            return "RESIZE_BILINEAR must have centres of half a pixel or aligned corners, not both"
+        sides = zip(source[1:3], sizes, strict=True)
+        if any(resizing.between(size, out, op)[0].max() >= size for size, out in sides):
+            return "RESIZE_BILINEAR must not enlarge so much that TFLM reads beyond the map"
+    return (source[0], *sizes, source[3])
+
+
+def folded(graph: Graph, op: Op) -> Shape | str:
+    """Shape of SPACE_TO_DEPTH: squares of pixels become channels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[1] % block or shape[2] % block:
+        return "SPACE_TO_DEPTH must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] // block, shape[2] // block, shape[3] * block**2)
+
+
+def unfolded(graph: Graph, op: Op) -> Shape | str:
+    """Shape of DEPTH_TO_SPACE: channels become squares of pixels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[3] % block**2:
+        return "DEPTH_TO_SPACE must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] * block, shape[2] * block, shape[3] // block**2)
 
 
 def reshaped(graph: Graph, op: Op) -> Shape | None:
@@ -142,10 +201,11 @@ def _swept(graph: Graph, op: Op, window: Sequence[int], channels: int) -> Shape 
     """Shape of a window moved over a map."""
     batch, *area, _ = graph.input_of(op).shape
     sizes = []
-    for size, step, extent in zip(area, op.stride, window, strict=True):
-        if op.padding == "VALID" and extent > size:
+    for size, step, taps, apart in zip(area, op.stride, window, op.dilation, strict=True):
+        reach = extent(taps, apart)
+        if op.padding == "VALID" and reach > size:
             return None
-        valid = (size - extent) // step + 1
+        valid = (size - reach) // step + 1
         sizes.append(valid if op.padding == "VALID" else same_output(size, step))
     return (batch, *sizes, channels)
 
@@ -190,11 +250,16 @@ def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
 
 
-def sum_scales(sources: Sequence[float], output: float) -> str | None:
+def common_scales(sources: Sequence[float], output: float) -> str | None:
     if min(sources) * 2**30 < max(sources):
         return "{kind} must read scales that differ by less than 2**30"
     holds = max(sources) < output * 2**19
     return None if holds else "{kind} must write a scale above 2**-19 of those it reads"
+
+
+def sum_scales(sources: Sequence[float], output: float) -> str | None:
+    holds = sources[0] < output * 2**7
+    return None if holds else "SUM must write a scale above 2**-7 of that it reads"
 
 
 def mul_scales(sources: Sequence[float], output: float) -> str | None:
@@ -222,7 +287,14 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "PAD": padded,
         "AVERAGE_POOL_2D": pooled,
         "MAX_POOL_2D": pooled,
-        "MEAN": averaged,
+        "MEAN": reduced,
+        "SUM": reduced,
+        "REDUCE_MAX": reduced,
+        "TRANSPOSE_CONV": convolved_back,
+        "RESIZE_NEAREST_NEIGHBOR": resized,
+        "RESIZE_BILINEAR": resized,
+        "SPACE_TO_DEPTH": folded,
+        "DEPTH_TO_SPACE": unfolded,
         "RESHAPE": reshaped,
         "SOFTMAX": kept,
         "CONCATENATION": joined,
@@ -247,11 +319,12 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
-    "ADD": sum_scales,
-    "SUB": sum_scales,
+    "ADD": common_scales,
+    "SUB": common_scales,
     "MUL": mul_scales,
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,
+    "SUM": sum_scales,
     "SOFTMAX": softmax_scales,
     "LOG_SOFTMAX": log_softmax_scales,
     "LOGISTIC": usual_scales,

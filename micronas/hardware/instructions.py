@@ -44,8 +44,58 @@ ASSUMED: dict[str, dict[str, float]] = {
     # rows are copied, but a join along the channels copies a few bytes at a time
     "concatenation": {"elements": 50.0, "calls": 1000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},
+    # the kernel of one group, whose rows are written further apart, with a third on top
+    "convolution_grouped": {
+        "macs_by_4": 2.2,
+        "left_over_macs": 4.0,
+        "outputs": 60.0,
+        "im2col_bytes": 4.0,
+        "im2col_taps": 45.0,
+        "padded_taps": 12.0,
+        "left_over_bytes": 1.1,
+        "kernel_rows": 25.0,
+        "positions": 170.0,
+        "odd_positions": 3.6,
+        "odd_outputs": 0.7,
+        "calls": 1500.0,
+    },
+    # the convolution's kernel on a map it enlarges while it copies, and the filters turned around
+    "transposed_turned": {
+        "macs_by_4": 2.2,
+        "left_over_macs": 4.0,
+        "outputs": 60.0,
+        "im2col_bytes": 4.0,
+        "im2col_taps": 45.0,
+        "padded_taps": 12.0,
+        "left_over_bytes": 1.1,
+        "kernel_rows": 25.0,
+        "positions": 170.0,
+        "odd_positions": 3.6,
+        "odd_outputs": 0.7,
+        "weights": 5.0,
+        "calls": 1500.0,
+    },
+    # products one by one, sums read and written, and a fixed-point product an output
+    "transposed": {"macs": 8.0, "sums": 30.0, "outputs": 80.0, "calls": 5000.0},
+    # as MEAN, the same loop over one index of all dimensions, which takes 130 an element
+    "sum": {"elements": 150.0, "outputs": 60.0, "calls": 2500.0},
+    "reduce_max": {"elements": 150.0, "outputs": 60.0, "calls": 2500.0},
+    # a division in float32 and a copy of the channels for each position
+    "resize_nearest": {"positions": 200.0, "elements": 2.0, "calls": 2000.0},
+    # four offsets and four products of 64 bits for each element
+    "resize_bilinear": {"positions": 200.0, "elements": 300.0, "calls": 2000.0},
+    # two offsets of four dimensions for each element
+    "space_to_depth": {"elements": 100.0, "calls": 2000.0},
+    "depth_to_space": {"elements": 100.0, "calls": 2000.0},
+    # plain C, as where a channel has several outputs, which took up to 26 instructions a MAC
+    "depthwise_dilated": {
+        "valid_macs": 20.0,
+        "outputs": 200.0,
+        "source_positions": 60.0,
+        "calls": 5000.0,
+    },
     # the slowest reference kernel of 29 networks took 37 instructions a MAC
-    "dilated": {"macs": 37.0, "calls": 5000.0},
+    "unknown_convolution": {"macs": 37.0, "calls": 5000.0},
 }
 """Kernels nobody counted, priced from above."""
 SOFTMAX = {"elements": 459.0, "calls": 246.0}

@@ -9,9 +9,10 @@ sixteen or four inputs a step; larger kernels first copy each patch (im2col) and
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from micronas.graph.ir import Padding, same_padding
+from micronas.graph.ir import Padding, extent, same_padding
 
 Area = tuple[int, int]
 """Height, width."""
@@ -74,6 +75,7 @@ class Sweep:
     kernel: Area
     stride: Area = (1, 1)
     padding: Padding = "SAME"
+    dilation: Area = (1, 1)
 
     @property
     def positions(self) -> int:
@@ -100,15 +102,23 @@ class Sweep:
         return self.inside[0] * self.out[1]
 
     def _inside(self, axis: int) -> int:
-        size, kernel, stride = self.source[axis], self.kernel[axis], self.stride[axis]
-        before = same_padding(size, kernel, stride)[0] if self.padding == "SAME" else 0
-        starts = range(-before, self.out[axis] * stride - before, stride)
-        return sum(max(0, min(start + kernel, size) - max(start, 0)) for start in starts)
+        sizes = (side[axis] for side in (self.source, self.out, self.kernel))
+        return _taps_inside(*sizes, self.stride[axis], self.dilation[axis], self.padding)
+
+
+@lru_cache(maxsize=4096)
+def _taps_inside(
+    size: int, out: int, kernel: int, stride: int, apart: int, padding: Padding
+) -> int:
+    reach = extent(kernel, apart)
+    before = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
+    starts = range(-before, out * stride - before, stride)
+    return sum(0 <= start + tap < size for start in starts for tap in range(0, reach, apart))
 
 
 def convolution(sweep: Sweep, source: Width, out: Width, *, bits: int = 8) -> Work:
-    """CONV_2D; `bits` of a weight choose between kernels."""
-    if sweep.kernel != (1, 1):
+    """CONV_2D; `bits` of a weight choose between kernels. A dilated one copies other pixels."""
+    if sweep.kernel != (1, 1) or sweep.dilation != (1, 1):
         work = _patches(sweep, source, out)
     elif sweep.stride == (1, 1):
         work = _pointwise(sweep.positions, source, out)
@@ -117,8 +127,16 @@ def convolution(sweep: Sweep, source: Width, out: Width, *, bits: int = 8) -> Wo
     return _of_bits(work, bits)
 
 
+def convolution_grouped(sweep: Sweep, source: Width, out: Width, groups: int) -> Work:
+    """CONV_2D in groups, one after another; widths are those of a group."""
+    terms = {name: groups * amount for name, amount in _patches(sweep, source, out).terms.items()}
+    return Work("convolution_grouped", {**terms, "calls": 1})
+
+
 def depthwise(sweep: Sweep, channels: Width, *, bits: int = 8) -> Work:
     """DEPTHWISE_CONV_2D of multiplier 1; int4 weights have no kernel for 3x3 of their own."""
+    if sweep.dilation != (1, 1):
+        return _depthwise_dilated(sweep, channels, channels, bits)
     if sweep.kernel == (3, 3) and bits == 8:
         return Work(
             "depthwise_3x3",
@@ -158,6 +176,8 @@ def depthwise_multiplied(
     sweep: Sweep, source: Width, out: Width, multiplier: int, *, bits: int = 8
 ) -> Work:
     """DEPTHWISE_CONV_2D with several outputs a channel; other than 4, 8, ... it is plain C."""
+    if sweep.dilation != (1, 1):
+        return _depthwise_dilated(sweep, source, out, bits)
     terms = {
         "macs": sweep.positions * sweep.taps * out.channels,
         "valid_macs": sweep.valid_taps * out.channels,
@@ -167,6 +187,18 @@ def depthwise_multiplied(
     }
     kernel = "depthwise_fours" if multiplier % 4 == 0 else "depthwise_plain"
     return _of_bits(Work(kernel, terms), bits)
+
+
+def _depthwise_dilated(sweep: Sweep, source: Width, out: Width, bits: int) -> Work:
+    """A dilated DEPTHWISE_CONV_2D is plain C, whatever the multiplier."""
+    terms = {
+        "macs": sweep.positions * sweep.taps * out.channels,
+        "valid_macs": sweep.valid_taps * out.channels,
+        "outputs": sweep.positions * out.channels,
+        "source_positions": sweep.positions * source.channels,
+        "calls": 1,
+    }
+    return _of_bits(Work("depthwise_dilated", terms), bits)
 
 
 def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
@@ -192,6 +224,32 @@ def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
             "calls": 1,
         },
     )
+
+
+def transposed(positions: int, outputs: Any, kernel: Area, source: Width, out: Width) -> Work:
+    """TRANSPOSE_CONV that adds each position of the input to a buffer of rows."""
+    taps = positions * kernel[0] * kernel[1]
+    terms = {
+        "macs": taps * source.channels * out.channels,
+        "sums": taps * out.channels,
+        "outputs": outputs,
+        "calls": 1,
+    }
+    return Work("transposed", terms)
+
+
+def transposed_turned(sweep: Sweep, source: Width, out: Width) -> Work:
+    """TRANSPOSE_CONV as a convolution over the enlarged map of `sweep`, filters turned around."""
+    terms = {
+        **_patches(sweep, source, out).terms,
+        "weights": sweep.taps * source.channels * out.channels,
+    }
+    return Work("transposed_turned", terms)
+
+
+def resize(kernel: str, positions: int, elements: Any) -> Work:
+    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR, by what it writes."""
+    return Work(kernel, {"positions": positions, "elements": elements, "calls": 1})
 
 
 def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:

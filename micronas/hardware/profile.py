@@ -177,7 +177,7 @@ def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict
     weights = graph.constant_of(op) if op.kind in WEIGHTED else None
     is_unknown = op.kind == "UNKNOWN"
     kernel: tuple[int, ...] | None = None
-    if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and weights is not None:
+    if weights is not None and len(weights.shape) == 4:
         kernel = weights.shape[1:3]
     elif op.kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         kernel = op.window

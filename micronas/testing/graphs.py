@@ -6,9 +6,19 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.builder import Builder
-from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor
+from micronas.graph.ir import (
+    DataType,
+    Graph,
+    Kind,
+    Op,
+    Padding,
+    Quantization,
+    Tensor,
+    extent,
+)
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.testing import elements
+from micronas.testing.map_operators import MAPS, map_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -37,15 +47,18 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         source = elements.of_any_rank(kind, rng)
     tensors = {"input": Tensor("input", source)}
     make = _windowed_op if kind in _WINDOWED else _plain_op
+    if kind in MAPS:
+        make = map_op
     op = make(kind, tensors, rng)
-    if plain and len(op.inputs) == 2 and "weights" in tensors:
+    if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
-        op = replace(op, inputs=(*op.inputs, "bias"))
+        op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
-    graph = quantize_randomly(
-        graph, seed, filters="int4" if rng.random() < 1 / 3 and not plain else "int8"
-    )
+    is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
+    is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
+    is_packed = is_packed and kind != "TRANSPOSE_CONV"
+    graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
     if kind in free and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
@@ -131,25 +144,27 @@ def _windowed_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generato
     stride = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     channels = depth
     inputs: tuple[str, ...] = ("input",)
+    dilation, taps = (1, 1), window
     if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        first, last = int(rng.integers(1, 10)), depth
+        if rng.random() < 0.4:
+            dilation = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+        if padding == "VALID":  # as far apart as the map allows
+            free = ((height - 1) // max(window[0] - 1, 1), (width - 1) // max(window[1] - 1, 1))
+            dilation = (min(dilation[0], max(free[0], 1)), min(dilation[1], max(free[1], 1)))
+        groups = _divisor(depth, rng) if kind == "CONV_2D" and rng.random() < 0.4 else 1
+        first, last = groups * int(rng.integers(1, 10)), depth // groups
         if kind == "DEPTHWISE_CONV_2D":
             first, last = 1, depth * int(rng.integers(1, 4))
         channels = first if kind == "CONV_2D" else last
-        inputs = _constants(tensors, (first, *window, last), channels, rng)
+        inputs = _constants(tensors, (first, *window, last), channels, rng, bias=groups > 1)
         window = (1, 1)
     sizes = [
-        -(-size // step) if padding == "SAME" else (size - extent) // step + 1
-        for size, step, extent in zip(
-            (height, width),
-            stride,
-            tensors["weights"].shape[1:3] if "weights" in tensors else window,
-            strict=True,
-        )
+        -(-size // step) if padding == "SAME" else (size - extent(many, apart)) // step + 1
+        for size, step, many, apart in zip((height, width), stride, taps, dilation, strict=True)
     ]
     tensors["output"] = Tensor("output", (1, *sizes, channels))
     activation = elements.ACTIVATIONS[int(rng.integers(4))]
-    return Op(kind, "output", inputs, ("output",), stride, window, padding, activation)
+    return Op(kind, "output", inputs, ("output",), stride, window, padding, activation, dilation)
 
 
 def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
@@ -170,11 +185,6 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
         tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
         inputs = ("input", "amounts")
         shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
-    elif kind == "MEAN":
-        axes = np.array([1, 2], np.int32)
-        tensors["axes"] = Tensor("axes", (2,), "int32", constant=True, data=axes)
-        inputs = ("input", "axes")
-        shape = (1, source[3]) if rng.random() < 0.5 else (1, 1, 1, source[3])
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":
@@ -206,13 +216,22 @@ def _concatenation(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
 
 
 def _constants(
-    tensors: dict[str, Tensor], shape: tuple[int, ...], channels: int, rng: np.random.Generator
+    tensors: dict[str, Tensor],
+    shape: tuple[int, ...],
+    channels: int,
+    rng: np.random.Generator,
+    *,
+    bias: bool = False,
 ) -> tuple[str, ...]:
     tensors["weights"] = Tensor("weights", shape, constant=True)
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 and not bias:
         return ("input", "weights")
     tensors["bias"] = Tensor("bias", (channels,), constant=True)
     return ("input", "weights", "bias")
+
+
+def _divisor(number: int, rng: np.random.Generator) -> int:
+    return int(rng.choice([each for each in range(1, number + 1) if number % each == 0]))
 
 
 def _quantize_weights(
@@ -235,7 +254,7 @@ def _quantize_weights(
     )
     terms = weights.elements // channels
     spread = largest / 2 * 60 * np.sqrt(terms)
-    for name in op.inputs[2:]:
+    for name in op.learnt[1:]:
         bias = rng.normal(0, spread, channels).astype(np.int32)
         quantization = Quantization(source.scale * scale, 0, 0 if axis is not None else None)
         tensors[name] = replace(tensors[name], dtype="int32", quantization=quantization, data=bias)

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ from micronas.graph.ir import (
     Tensor,
 )
 from micronas.graph.operators import OPERATORS, Option
+from micronas.tflite.order import in_graph
 
 _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT8: ("int8", "<i1"),
@@ -230,7 +231,9 @@ class _Reader:
             where = f"op {position} ({kind} {outputs[0]!r})"
             try:
                 fields = _options(source, kind, rank, where)
-                return Op(kind, outputs[0], _named(operands, names), outputs, **fields)
+                inputs = in_graph(kind, _named(operands, names))
+                op = Op(kind, outputs[0], inputs, outputs, **fields)
+                return _reaching(op, tensors) if kind == "TRANSPOSE_CONV" else op
             except ModelError:
                 if not self._keeps:
                     raise
@@ -253,6 +256,14 @@ class _Reader:
             name = entry.CustomCode().decode("utf-8", "replace")
             self._spend(len(name))
         return code, name
+
+
+def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
+    """Tell from its maps how far a TRANSPOSE_CONV writes."""
+    source, output = tensors[op.inputs[0]].shape[1:3], tensors[op.outputs[0]].shape[1:3]
+    sides = zip(source, output, op.stride, strict=True)
+    down, across = (out - (size - 1) * step for size, out, step in sides)
+    return replace(op, reach=(down, across))
 
 
 def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -298,13 +309,17 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             activation = options.FusedActivationFunction()
             _require(activation == 0, "activation", activation, where)
             return {}
+        case "corners":
+            return {"align_corners": bool(options.AlignCorners())}
+        case "half_pixel":
+            return {"half_pixel": bool(options.HalfPixelCenters())}
+        case "block":
+            return {"block": options.BlockSize()}
         case "beta":
             _require(options.Beta() == 1.0, "beta", options.Beta(), where)
             return {}
         case "dilation":
-            dilation = (options.DilationHFactor(), options.DilationWFactor())
-            _require(dilation == (1, 1), "dilation", dilation, where)
-            return {}
+            return {"dilation": (options.DilationHFactor(), options.DilationWFactor())}
         case "format":
             _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
             return {}

@@ -14,6 +14,7 @@ from micronas.errors import ExportError
 from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
 from micronas.graph.operators import OPERATORS, Option
 from micronas.tflite.flatbuffer import Bytes, Size
+from micronas.tflite.order import in_file
 
 _TYPES = {
     "int8": schema.TensorType.INT8,
@@ -65,12 +66,13 @@ def _with_placeholders(graph: Graph) -> Graph:
         weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
         if weights is None:
             continue
-        biases |= set(op.inputs[2:])
+        _, *bias = op.learnt
+        biases |= set(bias)
         if weights.per_channel:
             ones = np.ones(graph.constant_of(op).shape[weights.axis], np.float32)
             axis = weights.axis if len(ones) > 1 else None
             scales[op.inputs[1]] = Quantization(ones, 0, axis)
-            scales |= dict.fromkeys(op.inputs[2:], Quantization(ones))
+            scales |= dict.fromkeys(bias, Quantization(ones))
     one = Quantization(np.ones(1, np.float32))
 
     def placeholder(tensor: Tensor) -> Tensor:
@@ -189,7 +191,7 @@ class _Writer:
                 f"{op.name}; change the network"
             )
         code = self._codes.setdefault((op.kind, _version(graph, op)), len(self._codes))
-        inputs = self._integers([index[name] for name in op.inputs])
+        inputs = self._integers([index[name] for name in in_file(op)])
         outputs = self._integers([index[name] for name in op.outputs])
         fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
         row = OPERATORS[op.kind]
@@ -220,13 +222,21 @@ class _Writer:
             case "new_shape":
                 is_told = len(op.inputs) > 1
                 return {} if is_told else {"NewShape": self._integers(graph.output_of(op).shape)}
+            case "corners":
+                return {"AlignCorners": op.align_corners}
+            case "half_pixel":
+                return {"HalfPixelCenters": op.half_pixel}
+            case "block":
+                return {"BlockSize": op.block}
             case "beta":
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
             case "alpha":
                 return {"Alpha": op.alpha}
-            case "dilation" | "format" | "unclamped":
+            case "dilation":
+                return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
+            case "format" | "unclamped":
                 return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:
@@ -253,7 +263,8 @@ def _version(graph: Graph, op: Op) -> int:
     scales = 1 if weights.quantization is None else len(weights.quantization.scale)
     if scales > 1 and row.weights.per_channel_version:
         return row.weights.per_channel_version
-    return row.weights.int4_version if weights.dtype == "int4" else row.version
+    packed = row.weights.int4_version if weights.dtype == "int4" else None
+    return packed or row.version
 
 
 def pack_int4(values: Array) -> bytes:

@@ -28,14 +28,20 @@ def same_conv2d(
     bias: Tensor | None = None,
     *,
     stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
     """Convolve [N, C, H, W] with TF "SAME" padding: ceil(H / stride) rows, the odd zero after."""
-    top, bottom = ir.same_padding(x.shape[2], weight.shape[2], stride[0])
-    left, right = ir.same_padding(x.shape[3], weight.shape[3], stride[1])
+    (top, bottom), (left, right) = (
+        ir.same_padding(
+            x.shape[2 + axis], ir.extent(weight.shape[2 + axis], dilation[axis]), stride[axis]
+        )
+        for axis in (0, 1)
+    )
+    sweep = stride, dilation, groups
     if top == bottom and left == right:
-        return _conv2d(x, weight, bias, stride, (top, left), groups)
-    return _conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, (0, 0), groups)
+        return _conv2d(x, weight, bias, (top, left), *sweep)
+    return _conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, (0, 0), *sweep)
 
 
 def mixed_precision(amp: Amp) -> torch.autocast:
@@ -47,26 +53,41 @@ def _conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple[int, int],
     padding: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
     # In bfloat16 these take 2 to 24 times as long (benchmarks/depthwise_bf16.py): the others gain.
     is_slow = groups > 1 and (weight.shape[-1] >= 5 or stride != (1, 1))
     if not (is_slow and torch.is_autocast_enabled("cpu")):
-        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     with mixed_precision(None):
-        return F.conv2d(x.float(), weight, bias, stride, padding, 1, groups)
+        return F.conv2d(x.float(), weight, bias, stride, padding, dilation, groups)
 
 
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
         return F.linear(nhwc(x).flatten(1), weight, bias)
-    groups = x.shape[1] if op.kind == "DEPTHWISE_CONV_2D" else 1
+    if op.kind == "TRANSPOSE_CONV":
+        return _transposed_conv2d(op, x, weight, bias)
+    groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
     if op.padding == "SAME":
-        return same_conv2d(x, weight, bias, stride=op.stride, groups=groups)
-    return _conv2d(x, weight, bias, op.stride, (0, 0), groups)
+        return same_conv2d(x, weight, bias, stride=op.stride, dilation=op.dilation, groups=groups)
+    return _conv2d(x, weight, bias, (0, 0), op.stride, op.dilation, groups)
+
+
+def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve backwards to a map of the size that `op.reach` says; `weight` is [out, in, ...]."""
+    whole = F.conv_transpose2d(x, weight.transpose(0, 1), None, op.stride)
+    cuts = []
+    for axis in (1, 0):  # torch pads the last side first
+        size = (x.shape[2 + axis] - 1) * op.stride[axis] + op.reach[axis]
+        before = max(whole.shape[2 + axis] - size, 0) // 2
+        cuts += [-before, size + before - whole.shape[2 + axis]]
+    y = F.pad(whole, cuts)
+    return y if bias is None else y + bias.view(-1, 1, 1)
 
 
 def interpret(
@@ -126,7 +147,7 @@ def interpret(
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:
     """Weights in TFLite's layout (see `ir.Tensor`) from torch's [out, in, height, width]."""
     array: ir.Array = weight.detach().numpy()
-    if op.kind == "CONV_2D":
+    if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         array = array.transpose(0, 2, 3, 1)
     elif op.kind == "DEPTHWISE_CONV_2D":
         array = array.transpose(1, 2, 3, 0)
@@ -135,7 +156,7 @@ def to_tflite(op: Op, weight: Tensor) -> ir.Array:
 
 def from_tflite(op: Op, weight: ir.Array) -> Tensor:
     """Torch's layout of a weighted operator's weights; the inverse of `to_tflite`."""
-    if op.kind == "CONV_2D":
+    if op.kind in ("CONV_2D", "TRANSPOSE_CONV"):
         weight = weight.transpose(0, 3, 1, 2)
     elif op.kind == "DEPTHWISE_CONV_2D":
         weight = weight.transpose(3, 0, 1, 2)
@@ -310,9 +331,7 @@ class Network(nn.Module):
         constants = dict(self._graph.tensors)
         for op in weighted_ops(self._graph):
             weight, bias = self._unit(op).folded()
-            for name, data in zip(
-                op.inputs[1:], (to_tflite(op, weight), bias.numpy()), strict=True
-            ):
+            for name, data in zip(op.learnt, (to_tflite(op, weight), bias.numpy()), strict=True):
                 constants[name] = replace(constants[name], data=data)
         return replace(self._graph, tensors=constants)
 

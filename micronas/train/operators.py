@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.graph import ir
+from micronas.errors import DataError
+from micronas.graph import ir, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
 
@@ -100,8 +101,55 @@ def _max_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return F.max_pool2d(F.pad(x, _pool_padding(op, x), value=-math.inf), op.window, op.stride)
 
 
-def _mean(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=len(graph.output_of(op).shape) == 4)
+def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], Tensor]:
+    """Reduce axes in the graph's order, kept as 1 or dropped."""
+
+    def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
+        source, output = graph.input_of(op).shape, graph.output_of(op).shape
+        axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
+        if axes[0] == 0:
+            raise DataError(
+                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
+                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
+            )
+        return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
+
+    return reduce
+
+
+def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    for side in (1, 2):
+        at = torch.from_numpy(resizing.nearest(source[side], output[side], op)).to(x.device)
+        x = x.index_select(side + 1, at)
+    return x
+
+
+def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    for side in (1, 2):
+        first, second, share = (
+            torch.from_numpy(each).to(x.device)
+            for each in resizing.between_exactly(source[side], output[side], op)
+        )
+        weight = share.to(x.dtype).view(-1, *[1] * (2 - side))
+        x = torch.lerp(x.index_select(side + 1, first), x.index_select(side + 1, second), weight)
+    return x
+
+
+def _space_to_depth(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """Channels of a block's first pixel come first; torch's pixel_unshuffle has them last."""
+    count, depth, height, width = x.shape
+    block = op.block
+    split = x.reshape(count, depth, height // block, block, width // block, block)
+    return split.permute(0, 3, 5, 1, 2, 4).reshape(count, -1, height // block, width // block)
+
+
+def _depth_to_space(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    count, _, height, width = x.shape
+    block = op.block
+    split = x.reshape(count, block, block, -1, height, width)
+    return split.permute(0, 3, 4, 1, 5, 2).reshape(count, -1, height * block, width * block)
 
 
 def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -121,7 +169,13 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "PAD": _pad,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
-        "MEAN": _mean,
+        "MEAN": _reduced(torch.mean),
+        "SUM": _reduced(torch.sum),
+        "REDUCE_MAX": _reduced(torch.amax),
+        "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+        "RESIZE_BILINEAR": _resize_bilinear,
+        "SPACE_TO_DEPTH": _space_to_depth,
+        "DEPTH_TO_SPACE": _depth_to_space,
         "RESHAPE": _reshape,
         "SOFTMAX": _of_rows(lambda x: F.softmax(x, -1)),
         "CONCATENATION": _concatenation,

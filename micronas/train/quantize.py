@@ -27,6 +27,7 @@ from micronas.train.network import (
     nonnegative_tensors,
     submodule_names,
     weighted_ops,
+    weights_of,
 )
 from micronas.train.recipe import FINETUNE, Recipe
 
@@ -85,7 +86,7 @@ class QuantizedNetwork(nn.Module):
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
         for op in weighted_ops(graph):
-            weight, *bias = (_data(graph.tensors[name]) for name in op.inputs[1:])
+            weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
         self._owners = owners(graph)
@@ -367,7 +368,9 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
     }
     if not isinstance(bits, Mapping):
         return {
-            op.name: marked[op.name] if op.kind == "DEPTHWISE_CONV_2D" or bits == 8 else bits
+            op.name: bits
+            if bits == 4 and op.kind != "DEPTHWISE_CONV_2D" and _takes_int4(graph, op)
+            else marked[op.name]
             for op in ops
         }
     names = [op.name for op in ops]
@@ -378,7 +381,19 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
                 f"{width}; the layers are {', '.join(names)}"
             )
     matches = {name: [bits[key] for key in bits if fnmatchcase(name, key)] for name in names}
-    return {name: found[0] if found else marked[name] for name, found in matches.items()}
+    widths = {name: found[0] if found else marked[name] for name, found in matches.items()}
+    refused = [op.name for op in ops if widths[op.name] == 4 and not _takes_int4(graph, op)]
+    if refused:
+        raise ExportError(
+            "the device's kernels must take int4 weights, but they take 8 bits alone in groups and "
+            f"in transposed convolutions: {', '.join(refused)}; leave these out of bits"
+        )
+    return widths
+
+
+def _takes_int4(graph: Graph, op: Op) -> bool:
+    is_grouped = op.kind == "CONV_2D" and graph.groups_of(op) > 1
+    return weights_of(op).int4_version is not None and not is_grouped
 
 
 def _row(op: Op) -> Operator:

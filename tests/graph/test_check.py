@@ -36,7 +36,12 @@ def test_good_graphs_pass(kind: Kind) -> None:
         ("PAD", "output", {"shape": (1, 1, 1, 1)}, "the output of PAD must have shape"),
         ("SOFTMAX", "output", {"shape": (1, 1)}, "the output of SOFTMAX must have shape"),
         ("RESHAPE", "output", {"shape": (1, 999999)}, "operands must fit together"),
-        ("MEAN", "axes", {"data": np.array([1, 3], np.int32)}, "operands must fit together"),
+        ("MEAN", "axes", {"shape": (1,), "data": np.array([4], np.int32)}, "MEAN must name axes"),
+        ("SUM", "output", {"shape": (1, 1)}, "the output of SUM must have shape"),
+        ("TRANSPOSE_CONV", "shape", {"data": np.ones(4, np.int32)}, "must name the shape it"),
+        ("RESIZE_BILINEAR", "size", {"shape": (1,), "data": np.ones(1, np.int32)}, "two sizes"),
+        ("SPACE_TO_DEPTH", "output", {"shape": (1, 1)}, "output of SPACE_TO_DEPTH must have"),
+        ("DEPTH_TO_SPACE", "output", {"shape": (1, 1)}, "output of DEPTH_TO_SPACE must have"),
     ],
 )
 def test_broken_tensors(kind: Kind, name: str, fields: dict[str, Any], message: str) -> None:

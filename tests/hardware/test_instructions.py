@@ -61,26 +61,31 @@ def test_a_larger_convolution_copies_patches() -> None:
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
 )
 def test_valid_taps_are_those_one_counts(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
 ) -> None:
     out = -(-size[0] // stride[0]), -(-size[1] // stride[1])
-    sweep = Sweep(size, out, kernel, stride)
+    sweep = Sweep(size, out, kernel, stride, dilation=dilation)
     builder = Builder((*size, 1))
     name = builder.depthwise(builder.input, "dw", kernel, stride=stride)
     assert builder.shape(name)[1:3] == out
     # a convolution of ones with ones counts the taps inside the map
     import torch
 
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     pads = [
-        max((o - 1) * s + k - n, 0) for o, s, k, n in zip(out, stride, kernel, size, strict=True)
+        max((o - 1) * s + k - n, 0) for o, s, k, n in zip(out, stride, reach, size, strict=True)
     ]
     padded = torch.nn.functional.pad(
         torch.ones(1, 1, *size),
         (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2),
     )
-    seen = torch.nn.functional.conv2d(padded, torch.ones(1, 1, *kernel), stride=stride)
+    seen = torch.nn.functional.conv2d(padded, torch.ones(1, 1, *kernel), None, stride, 0, dilation)
     assert seen.shape[2:] == out
     assert sweep.valid_taps == int(seen.sum())
 
@@ -187,7 +192,7 @@ def test_softmax_is_priced_at_its_worst() -> None:
 
 
 def test_foreign_operators() -> None:
-    """Dilated convolutions run at reference speed; QUANTIZE was counted; COS is unknown."""
+    """Convolutions of unknown options run at reference speed; QUANTIZE was counted, COS not."""
     tensors = {
         "x": Tensor("x", (1, 8, 8, 4), "int8"),
         "w": Tensor("w", (16, 3, 3, 4), "int8", constant=True),
@@ -195,10 +200,10 @@ def test_foreign_operators() -> None:
         "f": Tensor("f", (1, 8, 8, 4), "float32"),
     }
     graph = Graph(tensors, (), ("x",), ("y",))
-    dilated = price(graph, Op("UNKNOWN", "CONV_2D", ("x", "w"), ("y",)))
-    assert dilated is not None
-    assert dilated.extrapolated
-    assert dilated.instructions == 37 * 8 * 8 * 16 * 36 + 5000
+    unknown = price(graph, Op("UNKNOWN", "CONV_2D", ("x", "w"), ("y",)))
+    assert unknown is not None
+    assert unknown.extrapolated
+    assert unknown.instructions == 37 * 8 * 8 * 16 * 36 + 5000
     from_float = price(graph, Op("UNKNOWN", "QUANTIZE", ("f",), ("x",)))
     assert from_float is not None
     assert not from_float.extrapolated

@@ -139,12 +139,6 @@ def test_an_operator_without_bias() -> None:
         (lambda tree: tree.subgraphs.append(tree.subgraphs[0]), r"1 subgraph, but this one has 2"),
         (
             lambda tree: setattr(
-                tree.subgraphs[0].operators[0].builtinOptions, "dilationHFactor", 2
-            ),
-            r"cannot express every dilation, and op 0 \(CONV_2D 'stem'\) has \(2, 1\)",
-        ),
-        (
-            lambda tree: setattr(
                 tree.subgraphs[0].operators[0].builtinOptions, "fusedActivationFunction", 4
             ),
             r"cannot express every activation, and op 0 \(CONV_2D 'stem'\) has 4",

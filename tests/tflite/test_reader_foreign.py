@@ -102,12 +102,6 @@ def test_what_a_graph_expresses_is_kept_as_it_is(seed: int) -> None:
         (hyperbolic_tangent, "TANH"),
         (
             lambda tree: setattr(
-                tree.subgraphs[0].operators[0].builtinOptions, "dilationHFactor", 2
-            ),
-            "CONV_2D",
-        ),
-        (
-            lambda tree: setattr(
                 tree.subgraphs[0].operators[0].builtinOptions, "fusedActivationFunction", 4
             ),
             "CONV_2D",

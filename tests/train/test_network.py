@@ -57,6 +57,7 @@ class TestSameConv2d:
         size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
         kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
         stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
         groups=st.sampled_from([1, 2]),
         seed=st.integers(0, 1000),
     )
@@ -65,6 +66,7 @@ class TestSameConv2d:
         size: tuple[int, int],
         kernel: tuple[int, int],
         stride: tuple[int, int],
+        dilation: tuple[int, int],
         groups: int,
         seed: int,
     ) -> None:
@@ -73,17 +75,19 @@ class TestSameConv2d:
         weight = rng.integers(-9, 10, (6, 4 // groups, *kernel)).astype(np.float64)
         rows, columns = (-(-n // s) for n, s in zip(size, stride, strict=True))
         # Window (i, j) starts at i * stride minus half of what "SAME" lacks, rounded down.
-        top = max((rows - 1) * stride[0] + kernel[0] - size[0], 0) // 2
-        left = max((columns - 1) * stride[1] + kernel[1] - size[1], 0) // 2
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        top = max((rows - 1) * stride[0] + reach[0] - size[0], 0) // 2
+        left = max((columns - 1) * stride[1] + reach[1] - size[1], 0) // 2
         expected = np.zeros((2, 6, rows, columns))
         for out, i, j, dy, dx in np.ndindex(6, rows, columns, *kernel):
-            y, z = i * stride[0] - top + dy, j * stride[1] - left + dx
+            y = i * stride[0] - top + dy * dilation[0]
+            z = j * stride[1] - left + dx * dilation[1]
             if 0 <= y < size[0] and 0 <= z < size[1]:
                 first = out // (6 // groups) * (4 // groups)
                 part = x[:, first : first + 4 // groups, y, z]
                 expected[:, out, i, j] += part @ weight[out, :, dy, dx]
         result = same_conv2d(
-            torch.tensor(x), torch.tensor(weight), stride=stride, groups=groups
+            torch.tensor(x), torch.tensor(weight), stride=stride, dilation=dilation, groups=groups
         ).numpy()
         assert (result == expected).all()
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import LIMITS, Array, Op, Tensor, same_padding
+from micronas.graph.ir import LIMITS, Array, Op, Tensor, extent, same_padding
 
 Values = npt.NDArray[np.int8]
 """[N, *tensor.shape]: a batch of whole tensors, the leading 1 of NHWC included."""
@@ -31,10 +31,12 @@ def activation_range(op: Op, output: Tensor) -> tuple[int, int]:
 
 def windows(x: Values, op: Op, window: tuple[int, int], fill: int) -> Array:
     """View of every pooling or filter window: [N, out height, out width, C, *window]."""
+    reach = (extent(window[0], op.dilation[0]), extent(window[1], op.dilation[1]))
     views = np.lib.stride_tricks.sliding_window_view(
-        padded(x, op, window, fill), window, axis=(1, 2)
+        padded(x, op, window, fill), reach, axis=(1, 2)
     )
-    return views[:, :: op.stride[0], :: op.stride[1]]
+    views = views[:, :: op.stride[0], :: op.stride[1]]
+    return views[..., :: op.dilation[0], :: op.dilation[1]]
 
 
 def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
@@ -43,7 +45,10 @@ def padded(x: Values, op: Op, window: tuple[int, int], fill: int) -> Values:
     if op.padding == "VALID":
         return merged
     rows, cols = (
-        same_padding(merged.shape[axis + 1], window[axis], op.stride[axis]) for axis in (0, 1)
+        same_padding(
+            merged.shape[axis + 1], extent(window[axis], op.dilation[axis]), op.stride[axis]
+        )
+        for axis in (0, 1)
     )
     if not any((*rows, *cols)):
         return merged

@@ -1,8 +1,11 @@
 """Operators on maps: pooling, means, padding and pieces that only change places."""
 
-import numpy as np
+import math
 
-from micronas.graph import fixed_point
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph import fixed_point, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import (
     Accumulators,
@@ -52,9 +55,7 @@ def max_pool(graph: Graph, op: Op) -> Kernel:
 def mean(graph: Graph, op: Op) -> Kernel:
     """Mean over axes, with 1/count folded into the multiplier by an integer division."""
     source, output = graph.input_of(op), graph.output_of(op)
-    rank = len(source.shape)
-    axes = tuple({int(axis) % rank + 1 for axis in data(graph.constant_of(op)).flat})
-    count = int(np.prod([source.shape[axis - 1] for axis in axes]))
+    axes, count = _reduced(graph, op)
     multiplier, shift = fixed_point.quantize_multiplier(scale(source) / scale(output))
     fold = min(count.bit_length() - 1, 32, 31 + int(shift))
     folded = np.int32((int(multiplier) << fold) // count)
@@ -66,6 +67,79 @@ def mean(graph: Graph, op: Op) -> Kernel:
         return np.clip(scaled, -128, 127).astype(np.int8).reshape(len(x), *output.shape)
 
     return mean
+
+
+def sum_up(graph: Graph, op: Op) -> Kernel:
+    source, output = graph.input_of(op), graph.output_of(op)
+    axes, count = _reduced(graph, op)
+    factor = fixed_point.quantize_multiplier(scale(source) / scale(output))
+
+    def add(x: Values) -> Values:
+        sums = x.sum(axis=axes, dtype=np.int64) - zero_point(source) * count
+        scaled = fixed_point.rescale(sums.astype(np.int32), *factor) + zero_point(output)
+        return np.clip(scaled, -128, 127).astype(np.int8).reshape(len(x), *output.shape)
+
+    return add
+
+
+def reduce_max(graph: Graph, op: Op) -> Kernel:
+    output = graph.output_of(op)
+    axes, _ = _reduced(graph, op)
+    return lambda x: x.max(axis=axes).reshape(len(x), *output.shape)
+
+
+def _reduced(graph: Graph, op: Op) -> tuple[tuple[int, ...], int]:
+    """Axes of a batch that an operator reduces, and how many values become one."""
+    shape = graph.input_of(op).shape
+    axes = sorted({int(axis) % len(shape) for axis in data(graph.constant_of(op)).flat})
+    return tuple(axis + 1 for axis in axes), math.prod(shape[axis] for axis in axes)
+
+
+def resize_nearest(graph: Graph, op: Op) -> Kernel:
+    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    rows, cols = (resizing.nearest(source[side], output[side], op) for side in (1, 2))
+    return lambda x: x[:, :, rows[:, None], cols]
+
+
+def resize_bilinear(graph: Graph, op: Op) -> Kernel:
+    """Codes of four pixels, weighted in 2**-20; ties away from code 0."""
+    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    tops, bottoms, downs = resizing.between(source[1], output[1], op)
+    lefts, rights, acrosses = resizing.between(source[2], output[2], op)
+    down, across = downs[:, None, None], acrosses[:, None]
+
+    def resize(x: Values) -> Values:
+        def row(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            left, right = x[:, :, rows[:, None], lefts], x[:, :, rows[:, None], rights]
+            return left * (1024 - across) + right * across
+
+        total = row(tops) * (1024 - down) + row(bottoms) * down
+        rounded = np.sign(total) * ((np.abs(total) + (1 << 19)) >> 20)
+        return rounded.astype(np.int8)
+
+    return resize
+
+
+def space_to_depth(graph: Graph, op: Op) -> Kernel:
+    batch, height, width, depth = graph.output_of(op).shape
+    block = op.block
+
+    def move(x: Values) -> Values:
+        split = x.reshape(len(x), batch, height, block, width, block, -1)
+        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), batch, height, width, depth)
+
+    return move
+
+
+def depth_to_space(graph: Graph, op: Op) -> Kernel:
+    batch, height, width, _ = graph.input_of(op).shape
+    block, shape = op.block, graph.output_of(op).shape
+
+    def move(x: Values) -> Values:
+        split = x.reshape(len(x), batch, height, width, block, block, -1)
+        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), *shape)
+
+    return move
 
 
 def reshape(graph: Graph, op: Op) -> Kernel:

@@ -24,9 +24,9 @@ from micronas.graph.kernels.codes import (
 def convolution(graph: Graph, op: Op) -> Kernel:
     filters, output = graph.constant_of(op), graph.output_of(op)
     kernel = (filters.shape[1], filters.shape[2])
-    rows = data(filters).reshape(filters.shape[0], -1)
+    rows, groups = data(filters).reshape(filters.shape[0], -1), graph.groups_of(op)
     dtype = _exact_type(rows)
-    columns = rows.T.astype(dtype)
+    columns = rows.reshape(groups, -1, rows.shape[1]).transpose(0, 2, 1).astype(dtype)
     finish = _finish(graph, op, rows.sum(axis=1, dtype=np.int64))
     fill = zero_point(graph.input_of(op))
 
@@ -35,8 +35,10 @@ def convolution(graph: Graph, op: Op) -> Kernel:
             patches: Array = x
         else:
             patches = np.moveaxis(windows(x, op, kernel, fill), -3, -1)
-        products = patches.astype(dtype, order="C").reshape(-1, len(columns)) @ columns
-        return finish(products.astype(np.int32)).reshape(len(x), *output.shape)
+        parts = patches.astype(dtype, order="C").reshape(-1, *kernel, groups, filters.shape[3])
+        products = np.moveaxis(parts, 3, 0).reshape(groups, len(parts), -1) @ columns
+        totals = np.moveaxis(products, 0, 1).reshape(len(parts), -1)
+        return finish(totals.astype(np.int32)).reshape(len(x), *output.shape)
 
     return convolve
 
@@ -58,12 +60,42 @@ def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
         total = np.zeros((len(source), out_height, out_width, channels), dtype)
         product = np.empty_like(total)
         for i in range(height):
-            rows = slice(i, i + (out_height - 1) * op.stride[0] + 1, op.stride[0])
+            top = i * op.dilation[0]
+            rows = slice(top, top + (out_height - 1) * op.stride[0] + 1, op.stride[0])
             for j in range(width):
-                cols = slice(j, j + (out_width - 1) * op.stride[1] + 1, op.stride[1])
+                left = j * op.dilation[1]
+                cols = slice(left, left + (out_width - 1) * op.stride[1] + 1, op.stride[1])
                 np.multiply(source[:, rows, cols], taps[i, j].astype(dtype), out=product)
                 total += product
         return finish(total.astype(np.int32)).reshape(len(x), *output.shape)
+
+    return convolve
+
+
+def transposed_convolution(graph: Graph, op: Op) -> Kernel:
+    """Each pixel adds the filters times its channels to as many pixels as they are large."""
+    source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
+    channels, height, width, depth = filters.shape
+    taps = data(filters)
+    dtype = _exact_type(taps.reshape(channels, -1), factor=255)
+    columns = np.moveaxis(taps, 0, -1).reshape(height * width, depth, channels).astype(dtype)
+    finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is taken off before
+    _, rows, cols, _ = source.shape
+    sizes = (rows - 1) * op.stride[0] + height, (cols - 1) * op.stride[1] + width
+    cuts = [(max(size - out, 0) // 2) for size, out in zip(sizes, output.shape[1:3], strict=True)]
+    # where the map is larger than its filters reach, what remains is the bias
+    sizes = tuple(np.maximum(sizes, output.shape[1:3]))
+
+    def convolve(x: Values) -> Values:
+        pixels = x.reshape(-1, *source.shape[1:]).astype(dtype) - zero_point(source)
+        total = np.zeros((len(pixels), *sizes, channels), dtype)
+        for tap, column in enumerate(columns):
+            i, j = divmod(tap, width)
+            bottom, right = i + (rows - 1) * op.stride[0] + 1, j + (cols - 1) * op.stride[1] + 1
+            total[:, i : bottom : op.stride[0], j : right : op.stride[1]] += pixels @ column
+        ends = [cut + out for cut, out in zip(cuts, output.shape[1:3], strict=True)]
+        kept = total[:, cuts[0] : ends[0], cuts[1] : ends[1]]
+        return finish(kept.astype(np.int32)).reshape(len(x), *output.shape)
 
     return convolve
 
@@ -81,9 +113,12 @@ def fully_connected(graph: Graph, op: Op) -> Kernel:
     return multiply
 
 
-def _exact_type(rows: Array) -> type[np.float32] | type[np.float64]:
-    """Return the narrowest float in which every partial sum of int8 values x rows is exact."""
-    largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * 128
+def _exact_type(rows: Array, factor: int = 128) -> type[np.float32] | type[np.float64]:
+    """Return the narrowest float in which every partial sum of rows x int8 values is exact.
+
+    `factor` is the largest absolute value that rows meet, where it is not an int8 code.
+    """
+    largest = int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * factor
     return np.float32 if largest <= 2**24 else np.float64
 
 
@@ -93,8 +128,8 @@ def _finish(
     """Bias, input zero point, rescaling, activation: from raw dot products to int8."""
     source, weights, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     offset = -zero_point(source) * weight_sums
-    if len(op.inputs) > 2:
-        offset = offset + data(graph.constant_of(op, 2))
+    for name in op.learnt[1:]:
+        offset = offset + data(graph.tensors[name])
     factors = scale(source) * scales(weights) / scale(output)
     multiplier, shift = fixed_point.quantize_multiplier(factors)
     wrapped = offset.astype(np.int32)

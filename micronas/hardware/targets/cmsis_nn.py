@@ -7,17 +7,21 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import each_kind
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import Target, mean_scratch
+from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
 """Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
+
+_TURNED_ABOVE = 16
+"""Channels from which on CMSIS-NN turns transposed convolutions (REVERSE_TCOL_EFFICIENT_...)."""
 
 _SIZES = Sizes(
     fixed=136,
@@ -40,6 +44,13 @@ _SIZES = Sizes(
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
+            "SUM": Structures(1, 1, data=44),
+            "REDUCE_MAX": Structures(1, 1, data=44),
+            "TRANSPOSE_CONV": Structures(16, data=76),
+            "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
+            "RESIZE_BILINEAR": Structures(2, 1),
+            "SPACE_TO_DEPTH": Structures(4, prepared=20),
+            "DEPTH_TO_SPACE": Structures(4, prepared=20),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
@@ -67,21 +78,40 @@ _SIZES = Sizes(
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Patches as int16 (two rows for a convolution, one for a depthwise one), and sums."""
-    if op.kind == "MEAN":  # no CMSIS-NN kernel exists
-        return mean_scratch(graph, op)
+    if op.kind in REDUCING:  # no CMSIS-NN kernel exists
+        return reduce_scratch(graph, op)
+    if op.kind == "TRANSPOSE_CONV":
+        return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
         return (4 * graph.input_of(op).shape[-1],)
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)
     is_int4 = weights.dtype == "int4"
-    patch = math.prod(weights.shape[1:])
-    if op.kind == "CONV_2D" and weights.shape[1:3] != (1, 1):
-        return (4 * (patch if is_int4 else -(-patch // 4) * 4),)
-    is_single = op.kind == "DEPTHWISE_CONV_2D" and weights.shape[3] == graph.input_of(op).shape[3]
-    if is_single and (is_int4 or weights.shape[1:3] != (3, 3)):
-        return (2 * patch,)
-    return ()
+    patch = math.prod(weights.shape[1:3]) * graph.input_of(op).shape[3]
+    if op.kind == "CONV_2D":  # a patch of a group is smaller, but that much is asked for
+        asked = 4 * (patch if is_int4 else -(-patch // 4) * 4)
+        return () if is_pointwise(graph, op) else (asked,)
+    is_plain = weights.shape[3] != graph.input_of(op).shape[3] or op.dilation != (1, 1)
+    if is_plain or (weights.shape[1:3] == (3, 3) and not is_int4):
+        return ()
+    return (2 * patch,)
+
+
+def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
+    source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    _, height, width, depth = filters.shape
+    if _is_turned(source, op):
+        return 4 * (-(-height * width * depth // 4) * 4), filters.elements
+    # the width of a row is as CMSIS-NN asks for it, by the stride downwards
+    row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
+    return 4 * row * max(height, op.stride[0]), 0
+
+
+def _is_turned(source: Tensor, op: Op) -> bool:
+    """Whether TRANSPOSE_CONV runs as a convolution of the enlarged map, filters turned around."""
+    return max(op.stride) <= 2 and source.shape[3] > _TURNED_ABOVE
 
 
 def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -93,10 +123,13 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     asked = _scratch(graph, op)
     if op.kind == "FULLY_CONNECTED":
         return (4 * graph.constant_of(op).shape[0],)
+    if op.kind == "TRANSPOSE_CONV" and _is_turned(graph.input_of(op), op):
+        filters = graph.constant_of(op)
+        return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return asked
-    _, height, width, depth = graph.constant_of(op).shape
-    taps = height * width
+    _, height, width, _ = graph.constant_of(op).shape
+    taps, depth = height * width, graph.input_of(op).shape[3]
     needed = 64 * -(-taps * depth // 16) if op.kind == "CONV_2D" else 4 * _HELIUM_CHANNELS * taps
     return (max(needed, *asked, 0),)
 
@@ -109,7 +142,7 @@ def price(graph: Graph, op: Op) -> Price | None:
     graph
         Shapes are enough.
     op
-        One of its operators; QUANTIZE, DEQUANTIZE and dilated convolutions may be UNKNOWN.
+        One of its operators; QUANTIZE, DEQUANTIZE and convolutions may be UNKNOWN.
     """
     work = _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
     return None if work is None else priced(work)
@@ -118,9 +151,13 @@ def price(graph: Graph, op: Op) -> Price | None:
 def _convolution(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
-    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding)
+    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding, op.dilation)
     depth, width, bits = _channels(source), _channels(out), _bits(weights)
     if op.kind == "CONV_2D":
+        groups = graph.groups_of(op)
+        if groups > 1:
+            part = exactly(out.shape[3] // groups)
+            return kernels.convolution_grouped(sweep, _channels(weights), part, groups)
         return kernels.convolution(sweep, depth, width, bits=bits)
     multiplier = out.shape[3] // source.shape[3]
     if multiplier == 1:
@@ -139,7 +176,7 @@ def _foreign(graph: Graph, op: Op) -> Work | None:
         weights, out = tensors[1], tensors[-1]
         if len(weights.shape) == 4 and all(out.shape):
             inner = weights.elements // out.shape[-1]
-            return Work("dilated", {"macs": out.elements * inner, "calls": 1})
+            return Work("unknown_convolution", {"macs": out.elements * inner, "calls": 1})
     return None
 
 
@@ -181,10 +218,6 @@ def _pool(graph: Graph, op: Op) -> Work:
     return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
-def _mean(graph: Graph, op: Op) -> Work:
-    return kernels.elementwise("mean", graph.input_of(op).elements, graph.output_of(op).elements)
-
-
 def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
     """Work on two operands, which takes a loop of its own where one is spread over the other."""
 
@@ -194,6 +227,33 @@ def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
         return kernels.elementwise(name, graph.output_of(op).elements)
 
     return work
+
+
+def _transposed(graph: Graph, op: Op) -> Work:
+    source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    taps = weights.shape[1], weights.shape[2]
+    if _is_turned(source, op):
+        large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
+        return kernels.transposed_turned(
+            Sweep(large, _area(out), taps), _channels(source), _channels(out)
+        )
+    positions = source.shape[1] * source.shape[2]
+    return kernels.transposed(positions, out.elements, taps, _channels(source), _channels(out))
+
+
+def _resized(kernel: str) -> Callable[[Graph, Op], Work]:
+    def work(graph: Graph, op: Op) -> Work:
+        out = graph.output_of(op)
+        return kernels.resize(kernel, out.elements // out.shape[3], out.elements)
+
+    return work
+
+
+def _reduced(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements read, and to those written."""
+    return lambda graph, op: kernels.elementwise(
+        kernel, graph.input_of(op).elements, graph.output_of(op).elements
+    )
 
 
 def _each(kernel: str) -> Callable[[Graph, Op], Work]:
@@ -212,7 +272,14 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "PAD": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
-        "MEAN": _mean,
+        "MEAN": _reduced("mean"),
+        "SUM": _reduced("sum"),
+        "REDUCE_MAX": _reduced("reduce_max"),
+        "TRANSPOSE_CONV": _transposed,
+        "RESIZE_NEAREST_NEIGHBOR": _resized("resize_nearest"),
+        "RESIZE_BILINEAR": _resized("resize_bilinear"),
+        "SPACE_TO_DEPTH": _each("space_to_depth"),
+        "DEPTH_TO_SPACE": _each("depth_to_space"),
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),

@@ -5,7 +5,7 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED, each_kind
-from micronas.hardware.targets.target import Target, mean_scratch
+from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
 
 _SIZES = Sizes(
     fixed=484,
@@ -28,6 +28,13 @@ _SIZES = Sizes(
             "AVERAGE_POOL_2D": Structures(40, data=32),
             "MAX_POOL_2D": Structures(40, data=32),
             "MEAN": Structures(1, 1, data=44),
+            "SUM": Structures(1, 1, data=44),
+            "REDUCE_MAX": Structures(1, 1, data=44),
+            "TRANSPOSE_CONV": Structures(20, data=88),
+            "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
+            "RESIZE_BILINEAR": Structures(2, 1),
+            "SPACE_TO_DEPTH": Structures(4, prepared=20),
+            "DEPTH_TO_SPACE": Structures(4, prepared=20),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=80),
             "CONCATENATION": Structures(8, data=80),
@@ -54,9 +61,11 @@ _SIZES = Sizes(
 
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Sums of a mean; whole filters where int4 weights are unpacked."""
-    if op.kind == "MEAN":
-        return mean_scratch(graph, op)
+    """Sums of means and maps; whole filters where int4 weights are unpacked."""
+    if op.kind in REDUCING:
+        return reduce_scratch(graph, op)
+    if op.kind == "TRANSPOSE_CONV":
+        return (4 * graph.output_of(op).elements,)
     if op.kind in WEIGHTED and graph.constant_of(op).dtype == "int4":
         return (math.prod(graph.constant_of(op).shape),)
     return ()

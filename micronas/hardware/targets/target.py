@@ -1,11 +1,10 @@
 """A target: kernels on a kind of processor, and what they take."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from micronas.graph import memory
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
 from micronas.hardware.instructions import Price
 
@@ -26,8 +25,10 @@ class Target:
         return memory.plan(graph, self.sizes, self.scratch)
 
 
-def mean_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Scratch memory of TFLM's reference MEAN, int32 each: sums, index and axes."""
-    axes = math.prod(graph.constant_of(op).shape)
-    sums = math.prod(graph.output_of(op).shape)
-    return 4 * sums, 4 * len(graph.input_of(op).shape), 4 * axes
+REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
+
+
+def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
+    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
+    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)

@@ -8,7 +8,7 @@ misses it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -163,11 +163,7 @@ class _Row:
         options = [range(len(choices.decisions[number].options)) for number in filters.values()]
         places = [widths.index(each) for each in sources]
         self.table_key = (
-            op.kind,
-            op.stride,
-            op.window,
-            op.padding,
-            op.axis,
+            replace(op, name="", inputs=(), outputs=(), activation="NONE"),
             op.name in choices.widening,
             tuple(choices.tensors[name].shape[:-1] for name in (*op.operands, *op.outputs)),
             _filter_key(choices, op, filters),
@@ -226,14 +222,15 @@ def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any
     inner = [
         (each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own
     ]
-    multiplier = 0
-    if op.kind == "DEPTHWISE_CONV_2D":
-        multiplier = own[0].shape[-1] // choices.tensors[op.operands[0]].shape[-1]
+    ratio = 0
+    if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):  # groups, and outputs for each channel
+        depth, part = choices.tensors[op.operands[0]].shape[-1], own[0].shape[-1]
+        ratio = depth // part if op.kind == "CONV_2D" else part // depth
     chosen = {name: choices.decisions[number].options for name, number in filters.items()}
     tables = tuple(
         each.data.tobytes() for each in own if each.dtype == "int32" and each.data is not None
     )
-    return tuple(inner), multiplier, tuple(chosen.items()), tables
+    return tuple(inner), ratio, tuple(chosen.items()), tables
 
 
 def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
