@@ -368,7 +368,7 @@ class Tracer:
 
     def scale_weights(self, op: Op, factor: Doubles, shift: Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""
-        for name, added in zip(op.inputs[1:], (np.zeros(1), shift), strict=True):
+        for name, added in zip(op.learnt, (np.zeros(1), shift), strict=True):
             tensor = self.tensors[name]
             assert tensor.data is not None
             shape = [1] * tensor.data.ndim

@@ -180,6 +180,8 @@ def reduced(
 ) -> Value:
     """Reduce dimensions of torch's, which stay with size 1 on the device."""
     shape = tracer.shape if shape is None else shape
+    if all(value.shape[dim] == 1 for dim in dims):
+        return Value(value.tensor, value.positions.reshape(shape))
     source, order, axes = _placed(tracer, value)
     chosen = sorted(axes[dim] for dim in dims if dim in axes)
     stored = tuple(1 if axis in chosen else n for axis, n in enumerate(tracer.shape_of(source)))
