@@ -71,6 +71,7 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "ADD": lambda writer, op: writer.joint(op, "Add"),
         "MUL": lambda writer, op: writer.joint(op, "Mul"),
         "PAD": Writer.pad,
+        "PADV2": onnx_moves.padded,
         "AVERAGE_POOL_2D": lambda writer, op: writer.simple(op, "AveragePool", **writer.window(op)),
         "MAX_POOL_2D": lambda writer, op: writer.simple(op, "MaxPool", **writer.window(op)),
         "MEAN": lambda writer, op: onnx_maps.reduced(writer, op, "ReduceMean"),

@@ -57,3 +57,13 @@ def _moved(
     value = writer.in_graph_order(writer.graph.input_of(op), output.name)
     value = writer.node(kind, [value, *tables], f"{output.name}:moved", **attributes)
     writer.to_nchw(value, output)
+
+
+def padded(writer: Writer, op: Op) -> None:
+    """Write PADV2."""
+    value, amounts = (writer.graph.constant_of(op, place).data for place in (1, 2))
+    assert value is not None  # check_int8 has seen both
+    assert amounts is not None
+    fill = writer.constant(f"{op.outputs[0]}:fill", value.astype(np.int8).reshape(()))
+    table = writer.constant(f"{op.outputs[0]}:pads", amounts.astype(np.int64).T.reshape(-1))
+    _moved(writer, op, "Pad", [table, fill])

@@ -112,10 +112,19 @@ def normalized(graph: Graph, op: Op) -> Shape | str:
 
 
 def padded(graph: Graph, op: Op) -> Shape | str:
-    source, table = graph.input_of(op).shape, graph.constant_of(op).data
-    if table is None or table.shape != (len(source), 2) or table.min() < 0:
-        return "PAD must have two amounts >= 0 for each dimension"
+    source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
+    # CMSIS-NN looks at the last four dimensions alone
+    if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
+        return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
+
+
+def padded_with(graph: Graph, op: Op) -> Shape | str:
+    """Shape of PADV2, whose second operand is what it writes around the first."""
+    value = graph.constant_of(op)
+    if value.data is None or value.elements != 1:
+        return "PADV2 must write one constant around its input"
+    return padded(graph, op)
 
 
 def reduced(graph: Graph, op: Op) -> Shape | str:
@@ -285,6 +294,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "ADD": broadcast,
         "MUL": broadcast,
         "PAD": padded,
+        "PADV2": padded_with,
         "AVERAGE_POOL_2D": pooled,
         "MAX_POOL_2D": pooled,
         "MEAN": reduced,

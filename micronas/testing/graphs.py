@@ -170,14 +170,12 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
     inputs: tuple[str, ...] = ("input",)
     if kind == "FULLY_CONNECTED":
         features = int(rng.integers(1, 10))
-        inputs = _constants(tensors, (features, tensors["input"].elements), features, rng)
-        shape = (1, features)
-    elif kind == "PAD":
-        amounts = rng.integers(0, 3, (4, 2)).astype(np.int32)
-        amounts[0] = 0
-        tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
-        inputs = ("input", "amounts")
-        shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
+        depth, shape = tensors["input"].elements, (1, features)
+        if rng.random() < 0.4:
+            source = source[: int(rng.integers(1, 4))] + source[3:]
+            tensors["input"] = Tensor("input", source)
+            depth, shape = source[-1], (*source[:-1], features)
+        inputs = _constants(tensors, (features, depth), features, rng)
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":

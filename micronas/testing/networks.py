@@ -16,7 +16,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
 _INNER: tuple[Kind, ...] = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
     *elements.PAIRS,
     *elements.SINGLE,
@@ -91,12 +91,6 @@ def _grow(
         return _join(builder, kind, name, source, live, rng)
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
-    if kind == "PAD":
-        amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
-        table = builder.constant(f"{name}/amounts", amounts)
-        rows, columns = amounts[1:3].sum(axis=1)
-        shape = (1, height + int(rows), width + int(columns), depth)
-        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
         op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)
@@ -145,7 +139,7 @@ def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Ge
     for table in op.inputs[1:]:
         data = tensors[table].data
         assert data is not None
-        builder.constant(table, data)
+        builder.constant(table, data.astype(np.float32) if data.dtype == np.int8 else data)
     shape = tensors[op.outputs[0]].shape
     moved = builder.append(op, shape)
     if len(shape) == 4 and shape[0] == 1:

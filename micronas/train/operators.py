@@ -88,6 +88,12 @@ def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
 
 
+def _pad_with(graph: Graph, op: Op, x: Tensor, value: Tensor) -> Tensor:
+    amounts = _constant(graph, op, 2)[1:].tolist()
+    sides = [size for pair in amounts[::-1] for size in pair]
+    return nchw(F.pad(nhwc(x), sides, value=value.item()))
+
+
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
     padding = _pool_padding(op, x)
     if not any(padding):
@@ -195,6 +201,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "ADD": _of_two(torch.add),
         "MUL": _of_two(torch.mul),
         "PAD": _pad,
+        "PADV2": _pad_with,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
         "MEAN": _reduced(torch.mean),
@@ -235,8 +242,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
 """Float execution of each kind without weights: of its operands, without its activation."""
 
 
-def _constant(graph: Graph, op: Op) -> ir.Array:
-    data = graph.constant_of(op).data
+def _constant(graph: Graph, op: Op, position: int = 1) -> ir.Array:
+    data = graph.constant_of(op, position).data
     assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
     return data
 

@@ -343,10 +343,10 @@ def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
 
 def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
     """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
-    return {name: _codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
+    return {name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
 
 
-def _codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
     if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "

@@ -220,6 +220,7 @@ class TestAgreesWithIntegers:
             ("DEPTHWISE_CONV_2D", 0.02),
             ("FULLY_CONNECTED", 0.02),
             ("PAD", 0.0),
+            ("PADV2", 0.0),
             ("MAX_POOL_2D", 0.0),
             ("RESHAPE", 0.0),
             ("TRANSPOSE", 0.0),

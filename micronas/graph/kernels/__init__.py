@@ -19,6 +19,7 @@ KERNELS = each_kind(
         "ADD": elements.add,
         "MUL": elements.mul,
         "PAD": maps.pad,
+        "PADV2": maps.pad_with,
         "AVERAGE_POOL_2D": maps.average_pool,
         "MAX_POOL_2D": maps.max_pool,
         "MEAN": maps.mean,

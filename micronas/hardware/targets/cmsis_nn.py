@@ -42,6 +42,7 @@ _SIZES = Sizes(
             "ADD": Structures(2, 1, data=60),
             "MUL": Structures(1, 1, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
@@ -90,6 +91,10 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
         return (4 * graph.input_of(op).shape[-1],)
+    if op.kind == "FULLY_CONNECTED" and _is_pointwise(graph, op):
+        scales = graph.constant_of(op).quantization
+        is_single = scales is None or len(scales.scale) == 1
+        return (8 * graph.constant_of(op).shape[0],) if is_single else ()
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)
@@ -128,7 +133,7 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """
     asked = _scratch(graph, op)
     if op.kind == "FULLY_CONNECTED":
-        return (4 * graph.constant_of(op).shape[0],)
+        return (*asked, 4 * graph.constant_of(op).shape[0])
     if op.kind == "TRANSPOSE_CONV" and _is_turned(graph.input_of(op), op):
         filters = graph.constant_of(op)
         return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
@@ -215,7 +220,19 @@ def _dense(graph: Graph, op: Op) -> Work:
     weights = graph.constant_of(op)
     rows = graph.output_of(op).elements // weights.shape[0]
     width, depth = (exactly(size) for size in weights.shape)
+    if _is_pointwise(graph, op):
+        return kernels.convolution(Sweep((rows, 1), (rows, 1), (1, 1)), depth, width)
     return kernels.dense(rows, depth, width, bits=_bits(weights))
+
+
+def _is_pointwise(graph: Graph, op: Op) -> bool:
+    """Whether CMSIS-NN runs a FULLY_CONNECTED on rows of features as a 1x1 convolution.
+
+    Its one multiplier and shift are then written out for each channel, in scratch memory.
+    """
+    weights = graph.constant_of(op)
+    is_plain = weights.dtype != "int4" and weights.shape[1] % 4 == 0
+    return is_plain and len(graph.output_of(op).shape) > 2
 
 
 def _pool(graph: Graph, op: Op) -> Work:
@@ -292,6 +309,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "ADD": _of_two("add"),
         "MUL": _of_two("mul"),
         "PAD": _pad,
+        "PADV2": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
         "MEAN": _reduced("mean"),

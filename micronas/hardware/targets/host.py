@@ -26,6 +26,7 @@ _SIZES = Sizes(
             "ADD": Structures(8, data=60),
             "MUL": Structures(4, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=32),
             "MAX_POOL_2D": Structures(40, data=32),
             "MEAN": Structures(1, 1, data=44),
