@@ -9,6 +9,7 @@ from micronas.graph import lookup, moves, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
+from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
 
@@ -143,12 +144,18 @@ def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
     """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
     batch, *area, depth = graph.input_of(op).shape
     channels, *window, part = graph.constant_of(op).shape
+    (height, width), (rows, columns) = area, window
     sizes = []
     for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
         first = taps if op.padding == "VALID" else 1
         if not first <= reach < first + step:
             return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
         sizes.append((size - 1) * step + reach)
+    if not is_computed((height, width), (rows, columns), op.stride, op.reach, depth):
+        return (
+            "TRANSPOSE_CONV of up to 16 channels or strides above 2 must be padded by whole "
+            "strides and have filters as large as strides, as CMSIS-NN computes no others"
+        )
     shape = (batch, *sizes, channels)
     table = graph.tensors[op.inputs[-1]].data
     if table is None or tuple(table.ravel()) != shape:
@@ -259,7 +266,7 @@ def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
 
 
-def sum_scales(sources: Sequence[float], output: float) -> str | None:
+def common_scales(sources: Sequence[float], output: float) -> str | None:
     if min(sources) * 2**30 < max(sources):
         return "{kind} must read scales that differ by less than 2**30"
     holds = max(sources) < output * 2**19
@@ -334,8 +341,8 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
-    "ADD": sum_scales,
-    "SUB": sum_scales,
+    "ADD": common_scales,
+    "SUB": common_scales,
     "MUL": mul_scales,
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,

@@ -9,6 +9,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.testing import elements
+from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
 from micronas.testing.movement import MOVEMENT, movement_op
 
@@ -19,6 +20,8 @@ _FIXED = {kind: row.fixed for kind, row in OPERATORS.items() if row.fixed}
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
     """Make a small DS-CNN ("ds_cnn") or MobileNet-like ("mobilenet") network with random weights.
+
+    Others are "maps", of any operators on maps, and "series", of those with kernels k x 1.
 
     Widths, kernels, strides, depth and scales follow from the seed; `family` is drawn when None.
     """
@@ -81,6 +84,8 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int
 def random_shapes(seed: int, *, family: str) -> Graph:
     """Return the shapes-only graph that `random_int8_graph` quantises."""
     rng = np.random.default_rng(seed)
+    if family in ("maps", "series"):
+        return map_network(rng, series=family == "series")
     return _ds_cnn(rng) if family == "ds_cnn" else _mobilenet(rng)
 
 

@@ -20,6 +20,7 @@ from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
+from micronas.graph.transposing import before
 from micronas.train.operators import activate, constant, nchw, nhwc, unweighted
 from micronas.train.recipe import Amp
 
@@ -87,8 +88,8 @@ def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -
     cuts = []
     for axis in (1, 0):  # torch pads the last side first
         size = (x.shape[2 + axis] - 1) * op.stride[axis] + op.reach[axis]
-        before = max(whole.shape[2 + axis] - size, 0) // 2
-        cuts += [-before, size + before - whole.shape[2 + axis]]
+        cut = before(weight.shape[2 + axis], op.reach[axis])
+        cuts += [-cut, size + cut - whole.shape[2 + axis]]
     y = F.pad(whole, cuts)
     return y if bias is None else y + bias.view(-1, 1, 1)
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.errors import DataError
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
@@ -113,11 +112,6 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
         axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
-        if axes[0] == 0:
-            raise DataError(
-                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
-                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
-            )
         return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
 
     return reduce
@@ -132,11 +126,12 @@ def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    source, output = graph.input_of(op).shape, graph.output_of(op)
+    # where a map is int8, pixels are those of the device, which counts in 1/1024 of a pixel
+    at = resizing.between_coarsely if output.dtype == "int8" else resizing.between_exactly
     for side in (1, 2):
         first, second, share = (
-            torch.from_numpy(each).to(x.device)
-            for each in resizing.between_exactly(source[side], output[side], op)
+            torch.from_numpy(each).to(x.device) for each in at(source[side], output.shape[side], op)
         )
         weight = share.to(x.dtype).view(-1, *[1] * (2 - side))
         x = torch.lerp(x.index_select(side + 1, first), x.index_select(side + 1, second), weight)

@@ -11,6 +11,7 @@ from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import each_kind
+from micronas.graph.transposing import is_turned
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
@@ -19,9 +20,6 @@ from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
 """Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
-
-_TURNED_ABOVE = 16
-"""Channels from which on CMSIS-NN turns transposed convolutions (REVERSE_TCOL_EFFICIENT_...)."""
 
 _SIZES = Sizes(
     fixed=136,
@@ -113,16 +111,11 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
     source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     _, height, width, depth = filters.shape
-    if _is_turned(source, op):
+    if is_turned(op.stride, depth):
         return 4 * (-(-height * width * depth // 4) * 4), filters.elements
     # the width of a row is as CMSIS-NN asks for it, by the stride downwards
     row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
     return 4 * row * max(height, op.stride[0]), 0
-
-
-def _is_turned(source: Tensor, op: Op) -> bool:
-    """Whether TRANSPOSE_CONV runs as a convolution of the enlarged map, filters turned around."""
-    return max(op.stride) <= 2 and source.shape[3] > _TURNED_ABOVE
 
 
 def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -134,7 +127,7 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     asked = _scratch(graph, op)
     if op.kind == "FULLY_CONNECTED":
         return (*asked, 4 * graph.constant_of(op).shape[0])
-    if op.kind == "TRANSPOSE_CONV" and _is_turned(graph.input_of(op), op):
+    if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
         filters = graph.constant_of(op)
         return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -255,7 +248,7 @@ def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
 def _transposed(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
-    if _is_turned(source, op):
+    if is_turned(op.stride, source.shape[3]):
         large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
         return kernels.transposed_turned(
             Sweep(large, _area(out), taps), _channels(source), _channels(out)
