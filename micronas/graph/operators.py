@@ -116,6 +116,8 @@ class Operator:
     on_grid: bool = False
     """Writes no value it did not read, except zero."""
     sign: Sign
+    spreads: bool = False
+    """Computes element by element, its two operands spread over each other."""
     by_channel: bool = False
     """Treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
@@ -175,6 +177,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "ADD": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="kept",
         options="AddOptions",
@@ -186,6 +189,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MUL": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=1,
         measure="product",
@@ -377,6 +381,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SUB": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="any",
         options="SubOptions",
@@ -387,6 +392,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SQUARED_DIFFERENCE": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=16,
         measure="square",
@@ -398,6 +404,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MAXIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -408,6 +415,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MINIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -418,6 +426,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "PRELU": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         measure="slope",
         sign="kept",

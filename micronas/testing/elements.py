@@ -9,9 +9,7 @@ from micronas.graph.ir import LIMITS, Activation, Graph, Kind, Op, Quantization,
 from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SHAPES
 
-PAIRS: tuple[Kind, ...] = (
-    *("ADD", "MUL", "SUB", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "PRELU"),
-)
+PAIRS: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.spreads)
 """Kinds of two operands that are spread over each other."""
 RESCALING: tuple[Kind, ...] = ("HARD_SWISH", "RELU", "LEAKY_RELU", "ELU", "ABS", "QUANTIZE")
 """Kinds of one operand with an output scale near its own."""
