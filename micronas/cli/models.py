@@ -41,19 +41,24 @@ def verify(
         bool, typer.Option("--layers", help="Compare each layer with float arithmetic instead.")
     ] = False,
     inputs: Annotated[
-        Path | None, typer.Option(help="int8 examples [N, ...] in a .npy file, not random ones.")
+        Path | None,
+        typer.Option(
+            help="int8 examples [N, ...] in a .npy file (several by name: .npz), not random ones."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution."""
     from micronas.export.examples import random_inputs, read_inputs
+    from micronas.graph.interface import by_name
     from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
     from micronas.tflite.reader import read
 
     data = model_bytes(model_file(model))
     graph = read(data)
-    examples = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
+    given = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
+    examples = by_name(graph, given)
     if layers:
         _verify_layers(model, graph, examples, as_json)
         return
@@ -66,22 +71,24 @@ def verify(
         raise typer.Exit(1)
 
 
-def _verify_layers(model: Path, graph: "Graph", examples: "Values", as_json: bool) -> None:
+def _verify_layers(
+    model: Path, graph: "Graph", examples: "dict[str, Values]", as_json: bool
+) -> None:
     from micronas.evaluation.layers import compare, culprit, dequantized
     from micronas.evaluation.table import layers_table
     from micronas.runs.trained import trained
 
     network = trained(model) if model.is_dir() else None
     errors = compare(network or dequantized(graph), graph, examples)
-    worst = culprit(errors)
+    worst, count = culprit(errors), len(next(iter(examples.values())))
     reference = "trained float network" if network else "int8 weights in float arithmetic"
     show(
         {
             "reference": reference,
-            "samples": len(examples),
+            "samples": count,
             "culprit": worst.name if worst else None,
             "layers": [error.view() for error in errors],
         },
         as_json,
-        lambda: f"{layers_table(errors, worst)}\nreference: {reference}, {len(examples)} samples",
+        lambda: f"{layers_table(errors, worst)}\nreference: {reference}, {count} samples",
     )

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from micronas.errors import ModelError
 from micronas.graph import integer
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import requantized
 from micronas.train.network import (
     from_tflite,
-    interpret,
+    interpret_outputs,
     linear,
     weighted_ops,
     weights_of,
@@ -58,7 +59,7 @@ class LayerError:
 
 
 def compare(
-    float_graph: Graph, int8_graph: Graph, inputs: npt.NDArray[np.int8]
+    float_graph: Graph, int8_graph: Graph, inputs: Given[npt.NDArray[np.int8]]
 ) -> list[LayerError]:
     """Compare a float network with its int8 form on the same inputs, in execution order.
 
@@ -66,10 +67,9 @@ def compare(
     ----------
     float_graph
         float32 weights and biases with data, see `dequantized`; operators as in `int8_graph`.
-    int8_graph
-        One input and one output.
     inputs
-        int8 [N, height, width, channels], or [N, features].
+        int8 [N, height, width, channels], or [N, features]; of several inputs a tuple, or a mapping
+        by name.
 
     Raises
     ------
@@ -177,7 +177,8 @@ def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> 
         return _tensor(restored[name]) if name in replaced else value
 
     with torch.inference_mode():
-        interpret(graph, _tensor(restored[graph.inputs[0]]), weighted, after)
+        given = {name: _tensor(restored[name]) for name in graph.inputs}
+        interpret_outputs(graph, given, weighted, after)
     return seen
 
 

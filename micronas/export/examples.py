@@ -1,4 +1,4 @@
-"""Inputs to try an exported network on: random ones, or those of a .npy file."""
+"""Inputs to try an exported network on: random ones, or those of a .npy or .npz file."""
 
 from pathlib import Path
 from tokenize import TokenError
@@ -6,38 +6,39 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from micronas.errors import DataError, ModelError
+from micronas.errors import DataError
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
 
 
-def random_inputs(graph: Graph, count: int, *, seed: int) -> Values:
-    """Return int8 [count, ...] of random codes for a graph's input.
-
-    Raises
-    ------
-    ModelError
-        If the graph has no input.
-    """
-    if not graph.inputs:
-        raise ModelError("a model must have an input to be run, but has none; convert it again")
-    shape = (count, *graph.tensors[graph.inputs[0]].shape[1:])
-    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+def random_inputs(graph: Graph, count: int, *, seed: int) -> dict[str, Values]:
+    """Return int8 [count, ...] of random codes for each of a graph's inputs, by name."""
+    source = np.random.default_rng(seed)
+    return {name: _codes(source, graph, name, count) for name in graph.inputs}
 
 
-def read_inputs(path: Path) -> Values:
-    """Read an array [N, ...] of examples from a ``.npy`` file.
+def _codes(source: np.random.Generator, graph: Graph, name: str, count: int) -> Values:
+    shape = graph.tensors[name].shape
+    rest = shape[1:] if shape[0] == 1 else shape
+    return source.integers(-128, 128, (count, *rest)).astype(np.int8)
+
+
+def read_inputs(path: Path) -> Given[Values]:
+    """Read examples [N, ...]: an array from a ``.npy`` file, several by name from an ``.npz``.
 
     Raises
     ------
     DataError
-        If the file is not one array.
+        If the file is neither.
     """
     try:
-        values: Values = np.load(path, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            return values
+        return {str(name): values[name] for name in values}
     except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
         # its header is Python text, and a damaged one fails in every way that Python's text does
-        raise DataError(f"examples must be a .npy file of an int8 array: {error}") from error
-    if not isinstance(values, np.ndarray):
-        raise DataError(f"examples must be one array, but {path} holds several; save a .npy file")
-    return values
+        raise DataError(
+            f"examples must be a .npy file of an int8 array, or an .npz of several: {error}"
+        ) from error

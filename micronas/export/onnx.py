@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from micronas.errors import ExportError
-from micronas.export import onnx_maps
+from micronas.export import onnx_maps, onnx_moves
 from micronas.export.onnx_writer import Rounding as Rounding
 from micronas.export.onnx_writer import Writer
+from micronas.graph.batches import keeps_examples
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
@@ -55,10 +56,8 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
 
 def _takes_batches(graph: Graph) -> bool:
     """Whether a leading 1 stays a leading 1 throughout, and no operator joins it to a constant."""
-    activations = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    shapes = [graph.tensors[name].shape for name in activations]
     joined = [name for op in graph.ops if op.kind == "CONCATENATION" for name in op.inputs]
-    return all(len(shape) > 1 and shape[0] == 1 for shape in shapes) and all(
+    return all(keeps_examples(graph, op) for op in graph.ops) and all(
         graph.tensors[name].data is None for name in joined
     )
 
@@ -72,6 +71,7 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "ADD": lambda writer, op: writer.joint(op, "Add"),
         "MUL": lambda writer, op: writer.joint(op, "Mul"),
         "PAD": Writer.pad,
+        "PADV2": onnx_moves.padded,
         "AVERAGE_POOL_2D": lambda writer, op: writer.simple(op, "AveragePool", **writer.window(op)),
         "MAX_POOL_2D": lambda writer, op: writer.simple(op, "MaxPool", **writer.window(op)),
         "MEAN": lambda writer, op: onnx_maps.reduced(writer, op, "ReduceMean"),
@@ -85,6 +85,11 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "RESHAPE": Writer.reshape,
         "SOFTMAX": lambda writer, op: writer.rows(op, "Softmax"),
         "CONCATENATION": Writer.concatenation,
+        "TRANSPOSE": onnx_moves.transposed,
+        "SLICE": onnx_moves.cut,
+        "STRIDED_SLICE": onnx_moves.cut,
+        "GATHER": onnx_moves.gathered,
+        "BROADCAST_TO": onnx_moves.broadcast,
         "LOGISTIC": Writer.logistic,
         "HARD_SWISH": lambda writer, op: writer.simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer.simple(op, "Relu"),

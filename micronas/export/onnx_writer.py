@@ -117,7 +117,7 @@ class Writer:
 
     def reshape(self, op: Op) -> None:
         source, output = self.graph.input_of(op), self.graph.output_of(op)
-        self.to_nchw(self.reshaped(source, output.shape), output)
+        self.to_nchw(self.reshaped(source, output.shape, output.name), output)
 
     def concatenation(self, op: Op) -> None:
         is_map = len(self.graph.output_of(op).shape) == 4
@@ -200,13 +200,13 @@ class Writer:
         """Return an operand of this rank; a constant is written here, when it is needed."""
         tensor = self.graph.tensors[name]
         if tensor.data is None:
-            return self.real(name) if len(tensor.shape) == rank else self._widened(tensor, rank)
+            return self.real(name) if len(tensor.shape) == rank else self.widened(tensor, rank)
         data = tensor.data.reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
         data = np.transpose(data, TO_NCHW) if rank == 4 else data
         self.constant(f"{name}:int8", data.astype(np.int8))
         return self.real(name)
 
-    def _widened(self, tensor: Tensor, rank: int) -> str:
+    def widened(self, tensor: Tensor, rank: int) -> str:
         """Return the dequantised value of an activation with more dimensions before its own."""
         wide = f"{tensor.name}:{rank}d"
         if wide not in self.dequantised:
@@ -235,12 +235,16 @@ class Writer:
             "pads": [top, left, bottom, right],
         }
 
-    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str = "") -> str:
-        """Bring the codes of a tensor into NHWC order and this shape."""
-        prefix = prefix or source.name
+    def in_graph_order(self, source: Tensor, prefix: str) -> str:
+        """Bring the codes of a map into NHWC order."""
         value = f"{source.name}:int8"
-        if len(source.shape) == 4:
-            value = self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+        if len(source.shape) != 4:
+            return value
+        return self.node("Transpose", [value], f"{prefix}:nhwc8", perm=list(TO_NHWC))
+
+    def reshaped(self, source: Tensor, shape: tuple[int, ...], prefix: str) -> str:
+        """Bring the codes of a tensor into NHWC order and this shape."""
+        value = self.in_graph_order(source, prefix)
         table = self.constant(f"{prefix}:shape", np.array(self.leading(shape), np.int64))
         return self.node("Reshape", [value, table], f"{prefix}:rows")
 

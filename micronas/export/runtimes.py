@@ -1,29 +1,47 @@
 """Compare what the runtimes of a file answer: TFLM, LiteRT and integer execution."""
 
-from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
+from typing import Any
+
+from micronas.export.verify import compare_outputs, litert_outputs, tflm_arena, tflm_outputs
+from micronas.graph import integer
+from micronas.graph.interface import Given, by_name
 from micronas.graph.kernels.codes import Values
+from micronas.tflite.reader import read
 
 
-def compare_runtimes(data: bytes, inputs: Values) -> dict[str, int]:
+def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
     """Return how far the outputs of the runtimes differ, and the arena that TFLM reports.
+
+    Of several outputs the differences are summed up, and listed by output.
 
     Parameters
     ----------
     data
         A ``.tflite`` file.
     inputs
-        int8 [N, ...].
+        int8 [N, ...]; of several inputs a tuple, or a mapping by name.
     """
-    checked, arena, count = verify(data, inputs), tflm_arena(data), len(inputs)
-    litert = litert_run(data, inputs).reshape(count, -1).astype(int)
-    tflm = tflm_run(data, inputs).reshape(count, -1)
-    return {
+    graph = read(data)
+    given = by_name(graph, inputs)
+    ours, values = integer.run_outputs(graph, given), tuple(given.values())
+    tflm = dict(zip(ours, tflm_outputs(data, values), strict=True))
+    litert = dict(zip(ours, litert_outputs(data, values), strict=True))
+    checked, theirs, arena = (
+        compare_outputs(ours, tflm),
+        compare_outputs(litert, tflm),
+        tflm_arena(data),
+    )
+    found: dict[str, Any] = {
         "samples": checked.samples,
         "bytes_compared": checked.bytes_compared,
         "tflm_mismatches": checked.mismatches,
         "max_difference": checked.max_difference,
-        "litert_mismatches": int((litert != tflm).sum()),
-        "litert_max_difference": int(abs(litert - tflm).max()),
+        "litert_mismatches": theirs.mismatches,
+        "litert_max_difference": theirs.max_difference,
         "host_arena_head_bytes": arena.head,
         "host_arena_bytes": arena.total,
     }
+    if checked.by_output:
+        found["tflm_mismatches_by_output"] = dict(checked.by_output)
+        found["litert_mismatches_by_output"] = dict(theirs.by_output)
+    return found

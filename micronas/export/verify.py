@@ -10,17 +10,19 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import ExportError, ModelError
 from micronas.graph import integer
+from micronas.graph.interface import Given, by_name
 from micronas.tflite.reader import read
 
 Values = npt.NDArray[np.int8]
@@ -58,26 +60,34 @@ class Verification:
     mismatches: int
     """Output bytes that differ."""
     max_difference: int
+    by_output: Mapping[str, int] = field(default_factory=dict)
+    """Mismatches of each output by name, where there are several."""
 
 
-def verify(model: bytes, inputs: Values) -> Verification:
-    """Compare `micronas.graph.integer.run` with TFLM on every output byte.
+def verify(model: bytes, inputs: Given[Values]) -> Verification:
+    """Compare `micronas.graph.integer.run` with TFLM on every byte of every output.
 
     Parameters
     ----------
     model
-        Contents of a ``.tflite`` file of one int8 input and one int8 output.
+        Contents of a ``.tflite`` file, int8 in and out.
     inputs
-        int8 [N, height, width, channels].
+        int8 [N, height, width, channels]; of several inputs a tuple, or a mapping by name.
 
     Raises
     ------
     ModelError
         If the file is damaged, holds other operators, or the inputs do not match.
+    DataError
+        If there are not as many inputs as the model takes.
     ExportError
         If TFLM does not exist for this machine, or refuses the model.
     """
-    return compare(integer.run(read(model), inputs), tflm_run(model, inputs))
+    graph = read(model)
+    given = by_name(graph, inputs)
+    ours = integer.run_outputs(graph, given)
+    theirs = tflm_outputs(model, tuple(given.values()))
+    return compare_outputs(ours, dict(zip(ours, theirs, strict=True)))
 
 
 def compare(ours: Values, theirs: Values) -> Verification:
@@ -93,21 +103,43 @@ def compare(ours: Values, theirs: Values) -> Verification:
     )
 
 
-def tflm_run(model: bytes, inputs: Values) -> Values:
-    """Run a well-formed model on TFLM, one example after another.
+def compare_outputs(ours: Mapping[str, Values], theirs: Mapping[str, Values]) -> Verification:
+    """Compare outputs of the same names, and sum up."""
+    each = {name: compare(values, theirs[name]) for name, values in ours.items()}
+    found = list(each.values())
+    return Verification(
+        samples=found[0].samples,
+        bytes_compared=sum(one.bytes_compared for one in found),
+        mismatches=sum(one.mismatches for one in found),
+        max_difference=max(one.max_difference for one in found),
+        by_output={name: one.mismatches for name, one in each.items()} if len(each) > 1 else {},
+    )
+
+
+def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
+    """Run a well-formed model of one output on TFLM, one example after another.
 
     Returns
     -------
     int8 [N, ...]: outputs, N in place of their leading 1.
     """
+    return _only(tflm_outputs(model, inputs))
+
+
+def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
+    """Run a well-formed model on TFLM, one example after another; all its outputs, in order."""
     interpreter = tflm_interpreter(model)
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)  # the wheel does not tell their numbers
+    targets = range(graph.OutputsLength())
 
-    def invoke(example: Values) -> Values:
-        interpreter.set_input(example, 0)
+    def invoke(examples: Sequence[Values]) -> list[Values]:
+        for position, example in enumerate(examples):
+            interpreter.set_input(example, position)
         interpreter.invoke()
-        return np.array(interpreter.get_output(0))
+        return [np.array(interpreter.get_output(position)) for position in targets]
 
-    return _run_each(inputs, interpreter.get_input_details(0), invoke)
+    sources = [interpreter.get_input_details(each) for each in range(graph.InputsLength())]
+    return _run_each(inputs, sources, invoke)
 
 
 def tflm_arena(model: bytes) -> Arena:
@@ -120,13 +152,18 @@ def tflm_arena(model: bytes) -> Arena:
     return Arena(head=int(sizes["head"]), tail=int(sizes["tail"]))
 
 
-def litert_run(model: bytes, inputs: Values) -> Values:
-    """Run a model on LiteRT's reference kernels, never on XNNPACK.
+def litert_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
+    """Run a model of one output on LiteRT's reference kernels, never on XNNPACK.
 
     Returns
     -------
     int8 [N, ...]: outputs, N in place of their leading 1.
     """
+    return _only(litert_outputs(model, inputs))
+
+
+def litert_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
+    """Run a model on LiteRT's reference kernels; all its outputs, in order."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     def load() -> Any:
@@ -139,34 +176,56 @@ def litert_run(model: bytes, inputs: Values) -> Values:
         return interpreter
 
     interpreter = reporting("LiteRT", load)
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def invoke(example: Values) -> Values:
-        interpreter.set_tensor(source["index"], example)
+    def invoke(examples: Sequence[Values]) -> list[Values]:
+        for source, example in zip(sources, examples, strict=True):
+            interpreter.set_tensor(source["index"], example)
         interpreter.invoke()
-        return np.array(interpreter.get_tensor(target["index"]))
+        return [np.array(interpreter.get_tensor(target["index"])) for target in targets]
 
-    return _run_each(inputs, source, invoke)
+    return _run_each(inputs, sources, invoke)
 
 
 def _run_each(
-    inputs: Values, source: Mapping[str, Any], invoke: Callable[[Values], Values]
-) -> Values:
-    """Run examples one by one on a runtime whose input has the shape and type of `source`."""
-    shape = tuple(source["shape"])
-    wanted = shape[1:] if shape[0] == 1 else shape
-    if source["dtype"] != np.int8:
+    inputs: Values | Sequence[Values],
+    sources: Sequence[Mapping[str, Any]],
+    invoke: Callable[[Sequence[Values]], list[Values]],
+) -> tuple[Values, ...]:
+    """Run examples one by one on a runtime whose inputs have the shapes and types of `sources`."""
+    given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    if len(given) != len(sources):
         raise ModelError(
-            f"a model must take int8, but this one takes {np.dtype(source['dtype'])}; "
-            "convert it with int8 input and output"
+            f"a model must be given each of its {len(sources)} inputs, but got {len(given)}; "
+            "pass them in the model's order"
         )
-    if inputs.dtype != np.int8 or inputs.shape[1:] != wanted or len(inputs) == 0:
+    shapes = [tuple(source["shape"]) for source in sources]
+    for values, source, shape in zip(given, sources, shapes, strict=True):
+        wanted = shape[1:] if shape[0] == 1 else shape
+        if source["dtype"] != np.int8:
+            raise ModelError(
+                f"a model must take int8, but this one takes {np.dtype(source['dtype'])}; "
+                "convert it with int8 input and output"
+            )
+        if values.dtype != np.int8 or values.shape[1:] != wanted or not len(values) > 0:
+            raise ModelError(
+                f"inputs must be int8 [N, {', '.join(map(str, wanted))}] with N >= 1, but got "
+                f"{values.dtype} {list(values.shape)}; quantise and batch them first"
+            )
+    runs = [
+        invoke([example.reshape(shape) for example, shape in zip(examples, shapes, strict=True)])
+        for examples in zip(*given, strict=True)
+    ]
+    stacked = (np.stack(each) for each in zip(*runs, strict=True))
+    return tuple(each[:, 0] if each.ndim > 2 and each.shape[1] == 1 else each for each in stacked)
+
+
+def _only(outputs: tuple[Values, ...]) -> Values:
+    if len(outputs) != 1:
         raise ModelError(
-            f"inputs must be int8 [N, {', '.join(map(str, wanted))}] with N >= 1, but got "
-            f"{inputs.dtype} {list(inputs.shape)}; quantise and batch them first"
+            f"one output is wanted here, but the model has {len(outputs)}; ask for all of them"
         )
-    outputs = np.stack([invoke(example.reshape(shape)) for example in inputs])
-    return outputs[:, 0] if outputs.ndim > 2 and outputs.shape[1] == 1 else outputs
+    return outputs[0]
 
 
 def tflm_interpreter(model: bytes) -> Any:

@@ -26,6 +26,7 @@ def check_int8(graph: Graph) -> None:
         _check_tensor(tensor)
         _check_quantization(tensor)
     _check_order(graph, {t.name for t in graph.tensors.values() if t.data is not None})
+    _check_interface(graph)
     for position, op in enumerate(graph.ops):
         rule = broken_rule(graph, op)
         if rule:
@@ -45,6 +46,33 @@ def check_structure(graph: Graph) -> None:
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
     _check_order(graph, {t.name for t in graph.tensors.values() if t.constant})
+
+
+def _check_interface(graph: Graph) -> None:
+    """An unused input is as good as any: TFLM gives it its place in the arena too."""
+    written = {name for op in graph.ops for name in op.outputs}
+    for names, role in ((graph.inputs, "input"), (graph.outputs, "output")):
+        for name in names:
+            if names.count(name) > 1:
+                raise ModelError(
+                    f"every {role} must be a tensor of its own, but {name!r} is listed "
+                    f"{names.count(name)} times; list it once, or copy it with a RESHAPE"
+                )
+    for name in graph.outputs:
+        if name not in written:
+            what = "an input" if name in graph.inputs else "a constant"
+            raise ModelError(
+                f"an output must be computed by an operator, but {name!r} is {what}; leave it out, "
+                "as whoever runs the network has it already"
+            )
+    if not graph.inputs:
+        raise ModelError("a model must have an input to be run, but has none; convert it again")
+    for name in graph.inputs:
+        if graph.tensors[name].constant:
+            raise ModelError(
+                f"an input must be a tensor without data, but {name!r} is a constant; "
+                "convert the model again"
+            )
 
 
 def _where(position: int, op: Op) -> str:

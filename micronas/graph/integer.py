@@ -5,12 +5,13 @@ not its loops: dot products go through floating-point BLAS where each partial su
 type holds exactly, so their order cannot matter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from micronas.errors import ModelError
 from micronas.graph.check import check_int8
+from micronas.graph.interface import Given, by_name, only_output
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels import KERNELS
 from micronas.graph.kernels.codes import Kernel, Values
@@ -18,15 +19,16 @@ from micronas.graph.kernels.codes import Kernel, Values
 _WORKSPACE_BYTES = 32 * 2**20
 
 
-def run(graph: Graph, inputs: Values) -> Values:
-    """Compute the output of an int8 graph.
+def run(graph: Graph, inputs: Given[Values]) -> Values:
+    """Compute the output of an int8 graph that has one.
 
     Parameters
     ----------
     graph
-        One input, one output, both int8.
+        All inputs and the output int8.
     inputs
-        int8 [N, height, width, channels] (or [N, ...] for an input of another rank).
+        int8 [N, height, width, channels] (or [N, ...] for an input of another rank); of a graph of
+        several inputs a tuple in its order, or a mapping by name.
 
     Returns
     -------
@@ -35,19 +37,29 @@ def run(graph: Graph, inputs: Values) -> Values:
     Raises
     ------
     ModelError
-        If the graph is not a complete int8 graph, or `inputs` do not match its input.
+        If the graph is not a complete int8 graph, or `inputs` do not match its inputs.
+    DataError
+        If there are not as many inputs as the graph takes, or several outputs.
     """
-    parts = [values[graph.outputs[0]] for values in _chunks(graph, inputs)]
-    return _unbatched(np.concatenate(parts), graph.tensors[graph.outputs[0]])
+    return run_outputs(graph, inputs)[only_output(graph)]
 
 
-def run_all(graph: Graph, inputs: Values) -> dict[str, Values]:
-    """Compute every activation by name, as `run` does its output; the input is included."""
-    parts = list(_chunks(graph, inputs))
-    names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
+def run_outputs(graph: Graph, inputs: Given[Values]) -> dict[str, Values]:
+    """Compute the outputs of an int8 graph by name, in its order, as `run` does."""
+    return _joined(graph, inputs, graph.outputs)
+
+
+def run_all(graph: Graph, inputs: Given[Values]) -> dict[str, Values]:
+    """Compute every activation by name, as `run` does its output; inputs are included."""
+    written = (name for op in graph.ops for name in op.outputs)
+    return _joined(graph, inputs, (*graph.inputs, *written))
+
+
+def _joined(graph: Graph, inputs: Given[Values], names: Sequence[str]) -> dict[str, Values]:
+    parts = [[values[name] for name in names] for values in _chunks(graph, inputs)]
     return {
-        name: _unbatched(np.concatenate([part[name] for part in parts]), graph.tensors[name])
-        for name in names
+        name: _unbatched(np.concatenate(pieces), graph.tensors[name])
+        for name, *pieces in zip(names, *parts, strict=True)
     }
 
 
@@ -57,21 +69,11 @@ def _unbatched(values: Values, tensor: Tensor) -> Values:
     return values.reshape(len(values), *tensor.shape[1:]) if one else values
 
 
-def _chunks(graph: Graph, inputs: Values) -> Iterator[dict[str, Values]]:
+def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
     """Run the graph on as many examples at a time as bounded memory allows."""
     check_int8(graph)
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ModelError(
-            "integer execution takes graphs of one input and one output, but this one has "
-            f"{len(graph.inputs)} and {len(graph.outputs)}; split the model"
-        )
-    source = graph.tensors[graph.inputs[0]]
-    expected = source.shape[1:] if source.shape[0] == 1 else source.shape
-    if inputs.dtype != np.int8 or inputs.shape[1:] != expected or len(inputs) == 0:
-        raise ModelError(
-            f"inputs must be int8 [N, {', '.join(map(str, expected))}] with N >= 1, but got "
-            f"{inputs.dtype} {list(inputs.shape)}; quantise and batch them first"
-        )
+    given = by_name(graph, inputs)
+    count = _examples(graph, given)
     constants = {
         tensor.name: tensor.data.astype(np.int8)[None]
         for tensor in graph.tensors.values()
@@ -79,12 +81,34 @@ def _chunks(graph: Graph, inputs: Values) -> Iterator[dict[str, Values]]:
     }
     steps = [(op, _kernel(graph, op)) for op in graph.ops]
     size = max(1, _WORKSPACE_BYTES // max([_workspace(graph, op) for op in graph.ops], default=1))
-    for start in range(0, len(inputs), size):
-        batch = inputs[start : start + size]
-        values = {**constants, source.name: batch.reshape(len(batch), *source.shape)}
+    for start in range(0, count, size):
+        values = dict(constants)
+        for name, examples in given.items():
+            batch = examples[start : start + size]
+            values[name] = batch.reshape(len(batch), *graph.tensors[name].shape)
         for op, kernel in steps:
             values[op.outputs[0]] = kernel(*(values[name] for name in op.operands))
         yield values
+
+
+def _examples(graph: Graph, given: Mapping[str, Values]) -> int:
+    """Check inputs and return how many examples they hold."""
+    count = len(next(iter(given.values())))
+    for name, values in given.items():
+        shape = graph.tensors[name].shape
+        expected = shape[1:] if shape[0] == 1 else shape
+        if values.dtype != np.int8 or values.shape[1:] != expected or len(values) == 0:
+            which = f" {name!r}" if len(given) > 1 else ""
+            raise ModelError(
+                f"inputs{which} must be int8 [N, {', '.join(map(str, expected))}] with N >= 1, but "
+                f"got {values.dtype} {list(values.shape)}; quantise and batch them first"
+            )
+        if len(values) != count:
+            raise ModelError(
+                f"all inputs must have as many examples, but {next(iter(given))!r} has {count} and "
+                f"{name!r} {len(values)}; cut them to one length"
+            )
+    return count
 
 
 def _workspace(graph: Graph, op: Op) -> int:

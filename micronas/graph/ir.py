@@ -118,7 +118,10 @@ class Op:
     block: int = 1
     """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
     axis: int = 0
-    """The dimension along which CONCATENATION joins, counted from the first."""
+    """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
+    masks: tuple[int, int, int] = (0, 0, 0)
+    """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
+    not, and which axes are dropped from the output."""
     alpha: float = 0.0
     """What LEAKY_RELU multiplies values below zero by."""
 

@@ -81,8 +81,6 @@ class Structures:
     """Of the options."""
     data: int = 0
     """The kernel's own structure."""
-    prepared: int = 0
-    """What the kernel keeps once it is prepared, beside multipliers of channels."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,8 @@ class Sizes:
     allocation: int
     """Notes on a tensor or scratch buffer while it is planned."""
     kinds: Mapping[Kind, Structures]
+    prepared: Callable[[Graph, Op], tuple[int, ...]]
+    """Sizes of what an operator's kernel allocates for good while it is prepared, in bytes."""
 
 
 Scratch = Callable[[Graph, Op], tuple[int, ...]]
@@ -211,8 +211,8 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
         # Prepare describes tensors in temporary memory, with a zero point for each channel
         channels = _quantized_channels(graph, op)
         used += 2 * _align(4 * channels, _ALIGNMENT)
-        kept_later = sizes.kinds[op.kind].prepared if op.kind != "UNKNOWN" else 0
-        used = _align(used + kept_later, _ALIGNMENT) if kept_later else used
+        for size in sizes.prepared(graph, op):
+            used = _align(used + size, _ALIGNMENT)
         temporary = max(_DESCRIBED, len(op.inputs) + 2) * described + 3 * 4 * channels
         requested += requests
         peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + temporary)

@@ -43,6 +43,14 @@ ASSUMED: dict[str, dict[str, float]] = {
     "l2_normalization": {"elements": 100.0, "calls": 2000.0},
     # rows are copied, but a join along the channels copies a few bytes at a time
     "concatenation": {"elements": 50.0, "calls": 1000.0},
+    # four products of indices and strides an element
+    "transpose": {"elements": 40.0, "calls": 2000.0},
+    # loops over five axes, and an offset of five products an element
+    "slice": {"elements": 40.0, "rows": 100.0, "calls": 2000.0},
+    "strided_slice": {"elements": 40.0, "rows": 100.0, "calls": 3000.0},
+    # one copy a row, of a few instructions a byte where rows are short
+    "gather": {"elements": 5.0, "rows": 150.0, "calls": 1000.0},
+    "broadcast_to": {"elements": 60.0, "calls": 5000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},
     # the kernel of one group, whose rows are written further apart, with a third on top
     "convolution_grouped": {

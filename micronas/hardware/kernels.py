@@ -257,6 +257,11 @@ def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:
     return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})
 
 
+def in_rows(kernel: str, elements: Any, rows: Any) -> Work:
+    """An operator that copies rows of elements."""
+    return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})
+
+
 def pad(rows: int, positions: int, elements: Any, zeros: Any, *, channels: bool) -> Work:
     """PAD of an int8 map of `rows` x ...: of its channels (one copy a position), or around it."""
     if channels:

@@ -62,6 +62,8 @@ def profile(
             layer["flags"].append("extrapolated")
     described = {
         "board": board.name,
+        "inputs": _interface(graph, graph.inputs),
+        "outputs": _interface(graph, graph.outputs),
         "macs": counts.macs,
         "ops": counts.ops,
         "flash_bytes": flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes,
@@ -167,6 +169,10 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
             }
         )
     return compared
+
+
+def _interface(graph: Graph, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"name": name, "shape": list(graph.tensors[name].shape)} for name in names]
 
 
 def _live_bytes(arena: ArenaPlan, position: int) -> int:

@@ -30,6 +30,8 @@ def profile_table(described: Mapping[str, Any]) -> str:
     arena = "at least " if described["arena_is_lower_bound"] else ""
     bound = "at most " if described["arena_is_upper_bound"] and not arena else arena
     totals = {
+        "inputs": _interface(described["inputs"]),
+        "outputs": _interface(described["outputs"]),
         "MACs": f"{least}{described['macs']:,}",
         "flash": f"{described['flash_bytes']:,} B",
         "arena": f"{bound}{described['arena_bytes']:,} B (head {described['arena_head_bytes']:,} B,"
@@ -132,6 +134,10 @@ def _pooling(compared: Mapping[str, Any]) -> str:
     if compared["op"] == "MEAN":
         return f"{compared['layer']}: AVERAGE_POOL_2D would take {both}"
     return f"{compared['layer']}: AVERAGE_POOL_2D takes {both}"
+
+
+def _interface(tensors: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{each['name']} {_size(each['shape'])}" for each in tensors)
 
 
 def _size(sizes: Sequence[int] | None) -> str:

@@ -6,19 +6,21 @@ import numpy as np
 
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
-from micronas.graph.ir import DataType, Graph, Kind, Op
+from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
 from micronas.testing import elements
 from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.movement import MOVEMENT, move
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
 _INNER: tuple[Kind, ...] = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
     *elements.PAIRS,
     *elements.SINGLE,
+    *MOVEMENT,
 )
 
 
@@ -89,12 +91,6 @@ def _grow(
         return _join(builder, kind, name, source, live, rng)
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
-    if kind == "PAD":
-        amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
-        table = builder.constant(f"{name}/amounts", amounts)
-        rows, columns = amounts[1:3].sum(axis=1)
-        shape = (1, height + int(rows), width + int(columns), depth)
-        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
         op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)
@@ -107,6 +103,8 @@ def _grow(
     if kind == "MEAN":
         axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
+    if kind in MOVEMENT:
+        return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
     return _append(builder, kind, name, source, elements.alpha_of(kind, rng))
@@ -132,6 +130,22 @@ def _join(
     fuses = OPERATORS[kind].fuses
     op = Op(kind, name, (source, other), (name,), activation=activation if fuses else "NONE")
     return builder.append(op, shape)
+
+
+def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append an operator that moves values, and a RESHAPE where what it gives is no map."""
+    tensors = {source: Tensor(source, builder.shape(source))}
+    op = move(kind, source, f"{name}/moved", tensors, rng)  # type: ignore[arg-type]
+    for table in op.inputs[1:]:
+        data = tensors[table].data
+        assert data is not None
+        builder.constant(table, data.astype(np.float32) if data.dtype == np.int8 else data)
+    shape = tensors[op.outputs[0]].shape
+    moved = builder.append(op, shape)
+    if len(shape) == 4 and shape[0] == 1:
+        return moved
+    *rest, height, width = (1, 1, *shape)
+    return builder.reshape(moved, name, (1, int(np.prod(rest)), height, width))
 
 
 def _broadcasts(builder: Builder, name: str, source: str) -> bool:

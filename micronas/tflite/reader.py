@@ -227,7 +227,8 @@ class _Reader:
             operands = operands[:-1]
         outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
-            kind, rank = _KINDS[code], len(tensors[outputs[0]].shape)
+            kind = _KINDS[code]
+            rank = len(tensors[names[operands[0]]].shape) if len(operands) else 0
             where = f"op {position} ({kind} {outputs[0]!r})"
             try:
                 fields = _options(source, kind, rank, where)
@@ -302,7 +303,7 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             _require(activation in _ACTIVATIONS, "activation", activation, where)
             return {"activation": _ACTIVATIONS[activation]}
         case "axis":
-            return {"axis": options.Axis() % rank}
+            return {"axis": options.Axis() % max(rank, 1)}
         case "alpha":
             return {"alpha": float(options.Alpha())}
         case "unclamped":
@@ -320,6 +321,15 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             return {}
         case "dilation":
             return {"dilation": (options.DilationHFactor(), options.DilationWFactor())}
+        case "plain_gather":
+            _require(options.BatchDims() == 0, "batch_dims", options.BatchDims(), where)
+            return {}
+        case "masks":
+            others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
+            _require(not any(others), "ellipsis, new axis or offset", others, where)
+            return {
+                "masks": (options.BeginMask(), options.EndMask(), options.ShrinkAxisMask()),
+            }
         case "format":
             _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
             return {}

@@ -22,13 +22,15 @@ _TYPES = {
     "int32": schema.TensorType.INT32,
 }
 _DESCRIPTION = "micronas"
+_SIGNATURE = "serving_default"
 
 
 def to_flatbuffer(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """Write an int8 graph as the bytes of a ``.tflite`` file; the same graph gives the same bytes.
 
     Tensors keep the order of ``graph.tensors``, which is what TFLM's memory planner goes by.
-    TFLite operators have no names: an operator is known by that of its output tensor.
+    TFLite operators have no names: an operator is known by that of its output tensor. Of several
+    inputs or outputs the file has a signature, ``serving_default``, with the tensors' names.
 
     Parameters
     ----------
@@ -118,6 +120,8 @@ class _Writer:
         )
         codes = [self._operator_code(kind, version) for kind, version in self._codes]
         fields = {"Metadata": self._to.offsets(entries)} if entries else {}
+        if len(graph.inputs) > 1 or len(graph.outputs) > 1:
+            fields["SignatureDefs"] = self._to.offsets([self._signature(graph, index)])
         model = self._table(
             "Model",
             Version=3,
@@ -128,6 +132,24 @@ class _Writer:
             **fields,
         )
         self._to.finish(model)
+
+    def _signature(self, graph: Graph, index: Mapping[str, int]) -> int:
+        """Write what LiteRT's signature runner knows inputs and outputs by; TFLM skips it."""
+
+        def named(tensors: Sequence[str]) -> int:
+            maps = [
+                self._table("TensorMap", Name=self._to.string(name), TensorIndex=index[name])
+                for name in tensors
+            ]
+            return self._to.offsets(maps)
+
+        return self._table(
+            "SignatureDef",
+            Inputs=named(graph.inputs),
+            Outputs=named(graph.outputs),
+            SignatureKey=self._to.string(_SIGNATURE),
+            SubgraphIndex=0,
+        )
 
     def _tensor(self, tensor: Tensor) -> int:
         quantization = tensor.quantization
@@ -232,17 +254,23 @@ class _Writer:
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
-            case "alpha":
-                return {"Alpha": op.alpha}
             case "dilation":
                 return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
-            case "format" | "unclamped":
+            case "alpha":
+                return {"Alpha": op.alpha}
+            case "masks":
+                begin, end, dropped = op.masks
+                return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}
+            case "format":  # rows of features keep their dimensions; a map is flattened
+                return {"KeepNumDims": len(graph.output_of(op).shape) > 2}
+            case "unclamped" | "plain_gather":
                 return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:
         code = getattr(schema.BuiltinOperator, kind)
+        former = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
         return self._table(
-            "OperatorCode", DeprecatedBuiltinCode=code, BuiltinCode=code, Version=version
+            "OperatorCode", DeprecatedBuiltinCode=former, BuiltinCode=code, Version=version
         )
 
     def _table(self, name: str, **fields: float) -> int:

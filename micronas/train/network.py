@@ -6,7 +6,7 @@ places where both meet.
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +16,12 @@ from torch import Tensor, nn
 
 from micronas.errors import ConfigError, DataError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
+from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
-from micronas.train.operators import activate, constant, nhwc, unweighted
+from micronas.graph.transposing import before
+from micronas.train.operators import activate, constant, nchw, nhwc, unweighted
 from micronas.train.recipe import Amp
 
 
@@ -69,7 +72,8 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        return F.linear(nhwc(x).flatten(1), weight, bias)
+        # one row after another; `interpret` knows the shape they belong to
+        return F.linear(nhwc(x).reshape(len(x), -1, weight.shape[1]), weight, bias).flatten(1)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_conv2d(op, x, weight, bias)
     groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
@@ -84,64 +88,107 @@ def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -
     cuts = []
     for axis in (1, 0):  # torch pads the last side first
         size = (x.shape[2 + axis] - 1) * op.stride[axis] + op.reach[axis]
-        before = max(whole.shape[2 + axis] - size, 0) // 2
-        cuts += [-before, size + before - whole.shape[2 + axis]]
+        cut = before(weight.shape[2 + axis], op.reach[axis])
+        cuts += [-cut, size + cut - whole.shape[2 + axis]]
     y = F.pad(whole, cuts)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
 def interpret(
     graph: Graph,
-    x: Tensor,
+    x: Given[Tensor],
     weighted: Callable[[Op, Tensor], Tensor],
     after: Callable[[str, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Run a graph of one input and one output on a batch.
+    """Run a graph of one output on a batch; see `interpret_outputs`.
+
+    Raises
+    ------
+    DataError
+        If the inputs are not of the graph's shapes, or there are several outputs.
+    """
+    return interpret_outputs(graph, x, weighted, after)[only_output(graph)]
+
+
+def interpret_outputs(
+    graph: Graph,
+    x: Given[Tensor],
+    weighted: Callable[[Op, Tensor], Tensor],
+    after: Callable[[str, Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Run a graph on a batch and return its outputs by name, in its order.
 
     Parameters
     ----------
     x
-        float32 [N, channels, height, width] for maps; of other ranks as in the graph, batch first.
+        float32 [N, channels, height, width] for an input of four dimensions, and [N, ...] as in the
+        graph for any other; of several inputs a tuple in the graph's order, or a mapping by name.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
-        ``after(name, value)`` replaces each activation tensor, the input and constant operands
+        ``after(name, value)`` replaces each activation tensor, inputs and constant operands
         included, by what the operators after it shall read.
 
     Raises
     ------
     DataError
-        If the input is not of the graph's shape.
+        If the inputs are not of the graph's shapes.
     """
-    source, target = graph.inputs[0], graph.outputs[0]
-    wanted = graph.tensors[source].shape[1:]
-    if len(wanted) == 3:
-        wanted = (wanted[-1], *wanted[:-1])
-    if x.shape[1:] != wanted:
-        raise DataError(
-            f"inputs must be [N, {', '.join(map(str, wanted))}] for this network, but got "
-            f"{list(x.shape)}; prepare the data set with the network's input shape"
-        )
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    values = {source: after(source, x) if after else x}
+    values: dict[str, Tensor] = {}
+    for name, value in by_name(graph, x).items():
+        _check_input(graph, name, value, next(iter(values.values()), value))
+        if value.ndim == 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        values[name] = after(name, value) if after else value
+    first = values[graph.inputs[0]]
     last_use = {name: op for op in graph.ops for name in op.inputs}
     for op in graph.ops:
         out = op.outputs[0]
         for name in op.operands:
             if name not in values:
-                value = constant(graph.tensors[name], x)
+                value = constant(graph.tensors[name], first)
                 values[name] = after(name, value) if after else value
         if op.kind in WEIGHTED:
             value = weighted(op, values[op.inputs[0]])
+            if op.kind == "FULLY_CONNECTED":
+                value = nchw(value.reshape(len(value), *graph.output_of(op).shape[1:]))
         else:
             value = unweighted(graph, op, [values[name] for name in op.operands])
         value = activate(op, value)
         values[out] = after(out, value) if after else value
         for name in set(op.inputs):
-            if last_use[name] is op and name != target:
+            if last_use[name] is op and name not in graph.outputs:
                 values.pop(name, None)
-    return values[target]
+    return {name: values[name] for name in graph.outputs}
+
+
+def _check_input(graph: Graph, name: str, value: Tensor, first: Tensor) -> None:
+    wanted = graph.tensors[name].shape[1:]
+    wanted = (wanted[-1], *wanted[:-1]) if len(wanted) == 3 else wanted
+    which = f" {name!r}" if len(graph.inputs) > 1 else ""
+    if value.shape[1:] != wanted:
+        raise DataError(
+            f"inputs{which} must be [N, {', '.join(map(str, wanted))}] for this network, but got "
+            f"{list(value.shape)}; prepare the data set with the network's input shape"
+        )
+    if len(value) != len(first):
+        raise DataError(
+            f"all inputs must have as many examples, but {name!r} has {len(value)} and another "
+            f"{len(first)}; cut them to one length"
+        )
+
+
+def answers(outputs: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
+    """What a network returns: its output, or a tuple of several.
+
+    Classes on a map of one position are [N, classes], as losses take them; maps, boxes and
+    embeddings keep their shape.
+    """
+    shaped = {
+        name: value.flatten(1) if value.shape[2:] == (1, 1) else value
+        for name, value in outputs.items()
+    }
+    return alone_or_tuple(shaped)
 
 
 def to_tflite(op: Op, weight: Tensor) -> ir.Array:
@@ -305,23 +352,27 @@ class Network(nn.Module):
     Raises
     ------
     ConfigError
-        If two operators would have the same submodule name.
+        If two operators would have the same submodule name, or one mixes examples of a batch.
     """
 
     def __init__(self, graph: Graph, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        check_batches(graph)
         self._graph = graph
-        classifier = logits_of(graph)
+        last = {logits_of(graph, name) for name in graph.outputs}
         self.units = nn.ModuleDict()
         self._names = submodule_names(op.name for op in weighted_ops(graph))
         for op in weighted_ops(graph):
-            norm = weights_of(op).rank == 4 and op.outputs[0] != classifier
+            norm = weights_of(op).rank == 4 and op.outputs[0] not in last
             self.units[self._names[op.name]] = Unit(op, graph.constant_of(op), norm, generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits float32 [N, classes] of inputs float32 [N, channels, height, width]."""
-        return interpret(self._graph, x, lambda op, y: self._unit(op)(y)).flatten(1)
+    def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Logits float32 [N, classes] of inputs float32 [N, channels, height, width].
+
+        See `interpret_outputs` for several inputs, and `answers` for other outputs.
+        """
+        return answers(interpret_outputs(self._graph, x, lambda op, y: self._unit(op)(y)))
 
     def graph(self) -> Graph:
         """The float32 graph that computes what this network does in eval mode, without norms.
@@ -341,10 +392,9 @@ class Network(nn.Module):
         return unit
 
 
-def logits_of(graph: Graph) -> str:
-    """Return the tensor that holds the logits before any RESHAPE."""
+def logits_of(graph: Graph, output: str) -> str:
+    """Return the tensor that holds the logits of an output before any RESHAPE."""
     producers = {op.outputs[0]: op for op in graph.ops}
-    name = graph.outputs[0]
-    while name in producers and producers[name].kind == "RESHAPE":
-        name = producers[name].inputs[0]
-    return name
+    while output in producers and producers[output].kind == "RESHAPE":
+        output = producers[output].inputs[0]
+    return output

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.errors import DataError
-from micronas.graph import ir, resizing
+from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
 
@@ -84,8 +83,14 @@ def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 
 def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    *spatial, channels = _constant(graph, op)[1:].tolist()
-    return F.pad(x, [size for pair in (*spatial[::-1], channels) for size in pair])
+    amounts = _constant(graph, op)[1:].tolist()
+    return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
+
+
+def _pad_with(graph: Graph, op: Op, x: Tensor, value: Tensor) -> Tensor:
+    amounts = _constant(graph, op, 2)[1:].tolist()
+    sides = [size for pair in amounts[::-1] for size in pair]
+    return nchw(F.pad(nhwc(x), sides, value=value.item()))
 
 
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -107,11 +112,6 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
         axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
-        if axes[0] == 0:
-            raise DataError(
-                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
-                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
-            )
         return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
 
     return reduce
@@ -126,11 +126,12 @@ def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    source, output = graph.input_of(op).shape, graph.output_of(op)
+    # where a map is int8, pixels are those of the device, which counts in 1/1024 of a pixel
+    at = resizing.between_coarsely if output.dtype == "int8" else resizing.between_exactly
     for side in (1, 2):
         first, second, share = (
-            torch.from_numpy(each).to(x.device)
-            for each in resizing.between_exactly(source[side], output[side], op)
+            torch.from_numpy(each).to(x.device) for each in at(source[side], output.shape[side], op)
         )
         weight = share.to(x.dtype).view(-1, *[1] * (2 - side))
         x = torch.lerp(x.index_select(side + 1, first), x.index_select(side + 1, second), weight)
@@ -157,8 +158,36 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    is_map = len(graph.output_of(op).shape) == 4
-    return torch.cat(parts, {3: 1, 1: 2, 2: 3}[op.axis] if is_map else op.axis)
+    return nchw(torch.cat([nhwc(part) for part in parts], op.axis))
+
+
+def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    return nchw(nhwc(x).permute(moves.integers(graph, op)))
+
+
+def _cut(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """SLICE and STRIDED_SLICE; the first axis, of one example in the graph, stays whole."""
+    value, taken = nhwc(x), moves.pieces(graph, op)
+    assert taken is not None, op
+    for axis, piece in enumerate(taken[1:], 1):
+        if piece.step != 1:
+            value = value.index_select(axis, torch.tensor(piece, device=x.device))
+        elif len(piece) < value.shape[axis]:
+            value = value.narrow(axis, piece.start, len(piece))
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _gather(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    places = torch.tensor(moves.integers(graph, op), device=x.device)
+    value = nhwc(x).index_select(op.axis, places)
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
+def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    shape = graph.output_of(op).shape
+    value = nhwc(x)
+    missing = (1,) * (len(shape) - value.ndim)
+    return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
@@ -167,6 +196,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "ADD": _of_two(torch.add),
         "MUL": _of_two(torch.mul),
         "PAD": _pad,
+        "PADV2": _pad_with,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
         "MEAN": _reduced(torch.mean),
@@ -179,6 +209,11 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "RESHAPE": _reshape,
         "SOFTMAX": _of_rows(lambda x: F.softmax(x, -1)),
         "CONCATENATION": _concatenation,
+        "TRANSPOSE": _transpose,
+        "SLICE": _cut,
+        "STRIDED_SLICE": _cut,
+        "GATHER": _gather,
+        "BROADCAST_TO": _broadcast_to,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),
@@ -202,8 +237,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
 """Float execution of each kind without weights: of its operands, without its activation."""
 
 
-def _constant(graph: Graph, op: Op) -> ir.Array:
-    data = graph.constant_of(op).data
+def _constant(graph: Graph, op: Op, position: int = 1) -> ir.Array:
+    data = graph.constant_of(op, position).data
     assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
     return data
 

@@ -14,7 +14,9 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.graph import ir
+from micronas.graph.batches import check_batches
 from micronas.graph.builder import Bits
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
 from micronas.graph.requantize import owners, requantized, shares
@@ -23,17 +25,20 @@ from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, 
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
-    interpret,
+    answers,
+    interpret_outputs,
     nonnegative_tensors,
     submodule_names,
     weighted_ops,
     weights_of,
 )
+from micronas.train.operators import nhwc
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
+Codes = npt.NDArray[np.int8]
 
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -75,13 +80,16 @@ class QuantizedNetwork(nn.Module):
     ------
     ExportError
         If weights have no data, or no operator matches a pattern of `bits`.
+    ConfigError
+        If an operator mixes examples of a batch.
     """
 
     calibrated: Tensor
 
     def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
-        self._graph = graph = requantized(graph)
+        check_batches(graph)
+        self._graph = graph = _with_int8_resizing(requantized(graph))
         widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
@@ -117,8 +125,8 @@ class QuantizedNetwork(nn.Module):
         self.register_buffer("calibrated", torch.tensor(False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits float32 [N, classes], on the output's grid.
+    def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Logits float32 [N, classes], on the output's grid; see `Network.forward`.
 
         Raises
         ------
@@ -126,16 +134,17 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return interpret(self._graph, x, self._weighted, self._rounded).flatten(1)
+        return answers(interpret_outputs(self._graph, x, self._weighted, self._rounded))
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor], *, method: Method = "average") -> None:
+    def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
         """Set the activation ranges from what inputs lead to in float32.
 
         Parameters
         ----------
         batches
-            Inputs [N, channels, height, width], or [N, features].
+            Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
+            tuples in its order, or mappings by name.
         method
             How ranges follow from the values seen, see `Method`.
 
@@ -146,7 +155,7 @@ class QuantizedNetwork(nn.Module):
         ExportError
             If an activation is not finite.
         DataError
-            If a batch is not of the network's input shape.
+            If a batch is not of the network's input shapes.
         """
         observers = {name: Observer.empty() for name in self._range_names}
         kept = batches if method in ("average", "minmax") else list(batches)
@@ -179,14 +188,16 @@ class QuantizedNetwork(nn.Module):
         )
         self.calibrated.fill_(True)
 
-    def _observe(self, batches: Iterable[Tensor], observe: Callable[[str, Tensor], Tensor]) -> None:
+    def _observe(
+        self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
+    ) -> None:
         seen = {*self._owners.values()}
 
         def follow(name: str, value: Tensor) -> Tensor:
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+            interpret_outputs(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
 
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
@@ -314,33 +325,41 @@ def finetune(
     )
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> npt.NDArray[np.int8]:
+def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
-    Features [N, features] stay as they are.
+    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
 
     Raises
     ------
     ExportError
         If the graph's input is not quantised.
+    DataError
+        If the graph takes several inputs.
     """
-    quantization = graph.tensors[graph.inputs[0]].quantization
-    if quantization is None:
+    (codes,) = quantize_all_inputs(graph, x).values()
+    return codes
+
+
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    return {
+        name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
+    }
+
+
+def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+    if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
             "quantise the network first"
         )
-    values = x.numpy()
-    if values.ndim == 4:
-        values = values.transpose(0, 2, 3, 1)
-    return _codes(values, quantization)
+    return _codes(nhwc(x).numpy(), tensor.quantization)
 
 
-def _codes(values: ir.Array, quantization: ir.Quantization) -> npt.NDArray[np.int8]:
+def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
     steps = np.rint(values.astype(np.float32) / quantization.scale)
-    codes: npt.NDArray[np.int8] = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(
-        np.int8
-    )
+    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes
 
 
@@ -389,6 +408,13 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
             f"in transposed convolutions: {', '.join(refused)}; leave these out of bits"
         )
     return widths
+
+
+def _with_int8_resizing(graph: Graph) -> Graph:
+    """Say of maps between others' pixels that they are int8, so that positions are the device's."""
+    names = [op.outputs[0] for op in graph.ops if op.kind == "RESIZE_BILINEAR"]
+    marked = {name: replace(graph.tensors[name], dtype="int8") for name in names}
+    return replace(graph, tensors={**graph.tensors, **marked})
 
 
 def _takes_int4(graph: Graph, op: Op) -> bool:

@@ -22,6 +22,7 @@ from micronas.testing.graphs import (
     random_int8_graph,
     random_op_graph,
 )
+from micronas.testing.movement import MOVEMENT
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -89,7 +90,9 @@ def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> No
     assert compared >= 10
 
 
-@pytest.mark.parametrize("kind", ["ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6"])
+@pytest.mark.parametrize(
+    "kind", ["ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6", *MOVEMENT]
+)
 def test_operators_that_do_not_multiply_are_exact(kind: Kind) -> None:
     for seed in range(20):
         assert differences(random_op_graph(kind, seed), "once").max() == 0, seed

@@ -10,17 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from micronas.errors import ExportError, MicronasError
+from micronas.errors import ConfigError, ExportError, MicronasError
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_run
 from micronas.graph import integer, ir
+from micronas.graph.batches import keeps_examples
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.testing import elements
 from micronas.testing.graphs import random_op_graph, random_shapes
+from micronas.testing.movement import MOVEMENT
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.fake_quantize import Range
+from micronas.train.network import Network
 from micronas.train.quantize import (
     QuantizedNetwork,
     quantize_inputs,
@@ -267,7 +270,7 @@ class TestConstantOperands:
 
 class TestAgreesWithIntegers:
     @pytest.mark.parametrize("bits", [8, 4])
-    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+    @pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
     @pytest.mark.parametrize("seed", range(3))
     def test_every_operator(self, family: str, seed: int, bits: int) -> None:
         """TFLM rounds twice, first to at least half the accumulator's step, then to the output's.
@@ -286,7 +289,7 @@ class TestAgreesWithIntegers:
                     for tensor in (graph.input_of(op), graph.constant_of(op), graph.output_of(op))
                 )
                 assert moved <= (source * weights / output).max() + 0.02
-            elif op.kind != "AVERAGE_POOL_2D":
+            elif op.kind not in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR"):
                 assert moved <= 0.01
 
     @pytest.mark.parametrize(
@@ -296,8 +299,14 @@ class TestAgreesWithIntegers:
             ("DEPTHWISE_CONV_2D", 0.02),
             ("FULLY_CONNECTED", 0.02),
             ("PAD", 0.0),
+            ("PADV2", 0.0),
             ("MAX_POOL_2D", 0.0),
             ("RESHAPE", 0.0),
+            ("TRANSPOSE", 0.0),
+            ("SLICE", 0.0),
+            ("STRIDED_SLICE", 0.0),
+            ("GATHER", 0.0),
+            ("BROADCAST_TO", 0.0),
             # Averages of few integers are often ties, as are products with round slopes.
             ("MEAN", 0.3),
             ("AVERAGE_POOL_2D", 0.3),
@@ -307,8 +316,12 @@ class TestAgreesWithIntegers:
     def test_options_of_each_kind(self, kind: Kind, tolerated: float) -> None:
         """Any options, ranks and constants; also without a bias."""
         steps = []
-        for seed in range(12):
+        for seed in range(40 if kind in MOVEMENT else 12):
             shapes = random_op_graph(kind, seed)
+            if not keeps_examples(shapes, shapes.ops[0]):
+                with pytest.raises(ConfigError, match="must leave dimension 0 alone"):
+                    Network(shapes)
+                continue
             rng = np.random.default_rng(seed)
             graph = Graph(
                 {

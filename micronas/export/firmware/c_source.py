@@ -1,8 +1,10 @@
 """A model file as a C++ header, to be compiled into firmware."""
 
 import re
+from collections.abc import Iterable
 
 from micronas._version import VERSION
+from micronas.graph.ir import Graph
 from micronas.hardware.targets import plan
 from micronas.resources import folder
 from micronas.tflite.reader import read
@@ -12,6 +14,8 @@ _BYTES_PER_LINE = 16
 
 def to_c_header(model: bytes, *, name: str = "model") -> str:
     """Return a header with the model as a 16-byte aligned array and the arena it needs.
+
+    Of several inputs or outputs it names each one's position: ``kNameInputImage``.
 
     Parameters
     ----------
@@ -26,7 +30,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
         If the file is damaged or holds operators that micronas does not know.
     """
     graph = read(model)
-    words = re.findall(r"[A-Za-z0-9]+", name) or ["model"]
+    words = _words(name) or ["model"]
     starts = range(0, len(model), _BYTES_PER_LINE)
     rows = [model[start : start + _BYTES_PER_LINE] for start in starts]
     values = {
@@ -34,9 +38,43 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
         "ARENA": str(plan(graph).required),
         "GUARD": "_".join(words).upper(),
-        "NAME": "".join(word[:1].upper() + word[1:] for word in words),
+        "NAME": _camel(words),
+        "INTERFACE": _interface(graph, _camel(words)),
         "SIZE": str(len(model)),
         "DATA": "\n".join("    " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows),
     }
     template = (folder("export") / "model.h.in").read_text(encoding="utf-8")
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template)
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """Return what tensors are called in C, each in its own way: ``head/boxes`` is HeadBoxes.
+
+    Letters and digits are kept, words begin with a capital; a number tells equal names apart.
+    """
+    found: dict[str, str] = {}
+    for position, name in enumerate(names):
+        word = _camel(_words(name)) or "Tensor"
+        found[name] = word if word not in found.values() else f"{word}_{position}"
+    return found
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[A-Za-z0-9]+", name)
+
+
+def _camel(words: Iterable[str]) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _interface(graph: Graph, name: str) -> str:
+    """Positions of inputs and outputs, a line each, where there are several."""
+    if len(graph.inputs) == len(graph.outputs) == 1:
+        return ""
+    shapes = {each: list(graph.tensors[each].shape) for each in (*graph.inputs, *graph.outputs)}
+    lines = [
+        f"constexpr int k{name}{role}{word} = {position};  // int8 {shapes[tensor]}"
+        for role, tensors in (("Input", graph.inputs), ("Output", graph.outputs))
+        for position, (tensor, word) in enumerate(identifiers(tensors).items())
+    ]
+    return "".join(f"{line}\n" for line in lines)

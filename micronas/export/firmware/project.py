@@ -1,5 +1,6 @@
 """A firmware project around a model: it runs one golden input and checks itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
-from micronas.export.firmware.c_source import to_c_header
+from micronas.export.firmware.c_source import identifiers, to_c_header
 from micronas.export.firmware.shared import (
     ProjectKind,
     arena_bytes,
@@ -20,6 +21,7 @@ from micronas.export.firmware.shared import (
     write_folder,
 )
 from micronas.graph import integer
+from micronas.graph.interface import Given, by_name
 from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.reader import read
 
@@ -27,19 +29,20 @@ Values = npt.NDArray[np.int8]
 
 
 def write_project(
-    model: bytes, folder: Path, *, golden_input: Values, kind: ProjectKind = "cmake"
+    model: bytes, folder: Path, *, golden_input: Given[Values], kind: ProjectKind = "cmake"
 ) -> None:
     """Write a program that runs the model once and prints PASS, or FAIL, and the time it took.
 
     Parameters
     ----------
     model
-        Contents of a ``.tflite`` file of one int8 input and one int8 output.
+        Contents of a ``.tflite`` file, int8 in and out.
     folder
         Where to write; must not exist yet, or be empty. Its name becomes that of the program.
     golden_input
-        int8, the shape of the model's input, its leading 1 optional. The expected output, compiled
-        in beside it, is what integer execution gives.
+        int8, the shape of the model's input, its leading 1 optional; of several inputs a tuple, or
+        a mapping by name. The expected outputs, compiled in beside it, are what integer execution
+        gives.
     kind
         ``cmake``: C++17 for a checkout of tflite-micro. ``arduino``: a sketch for one of its
         Arduino libraries.
@@ -58,24 +61,26 @@ def write_project(
     write_folder(_files(model, golden_input, kind, folder.name), folder)
 
 
-def _files(model: bytes, golden_input: Values, kind: ProjectKind, name: str) -> dict[str, str]:
+def _files(
+    model: bytes, golden_input: Given[Values], kind: ProjectKind, name: str
+) -> dict[str, str]:
     graph = read(model)
-    # the graph's own shape, or that of one example
-    if len(graph.inputs) == 1 and golden_input.shape == graph.tensors[graph.inputs[0]].shape[1:]:
-        golden_input = golden_input[None]
-    golden_output = integer.run(graph, golden_input)  # refuses graphs with other operators
-    if len(golden_input) != 1:
-        raise ExportError(
-            f"a project holds one golden input, but got {len(golden_input)}; choose one of them"
-        )
+    inputs = {
+        # the graph's own shape, or that of one example
+        name: values[None] if values.shape == graph.tensors[name].shape[1:] else values
+        for name, values in by_name(graph, golden_input).items()
+    }
+    outputs = integer.run_outputs(graph, inputs)  # refuses graphs with other operators
+    count = len(next(iter(outputs.values())))
+    if count != 1:
+        raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
     values = {
         "VERSION": VERSION,
         "NAME": name,
         "HOST": str(arena_bytes(graph, HOST)),
         "BOARD": str(arena_bytes(graph, CMSIS_NN)),
         **resolver([graph]),
-        "INPUT": numbers(golden_input.reshape(-1).tolist()),
-        "OUTPUT": numbers(golden_output.reshape(-1).tolist()),
+        **_golden(inputs, outputs),
     }
     sources = {"check.h": "check.h.in", "clock.h": "clock.h.in", "golden.h": "golden.h.in"}
     if kind == "cmake":
@@ -86,3 +91,19 @@ def _files(model: bytes, golden_input: Values, kind: ProjectKind, name: str) -> 
         "model.h": to_c_header(model),
         **{target: filled(template, values) for target, template in sources.items()},
     }
+
+
+def _golden(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> dict[str, str]:
+    """Return what the template says of golden tensors: an array each, and lists of them."""
+    arrays, lists = [], {}
+    for role, tensors in (("Input", inputs), ("Output", outputs)):
+        words = identifiers(tensors) if len(tensors) > 1 else dict.fromkeys(tensors, "")
+        names = {name: f"kGolden{role}{word}" for name, word in words.items()}
+        for name, values in tensors.items():
+            codes = numbers(values.reshape(-1).tolist())
+            arrays.append(f"constexpr std::int8_t {names[name]}[] = {{\n{codes}\n}};")
+        lists[f"{role.upper()}S"] = "\n".join(
+            f"    {{{each}, sizeof({each})}}," for each in names.values()
+        )
+    size = sum(values.size for values in outputs.values())
+    return {"ARRAYS": "\n".join(arrays), "BYTES": str(size), **lists}

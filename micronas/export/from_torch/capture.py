@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
@@ -17,35 +17,39 @@ from micronas.errors import ExportError
 _LONGEST_QUOTE = 200
 
 
-def capture(module: nn.Module, example: Tensor, plain: Container[object]) -> ExportedProgram:
+def capture(
+    module: nn.Module, examples: Sequence[Tensor], plain: Container[object]
+) -> ExportedProgram:
     """Record what a module in eval mode does to one example, as functional ATen operators.
 
     Parameters
     ----------
-    example
-        float32 [N, features] or [N, channels, height, width], N >= 1; the first is used.
+    examples
+        One float32 tensor for each input, N >= 1 examples in its first dimension; the first is
+        used.
     plain
         Operators that may stay as torch records them.
 
     Raises
     ------
     ExportError
-        If the module cannot be run or recorded, or is not one tensor to one tensor.
+        If the module cannot be run or recorded, or does not turn tensors into tensors.
     """
     _check_module(module)
-    example = _checked_example(example)
+    example = tuple(_checked_example(example) for example in examples)
+    shapes = ", ".join(str(list(part.shape)) for part in example)
     try:
         with torch.no_grad():
-            result = module(example)
+            result = module(*example)
     except Exception as error:
         raise ExportError(
-            f"a module must run on its example input {list(example.shape)}, but "
+            f"a module must run on its example input {shapes}, but "
             f"{type(module).__name__} raises {_quote(error)}; pass an input it accepts"
         ) from error
     _check_result(module, result)
     try:
         with torch.no_grad(), _silence():
-            program = torch.export.export(module, (example,), strict=False)
+            program = torch.export.export(module, example, strict=False)
             if all(_is_plain(node, plain) for node in program.graph.nodes):
                 return program  # rewriting would take most of an export's time
             # In-place operators become functional ones, so that a value never changes.
@@ -97,34 +101,42 @@ def _check_module(module: object) -> None:
 def _checked_example(example: object) -> Tensor:
     if not isinstance(example, Tensor):
         raise ExportError(
-            f"a module must take one tensor, but the example input is {type(example).__name__}; "
-            "wrap the module so that it takes float32 [N, features] or [N, C, H, W]"
+            f"a module must take tensors, but an example input is {type(example).__name__}; "
+            "wrap the module so that it takes float32 tensors alone"
         )
-    if example.ndim not in (2, 4) or not example.numel() or example.dtype != torch.float32:
+    if example.layout != torch.strided or example.device.type != "cpu":
         raise ExportError(
-            "the example input must be float32 [N, features] or [N, channels, height, width] "
-            f"with N >= 1, but is {example.dtype} {list(example.shape)}; convert or reshape it"
+            f"an example input must be dense and on the CPU, but is {example.layout} on "
+            f"{example.device}; pass a typical input"
         )
-    if example.device.type != "cpu" or not example.isfinite().all():
+    if not 2 <= example.ndim <= 5 or not example.numel() or example.dtype != torch.float32:
         raise ExportError(
-            "the example input must be finite and on the CPU, but is on "
-            f"{example.device} and spans {example.min().item()} to {example.max().item()}; "
-            "pass a typical input"
+            "an example input must be float32 [N, ...] of two to five dimensions with N >= 1, but "
+            f"is {example.dtype} {list(example.shape)}; convert or reshape it"
+        )
+    if not example.isfinite().all():
+        raise ExportError(
+            f"an example input must be finite, but spans {example.min().item()} to "
+            f"{example.max().item()}; pass a typical input"
         )
     return example[:1].detach().contiguous()
 
 
 def _check_result(module: nn.Module, result: object) -> None:
+    if isinstance(result, list | tuple | Mapping) and result:
+        for part in result.values() if isinstance(result, Mapping) else result:
+            _check_result(module, part)
+        return
     if not isinstance(result, Tensor):
         raise ExportError(
-            f"a module must return one tensor, but {type(module).__name__} returns "
-            f"{type(result).__name__}; wrap it in a module that returns one of them"
+            f"a module must return tensors, but {type(module).__name__} returns "
+            f"{type(result).__name__}; wrap it in a module that returns tensors alone"
         )
-    if result.ndim not in (2, 4) or result.shape[0] != 1 or result.dtype != torch.float32:
+    if result.ndim < 2 or result.shape[0] != 1 or result.dtype != torch.float32:
         raise ExportError(
-            "a module must return float32 [N, features] or [N, channels, height, width], but "
+            "a module must return float32 [N, ...] of two dimensions and more, but "
             f"{type(module).__name__} returns {result.dtype} {list(result.shape)} for one example; "
-            "keep the batch dimension and flatten the rest"
+            "keep the batch dimension"
         )
 
 

@@ -1,6 +1,7 @@
 """Turns a torch module into a float32 graph: NHWC, batch norm folded, TFLite's weight layout."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,38 +12,51 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from micronas.errors import ExportError
-from micronas.export.from_torch import lower
 from micronas.export.from_torch.capture import capture
-from micronas.export.from_torch.tracer import Tracer, Value, nhwc
+from micronas.export.from_torch.layout import Value, canonical
+from micronas.export.from_torch.operations.movement import picked
+from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
+from micronas.export.from_torch.tracer import Tracer, led, nhwc
 from micronas.graph.ir import Graph
 
-aten = torch.ops.aten
+_MOVES = ("TRANSPOSE", "GATHER")
 
 
-def trace(module: nn.Module, example_input: Tensor) -> Graph:
+def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     """Record a module in eval mode as a graph of TFLite Micro operators.
 
-    Operators are named after the modules they come from. Inputs and outputs of four dimensions
-    are NHWC in the graph.
+    Operators are named after the modules they come from. In the graph inputs and outputs of four
+    dimensions are NHWC. A sequence [N, channels, length] that goes into convolutions is
+    [1, length, 1, channels] there; other inputs and outputs keep their order.
 
     Parameters
     ----------
     module
-        Takes and returns one float32 tensor, [N, features] or [N, channels, height, width]; in
+        Takes and returns float32 tensors, the first dimension of each that of the examples; in
         eval mode, on the CPU.
     example_input
-        Of the shape the device will see. N is free; the first example is traced.
+        Of the shape the device will see, one tensor for each input. N is free; the first example
+        is traced.
 
     Raises
     ------
     ExportError
         If the module cannot be recorded, or does something TFLite Micro has no operator for:
-        the message names the operation, the module it stands in and the nearest supported form.
+        the message names each such operation, a module it stands in and the nearest supported
+        form.
     """
-    return _graph_of(capture(module, example_input, _LOWERINGS))
+    examples = (example_input,) if isinstance(example_input, Tensor) else tuple(example_input)
+    program = capture(module, examples, OPERATIONS.keys() | SEVERAL.keys())
+    graph = _graph_of(program, sequences=False)
+    if all(len(graph.tensors[name].shape) != 3 for name in graph.inputs):
+        return graph
+    # Only its readers say which order a sequence is better stored in.
+    other = _graph_of(program, sequences=True)
+    return min(graph, other, key=lambda graph: sum(op.kind in _MOVES for op in graph.ops))
 
 
-def _graph_of(program: ExportedProgram) -> Graph:
+def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
+    """Lower a recorded program; `sequences` are stored as maps of width 1."""
     signature = program.graph_signature
     states = {**program.state_dict, **program.constants}
     held = {
@@ -52,23 +66,31 @@ def _graph_of(program: ExportedProgram) -> Graph:
     }
     nodes = list(program.graph.nodes)
     tracer = Tracer(nodes[0])
+    inputs, refusals = [], []
     for node in nodes[:-1]:
         tracer.node = node
         if node.name in held:
             tracer.constants[node] = states[held[node.name]].detach()
-        elif node.op == "call_function" and _is_constant(tracer, node):
+        elif node.op == "placeholder":
+            inputs.append(_input(tracer, len(signature.user_inputs) > 1, sequences))
+        elif node.target is operator.getitem:
+            tracer.values[node] = picked(tracer)
+        elif _is_constant(tracer, node):
             operands = map_arg((node.args, node.kwargs), tracer.constants.__getitem__)
             tracer.constants[node] = node.target(*operands[0], **operands[1])
-        elif node.op == "placeholder":
-            tracer.values[node] = tracer.stored("input", nhwc(tuple(node.meta["val"].shape)))
-        elif node.target is not aten._assert_tensor_metadata.default:
-            tracer.values[node] = _lowered(tracer)
-    (result,) = nodes[-1].args[0]
-    value = tracer.values.get(result)
-    if value is None or not tracer.ops:
+        elif node.target is not torch.ops.aten._assert_tensor_metadata.default:
+            try:
+                _lower(tracer)
+            except ExportError as error:
+                refusals.append(error)
+                _pretend(tracer)
+    if refusals:
+        raise _all_of(refusals)
+    outputs = tuple(_output(tracer, node) for node in _flat(nodes[-1].args[0]))
+    if not tracer.ops:
         raise ExportError(
             "a module must compute its output from its input, but this one returns "
-            f"{'a constant' if value is None else 'its input'}; add a layer"
+            "its input; add a layer"
         )
     for tensor in tracer.tensors.values():
         if tensor.data is not None and not np.isfinite(tensor.data).all():
@@ -76,8 +98,40 @@ def _graph_of(program: ExportedProgram) -> Graph:
                 f"weights must be finite with batch norm folded, but {tensor.name} is not; "
                 "look for variances below zero"
             )
-    output = tracer.materialised(value)
-    return Graph(tracer.tensors, tuple(tracer.ops.values()), ("input",), (output,))
+    return Graph(tracer.tensors, tuple(tracer.ops.values()), tuple(inputs), outputs)
+
+
+def _input(tracer: Tracer, several: bool, sequences: bool) -> str:
+    """Add an input of the module; one alone is called ``input``."""
+    shape = tuple(tracer.node.meta["val"].shape)
+    name = tracer.unused(tracer.node.name if several else "input")
+    if sequences and len(shape) == 3:
+        stored = tracer.stored(name, (1, shape[2], 1, shape[1]))
+        tracer.values[tracer.node] = Value(name, stored.positions.reshape(shape))
+    else:
+        tracer.values[tracer.node] = tracer.stored(name, nhwc(shape))
+    return name
+
+
+def _output(tracer: Tracer, node: Node) -> str:
+    """Name the tensor of an output, in the order of an input of its shape."""
+    tracer.node = node
+    value = tracer.values.get(node)
+    if value is None:
+        raise ExportError(
+            "a module must compute its output from its input, but this one returns a constant; "
+            "add a layer"
+        )
+    if len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
+        value = Value(value.tensor, value.positions.unsqueeze(-1))
+    return tracer.materialised(value)
+
+
+def _flat(results: Any) -> list[Node]:
+    if isinstance(results, Node):
+        return [results]
+    values = results.values() if isinstance(results, Mapping) else results
+    return [node for each in values for node in _flat(each)]
 
 
 def _is_constant(tracer: Tracer, node: Node) -> bool:
@@ -86,66 +140,41 @@ def _is_constant(tracer: Tracer, node: Node) -> bool:
     return not random and all(source in tracer.constants for source in node.all_input_nodes)
 
 
-def _lowered(tracer: Tracer) -> Value:
-    passed = tracer.passed()
-    if passed is not None:
-        return passed
-    lowering = _LOWERINGS.get(tracer.node.target)
+def _lower(tracer: Tracer) -> None:
+    node = tracer.node
+    if node.target in SEVERAL:
+        tracer.parts[node] = SEVERAL[node.target](tracer, tracer.arguments())
+        return
+    lowering = OPERATIONS.get(node.target)
     if lowering is None:
         raise tracer.refusal("every operation must have an operator to export, but this has none")
-    return lowering(tracer, tracer.arguments())
+    value = lowering(tracer, tracer.arguments())
+    if value is not None:
+        tracer.values[node] = value
 
 
-_Lowering = Callable[[Tracer, lower.Arguments], Value]
-_LOWERINGS: Mapping[Any, _Lowering] = {
-    aten.conv2d.default: lower.convolution,
-    aten.conv2d.padding: lower.convolution,
-    aten.linear.default: lower.linear,
-    aten.batch_norm.default: lower.batch_norm,
-    aten._native_batch_norm_legit_no_training.default: lower.batch_norm,
-    aten.relu.default: lower.relu,
-    aten.relu6.default: lower.relu6,
-    aten.hardtanh.default: lower.hardtanh,
-    aten.clamp.default: lower.clamp,
-    aten.clamp_min.default: lower.clamp,
-    aten.hardswish.default: lower.hardswish,
-    aten.sigmoid.default: lower.sigmoid,
-    aten.softmax.int: lower.softmax,
-    aten._softmax.default: lower.softmax,
-    aten.add.Tensor: lower.add,
-    aten.mul.Tensor: lower.multiply,
-    aten.cat.default: lower.concatenation,
-    aten.pad.default: lower.pad,
-    aten.constant_pad_nd.default: lower.pad,
-    aten.avg_pool2d.default: lower.average_pool,
-    aten.max_pool2d.default: lower.max_pool,
-    aten.max_pool2d_with_indices.default: lower.max_pool,
-    aten.adaptive_avg_pool2d.default: lower.adaptive_average_pool,
-    aten._adaptive_avg_pool2d.default: lower.adaptive_average_pool,
-    aten.adaptive_max_pool2d.default: lower.adaptive_max_pool,
-    aten.mean.dim: lower.mean,
-    **dict.fromkeys(
-        (
-            aten.view.default,
-            aten._unsafe_view.default,
-            aten.reshape.default,
-            aten.flatten.using_ints,
-            aten.unflatten.int,
-            aten.permute.default,
-            aten.transpose.int,
-            aten.t.default,
-            aten.squeeze.default,
-            aten.squeeze.dim,
-            aten.squeeze.dims,
-            aten.unsqueeze.default,
-            aten.expand.default,
-            aten.slice.Tensor,
-            aten.select.int,
-        ),
-        lower.moved,
-    ),
-    **dict.fromkeys(
-        (aten.clone.default, aten.alias.default, aten.contiguous.default, aten._to_copy.default),
-        lower.kept,
-    ),
-}
+def _pretend(tracer: Tracer) -> None:
+    """Go on behind a refused operation, so that one message can name them all."""
+    result = tracer.node.meta["val"]
+    values = [
+        Value(tracer.stored(tracer.name(), led(nhwc(tuple(part.shape)))).tensor, _whole(part.shape))
+        for part in (result if isinstance(result, list | tuple) else [result])
+    ]
+    tracer.values[tracer.node] = values[0]
+    tracer.parts[tracer.node] = values
+
+
+def _whole(shape: Sequence[int]) -> Tensor:
+    stored = nhwc(tuple(shape))
+    return canonical(stored)
+
+
+def _all_of(refusals: Sequence[ExportError]) -> ExportError:
+    """One error of several; each kind of operation is named once."""
+    first: dict[str, ExportError] = {}
+    for error in refusals:
+        first.setdefault(str(error).partition(" in ")[0], error)
+    if len(first) == 1:
+        return refusals[0]
+    lines = "".join(f"\n  - {error}" for error in first.values())
+    return ExportError(f"{len(first)} operations cannot be exported:{lines}")

@@ -1,12 +1,5 @@
-"""A graph in the making, next to the recorded torch program it is made from.
+"""A graph in the making, next to the recorded torch program it is made from."""
 
-Layouts are followed, not converted. A value of the recorded program is a stored tensor and, for
-each element as torch sees it, the position of that element in the stored tensor. Permutations and
-reshapes only move positions; whoever reads the value in the end re-orders its weights, or finds
-the elements already in the order it needs. Nothing is transposed on the device.
-"""
-
-import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,25 +13,24 @@ from torch.fx import Node
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.hints import nearest
+from micronas.export.from_torch.layout import (
+    Cut,
+    Shape,
+    Step,
+    Turn,
+    Value,
+    canonical,
+    in_order,
+    nhwc,
+    rearrangement,
+    rows_of,
+)
 from micronas.graph import ir
 from micronas.graph.ir import Graph, Kind, Op, Padding, same_output, same_padding
 from micronas.train.network import nonnegative_tensors, weights_of
 
 Pair = tuple[int, int]
 Doubles = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Value:
-    """What torch calls a tensor: the one that is stored, and where its elements are in it."""
-
-    tensor: str
-    positions: Tensor
-    """int64, in torch's shape."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.positions.shape)
 
 
 @dataclass
@@ -50,8 +42,14 @@ class Tracer:
     ops: dict[str, Op] = field(default_factory=dict)
     """By the name of what they write, in execution order."""
     values: dict[Node, Value] = field(default_factory=dict)
+    parts: dict[Node, Sequence[Value]] = field(default_factory=dict)
+    """Results of nodes that have several."""
     constants: dict[Node, Tensor] = field(default_factory=dict)
-    names: set[str] = field(default_factory=lambda: {"input"})
+    lengths: dict[Node, tuple[Node, int]] = field(default_factory=dict)
+    """Nodes that are the lengths of vectors: whose, and along which dimension."""
+    names: set[str] = field(default_factory=set)
+    arranged: dict[tuple[str, bytes, Shape], str] = field(default_factory=dict)
+    """Tensors that were moved, by where their elements come from."""
 
     def refusal(self, problem: str, way_out: str | None = None) -> ExportError:
         """Make the error for the node: `problem` says the rule and the value."""
@@ -72,6 +70,11 @@ class Tracer:
         result = self.node.meta["val"]
         return tuple((result[0] if isinstance(result, tuple) else result).shape)
 
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """The shape of a result that is a map; sequences have a width of 1."""
+        return (*self.shape, 1) if len(self.shape) == 3 else self.shape
+
     def arguments(self) -> dict[str, Any]:
         """The node's arguments by name, defaults included."""
         schema = self.node.target._schema.arguments  # type: ignore[union-attr]
@@ -80,24 +83,31 @@ class Tracer:
         return {**defaults, **given, **self.node.kwargs}
 
     def value(self, node: object) -> Value:
+        """Return an operand that is computed from the input."""
         if not isinstance(node, Node) or node not in self.values:
             raise self.refusal(
                 "operands must be computed from the input, but one is constant",
-                "add constants with a batch norm or a bias",
+                "compute it from the input, or fold it into weights",
             )
         return self.values[node]
 
     def map_value(self, node: object) -> Value:
-        """Return a value that must be [N, channels, height, width]."""
+        """Return an operand as [N, channels, height, width]; sequences get a width of 1."""
         value = self.value(node)
+        if len(value.shape) == 3:
+            return Value(value.tensor, value.positions.unsqueeze(-1))
         if len(value.shape) != 4:
             raise self.refusal(
-                f"operands must be [N, channels, height, width], but one is {list(value.shape)}",
-                "keep maps four-dimensional",
+                "operands must be [N, channels, height, width] or [N, channels, length], but one "
+                f"is {list(value.shape)}",
+                "keep the dimensions of maps",
             )
         return value
 
     def constant(self, node: object) -> Tensor:
+        """Return an operand that does not depend on the input."""
+        if isinstance(node, int | float) and not isinstance(node, bool):
+            return torch.tensor(float(node))
         if not isinstance(node, Node) or node not in self.constants:
             raise self.refusal(
                 "weights must be parameters or buffers, but these are computed",
@@ -105,20 +115,35 @@ class Tracer:
             )
         return self.constants[node]
 
+    def is_constant(self, node: object) -> bool:
+        """Whether an operand is a number, a parameter, or computed from those."""
+        return isinstance(node, int | float) or node in self.constants
+
     def name(self, suffix: str = "") -> str:
         """Name an operator by its module's path, and by its function where that is no layer."""
         path, kind = _module(self.node)
         function = self.operation.split(".")[1].strip("_")
         parts = (path, "" if path and kind.startswith("torch.nn.") else function, suffix)
-        name = stem = ".".join(part for part in parts if part)
-        count = 1
-        # Torch's submodules know neither dots nor slashes, so names must differ without them.
+        return self.unused(".".join(part for part in parts if part))
+
+    def unused(self, stem: str) -> str:
+        """Number a name where another operator or tensor has it.
+
+        Torch's submodules know neither dots nor slashes, so names must differ without them.
+        """
+        name, count = stem, 1
         while re.sub(r"[/.]", "_", name) in self.names:
             name, count = f"{stem}_{count}", count + 1
         self.names.add(re.sub(r"[/.]", "_", name))
         return name
 
-    def stored(self, name: str, shape: tuple[int, ...]) -> Value:
+    def shape_of(self, tensor: str) -> Shape:
+        return self.tensors[tensor].shape
+
+    def elements_of(self, tensor: str) -> int:
+        return self.tensors[tensor].elements
+
+    def stored(self, name: str, shape: Shape) -> Value:
         """Add an activation tensor."""
         self.tensors[name] = ir.Tensor(name, shape)
         return Value(name, canonical(shape))
@@ -129,38 +154,125 @@ class Tracer:
         self.tensors[name] = ir.Tensor(name, data.shape, dtype, constant=True, data=data)
         return name
 
-    def append(self, op: Op, shape: tuple[int, ...]) -> Value:
+    def append(self, op: Op, shape: Shape) -> Value:
         self.ops[op.outputs[0]] = op
         return self.stored(op.outputs[0], shape)
 
     def plain(
-        self, kind: Kind, inputs: tuple[str, ...], shape: tuple[int, ...], **fields: Any
+        self, kind: Kind, inputs: tuple[str, ...], shape: Shape, suffix: str = "", **fields: Any
     ) -> Value:
-        """Append an operator without constants, named after the node."""
-        name = self.name()
+        """Append an operator named after the node."""
+        name = self.name(suffix)
         return self.append(Op(kind, name, inputs, (name,), **fields), shape)
+
+    def tabled(
+        self, kind: Kind, source: str, tables: Mapping[str, Sequence[int]], shape: Shape
+    ) -> str:
+        """Append an operator that moves elements as tables of int32 say, by their names."""
+        name = self.name(kind.lower())
+        constants = (
+            self.filled(f"{name}/{table}", np.array(numbers, np.int32))
+            for table, numbers in tables.items()
+        )
+        return self.append(Op(kind, name, (source, *constants), (name,)), shape).tensor
+
+    def arrange(self, tensor: str, positions: Tensor, shape: Shape) -> str:
+        """Name a stored tensor of `shape` that holds the elements at `positions` in this order."""
+        order = positions.flatten().contiguous().numpy()
+        key = tensor, order.tobytes(), shape
+        if key not in self.arranged:
+            if not in_order(positions, self.elements_of(tensor)):
+                for step in rearrangement(order, self.elements_of(tensor)):
+                    tensor = self._moved(tensor, step)
+            self.arranged[key] = self.reshaped(tensor, shape)
+        return self.arranged[key]
+
+    def _moved(self, tensor: str, step: Step) -> str:
+        source = self.reshaped(tensor, step.shape)
+        if isinstance(step, Turn):
+            turned = tuple(step.shape[axis] for axis in step.permutation)
+            return self.tabled("TRANSPOSE", source, {"permutation": step.permutation}, turned)
+        if isinstance(step, Cut):
+            if max(step.step) == 1:
+                tables = {"begin": step.begin, "size": step.size}
+                return self.tabled("SLICE", source, tables, step.size)
+            ends = zip(step.begin, step.size, step.step, strict=True)
+            tables = {
+                "begin": step.begin,
+                "end": tuple(first + (count - 1) * pace + 1 for first, count, pace in ends),
+                "strides": step.step,
+            }
+            return self.tabled("STRIDED_SLICE", source, tables, step.size)
+        name = self.name("gather")
+        indices = self.filled(f"{name}/indices", step.indices.astype(np.int32))
+        gather = Op("GATHER", name, (source, indices), (name,), axis=1)
+        return self.append(gather, (1, len(step.indices), step.shape[2])).tensor
+
+    def reshaped(self, tensor: str, shape: Shape) -> str:
+        """Name a tensor of the same elements in another shape."""
+        if self.shape_of(tensor) == shape:
+            return tensor
+        key = tensor, b"", shape
+        if key not in self.arranged:
+            self.arranged[key] = self.tabled("RESHAPE", tensor, {"shape": shape}, shape)
+        return self.arranged[key]
 
     def materialised(self, value: Value) -> str:
         """Name a stored tensor that holds a value's elements in TFLite's order and shape."""
-        if len(value.shape) not in (2, 4) or value.shape[0] != 1:
-            raise self.refusal(
-                "operands must be [N, features] or [N, channels, height, width], but one is "
-                f"{list(value.shape)}",
-                "reshape it to one of them",
-            )
+        positions = (
+            value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
+        )
+        return self.arrange(value.tensor, positions, led(nhwc(value.shape)))
+
+    def complete(self, value: Value) -> Value:
+        """Return a value that has every element of its stored tensor, moved if it must be."""
+        if value.positions.unique().numel() == self.elements_of(value.tensor):
+            return value
+        tensor = self.materialised(value)
+        return Value(tensor, canonical(self.shape_of(tensor)).reshape(value.shape))
+
+    def as_map(self, value: Value) -> tuple[str, Tensor]:
+        """Return a stored map [1, height, width, channels], and where torch's channels are in it.
+
+        Channels are left in the order they are stored in: their readers' weights adapt.
+        """
+        found = rows_of(value.positions.movedim(1, -1), self.elements_of(value.tensor))
         shape = nhwc(value.shape)
-        order = value.positions if len(shape) == 2 else value.positions.permute(0, 2, 3, 1)
-        if not torch.equal(order.flatten(), torch.arange(order.numel())):
-            raise self.refusal(
-                f"operands must be in NHWC order, but one {list(value.shape)} would have to be "
-                "transposed on the device",
-                "permute or flatten maps in front of linear layers only, or return the map itself",
-            )
-        if self.tensors[value.tensor].shape == shape:
-            return value.tensor
-        name = self.name("reshape")
-        table = self.filled(f"{name}/shape", np.array(shape, np.int32))
-        return self.append(Op("RESHAPE", name, (value.tensor, table), (name,)), shape).tensor
+        if found is not None and in_order(found[0], found[0].numel()):
+            return self.reshaped(value.tensor, shape), found[1]
+        # As they are stored, so that taking some of them needs no transposition.
+        first = value.positions.movedim(1, -1).reshape(-1, value.shape[1])[0]
+        ranks = first.argsort()
+        chosen = Value(value.tensor, value.positions[:, ranks])
+        return self.materialised(chosen), ranks.argsort()
+
+    def result(self, tensor: str, order: Tensor | None = None) -> Value:
+        """Return the node's value that is stored as a map, its channels in any order."""
+        positions = canonical(self.shape_of(tensor))
+        return Value(
+            tensor, (positions if order is None else positions[:, order]).reshape(self.shape)
+        )
+
+    def ending(self, value: Value, dim: int) -> tuple[str, Tensor, Tensor]:
+        """Return a stored tensor whose last dimension is one of torch's, in any order.
+
+        Returns
+        -------
+        The tensor; for the other dimensions the position of each row in it; and for each index
+        of `dim` its place in a row.
+        """
+        moved = value.positions.movedim(dim, -1)
+        size = moved.shape[-1]
+        found = rows_of(moved, self.elements_of(value.tensor))
+        if found is None:
+            ranks = moved.reshape(-1, size)[0].argsort()
+            tensor = self.arrange(value.tensor, moved[..., ranks], led(tuple(moved.shape)))
+            rows = torch.arange(moved[..., 0].numel()).reshape(moved.shape[:-1])
+            return tensor, rows, ranks.argsort()
+        rows, order = found
+        if self.shape_of(value.tensor)[-1] == size:
+            return value.tensor, rows, order
+        return self.reshaped(value.tensor, (1, rows.numel(), size)), rows, order
 
     def producer(self, node: object, kinds: Sequence[Kind]) -> Op | None:
         """Return the operator that computed a value for this node alone, if it is of `kinds`.
@@ -189,7 +301,7 @@ class Tracer:
     def placed(
         self,
         name: str,
-        value: Value,
+        source: str,
         window: Pair,
         stride: Pair,
         before: Pair,
@@ -209,27 +321,27 @@ class Tracer:
         zeros
             So do zeros around the map.
         """
-        outputs = self.shape[2:]
-        sizes = zip(value.shape[2:], outputs, window, stride, before, strict=True)
+        outputs = self.map_shape[2:]
+        height, width = self.shape_of(source)[1:3]
+        sizes = list(zip((height, width), outputs, window, stride, before, strict=True))
         amounts = [(b, max((out - 1) * s + k - n - b, 0)) for n, out, k, s, b in sizes]
-        sizes_again = zip(value.shape[2:], outputs, window, stride, amounts, strict=True)
         fits = all(
             same_output(n, s) == out and same_padding(n, k, s) == pads
-            for n, out, k, s, pads in sizes_again
+            for (n, out, k, s, _), pads in zip(sizes, amounts, strict=True)
         )
         none = not any(map(any, amounts))
         if fits and (same or none):
-            return self.materialised(value), "SAME"
+            return source, "SAME"
         if none:
-            return self.materialised(value), "VALID"
+            return source, "VALID"
         if not zeros:
             raise self.refusal(
                 f"padding must be as TFLite's SAME places it, but is {amounts} for a window of "
-                f"{window} with stride {stride} on {list(value.shape[2:])}",
+                f"{window} with stride {stride} on {[height, width]}",
                 "pool behind a ReLU, or without padding",
             )
         table = np.array([(0, 0), *amounts, (0, 0)], np.int32)
-        return self.padded(f"{name}/pad", self.materialised(value), table), "VALID"
+        return self.padded(f"{name}/pad", source, table), "VALID"
 
     def without_pad(self, node: object) -> tuple[Value, Pair]:
         """Take back a PAD of rows and columns that only this node reads.
@@ -240,16 +352,17 @@ class Tracer:
         """
         value = self.map_value(node)
         op = self.producer(node, ("PAD",))
-        if op is None or not torch.equal(value.positions, canonical(self._shape_of(op.outputs[0]))):
+        if op is None or value.positions.numel() != self.elements_of(op.outputs[0]):
             return value, (0, 0)
         table = self.tensors[op.inputs[1]].data
-        if table is None or table[0].any() or table[3].any():
+        found = rows_of(value.positions.movedim(1, -1), self.elements_of(value.tensor))
+        if table is None or len(table) != 4 or table[0].any() or table[3].any() or found is None:
             return value, (0, 0)
         for name in (op.outputs[0], op.inputs[1]):
             del self.tensors[name]
         del self.ops[op.outputs[0]]
         before = int(table[1, 0]), int(table[2, 0])
-        return Value(op.inputs[0], canonical(self._shape_of(op.inputs[0]))), before
+        return Value(op.inputs[0], canonical(self.shape_of(op.inputs[0]))[:, found[1]]), before
 
     def scale_weights(self, op: Op, factor: Doubles, shift: Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""
@@ -261,24 +374,10 @@ class Tracer:
             data = tensor.data.astype(np.float64) * factor.reshape(shape) + added
             self.tensors[name] = replace(tensor, data=data.astype(np.float32))
 
-    def passed(self) -> Value | None:
-        """Return the operand of a node that only picks the first of several results."""
-        if self.node.target is operator.getitem and self.node.args[1] == 0:
-            return self.value(self.node.args[0])
-        return None
 
-    def _shape_of(self, tensor: str) -> tuple[int, ...]:
-        return self.tensors[tensor].shape
-
-
-def nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
-
-
-def canonical(shape: tuple[int, ...]) -> Tensor:
-    """Positions of a tensor of this (NHWC) shape as torch sees it."""
-    positions = torch.arange(int(np.prod(shape))).reshape(shape)
-    return positions.permute(0, 3, 1, 2) if len(shape) == 4 else positions
+def led(shape: Shape) -> Shape:
+    """Shape of a stored tensor: its first dimension is that of the examples."""
+    return shape if shape and shape[0] == 1 else (1, *shape)
 
 
 def pair(sizes: int | Sequence[int]) -> Pair:

@@ -11,17 +11,15 @@ from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import each_kind
+from micronas.graph.transposing import is_turned
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
+from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
 """Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
-
-_TURNED_ABOVE = 16
-"""Channels from which on CMSIS-NN turns transposed convolutions (REVERSE_TCOL_EFFICIENT_...)."""
 
 _SIZES = Sizes(
     fixed=136,
@@ -32,6 +30,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
+    prepared=prepared(12),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -41,6 +40,7 @@ _SIZES = Sizes(
             "ADD": Structures(2, 1, data=60),
             "MUL": Structures(1, 1, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
@@ -49,11 +49,16 @@ _SIZES = Sizes(
             "TRANSPOSE_CONV": Structures(16, data=76),
             "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
             "RESIZE_BILINEAR": Structures(2, 1),
-            "SPACE_TO_DEPTH": Structures(4, prepared=20),
-            "DEPTH_TO_SPACE": Structures(4, prepared=20),
+            "SPACE_TO_DEPTH": Structures(4),
+            "DEPTH_TO_SPACE": Structures(4),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=60),
             "CONCATENATION": Structures(8, data=24),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -84,6 +89,10 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
         return (4 * graph.input_of(op).shape[-1],)
+    if op.kind == "FULLY_CONNECTED" and _is_pointwise(graph, op):
+        scales = graph.constant_of(op).quantization
+        is_single = scales is None or len(scales.scale) == 1
+        return (8 * graph.constant_of(op).shape[0],) if is_single else ()
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)
@@ -102,16 +111,11 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
     source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     _, height, width, depth = filters.shape
-    if _is_turned(source, op):
+    if is_turned(op.stride, depth):
         return 4 * (-(-height * width * depth // 4) * 4), filters.elements
     # the width of a row is as CMSIS-NN asks for it, by the stride downwards
     row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
     return 4 * row * max(height, op.stride[0]), 0
-
-
-def _is_turned(source: Tensor, op: Op) -> bool:
-    """Whether TRANSPOSE_CONV runs as a convolution of the enlarged map, filters turned around."""
-    return max(op.stride) <= 2 and source.shape[3] > _TURNED_ABOVE
 
 
 def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -122,8 +126,8 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """
     asked = _scratch(graph, op)
     if op.kind == "FULLY_CONNECTED":
-        return (4 * graph.constant_of(op).shape[0],)
-    if op.kind == "TRANSPOSE_CONV" and _is_turned(graph.input_of(op), op):
+        return (*asked, 4 * graph.constant_of(op).shape[0])
+    if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
         filters = graph.constant_of(op)
         return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -209,7 +213,19 @@ def _dense(graph: Graph, op: Op) -> Work:
     weights = graph.constant_of(op)
     rows = graph.output_of(op).elements // weights.shape[0]
     width, depth = (exactly(size) for size in weights.shape)
+    if _is_pointwise(graph, op):
+        return kernels.convolution(Sweep((rows, 1), (rows, 1), (1, 1)), depth, width)
     return kernels.dense(rows, depth, width, bits=_bits(weights))
+
+
+def _is_pointwise(graph: Graph, op: Op) -> bool:
+    """Whether CMSIS-NN runs a FULLY_CONNECTED on rows of features as a 1x1 convolution.
+
+    Its one multiplier and shift are then written out for each channel, in scratch memory.
+    """
+    weights = graph.constant_of(op)
+    is_plain = weights.dtype != "int4" and weights.shape[1] % 4 == 0
+    return is_plain and len(graph.output_of(op).shape) > 2
 
 
 def _pool(graph: Graph, op: Op) -> Work:
@@ -232,7 +248,7 @@ def _of_two(kernel: str) -> Callable[[Graph, Op], Work]:
 def _transposed(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
-    if _is_turned(source, op):
+    if is_turned(op.stride, source.shape[3]):
         large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
         return kernels.transposed_turned(
             Sweep(large, _area(out), taps), _channels(source), _channels(out)
@@ -261,6 +277,22 @@ def _each(kernel: str) -> Callable[[Graph, Op], Work]:
     return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
 
 
+def _in_rows(kernel: str) -> Callable[[Graph, Op], Work]:
+    """Work in proportion to the elements written and to their rows, the last axis."""
+
+    def work(graph: Graph, op: Op) -> Work:
+        shape = graph.output_of(op).shape
+        return kernels.in_rows(kernel, math.prod(shape), math.prod(shape[:-1]))
+
+    return work
+
+
+def _gather(graph: Graph, op: Op) -> Work:
+    """Each place is one copy of all that follows the axis."""
+    elements, source = graph.output_of(op).elements, graph.input_of(op)
+    return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -270,6 +302,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "ADD": _of_two("add"),
         "MUL": _of_two("mul"),
         "PAD": _pad,
+        "PADV2": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
         "MEAN": _reduced("mean"),
@@ -283,6 +316,11 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "RESHAPE": _each("reshape"),
         "SOFTMAX": _each("softmax"),
         "CONCATENATION": _each("concatenation"),
+        "TRANSPOSE": _each("transpose"),
+        "SLICE": _in_rows("slice"),
+        "STRIDED_SLICE": _in_rows("strided_slice"),
+        "GATHER": _gather,
+        "BROADCAST_TO": _each("broadcast_to"),
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),

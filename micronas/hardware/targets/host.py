@@ -5,7 +5,7 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED, each_kind
-from micronas.hardware.targets.target import REDUCING, Target, reduce_scratch
+from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _SIZES = Sizes(
     fixed=484,
@@ -16,6 +16,7 @@ _SIZES = Sizes(
     affine_quantization=24,
     request=16,
     allocation=32,
+    prepared=prepared(24),
     kinds=each_kind(
         "hardware.targets.host",
         {
@@ -25,6 +26,7 @@ _SIZES = Sizes(
             "ADD": Structures(8, data=60),
             "MUL": Structures(4, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=32),
             "MAX_POOL_2D": Structures(40, data=32),
             "MEAN": Structures(1, 1, data=44),
@@ -33,11 +35,16 @@ _SIZES = Sizes(
             "TRANSPOSE_CONV": Structures(20, data=88),
             "RESIZE_NEAREST_NEIGHBOR": Structures(2, 1),
             "RESIZE_BILINEAR": Structures(2, 1),
-            "SPACE_TO_DEPTH": Structures(4, prepared=20),
-            "DEPTH_TO_SPACE": Structures(4, prepared=20),
+            "SPACE_TO_DEPTH": Structures(4),
+            "DEPTH_TO_SPACE": Structures(4),
             "RESHAPE": Structures(36),
             "SOFTMAX": Structures(4, data=80),
             "CONCATENATION": Structures(8, data=80),
+            "TRANSPOSE": Structures(),
+            "SLICE": Structures(),
+            "STRIDED_SLICE": Structures(24, data=84),
+            "GATHER": Structures(8),
+            "BROADCAST_TO": Structures(),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),

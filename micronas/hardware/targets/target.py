@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from micronas.graph import memory
-from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
 from micronas.hardware.instructions import Price
 
@@ -28,7 +28,31 @@ class Target:
 REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
 
 
+_RESHAPING: tuple[Kind, ...] = ("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+"""Kinds whose kernels write the output's sizes again."""
+
+
 def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
     index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
     return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
+
+
+def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
+    """What kernels allocate for good in Prepare, the same in TFLM and in CMSIS-NN.
+
+    Parameters
+    ----------
+    eval_tensor
+        Size of the structure that describes a tensor to a running kernel.
+    """
+
+    def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
+        return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
+
+    return sizes
+
+
+def _dimensions(tensor: Tensor) -> int:
+    """A copy of a tensor's rank and sizes, which a kernel may write."""
+    return 4 * (1 + len(tensor.shape))

@@ -60,7 +60,7 @@ class SharedNetwork(nn.Module):
             self.module = own.module
             self.by_name = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
         else:
-            keys, classifier = submodule_names(self._ops), logits_of(graph)
+            keys, classifier = submodule_names(self._ops), logits_of(graph, graph.outputs[0])
             for op in self._ops.values():
                 norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
                 shape = filter_layout(op, graph.constant_of(op).shape)

@@ -10,15 +10,17 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from micronas.errors import ExportError, ModelError
+from micronas.errors import DataError, ExportError, ModelError
+from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import ProjectKind, write_project
-from micronas.export.verify import tflm_arena, tflm_run
+from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
+from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
-from micronas.testing.graphs import ds_cnn, quantize_randomly, random_inputs, random_int8_graph
+from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
 
 STUBS = Path(__file__).parent / "stubs"
@@ -35,29 +37,31 @@ def rounded(graph: Graph, target: Target) -> int:
     return (plan(graph, target).required + 15) // 16 * 16
 
 
-def golden(graph: Graph) -> npt.NDArray[np.int8]:
-    example: npt.NDArray[np.int8] = random_inputs(graph, 3)[2]
-    return example
+def golden(graph: Graph) -> dict[str, Values]:
+    return {name: values[2:] for name, values in random_inputs(graph, 3, seed=0).items()}
 
 
 def run(
     project: Path, graph: Graph, *, wrong_byte: bool = False, arena: int | None = None
 ) -> tuple[int, str]:
     """Compile a project with an interpreter that answers as TFLM does; run it."""
-    model, example = to_flatbuffer(graph), golden(graph)
-    output = tflm_run(model, example[None]).reshape(-1).copy()
+    model, example = to_flatbuffer(graph), tuple(golden(graph).values())
+    outputs = tflm_outputs(model, example)
+    given, answered = (np.concatenate([x.ravel() for x in each]) for each in (example, outputs))
     if wrong_byte:
-        output[-1] ^= 1
+        answered[-1] ^= 1
     required = tflm_arena(model).total if arena is None else arena
     sketch = project / f"{project.name}.ino"
     code = [
         "#include <cstddef>\n#include <cstdint>",
-        f"std::int8_t stub_input[] = {{{', '.join(map(str, example.reshape(-1)))}}};",
-        f"std::int8_t stub_output[] = {{{', '.join(map(str, output))}}};",
-        f"extern const std::size_t stub_input_bytes; const std::size_t stub_input_bytes = "
-        f"{example.size};",
-        f"extern const std::size_t stub_output_bytes; const std::size_t stub_output_bytes = "
-        f"{output.size};",
+        f"std::int8_t stub_input[] = {{{', '.join(map(str, given))}}};",
+        f"std::int8_t stub_output[] = {{{', '.join(map(str, answered))}}};",
+        "extern const std::size_t stub_input_sizes[], stub_output_sizes[];",
+        *(
+            f"const std::size_t stub_{role}_sizes[] = {{{sizes}, 0}};"
+            for role, tensors in (("input", example), ("output", outputs))
+            for sizes in [", ".join(str(each.size) for each in tensors)]
+        ),
         f"extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = "
         f"{required};",
     ]
@@ -134,18 +138,43 @@ def test_the_golden_output_is_tflms(graph: Graph, tmp_path: Path) -> None:
     text = (written(graph, tmp_path / "kws") / "golden.h").read_text()
     arrays = [
         [int(code) for code in array.replace("\n", "").split(",")]
-        for array in re.findall(r"= \{\n(.*?)\n\};", text, re.DOTALL)
+        for array in re.findall(r"int8_t k\w+\[\] = \{\n(.*?)\n\};", text, re.DOTALL)
     ]
-    expected = tflm_run(to_flatbuffer(graph), golden(graph)[None])
-    assert arrays == [golden(graph).reshape(-1).tolist(), expected.reshape(-1).tolist()]
+    (given,) = golden(graph).values()
+    expected = tflm_run(to_flatbuffer(graph), given)
+    assert arrays == [given.reshape(-1).tolist(), expected.reshape(-1).tolist()]
 
 
 def test_a_golden_input_may_have_the_models_own_shape(tmp_path: Path) -> None:
     graph = quantize_randomly(ds_cnn(4, 1))
     model = to_flatbuffer(graph)
-    for number, example in enumerate((golden(graph), golden(graph)[None])):
+    (given,) = golden(graph).values()
+    for number, example in enumerate((given, given[0], {"input": given})):
         write_project(model, tmp_path / str(number), golden_input=example)
-    assert (tmp_path / "0/golden.h").read_bytes() == (tmp_path / "1/golden.h").read_bytes()
+    written = {(tmp_path / f"{number}/golden.h").read_text() for number in range(3)}
+    assert len(written) == 1
+
+
+def test_each_of_several_tensors_has_an_array_and_a_position(tmp_path: Path) -> None:
+    """Two inputs and two outputs: names that C cannot have, and two that become equal in C."""
+    builder = Builder((6, 6, 2))
+    numbers = builder.another_input("9 numbers/fühler", (1, 3))
+    boxes = builder.conv(builder.input, "head/boxes", 4, (3, 3))
+    builder.dense(numbers, "head boxes", 2)
+    graph = quantize_randomly(builder.finish(boxes, "head boxes"))
+    project = written(graph, tmp_path / "two")
+    assert run(project, graph)[1].splitlines()[-1] == "PASS: 146 output bytes as expected"
+    assert run(project, graph, wrong_byte=True)[1].splitlines()[-1].endswith("differ (1 of 146)")
+    assert re.findall(r"int8_t (k\w+)\[\]", (project / "golden.h").read_text()) == [
+        *("kGoldenInputInput", "kGoldenInput9NumbersFHler"),
+        *("kGoldenOutputHeadBoxes", "kGoldenOutputHeadBoxes_1"),
+    ]
+    assert re.findall(r"int (k\w+) = (\d);  // int8 (.*)", (project / "model.h").read_text()) == [
+        ("kModelInputInput", "0", "[1, 6, 6, 2]"),
+        ("kModelInput9NumbersFHler", "1", "[1, 3]"),
+        ("kModelOutputHeadBoxes", "0", "[1, 6, 6, 4]"),
+        ("kModelOutputHeadBoxes_1", "1", "[1, 2]"),
+    ]
 
 
 def test_an_empty_folder_is_taken_and_a_full_one_refused(graph: Graph, tmp_path: Path) -> None:
@@ -164,16 +193,17 @@ def test_a_name_that_no_sketch_can_have_is_refused(graph: Graph, tmp_path: Path,
 
 
 def test_a_wrong_golden_input_leaves_nothing(graph: Graph, tmp_path: Path) -> None:
-    model = to_flatbuffer(graph)
+    model, (given,) = to_flatbuffer(graph), golden(graph).values()
     for example, error in (
         (np.zeros((1, 2, 2, 3), np.int8), ModelError),
-        (golden(graph).astype(np.float32), ModelError),
-        (random_inputs(graph, 2), ExportError),
+        (given.astype(np.float32), ModelError),
+        (np.concatenate((given, given)), ExportError),
+        ((given, given), DataError),
     ):
         with pytest.raises(error):
             write_project(model, tmp_path / "kws", golden_input=example)
     with pytest.raises(ModelError):
-        write_project(model[:100], tmp_path / "kws", golden_input=golden(graph))
+        write_project(model[:100], tmp_path / "kws", golden_input=given)
     assert list(tmp_path.iterdir()) == []
 
 

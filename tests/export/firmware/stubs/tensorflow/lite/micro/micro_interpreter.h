@@ -1,4 +1,4 @@
-// Stub for tests: reads the input a test expects, and answers with the output it names.
+// Stub for tests: reads the inputs a test expects, and answers with the outputs it names.
 #ifndef STUB_MICRO_INTERPRETER_H_
 #define STUB_MICRO_INTERPRETER_H_
 
@@ -14,8 +14,8 @@
 // Defined by the test.
 extern std::int8_t stub_input[];
 extern std::int8_t stub_output[];
-extern const std::size_t stub_input_bytes;
-extern const std::size_t stub_output_bytes;
+extern const std::size_t stub_input_sizes[];  // bytes of each input, which lie one behind another
+extern const std::size_t stub_output_sizes[];  // both end with 0
 extern const std::size_t stub_arena_bytes;
 
 struct TfLiteTensor {
@@ -33,29 +33,39 @@ class MicroInterpreter {
                    std::size_t arena_bytes)
       : ready_(reinterpret_cast<std::uintptr_t>(model) % 16 == 0 &&
                reinterpret_cast<std::uintptr_t>(arena) % 16 == 0 &&
-               resolver.registered == resolver.capacity && arena_bytes >= stub_arena_bytes),
-        input_{{received_}, stub_input_bytes},
-        output_{{answer_}, stub_output_bytes} {}
+               resolver.registered == resolver.capacity && arena_bytes >= stub_arena_bytes) {
+    input_bytes_ = Lay(stub_input_sizes, received_, inputs_);
+    while (stub_input_sizes[inputs_size_] != 0) ++inputs_size_;
+    output_bytes_ = Lay(stub_output_sizes, answer_, outputs_);
+  }
 
   TfLiteStatus AllocateTensors() { return ready_ ? kTfLiteOk : kTfLiteError; }
 
   TfLiteStatus Invoke() {
-    if (std::memcmp(received_, stub_input, stub_input_bytes) != 0) return kTfLiteError;
-    std::memcpy(answer_, stub_output, stub_output_bytes);
-    std::memset(received_, 0x55, stub_input_bytes);  // the planner may give this memory away
+    if (std::memcmp(received_, stub_input, input_bytes_) != 0) return kTfLiteError;
+    std::memcpy(answer_, stub_output, output_bytes_);
+    std::memset(received_, 0x55, input_bytes_);  // the planner may give this memory away
     return kTfLiteOk;
   }
 
-  TfLiteTensor* input(std::size_t) { return &input_; }
-  TfLiteTensor* output(std::size_t) { return &output_; }
+  std::size_t inputs_size() const { return inputs_size_; }
+  TfLiteTensor* input(std::size_t position) { return &inputs_[position]; }
+  TfLiteTensor* output(std::size_t position) { return &outputs_[position]; }
   std::size_t arena_used_bytes() const { return stub_arena_bytes; }
 
  private:
+  static std::size_t Lay(const std::size_t* sizes, std::int8_t* memory, TfLiteTensor* tensors) {
+    std::size_t used = 0;
+    for (; *sizes != 0; used += *sizes++) *tensors++ = {{memory + used}, *sizes};
+    return used;
+  }
+
   bool ready_;
+  std::size_t input_bytes_, output_bytes_, inputs_size_ = 0;
   std::int8_t received_[65536] = {};
   std::int8_t answer_[4096] = {};
-  TfLiteTensor input_;
-  TfLiteTensor output_;
+  TfLiteTensor inputs_[4] = {};
+  TfLiteTensor outputs_[4] = {};
 };
 
 }  // namespace tflite

@@ -1,0 +1,198 @@
+"""Where torch's elements are in a stored tensor, and how to bring them into another order.
+
+A value of the recorded program is a stored tensor and, for each element as torch sees it, the
+position of that element in the stored tensor. Permutations, reshapes and slices only move
+positions; whoever reads the value re-orders its weights, finds the elements already in the order
+it needs, or has them moved on the device by the steps found here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Order = npt.NDArray[np.int64]
+Shape = tuple[int, ...]
+
+_MOST_DIMENSIONS = 5
+"""TFLM's SLICE, STRIDED_SLICE and TRANSPOSE take no more."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What torch calls a tensor: the one that is stored, and where its elements are in it."""
+
+    tensor: str
+    positions: Tensor
+    """int64, in torch's shape."""
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.positions.shape)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Take ``begin``, ``begin + step``, ... along each dimension of a tensor of ``shape``."""
+
+    shape: Shape
+    begin: Shape
+    step: Shape
+    size: Shape
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size == self.shape
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Permute the dimensions of a tensor of ``shape``."""
+
+    shape: Shape
+    permutation: Shape
+
+    @property
+    def is_identity(self) -> bool:
+        return self.permutation == tuple(range(len(self.permutation)))
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Gather ``indices`` along dimension 1 of a tensor of ``shape`` [1, blocks, elements]."""
+
+    shape: Shape
+    indices: Order
+
+
+Step = Cut | Turn | Pick
+
+
+def nhwc(shape: Shape) -> Shape:
+    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+
+
+def canonical(shape: Shape) -> Tensor:
+    """Positions of a tensor of this (NHWC) shape as torch sees it."""
+    positions = torch.arange(math.prod(shape)).reshape(shape)
+    return positions.permute(0, 3, 1, 2) if len(shape) == 4 else positions
+
+
+def in_order(positions: Tensor, elements: int) -> bool:
+    """Whether positions are those of a stored tensor, one after the other."""
+    flat = positions.flatten()
+    return flat.numel() == elements and torch.equal(flat, torch.arange(elements))
+
+
+def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
+    """Find rows that are stored one after the other in the last dimension of `positions`.
+
+    Returns
+    -------
+    Which row each is, in the shape of the other dimensions, and where each index of the last one
+    is in a row; None if the positions are not those of such rows.
+    """
+    size = positions.shape[-1]
+    if positions.numel() != elements:
+        return None
+    rows = torch.div(positions[..., :1], size, rounding_mode="floor")
+    order = positions.reshape(-1, size)[0] % size
+    is_permuted = torch.equal(order.sort().values, torch.arange(size))
+    if not is_permuted or not torch.equal(rows * size + order, positions):
+        return None
+    is_complete = rows.flatten().sort().values.equal(torch.arange(rows.numel()))
+    return (rows[..., 0], order) if is_complete else None
+
+
+def rearrangement(order: Order, elements: int) -> list[Step]:
+    """Find the steps that bring the stored elements ``order`` side by side.
+
+    Parameters
+    ----------
+    order
+        Positions in a stored tensor of so many `elements`; any may be missing or repeated.
+
+    Returns
+    -------
+    At most a cut and a turn, where the order is that of a slice with permuted dimensions;
+    otherwise a pick.
+    """
+    dims = _digits(order)
+    if dims is None or any(stride <= 0 for _, stride in dims):
+        return [_pick(order, elements)]
+    ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
+    cut = _cut([dims[k] for k in ranked], int(order[0]), elements)
+    turn = _turn([dims[k][0] for k in ranked], [ranked.index(k) for k in range(len(dims))])
+    if cut is None or max(len(cut.shape), len(turn.shape)) > _MOST_DIMENSIONS:
+        return [_pick(order, elements)]
+    steps: list[Step] = [] if cut.is_whole else [cut]
+    return steps if turn.is_identity else [*steps, turn]
+
+
+def _digits(order: Order) -> list[tuple[int, int]] | None:
+    """Sizes and strides, outermost first, of an order that is a strided view; None if it is not."""
+    dims: list[tuple[int, int]] = []
+    rest = order
+    while len(rest) > 1:
+        stride = int(rest[1] - rest[0])
+        differs = np.flatnonzero(np.diff(rest) != stride)
+        size = int(differs[0]) + 1 if len(differs) else len(rest)
+        if len(rest) % size:
+            return None
+        rows = rest.reshape(-1, size)
+        if not np.array_equal(rows, rows[:, :1] + stride * np.arange(size)):
+            return None
+        dims.insert(0, (size, stride))
+        rest = rows[:, 0]
+    return dims
+
+
+def _cut(dims: Sequence[tuple[int, int]], base: int, elements: int) -> Cut | None:
+    """The slice, in stored order, that dimensions of falling strides read from `base` on."""
+    shape, begin, step, size = [1], [0], [1], [1]
+    block = elements
+    for count, stride in dims:
+        unit = math.gcd(block, stride)
+        length, pace = block // unit, stride // unit
+        start = base // unit % length
+        if start + (count - 1) * pace >= length:
+            return None
+        shape.append(length)
+        begin.append(start)
+        step.append(pace)
+        size.append(count)
+        block = unit
+    if block > 1:
+        shape.append(block)
+        begin.append(base % block)
+        step.append(1)
+        size.append(1)
+    return Cut(tuple(shape), tuple(begin), tuple(step), tuple(size))
+
+
+def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
+    """Permute dimensions of these sizes; those that stay side by side are merged."""
+    groups: list[list[int]] = []
+    for axis in permutation:
+        if groups and groups[-1][-1] + 1 == axis:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    stored = sorted(groups)
+    shape = (1, *(math.prod(sizes[axis] for axis in group) for group in stored))
+    return Turn(shape, (0, *(stored.index(group) + 1 for group in groups)))
+
+
+def _pick(order: Order, elements: int) -> Pick:
+    """Gather blocks, as long as they can be, of elements that stay side by side."""
+    block = math.gcd(len(order), elements)
+    while block > 1:
+        rows = order.reshape(-1, block)
+        if np.array_equal(rows, rows[:, :1] + np.arange(block)) and not (rows[:, 0] % block).any():
+            break
+        block = next(d for d in range(block - 1, 0, -1) if block % d == 0)
+    return Pick((1, elements // block, block), order[::block] // block)

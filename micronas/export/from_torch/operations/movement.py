@@ -1,0 +1,161 @@
+"""Operations that only move elements: views, permutations, slices and joins."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.tracer import Tracer, led
+from micronas.graph.operators import OPERATORS
+
+
+def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
+    """Do to the positions what torch does to the elements."""
+    if _is_length(tracer, tracer.node.args[0]):
+        return None
+    value = tracer.value(tracer.node.args[0])
+    result = _run(tracer, value.positions)
+    assert isinstance(result, Tensor)
+    return Value(value.tensor, result.round().to(torch.int64))
+
+
+def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:
+    """Expand a value to the shape torch gives it."""
+    if _is_length(tracer, arguments["self"]):
+        return None
+    value = tracer.value(arguments["self"])
+    return Value(value.tensor, value.positions.expand(tracer.shape))
+
+
+def _is_length(tracer: Tracer, node: object) -> bool:
+    """Whether a node is a vector's length, which stays one; see `norms.length`."""
+    if node in tracer.lengths:
+        tracer.lengths[tracer.node] = tracer.lengths[node]  # type: ignore[index]
+    return node in tracer.lengths
+
+
+def divided(tracer: Tracer, arguments: Arguments) -> Sequence[Value]:
+    """Do the same where torch returns several tensors."""
+    value = tracer.value(tracer.node.args[0])
+    results = _run(tracer, value.positions)
+    return [Value(value.tensor, part.round().to(torch.int64)) for part in results]
+
+
+def _run(tracer: Tracer, positions: Tensor) -> Tensor | Sequence[Tensor]:
+    # float64 holds every position exactly, and all operations take it
+    node = tracer.node
+    target = node.target
+    result: Tensor | Sequence[Tensor] = target(  # type: ignore[operator]
+        positions.contiguous().double(), *node.args[1:], **node.kwargs
+    )
+    return result
+
+
+def picked(tracer: Tracer) -> Value:
+    """Return one of several results."""
+    source, index = tracer.node.args
+    assert isinstance(index, int)
+    if source in tracer.parts:
+        return tracer.parts[source][index]  # type: ignore[index]
+    if index != 0:
+        raise tracer.refusal("only the first result can be used, but this is another", "use it")
+    return tracer.value(source)
+
+
+def dropout(tracer: Tracer, arguments: Arguments) -> Value:
+    if arguments["train"]:
+        raise tracer.refusal(
+            "dropout must do nothing in eval mode, but this drops",
+            "pass training=self.training to torch.nn.functional.dropout",
+        )
+    return tracer.value(arguments["input"])
+
+
+def kept(tracer: Tracer, arguments: Arguments) -> Value:
+    value = tracer.value(tracer.node.args[0])
+    if tracer.node.meta["val"].dtype != torch.float32:
+        raise tracer.refusal(
+            f"values must stay float32, but become {tracer.node.meta['val'].dtype}",
+            "leave the conversion out; export chooses the integers",
+        )
+    return value
+
+
+def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
+    """Join values along a dimension; channels and features in the order they are stored in."""
+    values = [_constant_or_value(tracer, node) for node in arguments["tensors"]]
+    values = [value for value in values if value.positions.numel()]
+    rank = len(tracer.shape)
+    axis = arguments["dim"] % rank
+    if len(values) == 1:
+        return values[0]
+    if rank == 2 and axis == 1 and tracer.shape[0] == 1:
+        return _joined_features(tracer, values)
+    is_map = rank == 4 or all(len(tracer.shape_of(value.tensor)) == 4 for value in values)
+    if rank in (3, 4) and is_map and tracer.shape[0] == 1 and axis > 0:
+        return _joined_maps(tracer, values, axis)
+    sources = [tracer.materialised(value) for value in values]
+    skipped = len(tracer.shape_of(sources[0])) - rank
+    joined = _join(tracer, sources, axis + skipped)
+    return Value(joined, torch.arange(tracer.elements_of(joined)).reshape(tracer.shape))
+
+
+def stack(tracer: Tracer, arguments: Arguments) -> Value:
+    """Join values along a new dimension."""
+    dim = arguments["dim"] % len(tracer.shape)
+    values = [tracer.value(node) for node in arguments["tensors"]]
+    sources = [
+        tracer.materialised(Value(value.tensor, value.positions.reshape(1, -1))) for value in values
+    ]
+    joined = _join(tracer, sources, 1)
+    shape = list(tracer.shape)
+    count = shape.pop(dim)
+    positions = torch.arange(tracer.elements_of(joined)).reshape(count, *shape).movedim(0, dim)
+    return Value(joined, positions)
+
+
+def _constant_or_value(tracer: Tracer, node: object) -> Value:
+    if not tracer.is_constant(node):
+        return tracer.value(node)
+    data = tracer.constant(node)
+    stored = data.permute(0, 2, 3, 1) if data.ndim == 4 else data
+    shape = led(tuple(stored.shape))
+    name = tracer.filled(tracer.name("constant"), stored.float().reshape(shape).numpy())
+    positions = torch.arange(data.numel()).reshape(stored.shape)
+    return Value(name, positions.permute(0, 3, 1, 2) if data.ndim == 4 else positions)
+
+
+def _joined_features(tracer: Tracer, values: Sequence[Value]) -> Value:
+    sources, positions, start = [], [], 0
+    for value in values:
+        whole = tracer.complete(value)
+        count = tracer.elements_of(whole.tensor)
+        sources.append(tracer.reshaped(whole.tensor, (1, count)))
+        positions.append(whole.positions + start)
+        start += count
+    return Value(_join(tracer, sources, 1), torch.cat(positions, 1))
+
+
+def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
+    if len(values[0].shape) == 3:
+        values = [Value(value.tensor, value.positions.unsqueeze(-1)) for value in values]
+    inner = {1: 3, 2: 1, 3: 2}[axis]
+    if axis == 1:
+        maps = [tracer.as_map(value) for value in values]
+        starts = [sum(len(order) for _, order in maps[:k]) for k in range(len(maps))]
+        order = torch.cat([order + start for (_, order), start in zip(maps, starts, strict=True)])
+        return tracer.result(_join(tracer, [tensor for tensor, _ in maps], inner), order)
+    return tracer.result(_join(tracer, [tracer.materialised(value) for value in values], inner))
+
+
+def _join(tracer: Tracer, sources: Sequence[str], axis: int) -> str:
+    """Append CONCATENATION, in groups where there are more parts than TFLM takes at once."""
+    _, most = OPERATORS["CONCATENATION"].inputs
+    while len(sources) > most:
+        first = _join(tracer, sources[:most], axis)
+        sources = [first, *sources[most:]]
+    shape = list(tracer.shape_of(sources[0]))
+    shape[axis] = sum(tracer.shape_of(source)[axis] for source in sources)
+    return tracer.plain("CONCATENATION", tuple(sources), tuple(shape), axis=axis).tensor

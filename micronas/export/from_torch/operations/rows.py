@@ -1,0 +1,72 @@
+"""Operators over the last stored dimension: softmax, norms, products of matrices, attention."""
+
+import math
+
+import torch
+
+from micronas.export.from_torch.layout import Value, in_order
+from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations.elementwise import with_constant
+from micronas.export.from_torch.operations.weighted import multiplied
+from micronas.export.from_torch.tracer import Tracer, led
+from micronas.graph.ir import Kind
+
+
+def softmax(tracer: Tracer, arguments: Arguments) -> Value:
+    return rowwise(tracer, "SOFTMAX", tracer.value(arguments["self"]), arguments["dim"])
+
+
+def log_softmax(tracer: Tracer, arguments: Arguments) -> Value:
+    return rowwise(tracer, "LOG_SOFTMAX", tracer.value(arguments["self"]), arguments["dim"])
+
+
+def rowwise(tracer: Tracer, kind: Kind, value: Value, dim: int, suffix: str = "") -> Value:
+    """Append an operator that treats each row of the last stored dimension by itself."""
+    source, rows, order = tracer.ending(value, dim)
+    shape = tracer.shape_of(source)
+    result = tracer.plain(kind, (source,), shape, suffix)
+    positions = (rows[..., None] * shape[-1] + order).movedim(-1, dim)
+    return Value(result.tensor, positions)
+
+
+def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
+    left, right = arguments["self"], arguments.get("other", arguments.get("mat2"))
+    if tracer.is_constant(right) and tracer.constant(right).ndim == 2:
+        return multiplied(tracer, tracer.value(left), tracer.constant(right).t(), None)
+    return product(tracer, tracer.value(left), tracer.value(right))
+
+
+def product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
+    """Multiply matrices, the last two dimensions; others must be equal."""
+    if left.shape[:-2] != right.shape[:-2]:
+        raise tracer.refusal(
+            f"matrices must have equal leading dimensions, but are {list(left.shape)} and "
+            f"{list(right.shape)}",
+            "expand one of them",
+        )
+    sources, adjoint = [], []
+    for side in (left, right):
+        turned = side.positions.transpose(-1, -2)
+        elements = tracer.elements_of(side.tensor)
+        is_turned = in_order(turned, elements) and not in_order(side.positions, elements)
+        positions = turned if is_turned else side.positions
+        sources.append(tracer.arrange(side.tensor, positions, led(tuple(positions.shape))))
+        adjoint.append(is_turned)
+    shape = (*left.shape[:-1], right.shape[-1])
+    result = tracer.plain(
+        "BATCH_MATMUL", tuple(sources), led(shape), suffix, transposed=(adjoint[0], adjoint[1])
+    )
+    return Value(result.tensor, torch.arange(math.prod(shape)).reshape(shape))
+
+
+def attention(tracer: Tracer, arguments: Arguments) -> Value:
+    """softmax(q k^T / sqrt(d)) v, the scale on the queries."""
+    if arguments["attn_mask"] is not None or arguments["is_causal"]:
+        raise tracer.refusal("attention must have no mask, but has one", "leave it out")
+    query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
+    scale = arguments["scale"] or query.shape[-1] ** -0.5
+    turned = Value(key.tensor, key.positions.transpose(-1, -2))
+    scores = product(tracer, query, turned, "scores")
+    scaled = with_constant(tracer, "MUL", scores, torch.tensor(scale), suffix="scale")
+    weights = rowwise(tracer, "SOFTMAX", scaled, -1, "softmax")
+    return product(tracer, weights, value, "mix")

@@ -1,0 +1,217 @@
+"""Convolutions, linear layers and batch norms."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.tracer import Pair, Tracer, pair
+from micronas.graph.ir import Kind, Op, same_padding
+from micronas.graph.operators import WEIGHTED
+
+
+def convolution(tracer: Tracer, arguments: Arguments) -> Value:
+    """Convolve a map, or a sequence as a map of width 1."""
+    value, ahead = tracer.without_pad(arguments["input"])
+    weight, dilation = tracer.constant(arguments["weight"]), _steps(arguments["dilation"])
+    if weight.ndim == 3:
+        weight = weight.unsqueeze(-1)
+    out, depth, *size = weight.shape
+    groups = arguments["groups"]
+    window = _spread((size[0], size[1]), dilation)
+    stride, padding = _steps(arguments["stride"]), (0, 0)
+    if arguments["padding"] == "same":
+        padding = same_padding(1, window[0], 1)[0], same_padding(1, window[1], 1)[0]
+    elif arguments["padding"] != "valid":
+        padding = _pads(arguments["padding"])
+    before = ahead[0] + padding[0], ahead[1] + padding[1]
+    is_depthwise = groups == value.shape[1] and depth == 1 and groups > 1
+    name = tracer.name()
+    source, order = tracer.as_map(value)
+    inner = torch.empty_like(weight)
+    if groups == 1:
+        inner[:, order] = weight
+    elif is_depthwise and out == groups:
+        inner[order] = weight
+    else:  # filters belong to channels that stand side by side
+        source, inner, order = tracer.materialised(value), weight, torch.arange(len(order))
+    source, placement = tracer.placed(name, source, window, stride, before)
+    kind: Kind = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
+    layout = (1, 2, 3, 0) if is_depthwise else (0, 2, 3, 1)
+    outputs = order if is_depthwise and out == groups else torch.arange(out)
+    constants = _weights(tracer, name, inner.permute(layout), arguments["bias"], outputs)
+    op = Op(kind, name, (source, *constants), (name,), stride, padding=placement, dilation=dilation)
+    stored = tracer.append(op, (1, *tracer.map_shape[2:], out))
+    return tracer.result(stored.tensor, outputs)
+
+
+def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
+    """Convolve the other way, with zeros behind the filter where TFLite's padding needs them."""
+    value = tracer.map_value(arguments["input"])
+    weight = tracer.constant(arguments["weight"])
+    if weight.ndim == 3:
+        weight = weight.unsqueeze(-1)
+    stride, before = _steps(arguments["stride"]), _pads(arguments["padding"])
+    if arguments["groups"] != 1 or _steps(arguments["dilation"]) != (1, 1):
+        raise tracer.refusal(
+            "a transposed convolution must have one group and dilation 1, but has "
+            f"{arguments['groups']} and {arguments['dilation']}",
+            "use torch.nn.Upsample and torch.nn.Conv2d",
+        )
+    source, order = tracer.as_map(value)
+    inputs, outputs = tracer.shape_of(source)[1:3], tracer.map_shape[2:]
+    kernel = tuple(weight.shape[2:])
+    is_valid = all(
+        b == 0 and out == (n - 1) * s + k
+        for n, out, k, s, b in zip(inputs, outputs, kernel, stride, before, strict=True)
+    )
+    if not is_valid:
+        grown = [
+            _same_kernel(n, out, k, s, b)
+            for n, out, k, s, b in zip(inputs, outputs, kernel, stride, before, strict=True)
+        ]
+        if None in grown:
+            raise tracer.refusal(
+                f"a transposed convolution must make {stride} times the map, or pad nothing, but "
+                f"makes {list(outputs)} of {list(inputs)} with padding {list(before)}",
+                "use kernel = 2 padding + stride, or output_padding for an odd kernel",
+            )
+        rows, columns = (size - k for size, k in zip(grown, kernel, strict=True))
+        weight = torch.nn.functional.pad(weight, (0, columns, 0, rows))
+    name = tracer.name()
+    inner = torch.empty_like(weight)
+    inner[order] = weight  # [in, out, height, width]
+    channels = weight.shape[1]
+    constants = _weights(
+        tracer, name, inner.permute(1, 2, 3, 0), arguments["bias"], torch.arange(channels)
+    )
+    shape = (1, *outputs, channels)
+    size = tracer.filled(f"{name}/shape", np.array(shape, np.int32))
+    op = Op(
+        "TRANSPOSE_CONV",
+        name,
+        (source, *constants, size),
+        (name,),
+        stride,
+        padding="VALID" if is_valid else "SAME",
+    )
+    return tracer.result(tracer.append(op, shape).tensor)
+
+
+def _same_kernel(inputs: int, outputs: int, kernel: int, stride: int, before: int) -> int | None:
+    """The size, zeros included, at which SAME padding cuts as much in front as torch does."""
+    sizes = (size for size in (2 * before + stride, 2 * before + stride + 1) if size >= kernel)
+    return next(sizes, None) if outputs == inputs * stride else None
+
+
+def linear(tracer: Tracer, arguments: Arguments) -> Value:
+    """Multiply the last dimension by weights, wherever it is stored."""
+    value, weight = tracer.value(arguments["input"]), tracer.constant(arguments["weight"])
+    return multiplied(tracer, value, weight, arguments["bias"])
+
+
+def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Value:
+    """Append FULLY_CONNECTED over a value's last dimension; `weight` is [out, in]."""
+    name = tracer.name()
+    source, rows, order = tracer.ending(value, -1)
+    features = len(weight)
+    ordered = torch.empty_like(weight)
+    ordered[:, order] = weight
+    is_map = len(tracer.shape_of(source)) == 4 and rows.numel() > 1
+    if is_map:  # one pixel after the other
+        ordered = ordered.reshape(features, 1, 1, -1)
+    constants = _weights(tracer, name, ordered, bias, torch.arange(features))
+    op = Op("CONV_2D" if is_map else "FULLY_CONNECTED", name, (source, *constants), (name,))
+    leading = tracer.shape_of(source)[:-1] if rows.numel() > 1 else (1,)
+    result = tracer.append(op, (*leading, features))
+    return Value(result.tensor, rows[..., None] * features + torch.arange(features))
+
+
+def _weights(
+    tracer: Tracer, name: str, weight: Tensor, bias: object, outputs: Tensor
+) -> tuple[str, str]:
+    """Store weights, and the bias of each of torch's output channels at its place."""
+    shift = torch.zeros(len(outputs))
+    if bias is not None:
+        shift[outputs] = tracer.constant(bias)
+    weights = tracer.filled(f"{name}/weights", weight.contiguous().numpy())
+    return weights, tracer.filled(f"{name}/bias", shift.numpy())
+
+
+def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
+    mean = tracer.constant(arguments["running_mean"]).double()
+    factor = (tracer.constant(arguments["running_var"]).double() + arguments["eps"]).rsqrt()
+    if arguments["weight"] is not None:
+        factor = factor * tracer.constant(arguments["weight"])
+    shift = -mean * factor
+    if arguments["bias"] is not None:
+        shift = shift + tracer.constant(arguments["bias"])
+    return scaled(tracer, arguments["input"], factor, shift)
+
+
+def scaled(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
+    """Multiply channels, dimension 1, by a factor each and add a shift, both float64.
+
+    They are folded into the operator in front if that has weights of its own; otherwise they
+    become a depthwise 1x1 convolution.
+    """
+    value = tracer.value(node)
+    folded = fold(tracer, node, factor, shift)
+    if folded:
+        return value
+    # Features are the channels of one pixel.
+    spatial = (1,) * max(4 - len(value.shape), 0)
+    name = tracer.name()
+    source, order = tracer.as_map(
+        Value(value.tensor, value.positions.reshape(*value.shape, *spatial))
+    )
+    taps, bias = torch.empty_like(factor), torch.empty_like(shift)
+    taps[order], bias[order] = factor, shift
+    constants = (
+        tracer.filled(f"{name}/weights", taps.float().reshape(1, 1, 1, -1).numpy()),
+        tracer.filled(f"{name}/bias", bias.float().numpy()),
+    )
+    op = Op("DEPTHWISE_CONV_2D", name, (source, *constants), (name,))
+    return tracer.result(tracer.append(op, tracer.shape_of(source)).tensor, order)
+
+
+def fold(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> bool:
+    """Fold a factor and a shift of each channel into the weights in front, if that can be."""
+    op = tracer.producer(node, WEIGHTED)
+    if op is None or len(op.inputs) != 3:
+        return False
+    value = tracer.value(node)
+    channels = tracer.shape_of(value.tensor)[-1]
+    places = value.positions.movedim(1, 0).reshape(value.shape[1], -1) % channels
+    if channels != len(places) or not torch.equal(places, places[:, :1].expand_as(places)):
+        return False
+    order = places[:, 0]
+    if not torch.equal(order.sort().values, torch.arange(channels)):
+        return False
+    stored_factor, stored_shift = torch.empty_like(factor), torch.empty_like(shift)
+    stored_factor[order], stored_shift[order] = factor, shift
+    tracer.scale_weights(op, stored_factor.numpy(), stored_shift.numpy())
+    return True
+
+
+def _steps(sizes: object) -> Pair:
+    """Strides or dilations of a map; along a sequence the width has 1."""
+    return _filled(sizes, 1)
+
+
+def _pads(sizes: object) -> Pair:
+    return _filled(sizes, 0)
+
+
+def _filled(sizes: object, other: int) -> Pair:
+    if isinstance(sizes, list | tuple) and len(sizes) == 1:
+        return int(sizes[0]), other
+    assert isinstance(sizes, int | list | tuple)
+    return pair(sizes)
+
+
+def _spread(kernel: Pair, dilation: Pair) -> Pair:
+    """The window that a dilated filter covers."""
+    height, width = ((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    return height, width
