@@ -52,11 +52,18 @@ Kind = Literal[
     "QUANTIZE",
     "LOG_SOFTMAX",
     "L2_NORMALIZATION",
+    "POSITIONS",
+    "TABLE",
 ]
-"""Operators that can be executed and exported; named as in TFLite."""
-Scale = Literal["own", "shared", "identical", "fixed"]
+"""Operators that can be executed and exported; named as in TFLite, but for two.
+
+A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
+TABLE, GATHER from a constant table of 256 codes.
+"""
+Scale = Literal["own", "shared", "identical", "fixed", "positions"]
 """Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
-``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`."""
+``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
+operand with a zero point 128 higher, of int32 ``positions`` in a table."""
 Measure = Literal["step", "product", "square", "slope", "inverse_root"]
 """What an output's step is compared with: the largest ``step`` among the operands, their
 ``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
@@ -105,6 +112,9 @@ class Weights:
 @dataclass(frozen=True, kw_only=True)
 class Operator:
     """What all rooms know of a kind."""
+
+    builtin: str | None = None
+    """TFLite's name of it, where that stands for another kind too."""
 
     inputs: tuple[int, int] = (1, 1)
     """Fewest and most inputs: operands first, then weights, bias or other constants."""
@@ -562,6 +572,28 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="LogSoftmaxOptions",
         version=2,
         register="AddLogSoftmax",
+    ),
+    "POSITIONS": Operator(
+        builtin="QUANTIZE",
+        scale="positions",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="QuantizeOptions",
+        version=2,
+        register="AddQuantize",
+    ),
+    "TABLE": Operator(
+        builtin="GATHER",
+        inputs=(2, 2),
+        scale="own",
+        finest=2**16,  # a table can hold any scale
+        sign="any",
+        by_channel=True,
+        options="GatherOptions",
+        stored=("axis", "plain_gather"),
+        version=2,
+        register="AddGather",
     ),
     "L2_NORMALIZATION": Operator(
         scale="fixed",

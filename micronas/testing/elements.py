@@ -89,3 +89,16 @@ def quantized_constant(tensor: Tensor, rng: np.random.Generator) -> Tensor:
     quantization = Quantization(scale, int(rng.integers(-128, 128)))
     data = rng.integers(-128, 128, tensor.shape).astype(np.int8)
     return replace(tensor, dtype="int8", quantization=quantization, data=data)
+
+
+def looked_up(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """Quantise what POSITIONS or a TABLE of random codes writes, and the table."""
+    output = tensors[op.outputs[0]]
+    if op.kind == "POSITIONS":
+        source = tensors[op.inputs[0]].quantization
+        assert source is not None
+        moved = Quantization(source.scale, source.zero_point + 128)
+        return {output.name: replace(output, quantization=moved)}
+    table = quantized_constant(tensors[op.inputs[1]], rng)
+    written = replace(output, dtype="int8", quantization=table.quantization)
+    return {table.name: table, output.name: written}
