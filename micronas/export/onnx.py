@@ -90,6 +90,7 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "STRIDED_SLICE": onnx_moves.cut,
         "GATHER": onnx_moves.gathered,
         "BROADCAST_TO": onnx_moves.broadcast,
+        "BATCH_MATMUL": onnx_moves.batch_matmul,
         "LOGISTIC": Writer.logistic,
         "HARD_SWISH": lambda writer, op: writer.simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer.simple(op, "Relu"),

@@ -35,6 +35,7 @@ Kind = Literal[
     "STRIDED_SLICE",
     "GATHER",
     "BROADCAST_TO",
+    "BATCH_MATMUL",
     "LOGISTIC",
     "HARD_SWISH",
     "RELU",
@@ -89,6 +90,7 @@ Option = Literal[
     "alpha",
     "plain_gather",
     "masks",
+    "transposed",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
 _Entry = TypeVar("_Entry")
@@ -422,6 +424,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="BroadcastToOptions",
         version=2,
         register="AddBroadcastTo",
+    ),
+    "BATCH_MATMUL": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        finest=1,
+        measure="product",
+        sign="kept",
+        options="BatchMatMulOptions",
+        stored=("transposed",),
+        version=2,
+        register="AddBatchMatMul",
     ),
     "LOGISTIC": Operator(
         scale="fixed",

@@ -12,6 +12,7 @@ from micronas.testing import elements
 from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
 from micronas.testing.movement import MOVEMENT, movement_op
+from micronas.testing.products import product_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -48,7 +49,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     if kind in MAPS:
         make = map_op
-    op = make(kind, tensors, rng)
+    op = product_op(tensors, rng) if kind == "BATCH_MATMUL" else make(kind, tensors, rng)
     if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)

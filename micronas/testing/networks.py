@@ -13,6 +13,7 @@ from micronas.testing import elements
 from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.testing.map_networks import map_network
 from micronas.testing.movement import MOVEMENT, move
+from micronas.testing.products import multiply
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
@@ -23,6 +24,7 @@ _INNER: tuple[Kind, ...] = (
     *elements.SINGLE,
     "TABLE",
     *MOVEMENT,
+    "BATCH_MATMUL",
 )
 
 
@@ -109,7 +111,7 @@ def _grow(
     if kind == "MEAN":
         axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
-    if kind in MOVEMENT:
+    if kind in (*MOVEMENT, "BATCH_MATMUL"):
         return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
@@ -142,13 +144,17 @@ def _join(
     return builder.append(op, shape)
 
 
-def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Generator) -> str:
-    """Append an operator that moves values, and a RESHAPE where what it gives is no map."""
+def _move(builder: Builder, kind: Kind, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append one that moves or multiplies values, and a RESHAPE where what it gives is no map."""
     tensors = {source: Tensor(source, builder.shape(source))}
-    op = move(kind, source, f"{name}/moved", tensors, rng)  # type: ignore[arg-type]
-    for table in op.inputs[1:]:
-        data = tensors[table].data
-        assert data is not None
+    if kind == "BATCH_MATMUL":
+        op = multiply(source, f"{name}/product", tensors, rng)
+    else:
+        op = move(kind, source, f"{name}/moved", tensors, rng)
+    for table, tensor in tensors.items():
+        data = tensor.data
+        if data is None:
+            continue
         builder.constant(table, data.astype(np.float32) if data.dtype == np.int8 else data)
     shape = tensors[op.outputs[0]].shape
     moved = builder.append(op, shape)
@@ -162,7 +168,7 @@ def _broadcasts(builder: Builder, name: str, source: str) -> bool:
     """Whether a tensor can be spread over another, by CMSIS-NN's loops too."""
     shape, whole = builder.shape(name), builder.shape(source)
     fits = all(size in (1, most) for size, most in zip(shape, whole, strict=True))
-    return fits and not (shape[2:] == (1, 1) and shape[1] > 1)
+    return shape == whole or (fits and not (shape[2:] == (1, 1) and shape[1] > 1))
 
 
 def _append(builder: Builder, kind: str, name: str, source: str, alpha: float = 0.0) -> str:

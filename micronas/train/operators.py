@@ -191,6 +191,17 @@ def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
+def _batch_matmul(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
+    rank = len(graph.output_of(op).shape)
+    left, right = (
+        nhwc(_of_rank(graph.tensors[name], value, rank))
+        for name, value in zip(op.operands, operands, strict=True)
+    )
+    left = left.transpose(-1, -2) if op.transposed[0] else left
+    right = right.transpose(-1, -2) if op.transposed[1] else right
+    return nchw(left @ right)
+
+
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
@@ -217,6 +228,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "POSITIONS": lambda graph, op, x: x,
         "TABLE": lambda graph, op, x: FUNCTIONS[op.function](x, op.alpha),
         "BROADCAST_TO": _broadcast_to,
+        "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),

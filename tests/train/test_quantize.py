@@ -313,6 +313,7 @@ class TestAgreesWithIntegers:
             ("FULLY_CONNECTED", 0.02),
             ("PAD", 0.0),
             ("PADV2", 0.0),
+            ("BATCH_MATMUL", 0.02),
             ("MAX_POOL_2D", 0.0),
             ("RESHAPE", 0.0),
             ("TRANSPOSE", 0.0),
@@ -329,7 +330,7 @@ class TestAgreesWithIntegers:
     def test_options_of_each_kind(self, kind: Kind, tolerated: float) -> None:
         """Any options, ranks and constants; also without a bias."""
         steps = []
-        for seed in range(40 if kind in MOVEMENT else 12):
+        for seed in range(40 if kind in (*MOVEMENT, "BATCH_MATMUL") else 12):
             shapes = random_op_graph(kind, seed)
             if not keeps_examples(shapes, shapes.ops[0]):
                 with pytest.raises(ConfigError, match="must leave dimension 0 alone"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, movement, rows, tables, weighted
+from micronas.graph.kernels import elements, maps, movement, products, rows, tables, weighted
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -38,6 +38,7 @@ KERNELS = each_kind(
         "STRIDED_SLICE": movement.cut,
         "GATHER": movement.gather,
         "BROADCAST_TO": movement.broadcast_to,
+        "BATCH_MATMUL": products.batch_matmul,
         "LOGISTIC": elements.logistic,
         "HARD_SWISH": elements.hard_swish,
         "RELU": elements.relu,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from micronas.graph import products
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
@@ -61,6 +62,7 @@ _SIZES = Sizes(
             "POSITIONS": Structures(data=32),
             "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
+            "BATCH_MATMUL": Structures(3, 1, data=36),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -127,6 +129,8 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     convolution, four blocks of channels for a depthwise one, sums of a dense layer's filters.
     """
     asked = _scratch(graph, op)
+    if op.kind == "BATCH_MATMUL":
+        return (4 * graph.output_of(op).shape[-1],)
     if op.kind == "FULLY_CONNECTED":
         return (*asked, 4 * graph.constant_of(op).shape[0])
     if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
@@ -295,6 +299,15 @@ def _gather(graph: Graph, op: Op) -> Work:
     return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
 
 
+def _product_of_matrices(graph: Graph, op: Op) -> Work:
+    """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
+    left, right = (graph.tensors[name] for name in op.operands)
+    copied = left.elements if op.transposed[0] else 0
+    copied += 0 if op.transposed[1] or right.constant else right.elements
+    outputs = graph.output_of(op).elements
+    return kernels.matrix_product(outputs * products.depth(graph, op), outputs, copied)
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -325,6 +338,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "POSITIONS": _each("quantize"),
         "TABLE": lambda graph, op: kernels.in_rows("gather", *[graph.output_of(op).elements] * 2),
         "BROADCAST_TO": _each("broadcast_to"),
+        "BATCH_MATMUL": _product_of_matrices,
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),

@@ -47,6 +47,7 @@ _SIZES = Sizes(
             "POSITIONS": Structures(data=32),
             "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
+            "BATCH_MATMUL": Structures(3, 1, data=32),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
