@@ -125,7 +125,9 @@ class Op:
     """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
     not, and which axes are dropped from the output."""
     alpha: float = 0.0
-    """What LEAKY_RELU multiplies values below zero by."""
+    """What LEAKY_RELU multiplies values below zero by; of a TABLE, what its function needs too."""
+    function: str = ""
+    """What a TABLE holds, by its name in `train.functions`; empty where a file does not say."""
 
     @property
     def learnt(self) -> tuple[str, ...]:

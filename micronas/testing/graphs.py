@@ -38,6 +38,10 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     and biases missing, unless `plain`: LiteRT's reference kernels do not take every combination.
     """
     rng = np.random.default_rng(seed)
+    if kind in ("POSITIONS", "TABLE"):
+        shape = rng.integers(1, (13, 13, 10))
+        builder = Builder((int(shape[0]), int(shape[1]), int(shape[2])))
+        return quantize_randomly(builder.finish(builder.function("input", "output", "")), seed)
     source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
     if kind in (*elements.PAIRS, *elements.SINGLE) and rng.random() < 0.4 and not plain:
         source = elements.of_any_rank(kind, rng)
@@ -120,6 +124,9 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             scale = _quantize_weights(tensors, op, rng, filters, largest)
         elif op.kind in _FIXED:
             scale, zero_point = _FIXED[op.kind]
+        elif op.kind in ("POSITIONS", "TABLE"):
+            tensors |= elements.looked_up(op, tensors, rng)
+            continue
         elif op.kind in _SAME_SCALE:
             source = tensors[op.inputs[0]].quantization
             assert source is not None

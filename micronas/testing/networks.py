@@ -11,6 +11,7 @@ from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
 from micronas.testing import elements
 from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.map_networks import map_network
 from micronas.testing.movement import MOVEMENT, move
 from micronas.testing.products import multiply
 from micronas.tflite.reader import read
@@ -21,6 +22,7 @@ _INNER: tuple[Kind, ...] = (
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
     *elements.PAIRS,
     *elements.SINGLE,
+    "TABLE",
     *MOVEMENT,
     "BATCH_MATMUL",
 )
@@ -59,6 +61,8 @@ def agreement(seeds: range) -> Agreement:
 def random_network(seed: int) -> Graph:
     """Make a network of 4 to 15 operators of any kind, branches and all."""
     rng = np.random.default_rng(seed)
+    if rng.random() < 0.25:
+        return quantize_randomly(map_network(rng, series=bool(rng.random() < 0.3)), seed)
     side = rng.integers(2, 15, 2)
     builder = Builder((int(side[0]), int(side[1]), int(rng.integers(1, 9))))
     live = [builder.input]
@@ -91,6 +95,8 @@ def _grow(
         return builder.depthwise(source, name, kernel, stride=stride, activation=activation)
     if kind in elements.PAIRS:
         return _join(builder, kind, name, source, live, rng)
+    if kind == "TABLE":
+        return builder.function(source, name, "gelu")
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
@@ -125,7 +131,11 @@ def _join(
         values = np.zeros(sizes[int(rng.integers(4))], np.float32)
         other = builder.constant(f"{name}/other", values)
     else:
-        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        other = str(
+            rng.choice(
+                [each for each in live if each == source or _broadcasts(builder, each, source)]
+            )
+        )
         if OPERATORS[kind].scale == "identical" and other != source:
             other = _append(builder, "QUANTIZE", f"{name}/other", other)
     activation = elements.ACTIVATIONS[int(rng.integers(4))]

@@ -14,6 +14,7 @@ from torch import Tensor
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
+from micronas.train.functions import FUNCTIONS
 
 
 def nhwc(x: Tensor) -> Tensor:
@@ -224,6 +225,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "SLICE": _cut,
         "STRIDED_SLICE": _cut,
         "GATHER": _gather,
+        "POSITIONS": lambda graph, op, x: x,
+        "TABLE": lambda graph, op, x: FUNCTIONS[op.function](x, op.alpha),
         "BROADCAST_TO": _broadcast_to,
         "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),

@@ -32,7 +32,7 @@ from micronas.train.network import (
     weighted_ops,
     weights_of,
 )
-from micronas.train.operators import nhwc
+from micronas.train.operators import nhwc, unweighted
 from micronas.train.recipe import FINETUNE, Recipe
 
 LayerBits = Bits | Mapping[str, Bits]
@@ -228,12 +228,29 @@ class QuantizedNetwork(nn.Module):
         tensors = dict(self._graph.tensors)
         for name in self._owners:
             tensor, quantization = tensors[name], self._range(name).quantization()
+            if tensor.dtype == "int32":  # positions, which share their codes' range
+                moved = replace(quantization, zero_point=quantization.zero_point - LOWEST)
+                tensors[name] = replace(tensor, quantization=moved)
+                continue
             data = None if tensor.data is None else _codes(tensor.data, quantization)
             tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
             tensors |= self._unit(op).constants(self._graph, source)
+        for op in self._graph.ops:
+            if op.kind == "TABLE":
+                tensors[op.inputs[1]] = self._looked_up(op)
         return replace(self._graph, tensors=tensors)
+
+    def _looked_up(self, op: Op) -> ir.Tensor:
+        """The table of an operator: its function of every code."""
+        source = self._range(op.inputs[0]).quantization()
+        output = self._range(op.outputs[0]).quantization()
+        codes = torch.arange(LOWEST, HIGHEST + 1) - source.zero_point
+        values = unweighted(self._graph, op, [codes * torch.tensor(source.scale)])
+        table = self._graph.constant_of(op)
+        data = _codes(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), output)
+        return replace(table, dtype="int8", quantization=output, data=data)
 
     def _check(self) -> None:
         if not self.calibrated:

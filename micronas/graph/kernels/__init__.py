@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, movement, products, rows, weighted
+from micronas.graph.kernels import elements, maps, movement, products, rows, tables, weighted
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -56,5 +56,7 @@ KERNELS = each_kind(
         "QUANTIZE": elements.quantize,
         "LOG_SOFTMAX": rows.log_softmax,
         "L2_NORMALIZATION": rows.l2_normalization,
+        "POSITIONS": tables.positions,
+        "TABLE": tables.table,
     },
 )
