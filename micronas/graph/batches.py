@@ -21,7 +21,9 @@ _MOVES_FIRST: Mapping[Kind, Callable[[Graph, Op], bool]] = {
     "STRIDED_SLICE": lambda graph, op: 0 in moves.dropped(op),
     "GATHER": lambda graph, op: op.axis == 0,
     "CONCATENATION": lambda graph, op: op.axis == 0,
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX"), _reduces_first),
+    "MEAN": _reduces_first,
+    "SUM": _reduces_first,
+    "REDUCE_MAX": _reduces_first,
 }
 
 

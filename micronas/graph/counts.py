@@ -122,8 +122,7 @@ def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     """Names of weights and bias, and of constant operands."""
     if op.kind == "UNKNOWN":
         return ()
-    constants = [name for name in op.operands if graph.tensors[name].constant]
-    return (*constants, *op.learnt)
+    return (*(name for name in op.operands if graph.tensors[name].constant), *op.learnt)
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:

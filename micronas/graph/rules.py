@@ -257,7 +257,7 @@ def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
 
 
-def sum_scales(sources: Sequence[float], output: float) -> str | None:
+def common_scales(sources: Sequence[float], output: float) -> str | None:
     if min(sources) * 2**30 < max(sources):
         return "{kind} must read scales that differ by less than 2**30"
     holds = max(sources) < output * 2**19
@@ -331,8 +331,8 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
-    "ADD": sum_scales,
-    "SUB": sum_scales,
+    "ADD": common_scales,
+    "SUB": common_scales,
     "MUL": mul_scales,
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,

@@ -73,6 +73,9 @@ def scale_of(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> fl
             return min(steps[0] * steps[1] * rng.uniform(30, 120), 1e3)  # chains of squares grow
         case "SQUARED_DIFFERENCE":
             return min(max(steps) ** 2 * rng.uniform(30, 300), 1e3)
+        case "SUM":
+            values = tensors[op.inputs[0]].elements / tensors[op.outputs[0]].elements
+            return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
         case "RSQRT":
             return math.sqrt(1 / steps[0]) * rng.uniform(0.005, 0.05)
         case "SUM":

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from micronas.graph.ir import Activation, Array, Kind, Op, Padding, Tensor
+from micronas.graph.ir import Array, Kind, Op, Padding, Tensor
 from micronas.graph.resizing import between
 from micronas.graph.transposing import is_computed
+from micronas.testing.elements import ACTIVATIONS
 
 MAPS: tuple[Kind, ...] = (
     "MEAN",
@@ -16,7 +17,6 @@ MAPS: tuple[Kind, ...] = (
     "SPACE_TO_DEPTH",
     "DEPTH_TO_SPACE",
 )
-_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 
 
 def map_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
@@ -76,7 +76,7 @@ def _transposed(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
         ("output",),
         stride,
         padding=padding,
-        activation=_ACTIVATIONS[int(rng.integers(3))],
+        activation=ACTIVATIONS[int(rng.integers(4))],
         reach=(down, across),
     )
 

@@ -205,8 +205,10 @@ class Tracer:
             return self.tabled("STRIDED_SLICE", source, tables, step.size)
         name = self.name("gather")
         indices = self.filled(f"{name}/indices", step.indices.astype(np.int32))
-        gather = Op("GATHER", name, (source, indices), (name,), axis=1)
-        return self.append(gather, (1, len(step.indices), step.shape[2])).tensor
+        shape = list(step.shape)
+        shape[step.axis] = len(step.indices)
+        gather = Op("GATHER", name, (source, indices), (name,), axis=step.axis)
+        return self.append(gather, tuple(shape)).tensor
 
     def reshaped(self, tensor: str, shape: Shape) -> str:
         """Name a tensor of the same elements in another shape."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, canonical, in_order
+from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.weighted import fold, scaled
+from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
-from micronas.graph.ir import Activation, Kind, Op
+from micronas.graph.ir import Activation, Kind
 from micronas.graph.operators import OPERATORS
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
@@ -188,53 +188,6 @@ def _extreme(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
     return combined(tracer, kind, tracer.value(left), tracer.value(right))
 
 
-def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
-    """Multiply a value by a constant and add another, in weights if they can hold them."""
-    value = tracer.value(node)
-    if value.shape != tracer.shape:
-        raise tracer.refusal(
-            f"constants must not be larger than what they meet, but {list(value.shape)} becomes "
-            f"{list(tracer.shape)}",
-            "expand the value first",
-        )
-    factor, shift = factor.double(), shift.double()
-    if bool((factor == 1).all()) and bool((shift == 0).all()):
-        return value
-    by_channel = [_by_channel(part, value.shape) for part in (factor, shift)]
-    if by_channel[0] is not None and by_channel[1] is not None:
-        if len(value.shape) in (3, 4) and len(tracer.shape_of(value.tensor)) == 4:
-            return scaled(tracer, node, by_channel[0], by_channel[1])
-        if fold(tracer, node, by_channel[0], by_channel[1]):
-            return value
-    if not bool((factor == 1).all()):
-        value = with_constant(tracer, "MUL", value, factor, suffix="scaled")
-    return with_constant(tracer, "ADD", value, shift) if bool((shift != 0).any()) else value
-
-
-def _by_channel(constant: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """A constant as one number for each channel, dimension 1; None if it is not that."""
-    if len(shape) < 2:
-        return None
-    wide = constant.expand(shape).movedim(1, 0).reshape(shape[1], -1)
-    return wide[:, 0].clone() if torch.equal(wide, wide[:, :1].expand_as(wide)) else None
-
-
-def with_constant(
-    tracer: Tracer, kind: Kind, value: Value, constant: Tensor, suffix: str = "", **fields: Any
-) -> Value:
-    """Append an operator on a value and a constant that is broadcast to its shape."""
-    value = _once(tracer, value)
-    shape = tracer.shape_of(value.tensor)
-    stored = torch.empty(value.positions.numel(), dtype=constant.dtype)
-    stored[value.positions.flatten()] = constant.expand(value.shape).flatten()
-    reduced = _narrowed(stored.reshape(shape))
-    name = tracer.name(suffix)
-    other = tracer.filled(f"{name}/constant", reduced.float().numpy())
-    op = Op(kind, name, (value.tensor, other), (name,), **fields)
-    result = tracer.append(op, shape)
-    return Value(result.tensor, value.positions)
-
-
 def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str = "") -> Value:
     """Append an operator on two values, the smaller broadcast.
 
@@ -250,7 +203,7 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     order = torch.empty(chosen.positions.numel(), dtype=torch.int64)
     order[chosen.positions.flatten()] = other.positions.flatten()
     stored = tracer.shape_of(chosen.tensor)
-    reduced = _narrowed(order.reshape(stored))
+    reduced = narrowed(order.reshape(stored))
     sources = [chosen.tensor, tracer.arrange(other.tensor, reduced, tuple(reduced.shape))]
     result = tracer.plain(kind, tuple(sources if position == 0 else sources[::-1]), stored, suffix)
     return Value(result.tensor, chosen.positions)
@@ -267,16 +220,7 @@ def _lead(
         elements = tracer.elements_of(wide[k].tensor)
         if in_order(wide[k].positions.flatten().sort().values, elements):
             return wide[k], k
-    return (_once(tracer, wide[full[0]]), full[0]) if full else None
-
-
-def _once(tracer: Tracer, value: Value) -> Value:
-    """Return a value whose stored tensor holds each of its elements once and no other."""
-    elements = tracer.elements_of(value.tensor)
-    if in_order(value.positions.flatten().sort().values, elements):
-        return value
-    tensor = tracer.materialised(value)
-    return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
+    return (once(tracer, wide[full[0]]), full[0]) if full else None
 
 
 def _crossed(
@@ -289,12 +233,3 @@ def _crossed(
         sources.append(tracer.materialised(Value(side.tensor, side.positions.reshape(padded))))
     result = tracer.plain(kind, tuple(sources), led(nhwc(shape)))
     return Value(result.tensor, result.positions.reshape(shape))
-
-
-def _narrowed(stored: Tensor) -> Tensor:
-    """Leave out the dimensions along which nothing changes: broadcasting repeats them."""
-    for axis in range(stored.ndim):
-        first = stored.narrow(axis, 0, 1)
-        if torch.equal(first.expand_as(stored), stored):
-            stored = first
-    return stored

@@ -8,6 +8,7 @@ import torch
 from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import (
     Arguments,
+    affine,
     elementwise,
     maps,
     movement,
@@ -39,8 +40,8 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     aten.conv_transpose1d.default: weighted.transposed_convolution,
     aten.conv_transpose2d.input: weighted.transposed_convolution,
     aten.linear.default: weighted.linear,
-    aten.batch_norm.default: weighted.batch_norm,
-    aten._native_batch_norm_legit_no_training.default: weighted.batch_norm,
+    aten.batch_norm.default: affine.batch_norm,
+    aten._native_batch_norm_legit_no_training.default: affine.batch_norm,
     aten.relu.default: elementwise.relu,
     aten.relu6.default: elementwise.relu6,
     aten.hardtanh.default: elementwise.clamp,

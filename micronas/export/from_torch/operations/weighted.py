@@ -1,4 +1,4 @@
-"""Convolutions, linear layers and batch norms."""
+"""Convolutions and linear layers."""
 
 import numpy as np
 import torch
@@ -8,7 +8,6 @@ from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Pair, Tracer, pair
 from micronas.graph.ir import Kind, Op, same_padding
-from micronas.graph.operators import WEIGHTED
 
 
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
@@ -137,62 +136,6 @@ def _weights(
         shift[outputs] = tracer.constant(bias)
     weights = tracer.filled(f"{name}/weights", weight.contiguous().numpy())
     return weights, tracer.filled(f"{name}/bias", shift.numpy())
-
-
-def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
-    mean = tracer.constant(arguments["running_mean"]).double()
-    factor = (tracer.constant(arguments["running_var"]).double() + arguments["eps"]).rsqrt()
-    if arguments["weight"] is not None:
-        factor = factor * tracer.constant(arguments["weight"])
-    shift = -mean * factor
-    if arguments["bias"] is not None:
-        shift = shift + tracer.constant(arguments["bias"])
-    return scaled(tracer, arguments["input"], factor, shift)
-
-
-def scaled(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
-    """Multiply channels, dimension 1, by a factor each and add a shift, both float64.
-
-    They are folded into the operator in front if that has weights of its own; otherwise they
-    become a depthwise 1x1 convolution.
-    """
-    value = tracer.value(node)
-    folded = fold(tracer, node, factor, shift)
-    if folded:
-        return value
-    # Features are the channels of one pixel.
-    spatial = (1,) * max(4 - len(value.shape), 0)
-    name = tracer.name()
-    source, order = tracer.as_map(
-        Value(value.tensor, value.positions.reshape(*value.shape, *spatial))
-    )
-    taps, bias = torch.empty_like(factor), torch.empty_like(shift)
-    taps[order], bias[order] = factor, shift
-    constants = (
-        tracer.filled(f"{name}/weights", taps.float().reshape(1, 1, 1, -1).numpy()),
-        tracer.filled(f"{name}/bias", bias.float().numpy()),
-    )
-    op = Op("DEPTHWISE_CONV_2D", name, (source, *constants), (name,))
-    return tracer.result(tracer.append(op, tracer.shape_of(source)).tensor, order)
-
-
-def fold(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> bool:
-    """Fold a factor and a shift of each channel into the weights in front, if that can be."""
-    op = tracer.producer(node, WEIGHTED)
-    if op is None or len(op.inputs) != 3:
-        return False
-    value = tracer.value(node)
-    channels = tracer.shape_of(value.tensor)[-1]
-    places = value.positions.movedim(1, 0).reshape(value.shape[1], -1) % channels
-    if channels != len(places) or not torch.equal(places, places[:, :1].expand_as(places)):
-        return False
-    order = places[:, 0]
-    if not torch.equal(order.sort().values, torch.arange(channels)):
-        return False
-    stored_factor, stored_shift = torch.empty_like(factor), torch.empty_like(shift)
-    stored_factor[order], stored_shift[order] = factor, shift
-    tracer.scale_weights(op, stored_factor.numpy(), stored_shift.numpy())
-    return True
 
 
 def _steps(sizes: object) -> Pair:
