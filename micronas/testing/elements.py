@@ -78,9 +78,6 @@ def scale_of(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> fl
             return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
         case "RSQRT":
             return math.sqrt(1 / steps[0]) * rng.uniform(0.005, 0.05)
-        case "SUM":
-            values = tensors[op.inputs[0]].elements / tensors[op.outputs[0]].elements
-            return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
         case _:
             return steps[0] * rng.uniform(0.5, 1.5)
 

@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 
 from micronas.errors import ExportError
 from micronas.graph.builder import Bits
-from micronas.graph.ir import Graph, Op
-from micronas.train.network import weighted_ops, weights_of
+from micronas.graph.ir import Graph
+from micronas.train.network import weighted_ops
 
 LayerBits = Bits | Mapping[str, Bits]
 """One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
@@ -21,7 +21,7 @@ def bits_of_layers(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
     if not isinstance(bits, Mapping):
         return {
             op.name: bits
-            if bits == 4 and op.kind != "DEPTHWISE_CONV_2D" and _takes_int4(graph, op)
+            if bits == 4 and op.kind != "DEPTHWISE_CONV_2D" and graph.takes_int4(op)
             else marked[op.name]
             for op in ops
         }
@@ -34,15 +34,10 @@ def bits_of_layers(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
             )
     matches = {name: [bits[key] for key in bits if fnmatchcase(name, key)] for name in names}
     widths = {name: found[0] if found else marked[name] for name, found in matches.items()}
-    refused = [op.name for op in ops if widths[op.name] == 4 and not _takes_int4(graph, op)]
+    refused = [op.name for op in ops if widths[op.name] == 4 and not graph.takes_int4(op)]
     if refused:
         raise ExportError(
             "the device's kernels must take int4 weights, but they take 8 bits alone in groups and "
             f"in transposed convolutions: {', '.join(refused)}; leave these out of bits"
         )
     return widths
-
-
-def _takes_int4(graph: Graph, op: Op) -> bool:
-    is_grouped = op.kind == "CONV_2D" and graph.groups_of(op) > 1
-    return weights_of(op).int4_version is not None and not is_grouped

@@ -97,9 +97,9 @@ def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.N
     largest = float(ranges.max()) or 1.0
     sizes = np.maximum(ranges / largest, _SMALLEST).astype(np.float64)
     shares = shares_of_columns(graph, pair)
-    if shares is None:
-        return sizes
-    factors: npt.NDArray[np.float64] = np.sqrt(sizes / np.maximum(shares, _SMALLEST))
+    if shares is not None:
+        sizes = np.sqrt(sizes / np.maximum(shares, _SMALLEST))
+    factors: npt.NDArray[np.float64] = sizes
     return factors
 
 
@@ -129,7 +129,7 @@ def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
         if bias is None:
             return y
         shift = means[op.name] - _by_channel(y).mean(0)
-        bias += shift
+        bias.add_(shift)
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
     interpret_outputs(network.float_graph, batch, exact)
