@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import Array, Graph, Kind, Op
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.network import weights_of
 
@@ -91,7 +91,7 @@ def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
     for op in pair.readers:
         if op.kind == "DEPTHWISE_CONV_2D":
             continue
-        weights = np.abs(_data(graph, op.inputs[1])).astype(np.float64)
+        weights = np.abs(_data(graph, op.inputs[1]))
         rows = weights.reshape(len(weights), -1)
         largest = rows.max(1) if weights_of(op).per_channel else rows.max()
         largest = np.maximum(largest, 1e-30).reshape(-1, *[1] * (weights.ndim - 1))
@@ -144,7 +144,7 @@ def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
     return rows.reshape(shape[0], 1, 1, -1)
 
 
-def _data(graph: Graph, name: str) -> Array:
+def _data(graph: Graph, name: str) -> Floats:
     data = graph.tensors[name].data
     assert data is not None, f"{name}: a graph that is scaled has its weights"
-    return data
+    return data.astype(np.float64)

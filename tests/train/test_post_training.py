@@ -138,9 +138,7 @@ def test_bias_correction_makes_up_for_a_weight_that_rounds_to_nothing() -> None:
         "y/weights": np.array([7.0, 0.4], np.float32).reshape(1, 1, 1, 2),  # 4 bits: steps of 1
         "y/bias": np.array([0.5], np.float32),
     }
-    tensors = {
-        name: replace(tensor, data=data.get(name)) for name, tensor in graph.tensors.items()
-    }
+    tensors = {name: replace(tensor, data=data.get(name)) for name, tensor in graph.tensors.items()}
     network = QuantizedNetwork(replace(graph, tensors=tensors), bits=4)
     x = 2 + torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     network.calibrate([x], method="minmax")

@@ -132,7 +132,8 @@ def space_to_depth(graph: Graph, op: Op) -> Kernel:
 
     def move(x: Values) -> Values:
         split = x.reshape(len(x), batch, height, block, width, block, -1)
-        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), batch, height, width, depth)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), batch, height, width, depth)
 
     return move
 
@@ -143,7 +144,8 @@ def depth_to_space(graph: Graph, op: Op) -> Kernel:
 
     def move(x: Values) -> Values:
         split = x.reshape(len(x), batch, height, width, block, block, -1)
-        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), *shape)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), *shape)
 
     return move
 
