@@ -74,9 +74,6 @@ def scale_of(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> fl
             return min(max(steps) ** 2 * rng.uniform(30, 300), 1e3)
         case "RSQRT":
             return math.sqrt(1 / steps[0]) * rng.uniform(0.005, 0.05)
-        case "SUM":
-            values = tensors[op.inputs[0]].elements / tensors[op.outputs[0]].elements
-            return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
         case "BATCH_MATMUL":
             depth = products.depth(Graph(tensors, (op,), (), ()), op)
             return min(steps[0] * steps[1] * rng.uniform(60, 180) * math.sqrt(depth), 1e3)

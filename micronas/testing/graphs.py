@@ -55,9 +55,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
         op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
-    is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
-    is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
-    is_packed = is_packed and kind != "TRANSPOSE_CONV"
+    is_packed = rng.random() < 1 / 3 and not plain
     graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
     if kind in free and not plain:
@@ -108,7 +106,6 @@ def ds_cnn(width: int = 64, blocks: int = 4, classes: int = 12) -> Graph:
 def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8") -> Graph:
     """Give a graph random weights, and scales with which its activations neither die nor clip."""
     rng = np.random.default_rng(seed)
-    largest = 127 if filters == "int8" else 7
     tensors: dict[str, Tensor] = dict(graph.tensors)
     rooted = {op.inputs[0] for op in graph.ops if op.kind == "RSQRT"}
     for name in graph.inputs:
@@ -121,7 +118,8 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
         output = tensors[op.outputs[0]]
         zero_point = -128 if op.activation in ("RELU", "RELU6") else int(rng.integers(-40, 40))
         if op.kind in WEIGHTED:
-            scale = _quantize_weights(tensors, op, rng, filters, largest)
+            packed = filters if graph.takes_int4(op) else "int8"
+            scale = _quantize_weights(tensors, op, rng, packed)
         elif op.kind in _FIXED:
             scale, zero_point = _FIXED[op.kind]
         elif op.kind in ("POSITIONS", "TABLE"):
@@ -239,7 +237,7 @@ def _divisor(number: int, rng: np.random.Generator) -> int:
 
 
 def _quantize_weights(
-    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType, largest: int
+    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType
 ) -> float:
     """Draw weights and bias; return an output scale that fits their spread."""
     source = tensors[op.inputs[0]].quantization
@@ -251,6 +249,7 @@ def _quantize_weights(
     channels = weights.shape[0] if axis is None else weights.shape[axis]
     count = 1 if axis is None else channels
     axis = axis if count > 1 else None
+    largest = 127 if filters == "int8" else 7
     scale = rng.uniform(0.3, 1.0, count).astype(np.float32) * np.float32(0.5 / largest)
     data = rng.integers(-largest, largest + 1, weights.shape).astype(np.int8)
     tensors[weights.name] = replace(

@@ -53,9 +53,7 @@ def normed(tracer: Tracer, value: Value, dims: list[int], epsilon: float) -> Val
     return combined(tracer, "MUL", centred, inverse)
 
 
-def _affine(
-    tracer: Tracer, value: Value, arguments: Arguments, spatial: tuple[int, ...]
-) -> Value:
+def _affine(tracer: Tracer, value: Value, arguments: Arguments, spatial: tuple[int, ...]) -> Value:
     weight, bias = arguments["weight"], arguments["bias"]
     factor = torch.ones(1) if weight is None else tracer.constant(weight)
     shift = torch.zeros(1) if bias is None else tracer.constant(bias)

@@ -6,7 +6,6 @@ import torch
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.elementwise import with_constant
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
