@@ -158,6 +158,12 @@ def rearrangement(order: Order, elements: int) -> list[Step]:
     return [*steps, turn] if picked is None or cut.is_whole else [picked]
 
 
+def broadcast_shape(order: Order) -> Shape | None:
+    """Split a tensor so finely that `order` repeats along whole dimensions; None if it does not."""
+    dims = _digits(order)
+    return None if dims is None else (1, *(size for size, _ in dims))
+
+
 def _digits(order: Order) -> list[tuple[int, int]] | None:
     """Sizes and strides, outermost first, of an order that is a strided view; None if it is not."""
     dims: list[tuple[int, int]] = []

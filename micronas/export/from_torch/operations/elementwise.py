@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from micronas.export.from_torch.layout import Value, in_order
+from micronas.export.from_torch.layout import Value, broadcast_shape, in_order
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
-from micronas.graph.ir import Activation, Kind
+from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
@@ -85,33 +85,64 @@ def prelu(tracer: Tracer, arguments: Arguments) -> Value:
     return with_constant(tracer, "PRELU", value, slope.reshape(shape))
 
 
-def elu(tracer: Tracer, arguments: Arguments) -> Value:
-    if (arguments["alpha"], arguments["scale"], arguments["input_scale"]) != (1, 1, 1):
-        raise tracer.refusal(
-            f"an ELU must have alpha 1, but has {arguments['alpha']}", "use torch.nn.ELU()"
-        )
-    return applied(tracer, "ELU", tracer.value(arguments["self"]))
-
-
 def silu(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.complete(tracer.value(arguments["self"]))
     gate = applied(tracer, "LOGISTIC", value, "sigmoid")
     return combined(tracer, "MUL", value, gate)
 
 
-def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
-    """relu6(x + 3) / 6."""
-    shifted = with_constant(
-        tracer, "ADD", tracer.value(arguments["self"]), torch.tensor(3.0), activation="RELU6"
-    )
-    return with_constant(tracer, "MUL", shifted, torch.tensor(1 / 6))
+def looked_up(function: str, number: str | None = None) -> _Lowering:
+    """Lower a function without a kernel to a table of 256 codes.
+
+    The device holds a position of four bytes for each element meanwhile.
+
+    Parameters
+    ----------
+    function
+        Of `train.functions`.
+    number
+        The argument of the operation that it needs as well.
+    """
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Value:
+        alpha = float(arguments[number]) if number else 0.0
+        return tabled(tracer, tracer.value(arguments["self"]), function, alpha)
+
+    return lower
+
+
+def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> Value:
+    """Append POSITIONS and TABLE."""
+    value = tracer.complete(value)
+    places = applied(tracer, "POSITIONS", value, "positions")
+    stored = tracer.tensors[places.tensor]
+    tracer.tensors[places.tensor] = replace(stored, dtype="int32")
+    name = tracer.name()
+    table = f"{name}/table"
+    tracer.tensors[table] = Tensor(table, (256,), constant=True)
+    op = Op("TABLE", name, (places.tensor, table), (name,), function=function, alpha=alpha)
+    return Value(tracer.append(op, stored.shape).tensor, value.positions)
 
 
 def gelu(tracer: Tracer, arguments: Arguments) -> Value:
-    """x sigmoid(1.702 x): within 0.021 of GELU; there is no table of 256 entries in TFLM."""
-    value = tracer.complete(tracer.value(arguments["self"]))
-    steeper = with_constant(tracer, "MUL", value, torch.tensor(1.702), suffix="steeper")
-    return combined(tracer, "MUL", value, applied(tracer, "LOGISTIC", steeper, "sigmoid"))
+    function = "gelu" if arguments["approximate"] == "none" else "gelu_tanh"
+    return tabled(tracer, tracer.value(arguments["self"]), function)
+
+
+def elu(tracer: Tracer, arguments: Arguments) -> Value:
+    value, alpha = tracer.value(arguments["self"]), float(arguments["alpha"])
+    if arguments["input_scale"] != 1 or arguments["scale"] != 1:
+        raise tracer.refusal("an ELU must have scales of 1, but has others", "multiply by them")
+    return applied(tracer, "ELU", value) if alpha == 1 else tabled(tracer, value, "elu", alpha)
+
+
+def power(tracer: Tracer, arguments: Arguments) -> Value:
+    """Square by a product; other powers by a table."""
+    exponent = float(arguments.get("exponent", 2))
+    value = tracer.value(arguments["self"])
+    if exponent == 2:
+        return combined(tracer, "MUL", value, value)
+    return tabled(tracer, value, "power", exponent)
 
 
 def add(tracer: Tracer, arguments: Arguments) -> Value:
@@ -162,14 +193,6 @@ def negate(tracer: Tracer, arguments: Arguments) -> Value:
     return affine(tracer, arguments["self"], torch.tensor(-1.0), torch.tensor(0.0))
 
 
-def square(tracer: Tracer, arguments: Arguments) -> Value:
-    exponent = arguments.get("exponent", 2)
-    value = tracer.value(arguments["self"])
-    if exponent != 2:
-        raise tracer.refusal(f"exponents must be 2, but one is {exponent}", "multiply instead")
-    return combined(tracer, "MUL", value, value)
-
-
 def greater(tracer: Tracer, arguments: Arguments) -> Value:
     return _extreme(tracer, arguments, "MAXIMUM")
 
@@ -203,7 +226,14 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     order[chosen.positions.flatten()] = other.positions.flatten()
     stored = tracer.shape_of(chosen.tensor)
     reduced = narrowed(order.reshape(stored))
-    sources = [chosen.tensor, tracer.arrange(other.tensor, reduced, tuple(reduced.shape))]
+    finer = broadcast_shape(order.numpy())
+    if finer is not None and reduced.unique().numel() < reduced.numel():
+        stored = finer
+        reduced = narrowed(order.reshape(stored))
+    sources = [
+        tracer.reshaped(chosen.tensor, stored),
+        tracer.arrange(other.tensor, reduced, tuple(reduced.shape)),
+    ]
     result = tracer.plain(kind, tuple(sources if position == 0 else sources[::-1]), stored, suffix)
     return Value(result.tensor, chosen.positions)
 
