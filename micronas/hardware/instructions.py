@@ -51,6 +51,8 @@ ASSUMED: dict[str, dict[str, float]] = {
     # one copy a row, of a few instructions a byte where rows are short
     # as FULLY_CONNECTED, with a zero point to add to each weight; copies as of TRANSPOSE
     "batch_matmul": {"macs": 6.0, "outputs": 100.0, "copied": 60.0, "calls": 5000.0},
+    # each unit takes eight dense outputs, five curves of 16 bits and three products a step
+    "lstm": {"macs": 6.0, "outputs": 1500.0, "steps": 2000.0, "calls": 5000.0},
     "gather": {"elements": 5.0, "rows": 150.0, "calls": 1000.0},
     "broadcast_to": {"elements": 60.0, "calls": 5000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},

@@ -262,6 +262,11 @@ def matrix_product(macs: Any, outputs: Any, copied: Any) -> Work:
     return Work("batch_matmul", {"macs": macs, "outputs": outputs, "copied": copied, "calls": 1})
 
 
+def lstm(macs: Any, outputs: Any, steps: Any) -> Work:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: gates are dense layers, `outputs` units' sums of products."""
+    return Work("lstm", {"macs": macs, "outputs": outputs, "steps": steps, "calls": 1})
+
+
 def in_rows(kernel: str, elements: Any, rows: Any) -> Work:
     """An operator that copies rows of elements."""
     return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from micronas.graph import products
+from micronas.graph import products, recurrent
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
@@ -16,7 +16,13 @@ from micronas.graph.transposing import is_turned
 from micronas.hardware import kernels
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
-from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
+from micronas.hardware.targets.target import (
+    REDUCING,
+    Target,
+    lstm_scratch,
+    prepared,
+    reduce_scratch,
+)
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _HELIUM_CHANNELS = 124
@@ -31,7 +37,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
-    prepared=prepared(12),
+    prepared=prepared(12, lstm_sums=8),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -63,6 +69,7 @@ _SIZES = Sizes(
             "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
             "BATCH_MATMUL": Structures(3, 1, data=36),
+            "UNIDIRECTIONAL_SEQUENCE_LSTM": Structures(16, data=912),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -97,6 +104,8 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         scales = graph.constant_of(op).quantization
         is_single = scales is None or len(scales.scale) == 1
         return (8 * graph.constant_of(op).shape[0],) if is_single else ()
+    if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return lstm_scratch(graph, op, 3)
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)
@@ -308,6 +317,11 @@ def _product_of_matrices(graph: Graph, op: Op) -> Work:
     return kernels.matrix_product(outputs * products.depth(graph, op), outputs, copied)
 
 
+def _lstm(graph: Graph, op: Op) -> Work:
+    outputs = graph.output_of(op).elements
+    return kernels.lstm(recurrent.macs(graph, op), outputs, graph.output_of(op).shape[1])
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -339,6 +353,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "TABLE": lambda graph, op: kernels.in_rows("gather", *[graph.output_of(op).elements] * 2),
         "BROADCAST_TO": _each("broadcast_to"),
         "BATCH_MATMUL": _product_of_matrices,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),
