@@ -13,7 +13,9 @@ from micronas.tflite.reader import read
 def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
     """Return how far the outputs of the runtimes differ, and the arena that TFLM reports.
 
-    Of several outputs the differences are summed up, and listed by output.
+    Of several outputs the differences are summed up, and listed by output. TFLM has operators that
+    LiteRT does not take, tables of functions among them: then ``litert_refusal`` is what it says,
+    and its differences are None.
 
     Parameters
     ----------
