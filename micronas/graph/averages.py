@@ -29,18 +29,18 @@ def is_global(graph: Graph, op: Op) -> bool:
     return whole and graph.output_of(op).shape[1:3] == (1, 1) and op.activation == "NONE"
 
 
-def averaged(graph: Graph, op: Op, how: Average) -> Graph:
-    """Write a global average in another way; shapes, and what is computed in float, stay.
+def with_averages(graph: Graph, how: Average) -> Graph:
+    """Write all global averages of a graph, float32 or of shapes alone, in one way.
 
-    Parameters
-    ----------
-    graph
-        float32, or of shapes alone.
-    op
-        One of its operators that `is_global`.
+    Shapes, and what is computed in float, stay.
     """
-    if how == "pool":
-        return graph
+    for op in graph.ops:
+        if how != "pool" and is_global(graph, op):
+            graph = _averaged(graph, op, how)
+    return graph
+
+
+def _averaged(graph: Graph, op: Op, how: Average) -> Graph:
     _, height, width, depth = graph.input_of(op).shape
     table = Tensor(f"{op.name}/axes", (2,), "int32", constant=True, data=np.array([1, 2], np.int32))
     tensors, source, ops = {**graph.tensors, table.name: table}, op.inputs[0], []
