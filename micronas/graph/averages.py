@@ -21,6 +21,8 @@ Average = Literal["pool", "parts", "mean"]
 
 _PARTS = 5
 """At least so many parts: the pool's error is then 7 dB less than in one piece."""
+_SMALLEST = 16
+"""Pixels of a map below which there is nothing to gain: the map's own errors hardly average out."""
 
 
 def is_global(graph: Graph, op: Op) -> bool:
@@ -32,10 +34,12 @@ def is_global(graph: Graph, op: Op) -> bool:
 def with_averages(graph: Graph, how: Average) -> Graph:
     """Write all global averages of a graph, float32 or of shapes alone, in one way.
 
-    Shapes, and what is computed in float, stay.
+    Shapes, and what is computed in float, stay. Pools of maps under 16 pixels are not taken apart.
     """
     for op in graph.ops:
-        if how != "pool" and is_global(graph, op):
+        if how == "pool" or not is_global(graph, op):
+            continue
+        if how == "mean" or math.prod(op.window) >= _SMALLEST:
             graph = _averaged(graph, op, how)
     return graph
 
