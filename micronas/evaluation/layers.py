@@ -84,7 +84,7 @@ def compare(
             "compare a model with the network it was exported from"
         )
     codes = integer.run_all(int8_graph, inputs)
-    _check_float(int8_graph)
+    _check_float(float_graph)
     restored = {name: _real(int8_graph, name, values) for name, values in codes.items()}
     alone = _run(float_graph, restored, int8_graph.inputs)
     fed = _run(float_graph, restored, tuple(restored))
@@ -151,6 +151,11 @@ def _check_float(graph: Graph) -> None:
         if op.kind == "FULLY_CONNECTED":
             holds = holds and len(output.shape) == 2
             holds = holds and source.elements == graph.constant_of(op).shape[1]
+        if op.kind == "TABLE" and not op.function:
+            raise ModelError(
+                f"layers can be compared where functions are known, but {op.name!r} is a table "
+                "that a file does not name; pass the graph it was exported from"
+            )
         if not holds:
             raise ModelError(
                 "layers can be compared on tensors [1, features] or [1, height, width, channels], "

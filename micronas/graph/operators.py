@@ -16,6 +16,7 @@ Kind = Literal[
     "ADD",
     "MUL",
     "PAD",
+    "PADV2",
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
     "MEAN",
@@ -34,6 +35,7 @@ Kind = Literal[
     "STRIDED_SLICE",
     "GATHER",
     "BROADCAST_TO",
+    "BATCH_MATMUL",
     "LOGISTIC",
     "HARD_SWISH",
     "RELU",
@@ -51,11 +53,18 @@ Kind = Literal[
     "QUANTIZE",
     "LOG_SOFTMAX",
     "L2_NORMALIZATION",
+    "POSITIONS",
+    "TABLE",
 ]
-"""Operators that can be executed and exported; named as in TFLite."""
-Scale = Literal["own", "shared", "identical", "fixed"]
+"""Operators that can be executed and exported; named as in TFLite, but for two.
+
+A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
+TABLE, GATHER from a constant table of 256 codes.
+"""
+Scale = Literal["own", "shared", "identical", "fixed", "positions"]
 """Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
-``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`."""
+``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
+operand with a zero point 128 higher, of int32 ``positions`` in a table."""
 Measure = Literal["step", "product", "square", "slope", "inverse_root"]
 """What an output's step is compared with: the largest ``step`` among the operands, their
 ``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
@@ -81,6 +90,7 @@ Option = Literal[
     "alpha",
     "plain_gather",
     "masks",
+    "transposed",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
 _Entry = TypeVar("_Entry")
@@ -105,6 +115,9 @@ class Weights:
 class Operator:
     """What all rooms know of a kind."""
 
+    builtin: str | None = None
+    """TFLite's name of it, where that stands for another kind too."""
+
     inputs: tuple[int, int] = (1, 1)
     """Fewest and most inputs: operands first, then weights, bias or other constants."""
     operands: int | None = 1
@@ -123,6 +136,8 @@ class Operator:
     on_grid: bool = False
     """Writes no value it did not read, except zero."""
     sign: Sign
+    spreads: bool = False
+    """Computes element by element, its two operands spread over each other."""
     by_channel: bool = False
     """Treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
@@ -182,6 +197,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "ADD": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="kept",
         options="AddOptions",
@@ -193,6 +209,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MUL": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=1,
         measure="product",
@@ -211,6 +228,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="PadOptions",
         version=2,
         register="AddPad",
+    ),
+    "PADV2": Operator(
+        inputs=(3, 3),
+        operands=2,
+        tables=1,
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="PadV2Options",
+        version=2,
+        register="AddPadV2",
     ),
     "AVERAGE_POOL_2D": Operator(
         windowed=True,
@@ -396,6 +425,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         version=2,
         register="AddBroadcastTo",
     ),
+    "BATCH_MATMUL": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        finest=1,
+        measure="product",
+        sign="kept",
+        options="BatchMatMulOptions",
+        stored=("transposed",),
+        version=2,
+        register="AddBatchMatMul",
+    ),
     "LOGISTIC": Operator(
         scale="fixed",
         fixed=(1 / 256, -128),
@@ -433,6 +474,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SUB": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="any",
         options="SubOptions",
@@ -443,6 +485,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SQUARED_DIFFERENCE": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=16,
         measure="square",
@@ -454,6 +497,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MAXIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -464,6 +508,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MINIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -474,6 +519,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "PRELU": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         measure="slope",
         sign="kept",
@@ -540,6 +586,28 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="LogSoftmaxOptions",
         version=2,
         register="AddLogSoftmax",
+    ),
+    "POSITIONS": Operator(
+        builtin="QUANTIZE",
+        scale="positions",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="QuantizeOptions",
+        version=2,
+        register="AddQuantize",
+    ),
+    "TABLE": Operator(
+        builtin="GATHER",
+        inputs=(2, 2),
+        scale="own",
+        finest=2**16,  # a table can hold any scale
+        sign="any",
+        by_channel=True,
+        options="GatherOptions",
+        stored=("axis", "plain_gather"),
+        version=2,
+        register="AddGather",
     ),
     "L2_NORMALIZATION": Operator(
         scale="fixed",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup, moves, resizing
+from micronas.graph import lookup, moves, products, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
@@ -104,6 +104,15 @@ def rooted(graph: Graph, op: Op) -> Shape | str:
     return graph.input_of(op).shape
 
 
+def looked_up(graph: Graph, op: Op) -> Shape | str:
+    """Shape of TABLE; TFLM does not check that positions lie in the table."""
+    source, table = graph.input_of(op), graph.constant_of(op)
+    written = {name: each.kind for each in graph.ops for name in each.outputs}
+    if op.axis != 0 or table.shape != (256,) or written.get(source.name) != "POSITIONS":
+        return "TABLE must read positions of 256 codes"
+    return source.shape
+
+
 def normalized(graph: Graph, op: Op) -> Shape | str:
     """Shape of L2_NORMALIZATION along the last dimension; sums of squares must fit in int32."""
     shape = graph.input_of(op).shape
@@ -113,10 +122,19 @@ def normalized(graph: Graph, op: Op) -> Shape | str:
 
 
 def padded(graph: Graph, op: Op) -> Shape | str:
-    source, table = graph.input_of(op).shape, graph.constant_of(op).data
-    if table is None or table.shape != (len(source), 2) or table.min() < 0:
-        return "PAD must have two amounts >= 0 for each dimension"
+    source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
+    # CMSIS-NN looks at the last four dimensions alone
+    if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
+        return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
+
+
+def padded_with(graph: Graph, op: Op) -> Shape | str:
+    """Shape of PADV2, whose second operand is what it writes around the first."""
+    value = graph.constant_of(op)
+    if value.data is None or value.elements != 1:
+        return "PADV2 must write one constant around its input"
+    return padded(graph, op)
 
 
 def reduced(graph: Graph, op: Op) -> Shape | str:
@@ -292,6 +310,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "ADD": broadcast,
         "MUL": broadcast,
         "PAD": padded,
+        "PADV2": padded_with,
         "AVERAGE_POOL_2D": pooled,
         "MAX_POOL_2D": pooled,
         "MEAN": reduced,
@@ -310,6 +329,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "STRIDED_SLICE": moves.sliced_in_steps,
         "GATHER": moves.gathered,
         "BROADCAST_TO": moves.repeated,
+        "BATCH_MATMUL": products.product_shape,
         "LOGISTIC": kept,
         "HARD_SWISH": kept,
         "RELU": kept,
@@ -327,6 +347,8 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "QUANTIZE": kept,
         "LOG_SOFTMAX": kept,
         "L2_NORMALIZATION": normalized,
+        "POSITIONS": kept,
+        "TABLE": looked_up,
     },
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""

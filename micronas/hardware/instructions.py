@@ -49,6 +49,8 @@ ASSUMED: dict[str, dict[str, float]] = {
     "slice": {"elements": 40.0, "rows": 100.0, "calls": 2000.0},
     "strided_slice": {"elements": 40.0, "rows": 100.0, "calls": 3000.0},
     # one copy a row, of a few instructions a byte where rows are short
+    # as FULLY_CONNECTED, with a zero point to add to each weight; copies as of TRANSPOSE
+    "batch_matmul": {"macs": 6.0, "outputs": 100.0, "copied": 60.0, "calls": 5000.0},
     "gather": {"elements": 5.0, "rows": 150.0, "calls": 1000.0},
     "broadcast_to": {"elements": 60.0, "calls": 5000.0},
     "relu": {"elements": 75.0, "calls": 1000.0},

@@ -257,6 +257,11 @@ def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:
     return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})
 
 
+def matrix_product(macs: Any, outputs: Any, copied: Any) -> Work:
+    """BATCH_MATMUL, whose operands are copied where they lie the other way."""
+    return Work("batch_matmul", {"macs": macs, "outputs": outputs, "copied": copied, "calls": 1})
+
+
 def in_rows(kernel: str, elements: Any, rows: Any) -> Work:
     """An operator that copies rows of elements."""
     return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})

@@ -1,5 +1,6 @@
 """Random int8 networks that mix every kind of operator, and what TFLM says about them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,19 +10,30 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
-from micronas.testing import elements
+from micronas.testing import elements, map_networks
 from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.map_networks import map_network
 from micronas.testing.movement import MOVEMENT, move
+from micronas.testing.products import multiply
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
 _INNER: tuple[Kind, ...] = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
+    *("SUM", "REDUCE_MAX", "TRANSPOSE_CONV", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"),
+    *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     *elements.PAIRS,
     *elements.SINGLE,
+    "TABLE",
     *MOVEMENT,
+    "BATCH_MATMUL",
 )
+_STEPS: Mapping[Kind, str] = {
+    "TRANSPOSE_CONV": "transposed",
+    **dict.fromkeys(("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"), "resized"),
+    **dict.fromkeys(("SPACE_TO_DEPTH", "DEPTH_TO_SPACE"), "moved"),
+}
 
 
 @dataclass
@@ -57,6 +69,8 @@ def agreement(seeds: range) -> Agreement:
 def random_network(seed: int) -> Graph:
     """Make a network of 4 to 15 operators of any kind, branches and all."""
     rng = np.random.default_rng(seed)
+    if rng.random() < 0.25:
+        return quantize_randomly(map_network(rng, series=bool(rng.random() < 0.3)), seed)
     side = rng.integers(2, 15, 2)
     builder = Builder((int(side[0]), int(side[1]), int(rng.integers(1, 9))))
     live = [builder.input]
@@ -82,6 +96,16 @@ def _grow(
     kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
     stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
     window = (min(kernel[0], height), min(kernel[1], width))
+    if kind in _STEPS:
+        return map_networks.STEPS[_STEPS[kind]](builder, source, name, rng, False)
+    if kind in ("MEAN", "SUM", "REDUCE_MAX"):
+        axes = [(1, 2), (1,), (2,), (3,)][int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))]
+        return builder.reduce(source, name, kind, axes, keep=True)
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and rng.random() < 0.4:
+        step = (
+            "depthwise" if kind == "DEPTHWISE_CONV_2D" else str(rng.choice(["dilated", "grouped"]))
+        )
+        return map_networks.STEPS[step](builder, source, name, rng, False)
     if kind == "CONV_2D":
         channels = int(rng.integers(1, 20))
         return builder.conv(source, name, channels, kernel, stride=stride, activation=activation)
@@ -89,14 +113,10 @@ def _grow(
         return builder.depthwise(source, name, kernel, stride=stride, activation=activation)
     if kind in elements.PAIRS:
         return _join(builder, kind, name, source, live, rng)
+    if kind == "TABLE":
+        return builder.function(source, name, "gelu")
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
-    if kind == "PAD":
-        amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
-        table = builder.constant(f"{name}/amounts", amounts)
-        rows, columns = amounts[1:3].sum(axis=1)
-        shape = (1, height + int(rows), width + int(columns), depth)
-        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
         op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)
@@ -106,10 +126,7 @@ def _grow(
     if kind == "FULLY_CONNECTED":
         flat = builder.dense(source, f"{name}/dense", int(rng.integers(1, 20)))
         return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
-    if kind == "MEAN":
-        axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
-        return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
-    if kind in MOVEMENT:
+    if kind in (*MOVEMENT, "BATCH_MATMUL"):
         return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
@@ -129,7 +146,11 @@ def _join(
         values = np.zeros(sizes[int(rng.integers(4))], np.float32)
         other = builder.constant(f"{name}/other", values)
     else:
-        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        other = str(
+            rng.choice(
+                [each for each in live if each == source or _broadcasts(builder, each, source)]
+            )
+        )
         if OPERATORS[kind].scale == "identical" and other != source:
             other = _append(builder, "QUANTIZE", f"{name}/other", other)
     activation = elements.ACTIVATIONS[int(rng.integers(4))]
@@ -138,14 +159,18 @@ def _join(
     return builder.append(op, shape)
 
 
-def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Generator) -> str:
-    """Append an operator that moves values, and a RESHAPE where what it gives is no map."""
+def _move(builder: Builder, kind: Kind, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append one that moves or multiplies values, and a RESHAPE where what it gives is no map."""
     tensors = {source: Tensor(source, builder.shape(source))}
-    op = move(kind, source, f"{name}/moved", tensors, rng)  # type: ignore[arg-type]
-    for table in op.inputs[1:]:
-        data = tensors[table].data
-        assert data is not None
-        builder.constant(table, data)
+    if kind == "BATCH_MATMUL":
+        op = multiply(source, f"{name}/product", tensors, rng)
+    else:
+        op = move(kind, source, f"{name}/moved", tensors, rng)
+    for table, tensor in tensors.items():
+        data = tensor.data
+        if data is None:
+            continue
+        builder.constant(table, data.astype(np.float32) if data.dtype == np.int8 else data)
     shape = tensors[op.outputs[0]].shape
     moved = builder.append(op, shape)
     if len(shape) == 4 and shape[0] == 1:
@@ -158,7 +183,7 @@ def _broadcasts(builder: Builder, name: str, source: str) -> bool:
     """Whether a tensor can be spread over another, by CMSIS-NN's loops too."""
     shape, whole = builder.shape(name), builder.shape(source)
     fits = all(size in (1, most) for size, most in zip(shape, whole, strict=True))
-    return fits and not (shape[2:] == (1, 1) and shape[1] > 1)
+    return shape == whole or (fits and not (shape[2:] == (1, 1) and shape[1] > 1))
 
 
 def _append(builder: Builder, kind: str, name: str, source: str, alpha: float = 0.0) -> str:

@@ -47,7 +47,11 @@ _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"
 }
-_KINDS: dict[int, Kind] = {getattr(schema.BuiltinOperator, kind): kind for kind in get_args(Kind)}
+_KINDS: dict[int, Kind] = {
+    getattr(schema.BuiltinOperator, kind): kind
+    for kind, row in OPERATORS.items()
+    if not row.builtin
+}
 _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
@@ -227,7 +231,8 @@ class _Reader:
             operands = operands[:-1]
         outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
-            kind = _KINDS[code]
+            read = [tensors[name] for name in _named(operands, names)]
+            kind = _kind(_KINDS[code], read, tensors[outputs[0]])
             rank = len(tensors[names[operands[0]]].shape) if len(operands) else 0
             where = f"op {position} ({kind} {outputs[0]!r})"
             try:
@@ -257,6 +262,14 @@ class _Reader:
             name = entry.CustomCode().decode("utf-8", "replace")
             self._spend(len(name))
         return code, name
+
+
+def _kind(kind: Kind, inputs: Sequence[Tensor], output: Tensor) -> Kind:
+    """Tell apart what TFLite has one name for."""
+    if kind == "QUANTIZE" and output.dtype == "int32":
+        return "POSITIONS"
+    is_table = kind == "GATHER" and len(inputs) == 2 and inputs[0].constant
+    return "TABLE" if is_table and not inputs[1].constant else kind
 
 
 def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
@@ -324,6 +337,8 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
         case "plain_gather":
             _require(options.BatchDims() == 0, "batch_dims", options.BatchDims(), where)
             return {}
+        case "transposed":
+            return {"transposed": (bool(options.AdjX()), bool(options.AdjY()))}
         case "masks":
             others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
             _require(not any(others), "ellipsis, new axis or offset", others, where)

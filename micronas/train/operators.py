@@ -14,6 +14,7 @@ from torch import Tensor
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
+from micronas.train.functions import FUNCTIONS
 
 
 def nhwc(x: Tensor) -> Tensor:
@@ -85,6 +86,12 @@ def _of_rows(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
     amounts = _constant(graph, op)[1:].tolist()
     return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
+
+
+def _pad_with(graph: Graph, op: Op, x: Tensor, value: Tensor) -> Tensor:
+    amounts = _constant(graph, op, 2)[1:].tolist()
+    sides = [size for pair in amounts[::-1] for size in pair]
+    return nchw(F.pad(nhwc(x), sides, value=value.item()))
 
 
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -184,12 +191,24 @@ def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
+def _batch_matmul(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
+    rank = len(graph.output_of(op).shape)
+    left, right = (
+        nhwc(_of_rank(graph.tensors[name], value, rank))
+        for name, value in zip(op.operands, operands, strict=True)
+    )
+    left = left.transpose(-1, -2) if op.transposed[0] else left
+    right = right.transpose(-1, -2) if op.transposed[1] else right
+    return nchw(left @ right)
+
+
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
         "ADD": _of_two(torch.add),
         "MUL": _of_two(torch.mul),
         "PAD": _pad,
+        "PADV2": _pad_with,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
         "MEAN": _reduced(torch.mean),
@@ -206,7 +225,10 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "SLICE": _cut,
         "STRIDED_SLICE": _cut,
         "GATHER": _gather,
+        "POSITIONS": lambda graph, op, x: x,
+        "TABLE": lambda graph, op, x: FUNCTIONS[op.function](x, op.alpha),
         "BROADCAST_TO": _broadcast_to,
+        "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),
@@ -230,8 +252,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
 """Float execution of each kind without weights: of its operands, without its activation."""
 
 
-def _constant(graph: Graph, op: Op) -> ir.Array:
-    data = graph.constant_of(op).data
+def _constant(graph: Graph, op: Op, position: int = 1) -> ir.Array:
+    data = graph.constant_of(op, position).data
     assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
     return data
 

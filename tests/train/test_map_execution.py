@@ -142,9 +142,7 @@ def test_reductions_keep_the_order_of_the_graph(axes: tuple[int, ...], keep: boo
 def test_the_batch_cannot_be_reduced() -> None:
     builder = Builder((4, 5, 3))
     graph = builder.finish(builder.reduce(builder.input, "y", "MEAN", (0, 1)))
-    with pytest.raises(
-        ConfigError, match=r"leave dimension 0 alone, .* but MEAN 'y' does"
-    ):
+    with pytest.raises(ConfigError, match=r"leave dimension 0 alone, .* but MEAN 'y' does"):
         Network(graph)
 
 

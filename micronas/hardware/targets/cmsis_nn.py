@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from micronas.graph import products
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.memory import Sizes, Structures
@@ -40,6 +41,7 @@ _SIZES = Sizes(
             "ADD": Structures(2, 1, data=60),
             "MUL": Structures(1, 1, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
@@ -57,7 +59,10 @@ _SIZES = Sizes(
             "SLICE": Structures(),
             "STRIDED_SLICE": Structures(24, data=84),
             "GATHER": Structures(8),
+            "POSITIONS": Structures(data=32),
+            "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
+            "BATCH_MATMUL": Structures(3, 1, data=36),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -88,6 +93,10 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return _transposed_scratch(graph, op)
     if op.kind == "AVERAGE_POOL_2D":
         return (4 * graph.input_of(op).shape[-1],)
+    if op.kind == "FULLY_CONNECTED" and _is_pointwise(graph, op):
+        scales = graph.constant_of(op).quantization
+        is_single = scales is None or len(scales.scale) == 1
+        return (8 * graph.constant_of(op).shape[0],) if is_single else ()
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)
@@ -120,8 +129,10 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     convolution, four blocks of channels for a depthwise one, sums of a dense layer's filters.
     """
     asked = _scratch(graph, op)
+    if op.kind == "BATCH_MATMUL":
+        return (4 * graph.output_of(op).shape[-1],)
     if op.kind == "FULLY_CONNECTED":
-        return (4 * graph.constant_of(op).shape[0],)
+        return (*asked, 4 * graph.constant_of(op).shape[0])
     if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
         filters = graph.constant_of(op)
         return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
@@ -208,7 +219,19 @@ def _dense(graph: Graph, op: Op) -> Work:
     weights = graph.constant_of(op)
     rows = graph.output_of(op).elements // weights.shape[0]
     width, depth = (exactly(size) for size in weights.shape)
+    if _is_pointwise(graph, op):
+        return kernels.convolution(Sweep((rows, 1), (rows, 1), (1, 1)), depth, width)
     return kernels.dense(rows, depth, width, bits=_bits(weights))
+
+
+def _is_pointwise(graph: Graph, op: Op) -> bool:
+    """Whether CMSIS-NN runs a FULLY_CONNECTED on rows of features as a 1x1 convolution.
+
+    Its one multiplier and shift are then written out for each channel, in scratch memory.
+    """
+    weights = graph.constant_of(op)
+    is_plain = weights.dtype != "int4" and weights.shape[1] % 4 == 0
+    return is_plain and len(graph.output_of(op).shape) > 2
 
 
 def _pool(graph: Graph, op: Op) -> Work:
@@ -276,6 +299,15 @@ def _gather(graph: Graph, op: Op) -> Work:
     return kernels.in_rows("gather", elements, elements // math.prod(source.shape[op.axis + 1 :]))
 
 
+def _product_of_matrices(graph: Graph, op: Op) -> Work:
+    """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
+    left, right = (graph.tensors[name] for name in op.operands)
+    copied = left.elements if op.transposed[0] else 0
+    copied += 0 if op.transposed[1] or right.constant else right.elements
+    outputs = graph.output_of(op).elements
+    return kernels.matrix_product(outputs * products.depth(graph, op), outputs, copied)
+
+
 _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
     "hardware.targets.cmsis_nn (prices)",
     {
@@ -285,6 +317,7 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "ADD": _of_two("add"),
         "MUL": _of_two("mul"),
         "PAD": _pad,
+        "PADV2": _pad,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
         "MEAN": _reduced("mean"),
@@ -302,7 +335,10 @@ _WORK: Mapping[Kind, Callable[[Graph, Op], Work]] = each_kind(
         "SLICE": _in_rows("slice"),
         "STRIDED_SLICE": _in_rows("strided_slice"),
         "GATHER": _gather,
+        "POSITIONS": _each("quantize"),
+        "TABLE": lambda graph, op: kernels.in_rows("gather", *[graph.output_of(op).elements] * 2),
         "BROADCAST_TO": _each("broadcast_to"),
+        "BATCH_MATMUL": _product_of_matrices,
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),

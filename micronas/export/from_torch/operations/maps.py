@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, canonical
+from micronas.export.from_torch.layout import Value, axes_of
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.movement import moved
 from micronas.export.from_torch.tracer import Pair, Tracer
@@ -179,24 +180,38 @@ def reduced(
 ) -> Value:
     """Reduce dimensions of torch's, which stay with size 1 on the device."""
     shape = tracer.shape if shape is None else shape
-    order: Tensor | None = None
-    is_sequence = len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4
-    if is_sequence:
+    if all(value.shape[dim] == 1 for dim in dims):
+        return Value(value.tensor, value.positions.reshape(shape))
+    source, order, axes = _placed(tracer, value)
+    chosen = sorted(axes[dim] for dim in dims if dim in axes)
+    stored = tuple(1 if axis in chosen else n for axis, n in enumerate(tracer.shape_of(source)))
+    name = tracer.name(kind.lower())
+    table = tracer.filled(f"{name}/axes", np.array(chosen, np.int32))
+    result = tracer.append(Op(kind, name, (source, table), (name,)), stored)
+    positions = torch.arange(math.prod(stored)).reshape(stored)
+    rest = [axis for axis in range(len(stored)) if axis not in axes.values()]
+    positions = positions.permute(*rest, *(axes[dim] for dim in sorted(axes)))
+    if order is not None and stored[-1] > 1:
+        positions = positions.index_select(len(rest) + sorted(axes).index(1), order)
+    return Value(result.tensor, positions.reshape(shape))
+
+
+def _placed(tracer: Tracer, value: Value) -> tuple[str, Tensor | None, dict[int, int]]:
+    """Return a stored tensor that has an axis for each of torch's dimensions, and which it is.
+
+    The channels of a map may be in another order, which is returned as well.
+    """
+    axes = axes_of(value.positions, tracer.shape_of(value.tensor))
+    if axes is not None:
+        return value.tensor, None, axes
+    if len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
         value = Value(value.tensor, value.positions.unsqueeze(-1))
     if len(value.shape) == 4 and value.shape[0] == 1:
         source, order = tracer.as_map(value)
-        axes = sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
-        order = None if 3 in axes else order
-    else:
-        source = tracer.materialised(value)
-        skipped = len(tracer.shape_of(source)) - len(value.shape)
-        axes = [dim + skipped for dim in dims]
-    stored = tuple(1 if axis in axes else size for axis, size in enumerate(tracer.shape_of(source)))
-    name = tracer.name(kind.lower())
-    table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
-    result = tracer.append(Op(kind, name, (source, table), (name,)), stored)
-    positions = canonical(stored) if order is None else canonical(stored)[:, order]
-    return Value(result.tensor, positions.reshape(shape))
+        return source, order, {1: 3, 2: 1, 3: 2}
+    source = tracer.materialised(value)
+    skipped = len(tracer.shape_of(source)) - len(value.shape)
+    return source, None, {dim: dim + skipped for dim in range(1 - skipped, len(value.shape))}
 
 
 def _dims(dims: object, rank: int) -> list[int]:
