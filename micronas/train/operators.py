@@ -159,7 +159,9 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    return nchw(torch.cat([nhwc(part) for part in parts], op.axis))
+    examples = max(len(part) for part in parts)  # a constant stands for every one
+    whole = [part.expand(examples, *part.shape[1:]) for part in parts]
+    return nchw(torch.cat([nhwc(part) for part in whole], op.axis))
 
 
 def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:

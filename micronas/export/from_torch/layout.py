@@ -130,6 +130,42 @@ def axes_of(positions: Tensor, shape: Shape) -> dict[int, int] | None:
     return axes if torch.equal(expected.flatten(), positions.flatten()) else None
 
 
+def split_at(positions: Tensor, dims: Sequence[int]) -> tuple[Shape, list[int]] | None:
+    """Shape of the whole stored tensor in which `dims` are axes of their own, and which they are.
+
+    Dimensions that are stored side by side and go together make one axis. None if the positions
+    are not those of a permuted whole tensor.
+    """
+    first = positions.flatten()[0]
+    strides = {
+        dim: int(positions.select(dim, 1).flatten()[0] - first)
+        for dim, size in enumerate(positions.shape)
+        if size > 1
+    }
+    shape, axes, block = [1], [], positions.numel()
+    for dim in sorted(strides, key=lambda dim: -strides[dim]):
+        block //= positions.shape[dim]
+        if strides[dim] != block:
+            return None
+        is_one = dim in dims
+        if len(shape) > 1 and is_one == (len(shape) - 1 in axes):
+            shape[-1] *= positions.shape[dim]
+            continue
+        shape.append(positions.shape[dim])
+        axes += [len(shape) - 1] if is_one else []
+    expected = torch.zeros(())
+    for dim, stride in strides.items():
+        size = positions.shape[dim]
+        sizes = [1] * positions.ndim
+        sizes[dim] = size
+        expected = expected + (stride * torch.arange(size)).reshape(sizes)
+    return (
+        (tuple(shape), axes)
+        if torch.equal(expected.expand_as(positions).long(), positions)
+        else None
+    )
+
+
 def rearrangement(order: Order, elements: int) -> list[Step]:
     """Find the steps that bring the stored elements ``order`` side by side.
 

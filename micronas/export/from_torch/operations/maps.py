@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, axes_of
+from micronas.export.from_torch.layout import Value, axes_of, canonical, split_at
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.movement import moved
 from micronas.export.from_torch.tracer import Pair, Tracer
@@ -182,36 +181,39 @@ def reduced(
     shape = tracer.shape if shape is None else shape
     if all(value.shape[dim] == 1 for dim in dims):
         return Value(value.tensor, value.positions.reshape(shape))
-    source, order, axes = _placed(tracer, value)
-    chosen = sorted(axes[dim] for dim in dims if dim in axes)
-    stored = tuple(1 if axis in chosen else n for axis, n in enumerate(tracer.shape_of(source)))
+    placed, axes = _placed(tracer, value, dims)
+    sizes = tracer.shape_of(placed.tensor)
+    stored = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
     name = tracer.name(kind.lower())
-    table = tracer.filled(f"{name}/axes", np.array(chosen, np.int32))
-    result = tracer.append(Op(kind, name, (source, table), (name,)), stored)
-    positions = torch.arange(math.prod(stored)).reshape(stored)
-    rest = [axis for axis in range(len(stored)) if axis not in axes.values()]
-    positions = positions.permute(*rest, *(axes[dim] for dim in sorted(axes)))
-    if order is not None and stored[-1] > 1:
-        positions = positions.index_select(len(rest) + sorted(axes).index(1), order)
+    table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
+    result = tracer.append(Op(kind, name, (placed.tensor, table), (name,)), stored)
+    first = placed.positions
+    for dim in dims:
+        first = first.narrow(dim, 0, 1)
+    index = np.array(np.unravel_index(first.flatten().numpy(), sizes))
+    index[axes] = 0
+    positions = torch.from_numpy(np.ravel_multi_index(tuple(index), stored))
     return Value(result.tensor, positions.reshape(shape))
 
 
-def _placed(tracer: Tracer, value: Value) -> tuple[str, Tensor | None, dict[int, int]]:
-    """Return a stored tensor that has an axis for each of torch's dimensions, and which it is.
-
-    The channels of a map may be in another order, which is returned as well.
-    """
+def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:
+    """Return a value that is stored so that `dims` are whole axes, and which axes those are."""
     axes = axes_of(value.positions, tracer.shape_of(value.tensor))
     if axes is not None:
-        return value.tensor, None, axes
-    if len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
-        value = Value(value.tensor, value.positions.unsqueeze(-1))
-    if len(value.shape) == 4 and value.shape[0] == 1:
-        source, order = tracer.as_map(value)
-        return source, order, {1: 3, 2: 1, 3: 2}
+        return value, sorted(axes[dim] for dim in dims if dim in axes)
+    view = split_at(value.positions, dims)
+    if view is not None:
+        return Value(tracer.reshaped(value.tensor, view[0]), value.positions), view[1]
+    is_sequence = len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4
+    wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
+    if len(wide.shape) == 4 and wide.shape[0] == 1:
+        source, order = tracer.as_map(wide)
+        positions = canonical(tracer.shape_of(source))[:, order].reshape(value.shape)
+        return Value(source, positions), sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
     source = tracer.materialised(value)
+    positions = torch.arange(value.positions.numel()).reshape(value.shape)
     skipped = len(tracer.shape_of(source)) - len(value.shape)
-    return source, None, {dim: dim + skipped for dim in range(1 - skipped, len(value.shape))}
+    return Value(source, positions), [dim + skipped for dim in dims]
 
 
 def _dims(dims: object, rank: int) -> list[int]:

@@ -6,6 +6,7 @@ import torch
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
