@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from micronas.errors import ConfigError
 from micronas.sweeps.cluster import Cluster
+from micronas.sweeps.sweep import sweep
+from tests.sweeps.own_space import BUDGETS, OWN, RUN
 from tests.sweeps.runs import arguments, check_four, kill_one, rows, start
 
 
@@ -20,6 +23,14 @@ def test_four_points_on_ray_with_one_worker_killed(corpus: Path, tmp_path: Path)
     failed = rows(out, "SELECT reason FROM attempts WHERE outcome != 'done'")
     assert len(failed) == 1
     assert failed[0][0].startswith("Ray lost the worker")
+
+
+@pytest.mark.ray
+def test_a_users_own_network_on_ray(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(RUN))
+    points = sweep(config, BUDGETS, out=tmp_path / "sweep", ray="local", workers=1, **OWN)
+    assert [point.state for point in points] == ["done", "done"], points
 
 
 @pytest.mark.ray
