@@ -9,17 +9,17 @@ from micronas.errors import ConfigError
 from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.sweep import sweep
 from tests.sweeps.own_space import BUDGETS, OWN, RUN
-from tests.sweeps.runs import arguments, check_four, kill_one, rows, start
+from tests.sweeps.runs import FOUR, arguments, check_points, kill_one, rows, start
 
 
 @pytest.mark.ray
 def test_four_points_on_ray_with_one_worker_killed(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
-    process = start(*arguments(out, f"data.path={corpus}", "--quiet", "--ray", "local"))
+    process = start(*arguments(out, f"data.path={corpus}", "--quiet", "--ray", "local", over=FOUR))
     kill_one(out, process, "ray::run_point")
     _, complaints = process.communicate()
     assert process.returncode == 0, complaints
-    check_four(out)
+    check_points(out, FOUR)
     failed = rows(out, "SELECT reason FROM attempts WHERE outcome != 'done'")
     assert len(failed) == 1
     assert failed[0][0].startswith("Ray lost the worker")
