@@ -18,6 +18,7 @@ from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
 from micronas.sweeps.made import Made, made_by, make
 from micronas.sweeps.points import plan
+from micronas.sweeps.store import SweepPoint
 from micronas.sweeps.sweep import sweep
 from tests import toy
 from tests.sweeps import own_space
@@ -36,10 +37,10 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_two_budgets_stopped_and_resumed_are_the_bytes_of_runs_alone(
+def test_a_point_stopped_and_resumed_is_the_bytes_of_a_run_alone(
     config: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "sweep"
+    out, over = tmp_path / "sweep", {"budget.latency": ["0.01 ms", "1.8 ms"]}
 
     def stop(*_: object) -> None:
         deadline = time.monotonic() + 120
@@ -49,39 +50,49 @@ def test_two_budgets_stopped_and_resumed_are_the_bytes_of_runs_alone(
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        sweep(config, BUDGETS, out=out, workers=1, progress=stop, **OWN)
-    points = sweep(config, BUDGETS, out=out, workers=1, **OWN)
-    assert [point.state for point in points] == ["done", "done"], points
-    attempts = rows(out, "SELECT outcome FROM attempts ORDER BY id")
-    assert attempts == [("stopped",), ("done",), ("done",)]
-    assert len(list(out.glob("warmups/*.pt"))) == 1
-    for point in points:
-        assert point.metrics is not None
-        assert point.metrics["fits"] is True
-        assert point.metrics["tflm_mismatches"] == 0
-        assert point.metrics["latency_ms"] <= float(point.over["budget.latency"].split()[0])
-        written = yaml.safe_load((point.folder / "config.yaml").read_text())
-        assert written["space"] == "tests.sweeps.own_space:space"
-        assert written["data"]["path"] == "tests.sweeps.own_space:data"
+        sweep(config, over, out=out, workers=1, progress=stop, **OWN)
+    _, point = sweep(config, over, out=out, workers=1, **OWN)
+    assert rows(out, "SELECT outcome FROM attempts ORDER BY id") == [("stopped",), ("done",)]
+    check_point(point)
 
-    stopped = points[0]
     made = {key: Made(f"tests.sweeps.own_space:{key}", "") for key in OWN}
-    settings = plan(config, BUDGETS, made=made)[0].settings
+    settings = plan(config, over, made=made)[1].settings
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         searched = own_space.space()
     alone = tmp_path / "alone"
     run_search(settings, alone, progress=lambda *_: None, data=own_space.data(), space=searched)
     for name in ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json"):
-        assert (alone / name).read_bytes() == (stopped.folder / name).read_bytes(), name
+        assert (alone / name).read_bytes() == (point.folder / name).read_bytes(), name
 
     path, page = write_report([out])
     assert path.exists()
+    assert page["network"]["blocks"][0]["name"] == "stem.0"
+    with pytest.raises(ConfigError, match="holds one of other settings: 2 points differ"):
+        sweep(config, over, out=out, space=wider, data=own_space.data)
+
+
+@pytest.mark.slow  # above, one of two budgets is met
+def test_two_budgets_share_a_warm_up_and_a_report(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    points = sweep(config, BUDGETS, out=out, **OWN)
+    for point in points:
+        check_point(point)
+    assert len(list(out.glob("warmups/*.pt"))) == 1
+    _, page = write_report([out])
     assert [row["name"] for row in page["rows"]] == ["latency=1.8ms", "latency=3ms"]
     assert page["groups"][0]["boards"][0]["fronts"]["latency_ms"]
 
-    with pytest.raises(ConfigError, match="holds one of other settings: 2 points differ"):
-        sweep(config, BUDGETS, out=out, space=wider, data=own_space.data)
+
+def check_point(point: SweepPoint) -> None:
+    assert point.state == "done", point
+    assert point.metrics is not None
+    assert point.metrics["fits"] is True
+    assert point.metrics["tflm_mismatches"] == 0
+    assert point.metrics["latency_ms"] <= float(point.over["budget.latency"].split()[0])
+    written = yaml.safe_load((point.folder / "config.yaml").read_text())
+    assert written["space"] == "tests.sweeps.own_space:space"
+    assert written["data"]["path"] == "tests.sweeps.own_space:data"
 
 
 def wider() -> micronas.ConvertedSpace:
