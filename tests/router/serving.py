@@ -19,7 +19,7 @@ import yaml
 
 from micronas.router.decision import Routing
 from micronas.router.serve.app import create_app
-from micronas.router.serve.server import listen
+from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
@@ -28,9 +28,10 @@ QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 @contextmanager
 def serving(routing: Routing | None = None, **settings: Any) -> Iterator[httpx.Client]:
     """Serve in a thread; yields a client whose addresses start at the server."""
-    app = create_app(ServeSettings.model_validate({**QUICK, **settings}), routing)
+    chosen = ServeSettings.model_validate({**QUICK, **settings})
+    app = create_app(chosen, routing)
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        server = uvicorn.Server(configured(app, chosen, log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -8,7 +8,7 @@ import pytest
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import proxy_for
-from micronas.router.serve.server import Gathering
+from micronas.router.serve.wire import Gathering
 from tests.router.serving import chat, said, serving
 from tests.router.upstreams import Call, answers, upstream
 
@@ -89,6 +89,9 @@ class Wire:
 
     def close(self) -> None:
         self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 def test_what_is_written_in_one_turn_leaves_at_once() -> None:
