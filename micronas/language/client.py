@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -28,6 +29,7 @@ _LARGEST_ERROR = 64 * 2**10
 _LARGEST_HEADER = 64 * 2**10
 _LONGEST_TEXT = 500
 _PIECE = 2**16
+_MOST_INTERIM = 10
 _LONGEST_WAIT = 24 * 3600.0
 _SHORTEST_SECRET = 8
 """Shorter keys are no secrets but words (EMPTY, none) that a text may hold."""
@@ -39,6 +41,31 @@ _UNMADE = (
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
 )
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that an endpoint may announce only so often.
+
+    aiohttp takes interim responses (100 Continue) without end, and while they come it gives
+    neither other tasks a turn nor a cancelled one its end.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        read, left = protocol.read, _MOST_INTERIM
+
+        async def counted() -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise aiohttp.ClientPayloadError("too many interim responses")
+            return await read()
+
+        protocol.read = counted
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
 
 
 class ExchangeError(Exception):
@@ -170,6 +197,7 @@ class Client:
             proxy=self._proxy,
             max_field_size=_LARGEST_HEADER,
             auto_decompress=False,
+            response_class=_Response,
             timeout=self._timeout,
         )
 
