@@ -7,6 +7,7 @@ others are `LOST`, or `REFUSED` for good.
 
 import asyncio
 import gzip
+import hashlib
 import json
 import re
 import threading
@@ -250,7 +251,7 @@ class OddEndpoint:
     more
         Further forms, by name.
     asked
-        Requests by their body, as JSON.
+        Requests by the hash of their body.
     answered
         Answers that can be read and were sent to their end, by id.
     """
@@ -276,8 +277,9 @@ class OddEndpoint:
         headers = {
             name.lower(): value.strip() for name, _, value in (h.partition(":") for h in head)
         }
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        content = json.dumps(body)
+        data = await reader.readexactly(int(headers["content-length"]))
+        body = json.loads(data)
+        content = hashlib.sha256(data).hexdigest()
         name, form = self.wish(body, self.asked[content])
         self.asked[content] += 1
         last = form not in READABLE or bool(body.get("stream"))
@@ -290,7 +292,7 @@ class OddEndpoint:
 
 def wish_of(body: dict[str, Any]) -> tuple[str, str]:
     """Return id and form from the last message; a plain answer where none is wished for."""
-    found = _WISH.search(str(body["messages"][-1]["content"]))
+    found = _WISH.search(str(body["messages"][-1]["content"])[-100:])
     return (found[1], found[2]) if found else ("", "plain")
 
 
