@@ -148,8 +148,8 @@ def _server(folder: Path, url: str, at_once: int) -> Iterator[tuple[str, "subpro
         "retries": 0,
         "failures": 10**9,
         "concurrency": at_once,
-        "deadline": 10,
-        "timeouts": {"first_byte": 2, "idle": 2},
+        "deadline": 40,
+        "timeouts": {"first_byte": 15, "idle": 15},
     }
     config = folder / "soak.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -178,7 +178,7 @@ class _Client:
         """Send one request of each of the kinds, so many at a time."""
         waiting = iter(enumerate(kinds))
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=60)
+        timeout = aiohttp.ClientTimeout(total=90)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
 
             async def work() -> None:
