@@ -69,11 +69,11 @@ def test_an_answer_without_end_is_left_in_time(form: str) -> None:
         lost = send(url, timeout=0.7)
     assert isinstance(lost, Lost)
     assert lost.perhaps_paid
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_a_packed_answer_takes_no_more_memory_than_a_plain_one() -> None:
-    packed = bomb(2**27)
+    packed = bomb()
     size = len(packed)
 
     async def send_packed(exchange: Exchange) -> None:
@@ -84,9 +84,9 @@ def test_a_packed_answer_takes_no_more_memory_than_a_plain_one() -> None:
         lost = send(url, timeout=30)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert size < 2**18
+    assert size < 2**17
     assert lost == Lost("an answer is too large", perhaps_paid=True)
-    assert peak < 2**26
+    assert peak < 2**25 + 2**24
 
 
 @pytest.mark.parametrize("form", ["usage_negative", "usage_zero"])
@@ -150,9 +150,9 @@ def test_halves_of_characters_in_what_is_judged_are_kept_as_one_sign(tmp_path: P
         assert store.reply("key") == Reply("cut \ufffd", 1, 1, 0.0)
 
 
-@pytest.mark.parametrize("calls", [40, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [24, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_run_over_every_odd_form_pays_for_nothing_twice(calls: int, tmp_path: Path) -> None:
-    found = odd_run(tmp_path, calls, timeout=3.0 if calls == 40 else 5.0)
+    found = odd_run(tmp_path, calls, timeout=3.0 if calls == 24 else 5.0)
     assert (found.calls, found.verdicts, found.paid_twice) == (calls, calls, 0)
     assert found.requests > calls
     assert found.limit - found.dearest <= found.usd_at_limit <= found.limit * (1 + 1e-9)

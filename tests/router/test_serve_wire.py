@@ -3,10 +3,7 @@
 import json
 import logging
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -27,28 +24,6 @@ def connected(client: httpx.Client) -> socket.socket:
     return socket.create_connection((client.base_url.host, client.base_url.port or 80))
 
 
-@contextmanager
-def measured(client: httpx.Client) -> Iterator[Callable[[], float]]:
-    """Ask for the health all the time; yields how long the slowest answer took, in seconds."""
-    slowest, done = 0.0, threading.Event()
-
-    def ask() -> None:
-        nonlocal slowest
-        with httpx.Client(base_url=client.base_url, timeout=60) as other:
-            while not done.is_set():
-                start = time.monotonic()
-                assert other.get("/healthz").status_code == 200
-                slowest = max(slowest, time.monotonic() - start)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield lambda: slowest
-    finally:
-        done.set()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     "flood",
     [
@@ -62,14 +37,12 @@ def measured(client: httpx.Client) -> Iterator[Callable[[], float]]:
 )
 def test_a_flood_of_headers_is_refused_and_keeps_nobody_waiting(flood: bytes) -> None:
     with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
-        with measured(client) as slowest:
-            start = time.monotonic()
-            answer = raw(client, HEAD + flood)
-            taken = time.monotonic() - start
-            time.sleep(0.05)
+        # of this whole process: while the server works on a head, it answers nobody else
+        start = time.process_time()
+        answer = raw(client, HEAD + flood, seconds=30)
+        assert time.process_time() - start < 1.5
         assert answer == b"" or answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
-        assert taken < 2
-        assert slowest() < 1
+        assert client.get("/healthz").status_code == 200
         assert a.requests == 0
 
 
@@ -99,7 +72,7 @@ def test_slow_bodies_end_with_the_deadline(caplog: pytest.LogCaptureFixture) -> 
         wires = [connected(client) for _ in range(20)]
         for each in wires:
             each.sendall(HEAD + b'Content-Length: 5000\r\n\r\n{"model": ')
-        end = time.monotonic() + 8
+        end = time.monotonic() + 20
         left = list(wires)
         while left and time.monotonic() < end:
             for each in list(left):
@@ -162,7 +135,7 @@ def test_a_head_that_does_not_end_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(wire, "_PATIENCE", 0.3)
     with serving(experts=OWN) as client, connected(client) as own:
-        own.settimeout(5)
+        own.settimeout(20)
         own.sendall(head)
         assert own.recv(4096) == b""
 
@@ -172,7 +145,7 @@ def test_a_body_that_nobody_reads_is_hung_up_on(monkeypatch: pytest.MonkeyPatch)
     with serving(experts=OWN) as client, connected(client) as own:
         own.settimeout(0.05)
         own.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
-        end, seen = time.monotonic() + 5, b""
+        end, seen = time.monotonic() + 20, b""
         while time.monotonic() < end:
             try:
                 own.sendall(b"x")
@@ -189,16 +162,16 @@ def test_a_body_that_nobody_reads_is_hung_up_on(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_name_of_megabytes_blocks_nobody() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert nearest("x" * 3_900_000, ["micronas-router", "a"]).startswith("choose one of")
     assert nearest("micronas-ruoter", ["micronas-router"]) == "did you mean 'micronas-router'?"
-    assert time.monotonic() - start < 0.5
+    assert time.process_time() - start < 0.3
     with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
-        with measured(client) as slowest:
-            refused = chat(client, "x", model="aa" * 1_900_000)
+        start = time.process_time()
+        refused = chat(client, "x", model="aa" * 1_900_000)
+        assert time.process_time() - start < 1
         assert refused.status_code == 404
         assert len(refused.content) < 2000
-        assert slowest() < 1
         assert a.requests == 0
 
 
