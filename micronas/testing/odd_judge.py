@@ -54,7 +54,7 @@ class OddRun:
     leaks: tuple[str, ...]
 
 
-def odd_run(folder: Path, calls: int, *, timeout: float = 5.0) -> OddRun:
+def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
     """Judge one model on half as many prompts as calls: to a limit of money first, then to the end.
 
     Parameters
