@@ -84,7 +84,11 @@ def _chunks(graph: Graph, inputs: Values) -> Iterator[dict[str, Values]]:
         values = {**constants, source.name: batch.reshape(len(batch), *source.shape)}
         for op, kernel in steps:
             values[op.outputs[0]] = kernel(*(values[name] for name in op.operands))
-        yield values
+        # what depends on constants alone was computed once for all examples
+        yield {
+            name: np.broadcast_to(each, (len(batch), *each.shape[1:]))
+            for name, each in values.items()
+        }
 
 
 def _workspace(graph: Graph, op: Op) -> int:

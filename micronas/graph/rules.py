@@ -1,5 +1,6 @@
 """Rules of single operators, by kind: output shapes, and scales that TFLM takes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -132,6 +133,17 @@ def mul_scales(sources: Sequence[float], output: float) -> str | None:
     return None if holds else "MUL must write a scale above 2**-14 of the product of those it reads"
 
 
+def rescaled(sources: Sequence[float], output: float) -> str | None:
+    """Of operators that rescale a product, with weights or an average among the factors."""
+    holds = math.prod(sources) < output * 2**30
+    return None if holds else "it must write a scale above 2**-30 of the product of those it reads"
+
+
+def fused_scale(op: Op, output: float) -> str | None:
+    holds = op.activation != "RELU6" or 6 / output < 2**31
+    return None if holds else f"{op.kind} with RELU6 must write a scale above 6 * 2**-31"
+
+
 def _is_usual(scale: float) -> bool:
     return 2**-27 < scale < 2**16
 
@@ -161,6 +173,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
     "ADD": add_scales,
     "MUL": mul_scales,
+    "MEAN": rescaled,
     "SOFTMAX": softmax_scales,
     "LOGISTIC": logistic_scales,
     "HARD_SWISH": hard_swish_scales,
