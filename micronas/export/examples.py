@@ -10,6 +10,12 @@ from micronas.errors import DataError, ModelError
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
 
+# The header is Python text, and a damaged one fails in every way that Python's text does.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
+    *(MemoryError, RecursionError, BadZipFile),
+)
+
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> Values:
     """Return int8 [count, ...] of random codes for a graph's input.
@@ -34,10 +40,11 @@ def read_inputs(path: Path) -> Values:
         If the file is not one array.
     """
     try:
-        values: Values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
-        # its header is Python text, and a damaged one fails in every way that Python's text does
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        with np.errstate(over="ignore"):
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _UNREADABLE as error:
         raise DataError(f"examples must be a .npy file of an int8 array: {error}") from error
     if not isinstance(values, np.ndarray):
         raise DataError(f"examples must be one array, but {path} holds several; save a .npy file")
-    return values
+    return np.array(values)
