@@ -52,7 +52,7 @@ _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
-_INFERRED: tuple[Option, ...] = ("multiplier", "keep_dims", "new_shape")
+_INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
 _EMPTY: Array = np.empty(0, np.int32)
 _LARGEST_RANK = 8
@@ -274,11 +274,12 @@ class _Reader:
             operands = operands[:-1]
         outputs = _named(results, names)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
-            kind, rank = _KINDS[code], len(tensors[outputs[0]].shape)
+            kind, inputs = _KINDS[code], _named(operands, names)
             where = f"op {position} ({kind} {outputs[0]!r})"
+            shapes = [tensors[each].shape for each in (outputs[0], *inputs)]
             try:
-                fields = _options(source, kind, rank, where)
-                return Op(kind, outputs[0], _named(operands, names), outputs, **fields)
+                fields = _options(source, kind, shapes, where)
+                return Op(kind, outputs[0], inputs, outputs, **fields)
             except ModelError:
                 if not self._keeps:
                     raise
@@ -318,8 +319,13 @@ def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str,
     return tuple(names[index] for index in indices)
 
 
-def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
-    """Read what a graph keeps of an operator's options; refuse what it cannot express."""
+def _options(
+    source: Any, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
+    """Read what a graph keeps of an operator's options; refuse what it cannot express.
+
+    `shapes` are those of its output and inputs.
+    """
     row = OPERATORS[kind]
     stored = [option for option in row.stored if option not in _INFERRED]
     if row.options is None or not stored:
@@ -330,11 +336,13 @@ def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
     if table is None or source.BuiltinOptionsType() != expected:
         raise ValueError("options")
     options.Init(table.Bytes, table.Pos)
-    read = [_option(options, option, rank, where) for option in stored]
+    read = [_option(options, option, shapes, where) for option in stored]
     return {name: value for part in read for name, value in part.items()}
 
 
-def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, Any]:
+def _option(
+    options: Any, option: Option, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
     """Fields of `Op` that some fields of the options' table stand for."""
     match option:
         case "sweep":
@@ -347,7 +355,12 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             _require(activation in _ACTIVATIONS, "activation", activation, where)
             return {"activation": _ACTIVATIONS[activation]}
         case "axis":
-            return {"axis": options.Axis() % rank}
+            return {"axis": options.Axis() % len(shapes[0])}
+        case "multiplier":  # which TFLM believes, whatever the shapes
+            multiplier, (_, source, weights, *_) = options.DepthMultiplier(), shapes
+            told = multiplier * source[-1] == weights[-1]
+            _require(told, "depth multiplier", multiplier, where)
+            return {}
         case "unclamped":
             activation = options.FusedActivationFunction()
             _require(activation == 0, "activation", activation, where)
@@ -362,7 +375,7 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
         case "format":
             _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
             return {}
-        case "multiplier" | "keep_dims" | "new_shape":  # as in _INFERRED
+        case "keep_dims" | "new_shape":  # as in _INFERRED
             return {}
 
 

@@ -1,17 +1,12 @@
 """Files that are valid flatbuffers and lie: each is refused in one line, whoever reads it."""
 
-import copy
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,42 +19,21 @@ from micronas.export.formats import export
 from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import verify
 from micronas.graph import integer
-from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph
 from micronas.graph.placement import place
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.testing.graphs import quantize_randomly, random_inputs, random_int8_graph
+from micronas.testing.graphs import random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-
-
-def repacked(graph: Graph, edit: Callable[[Any], None]) -> bytes:
-    tree = schema.ModelT.InitFromPackedBuf(to_flatbuffer(graph))
-    edit(tree)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def sums(count: int, operands: Callable[[int], list[int]]) -> bytes:
-    """A file of `count` additions; operation n writes tensor n + 1 and reads `operands(n)`."""
-    builder = Builder((4, 4, 4))
-    graph = quantize_randomly(builder.finish(builder.add(builder.input, builder.input, "sum")))
-
-    def edit(tree: Any) -> None:
-        part = tree.subgraphs[0]
-        one, written = part.operators[0], part.tensors[part.operators[0].outputs[0]]
-        part.tensors, part.operators = [part.tensors[part.inputs[0]]], []
-        for number in range(count):
-            part.tensors.append(copy.copy(written))
-            part.tensors[-1].name = f"t{number}"
-            part.operators.append(copy.copy(one))
-            part.operators[-1].inputs = operands(number)
-            part.operators[-1].outputs = [number + 1]
-        part.inputs, part.outputs = [0], [count]
-
-    return repacked(graph, edit)
+from tests.lies import (
+    constant_output,
+    depth_multiplier,
+    ds_cnn,
+    full_buffer_0,
+    scaled,
+    shared_scales,
+    sums,
+)
 
 
 @pytest.mark.parametrize("size", [1, 16, 256, 4096])
@@ -67,20 +41,13 @@ def sums(count: int, operands: Callable[[int], list[int]]) -> bytes:
 def test_buffer_0_with_data_is_refused(size: int, unknown: Any) -> None:
     """TFLM takes buffer 0 for what activations are in; this ended the process."""
 
-    def fill(tree: Any) -> None:
-        tree.buffers[0].data = np.full(size, 65, np.uint8)
-
-    model = repacked(random_int8_graph(0, family="ds_cnn"), fill)
     with pytest.raises(ModelError, match=f"buffer 0 of a model must be empty.* has {size} bytes"):
-        read(model, unknown=unknown)
+        read(full_buffer_0(size), unknown=unknown)
 
 
 def test_no_command_takes_buffer_0_with_data(tmp_path: Path) -> None:
-    def fill(tree: Any) -> None:
-        tree.buffers[0].data = np.full(1, 65, np.uint8)
-
-    graph = random_int8_graph(0, family="ds_cnn")
-    model, inputs = repacked(graph, fill), random_inputs(graph, 1)
+    graph = ds_cnn()
+    model, inputs = full_buffer_0(1), random_inputs(graph, 1)
     for use in (
         lambda: export(model, "c", name="net", out=tmp_path / "net.h"),
         lambda: export(model, "tflite", name="net", out=tmp_path / "net.tflite"),
@@ -89,28 +56,6 @@ def test_no_command_takes_buffer_0_with_data(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match="buffer 0"):
             use()
-
-
-def shared_scales(tensors: int, scales: int) -> bytes:
-    """A file whose tensors all point to one table with so many scales."""
-
-    def edit(tree: Any) -> None:
-        part = tree.subgraphs[0]
-        large = copy.copy(part.tensors[0])
-        large.quantization = copy.copy(large.quantization)
-        large.quantization.scale = np.ones(scales, np.float32)
-        large.quantization.zeroPoint = np.zeros(scales, np.int64)
-        part.tensors = [large, *(copy.copy(part.tensors[0]) for _ in range(tensors))]
-        part.operators, part.inputs, part.outputs = [], [0], [0]
-
-    model = bytearray(repacked(random_int8_graph(0, family="ds_cnn"), edit))
-    part = schema.Model.GetRootAs(model, 0).Subgraphs(0)
-    target = part.Tensors(0).Quantization()._tab.Pos
-    for number in range(1, tensors + 1):
-        table = part.Tensors(number)._tab
-        field = table.Pos + table.Offset(12)  # its quantisation
-        model[field : field + 4] = (target - field).to_bytes(4, "little")
-    return bytes(model)
 
 
 def test_tensors_that_share_scales_take_memory_by_the_size_of_the_file() -> None:
@@ -158,18 +103,6 @@ def test_many_buffers_are_placed_as_few_are(drawn: list[tuple[int, int, int]]) -
     assert place([*requests, *others])[: len(requests)] == place(requests)
 
 
-def scaled(source: float, weights: float, output: float, activation: Any = "NONE") -> Graph:
-    builder = Builder((4, 4, 3))
-    name = builder.conv(builder.input, "conv", 5, activation=activation)
-    graph = quantize_randomly(builder.finish(name))
-    for tensor, scale in ((graph.inputs[0], source), ("conv/weights", weights), (name, output)):
-        old = graph.tensors[tensor]
-        assert old.quantization is not None
-        scales = np.full_like(old.quantization.scale, scale)
-        graph.tensors[tensor] = replace(old, quantization=replace(old.quantization, scale=scales))
-    return graph
-
-
 @pytest.mark.parametrize(
     ("scales", "activation"),
     [
@@ -202,13 +135,18 @@ def test_whatever_scales_are_taken_are_executed_as_tflm_does(
     assert found.mismatches == 0
 
 
+def test_a_depth_multiplier_that_the_filters_belie_is_refused() -> None:
+    """Found by tests/fuzz/tflite.py; TFLM's answers differed from run to run."""
+    with pytest.raises(ModelError, match=r"every depth multiplier, and op 1 .* has 7"):
+        read(depth_multiplier())
+    assert [op.kind for op in read(depth_multiplier(), unknown="keep").ops][1] == "UNKNOWN"
+
+
 def test_an_output_that_is_a_constant_is_that_of_every_example() -> None:
     """Nothing reads the input: this was a traceback for two examples."""
-    builder = Builder((2, 2, 3))
-    graph = quantize_randomly(builder.finish(builder.add(builder.input, builder.input, "sum")))
-    data = np.arange(12, dtype=np.int8).reshape(1, 2, 2, 3)
-    graph.tensors["sum"] = replace(graph.tensors["sum"], constant=True, data=data)
-    constant = replace(graph, ops=())
+    constant = constant_output()
+    data = constant.tensors["sum"].data
+    assert data is not None
     outputs = integer.run(constant, np.zeros((2, 2, 2, 3), np.int8))
     np.testing.assert_array_equal(outputs, np.concatenate([data, data]))
     assert verify(to_flatbuffer(constant), np.zeros((2, 2, 2, 3), np.int8)).mismatches == 0
@@ -229,11 +167,8 @@ def test_examples_of_a_shape_that_no_file_holds(tmp_path: Path, shape: str) -> N
 def test_a_runtime_that_crashes_or_hangs_is_one_line() -> None:
     """Its process ends; this one does not."""
 
-    def fill(tree: Any) -> None:
-        tree.buffers[0].data = np.full(1, 65, np.uint8)
-
-    graph = random_int8_graph(0, family="ds_cnn")
-    model, inputs = repacked(graph, fill), random_inputs(graph, 1)
+    graph = ds_cnn()
+    model, inputs = full_buffer_0(1), random_inputs(graph, 1)
     with pytest.raises(ExportError, match=r"TFLM must be able to run .* its process by signal 11"):
         run_apart(model, inputs, seconds=60)
     with pytest.raises(ExportError, match=r"must be able to run the model, but it took longer"):
