@@ -6,7 +6,9 @@ from importlib import import_module
 from pathlib import Path
 
 TARGETS = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")
+    path.stem
+    for path in Path(__file__).parent.glob("*.py")
+    if not path.stem.startswith(("_", "test_"))
 )
 
 
