@@ -304,6 +304,17 @@ def square_scales(sources: Sequence[float], output: float) -> str | None:
     return None if holds else "{kind} must write a scale above 2**-12 of the read one's square"
 
 
+def rescaled(sources: Sequence[float], output: float) -> str | None:
+    """Of operators that rescale a product, with weights or an average among the factors."""
+    holds = math.prod(sources) < output * 2**30
+    return None if holds else "it must write a scale above 2**-30 of the product of those it reads"
+
+
+def fused_scale(op: Op, output: float) -> str | None:
+    holds = op.activation != "RELU6" or 6 / output < 2**31
+    return None if holds else f"{op.kind} with RELU6 must write a scale above 6 * 2**-31"
+
+
 SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
     "graph.rules",
     {
@@ -363,6 +374,7 @@ SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,
     "SUM": total_scales,
+    "MEAN": rescaled,
     "SOFTMAX": softmax_scales,
     "LOG_SOFTMAX": log_softmax_scales,
     "LOGISTIC": usual_scales,

@@ -255,9 +255,7 @@ class Tracer:
             tensor, (positions if order is None else positions[:, order]).reshape(self.shape)
         )
 
-    def ending(
-        self, value: Value, dim: int, *, flat: bool = False
-    ) -> tuple[str, Tensor, Tensor]:
+    def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
         """Return a stored tensor whose last dimension is one of torch's, in any order.
 
         With `flat`, a single row may have any shape.
