@@ -7,6 +7,7 @@ import numpy as np
 from micronas.export.onnx_writer import TO_NCHW, TO_NHWC, Writer
 from micronas.graph import resizing
 from micronas.graph.ir import Op
+from micronas.graph.transposing import before
 
 
 def reduced(writer: Writer, op: Op, kind: str) -> None:
@@ -44,9 +45,9 @@ def transposed(writer: Writer, op: Op) -> None:
     pads, more = [], []
     for side in (1, 2):
         whole = (source.shape[side] - 1) * op.stride[side - 1] + weights.shape[side]
-        before = max(whole - output.shape[side], 0) // 2
-        after = whole - output.shape[side] - before
-        pads.append((before, max(after, 0)))
+        first = before(weights.shape[side], op.reach[side - 1])
+        after = whole - output.shape[side] - first
+        pads.append((first, max(after, 0)))
         more.append(max(-after, 0))
     (top, bottom), (left, right) = pads
     writer.finish(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.export.onnx_writer import Writer
+from micronas.export.onnx_writer import TO_NCHW, Writer
 from micronas.graph import moves
 from micronas.graph.ir import Op
 
@@ -57,3 +57,34 @@ def _moved(
     value = writer.in_graph_order(writer.graph.input_of(op), output.name)
     value = writer.node(kind, [value, *tables], f"{output.name}:moved", **attributes)
     writer.to_nchw(value, output)
+
+
+def padded(writer: Writer, op: Op) -> None:
+    """Write PADV2."""
+    value, amounts = (writer.graph.constant_of(op, place).data for place in (1, 2))
+    assert value is not None  # check_int8 has seen both
+    assert amounts is not None
+    fill = writer.constant(f"{op.outputs[0]}:fill", value.astype(np.int8).reshape(()))
+    table = writer.constant(f"{op.outputs[0]}:pads", amounts.astype(np.int64).T.reshape(-1))
+    _moved(writer, op, "Pad", [table, fill])
+
+
+def batch_matmul(writer: Writer, op: Op) -> None:
+    output, values = writer.graph.output_of(op), []
+    for side, name, swap in zip(("left", "right"), op.operands, op.transposed, strict=True):
+        tensor, prefix = writer.graph.tensors[name], f"{output.name}:{side}"
+        wide = (1,) * (len(output.shape) - len(tensor.shape)) + tensor.shape
+        if tensor.data is None:
+            codes = writer.reshaped(tensor, wide, prefix)
+        else:
+            codes = writer.constant(prefix, tensor.data.astype(np.int8).reshape(wide))
+        if swap:
+            order = [*range(len(wide) - 2), len(wide) - 1, len(wide) - 2]
+            codes = writer.node("Transpose", [codes], f"{prefix}:turned", perm=order)
+        assert tensor.quantization is not None  # check_int8 has seen it
+        values.append(writer.dequantise(codes, f"{prefix}:real", tensor.quantization))
+    if len(output.shape) == 4:
+        product = writer.node("MatMul", values, f"{output.name}:product")
+        writer.finish(op, "Transpose", [product], perm=list(TO_NCHW))
+    else:
+        writer.finish(op, "MatMul", values)

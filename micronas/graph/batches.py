@@ -7,7 +7,7 @@ that dimension, which no operator may then move, merge or leave out.
 from collections.abc import Callable, Mapping
 
 from micronas.errors import ConfigError
-from micronas.graph import moves
+from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op
 
 
@@ -21,6 +21,7 @@ _MOVES_FIRST: Mapping[Kind, Callable[[Graph, Op], bool]] = {
     "STRIDED_SLICE": lambda graph, op: 0 in moves.dropped(op),
     "GATHER": lambda graph, op: op.axis == 0,
     "CONCATENATION": lambda graph, op: op.axis == 0,
+    "BATCH_MATMUL": products.mixes_examples,
     "MEAN": _reduces_first,
     "SUM": _reduces_first,
     "REDUCE_MAX": _reduces_first,

@@ -1,6 +1,6 @@
 """Appends operators to a growing graph and works out their output shapes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -150,8 +150,109 @@ class Builder:
 
     def mean(self, source: str, name: str) -> str:
         """MEAN over the whole map, [1, channels]: what Keras' global average converts to."""
-        axes = self.constant(f"{name}/axes", np.array([1, 2], np.int32))
-        return self.append(Op("MEAN", name, (source, axes), (name,)), (1, self.shape(source)[-1]))
+        return self.reduce(source, name, "MEAN", (1, 2))
+
+    def reduce(
+        self,
+        source: str,
+        name: str,
+        kind: Literal["MEAN", "SUM", "REDUCE_MAX"],
+        axes: Sequence[int],
+        *,
+        keep: bool = False,
+    ) -> str:
+        """Reduction over axes, counted from 0, which are dropped or kept as 1."""
+        table = self.constant(f"{name}/axes", np.array(axes, np.int32))
+        sizes = enumerate(self.shape(source))
+        out = tuple(1 if at in axes else size for at, size in sizes if keep or at not in axes)
+        return self.append(Op(kind, name, (source, table), (name,)), out)
+
+    def transposed(
+        self,
+        source: str,
+        name: str,
+        channels: int,
+        kernel: tuple[int, int],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        padding: Padding = "SAME",
+        reach: tuple[int, int] | None = None,
+        activation: Activation = "NONE",
+    ) -> str:
+        """Transposed convolution; with SAME padding, the map grows by the stride.
+
+        `reach`, where it is another size that shall be written, is as in `Op.reach`.
+        """
+        _, height, width, depth = self.shape(source)
+        down, across = reach or (stride if padding == "SAME" else kernel)
+        out = (1, (height - 1) * stride[0] + down, (width - 1) * stride[1] + across, channels)
+        constants = self._weights(name, (channels, *kernel, depth), channels)
+        table = self.constant(f"{name}/shape", np.array(out, np.int32))
+        op = Op(
+            "TRANSPOSE_CONV",
+            name,
+            (source, *constants, table),
+            (name,),
+            stride,
+            padding=padding,
+            activation=activation,
+            reach=(down, across),
+        )
+        return self.append(op, out)
+
+    def resize(
+        self,
+        source: str,
+        name: str,
+        size: tuple[int, int],
+        kind: Literal["RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"] = "RESIZE_NEAREST_NEIGHBOR",
+        *,
+        align_corners: bool = False,
+        half_pixel: bool = False,
+    ) -> str:
+        """A map of another height and width."""
+        table = self.constant(f"{name}/size", np.array(size, np.int32))
+        op = Op(
+            kind,
+            name,
+            (source, table),
+            (name,),
+            align_corners=align_corners,
+            half_pixel=half_pixel,
+        )
+        return self.append(op, (1, *size, self.shape(source)[3]))
+
+    def fold(self, source: str, name: str, block: int) -> str:
+        """SPACE_TO_DEPTH: squares of pixels become channels, those of the first pixel first."""
+        _, height, width, depth = self.shape(source)
+        out = (1, height // block, width // block, depth * block**2)
+        return self.append(Op("SPACE_TO_DEPTH", name, (source,), (name,), block=block), out)
+
+    def unfold(self, source: str, name: str, block: int) -> str:
+        """DEPTH_TO_SPACE, the inverse of `fold`."""
+        _, height, width, depth = self.shape(source)
+        out = (1, height * block, width * block, depth // block**2)
+        return self.append(Op("DEPTH_TO_SPACE", name, (source,), (name,), block=block), out)
+
+    def pool(
+        self,
+        source: str,
+        name: str,
+        kind: Literal["AVERAGE_POOL_2D", "MAX_POOL_2D"],
+        window: tuple[int, int],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        padding: Padding = "SAME",
+    ) -> str:
+        """Pooling; windows of SAME padding that go beyond the map see what is inside."""
+        _, *area, depth = self.shape(source)
+        sides = zip(area, window, stride, strict=True)
+        if padding == "VALID":
+            sizes = [(size - taps) // step + 1 for size, taps, step in sides]
+        else:
+            sizes = [same_output(size, step) for size, _, step in sides]
+        op = Op(kind, name, (source,), (name,), stride, window, padding)
+        return self.append(op, (1, *sizes, depth))
 
     def softmax(self, source: str, name: str) -> str:
         return self.append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))

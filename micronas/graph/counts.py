@@ -8,8 +8,11 @@ holds, so that they are the same before and after quantisation.
 import math
 from dataclasses import dataclass, fields
 
+from micronas.graph import products
 from micronas.graph.ir import Graph, Kind, Op, Tensor, Unknown
 from micronas.graph.operators import WEIGHTED
+
+_MULTIPLYING: tuple[Kind, ...] = (*WEIGHTED, "BATCH_MATMUL")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ FEATURES = tuple(field.name for field in fields(Counts))
 
 def count(graph: Graph) -> Counts:
     """Count the costs of a network; weights that operators share count once."""
-    macs: dict[Kind, int] = dict.fromkeys(WEIGHTED, 0)
+    macs: dict[Kind, int] = dict.fromkeys(_MULTIPLYING, 0)
     written: dict[Kind, int] = {}
     read: dict[Kind, int] = {}
     stored: dict[str, Tensor] = {}
@@ -122,8 +125,7 @@ def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     """Names of weights and bias, and of constant operands."""
     if op.kind == "UNKNOWN":
         return ()
-    constants = [name for name in op.operands if graph.tensors[name].constant]
-    return (*constants, *op.learnt)
+    return (*(name for name in op.operands if graph.tensors[name].constant), *op.learnt)
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:
@@ -133,13 +135,15 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
         op.kind,
         graph.input_of(op).shape if op.inputs else (),
         graph.output_of(op).shape if op.outputs else (),
-        _macs(graph, op) if op.kind in WEIGHTED else 0,
+        _macs(graph, op) if op.kind in _MULTIPLYING else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
         sum(_bytes(tensor, tensor.name in op.learnt[1:]) for tensor in stored),
     )
 
 
 def _macs(graph: Graph, op: Op) -> int:
+    if op.kind == "BATCH_MATMUL":
+        return graph.output_of(op).elements * products.depth(graph, op)
     weights = graph.constant_of(op).shape
     if op.kind == "FULLY_CONNECTED":
         return math.prod(graph.output_of(op).shape) * weights[1]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, Union
 
-from micronas.errors import DataError, ExportError
+from micronas.errors import ConfigError, DataError, ExportError
 from micronas.graph.ir import Graph
 
 Value = TypeVar("Value")
@@ -56,6 +56,16 @@ def only_output(graph: Graph) -> str:
             f"({', '.join(graph.outputs)}); ask for all of them"
         )
     return graph.outputs[0]
+
+
+def check_one_each(graph: Graph, who: str) -> None:
+    """Raise ConfigError, which names `who`, unless a network takes one tensor and gives one."""
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ConfigError(
+            f"{who} must take one tensor and give one, but takes {len(graph.inputs)} "
+            f"({', '.join(graph.inputs)}) and gives {len(graph.outputs)} "
+            f"({', '.join(graph.outputs)}); use a network of one input and output"
+        )
 
 
 def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:

@@ -119,6 +119,8 @@ class Op:
     """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
     axis: int = 0
     """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
+    transposed: tuple[bool, bool] = (False, False)
+    """Of BATCH_MATMUL's operands: whether their last two dimensions are read the other way."""
     masks: tuple[int, int, int] = (0, 0, 0)
     """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
     not, and which axes are dropped from the output."""

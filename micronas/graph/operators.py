@@ -16,6 +16,7 @@ Kind = Literal[
     "ADD",
     "MUL",
     "PAD",
+    "PADV2",
     "AVERAGE_POOL_2D",
     "MAX_POOL_2D",
     "MEAN",
@@ -34,6 +35,7 @@ Kind = Literal[
     "STRIDED_SLICE",
     "GATHER",
     "BROADCAST_TO",
+    "BATCH_MATMUL",
     "LOGISTIC",
     "HARD_SWISH",
     "RELU",
@@ -81,6 +83,7 @@ Option = Literal[
     "alpha",
     "plain_gather",
     "masks",
+    "transposed",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
 _Entry = TypeVar("_Entry")
@@ -211,6 +214,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="PadOptions",
         version=2,
         register="AddPad",
+    ),
+    "PADV2": Operator(
+        inputs=(3, 3),
+        operands=2,
+        tables=1,
+        scale="identical",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="PadV2Options",
+        version=2,
+        register="AddPadV2",
     ),
     "AVERAGE_POOL_2D": Operator(
         windowed=True,
@@ -395,6 +410,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="BroadcastToOptions",
         version=2,
         register="AddBroadcastTo",
+    ),
+    "BATCH_MATMUL": Operator(
+        inputs=(2, 2),
+        operands=2,
+        scale="own",
+        finest=1,
+        measure="product",
+        sign="kept",
+        options="BatchMatMulOptions",
+        stored=("transposed",),
+        version=2,
+        register="AddBatchMatMul",
     ),
     "LOGISTIC": Operator(
         scale="fixed",

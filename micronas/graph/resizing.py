@@ -43,10 +43,18 @@ def between(size: int, out: int, op: Op) -> tuple[Indices, Indices, Indices]:
     return first, second, at - _ONE * first
 
 
+def between_coarsely(
+    size: int, out: int, op: Op
+) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+    """The same with weights as real numbers."""
+    first, second, share = between(size, out, op)
+    return first, second, share / _ONE
+
+
 def between_exactly(
     size: int, out: int, op: Op
 ) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
-    """The same as real numbers: what fixed point comes close to."""
+    """The same for real positions, which fixed point comes close to."""
     aligned = op.align_corners and out > 1
     at = np.arange(out) * ((size - 1) / (out - 1) if aligned else size / out)
     if op.half_pixel:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup, moves, resizing
+from micronas.graph import lookup, moves, products, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
+from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
 
@@ -112,10 +113,19 @@ def normalized(graph: Graph, op: Op) -> Shape | str:
 
 
 def padded(graph: Graph, op: Op) -> Shape | str:
-    source, table = graph.input_of(op).shape, graph.constant_of(op).data
-    if table is None or table.shape != (len(source), 2) or table.min() < 0:
-        return "PAD must have two amounts >= 0 for each dimension"
+    source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
+    # CMSIS-NN looks at the last four dimensions alone
+    if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
+        return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
     return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
+
+
+def padded_with(graph: Graph, op: Op) -> Shape | str:
+    """Shape of PADV2, whose second operand is what it writes around the first."""
+    value = graph.constant_of(op)
+    if value.data is None or value.elements != 1:
+        return "PADV2 must write one constant around its input"
+    return padded(graph, op)
 
 
 def reduced(graph: Graph, op: Op) -> Shape | str:
@@ -134,12 +144,18 @@ def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
     """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
     batch, *area, depth = graph.input_of(op).shape
     channels, *window, part = graph.constant_of(op).shape
+    (height, width), (rows, columns) = area, window
     sizes = []
     for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
         first = taps if op.padding == "VALID" else 1
         if not first <= reach < first + step:
             return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
         sizes.append((size - 1) * step + reach)
+    if not is_computed((height, width), (rows, columns), op.stride, op.reach, depth):
+        return (
+            "TRANSPOSE_CONV of up to 16 channels or strides above 2 must be padded by whole "
+            "strides and have filters as large as strides, as CMSIS-NN computes no others"
+        )
     shape = (batch, *sizes, channels)
     table = graph.tensors[op.inputs[-1]].data
     if table is None or tuple(table.ravel()) != shape:
@@ -250,7 +266,7 @@ def hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
 
 
-def sum_scales(sources: Sequence[float], output: float) -> str | None:
+def common_scales(sources: Sequence[float], output: float) -> str | None:
     if min(sources) * 2**30 < max(sources):
         return "{kind} must read scales that differ by less than 2**30"
     holds = max(sources) < output * 2**19
@@ -285,6 +301,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "ADD": broadcast,
         "MUL": broadcast,
         "PAD": padded,
+        "PADV2": padded_with,
         "AVERAGE_POOL_2D": pooled,
         "MAX_POOL_2D": pooled,
         "MEAN": reduced,
@@ -303,6 +320,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "STRIDED_SLICE": moves.sliced_in_steps,
         "GATHER": moves.gathered,
         "BROADCAST_TO": moves.repeated,
+        "BATCH_MATMUL": products.product_shape,
         "LOGISTIC": kept,
         "HARD_SWISH": kept,
         "RELU": kept,
@@ -324,8 +342,8 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""
 SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
-    "ADD": sum_scales,
-    "SUB": sum_scales,
+    "ADD": common_scales,
+    "SUB": common_scales,
     "MUL": mul_scales,
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from micronas.graph.ir import Padding, extent, same_padding
+from micronas.graph.transposing import before
 
 Area = tuple[int, int]
 """Height, width."""
@@ -214,6 +215,22 @@ def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
     return _of_bits(Work("dense", terms), bits)
 
 
+def matrix_product(outer: int, rows: int, depth: Width, out: Width, turned: Any) -> Work:
+    """BATCH_MATMUL of `outer` matrices; `turned` elements are moved so that rows meet rows."""
+    vectors = outer * rows
+    terms = {
+        "macs": vectors * depth.channels * out.channels,
+        "outputs": vectors * out.channels,
+        "left_over": vectors * out.channels * depth.remainders[1],
+        "odd_outputs": vectors * depth.channels * out.odd,
+        "rows": vectors,
+        "matrices": outer,
+        "turned": turned,
+        "calls": 1,
+    }
+    return Work("batch_matmul", terms)
+
+
 def dense_as_convolution(rows: int, source: Width, out: Width) -> Work:
     """FULLY_CONNECTED that runs as a 1x1 convolution, with its one scale spread to all channels."""
     pointwise = _pointwise(rows, source, out)
@@ -266,9 +283,9 @@ def transposed(
 
 def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
     """Rows of filters in the map that a transposed convolution writes, summed over its input's."""
-    before = max(0, (rows - 1) * stride + taps - reached) // 2
+    gone = before(taps, reached - (rows - 1) * stride)
     return sum(
-        taps - max(0, before - start) - max(0, start + taps - before - reached - 1)
+        taps - max(0, gone - start) - max(0, start + taps - gone - reached - 1)
         for start in range(0, rows * stride, stride)
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from micronas.graph import products
 from micronas.graph.ir import LIMITS, Activation, Graph, Kind, Op, Quantization, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SHAPES
@@ -78,6 +79,9 @@ def scale_of(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> fl
         case "SUM":
             values = tensors[op.inputs[0]].elements / tensors[op.outputs[0]].elements
             return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
+        case "BATCH_MATMUL":
+            depth = products.depth(Graph(tensors, (op,), (), ()), op)
+            return min(steps[0] * steps[1] * rng.uniform(60, 180) * math.sqrt(depth), 1e3)
         case _:
             return steps[0] * rng.uniform(0.5, 1.5)
 

@@ -9,8 +9,10 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.testing import elements
+from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
 from micronas.testing.movement import MOVEMENT, movement_op
+from micronas.testing.products import product_op
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -19,6 +21,8 @@ _FIXED = {kind: row.fixed for kind, row in OPERATORS.items() if row.fixed}
 
 def random_int8_graph(seed: int, *, family: str | None = None) -> Graph:
     """Make a small DS-CNN ("ds_cnn") or MobileNet-like ("mobilenet") network with random weights.
+
+    Others are "maps", of any operators on maps, and "series", of those with kernels k x 1.
 
     Widths, kernels, strides, depth and scales follow from the seed; `family` is drawn when None.
     """
@@ -41,7 +45,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     if kind in MAPS:
         make = map_op
-    op = make(kind, tensors, rng)
+    op = product_op(tensors, rng) if kind == "BATCH_MATMUL" else make(kind, tensors, rng)
     if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
@@ -81,6 +85,8 @@ def random_inputs(graph: Graph, count: int, seed: int = 0) -> npt.NDArray[np.int
 def random_shapes(seed: int, *, family: str) -> Graph:
     """Return the shapes-only graph that `random_int8_graph` quantises."""
     rng = np.random.default_rng(seed)
+    if family in ("maps", "series"):
+        return map_network(rng, series=family == "series")
     return _ds_cnn(rng) if family == "ds_cnn" else _mobilenet(rng)
 
 
@@ -170,14 +176,12 @@ def _plain_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) 
     inputs: tuple[str, ...] = ("input",)
     if kind == "FULLY_CONNECTED":
         features = int(rng.integers(1, 10))
-        inputs = _constants(tensors, (features, tensors["input"].elements), features, rng)
-        shape = (1, features)
-    elif kind == "PAD":
-        amounts = rng.integers(0, 3, (4, 2)).astype(np.int32)
-        amounts[0] = 0
-        tensors["amounts"] = Tensor("amounts", (4, 2), "int32", constant=True, data=amounts)
-        inputs = ("input", "amounts")
-        shape = tuple(int(n) for n in np.add(source, amounts.sum(axis=1)))
+        depth, shape = tensors["input"].elements, (1, features)
+        if rng.random() < 0.4:
+            source = source[: int(rng.integers(1, 4))] + source[3:]
+            tensors["input"] = Tensor("input", source)
+            depth, shape = source[-1], (*source[:-1], features)
+        inputs = _constants(tensors, (features, depth), features, rng)
     elif kind == "RESHAPE":
         shape = (1, tensors["input"].elements)
     elif kind == "CONCATENATION":

@@ -17,6 +17,7 @@ from micronas.hardware.kernels import Work
 from micronas.hardware.targets.cmsis_nn_work import work
 
 _WORDS = ("padding",)
+_FLAGS = ("transposed",)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def _shape(text: str) -> tuple[int, ...]:
 def _value(name: str, text: str) -> Any:
     if name in _WORDS:
         return text
+    if name in _FLAGS:
+        return tuple(flag == "1" for flag in text.split("x"))
     if "x" in text:
         return _shape(text)
     return float(text) if "." in text else int(text)

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from micronas.graph.ir import Activation, Array, Kind, Op, Padding, Tensor
+from micronas.graph.ir import Array, Kind, Op, Padding, Tensor
 from micronas.graph.resizing import between
+from micronas.graph.transposing import is_computed
+from micronas.testing.elements import ACTIVATIONS
 
 MAPS: tuple[Kind, ...] = (
     "MEAN",
@@ -15,7 +17,6 @@ MAPS: tuple[Kind, ...] = (
     "SPACE_TO_DEPTH",
     "DEPTH_TO_SPACE",
 )
-_ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 
 
 def map_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
@@ -46,13 +47,19 @@ def _reduction(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator)
 
 def _transposed(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
     _, height, width, depth = tensors["input"].shape
-    padding: Padding = "SAME" if rng.random() < 0.6 else "VALID"
-    stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
-    taps = int(rng.integers(stride[0], 6)), int(rng.integers(stride[1], 6))
-    down, across = (
-        int(rng.integers(1, step + 1)) if padding == "SAME" else many
-        for step, many in zip(stride, taps, strict=True)
-    )
+    if rng.random() < 0.3:  # CMSIS-NN's other way
+        depth = int(rng.integers(17, 20))
+        tensors["input"] = Tensor("input", (1, height, width, depth))
+    while True:
+        padding: Padding = "SAME" if rng.random() < 0.6 else "VALID"
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        taps = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        down, across = (
+            int(rng.integers(1, step + 1)) + (0 if padding == "SAME" else many - 1)
+            for step, many in zip(stride, taps, strict=True)
+        )
+        if is_computed((height, width), taps, stride, (down, across), depth):
+            break
     channels = int(rng.integers(1, 8))
     shape = (1, (height - 1) * stride[0] + down, (width - 1) * stride[1] + across, channels)
     tensors["weights"] = Tensor("weights", (channels, *taps, depth), constant=True)
@@ -69,7 +76,7 @@ def _transposed(tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
         ("output",),
         stride,
         padding=padding,
-        activation=_ACTIVATIONS[int(rng.integers(3))],
+        activation=ACTIVATIONS[int(rng.integers(4))],
         reach=(down, across),
     )
 

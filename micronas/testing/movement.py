@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.rules import SHAPES
 
 Shape = tuple[int, ...]
 Tables = dict[str, npt.ArrayLike]
-"""Constants that follow the operand, by name."""
+"""Constants that follow the operand, by name; int8 ones are operands too."""
 
 
 def movement_op(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op:
@@ -31,8 +31,11 @@ def move(
     inputs = [source]
     for table, values in tables.items():
         inputs.append(f"{name}/{table}")
-        data = np.array(values, np.int32)
-        tensors[inputs[-1]] = Tensor(inputs[-1], data.shape, "int32", constant=True, data=data)
+        data = np.asarray(values)
+        dtype: DataType = "int8" if data.dtype == np.int8 else "int32"
+        tensors[inputs[-1]] = Tensor(
+            inputs[-1], data.shape, dtype, constant=True, data=data.astype(dtype)
+        )
     op = Op(kind, name, tuple(inputs), (name,), **options)
     tensors[name] = tensors[source]
     found = SHAPES[kind](Graph(tensors, (op,), (), ()), op)
@@ -91,12 +94,25 @@ def _broadcast_to(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[
     return {"target": [1] * int(rng.integers(0, 6 - len(shape))) + target}, {}
 
 
+def _pad(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]]:
+    amounts = rng.integers(0, 3, (len(shape), 2))
+    amounts[0] = 0
+    return {"amounts": amounts}, {}
+
+
+def _pad_with(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]]:
+    value = rng.integers(-128, 128, 1).astype(np.int8)
+    return {"value": value, **_pad(shape, rng)[0]}, {}
+
+
 MOVEMENT: Mapping[Kind, Callable[[Shape, np.random.Generator], tuple[Tables, dict[str, Any]]]] = {
     "TRANSPOSE": _transpose,
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
     "GATHER": _gather,
     "BROADCAST_TO": _broadcast_to,
+    "PAD": _pad,
+    "PADV2": _pad_with,
 }
 """Given the operand's shape, the tables and options of an operator."""
 _RANKS: Mapping[Kind, tuple[int, int]] = {
@@ -105,4 +121,6 @@ _RANKS: Mapping[Kind, tuple[int, int]] = {
     "STRIDED_SLICE": (1, 4),
     "GATHER": (1, 5),
     "BROADCAST_TO": (1, 5),
+    "PAD": (1, 4),
+    "PADV2": (1, 4),
 }

@@ -12,15 +12,17 @@ from micronas.hardware.targets import HOST, plan
 from micronas.testing import elements
 from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.testing.movement import MOVEMENT, move
+from micronas.testing.products import multiply
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
 _INNER: tuple[Kind, ...] = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
     *elements.PAIRS,
     *elements.SINGLE,
     *MOVEMENT,
+    "BATCH_MATMUL",
 )
 
 
@@ -91,12 +93,6 @@ def _grow(
         return _join(builder, kind, name, source, live, rng)
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
-    if kind == "PAD":
-        amounts = np.array([[0, 0], *rng.integers(0, 3, (2, 2)), [0, 0]], np.int32)
-        table = builder.constant(f"{name}/amounts", amounts)
-        rows, columns = amounts[1:3].sum(axis=1)
-        shape = (1, height + int(rows), width + int(columns), depth)
-        return builder.append(Op("PAD", name, (source, table), (name,)), shape)
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         sizes = [(a - b) // c + 1 for a, b, c in zip((height, width), window, stride, strict=True)]
         op = Op(kind, name, (source,), (name,), stride, window, "VALID", activation)
@@ -109,7 +105,7 @@ def _grow(
     if kind == "MEAN":
         axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
         return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
-    if kind in MOVEMENT:
+    if kind in (*MOVEMENT, "BATCH_MATMUL"):
         return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
         return _concatenate(builder, name, source, rng)
@@ -138,14 +134,18 @@ def _join(
     return builder.append(op, shape)
 
 
-def _move(builder: Builder, kind: str, name: str, source: str, rng: np.random.Generator) -> str:
-    """Append an operator that moves values, and a RESHAPE where what it gives is no map."""
+def _move(builder: Builder, kind: Kind, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append one that moves or multiplies values, and a RESHAPE where what it gives is no map."""
     tensors = {source: Tensor(source, builder.shape(source))}
-    op = move(kind, source, f"{name}/moved", tensors, rng)  # type: ignore[arg-type]
-    for table in op.inputs[1:]:
-        data = tensors[table].data
-        assert data is not None
-        builder.constant(table, data)
+    if kind == "BATCH_MATMUL":
+        op = multiply(source, f"{name}/product", tensors, rng)
+    else:
+        op = move(kind, source, f"{name}/moved", tensors, rng)
+    for table, tensor in tensors.items():
+        data = tensor.data
+        if data is None:
+            continue
+        builder.constant(table, data.astype(np.float32) if data.dtype == np.int8 else data)
     shape = tensors[op.outputs[0]].shape
     moved = builder.append(op, shape)
     if len(shape) == 4 and shape[0] == 1:
@@ -158,7 +158,7 @@ def _broadcasts(builder: Builder, name: str, source: str) -> bool:
     """Whether a tensor can be spread over another, by CMSIS-NN's loops too."""
     shape, whole = builder.shape(name), builder.shape(source)
     fits = all(size in (1, most) for size, most in zip(shape, whole, strict=True))
-    return fits and not (shape[2:] == (1, 1) and shape[1] > 1)
+    return shape == whole or (fits and not (shape[2:] == (1, 1) and shape[1] > 1))
 
 
 def _append(builder: Builder, kind: str, name: str, source: str, alpha: float = 0.0) -> str:

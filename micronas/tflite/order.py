@@ -6,7 +6,13 @@ from micronas.graph.ir import Op
 
 
 def in_file(op: Op) -> tuple[str, ...]:
-    """Return an operator's inputs as TFLite lists them: TRANSPOSE_CONV's shape comes first."""
+    """Return an operator's inputs as TFLite lists them.
+
+    TRANSPOSE_CONV's shape comes first there, and what PADV2 writes around its input last.
+    """
+    if op.kind == "PADV2":
+        source, value, amounts = op.inputs
+        return (source, amounts, value)
     if op.kind != "TRANSPOSE_CONV":
         return op.inputs
     source, weights, *bias, shape = op.inputs
@@ -15,6 +21,9 @@ def in_file(op: Op) -> tuple[str, ...]:
 
 def in_graph(kind: str, names: Sequence[str]) -> tuple[str, ...]:
     """Return inputs of a file as an operator of a graph has them; the inverse of `in_file`."""
+    if kind == "PADV2":
+        source, amounts, value = names
+        return (source, value, amounts)
     if kind != "TRANSPOSE_CONV":
         return tuple(names)
     shape, weights, source, *bias = names

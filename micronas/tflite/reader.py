@@ -324,6 +324,8 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
         case "plain_gather":
             _require(options.BatchDims() == 0, "batch_dims", options.BatchDims(), where)
             return {}
+        case "transposed":
+            return {"transposed": (bool(options.AdjX()), bool(options.AdjY()))}
         case "masks":
             others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
             _require(not any(others), "ellipsis, new axis or offset", others, where)

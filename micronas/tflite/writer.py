@@ -261,7 +261,11 @@ class _Writer:
             case "masks":
                 begin, end, dropped = op.masks
                 return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}
-            case "format" | "unclamped" | "plain_gather":
+            case "transposed":
+                return {"AdjX": op.transposed[0], "AdjY": op.transposed[1]}
+            case "format":  # rows of features keep their dimensions; a map is flattened
+                return {"KeepNumDims": len(graph.output_of(op).shape) > 2}
+            case "unclamped" | "plain_gather":
                 return {}
 
     def _operator_code(self, kind: Kind, version: int) -> int:

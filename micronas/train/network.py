@@ -20,7 +20,8 @@ from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
-from micronas.train.operators import activate, constant, nhwc, unweighted
+from micronas.graph.transposing import before
+from micronas.train.operators import activate, constant, nchw, nhwc, unweighted
 from micronas.train.recipe import Amp
 
 
@@ -71,7 +72,8 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        return F.linear(nhwc(x).flatten(1), weight, bias)
+        # one row after another; `interpret` knows the shape they belong to
+        return F.linear(nhwc(x).reshape(len(x), -1, weight.shape[1]), weight, bias).flatten(1)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_conv2d(op, x, weight, bias)
     groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
@@ -86,8 +88,8 @@ def _transposed_conv2d(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -
     cuts = []
     for axis in (1, 0):  # torch pads the last side first
         size = (x.shape[2 + axis] - 1) * op.stride[axis] + op.reach[axis]
-        before = max(whole.shape[2 + axis] - size, 0) // 2
-        cuts += [-before, size + before - whole.shape[2 + axis]]
+        cut = before(weight.shape[2 + axis], op.reach[axis])
+        cuts += [-cut, size + cut - whole.shape[2 + axis]]
     y = F.pad(whole, cuts)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
@@ -148,6 +150,8 @@ def interpret_outputs(
                 values[name] = after(name, value) if after else value
         if op.kind in WEIGHTED:
             value = weighted(op, values[op.inputs[0]])
+            if op.kind == "FULLY_CONNECTED":
+                value = nchw(value.reshape(len(value), *graph.output_of(op).shape[1:]))
         else:
             value = unweighted(graph, op, [values[name] for name in op.operands])
         value = activate(op, value)

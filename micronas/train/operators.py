@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.errors import DataError
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
@@ -88,6 +87,12 @@ def _pad(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(F.pad(nhwc(x), [size for pair in amounts[::-1] for size in pair]))
 
 
+def _pad_with(graph: Graph, op: Op, x: Tensor, value: Tensor) -> Tensor:
+    amounts = _constant(graph, op, 2)[1:].tolist()
+    sides = [size for pair in amounts[::-1] for size in pair]
+    return nchw(F.pad(nhwc(x), sides, value=value.item()))
+
+
 def _average_pool(graph: Graph, op: Op, x: Tensor) -> Tensor:
     padding = _pool_padding(op, x)
     if not any(padding):
@@ -107,11 +112,6 @@ def _reduced(function: Callable[..., Tensor]) -> Callable[[Graph, Op, Tensor], T
     def reduce(graph: Graph, op: Op, x: Tensor) -> Tensor:
         source, output = graph.input_of(op).shape, graph.output_of(op).shape
         axes = sorted({int(axis) % len(source) for axis in _constant(graph, op).flat})
-        if axes[0] == 0:
-            raise DataError(
-                f"a network that is trained or calibrated must keep dimension 0, its batch, but "
-                f"{op.kind} {op.name!r} reduces it; reduce other dimensions"
-            )
         return nchw(function(nhwc(x), axes, keepdim=len(output) == len(source)))
 
     return reduce
@@ -126,11 +126,12 @@ def _resize_nearest(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _resize_bilinear(graph: Graph, op: Op, x: Tensor) -> Tensor:
-    source, output = graph.input_of(op).shape, graph.output_of(op).shape
+    source, output = graph.input_of(op).shape, graph.output_of(op)
+    # where a map is int8, pixels are those of the device, which counts in 1/1024 of a pixel
+    at = resizing.between_coarsely if output.dtype == "int8" else resizing.between_exactly
     for side in (1, 2):
         first, second, share = (
-            torch.from_numpy(each).to(x.device)
-            for each in resizing.between_exactly(source[side], output[side], op)
+            torch.from_numpy(each).to(x.device) for each in at(source[side], output.shape[side], op)
         )
         weight = share.to(x.dtype).view(-1, *[1] * (2 - side))
         x = torch.lerp(x.index_select(side + 1, first), x.index_select(side + 1, second), weight)
@@ -189,12 +190,24 @@ def _broadcast_to(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(value.reshape(len(x), *missing, *value.shape[1:]).expand(-1, *shape[1:]))
 
 
+def _batch_matmul(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
+    rank = len(graph.output_of(op).shape)
+    left, right = (
+        nhwc(_of_rank(graph.tensors[name], value, rank))
+        for name, value in zip(op.operands, operands, strict=True)
+    )
+    left = left.transpose(-1, -2) if op.transposed[0] else left
+    right = right.transpose(-1, -2) if op.transposed[1] else right
+    return nchw(left @ right)
+
+
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
         "ADD": _of_two(torch.add),
         "MUL": _of_two(torch.mul),
         "PAD": _pad,
+        "PADV2": _pad_with,
         "AVERAGE_POOL_2D": _average_pool,
         "MAX_POOL_2D": _max_pool,
         "MEAN": _reduced(torch.mean),
@@ -212,6 +225,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "STRIDED_SLICE": _cut,
         "GATHER": _gather,
         "BROADCAST_TO": _broadcast_to,
+        "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),
         "HARD_SWISH": lambda graph, op, x: F.hardswish(x),
         "RELU": lambda graph, op, x: F.relu(x),
@@ -235,8 +249,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
 """Float execution of each kind without weights: of its operands, without its activation."""
 
 
-def _constant(graph: Graph, op: Op) -> ir.Array:
-    data = graph.constant_of(op).data
+def _constant(graph: Graph, op: Op, position: int = 1) -> ir.Array:
+    data = graph.constant_of(op, position).data
     assert data is not None, f"{op.name}: the builder writes the constants of {op.kind}"
     return data
 

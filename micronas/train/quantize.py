@@ -89,7 +89,7 @@ class QuantizedNetwork(nn.Module):
     def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
         super().__init__()
         check_batches(graph)
-        self._graph = graph = requantized(graph)
+        self._graph = graph = _with_int8_resizing(requantized(graph))
         widths = _widths(graph, bits)
         self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
         self.units = nn.ModuleDict()
@@ -343,10 +343,12 @@ def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
 
 def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
     """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
-    return {name: _codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()}
+    return {
+        name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
+    }
 
 
-def _codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
     if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
@@ -406,6 +408,13 @@ def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
             f"in transposed convolutions: {', '.join(refused)}; leave these out of bits"
         )
     return widths
+
+
+def _with_int8_resizing(graph: Graph) -> Graph:
+    """Say of maps between others' pixels that they are int8, so that positions are the device's."""
+    names = [op.outputs[0] for op in graph.ops if op.kind == "RESIZE_BILINEAR"]
+    marked = {name: replace(graph.tensors[name], dtype="int8") for name in names}
+    return replace(graph, tensors={**graph.tensors, **marked})
 
 
 def _takes_int4(graph: Graph, op: Op) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from micronas.graph.builder import Builder
 from micronas.graph.counts import FEATURES, count, per_op
 from micronas.graph.ir import Graph, Op
+from micronas.hardware.targets import HOST, plan
 from micronas.testing.published import GRAPHS
 
 
@@ -126,3 +127,14 @@ def test_macs_equal_an_enumeration_of_products(
     assert counts.conv_macs == taps * depth * width
     assert counts.depthwise_macs == taps * depth
     assert counts.conv_outputs == positions * width
+
+
+def test_constant_operands_are_weights_that_take_flash_and_no_arena() -> None:
+    builder = Builder((2, 2, 8))
+    slopes = builder.constant("slopes", np.full(8, 0.25, np.float32))
+    op = Op("PRELU", "y", (builder.input, slopes), ("y",))
+    graph = builder.finish(builder.append(op, (1, 2, 2, 8)))
+    found = count(graph)
+    assert (found.weights, found.weights_bytes, found.macs) == (8, 8, 0)
+    assert [(each.weights, each.weights_bytes) for each in per_op(graph)] == [(8, 8)]
+    assert {buffer.name for buffer in plan(graph, HOST).buffers} == {"input", "y"}

@@ -24,6 +24,7 @@ from micronas.testing.graphs import (
 )
 from micronas.tflite.writer import to_flatbuffer
 
+FAMILIES = ["ds_cnn", "mobilenet", "maps", "series"]
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
 
@@ -324,7 +325,7 @@ def check_layers(family: str, seed: int) -> None:
         np.testing.assert_array_equal(values[op.outputs[0]], theirs, err_msg=op.name)
 
 
-@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
@@ -332,7 +333,7 @@ def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_layer_of_many_networks_equals_tflm(family: str, seed: int) -> None:

@@ -89,6 +89,7 @@ def test_single_operators_equal_tflm(kind: Kind) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_networks_equal_tflm(seed: int) -> None:
     check_host(random_int8_graph(seed))
+    check_host(random_int8_graph(seed, family="series" if seed % 4 == 0 else "maps"))
 
 
 @pytest.mark.parametrize("name", ["MicroNet-KWS-M", "MicroNet-VWW-2", "TFLM person detection"])

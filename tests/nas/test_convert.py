@@ -16,8 +16,10 @@ import micronas
 from micronas.errors import BudgetError, ConfigError, ExportError
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_arena, verify
+from micronas.graph.builder import Builder
 from micronas.hardware.features import features
 from micronas.nas.convert import SHARES, ConvertedSpace, convert
+from micronas.nas.convert.channels import find_channels
 from micronas.nas.own_loop import SearchBudget, Supernet
 from micronas.nas.problem import Problem
 from micronas.nas.supernet.expected import expected
@@ -336,3 +338,11 @@ def test_mobilenet_v2_searched_and_exported() -> None:
     assert as_numbers(costs) == pytest.approx(features(graph), rel=1e-12)
     inputs = stripes(4, 96, 3)[0]
     check_on_tflm(micronas.to_tflite(found, example, calibration=[inputs]), inputs)
+
+
+def test_a_network_of_two_outputs_is_refused_in_words() -> None:
+    builder = Builder((8, 8, 3))
+    trunk = builder.conv(builder.input, "trunk", 8, (3, 3))
+    graph = builder.finish(trunk, builder.dense(trunk, "classes", 4))
+    with pytest.raises(ConfigError, match=r"takes 1 \(input\) and gives 2 \(trunk, classes\)"):
+        find_channels(graph, strengths={}, rigid=(), kept=(), shares=(1.0,), step=4)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, ModelError
 from micronas.export.verify import tflm_arena, tflm_run
 from micronas.graph.counts import count
-from micronas.graph.ir import Quantization
+from micronas.graph.ir import Graph, Quantization
 from micronas.hardware.board import Board
 from micronas.router.decision import GENERAL
 from micronas.router.device import Composition, with_softmax
@@ -113,6 +113,10 @@ def test_softmax_needs_logits_in_a_row() -> None:
         with_softmax(flat)
 
 
+def _with_two_outputs(graph: Graph) -> Graph:
+    return replace(graph, outputs=(*graph.outputs, graph.ops[0].outputs[0]))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -122,6 +126,7 @@ def test_softmax_needs_logits_in_a_row() -> None:
         ({"categories": {**CATEGORIES, "ways": CLASSES[4:]}}, r"\['up'\] stand in none or several"),
         ({"categories": {**CATEGORIES, "more": ("x",)}}, r"\['x'\] are no classes"),
         ({"router": network(2, 0)}, "a router must end in SOFTMAX"),
+        ({"router": _with_two_outputs(network(2, 0))}, "must take one tensor and give one"),
         ({"router": with_softmax(network(3, 0))}, "has 3 outputs for 2 categories"),
         ({"expert_of": {"colours": "painter", "ways": "guide"}}, r"\['general'\] have none"),
         ({"expert_of": {"ways": "guide", GENERAL: "polymath"}}, r"\['colours'\] have none"),

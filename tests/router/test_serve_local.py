@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from micronas.errors import ConfigError
 from micronas.graph import integer
 from micronas.router.serve.app import create_app
+from micronas.router.serve.local import classifier
 from micronas.router.serve.settings import ServeSettings
 from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
@@ -98,3 +100,13 @@ def test_an_int8_model_classifies_json(tmp_path: Path) -> None:
         create_app(
             ServeSettings.model_validate({"experts": [{**experts[0], "model": "gone.tflite"}]})
         )
+
+
+def test_a_model_of_two_outputs_is_no_expert(tmp_path: Path) -> None:
+    graph = random_int8_graph(0)
+    path = tmp_path / "two.tflite"
+    path.write_bytes(
+        to_flatbuffer(replace(graph, outputs=(*graph.outputs, graph.ops[0].outputs[0])))
+    )
+    with pytest.raises(ConfigError, match=r"two.tflite, must take one tensor and give one"):
+        classifier(path)

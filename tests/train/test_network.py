@@ -18,6 +18,7 @@ from micronas.train.network import (
     submodule_names,
     to_tflite,
 )
+from micronas.train.operators import nchw, nhwc, unweighted
 
 
 def run_float(graph: Graph, x: torch.Tensor) -> torch.Tensor:
@@ -337,3 +338,56 @@ def test_nonnegative_tensors_by_hand() -> None:
     )
     graph = Graph({}, ops, ("input",), ("g",))
     assert nonnegative_tensors(graph) == {"a", "b", "d", "g"}
+
+
+class TestElements:
+    """Values of maps are NCHW in torch; those of every other rank are as in the graph."""
+
+    @pytest.mark.parametrize(
+        ("left", "right", "is_constant"),
+        [
+            ((1, 2, 3, 4), (4,), True),
+            ((1, 2, 3, 4), (3, 1), True),
+            ((1, 2, 3, 4), (1, 2, 1, 4), True),
+            ((1, 2, 3, 4), (1, 4), False),
+            ((1, 5, 2, 3, 4), (1, 2, 3, 4), False),
+            ((1, 3, 4), (1, 1, 3, 4), False),
+        ],
+    )
+    def test_operands_are_spread_as_in_the_graph(
+        self, left: tuple[int, ...], right: tuple[int, ...], is_constant: bool
+    ) -> None:
+        shape = np.broadcast_shapes(left, right)
+        x, other = (
+            np.arange(np.prod(sizes), dtype=np.float32).reshape(sizes) for sizes in (left, right)
+        )
+        tensors = {
+            "x": Tensor("x", left),
+            "other": Tensor("other", right, constant=is_constant, data=other),
+            "y": Tensor("y", shape),
+        }
+        op = Op("SUB", "y", ("x", "other"), ("y",))
+        graph = Graph(tensors, (op,), ("x",), ("y",))
+        batch = np.concatenate([x, 2 * x])  # examples behave alike
+        values = nchw(torch.tensor(batch))
+        second = torch.tensor(other) if is_constant else torch.tensor(np.concatenate([other] * 2))
+        found = nhwc(unweighted(graph, op, [values, nchw(second)])).numpy()
+        np.testing.assert_array_equal(found, np.concatenate([x - other, 2 * x - other]))
+
+    def test_softmax_of_a_map_is_over_its_channels_and_of_rows_over_the_last_axis(self) -> None:
+        for shape in ((1, 2, 3, 4), (1, 3, 4), (1, 2, 2, 3, 4)):
+            tensors = {"x": Tensor("x", shape), "y": Tensor("y", shape)}
+            graph = Graph(tensors, (Op("SOFTMAX", "y", ("x",), ("y",)),), ("x",), ("y",))
+            x = torch.randn(2, *shape[1:])
+            found = nhwc(interpret(graph, nchw(x), lambda op, value: value))
+            torch.testing.assert_close(found, x.softmax(-1))
+
+    def test_a_root_of_nothing_has_a_value_and_no_gradient(self) -> None:
+        tensors = {"x": Tensor("x", (1, 2)), "y": Tensor("y", (1, 2))}
+        graph = Graph(tensors, (Op("RSQRT", "y", ("x",), ("y",)),), ("x",), ("y",))
+        x = torch.tensor([[0.0, 4.0]], requires_grad=True)
+        found = interpret(graph, x, lambda op, value: value)
+        found.sum().backward()
+        assert found[0, 1] == 0.5
+        assert found.isfinite().all()
+        assert x.grad.tolist() == [[0.0, -1 / 16]]

@@ -1,7 +1,7 @@
 """Turns a torch module into a float32 graph: NHWC, batch norm folded, TFLite's weight layout."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ from torch.fx.node import map_arg
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.capture import capture
-from micronas.export.from_torch.layout import Shape, Value, canonical
-from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
+from micronas.export.from_torch.layout import Value, canonical
 from micronas.export.from_torch.operations.movement import picked
+from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
 from micronas.graph.ir import Graph
 
@@ -89,8 +88,10 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
         raise _all_of(refusals)
     outputs = tuple(_output(tracer, node) for node in _flat(nodes[-1].args[0]))
     if not tracer.ops:
-        raise ExportError("a module must compute its output from its input, but this one returns "
-            "its input; add a layer")
+        raise ExportError(
+            "a module must compute its output from its input, but this one returns "
+            "its input; add a layer"
+        )
     for tensor in tracer.tensors.values():
         if tensor.data is not None and not np.isfinite(tensor.data).all():
             raise ExportError(

@@ -219,7 +219,9 @@ class Tracer:
 
     def materialised(self, value: Value) -> str:
         """Name a stored tensor that holds a value's elements in TFLite's order and shape."""
-        positions = value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
+        positions = (
+            value.positions.permute(0, 2, 3, 1) if len(value.shape) == 4 else value.positions
+        )
         return self.arrange(value.tensor, positions, led(nhwc(value.shape)))
 
     def complete(self, value: Value) -> Value:

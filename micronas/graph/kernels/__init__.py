@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, movement, rows, weighted
+from micronas.graph.kernels import elements, maps, movement, products, rows, weighted
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -19,6 +19,7 @@ KERNELS = each_kind(
         "ADD": elements.add,
         "MUL": elements.mul,
         "PAD": maps.pad,
+        "PADV2": maps.pad_with,
         "AVERAGE_POOL_2D": maps.average_pool,
         "MAX_POOL_2D": maps.max_pool,
         "MEAN": maps.mean,
@@ -37,6 +38,7 @@ KERNELS = each_kind(
         "STRIDED_SLICE": movement.cut,
         "GATHER": movement.gather,
         "BROADCAST_TO": movement.broadcast_to,
+        "BATCH_MATMUL": products.batch_matmul,
         "LOGISTIC": elements.logistic,
         "HARD_SWISH": elements.hard_swish,
         "RELU": elements.relu,

@@ -25,6 +25,11 @@ def pad(graph: Graph, op: Op) -> Kernel:
     return lambda x: np.pad(x, amounts, constant_values=fill)
 
 
+def pad_with(graph: Graph, op: Op) -> Kernel:
+    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, 2)))]
+    return lambda x, value: np.pad(x, amounts, constant_values=value.item())
+
+
 def average_pool(graph: Graph, op: Op) -> Kernel:
     """Average of the codes themselves, ties away from zero; padding does not count."""
     source, output = graph.input_of(op), graph.output_of(op)

@@ -19,6 +19,7 @@ from micronas.graph.kernels.codes import (
     windows,
     zero_point,
 )
+from micronas.graph.transposing import before
 
 
 def convolution(graph: Graph, op: Op) -> Kernel:
@@ -76,13 +77,13 @@ def transposed_convolution(graph: Graph, op: Op) -> Kernel:
     """Each pixel adds the filters times its channels to as many pixels as they are large."""
     source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     channels, height, width, depth = filters.shape
-    taps = data(filters)
-    dtype = _exact_type(taps.reshape(channels, -1), factor=255)
-    columns = np.moveaxis(taps, 0, -1).reshape(height * width, depth, channels).astype(dtype)
+    values = data(filters)
+    dtype = _exact_type(values.reshape(channels, -1), factor=255)
+    columns = np.moveaxis(values, 0, -1).reshape(height * width, depth, channels).astype(dtype)
     finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is taken off before
     _, rows, cols, _ = source.shape
     sizes = (rows - 1) * op.stride[0] + height, (cols - 1) * op.stride[1] + width
-    cuts = [(max(size - out, 0) // 2) for size, out in zip(sizes, output.shape[1:3], strict=True)]
+    cuts = [before(taps, reach) for taps, reach in zip((height, width), op.reach, strict=True)]
     # where the map is larger than its filters reach, what remains is the bias
     sizes = tuple(np.maximum(sizes, output.shape[1:3]))
 

@@ -10,8 +10,9 @@ from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import each_kind
+from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
-from micronas.hardware.targets.cmsis_nn_work import is_turned, runs_as_convolution, work
+from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work
 from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
 
 _HELIUM_CHANNELS = 124
@@ -37,6 +38,7 @@ _SIZES = Sizes(
             "ADD": Structures(2, 1, data=60),
             "MUL": Structures(1, 1, data=36),
             "PAD": Structures(data=56),
+            "PADV2": Structures(data=56),
             "AVERAGE_POOL_2D": Structures(40, data=36),
             "MAX_POOL_2D": Structures(40, data=36),
             "MEAN": Structures(1, 1, data=44),
@@ -55,6 +57,7 @@ _SIZES = Sizes(
             "STRIDED_SLICE": Structures(24, data=84),
             "GATHER": Structures(8),
             "BROADCAST_TO": Structures(),
+            "BATCH_MATMUL": Structures(3, 1, data=36),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -112,7 +115,7 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     """Patches and filters turned around; or sums of the rows that a row of the input reaches."""
     source, output, filters = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     _, height, width, depth = filters.shape
-    if is_turned(source, op):
+    if is_turned(op.stride, depth):
         return 4 * (-(-height * width * depth // 4) * 4), filters.elements
     # the width of a row is as CMSIS-NN asks for it, by the stride downwards
     row = ((source.shape[2] - 1) * op.stride[1] + max(width, op.stride[0])) * output.shape[3]
@@ -126,9 +129,11 @@ def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     convolution, four blocks of channels for a depthwise one, sums of a dense layer's filters.
     """
     asked = _scratch(graph, op)
+    if op.kind == "BATCH_MATMUL":
+        return (4 * graph.output_of(op).shape[-1],)
     if op.kind == "FULLY_CONNECTED":
-        return (4 * graph.constant_of(op).shape[0],)
-    if op.kind == "TRANSPOSE_CONV" and is_turned(graph.input_of(op), op):
+        return (*asked, 4 * graph.constant_of(op).shape[0])
+    if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
         filters = graph.constant_of(op)
         return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):

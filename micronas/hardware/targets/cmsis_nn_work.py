@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 
-from micronas.graph import moves
+from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.operators import each_kind
+from micronas.graph.transposing import is_turned
 from micronas.hardware import copies, elements, kernels
 from micronas.hardware.kernels import Sweep, Width, Work, exactly
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
-_TURNED_ABOVE = 16
-"""Channels from which on CMSIS-NN turns transposed convolutions (REVERSE_TCOL_EFFICIENT_...)."""
 _Rule = Callable[[Graph, Op], Work]
 
 
@@ -21,11 +20,6 @@ def work(graph: Graph, op: Op) -> Work | None:
     Shapes are enough, and the data of tables such as axes and paddings.
     """
     return _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
-
-
-def is_turned(source: Tensor, op: Op) -> bool:
-    """Whether TRANSPOSE_CONV runs as a convolution of the enlarged map, filters turned around."""
-    return max(op.stride) <= 2 and source.shape[3] > _TURNED_ABOVE
 
 
 def runs_as_convolution(graph: Graph, op: Op) -> bool:
@@ -70,7 +64,7 @@ def _convolution(graph: Graph, op: Op) -> Work:
 def _transposed(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
-    if is_turned(source, op):
+    if is_turned(op.stride, source.shape[3]):
         large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
         return kernels.transposed_turned(
             Sweep(large, _area(out), taps), _channels(source), _channels(out)
@@ -120,6 +114,16 @@ def _by_row(kernel: str) -> _Rule:
     return lambda graph, op: elements.by_row(kernel, _out(graph, op))
 
 
+def _product_of_matrices(graph: Graph, op: Op) -> Work:
+    """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
+    left, right = (graph.tensors[name] for name in op.operands)
+    turned = left.elements if op.transposed[0] else 0
+    turned += 0 if op.transposed[1] or right.constant else right.elements
+    *outer, rows, columns = _out(graph, op)
+    depth = exactly(products.depth(graph, op))
+    return kernels.matrix_product(math.prod(outer), rows, depth, exactly(columns), turned)
+
+
 def _joined(graph: Graph, op: Op) -> Work:
     shapes = [graph.tensors[name].shape for name in op.operands]
     parts = [math.prod(shape[op.axis :]) for shape in shapes]
@@ -152,7 +156,7 @@ def _repeated(graph: Graph, op: Op) -> Work:
 
 def _padded(graph: Graph, op: Op) -> Work:
     """Amounts are those by which sides grow, at the end, where a graph holds no table."""
-    source, table = graph.input_of(op).shape, graph.constant_of(op).data
+    source, table = graph.input_of(op).shape, graph.tensors[op.inputs[-1]].data
     grown = [(0, more - size) for size, more in zip(source, _out(graph, op), strict=True)]
     return copies.pad(source, grown if table is None else table.tolist())
 
@@ -173,6 +177,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "ADD": _of_two("add"),
         "MUL": _of_two("mul"),
         "PAD": _padded,
+        "PADV2": _padded,
         "AVERAGE_POOL_2D": _pool,
         "MAX_POOL_2D": _pool,
         "MEAN": _reduced("mean"),
@@ -191,6 +196,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "STRIDED_SLICE": _strided,
         "GATHER": _gathered,
         "BROADCAST_TO": _repeated,
+        "BATCH_MATMUL": _product_of_matrices,
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),

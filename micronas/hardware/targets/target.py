@@ -48,6 +48,8 @@ def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
+        if op.kind == "BATCH_MATMUL":
+            return _product_memory(graph, op, eval_tensor)
         return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
 
     return sizes
@@ -56,3 +58,15 @@ def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
 def _dimensions(tensor: Tensor) -> int:
     """A copy of a tensor's rank and sizes, which a kernel may write."""
     return 4 * (1 + len(tensor.shape))
+
+
+def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
+    """Multipliers, sizes of the output, and whole copies of operands that lie the other way.
+
+    The kernels want a row of the first operand beside a row of the second one's transpose.
+    """
+    copied = zip(op.operands, (op.transposed[0], not op.transposed[1]), strict=True)
+    asked = [28, _dimensions(graph.output_of(op))]
+    for tensor in (graph.tensors[name] for name, copies in copied if copies):
+        asked += [eval_tensor, _dimensions(tensor), tensor.elements]
+    return tuple(asked)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from micronas.graph.interface import check_one_each
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import MAKES
 from micronas.space.channels import ALWAYS, Numbers, Units
@@ -48,7 +49,13 @@ def find_channels(
     shares, step
         Options are these shares of the largest width, rounded to multiples of `step`, and the
         largest width itself.
+
+    Raises
+    ------
+    ConfigError
+        If the network takes or gives several tensors.
     """
+    check_one_each(graph, "a module whose widths are searched")
     follow = _Follow(graph, rigid, kept)
     total = len(follow.channels.parents)
     free = {name: follow.settled(name) for name in follow.numbers}

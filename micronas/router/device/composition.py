@@ -11,6 +11,7 @@ from micronas.errors import ConfigError
 from micronas.graph import integer
 from micronas.graph.check import check_int8
 from micronas.graph.counts import count
+from micronas.graph.interface import check_one_each
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.hardware.board import Board
 from micronas.hardware.features import features
@@ -217,6 +218,7 @@ class Composition:
     def _check_networks(self) -> None:
         for graph in self.graphs:
             check_int8(graph)
+            check_one_each(graph, "each network of a composition")
         source = self.router.tensors[self.router.inputs[0]]
         output = self.router.tensors[self.router.outputs[0]]
         if output.quantization != PROBABILITY or output.elements != len(self.categories):

@@ -90,6 +90,7 @@ def classifier(path: Path) -> Callable[[Ask], str]:
 
     from micronas.graph import integer
     from micronas.graph.check import check_int8
+    from micronas.graph.interface import check_one_each
     from micronas.tflite.reader import read
 
     try:
@@ -97,6 +98,7 @@ def classifier(path: Path) -> Callable[[Ask], str]:
     except OSError as error:
         raise ConfigError(f"the model of an expert must be a readable file: {error}") from error
     check_int8(graph)
+    check_one_each(graph, f"the model of an expert, {path.name},")
     (source,), (sink,) = graph.inputs, graph.outputs
     shape = graph.tensors[source].shape
     given, returned = graph.tensors[source].quantization, graph.tensors[sink].quantization

@@ -74,7 +74,7 @@ def run(
         std::int8_t stub_input[300] = {{}};
         std::int8_t stub_output[12] = {{}};
         extern const std::size_t stub_input_sizes[], stub_output_sizes[];
-        const std::size_t stub_input_sizes[] = {{300, 0}}, stub_output_sizes[] = {{12, 0}};
+        const std::size_t stub_input_sizes[] = {{100, 200, 0}}, stub_output_sizes[] = {{12, 0}};
         extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = {arena};
         {"void setup(); void loop(); int main() { setup(); loop(); }" * (kind == "arduino")}
         """

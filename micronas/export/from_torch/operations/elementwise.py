@@ -260,7 +260,9 @@ def _lead(
     tracer: Tracer, wide: list[Value], narrow: tuple[Value, Value]
 ) -> tuple[Value, int] | None:
     """The side in whose order the result is stored, and which it is: one with every element."""
-    full = [k for k, side in enumerate(narrow) if side.positions.numel() == wide[k].positions.numel()]
+    full = [
+        k for k, side in enumerate(narrow) if side.positions.numel() == wide[k].positions.numel()
+    ]
     for k in full:
         elements = tracer.elements_of(wide[k].tensor)
         if in_order(wide[k].positions.flatten().sort().values, elements):

@@ -8,7 +8,7 @@ from torch import Tensor
 from micronas.export.from_torch.layout import Value, canonical
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.movement import moved
-from micronas.export.from_torch.tracer import Pair, Tracer, led
+from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
 
 
@@ -191,9 +191,7 @@ def reduced(
         source = tracer.materialised(value)
         skipped = len(tracer.shape_of(source)) - len(value.shape)
         axes = [dim + skipped for dim in dims]
-    stored = tuple(
-        1 if axis in axes else size for axis, size in enumerate(tracer.shape_of(source))
-    )
+    stored = tuple(1 if axis in axes else size for axis, size in enumerate(tracer.shape_of(source)))
     name = tracer.name(kind.lower())
     table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
     result = tracer.append(Op(kind, name, (source, table), (name,)), stored)

@@ -3,14 +3,13 @@
 import math
 
 import torch
-from torch import Tensor
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.elementwise import affine, with_constant
+from micronas.export.from_torch.operations.elementwise import with_constant
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
-from micronas.graph.ir import Kind, Op
+from micronas.graph.ir import Kind
 
 
 def softmax(tracer: Tracer, arguments: Arguments) -> Value:

@@ -35,6 +35,7 @@ class MicroInterpreter {
                reinterpret_cast<std::uintptr_t>(arena) % 16 == 0 &&
                resolver.registered == resolver.capacity && arena_bytes >= stub_arena_bytes) {
     input_bytes_ = Lay(stub_input_sizes, received_, inputs_);
+    while (stub_input_sizes[inputs_size_] != 0) ++inputs_size_;
     output_bytes_ = Lay(stub_output_sizes, answer_, outputs_);
   }
 
@@ -47,6 +48,7 @@ class MicroInterpreter {
     return kTfLiteOk;
   }
 
+  std::size_t inputs_size() const { return inputs_size_; }
   TfLiteTensor* input(std::size_t position) { return &inputs_[position]; }
   TfLiteTensor* output(std::size_t position) { return &outputs_[position]; }
   std::size_t arena_used_bytes() const { return stub_arena_bytes; }
@@ -59,7 +61,7 @@ class MicroInterpreter {
   }
 
   bool ready_;
-  std::size_t input_bytes_, output_bytes_;
+  std::size_t input_bytes_, output_bytes_, inputs_size_ = 0;
   std::int8_t received_[65536] = {};
   std::int8_t answer_[4096] = {};
   TfLiteTensor inputs_[4] = {};

@@ -1,0 +1,153 @@
+"""Export one network with one exporter, in a process of its own.
+
+    python -m benchmarks.zoo.exporters EXPORTER NAME FOLDER
+
+Writes FOLDER/model.tflite and FOLDER/result.json: CPU seconds of the export, imports aside, or the
+error. Each exporter imports what it needs alone, so that each may have a Python of its own; those
+need torch, timm and torchvision for the networks, but for the second half of onnx2tf.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CALIBRATION = 32
+_CALIBRATION_SEED = 11
+_NAMES = ("first", "second")
+_LONGEST = 400
+
+
+class Clock:
+    """CPU seconds of this process and its children while something is timed."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def timing(self) -> Any:
+        before = _cpu()
+        yield
+        self.seconds += _cpu() - before
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def micronas(name: str, folder: Path, clock: Clock) -> None:
+    from benchmarks.zoo.networks import NETWORKS
+    from micronas.export import to_tflite
+
+    entry = NETWORKS[name]
+    module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
+    given = inputs if len(inputs) > 1 else inputs[0]
+    with clock.timing():
+        model = to_tflite(module, given, calibration=[given])  # type: ignore[arg-type]
+    (folder / "model.tflite").write_bytes(model)
+
+
+def litert_torch(name: str, folder: Path, clock: Clock) -> None:
+    """Convert to a float file, then quantise: weights and activations int8, by extremes."""
+    import litert_torch
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer, recipe
+
+    from benchmarks.zoo.networks import NETWORKS
+
+    entry = NETWORKS[name]
+    module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
+    path = folder / "float.tflite"
+    with clock.timing():
+        edge = litert_torch.convert(module, entry.inputs(1, seed=_CALIBRATION_SEED))
+        edge.export(str(path))
+        runner = Interpreter(model_path=str(path)).get_signature_list()
+        ((signature, names),) = runner.items()
+        examples = [
+            {
+                key: values[index : index + 1].numpy()
+                for key, values in zip(sorted(names["inputs"]), inputs, strict=True)
+            }
+            for index in range(CALIBRATION)
+        ]
+        work = quantizer.Quantizer(str(path))
+        work.load_quantization_recipe(recipe.static_wi8_ai8())
+        found = work.calibrate({signature: examples})
+        work.quantize(found).export_model(str(folder / "model.tflite"), overwrite=True)
+
+
+def onnx(name: str, folder: Path, clock: Clock) -> None:
+    """First half of onnx2tf: the ONNX file, and calibration inputs with channels last."""
+    import torch
+
+    from benchmarks.zoo.networks import NETWORKS
+
+    entry = NETWORKS[name]
+    module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
+    for key, values in zip(_NAMES, inputs, strict=False):
+        np.save(folder / f"{key}.npy", np.moveaxis(values.numpy(), 1, -1))
+    with clock.timing():
+        torch.onnx.export(
+            module,
+            entry.inputs(1, seed=_CALIBRATION_SEED),
+            str(folder / "model.onnx"),
+            input_names=list(_NAMES[: len(inputs)]),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def onnx2tf(name: str, folder: Path, clock: Clock) -> None:
+    _onnx2tf(folder, clock, "flatbuffer_direct")
+
+
+def onnx2tf_tensorflow(name: str, folder: Path, clock: Clock) -> None:
+    _onnx2tf(folder, clock, "tf_converter")
+
+
+def _onnx2tf(folder: Path, clock: Clock, backend: str) -> None:
+    import onnx2tf
+
+    given = [[path.stem, str(path), 0.0, 1.0] for path in sorted(folder.glob("*.npy"))]
+    with clock.timing():
+        onnx2tf.convert(
+            input_onnx_file_path=str(folder / "model.onnx"),
+            output_folder_path=str(folder / "tf"),
+            output_integer_quantized_tflite=True,
+            custom_input_op_name_np_data_path=given,
+            input_quant_dtype="int8",
+            output_quant_dtype="int8",
+            tflite_backend=backend,
+            non_verbose=True,
+        )
+    (path,) = (folder / "tf").glob("*_full_integer_quant.tflite")
+    path.rename(folder / "model.tflite")
+
+
+EXPORTERS: dict[str, Callable[[str, Path, Clock], None]] = {
+    "micronas": micronas,
+    "litert-torch": litert_torch,
+    "onnx": onnx,
+    "onnx2tf": onnx2tf,
+    "onnx2tf-tensorflow": onnx2tf_tensorflow,
+}
+
+
+def main(exporter: str, name: str, folder: Path) -> None:
+    clock, result = Clock(), {}
+    try:
+        EXPORTERS[exporter](name, folder, clock)
+    except BaseException as error:  # a converter may call sys.exit
+        result["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
+    result["seconds"] = round(clock.seconds, 3)
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

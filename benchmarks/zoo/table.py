@@ -1,0 +1,69 @@
+"""The table of the zoo, in Markdown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Line = dict[str, Any]
+
+
+def markdown(lines: Iterable[Line], names: Sequence[str]) -> str:
+    """A row for each network, and a summary of each exporter.
+
+    A cell is the SQNR in dB on TFLM, then what is amiss: T, P and R count the TRANSPOSE (or
+    GATHER), PAD and RESHAPE that the torch module does not have itself, f operators in float, w
+    weights that had to be moved into the file. Bytes and CPU seconds follow.
+    """
+    found = {(line["network"], line["exporter"]): line for line in lines}
+    exporters = [*dict.fromkeys(exporter for _, exporter in found)]
+    head = ["network", *exporters]
+    rows = [
+        [name, *(_cell(found.get((name, exporter))) for exporter in exporters)] for name in names
+    ]
+    return "\n".join(
+        [
+            _row(head),
+            _row(["---"] * len(head)),
+            *map(_row, rows),
+            "",
+            *(
+                _summary(exporter, [line for (_, own), line in found.items() if own == exporter])
+                for exporter in exporters
+            ),
+        ]
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(line: Line | None) -> str:
+    if line is None:
+        return ""
+    if "error" in line:
+        return "refused"
+    size = f"{line['bytes'] / 1000:.0f} kB, {line['seconds']:.1f} s"
+    if not line["runs"]:
+        return f"not by TFLM; {size}"
+    layout = line["layout"]
+    marks = [f"{kind[0].upper()}{count}" for kind, count in layout.items() if count]
+    marks += [f"f{line['float_operators']}"] * bool(line["float_operators"])
+    marks += ["w"] * ("as_written" in line)
+    differing = line.get("differing_bytes")
+    marks += [] if differing is None else [f"{differing} B differ"]
+    return " ".join([f"{line['sqnr_db']:.1f}", *marks]) + f"; {size}"
+
+
+def _summary(exporter: str, lines: Sequence[Line]) -> str:
+    files = [line for line in lines if "error" not in line]
+    run = [line for line in files if line["runs"]]
+    good = [line for line in run if line["sqnr_db"] > 10]
+    as_written = [line for line in run if line.get("as_written", line)["runs"]]
+    moved = sum(sum(line["layout"].values()) <= 2 for line in run)
+    exact = [line for line in run if line.get("differing_bytes") == 0]
+    said = (
+        f"{exporter}: {len(lines)} networks, {len(files)} files, {len(run)} run on TFLM "
+        f"({len(as_written)} as written), {len(good)} of them over 10 dB, {moved} with at most two "
+        f"layout operators, {sum(line['seconds'] for line in files):.0f} CPU s"
+    )
+    return f"- {said}, {len(exact)} without a differing byte" if exact else f"- {said}"
