@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from micronas.errors import ModelError
+from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
 from micronas.graph.rules import SCALES, SHAPES
@@ -25,7 +26,8 @@ def check_int8(graph: Graph) -> None:
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
         _check_quantization(tensor)
-    _check_order(graph, {t.name for t in graph.tensors.values() if t.data is not None})
+    known = {t.name for t in graph.tensors.values() if t.data is not None or t.variable}
+    _check_order(graph, known)
     _check_interface(graph)
     for position, op in enumerate(graph.ops):
         rule = broken_rule(graph, op)
@@ -117,7 +119,8 @@ def _check_tensor(tensor: Tensor) -> None:
 def _check_quantization(tensor: Tensor) -> None:
     quantization = tensor.quantization
     executable = tensor.dtype == "int32" or (
-        tensor.dtype in ("int8", "int4") and quantization is not None
+        tensor.dtype in ("int8", "int4", *(("int16",) if tensor.variable else ()))
+        and quantization is not None
     )
     if not executable:
         raise ModelError(
@@ -143,15 +146,20 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         return f"{op.kind} must have {low} to {high} inputs and 1 output"
     source = graph.input_of(op)
     parameters = [graph.tensors[name] for name in op.inputs[len(op.operands) :]]
-    if any(tensor.data is None for tensor in parameters):
+    if any(tensor.data is None and not tensor.variable for tensor in parameters):
         return f"the parameters of {op.kind} must be constants with data"
-    if row.weights is None and any(tensor.dtype != "int32" for tensor in parameters):
+    if (
+        row.weights is None
+        and not row.recurrent
+        and any(tensor.dtype != "int32" for tensor in parameters)
+    ):
         return f"the parameters of {op.kind} must be int32"
     if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
         return f"{op.kind} must read [N, height, width, channels] with positive steps"
     return (
         _scale_problem(graph, op, row)
         or (_weights_problem(graph, op, row.weights) if row.weights else None)
+        or (recurrent.broken(graph, op) if row.recurrent else None)
         or _shape_problem(graph, op, row)
     )
 

@@ -196,7 +196,7 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
     `scratch` is the number of scratch buffers each operator requests.
     """
     pointer = sizes.pointer
-    used = _align(sizes.fixed + sizes.eval_tensor * len(graph.tensors), pointer)
+    used = _align(sizes.fixed + sizes.eval_tensor * (len(graph.tensors) + graph.unused), pointer)
     used = _align(used + sizes.node * len(graph.ops), pointer)
     kept = [sizes.kinds[op.kind] for op in graph.ops if op.kind != "UNKNOWN"]
     for each in kept:
@@ -217,8 +217,15 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
         requested += requests
         peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + temporary)
     used = _align(used + pointer * requested, pointer)
-    planning = sizes.allocation * (len(graph.tensors) + requested) + _PLANNER_ENTRY * buffers
+    planning = (
+        sizes.allocation * ((len(graph.tensors) + graph.unused) + requested)
+        + _PLANNER_ENTRY * buffers
+    )
     peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + planning)
+    for tensor in graph.tensors.values():
+        if tensor.variable:
+            size = tensor.elements * (2 if tensor.dtype == "int16" else 1)
+            used = _align(used + size, _ALIGNMENT)
     for tensors in (graph.inputs, graph.outputs):
         used = _align(used + pointer * len(tensors), _ALIGNMENT)
         for name in tensors:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup, moves, products, resizing
+from micronas.graph import lookup, moves, products, recurrent, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
@@ -321,6 +321,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "GATHER": moves.gathered,
         "BROADCAST_TO": moves.repeated,
         "BATCH_MATMUL": products.product_shape,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.sequence_shape,
         "LOGISTIC": kept,
         "HARD_SWISH": kept,
         "RELU": kept,

@@ -231,6 +231,22 @@ def matrix_product(outer: int, rows: int, depth: Width, out: Width, turned: Any)
     return Work("batch_matmul", terms)
 
 
+def lstm(steps: int, source: Width, units: Width) -> Work:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: four gates of what comes in, and of the last step's output."""
+    gates, later = 4 * steps * units.channels, 4 * (steps - 1) * units.channels
+    terms = {
+        "input_macs": gates * source.channels,
+        "recurrent_macs": later * units.channels,
+        "left_over": gates * source.remainders[1] + later * units.remainders[1],
+        "odd_units": 4 * (steps * source.channels + (steps - 1) * units.channels) * units.odd,
+        "units": steps * units.channels,
+        "later_units": (steps - 1) * units.channels,
+        "steps": steps,
+        "calls": 1,
+    }
+    return Work("lstm", terms)
+
+
 def dense_as_convolution(rows: int, source: Width, out: Width) -> Work:
     """FULLY_CONNECTED that runs as a 1x1 convolution, with its one scale spread to all channels."""
     pointwise = _pointwise(rows, source, out)

@@ -1,7 +1,8 @@
 """Operators measured alone, one a file: rows of ``census_operators.csv`` as graphs.
 
-A row's inputs are shapes such as ``1x8x8x16``, constants such as ``=16x3x3x8`` or tables such as
-``[0, 3, 1, 2]``; its options are fields of `micronas.graph.ir.Op`.
+A row's inputs are shapes such as ``1x8x8x16``, constants such as ``=16x3x3x8``, states such as
+``~1x16``, or tables such as ``[0, 3, 1, 2]``; they are int8 where nothing else is said
+(``~1x16:int16``). Its options are fields of `micronas.graph.ir.Op`.
 """
 
 import json
@@ -48,7 +49,8 @@ class LoneOperator:
             ("output",),
             **{name: _value(name, text) for name, text in fields.items()},
         )
-        given = tuple(name for name, tensor in tensors.items() if not tensor.constant)
+        kept = {name for name, each in tensors.items() if each.constant or each.variable}
+        given = tuple(name for name in tensors if name not in kept)
         return cls(
             row["id"],
             Graph({**tensors, "output": out}, (op,), given, ("output",)),
@@ -68,8 +70,14 @@ def _tensor(name: str, text: str) -> Tensor:
     if text.startswith("["):
         table = np.array(json.loads(text), np.int32)
         return Tensor(name, table.shape, "int32", constant=True, data=table)
-    constant = text.startswith("=")
-    return Tensor(name, _shape(text.removeprefix("=")), "int8", constant=constant)
+    shape, _, dtype = text.lstrip("=~").partition(":")
+    return Tensor(
+        name,
+        _shape(shape),
+        dtype or "int8",  # type: ignore[arg-type]
+        constant=text.startswith("="),
+        variable=text.startswith("~"),
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:

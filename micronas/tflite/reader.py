@@ -10,6 +10,7 @@ import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from micronas.errors import ModelError
+from micronas.graph import recurrent
 from micronas.graph.check import broken_rule, check_int8, check_structure
 from micronas.graph.ir import (
     Activation,
@@ -30,6 +31,7 @@ _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT4: ("int4", "<i1"),
     schema.TensorType.INT32: ("int32", "<i4"),
 }
+_STATES: dict[int, tuple[DataType, str]] = {schema.TensorType.INT16: ("int16", "<i2")}
 _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
     **_TYPES,
     schema.TensorType.FLOAT32: ("float32", "<f4"),
@@ -131,10 +133,16 @@ class _Reader:
             )
         subgraph = self._model.Subgraphs(0)
         tensors: dict[str, Tensor] = {}
+        within = self._within(subgraph)
+        found = []
         for position in range(self._count(subgraph.TensorsLength())):
+            if position in within:
+                found.append("")
+                continue
             tensor = self._tensor(subgraph.Tensors(position), position, tensors)
             tensors[tensor.name] = tensor
-        names = tuple(tensors)
+            found.append(tensor.name)
+        names = tuple(found)
         return Graph(
             tensors,
             tuple(
@@ -143,7 +151,22 @@ class _Reader:
             ),
             _named(subgraph.InputsAsNumpy(), names),
             _named(subgraph.OutputsAsNumpy(), names),
+            len(within),
         )
+
+    def _within(self, subgraph: Any) -> set[int]:
+        """Tensors of which operators say that they are only theirs, and no operator reads."""
+        listed, used = set(), set()
+        for position in range(self._count(subgraph.OperatorsLength())):
+            op = subgraph.Operators(position)
+            lengths = op.IntermediatesLength(), op.InputsLength(), op.OutputsLength()
+            if max(lengths) > _MOST_OPERANDS:
+                raise ValueError("operands")
+            self._spend(sum(lengths))
+            listed |= {op.Intermediates(place) for place in range(lengths[0])}
+            used |= {op.Inputs(place) for place in range(lengths[1])}
+            used |= {op.Outputs(place) for place in range(lengths[2])}
+        return listed - used
 
     def _count(self, length: int) -> int:
         """Let no vector claim more entries than the file has room for."""
@@ -164,14 +187,15 @@ class _Reader:
             while name in taken:
                 name += "_"
         is_sparse = source.Sparsity() is not None
-        if source.Type() not in self._types or (is_sparse and not self._keeps):
+        types = {**self._types, **_STATES} if source.IsVariable() else self._types
+        if source.Type() not in types or (is_sparse and not self._keeps):
             wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
             raise ModelError(
                 f"tensors must be {wanted}, but {name!r} is "
                 f"{_TYPE_NAMES.get(source.Type(), source.Type())}; "
                 "convert the model with int8 input and output"
             )
-        dtype, storage = self._types[source.Type()]
+        dtype, storage = types[source.Type()]
         if source.ShapeLength() > _LARGEST_RANK:
             raise ValueError("rank")
         shape = tuple(int(size) for size in source.ShapeAsNumpy()) if source.ShapeLength() else ()
@@ -182,7 +206,7 @@ class _Reader:
         if buffer is not None and buffer.DataLength() and not is_sparse:
             values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
         # What lives on from run to run, or is stored sparsely, takes no place in the head either.
-        is_outside = self._keeps and (is_sparse or source.IsVariable())
+        is_outside = (self._keeps and is_sparse) or source.IsVariable()
         return Tensor(
             name,
             shape or (1,),
@@ -190,6 +214,7 @@ class _Reader:
             values is not None or is_outside,
             self._quantization(source.Quantization(), name),
             values if values is None else values.reshape(shape or (1,)),
+            variable=bool(source.IsVariable()),
         )
 
     def _constant(self, raw: Array, dtype: DataType, storage: str, shape: tuple[int, ...]) -> Array:
@@ -226,6 +251,8 @@ class _Reader:
         while len(operands) and operands[-1] == -1:  # an optional bias left out
             operands = operands[:-1]
         outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
+        if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
+            operands = recurrent.in_graph([int(index) for index in operands]) or operands
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
             kind = _KINDS[code]
             rank = len(tensors[names[operands[0]]].shape) if len(operands) else 0
@@ -326,6 +353,12 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             return {}
         case "transposed":
             return {"transposed": (bool(options.AdjX()), bool(options.AdjY()))}
+        case "recurrence":
+            function = options.FusedActivationFunction()
+            _require(function == schema.ActivationFunctionType.TANH, "activation", function, where)
+            others = (options.ProjClip(), options.TimeMajor(), options.DiagonalRecurrentTensors())
+            _require(not any(others), "projection, time major or diagonal", others, where)
+            return {"clip": float(options.CellClip())}
         case "masks":
             others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
             _require(not any(others), "ellipsis, new axis or offset", others, where)

@@ -22,12 +22,14 @@ from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
+from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
     answers,
     interpret_outputs,
     nonnegative_tensors,
+    recurrent_ops,
     submodule_names,
     weighted_ops,
     weights_of,
@@ -91,12 +93,17 @@ class QuantizedNetwork(nn.Module):
         check_batches(graph)
         self._graph = graph = _with_int8_resizing(requantized(graph))
         widths = _widths(graph, bits)
-        self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
+        recurrent = recurrent_ops(graph)
+        self._unit_names = submodule_names(op.name for op in (*weighted_ops(graph), *recurrent))
         self.units = nn.ModuleDict()
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
+        for op in recurrent:
+            arrays = [_data(graph.tensors[name]) for name in op.learnt]
+            unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
+            self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
@@ -197,7 +204,7 @@ class QuantizedNetwork(nn.Module):
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret_outputs(self._graph, batch, lambda op, x: self._unit(op).exact(x), follow)
+            interpret_outputs(self._graph, batch, self._exact, follow)
 
     def _cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
@@ -233,6 +240,9 @@ class QuantizedNetwork(nn.Module):
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
             tensors |= self._unit(op).constants(self._graph, source)
+        for op in recurrent_ops(self._graph):
+            ends = self._range(op.inputs[0]), self._range(op.outputs[0])
+            tensors |= self._recurrent(op).constants(self._graph, *ends)
         return replace(self._graph, tensors=tensors)
 
     def _check(self) -> None:
@@ -243,7 +253,13 @@ class QuantizedNetwork(nn.Module):
             )
 
     def _weighted(self, op: Op, x: Tensor) -> Tensor:
-        y: Tensor = self._unit(op)(x, self._range(op.inputs[0]))
+        unit, source = self.units[self._unit_names[op.name]], self._range(op.inputs[0])
+        ends = (source, self._range(op.outputs[0])) if _row(op).recurrent else (source,)
+        y: Tensor = unit(x, *ends)
+        return y
+
+    def _exact(self, op: Op, x: Tensor) -> Tensor:
+        y: Tensor = (self._recurrent if _row(op).recurrent else self._unit)(op).exact(x)
         return y
 
     def _rounded(self, name: str, value: Tensor) -> Tensor:
@@ -267,6 +283,11 @@ class QuantizedNetwork(nn.Module):
     def _unit(self, op: Op) -> QuantizedUnit:
         unit = self.units[self._unit_names[op.name]]
         assert isinstance(unit, QuantizedUnit)
+        return unit
+
+    def _recurrent(self, op: Op) -> QuantizedRecurrentUnit:
+        unit = self.units[self._unit_names[op.name]]
+        assert isinstance(unit, QuantizedRecurrentUnit)
         return unit
 
     def _range(self, name: str) -> Range:

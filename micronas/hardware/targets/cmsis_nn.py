@@ -13,7 +13,13 @@ from micronas.graph.operators import each_kind
 from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work
-from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
+from micronas.hardware.targets.target import (
+    REDUCING,
+    Target,
+    lstm_scratch,
+    prepared,
+    reduce_scratch,
+)
 
 _HELIUM_CHANNELS = 124
 """Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
@@ -28,7 +34,7 @@ _SIZES = Sizes(
     affine_quantization=12,
     request=12,
     allocation=24,
-    prepared=prepared(12),
+    prepared=prepared(12, lstm_sums=8),
     kinds=each_kind(
         "hardware.targets.cmsis_nn (sizes)",
         {
@@ -58,6 +64,7 @@ _SIZES = Sizes(
             "GATHER": Structures(8),
             "BROADCAST_TO": Structures(),
             "BATCH_MATMUL": Structures(3, 1, data=36),
+            "UNIDIRECTIONAL_SEQUENCE_LSTM": Structures(16, data=912),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -90,6 +97,8 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return (4 * graph.input_of(op).shape[-1],)
     if op.kind == "FULLY_CONNECTED":
         return _spread_scales(graph, op)
+    if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return lstm_scratch(graph, op, 3)
     if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return ()
     weights = graph.constant_of(op)

@@ -124,6 +124,11 @@ def _product_of_matrices(graph: Graph, op: Op) -> Work:
     return kernels.matrix_product(math.prod(outer), rows, depth, exactly(columns), turned)
 
 
+def _lstm(graph: Graph, op: Op) -> Work:
+    _, steps, inputs = graph.input_of(op).shape
+    return kernels.lstm(steps, exactly(inputs), exactly(_out(graph, op)[2]))
+
+
 def _joined(graph: Graph, op: Op) -> Work:
     shapes = [graph.tensors[name].shape for name in op.operands]
     parts = [math.prod(shape[op.axis :]) for shape in shapes]
@@ -197,6 +202,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "GATHER": _gathered,
         "BROADCAST_TO": _repeated,
         "BATCH_MATMUL": _product_of_matrices,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
         "LOGISTIC": _each("logistic"),
         "HARD_SWISH": _each("hard_swish"),
         "RELU": _each("relu"),
