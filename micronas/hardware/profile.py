@@ -10,6 +10,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
+from micronas.hardware.elements import reduction
 from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
@@ -160,7 +161,8 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
         size = height, width
         pool = kernels.pool(Sweep(size, (1, 1), size, size, "VALID"), exactly(depth))
         fast = float(instructions(pool))
-        slow = float(instructions(kernels.elementwise("mean", height * width * depth, depth)))
+        mean = reduction("mean", (1, height, width, depth), (1, 2), depth)
+        slow = float(instructions(mean))
         rate = model.ms_per_instruction
         compared.append(
             {
