@@ -23,7 +23,7 @@ from micronas.nas.supernet.masks import Masks, add_padded, weighted_sum
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
 from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
-from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds
+from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds, written
 from micronas.space.decisions import Choice
 from micronas.train.network import activate, round_weights, unweighted
 
@@ -91,7 +91,7 @@ class MaskedPass:
         choices, choice = self._choices, self._choice
         self._masks = Masks(choices, self._gates, x.device)
         self._values = {choices.input: Feature(x)}
-        steps = [step for step in choices.steps if _written(step) in choices.when]
+        steps = [step for step in choices.steps if written(step) in choices.when]
         last_use = {
             name: number
             for number, step in enumerate(steps)
@@ -100,7 +100,7 @@ class MaskedPass:
         is_training = torch.is_grad_enabled()
         self._shown = {choices.input} if is_training else set()
         for number, step in enumerate(steps):
-            out = _written(step)
+            out = written(step)
             if is_training and (choice is None or holds(choices.when[out], choice)):
                 self._shown.add(out)
             with torch.set_grad_enabled(out in self._shown):
@@ -223,7 +223,3 @@ class MaskedPass:
 
 def _count(hidden: Tensor | None) -> int:
     return 0 if hidden is None else hidden.shape[1]
-
-
-def _written(step: Op | Select) -> str:
-    return step.name if isinstance(step, Select) else step.outputs[0]
