@@ -61,7 +61,7 @@ def test_groups_are_convolutions_one_after_another() -> None:
     builder = Builder((6, 6, 8))
     value = builder.conv(builder.input, "grouped", 12, (3, 3), groups=4)
     graph = builder.finish(builder.conv(value, "1x1", 4, groups=2))
-    costs = ASSUMED["convolution_grouped"]
+    costs = LIBRARY.kernels["convolution_grouped"].instructions
     # a patch of 3x3x2: 16 values in fours and 2 left; 36 positions, 3 outputs a group, 4 groups
     expected = {
         "macs_by_4": 4 * 36 * 16 * 3,
@@ -105,7 +105,7 @@ def test_kernels_of_operators_on_maps() -> None:
         "most": "reduce_max",
     }
     # 144 positions of the map that is read, each with 2 x 2 x 4 x 4 products
-    costs = ASSUMED["transposed"]
+    costs = LIBRARY.kernels["transposed"].instructions
     amounts = {"macs": 144 * 64, "sums": 144 * 16, "outputs": 576 * 4, "calls": 1}
     expected = sum(costs[term] * amount for term, amount in amounts.items())
     assert found["rows"][1] == pytest.approx(expected)
