@@ -108,17 +108,23 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def stack(tracer: Tracer, arguments: Arguments) -> Value:
-    """Join values along a new dimension."""
-    dim = arguments["dim"] % len(tracer.shape)
-    values = [tracer.value(node) for node in arguments["tensors"]]
-    sources = [
-        tracer.materialised(Value(value.tensor, value.positions.reshape(1, -1))) for value in values
+    """Join values along a new dimension; on the device they stand side by side in each row."""
+    values = [tracer.complete(tracer.value(node)) for node in arguments["tensors"]]
+    row = tracer.shape_of(values[0].tensor)[-1]
+    if any(tracer.shape_of(value.tensor)[-1] != row for value in values):
+        row = values[0].positions.numel()
+    rows = tracer.elements_of(values[0].tensor) // row
+    stored = (*tracer.shape_of(values[0].tensor)[:-1], row) if rows > 1 else (1, row)
+    joined = _join(
+        tracer, [tracer.reshaped(value.tensor, stored) for value in values], len(stored) - 1
+    )
+    positions = [
+        torch.div(value.positions, row, rounding_mode="floor") * row * len(values)
+        + value.positions % row
+        + row * number
+        for number, value in enumerate(values)
     ]
-    joined = _join(tracer, sources, 1)
-    shape = list(tracer.shape)
-    count = shape.pop(dim)
-    positions = torch.arange(tracer.elements_of(joined)).reshape(count, *shape).movedim(0, dim)
-    return Value(joined, positions)
+    return Value(joined, torch.stack(positions, arguments["dim"]))
 
 
 def _constant_or_value(tracer: Tracer, node: object) -> Value:

@@ -1,0 +1,236 @@
+"""Operations of torch: the graph computes what torch does, and its integers are TFLM's."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.export.from_torch.trace import trace
+from micronas.export.verify import verify
+from micronas.graph.ir import Graph
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.network import interpret_outputs
+from micronas.train.quantize import QuantizedNetwork, quantize_all_inputs
+
+MAPS, SEQUENCES, TOKENS = (8, 12, 10), (8, 16), (6, 8)
+_LAYOUT = ("TRANSPOSE", "GATHER", "STRIDED_SLICE", "SLICE", "BROADCAST_TO")
+
+
+class Case(nn.Module):
+    """A function of inputs and of layers."""
+
+    def __init__(self, function: Callable[..., Any], *layers: nn.Module) -> None:
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(*inputs, *self.layers)
+
+
+def on_maps(function: Callable[..., Any], *layers: nn.Module) -> tuple[nn.Module, Any]:
+    return Case(function, *layers), (MAPS,)
+
+
+def on_sequences(function: Callable[..., Any], *layers: nn.Module) -> tuple[nn.Module, Any]:
+    return Case(function, *layers), (SEQUENCES,)
+
+
+def on_tokens(function: Callable[..., Any], *layers: nn.Module) -> tuple[nn.Module, Any]:
+    return Case(function, *layers), (TOKENS,)
+
+
+def _gated(x: Tensor, gate: nn.Module) -> Tensor:
+    return x * torch.sigmoid(gate(x.mean((2, 3))))[:, :, None, None]
+
+
+def _grouped(x: Tensor) -> Tensor:
+    """Shuffle channels as ShuffleNet does: split, join, interleave."""
+    left, right = x.chunk(2, 1)
+    return F.channel_shuffle(torch.cat([left, F.relu(right)], 1), 2)
+
+
+def _qkv(x: Tensor, qkv: nn.Linear, out: nn.Linear) -> Tensor:
+    n, t, c = x.shape
+    q, k, v = qkv(x).reshape(n, t, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+    y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, c)
+    return out(y)
+
+
+CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
+    # name: module and shapes of inputs, most layout operators
+    "silu": (lambda: on_maps(F.silu), 0),
+    "gelu": (lambda: on_maps(F.gelu), 0),
+    "mish": (lambda: on_maps(F.mish), 0),
+    "elu": (lambda: on_maps(F.elu), 0),
+    "elu of another alpha": (lambda: on_maps(lambda x: F.elu(x, 0.5)), 0),
+    "leaky": (lambda: on_maps(F.leaky_relu), 0),
+    "prelu": (lambda: on_maps(lambda x, a: a(x), nn.PReLU(8)), 0),
+    "tanh": (lambda: on_maps(torch.tanh), 0),
+    "abs": (lambda: on_maps(torch.abs), 0),
+    "softplus": (lambda: on_maps(F.softplus), 0),
+    "hardsigmoid": (lambda: on_maps(F.hardsigmoid), 0),
+    "folded hardsigmoid": (
+        lambda: on_maps(lambda x, c: F.hardsigmoid(c(x)), nn.Conv2d(8, 4, 1)),
+        0,
+    ),
+    "hardtanh": (lambda: on_maps(lambda x, c: F.hardtanh(c(x)), nn.Conv2d(8, 4, 1)), 0),
+    "clamp": (lambda: on_maps(lambda x: x.clamp(-0.5, 0.75)), 0),
+    "log softmax": (lambda: on_maps(lambda x: F.log_softmax(x, 1)), 0),
+    "softmax over rows": (lambda: on_tokens(lambda x: F.softmax(x, -1)), 0),
+    "constants": (lambda: on_maps(lambda x: (1 - x) * 2 / 3 + 0.5), 0),
+    "normalised input": (
+        lambda: on_maps(
+            lambda x, c: c((x - torch.arange(8.0).view(1, 8, 1, 1)) / 4), nn.Conv2d(8, 4, 1)
+        ),
+        0,
+    ),
+    "subtraction": (lambda: on_maps(lambda x, c: c(x) - x, nn.Conv2d(8, 8, 1)), 0),
+    "square": (lambda: on_maps(lambda x: x**2), 0),
+    "gate": (lambda: on_maps(_gated, nn.Linear(8, 8)), 0),
+    "maximum": (lambda: on_maps(lambda x, c: torch.maximum(c(x), x), nn.Conv2d(8, 8, 1)), 0),
+    "outer product": (
+        lambda: on_maps(lambda x: x.mean((2, 3), True) * x.mean(1, True)),
+        0,
+    ),
+    "groups": (lambda: on_maps(lambda x, c: c(x), nn.Conv2d(8, 12, 3, 2, 1, groups=4)), 0),
+    "dilation": (lambda: on_maps(lambda x, c: c(x), nn.Conv2d(8, 4, 3, padding=2, dilation=2)), 0),
+    "depthwise of more": (lambda: on_maps(lambda x, c: c(x), nn.Conv2d(8, 16, 3, groups=8)), 0),
+    "transposed convolution": (
+        lambda: on_maps(lambda x, c: c(x), nn.ConvTranspose2d(8, 4, 2, 2)),
+        0,
+    ),
+    "its norm": (
+        lambda: on_maps(
+            lambda x, c, n: n(c(x)), nn.ConvTranspose2d(8, 4, 3, 2, 1, 1), nn.BatchNorm2d(4)
+        ),
+        0,
+    ),
+    "nearest": (lambda: on_maps(lambda x: F.interpolate(x, scale_factor=2)), 0),
+    "bilinear": (
+        lambda: on_maps(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
+        0,
+    ),
+    "corners": (
+        lambda: on_maps(
+            lambda x: F.interpolate(x, size=(23, 19), mode="bilinear", align_corners=True)
+        ),
+        0,
+    ),
+    "ceil mode": (lambda: on_maps(lambda x: F.max_pool2d(x.relu(), 3, 2, ceil_mode=True)), 0),
+    "maximum of channels": (lambda: on_maps(lambda x: x.amax(1, keepdim=True)), 0),
+    "mean of channels": (lambda: on_maps(lambda x: x.mean(1, keepdim=True)), 0),
+    "mean of a row": (lambda: on_maps(lambda x: x.mean(3)), 0),
+    "sum": (lambda: on_maps(lambda x: x.sum((1, 2))), 0),
+    "chunk": (lambda: on_maps(lambda x: torch.cat(x.chunk(2, 1)[::-1], 1)), 2),
+    "shuffle": (
+        lambda: on_maps(lambda x, c: c(_grouped(x)), nn.Conv2d(8, 4, 1)),
+        2,
+    ),
+    "pixel shuffle": (lambda: on_maps(lambda x: F.pixel_shuffle(x, 2)), 1),
+    "flip": (lambda: on_maps(lambda x: x.flip(3)), 1),
+    "roll": (lambda: on_maps(lambda x: x.roll(1, 2)), 1),
+    "reflection": (lambda: on_maps(lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")), 1),
+    "every second": (lambda: on_maps(lambda x: x[:, :, ::2, 1::2]), 1),
+    "stack": (
+        lambda: on_maps(lambda x, c: c(torch.stack([x, -x], 1).flatten(1, 2)), nn.Conv2d(16, 4, 1)),
+        0,
+    ),
+    "channels last": (
+        lambda: on_maps(lambda x, n: n(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.LayerNorm(8)),
+        0,
+    ),
+    "group norm": (lambda: on_maps(lambda x, n: n(x), nn.GroupNorm(2, 8)), 0),
+    "instance norm": (lambda: on_maps(lambda x, n: n(x), nn.InstanceNorm2d(8, affine=True)), 0),
+    "unit vectors": (lambda: on_maps(lambda x: F.normalize(x.mean((2, 3)))), 0),
+    "convolution of a sequence": (
+        lambda: on_sequences(
+            lambda x, c, n: F.max_pool1d(F.relu(n(c(x))), 2),
+            nn.Conv1d(8, 4, 3, padding=1),
+            nn.BatchNorm1d(4),
+        ),
+        0,
+    ),
+    "dilated sequence": (
+        lambda: on_sequences(lambda x, c: c(F.pad(x, (4, 0))), nn.Conv1d(8, 4, 3, dilation=2)),
+        0,
+    ),
+    "sequence to features": (
+        lambda: on_sequences(
+            lambda x, c, f: f(c(x).flatten(1)), nn.Conv1d(8, 4, 3), nn.Linear(56, 3)
+        ),
+        0,
+    ),
+    "mean over time": (
+        lambda: on_sequences(
+            lambda x, c: torch.cat([c(x).mean(2), c(x).amax(2)], 1), nn.Conv1d(8, 4, 3)
+        ),
+        0,
+    ),
+    "tokens": (lambda: on_tokens(lambda x, f: F.relu(f(x)), nn.Linear(8, 5)), 0),
+    "transposed tokens": (
+        lambda: on_tokens(lambda x, f: f(x.transpose(1, 2)), nn.Linear(6, 5)),
+        1,
+    ),
+    "attention": (lambda: on_tokens(_qkv, nn.Linear(8, 24), nn.Linear(8, 8)), 8),
+    "layer norm": (lambda: on_tokens(lambda x, n: n(x), nn.LayerNorm(8)), 0),
+    "matrices": (lambda: on_tokens(lambda x: x @ x.transpose(1, 2)), 0),
+    "lstm": (
+        lambda: on_tokens(lambda x, r: r(x)[0], nn.LSTM(8, 5, 2, batch_first=True)),
+        0,
+    ),
+    "last step of an lstm": (
+        lambda: on_tokens(
+            lambda x, r, f: f(r(x)[1][0][0]), nn.LSTM(8, 5, batch_first=True), nn.Linear(5, 3)
+        ),
+        1,
+    ),
+    "several": (
+        lambda: (
+            Case(lambda x, y, c: {"sum": c(x) + y, "mean": y.mean((2, 3))}, nn.Conv2d(8, 8, 1)),
+            (MAPS, MAPS),
+        ),
+        0,
+    ),
+    "sixteen parts": (lambda: on_maps(lambda x: torch.cat([x] * 16, 1)), 0),
+    "with a constant": (
+        lambda: on_tokens(lambda x: torch.cat([torch.ones(len(x), 1, 8), x], 1)),
+        0,
+    ),
+}
+
+
+def _stored(graph: Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Sequences that are stored as maps get a width of 1."""
+    shapes = [graph.tensors[name].shape for name in graph.inputs]
+    pairs = zip(inputs, shapes, strict=True)
+    return tuple(x.unsqueeze(-1) if x.ndim == 3 and len(s) == 4 else x for x, s in pairs)
+
+
+def _answers(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    return list(result.values() if isinstance(result, dict) else result)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_computes_what_torch_does(name: str) -> None:
+    make, most = CASES[name]
+    torch.manual_seed(0)
+    module, shapes = make()
+    module.eval()
+    inputs = tuple(torch.randn(4, *shape) for shape in shapes)
+    graph = trace(module, tuple(x[:1] for x in inputs))
+    assert sum(op.kind in _LAYOUT for op in graph.ops) <= most
+    network = QuantizedNetwork(graph, ranges="average")
+    network.calibrate([_stored(graph, inputs)])
+    with torch.no_grad():
+        wanted = _answers(module(*inputs))
+        exact = interpret_outputs(network.float_graph, _stored(graph, inputs), network.exact)
+    for found, value in zip(exact.values(), wanted, strict=True):
+        torch.testing.assert_close(found.reshape(value.shape), value, atol=2e-4, rtol=1e-4)
+    integers = network.eval().graph()
+    codes = quantize_all_inputs(integers, _stored(graph, inputs))
+    assert verify(to_flatbuffer(integers), codes).mismatches == 0
