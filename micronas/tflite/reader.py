@@ -58,6 +58,8 @@ _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
+_RESHAPES = (schema.BuiltinOperator.SQUEEZE, schema.BuiltinOperator.EXPAND_DIMS)
+"""Operators of files that are read as RESHAPE: TFLM copies for all three."""
 _INFERRED: tuple[Option, ...] = ("multiplier", "keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
 _LARGEST_RANK = 8
@@ -257,6 +259,8 @@ class _Reader:
         outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
         if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
             operands = recurrent.in_graph([int(index) for index in operands]) or operands
+        if code in _RESHAPES and len(operands) and len(outputs) == 1:
+            return Op("RESHAPE", outputs[0], _named(operands[:1], names), outputs)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
             read = [tensors[name] for name in _named(operands, names)]
             kind = _kind(_KINDS[code], read, tensors[outputs[0]])
