@@ -10,7 +10,7 @@ from micronas.errors import ModelError
 from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
-from micronas.graph.rules import SCALES, SHAPES
+from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
 
 _LARGEST_TENSOR = 2**26
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
@@ -202,7 +202,7 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
             return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = SCALES.get(op.kind)
-    broken = rule(sources, output) if rule else None
+    broken = (rule(sources, output) if rule else None) or fused_scale(op, output)
     return broken.format(kind=op.kind) if broken else None
 
 
@@ -215,11 +215,19 @@ def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     channels = weights.shape[expected.axis]
     if quantization.zero_point != 0 or len(quantization.scale) not in (1, channels):
         return "weights must be symmetric with one scale, or one for each channel"
+    factors = [_largest(each) for each in (graph.input_of(op), weights)]
+    if problem := rescaled(factors, _largest(graph.output_of(op))):
+        return problem
     for name in op.learnt[1:]:
         bias = graph.tensors[name]
         if bias.dtype != "int32" or bias.shape != (channels,):
             return "a bias must be int32, one value for each channel"
     return None
+
+
+def _largest(tensor: Tensor) -> float:
+    assert tensor.quantization is not None, tensor
+    return float(tensor.quantization.scale.max())
 
 
 def _shape_problem(graph: Graph, op: Op, row: Operator) -> str | None:

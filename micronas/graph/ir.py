@@ -4,6 +4,7 @@ One representation serves three uses: shapes only (costs of a candidate), float3
 network with batch norm folded) and int8 (what the flatbuffer holds).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -90,7 +91,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
