@@ -1,12 +1,17 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 
 # Processes that tests start are to find what a user's shell has: with this variable set, one that
 # never flushed what another waited for passed every test.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# `make slow` takes hypothesis' own hundred, as --hypothesis-profile=default
+hypothesis.settings.register_profile("quick", max_examples=40)
+hypothesis.settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -76,6 +76,12 @@ def _check_interface(graph: Graph) -> None:
                 f"an input must be a tensor without data, but {name!r} is a constant; "
                 "convert the model again"
             )
+    for name in (*graph.inputs, *graph.outputs):
+        if graph.tensors[name].dtype != "int8":
+            raise ModelError(
+                f"inputs and outputs must be int8, but {name!r} is {graph.tensors[name].dtype}; "
+                "convert the model with int8 input and output"
+            )
 
 
 def _where(position: int, op: Op) -> str:

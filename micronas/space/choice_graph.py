@@ -74,7 +74,7 @@ class ChoiceGraph:
         """When each step runs, by the name of the tensor it writes; not those nobody reads."""
         found: dict[str, When] = {self.output: ALWAYS}
         for step in reversed(self.steps):
-            own = found.get(_written(step))
+            own = found.get(written(step))
             for name, condition in () if own is None else reads(step, own):
                 merged = weaker(found.get(name), condition)
                 found[name] = simplified(merged, self.decisions)
@@ -84,7 +84,7 @@ class ChoiceGraph:
         """Return the tensors that the network of a choice computes, or reads as its input."""
         found = {self.output}
         for step in reversed(self.steps):
-            if _written(step) not in found:
+            if written(step) not in found:
                 continue
             if isinstance(step, Select):
                 found.add(step.branches[choice[step.decision]])
@@ -97,7 +97,7 @@ class ChoiceGraph:
         """When each decision makes a difference."""
         found: list[When | None] = [None] * len(self.decisions)
         for step in self.steps:
-            here = self.when.get(_written(step))
+            here = self.when.get(written(step))
             if here is None:
                 continue
             deciding = {step.decision} if isinstance(step, Select) else self._deciding(step)
@@ -126,7 +126,7 @@ class ChoiceGraph:
         ops: list[Op] = []
         needed = self.needed(choice)
         for step in self.steps:
-            out = _written(step)
+            out = written(step)
             if out not in needed:
                 continue
             if isinstance(step, Select):
@@ -308,7 +308,8 @@ def padded(name: str, source: Tensor, missing: int) -> tuple[Op, list[Tensor]]:
     return Op("PAD", name, (source.name, table.name), (name,)), [table, out]
 
 
-def _written(step: Step) -> str:
+def written(step: Step) -> str:
+    """Return the name of the tensor that a step writes."""
     return step.outputs[0] if isinstance(step, Op) else step.name
 
 

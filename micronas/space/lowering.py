@@ -84,7 +84,8 @@ class Lowering:
             activation=self.activation if active else "NONE",
             bits=only,
         )
-        made = fixed(width.largest) if width.decision is None else self._owned(width.decision)
+        chosen = width.decision
+        made = fixed(width.largest) if chosen is None else owned(chosen, self._options)
         return self._append(out, made, kernel, bits)
 
     def depthwise(
@@ -160,9 +161,6 @@ class Lowering:
 
     def _name(self, layer: str) -> str:
         return f"{self.scope}/{layer}" if layer else self.scope
-
-    def _owned(self, decision: int) -> Channels:
-        return owned(decision, self._options)
 
     def _append(
         self, out: str, channels: Channels, kernel: Chosen | None = None, bits: Chosen | None = None

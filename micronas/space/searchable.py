@@ -24,9 +24,10 @@ class Architecture(ABC):
     """
 
     @property
-    @abstractmethod
     def outputs(self) -> int:
         """Elements of the output: classes of a classifier."""
+        graph = self.graph()
+        return graph.tensors[graph.outputs[0]].elements
 
     @abstractmethod
     def graph(self) -> Graph:
@@ -72,14 +73,15 @@ class Searchable(ABC):
         """What boards have latency models for: the task, or else the name."""
 
     @property
-    @abstractmethod
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
+        shape = self.choices.tensors[self.choices.input].shape
+        return (*([1] * (4 - len(shape))), *shape[1:])  # type: ignore[return-value]
 
     @property
-    @abstractmethod
     def outputs(self) -> int:
         """Elements of the output: classes of a classifier."""
+        return self.choices.tensors[self.choices.output].elements
 
     @abstractmethod
     def architecture(self, choice: Choice) -> Architecture:

@@ -18,7 +18,7 @@ from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.settings import Extent, Settings, read_settings
 from micronas.space.blocks import Block
-from micronas.space.blocks.base import Weighted, bits_mark
+from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Choice, Filters, Pair, Widths
 from micronas.space.lowering import Lowering
@@ -113,39 +113,21 @@ class Space(Settings, Searchable, Architecture):
         return self.task or self.name
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return self.input
-
-    @property
-    def outputs(self) -> int:
-        return self.classes
-
-    @property
     def is_network(self) -> bool:
         """Whether nothing is left to choose."""
         return not self.decisions
 
     def architecture(self, choice: Choice) -> "Space":
         """Return the network of a choice, by which every block keeps its name."""
-        options = self.values(choice)
-
-        def filled(part: Any, scope: str) -> Any:
-            update = {
-                field: (options[f"{scope}.{field}"],)
-                for field in type(part).model_fields
-                if f"{scope}.{field}" in options
-            }
-            return part.model_copy(update=update)
-
-        blocks: list[Any] = []
+        options, blocks = self.values(choice), list[Any]()
         for entry, names in self.places():
             blocks += entry.filled(names, len(blocks), options)
-        update = {
-            "stem": filled(self.stem, "stem"),
-            "blocks": tuple(blocks),
-            "head": filled(self.head, "head"),
-        }
-        return self.model_copy(update={**update, "task": None})
+        stem, head = (
+            part.model_copy(update=chosen_fields(part, scope, options))
+            for scope, part in (("stem", self.stem), ("head", self.head))
+        )
+        update = {"stem": stem, "blocks": tuple(blocks), "head": head, "task": None}
+        return self.model_copy(update=update)
 
     def places(self) -> list[tuple[Any, list[str]]]:
         """Return each entry of the list of blocks with the names of its blocks."""
@@ -192,48 +174,27 @@ class Space(Settings, Searchable, Architecture):
         write_atomically(path, self.text().encode())
 
     def drawing(self, choice: Choice) -> list[dict[str, Any]]:
-        found = self.architecture(choice)
-        blocks = {names[0]: block for block, names in found.places()}
-        layers = [op.name for op in found.graph().ops]
-        return [
-            {
-                "name": "stem",
-                "type": "convolution",
-                "width": found.stem.width[0],
-                "largest": self.stem.width[-1],
-                "kernel": list(found.stem.kernel[0]),
-                "stride": list(found.stem.stride),
-                "bits": found.stem.bits[0],
-                "layers": ["stem"],
-            },
-            *(
-                _drawn(entry, blocks.get(name), name, layers)
-                for entry, names in self.places()
-                for name in names
-            ),
-            self._drawn_head(found.head, layers),
-        ]
-
-    def _drawn_head(self, head: Head, layers: list[str]) -> dict[str, Any]:
-        own = [name for name in layers if name in ("head", "pool", "classifier", "logits")]
-        drawn: dict[str, Any] = {
-            "name": "head",
-            "type": "pool, classifier",
-            "bits": head.bits[0],
-            **dict.fromkeys(("width", "largest", "classes"), self.classes),
-            "layers": own,
-        }
-        if head.width is not None and self.head.width is not None:
-            drawn["type"] = f"convolution, {drawn['type']}"
-            drawn |= {"width": head.width[0], "largest": self.head.width[-1]}
-            del drawn["classes"]
-        return drawn
+        options, layers = self.values(choice), [op.name for op in self.resolve(choice).ops]
+        parts = [("stem", "convolution", self.stem)]
+        parts += [(name, entry.type, entry) for entry, names in self.places() for name in names]
+        drawn, left = [], len(layers)
+        for name, kind, part in parts:
+            own = [each for each in layers if each == name or each.startswith(f"{name}/")]
+            drawn.append(_drawn(part, name, kind, options, own))
+            left -= len(own)
+        if self.head.width is None:
+            width = dict.fromkeys(("width", "largest", "classes"), self.classes)
+            head = {"name": "head", "type": "pool, classifier", "bits": 8, **width}
+        else:
+            head = _drawn(self.head, "head", "convolution, pool, classifier", options, ["head"])
+        return [*drawn, {**head, "layers": layers[-left:]}]
 
     def _lowered(self, parameters: Parameters | None) -> ChoiceGraph:
         activation = "RELU" if self.activation == "relu" else "RELU6"
         at = Lowering(self.input, activation, parameters)  # type: ignore[arg-type]
         at.scope = "stem"
-        width, bits = (at.decide("width", "width", self.stem.width), self._bits(at, self.stem))
+        width = at.decide("width", "width", self.stem.width)
+        bits = at.decide("bits", "bits", self.stem.bits)
         kernel = at.decide("kernel", "kernel", self.stem.kernel)
         tensor = at.conv(at.input, width, kernel=kernel, bits=bits, stride=self.stem.stride)
         for entry, names in self.places():
@@ -241,17 +202,14 @@ class Space(Settings, Searchable, Architecture):
         at.scope = "head"
         if self.head.width is not None:
             width = at.decide("width", "width", self.head.width)
-            tensor = at.conv(tensor, width, bits=self._bits(at, self.head))
+            bits = at.decide("bits", "bits", self.head.bits)
+            tensor = at.conv(tensor, width, bits=bits)
         tensor = at.global_average(tensor, "pool")
         if self.head.classifier == "dense":
             return at.finish(at.dense(tensor, "classifier", self.classes))
         at.scope = "classifier"
         logits = at.conv(tensor, at.decide("width", "width", (self.classes,)), active=False)
         return at.finish(at.reshape(logits, "logits", (1, self.classes)))
-
-    @staticmethod
-    def _bits(at: Lowering, part: Weighted) -> Any:
-        return at.decide("bits", "bits", part.bits)
 
     def __str__(self) -> str:
         """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
@@ -260,28 +218,23 @@ class Space(Settings, Searchable, Architecture):
         """
         if self.decisions:
             return f"{self.name}, {len(self.decisions)} decisions"
-        blocks = " ".join(block.summary() for entry in self.blocks for block in _each(entry))
+        blocks = " ".join(each.summary() for each in self.blocks for _ in range(each.repeat))
         head = self.head
         last = f"; {head.width[0]}{bits_mark(head.bits)}" if head.width is not None else ""
         return f"{self.stem.width[0]}{bits_mark(self.stem.bits)}; {blocks}{last}"
 
 
-def _each(entry: Any) -> list[Any]:
-    return [entry] * entry.repeat
-
-
-def _drawn(entry: Any, block: Any, name: str, layers: list[str]) -> dict[str, Any]:
-    """Describe the block in one place, which is None where it was left out."""
-    drawn: dict[str, Any] = {"name": name, "type": entry.type, "largest": entry.width[-1]}
-    if block is None:
-        return {**drawn, "width": 0, "layers": []}
-    sizes = {
-        field: getattr(block, field)[0]
-        for field in ("width", "expansion", "bits")
-        if hasattr(block, field)
-    }
-    own = [each for each in layers if each == name or each.startswith(f"{name}/")]
-    residual = {"residual": True} if block.has_residual else {}
-    kernel = list(block.kernel[0])
-    stride = list(block.stride)
-    return {**drawn, **sizes, "kernel": kernel, "stride": stride, **residual, "layers": own}
+def _drawn(
+    part: Any, name: str, kind: str, options: Mapping[str, Any], layers: list[str]
+) -> dict[str, Any]:
+    """Describe a stem, block or head, which has no layers where it was left out."""
+    drawn = {"name": name, "type": kind, "largest": part.width[-1], "width": 0, "layers": layers}
+    for field in ("width", "expansion", "bits", "kernel") if layers else ():
+        if hasattr(part, field):
+            size = options.get(f"{name}.{field}", getattr(part, field)[0])
+            drawn[field] = list(size) if field == "kernel" else size
+    if layers and hasattr(part, "stride"):
+        drawn["stride"] = list(part.stride)
+    if layers and getattr(part, "residual", False):
+        drawn["residual"] = True
+    return drawn

@@ -19,7 +19,7 @@ def opened(graph: Graph, seed: int) -> Graph:
         at = int(rng.integers(len(ops)))
         op = ops[at]
         old = op.operands[int(rng.integers(len(op.operands)))]
-        if tensors[old].constant:
+        if tensors[old].constant or tensors[old].dtype == "int32":  # positions stay within
             continue
         new = f"inlet{number}"
         tensors[new] = replace(tensors[old], name=new)
@@ -28,7 +28,7 @@ def opened(graph: Graph, seed: int) -> Graph:
     if rng.random() < 0.3:
         tensors["unused"] = replace(tensors[inputs[0]], name="unused", shape=(1, 5))
         inputs.append("unused")
-    written = [op.outputs[0] for op in ops]
+    written = [op.outputs[0] for op in ops if tensors[op.outputs[0]].dtype != "int32"]
     more = rng.choice(written, int(rng.integers(0, 4)))
     outputs = [*dict.fromkeys([*graph.outputs, *map(str, more)])]
     order = rng.permutation(len(tensors))

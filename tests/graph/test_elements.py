@@ -12,6 +12,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
 from micronas.hardware.targets import HOST, plan
+from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
@@ -274,3 +275,22 @@ def test_rows_of_zeros_stay() -> None:
 def test_what_tflm_would_not_take_is_refused(graph: Graph, rule: str) -> None:
     with pytest.raises(ModelError, match=rule):
         check_int8(graph)
+
+
+def test_positions_in_a_table_are_no_output() -> None:
+    positions = replace(tensor("y", (1, 2), 1, 128), dtype="int32")
+    with pytest.raises(ModelError, match="inputs and outputs must be int8, but 'y' is int32"):
+        check_int8(one("POSITIONS", tensor("x", (1, 2), 1), positions))
+
+
+def test_a_table_is_read_by_positions_alone() -> None:
+    """Others could lie outside, which TFLM does not check."""
+    builder = Builder((1, 1, 4))
+    graph = builder.finish(builder.function(builder.input, "y", ""))
+    graph = quantize_randomly(graph)
+    table = replace(graph.ops[1], inputs=("input", "y/table"))
+    with pytest.raises(ModelError, match="TABLE must go from int32 to int8"):
+        check_int8(replace(graph, ops=(table,)))
+    moved = replace(graph.tensors["y/positions"], quantization=graph.tensors["input"].quantization)
+    with pytest.raises(ModelError, match="POSITIONS must count codes from -128"):
+        check_int8(replace(graph, tensors={**graph.tensors, "y/positions": moved}))

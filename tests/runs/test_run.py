@@ -17,7 +17,7 @@ from micronas.export.verify import tflm_arena
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
 from micronas.nas.problem import Problem
-from micronas.runs.run import run_search
+from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
@@ -142,9 +142,9 @@ def test_a_folder_of_another_run_is_refused(
     assert done.returncode == 2
     assert "holds a run of other settings" in done.stderr
     (tmp_path / "mine.txt").write_text("kept")
-    done = subprocess.run(command(corpus, tmp_path), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "holds other files" in done.stderr
+    settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
+    with pytest.raises(ConfigError, match="holds other files"):
+        run_search(settings, tmp_path, progress=lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -171,20 +171,12 @@ def test_ctrl_c_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_found_network_is_trained_again_from_its_file(
-    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+    tmp_path: Path, finished: tuple[Path, float, str]
 ) -> None:
-    network = finished[0] / "architecture.yaml"
-    config = finished[0] / "config.yaml"
-    arguments = ["train", network, "--config", config, "--out", tmp_path / "again", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "micronas", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=True,
-    )
+    network = Space.load(finished[0] / "architecture.yaml")
+    settings = load_training(finished[0] / "config.yaml")
+    metrics = run_training(network, settings, tmp_path / "again", progress=lambda *_: None).metrics
     assert load_training(tmp_path / "again" / "config.yaml").board == "stm32f446re"
-    metrics = json.loads(done.stdout)
     first = json.loads((finished[0] / "metrics.json").read_text())
     assert metrics["macs"] == first["macs"]
     assert metrics["fits"] is True

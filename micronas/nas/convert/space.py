@@ -128,15 +128,6 @@ class ConvertedSpace(Searchable):
     def kind(self) -> str:
         return ""
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        shape = self._choices.tensors[self._choices.input].shape
-        return (*([1] * (4 - len(shape))), *shape[1:])  # type: ignore[return-value]
-
-    @property
-    def outputs(self) -> int:
-        return self._choices.tensors[self._choices.output].elements
-
     def architecture(self, choice: Choice) -> "NarrowedNetwork":
         return NarrowedNetwork(self, choice)
 
@@ -194,10 +185,6 @@ class NarrowedNetwork(Architecture):
 
     space: ConvertedSpace
     choice: Choice
-
-    @property
-    def outputs(self) -> int:
-        return self.space.outputs
 
     def graph(self) -> Graph:
         return self.space.resolve(self.choice)

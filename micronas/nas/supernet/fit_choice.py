@@ -1,24 +1,12 @@
 """The most likely network of a search, moved to the budget option by option."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
 from micronas.nas.prior import USED
 from micronas.nas.supernet.gates import Gates
 from micronas.space.decisions import Choice
-
-
-@dataclass(frozen=True)
-class _Move:
-    """One decision, one option further."""
-
-    choice: Choice
-    lost: float
-    """Log likelihood given up."""
-    cost: float
-    """Change of the binding cost, by its gradient."""
 
 
 def fit_choice(
@@ -39,55 +27,44 @@ def fit_choice(
         ``slopes(choice, name)``: the derivative of a cost by each decision's gates [options]. Costs
         being linear in each decision's gates, differences are what single moves change.
     """
+    likelihoods = [logits.detach().log_softmax(0) for logits in gates.logits]
+
+    def share(choice: Choice) -> float:
+        return max(used(choice).values())
+
+    def moved(choice: Choice, sign: int, spans: Iterable[tuple[float, float]]) -> Choice | None:
+        """The best move one way that uses from so much to less than so much of its limit."""
+        shares = used(choice)
+        binding = max(shares, key=lambda name: shares[name])
+        moves: list[tuple[float, Choice]] = []
+        for position, slope in enumerate(slopes(choice, binding)):
+            here, likelihood = choice[position], likelihoods[position]
+            for there in (here - 1, here + 1):
+                gain = sign * float(slope[there] - slope[here]) if 0 <= there < len(slope) else 0.0
+                if gain > 0:
+                    lost = float(likelihood[here] - likelihood[there])
+                    moves.append(
+                        (lost / gain, (*choice[:position], there, *choice[position + 1 :]))
+                    )
+        moves.sort(key=lambda move: move[0])
+        fitting = (
+            choice for least, most in spans for _, choice in moves if least <= share(choice) < most
+        )
+        return next(fitting, None)
+
     choice = gates.most_likely()
-    shares = used(choice)
-    while max(shares.values()) > 1:
-        moves = [move for move in _moves(gates, choice, shares, slopes) if move.cost < 0]
-        moves.sort(key=lambda move: -move.lost / move.cost)
+    while (worst := share(choice)) > 1:
         # a move that wastes the budget, such as a whole depth, only where there is no other
-        worst = max(shares.values())
-        found = _first(moves, used, USED, worst) or _first(moves, used, 0.0, worst)
+        found = moved(choice, -1, [(USED, worst), (0.0, worst)])
         if found is None:
             return choice
-        choice, shares = found
-    if max(used(tuple(len(each) - 1 for each in gates.logits)).values()) <= 1:
+        choice = found
+    if share(tuple(len(each) - 1 for each in gates.logits)) <= 1:
         return choice
-    while max(shares.values()) < USED:
-        moves = [move for move in _moves(gates, choice, shares, slopes) if move.cost > 0]
-        moves.sort(key=lambda move: move.lost / move.cost)
+    while (least := share(choice)) < USED:
         # just above what is used already, so that each move gains and the loop ends
-        found = _first(moves, used, max(shares.values()) * (1 + 1e-9), 1.0 + 1e-12)
+        found = moved(choice, 1, [(least * (1 + 1e-9), 1.0 + 1e-12)])
         if found is None:
             return choice
-        choice, shares = found
+        choice = found
     return choice
-
-
-def _first(
-    moves: list[_Move], used: Callable[[Choice], dict[str, float]], above: float, below: float
-) -> tuple[Choice, dict[str, float]] | None:
-    """The first move whose network uses from `above` to less than `below` of its binding limit."""
-    for move in moves:
-        shares = used(move.choice)
-        if above <= max(shares.values()) < below:
-            return move.choice, shares
-    return None
-
-
-def _moves(
-    gates: Gates,
-    choice: Choice,
-    shares: dict[str, float],
-    slopes: Callable[[Choice, str], list[Tensor]],
-) -> list[_Move]:
-    binding = max(shares, key=lambda name: shares[name])
-    moves = []
-    for position, slope in enumerate(slopes(choice, binding)):
-        likelihood = gates.logits[position].detach().log_softmax(0)
-        here = choice[position]
-        for there in (here - 1, here + 1):
-            if 0 <= there < len(slope):
-                moved = (*choice[:position], there, *choice[position + 1 :])
-                lost = float(likelihood[here] - likelihood[there])
-                moves.append(_Move(moved, lost, float(slope[there] - slope[here])))
-    return moves

@@ -1,6 +1,7 @@
 """How likely the widths of a graph with choices are, under gates; decisions are independent."""
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from itertools import product
 
@@ -22,7 +23,6 @@ class Law:
     """
 
     def __init__(self, choices: ChoiceGraph, gates: Sample) -> None:
-        self._choices = choices
         self._gates = [gates[each.name].double() for each in choices.decisions]
         self._known: dict[Channels, Tensor] = {}
         self._one = torch.ones(1, dtype=torch.float64)
@@ -51,12 +51,10 @@ class Law:
 
     def given(self, decision: int, option: int) -> "Law":
         """Return the law under which one decision is taken."""
-        certain = Law.__new__(Law)
-        certain._choices, certain._known, certain._one = self._choices, {}, self._one
-        certain._gates = list(self._gates)
-        one_hot = torch.zeros_like(self._gates[decision])
-        one_hot[option] = 1.0
-        certain._gates[decision] = one_hot
+        certain = copy(self)
+        certain._gates, certain._known = list(self._gates), {}
+        certain._gates[decision] = torch.zeros_like(self._gates[decision])
+        certain._gates[decision][option] = 1.0
         return certain
 
     def _worked_out(self, channels: Channels) -> Tensor:

@@ -23,7 +23,7 @@ from micronas.nas.supernet.masks import Masks, add_padded, weighted_sum
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
 from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
-from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds
+from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds, written
 from micronas.space.decisions import Choice
 from micronas.train.network import round_weights
 from micronas.train.operators import activate, constant, unweighted
@@ -96,7 +96,7 @@ class MaskedPass:
             for name in step.operands if isinstance(step, Op) else ():
                 if choices.tensors[name].constant:
                     self._values[name] = Feature(constant(choices.tensors[name], x))
-        steps = [step for step in choices.steps if _written(step) in choices.when]
+        steps = [step for step in choices.steps if written(step) in choices.when]
         last_use = {
             name: number
             for number, step in enumerate(steps)
@@ -105,7 +105,7 @@ class MaskedPass:
         is_training = torch.is_grad_enabled()
         self._shown = {choices.input} if is_training else set()
         for number, step in enumerate(steps):
-            out = _written(step)
+            out = written(step)
             if is_training and (choice is None or holds(choices.when[out], choice)):
                 self._shown.add(out)
             with torch.set_grad_enabled(out in self._shown):
@@ -228,7 +228,3 @@ class MaskedPass:
 
 def _count(hidden: Tensor | None) -> int:
     return 0 if hidden is None else hidden.shape[1]
-
-
-def _written(step: Op | Select) -> str:
-    return step.name if isinstance(step, Select) else step.outputs[0]

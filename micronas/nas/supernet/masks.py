@@ -103,10 +103,9 @@ def add_padded(left: Tensor, right: Tensor) -> Tensor:
 
 def union_mask(left: Tensor, right: Tensor) -> Tensor:
     """Mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
-    both = torch.zeros_like(left if len(left) >= len(right) else right)
     shared = min(len(left), len(right))
-    both[:shared] = left[:shared] * right[:shared]
-    return add_padded(left, right) - both
+    both = left[:shared] * right[:shared]
+    return add_padded(left, right) - widened(both, max(len(left), len(right)))
 
 
 def widened(value: Tensor, width: int) -> Tensor:

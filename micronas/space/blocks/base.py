@@ -121,14 +121,18 @@ class BlockBase(Weighted):
             if not options.get(f"{name}.keep", 1):
                 continue
             number += 1
-            update: dict[str, Any] = {
-                field: (options[f"{name}.{field}"],)
-                for field in type(self).model_fields
-                if f"{name}.{field}" in options
-            }
-            update |= {"repeat": 1, "skip": False}
+            update = chosen_fields(self, name, options) | {"repeat": 1, "skip": False}
             update["name"] = None if name == f"block{number}" else name
             yield self.model_copy(update=update)
+
+
+def chosen_fields(part: Settings, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a part that were decided on, with the one option each has then."""
+    return {
+        field: (options[f"{name}.{field}"],)
+        for field in type(part).model_fields
+        if f"{name}.{field}" in options
+    }
 
 
 def stage_of(names: list[str]) -> str:

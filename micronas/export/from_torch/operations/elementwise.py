@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from micronas.export.from_torch.layout import Value, broadcast_shape, in_order
@@ -12,7 +13,7 @@ from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
 from micronas.graph.ir import Activation, Kind, Op, Tensor
-from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import OPERATORS, WEIGHTED
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
 _Lowering = Callable[[Tracer, Arguments], Value]
@@ -52,9 +53,11 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
         return None
     low = arguments.get("min", arguments.get("min_val"))
     high = arguments.get("max", arguments.get("max_val"))
+    value = tracer.value(node)
     if low == 0 and high in (None, 6, math.inf):
         return activated(tracer, node, "RELU6" if high == 6 else "RELU")
-    value = tracer.value(node)
+    if (low, high) == (-1, 1):
+        return activated(tracer, node, "RELU_N1_TO_1")
     bounds: tuple[tuple[Kind, Any], ...] = (("MAXIMUM", low), ("MINIMUM", high))
     for kind, bound in bounds:
         if bound is not None and math.isfinite(bound):
@@ -65,23 +68,28 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
 def activated(tracer: Tracer, node: object, kind: Activation) -> Value:
     """Fuse an activation into the operator in front, or append it."""
     op = tracer.producer(node, _FUSES)
-    if op is None:
-        return applied(tracer, "RELU" if kind == "RELU" else "RELU6", tracer.value(node))
-    tracer.ops[op.outputs[0]] = replace(op, activation=kind)
-    return tracer.value(node)
+    if op is not None:
+        tracer.ops[op.outputs[0]] = replace(op, activation=kind)
+        return tracer.value(node)
+    value = tracer.value(node)
+    if kind == "RELU_N1_TO_1":  # which has no operator of its own
+        return with_constant(tracer, "ADD", value, torch.zeros(()), activation=kind)
+    return applied(tracer, "RELU" if kind == "RELU" else "RELU6", value)
 
 
 def leaky_relu(tracer: Tracer, arguments: Arguments) -> Value:
-    alpha = float(arguments["negative_slope"])
+    alpha = float(np.float32(arguments["negative_slope"]))  # as the file holds it
+    if alpha < 0:
+        raise tracer.refusal(f"a slope must not be negative, but is {alpha}", "use torch.nn.PReLU")
     return applied(tracer, "LEAKY_RELU", tracer.value(arguments["self"]), alpha=alpha)
 
 
 def prelu(tracer: Tracer, arguments: Arguments) -> Value:
     value, slope = tracer.value(arguments["self"]), tracer.constant(arguments["weight"])
-    if slope.numel() == 1:
+    if slope.numel() == 1 and float(slope) >= 0:
         return applied(tracer, "LEAKY_RELU", value, alpha=float(slope))
     shape = [1] * len(value.shape)
-    shape[1] = -1
+    shape[1] = len(slope)
     return with_constant(tracer, "PRELU", value, slope.reshape(shape))
 
 
@@ -122,6 +130,21 @@ def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> V
     tracer.tensors[table] = Tensor(table, (256,), constant=True)
     op = Op("TABLE", name, (places.tensor, table), (name,), function=function, alpha=alpha)
     return Value(tracer.append(op, stored.shape).tensor, value.positions)
+
+
+def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
+    """relu6(x + 3) / 6; the shift goes into the weights in front if they have no other reader."""
+    node = arguments["self"]
+    op = tracer.producer(node, WEIGHTED)
+    if op is not None and len(op.learnt) == 2:
+        channels = tracer.shape_of(op.outputs[0])[-1]
+        tracer.scale_weights(op, np.ones(channels), np.full(channels, 3.0))
+        value = activated(tracer, node, "RELU6")
+    else:
+        value = with_constant(
+            tracer, "ADD", tracer.value(node), torch.tensor(3.0), "shifted", activation="RELU6"
+        )
+    return with_constant(tracer, "MUL", value, torch.tensor(1 / 6))
 
 
 def gelu(tracer: Tracer, arguments: Arguments) -> Value:

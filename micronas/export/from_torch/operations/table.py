@@ -59,7 +59,7 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     aten.silu.default: elementwise.silu,
     aten.gelu.default: elementwise.gelu,
     aten.mish.default: elementwise.looked_up("mish"),
-    aten.hardsigmoid.default: elementwise.looked_up("hardsigmoid"),
+    aten.hardsigmoid.default: elementwise.hardsigmoid,
     aten.selu.default: elementwise.looked_up("selu"),
     aten.celu.default: elementwise.looked_up("celu", "alpha"),
     aten.softplus.default: elementwise.looked_up("softplus", "beta"),
