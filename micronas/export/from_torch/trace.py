@@ -81,8 +81,8 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             tracer.constants[node] = states[held[node.name]].detach()
         elif node.op == "placeholder":
             inputs.append(_input(tracer, len(signature.user_inputs) > 1, sequences))
-        elif node.target is operator.getitem:
-            tracer.values[node] = picked(tracer)
+        elif node.target is operator.getitem and not node.users:
+            continue
         elif node.target in _OF_SHAPES:
             filled = node.target(torch.empty(node.args[0].meta["val"].shape), *node.args[1:])
             tracer.constants[node] = filled
@@ -153,6 +153,9 @@ def _is_constant(tracer: Tracer, node: Node) -> bool:
 
 def _lower(tracer: Tracer) -> None:
     node = tracer.node
+    if node.target is operator.getitem:
+        tracer.values[node] = picked(tracer)
+        return
     if node.target in SEVERAL:
         tracer.parts[node] = SEVERAL[node.target](tracer, tracer.arguments())
         return

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
@@ -56,12 +57,16 @@ def _run(tracer: Tracer, positions: Tensor) -> Tensor | Sequence[Tensor]:
 def picked(tracer: Tracer) -> Value:
     """Return one of several results."""
     source, index = tracer.node.args
+    assert isinstance(source, Node)
     assert isinstance(index, int)
-    if source in tracer.parts:
-        return tracer.parts[source][index]  # type: ignore[index]
-    if index != 0:
-        raise tracer.refusal("only the first result can be used, but this is another", "use it")
-    return tracer.value(source)
+    parts = tracer.parts.get(source) or [tracer.value(source)]
+    if index >= len(parts):
+        tracer.node = source
+        raise tracer.refusal(
+            f"only the first {len(parts)} of its results can be used, but number {index + 1} is",
+            "leave it out",
+        )
+    return parts[index]
 
 
 def dropout(tracer: Tracer, arguments: Arguments) -> Value:

@@ -13,6 +13,7 @@ from micronas.export.from_torch.operations import (
     maps,
     movement,
     norms,
+    recurrent,
     rows,
     weighted,
 )
@@ -20,16 +21,19 @@ from micronas.export.from_torch.tracer import Tracer
 
 aten = torch.ops.aten
 
-SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Value]]] = dict.fromkeys(
-    (
-        aten.chunk.default,
-        aten.split.Tensor,
-        aten.split_with_sizes.default,
-        aten.unbind.int,
-        aten.tensor_split.sections,
+SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Value]]] = {
+    aten.lstm.input: recurrent.lstm,
+    **dict.fromkeys(
+        (
+            aten.chunk.default,
+            aten.split.Tensor,
+            aten.split_with_sizes.default,
+            aten.unbind.int,
+            aten.tensor_split.sections,
+        ),
+        movement.divided,
     ),
-    movement.divided,
-)
+}
 """Operations with several results."""
 
 OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
