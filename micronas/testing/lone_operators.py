@@ -51,9 +51,10 @@ class LoneOperator:
         )
         kept = {name for name, each in tensors.items() if each.constant or each.variable}
         given = tuple(name for name in tensors if name not in kept)
+        within = 5 if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM" else 0  # as converters write it
         return cls(
             row["id"],
-            Graph({**tensors, "output": out}, (op,), given, ("output",)),
+            Graph({**tensors, "output": out}, (op,), given, ("output",), within),
             float(row["instructions"]),
             int(row["head"]),
             int(row["tail"]),

@@ -59,6 +59,8 @@ _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
+_RESHAPES = (schema.BuiltinOperator.SQUEEZE, schema.BuiltinOperator.EXPAND_DIMS)
+"""Operators of files that are read as RESHAPE: TFLM copies for all three."""
 _INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
 _EMPTY: Array = np.empty(0, np.int32)
@@ -193,17 +195,24 @@ class _Reader:
 
     def _within(self, subgraph: Any) -> set[int]:
         """Tensors of which operators say that they are only theirs, and no operator reads."""
-        listed, used = set(), set()
+        listed: set[int] = set()
+        used: set[int] = set()
         for position in range(self._count(subgraph.OperatorsLength())):
-            op = subgraph.Operators(position)
-            lengths = op.IntermediatesLength(), op.InputsLength(), op.OutputsLength()
-            if max(lengths) > _MOST_OPERANDS:
-                raise ValueError("operands")
-            self._spend(sum(lengths))
-            listed |= {op.Intermediates(place) for place in range(lengths[0])}
-            used |= {op.Inputs(place) for place in range(lengths[1])}
-            used |= {op.Outputs(place) for place in range(lengths[2])}
-        return listed - used
+            op = self._quick(subgraph.Operators(position))
+            own = _vector(op.IntermediatesAsNumpy())
+            if len(own):
+                listed |= self._few(own)
+        for position in range(subgraph.OperatorsLength()) if listed else ():
+            op = self._quick(subgraph.Operators(position))
+            used |= self._few(_vector(op.InputsAsNumpy())) | self._few(_vector(op.OutputsAsNumpy()))
+        return (listed - used) & {*range(self._count(subgraph.TensorsLength()))}
+
+    def _few(self, indices: Any) -> set[int]:
+        """Tensors of one operator, of which there are not many."""
+        if len(indices) > _MOST_OPERANDS:
+            raise ValueError("operands")
+        self._spend(len(indices))
+        return {int(index) for index in indices}
 
     def _quick(self, source: Any) -> Any:
         source._tab = _Table(source._tab, self._vtables)
@@ -305,6 +314,8 @@ class _Reader:
         outputs = _named(results, names)
         if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
             operands = recurrent.in_graph([int(index) for index in operands]) or operands
+        if code in _RESHAPES and len(operands) and len(outputs) == 1:
+            return Op("RESHAPE", outputs[0], _named(operands[:1], names), outputs)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
             inputs = _named(operands, names)
             kind = _kind(_KINDS[code], [tensors[name] for name in inputs], tensors[outputs[0]])
