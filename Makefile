@@ -3,6 +3,8 @@
 # make package build sdist and wheel, install the wheel into an empty environment, run the demo
 # make ray    the tests of sweeps on Ray
 # make docs   the documentation, into site/; fails on any warning
+# make fuzz SECONDS=600  every fuzzer for so long, in tests/fuzz
+# make audit  known holes of the dependencies (asks a service on the network), and those of a linter
 # make browser  the tests that open report pages in headless Chromium, which has to be installed
 # VENV=path   another place for the environment; PYTHON=python3.12 another interpreter
 
@@ -10,7 +12,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint slow browser package ray docs clean
+SECONDS ?= 600
+
+.PHONY: demo test lint slow browser package ray docs fuzz audit clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/kws.py
@@ -35,6 +39,16 @@ docs: $(VENV)/installed
 ray: $(VENV)/installed
 	$(BIN)/python -m pytest -m ray
 
+fuzz: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(SECONDS)
+
+# beside the environment that is tested: what they bring is theirs alone
+audit: $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet 'bandit>=1.8' 'pip-audit>=2.7'
+	$(VENV)-audit/bin/bandit --quiet --recursive --severity-level medium micronas
+	$(VENV)-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 package: $(VENV)/installed
 	$(BIN)/python -m pytest -m package
 
@@ -44,4 +58,4 @@ $(VENV)/installed: setup.cfg
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

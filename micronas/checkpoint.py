@@ -1,6 +1,9 @@
 """Save state so that it survives `kill -9`: named sections of one file, replaced atomically."""
 
+import hashlib
 import io
+import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,30 +14,47 @@ from micronas.errors import ModelError
 from micronas.files import write_atomically
 
 State = dict[str, Any]
+_SEAL = b"\nmicronas sha256 "
+"""Stands behind the sections, before the digest of all that precedes it."""
+_PREVIOUS = ".previous"
+"""Behind the name of the state before the last."""
+_log = logging.getLogger("micronas")
 
 
 class Checkpoint:
     """Sections of saved state (tensors, numbers, strings, lists and dicts of them).
 
+    The file carries a checksum, and the one before it is kept: where a disk or a transfer has
+    damaged the last, work goes on from there, with a warning.
+
     Parameters
     ----------
     path
         The file; None keeps the sections in memory only.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged and so is the one before, or there is none.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._sections: dict[str, State] = {}
-        if path is not None and path.exists():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # torch's thoughts on files of others
-                    self._sections = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:
-                raise ModelError(
-                    f"a checkpoint must be a file micronas wrote, but {path} cannot be read "
-                    f"({type(error).__name__}); delete it to start over"
-                ) from error
+        self._is_sound = True
+        """Whether the file that is there may take the place of the one before it."""
+        if path is None:
+            return
+        try:
+            self._sections = _read(path)
+        except FileNotFoundError:
+            self._sections = _read_if_there(_previous(path))
+        except ModelError:
+            self._sections = _read_if_there(_previous(path))
+            if not self._sections:
+                raise
+            self._is_sound = False
+            _log.warning("%s is damaged: going on from the state before it", path)
 
     def load(self, section: str) -> State | None:
         """Return what was last saved under this name, or None."""
@@ -45,10 +65,63 @@ class Checkpoint:
         for name in [name for name in self._sections if name.startswith(prefix)]:
             del self._sections[name]
 
+    def note(self, section: str, state: State) -> None:
+        """Replace a section; the next `save` writes it."""
+        self._sections[section] = state
+
     def save(self, section: str, state: State) -> None:
         """Replace a section and write the file."""
         self._sections[section] = state
-        if self._path is not None:
-            buffer = io.BytesIO()
-            torch.save(self._sections, buffer)
-            write_atomically(self._path, buffer.getvalue())
+        if self._path is None:
+            return
+        buffer = io.BytesIO()
+        torch.save(self._sections, buffer)
+        content = buffer.getvalue()
+        if self._is_sound and self._path.exists():
+            _keep(self._path)
+        write_atomically(self._path, content + _SEAL + hashlib.sha256(content).hexdigest().encode())
+        self._is_sound = True
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_PREVIOUS}")
+
+
+def _keep(path: Path) -> None:
+    previous = _previous(path)
+    try:
+        previous.unlink(missing_ok=True)
+        os.link(path, previous)
+    except OSError:  # a file system without links
+        os.replace(path, previous)
+
+
+def _read_if_there(path: Path) -> dict[str, State]:
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return {}
+
+
+def _read(path: Path) -> dict[str, State]:
+    try:
+        content, seal, digest = path.read_bytes().rpartition(_SEAL)
+        if not seal:  # of the first edition, or not ours
+            content = digest
+        elif digest.decode() != hashlib.sha256(content).hexdigest():
+            raise ValueError("its checksum is another")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts on files of others
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(found, dict) or not all(
+            isinstance(each, dict) for each in found.values()
+        ):
+            raise TypeError("it holds something else")
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"a checkpoint must be a file micronas wrote, but {path} cannot be read "
+            f"({type(error).__name__}); delete it to start over"
+        ) from error
+    return found

@@ -1,9 +1,12 @@
 """Write files atomically; hash a text."""
 
+import glob
 import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
+
+_TEMPORARY = ".tmp"
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -15,9 +18,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         If that is not possible; it names the file, also where the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+            if is_leftover(leftover):
+                leftover.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -31,6 +37,20 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what `write_atomically` left in a process that was killed."""
+    *name, number, ending = path.name.split(".")
+    if len(name) < 2 or name[0] or f".{ending}" != _TEMPORARY or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # another's process
+        return False
+    return int(number) == os.getpid()
+
+
 def text_hash(text: str) -> str:
     """Return the SHA-256 of a text in UTF-8, hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -16,20 +16,28 @@ from micronas.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``yes`` and ``no`` are words, as in YAML 1.2: they are keywords here."""
+    """Safe YAML in which ``yes``, ``no`` and dates are words, as in YAML 1.2: they may be names."""
 
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
+_BOOLEAN, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOLEAN, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    _BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")
+    _BOOLEAN, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What the constructors of scalars raise; `!!int x` a ValueError, `!!bool x` a KeyError."""
+_LARGEST_FILE = 2**17
+"""Bytes; parsing one takes seconds, and what micronas writes has a hundredth of it."""
+_LARGEST_VALUE = 2**18
+"""Characters with every alias written out."""
+_LONGEST_NUMBER = 100
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST_NAME = 200
 Extent = Annotated[int, Field(gt=0, le=65_535)]
 """A size of a network; no board holds a larger one, and counting it would take for ever."""
 
@@ -105,14 +113,14 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
 def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line on which each of its keys stands."""
     try:
-        text = path.read_text(encoding="utf-8")
-        loader = _Loader(text)  # parsed once, for values and lines alike
-        node = loader.get_single_node()
-        values = None if node is None else loader.construct_document(node)
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_FILE + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"a configuration must be a readable text file: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        values, node = _parsed(text)
+    except (*_NOT_YAML, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {_reason(error)}") from error
     if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path} must hold a mapping of keys to values, but got {values!r:.80}")
     lines: dict[Location, int] = {}
@@ -134,12 +142,56 @@ def with_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str
             inner[parent] = dict(below) if isinstance(below, dict) else {}
             inner = inner[parent]
         try:
-            inner[last] = yaml.load(value, Loader=_Loader)
-        except yaml.YAMLError as error:
+            inner[last], _ = _parsed(value)
+        except (*_NOT_YAML, RecursionError) as error:
             raise ConfigError(
-                f"the value of override {key!r} must be YAML, but got {value!r}"
+                f"the value of override {key!r} must be YAML, but got {value!r:.80} "
+                f"({_reason(error)})"
             ) from error
     return result
+
+
+def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
+    """Parse YAML once, for values and lines alike."""
+    if len(text) > _LARGEST_FILE:
+        raise ValueError(f"it is longer than {_LARGEST_FILE} bytes; is it another file?")
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None, None
+    _check_size(node, {})
+    return loader.construct_document(node), node
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    says = isinstance(error, yaml.YAMLError | ValueError)
+    return said if says else f"{type(error).__name__} {said}"
+
+
+def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
+    """Return the characters of a node with its aliases written out.
+
+    A few lines of aliases of aliases stand for more values than any memory holds.
+    """
+    if node in known:
+        size = known[node]
+        if size is None:
+            raise ValueError("an alias must not stand within what it stands for")
+        return size
+    known[node] = None
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
+            raise ValueError(f"a number must have at most {_LONGEST_NUMBER} digits")
+        size = 1 + len(node.value.encode())  # an error where half a surrogate pair was escaped
+    elif isinstance(node, yaml.MappingNode):
+        size = 1 + sum(_check_size(part, known) for pair in node.value for part in pair)
+    else:
+        size = 1 + sum(_check_size(part, known) for part in node.value)
+    if size > _LARGEST_VALUE:
+        raise ValueError("its aliases must not stand for more than a file could hold")
+    known[node] = size
+    return size
 
 
 def validate_settings(
@@ -160,7 +212,8 @@ def validate_settings(
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or lists the known ones."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, 1)
+    # what is compared may come from anybody, and comparing takes the square of its length
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], options, 1)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,12 +154,13 @@ class Ended:
     err: str
 
 
-def run(command: str) -> Ended:
+def run(command: str | Sequence[str]) -> Ended:
     """Run a command in this process as the shell would, with what libraries print from C."""
+    words = command.split() if isinstance(command, str) else command
     code: int | str | None = None
     with _recorded(1) as out, _recorded(2) as err:
         shown, arguments = (sys.stdout, sys.stderr), sys.argv
-        sys.stdout, sys.stderr, sys.argv = out, err, ["micronas", *command.split()]
+        sys.stdout, sys.stderr, sys.argv = out, err, ["micronas", *words]
         try:
             cli.main()
         except SystemExit as ended:
@@ -192,14 +193,39 @@ def world(folder: Path) -> Iterator[Path]:
     before = Path.cwd()
     os.chdir(folder)
     try:
+        _configurations()
         _hardware()
         _data()
         _finished_run()
-        _judge()
-        _router()
+        fitted = run("router fit router.yaml --out fitted")
+        assert fitted.code == 0, fitted
         yield folder
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def texts(folder: Path) -> Iterator[Path]:
+    """Make what configurations need, and go there: a world where nothing is trained."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _configurations()
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def _configurations() -> None:
+    example = resources.folder("search_spaces").parent / "examples" / "kws.yaml"
+    Path("run.yaml").write_text(example.read_text())
+    space = yaml.safe_dump(toy.SPACE.model_dump(mode="json"))
+    Path("space.yaml").write_text(space)
+    toy.SPACE.architecture(toy.SPACE.uniform(0.5)).save(Path("toy.yaml"))
+    board = resources.find("latency_models", "stm32f746zg").read_text()
+    Path("board.yaml").write_text(board)
+    _judge()
+    _router()
 
 
 def _hardware() -> None:
@@ -208,8 +234,6 @@ def _hardware() -> None:
     Path("net.tflite").write_bytes(to_flatbuffer(graph, metadata=described))
     shape = read(Path("net.tflite").read_bytes()).tensors[graph.inputs[0]].shape[1:]
     np.save("inputs.npy", np.full((2, *shape), 3, np.int8))
-    board = resources.find("latency_models", "stm32f746zg").read_text()
-    Path("board.yaml").write_text(board)
     networks = Path("plan/networks")
     networks.mkdir(parents=True)
     rows = ["model,latency_ms"]
@@ -259,12 +283,7 @@ def _data() -> None:
 
 
 def _finished_run() -> None:
-    example = resources.folder("search_spaces").parent / "examples" / "kws.yaml"
-    Path("run.yaml").write_text(example.read_text())
-    space = yaml.safe_dump(toy.SPACE.model_dump(mode="json"))
-    Path("space.yaml").write_text(space)
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.5))
-    network.save(Path("toy.yaml"))
     parts = [toy.split(48, seed) for seed in range(3)]
     data = DataSet(*parts, toy.CLASSES, (12, 12, 1))
     short = ("train={epochs: 1, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}")
@@ -364,8 +383,6 @@ def _router() -> None:
         "budget": {"active": "12B"},
     }
     Path("router.yaml").write_text(yaml.safe_dump(config))
-    fitted = run("router fit router.yaml --out fitted")
-    assert fitted.code == 0, fitted
     Path("trace.csv").write_text("expert\n" + "\n".join("abacabad") + "\n")
     Path("trace.jsonl").write_bytes(json_lines({"expert": each} for each in "abacabad"))
     Path("sizes.yaml").write_text("a: 1GB\nb: 500MB\nc: 2GB\n")

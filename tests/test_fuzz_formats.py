@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz._harness import judge
 from tests.fuzz_world import CASES, Case, Ended, run, world
 from tests.limited import limited
 from tests.mutations import mutated
@@ -63,15 +64,6 @@ def check(folder: Path, port: int, seeds: range) -> Counter[str]:
 
 def started(case: Case, port: int) -> Ended:
     return run(case.command.replace("PORT", str(port)))
-
-
-def judge(ended: Ended, what: str) -> None:
-    assert "Traceback" not in ended.err, (what, ended)
-    assert ended.code in (0, 1, 2), (what, ended)
-    if ended.code == 2:
-        assert ended.out == "", (what, ended)
-        assert ended.err.startswith("error: "), (what, ended)
-        assert len(ended.err.splitlines()) == 1, (what, ended)
 
 
 def remove(folder: Path, case: Case) -> None:

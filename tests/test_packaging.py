@@ -43,6 +43,23 @@ def lines(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
+def test_notice_names_every_dependency_and_the_gpl_in_one() -> None:
+    """.ci/notice.py writes it; what it depends on in turn follows what is installed."""
+    notice = (ROOT / "NOTICE").read_text()
+    named = {line.split()[0] for line in lines(notice) if line[:1].islower()}
+    config = declared()
+    lists = {"": config["options"]["install_requires"], **config["options.extras_require"]}
+    needed = {
+        re.sub(r"[-_.]+", "-", re.split(r"[\[><=;!~ ]", line)[0]).lower()
+        for extra, text in lists.items()
+        if extra not in ("test", "docs", "benchmarks")
+        for line in lines(text)
+    }
+    assert needed <= named
+    assert "eSpeak NG (GPL-3.0-or-later)" in notice
+    assert "NOTICE" in lines(config["metadata"]["license_files"])
+
+
 def test_every_package_is_listed() -> None:
     shipped = lines(declared()["options"]["packages"])
     code = {

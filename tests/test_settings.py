@@ -1,5 +1,7 @@
 """Errors of configuration files: one line that says where, what and what to write instead."""
 
+import contextlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, MicronasError
 from micronas.settings import read_mapping, read_settings, with_overrides
 from micronas.space.space import Space
+from tests.limited import limited
 
 SPACE = """\
 name: mine
@@ -106,3 +109,62 @@ def test_any_bytes_end_in_a_micronas_error(data: bytes) -> None:
         path.write_bytes(data)
         with pytest.raises(MicronasError):
             read_settings(path, Space)
+
+
+BOMB = "\n".join(
+    ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    + [f"{this}: &{this} [{', '.join([f'*{last}'] * 9)}]" for last, this in pairwise("abcdefghij")]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "its aliases must not stand for more than a file could hold"),
+        (BOMB.replace("*a, *a", "{<<: {x: *a}}, *a"), "its aliases must not stand for more"),
+        (f"a: &a {'x' * 50_000}\nb: [{', '.join(['*a'] * 1000)}]", "its aliases must not stand"),
+        ("a: &a [*a]", "an alias must not stand within what it stands for"),
+        ("a: &a {b: *a}", "an alias must not stand within what it stands for"),
+        (f"a: {'[' * 5000}", "not valid YAML"),
+        ("a: " + "x" * 2**17, "longer than 131072 bytes; is it another file"),
+        (f"classes: {'9' * 5000}", "a number must have at most 100 digits"),
+        (f"classes: 0x{'f' * 5000}", "a number must have at most 100 digits"),
+        (r'name: "half of a pair: \ud800"', "surrogates not allowed"),
+        ("classes: 0x_", "not valid YAML"),
+        ("classes: !!int x", "not valid YAML"),
+        ("classes: !!bool x", "not valid YAML"),
+        ("classes: !!timestamp x", "not valid YAML"),
+        ("classes: 2026-13-45", r"classes: .*'2026-13-45'"),
+    ],
+)
+def test_text_that_is_more_than_it_looks_is_one_line_at_once(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with limited(20), pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1500
+    if text.startswith("classes"):
+        with contextlib.suppress(ConfigError):  # as an override too: a value, or one line
+            with_overrides({}, [text.replace(": ", "=")])
+
+
+def test_words_that_begin_like_truths_and_dates_are_words() -> None:
+    given = ["data.path=trueset", "name=Falsehood", "day=2026-01-02", "seed=2026-13-45", "on=true"]
+    assert with_overrides({}, given) == {
+        "data": {"path": "trueset"},
+        "name": "Falsehood",
+        "day": "2026-01-02",
+        "seed": "2026-13-45",
+        "on": True,
+    }
+
+
+def test_aliases_within_reason_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "alias.yaml"
+    path.write_text("recipe: &recipe {epochs: 3}\ntrain: *recipe\nquantize: {<<: *recipe, lr: 1}\n")
+    assert read_mapping(path)[0] == {
+        "recipe": {"epochs": 3},
+        "train": {"epochs": 3},
+        "quantize": {"epochs": 3, "lr": 1},
+    }

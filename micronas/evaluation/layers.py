@@ -12,17 +12,20 @@ from torch import Tensor
 
 from micronas.errors import ModelError
 from micronas.graph import integer
+from micronas.graph.batches import keeps_examples
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
 from micronas.graph.requantize import requantized
 from micronas.train.network import (
     from_tflite,
     interpret_outputs,
     linear,
+    recurrent_ops,
     weighted_ops,
     weights_of,
 )
+from micronas.train.recurrent import GATES, lstm
 
 Floats = npt.NDArray[np.float32]
 
@@ -131,6 +134,11 @@ def dequantized(graph: Graph) -> Graph:
             assert tensor.data is not None, f"{name}: integer execution takes constants with data"
             data = (tensor.data.astype(np.float32) * factor).astype(np.float32)
             tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
+    for name in {name for op in recurrent_ops(graph) for name in op.learnt}:
+        tensor = tensors[name]
+        assert tensor.data is not None, f"{name}: integer execution takes constants with data"
+        data = (tensor.data.astype(np.float32) * _scale(graph, name)).astype(np.float32)
+        tensors[name] = replace(tensor, dtype="float32", quantization=None, data=data)
     for name in {name for op in graph.ops for name in op.operands}:
         if (codes := tensors[name].data) is not None:
             data = _real(graph, name, codes.astype(np.int8))
@@ -146,19 +154,15 @@ def _outline(graph: Graph) -> tuple[object, ...]:
 def _check_float(graph: Graph) -> None:
     """Refuse what integer execution takes and the float interpreter, made to train, does not."""
     for op in graph.ops:
-        source, output = graph.input_of(op), graph.output_of(op)
-        holds = source.shape[0] == output.shape[0] == 1
-        if op.kind == "FULLY_CONNECTED":
-            holds = holds and len(output.shape) == 2
-            holds = holds and source.elements == graph.constant_of(op).shape[1]
         if op.kind == "TABLE" and not op.function:
             raise ModelError(
                 f"layers can be compared where functions are known, but {op.name!r} is a table "
                 "that a file does not name; pass the graph it was exported from"
             )
-        if not holds:
+        if not keeps_examples(graph, op):
+            source, output = graph.input_of(op), graph.output_of(op)
             raise ModelError(
-                "layers can be compared on tensors [1, features] or [1, height, width, channels], "
+                "layers can be compared where operators leave dimension 0 alone, as one example's, "
                 f"but {op.kind} {op.name!r} goes from {source.shape} to {output.shape} in another "
                 "way; verify the model without --layers"
             )
@@ -170,10 +174,13 @@ def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> 
     weights = {
         op.name: [_constant(graph, op, position) for position in range(1, 1 + len(op.learnt))]
         for op in graph.ops
-        if op.kind in WEIGHTED
+        if op.kind in LEARNING
     }
 
     def weighted(op: Op, x: Tensor) -> Tensor:
+        if op.kind not in WEIGHTED:
+            chunks = (weights[op.name][place : place + GATES] for place in range(0, 12, GATES))
+            return lstm(x, *(torch.cat(chunk) for chunk in chunks))
         weight, *bias = weights[op.name]
         return linear(op, x, weight, bias[0] if bias else None)
 

@@ -11,6 +11,12 @@ from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
 
+# The header is Python text, and a damaged one fails in every way that Python's text does.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
+    *(MemoryError, RecursionError, BadZipFile),
+)
+
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> dict[str, Values]:
     """Return int8 [count, ...] of random codes for each of a graph's inputs, by name."""
@@ -33,12 +39,13 @@ def read_inputs(path: Path) -> Given[Values]:
         If the file is neither.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-        if isinstance(values, np.ndarray):
-            return values
-        return {str(name): values[name] for name in values}
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError, BadZipFile) as error:
-        # its header is Python text, and a damaged one fails in every way that Python's text does
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        with np.errstate(over="ignore"):
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(values, np.ndarray):
+                return np.array(values)
+            return {str(name): values[name] for name in values}
+    except _UNREADABLE as error:
         raise DataError(
             f"examples must be a .npy file of an int8 array, or an .npz of several: {error}"
         ) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from micronas.errors import ExportError
-from micronas.export import onnx_maps, onnx_moves
+from micronas.export import onnx_maps, onnx_moves, onnx_recurrent
 from micronas.export.onnx_writer import Rounding as Rounding
 from micronas.export.onnx_writer import Writer
 from micronas.graph.batches import keeps_examples
@@ -91,6 +91,7 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "GATHER": onnx_moves.gathered,
         "BROADCAST_TO": onnx_moves.broadcast,
         "BATCH_MATMUL": onnx_moves.batch_matmul,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": onnx_recurrent.lstm,
         "LOGISTIC": Writer.logistic,
         "HARD_SWISH": lambda writer, op: writer.simple(op, "HardSwish"),
         "RELU": lambda writer, op: writer.simple(op, "Relu"),

@@ -133,6 +133,7 @@ def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Value
     targets = range(graph.OutputsLength())
 
     def invoke(examples: Sequence[Values]) -> list[Values]:
+        interpreter.reset()  # states, if there are any: each example starts at rest
         for position, example in enumerate(examples):
             interpreter.set_input(example, position)
         interpreter.invoke()

@@ -303,6 +303,11 @@ class Builder:
         self._tensors[name] = Tensor(name, data.shape, dtype, True, data=data)
         return name
 
+    def learnt(self, tensor: Tensor) -> str:
+        """Add a constant or a state that an operator learns or keeps; return its name."""
+        self._tensors[tensor.name] = tensor
+        return tensor.name
+
     def _weights(
         self, name: str, shape: tuple[int, ...], channels: int, bits: Bits = 8
     ) -> tuple[str, str]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from micronas.errors import ModelError
+from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
-from micronas.graph.rules import SCALES, SHAPES
+from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
 
 _LARGEST_TENSOR = 2**26
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
@@ -26,7 +27,8 @@ def check_int8(graph: Graph) -> None:
     for tensor in graph.tensors.values():
         _check_tensor(tensor)
         _check_quantization(tensor)
-    _check_order(graph, {t.name for t in graph.tensors.values() if t.data is not None})
+    known = {t.name for t in graph.tensors.values() if t.data is not None or t.variable}
+    _check_order(graph, known)
     _check_interface(graph)
     for position, op in enumerate(graph.ops):
         rule = broken_rule(graph, op)
@@ -118,7 +120,8 @@ def _check_tensor(tensor: Tensor) -> None:
 def _check_quantization(tensor: Tensor) -> None:
     quantization = tensor.quantization
     executable = tensor.dtype == "int32" or (
-        tensor.dtype in ("int8", "int4") and quantization is not None
+        tensor.dtype in ("int8", "int4", *(("int16",) if tensor.variable else ()))
+        and quantization is not None
     )
     if not executable:
         raise ModelError(
@@ -144,10 +147,13 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         return f"{op.kind} must have {low} to {high} inputs and 1 output"
     source = graph.input_of(op)
     parameters = [graph.tensors[name] for name in op.inputs[len(op.operands) :]]
-    if any(tensor.data is None for tensor in parameters):
+    if any(tensor.data is None and not tensor.variable for tensor in parameters):
         return f"the parameters of {op.kind} must be constants with data"
-    if row.weights is None and any(
-        tensor.dtype != ("int8" if op.kind == "TABLE" else "int32") for tensor in parameters
+    wanted = "int8" if op.kind == "TABLE" else "int32"
+    if (
+        row.weights is None
+        and not row.recurrent
+        and any(tensor.dtype != wanted for tensor in parameters)
     ):
         return f"the parameters of {op.kind} must be int32"
     if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
@@ -155,6 +161,7 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
     return (
         _scale_problem(graph, op, row)
         or (_weights_problem(graph, op, row.weights) if row.weights else None)
+        or (recurrent.broken(graph, op) if row.recurrent else None)
         or _shape_problem(graph, op, row)
     )
 
@@ -195,7 +202,7 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
             return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = SCALES.get(op.kind)
-    broken = rule(sources, output) if rule else None
+    broken = (rule(sources, output) if rule else None) or fused_scale(op, output)
     return broken.format(kind=op.kind) if broken else None
 
 
@@ -208,11 +215,19 @@ def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     channels = weights.shape[expected.axis]
     if quantization.zero_point != 0 or len(quantization.scale) not in (1, channels):
         return "weights must be symmetric with one scale, or one for each channel"
+    factors = [_largest(each) for each in (graph.input_of(op), weights)]
+    if problem := rescaled(factors, _largest(graph.output_of(op))):
+        return problem
     for name in op.learnt[1:]:
         bias = graph.tensors[name]
         if bias.dtype != "int32" or bias.shape != (channels,):
             return "a bias must be int32, one value for each channel"
     return None
+
+
+def _largest(tensor: Tensor) -> float:
+    assert tensor.quantization is not None, tensor
+    return float(tensor.quantization.scale.max())
 
 
 def _shape_problem(graph: Graph, op: Op, row: Operator) -> str | None:

@@ -8,11 +8,11 @@ holds, so that they are the same before and after quantisation.
 import math
 from dataclasses import dataclass, fields
 
-from micronas.graph import products
+from micronas.graph import products, recurrent
 from micronas.graph.ir import Graph, Kind, Op, Tensor, Unknown
 from micronas.graph.operators import WEIGHTED
 
-_MULTIPLYING: tuple[Kind, ...] = (*WEIGHTED, "BATCH_MATMUL")
+_MULTIPLYING: tuple[Kind, ...] = (*WEIGHTED, "BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def count(graph: Graph) -> Counts:
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
-    biases = {name for op in graph.ops for name in op.learnt[1:]}
+    biases = {name for op in graph.ops for name in op.biases}
     total = sum(macs.values())
     return Counts(
         macs=total,
@@ -128,6 +128,10 @@ def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     return (*(name for name in op.operands if graph.tensors[name].constant), *op.learnt)
 
 
+def _biases(op: Op) -> tuple[str, ...]:
+    return op.inputs[2:] if op.kind in WEIGHTED else ()
+
+
 def _op_count(graph: Graph, op: Op) -> OpCount:
     stored = [graph.tensors[name] for name in _stored(graph, op)]
     return OpCount(
@@ -137,13 +141,15 @@ def _op_count(graph: Graph, op: Op) -> OpCount:
         graph.output_of(op).shape if op.outputs else (),
         _macs(graph, op) if op.kind in _MULTIPLYING else 0,
         sum(math.prod(tensor.shape) for tensor in stored),
-        sum(_bytes(tensor, tensor.name in op.learnt[1:]) for tensor in stored),
+        sum(_bytes(tensor, tensor.name in op.biases) for tensor in stored),
     )
 
 
 def _macs(graph: Graph, op: Op) -> int:
     if op.kind == "BATCH_MATMUL":
         return graph.output_of(op).elements * products.depth(graph, op)
+    if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return recurrent.macs(graph, op)
     weights = graph.constant_of(op).shape
     if op.kind == "FULLY_CONNECTED":
         return math.prod(graph.output_of(op).shape) * weights[1]

@@ -88,7 +88,11 @@ def _chunks(graph: Graph, inputs: Given[Values]) -> Iterator[dict[str, Values]]:
             values[name] = batch.reshape(len(batch), *graph.tensors[name].shape)
         for op, kernel in steps:
             values[op.outputs[0]] = kernel(*(values[name] for name in op.operands))
-        yield values
+        # what depends on constants alone was computed once for all examples
+        yield {
+            name: np.broadcast_to(each, (len(batch), *each.shape[1:]))
+            for name, each in values.items()
+        }
 
 
 def _examples(graph: Graph, given: Mapping[str, Values]) -> int:

@@ -4,6 +4,7 @@ One representation serves three uses: shapes only (costs of a candidate), float3
 network with batch norm folded) and int8 (what the flatbuffer holds).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -85,10 +86,12 @@ class Tensor:
     quantization: Quantization | None = None
     data: Array | None = field(default=None, repr=False, compare=False)
     """int4 data is held unpacked, one value of -8..7 an int8."""
+    variable: bool = False
+    """A state, kept from run to run: a constant to the graph, which has no data."""
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Op:
     """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
     transposed: tuple[bool, bool] = (False, False)
     """Of BATCH_MATMUL's operands: whether their last two dimensions are read the other way."""
+    clip: float = 0.0
+    """Of UNIDIRECTIONAL_SEQUENCE_LSTM: the largest size of a cell; 0 for any."""
     masks: tuple[int, int, int] = (0, 0, 0)
     """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
     not, and which axes are dropped from the output."""
@@ -132,9 +137,18 @@ class Op:
     @property
     def learnt(self) -> tuple[str, ...]:
         """Weights, followed by the bias if there is one; () for an operator without weights."""
-        if self.kind == "UNKNOWN" or OPERATORS[self.kind].weights is None:
+        if self.kind == "UNKNOWN":
             return ()
-        return self.inputs[1 : len(self.inputs) - OPERATORS[self.kind].tables]
+        row = OPERATORS[self.kind]
+        return (
+            self.inputs[1 : len(self.inputs) - row.tables] if row.weights or row.recurrent else ()
+        )
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """What of the learnt constants is added; a recurrent operator has a bias for each gate."""
+        is_recurrent = self.kind != "UNKNOWN" and OPERATORS[self.kind].recurrent
+        return self.learnt[8 if is_recurrent else 1 :]
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -155,6 +169,8 @@ class Graph:
     ops: tuple[Op, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    unused: int = 0
+    """Further tensors of a file, which tell converters of what operators compute within."""
 
     def input_of(self, op: Op) -> Tensor:
         """The activation an operator reads first."""

@@ -2,7 +2,7 @@
 
 The arena has two ends. The head holds activations and kernels' scratch memory, laid out by a
 greedy planner; the tail holds what stays: structures of the interpreter and of each operator.
-The head follows greedy_memory_planner.cc and micro_allocation_info.cc. The tail replays, in
+The head follows micro_allocation_info.cc, and is planned by `graph.placement`. The tail replays, in
 order, the allocations of micro_allocator.cc and of each kernel's Init and Prepare with the sizes
 and alignments of the C structures. Those, and the kernels' scratch memory, are a target's
 (`micronas.hardware.targets`).
@@ -11,12 +11,11 @@ and alignments of the C structures. Those, and the kernels' scratch memory, are 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from micronas.graph.ir import DataType, Graph, Kind, Op
 from micronas.graph.operators import OPERATORS
-
-Request = tuple[int, int, int]
-"""Bytes, and the first and last step at which they are in use."""
+from micronas.graph.placement import Request, place
 
 _ALIGNMENT = 16
 _OPEN_REQUESTS = 12  # scratch buffers TFLM keeps room for while an operator is prepared
@@ -63,6 +62,14 @@ class ArenaPlan:
     def total(self) -> int:
         """What the interpreter reports as arena used."""
         return self.head + self.tail
+
+    def live_bytes(self, count: int) -> list[int]:
+        """Return the bytes in use while each of the first `count` operators runs."""
+        change = [0] * (count + 3)
+        for buffer in self.buffers:
+            change[buffer.first] += buffer.size
+            change[buffer.last + 1] -= buffer.size
+        return list(accumulate(change))[1 : count + 1]
 
     def live(self, position: int) -> tuple[Buffer, ...]:
         """Return the buffers in use while the operator at this position runs, by offset."""
@@ -141,32 +148,6 @@ def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     return ArenaPlan(head, tail, required, buffers, complete=not _has_unknown(graph))
 
 
-def place(requests: Sequence[Request]) -> list[int]:
-    """Place buffers as TFLM's greedy planner does and return their offsets.
-
-    Largest first, of equals the one requested last; each at the lowest gap that holds it among
-    the buffers already placed that are in use at the same time.
-    """
-    order = sorted(range(len(requests) - 1, -1, -1), key=lambda index: -requests[index][0])
-    placed: list[tuple[int, int, int, int]] = []  # by offset: start, end, first, last
-    offsets = [0] * len(requests)
-    for index in order:
-        size, first, last = requests[index]
-        offset = 0
-        for start, end, other_first, other_last in placed:
-            if other_first <= last and first <= other_last:
-                if start - offset >= size:
-                    break
-                if end > offset:
-                    offset = end
-        offsets[index] = offset
-        position = len(placed)
-        while position and placed[position - 1][0] > offset:
-            position -= 1
-        placed.insert(position, (offset, offset + size, first, last))
-    return offsets
-
-
 def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
     """Names and lifetimes of the tensors that need memory, in the order of the file."""
     first = dict.fromkeys(graph.inputs, 0)
@@ -197,7 +178,7 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
     `scratch` is the number of scratch buffers each operator requests.
     """
     pointer = sizes.pointer
-    used = _align(sizes.fixed + sizes.eval_tensor * len(graph.tensors), pointer)
+    used = _align(sizes.fixed + sizes.eval_tensor * (len(graph.tensors) + graph.unused), pointer)
     used = _align(used + sizes.node * len(graph.ops), pointer)
     kept = [sizes.kinds[op.kind] for op in graph.ops if op.kind != "UNKNOWN"]
     for each in kept:
@@ -218,8 +199,15 @@ def _tail(graph: Graph, sizes: Sizes, scratch: Sequence[int], buffers: int) -> t
         requested += requests
         peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + temporary)
     used = _align(used + pointer * requested, pointer)
-    planning = sizes.allocation * (len(graph.tensors) + requested) + _PLANNER_ENTRY * buffers
+    planning = (
+        sizes.allocation * ((len(graph.tensors) + graph.unused) + requested)
+        + _PLANNER_ENTRY * buffers
+    )
     peak = max(peak, used + sizes.request * (requested + _OPEN_REQUESTS) + planning)
+    for tensor in graph.tensors.values():
+        if tensor.variable:
+            size = tensor.elements * (2 if tensor.dtype == "int16" else 1)
+            used = _align(used + size, _ALIGNMENT)
     for tensors in (graph.inputs, graph.outputs):
         used = _align(used + pointer * len(tensors), _ALIGNMENT)
         for name in tensors:

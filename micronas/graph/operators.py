@@ -36,6 +36,7 @@ Kind = Literal[
     "GATHER",
     "BROADCAST_TO",
     "BATCH_MATMUL",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "LOGISTIC",
     "HARD_SWISH",
     "RELU",
@@ -91,6 +92,7 @@ Option = Literal[
     "plain_gather",
     "masks",
     "transposed",
+    "recurrence",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
 _Entry = TypeVar("_Entry")
@@ -125,6 +127,8 @@ class Operator:
     weights: Weights | None = None
     tables: int = 0
     """Of the inputs the last ones, int32 constants that stand behind weights and bias."""
+    recurrent: bool = False
+    """Keeps states from step to step; weights of gates, then biases stand behind the operand."""
     windowed: bool = False
     """Moves a window with strides and padding over a map [N, height, width, channels]."""
     scale: Scale
@@ -437,6 +441,18 @@ OPERATORS: Mapping[Kind, Operator] = {
         version=2,
         register="AddBatchMatMul",
     ),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
+        inputs=(15, 15),
+        recurrent=True,
+        tables=2,
+        scale="own",
+        finest=2**16,  # what it reads has no say in what it writes, from -1 to 1
+        sign="any",
+        options="UnidirectionalSequenceLSTMOptions",
+        stored=("recurrence",),
+        version=1,
+        register="AddUnidirectionalSequenceLSTM",
+    ),
     "LOGISTIC": Operator(
         scale="fixed",
         fixed=(1 / 256, -128),
@@ -643,5 +659,10 @@ def each_kind(
 each_kind("graph.operators", OPERATORS)
 WEIGHTED: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.weights)
 """Kinds that have weights."""
+LEARNING: tuple[Kind, ...] = (
+    *WEIGHTED,
+    *(kind for kind, row in OPERATORS.items() if row.recurrent),
+)
+"""Kinds whose constants are trained."""
 MAKES: tuple[Kind, ...] = tuple(kind for kind in WEIGHTED if not OPERATORS[kind].by_channel)
 """Kinds whose output channels are new, each made of all that are read."""

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from micronas.graph import lookup, moves, products, resizing
+from micronas.graph import lookup, moves, products, recurrent, resizing
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import each_kind
 from micronas.graph.padding import extent, same_output
 from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
+
+_LARGEST_SIDE = 2**15
+"""Of a resized map: its positions, in 1/1024 of a pixel, fit int32."""
 
 LARGEST_RANK = 6
 """Dimensions a tensor may have in TFLM's kernels."""
@@ -174,9 +177,9 @@ def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
 
 def resized(graph: Graph, op: Op) -> Shape | str:
     source, table = graph.input_of(op).shape, graph.constant_of(op).data
-    if len(source) != 4 or table is None or table.shape != (2,) or table.min() < 1:
-        return f"{op.kind} must read [N, height, width, channels] and two sizes >= 1"
-    sizes = [int(size) for size in table]
+    sizes = [] if table is None else [int(size) for size in table.flat]
+    if len(source) != 4 or len(sizes) != 2 or min(sizes) < 1 or max(sizes) > _LARGEST_SIDE:
+        return f"{op.kind} must read a map [N, ...] and two sizes of 1 to {_LARGEST_SIDE}"
     if op.kind == "RESIZE_BILINEAR":
         if op.half_pixel and op.align_corners:
             return "RESIZE_BILINEAR must have centres of half a pixel or aligned corners, not both"
@@ -301,6 +304,17 @@ def square_scales(sources: Sequence[float], output: float) -> str | None:
     return None if holds else "{kind} must write a scale above 2**-12 of the read one's square"
 
 
+def rescaled(sources: Sequence[float], output: float) -> str | None:
+    """Of operators that rescale a product, with weights or an average among the factors."""
+    holds = math.prod(sources) < output * 2**30
+    return None if holds else "it must write a scale above 2**-30 of the product of those it reads"
+
+
+def fused_scale(op: Op, output: float) -> str | None:
+    holds = op.activation != "RELU6" or 6 / output < 2**31
+    return None if holds else f"{op.kind} with RELU6 must write a scale above 6 * 2**-31"
+
+
 SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
     "graph.rules",
     {
@@ -330,6 +344,7 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "GATHER": moves.gathered,
         "BROADCAST_TO": moves.repeated,
         "BATCH_MATMUL": products.product_shape,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.sequence_shape,
         "LOGISTIC": kept,
         "HARD_SWISH": kept,
         "RELU": kept,
@@ -359,6 +374,7 @@ SCALES: Mapping[Kind, Callable[[Sequence[float], float], str | None]] = {
     "SQUARED_DIFFERENCE": square_scales,
     "PRELU": prelu_scales,
     "SUM": total_scales,
+    "MEAN": rescaled,
     "SOFTMAX": softmax_scales,
     "LOG_SOFTMAX": log_softmax_scales,
     "LOGISTIC": usual_scales,

@@ -1,5 +1,6 @@
 """The counts of a network that latency models may be linear in."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from micronas.graph.counts import FEATURES as COUNTS
@@ -27,11 +28,14 @@ def prices(graph: Graph) -> list[Price | None]:
     return [price(graph, op) for op in graph.ops]
 
 
-def features(graph: Graph) -> dict[str, float]:
-    """Return the features of a network by name; operators of unknown cost are left out."""
+def features(graph: Graph, priced: Sequence[Price | None] | None = None) -> dict[str, float]:
+    """Return the features of a network by name; operators of unknown cost are left out.
+
+    `priced` is what `prices` returns, where it is known.
+    """
     known = [
         (op.kind in COVERED, each.instructions)
-        for op, each in zip(graph.ops, prices(graph), strict=True)
+        for op, each in zip(graph.ops, prices(graph) if priced is None else priced, strict=True)
         if each is not None
     ]
     return {

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from micronas.graph.ir import Padding, extent, same_padding
+from micronas.graph.transposing import before
 
 Area = tuple[int, int]
 """Height, width."""
@@ -113,7 +114,9 @@ def _taps_inside(
     reach = extent(kernel, apart)
     before = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
     starts = range(-before, out * stride - before, stride)
-    return sum(0 <= start + tap < size for start in starts for tap in range(0, reach, apart))
+    first = (max(0, -(start // apart)) for start in starts)  # taps left of the map come before
+    behind = (min(kernel, -((start - size) // apart)) for start in starts)
+    return sum(max(0, end - begin) for begin, end in zip(first, behind, strict=True))
 
 
 def convolution(sweep: Sweep, source: Width, out: Width, *, bits: int = 8) -> Work:
@@ -192,8 +195,8 @@ def depthwise_multiplied(
 def _depthwise_dilated(sweep: Sweep, source: Width, out: Width, bits: int) -> Work:
     """A dilated DEPTHWISE_CONV_2D is plain C, whatever the multiplier."""
     terms = {
-        "macs": sweep.positions * sweep.taps * out.channels,
         "valid_macs": sweep.valid_taps * out.channels,
+        "valid_rows": sweep.valid_rows * out.channels,
         "outputs": sweep.positions * out.channels,
         "source_positions": sweep.positions * source.channels,
         "calls": 1,
@@ -207,9 +210,49 @@ def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
         "macs": rows * source.channels * out.channels,
         "outputs": rows * out.channels,
         "left_over": rows * out.channels * source.remainders[1],
+        "odd_outputs": rows * source.channels * out.odd,
+        "rows": rows,
         "calls": 1,
     }
     return _of_bits(Work("dense", terms), bits)
+
+
+def matrix_product(outer: int, rows: int, depth: Width, out: Width, turned: Any) -> Work:
+    """BATCH_MATMUL of `outer` matrices; `turned` elements are moved so that rows meet rows."""
+    vectors = outer * rows
+    terms = {
+        "macs": vectors * depth.channels * out.channels,
+        "outputs": vectors * out.channels,
+        "left_over": vectors * out.channels * depth.remainders[1],
+        "odd_outputs": vectors * depth.channels * out.odd,
+        "rows": vectors,
+        "matrices": outer,
+        "turned": turned,
+        "calls": 1,
+    }
+    return Work("batch_matmul", terms)
+
+
+def lstm(steps: int, source: Width, units: Width) -> Work:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM: four gates of what comes in, and of the last step's output."""
+    gates, later = 4 * steps * units.channels, 4 * (steps - 1) * units.channels
+    terms = {
+        "input_macs": gates * source.channels,
+        "recurrent_macs": later * units.channels,
+        "left_over": gates * source.remainders[1] + later * units.remainders[1],
+        "odd_units": 4 * (steps * source.channels + (steps - 1) * units.channels) * units.odd,
+        "units": steps * units.channels,
+        "later_units": (steps - 1) * units.channels,
+        "steps": steps,
+        "calls": 1,
+    }
+    return Work("lstm", terms)
+
+
+def dense_as_convolution(rows: int, source: Width, out: Width) -> Work:
+    """FULLY_CONNECTED that runs as a 1x1 convolution, with its one scale spread to all channels."""
+    pointwise = _pointwise(rows, source, out)
+    return Work("pointwise", {**pointwise.terms, "spread_scales": out.channels})
 
 
 def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
@@ -226,16 +269,43 @@ def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
     )
 
 
-def transposed(positions: int, outputs: Any, kernel: Area, source: Width, out: Width) -> Work:
-    """TRANSPOSE_CONV that adds each position of the input to a buffer of rows."""
-    taps = positions * kernel[0] * kernel[1]
+def transposed(
+    source: Area, reached: Area, kernel: Area, stride: Area, depth: Width, out: Width
+) -> Work:
+    """TRANSPOSE_CONV that adds rows of the input to a buffer, four pixels at a time, then two.
+
+    `reached` is the size of the map it writes.
+    """
+    rows, columns = source
+    visited = _rows_visited(rows, reached[0], kernel[0], stride[0])
+    steps = columns // 4 + columns % 4 // 2 + columns % 2
+    filters = visited * kernel[1] * out.channels
+    width = (columns - 1) * stride[1] + max(kernel[1], stride[1])
+    cleared = rows * stride[0] + max(kernel[0], stride[0])
     terms = {
-        "macs": taps * source.channels * out.channels,
-        "sums": taps * out.channels,
-        "outputs": outputs,
+        "macs_by_4": columns // 4 * 4 * filters * depth.fours,
+        "macs_by_2": columns % 4 // 2 * 2 * filters * depth.fours,
+        "macs_by_1": columns % 2 * filters * depth.fours,
+        "left_over_macs": columns * filters * depth.remainders[1],
+        "left_over_steps": steps * filters * depth.remainders[1],
+        "steps": steps * filters,
+        "sums": columns * filters,
+        "kernel_rows": steps * visited * out.channels,
+        "outputs": reached[0] * reached[1] * out.channels,
+        "cleared": cleared * width,
+        "cleared_sums": cleared * width * out.channels,
         "calls": 1,
     }
     return Work("transposed", terms)
+
+
+def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
+    """Rows of filters in the map that a transposed convolution writes, summed over its input's."""
+    gone = before(taps, reached - (rows - 1) * stride)
+    return sum(
+        taps - max(0, gone - start) - max(0, start + taps - gone - reached - 1)
+        for start in range(0, rows * stride, stride)
+    )
 
 
 def transposed_turned(sweep: Sweep, source: Width, out: Width) -> Work:
@@ -247,32 +317,9 @@ def transposed_turned(sweep: Sweep, source: Width, out: Width) -> Work:
     return Work("transposed_turned", terms)
 
 
-def resize(kernel: str, positions: int, elements: Any) -> Work:
-    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR, by what it writes."""
-    return Work(kernel, {"positions": positions, "elements": elements, "calls": 1})
-
-
 def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:
     """An operator whose work is in proportion to what it reads."""
     return Work(kernel, {"elements": elements, "outputs": outputs, "calls": 1})
-
-
-def matrix_product(macs: Any, outputs: Any, copied: Any) -> Work:
-    """BATCH_MATMUL, whose operands are copied where they lie the other way."""
-    return Work("batch_matmul", {"macs": macs, "outputs": outputs, "copied": copied, "calls": 1})
-
-
-def in_rows(kernel: str, elements: Any, rows: Any) -> Work:
-    """An operator that copies rows of elements."""
-    return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})
-
-
-def pad(rows: int, positions: int, elements: Any, zeros: Any, *, channels: bool) -> Work:
-    """PAD of an int8 map of `rows` x ...: of its channels (one copy a position), or around it."""
-    if channels:
-        terms = {"positions": positions, "elements": elements, "calls": 1}
-        return Work("pad_channels", terms)
-    return Work("pad", {"rows": rows, "elements": elements, "zeros": zeros, "calls": 1})
 
 
 def _pointwise(positions: int, source: Width, out: Width) -> Work:

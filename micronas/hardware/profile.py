@@ -7,10 +7,10 @@ from typing import Any
 
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
-from micronas.graph.memory import ArenaPlan
 from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
+from micronas.hardware.elements import reduction
 from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
@@ -40,11 +40,12 @@ def profile(
     """
     counts = count(graph)
     on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
-    latency = board.latency_ms(features(graph), space=kind)
-    model = board.latency_model(kind)
     priced = prices(graph)
-    milliseconds = _milliseconds(graph, model)
-    peak = max((_live_bytes(on_board, position) for position in range(len(graph.ops))), default=0)
+    latency = board.latency_ms(features(graph, priced), space=kind)
+    model = board.latency_model(kind)
+    milliseconds = _milliseconds(graph, priced, model)
+    live = on_board.live_bytes(len(graph.ops))
+    peak = max(live, default=0)
     unknown = Counter(op.name for op in graph.ops if op.kind == "UNKNOWN")
     excluded = {
         op.name if op.kind == "UNKNOWN" else op.kind
@@ -52,8 +53,8 @@ def profile(
         if _is_left_out(op, each, model)
     }
     layers = [
-        _layer(graph, op, each, _live_bytes(on_board, position), peak)
-        for position, (op, each) in enumerate(zip(graph.ops, per_op(graph), strict=True))
+        _layer(graph, op, each, used, peak)
+        for op, each, used in zip(graph.ops, per_op(graph), live, strict=True)
     ]
     for layer, op, cost, taken in zip(layers, graph.ops, priced, milliseconds, strict=True):
         layer["latency_share"] = taken / latency if latency else 0.0
@@ -124,12 +125,15 @@ def _fits(described: dict[str, Any], board: Board) -> bool | None:
     return None if fits and described["arena_is_lower_bound"] else bool(fits)
 
 
-def _milliseconds(graph: Graph, model: LatencyModel) -> list[float]:
+def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyModel) -> list[float]:
     """What each operator adds to the latency; an intercept belongs to none."""
     linear = LinearLatency(
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
-    return [float(linear.predict(features(replace(graph, ops=(op,))))) for op in graph.ops]
+    return [
+        float(linear.predict(features(replace(graph, ops=(op,)), (cost,))))
+        for op, cost in zip(graph.ops, priced, strict=True)
+    ]
 
 
 def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:
@@ -157,7 +161,8 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
         size = height, width
         pool = kernels.pool(Sweep(size, (1, 1), size, size, "VALID"), exactly(depth))
         fast = float(instructions(pool))
-        slow = float(instructions(kernels.elementwise("mean", height * width * depth, depth)))
+        mean = reduction("mean", (1, height, width, depth), (1, 2), depth)
+        slow = float(instructions(mean))
         rate = model.ms_per_instruction
         compared.append(
             {
@@ -173,10 +178,6 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
 
 def _interface(graph: Graph, names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": name, "shape": list(graph.tensors[name].shape)} for name in names]
-
-
-def _live_bytes(arena: ArenaPlan, position: int) -> int:
-    return sum(buffer.size for buffer in arena.live(position))
 
 
 def _layer(graph: Graph, op: Op, counted: OpCount, live: int, peak: int) -> dict[str, Any]:

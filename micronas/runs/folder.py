@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from micronas.errors import ConfigError, DataError, MicronasError
-from micronas.files import write_atomically
+from micronas.files import is_leftover, text_hash, write_atomically
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.runs.stored import PARTS, Metrics
@@ -41,6 +41,8 @@ METRICS = "metrics.json"
 HISTORY = "history.json"
 """What a report shows beside the metrics."""
 REPORT = "report.html"
+_SETTINGS = "settings"
+"""Section of the checkpoint that says of which settings it is."""
 LOG = "log"
 """Folder of TensorBoard's events, where it is installed."""
 
@@ -53,14 +55,14 @@ class Folder:
         self._folder = folder
         self._config = folder / CONFIG
         self._text = yaml.safe_dump(settings, sort_keys=False).encode()
+        self._doubt: str | None = None
+        """Why the config does not say whose the folder is; the checkpoint may."""
         try:
             if self._config.exists():
-                if self._config.read_bytes() != self._text:
-                    raise ConfigError(
-                        f"a run folder must belong to one run, but {folder} holds a run of other "
-                        "settings; choose another --out, or delete the folder"
-                    )
-            elif folder.exists() and any(folder.iterdir()):
+                self._check(self._config.read_bytes())
+            elif (folder / CHECKPOINT).exists():
+                self._doubt = f"has no {CONFIG}"
+            elif folder.exists() and not all(is_leftover(each) for each in folder.iterdir()):
                 raise ConfigError(
                     f"a run folder must be new or hold a run, but {folder} holds other files; "
                     "choose another --out"
@@ -68,15 +70,48 @@ class Folder:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def _check(self, stored: bytes) -> None:
+        if stored == self._text:
+            return
+        self._doubt = f"has a {CONFIG} that is cut short"
+        if self._text.startswith(stored):
+            return
+        try:
+            read_mapping(self._config)
+        except ConfigError as error:
+            self._doubt = f"has a damaged {CONFIG} ({error})"
+        else:
+            raise self._foreign()
+
     def claim(self) -> "Checkpoint":
         """Write the settings and return the state of an earlier attempt, or an empty one."""
         from micronas.checkpoint import Checkpoint
 
+        checkpoint, digest = Checkpoint(self._folder / CHECKPOINT), text_hash(self._text.decode())
+        told = checkpoint.load(_SETTINGS)
+        if told is not None and told["sha256"] != digest:
+            raise self._foreign()
+        if told is None and self._doubt and self._holds_more():
+            raise ConfigError(
+                f"a run folder must say whose it is, but {self._folder} {self._doubt}; put the "
+                "config back, choose another --out, or delete the folder"
+            )
+        checkpoint.note(_SETTINGS, {"sha256": digest})
         try:
             write_atomically(self._config, self._text)
         except OSError as error:
             raise self._unusable(error) from error
-        return Checkpoint(self._folder / CHECKPOINT)
+        return checkpoint
+
+    def _holds_more(self) -> bool:
+        """Whether there is anything that a run of other settings could have left."""
+        return any((self._folder / name).exists() for name in (CHECKPOINT, MODEL, METRICS))
+
+    def _foreign(self) -> ConfigError:
+        return ConfigError(
+            f"a run folder must belong to one run, but {self._folder} holds a run of other "
+            "settings; choose another --out, or delete the folder"
+        )
 
     def write(
         self,

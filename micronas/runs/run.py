@@ -98,8 +98,7 @@ def run_search(
     ConfigError
         If the folder holds a run of other settings.
     """
-    if space is None:
-        settings.check_feasible()
+    settings.check_feasible(space)
     with joined() as everyone:
         return _run_search(settings, folder, everyone, progress, data, space, warmup)
 

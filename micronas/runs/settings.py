@@ -1,5 +1,6 @@
 """Settings of a search or training run, read from YAML. Imports no torch."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
+from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 from micronas.tasks.registry import DEFAULT, DataSettings
 from micronas.train.recipe import FINETUNE, Recipe
@@ -65,12 +67,20 @@ class RunSettings(TrainSettings):
     def load_space(self) -> Space:
         return Space.load(self.space)
 
-    def check_feasible(self) -> None:
-        """Raise BudgetError if no network of the space can fit; reads no data."""
-        Problem(self.load_space(), self.load_board(), self.budget).check_feasible()
+    def check_feasible(self, space: Searchable | None = None) -> None:
+        """Raise BudgetError if no network of the space can fit; reads no data.
+
+        Parameters
+        ----------
+        space
+            What is searched where that is not what the settings name.
+        """
+        Problem(space or self.load_space(), self.load_board(), self.budget).check_feasible()
 
 
-def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
+def load_run(
+    source: str | Path, overrides: Sequence[str] = (), *, own: Mapping[str, str] | None = None
+) -> RunSettings:
     """Read a run's settings.
 
     Parameters
@@ -80,6 +90,9 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
         be used with default settings.
     overrides
         ``key=value`` strings with dots, e.g. ``budget.latency=100ms``.
+    own
+        What stands in ``space`` and ``data.path`` where a space or data set of one's own is
+        searched, which no file describes; the settings must not name another then.
     """
     path = Path(source)
     if not path.is_file():
@@ -89,8 +102,17 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunSettings:
         validate_settings(values, Space, source=str(path), lines=lines)
         values, lines = {"space": str(path)}, {}
     values = with_overrides(values, overrides)
+    own = own or {}
+    for key, name in own.items():
+        first, _, second = key.partition(".")
+        if first in values and (not second or second in values[first]):
+            raise ConfigError(
+                f"a run must have one {first}, but {key} is set where {name} is given; leave one "
+                "of them out"
+            )
+    values = with_overrides(values, [f"{key}={json.dumps(name)}" for key, name in own.items()])
     _check_given(values)
-    values = _with_task(values, values.get("space"))
+    values = _with_task(values, None if "space" in own else values.get("space"))
     return validate_settings(values, RunSettings, source=str(path), lines=lines)
 
 

@@ -5,16 +5,19 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import ConfigError
 from micronas.runs.settings import RunSettings, load_run
 from micronas.settings import with_overrides
+from micronas.sweeps.made import Made
 
 Over = Mapping[str, Sequence[Any]]
 """Values of each setting that is varied, by its key."""
+_KEYS = {"space": "space", "data": "data.path"}
+"""Settings where the name of the function stands that makes it."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,14 @@ class Point:
     over: dict[str, Any]
     """What is varied: the value of each key."""
     settings: RunSettings
+    made: Mapping[str, Made] = field(default_factory=dict)
+    """Of ``space`` and ``data`` those that the settings do not describe."""
 
     @property
     def stored(self) -> str:
-        """The settings as JSON."""
-        return json.dumps(self.settings.model_dump(mode="json"))
+        """The settings as JSON, and what they do not describe."""
+        stored = self.settings.model_dump(mode="json")
+        return json.dumps({**stored, "made": self.made} if self.made else stored)
 
     @property
     def warmup(self) -> str | None:
@@ -42,8 +48,9 @@ class Point:
         run = self.settings
         if run.search.warmup == 0 or run.search.strategy not in ("dnas", "evolution"):
             return None
-        parts = (run.load_space(), run.data, run.search)
-        text = json.dumps([run.seed, *(part.model_dump(mode="json") for part in parts)])
+        described = () if "space" in self.made else (run.load_space(),)
+        parts = (part.model_dump(mode="json") for part in (*described, run.data, run.search))
+        text = json.dumps([run.seed, *parts, *self.made.items()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -66,13 +73,21 @@ def parse_over(texts: Iterable[str]) -> dict[str, list[Any]]:
     return found
 
 
-def plan(source: str | Path, over: Over, overrides: Sequence[str] = ()) -> list[Point]:
+def plan(
+    source: str | Path,
+    over: Over,
+    overrides: Sequence[str] = (),
+    *,
+    made: Mapping[str, Made] | None = None,
+) -> list[Point]:
     """Return the cartesian product of what is varied, the last key varying fastest.
 
     Parameters
     ----------
     source, overrides
         The run that all points have in common; see `micronas.runs.settings.load_run`.
+    made
+        Of ``space`` and ``data`` those that the settings do not describe.
 
     Raises
     ------
@@ -85,6 +100,8 @@ def plan(source: str | Path, over: Over, overrides: Sequence[str] = ()) -> list[
             f"{dict(over)}; for example --over budget.latency=20ms,50ms"
         )
     over = json.loads(json.dumps(over, default=str))
+    made = made or {}
+    own = {_KEYS[key]: each.function for key, each in made.items()}
     labels = _labels(over)
     found: dict[str, Point] = {}
     names: dict[str, str] = {}
@@ -92,9 +109,9 @@ def plan(source: str | Path, over: Over, overrides: Sequence[str] = ()) -> list[
         chosen = dict(zip(over, values, strict=True))
         pairs = [f"{labels[key]}={_text(value)}" for key, value in chosen.items()]
         varied = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-        settings = load_run(source, [*overrides, *varied])
+        settings = load_run(source, [*overrides, *varied], own=own)
         settings.load_board()
-        point = Point(",".join(pairs), chosen, settings)
+        point = Point(",".join(pairs), chosen, settings, made)
         twin = found.get(point.name) or found.get(names.get(point.stored, ""))
         if twin:
             raise ConfigError(

@@ -1,19 +1,25 @@
 """Run a sweep: hand points to workers, try failed ones again, record attempts. Imports no torch."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress
 from micronas.runs.folder import METRICS
 from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.local import Processes
+from micronas.sweeps.made import Made, made_by
 from micronas.sweeps.points import Over, Point, plan
 from micronas.sweeps.store import Store, SweepPoint, leading, points_of
 from micronas.sweeps.worker import Job, PointResult
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+    from micronas.space.searchable import Searchable
 
 _WAIT = 1.0
 """Seconds between two looks at who may start."""
@@ -42,6 +48,8 @@ def sweep(
     threads: int = 1,
     ray: str | None = None,
     retries: int = 1,
+    space: Callable[[], "Searchable"] | None = None,
+    data: Callable[[], "DataSet"] | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> list[SweepPoint]:
@@ -71,6 +79,13 @@ def sweep(
         Address of Ray (``local``, ``auto`` or ``HOST:PORT``); processes of this machine if None.
     retries
         How often a failed point is tried again. A budget that no network can meet is no failure.
+    space
+        Returns what is searched in place of the configuration's space, such as a module that
+        `micronas.convert` made a space of: ``def space(): return micronas.convert(module, x)``.
+        The process of every point calls it, so that it must be at the top of a file, and return
+        the same each time. Torch's random numbers start from one seed.
+    data
+        Likewise the data set, in place of that at ``data.path``.
     tell
         Told a line about every attempt that ended.
     progress
@@ -84,7 +99,8 @@ def sweep(
     Raises
     ------
     ConfigError
-        Before anything is run, if settings are not valid, or the folder holds another sweep.
+        Before anything is run, if settings are not valid, the folder holds another sweep, or
+        `space` or `data` cannot be called in another process.
     """
     for name, value, least in (
         ("workers", workers, 1),
@@ -93,11 +109,17 @@ def sweep(
     ):
         if value is not None and value < least:
             raise ConfigError(f"{name} must be {least} or more, but got {value}; leave it out")
-    planned = plan(config, over, overrides)
+    made: dict[str, Made] = {}
+    searched: Searchable | None = None
+    if space is not None:
+        made["space"], searched = made_by("space", space)
+    if data is not None:
+        made["data"], _ = made_by("data", data)
+    planned = plan(config, over, overrides, made=made)
     folder = out or default_folder(config)
     count = min(workers or max((os.cpu_count() or 1) // threads, 1), len(planned))
     with leading(folder, planned) as store:
-        _refuse(store, planned)
+        _refuse(store, planned, searched)
         waiting = store.waiting()
         if waiting:
             pool: Workers = (
@@ -115,11 +137,11 @@ def default_folder(config: str | Path) -> Path:
     return Path("runs") / f"{Path(config).stem}_sweep"
 
 
-def _refuse(store: Store, planned: Sequence[Point]) -> None:
+def _refuse(store: Store, planned: Sequence[Point], space: "Searchable | None") -> None:
     """Record what no network can meet, before any worker starts."""
     for point in planned:
         try:
-            point.settings.check_feasible()
+            point.settings.check_feasible(space)
         except BudgetError as error:
             store.refuse(point.name, str(error))
 
@@ -184,6 +206,8 @@ class _Leader:
                 warmup=None if warmup is None else str(warmup),
                 threads=self._threads,
                 directory=os.getcwd(),
+                made=dict(point.made),
+                modules=[str(Path(each).resolve()) for each in sys.path] if point.made else [],
             )
         )
 

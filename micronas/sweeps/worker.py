@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,10 @@ class Job:
     threads: int
     directory: str
     """What relative paths start from."""
+    made: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Of ``space`` and ``data`` those that the settings do not describe, as `made.Made`."""
+    modules: list[str] = field(default_factory=list)
+    """Where the leader finds modules."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,19 @@ def run_point(job: Job) -> PointResult:
     from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.settings import RunSettings
+    from micronas.sweeps.made import Made, make
 
+    sys.path += [each for each in job.modules if each not in sys.path]
     torch.set_num_threads(job.threads)
     folder = Path(job.folder)
     try:
+        own = {key: make(key, Made(*made)) for key, made in job.made.items()}
         run_search(
             RunSettings.model_validate(job.settings),
             folder,
             progress=Log(folder / LOG),
             warmup=None if job.warmup is None else Path(job.warmup),
+            **own,
         )
     except BudgetError as error:
         return PointResult("infeasible", _line(str(error)))

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -45,7 +45,7 @@ class Archive:
     folder: str
     """Name of the folder that it becomes."""
     unpacked: int
-    """Bytes that the folder takes, rounded up."""
+    """Bytes that its files take, rounded up; no more are unpacked."""
 
     @property
     def name(self) -> str:
@@ -96,7 +96,7 @@ def fetch(
                 f"{archive.url} must have the checksum {archive.checksum}, but what was received "
                 "has not; try again, or fetch it by hand from a place you trust"
             )
-        _unpack(file, target)
+        _unpack(file, target, archive.unpacked)
         file.unlink()
     except OSError as error:
         raise DataError(
@@ -204,18 +204,18 @@ def _digest(file: Path, archive: Archive) -> str:
     return f"{algorithm}:{digest.hexdigest()}"
 
 
-def _unpack(file: Path, target: Path) -> None:
-    """Unpack aside and rename; a single folder in the archive is the target itself."""
+def _unpack(file: Path, target: Path, most: int) -> None:
+    """Unpack at most so many bytes aside and rename; a single folder is the target itself."""
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
         try:
             if file.suffix == ".zip":
-                _unpack_zip(file, partial)
+                _unpack_zip(file, partial, most)
             else:
                 with tarfile.open(file) as archive:
                     # Refuses what would be written elsewhere, links out of it and devices.
-                    archive.extractall(partial, filter="data")
+                    archive.extractall(partial, _bounded(archive, most), filter="data")
         except _DAMAGE as error:
             raise DataError(
                 f"an archive must hold only files of its own, but {file.name} cannot be unpacked "
@@ -228,7 +228,21 @@ def _unpack(file: Path, target: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _unpack_zip(file: Path, folder: Path) -> None:
+def _bounded(archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    """Yield members as they are read: an archive's list of them is as long as the archive."""
+    total = 0
+    for member in archive:
+        total += member.size
+        if total > most:
+            raise tarfile.TarError(_too_large(most))
+        yield member
+
+
+def _too_large(most: int) -> str:
+    return f"it holds more than the {format_bytes(most)} of the one that was published"
+
+
+def _unpack_zip(file: Path, folder: Path, most: int) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             path = PurePosixPath(member.filename.replace("\\", "/"))
@@ -237,5 +251,8 @@ def _unpack_zip(file: Path, folder: Path) -> None:
                 raise zipfile.BadZipFile(f"{member.filename!r} would be written elsewhere")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise zipfile.BadZipFile(f"{member.filename!r} is a link or a device")
-        _require_space(folder, sum(member.file_size for member in archive.infolist()))
+        total = sum(member.file_size for member in archive.infolist())
+        if total > most:
+            raise zipfile.BadZipFile(_too_large(most))
+        _require_space(folder, total)
         archive.extractall(folder)

@@ -3,7 +3,8 @@
 TFLM (commit 90b983c2) with CMSIS-NN (4ab83cc3) compiled by GCC 14.2 -O2 and run by QEMU
 (mps2-an386): exact instruction counts, not cycles. ``census_ops.csv`` holds 107 networks of the
 spaces kws, ad and vww (nine of them with odd widths), ``census_extra_ops.csv`` 147 small ones
-made to cover other kernels, ``census_models.csv`` the totals of the first.
+made to cover other kernels, ``census_models.csv`` the totals of the first. Each row of
+``census_operators.csv`` is a file of one operator, with the arena it took on that core.
 """
 
 import csv
@@ -15,15 +16,15 @@ from typing import Any
 from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Padding, same_output
-from micronas.hardware import kernels
+from micronas.hardware import copies, kernels
+from micronas.hardware.elements import reduction
 from micronas.hardware.kernels import Sweep, Work, exactly
+from micronas.testing.lone_operators import LoneOperator
 
 _NAMES = {
-    "SOFTMAX": "softmax",
     "QUANTIZE": "quantize",
     "QUANTIZE_FROM_FLOAT": "quantize_from_float",
     "DEQUANTIZE": "dequantize",
-    "RESHAPE": "reshape",
 }
 
 
@@ -44,11 +45,19 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def operators() -> list[Measured]:
     """Return every measured operator of the census."""
-    return [
+    of_networks = [
         Measured(row["id"], _work(row), float(row["instructions"]))
         for name in ("census_ops", "census_extra_ops")
         for row in rows(name)
+        if row["op"] != "SOFTMAX"  # those of the third file see no entry that is negligible
     ]
+    alone = [Measured(each.name, each.work, each.instructions) for each in lone_operators()]
+    return [*of_networks, *alone]
+
+
+def lone_operators() -> list[LoneOperator]:
+    """Return the operators that were measured alone."""
+    return [LoneOperator.of(row) for row in rows("census_operators")]
 
 
 def by_network(measured: list[Measured]) -> dict[str, list[Measured]]:
@@ -124,17 +133,15 @@ def _work(row: dict[str, str]) -> Work:
         case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
             return kernels.pool(sweep, out, maximum=row["op"] == "MAX_POOL_2D")
         case "MEAN":
-            return kernels.elementwise("mean", elements, outputs)
+            return reduction("mean", (1, *source_size, number["in_c"]), (1, 2), outputs)
         case "ADD":
             return kernels.elementwise("add", outputs)
         case "PAD":
-            is_channels = source_size == size
-            return kernels.pad(
-                number["in_h"],
-                number["in_h"] * number["in_w"],
-                elements,
-                outputs - elements,
-                channels=is_channels,
-            )
+            grown = number["out_c"] - number["in_c"]
+            sides = zip(source_size, size, strict=True)
+            around = [((more - less) // 2, -(-(more - less) // 2)) for less, more in sides]
+            return copies.pad((1, *source_size, number["in_c"]), [(0, 0), *around, (0, grown)])
+        case "RESHAPE":
+            return copies.reshape(elements)
         case kind:
             return kernels.elementwise(_NAMES[kind], elements)

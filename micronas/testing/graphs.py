@@ -13,6 +13,7 @@ from micronas.testing.map_networks import map_network
 from micronas.testing.map_operators import MAPS, map_op
 from micronas.testing.movement import MOVEMENT, movement_op
 from micronas.testing.products import product_op
+from micronas.testing.recurrent import lstm_op, quantize_lstm
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
@@ -49,7 +50,10 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     make = _windowed_op if kind in _WINDOWED else movement_op if kind in MOVEMENT else _plain_op
     if kind in MAPS:
         make = map_op
-    op = product_op(tensors, rng) if kind == "BATCH_MATMUL" else make(kind, tensors, rng)
+    if kind in ("BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM"):
+        op = (product_op if kind == "BATCH_MATMUL" else lstm_op)(tensors, rng)
+    else:
+        op = make(kind, tensors, rng)
     if plain and len(op.learnt) == 1:
         channels = tensors["output"].shape[-1]
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
@@ -61,7 +65,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     if kind in free and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
         graph = _rescaled(graph, "input", scale, int(rng.integers(-128, 128)))
-    if kind in _SAME_SCALE or kind in _FIXED:
+    if kind in _SAME_SCALE or kind in _FIXED or op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         return graph
     usual = "input" if kind in elements.RESCALING else "output"
     quantization = graph.tensors[usual].quantization
@@ -117,7 +121,10 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
                 tensors[name] = elements.quantized_constant(tensors[name], rng)
         output = tensors[op.outputs[0]]
         zero_point = -128 if op.activation in ("RELU", "RELU6") else int(rng.integers(-40, 40))
-        if op.kind in WEIGHTED:
+        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            kept = quantize_lstm(op, tensors, rng)
+            scale, zero_point = float(kept.scale[0]), kept.zero_point
+        elif op.kind in WEIGHTED:
             packed = filters if graph.takes_int4(op) else "int8"
             scale = _quantize_weights(tensors, op, rng, packed)
         elif op.kind in _FIXED:

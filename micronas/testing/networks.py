@@ -15,6 +15,7 @@ from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.testing.map_networks import map_network
 from micronas.testing.movement import MOVEMENT, move
 from micronas.testing.products import multiply
+from micronas.testing.recurrent import lstm
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
@@ -27,7 +28,7 @@ _INNER: tuple[Kind, ...] = (
     *elements.SINGLE,
     "TABLE",
     *MOVEMENT,
-    "BATCH_MATMUL",
+    *("BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
 )
 _STEPS: Mapping[Kind, str] = {
     "TRANSPOSE_CONV": "transposed",
@@ -126,6 +127,8 @@ def _grow(
     if kind == "FULLY_CONNECTED":
         flat = builder.dense(source, f"{name}/dense", int(rng.integers(1, 20)))
         return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
+    if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return _recur(builder, name, source, rng)
     if kind in (*MOVEMENT, "BATCH_MATMUL"):
         return _move(builder, kind, name, source, rng)
     if kind == "CONCATENATION":
@@ -177,6 +180,18 @@ def _move(builder: Builder, kind: Kind, name: str, source: str, rng: np.random.G
         return moved
     *rest, height, width = (1, 1, *shape)
     return builder.reshape(moved, name, (1, int(np.prod(rest)), height, width))
+
+
+def _recur(builder: Builder, name: str, source: str, rng: np.random.Generator) -> str:
+    """Append an LSTM along the rows of a map, whose columns are features."""
+    _, height, width, depth = builder.shape(source)
+    units = int(rng.integers(1, 9))
+    rows = builder.reshape(source, f"{name}/rows", (1, height, width * depth))
+    tensors: dict[str, Tensor] = {}
+    op = lstm(rows, f"{name}/lstm", (width * depth, units), tensors)
+    for tensor in tensors.values():
+        builder.learnt(tensor)
+    return builder.reshape(builder.append(op, (1, height, units)), name, (1, 1, height, units))
 
 
 def _broadcasts(builder: Builder, name: str, source: str) -> bool:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from micronas.graph import recurrent
 from micronas.graph.ir import Op
 
 
 def in_file(op: Op) -> tuple[str, ...]:
-    """Return an operator's inputs as TFLite lists them.
+    """Return an operator's inputs as TFLite lists them, "" where one is left out.
 
     TRANSPOSE_CONV's shape and the codes of a TABLE come first there, and what PADV2 writes around
     its input last.
@@ -14,6 +15,8 @@ def in_file(op: Op) -> tuple[str, ...]:
     if op.kind == "PADV2":
         source, value, amounts = op.inputs
         return (source, amounts, value)
+    if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return recurrent.in_file(op.inputs)
     if op.kind == "TABLE":
         return op.inputs[::-1]
     if op.kind != "TRANSPOSE_CONV":

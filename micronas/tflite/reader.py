@@ -8,8 +8,10 @@ from typing import Any, Literal, get_args
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
+from flatbuffers.table import Table
 
 from micronas.errors import ModelError
+from micronas.graph import recurrent
 from micronas.graph.check import broken_rule, check_int8, check_structure
 from micronas.graph.ir import (
     Activation,
@@ -30,6 +32,7 @@ _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT4: ("int4", "<i1"),
     schema.TensorType.INT32: ("int32", "<i4"),
 }
+_STATES: dict[int, tuple[DataType, str]] = {schema.TensorType.INT16: ("int16", "<i2")}
 _KEPT_TYPES: dict[int, tuple[DataType, str]] = {
     **_TYPES,
     schema.TensorType.FLOAT32: ("float32", "<f4"),
@@ -56,9 +59,14 @@ _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
-_INFERRED: tuple[Option, ...] = ("multiplier", "keep_dims", "new_shape")
+_INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
+_EMPTY: Array = np.empty(0, np.int32)
 _LARGEST_RANK = 8
+_LARGEST_VTABLE = 64
+"""Bytes; no table of the schema has more fields than fit."""
+_MOST_PARTS = 2**16
+"""Tensors, operators or buffers of a network; no board holds more."""
 _MOST_OPERANDS = 64
 
 
@@ -117,6 +125,25 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
     return replace(graph, ops=tuple(ops))
 
 
+class _Table(Table):  # type: ignore[misc]
+    """A table of a file whose layout is looked up once for all tables that share it.
+
+    The generated code reads it again for every field, which takes most of the time of large files.
+    """
+
+    def __init__(self, table: Table, known: dict[int, tuple[int, ...]]) -> None:
+        super().__init__(table.Bytes, table.Pos)
+        place = table.Pos - struct.unpack_from("<i", table.Bytes, table.Pos)[0]
+        if place not in known:
+            (size,) = struct.unpack_from("<H", table.Bytes, place)
+            slots = min(size, _LARGEST_VTABLE) // 2
+            known[place] = struct.unpack_from(f"<{slots}H", table.Bytes, place)
+        self._places = known[place]
+
+    def Offset(self, slot: int) -> int:  # noqa: N802
+        return self._places[slot // 2] if slot // 2 < len(self._places) else 0
+
+
 class _Reader:
     def __init__(self, data: bytes, *, keeps: bool) -> None:
         self._data = data
@@ -125,6 +152,9 @@ class _Reader:
         self._model = schema.Model.GetRootAs(data, 0)
         # Damaged offsets can make a few bytes stand for any amount of text and constants.
         self._allowance = 16 * len(data)
+        self._buffers = max(1, self._count(self._model.BuffersLength()))
+        self._vtables: dict[int, tuple[int, ...]] = {}
+        self._codes: dict[int, tuple[int, str]] = {}
 
     def graph(self) -> Graph:
         count = self._count(self._model.SubgraphsLength())
@@ -133,26 +163,61 @@ class _Reader:
                 f"a model must have 1 subgraph, but this one has {count}; "
                 "convert it without control flow"
             )
+        if self._model.BuffersLength() and self._model.Buffers(0).DataLength():
+            raise ModelError(
+                "buffer 0 of a model must be empty, as tensors without data name it, but it has "
+                f"{self._model.Buffers(0).DataLength()} bytes; convert the model again"
+            )
         subgraph = self._model.Subgraphs(0)
         tensors: dict[str, Tensor] = {}
+        within = self._within(subgraph)
+        found = []
         for position in range(self._count(subgraph.TensorsLength())):
-            tensor = self._tensor(subgraph.Tensors(position), position, tensors)
+            if position in within:
+                found.append("")
+                continue
+            tensor = self._tensor(self._quick(subgraph.Tensors(position)), position, tensors)
             tensors[tensor.name] = tensor
-        names = tuple(tensors)
+            found.append(tensor.name)
+        names = tuple(found)
         return Graph(
             tensors,
             tuple(
-                self._op(subgraph.Operators(position), position, tensors, names)
+                self._op(self._quick(subgraph.Operators(position)), position, tensors, names)
                 for position in range(self._count(subgraph.OperatorsLength()))
             ),
-            _named(subgraph.InputsAsNumpy(), names),
-            _named(subgraph.OutputsAsNumpy(), names),
+            _named(_vector(subgraph.InputsAsNumpy()), names),
+            _named(_vector(subgraph.OutputsAsNumpy()), names),
+            len(within),
         )
+
+    def _within(self, subgraph: Any) -> set[int]:
+        """Tensors of which operators say that they are only theirs, and no operator reads."""
+        listed, used = set(), set()
+        for position in range(self._count(subgraph.OperatorsLength())):
+            op = subgraph.Operators(position)
+            lengths = op.IntermediatesLength(), op.InputsLength(), op.OutputsLength()
+            if max(lengths) > _MOST_OPERANDS:
+                raise ValueError("operands")
+            self._spend(sum(lengths))
+            listed |= {op.Intermediates(place) for place in range(lengths[0])}
+            used |= {op.Inputs(place) for place in range(lengths[1])}
+            used |= {op.Outputs(place) for place in range(lengths[2])}
+        return listed - used
+
+    def _quick(self, source: Any) -> Any:
+        source._tab = _Table(source._tab, self._vtables)
+        return source
 
     def _count(self, length: int) -> int:
         """Let no vector claim more entries than the file has room for."""
         if length > len(self._data) // 4:
             raise ValueError("vector longer than the file")
+        if length > _MOST_PARTS:
+            raise ModelError(
+                f"a model must have at most {_MOST_PARTS} tensors, operators and buffers, but this "
+                f"one has {length} of one of them; give a part of it"
+            )
         return length
 
     def _spend(self, amount: int) -> None:
@@ -168,25 +233,28 @@ class _Reader:
             while name in taken:
                 name += "_"
         is_sparse = source.Sparsity() is not None
-        if source.Type() not in self._types or (is_sparse and not self._keeps):
+        types = {**self._types, **_STATES} if source.IsVariable() else self._types
+        if source.Type() not in types or (is_sparse and not self._keeps):
             wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
             raise ModelError(
                 f"tensors must be {wanted}, but {name!r} is "
                 f"{_TYPE_NAMES.get(source.Type(), source.Type())}; "
                 "convert the model with int8 input and output"
             )
-        dtype, storage = self._types[source.Type()]
-        if source.ShapeLength() > _LARGEST_RANK:
+        dtype, storage = types[source.Type()]
+        sizes = _vector(source.ShapeAsNumpy())
+        if len(sizes) > _LARGEST_RANK:
             raise ValueError("rank")
-        shape = tuple(int(size) for size in source.ShapeAsNumpy()) if source.ShapeLength() else ()
+        shape = tuple(map(int, sizes))
         values = None
-        if source.Buffer() >= max(1, self._count(self._model.BuffersLength())):
+        number = source.Buffer()
+        if number >= self._buffers:
             raise IndexError("buffer")
-        buffer = self._model.Buffers(source.Buffer()) if source.Buffer() else None
+        buffer = self._model.Buffers(number) if number else None
         if buffer is not None and buffer.DataLength() and not is_sparse:
             values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
         # What lives on from run to run, or is stored sparsely, takes no place in the head either.
-        is_outside = self._keeps and (is_sparse or source.IsVariable())
+        is_outside = (self._keeps and is_sparse) or source.IsVariable()
         return Tensor(
             name,
             shape or (1,),
@@ -194,6 +262,7 @@ class _Reader:
             values is not None or is_outside,
             self._quantization(source.Quantization(), name),
             values if values is None else values.reshape(shape or (1,)),
+            variable=bool(source.IsVariable()),
         )
 
     def _constant(self, raw: Array, dtype: DataType, storage: str, shape: tuple[int, ...]) -> Array:
@@ -204,9 +273,13 @@ class _Reader:
 
     def _quantization(self, source: Any, name: str) -> Quantization | None:
         # TFLM takes a tensor without zero points for one without quantisation.
-        if source is None or source.ScaleLength() == 0 or source.ZeroPointLength() == 0:
+        if source is None:
             return None
-        scale, zero_points = source.ScaleAsNumpy().astype(np.float32), source.ZeroPointAsNumpy()
+        scale, zero_points = _vector(source.ScaleAsNumpy()), _vector(source.ZeroPointAsNumpy())
+        if len(scale) == 0 or len(zero_points) == 0:
+            return None
+        self._spend(4 * len(scale) + 8 * len(zero_points))
+        scale = scale.astype(np.float32)
         if (zero_points != zero_points[0]).any():
             if self._keeps:
                 return None
@@ -222,23 +295,24 @@ class _Reader:
     def _op(
         self, source: Any, position: int, tensors: dict[str, Tensor], names: tuple[str, ...]
     ) -> Op:
-        if max(source.InputsLength(), source.OutputsLength()) > _MOST_OPERANDS:
+        operands, results = _vector(source.InputsAsNumpy()), _vector(source.OutputsAsNumpy())
+        if max(len(operands), len(results)) > _MOST_OPERANDS:
             raise ValueError("operands")
-        self._spend(source.InputsLength() + source.OutputsLength())
+        self._spend(len(operands) + len(results))
         code, name = self._code(source.OpcodeIndex())
-        operands: Sequence[int] = source.InputsAsNumpy() if source.InputsLength() else ()
         while len(operands) and operands[-1] == -1:  # an optional bias left out
             operands = operands[:-1]
-        outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
+        outputs = _named(results, names)
+        if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
+            operands = recurrent.in_graph([int(index) for index in operands]) or operands
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
-            read = [tensors[name] for name in _named(operands, names)]
-            kind = _kind(_KINDS[code], read, tensors[outputs[0]])
-            rank = len(tensors[names[operands[0]]].shape) if len(operands) else 0
+            inputs = _named(operands, names)
+            kind = _kind(_KINDS[code], [tensors[name] for name in inputs], tensors[outputs[0]])
             where = f"op {position} ({kind} {outputs[0]!r})"
+            shapes = [tensors[each].shape for each in (outputs[0], *inputs)]
             try:
-                fields = _options(source, kind, rank, where)
-                inputs = in_graph(kind, _named(operands, names))
-                op = Op(kind, outputs[0], inputs, outputs, **fields)
+                fields = _options(source, kind, shapes, where)
+                op = Op(kind, outputs[0], in_graph(kind, inputs), outputs, **fields)
                 return _reaching(op, tensors) if kind == "TRANSPOSE_CONV" else op
             except ModelError:
                 if not self._keeps:
@@ -253,6 +327,8 @@ class _Reader:
 
     def _code(self, index: int) -> tuple[int, str]:
         """Number and name of an operator; a custom one is named by its author."""
+        if index in self._codes:
+            return self._codes[index]
         if index >= self._count(self._model.OperatorCodesLength()):
             raise IndexError("operator code")
         entry = self._model.OperatorCodes(index)
@@ -261,6 +337,7 @@ class _Reader:
         if code == schema.BuiltinOperator.CUSTOM and entry.CustomCode():
             name = entry.CustomCode().decode("utf-8", "replace")
             self._spend(len(name))
+        self._codes[index] = code, name
         return code, name
 
 
@@ -280,15 +357,25 @@ def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
     return replace(op, reach=(down, across))
 
 
+def _vector(found: Any) -> Any:
+    """Return a vector as it was read; one that is absent comes as 0."""
+    return _EMPTY if isinstance(found, int) else found
+
+
 def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Look tensors up by index; a vector that is absent comes as 0 and is an error."""
+    """Look tensors up by index."""
     if len(indices) and min(indices) < 0:
         raise IndexError("tensor")
     return tuple(names[index] for index in indices)
 
 
-def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
-    """Read what a graph keeps of an operator's options; refuse what it cannot express."""
+def _options(
+    source: Any, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
+    """Read what a graph keeps of an operator's options; refuse what it cannot express.
+
+    `shapes` are those of its output and inputs.
+    """
     row = OPERATORS[kind]
     stored = [option for option in row.stored if option not in _INFERRED]
     if row.options is None or not stored:
@@ -299,11 +386,13 @@ def _options(source: Any, kind: Kind, rank: int, where: str) -> dict[str, Any]:
     if table is None or source.BuiltinOptionsType() != expected:
         raise ValueError("options")
     options.Init(table.Bytes, table.Pos)
-    read = [_option(options, option, rank, where) for option in stored]
+    read = [_option(options, option, shapes, where) for option in stored]
     return {name: value for part in read for name, value in part.items()}
 
 
-def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, Any]:
+def _option(
+    options: Any, option: Option, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
     """Fields of `Op` that some fields of the options' table stand for."""
     match option:
         case "sweep":
@@ -316,9 +405,14 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             _require(activation in _ACTIVATIONS, "activation", activation, where)
             return {"activation": _ACTIVATIONS[activation]}
         case "axis":
-            return {"axis": options.Axis() % max(rank, 1)}
+            return {"axis": options.Axis() % max(len(shapes[1]) if shapes[1:] else 1, 1)}
         case "alpha":
             return {"alpha": float(options.Alpha())}
+        case "multiplier":  # which TFLM believes, whatever the shapes
+            multiplier, (_, source, weights, *_) = options.DepthMultiplier(), shapes
+            told = multiplier * source[-1] == weights[-1]
+            _require(told, "depth multiplier", multiplier, where)
+            return {}
         case "unclamped":
             activation = options.FusedActivationFunction()
             _require(activation == 0, "activation", activation, where)
@@ -339,6 +433,12 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
             return {}
         case "transposed":
             return {"transposed": (bool(options.AdjX()), bool(options.AdjY()))}
+        case "recurrence":
+            function = options.FusedActivationFunction()
+            _require(function == schema.ActivationFunctionType.TANH, "activation", function, where)
+            others = (options.ProjClip(), options.TimeMajor(), options.DiagonalRecurrentTensors())
+            _require(not any(others), "projection, time major or diagonal", others, where)
+            return {"clip": float(options.CellClip())}
         case "masks":
             others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
             _require(not any(others), "ellipsis, new axis or offset", others, where)
@@ -348,7 +448,7 @@ def _option(options: Any, option: Option, rank: int, where: str) -> dict[str, An
         case "format":
             _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
             return {}
-        case "multiplier" | "keep_dims" | "new_shape":  # as in _INFERRED
+        case "keep_dims" | "new_shape":  # as in _INFERRED
             return {}
 
 

@@ -20,6 +20,7 @@ _TYPES = {
     "int8": schema.TensorType.INT8,
     "int4": schema.TensorType.INT4,
     "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,  # of states alone
 }
 _DESCRIPTION = "micronas"
 _SIGNATURE = "serving_default"
@@ -65,12 +66,9 @@ def _with_placeholders(graph: Graph) -> Graph:
     scales: dict[str, Quantization] = {}
     biases = set()
     for op in graph.ops:
-        weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
-        if weights is None:
-            continue
-        _, *bias = op.learnt
+        weights, bias = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights, op.biases
         biases |= set(bias)
-        if weights.per_channel:
+        if weights and weights.per_channel:
             ones = np.ones(graph.constant_of(op).shape[weights.axis], np.float32)
             axis = weights.axis if len(ones) > 1 else None
             scales[op.inputs[1]] = Quantization(ones, 0, axis)
@@ -80,10 +78,11 @@ def _with_placeholders(graph: Graph) -> Graph:
     def placeholder(tensor: Tensor) -> Tensor:
         is_wide = tensor.name in biases or (tensor.dtype == "int32" and not tensor.constant)
         if tensor.quantization is None and (is_wide or tensor.dtype != "int32"):
-            dtype: DataType = "int32" if is_wide else "int4" if tensor.dtype == "int4" else "int8"
+            dtype: DataType = tensor.dtype if tensor.dtype in ("int4", "int16") else "int8"
+            dtype = "int32" if is_wide else dtype
             quantization = scales.get(tensor.name, one)
             tensor = replace(tensor, dtype=dtype, quantization=quantization, data=None)
-        if tensor.constant and tensor.data is None:
+        if tensor.constant and tensor.data is None and not tensor.variable:
             kind = np.int32 if tensor.dtype == "int32" else np.int8
             tensor = replace(tensor, data=np.zeros(tensor.shape, kind))
         return tensor
@@ -158,14 +157,17 @@ class _Writer:
                 f"export takes tensors quantised to int8, but {tensor.name!r} is {tensor.dtype} "
                 f"with{'' if quantization else 'out'} a scale; quantise the graph first"
             )
+        is_given = tensor.constant and not tensor.variable
         fields = {
             "Shape": self._integers(tensor.shape),
             "Type": _TYPES[tensor.dtype],
-            "Buffer": self._constant(tensor) if tensor.constant else 0,
+            "Buffer": self._constant(tensor) if is_given else 0,
             "Name": self._to.string(tensor.name),
         }
+        if tensor.variable:
+            fields["IsVariable"] = True
         if quantization is not None:
-            fields["Quantization"] = self._quantization(quantization, shared=tensor.constant)
+            fields["Quantization"] = self._quantization(quantization, shared=is_given)
         return self._table("Tensor", **fields)
 
     def _constant(self, tensor: Tensor) -> int:
@@ -214,7 +216,7 @@ class _Writer:
             )
         builtin = OPERATORS[op.kind].builtin or op.kind
         code = self._codes.setdefault((builtin, _version(graph, op)), len(self._codes))
-        inputs = self._integers([index[name] for name in in_file(op)])
+        inputs = self._integers([index[name] if name else -1 for name in in_file(op)])
         outputs = self._integers([index[name] for name in op.outputs])
         fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
         row = OPERATORS[op.kind]
@@ -264,6 +266,11 @@ class _Writer:
                 return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}
             case "transposed":
                 return {"AdjX": op.transposed[0], "AdjY": op.transposed[1]}
+            case "recurrence":
+                return {
+                    "FusedActivationFunction": schema.ActivationFunctionType.TANH,
+                    "CellClip": op.clip,
+                }
             case "format":  # rows of features keep their dimensions; a map is flattened
                 return {"KeepNumDims": len(graph.output_of(op).shape) > 2}
             case "unclamped" | "plain_gather":

@@ -19,7 +19,7 @@ from micronas.graph.ir import Graph, Op, Quantization
 from micronas.train.network import from_tflite, linear, to_tflite, weights_of
 
 LOWEST, HIGHEST = -128, 127
-_LARGEST_BIAS = 2.0**30
+LARGEST_BIAS = 2.0**30
 """Half of int32, so that the products added to a bias have room."""
 
 
@@ -113,7 +113,7 @@ class QuantizedUnit(nn.Module):
         largest = weight.abs().flatten(1).amax(1)
         floor = torch.full_like(largest, 2.0**-40)
         if self.bias is not None:
-            floor = floor.maximum(self.bias.detach().abs() / (source.scale * _LARGEST_BIAS))
+            floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
         scale = torch.maximum(largest / self.largest, floor)
         if not weights_of(self.op).per_channel:
             scale = torch.full_like(scale, scale.max().item())

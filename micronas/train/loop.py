@@ -16,6 +16,7 @@ from micronas.data import Split
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
+from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -239,7 +240,7 @@ def _mixed(
     return share * first + (1 - share) * second
 
 
-def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(module: nn.Module, recipe: Recipe) -> AdamW:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {
@@ -251,12 +252,12 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
             "weight_decay": 0.0,
         },
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], recipe.learning_rate)
+    return AdamW([group for group in groups if group["params"]], recipe.learning_rate)
 
 
 def _resume(
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     checkpoint: Checkpoint | None,
     section: str,
     run: dict[str, object],

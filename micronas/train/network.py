@@ -19,10 +19,11 @@ from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, Weights
+from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED, Weights
 from micronas.graph.transposing import before
 from micronas.train.operators import activate, constant, nchw, nhwc, unweighted
 from micronas.train.recipe import Amp
+from micronas.train.recurrent import RecurrentUnit
 
 
 def same_conv2d(
@@ -72,8 +73,8 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        # one row after another; `interpret` knows the shape they belong to
-        return F.linear(nhwc(x).reshape(len(x), -1, weight.shape[1]), weight, bias).flatten(1)
+        rows = nhwc(x).reshape(len(x), -1, weight.shape[1])  # of the shape that `interpret` knows
+        return F.linear(rows.flatten(1) if rows.shape[1] == 1 else rows, weight, bias)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_conv2d(op, x, weight, bias)
     groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise
@@ -148,7 +149,7 @@ def interpret_outputs(
             if name not in values:
                 value = constant(graph.tensors[name], first)
                 values[name] = after(name, value) if after else value
-        if op.kind in WEIGHTED:
+        if op.kind in LEARNING:
             value = weighted(op, values[op.inputs[0]])
             if op.kind == "FULLY_CONNECTED":
                 value = nchw(value.reshape(len(value), *graph.output_of(op).shape[1:]))
@@ -291,6 +292,10 @@ def weighted_ops(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if op.kind in WEIGHTED]
 
 
+def recurrent_ops(graph: Graph) -> list[Op]:
+    return [op for op in graph.ops if op.kind != "UNKNOWN" and OPERATORS[op.kind].recurrent]
+
+
 class Unit(nn.Module):
     """Weights of one operator, with batch norm or else a bias; the interpreter runs its ReLU.
 
@@ -361,10 +366,14 @@ class Network(nn.Module):
         self._graph = graph
         last = {logits_of(graph, name) for name in graph.outputs}
         self.units = nn.ModuleDict()
-        self._names = submodule_names(op.name for op in weighted_ops(graph))
+        self._names = submodule_names(
+            op.name for op in (*weighted_ops(graph), *recurrent_ops(graph))
+        )
         for op in weighted_ops(graph):
             norm = weights_of(op).rank == 4 and op.outputs[0] not in last
             self.units[self._names[op.name]] = Unit(op, graph.constant_of(op), norm, generator)
+        for op in recurrent_ops(graph):
+            self.units[self._names[op.name]] = RecurrentUnit(op, graph, generator)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
@@ -381,15 +390,20 @@ class Network(nn.Module):
         """
         constants = dict(self._graph.tensors)
         for op in weighted_ops(self._graph):
-            weight, bias = self._unit(op).folded()
+            unit = self._unit(op)
+            assert isinstance(unit, Unit)
+            weight, bias = unit.folded()
             for name, data in zip(op.learnt, (to_tflite(op, weight), bias.numpy()), strict=True):
+                constants[name] = replace(constants[name], data=data)
+        for op in recurrent_ops(self._graph):
+            unit = self._unit(op)
+            assert isinstance(unit, RecurrentUnit)
+            for name, data in unit.arrays().items():
                 constants[name] = replace(constants[name], data=data)
         return replace(self._graph, tensors=constants)
 
-    def _unit(self, op: Op) -> Unit:
-        unit = self.units[self._names[op.name]]
-        assert isinstance(unit, Unit)
-        return unit
+    def _unit(self, op: Op) -> nn.Module:
+        return self.units[self._names[op.name]]
 
 
 def logits_of(graph: Graph, output: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, each_kind
+from micronas.graph.operators import LEARNING, OPERATORS, each_kind
 from micronas.train.functions import FUNCTIONS
 
 
@@ -249,7 +249,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "LOG_SOFTMAX": _of_rows(lambda x: F.log_softmax(x, -1)),
         "L2_NORMALIZATION": _of_rows(lambda x: F.normalize(x, dim=-1)),
     },
-    OPERATORS.keys() - {*WEIGHTED},
+    OPERATORS.keys() - {*LEARNING},
 )
 """Float execution of each kind without weights: of its operands, without its activation."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from micronas.errors import MicronasError
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import Method
 from micronas.train.network import (
     from_tflite,
@@ -120,12 +121,13 @@ def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
     means: dict[str, Tensor] = {}
 
     def exact(op: Op, x: Tensor) -> Tensor:
-        y = network.unit(op).exact(x)
+        y = network.exact(op, x)
         means[op.name] = _by_channel(y).mean(0)
         return y
 
     def corrected(op: Op, x: Tensor) -> Tensor:
-        y, bias = network.weighted(op, x), network.unit(op).bias
+        y = network.weighted(op, x)
+        bias = network.unit(op).bias if op.kind in WEIGHTED else None
         if bias is None:
             return y
         shift = means[op.name] - _by_channel(y).mean(0)
@@ -204,7 +206,7 @@ def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
 
 
 def _floats(network: QuantizedNetwork, batch: Given[Tensor]) -> dict[str, Tensor]:
-    return interpret_outputs(network.float_graph, batch, lambda op, x: network.unit(op).exact(x))
+    return interpret_outputs(network.float_graph, batch, network.exact)
 
 
 def _rounded(
@@ -213,7 +215,7 @@ def _rounded(
     """Outputs of the imitation; weights of `exact` and the tensor `kept` are not rounded."""
 
     def weighted(op: Op, x: Tensor) -> Tensor:
-        return network.unit(op).exact(x) if op is exact else network.weighted(op, x)
+        return network.exact(op, x) if op is exact else network.weighted(op, x)
 
     def after(name: str, value: Tensor) -> Tensor:
         return value if name == kept else network.rounded(name, value)

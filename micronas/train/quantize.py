@@ -22,6 +22,7 @@ from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
+from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
 from micronas.train.loop import Epoch, Loss, fit, generator_for
@@ -30,6 +31,7 @@ from micronas.train.network import (
     answers,
     interpret_outputs,
     nonnegative_tensors,
+    recurrent_ops,
     submodule_names,
     weighted_ops,
 )
@@ -90,12 +92,17 @@ class QuantizedNetwork(nn.Module):
         check_batches(graph)
         self._graph = graph = _with_int8_resizing(requantized(graph))
         widths = bits_of_layers(graph, bits)
-        self._unit_names = submodule_names(op.name for op in weighted_ops(graph))
+        recurrent = recurrent_ops(graph)
+        self._unit_names = submodule_names(op.name for op in (*weighted_ops(graph), *recurrent))
         self.units = nn.ModuleDict()
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
             unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
             self.units[self._unit_names[op.name]] = unit
+        for op in recurrent:
+            arrays = [_data(graph.tensors[name]) for name in op.learnt]
+            unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
+            self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
         inside = {op.outputs[0] for op in graph.ops if shares(op)}
         sources = [name for name in self._owners if name not in inside]
@@ -213,7 +220,7 @@ class QuantizedNetwork(nn.Module):
                 see(self._owners[name], value)
             return value
 
-        interpret_outputs(self._graph, batch, lambda op, x: self.unit(op).exact(x), follow)
+        interpret_outputs(self._graph, batch, self.exact, follow)
 
     @torch.no_grad()
     def cover(self, spans: Mapping[str, Tensor]) -> None:
@@ -255,6 +262,9 @@ class QuantizedNetwork(nn.Module):
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
             tensors |= self.unit(op).constants(self._graph, source)
+        for op in recurrent_ops(self._graph):
+            ends = self._range(op.inputs[0]), self._range(op.outputs[0])
+            tensors |= self._recurrent(op).constants(self._graph, *ends)
         for op in self._graph.ops:
             if op.kind == "TABLE":
                 tensors[op.inputs[1]] = self._looked_up(op)
@@ -284,7 +294,14 @@ class QuantizedNetwork(nn.Module):
 
     def weighted(self, op: Op, x: Tensor) -> Tensor:
         """Run an operator with its weights rounded, without its activation."""
-        y: Tensor = self.unit(op)(x, self._range(op.inputs[0]))
+        unit, source = self.units[self._unit_names[op.name]], self._range(op.inputs[0])
+        ends = (source, self._range(op.outputs[0])) if _row(op).recurrent else (source,)
+        y: Tensor = unit(x, *ends)
+        return y
+
+    def exact(self, op: Op, x: Tensor) -> Tensor:
+        """Run an operator with its weights as they are, without its activation."""
+        y: Tensor = (self._recurrent if _row(op).recurrent else self.unit)(op).exact(x)
         return y
 
     def rounded(self, name: str, value: Tensor) -> Tensor:
@@ -317,6 +334,11 @@ class QuantizedNetwork(nn.Module):
         """Weights and bias of an operator that has some."""
         unit = self.units[self._unit_names[op.name]]
         assert isinstance(unit, QuantizedUnit)
+        return unit
+
+    def _recurrent(self, op: Op) -> QuantizedRecurrentUnit:
+        unit = self.units[self._unit_names[op.name]]
+        assert isinstance(unit, QuantizedRecurrentUnit)
         return unit
 
     def _range(self, name: str) -> Range:

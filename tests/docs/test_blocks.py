@@ -1,9 +1,9 @@
 """The code blocks of the tutorial and the how-tos run, in order, as a reader would run them.
 
 Files that a page shows with a title are written first. What a page takes for granted (recordings,
-questions, a judge) is put there. Searches are cut short; marked ``slow`` the tutorial runs as it is
-printed, and the how-tos on networks run. The pages on modules and loops of one's own run in
-`tests/nas/test_own_loop.py`.
+questions, a judge) is put there. Searches are cut short and the tutorial's corpus is small; marked
+``slow`` the tutorial runs as it is printed, and the how-tos on networks run. The pages on modules
+and loops of one's own run in `tests/nas/test_own_loop.py`.
 """
 
 import json
@@ -42,9 +42,11 @@ class Reader:
 
     @staticmethod
     def _wrapper(added: dict[str, list[str]]) -> str:
-        """A shell function that adds settings to some commands."""
+        """A shell function that adds settings to some commands, or leaves out those without."""
         cases = "".join(
             f'{pattern!r}*) command micronas "$@" {" ".join(map(repr, settings))};;\n'
+            if settings
+            else f"{pattern!r}*) ;;\n"
             for pattern, settings in added.items()
         )
         return f'micronas() {{ case "$* " in\n{cases}*) command micronas "$@";; esac; }}\n'
@@ -80,6 +82,13 @@ class Reader:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `micronas data synth kws` writes, which leaves it as it is where it is there."""
     return synthesise(tmp_path_factory.mktemp("corpus") / "speech")
+
+
+@pytest.fixture(scope="module")
+def few_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of the same layout, a twentieth as large."""
+    folder = tmp_path_factory.mktemp("corpus") / "speech"
+    return synthesise(folder, words=("yes", "no", "tree"), voices=(20, 6, 6), clips_per_voice=2)
 
 
 @pytest.fixture
@@ -120,9 +129,10 @@ def check_run(folder: Path) -> None:
     assert metrics["tflm_mismatches"] == 0
 
 
-def test_the_tutorial(corpus: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
-    (tmp_path / "speech").symlink_to(corpus)
-    printed = reader().read(ROOT / "docs" / "tutorial.md")
+def test_the_tutorial(few_words: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    """On a small corpus, in place of the one it makes."""
+    (tmp_path / "speech").symlink_to(few_words)
+    printed = reader(**{"data synth ": []}).read(ROOT / "docs" / "tutorial.md")
     check_run(tmp_path / "runs" / "words")
     said = "".join(printed.values())
     assert "nothing found" in said

@@ -10,8 +10,10 @@ import torch
 from micronas.errors import ModelError
 from micronas.evaluation.layers import LayerError, compare, culprit, dequantized
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph, Quantization, Tensor
+from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.testing.graphs import ds_cnn, random_inputs, random_int8_graph
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 
@@ -133,3 +135,38 @@ def test_another_network_is_refused() -> None:
     graph = random_int8_graph(0, family="ds_cnn")
     with pytest.raises(ModelError, match="operators and shapes of the int8 one"):
         compare(dequantized(random_int8_graph(1)), graph, random_inputs(graph, 2))
+
+
+def functions() -> tuple[Graph, Graph]:
+    """Return a float network with a constant operand, a table and joined scales, and its int8."""
+    builder = Builder((4, 4, 2))
+    scales = builder.constant("scales", np.array([0.5, 2.0], np.float32))
+    op = Op("MUL", "scaled", (builder.input, scales), ("scaled",))
+    scaled = builder.append(op, (1, 4, 4, 2))
+    curve = builder.function(scaled, "curve", "gelu")
+    gate = builder.append(Op("LOGISTIC", "gate", (scaled,), ("gate",)), (1, 4, 4, 2))
+    op = Op("CONCATENATION", "joined", (curve, gate), ("joined",), axis=3)
+    exact = builder.finish(builder.append(op, (1, 4, 4, 4)))
+    module = QuantizedNetwork(exact)
+    module.calibrate([pictures()], method="minmax")
+    return exact, module.graph()
+
+
+def pictures() -> torch.Tensor:
+    return torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(2))
+
+
+def test_constants_tables_and_inserted_operators_are_compared() -> None:
+    exact, device = functions()
+    errors = compare(exact, device, quantize_inputs(device, pictures()))
+    kinds = [error.kind for error in errors]
+    assert kinds == ["MUL", "POSITIONS", "TABLE", "LOGISTIC", "QUANTIZE", "CONCATENATION"]
+    assert min(error.local.sqnr_db for error in errors) > 30
+
+
+def test_a_table_of_a_file_has_no_function_to_compare_with() -> None:
+    _, device = functions()
+    graph = read(to_flatbuffer(device))
+    codes = quantize_inputs(graph, pictures())
+    with pytest.raises(ModelError, match=r"'curve' is a table that a file does not name"):
+        compare(dequantized(graph), graph, codes)

@@ -6,24 +6,31 @@ from pathlib import Path
 
 import torch
 
-from micronas.checkpoint import Checkpoint
 from micronas.errors import ConfigError
-from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget
 from micronas.nas.distributed import joined
-from micronas.nas.search import search
-from micronas.nas.settings import SearchSettings
-from micronas.train.recipe import Recipe
+from micronas.runs.run import run_search
+from micronas.runs.settings import RunSettings
 from tests.toy import SPACE, data
 
-SETTINGS = SearchSettings(
-    strategy="dnas",
-    steps=20,
-    warmup=20,
-    batch_size=32,
-    candidates=6,
-    finalists=1,
-    trial=Recipe(epochs=2, batch_size=32, learning_rate=1e-2),
+QUICK = {"epochs": 1, "batch_size": 32}
+SETTINGS = RunSettings.model_validate(
+    {
+        "board": "stm32f446re",
+        "budget": {"sram": "4.5 KB", "macs": "60000"},
+        "space": "toy",
+        "data": {"task": "kws", "path": "none"},
+        "search": {
+            "strategy": "dnas",
+            "steps": 20,
+            "warmup": 20,
+            "batch_size": 32,
+            "candidates": 6,
+            "finalists": 1,
+            "trial": QUICK,
+        },
+        "train": QUICK,
+        "quantize": QUICK,
+    }
 )
 
 
@@ -50,14 +57,12 @@ def main(folder: Path) -> None:
             complaint = str(error)
 
         told: list[str] = []
-        path = folder / f"{everyone.rank}.pt"
-        found = search(
-            SPACE,
-            data(),
-            board=Board.load("stm32f446re"),
-            budget=Budget(sram="4.5 KB", macs="60000"),
-            settings=SETTINGS,
-            checkpoint=Checkpoint(path),
+        own_folder = folder / f"run{everyone.rank}"
+        found, trained = run_search(
+            SETTINGS,
+            own_folder,
+            data=data(),
+            space=SPACE,
             progress=lambda phase, *_: told.append(phase),
         )
     described = {
@@ -69,11 +74,12 @@ def main(folder: Path) -> None:
         "own": torch.rand(1, generator=own).item(),
         "once": complaint,
         "told": len(told),
-        "saved": path.exists(),
+        "files": len(list(own_folder.glob("*"))),
         "networks": [str(each.architecture) for each in found.candidates],
         "losses": [record["loss"] for record in found.history],
         "trials": [each.trial_loss for each in found.candidates],
         "gates": found.gates[-1],
+        "metrics": trained.metrics,
     }
     (folder / f"{everyone.rank}.json").write_text(json.dumps(described))
 

@@ -52,14 +52,18 @@ def test_two_processes_are_one_search(tmp_path: Path) -> None:
     assert first["own"] != second["own"]
     assert first["once"] == second["once"] == "only the first knows why"
 
-    for same in ("networks", "losses", "trials", "gates"):
+    for same in ("networks", "losses", "trials", "gates", "metrics"):
         assert first[same] == second[same]
     assert first["losses"][-1] < first["losses"][0]
     assert first["told"] > 0
     assert second["told"] == 0
-    assert (first["saved"], second["saved"]) == (True, False)
+    assert (first["files"], second["files"]) == (6, 0)
+    assert first["metrics"]["fits"] is True
+    assert first["metrics"]["tflm_mismatches"] == 0
+    check_model(tmp_path / "run0" / "model.tflite")
 
 
+@pytest.mark.slow  # the same through the command line, on speech
 def test_a_search_under_torchrun_gives_a_valid_network(tmp_path: Path) -> None:
     words = ("yes", "no", "stop", "tree", "wow")
     corpus = synthesise(tmp_path / "corpus", words=words, voices=(6, 2, 2), clips_per_voice=1)
@@ -67,10 +71,14 @@ def test_a_search_under_torchrun_gives_a_valid_network(tmp_path: Path) -> None:
     settings = [*SHORT, f"data.path={corpus}", "budget.latency=40ms"]
     torchrun("-m", "micronas", "search", "kws_small", *settings, "--out", str(out), "--quiet")
     metrics = json.loads((out / "metrics.json").read_text())
-    model = (out / "model.tflite").read_bytes()
     assert metrics["fits"] is True
     assert metrics["tflm_mismatches"] == 0
     assert metrics["latency_ms"] <= 40
+    check_model(out / "model.tflite")
+
+
+def check_model(path: Path) -> None:
+    model = path.read_bytes()
     assert len(model) <= 20 * 1024
     assert tflm_arena(model).total <= 16 * 1024
     graph = read(model)

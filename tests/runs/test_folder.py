@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from micronas.errors import DataError
+from micronas.checkpoint import Checkpoint
+from micronas.errors import ConfigError, DataError
 from micronas.report.write import report_line, write_report
-from micronas.runs.folder import open_run, runs_in
+from micronas.runs.folder import Folder, open_run, runs_in
 from micronas.runs.stored import PARTS
 from tests.report.runs import by_hand, searched
 
@@ -155,3 +158,52 @@ def test_what_cannot_be_written_loses_nothing(whole: Path, tmp_path: Path) -> No
     shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True, ignore=lambda *_: ["report.html"])
     assert report_line(tmp_path / "run").startswith("no report: a report's file must be writable")
     assert report_line(whole) == f"report: {whole / 'report.html'}"
+
+
+SETTINGS = {"board": "x", "seed": 1, "train": {"epochs": 3}}
+
+
+def claimed(folder: Path, **changes: Any) -> Checkpoint:
+    return Folder(folder, SETTINGS | changes).claim()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "gone"])
+def test_a_damaged_config_is_written_again_where_the_checkpoint_says_whose_it_is(
+    tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "run"
+    claimed(folder).save("train", {"epoch": 2})
+    config = folder / "config.yaml"
+    whole = config.read_bytes()
+    broken = {"cut": whole[:20], "empty": b"", "noise": b"\x00{[" + whole}
+    config.write_bytes(broken.get(damage, b""))
+    if damage == "gone":
+        config.unlink()
+    with pytest.raises(ConfigError, match="holds a run of other settings"):
+        claimed(folder, seed=2)
+    assert claimed(folder).load("train") == {"epoch": 2}
+    assert config.read_bytes() == whole
+
+
+def test_a_damaged_config_that_nothing_vouches_for_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    claimed(folder)
+    (folder / "model.tflite").write_bytes(b"kept")
+    for damage, said in ((b"board: x\n", "cut short"), (b"board: [", "damaged")):
+        (folder / "config.yaml").write_bytes(damage)
+        with pytest.raises(ConfigError, match=f"{said}.*put the config back"):
+            claimed(folder)
+    (folder / "model.tflite").unlink()
+    claimed(folder)  # nothing but the damaged config is there: the run had not begun
+
+
+def test_what_a_killed_run_left_half_written_is_no_file_of_others(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".config.yaml.{ended.pid}.tmp").write_text("board: x")
+    claimed(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / ".config.yaml.mine.tmp").write_text("")
+    with pytest.raises(ConfigError, match="holds other files"):
+        claimed(tmp_path)

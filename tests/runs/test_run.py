@@ -30,10 +30,10 @@ SHORT = (
     "search.steps=40",
     "search.warmup=20",
     "search.batch_size=16",
-    "search.candidates=10",
-    "search.finalists=2",
-    "search.trial={epochs: 2, batch_size: 16}",
-    "train={epochs: 3, batch_size: 16}",
+    "search.candidates=4",
+    "search.finalists=1",
+    "search.trial={epochs: 1, batch_size: 16}",
+    "train={epochs: 2, batch_size: 16}",
     "quantize={epochs: 2, batch_size: 16, learning_rate: 0.001}",
 )
 BUDGET = ("budget.sram=16 KB", "budget.flash=20 KB", "budget.latency=40 ms")
@@ -44,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five spoken words by a few synthetic voices, in a folder of their own."""
     folder = tmp_path_factory.mktemp("speech") / "corpus"
     words = ("yes", "no", "stop", "tree", "wow")
-    return synthesise(folder, words=words, voices=(8, 3, 3), clips_per_voice=1)
+    return synthesise(folder, words=words, voices=(6, 2, 2), clips_per_voice=1)
 
 
 def command(corpus: Path, out: Path, *overrides: str) -> list[str]:
@@ -105,12 +105,12 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     assert any((out / "log").iterdir())
 
 
-def test_killed_three_times_it_ends_in_the_same_bytes(
+def test_killed_twice_it_ends_in_the_same_bytes(
     corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
 ) -> None:
     whole, seconds, _ = finished
     out, source = tmp_path / "killed", random.Random(int(time.time()))
-    moments = [source.uniform(0.25, 0.8) * seconds for _ in range(3)]
+    moments = [source.uniform(*span) * seconds for span in ((0.25, 0.5), (0.5, 0.8))]
     for moment in moments:
         process = subprocess.Popen(
             command(corpus, out),

@@ -17,9 +17,10 @@ from micronas.sweeps.sweep import sweep
 from micronas.sweeps.table import fronts
 from tests.sweeps.runs import (
     SHORT,
+    TWO,
     alive,
     arguments,
-    check_four,
+    check_points,
     descendants,
     kill_one,
     rows,
@@ -39,18 +40,18 @@ def finish(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def test_four_points_with_one_worker_killed_and_the_bytes_of_runs_alone(
+def test_two_boards_with_one_worker_killed_and_the_bytes_of_runs_alone(
     corpus: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "sweep"
-    process = start(*arguments(out, f"data.path={corpus}", "--json"))
+    process = start(*arguments(out, f"data.path={corpus}", "--json", over=TWO))
     kill_one(out, process, WORKER)
     printed, complaints = process.communicate()
     assert process.returncode == 0, complaints
-    check_four(out)
+    check_points(out, TWO)
     failed = rows(out, "SELECT point, reason FROM attempts WHERE outcome != 'done'")
     assert [reason for _, reason in failed] == ["worker killed by signal 9"]
-    assert sum(point.attempts for point in points_of(out)) == 5
+    assert sum(point.attempts for point in points_of(out)) == 3
     assert len(list(out.glob("warmups/*.pt"))) == 1
 
     described = json.loads(printed)

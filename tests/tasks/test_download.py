@@ -57,7 +57,7 @@ class Server:
 
     def archive(self, name: str = "data.tar.gz", **changes: object) -> Archive:
         digest = f"sha256:{hashlib.sha256(self.content).hexdigest()}"
-        plain = Archive(f"{self.address}/{name}", len(self.content), digest, "data", 1000)
+        plain = Archive(f"{self.address}/{name}", len(self.content), digest, "data", 10_000)
         return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -221,6 +221,15 @@ def test_links_out_of_the_archive_are_refused(server: Server, tmp_path: Path, ki
             tar.addfile(member)
     server.content = buffer.getvalue()
     with pytest.raises(DataError, match="must hold only files of its own"):
+        fetch(server.archive(kind), tmp_path)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("kind", ["data.zip", "data.tar.gz"])
+def test_no_more_is_unpacked_than_was_published(server: Server, tmp_path: Path, kind: str) -> None:
+    files = {f"a{number}": bytes(4_000) for number in range(3)}
+    server.content = zip_of(**files) if kind == "data.zip" else tar_of(**files)
+    with pytest.raises(DataError, match=r"holds more than the 10\.0 KB of the one that was"):
         fetch(server.archive(kind), tmp_path)
     assert not (tmp_path / "data").exists()
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +22,7 @@ from micronas.testing.graphs import (
 )
 from micronas.tflite.reader import read, unpack_int4
 from micronas.tflite.writer import pack_int4, to_flatbuffer
+from tests.lies import repacked
 
 
 def assert_same(left: Graph, right: Graph) -> None:
@@ -36,15 +36,6 @@ def assert_same(left: Graph, right: Graph) -> None:
             assert a.quantization.zero_point == b.quantization.zero_point
             assert a.quantization.axis == b.quantization.axis
         np.testing.assert_equal(a.data, b.data)
-
-
-def repack(model: bytes, edit: Callable[[Any], None]) -> bytes:
-    """Change a file through the generated object API: a writer that is not ours."""
-    tree = schema.ModelT.InitFromPackedBuf(model)
-    edit(tree)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 @settings(deadline=None, max_examples=40)
@@ -97,7 +88,7 @@ def test_a_file_with_tensors_and_buffers_in_another_order() -> None:
         for tensor in part.tensors:
             tensor.buffer = seat[tensor.buffer]
 
-    other = read(repack(to_flatbuffer(graph), shuffle))
+    other = read(repacked(to_flatbuffer(graph), shuffle))
     assert list(other.tensors) != list(graph.tensors)
     np.testing.assert_array_equal(integer.run(other, inputs), integer.run(graph, inputs))
 
@@ -110,7 +101,7 @@ def test_repeated_and_missing_names_are_made_unique() -> None:
         tree.subgraphs[0].tensors[6].name = "same_1"
 
     graph = random_int8_graph(1)
-    other = read(repack(to_flatbuffer(graph), rename))
+    other = read(repacked(to_flatbuffer(graph), rename))
     assert list(other.tensors)[:5] == ["same", "same_1", "same_2", "same_3", "same_4"]
     assert len(other.tensors) == len(graph.tensors)
     inputs = random_inputs(graph, 2)
@@ -122,7 +113,7 @@ def test_an_operator_without_bias() -> None:
         tree.subgraphs[0].operators[0].inputs = [0, 1, -1]
 
     model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)))
-    assert read(repack(model, drop)).ops[0].inputs == ("input", "stem/weights")
+    assert read(repacked(model, drop)).ops[0].inputs == ("input", "stem/weights")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +156,7 @@ def test_an_operator_without_bias() -> None:
 def test_what_a_graph_cannot_hold_is_named(edit: Callable[[Any], None], message: str) -> None:
     model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)))
     with pytest.raises(ModelError, match=message) as caught:
-        read(repack(model, edit))
+        read(repacked(model, edit))
     assert "\n" not in str(caught.value)
 
 

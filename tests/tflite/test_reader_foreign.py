@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
 import pytest
 
@@ -20,17 +19,9 @@ from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 from micronas.testing.networks import random_network
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from tests.lies import repacked
 
 MODES: tuple[Literal["refuse", "keep"], ...] = ("refuse", "keep")
-
-
-def repack(model: bytes, edit: Callable[[Any], None]) -> bytes:
-    """Change a file through the generated object API."""
-    tree = schema.ModelT.InitFromPackedBuf(model)
-    edit(tree)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def append_op(tree: Any, code: int, inputs: list[int], outputs: list[int]) -> Any:
@@ -72,7 +63,7 @@ def hyperbolic_tangent(tree: Any) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_float_ends_are_kept_and_planned(seed: int) -> None:
     graph = random_int8_graph(seed)
-    model = repack(to_flatbuffer(graph), float_ends)
+    model = repacked(to_flatbuffer(graph), float_ends)
     with pytest.raises(ModelError, match="tensors must be int8, int4 or int32 and dense"):
         read(model)
     kept = read(model, unknown="keep")
@@ -132,7 +123,7 @@ def test_an_operator_that_cannot_be_expressed_is_kept_unknown(
     edit: Callable[[Any], None], name: str
 ) -> None:
     graph = quantize_randomly(ds_cnn(4, 1))
-    kept = read(repack(to_flatbuffer(graph), edit), unknown="keep")
+    kept = read(repacked(to_flatbuffer(graph), edit), unknown="keep")
     first, *others = kept.ops
     assert (first.kind, first.name, first.inputs[0], first.outputs) == (
         "UNKNOWN",
@@ -158,7 +149,7 @@ def test_custom_operators_have_their_authors_name_and_any_number_of_tensors() ->
         part.operators = [*part.operators, op, sink]
 
     graph = quantize_randomly(ds_cnn(4, 1))
-    kept = read(repack(to_flatbuffer(graph), edit), unknown="keep")
+    kept = read(repacked(to_flatbuffer(graph), edit), unknown="keep")
     custom, sink = kept.ops[-2:]
     assert (custom.name, custom.inputs, len(custom.outputs)) == ("Ethos", (), 2)
     assert (sink.name, sink.outputs) == ("ASSIGN_VARIABLE", ())
@@ -171,10 +162,10 @@ def test_custom_operators_have_their_authors_name_and_any_number_of_tensors() ->
 
 def test_control_flow_and_text_are_refused_in_both_modes() -> None:
     model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)))
-    twice = repack(model, lambda tree: tree.subgraphs.append(tree.subgraphs[0]))
+    twice = repacked(model, lambda tree: tree.subgraphs.append(tree.subgraphs[0]))
     with pytest.raises(ModelError, match="1 subgraph, but this one has 2"):
         read(twice, unknown="keep")
-    text = repack(
+    text = repacked(
         model,
         lambda tree: setattr(tree.subgraphs[0].tensors[0], "type", schema.TensorType.STRING),
     )
@@ -196,7 +187,7 @@ def fuzz(seeds: range) -> list[str]:
     """Read damaged files in both modes; return the refusals."""
     models = [to_flatbuffer(random_op_graph(kind, 3)) for kind in get_args(Kind)]
     models += [to_flatbuffer(random_network(seed)) for seed in range(5)]
-    models += [repack(to_flatbuffer(random_int8_graph(6)), float_ends)]
+    models += [repacked(to_flatbuffer(random_int8_graph(6)), float_ends)]
     refused = []
     for seed in seeds:
         rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import ExportError
+from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
@@ -23,6 +24,7 @@ from micronas.testing.graphs import (
     random_shapes,
 )
 from micronas.testing.published import GRAPHS
+from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
 
 
@@ -164,8 +166,18 @@ def test_shape_tables_that_repeat_are_stored_once() -> None:
     assert (len(tables), len(buffers)) == (4, 1)
 
 
-NOT_IN_LITERT = {"ELU", "POSITIONS", "TABLE"}
-"""No reference kernel, and QUANTIZE to int32, which TFLM alone has."""
+def test_litert_wants_to_be_told_more_of_an_lstm_than_tflm() -> None:
+    model = to_flatbuffer(random_op_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", 0))
+    with pytest.raises(ExportError, match="num_intermediate_tensors == 5 was not true"):
+        litert_run(model, np.zeros((1, 1, 1), np.int8))
+    graph = read(model)
+    found = compare_runtimes(model, random_inputs(graph, 3))
+    assert (found["tflm_mismatches"], found["litert_mismatches"]) == (0, None)
+    assert "LiteRT must be able to load" in found["litert_refusal"]
+
+
+NOT_IN_LITERT = {"ELU", "POSITIONS", "TABLE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+"""No reference kernel, QUANTIZE to int32, which TFLM alone has, and LSTMs that say too little."""
 
 
 @pytest.mark.parametrize("kind", sorted({*get_args(Kind)} - NOT_IN_LITERT))

@@ -69,7 +69,7 @@ def test_a_training_step_runs_depthwise_5x5_in_float32_and_the_rest_in_bfloat16(
 def test_a_network_learns_in_bfloat16() -> None:
     torch.manual_seed(0)
     network = SPACE.architecture(SPACE.uniform(0.7)).build()
-    recipe = Recipe(epochs=8, batch_size=32, learning_rate=1e-2, amp="bf16")
+    recipe = Recipe(epochs=5, batch_size=32, learning_rate=1e-2, amp="bf16")
     fit(network, split(400, 0), recipe, seed=0)
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
     assert evaluate(network, split(120, 1)).accuracy > 0.8
@@ -95,13 +95,13 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     settings = SearchSettings(
         strategy="dnas",
-        steps=30,
-        warmup=100,
+        steps=20,
+        warmup=60,
         batch_size=32,
         candidates=4,
         finalists=1,
         amp="bf16",
-        trial=Recipe(epochs=2, batch_size=32),
+        trial=Recipe(epochs=1, batch_size=32),
     )
 
     def found() -> object:

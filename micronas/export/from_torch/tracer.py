@@ -255,8 +255,10 @@ class Tracer:
             tensor, (positions if order is None else positions[:, order]).reshape(self.shape)
         )
 
-    def ending(self, value: Value, dim: int) -> tuple[str, Tensor, Tensor]:
+    def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
         """Return a stored tensor whose last dimension is one of torch's, in any order.
+
+        With `flat`, a single row may have any shape.
 
         Returns
         -------
@@ -272,7 +274,7 @@ class Tracer:
             rows = torch.arange(moved[..., 0].numel()).reshape(moved.shape[:-1])
             return tensor, rows, ranks.argsort()
         rows, order = found
-        if self.shape_of(value.tensor)[-1] == size:
+        if self.shape_of(value.tensor)[-1] == size or (flat and rows.numel() == 1):
             return value.tensor, rows, order
         return self.reshaped(value.tensor, (1, rows.numel(), size)), rows, order
 

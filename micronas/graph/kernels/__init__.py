@@ -3,7 +3,16 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, movement, products, rows, tables, weighted
+from micronas.graph.kernels import (
+    elements,
+    maps,
+    movement,
+    products,
+    recurrent,
+    rows,
+    tables,
+    weighted,
+)
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -39,6 +48,7 @@ KERNELS = each_kind(
         "GATHER": movement.gather,
         "BROADCAST_TO": movement.broadcast_to,
         "BATCH_MATMUL": products.batch_matmul,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm,
         "LOGISTIC": elements.logistic,
         "HARD_SWISH": elements.hard_swish,
         "RELU": elements.relu,

@@ -8,7 +8,7 @@ from micronas.graph.kernels.codes import Kernel, data
 
 def positions(graph: Graph, op: Op) -> Kernel:
     """From a code to its place in a table that starts with that of -128."""
-    return lambda x: x.astype(np.int32) + 128  # type: ignore[return-value]
+    return lambda x: x.astype(np.int32) + 128
 
 
 def table(graph: Graph, op: Op) -> Kernel:

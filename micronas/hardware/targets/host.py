@@ -5,7 +5,13 @@ import math
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED, each_kind
-from micronas.hardware.targets.target import REDUCING, Target, prepared, reduce_scratch
+from micronas.hardware.targets.target import (
+    REDUCING,
+    Target,
+    lstm_scratch,
+    prepared,
+    reduce_scratch,
+)
 
 _SIZES = Sizes(
     fixed=484,
@@ -48,6 +54,7 @@ _SIZES = Sizes(
             "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
             "BATCH_MATMUL": Structures(3, 1, data=32),
+            "UNIDIRECTIONAL_SEQUENCE_LSTM": Structures(16, data=688),
             "LOGISTIC": Structures(data=16),
             "HARD_SWISH": Structures(data=20),
             "RELU": Structures(data=28),
@@ -76,6 +83,8 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
         return reduce_scratch(graph, op)
     if op.kind == "TRANSPOSE_CONV":
         return (4 * graph.output_of(op).elements,)
+    if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return lstm_scratch(graph, op, 4)
     if op.kind in WEIGHTED and graph.constant_of(op).dtype == "int4":
         return (math.prod(graph.constant_of(op).shape),)
     return ()

@@ -38,18 +38,22 @@ def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
 
 
-def prepared(eval_tensor: int) -> Callable[[Graph, Op], tuple[int, ...]]:
-    """What kernels allocate for good in Prepare, the same in TFLM and in CMSIS-NN.
+def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
+    """What kernels allocate for good in Prepare.
 
     Parameters
     ----------
     eval_tensor
         Size of the structure that describes a tensor to a running kernel.
+    lstm_sums
+        How many sums of weights an LSTM keeps for each unit.
     """
 
     def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
         if op.kind == "BATCH_MATMUL":
             return _product_memory(graph, op, eval_tensor)
+        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            return (4 * graph.output_of(op).shape[2],) * lstm_sums
         return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
 
     return sizes
@@ -70,3 +74,8 @@ def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
     for tensor in (graph.tensors[name] for name, copies in copied if copies):
         asked += [eval_tensor, _dimensions(tensor), tensor.elements]
     return tuple(asked)
+
+
+def lstm_scratch(graph: Graph, op: Op, buffers: int) -> tuple[int, ...]:
+    """Scratch memory of an LSTM: so many vectors of gates or cells in 16 bits."""
+    return (2 * graph.output_of(op).shape[2],) * buffers

@@ -18,6 +18,7 @@ from micronas.nas.supernet.steering import Steering
 from micronas.space.decisions import Choice
 from micronas.train.loop import generator_for, temperature_scaled_loss
 from micronas.train.network import mixed_precision
+from micronas.train.optimizer import Adam
 
 CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
@@ -35,7 +36,7 @@ class Dnas(SharedStrategy):
     def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         super().__init__(problem, settings, seed)
         self.gates = Gates(problem.space.decisions)
-        self.gate_optimizer = torch.optim.Adam(
+        self.gate_optimizer = Adam(
             self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
         )
         self.steering = Steering(problem, settings.steps, settings)

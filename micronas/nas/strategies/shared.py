@@ -22,6 +22,7 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.loop import generator_for, temperature_scaled_loss
 from micronas.train.network import mixed_precision
+from micronas.train.optimizer import AdamW
 
 ROUND = 20
 """Steps between two checkpoints."""
@@ -49,7 +50,7 @@ class Weights:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             self.supernet = SharedNetwork(space)
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = AdamW(
             self.supernet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.ranks = ranks()

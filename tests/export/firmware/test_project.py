@@ -15,9 +15,10 @@ import pytest
 from micronas.errors import DataError, ExportError, ModelError
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.export.firmware.shared import resolver
 from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
@@ -211,3 +212,12 @@ def test_a_folder_below_a_file_is_refused(graph: Graph, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="must be writable"):
         written(graph, tmp_path / "file" / "kws")
+
+
+def test_an_operator_that_stands_for_two_kinds_is_registered_once() -> None:
+    builder = Builder((2, 2, 3))
+    wide = builder.append(Op("QUANTIZE", "wide", (builder.input,), ("wide",)), (1, 2, 2, 3))
+    graph = builder.finish(builder.function(wide, "y", "gelu"))
+    found = resolver([graph, graph])
+    assert found["COUNT"] == "2"
+    assert re.findall(r"Add\w+", found["RESOLVE"]) == ["AddQuantize", "AddGather"]

@@ -105,7 +105,7 @@ def linear(tracer: Tracer, arguments: Arguments) -> Value:
 def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Value:
     """Append FULLY_CONNECTED over a value's last dimension; `weight` is [out, in]."""
     name = tracer.name()
-    source, rows, order = tracer.ending(value, -1)
+    source, rows, order = tracer.ending(value, -1, flat=True)
     features = len(weight)
     ordered = torch.empty_like(weight)
     ordered[:, order] = weight

@@ -1,0 +1,141 @@
+"""Run the runtimes of others in a process of their own, with bounds on its memory and time.
+
+They are C++ that believes the file: what makes them read a bad address ends that process, and
+here becomes one error.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from micronas import errors
+from micronas.errors import ExportError
+from micronas.export.verify import Arena, Values, litert_outputs, tflm_arena, tflm_outputs
+from micronas.graph.counts import count
+from micronas.graph.ir import Graph
+
+_MEMORY_BYTES = 4 * 2**30
+"""Of addresses; the largest arena is a quarter of it."""
+_START_S = 60.0
+_MACS_PER_S = 2_000_000
+"""The reference kernels do ten times that on a quiet machine."""
+_MODEL, _INPUTS, _STAGE, _ERROR = "model.tflite", "inputs.npz", "stage", "error.json"
+_ANSWERS, _ARENA, _REFUSAL = ("tflm.npz", "litert.npz"), "arena.json", "refusal"
+
+
+def patience(graph: Graph, samples: int) -> float:
+    """Return the seconds after which the runtimes are taken to hang."""
+    return _START_S + 2 * samples * (1 + count(graph).macs / _MACS_PER_S)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the runtimes made of a model."""
+
+    tflm: tuple[Values, ...]
+    """Its outputs, int8 [N, ...]."""
+    arena: Arena
+    litert: tuple[Values, ...] | str
+    """Outputs, or why it refuses the file."""
+
+
+def run_apart(model: bytes, inputs: Sequence[Values], *, seconds: float) -> Answers:
+    """Run a model on TFLM and LiteRT.
+
+    Parameters
+    ----------
+    model
+        Contents of a ``.tflite`` file.
+    inputs
+        int8 [N, ...], one for each input.
+    seconds
+        What both may take together; see `patience`.
+
+    Raises
+    ------
+    ModelError
+        If the inputs do not match.
+    ExportError
+        If a runtime does not exist for this machine, crashes, or takes more memory or time than
+        such a network can need, or TFLM refuses the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="micronas-") as name:
+        folder = Path(name)
+        (folder / _MODEL).write_bytes(model)
+        np.savez(folder / _INPUTS, *inputs)
+        try:
+            code = subprocess.run(
+                [sys.executable, "-m", __name__, name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise _fault(folder, f"took longer than {seconds:g} s") from None
+        if (folder / _ERROR).exists():
+            kind, said = json.loads((folder / _ERROR).read_text())
+            raise getattr(errors, kind)(said)
+        if code != 0:
+            end = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise _fault(folder, f"ended its process by {end}")
+        refusal = folder / _REFUSAL
+        litert = refusal.read_text() if refusal.exists() else _loaded(folder / _ANSWERS[1])
+        arena = Arena(**json.loads((folder / _ARENA).read_text()))
+        return Answers(_loaded(folder / _ANSWERS[0]), arena, litert)
+
+
+def _loaded(path: Path) -> tuple[Values, ...]:
+    with np.load(path) as arrays:
+        return tuple(arrays.values())
+
+
+def _fault(folder: Path, what: str) -> ExportError:
+    try:
+        runtime = (folder / _STAGE).read_text()
+    except OSError:
+        runtime = "a runtime"
+    return ExportError(
+        f"{runtime} must be able to run the model, but it {what}; the file says something that "
+        "this runtime neither takes nor refuses: convert the model again"
+    )
+
+
+def limit_memory() -> None:
+    """Bound what this process may take, before a runtime is loaded."""
+    try:
+        import resource
+    except ImportError:  # Windows: a crash still ends this process alone
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = _MEMORY_BYTES if most == resource.RLIM_INFINITY else min(_MEMORY_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _answer(folder: Path) -> None:
+    """Write what the runtimes answer, or the error that they end in."""
+    model, inputs = (folder / _MODEL).read_bytes(), _loaded(folder / _INPUTS)
+    try:
+        (folder / _STAGE).write_text("TFLM")
+        np.savez(folder / _ANSWERS[0], *tflm_outputs(model, inputs))
+        (folder / _ARENA).write_text(json.dumps(asdict(tflm_arena(model))))
+        (folder / _STAGE).write_text("LiteRT")
+        try:
+            np.savez(folder / _ANSWERS[1], *litert_outputs(model, inputs))
+        except ExportError as error:
+            (folder / _REFUSAL).write_text(str(error))
+    except errors.MicronasError as error:
+        (folder / _ERROR).write_text(json.dumps([type(error).__name__, str(error)]))
+
+
+if __name__ == "__main__":
+    limit_memory()
+    _answer(Path(sys.argv[1]))

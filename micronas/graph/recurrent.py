@@ -1,0 +1,121 @@
+"""UNIDIRECTIONAL_SEQUENCE_LSTM: its inputs, its rules, and curves in 16 bits.
+
+An operator reads x [1, time, features], then for each gate of GATES weights of the input
+[units, features], of the output before [units, units] and a bias [units], and last what it keeps
+from step to step: the output before, int8, and the cells, int16. A device's run starts at rest;
+TFLM keeps the states from run to run, and a program resets them, where CMSIS-NN starts each run
+at zero.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.graph.ir import Graph, Op, Tensor
+
+GATES = ("input", "forget", "cell", "output")
+"""As in TFLite's order of inputs, and as torch stacks them."""
+_INPUTS = 15
+_FILE_INPUTS = 24
+_PLACES = (*range(9), *range(12, 16), 18, 19)
+"""Of the inputs in a file; those between are of peepholes, projections and norms."""
+
+FINEST_CELL = 2.0**-12
+"""Step of cells up to 8 in size, which tanh of 16 bits reads as it is."""
+
+
+def in_file(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the 24 inputs of a file, "" where there is none."""
+    names = [""] * _FILE_INPUTS
+    for place, name in zip(_PLACES, inputs, strict=True):
+        names[place] = name
+    return tuple(names)
+
+
+def in_graph(places: list[int]) -> list[int] | None:
+    """Return the 15 of a file's inputs that a graph has; None if there are others, or not all."""
+    places = places + [-1] * (_FILE_INPUTS - len(places))
+    used = [place for place, index in enumerate(places) if index >= 0]
+    return [places[place] for place in _PLACES] if used == list(_PLACES) else None
+
+
+def sequence_shape(graph: Graph, op: Op) -> tuple[int, ...] | str:
+    """Shape of the outputs of all steps, [1, time, units]."""
+    source, *rest = (graph.tensors[name] for name in op.inputs)
+    if len(source.shape) != 3 or source.shape[0] != 1:
+        return f"{op.kind} must read [1, time, features]"
+    units, depth = rest[0].shape[0], source.shape[2]
+    wanted = [(units, depth)] * 4 + [(units, units)] * 4 + [(units,)] * 4 + [(1, units)] * 2
+    if [tensor.shape for tensor in rest] != wanted:
+        return f"{op.kind} must have weights of four gates, biases and states of its units"
+    return (1, source.shape[1], units)
+
+
+def broken(graph: Graph, op: Op) -> str | None:
+    """Return the rule that weights or states break, or None."""
+    *learnt, hidden, cell = (graph.tensors[name] for name in op.inputs[1:])
+    for tensor, dtype in zip(learnt, ["int8"] * 8 + ["int32"] * 4, strict=True):
+        scale = tensor.quantization
+        if tensor.dtype != dtype or tensor.data is None or scale is None or len(scale.scale) != 1:
+            return f"{op.kind} must have int8 weights and int32 biases, of one scale each"
+        if scale.zero_point != 0:
+            return f"{op.kind} must have symmetric weights"
+    output = graph.output_of(op).quantization
+    if not (hidden.variable and cell.variable and hidden.dtype == "int8"):
+        return f"{op.kind} must keep its states in variable tensors"
+    if hidden.quantization != output:
+        return f"{op.kind} must keep its output as it writes it"
+    if cell.dtype != "int16" or cell.quantization is None or cell.quantization.zero_point != 0:
+        return f"{op.kind} must keep symmetric cells of 16 bits"
+    power = np.log2(np.float64(cell.quantization.scale[0]))
+    if power != np.rint(power) or not -15 <= power <= 0:
+        return f"{op.kind} must keep cells of a scale that is a power of two from 2**-15 to 1"
+    return None
+
+
+def macs(graph: Graph, op: Op) -> int:
+    _, steps, depth = graph.input_of(op).shape
+    units = graph.output_of(op).shape[2]
+    return steps * len(GATES) * units * (depth + units)
+
+
+def gates(graph: Graph, op: Op) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Weights of the input, of the output before, and bias of each gate."""
+    learnt = [graph.tensors[name] for name in op.learnt]
+    return list(zip(learnt[:4], learnt[4:8], learnt[8:], strict=True))
+
+
+def power_of(scale: float) -> int:
+    return int(np.rint(np.log2(scale)))
+
+
+# Sigmoid at k / 24 in Q0.16, between which TFLM's kernels of 16 bits draw lines.
+_SIGMOID = np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64)
+# Their table is rounded up at these.
+_SIGMOID[[4, 8, 12, *range(14, 18), *range(19, 23), 25, *range(27, 32), 33, 34, 35, 37, 39]] += 1
+_SIGMOID[[40, 41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112]] += 1
+_SIGMOID[[116, 135, 255]] += 1
+Wide = npt.NDArray[np.int64]
+
+
+def sigmoid(codes: Wide) -> Wide:
+    """Q0.15 of Q3.12."""
+    raised = codes * 3
+    size = np.abs(raised)
+    place = np.minimum(size >> 9, 254)
+    low, high = _SIGMOID[place], _SIGMOID[place + 1]
+    curve = np.where(size >> 9 >= 255, 0x7FFF << 10, (low << 9) + (size & 0x1FF) * (high - low))
+    curve = np.where(raised >= 0, curve + (1 << 9), (1 << 25) - curve + (1 << 9) - 1)
+    return curve >> 10
+
+
+def tanh(codes: Wide, power: int = -12) -> Wide:
+    """Q0.15 of values in steps of 2**power."""
+    shift = 12 + power
+    up, down = max(shift, 0), max(-shift, 0)
+    raised = (codes * (3 << up) + ((1 << down) >> 1)) >> down
+    size = np.abs(raised)
+    place = np.minimum(size >> 8, 254)
+    low, high = _SIGMOID[place], _SIGMOID[place + 1]
+    curve = np.where(size >> 8 >= 255, 0xFFFF << 8, (low << 8) + (size & 0xFF) * (high - low))
+    half, bit = 1 << 23, 1 << 7
+    return np.where(raised >= 0, curve - half + bit, -curve + half + bit - 1) >> 8

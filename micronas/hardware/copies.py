@@ -1,0 +1,193 @@
+"""What the kernels of TFLM with CMSIS-NN do that move values without computing with them.
+
+Most of them call `memcpy` and `memset` for runs of bytes. newlib has both in assembly for cores of
+this kind: 64 or 16 bytes at a time, then words and single bytes, after those up to the next word.
+So a run's instructions are a step function of its length and of where it begins, and are a term of
+their own.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from micronas.hardware.kernels import Work
+
+Shape = tuple[int, ...]
+Pairs = Sequence[Sequence[int]]
+
+
+class Runs(NamedTuple):
+    """Where runs of bytes begin: the first, counted from a word, and from one to the next."""
+
+    first: int
+    step: int
+
+
+def copying(size: int, to: Runs, source: Runs) -> float:
+    """Return the instructions of `memcpy` for `size` bytes, on average over runs."""
+    return (
+        sum(
+            _copied(size, (to.first + turn * to.step) % 4, (source.first + turn * source.step) % 4)
+            for turn in range(4)
+        )
+        / 4
+    )
+
+
+def filling(size: int, to: Runs) -> float:
+    """Return the instructions of `memset` for `size` bytes, on average over runs."""
+    return sum(_filled(size, (to.first + turn * to.step) % 4) for turn in range(4)) / 4
+
+
+def reshape(size: int) -> Work:
+    """RESHAPE of an int8 tensor that is not in its place already."""
+    return Work("reshape", {"copying": _copied(size, 0, 0), "calls": 1})
+
+
+def concatenation(outer: int, parts: Sequence[int]) -> Work:
+    """CONCATENATION of runs of `parts` bytes, `outer` times."""
+    places = [Runs(sum(parts[:place]), sum(parts)) for place in range(len(parts))]
+    terms = {
+        "copying": outer
+        * sum(copying(part, to, Runs(0, part)) for part, to in zip(parts, places, strict=True)),
+        "copies": outer * len(parts),
+        "outer": outer,
+        "parts": len(parts),
+        "calls": 1,
+    }
+    return Work("concatenation", terms)
+
+
+def gather(outer: int, places: int, inner: int) -> Work:
+    """GATHER of `places` runs of `inner` bytes, `outer` times."""
+    copies, side_by_side = outer * places, Runs(0, inner)
+    terms = {
+        "copying": copies * copying(inner, side_by_side, side_by_side),
+        "copies": copies,
+        "outer": outer,
+        "calls": 1,
+    }
+    return Work("gather", terms)
+
+
+def cut(shape: Shape) -> Work:
+    """SLICE of this shape, one value after another."""
+    return Work("slice", _loops(shape))
+
+
+def strided(shape: Shape, row: Runs, step: int) -> Work:
+    """STRIDED_SLICE of this shape; runs of the last axis are copied where its `step` is 1."""
+    if step != 1:
+        return Work("strided_slice_elements", _loops(shape))
+    terms = _loops(shape)
+    length = shape[-1]
+    terms["copying"] = terms["rows"] * copying(length, Runs(0, length), row)
+    del terms["elements"]
+    return Work("strided_slice", terms)
+
+
+def transposition(shape: Shape) -> Work:
+    """TRANSPOSE of a tensor of this shape, one value after another in the order they are read."""
+    return Work("transpose" if len(shape) > 3 else "transpose_3d", _loops(shape))
+
+
+def repetition(source: Shape, target: Shape) -> Work:
+    """BROADCAST_TO: the last axis it repeats, and then each before it as a whole."""
+    source = (1,) * (len(target) - len(source)) + source
+    repeated = [axis for axis, size in enumerate(target) if source[axis] != size]
+    last = repeated[-1] if repeated else 0
+    terms: dict[str, float] = {"copying": 0, "copies": 0, "outer": math.prod(source[:last])}
+    for axis in repeated:
+        count = math.prod(source[:axis]) * (target[axis] - (axis != last))
+        size = math.prod(target[axis + 1 :])
+        terms["copying"] += count * copying(size, Runs(0, size), Runs(0, size * (axis != last)))
+        terms["copies"] += count
+    return Work("broadcast_to", {**terms, "axes": last, "calls": 1})
+
+
+def blocks(kernel: str, deep: Shape, block: int) -> Work:
+    """SPACE_TO_DEPTH or DEPTH_TO_SPACE, by the map that has the channels."""
+    _, height, width, _ = deep
+    terms = {
+        "elements": math.prod(deep),
+        "pixels": height * width * block**2,
+        "rows": height * block,
+        "calls": 1,
+    }
+    return Work(kernel, terms)
+
+
+def resize_nearest(out: Shape) -> Work:
+    """RESIZE_NEAREST_NEIGHBOR to a map, each pixel of which is a run of its channels."""
+    _, height, width, channels = out
+    terms = {
+        "copying": height * width * copying(channels, Runs(0, channels), Runs(0, channels)),
+        "pixels": height * width,
+        "rows": height,
+        "calls": 1,
+    }
+    return Work("resize_nearest", terms)
+
+
+def pad(shape: Shape, amounts: Pairs) -> Work:
+    """PAD of an int8 tensor; where channels are added each position is a run of its own."""
+    shape = (1,) * (4 - len(shape)) + shape
+    _, down, across, deep = [(0, 0)] * (4 - len(amounts)) + [tuple(pair) for pair in amounts]
+    batches, rows, columns, channels = shape
+    depth = channels + sum(deep)
+    width = depth * (columns + sum(across))
+    start = width * down[0] + depth * across[0]
+    if any(deep):
+        row = columns * (
+            filling(deep[0], Runs(start, depth))
+            + copying(channels, Runs(start + deep[0], depth), Runs(0, channels))
+            + filling(deep[1], Runs(start + deep[0] + channels, depth))
+        )
+        positions = rows * columns
+    else:
+        row = copying(columns * channels, Runs(start, width), Runs(0, columns * channels))
+        positions = 0
+    row += filling(depth * across[0], Runs(width * down[0], width))
+    row += filling(depth * across[1], Runs(start + columns * depth, width))
+    ends = _filled(width * down[0], 0) + _filled(width * down[1], width * (down[0] + rows) % 4)
+    terms = {
+        "memory": batches * (rows * row + ends),
+        "positions": batches * positions,
+        "rows": batches * rows,
+        "calls": 1,
+    }
+    return Work("pad", terms)
+
+
+def _copied(size: int, to: int, source: int) -> float:
+    """Instructions of `memcpy` between these bytes of a word."""
+    if (to or source) and size < 8:
+        return 10 + 4 * size if size > 3 else (18, 23, 25, 25)[size]
+    if to and source:
+        return _copied(size - 4 + to, 0, 0) + (16, 16, 13)[to - 1]
+    blocks, rest = divmod(size, 64)
+    words = 20 + 34 * blocks + 10 * (rest // 16) + 4 * (rest % 16 // 4) + (0, 5, 7, 7)[rest % 4]
+    return words + (4 if to else 6 if source else 0)
+
+
+def _filled(size: int, to: int) -> float:
+    """Instructions of `memset` from this byte of a word."""
+    if size < 4:
+        return 18 + 3 * size if size else 16
+    if to:
+        return _filled(size - 4 + to, 0) + (16, 11, 6)[to - 1]
+    blocks, rest = divmod(size, 16)
+    start = 36 + 5 * blocks if blocks else 28
+    if rest < 4:
+        return start + (0, 4, 7, 10)[rest]
+    return start + 1 + 3 * (rest // 4) + (0, 5, 8, 11)[rest % 4]
+
+
+def _loops(shape: Shape) -> dict[str, float]:
+    """Turns of the innermost three loops."""
+    return {
+        "elements": math.prod(shape),
+        "rows": math.prod(shape[:-1]),
+        "planes": math.prod(shape[:-2]),
+        "calls": 1,
+    }

@@ -1,0 +1,84 @@
+"""What the kernels of TFLM with CMSIS-NN do that compute value by value, or row by row."""
+
+import math
+from collections.abc import Sequence
+
+from micronas.hardware.kernels import Work, elementwise
+
+Shape = tuple[int, ...]
+
+
+def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
+    """An operator on two tensors; where one is spread over the other it runs loop in loop.
+
+    TFLM's loops join axes that go together, so that the innermost is as long as can be.
+    """
+    if left == right:
+        return elementwise(kernel, math.prod(out))
+    groups = _joined(left, right, out)
+    terms = {
+        "elements": math.prod(out),
+        "rows": math.prod(size for _, size in groups[:-1]),
+        "calls": 1,
+    }
+    return Work(f"{kernel}_broadcast", terms)
+
+
+def larger_of_two(left: Shape, right: Shape, out: Shape) -> Work:
+    """MAXIMUM or MINIMUM, which have kernels of their own for one number and for each row."""
+    elements, rows = math.prod(out), math.prod(out[:-1])
+    if left == right:
+        return elementwise("maximum", elements)
+    if 1 in (math.prod(left), math.prod(right)):
+        return elementwise("maximum_scalar", elements)
+    kernel = "maximum_rows" if left[-1] == right[-1] else "maximum_scalars"
+    return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})
+
+
+def by_row(kernel: str, shape: Shape) -> Work:
+    """An operator on rows of the last axis."""
+    terms = {"elements": math.prod(shape), "rows": math.prod(shape[:-1]), "calls": 1}
+    return Work(kernel, terms)
+
+
+def reduction(kernel: str, shape: Shape, axes: Sequence[int], outputs: int) -> Work:
+    """MEAN, SUM or REDUCE_MAX: an index of all axes is counted up, and looked up, a value."""
+    rank, elements = len(shape), math.prod(shape)
+    order = list(dict.fromkeys(axis % rank for axis in axes))
+    looked_at = [order.index(axis) + 1 if axis in order else len(order) for axis in range(rank)]
+    terms = {
+        "elements": elements,
+        "axes": elements * rank,
+        "comparisons": elements * sum(looked_at),
+        "kept_axes": elements * (rank - len(order)),
+        "carries": sum(math.prod(shape[:axis]) for axis in range(1, rank)),
+        "outputs": outputs,
+        "calls": 1,
+    }
+    return Work(kernel, terms)
+
+
+def resize_bilinear(out: Shape) -> Work:
+    """RESIZE_BILINEAR to a map: weights a row and a pixel, four products a value."""
+    _, height, width, _ = out
+    terms = {
+        "elements": math.prod(out),
+        "pixels": height * width,
+        "rows": height,
+        "calls": 1,
+    }
+    return Work("resize_bilinear", terms)
+
+
+def _joined(left: Shape, right: Shape, out: Shape) -> list[tuple[tuple[bool, bool], int]]:
+    """Axes of the output longer than 1; neighbours join where the same operands have them."""
+    rank = len(out)
+    padded = ((1,) * (rank - len(shape)) + shape for shape in (left, right))
+    groups: list[tuple[tuple[bool, bool], int]] = []
+    for first, second, size in zip(*padded, out, strict=True):
+        has = first == size, second == size
+        if size > 1 and groups and groups[-1][0] == has:
+            groups[-1] = has, groups[-1][1] * size
+        elif size > 1:
+            groups.append((has, size))
+    return groups

@@ -1,0 +1,247 @@
+"""Which kernel of TFLM with CMSIS-NN runs an operator, and how often it does what there."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from micronas.graph import moves, products
+from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.operators import each_kind
+from micronas.graph.transposing import is_turned
+from micronas.hardware import copies, elements, kernels
+from micronas.hardware.kernels import Sweep, Width, Work, exactly
+
+_SCALED = ("QUANTIZE", "DEQUANTIZE")
+_Rule = Callable[[Graph, Op], Work]
+
+
+def work(graph: Graph, op: Op) -> Work | None:
+    """Return the work of an operator; None for those of unknown kind that no kernel is known for.
+
+    Shapes are enough, and the data of tables such as axes and paddings.
+    """
+    return _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
+
+
+def runs_as_convolution(graph: Graph, op: Op) -> bool:
+    """Whether the vectors of a FULLY_CONNECTED are the positions of a 1x1 convolution."""
+    weights = graph.constant_of(op)
+    rank = len(graph.output_of(op).shape)
+    return rank > 2 and weights.shape[1] % 4 == 0 and weights.dtype != "int4"
+
+
+def _foreign(graph: Graph, op: Op) -> Work | None:
+    """Price what a graph cannot express but a file may hold."""
+    tensors = [graph.tensors[name] for name in (*op.inputs, *op.outputs)]
+    if op.name in _SCALED and len(tensors) == 2:
+        from_float = op.name == "QUANTIZE" and tensors[0].dtype == "float32"
+        kernel = "quantize_from_float" if from_float else op.name.lower()
+        return kernels.elementwise(kernel, tensors[0].elements)
+    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(op.inputs) > 1 and op.outputs:
+        weights, out = tensors[1], tensors[-1]
+        if len(weights.shape) == 4 and all(out.shape):
+            inner = weights.elements // out.shape[-1]
+            return Work("unknown_convolution", {"macs": out.elements * inner, "calls": 1})
+    return None
+
+
+def _convolution(graph: Graph, op: Op) -> Work:
+    source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    taps = weights.shape[1], weights.shape[2]
+    sweep = Sweep(_area(source), _area(out), taps, op.stride, op.padding, op.dilation)
+    depth, width, bits = _channels(source), _channels(out), _bits(weights)
+    if op.kind == "CONV_2D":
+        groups = graph.groups_of(op)
+        if groups > 1:
+            part = exactly(out.shape[3] // groups)
+            return kernels.convolution_grouped(sweep, _channels(weights), part, groups)
+        return kernels.convolution(sweep, depth, width, bits=bits)
+    multiplier = out.shape[3] // source.shape[3]
+    if multiplier == 1:
+        return kernels.depthwise(sweep, width, bits=bits)
+    return kernels.depthwise_multiplied(sweep, depth, width, multiplier, bits=bits)
+
+
+def _transposed(graph: Graph, op: Op) -> Work:
+    source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
+    taps = weights.shape[1], weights.shape[2]
+    if is_turned(op.stride, source.shape[3]):
+        large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
+        return kernels.transposed_turned(
+            Sweep(large, _area(out), taps), _channels(source), _channels(out)
+        )
+    return kernels.transposed(
+        _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
+    )
+
+
+def _dense(graph: Graph, op: Op) -> Work:
+    weights = graph.constant_of(op)
+    rows = graph.output_of(op).elements // weights.shape[0]
+    width, depth = (exactly(size) for size in weights.shape)
+    if runs_as_convolution(graph, op):
+        return kernels.dense_as_convolution(rows, depth, width)
+    return kernels.dense(rows, depth, width, bits=_bits(weights))
+
+
+def _pool(graph: Graph, op: Op) -> Work:
+    source, out = graph.input_of(op), graph.output_of(op)
+    sweep = Sweep(_area(source), _area(out), op.window, op.stride, op.padding)
+    return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
+
+
+def _reduced(kernel: str) -> _Rule:
+    def rule(graph: Graph, op: Op) -> Work:
+        axes, outputs = moves.integers(graph, op), graph.output_of(op).elements
+        return elements.reduction(kernel, graph.input_of(op).shape, axes, outputs)
+
+    return rule
+
+
+def _of_two(kernel: str) -> _Rule:
+    return lambda graph, op: elements.of_two(kernel, *_operands(graph, op), _out(graph, op))
+
+
+def _larger(graph: Graph, op: Op) -> Work:
+    return elements.larger_of_two(*_operands(graph, op), _out(graph, op))
+
+
+def _each(kernel: str) -> _Rule:
+    """Work in proportion to the elements written."""
+    return lambda graph, op: kernels.elementwise(kernel, graph.output_of(op).elements)
+
+
+def _by_row(kernel: str) -> _Rule:
+    return lambda graph, op: elements.by_row(kernel, _out(graph, op))
+
+
+def _product_of_matrices(graph: Graph, op: Op) -> Work:
+    """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
+    left, right = (graph.tensors[name] for name in op.operands)
+    turned = left.elements if op.transposed[0] else 0
+    turned += 0 if op.transposed[1] or right.constant else right.elements
+    *outer, rows, columns = _out(graph, op)
+    depth = exactly(products.depth(graph, op))
+    return kernels.matrix_product(math.prod(outer), rows, depth, exactly(columns), turned)
+
+
+def _lstm(graph: Graph, op: Op) -> Work:
+    _, steps, inputs = graph.input_of(op).shape
+    return kernels.lstm(steps, exactly(inputs), exactly(_out(graph, op)[2]))
+
+
+def _joined(graph: Graph, op: Op) -> Work:
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    parts = [math.prod(shape[op.axis :]) for shape in shapes]
+    return copies.concatenation(math.prod(shapes[0][: op.axis]), parts)
+
+
+def _gathered(graph: Graph, op: Op) -> Work:
+    shape, places = graph.input_of(op).shape, graph.constant_of(op).elements
+    return copies.gather(math.prod(shape[: op.axis]), places, math.prod(shape[op.axis + 1 :]))
+
+
+def _cut(graph: Graph, op: Op) -> Work:
+    return copies.cut(_out(graph, op))
+
+
+def _strided(graph: Graph, op: Op) -> Work:
+    """The axes that are dropped count too."""
+    taken = moves.pieces(graph, op) or ()
+    row = copies.Runs(taken[-1].start, graph.input_of(op).shape[-1])
+    return copies.strided(tuple(len(piece) for piece in taken), row, taken[-1].step)
+
+
+def _transposition(graph: Graph, op: Op) -> Work:
+    return copies.transposition(graph.input_of(op).shape)
+
+
+def _repeated(graph: Graph, op: Op) -> Work:
+    return copies.repetition(graph.input_of(op).shape, _out(graph, op))
+
+
+def _padded(graph: Graph, op: Op) -> Work:
+    """Amounts are those by which sides grow, at the end, where a graph holds no table."""
+    source, table = graph.input_of(op).shape, graph.tensors[op.inputs[-1]].data
+    grown = [(0, more - size) for size, more in zip(source, _out(graph, op), strict=True)]
+    return copies.pad(source, grown if table is None else table.tolist())
+
+
+def _blocks(graph: Graph, op: Op) -> Work:
+    """Both go by the map of fewer pixels."""
+    source, out = graph.input_of(op).shape, _out(graph, op)
+    deep = out if op.kind == "SPACE_TO_DEPTH" else source
+    return copies.blocks(op.kind.lower(), deep, op.block)
+
+
+_WORK: Mapping[Kind, _Rule] = each_kind(
+    "hardware.targets.cmsis_nn_work",
+    {
+        "CONV_2D": _convolution,
+        "DEPTHWISE_CONV_2D": _convolution,
+        "FULLY_CONNECTED": _dense,
+        "ADD": _of_two("add"),
+        "MUL": _of_two("mul"),
+        "PAD": _padded,
+        "PADV2": _padded,
+        "AVERAGE_POOL_2D": _pool,
+        "MAX_POOL_2D": _pool,
+        "MEAN": _reduced("mean"),
+        "SUM": _reduced("sum"),
+        "REDUCE_MAX": _reduced("reduce_max"),
+        "TRANSPOSE_CONV": _transposed,
+        "RESIZE_NEAREST_NEIGHBOR": lambda graph, op: copies.resize_nearest(_out(graph, op)),
+        "RESIZE_BILINEAR": lambda graph, op: elements.resize_bilinear(_out(graph, op)),
+        "SPACE_TO_DEPTH": _blocks,
+        "DEPTH_TO_SPACE": _blocks,
+        "RESHAPE": lambda graph, op: copies.reshape(graph.output_of(op).elements),
+        "SOFTMAX": _by_row("softmax"),
+        "CONCATENATION": _joined,
+        "TRANSPOSE": _transposition,
+        "SLICE": _cut,
+        "STRIDED_SLICE": _strided,
+        "GATHER": _gathered,
+        "POSITIONS": _each("quantize"),
+        "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
+        "BROADCAST_TO": _repeated,
+        "BATCH_MATMUL": _product_of_matrices,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
+        "LOGISTIC": _each("logistic"),
+        "HARD_SWISH": _each("hard_swish"),
+        "RELU": _each("relu"),
+        "RELU6": _each("relu6"),
+        "SUB": _of_two("sub"),
+        "SQUARED_DIFFERENCE": _of_two("squared_difference"),
+        "MAXIMUM": _larger,
+        "MINIMUM": _larger,
+        "PRELU": _by_row("prelu"),
+        "LEAKY_RELU": _each("leaky_relu"),
+        "ELU": _each("elu"),
+        "TANH": _each("tanh"),
+        "ABS": _each("abs"),
+        "RSQRT": _each("rsqrt"),
+        "QUANTIZE": _each("quantize"),
+        "LOG_SOFTMAX": _by_row("log_softmax"),
+        "L2_NORMALIZATION": _by_row("l2_normalization"),
+    },
+)
+
+
+def _operands(graph: Graph, op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    left, right = (graph.tensors[name].shape for name in op.operands)
+    return left, right
+
+
+def _out(graph: Graph, op: Op) -> tuple[int, ...]:
+    return graph.output_of(op).shape
+
+
+def _bits(weights: Tensor) -> int:
+    return 4 if weights.dtype == "int4" else 8
+
+
+def _area(tensor: Tensor) -> tuple[int, int]:
+    return tensor.shape[1], tensor.shape[2]
+
+
+def _channels(tensor: Tensor) -> Width:
+    return exactly(tensor.shape[3])

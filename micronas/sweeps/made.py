@@ -1,0 +1,170 @@
+"""A sweep's own space or data: a function that every process calls, found by its name.
+
+A module has no file that builds it, and what a pickle holds nobody can read. A function is plain
+text, works on other machines, and makes the same thing another day, which is checked.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from micronas.errors import ConfigError, MicronasError
+
+_SCRIPT = "__mp_main__"
+"""Name a leader's script gets in a worker, as multiprocessing names it."""
+_LOOKED_AT = 8
+"""Examples of each part of a data set that are compared."""
+
+_REMEDY = {
+    True: 'call the sweep below `if __name__ == "__main__":`',
+    False: "all machines must see the same files under the same paths",
+}
+
+
+class Made(NamedTuple):
+    """How something is made, and what came of it."""
+
+    function: str
+    """``module:function``, or ``file.py:function`` of a script."""
+    content: str
+    """Hash of what it returned to the leader."""
+
+
+def made_by(key: str, function: Callable[[], Any]) -> tuple[Made, Any]:
+    """Call a function, and return how another process calls it, and what it returned.
+
+    Parameters
+    ----------
+    key
+        ``space`` or ``data``.
+
+    Raises
+    ------
+    ConfigError
+        If it is no function that another process can find, or returns something else.
+    """
+    name = _reference(key, function)
+    found = _called(key, name, function)
+    return Made(name, _content(key, name, found)), found
+
+
+def make(key: str, made: Made) -> Any:
+    """Call the function that a leader called.
+
+    Raises
+    ------
+    ConfigError
+        If it is not found, or returns something else than it did there.
+    """
+    home, _, name = made.function.rpartition(":")
+    try:
+        function = getattr(_script(home) if home.endswith(".py") else _module(home), name)
+    except Exception as error:
+        raise ConfigError(
+            f"a sweep's {key} must be made in every process, but {made.function} cannot be "
+            f"imported ({type(error).__name__}: {error}); {_REMEDY[home.endswith('.py')]}"
+        ) from error
+    found = _called(key, made.function, function)
+    if _content(key, made.function, found) != made.content:
+        raise ConfigError(
+            f"a sweep's {key} must be the same in every process, but {made.function} returned "
+            "something else than it did first; take random numbers from a seed of its own"
+        )
+    return found
+
+
+def _reference(key: str, function: Any) -> str:
+    name, home = getattr(function, "__qualname__", ""), getattr(function, "__module__", None)
+    main = sys.modules["__main__"]
+    if home == "__main__":
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        home = spec.name if spec else str(Path(file).resolve()) if file else None
+    if not (callable(function) and home and name.isidentifier()) or isinstance(function, type):
+        raise ConfigError(
+            f"a sweep's {key} must be a function at the top of a file, which the process of every "
+            f"point calls, but got {name or type(function).__name__!r}; write `def {key}(): "
+            f"return ...` in a file and pass {key}={key}"
+        )
+    return f"{home}:{name}"
+
+
+def _called(key: str, name: str, function: Callable[[], Any]) -> Any:
+    """What a function returns where torch's random numbers are the same in every process."""
+    import torch
+
+    try:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            return function()
+    except MicronasError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"a sweep's {key} must be made without arguments and errors, but {name} raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _script(path: str) -> Any:
+    """The leader's script as a module; what it runs as ``__main__`` is not run."""
+    spec = importlib.util.spec_from_file_location(_SCRIPT, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module in {path}")
+    module = sys.modules[_SCRIPT] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _content(key: str, name: str, found: Any) -> str:
+    """Hash a space and its weights, or the labels of data and a few inputs of each part."""
+    from micronas.data import DataSet
+    from micronas.space.searchable import Searchable
+
+    wanted = {"space": Searchable, "data": DataSet}[key]
+    if not isinstance(found, wanted):
+        raise ConfigError(
+            f"a sweep's {key} must be a {'search space' if key == 'space' else 'DataSet'}, but "
+            f"{name} returned {type(found).__name__}"
+        )
+    digest = hashlib.sha256()
+    for part in _space_parts(found) if isinstance(found, Searchable) else _data_parts(found):
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _space_parts(space: Any) -> list[bytes]:
+    choices, own = space.choices, space.own_layers()
+    state = {} if own is None else own.module.state_dict()
+    return [
+        repr((space.title, space.kind, choices.decisions, choices.steps)).encode(),
+        repr((choices.acts, sorted(choices.widening))).encode(),
+        repr([(name, each.shape) for name, each in choices.tensors.items()]).encode(),
+        *(part for name, each in state.items() for part in (name.encode(), _bytes(each))),
+    ]
+
+
+def _data_parts(data: Any) -> list[bytes]:
+    import torch
+
+    parts = [repr((data.classes, data.input)).encode()]
+    heard = data.detection and data.detection.split
+    for split in (data.train, data.validation, data.test, data.final, heard):
+        if split is not None:
+            few = torch.arange(min(len(split.labels), _LOOKED_AT))
+            seen = (split.labels, split.groups, split.batch(few, None))
+            parts += [_bytes(each) for each in seen]
+    return parts
+
+
+def _bytes(tensor: Any) -> bytes:
+    import torch
+
+    return bytes(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())

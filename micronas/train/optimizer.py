@@ -1,0 +1,44 @@
+"""torch's optimisers without the import of its compiler.
+
+The methods of `torch.optim` import `torch._dynamo` when first called, to tell the compiler to leave
+them alone: two seconds of every process that trains. Nothing is compiled here, so each method is
+what stands behind that decorator. A torch that decorates in another way only starts slower.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch.optim.optimizer import Optimizer
+
+
+class _Eager(Optimizer):
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        _behind(Optimizer.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        _behind(Optimizer.zero_grad)(self, set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = _behind(Optimizer.state_dict)(self)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        _behind(Optimizer.load_state_dict)(self, state_dict)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        _behind(super().step)(self)
+
+
+class Adam(_Eager, torch.optim.Adam):
+    """`torch.optim.Adam`."""
+
+
+class AdamW(_Eager, torch.optim.AdamW):
+    """`torch.optim.AdamW`."""
+
+
+def _behind(method: Any) -> Any:
+    """The function that a method is without its decorators."""
+    return inspect.unwrap(getattr(method, "__func__", method))

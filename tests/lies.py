@@ -1,0 +1,131 @@
+"""Valid flatbuffers that lie: how to make them, and those that once did harm."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
+
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph
+from micronas.testing.graphs import quantize_randomly, random_int8_graph
+from micronas.tflite.writer import to_flatbuffer
+
+
+def packed(tree: Any) -> bytes:
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def repacked(model: bytes, edit: Callable[[Any], None]) -> bytes:
+    """Change a file through the generated object API: a writer that is not ours."""
+    tree = schema.ModelT.InitFromPackedBuf(model)
+    edit(tree)
+    return packed(tree)
+
+
+def ds_cnn() -> Graph:
+    return random_int8_graph(0, family="ds_cnn")
+
+
+def full_buffer_0(size: int) -> bytes:
+    """TFLM takes buffer 0 for what activations are in."""
+
+    def fill(tree: Any) -> None:
+        tree.buffers[0].data = np.full(size, 65, np.uint8)
+
+    return repacked(to_flatbuffer(ds_cnn()), fill)
+
+
+def sums(count: int, operands: Callable[[int], list[int]]) -> bytes:
+    """A file of `count` additions; operation n writes tensor n + 1 and reads `operands(n)`."""
+    builder = Builder((4, 4, 4))
+    graph = quantize_randomly(builder.finish(builder.add(builder.input, builder.input, "sum")))
+
+    def edit(tree: Any) -> None:
+        part = tree.subgraphs[0]
+        one, written = part.operators[0], part.tensors[part.operators[0].outputs[0]]
+        part.tensors, part.operators = [part.tensors[part.inputs[0]]], []
+        for number in range(count):
+            part.tensors.append(copy.copy(written))
+            part.tensors[-1].name = f"t{number}"
+            part.operators.append(copy.copy(one))
+            part.operators[-1].inputs = operands(number)
+            part.operators[-1].outputs = [number + 1]
+        part.inputs, part.outputs = [0], [count]
+
+    return repacked(to_flatbuffer(graph), edit)
+
+
+def shared_scales(tensors: int, scales: int) -> bytes:
+    """A file whose tensors all point to one table with so many scales."""
+
+    def edit(tree: Any) -> None:
+        part = tree.subgraphs[0]
+        large = copy.copy(part.tensors[0])
+        large.quantization = copy.copy(large.quantization)
+        large.quantization.scale = np.ones(scales, np.float32)
+        large.quantization.zeroPoint = np.zeros(scales, np.int64)
+        part.tensors = [large, *(copy.copy(part.tensors[0]) for _ in range(tensors))]
+        part.operators, part.inputs, part.outputs = [], [0], [0]
+
+    model = bytearray(repacked(to_flatbuffer(ds_cnn()), edit))
+    part = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    target = part.Tensors(0).Quantization()._tab.Pos
+    for number in range(1, tensors + 1):
+        table = part.Tensors(number)._tab
+        field = table.Pos + table.Offset(12)  # its quantisation
+        model[field : field + 4] = (target - field).to_bytes(4, "little")
+    return bytes(model)
+
+
+def scaled(source: float, weights: float, output: float, activation: Any = "NONE") -> Graph:
+    """One convolution of these scales."""
+    builder = Builder((4, 4, 3))
+    name = builder.conv(builder.input, "conv", 5, activation=activation)
+    graph = quantize_randomly(builder.finish(name))
+    for tensor, scale in ((graph.inputs[0], source), ("conv/weights", weights), (name, output)):
+        old = graph.tensors[tensor]
+        assert old.quantization is not None
+        scales = np.full_like(old.quantization.scale, scale)
+        graph.tensors[tensor] = replace(old, quantization=replace(old.quantization, scale=scales))
+    return graph
+
+
+def constant_output() -> Graph:
+    """Nothing reads the input."""
+    builder = Builder((2, 2, 3))
+    graph = quantize_randomly(builder.finish(builder.add(builder.input, builder.input, "sum")))
+    data = np.arange(12, dtype=np.int8).reshape(1, 2, 2, 3)
+    graph.tensors["sum"] = replace(graph.tensors["sum"], constant=True, data=data)
+    return replace(graph, ops=())
+
+
+def depth_multiplier() -> bytes:
+    """TFLM believes the option whatever the filters' shape, and reads beyond them."""
+
+    def edit(tree: Any) -> None:
+        operators = tree.subgraphs[0].operators
+        kind = schema.DepthwiseConv2DOptionsT
+        options = [each.builtinOptions for each in operators]
+        next(each for each in options if isinstance(each, kind)).depthMultiplier = 7
+
+    return repacked(to_flatbuffer(ds_cnn()), edit)
+
+
+CORPUS: Mapping[str, Callable[[], bytes]] = {
+    **{f"buffer 0 of {size}": lambda size=size: full_buffer_0(size) for size in (1, 16, 256, 4096)},  # type: ignore[misc]
+    "scales shared by many": lambda: shared_scales(1000, 50_000),
+    "scales shared by few": lambda: shared_scales(10, 1000),
+    "a chain": lambda: sums(4000, lambda n: [n, n]),
+    "all that lives to the end": lambda: sums(1500, lambda n: [n, min(n, abs(1500 - n))]),
+    "scales of 1e30": lambda: to_flatbuffer(scaled(1e30, 1e30, 1e-16)),
+    "a clamp beyond int32": lambda: to_flatbuffer(scaled(1e-20, 1e-20, 1e-30, "RELU6")),
+    "a depth multiplier that filters belie": depth_multiplier,
+    "an output that is a constant": lambda: to_flatbuffer(constant_output()),
+}
+"""Every file that once crashed, hung, took all memory or differed from TFLM, by what it was."""

@@ -1,0 +1,40 @@
+"""Optimisers are torch's to the bit, and start without its compiler."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from micronas.train import optimizer
+
+
+def trained(kind: type[torch.optim.Optimizer]) -> tuple[list[torch.Tensor], str]:
+    """Weights and state after some steps, with the state saved and loaded half-way."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Linear(4, 3)
+    module.load_state_dict(
+        {
+            name: torch.randn(each.shape, generator=generator)
+            for name, each in module.state_dict().items()
+        }
+    )
+    options = {"lr": 0.01, "weight_decay": 0.1}
+    own = kind(module.parameters(), **options)
+    for step in range(8):
+        own.zero_grad()
+        module(torch.randn(5, 4, generator=generator)).pow(2).sum().backward()
+        own.step()
+        if step == 3:
+            state, own = own.state_dict(), kind(module.parameters(), **options)
+            own.load_state_dict(state)
+    return list(module.parameters()), str(own.state_dict())
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_weights_and_state_are_those_of_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, state = trained(getattr(torch.optim, name))
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # an import of it raises an error
+    own, own_state = trained(getattr(optimizer, name))
+    assert all(map(torch.equal, own, weights))
+    assert own_state == state
