@@ -1,5 +1,6 @@
 """Quantization-aware training: a float graph with int8 arithmetic imitated, and its int8 graph."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
@@ -103,6 +104,10 @@ class QuantizedNetwork(nn.Module):
             unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
             self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
+        inside = {op.outputs[0] for op in graph.ops if shares(op)}
+        sources = [name for name in self._owners if name not in inside]
+        self._sources = Counter(self._owners[name] for name in sources)
+        self._seen = {*sources}
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
         self._fixed = {
@@ -127,6 +132,7 @@ class QuantizedNetwork(nn.Module):
                 for name, key in self._range_names.items()
             }
         )
+        self._joined: dict[str, Tensor] = {}  # spans of a pass, where tensors share a range
         self.register_buffer("calibrated", torch.tensor(False))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -139,7 +145,11 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return answers(interpret_outputs(self._graph, x, self.weighted, self.rounded))
+        self._joined.clear()
+        found = answers(interpret_outputs(self._graph, x, self.weighted, self.rounded))
+        for owner, span in self._joined.items():
+            self._follow(owner, span)
+        return found
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
@@ -179,15 +189,16 @@ class QuantizedNetwork(nn.Module):
         observers = {name: Observer.empty() for name in self._range_names}
         kept = list(batches) if counted else batches
 
-        def see(name: str, value: Tensor) -> Tensor:
-            observers[self._owners[name]].see(span_of(value))
-            return value
+        spans: dict[str, Tensor] = {}
 
-        def count(name: str, value: Tensor) -> Tensor:
-            observers[self._owners[name]].count(value)
-            return value
+        def see(owner: str, value: Tensor) -> None:
+            spans[owner] = _wider(spans.get(owner), span_of(value))
 
-        self._observe(kept, see)
+        for batch in kept:
+            spans.clear()
+            self._observe(batch, see)
+            for owner, span in spans.items():
+                observers[owner].see(span)
         if not observers[self._owners[self._graph.inputs[0]]].batches:
             raise MicronasError("calibration needs at least one batch of inputs: batches=0")
         for name, observer in observers.items():
@@ -197,20 +208,19 @@ class QuantizedNetwork(nn.Module):
                     f"{[observer.low.item(), observer.high.item()]}; look for infinite inputs or "
                     "weights"
                 )
-        if counted:
-            self._observe(kept, count)
+        for batch in kept if counted else ():
+            self._observe(batch, lambda owner, value: observers[owner].count(value))
         return observers
 
-    def _observe(
-        self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
-    ) -> None:
-        seen = {*self._owners.values()}
+    def _observe(self, batch: Given[Tensor], see: Callable[[str, Tensor], None]) -> None:
+        """Show the values that a range must hold: of tensors that are joined, those of each."""
 
         def follow(name: str, value: Tensor) -> Tensor:
-            return observe(name, value) if name in seen else value
+            if name in self._seen:
+                see(self._owners[name], value)
+            return value
 
-        for batch in batches:
-            interpret_outputs(self._graph, batch, self.exact, follow)
+        interpret_outputs(self._graph, batch, self.exact, follow)
 
     @torch.no_grad()
     def cover(self, spans: Mapping[str, Tensor]) -> None:
@@ -298,11 +308,18 @@ class QuantizedNetwork(nn.Module):
         """Round an activation to its grid; what is on it already is left alone."""
         if name in self._on_grid:
             return value
-        target = self._range(name)
-        if self.training and name in self._following:
-            target.cover(torch.lerp(target.span, span_of(value), _MOMENTUM))
-        y: Tensor = target(value)
+        owner = self._owners[name]
+        if self.training and owner in self._following and name in self._seen:
+            if self._sources[owner] > 1:
+                self._joined[owner] = _wider(self._joined.get(owner), span_of(value))
+            else:
+                self._follow(owner, span_of(value))
+        y: Tensor = self._range(name)(value)
         return y
+
+    def _follow(self, owner: str, span: Tensor) -> None:
+        target = self._range(owner)
+        target.cover(torch.lerp(target.span, span, _MOMENTUM))
 
     def _finest_step(self, op: Op) -> Tensor:
         """The finest useful scale of an output; a finer one could overflow TFLM's multiplier."""
@@ -416,6 +433,10 @@ def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
     steps = np.rint(values.astype(np.float32) / quantization.scale)
     codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes
+
+
+def _wider(span: Tensor | None, other: Tensor) -> Tensor:
+    return other if span is None else torch.stack((span.minimum(other)[0], span.maximum(other)[1]))
 
 
 def _calibration_batches(split: Split, size: int, seed: int, section: str) -> Iterator[Tensor]:
