@@ -117,6 +117,7 @@ def activations(x: Tensor) -> None:
         x,
         {
             "ADD 3 with RELU6, MUL 1/6": hard_sigmoid,
+            "a table: POSITIONS, TABLE": lambda b: b.function(b.input, "y", "hardsigmoid"),
             "MUL 1/6, ADD 0.5, MAXIMUM 0, MINIMUM 1": clipped,
         },
     )
@@ -138,7 +139,10 @@ def activations(x: Tensor) -> None:
         "SiLU",
         F.silu,
         x,
-        {"LOGISTIC, MUL": lambda b: b.op("MUL", b.input, b.op("LOGISTIC", b.input))},
+        {
+            "LOGISTIC, MUL": lambda b: b.op("MUL", b.input, b.op("LOGISTIC", b.input)),
+            "a table: POSITIONS, TABLE": lambda b: b.function(b.input, "y", "silu"),
+        },
     )
     table(
         "x * hardsigmoid(x)",
@@ -167,6 +171,7 @@ def activations(x: Tensor) -> None:
         return b.op("MUL", b.input, b.op("LOGISTIC", b.op("MUL", b.input, slope)))
 
     forms: dict[str, Compose] = {
+        "a table: POSITIONS, TABLE": lambda b: b.function(b.input, "y", "gelu"),
         "x LOGISTIC(1.702 x): MUL, LOGISTIC, MUL": lambda b: b.op(
             "MUL", b.input, b.op("LOGISTIC", b.op("MUL", b.input, 1.702))
         ),

@@ -87,7 +87,7 @@ def compare(
             "compare a model with the network it was exported from"
         )
     codes = integer.run_all(int8_graph, inputs)
-    _check_float(int8_graph)
+    _check_float(float_graph)
     restored = {name: _real(int8_graph, name, values) for name, values in codes.items()}
     alone = _run(float_graph, restored, int8_graph.inputs)
     fed = _run(float_graph, restored, tuple(restored))
@@ -154,6 +154,11 @@ def _outline(graph: Graph) -> tuple[object, ...]:
 def _check_float(graph: Graph) -> None:
     """Refuse what integer execution takes and the float interpreter, made to train, does not."""
     for op in graph.ops:
+        if op.kind == "TABLE" and not op.function:
+            raise ModelError(
+                f"layers can be compared where functions are known, but {op.name!r} is a table "
+                "that a file does not name; pass the graph it was exported from"
+            )
         if not keeps_examples(graph, op):
             source, output = graph.input_of(op), graph.output_of(op)
             raise ModelError(

@@ -108,6 +108,8 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "RSQRT": Writer.inverse_root,
         "QUANTIZE": lambda writer, op: writer.simple(op, "Identity"),
         "LOG_SOFTMAX": lambda writer, op: writer.rows(op, "LogSoftmax"),
+        "POSITIONS": Writer.positions,
+        "TABLE": Writer.table,
         "L2_NORMALIZATION": lambda writer, op: writer.rows(op, "LpNormalization", p=2),
     },
 )

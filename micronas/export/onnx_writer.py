@@ -141,6 +141,16 @@ class Writer:
         difference = self.node("Sub", operands, f"{name}:difference")
         self.finish(op, "Mul", [difference, difference])
 
+    def positions(self, op: Op) -> None:
+        wide = self.node("Cast", [f"{op.inputs[0]}:int8"], f"{op.outputs[0]}:code", to=6)  # int32
+        least = self.constant("positions:128", np.array(128, np.int32))
+        self.node("Add", [wide, least], op.outputs[0])
+
+    def table(self, op: Op) -> None:
+        codes = _codes(self.graph.constant_of(op)).astype(np.int8)
+        table = self.constant(f"{op.outputs[0]}:table", codes)
+        self.node("Gather", [table, op.inputs[0]], f"{op.outputs[0]}:int8", axis=0)
+
     def inverse_root(self, op: Op) -> None:
         root = self.node("Sqrt", [self.real(op.inputs[0])], f"{op.outputs[0]}:root")
         self.finish(op, "Reciprocal", [root])

@@ -257,6 +257,15 @@ class Builder:
     def softmax(self, source: str, name: str) -> str:
         return self.append(Op("SOFTMAX", name, (source,), (name,)), self.shape(source))
 
+    def function(self, source: str, name: str, function: str, alpha: float = 0.0) -> str:
+        """Any function of one value, by its name in `train.functions`: POSITIONS and TABLE."""
+        shape, places, table = self.shape(source), f"{name}/positions", f"{name}/table"
+        self.append(Op("POSITIONS", places, (source,), (places,)), shape)
+        self._tensors[places] = Tensor(places, shape, "int32")
+        self._tensors[table] = Tensor(table, (256,), constant=True)
+        op = Op("TABLE", name, (places, table), (name,), function=function, alpha=alpha)
+        return self.append(op, shape)
+
     def append(self, op: Op, shape: tuple[int, ...]) -> str:
         """Append an operator whose inputs are there, and its output; return the output's name."""
         self._ops.append(op)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -148,10 +149,11 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
     parameters = [graph.tensors[name] for name in op.inputs[len(op.operands) :]]
     if any(tensor.data is None and not tensor.variable for tensor in parameters):
         return f"the parameters of {op.kind} must be constants with data"
+    wanted = "int8" if op.kind == "TABLE" else "int32"
     if (
         row.weights is None
         and not row.recurrent
-        and any(tensor.dtype != "int32" for tensor in parameters)
+        and any(tensor.dtype != wanted for tensor in parameters)
     ):
         return f"the parameters of {op.kind} must be int32"
     if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
@@ -164,7 +166,24 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
     )
 
 
+def _table_problem(graph: Graph, op: Op) -> str | None:
+    """Return the rule for positions and tables that types and scales break, or None."""
+    source, output = graph.input_of(op), graph.output_of(op)
+    types = ("int8", "int32") if op.kind == "POSITIONS" else ("int32", "int8")
+    if (source.dtype, output.dtype) != types:
+        return f"{op.kind} must go from {types[0]} to {types[1]}"
+    if source.quantization is None or output.quantization is None:
+        return f"{op.kind} must have scales"
+    if op.kind == "TABLE":
+        same = graph.constant_of(op).quantization == output.quantization
+        return None if same else "TABLE must write the scale and zero point of its table"
+    moved = replace(source.quantization, zero_point=source.quantization.zero_point + 128)
+    return None if moved == output.quantization else "POSITIONS must count codes from -128"
+
+
 def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
+    if op.kind in ("POSITIONS", "TABLE"):
+        return _table_problem(graph, op)
     names = (*op.operands, op.outputs[0])
     quantizations = [graph.tensors[name].quantization for name in names]
     for name, quantization in zip(names, quantizations, strict=True):

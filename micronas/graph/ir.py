@@ -129,7 +129,9 @@ class Op:
     """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
     not, and which axes are dropped from the output."""
     alpha: float = 0.0
-    """What LEAKY_RELU multiplies values below zero by."""
+    """What LEAKY_RELU multiplies values below zero by; of a TABLE, what its function needs too."""
+    function: str = ""
+    """What a TABLE holds, by its name in `train.functions`; empty where a file does not say."""
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -183,3 +185,10 @@ class Graph:
     def groups_of(self, op: Op) -> int:
         """Groups of a CONV_2D, each of which reads as many channels as its filters have."""
         return self.input_of(op).shape[3] // self.constant_of(op).shape[3]
+
+    def takes_int4(self, op: Op) -> bool:
+        """Whether kernels take int4 weights for an operator: CMSIS-NN does not in groups."""
+        if op.kind == "UNKNOWN" or (weights := OPERATORS[op.kind].weights) is None:
+            return False
+        is_grouped = op.kind == "CONV_2D" and self.groups_of(op) > 1
+        return weights.int4_version is not None and not is_grouped

@@ -110,8 +110,9 @@ Scratch = Callable[[Graph, Op], tuple[int, ...]]
 def plan(graph: Graph, sizes: Sizes, scratch: Scratch) -> ArenaPlan:
     """Predict the arena of a network whose file lists tensors in the order of `graph.tensors`.
 
-    Shapes are enough: activations are taken as int8 whatever the graph holds. Only a graph with
-    UNKNOWN operators, which is always a file's, has activations of the types it notes.
+    Shapes are enough: activations are taken as int8 whatever the graph holds, but for positions
+    in a table. Only a graph with UNKNOWN operators, which is always a file's, has activations of
+    the types it notes.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def _activations(graph: Graph) -> tuple[list[str], list[Request]]:
             first[name] = last[name] = step
     last |= dict.fromkeys(graph.outputs, len(graph.ops))
     names = [name for name in graph.tensors if name in first]
-    width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {}
+    width: Mapping[DataType, int] = _ELEMENT if _has_unknown(graph) else {"int32": 4}
     tensors = [graph.tensors[name] for name in names]
     sizes = (
         _align(math.prod(tensor.shape) * width.get(tensor.dtype, 1), _ALIGNMENT)

@@ -54,11 +54,18 @@ Kind = Literal[
     "QUANTIZE",
     "LOG_SOFTMAX",
     "L2_NORMALIZATION",
+    "POSITIONS",
+    "TABLE",
 ]
-"""Operators that can be executed and exported; named as in TFLite."""
-Scale = Literal["own", "shared", "identical", "fixed"]
+"""Operators that can be executed and exported; named as in TFLite, but for two.
+
+A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
+TABLE, GATHER from a constant table of 256 codes.
+"""
+Scale = Literal["own", "shared", "identical", "fixed", "positions"]
 """Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
-``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`."""
+``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
+operand with a zero point 128 higher, of int32 ``positions`` in a table."""
 Measure = Literal["step", "product", "square", "slope", "inverse_root"]
 """What an output's step is compared with: the largest ``step`` among the operands, their
 ``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
@@ -110,6 +117,9 @@ class Weights:
 class Operator:
     """What all rooms know of a kind."""
 
+    builtin: str | None = None
+    """TFLite's name of it, where that stands for another kind too."""
+
     inputs: tuple[int, int] = (1, 1)
     """Fewest and most inputs: operands first, then weights, bias or other constants."""
     operands: int | None = 1
@@ -130,6 +140,8 @@ class Operator:
     on_grid: bool = False
     """Writes no value it did not read, except zero."""
     sign: Sign
+    spreads: bool = False
+    """Computes element by element, its two operands spread over each other."""
     by_channel: bool = False
     """Treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
@@ -189,6 +201,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "ADD": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="kept",
         options="AddOptions",
@@ -200,6 +213,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MUL": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=1,
         measure="product",
@@ -476,6 +490,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SUB": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         sign="any",
         options="SubOptions",
@@ -486,6 +501,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "SQUARED_DIFFERENCE": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         finest=16,
         measure="square",
@@ -497,6 +513,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MAXIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -507,6 +524,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "MINIMUM": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="identical",
         on_grid=True,
         sign="kept",
@@ -517,6 +535,7 @@ OPERATORS: Mapping[Kind, Operator] = {
     "PRELU": Operator(
         inputs=(2, 2),
         operands=2,
+        spreads=True,
         scale="own",
         measure="slope",
         sign="kept",
@@ -583,6 +602,28 @@ OPERATORS: Mapping[Kind, Operator] = {
         options="LogSoftmaxOptions",
         version=2,
         register="AddLogSoftmax",
+    ),
+    "POSITIONS": Operator(
+        builtin="QUANTIZE",
+        scale="positions",
+        on_grid=True,
+        sign="kept",
+        by_channel=True,
+        options="QuantizeOptions",
+        version=2,
+        register="AddQuantize",
+    ),
+    "TABLE": Operator(
+        builtin="GATHER",
+        inputs=(2, 2),
+        scale="own",
+        finest=2**16,  # a table can hold any scale
+        sign="any",
+        by_channel=True,
+        options="GatherOptions",
+        stored=("axis", "plain_gather"),
+        version=2,
+        register="AddGather",
     ),
     "L2_NORMALIZATION": Operator(
         scale="fixed",

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import OPERATORS, Scale
 
+_SHARING: tuple[Scale, ...] = ("shared", "identical", "positions")
 Fixed = tuple[float, int]
 """Scale and zero point."""
 
 
 def shares(op: Op) -> bool:
     """Whether an output has, for TFLite, its operands' scale and zero point."""
-    return op.kind != "UNKNOWN" and OPERATORS[op.kind].scale in ("shared", "identical")
+    return op.kind != "UNKNOWN" and OPERATORS[op.kind].scale in _SHARING
 
 
 def owners(graph: Graph) -> dict[str, str]:

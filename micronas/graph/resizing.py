@@ -22,7 +22,8 @@ def nearest(size: int, out: int, op: Op) -> Indices:
     offset = np.float32(0.5 if op.half_pixel else 0)
     at = ((np.arange(out, dtype=np.float32) + offset) * scale).astype(np.float64)
     found = np.floor(at + 0.5) if op.align_corners else np.floor(at)
-    return np.minimum(found.astype(np.int64), size - 1)
+    pixels: Indices = np.minimum(found.astype(np.int64), size - 1)
+    return pixels
 
 
 def between(size: int, out: int, op: Op) -> tuple[Indices, Indices, Indices]:

@@ -104,6 +104,15 @@ def rooted(graph: Graph, op: Op) -> Shape | str:
     return graph.input_of(op).shape
 
 
+def looked_up(graph: Graph, op: Op) -> Shape | str:
+    """Shape of TABLE; TFLM does not check that positions lie in the table."""
+    source, table = graph.input_of(op), graph.constant_of(op)
+    written = {name: each.kind for each in graph.ops for name in each.outputs}
+    if op.axis != 0 or table.shape != (256,) or written.get(source.name) != "POSITIONS":
+        return "TABLE must read positions of 256 codes"
+    return source.shape
+
+
 def normalized(graph: Graph, op: Op) -> Shape | str:
     """Shape of L2_NORMALIZATION along the last dimension; sums of squares must fit in int32."""
     shape = graph.input_of(op).shape
@@ -339,6 +348,8 @@ SHAPES: Mapping[Kind, Callable[[Graph, Op], Shape | str | None]] = each_kind(
         "QUANTIZE": kept,
         "LOG_SOFTMAX": kept,
         "L2_NORMALIZATION": normalized,
+        "POSITIONS": kept,
+        "TABLE": looked_up,
     },
 )
 """The output's shape; None if the operands do not fit together, or the rule they break."""

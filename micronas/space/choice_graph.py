@@ -53,7 +53,7 @@ class ChoiceGraph:
     steps
         Operators and selections, in the order they run.
     channels
-        Of each activation, by name.
+        Of each activation and constant operand, by name.
     acts
         Of operators whose filters are decided on, by name.
     widening
@@ -120,7 +120,8 @@ class ChoiceGraph:
         if not self.decisions:
             return self.largest
         widths: dict[str, int] = {}
-        named = {self.input: self.input}
+        constants = {name for step in self.steps for name in self._constants(step)}
+        named = {name: name for name in (self.input, *constants)}
         tensors = {self.input: self._cut(self.input, choice, widths)}
         ops: list[Op] = []
         needed = self.needed(choice)
@@ -131,6 +132,7 @@ class ChoiceGraph:
             if isinstance(step, Select):
                 named[out] = named[step.branches[choice[step.decision]]]
                 continue
+            tensors.update((name, self.tensors[name]) for name in self._constants(step))
             for op, own in self._resolved(step, choice, widths, named, tensors):
                 ops.append(op)
                 tensors.update((tensor.name, tensor) for tensor in own)
@@ -168,7 +170,13 @@ class ChoiceGraph:
         for each, own in self._resolved(op, tuple(choice), widths, named, tensors):
             ops.append(each)
             tensors.update((tensor.name, tensor) for tensor in own)
-        return Graph(tensors, tuple(ops), op.operands, op.outputs)
+        inputs = tuple(name for name in op.operands if not tensors[name].constant)
+        return Graph(tensors, tuple(ops), inputs, op.outputs)
+
+    def _constants(self, step: Step) -> list[str]:
+        """Operands that no step writes; they keep all their channels."""
+        operands = step.operands if isinstance(step, Op) else ()
+        return [name for name in operands if self.tensors[name].constant]
 
     def _deciding(self, op: Op) -> set[int]:
         """The decisions that act on an operator itself, or on the channels it writes."""

@@ -224,7 +224,7 @@ class Searchable(ABC):
             if not isinstance(step, Op):
                 strides[step.name] = max(strides[name] for name in step.branches)
                 continue
-            before = max(strides[name] for name in step.operands)
+            before = max(strides.get(name, 0) for name in step.operands)  # constants have none
             out = step.outputs[0]
             is_global = step.window != (1, 1)
             strides[out] = before + (step.stride != (1, 1) and not is_global)

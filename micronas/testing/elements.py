@@ -10,9 +10,7 @@ from micronas.graph.ir import LIMITS, Activation, Graph, Kind, Op, Quantization,
 from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SHAPES
 
-PAIRS: tuple[Kind, ...] = (
-    *("ADD", "MUL", "SUB", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "PRELU"),
-)
+PAIRS: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.spreads)
 """Kinds of two operands that are spread over each other."""
 RESCALING: tuple[Kind, ...] = ("HARD_SWISH", "RELU", "LEAKY_RELU", "ELU", "ABS", "QUANTIZE")
 """Kinds of one operand with an output scale near its own."""
@@ -76,9 +74,6 @@ def scale_of(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> fl
             return min(max(steps) ** 2 * rng.uniform(30, 300), 1e3)
         case "RSQRT":
             return math.sqrt(1 / steps[0]) * rng.uniform(0.005, 0.05)
-        case "SUM":
-            values = tensors[op.inputs[0]].elements / tensors[op.outputs[0]].elements
-            return steps[0] * rng.uniform(0.5, 1.5) * math.sqrt(values)
         case "BATCH_MATMUL":
             depth = products.depth(Graph(tensors, (op,), (), ()), op)
             return min(steps[0] * steps[1] * rng.uniform(60, 180) * math.sqrt(depth), 1e3)
@@ -92,3 +87,16 @@ def quantized_constant(tensor: Tensor, rng: np.random.Generator) -> Tensor:
     quantization = Quantization(scale, int(rng.integers(-128, 128)))
     data = rng.integers(-128, 128, tensor.shape).astype(np.int8)
     return replace(tensor, dtype="int8", quantization=quantization, data=data)
+
+
+def looked_up(op: Op, tensors: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """Quantise what POSITIONS or a TABLE of random codes writes, and the table."""
+    output = tensors[op.outputs[0]]
+    if op.kind == "POSITIONS":
+        source = tensors[op.inputs[0]].quantization
+        assert source is not None
+        moved = Quantization(source.scale, source.zero_point + 128)
+        return {output.name: replace(output, quantization=moved)}
+    table = quantized_constant(tensors[op.inputs[1]], rng)
+    written = replace(output, dtype="int8", quantization=table.quantization)
+    return {table.name: table, output.name: written}

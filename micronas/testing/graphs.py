@@ -39,6 +39,10 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
     and biases missing, unless `plain`: LiteRT's reference kernels do not take every combination.
     """
     rng = np.random.default_rng(seed)
+    if kind in ("POSITIONS", "TABLE"):
+        shape = rng.integers(1, (13, 13, 10))
+        builder = Builder((int(shape[0]), int(shape[1]), int(shape[2])))
+        return quantize_randomly(builder.finish(builder.function("input", "output", "")), seed)
     source = (1, *(int(size) for size in rng.integers(1, (13, 13, 10))))
     if kind in (*elements.PAIRS, *elements.SINGLE) and rng.random() < 0.4 and not plain:
         source = elements.of_any_rank(kind, rng)
@@ -55,9 +59,7 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         tensors["bias"] = Tensor("bias", (channels,), constant=True)
         op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
-    is_grouped = kind == "CONV_2D" and graph.groups_of(op) > 1
-    is_packed = rng.random() < 1 / 3 and not plain and not is_grouped
-    is_packed = is_packed and kind != "TRANSPOSE_CONV"
+    is_packed = rng.random() < 1 / 3 and not plain
     graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
     free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
     if kind in free and not plain:
@@ -108,7 +110,6 @@ def ds_cnn(width: int = 64, blocks: int = 4, classes: int = 12) -> Graph:
 def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8") -> Graph:
     """Give a graph random weights, and scales with which its activations neither die nor clip."""
     rng = np.random.default_rng(seed)
-    largest = 127 if filters == "int8" else 7
     tensors: dict[str, Tensor] = dict(graph.tensors)
     rooted = {op.inputs[0] for op in graph.ops if op.kind == "RSQRT"}
     for name in graph.inputs:
@@ -124,9 +125,13 @@ def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8"
             kept = quantize_lstm(op, tensors, rng)
             scale, zero_point = float(kept.scale[0]), kept.zero_point
         elif op.kind in WEIGHTED:
-            scale = _quantize_weights(tensors, op, rng, filters, largest)
+            packed = filters if graph.takes_int4(op) else "int8"
+            scale = _quantize_weights(tensors, op, rng, packed)
         elif op.kind in _FIXED:
             scale, zero_point = _FIXED[op.kind]
+        elif op.kind in ("POSITIONS", "TABLE"):
+            tensors |= elements.looked_up(op, tensors, rng)
+            continue
         elif op.kind in _SAME_SCALE:
             source = tensors[op.inputs[0]].quantization
             assert source is not None
@@ -239,7 +244,7 @@ def _divisor(number: int, rng: np.random.Generator) -> int:
 
 
 def _quantize_weights(
-    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType, largest: int
+    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType
 ) -> float:
     """Draw weights and bias; return an output scale that fits their spread."""
     source = tensors[op.inputs[0]].quantization
@@ -251,6 +256,7 @@ def _quantize_weights(
     channels = weights.shape[0] if axis is None else weights.shape[axis]
     count = 1 if axis is None else channels
     axis = axis if count > 1 else None
+    largest = 127 if filters == "int8" else 7
     scale = rng.uniform(0.3, 1.0, count).astype(np.float32) * np.float32(0.5 / largest)
     data = rng.integers(-largest, largest + 1, weights.shape).astype(np.int8)
     tensors[weights.name] = replace(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Activation, Graph
+from micronas.graph.ir import Activation, Graph, Padding
 
 _ACTIVATIONS: tuple[Activation, ...] = ("NONE", "RELU", "RELU6")
 
@@ -21,8 +21,8 @@ def map_network(rng: np.random.Generator, *, series: bool) -> Graph:
     width = 4 * int(rng.integers(1, 4))
     value = builder.conv(builder.input, "stem", width, _size(rng, series, 1, 4), activation="RELU")
     for number in range(int(rng.integers(4, 9))):
-        kind = str(rng.choice(list(_STEPS)))
-        value = _STEPS[kind](builder, value, f"{kind}{number}", rng, series)
+        kind = str(rng.choice(list(STEPS)))
+        value = STEPS[kind](builder, value, f"{kind}{number}", rng, series)
     ending = str(rng.choice(["MEAN", "SUM", "REDUCE_MAX", "pool"]))
     if ending == "pool":
         value = builder.global_average(value, "end")
@@ -33,7 +33,7 @@ def map_network(rng: np.random.Generator, *, series: bool) -> Graph:
     return builder.finish(builder.dense(value, "classifier", int(rng.integers(2, 7))))
 
 
-_Step = Callable[[Builder, str, str, np.random.Generator, bool], str]
+Step = Callable[[Builder, str, str, np.random.Generator, bool], str]
 
 
 def _dilated(
@@ -78,7 +78,7 @@ def _transposed(
     stride = _size(rng, series, 1, 3)
     kernel = tuple(step + int(rng.integers(0, 2)) if step > 1 else 1 for step in stride)
     wide = (kernel[0], kernel[1])
-    padding = "VALID" if rng.random() < 0.3 else "SAME"
+    padding: Padding = "VALID" if rng.random() < 0.3 else "SAME"
     return builder.transposed(
         value,
         name,
@@ -86,7 +86,7 @@ def _transposed(
         wide,
         stride=stride,
         padding=padding,
-        activation=_activation(rng),  # type: ignore[arg-type]
+        activation=_activation(rng),
     )
 
 
@@ -107,7 +107,7 @@ def _moved(builder: Builder, value: str, name: str, rng: np.random.Generator, se
     return builder.unfold(value, name, 2) if depth % 4 == 0 and height < 16 else value
 
 
-_STEPS: Mapping[str, _Step] = {
+STEPS: Mapping[str, Step] = {
     "dilated": _dilated,
     "grouped": _grouped,
     "depthwise": _depthwise,
@@ -116,6 +116,7 @@ _STEPS: Mapping[str, _Step] = {
     "resized": _resized,
     "moved": _moved,
 }
+"""Append an operator of a kind that reads a map, and return what it writes."""
 
 
 def _size(rng: np.random.Generator, series: bool, low: int, high: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Random int8 networks that mix every kind of operator, and what TFLM says about them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
-from micronas.testing import elements
+from micronas.testing import elements, map_networks
 from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.map_networks import map_network
 from micronas.testing.movement import MOVEMENT, move
 from micronas.testing.products import multiply
 from micronas.testing.recurrent import lstm
@@ -20,11 +22,19 @@ from micronas.tflite.writer import to_flatbuffer
 _INNER: tuple[Kind, ...] = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),
     *("CONCATENATION", "FULLY_CONNECTED", "MEAN"),
+    *("SUM", "REDUCE_MAX", "TRANSPOSE_CONV", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"),
+    *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
     *elements.PAIRS,
     *elements.SINGLE,
+    "TABLE",
     *MOVEMENT,
     *("BATCH_MATMUL", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
 )
+_STEPS: Mapping[Kind, str] = {
+    "TRANSPOSE_CONV": "transposed",
+    **dict.fromkeys(("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"), "resized"),
+    **dict.fromkeys(("SPACE_TO_DEPTH", "DEPTH_TO_SPACE"), "moved"),
+}
 
 
 @dataclass
@@ -60,6 +70,8 @@ def agreement(seeds: range) -> Agreement:
 def random_network(seed: int) -> Graph:
     """Make a network of 4 to 15 operators of any kind, branches and all."""
     rng = np.random.default_rng(seed)
+    if rng.random() < 0.25:
+        return quantize_randomly(map_network(rng, series=bool(rng.random() < 0.3)), seed)
     side = rng.integers(2, 15, 2)
     builder = Builder((int(side[0]), int(side[1]), int(rng.integers(1, 9))))
     live = [builder.input]
@@ -85,6 +97,16 @@ def _grow(
     kernel = (int(rng.integers(1, 6)), int(rng.integers(1, 6)))
     stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
     window = (min(kernel[0], height), min(kernel[1], width))
+    if kind in _STEPS:
+        return map_networks.STEPS[_STEPS[kind]](builder, source, name, rng, False)
+    if kind in ("MEAN", "SUM", "REDUCE_MAX"):
+        axes = [(1, 2), (1,), (2,), (3,)][int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1)))]
+        return builder.reduce(source, name, kind, axes, keep=True)
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and rng.random() < 0.4:
+        step = (
+            "depthwise" if kind == "DEPTHWISE_CONV_2D" else str(rng.choice(["dilated", "grouped"]))
+        )
+        return map_networks.STEPS[step](builder, source, name, rng, False)
     if kind == "CONV_2D":
         channels = int(rng.integers(1, 20))
         return builder.conv(source, name, channels, kernel, stride=stride, activation=activation)
@@ -92,6 +114,8 @@ def _grow(
         return builder.depthwise(source, name, kernel, stride=stride, activation=activation)
     if kind in elements.PAIRS:
         return _join(builder, kind, name, source, live, rng)
+    if kind == "TABLE":
+        return builder.function(source, name, "gelu")
     if kind == "RSQRT":
         return _append(builder, kind, name, _append(builder, "ABS", f"{name}/abs", source))
     if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
@@ -103,9 +127,6 @@ def _grow(
     if kind == "FULLY_CONNECTED":
         flat = builder.dense(source, f"{name}/dense", int(rng.integers(1, 20)))
         return builder.reshape(flat, name, (1, 1, 1, builder.shape(flat)[1]))
-    if kind == "MEAN":
-        axes = builder.constant(f"{name}/axes", np.array([1, 2], np.int32))
-        return builder.append(Op("MEAN", name, (source, axes), (name,)), (1, 1, 1, depth))
     if kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         return _recur(builder, name, source, rng)
     if kind in (*MOVEMENT, "BATCH_MATMUL"):
@@ -128,7 +149,11 @@ def _join(
         values = np.zeros(sizes[int(rng.integers(4))], np.float32)
         other = builder.constant(f"{name}/other", values)
     else:
-        other = str(rng.choice([each for each in live if _broadcasts(builder, each, source)]))
+        other = str(
+            rng.choice(
+                [each for each in live if each == source or _broadcasts(builder, each, source)]
+            )
+        )
         if OPERATORS[kind].scale == "identical" and other != source:
             other = _append(builder, "QUANTIZE", f"{name}/other", other)
     activation = elements.ACTIVATIONS[int(rng.integers(4))]

@@ -49,11 +49,17 @@ _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"
 }
-_KINDS: dict[int, Kind] = {getattr(schema.BuiltinOperator, kind): kind for kind in get_args(Kind)}
+_KINDS: dict[int, Kind] = {
+    getattr(schema.BuiltinOperator, kind): kind
+    for kind, row in OPERATORS.items()
+    if not row.builtin
+}
 _ACTIVATIONS: dict[int, Activation] = {
     getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
 }
 _PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
+_RESHAPES = (schema.BuiltinOperator.SQUEEZE, schema.BuiltinOperator.EXPAND_DIMS)
+"""Operators of files that are read as RESHAPE: TFLM copies for all three."""
 _INFERRED: tuple[Option, ...] = ("multiplier", "keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
 _LARGEST_RANK = 8
@@ -253,8 +259,11 @@ class _Reader:
         outputs = _named(source.OutputsAsNumpy() if source.OutputsLength() else (), names)
         if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
             operands = recurrent.in_graph([int(index) for index in operands]) or operands
+        if code in _RESHAPES and len(operands) and len(outputs) == 1:
+            return Op("RESHAPE", outputs[0], _named(operands[:1], names), outputs)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
-            kind = _KINDS[code]
+            read = [tensors[name] for name in _named(operands, names)]
+            kind = _kind(_KINDS[code], read, tensors[outputs[0]])
             rank = len(tensors[names[operands[0]]].shape) if len(operands) else 0
             where = f"op {position} ({kind} {outputs[0]!r})"
             try:
@@ -284,6 +293,14 @@ class _Reader:
             name = entry.CustomCode().decode("utf-8", "replace")
             self._spend(len(name))
         return code, name
+
+
+def _kind(kind: Kind, inputs: Sequence[Tensor], output: Tensor) -> Kind:
+    """Tell apart what TFLite has one name for."""
+    if kind == "QUANTIZE" and output.dtype == "int32":
+        return "POSITIONS"
+    is_table = kind == "GATHER" and len(inputs) == 2 and inputs[0].constant
+    return "TABLE" if is_table and not inputs[1].constant else kind
 
 
 def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:

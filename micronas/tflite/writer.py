@@ -11,7 +11,7 @@ import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from micronas.errors import ExportError
-from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.ir import Array, DataType, Graph, Op, Quantization, Tensor
 from micronas.graph.operators import OPERATORS, Option
 from micronas.tflite.flatbuffer import Bytes, Size
 from micronas.tflite.order import in_file
@@ -76,10 +76,10 @@ def _with_placeholders(graph: Graph) -> Graph:
     one = Quantization(np.ones(1, np.float32))
 
     def placeholder(tensor: Tensor) -> Tensor:
-        bias = tensor.name in biases
-        if tensor.quantization is None and (bias or tensor.dtype != "int32"):
+        is_wide = tensor.name in biases or (tensor.dtype == "int32" and not tensor.constant)
+        if tensor.quantization is None and (is_wide or tensor.dtype != "int32"):
             dtype: DataType = tensor.dtype if tensor.dtype in ("int4", "int16") else "int8"
-            dtype = "int32" if bias else dtype
+            dtype = "int32" if is_wide else dtype
             quantization = scales.get(tensor.name, one)
             tensor = replace(tensor, dtype=dtype, quantization=quantization, data=None)
         if tensor.constant and tensor.data is None and not tensor.variable:
@@ -99,7 +99,7 @@ class _Writer:
         self._buffers = [self._table("Buffer")]  # buffer 0 is empty: tensors the arena holds
         self._shared_buffers: dict[bytes, int] = {}
         self._zero_points: dict[int, int] = {}
-        self._codes: dict[tuple[Kind, int], int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
 
     def write(self, graph: Graph, metadata: Mapping[str, bytes]) -> None:
         tensors = [self._tensor(tensor) for tensor in graph.tensors.values()]
@@ -117,7 +117,7 @@ class _Writer:
             Operators=self._to.offsets(operators),
             Name=self._to.string("main"),
         )
-        codes = [self._operator_code(kind, version) for kind, version in self._codes]
+        codes = [self._operator_code(builtin, version) for builtin, version in self._codes]
         fields = {"Metadata": self._to.offsets(entries)} if entries else {}
         if len(graph.inputs) > 1 or len(graph.outputs) > 1:
             fields["SignatureDefs"] = self._to.offsets([self._signature(graph, index)])
@@ -214,7 +214,8 @@ class _Writer:
                 f"export takes operators a graph can express, but {op.outputs[0]!r} comes from "
                 f"{op.name}; change the network"
             )
-        code = self._codes.setdefault((op.kind, _version(graph, op)), len(self._codes))
+        builtin = OPERATORS[op.kind].builtin or op.kind
+        code = self._codes.setdefault((builtin, _version(graph, op)), len(self._codes))
         inputs = self._integers([index[name] if name else -1 for name in in_file(op)])
         outputs = self._integers([index[name] for name in op.outputs])
         fields = {"OpcodeIndex": code, "Inputs": inputs, "Outputs": outputs}
@@ -275,8 +276,8 @@ class _Writer:
             case "unclamped" | "plain_gather":
                 return {}
 
-    def _operator_code(self, kind: Kind, version: int) -> int:
-        code = getattr(schema.BuiltinOperator, kind)
+    def _operator_code(self, builtin: str, version: int) -> int:
+        code = getattr(schema.BuiltinOperator, builtin)
         former = min(code, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
         return self._table(
             "OperatorCode", DeprecatedBuiltinCode=former, BuiltinCode=code, Version=version

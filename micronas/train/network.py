@@ -73,8 +73,8 @@ def _conv2d(
 def linear(op: Op, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a weighted operator without its activation; `weight` is in torch's layout."""
     if op.kind == "FULLY_CONNECTED":
-        # one row after another; `interpret` knows the shape they belong to
-        return F.linear(nhwc(x).reshape(len(x), -1, weight.shape[1]), weight, bias).flatten(1)
+        rows = nhwc(x).reshape(len(x), -1, weight.shape[1])  # of the shape that `interpret` knows
+        return F.linear(rows.flatten(1) if rows.shape[1] == 1 else rows, weight, bias)
     if op.kind == "TRANSPOSE_CONV":
         return _transposed_conv2d(op, x, weight, bias)
     groups = x.shape[1] // weight.shape[1]  # as many as there are channels, where it is depthwise

@@ -14,6 +14,7 @@ from torch import Tensor
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import LEARNING, OPERATORS, each_kind
+from micronas.train.functions import FUNCTIONS
 
 
 def nhwc(x: Tensor) -> Tensor:
@@ -158,7 +159,9 @@ def _reshape(graph: Graph, op: Op, x: Tensor) -> Tensor:
 
 
 def _concatenation(graph: Graph, op: Op, *parts: Tensor) -> Tensor:
-    return nchw(torch.cat([nhwc(part) for part in parts], op.axis))
+    examples = max(len(part) for part in parts)  # a constant stands for every one
+    whole = [part.expand(examples, *part.shape[1:]) for part in parts]
+    return nchw(torch.cat([nhwc(part) for part in whole], op.axis))
 
 
 def _transpose(graph: Graph, op: Op, x: Tensor) -> Tensor:
@@ -224,6 +227,8 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "SLICE": _cut,
         "STRIDED_SLICE": _cut,
         "GATHER": _gather,
+        "POSITIONS": lambda graph, op, x: x,
+        "TABLE": lambda graph, op, x: FUNCTIONS[op.function](x, op.alpha),
         "BROADCAST_TO": _broadcast_to,
         "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),

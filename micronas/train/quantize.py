@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,8 @@ from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
+from micronas.train.layer_bits import LayerBits as LayerBits
+from micronas.train.layer_bits import bits_of_layers
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
     Network,
@@ -32,13 +33,10 @@ from micronas.train.network import (
     recurrent_ops,
     submodule_names,
     weighted_ops,
-    weights_of,
 )
-from micronas.train.operators import nhwc
+from micronas.train.operators import nhwc, unweighted
 from micronas.train.recipe import FINETUNE, Recipe
 
-LayerBits = Bits | Mapping[str, Bits]
-"""One number for CONV_2D and FULLY_CONNECTED, or numbers by name or pattern of the operator."""
 Ranges = Literal["gradient", "average"]
 Codes = npt.NDArray[np.int8]
 
@@ -92,7 +90,7 @@ class QuantizedNetwork(nn.Module):
         super().__init__()
         check_batches(graph)
         self._graph = graph = _with_int8_resizing(requantized(graph))
-        widths = _widths(graph, bits)
+        widths = bits_of_layers(graph, bits)
         recurrent = recurrent_ops(graph)
         self._unit_names = submodule_names(op.name for op in (*weighted_ops(graph), *recurrent))
         self.units = nn.ModuleDict()
@@ -141,7 +139,7 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        return answers(interpret_outputs(self._graph, x, self._weighted, self._rounded))
+        return answers(interpret_outputs(self._graph, x, self.weighted, self.rounded))
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
@@ -164,8 +162,22 @@ class QuantizedNetwork(nn.Module):
         DataError
             If a batch is not of the network's input shapes.
         """
+        observers = self.observe(batches, counted=method not in ("average", "minmax"))
+        self.cover(
+            {
+                name: observer.span("minmax" if name in self._given else method)
+                for name, observer in observers.items()
+            }
+        )
+
+    @torch.no_grad()
+    def observe(self, batches: Iterable[Given[Tensor]], *, counted: bool) -> dict[str, Observer]:
+        """Return what inputs lead to in float32, by the tensor that has the range.
+
+        `counted` fills histograms too. Errors are those of `calibrate`.
+        """
         observers = {name: Observer.empty() for name in self._range_names}
-        kept = batches if method in ("average", "minmax") else list(batches)
+        kept = list(batches) if counted else batches
 
         def see(name: str, value: Tensor) -> Tensor:
             observers[self._owners[name]].see(span_of(value))
@@ -185,15 +197,9 @@ class QuantizedNetwork(nn.Module):
                     f"{[observer.low.item(), observer.high.item()]}; look for infinite inputs or "
                     "weights"
                 )
-        if kept is not batches:
+        if counted:
             self._observe(kept, count)
-        self._cover(
-            {
-                name: observer.span("minmax" if name in self._given else method)
-                for name, observer in observers.items()
-            }
-        )
-        self.calibrated.fill_(True)
+        return observers
 
     def _observe(
         self, batches: Iterable[Given[Tensor]], observe: Callable[[str, Tensor], Tensor]
@@ -204,10 +210,12 @@ class QuantizedNetwork(nn.Module):
             return observe(name, value) if name in seen else value
 
         for batch in batches:
-            interpret_outputs(self._graph, batch, self._exact, follow)
+            interpret_outputs(self._graph, batch, self.exact, follow)
 
-    def _cover(self, spans: Mapping[str, Tensor]) -> None:
+    @torch.no_grad()
+    def cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
+        self.calibrated.fill_(True)
         for name, span in spans.items():
             if name in self._fixed:
                 scale, zero_point = self._fixed[name]
@@ -235,15 +243,32 @@ class QuantizedNetwork(nn.Module):
         tensors = dict(self._graph.tensors)
         for name in self._owners:
             tensor, quantization = tensors[name], self._range(name).quantization()
+            if tensor.dtype == "int32":  # positions, which share their codes' range
+                moved = replace(quantization, zero_point=quantization.zero_point - LOWEST)
+                tensors[name] = replace(tensor, quantization=moved)
+                continue
             data = None if tensor.data is None else _codes(tensor.data, quantization)
             tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
-            tensors |= self._unit(op).constants(self._graph, source)
+            tensors |= self.unit(op).constants(self._graph, source)
         for op in recurrent_ops(self._graph):
             ends = self._range(op.inputs[0]), self._range(op.outputs[0])
             tensors |= self._recurrent(op).constants(self._graph, *ends)
+        for op in self._graph.ops:
+            if op.kind == "TABLE":
+                tensors[op.inputs[1]] = self._looked_up(op)
         return replace(self._graph, tensors=tensors)
+
+    def _looked_up(self, op: Op) -> ir.Tensor:
+        """The table of an operator: its function of every code."""
+        source = self._range(op.inputs[0]).quantization()
+        output = self._range(op.outputs[0]).quantization()
+        codes = torch.arange(LOWEST, HIGHEST + 1) - source.zero_point
+        values = unweighted(self._graph, op, [codes * torch.tensor(source.scale)])
+        table = self._graph.constant_of(op)
+        data = _codes(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), output)
+        return replace(table, dtype="int8", quantization=output, data=data)
 
     def _check(self) -> None:
         if not self.calibrated:
@@ -252,17 +277,25 @@ class QuantizedNetwork(nn.Module):
                 "call calibrate(batches) before"
             )
 
-    def _weighted(self, op: Op, x: Tensor) -> Tensor:
+    @property
+    def float_graph(self) -> Graph:
+        """The graph that is imitated, QUANTIZE included; its weights are those it began with."""
+        return self._graph
+
+    def weighted(self, op: Op, x: Tensor) -> Tensor:
+        """Run an operator with its weights rounded, without its activation."""
         unit, source = self.units[self._unit_names[op.name]], self._range(op.inputs[0])
         ends = (source, self._range(op.outputs[0])) if _row(op).recurrent else (source,)
         y: Tensor = unit(x, *ends)
         return y
 
-    def _exact(self, op: Op, x: Tensor) -> Tensor:
-        y: Tensor = (self._recurrent if _row(op).recurrent else self._unit)(op).exact(x)
+    def exact(self, op: Op, x: Tensor) -> Tensor:
+        """Run an operator with its weights as they are, without its activation."""
+        y: Tensor = (self._recurrent if _row(op).recurrent else self.unit)(op).exact(x)
         return y
 
-    def _rounded(self, name: str, value: Tensor) -> Tensor:
+    def rounded(self, name: str, value: Tensor) -> Tensor:
+        """Round an activation to its grid; what is on it already is left alone."""
         if name in self._on_grid:
             return value
         target = self._range(name)
@@ -275,12 +308,13 @@ class QuantizedNetwork(nn.Module):
         """The finest useful scale of an output; a finer one could overflow TFLM's multiplier."""
         sources = torch.stack([self._range(name).scale for name in op.operands])
         if op.kind in WEIGHTED:
-            step = sources[0] * self._unit(op).scale(self._range(op.inputs[0])).max()
+            step = sources[0] * self.unit(op).scale(self._range(op.inputs[0])).max()
         else:
             step = _MEASURES[_row(op).measure](sources) / _row(op).finest
         return step if op.activation in ("NONE", "RELU") else step.clamp(min=_FINEST_CLAMPED)
 
-    def _unit(self, op: Op) -> QuantizedUnit:
+    def unit(self, op: Op) -> QuantizedUnit:
+        """Weights and bias of an operator that has some."""
         unit = self.units[self._unit_names[op.name]]
         assert isinstance(unit, QuantizedUnit)
         return unit
@@ -400,47 +434,11 @@ def _data(tensor: ir.Tensor) -> ir.Array:
     return tensor.data
 
 
-def _widths(graph: Graph, bits: LayerBits) -> dict[str, Bits]:
-    """Bits of the weights of each operator that has some."""
-    ops = weighted_ops(graph)
-    marked: dict[str, Bits] = {
-        op.name: 4 if graph.constant_of(op).dtype == "int4" else 8 for op in ops
-    }
-    if not isinstance(bits, Mapping):
-        return {
-            op.name: bits
-            if bits == 4 and op.kind != "DEPTHWISE_CONV_2D" and _takes_int4(graph, op)
-            else marked[op.name]
-            for op in ops
-        }
-    names = [op.name for op in ops]
-    for pattern, width in bits.items():
-        if width not in (8, 4) or not any(fnmatchcase(name, pattern) for name in names):
-            raise ExportError(
-                f"bits must map names of layers with weights to 8 or 4, but has {pattern!r}: "
-                f"{width}; the layers are {', '.join(names)}"
-            )
-    matches = {name: [bits[key] for key in bits if fnmatchcase(name, key)] for name in names}
-    widths = {name: found[0] if found else marked[name] for name, found in matches.items()}
-    refused = [op.name for op in ops if widths[op.name] == 4 and not _takes_int4(graph, op)]
-    if refused:
-        raise ExportError(
-            "the device's kernels must take int4 weights, but they take 8 bits alone in groups and "
-            f"in transposed convolutions: {', '.join(refused)}; leave these out of bits"
-        )
-    return widths
-
-
 def _with_int8_resizing(graph: Graph) -> Graph:
     """Say of maps between others' pixels that they are int8, so that positions are the device's."""
     names = [op.outputs[0] for op in graph.ops if op.kind == "RESIZE_BILINEAR"]
     marked = {name: replace(graph.tensors[name], dtype="int8") for name in names}
     return replace(graph, tensors={**graph.tensors, **marked})
-
-
-def _takes_int4(graph: Graph, op: Op) -> bool:
-    is_grouped = op.kind == "CONV_2D" and graph.groups_of(op) > 1
-    return weights_of(op).int4_version is not None and not is_grouped
 
 
 def _row(op: Op) -> Operator:

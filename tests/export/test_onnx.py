@@ -96,7 +96,11 @@ def test_every_operator_is_within_one_code(kind: Kind, rounding: Rounding) -> No
 
 
 @pytest.mark.parametrize(
-    "kind", ["ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6", *MOVEMENT]
+    "kind",
+    [
+        *("ADD", "PAD", "MAX_POOL_2D", "RESHAPE", "CONCATENATION", "RELU6", *MOVEMENT),
+        *("REDUCE_MAX", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"),
+    ],
 )
 def test_operators_that_do_not_multiply_are_exact(kind: Kind) -> None:
     for seed in range(20):

@@ -8,8 +8,11 @@ import pytest
 from micronas.errors import ModelError
 from micronas.export.verify import tflm_run
 from micronas.graph import integer
+from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
+from micronas.hardware.targets import HOST, plan
+from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
 Codes = list[int]
@@ -157,6 +160,26 @@ def test_relu_divides_scales_in_float32() -> None:
             of_every_code("RELU", (float(source), -128), (float(output), -128))
             found += 1
     assert found > 0
+
+
+def test_a_table_holds_any_function_by_hand() -> None:
+    builder = Builder((1, 1, 4))
+    graph = builder.finish(builder.function(builder.input, "y", "exp"))
+    squares = np.arange(-128, 128) ** 2 % 100
+    tensors = dict(graph.tensors)
+    tensors["input"] = tensor("input", (1, 1, 1, 4), 0.5, 3)
+    places = tensor("y/positions", (1, 1, 1, 4), 0.5, 131)
+    tensors["y/positions"] = replace(places, dtype="int32")
+    tensors["y/table"] = constant(tensor("y/table", (256,), 0.25, -7), squares.tolist())
+    tensors["y"] = tensor("y", (1, 1, 1, 4), 0.25, -7)
+    graph = replace(graph, tensors=tensors)
+    assert both(graph, [-128, -1, 0, 127]) == [84, 1, 0, 29]
+    again = read(to_flatbuffer(graph))
+    assert [op.kind for op in again.ops] == ["POSITIONS", "TABLE"]
+    assert [op.inputs for op in again.ops] == [op.inputs for op in graph.ops]
+    # the positions, of four bytes each, lie beside the output
+    sizes = {buffer.name: buffer.size for buffer in plan(graph, HOST).buffers}
+    assert sizes == {"input": 16, "y/positions": 16, "y": 16}
 
 
 # Rows

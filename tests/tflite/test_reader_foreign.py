@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from micronas.errors import ExportError, ModelError
-from micronas.export.verify import tflm_arena
+from micronas.export.verify import tflm_arena, tflm_run
+from micronas.graph import integer
 from micronas.graph.check import check_structure
 from micronas.graph.counts import count, per_op
-from micronas.graph.ir import Graph, Kind
+from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
 from micronas.hardware.targets import HOST, plan
 from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
 from micronas.testing.networks import random_network
@@ -232,3 +233,40 @@ def test_2000_damaged_files_are_refused_or_read() -> None:
 @pytest.mark.slow
 def test_20000_damaged_files_are_refused_or_read() -> None:
     assert 10_000 < len(fuzz(range(10_000, 30_000))) < 39_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "output", "axis"),
+    [("SQUEEZE", (1, 4, 1, 3), (1, 4, 3), None), ("EXPAND_DIMS", (1, 4, 3), (1, 4, 1, 3), 2)],
+)
+def test_dimensions_of_one_come_and_go(
+    kind: str, source: tuple[int, ...], output: tuple[int, ...], axis: int | None
+) -> None:
+    """Written as RESHAPE, then renamed in the file."""
+    scale = Quantization(np.array([0.1], np.float32), 5)
+    tensors = {
+        "x": Tensor("x", source, "int8", quantization=scale),
+        "axis": Tensor("axis", (1,), "int32", True, data=np.array([axis or 0], np.int32)),
+        "y": Tensor("y", output, "int8", quantization=scale),
+    }
+    inputs = ("x", "axis") if axis is not None else ("x",)
+    graph = Graph(tensors, (Op("RESHAPE", "y", inputs, ("y",)),), ("x",), ("y",))
+
+    def rename(tree: Any) -> None:
+        entry = tree.operatorCodes[0]
+        entry.builtinCode = entry.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+        name = {"SQUEEZE": "SqueezeOptions", "EXPAND_DIMS": "ExpandDimsOptions"}[kind]
+        op = tree.subgraphs[0].operators[0]
+        op.builtinOptions = getattr(schema, f"{name}T")()
+        if kind == "SQUEEZE":
+            op.builtinOptions.squeezeDims = [2]
+        op.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+
+    data = repack(to_flatbuffer(graph), rename)
+    found = read(data)
+    assert [op.kind for op in found.ops] == ["RESHAPE"]
+    codes = np.arange(12, dtype=np.int8).reshape(source)
+    theirs = tflm_run(data, codes)
+    np.testing.assert_array_equal(integer.run(found, codes), theirs)
+    assert theirs.shape == output
+    assert abs(plan(found, HOST).total - tflm_arena(data).total) <= 32

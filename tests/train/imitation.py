@@ -46,7 +46,7 @@ def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[st
     found: dict[str, np.ndarray] = {}
 
     def compare(name: str, value: Tensor) -> Tensor:
-        value = network._rounded(name, value)
+        value = network.rounded(name, value)
         if name not in codes:  # a constant
             return value
         quantization = graph.tensors[name].quantization
@@ -60,5 +60,5 @@ def differences(network: QuantizedNetwork, x: Tensor, *, local: bool) -> dict[st
         return exact.permute(0, 3, 1, 2) if value.ndim == 4 else exact
 
     with torch.no_grad():
-        interpret(network._graph, x, network._weighted, compare)
+        interpret(network._graph, x, network.weighted, compare)
     return found

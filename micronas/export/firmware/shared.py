@@ -45,8 +45,9 @@ def check_kind(kind: str) -> None:
 def resolver(graphs: Iterable[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
     kinds = sorted({op.kind for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"})
-    calls = [f"resolver.{OPERATORS[used].register}() != kTfLiteOk" for used in kinds]
-    return {"COUNT": str(len(kinds)), "RESOLVE": " ||\n      ".join(calls)}
+    registers = dict.fromkeys(OPERATORS[used].register for used in kinds)  # once each
+    calls = [f"resolver.{register}() != kTfLiteOk" for register in registers]
+    return {"COUNT": str(len(calls)), "RESOLVE": " ||\n      ".join(calls)}
 
 
 def arena_bytes(graph: Graph, target: Target) -> int:

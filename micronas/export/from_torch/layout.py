@@ -63,10 +63,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Pick:
-    """Gather ``indices`` along dimension 1 of a tensor of ``shape`` [1, blocks, elements]."""
+    """Gather ``indices`` along an axis of a tensor of ``shape``, which has three."""
 
     shape: Shape
     indices: Order
+    axis: int
 
 
 Step = Cut | Turn | Pick
@@ -108,6 +109,63 @@ def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
     return (rows[..., 0], order) if is_complete else None
 
 
+def axes_of(positions: Tensor, shape: Shape) -> dict[int, int] | None:
+    """Say which axis of a stored tensor each of torch's dimensions is; None if they are others.
+
+    Dimensions of size 1 have none.
+    """
+    if positions.numel() != math.prod(shape):
+        return None
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    axes: dict[int, int] = {}
+    for dim, size in enumerate(positions.shape):
+        if size > 1:
+            stride = int(positions.select(dim, 1).flatten()[0] - positions.flatten()[0])
+            found = [a for a, n in enumerate(shape) if (n, strides[a]) == (size, stride)]
+            if not found:
+                return None
+            axes[dim] = found[0]
+    rest = [axis for axis in range(len(shape)) if axis not in axes.values()]
+    expected = torch.arange(positions.numel()).reshape(shape).permute(*rest, *axes.values())
+    return axes if torch.equal(expected.flatten(), positions.flatten()) else None
+
+
+def split_at(positions: Tensor, dims: Sequence[int]) -> tuple[Shape, list[int]] | None:
+    """Shape of the whole stored tensor in which `dims` are axes of their own, and which they are.
+
+    Dimensions that are stored side by side and go together make one axis. None if the positions
+    are not those of a permuted whole tensor.
+    """
+    first = positions.flatten()[0]
+    strides = {
+        dim: int(positions.select(dim, 1).flatten()[0] - first)
+        for dim, size in enumerate(positions.shape)
+        if size > 1
+    }
+    shape, axes, block = [1], [], positions.numel()
+    for dim in sorted(strides, key=lambda dim: -strides[dim]):
+        block //= positions.shape[dim]
+        if strides[dim] != block:
+            return None
+        is_one = dim in dims
+        if len(shape) > 1 and is_one == (len(shape) - 1 in axes):
+            shape[-1] *= positions.shape[dim]
+            continue
+        shape.append(positions.shape[dim])
+        axes += [len(shape) - 1] if is_one else []
+    expected = torch.zeros(())
+    for dim, stride in strides.items():
+        size = positions.shape[dim]
+        sizes = [1] * positions.ndim
+        sizes[dim] = size
+        expected = expected + (stride * torch.arange(size)).reshape(sizes)
+    return (
+        (tuple(shape), axes)
+        if torch.equal(expected.expand_as(positions).long(), positions)
+        else None
+    )
+
+
 def rearrangement(order: Order, elements: int) -> list[Step]:
     """Find the steps that bring the stored elements ``order`` side by side.
 
@@ -130,7 +188,16 @@ def rearrangement(order: Order, elements: int) -> list[Step]:
     if cut is None or max(len(cut.shape), len(turn.shape)) > _MOST_DIMENSIONS:
         return [_pick(order, elements)]
     steps: list[Step] = [] if cut.is_whole else [cut]
-    return steps if turn.is_identity else [*steps, turn]
+    if turn.is_identity:
+        return steps
+    picked = _pick_of_rows(order, elements)
+    return [*steps, turn] if picked is None or cut.is_whole else [picked]
+
+
+def broadcast_shape(order: Order) -> Shape | None:
+    """Split a tensor so finely that `order` repeats along whole dimensions; None if it does not."""
+    dims = _digits(order)
+    return None if dims is None else (1, *(size for size, _ in dims))
 
 
 def _digits(order: Order) -> list[tuple[int, int]] | None:
@@ -188,11 +255,28 @@ def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
 
 
 def _pick(order: Order, elements: int) -> Pick:
-    """Gather blocks, as long as they can be, of elements that stay side by side."""
+    """Gather along rows, or blocks, as long as they can be, of elements that stay side by side."""
+    picked = _pick_of_rows(order, elements)
+    if picked is not None:
+        return picked
     block = math.gcd(len(order), elements)
     while block > 1:
         rows = order.reshape(-1, block)
         if np.array_equal(rows, rows[:, :1] + np.arange(block)) and not (rows[:, 0] % block).any():
             break
         block = next(d for d in range(block - 1, 0, -1) if block % d == 0)
-    return Pick((1, elements // block, block), order[::block] // block)
+    return Pick((1, elements // block, block), order[::block] // block, 1)
+
+
+def _pick_of_rows(order: Order, elements: int) -> Pick | None:
+    """The same places of each row, for the shortest rows; None if they differ."""
+    for size in range(2, elements // 2 + 1):
+        count = elements // size
+        if elements % size or len(order) % count:
+            continue
+        rows = order.reshape(count, -1)
+        if np.array_equal(rows[1], rows[0] + size) and np.array_equal(
+            rows, rows[0] + size * np.arange(count)[:, None]
+        ):
+            return Pick((1, count, size), rows[0], 2)
+    return None

@@ -19,6 +19,14 @@ from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
 from micronas.graph.ir import Graph
 
+_OF_SHAPES = (
+    torch.ops.aten.zeros_like.default,
+    torch.ops.aten.ones_like.default,
+    torch.ops.aten.full_like.default,
+    torch.ops.aten.new_zeros.default,
+    torch.ops.aten.new_ones.default,
+)
+"""Operations that read the shape of a value alone."""
 _MOVES = ("TRANSPOSE", "GATHER")
 
 
@@ -75,6 +83,9 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             inputs.append(_input(tracer, len(signature.user_inputs) > 1, sequences))
         elif node.target is operator.getitem:
             tracer.values[node] = picked(tracer)
+        elif node.target in _OF_SHAPES:
+            filled = node.target(torch.empty(node.args[0].meta["val"].shape), *node.args[1:])
+            tracer.constants[node] = filled
         elif _is_constant(tracer, node):
             operands = map_arg((node.args, node.kwargs), tracer.constants.__getitem__)
             tracer.constants[node] = node.target(*operands[0], **operands[1])

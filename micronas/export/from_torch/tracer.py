@@ -205,8 +205,10 @@ class Tracer:
             return self.tabled("STRIDED_SLICE", source, tables, step.size)
         name = self.name("gather")
         indices = self.filled(f"{name}/indices", step.indices.astype(np.int32))
-        gather = Op("GATHER", name, (source, indices), (name,), axis=1)
-        return self.append(gather, (1, len(step.indices), step.shape[2])).tensor
+        shape = list(step.shape)
+        shape[step.axis] = len(step.indices)
+        gather = Op("GATHER", name, (source, indices), (name,), axis=step.axis)
+        return self.append(gather, tuple(shape)).tensor
 
     def reshaped(self, tensor: str, shape: Shape) -> str:
         """Name a tensor of the same elements in another shape."""
@@ -366,7 +368,7 @@ class Tracer:
 
     def scale_weights(self, op: Op, factor: Doubles, shift: Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""
-        for name, added in zip(op.inputs[1:], (np.zeros(1), shift), strict=True):
+        for name, added in zip(op.learnt, (np.zeros(1), shift), strict=True):
             tensor = self.tensors[name]
             assert tensor.data is not None
             shape = [1] * tensor.data.ndim

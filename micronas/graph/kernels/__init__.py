@@ -3,7 +3,16 @@
 from collections.abc import Callable
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels import elements, maps, movement, products, recurrent, rows, weighted
+from micronas.graph.kernels import (
+    elements,
+    maps,
+    movement,
+    products,
+    recurrent,
+    rows,
+    tables,
+    weighted,
+)
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.operators import each_kind
 
@@ -57,5 +66,7 @@ KERNELS = each_kind(
         "QUANTIZE": elements.quantize,
         "LOG_SOFTMAX": rows.log_softmax,
         "L2_NORMALIZATION": rows.l2_normalization,
+        "POSITIONS": tables.positions,
+        "TABLE": tables.table,
     },
 )

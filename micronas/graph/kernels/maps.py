@@ -90,7 +90,12 @@ def sum_up(graph: Graph, op: Op) -> Kernel:
 def reduce_max(graph: Graph, op: Op) -> Kernel:
     output = graph.output_of(op)
     axes, _ = _reduced(graph, op)
-    return lambda x: x.max(axis=axes).reshape(len(x), *output.shape)
+
+    def reduce(x: Values) -> Values:
+        largest: Values = x.max(axis=axes)
+        return largest.reshape(len(x), *output.shape)
+
+    return reduce
 
 
 def _reduced(graph: Graph, op: Op) -> tuple[tuple[int, ...], int]:
@@ -116,11 +121,12 @@ def resize_bilinear(graph: Graph, op: Op) -> Kernel:
     def resize(x: Values) -> Values:
         def row(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             left, right = x[:, :, rows[:, None], lefts], x[:, :, rows[:, None], rights]
-            return left * (1024 - across) + right * across
+            mixed: npt.NDArray[np.int64] = left * (1024 - across) + right * across
+            return mixed
 
         total = row(tops) * (1024 - down) + row(bottoms) * down
-        rounded = np.sign(total) * ((np.abs(total) + (1 << 19)) >> 20)
-        return rounded.astype(np.int8)
+        rounded: Values = (np.sign(total) * ((np.abs(total) + (1 << 19)) >> 20)).astype(np.int8)
+        return rounded
 
     return resize
 
@@ -131,7 +137,8 @@ def space_to_depth(graph: Graph, op: Op) -> Kernel:
 
     def move(x: Values) -> Values:
         split = x.reshape(len(x), batch, height, block, width, block, -1)
-        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), batch, height, width, depth)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), batch, height, width, depth)
 
     return move
 
@@ -142,7 +149,8 @@ def depth_to_space(graph: Graph, op: Op) -> Kernel:
 
     def move(x: Values) -> Values:
         split = x.reshape(len(x), batch, height, width, block, block, -1)
-        return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(len(x), *shape)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), *shape)
 
     return move
 

@@ -79,7 +79,8 @@ def transposed_convolution(graph: Graph, op: Op) -> Kernel:
     channels, height, width, depth = filters.shape
     values = data(filters)
     dtype = _exact_type(values.reshape(channels, -1), factor=255)
-    columns = np.moveaxis(values, 0, -1).reshape(height * width, depth, channels).astype(dtype)
+    columns: npt.NDArray[np.floating] = np.moveaxis(values, 0, -1).astype(dtype)
+    columns = columns.reshape(height * width, depth, channels)
     finish = _finish(graph, op, np.zeros(channels, np.int64))  # the zero point is taken off before
     _, rows, cols, _ = source.shape
     sizes = (rows - 1) * op.stride[0] + height, (cols - 1) * op.stride[1] + width
@@ -88,7 +89,8 @@ def transposed_convolution(graph: Graph, op: Op) -> Kernel:
     sizes = tuple(np.maximum(sizes, output.shape[1:3]))
 
     def convolve(x: Values) -> Values:
-        pixels = x.reshape(-1, *source.shape[1:]).astype(dtype) - zero_point(source)
+        pixels: npt.NDArray[np.floating] = x.reshape(-1, *source.shape[1:]).astype(dtype)
+        pixels = pixels - zero_point(source)
         total = np.zeros((len(pixels), *sizes, channels), dtype)
         for tap, column in enumerate(columns):
             i, j = divmod(tap, width)

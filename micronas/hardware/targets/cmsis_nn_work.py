@@ -200,6 +200,8 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SLICE": _cut,
         "STRIDED_SLICE": _strided,
         "GATHER": _gathered,
+        "POSITIONS": _each("positions"),
+        "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
         "BROADCAST_TO": _repeated,
         "BATCH_MATMUL": _product_of_matrices,
         "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,

@@ -50,6 +50,8 @@ _SIZES = Sizes(
             "SLICE": Structures(),
             "STRIDED_SLICE": Structures(24, data=84),
             "GATHER": Structures(8),
+            "POSITIONS": Structures(data=32),
+            "TABLE": Structures(8),
             "BROADCAST_TO": Structures(),
             "BATCH_MATMUL": Structures(3, 1, data=32),
             "UNIDIRECTIONAL_SEQUENCE_LSTM": Structures(16, data=688),

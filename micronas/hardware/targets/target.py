@@ -28,7 +28,7 @@ class Target:
 REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
 
 
-_RESHAPING: tuple[Kind, ...] = ("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+_RESHAPING: tuple[Kind, ...] = ("GATHER", "TABLE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 """Kinds whose kernels write the output's sizes again."""
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from micronas.graph.interface import check_one_each
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import MAKES
+from micronas.graph.operators import MAKES, OPERATORS
 from micronas.space.channels import ALWAYS, Numbers, Units
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Decision
@@ -133,10 +133,13 @@ class _Follow:
         source = graph.tensors[graph.inputs[0]]
         self.numbers = {source.name: np.zeros(source.shape[-1], np.int64)}
         for op in graph.ops:
+            for name in op.operands:  # what is left are constants
+                if name not in self.numbers:
+                    self.numbers[name] = np.zeros(graph.tensors[name].shape[-1], np.int64)
             out = self.numbers[op.outputs[0]] = self._written(op)
             if op.name in rigid:
                 self._keep(self.numbers[op.inputs[0]])
-            if op.name in rigid or op.name in kept or op.kind == "SOFTMAX":
+            if op.name in rigid or op.name in kept:
                 self._keep(out)
         self._keep(self.numbers[graph.outputs[0]])
 
@@ -147,6 +150,8 @@ class _Follow:
     def _written(self, op: Op) -> Numbers:
         read = [self.numbers[name] for name in op.operands]
         out = self.graph.output_of(op)
+        assert op.kind != "UNKNOWN", op  # no traced network has one
+        row = OPERATORS[op.kind]
         match op.kind:
             case kind if kind in MAKES:
                 return self.channels.fresh(out.shape[-1])
@@ -160,12 +165,18 @@ class _Follow:
                 return np.pad(read[0], tuple(amounts[-1].tolist()), constant_values=_STAYS)
             case "RESHAPE":
                 return self._reshaped(op, read[0], out.shape[-1])
-            case _:  # elementwise, pools, and parts joined in space
+            case kind if row.spreads or kind == "CONCATENATION":  # the latter in space
                 widest = max(read, key=len)
                 for other in read:
                     if len(other) == len(widest):  # one channel may be broadcast over many
                         self.channels.join(widest, other)
                 return widest
+            case _ if row.by_channel and len(read[0]) == out.shape[-1]:
+                return read[0]
+            case _:  # rows as a whole, and elements that change places
+                for each in read:
+                    self._keep(each)
+                return np.zeros(out.shape[-1], np.int64)
 
     def _reshaped(self, op: Op, read: Numbers, width: int) -> Numbers:
         elements = np.tile(read, self.graph.input_of(op).elements // len(read))

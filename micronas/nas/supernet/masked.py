@@ -26,7 +26,7 @@ from micronas.space.channels import Units
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds
 from micronas.space.decisions import Choice
 from micronas.train.network import round_weights
-from micronas.train.operators import activate, unweighted
+from micronas.train.operators import activate, constant, unweighted
 
 
 class Feature(NamedTuple):
@@ -92,6 +92,10 @@ class MaskedPass:
         choices, choice = self._choices, self._choice
         self._masks = Masks(choices, self._gates, x.device)
         self._values = {choices.input: Feature(x)}
+        for step in choices.steps:
+            for name in step.operands if isinstance(step, Op) else ():
+                if choices.tensors[name].constant:
+                    self._values[name] = Feature(constant(choices.tensors[name], x))
         steps = [step for step in choices.steps if _written(step) in choices.when]
         last_use = {
             name: number
@@ -117,7 +121,7 @@ class MaskedPass:
         assert step.kind != "UNKNOWN", "no space has one"
         if step.kind in WEIGHTED:
             feature = self._weighted(step)
-        elif step.kind == "ADD":
+        elif step.name in self._choices.widening:
             left, right = (self._mixed(name).whole().values for name in step.operands)
             feature = Feature(add_padded(left, right))
         elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):

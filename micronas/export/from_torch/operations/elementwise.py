@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, canonical, in_order
+from micronas.export.from_torch.layout import Value, broadcast_shape, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.weighted import fold, scaled
+from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
 from micronas.export.from_torch.tracer import Tracer, led, nhwc
-from micronas.graph.ir import Activation, Kind, Op
+from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
@@ -86,33 +85,64 @@ def prelu(tracer: Tracer, arguments: Arguments) -> Value:
     return with_constant(tracer, "PRELU", value, slope.reshape(shape))
 
 
-def elu(tracer: Tracer, arguments: Arguments) -> Value:
-    if (arguments["alpha"], arguments["scale"], arguments["input_scale"]) != (1, 1, 1):
-        raise tracer.refusal(
-            f"an ELU must have alpha 1, but has {arguments['alpha']}", "use torch.nn.ELU()"
-        )
-    return applied(tracer, "ELU", tracer.value(arguments["self"]))
-
-
 def silu(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.complete(tracer.value(arguments["self"]))
     gate = applied(tracer, "LOGISTIC", value, "sigmoid")
     return combined(tracer, "MUL", value, gate)
 
 
-def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
-    """relu6(x + 3) / 6."""
-    shifted = with_constant(
-        tracer, "ADD", tracer.value(arguments["self"]), torch.tensor(3.0), activation="RELU6"
-    )
-    return with_constant(tracer, "MUL", shifted, torch.tensor(1 / 6))
+def looked_up(function: str, number: str | None = None) -> _Lowering:
+    """Lower a function without a kernel to a table of 256 codes.
+
+    The device holds a position of four bytes for each element meanwhile.
+
+    Parameters
+    ----------
+    function
+        Of `train.functions`.
+    number
+        The argument of the operation that it needs as well.
+    """
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Value:
+        alpha = float(arguments[number]) if number else 0.0
+        return tabled(tracer, tracer.value(arguments["self"]), function, alpha)
+
+    return lower
+
+
+def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> Value:
+    """Append POSITIONS and TABLE."""
+    value = tracer.complete(value)
+    places = applied(tracer, "POSITIONS", value, "positions")
+    stored = tracer.tensors[places.tensor]
+    tracer.tensors[places.tensor] = replace(stored, dtype="int32")
+    name = tracer.name()
+    table = f"{name}/table"
+    tracer.tensors[table] = Tensor(table, (256,), constant=True)
+    op = Op("TABLE", name, (places.tensor, table), (name,), function=function, alpha=alpha)
+    return Value(tracer.append(op, stored.shape).tensor, value.positions)
 
 
 def gelu(tracer: Tracer, arguments: Arguments) -> Value:
-    """x sigmoid(1.702 x): within 0.021 of GELU; there is no table of 256 entries in TFLM."""
-    value = tracer.complete(tracer.value(arguments["self"]))
-    steeper = with_constant(tracer, "MUL", value, torch.tensor(1.702), suffix="steeper")
-    return combined(tracer, "MUL", value, applied(tracer, "LOGISTIC", steeper, "sigmoid"))
+    function = "gelu" if arguments["approximate"] == "none" else "gelu_tanh"
+    return tabled(tracer, tracer.value(arguments["self"]), function)
+
+
+def elu(tracer: Tracer, arguments: Arguments) -> Value:
+    value, alpha = tracer.value(arguments["self"]), float(arguments["alpha"])
+    if arguments["input_scale"] != 1 or arguments["scale"] != 1:
+        raise tracer.refusal("an ELU must have scales of 1, but has others", "multiply by them")
+    return applied(tracer, "ELU", value) if alpha == 1 else tabled(tracer, value, "elu", alpha)
+
+
+def power(tracer: Tracer, arguments: Arguments) -> Value:
+    """Square by a product; other powers by a table."""
+    exponent = float(arguments.get("exponent", 2))
+    value = tracer.value(arguments["self"])
+    if exponent == 2:
+        return combined(tracer, "MUL", value, value)
+    return tabled(tracer, value, "power", exponent)
 
 
 def add(tracer: Tracer, arguments: Arguments) -> Value:
@@ -163,14 +193,6 @@ def negate(tracer: Tracer, arguments: Arguments) -> Value:
     return affine(tracer, arguments["self"], torch.tensor(-1.0), torch.tensor(0.0))
 
 
-def square(tracer: Tracer, arguments: Arguments) -> Value:
-    exponent = arguments.get("exponent", 2)
-    value = tracer.value(arguments["self"])
-    if exponent != 2:
-        raise tracer.refusal(f"exponents must be 2, but one is {exponent}", "multiply instead")
-    return combined(tracer, "MUL", value, value)
-
-
 def greater(tracer: Tracer, arguments: Arguments) -> Value:
     return _extreme(tracer, arguments, "MAXIMUM")
 
@@ -188,53 +210,6 @@ def _extreme(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
     return combined(tracer, kind, tracer.value(left), tracer.value(right))
 
 
-def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
-    """Multiply a value by a constant and add another, in weights if they can hold them."""
-    value = tracer.value(node)
-    if value.shape != tracer.shape:
-        raise tracer.refusal(
-            f"constants must not be larger than what they meet, but {list(value.shape)} becomes "
-            f"{list(tracer.shape)}",
-            "expand the value first",
-        )
-    factor, shift = factor.double(), shift.double()
-    if bool((factor == 1).all()) and bool((shift == 0).all()):
-        return value
-    by_channel = [_by_channel(part, value.shape) for part in (factor, shift)]
-    if by_channel[0] is not None and by_channel[1] is not None:
-        if len(value.shape) in (3, 4) and len(tracer.shape_of(value.tensor)) == 4:
-            return scaled(tracer, node, by_channel[0], by_channel[1])
-        if fold(tracer, node, by_channel[0], by_channel[1]):
-            return value
-    if not bool((factor == 1).all()):
-        value = with_constant(tracer, "MUL", value, factor, suffix="scaled")
-    return with_constant(tracer, "ADD", value, shift) if bool((shift != 0).any()) else value
-
-
-def _by_channel(constant: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """A constant as one number for each channel, dimension 1; None if it is not that."""
-    if len(shape) < 2:
-        return None
-    wide = constant.expand(shape).movedim(1, 0).reshape(shape[1], -1)
-    return wide[:, 0].clone() if torch.equal(wide, wide[:, :1].expand_as(wide)) else None
-
-
-def with_constant(
-    tracer: Tracer, kind: Kind, value: Value, constant: Tensor, suffix: str = "", **fields: Any
-) -> Value:
-    """Append an operator on a value and a constant that is broadcast to its shape."""
-    value = _once(tracer, value)
-    shape = tracer.shape_of(value.tensor)
-    stored = torch.empty(value.positions.numel(), dtype=constant.dtype)
-    stored[value.positions.flatten()] = constant.expand(value.shape).flatten()
-    reduced = _narrowed(stored.reshape(shape))
-    name = tracer.name(suffix)
-    other = tracer.filled(f"{name}/constant", reduced.float().numpy())
-    op = Op(kind, name, (value.tensor, other), (name,), **fields)
-    result = tracer.append(op, shape)
-    return Value(result.tensor, value.positions)
-
-
 def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str = "") -> Value:
     """Append an operator on two values, the smaller broadcast.
 
@@ -250,8 +225,15 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     order = torch.empty(chosen.positions.numel(), dtype=torch.int64)
     order[chosen.positions.flatten()] = other.positions.flatten()
     stored = tracer.shape_of(chosen.tensor)
-    reduced = _narrowed(order.reshape(stored))
-    sources = [chosen.tensor, tracer.arrange(other.tensor, reduced, tuple(reduced.shape))]
+    reduced = narrowed(order.reshape(stored))
+    finer = broadcast_shape(order.numpy())
+    if finer is not None and reduced.unique().numel() < reduced.numel():
+        stored = finer
+        reduced = narrowed(order.reshape(stored))
+    sources = [
+        tracer.reshaped(chosen.tensor, stored),
+        tracer.arrange(other.tensor, reduced, tuple(reduced.shape)),
+    ]
     result = tracer.plain(kind, tuple(sources if position == 0 else sources[::-1]), stored, suffix)
     return Value(result.tensor, chosen.positions)
 
@@ -267,16 +249,7 @@ def _lead(
         elements = tracer.elements_of(wide[k].tensor)
         if in_order(wide[k].positions.flatten().sort().values, elements):
             return wide[k], k
-    return (_once(tracer, wide[full[0]]), full[0]) if full else None
-
-
-def _once(tracer: Tracer, value: Value) -> Value:
-    """Return a value whose stored tensor holds each of its elements once and no other."""
-    elements = tracer.elements_of(value.tensor)
-    if in_order(value.positions.flatten().sort().values, elements):
-        return value
-    tensor = tracer.materialised(value)
-    return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
+    return (once(tracer, wide[full[0]]), full[0]) if full else None
 
 
 def _crossed(
@@ -289,12 +262,3 @@ def _crossed(
         sources.append(tracer.materialised(Value(side.tensor, side.positions.reshape(padded))))
     result = tracer.plain(kind, tuple(sources), led(nhwc(shape)))
     return Value(result.tensor, result.positions.reshape(shape))
-
-
-def _narrowed(stored: Tensor) -> Tensor:
-    """Leave out the dimensions along which nothing changes: broadcasting repeats them."""
-    for axis in range(stored.ndim):
-        first = stored.narrow(axis, 0, 1)
-        if torch.equal(first.expand_as(stored), stored):
-            stored = first
-    return stored

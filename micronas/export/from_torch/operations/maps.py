@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from torch import Tensor
+import torch
 
-from micronas.export.from_torch.layout import Value, canonical
+from micronas.export.from_torch.layout import Value, axes_of, canonical, split_at
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.movement import moved
 from micronas.export.from_torch.tracer import Pair, Tracer
@@ -179,24 +179,41 @@ def reduced(
 ) -> Value:
     """Reduce dimensions of torch's, which stay with size 1 on the device."""
     shape = tracer.shape if shape is None else shape
-    order: Tensor | None = None
-    is_sequence = len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4
-    if is_sequence:
-        value = Value(value.tensor, value.positions.unsqueeze(-1))
-    if len(value.shape) == 4 and value.shape[0] == 1:
-        source, order = tracer.as_map(value)
-        axes = sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
-        order = None if 3 in axes else order
-    else:
-        source = tracer.materialised(value)
-        skipped = len(tracer.shape_of(source)) - len(value.shape)
-        axes = [dim + skipped for dim in dims]
-    stored = tuple(1 if axis in axes else size for axis, size in enumerate(tracer.shape_of(source)))
+    if all(value.shape[dim] == 1 for dim in dims):
+        return Value(value.tensor, value.positions.reshape(shape))
+    placed, axes = _placed(tracer, value, dims)
+    sizes = tracer.shape_of(placed.tensor)
+    stored = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
     name = tracer.name(kind.lower())
     table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
-    result = tracer.append(Op(kind, name, (source, table), (name,)), stored)
-    positions = canonical(stored) if order is None else canonical(stored)[:, order]
+    result = tracer.append(Op(kind, name, (placed.tensor, table), (name,)), stored)
+    first = placed.positions
+    for dim in dims:
+        first = first.narrow(dim, 0, 1)
+    index = np.array(np.unravel_index(first.flatten().numpy(), sizes))
+    index[axes] = 0
+    positions = torch.from_numpy(np.ravel_multi_index(tuple(index), stored))
     return Value(result.tensor, positions.reshape(shape))
+
+
+def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:
+    """Return a value that is stored so that `dims` are whole axes, and which axes those are."""
+    axes = axes_of(value.positions, tracer.shape_of(value.tensor))
+    if axes is not None:
+        return value, sorted(axes[dim] for dim in dims if dim in axes)
+    view = split_at(value.positions, dims)
+    if view is not None:
+        return Value(tracer.reshaped(value.tensor, view[0]), value.positions), view[1]
+    is_sequence = len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4
+    wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
+    if len(wide.shape) == 4 and wide.shape[0] == 1:
+        source, order = tracer.as_map(wide)
+        positions = canonical(tracer.shape_of(source))[:, order].reshape(value.shape)
+        return Value(source, positions), sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
+    source = tracer.materialised(value)
+    positions = torch.arange(value.positions.numel()).reshape(value.shape)
+    skipped = len(tracer.shape_of(source)) - len(value.shape)
+    return Value(source, positions), [dim + skipped for dim in dims]
 
 
 def _dims(dims: object, rank: int) -> list[int]:

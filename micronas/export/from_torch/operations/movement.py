@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
@@ -93,8 +93,8 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
         return values[0]
     if rank == 2 and axis == 1 and tracer.shape[0] == 1:
         return _joined_features(tracer, values)
-    is_map = rank == 4 or all(len(tracer.shape_of(value.tensor)) == 4 for value in values)
-    if rank in (3, 4) and is_map and tracer.shape[0] == 1 and axis > 0:
+    is_map = rank == 4 or (rank == 3 and all(_is_sequence(tracer, value) for value in values))
+    if is_map and tracer.shape[0] == 1 and axis > 0:
         return _joined_maps(tracer, values, axis)
     sources = [tracer.materialised(value) for value in values]
     skipped = len(tracer.shape_of(sources[0])) - rank
@@ -148,6 +148,12 @@ def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
         order = torch.cat([order + start for (_, order), start in zip(maps, starts, strict=True)])
         return tracer.result(_join(tracer, [tensor for tensor, _ in maps], inner), order)
     return tracer.result(_join(tracer, [tracer.materialised(value) for value in values], inner))
+
+
+def _is_sequence(tracer: Tracer, value: Value) -> bool:
+    """Whether [N, channels, length] is stored as a map of width 1."""
+    elements = tracer.elements_of(value.tensor)
+    return not in_order(value.positions, elements) and len(tracer.shape_of(value.tensor)) == 4
 
 
 def _join(tracer: Tracer, sources: Sequence[str], axis: int) -> str:

@@ -1,16 +1,66 @@
 """Layer, group and instance norms, and division by a vector's length."""
 
+import torch
+
 from micronas.export.from_torch.layout import Value
-from micronas.export.from_torch.operations import Arguments, elementwise
+from micronas.export.from_torch.operations import Arguments, affine, elementwise
+from micronas.export.from_torch.operations.affine import once
+from micronas.export.from_torch.operations.elementwise import applied, combined
+from micronas.export.from_torch.operations.maps import reduced
 from micronas.export.from_torch.operations.rows import rowwise
 from micronas.export.from_torch.tracer import Tracer
 
 
 def layer_norm(tracer: Tracer, arguments: Arguments) -> Value:
-    raise tracer.refusal("layer norms are not supported yet")
+    """Normalise each example over its last dimensions."""
+    value = tracer.value(arguments["input"])
+    rank = len(value.shape)
+    dims = list(range(rank - len(arguments["normalized_shape"]), rank))
+    return _affine(tracer, normed(tracer, value, dims, arguments["eps"]), arguments, ())
 
 
-group_norm = instance_norm = layer_norm
+def instance_norm(tracer: Tracer, arguments: Arguments) -> Value:
+    """Normalise each channel of a map over its pixels."""
+    if not arguments["use_input_stats"]:
+        return affine.batch_norm(tracer, arguments)
+    value = tracer.value(arguments["input"])
+    spatial = (1,) * (len(value.shape) - 2)
+    dims = list(range(2, len(value.shape)))
+    return _affine(tracer, normed(tracer, value, dims, arguments["eps"]), arguments, spatial)
+
+
+def group_norm(tracer: Tracer, arguments: Arguments) -> Value:
+    """Normalise groups of channels over their pixels."""
+    value = tracer.value(arguments["input"])
+    groups, shape = arguments["num_groups"], value.shape
+    split = (shape[0], groups, shape[1] // groups, *shape[2:])
+    wide = Value(value.tensor, value.positions.reshape(split))
+    dims = list(range(2, len(split)))
+    result = normed(tracer, wide, dims, arguments["eps"])
+    narrow = Value(result.tensor, result.positions.reshape(shape))
+    return _affine(tracer, narrow, arguments, (1,) * (len(shape) - 2))
+
+
+def normed(tracer: Tracer, value: Value, dims: list[int], epsilon: float) -> Value:
+    """Subtract the mean over `dims` and divide by the root of the variance."""
+    shape = tuple(1 if dim in dims else size for dim, size in enumerate(value.shape))
+    value = once(tracer, value)
+    mean = reduced(tracer, "MEAN", value, dims, shape)
+    centred = combined(tracer, "SUB", value, mean, "centred")
+    squares = combined(tracer, "MUL", centred, centred, "squares")
+    variance = reduced(tracer, "MEAN", squares, dims, shape)
+    inverse = applied(tracer, "RSQRT", variance, "inverse")
+    return combined(tracer, "MUL", centred, inverse)
+
+
+def _affine(tracer: Tracer, value: Value, arguments: Arguments, spatial: tuple[int, ...]) -> Value:
+    weight, bias = arguments["weight"], arguments["bias"]
+    factor = torch.ones(1) if weight is None else tracer.constant(weight)
+    shift = torch.zeros(1) if bias is None else tracer.constant(bias)
+    if weight is None and bias is None:
+        return value
+    wide = [part.reshape(*part.shape, *spatial) for part in (factor, shift)]
+    return affine.scaled(tracer, value, *wide)
 
 
 def length(tracer: Tracer, arguments: Arguments) -> None:

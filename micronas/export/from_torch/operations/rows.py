@@ -6,7 +6,7 @@ import torch
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.elementwise import with_constant
+from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
@@ -67,6 +67,6 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
     scale = arguments["scale"] or query.shape[-1] ** -0.5
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
     scores = product(tracer, query, turned, "scores")
-    scaled = with_constant(tracer, "MUL", scores, torch.tensor(scale), suffix="scale")
-    weights = rowwise(tracer, "SOFTMAX", scaled, -1, "softmax")
+    scores = scaled(tracer, scores, torch.tensor(scale), torch.tensor(0.0))
+    weights = rowwise(tracer, "SOFTMAX", scores, -1, "softmax")
     return product(tracer, weights, value, "mix")

@@ -1,14 +1,15 @@
-"""Convolutions, linear layers and batch norms."""
+"""Convolutions and linear layers."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Pair, Tracer, pair
-from micronas.graph.ir import Kind, Op, same_padding
-from micronas.graph.operators import WEIGHTED
+from micronas.graph.ir import Kind, Op, extent
+from micronas.graph.transposing import of_torch
 
 
 def convolution(tracer: Tracer, arguments: Arguments) -> Value:
@@ -19,10 +20,10 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
         weight = weight.unsqueeze(-1)
     out, depth, *size = weight.shape
     groups = arguments["groups"]
-    window = _spread((size[0], size[1]), dilation)
+    window = extent(size[0], dilation[0]), extent(size[1], dilation[1])
     stride, padding = _steps(arguments["stride"]), (0, 0)
     if arguments["padding"] == "same":
-        padding = same_padding(1, window[0], 1)[0], same_padding(1, window[1], 1)[0]
+        padding = (window[0] - 1) // 2, (window[1] - 1) // 2
     elif arguments["padding"] != "valid":
         padding = _pads(arguments["padding"])
     before = ahead[0] + padding[0], ahead[1] + padding[1]
@@ -47,12 +48,10 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
-    """Convolve the other way, with zeros behind the filter where TFLite's padding needs them."""
-    value = tracer.map_value(arguments["input"])
-    weight = tracer.constant(arguments["weight"])
+    """Convolve backwards; taps of zero bring torch's padding and TFLite's together."""
+    value, weight = tracer.map_value(arguments["input"]), tracer.constant(arguments["weight"])
     if weight.ndim == 3:
         weight = weight.unsqueeze(-1)
-    stride, before = _steps(arguments["stride"]), _pads(arguments["padding"])
     if arguments["groups"] != 1 or _steps(arguments["dilation"]) != (1, 1):
         raise tracer.refusal(
             "a transposed convolution must have one group and dilation 1, but has "
@@ -60,25 +59,22 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
             "use torch.nn.Upsample and torch.nn.Conv2d",
         )
     source, order = tracer.as_map(value)
-    inputs, outputs = tracer.shape_of(source)[1:3], tracer.map_shape[2:]
-    kernel = tuple(weight.shape[2:])
-    is_valid = all(
-        b == 0 and out == (n - 1) * s + k
-        for n, out, k, s, b in zip(inputs, outputs, kernel, stride, before, strict=True)
+    size, stride = pair(tracer.shape_of(source)[1:3]), _steps(arguments["stride"])
+    kernel, padding, more = (
+        pair(weight.shape[2:]),
+        arguments["padding"],
+        arguments["output_padding"],
     )
-    if not is_valid:
-        grown = [
-            _same_kernel(n, out, k, s, b)
-            for n, out, k, s, b in zip(inputs, outputs, kernel, stride, before, strict=True)
-        ]
-        if None in grown:
-            raise tracer.refusal(
-                f"a transposed convolution must make {stride} times the map, or pad nothing, but "
-                f"makes {list(outputs)} of {list(inputs)} with padding {list(before)}",
-                "use kernel = 2 padding + stride, or output_padding for an odd kernel",
-            )
-        rows, columns = (size - k for size, k in zip(grown, kernel, strict=True))
-        weight = torch.nn.functional.pad(weight, (0, columns, 0, rows))
+    written = of_torch(size, kernel, stride, _pads(padding), _pads(more), len(order))
+    if written is None:
+        raise tracer.refusal(
+            f"a transposed convolution must be cut as TFLite does it, but has kernel {kernel}, "
+            f"stride {stride}, padding {padding} and output_padding {more}",
+            "leave padding out and cut the result, or let kernel + output_padding - 2 padding be "
+            "at most the stride",
+        )
+    (top, bottom), (left, right) = written.zeros
+    weight = F.pad(weight, (left, right, top, bottom))
     name = tracer.name()
     inner = torch.empty_like(weight)
     inner[order] = weight  # [in, out, height, width]
@@ -86,23 +82,18 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
     constants = _weights(
         tracer, name, inner.permute(1, 2, 3, 0), arguments["bias"], torch.arange(channels)
     )
-    shape = (1, *outputs, channels)
-    size = tracer.filled(f"{name}/shape", np.array(shape, np.int32))
+    shape = (1, *tracer.map_shape[2:], channels)
+    sizes = tracer.filled(f"{name}/shape", np.array(shape, np.int32))
     op = Op(
         "TRANSPOSE_CONV",
         name,
-        (source, *constants, size),
+        (source, *constants, sizes),
         (name,),
         stride,
-        padding="VALID" if is_valid else "SAME",
+        padding=written.padding,
+        reach=written.reach,
     )
     return tracer.result(tracer.append(op, shape).tensor)
-
-
-def _same_kernel(inputs: int, outputs: int, kernel: int, stride: int, before: int) -> int | None:
-    """The size, zeros included, at which SAME padding cuts as much in front as torch does."""
-    sizes = (size for size in (2 * before + stride, 2 * before + stride + 1) if size >= kernel)
-    return next(sizes, None) if outputs == inputs * stride else None
 
 
 def linear(tracer: Tracer, arguments: Arguments) -> Value:
@@ -139,62 +130,6 @@ def _weights(
     return weights, tracer.filled(f"{name}/bias", shift.numpy())
 
 
-def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
-    mean = tracer.constant(arguments["running_mean"]).double()
-    factor = (tracer.constant(arguments["running_var"]).double() + arguments["eps"]).rsqrt()
-    if arguments["weight"] is not None:
-        factor = factor * tracer.constant(arguments["weight"])
-    shift = -mean * factor
-    if arguments["bias"] is not None:
-        shift = shift + tracer.constant(arguments["bias"])
-    return scaled(tracer, arguments["input"], factor, shift)
-
-
-def scaled(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
-    """Multiply channels, dimension 1, by a factor each and add a shift, both float64.
-
-    They are folded into the operator in front if that has weights of its own; otherwise they
-    become a depthwise 1x1 convolution.
-    """
-    value = tracer.value(node)
-    folded = fold(tracer, node, factor, shift)
-    if folded:
-        return value
-    # Features are the channels of one pixel.
-    spatial = (1,) * max(4 - len(value.shape), 0)
-    name = tracer.name()
-    source, order = tracer.as_map(
-        Value(value.tensor, value.positions.reshape(*value.shape, *spatial))
-    )
-    taps, bias = torch.empty_like(factor), torch.empty_like(shift)
-    taps[order], bias[order] = factor, shift
-    constants = (
-        tracer.filled(f"{name}/weights", taps.float().reshape(1, 1, 1, -1).numpy()),
-        tracer.filled(f"{name}/bias", bias.float().numpy()),
-    )
-    op = Op("DEPTHWISE_CONV_2D", name, (source, *constants), (name,))
-    return tracer.result(tracer.append(op, tracer.shape_of(source)).tensor, order)
-
-
-def fold(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> bool:
-    """Fold a factor and a shift of each channel into the weights in front, if that can be."""
-    op = tracer.producer(node, WEIGHTED)
-    if op is None or len(op.inputs) != 3:
-        return False
-    value = tracer.value(node)
-    channels = tracer.shape_of(value.tensor)[-1]
-    places = value.positions.movedim(1, 0).reshape(value.shape[1], -1) % channels
-    if channels != len(places) or not torch.equal(places, places[:, :1].expand_as(places)):
-        return False
-    order = places[:, 0]
-    if not torch.equal(order.sort().values, torch.arange(channels)):
-        return False
-    stored_factor, stored_shift = torch.empty_like(factor), torch.empty_like(shift)
-    stored_factor[order], stored_shift[order] = factor, shift
-    tracer.scale_weights(op, stored_factor.numpy(), stored_shift.numpy())
-    return True
-
-
 def _steps(sizes: object) -> Pair:
     """Strides or dilations of a map; along a sequence the width has 1."""
     return _filled(sizes, 1)
@@ -209,9 +144,3 @@ def _filled(sizes: object, other: int) -> Pair:
         return int(sizes[0]), other
     assert isinstance(sizes, int | list | tuple)
     return pair(sizes)
-
-
-def _spread(kernel: Pair, dilation: Pair) -> Pair:
-    """The window that a dilated filter covers."""
-    height, width = ((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    return height, width

@@ -1,0 +1,124 @@
+"""Constant factors and shifts, in the weights in front of them where those can hold them."""
+
+import torch
+from torch import Tensor
+
+from micronas.export.from_torch.layout import Value, canonical, in_order
+from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.tracer import Tracer
+from micronas.graph.ir import Kind, Op
+from micronas.graph.operators import WEIGHTED
+
+
+def batch_norm(tracer: Tracer, arguments: Arguments) -> Value:
+    mean = tracer.constant(arguments["running_mean"]).double()
+    factor = (tracer.constant(arguments["running_var"]).double() + arguments["eps"]).rsqrt()
+    if arguments["weight"] is not None:
+        factor = factor * tracer.constant(arguments["weight"])
+    shift = -mean * factor
+    if arguments["bias"] is not None:
+        shift = shift + tracer.constant(arguments["bias"])
+    shape = (-1, *(1,) * (len(tracer.shape) - 2))
+    return affine(tracer, arguments["input"], factor.reshape(shape), shift.reshape(shape))
+
+
+def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value:
+    """Multiply the value of a node by a constant and add another, both broadcast to its shape.
+
+    Where they differ by stored channel alone, they are folded into the operator in front if it
+    has weights and no other reader, or become a depthwise 1x1 convolution.
+    """
+    value = tracer.value(node)
+    if torch.broadcast_shapes(value.shape, factor.shape, shift.shape) != value.shape:
+        raise tracer.refusal(
+            f"constants must not be larger than what they meet, but {list(value.shape)} becomes "
+            f"{list(tracer.shape)}",
+            "expand the value first",
+        )
+    factor, shift = factor.double(), shift.double()
+    if bool((factor == 1).all()) and bool((shift == 0).all()):
+        return value
+    by_channel = _by_channel(tracer, value, factor, shift)
+    op = tracer.producer(node, WEIGHTED)
+    if by_channel is not None and op is not None and len(op.learnt) == 2:
+        tracer.scale_weights(op, by_channel[0].numpy(), by_channel[1].numpy())
+        return value
+    return scaled(tracer, value, factor, shift)
+
+
+def scaled(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value:
+    """Append what multiplies a value by a constant and adds another."""
+    factor, shift = factor.double(), shift.double()
+    value = once(tracer, value)
+    by_channel = _by_channel(tracer, value, factor, shift)
+    is_map = len(tracer.shape_of(value.tensor)) == 4
+    is_single = bool((factor == 1).all()) or bool((shift == 0).all())
+    if by_channel is not None and (is_map or not is_single):
+        return _depthwise(tracer, value, *by_channel)
+    if not bool((factor == 1).all()):
+        value = with_constant(tracer, "MUL", value, factor, suffix="factor")
+    return with_constant(tracer, "ADD", value, shift) if bool((shift != 0).any()) else value
+
+
+def _by_channel(
+    tracer: Tracer, value: Value, factor: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Give both constants one number for each stored channel; None if they differ otherwise."""
+    if not in_order(value.positions.flatten().sort().values, tracer.elements_of(value.tensor)):
+        return None
+    channels = tracer.shape_of(value.tensor)[-1]
+    rows = [spread(value, constant).reshape(-1, channels) for constant in (factor, shift)]
+    if any(not torch.equal(part, part[:1].expand_as(part)) for part in rows):
+        return None
+    return rows[0][0], rows[1][0]
+
+
+def _depthwise(tracer: Tracer, value: Value, factor: Tensor, shift: Tensor) -> Value:
+    """Append a depthwise 1x1 convolution; features are the channels of one pixel."""
+    shape = tracer.shape_of(value.tensor)
+    name = tracer.name()
+    if len(shape) != 4:
+        shape = (1, tracer.elements_of(value.tensor) // len(factor), 1, len(factor))
+    source = tracer.reshaped(value.tensor, shape)
+    weights = tracer.filled(f"{name}/weights", factor.float().reshape(1, 1, 1, -1).numpy())
+    bias = tracer.filled(f"{name}/bias", shift.float().numpy())
+    op = Op("DEPTHWISE_CONV_2D", name, (source, weights, bias), (name,))
+    return Value(tracer.append(op, shape).tensor, value.positions)
+
+
+def with_constant(
+    tracer: Tracer, kind: Kind, value: Value, constant: Tensor, suffix: str = "", **fields: object
+) -> Value:
+    """Append an operator on a value and a constant that is broadcast to its shape."""
+    value = once(tracer, value)
+    shape = tracer.shape_of(value.tensor)
+    reduced = narrowed(spread(value, constant).reshape(shape))
+    name = tracer.name(suffix)
+    other = tracer.filled(f"{name}/constant", reduced.float().numpy())
+    op = Op(kind, name, (value.tensor, other), (name,), **fields)  # type: ignore[arg-type]
+    return Value(tracer.append(op, shape).tensor, value.positions)
+
+
+def spread(value: Value, constant: Tensor) -> Tensor:
+    """A constant for each stored element of a value that has each of them once."""
+    stored = torch.empty(value.positions.numel(), dtype=constant.dtype)
+    stored[value.positions.flatten()] = constant.expand(value.shape).flatten()
+    return stored
+
+
+def once(tracer: Tracer, value: Value) -> Value:
+    """Return a value whose stored tensor holds each of its elements once and no other."""
+    elements = tracer.elements_of(value.tensor)
+    if in_order(value.positions.flatten().sort().values, elements):
+        return value
+    tensor = tracer.materialised(value)
+    return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
+
+
+def narrowed(stored: Tensor) -> Tensor:
+    """Leave out the dimensions along which nothing changes: broadcasting repeats them."""
+    for axis in range(stored.ndim):
+        first = stored.narrow(axis, 0, 1)
+        if torch.equal(first.expand_as(stored), stored):
+            stored = first
+    return stored

@@ -1,0 +1,68 @@
+"""Global averages with a scale of their own.
+
+AVERAGE_POOL_2D writes the scale of the map it reads, whose largest values an average does not come
+near: rounding to those steps is most of what is lost there. MEAN has a scale of its own and takes
+130 instructions for each value it reads, where a pool takes 6. A pool that leaves a few parts of
+the map, and MEAN over these, is nearly as fine at a fraction of the cost: the pool's errors average
+out (benchmarks/global_average.py).
+"""
+
+import math
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from micronas.graph.ir import Graph, Op, Tensor
+
+Average = Literal["pool", "parts", "mean"]
+"""``pool``: AVERAGE_POOL_2D over the whole map, or over parts with MEAN behind it; or MEAN."""
+
+_PARTS = 5
+"""At least so many parts: the pool's error is then 7 dB less than in one piece."""
+
+
+def is_global(graph: Graph, op: Op) -> bool:
+    """Whether an operator averages whole maps, channel by channel, with the scale of the map."""
+    whole = op.kind == "AVERAGE_POOL_2D" and op.window == graph.input_of(op).shape[1:3]
+    return whole and graph.output_of(op).shape[1:3] == (1, 1) and op.activation == "NONE"
+
+
+def averaged(graph: Graph, op: Op, how: Average) -> Graph:
+    """Write a global average in another way; shapes, and what is computed in float, stay.
+
+    Parameters
+    ----------
+    graph
+        float32, or of shapes alone.
+    op
+        One of its operators that `is_global`.
+    """
+    if how == "pool":
+        return graph
+    _, height, width, depth = graph.input_of(op).shape
+    table = Tensor(f"{op.name}/axes", (2,), "int32", constant=True, data=np.array([1, 2], np.int32))
+    tensors, source, ops = {**graph.tensors, table.name: table}, op.inputs[0], []
+    window = _window(height, width) if how == "parts" else (1, 1)
+    if window != (1, 1):
+        parts = f"{op.name}/parts"
+        shape = (1, height // window[0], width // window[1], depth)
+        tensors[parts] = Tensor(parts, shape)
+        ops.append(replace(op, name=parts, outputs=(parts,), window=window, stride=window))
+        source = parts
+    ops.append(Op("MEAN", op.name, (source, table.name), op.outputs))
+    at = graph.ops.index(op)
+    return replace(graph, tensors=tensors, ops=(*graph.ops[:at], *ops, *graph.ops[at + 1 :]))
+
+
+def _window(height: int, width: int) -> tuple[int, int]:
+    """Windows that cut a map into equal parts, as few as are enough."""
+    rows, columns = (
+        [part for part in range(1, side + 1) if side % part == 0] for side in (height, width)
+    )
+    enough = min(_PARTS, height * width)
+    parts = min(
+        (each for each in product(rows, columns) if math.prod(each) >= enough), key=math.prod
+    )
+    return height // parts[0], width // parts[1]

@@ -1,0 +1,29 @@
+"""Functions of one value that a device looks up in a table of 256 codes."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+    "gelu": lambda x, _: F.gelu(x),
+    "gelu_tanh": lambda x, _: F.gelu(x, approximate="tanh"),
+    "silu": lambda x, _: F.silu(x),
+    "mish": lambda x, _: F.mish(x),
+    "softplus": lambda x, beta: F.softplus(x, beta),
+    "softsign": lambda x, _: F.softsign(x),
+    "selu": lambda x, _: F.selu(x),
+    "elu": lambda x, alpha: F.elu(x, alpha),
+    "celu": lambda x, alpha: F.celu(x, alpha),
+    "hardsigmoid": lambda x, _: F.hardsigmoid(x),
+    "log_sigmoid": lambda x, _: F.logsigmoid(x),
+    "exp": lambda x, _: torch.exp(x),
+    "log": lambda x, _: torch.log(x.clamp(min=torch.finfo(x.dtype).tiny)),
+    "sqrt": lambda x, _: torch.sqrt(x.clamp(min=torch.finfo(x.dtype).tiny)),
+    "erf": lambda x, _: torch.erf(x),
+    "sin": lambda x, _: torch.sin(x),
+    "cos": lambda x, _: torch.cos(x),
+    "power": lambda x, exponent: torch.pow(x, exponent),
+}
+"""By name: of x, and of a number that some of them need."""

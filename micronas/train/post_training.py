@@ -1,0 +1,250 @@
+"""What a network gains before it is rounded to int8, and after, without training.
+
+Cross-layer equalisation and bias correction follow Nagel et al. 2019 (arXiv 1906.04721). Weights of
+convolutions have a scale for each output channel here, so what equalisation helps are activations,
+which have one scale in all: their ranges are taken from data.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from micronas.errors import MicronasError
+from micronas.graph.interface import Given
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.operators import WEIGHTED
+from micronas.train.calibration import Method
+from micronas.train.network import (
+    from_tflite,
+    interpret_outputs,
+    linear,
+    weighted_ops,
+)
+from micronas.train.quantize import QuantizedNetwork
+from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
+
+_METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
+_SMALLEST = 1e-3
+"""Part of the largest channel below which others are not enlarged further: they may be dead."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the output's ratio would gain if one operator alone were not rounded, in dB."""
+
+    name: str
+    kind: Kind
+    weights_db: float
+    """With its weights as they are in float32; 0 for an operator without."""
+    output_db: float
+    """With its output as it is in float32."""
+
+
+def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
+    """Signal-to-quantisation-noise ratio: 10 log10(sum x^2 / sum (x - got)^2)."""
+    signal, other = np.asarray(wanted, np.float64), np.asarray(got, np.float64)
+    noise = ((signal - other) ** 2).sum()
+    return float("inf") if noise == 0 else 10 * float(np.log10((signal**2).sum() / noise))
+
+
+@torch.no_grad()
+def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
+    """Return a float32 graph that computes the same with channels of more equal ranges.
+
+    Where an operator's output is read by others with weights alone, through pools and the like, a
+    channel can be divided by any factor that the weights behind are multiplied with. It is the root
+    of the channel's range over the part it has in those weights, so that both are as equal as they
+    can be; the range alone where the weights behind are depthwise, whose scales go by channel.
+
+    Parameters
+    ----------
+    graph
+        float32, weights and biases with data.
+    batches
+        Inputs, as `QuantizedNetwork.calibrate` takes them.
+
+    Raises
+    ------
+    MicronasError
+        If there is no batch.
+    """
+    pairs = scalable_pairs(graph)
+    wanted = {pair.source.outputs[0] for pair in pairs}
+    found: dict[str, Tensor] = {}
+
+    def see(name: str, value: Tensor) -> Tensor:
+        if name in wanted:
+            channels = _by_channel(value).abs().amax(0)
+            found[name] = channels.maximum(found.get(name, channels))
+        return value
+
+    weights = _weights(graph)
+    for batch in batches:
+        interpret_outputs(graph, batch, lambda op, x: linear(op, x, *weights[op.name]), see)
+    if pairs and not found:
+        raise MicronasError("equalisation needs at least one batch of inputs: batches=0")
+    factors = {pair: _factors(graph, pair, found[pair.source.outputs[0]].numpy()) for pair in pairs}
+    for pair, values in factors.items():
+        graph = with_factors(graph, pair, values)
+    return graph
+
+
+def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """What each channel is divided by."""
+    largest = float(ranges.max()) or 1.0
+    sizes = np.maximum(ranges / largest, _SMALLEST).astype(np.float64)
+    shares = shares_of_columns(graph, pair)
+    if shares is not None:
+        sizes = np.sqrt(sizes / np.maximum(shares, _SMALLEST))
+    factors: npt.NDArray[np.float64] = sizes
+    return factors
+
+
+@torch.no_grad()
+def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
+    """Move biases so that each channel of an operator with weights has its mean of float32.
+
+    Rounded weights and what is rounded before shift an output's mean; operators are corrected in
+    the order they run, so that each makes up for what is left of those before.
+
+    Parameters
+    ----------
+    network
+        Calibrated; its biases are changed.
+    batch
+        Inputs, the more examples the better.
+    """
+    means: dict[str, Tensor] = {}
+
+    def exact(op: Op, x: Tensor) -> Tensor:
+        y = network.exact(op, x)
+        means[op.name] = _by_channel(y).mean(0)
+        return y
+
+    def corrected(op: Op, x: Tensor) -> Tensor:
+        y = network.weighted(op, x)
+        bias = network.unit(op).bias if op.kind in WEIGHTED else None
+        if bias is None:
+            return y
+        shift = means[op.name] - _by_channel(y).mean(0)
+        bias.add_(shift)
+        return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
+
+    interpret_outputs(network.float_graph, batch, exact)
+    interpret_outputs(network.float_graph, batch, corrected, network.rounded)
+
+
+@torch.no_grad()
+def search_ranges(
+    network: QuantizedNetwork, batches: Sequence[Given[Tensor]]
+) -> Mapping[str, Method]:
+    """Calibrate with the method, tensor by tensor, that leaves the least error in the outputs.
+
+    The best method for all comes first; then each tensor in the order they are computed takes
+    another where that is better. This runs the network three times for each of its ranges.
+
+    Returns
+    -------
+    The method of each tensor that has a range of its own.
+
+    Raises
+    ------
+    MicronasError
+        If there is no batch.
+    ExportError
+        If an activation is not finite.
+    """
+    observers = network.observe(batches, counted=True)
+    spans = {
+        name: {method: observer.span(method) for method in _METHODS}
+        for name, observer in observers.items()
+    }
+    exact = [_floats(network, batch) for batch in batches]
+
+    def error(methods: Mapping[str, Method]) -> float:
+        network.cover({name: spans[name][method] for name, method in methods.items()})
+        pairs = zip(batches, exact, strict=True)
+        return sum(_error(wanted, _rounded(network, batch)) for batch, wanted in pairs)
+
+    uniform = [dict.fromkeys(spans, method) for method in _METHODS]
+    errors = [error(methods) for methods in uniform]
+    least = min(errors)
+    best: dict[str, Method] = uniform[errors.index(least)]
+    for name in spans:
+        for method in _METHODS:
+            if torch.equal(spans[name][method], spans[name][best[name]]):
+                continue
+            tried = {**best, name: method}
+            if (found := error(tried)) < least:
+                best, least = tried, found
+    error(best)
+    return best
+
+
+@torch.no_grad()
+def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
+    """Tell which operators cost most: each in turn is left unrounded, most costly first.
+
+    Candidates for weights of 8 bits in place of 4, for another range, or for training with
+    rounding. Runs the network twice for each operator.
+    """
+    wanted = _floats(network, batch)
+    before = _decibels(_error(wanted, _rounded(network, batch)))
+    found = []
+    for op in network.float_graph.ops:
+        assert op.kind != "UNKNOWN", op
+        weights = output = 0.0
+        if op.learnt:
+            weights = _decibels(_error(wanted, _rounded(network, batch, exact=op))) - before
+        output = _decibels(_error(wanted, _rounded(network, batch, kept=op.outputs[0]))) - before
+        found.append(Gain(op.name, op.kind, weights, output))
+    return sorted(found, key=lambda gain: -max(gain.weights_db, gain.output_db))
+
+
+def _floats(network: QuantizedNetwork, batch: Given[Tensor]) -> dict[str, Tensor]:
+    return interpret_outputs(network.float_graph, batch, network.exact)
+
+
+def _rounded(
+    network: QuantizedNetwork, batch: Given[Tensor], *, exact: Op | None = None, kept: str = ""
+) -> dict[str, Tensor]:
+    """Outputs of the imitation; weights of `exact` and the tensor `kept` are not rounded."""
+
+    def weighted(op: Op, x: Tensor) -> Tensor:
+        return network.exact(op, x) if op is exact else network.weighted(op, x)
+
+    def after(name: str, value: Tensor) -> Tensor:
+        return value if name == kept else network.rounded(name, value)
+
+    return interpret_outputs(network.float_graph, batch, weighted, after)
+
+
+def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
+    """Squared error against the signal, the mean of all outputs."""
+    shares = [
+        ((wanted[name] - got[name]) ** 2).sum() / (wanted[name] ** 2).sum().clamp(min=1e-30)
+        for name in wanted
+    ]
+    return float(torch.stack(shares).mean())
+
+
+def _decibels(error: float) -> float:
+    return -10 * float(np.log10(max(error, 1e-30)))
+
+
+def _by_channel(value: Tensor) -> Tensor:
+    """Rows of channels: [any, channels]."""
+    return (value.movedim(1, -1) if value.ndim == 4 else value).flatten(0, -2)
+
+
+def _weights(graph: Graph) -> dict[str, tuple[Tensor, Tensor | None]]:
+    found: dict[str, tuple[Tensor, Tensor | None]] = {}
+    for op in weighted_ops(graph):
+        weight, *bias = (graph.tensors[name].data for name in op.learnt)
+        assert weight is not None, f"{op.name}: a graph that is equalised has its weights"
+        found[op.name] = from_tflite(op, weight), torch.tensor(bias[0]) if bias else None
+    return found
