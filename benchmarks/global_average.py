@@ -15,7 +15,7 @@ import torch
 from benchmarks.zoo.networks import NETWORKS
 from micronas.export.from_torch.trace import trace
 from micronas.graph import integer
-from micronas.graph.averages import averaged, is_global
+from micronas.graph.averages import is_global, with_averages
 from micronas.graph.ir import Graph
 from micronas.hardware.features import features
 from micronas.text import table
@@ -54,9 +54,7 @@ def _measured(name: str) -> list[str]:
         wanted = module(inputs).numpy()
     row = [name, ", ".join(f"{op.window[0]}x{op.window[1]}" for op in found)]
     for way in _WAYS:
-        changed = graph
-        for op in found:
-            changed = averaged(changed, op, way)
+        changed = with_averages(graph, way)
         got = _run(changed, calibration, inputs)
         cost = features(changed)["instructions"] / 1e6
         row += [f"{sqnr_db(wanted, got.reshape(wanted.shape)):.1f}", f"{cost:.2f}"]

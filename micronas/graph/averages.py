@@ -21,6 +21,8 @@ Average = Literal["pool", "parts", "mean"]
 
 _PARTS = 5
 """At least so many parts: the pool's error is then 7 dB less than in one piece."""
+_SMALLEST = 16
+"""Pixels of a map below which there is nothing to gain: the map's own errors hardly average out."""
 
 
 def is_global(graph: Graph, op: Op) -> bool:
@@ -29,18 +31,20 @@ def is_global(graph: Graph, op: Op) -> bool:
     return whole and graph.output_of(op).shape[1:3] == (1, 1) and op.activation == "NONE"
 
 
-def averaged(graph: Graph, op: Op, how: Average) -> Graph:
-    """Write a global average in another way; shapes, and what is computed in float, stay.
+def with_averages(graph: Graph, how: Average) -> Graph:
+    """Write all global averages of a graph, float32 or of shapes alone, in one way.
 
-    Parameters
-    ----------
-    graph
-        float32, or of shapes alone.
-    op
-        One of its operators that `is_global`.
+    Shapes, and what is computed in float, stay. Pools of maps under 16 pixels are not taken apart.
     """
-    if how == "pool":
-        return graph
+    for op in graph.ops:
+        if how == "pool" or not is_global(graph, op):
+            continue
+        if how == "mean" or math.prod(op.window) >= _SMALLEST:
+            graph = _averaged(graph, op, how)
+    return graph
+
+
+def _averaged(graph: Graph, op: Op, how: Average) -> Graph:
     _, height, width, depth = graph.input_of(op).shape
     table = Tensor(f"{op.name}/axes", (2,), "int32", constant=True, data=np.array([1, 2], np.int32))
     tensors, source, ops = {**graph.tensors, table.name: table}, op.inputs[0], []

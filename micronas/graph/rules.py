@@ -13,6 +13,9 @@ from micronas.graph.transposing import is_computed
 
 Shape = tuple[int, ...]
 
+_LARGEST_SIDE = 2**15
+"""Of a resized map: its positions, in 1/1024 of a pixel, fit int32."""
+
 LARGEST_RANK = 6
 """Dimensions a tensor may have in TFLM's kernels."""
 _MOST_SQUARES = (2**31 - 1) // 255**2
@@ -174,9 +177,9 @@ def convolved_back(graph: Graph, op: Op) -> Shape | str | None:
 
 def resized(graph: Graph, op: Op) -> Shape | str:
     source, table = graph.input_of(op).shape, graph.constant_of(op).data
-    if len(source) != 4 or table is None or table.shape != (2,) or table.min() < 1:
-        return f"{op.kind} must read [N, height, width, channels] and two sizes >= 1"
-    sizes = [int(size) for size in table]
+    sizes = [] if table is None else [int(size) for size in table.flat]
+    if len(source) != 4 or len(sizes) != 2 or min(sizes) < 1 or max(sizes) > _LARGEST_SIDE:
+        return f"{op.kind} must read a map [N, ...] and two sizes of 1 to {_LARGEST_SIDE}"
     if op.kind == "RESIZE_BILINEAR":
         if op.half_pixel and op.align_corners:
             return "RESIZE_BILINEAR must have centres of half a pixel or aligned corners, not both"

@@ -114,7 +114,9 @@ def _taps_inside(
     reach = extent(kernel, apart)
     before = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
     starts = range(-before, out * stride - before, stride)
-    return sum(0 <= start + tap < size for start in starts for tap in range(0, reach, apart))
+    first = (max(0, -(start // apart)) for start in starts)  # taps left of the map come before
+    behind = (min(kernel, -((start - size) // apart)) for start in starts)
+    return sum(max(0, end - begin) for begin, end in zip(first, behind, strict=True))
 
 
 def convolution(sweep: Sweep, source: Width, out: Width, *, bits: int = 8) -> Work:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from micronas.errors import MicronasError
 from micronas.graph import integer
-from micronas.graph.averages import averaged, is_global
+from micronas.graph.averages import is_global, with_averages
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.train.network import Network, from_tflite, interpret, linear, weighted_ops
@@ -183,7 +183,7 @@ def test_averages_of_their_own_scale_are_the_same_average(size: tuple[int, int])
     wanted = x.mean((2, 3)).numpy()
     ratios = []
     for way in ("pool", "parts", "mean"):
-        changed = averaged(graph, op, way)  # type: ignore[arg-type]
+        changed = with_averages(graph, way)  # type: ignore[arg-type]
         np.testing.assert_allclose(run(changed, x), wanted, atol=1e-6)
         network = QuantizedNetwork(changed)
         network.calibrate([x], method="minmax")
