@@ -40,7 +40,7 @@ class LoneOperator:
             f"input{place}": _tensor(f"input{place}", text)
             for place, text in enumerate(row["inputs"].split("; "))
         }
-        out = Tensor("output", _shape(row["output"]), "int8")
+        out = _tensor("output", row["output"])
         fields = dict(option.split("=") for option in row["options"].split("; ") if option)
         op = Op(
             row["op"],  # type: ignore[arg-type]

@@ -52,6 +52,74 @@ def test_a_pointwise_convolution_by_hand() -> None:
     assert instructions(work) == pytest.approx(expected)
 
 
+def priced_alone(graph: Graph) -> dict[str, tuple[str, float]]:
+    found = {op.name: price(graph, op) for op in graph.ops}
+    return {name: (each.kernel, each.instructions) for name, each in found.items() if each}
+
+
+def test_groups_are_convolutions_one_after_another() -> None:
+    builder = Builder((6, 6, 8))
+    value = builder.conv(builder.input, "grouped", 12, (3, 3), groups=4)
+    graph = builder.finish(builder.conv(value, "1x1", 4, groups=2))
+    costs = LIBRARY.kernels["convolution_grouped"].instructions
+    # a patch of 3x3x2: 16 values in fours and 2 left; 36 positions, 3 outputs a group, 4 groups
+    expected = {
+        "macs_by_4": 4 * 36 * 16 * 3,
+        "left_over_macs": 4 * 36 * 2 * 3,
+        "outputs": 36 * 12,
+        "im2col_bytes": 4 * 36 * 18,
+        "im2col_taps": 4 * 36 * 9,
+        "padded_taps": 4 * (36 * 9 - 16 * 16),
+        "left_over_bytes": 4 * 36 * 9 * 2,
+        "kernel_rows": 4 * 36 * 3,
+        "positions": 4 * 36,
+        "odd_outputs": 4 * 36 * 18,
+        "calls": 1,
+    }
+    cost = sum(costs.get(term, 0) * amount for term, amount in expected.items())
+    found = priced_alone(graph)
+    assert found["grouped"] == ("convolution_grouped", pytest.approx(cost))
+    assert found["1x1"][0] == "convolution_grouped"
+
+
+def test_kernels_of_operators_on_maps() -> None:
+    builder = Builder((6, 6, 8))
+    value = builder.conv(builder.input, "dilated", 17, (3, 3), dilation=(2, 2))
+    value = builder.depthwise(value, "plain", (3, 3), dilation=(2, 1))
+    value = builder.transposed(value, "turned", 4, (2, 2), stride=(2, 2))
+    value = builder.transposed(value, "rows", 4, (2, 2), stride=(2, 2))
+    value = builder.resize(value, "near", (6, 6))
+    value = builder.resize(value, "between", (12, 12), "RESIZE_BILINEAR")
+    value = builder.unfold(builder.fold(value, "folded", 2), "unfolded", 2)
+    graph = builder.finish(builder.reduce(value, "most", "REDUCE_MAX", (1, 2)))
+    found = priced_alone(graph)
+    assert {name: kernel for name, (kernel, _) in found.items()} == {
+        "dilated": "convolution",
+        "plain": "depthwise_dilated",
+        "turned": "transposed_turned",
+        "rows": "transposed",
+        "near": "resize_nearest",
+        "between": "resize_bilinear",
+        "folded": "space_to_depth",
+        "unfolded": "depth_to_space",
+        "most": "reduce_max",
+    }
+    # a row of 12 pixels is three steps of four; 12 rows meet 2 x 2 x 4 x 4 products each
+    costs = LIBRARY.kernels["transposed"].instructions
+    amounts = {
+        "macs_by_4": 12 * 12 * 64,
+        "steps": 3 * 12 * 16,
+        "sums": 12 * 12 * 16,
+        "kernel_rows": 3 * 12 * 2 * 4,
+        "outputs": 24 * 24 * 4,
+        "cleared": (24 + 2) * 24,
+        "cleared_sums": (24 + 2) * 24 * 4,
+        "calls": 1,
+    }
+    expected = sum(costs.get(term, 0) * amount for term, amount in amounts.items())
+    assert found["rows"][1] == pytest.approx(expected)
+
+
 def test_a_larger_convolution_copies_patches() -> None:
     work = convolution(Sweep((4, 4), (4, 4), (3, 3)), exactly(3), exactly(8))
     assert work.kernel == "convolution"

@@ -200,7 +200,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SLICE": _cut,
         "STRIDED_SLICE": _strided,
         "GATHER": _gathered,
-        "POSITIONS": _each("quantize"),
+        "POSITIONS": _each("positions"),
         "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
         "BROADCAST_TO": _repeated,
         "BATCH_MATMUL": _product_of_matrices,
