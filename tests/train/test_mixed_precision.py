@@ -95,8 +95,8 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
     settings = SearchSettings(
         strategy="dnas",
-        steps=20,
-        warmup=60,
+        steps=30,
+        warmup=100,
         batch_size=32,
         candidates=4,
         finalists=1,
