@@ -250,7 +250,8 @@ def main() -> None:
                             done["cut"] += 1
                             break
                 was = {str(path.relative_to(out)) for path in out.rglob("*")}
-                ends[judged(subject, out, expected, was)] += 1
+                ends[end := judged(subject, out, expected, was)] += 1
+                print(f"  {done['kill']} kills, {done['cut']} cuts: {end}", flush=True)
             told = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
             counts = f"{done['kill']:7}{done['cut']:6}"
             print(f"{subject.name:18}{seconds:8.1f}{counts}  {told}", flush=True)

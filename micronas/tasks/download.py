@@ -256,4 +256,4 @@ def _unpack_zip(file: Path, folder: Path, most: int) -> None:
         if total > most:
             raise zipfile.BadZipFile(_too_large(most))
         _require_space(folder, total)
-        archive.extractall(folder)  # nosec B202: members were checked above
+        archive.extractall(folder)  # nosec B202
