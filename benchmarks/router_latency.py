@@ -98,7 +98,10 @@ class Connection(asyncio.Protocol):
     async def post(self, url: str, body: bytes) -> tuple[float, float]:
         """Return the times of the first byte of the answer's body, and of its end."""
         parts = urlsplit(url)
-        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}"
+        head = (
+            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+        )
         self.parser = httptools.HttpResponseParser(self)
         self.first = 0.0
         self.end: asyncio.Future[float] = asyncio.get_running_loop().create_future()

@@ -53,4 +53,4 @@ def is_leftover(path: Path) -> bool:
 
 def text_hash(text: str) -> str:
     """Return the SHA-256 of a text in UTF-8, hexadecimal."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -37,6 +37,7 @@ _LONGEST_NUMBER = 100
 
 Location = tuple[int | str, ...]
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST_NAME = 200
 Extent = Annotated[int, Field(gt=0, le=65_535)]
 """A size of a network; no board holds a larger one, and counting it would take for ever."""
 
@@ -211,7 +212,8 @@ def validate_settings(
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or lists the known ones."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, 1)
+    # what is compared may come from anybody, and comparing takes the square of its length
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], options, 1)
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
 
 

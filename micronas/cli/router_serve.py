@@ -17,6 +17,8 @@ def serve(
     from micronas.router.serve.server import serve as run
     from micronas.router.serve.settings import read_settings
 
-    # functions named by `callable` may stand beside the configuration
-    sys.path.insert(0, str(config.resolve().parent))
-    run(read_settings(config, overrides or []))
+    settings = read_settings(config, overrides or [])
+    if any(each.callable is not None for each in settings.experts):
+        # functions may stand beside the configuration, but nothing there replaces a package
+        sys.path.append(str(config.resolve().parent))
+    run(settings)

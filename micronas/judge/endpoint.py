@@ -1,17 +1,19 @@
 """An OpenAI-compatible chat endpoint: one coroutine that asks until there is a whole answer."""
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import httpx
 from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
-from micronas.language.endpoints import Price, api_key, estimate_tokens, retry_after
+from micronas.language.answers import plain_text, read_json, token_count, whole_characters
+from micronas.language.client import Client, ExchangeError, Received
+from micronas.language.endpoints import BaseUrl, Price, api_key, estimate_tokens
 from micronas.settings import Settings
 
 _LONGEST_WAIT = 120.0
@@ -34,14 +36,14 @@ class EndpointSettings(Settings):
     concurrency
         Calls in flight at most.
     timeout
-        Seconds until a call without answer counts as failed.
+        Seconds until a call without a whole answer counts as failed.
     tries
         How often one call is sent before the run stops; first pause ``backoff`` seconds, doubled
         each time, unless the server says ``Retry-After``.
     """
 
     model: str
-    base_url: str = "https://api.openai.com/v1"
+    base_url: BaseUrl = "https://api.openai.com/v1"
     api_key_env: str = "OPENAI_API_KEY"
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=4096, gt=0)
@@ -96,11 +98,12 @@ class JudgeEndpoint:
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
-        key = api_key(settings.api_key_env)
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=settings.timeout,
-            limits=httpx.Limits(max_connections=settings.concurrency),
+        self._client = Client(
+            f"{settings.base_url}/chat/completions",
+            key=api_key(settings.api_key_env),
+            variable=settings.api_key_env,
+            total=settings.timeout,
+            connections=settings.concurrency,
         )
 
     async def __aenter__(self) -> "JudgeEndpoint":
@@ -122,29 +125,17 @@ class JudgeEndpoint:
         ConfigError
             If the endpoint refuses the request for a reason that trying again does not change.
         """
-        settings = self.settings
-        url = settings.base_url.rstrip("/") + "/chat/completions"
-        body = {**settings.parameters(), "messages": list(messages)}
+        body = {**self.settings.parameters(), "messages": list(messages)}
         try:
-            response = await self._client.post(url, json=body)
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise ConfigError(
-                f"base_url must be an http address, but got {settings.base_url!r}"
-            ) from error
-        except httpx.HTTPError as error:
+            async with self._client.post(json.dumps(body).encode("ascii")) as received:
+                if received.status == 200:
+                    return self._read(await received.body(), messages)
+                return await self._refused(received)
+        except ExchangeError as broken:
             # without a connection nobody can have worked for us
-            unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-            return Lost(type(error).__name__, perhaps_paid=not unsent)
-        status = response.status_code
-        if status in (408, 409, 425, 429) or status >= 500:
-            wait = retry_after(response.headers.get("retry-after", ""), longest=_LONGEST_WAIT)
-            return Lost(f"HTTP {status}", perhaps_paid=False, wait=wait)
-        if status != 200:
-            raise ConfigError(
-                f"{url} answered HTTP {status} ({' '.join(response.text.split())[:200]}); check "
-                f"model, base_url and the key in {settings.api_key_env}"
-            )
-        return self._read(response, messages)
+            return Lost(broken.reason, perhaps_paid=broken.sent)
+        except ValueError as error:
+            return Lost(str(error), perhaps_paid=True)
 
     async def pause(self, attempt: int, lost: Lost) -> None:
         """Wait before sending a request again; ``attempt`` counts from 0.
@@ -162,20 +153,29 @@ class JudgeEndpoint:
         wait = self.settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
         await asyncio.sleep(min(max(wait, lost.wait or 0.0), _LONGEST_WAIT))
 
-    def _read(self, response: httpx.Response, messages: Sequence[dict[str, str]]) -> Reply | Lost:
+    async def _refused(self, received: Received) -> Lost:
+        status, settings = received.status, self.settings
+        if status in (408, 409, 425, 429) or status >= 500:
+            wait = None if received.wait is None else min(received.wait, _LONGEST_WAIT)
+            return Lost(f"HTTP {status}", perhaps_paid=False, wait=wait)
+        raise ConfigError(
+            f"{self._client.url} answered HTTP {status} ({await received.complaint()}); check "
+            f"model, base_url and the key in {settings.api_key_env}"
+        )
+
+    def _read(self, body: bytes, messages: Sequence[dict[str, str]]) -> Reply | Lost:
         try:
-            body = response.json()
-            text = body["choices"][0]["message"]["content"]
-            if text is not None and not isinstance(text, str):
-                return Lost("an answer whose content is no text", perhaps_paid=True)
-            # a server that counts no tokens must not make a budget endless
-            usage = body.get("usage") or {
-                "prompt_tokens": sum(estimate_tokens(each["content"]) for each in messages),
-                "completion_tokens": estimate_tokens(text or ""),
-            }
-            prompt_tokens = int(usage["prompt_tokens"])
-            completion_tokens = int(usage["completion_tokens"])
+            answer = read_json(body)
+            content = answer["choices"][0]["message"]["content"]
+            usage = answer.get("usage")
         except (ValueError, LookupError, TypeError, AttributeError):
             return Lost("a cut or unreadable answer", perhaps_paid=True)
+        if not isinstance(content, str | list | None):
+            return Lost("an answer whose content is no text", perhaps_paid=True)
+        text = self._client.redacted(whole_characters(plain_text(content)))
+        # a server that counts no tokens, or none that can be, must not make a budget endless
+        asked = sum(estimate_tokens(each["content"]) for each in messages)
+        prompt_tokens = token_count(usage, "prompt_tokens") or asked
+        completion_tokens = token_count(usage, "completion_tokens") or estimate_tokens(text)
         usd = self.settings.price.usd(prompt_tokens, completion_tokens)
-        return Reply(text or "", prompt_tokens, completion_tokens, usd)
+        return Reply(text, prompt_tokens, completion_tokens, usd)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from micronas.language.endpoints import BaseUrl
 from micronas.settings import Settings, read_settings
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
@@ -97,7 +98,7 @@ class Embedding(Settings):
     """Lengths of word n-grams of ``tfidf``."""
     dimensions: Count = 2**18
     """Hash buckets of ``tfidf``."""
-    url: str | None = None
+    url: BaseUrl | None = None
     """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
     model: str | None = None
     """Model of the ``endpoint``."""

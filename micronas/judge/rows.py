@@ -7,6 +7,7 @@ from typing import Literal
 
 from micronas.errors import DataError
 from micronas.judge.verdict import Winner
+from micronas.language.answers import MOST_TOKENS
 from micronas.language.endpoints import estimate_tokens
 
 Order = Literal["first", "second", "unknown"]
@@ -109,7 +110,9 @@ def read_answers(path: Path) -> list[Answer]:
                 raise TypeError("prompt_id, model and text must be strings")
             tokens = row.get("tokens")
             tokens = estimate_tokens(texts[2]) if tokens is None else int(tokens)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if not 0 <= tokens <= MOST_TOKENS:
+                raise ValueError(f"tokens must be 0 to {MOST_TOKENS}")
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"an answer must be a JSON object with prompt_id, model and text, but line "
                 f"{number} of {path} is not ({error})"

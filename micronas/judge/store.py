@@ -8,14 +8,16 @@ follows when it is known, so that a killed process leaves a trace of each call t
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
 from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
+from micronas.language.answers import whole_characters
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prompts (
@@ -41,6 +43,11 @@ CREATE TABLE IF NOT EXISTS verdicts (
 """
 
 
+_OBJECTS = (
+    "SELECT lower(name), type || ' ' || tbl_name || ' ' || ifnull(sql, '') FROM sqlite_master"
+)
+
+
 class Store:
     """A store that one run writes to.
 
@@ -56,31 +63,31 @@ class Store:
         """Add prompts, or replace those of the same id."""
         with self._sql:
             self._sql.executemany(
-                "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", map(astuple, prompts)
+                "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", map(_row, prompts)
             )
 
     def put_answers(self, answers: Iterable[Answer]) -> None:
         """Add answers; an answer that differs from the stored one takes its verdicts with it."""
         with self._sql:
-            for answer in answers:
-                place = (answer.prompt_id, answer.model)
+            for row in map(_row, answers):
+                prompt_id, model, text, _ = row
                 old = self._sql.execute(
-                    "SELECT text FROM answers WHERE prompt_id = ? AND model = ?", place
+                    "SELECT text FROM answers WHERE prompt_id = ? AND model = ?",
+                    (prompt_id, model),
                 ).fetchone()
-                if old and old[0] != answer.text:
+                if old and old[0] != text:
                     self._sql.execute(
-                        "DELETE FROM verdicts WHERE prompt_id = ? AND ? IN (model, baseline)", place
+                        "DELETE FROM verdicts WHERE prompt_id = ? AND ? IN (model, baseline)",
+                        (prompt_id, model),
                     )
-                self._sql.execute(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", astuple(answer)
-                )
+                self._sql.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row)
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
         """Add verdicts, or replace those of the same prompt, models, order and judge."""
         marks = ", ".join("?" for _ in fields(VerdictRow))
         with self._sql:
             self._sql.executemany(
-                f"INSERT OR REPLACE INTO verdicts VALUES ({marks})", map(astuple, rows)
+                f"INSERT OR REPLACE INTO verdicts VALUES ({marks})", map(_row, rows)
             )
 
     def drop_verdicts(self, judge: str, *, unless: str) -> None:
@@ -114,7 +121,7 @@ class Store:
             self._sql.execute(
                 "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
                 "completion_tokens = ?, usd = ? WHERE id = ?",
-                (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.usd, attempt),
+                (*_row(reply), attempt),
             )
 
     def lose(self, attempt: int, reason: str, usd: float) -> None:
@@ -170,6 +177,7 @@ def writing(path: Path) -> Iterator[Store]:
             with _translated(path):
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                _check_schema(connection, path, fresh=True)
                 connection.executescript(_SCHEMA)
             yield Store(connection)
         finally:
@@ -277,9 +285,42 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     with _translated(path):
         connection = sqlite3.connect(path)
         try:
+            _check_schema(connection, path)
             yield connection
         finally:
             connection.close()
+
+
+def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -> None:
+    """Refuse what else could answer in a table's place, or change what is written to it.
+
+    A trigger that deletes attempts would let every run pay again, and a view has rows of its own
+    making. `fresh` allows for tables that are still to be made.
+    """
+    with closing(sqlite3.connect(":memory:")) as own:
+        own.executescript(_SCHEMA)
+        wanted = dict(own.execute(_OBJECTS).fetchall())
+    found = dict(sql.execute(_OBJECTS).fetchall())
+    for name, definition in found.items():
+        foreign = definition.startswith("trigger") or name in wanted
+        if foreign and definition != wanted.get(name):
+            kind = definition.split(" ", 1)[0]
+            raise DataError(
+                f"{path} must hold a judge run as micronas lays it out, but its {kind} {name!r} "
+                "is another; restore it or start anew"
+            )
+    missing = [] if fresh else [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(
+            f"{path} must be a readable store of a judge run: no such table: {missing[0]}; restore "
+            "it or start anew"
+        )
+
+
+def _row(values: Any) -> tuple[Any, ...]:
+    """Return the fields of a row as SQLite takes them: text without halves of characters."""
+    row = astuple(values)
+    return tuple(whole_characters(each) if isinstance(each, str) else each for each in row)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from micronas.errors import ConfigError, DataError
 from micronas.files import text_hash
+from micronas.language.answers import read_json
 from micronas.language.endpoints import required_key
 
 Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
@@ -24,6 +25,7 @@ Vectors: TypeAlias = NDArray[np.float32] | scipy.sparse.csr_array
 Embedder = Callable[[Sequence[str]], Vectors]
 """Any function from texts to vectors; `unit` makes vectors of length one."""
 
+_TIMEOUT = 120.0
 _SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _TOKENS = re.compile(rf"[{_SCRIPTS}]|[^\W{_SCRIPTS}]+|[^\w\s]")
 """Words and signs; a character where words are not separated (Thai, Lao, Chinese, Japanese)."""
@@ -143,31 +145,32 @@ class EmbeddingEndpoint:
     """
 
     def __init__(self, url: str, model: str, *, key_variable: str | None = None) -> None:
-        import httpx
+        from micronas.language.client import Client
 
         key = required_key(key_variable, of=url) if key_variable else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(headers=headers, timeout=120)
-        self._url = url.rstrip("/") + "/embeddings"
+        address = url.rstrip("/") + "/embeddings"
+        self._client = Client(address, key=key, variable=key_variable, total=_TIMEOUT)
         self._model = model
         self.name = f"{url} {model}"
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import httpx
+        from micronas.language.client import ExchangeError, post_once
 
+        body = json.dumps({"model": self._model, "input": list(texts)}).encode("ascii")
         try:
-            answer = self._client.post(self._url, json={"model": self._model, "input": list(texts)})
-            answer.raise_for_status()
-            items = sorted(answer.json()["data"], key=lambda item: item["index"])
+            status, answer = post_once(self._client, body)
+            if status != 200:
+                raise ValueError(f"HTTP {status}")
+            items = sorted(read_json(answer)["data"], key=lambda item: item["index"])
             vectors = np.array([item["embedding"] for item in items], np.float32)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (ExchangeError, ValueError, LookupError, TypeError, OverflowError) as error:
             raise DataError(
-                f"{self._url} must answer with embeddings: {' '.join(str(error).split())}; "
-                "vectors so far are kept, run it again"
+                f"{self._client.url} must answer with embeddings, but: "
+                f"{self._client.clean(str(error))}; vectors so far are kept, run it again"
             ) from error
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise DataError(
-                f"{self._url} must answer one finite vector a text, but got shape "
+                f"{self._client.url} must answer one finite vector a text, but got shape "
                 f"{vectors.shape} for {len(texts)} texts"
             )
         return unit(vectors)

@@ -1,16 +1,33 @@
-"""Prices, token counts, keys, proxies and waits of OpenAI-compatible endpoints."""
+"""Addresses, prices, keys, proxies and waits of OpenAI-compatible endpoints."""
 
 import math
 import os
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Annotated
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from micronas.errors import ConfigError
 from micronas.settings import Settings
+
+
+def _is_address(value: str) -> str:
+    parts = urlsplit(value)
+    if "@" in parts.netloc:
+        # no ValueError: its message would quote the address, and the password with it
+        raise ConfigError("an address must hold no password; name its variable in api_key_env")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http address such as http://127.0.0.1:8080/v1")
+    if parts.port == 0 or parts.query or parts.fragment:
+        raise ValueError("must be an address that ends in its path, without ? or #")
+    return value.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_is_address)]
+"""Address of an endpoint up to and without ``/chat/completions``."""
 
 
 class Price(Settings):
@@ -26,7 +43,12 @@ class Price(Settings):
 
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has: one for four bytes of UTF-8."""
-    return math.ceil(len(text.encode("utf-8", "replace")) / 4)
+    return tokens_of_bytes(len(text.encode("utf-8", "replace")))
+
+
+def tokens_of_bytes(size: int) -> int:
+    """Return about how many tokens so many bytes of UTF-8 are."""
+    return math.ceil(size / 4)
 
 
 def api_key(variable: str) -> str:
@@ -101,8 +123,9 @@ def retry_after(value: str, *, longest: float) -> float | None:
         return min(float(value), longest)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return min(max((date - datetime.now(timezone.utc)).total_seconds(), 0.0), longest)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        seconds = (date - datetime.now(timezone.utc)).total_seconds()
+    except (ValueError, OverflowError):
+        return None  # no date, or one of a year or a zone that no calendar has
+    return min(max(seconds, 0.0), longest)

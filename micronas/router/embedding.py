@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError, DataError
 from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
+from micronas.language.endpoints import BaseUrl
 from micronas.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
@@ -31,7 +32,7 @@ class Embedding(Settings):
     """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
     dimensions: Count = 512
     """Dimensions of ``ngrams``."""
-    url: str | None = None
+    url: BaseUrl | None = None
     """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
     model: str | None = None
     """Model of the ``endpoint``."""

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -16,8 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from micronas.errors import ConfigError
-from micronas.language.endpoints import Price
+from micronas.language.endpoints import BaseUrl, Price
 from micronas.settings import Settings, read_settings
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -77,23 +75,10 @@ class ExpertEndpoint(Settings):
         In place of the server's own.
     """
 
-    base_url: str
+    base_url: BaseUrl
     model: str = Field(min_length=1)
     api_key_env: str | None = None
     timeouts: Timeouts | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("base_url must be an http address such as http://127.0.0.1:8080/v1")
-        if parts.port == 0 or parts.query or parts.fragment:
-            raise ValueError("base_url must end before /chat/completions, without ? or #")
-        if "@" in parts.netloc:
-            # no ValueError: its message would quote the address, and the password with it
-            raise ConfigError("base_url must hold no password; name its variable in api_key_env")
-        return value.rstrip("/")
 
 
 class Expert(Settings):

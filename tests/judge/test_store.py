@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,41 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)").connection.close()
     with pytest.raises(DataError, match="no such table"):
         answers_of(tmp_path / "other.db")
+
+
+FOREIGN = {
+    "view": "DROP TABLE verdicts; CREATE VIEW verdicts AS SELECT 1 AS prompt_id, 2 AS model",
+    "VIEW": "DROP TABLE attempts; CREATE VIEW ATTEMPTS AS SELECT 1 AS key",
+    "columns": "DROP TABLE answers; CREATE TABLE answers (prompt_id TEXT)",
+    "default": "DROP TABLE attempts; CREATE TABLE attempts (id INTEGER PRIMARY KEY, key TEXT, "
+    "status TEXT, reason TEXT, raw TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, "
+    "usd REAL AS (0.0), time REAL)",
+    "trigger": "CREATE TRIGGER forget AFTER UPDATE ON attempts BEGIN DELETE FROM attempts; END",
+    "temporary": "CREATE TRIGGER prompts AFTER INSERT ON prompts BEGIN DELETE FROM verdicts; END",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_store_of_another_layout_is_refused_and_left_alone(path: Path, kind: str) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(FOREIGN[kind])
+        before = "\n".join(sql.iterdump())
+    for read in (verdicts_of, battles_of, answers_of, prompts_of, spending_of):
+        with pytest.raises(DataError, match="as micronas lays it out") as refused:
+            read(path)
+        assert "\n" not in str(refused.value)
+    with pytest.raises(DataError, match="as micronas lays it out"), writing(path):
+        pass
+    with closing(sqlite3.connect(path)) as sql:
+        assert "\n".join(sql.iterdump()) == before
+
+
+def test_what_a_person_adds_to_a_store_is_no_harm(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(
+            "CREATE TABLE notes (x); CREATE INDEX mine ON verdicts (judge); "
+            "CREATE VIEW wins AS SELECT * FROM verdicts WHERE outcome = 1"
+        )
+    with writing(path) as store:
+        store.put_verdicts(ROWS)
+    assert len(verdicts_of(path)) == len(ROWS)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,18 +20,21 @@ import yaml
 
 from micronas.router.decision import Routing
 from micronas.router.serve.app import create_app
-from micronas.router.serve.server import listen
+from micronas.router.serve.server import configured, listen
 from micronas.router.serve.settings import ServeSettings
 
 QUICK = {"backoff": 0.01, "patience": 5, "deadline": 20}
 
 
 @contextmanager
-def serving(routing: Routing | None = None, **settings: Any) -> Iterator[httpx.Client]:
+def serving(
+    routing: Routing | None = None, *, log_level: str = "critical", **settings: Any
+) -> Iterator[httpx.Client]:
     """Serve in a thread; yields a client whose addresses start at the server."""
-    app = create_app(ServeSettings.model_validate({**QUICK, **settings}), routing)
+    chosen = ServeSettings.model_validate({**QUICK, **settings})
+    app = create_app(chosen, routing)
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        server = uvicorn.Server(configured(app, chosen, log_level=log_level))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -83,6 +87,20 @@ def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
     """Send one user's message to the router."""
     body = {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}
     return client.post("/v1/chat/completions", json=body)
+
+
+def raw(client: httpx.Client, data: bytes, *, seconds: float = 10.0) -> bytes:
+    """Send bytes on a connection of their own; return all that comes until the server hangs up."""
+    received = b""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as wire:
+        wire.settimeout(seconds)
+        try:
+            wire.sendall(data)
+            while part := wire.recv(2**16):
+                received += part
+        except ConnectionError:
+            pass  # refused before all was sent
+    return received
 
 
 def until(condition: Any, seconds: float = 5.0) -> None:

@@ -26,6 +26,8 @@ from tests.router.upstreams import (
     upstreams,
 )
 
+JSON = {"Content-Type": "application/json"}
+
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_no_request_outlives_its_deadline(stream: bool) -> None:
@@ -178,7 +180,7 @@ def test_wrong_requests_are_errors_in_the_form_of_the_api() -> None:
     ):
         path = "/v1/chat/completions"
         for response, status, code in (
-            (client.post(path, content=b"{not json"), 400, "invalid_request"),
+            (client.post(path, content=b"{not json", headers=JSON), 400, "invalid_request"),
             (client.post(path, json={"model": "a", "messages": []}), 400, "invalid_request"),
             (chat(client, "x", model="aa\r\nX-Evil: 1"), 404, "model_not_found"),
             (chat(client, "x" * 2000), 413, "too_large"),

@@ -90,7 +90,8 @@ def test_an_int8_model_classifies_json(tmp_path: Path) -> None:
                 sink.quantization.scale[0]
             )
             assert answer["scores"] == pytest.approx(reals.tolist())
-        for prompt in ("hello", "[1, 2]", json.dumps([None] * values.size)):
+        beyond = json.dumps([10**400] * values.size)
+        for prompt in ("hello", "[1, 2]", json.dumps([None] * values.size), beyond):
             response = chat(client, prompt)
             assert response.status_code == 400
             assert f"{values.size} finite numbers" in response.json()["error"]["message"]

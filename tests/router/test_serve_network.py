@@ -8,7 +8,8 @@ import pytest
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import proxy_for
-from micronas.router.serve.server import Gathering
+from micronas.router.serve import wire as wire_module
+from micronas.router.serve.wire import Gathering
 from tests.router.serving import chat, said, serving
 from tests.router.upstreams import Call, answers, upstream
 
@@ -77,9 +78,10 @@ def test_who_cannot_be_reached_is_no_connection(scheme: str) -> None:
 class Wire:
     """A transport that remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *unsent: int) -> None:
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unsent = list(unsent)
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -89,6 +91,12 @@ class Wire:
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent.pop(0) if len(self.unsent) > 1 else sum(self.unsent)
 
 
 def test_what_is_written_in_one_turn_leaves_at_once() -> None:
@@ -111,3 +119,21 @@ def test_what_is_written_in_one_turn_leaves_at_once() -> None:
         assert wire.written[3:] == []
 
     asyncio.run(writes())
+
+
+@pytest.mark.parametrize(
+    ("unsent", "given_up"), [((900, 500, 100, 0), False), ((900, 500), True), ((0,), False)]
+)
+def test_a_client_that_takes_nothing_more_is_given_up(
+    unsent: tuple[int, ...], given_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "_PATIENCE", 0.01)
+
+    async def closes() -> bool:
+        wire: Any = Wire(*unsent)
+        transport = Gathering(wire)
+        transport.close()
+        await asyncio.sleep(0.2)
+        return bool(wire.aborted)
+
+    assert asyncio.run(closes()) == given_up

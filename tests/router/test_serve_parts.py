@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.errors import ConfigError
+from micronas.language.answers import token_count
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.plan import fallback_order
 from micronas.router.serve.protocol import (
     ApiError,
     ascii_text,
-    clean,
     completion,
     dump,
     is_answer,
@@ -25,7 +25,6 @@ from micronas.router.serve.protocol import (
     pieces,
     says_something,
     text_of,
-    usage_of,
 )
 from micronas.router.serve.settings import ServeSettings, read_settings
 
@@ -146,11 +145,6 @@ def test_headers_are_printable_ascii_and_give_the_text_back(text: str) -> None:
         assert shown.encode().decode("unicode_escape").strip() == text.strip()
 
 
-@given(st.text(), st.text())
-def test_no_secret_is_left_in_foreign_text(before: str, after: str) -> None:
-    assert "s3cr3t-k3y" not in clean(f"{before}s3cr3t-k3y{after}", {"s3cr3t-k3y": "[KEY]"})
-
-
 @given(st.text())
 def test_pieces_say_what_the_whole_says(text: str) -> None:
     assert "".join(map(text_of, pieces(text))) == text_of(completion(text)) == text
@@ -166,15 +160,7 @@ def test_whatever_an_upstream_sends_can_be_read_or_refused(value: dict[str, Any]
         assert isinstance(says_something(value), bool)
     if is_piece(value) or is_answer(value):
         assert isinstance(text_of(value), str)
-    usage = usage_of(value)
-    assert usage is None or min(usage) >= 0
-
-
-def test_usage_is_believed_only_where_it_counts() -> None:
-    assert usage_of({"usage": {"prompt_tokens": 3, "completion_tokens": 4}}) == (3, 4)
-    assert usage_of({"usage": {"prompt_tokens": "3", "completion_tokens": 4}}) is None
-    assert usage_of({"usage": None}) is None
-    assert usage_of({"usage": {"prompt_tokens": -3, "completion_tokens": 4}}) == (0, 4)
+    assert (token_count(value.get("usage"), "prompt_tokens") or 1) >= 1
 
 
 EXPERTS = [{"name": name, "active": "1B", "callable": "json:dumps"} for name in "abc"]

@@ -2,13 +2,17 @@
 
 import hmac
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import api_key
@@ -19,6 +23,7 @@ from micronas.router.serve.metrics import CONTENT_TYPE, Metrics
 from micronas.router.serve.plan import Fixed, Planner
 from micronas.router.serve.protocol import ApiError, parse_ask
 from micronas.router.serve.settings import ServeSettings
+from micronas.router.serve.web import WebGuard
 
 _log = logging.getLogger("micronas.router")
 
@@ -57,14 +62,39 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
             raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
 
     app = FastAPI(title="micronas router", docs_url=None, redoc_url=None, lifespan=lifespan)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(WebGuard, settings=settings)
     protected = [Depends(authorised)]
 
     @app.post("/v1/chat/completions", dependencies=protected)
     async def chat(request: Request) -> Response:
-        ask = parse_ask(await _body(request, settings.largest_body))
+        arrival = time.monotonic()
+        try:
+            with anyio.fail_after(settings.deadline):
+                ask = parse_ask(await _body(request, settings.largest_body))
+        except TimeoutError:
+            message = f"the request must be there in {settings.deadline:g} s, but is not"
+            late = ApiError(408, message, "deadline")
+            return JSONResponse(late.body(), late.status, {"Connection": "close"})
+        except ClientDisconnect:
+            metrics.requests.labels("", "", "gone").inc()
+            _log.info("a client left within its request: seconds=%.3f", time.monotonic() - arrival)
+            return Response()
         planner.check(ask)
         return Exchange(
-            ask, settings, planner=planner, dispatcher=dispatcher, slots=slots, metrics=metrics
+            ask,
+            settings,
+            planner=planner,
+            dispatcher=dispatcher,
+            slots=slots,
+            metrics=metrics,
+            arrival=arrival,
         )
 
     @app.get("/v1/models", dependencies=protected)
@@ -121,6 +151,10 @@ def _routing(settings: ServeSettings) -> Routing:
 
 
 async def _body(request: Request, largest: int) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # what a page of the web cannot send without asking first
+    if kind != "application/json":
+        raise ApiError(415, "a request must have the Content-Type application/json", "no_json")
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -14,8 +14,10 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._data: list[bytes] = []
+        self._rest_size = self._data_size = 0
+        self._open = False
 
     def feed(self, received: bytes) -> list[bytes]:
         """Return the data of the events that are complete now.
@@ -25,15 +27,21 @@ class EventReader:
         ValueError
             If an event is larger than 1 MiB, which no piece of an answer is.
         """
-        *lines, self._rest = _LINE_END.split(self._rest + received)
         complete: list[bytes] = []
-        for line in lines:
-            name, _, value = line.partition(b":")
-            if name == b"data":
-                self._data.append(value.removeprefix(b" "))
-            elif not line and self._data:
-                complete.append(b"\n".join(self._data))
-                self._data = []
-        if len(self._rest) + sum(map(len, self._data)) > _LARGEST_EVENT:
+        self._rest.append(received)
+        self._rest_size += len(received)
+        # joined once a line ends: to join all parts each time would take the square of their number
+        if self._open or b"\n" in received or b"\r" in received:
+            *lines, rest = _LINE_END.split(b"".join(self._rest))
+            self._rest, self._rest_size, self._open = [rest], len(rest), rest.endswith(b"\r")
+            for line in lines:
+                name, _, value = line.partition(b":")
+                if name == b"data":
+                    self._data.append(value.removeprefix(b" "))
+                    self._data_size += len(line)
+                elif not line and self._data:
+                    complete.append(b"\n".join(self._data))
+                    self._data, self._data_size = [], 0
+        if self._rest_size + self._data_size > _LARGEST_EVENT:
             raise ValueError("an event is too large")
         return complete

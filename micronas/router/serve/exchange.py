@@ -12,7 +12,8 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from micronas.language.endpoints import estimate_tokens
+from micronas.language.answers import plain_text, token_count
+from micronas.language.endpoints import estimate_tokens, tokens_of_bytes
 from micronas.router.decision import Decision
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.dispatch import Answer, Dispatcher
@@ -26,9 +27,7 @@ from micronas.router.serve.protocol import (
     ascii_text,
     dump,
     event,
-    plain_text,
     text_of,
-    usage_of,
 )
 from micronas.router.serve.settings import ServeSettings
 
@@ -68,8 +67,8 @@ class Slots:
 class Journey:
     """Facts about a request so far; its headers say them."""
 
+    arrival: float
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    arrival: float = field(default_factory=time.monotonic)
     decision: Decision | None = None
     expert: str = ""
     active: float | None = None
@@ -122,11 +121,12 @@ class Exchange(Response):
         dispatcher: Dispatcher,
         slots: Slots,
         metrics: Metrics,
+        arrival: float,
     ) -> None:
         super().__init__()
         self._ask, self._settings, self._slots, self._metrics = ask, settings, slots, metrics
         self._planner, self._dispatcher = planner, dispatcher
-        self._journey = Journey()
+        self._journey = Journey(arrival=arrival)
         self._started = self._ended = False
         self._end = "gone"
 
@@ -152,7 +152,7 @@ class Exchange(Response):
 
     async def _run(self, send: Send) -> None:
         try:
-            with anyio.fail_after(self._settings.deadline):
+            with anyio.fail_after(self._settings.deadline - self._journey.age):
                 async with self._slots.slot():
                     await self._answer(send)
         except ApiError as error:
@@ -193,31 +193,31 @@ class Exchange(Response):
 
     async def _whole(self, send: Send, answer: Answer) -> None:
         (whole,) = answer.head
-        self._spend(answer, text_of(whole), usage_of(whole))
+        self._spend(answer, estimate_tokens(text_of(whole)), whole.get("usage"))
         await self._send_whole(send, 200, whole)
 
     async def _stream(self, send: Send, answer: Answer) -> None:
         await self._start(send, 200, {"Content-Type": "text/event-stream; charset=utf-8"})
-        said = list(map(text_of, answer.head))
-        usage = usage_of(answer.head[-1])
+        # a stream may be endless: what was said is measured, not kept
+        said = sum(len(text_of(piece).encode("utf-8", "replace")) for piece in answer.head)
+        usage = answer.head[-1].get("usage")
 
         async def take(piece: Json) -> None:
-            nonlocal usage
-            said.append(text_of(piece))
-            usage = usage_of(piece) or usage
+            nonlocal said, usage
+            said += len(text_of(piece).encode("utf-8", "replace"))
+            usage = piece.get("usage") or usage
             await self._write(send, event(piece))
 
         await self._write(send, b"".join(map(event, answer.head)))
         await self._dispatcher.follow(answer, take)
-        self._spend(answer, "".join(said), usage)
+        self._spend(answer, tokens_of_bytes(said), usage)
         self._end = "200"
         await self._write(send, DONE, last=True)
 
-    def _spend(self, answer: Answer, said: str, usage: tuple[int, int] | None) -> None:
-        prompt, completion = usage or (
-            sum(estimate_tokens(plain_text(each.get("content"))) for each in self._ask.messages),
-            estimate_tokens(said),
-        )
+    def _spend(self, answer: Answer, said: int, usage: object) -> None:
+        asked = (plain_text(each.get("content")) for each in self._ask.messages)
+        prompt = token_count(usage, "prompt_tokens") or sum(map(estimate_tokens, asked))
+        completion = token_count(usage, "completion_tokens") or said
         name, price = answer.expert.name, answer.expert.price
         self._metrics.tokens.labels(name, "prompt").inc(prompt)
         self._metrics.tokens.labels(name, "completion").inc(completion)

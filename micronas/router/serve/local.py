@@ -106,7 +106,7 @@ def classifier(path: Path) -> Callable[[Ask], str]:
     def answer(ask: Ask) -> str:
         try:
             values = np.array(json.loads(ask.prompt), np.float64).reshape(shape)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             values = np.full(shape, np.nan)
         if not np.isfinite(values).all():
             raise ApiError(

@@ -4,12 +4,15 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from micronas.language.answers import plain_text
+
 Json = dict[str, Any]
 _LONGEST_TEXT = 500
+_INDEXES = range(128)
+"""Of choices; an endless number of them would have to be remembered."""
 DONE = b"data: [DONE]\n\n"
 
 
@@ -125,9 +128,9 @@ def pieces(text: str) -> list[Json]:
     return [{**head, "choices": [said]}, {**head, "choices": [ended]}]
 
 
-def is_answer(value: Json) -> bool:
+def is_answer(value: object) -> bool:
     """Whether JSON is a whole answer."""
-    choices = value.get("choices")
+    choices = value.get("choices") if isinstance(value, dict) else None
     return (
         isinstance(choices, list)
         and bool(choices)
@@ -137,13 +140,13 @@ def is_answer(value: Json) -> bool:
     )
 
 
-def is_piece(value: Json) -> bool:
+def is_piece(value: object) -> bool:
     """Whether JSON is a piece of a stream; the last one may have no choices, only the usage."""
-    choices = value.get("choices")
+    choices = value.get("choices") if isinstance(value, dict) else None
     return isinstance(choices, list) and all(
         isinstance(each, dict)
         and isinstance(each.get("delta"), dict | None)
-        and isinstance(each.get("index", 0), int)
+        and each.get("index", 0) in _INDEXES
         for each in choices
     )
 
@@ -163,36 +166,9 @@ def text_of(value: Json) -> str:
     return "".join(plain_text(part.get("content")) for part in parts if isinstance(part, dict))
 
 
-def usage_of(value: Json) -> tuple[int, int] | None:
-    """Return the tokens of prompt and completion, if an answer or a piece counts them."""
-    usage = value.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
-        return None
-    return max(prompt, 0), max(completion, 0)
-
-
 def ascii_text(text: str) -> str:
     """Return text that is safe in a header or a log line: printable ASCII, escaped and cut."""
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
-
-
-def clean(text: str, secrets: Mapping[str, str]) -> str:
-    """Return foreign text on one line, cut, and without any of the secrets {text: stand-in}."""
-    for secret, stand_in in secrets.items():
-        text = text.replace(secret, stand_in)
-    return " ".join(text.split())[:_LONGEST_TEXT]
-
-
-def plain_text(content: object) -> str:
-    """Return the text of a message's content: a text, or parts of which some have one."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _head(kind: str) -> Json:

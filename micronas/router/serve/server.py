@@ -1,18 +1,23 @@
 """Run the server until a signal stops it."""
 
-import asyncio
 import gc
 import logging
 import socket
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micronas.errors import ConfigError
 from micronas.router.decision import Routing
 from micronas.router.serve.settings import ServeSettings
 
-_NEEDED = ("fastapi", "uvicorn", "aiohttp", "httpx", "prometheus_client")
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+_NEEDED = ("fastapi", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
+_KEEP_ALIVE = 30
+"""Seconds an idle connection stays: longer than clients keep theirs, or requests meet its end."""
 
 
 def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
@@ -41,13 +46,8 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
             "there: pip install micronas[router]"
         )
     import uvicorn
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from micronas.router.serve.app import create_app
-
-    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(Gathering(transport))
 
     app = create_app(settings, routing)
     _log_to_stderr()
@@ -55,49 +55,31 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"{settings.model} at http://{shown}:{port}/v1", flush=True)
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=settings.grace,
-        )
         # what is loaded by now stays; to look through it again stops all requests for some 45 ms
         gc.freeze()
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(configured(app, settings)).run(sockets=[listener])
         except KeyboardInterrupt:
             return  # the usual end of a server, which has shut down by now
 
 
-class Gathering:
-    """A transport on which all that is written in one turn of the loop leaves at once.
+def configured(app: "FastAPI", settings: ServeSettings, **more: Any) -> "uvicorn.Config":
+    """Return the server around an application; `more` goes to uvicorn."""
+    import uvicorn
 
-    Headers and a first piece are two writes, and each wakes a client that may then take the
-    processor, while other requests wait.
-    """
+    from micronas.router.serve.wire import Connection
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._parts and not self._transport.is_closing():
-            self._transport.write(b"".join(self._parts))
-        self._parts.clear()
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.grace,
+        **{"log_level": "warning", **more},
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Settings of ``micronas router serve``."""
 
+import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -28,10 +29,19 @@ class ServeSettings(Settings):
     model
         The name under which clients ask for routing; an expert's name asks for that expert.
     host, port
-        Address; port 0 takes a free one.
+        Address; port 0 takes a free one. Off this machine (``0.0.0.0``) only with keys or
+        ``insecure``.
+    hosts
+        Names under which clients reach the server, as their ``Host`` header says it. Loopback's
+        names need not be there, nor addresses where the server listens at more than loopback.
+    origins
+        Web pages that may use the server, such as ``https://chat.example``; all others are
+        refused.
     keys_env
         Environment variable with the keys clients may use, separated by commas; None asks for
         none.
+    insecure
+        Whether anybody who reaches the server may use it without a key.
     timeouts
         Of one attempt at an expert.
     deadline
@@ -63,7 +73,10 @@ class ServeSettings(Settings):
     model: str = Field(default="micronas-router", min_length=1)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     keys_env: str | None = None
+    insecure: bool = False
     timeouts: Timeouts = Timeouts()
     deadline: float = Field(default=300.0, gt=0)
     retries: int = Field(default=1, ge=0)
@@ -93,7 +106,20 @@ class ServeSettings(Settings):
             raise ValueError(f"model must be no expert's name, but {self.model!r} is one")
         if self.router is not None and self.fixed is not None:
             raise ValueError("a server routes by router or to one fixed expert, but both are given")
+        if not (is_loopback(self.host) or self.keys_env or self.insecure):
+            raise ValueError(
+                f"a server that others reach must ask for keys, but host {self.host} has none; "
+                "name their variable in keys_env, or set insecure: true"
+            )
         return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:

@@ -1,0 +1,297 @@
+"""The one client of OpenAI-compatible endpoints, whatever they may send.
+
+It speaks by aiohttp, whose parser is no Python: httpx takes about twice the CPU of all else that
+the router does for a request. It finds proxies and certificates where httpx does.
+"""
+
+import asyncio
+import base64
+import html
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import anyio
+import httpx
+import yarl
+
+from micronas.language.answers import read_json
+from micronas.language.endpoints import proxy_for, retry_after
+
+LARGEST_ANSWER = 16 * 2**20
+_LARGEST_ERROR = 64 * 2**10
+_LARGEST_HEADER = 64 * 2**10
+_LONGEST_TEXT = 500
+_PIECE = 2**16
+_MOST_INTERIM = 10
+_LONGEST_WAIT = 24 * 3600.0
+_SHORTEST_SECRET = 8
+"""Shorter keys are no secrets but words (EMPTY, none) that a text may hold."""
+_KEEP_ALIVE = 4.0
+"""Seconds a connection may idle; common servers hang up after 5."""
+_DRAIN = 0.1
+_UNMADE = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+)
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that an endpoint may announce only so often.
+
+    aiohttp takes interim responses (100 Continue) without end, and while they come it gives
+    neither other tasks a turn nor a cancelled one its end.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        read, left = protocol.read, _MOST_INTERIM
+
+        async def counted() -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise aiohttp.ClientPayloadError("too many interim responses")
+            return await read()
+
+        protocol.read = counted
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
+
+
+class ExchangeError(Exception):
+    """A request brought no whole answer.
+
+    Parameters
+    ----------
+    reason
+        What broke; never text of a library or an endpoint, which may quote address and key.
+    sent
+        Whether somebody may have worked, and charged, for it.
+    """
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.sent = reason, sent
+
+
+class Received:
+    """A response whose body is still to come."""
+
+    def __init__(self, response: aiohttp.ClientResponse, client: "Client") -> None:
+        self._response, self._client = response, client
+        self.status = response.status
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds the endpoint asks to be left alone, at most a day."""
+        value = self._response.headers.get("retry-after", "")
+        return retry_after(value, longest=_LONGEST_WAIT)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, unpacked, in parts of bounded size."""
+        unpack = _unpacker(self._response.headers.get("content-encoding", ""))
+        async for received in self._response.content.iter_any():
+            for part in unpack(received):
+                yield part
+                if len(part) == _PIECE:
+                    await anyio.sleep(0)  # unpacking a lot must not keep others waiting
+
+    async def body(self, largest: int = LARGEST_ANSWER) -> bytes:
+        """Return the whole body without the key.
+
+        Raises
+        ------
+        ValueError
+            If it is larger, or packed in a way that cannot be read.
+        """
+        body = bytearray()
+        async for part in self.parts():
+            body += part
+            if len(body) > largest:
+                raise ValueError("an answer is too large")
+        return self._client.redact(bytes(body))
+
+    async def complaint(self) -> str:
+        """Return what an endpoint says about a request it refuses: one line without the key."""
+        try:
+            body = await self.body(_LARGEST_ERROR)
+        except ValueError:
+            return ""
+        try:
+            error = read_json(body)["error"]
+            said = error["message"] if isinstance(error, dict) else error
+        except (ValueError, LookupError, TypeError):
+            said = None
+        return self._client.clean(said if isinstance(said, str) else body.decode(errors="replace"))
+
+    async def finish(self) -> None:
+        """Read to the end, if it is near: only then the connection can be used again."""
+        if not self._response.content.at_eof():
+            with anyio.move_on_after(_DRAIN):
+                await self._response.content.readany()
+
+
+class Client:
+    """Client of one address.
+
+    Parameters
+    ----------
+    url
+        What requests are posted to.
+    key, variable
+        Sent as a bearer token where it is not empty; in what is read and raised the variable's
+        name stands in its place.
+    connect, total
+        Seconds until there is a connection, and until an answer has been read to its end. None
+        for an exchange whose time is kept by others.
+    connections
+        At most so many at a time; 0 for any number.
+
+    Raises
+    ------
+    ConfigError
+        If the environment names a proxy that is none over HTTP.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        variable: str | None = None,
+        connect: float | None = None,
+        total: float | None = None,
+        connections: int = 0,
+    ) -> None:
+        self.url = url
+        self._stand_in = f"[{variable}]"
+        self._secrets = sorted(_forms(key), key=len, reverse=True)
+        self._address, self._proxy = yarl.URL(url), proxy_for(url)
+        self._certificates = httpx.create_ssl_context()
+        self._timeout = aiohttp.ClientTimeout(total=total, connect=connect)
+        self._connections = connections
+        # unpacked here, where its size is bounded, should it come packed all the same
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        # belongs to the loop that runs, which none does when a server is put together
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=_KEEP_ALIVE, ssl=self._certificates
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            proxy=self._proxy,
+            max_field_size=_LARGEST_HEADER,
+            auto_decompress=False,
+            response_class=_Response,
+            timeout=self._timeout,
+        )
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        session = self.__dict__.pop("_session", None)
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def post(self, content: bytes) -> AsyncIterator[Received]:
+        """Send JSON and wait for the head of the response.
+
+        Raises
+        ------
+        ExchangeError
+            Also from the block under it, while a body is read.
+        """
+        try:
+            async with self._session.post(
+                self._address, data=content, allow_redirects=False
+            ) as response:
+                yield Received(response, self)
+        except aiohttp.ClientError as error:
+            if isinstance(error, _UNMADE):
+                raise ExchangeError("no connection", sent=False) from None
+            raise ExchangeError("a connection that was cut") from None
+        except asyncio.TimeoutError:
+            raise ExchangeError("no answer in time") from None
+
+    def redact(self, data: bytes) -> bytes:
+        """Return received bytes without the key, in any of the forms an echo may give it."""
+        for secret in self._secrets:
+            data = data.replace(secret.encode("ascii"), self._stand_in.encode("ascii", "replace"))
+        return data
+
+    def redacted(self, text: str) -> str:
+        """Return text without the key, which `redact` misses where JSON escapes its letters."""
+        for secret in self._secrets:
+            text = text.replace(secret, self._stand_in)
+        return text
+
+    def clean(self, text: str) -> str:
+        """Return received text on one line, cut, printable, and without the key."""
+        line = " ".join(self.redacted(text).split())[:_LONGEST_TEXT]
+        return "".join(each if each.isprintable() else "\ufffd" for each in line)
+
+
+def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
+    """Return status and body of one request, from code that is not asynchronous.
+
+    Raises
+    ------
+    ExchangeError
+        If there is no answer.
+    ValueError
+        If it is too large.
+    """
+
+    async def exchange() -> tuple[int, bytes]:
+        try:
+            async with client.post(content) as received:
+                return received.status, await received.body()
+        finally:
+            await client.aclose()
+
+    # a thread of its own, as a notebook's has a loop that runs already
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, exchange()).result()
+
+
+def _forms(key: str) -> set[str]:
+    if len(key) < _SHORTEST_SECRET:
+        return set()
+    escaped = json.dumps(key)[1:-1]
+    packed = base64.b64encode(key.encode("ascii")).decode("ascii")
+    return {key, escaped, escaped.replace("/", r"\/"), quote(key), html.escape(key), packed}
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
+    if encoding.strip().lower() in ("", "identity"):
+        return lambda data: iter((data,))
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError("an answer is packed in a way that was not asked for")
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # with a header of gzip or of zlib
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        try:
+            # a packed megabyte may be a gigabyte: never more of it at a time than a piece
+            part = data
+            while (data or len(part) == _PIECE) and not stream.eof:
+                yield (part := stream.decompress(data, _PIECE))
+                data = stream.unconsumed_tail
+        except zlib.error:
+            raise ValueError("an answer cannot be unpacked") from None
+
+    return unpack

@@ -1,0 +1,128 @@
+"""Run a judge against an endpoint that answers in every odd form, and count what was paid."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from micronas.files import text_hash
+from micronas.judge.manifest import Prompt
+from micronas.judge.rows import Answer
+from micronas.judge.run import JudgeSettings, run
+from micronas.judge.store import spending_of, verdicts_of
+from micronas.testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
+
+KEY = "sk-odd-0123456789abcdef"
+VARIABLE = "MICRONAS_ODD_KEY"
+_TAG = re.compile(r"<<([0-9a-f]{16}) PROMPT>>")
+_PATIENT = 5
+"""Requests of one body after which the endpoint answers so that it can be read."""
+
+
+@dataclass(frozen=True)
+class OddRun:
+    """What came of a run.
+
+    Attributes
+    ----------
+    calls, requests
+        Calls that got an answer, and requests that it took.
+    paid_twice
+        Calls that were sent again although an answer had been sent to its end.
+    forms
+        How often each form was sent.
+    limit, usd_at_limit, dearest
+        US dollars: what a first run was allowed, what it spent, and the dearest call.
+    usd, verdicts
+        Of both runs.
+    leaks
+        Files that hold the key.
+    """
+
+    calls: int
+    requests: int
+    paid_twice: int
+    forms: Counter[str]
+    limit: float
+    usd_at_limit: float
+    dearest: float
+    usd: float
+    verdicts: int
+    leaks: tuple[str, ...]
+
+
+def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
+    """Judge one model on half as many prompts as calls: to a limit of money first, then to the end.
+
+    Parameters
+    ----------
+    folder
+        Where the store is written; all files in it are searched for the key.
+    timeout
+        Seconds a call may take; the endpoint makes many wait for longer.
+    """
+    forms: Counter[str] = Counter()
+
+    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
+        name = hashlib.sha256(repr(body["messages"]).encode()).hexdigest()
+        kinds = [*READABLE, *LOST] if before < _PATIENT else [*READABLE]
+        drawn = hashlib.sha256(f"{name} {before}".encode()).digest()
+        form = kinds[int.from_bytes(drawn[:4], "big") % len(kinds)]
+        forms[form] += 1
+        return name, form
+
+    def say(body: dict[str, Any], name: str) -> str:
+        found = _TAG.search(body["messages"][1]["content"])
+        return f"Compared.\nVerdict {found[1] if found else ''}: [[A>B]]\n({name})"
+
+    prompts = [_prompt(number) for number in range(calls // 2)]
+    answers = [
+        Answer(prompt.id, model, f"{model} says {prompt.text} \ud83d", 10)
+        for prompt in prompts
+        for model in ("base", "model")
+    ]
+    endpoint = OddEndpoint(wish, say)
+    os.environ[VARIABLE] = KEY
+    store = folder / "run.sqlite"
+    with serving(endpoint) as url:
+        judge = {
+            "model": "judge",
+            "base_url": url,
+            "api_key_env": VARIABLE,
+            "price": {"prompt": 2.0, "completion": 10.0},
+            "concurrency": 16,
+            "timeout": timeout,
+            "tries": 100,
+            "backoff": 0.001,
+            "max_tokens": 200,
+        }
+        settings = {"judge": judge, "baseline": "base"}
+        # what a call costs is not known before; this allows for about half of them
+        limit = calls / 2 * 0.003
+        short = run(
+            JudgeSettings.model_validate({**settings, "max_usd": limit}), prompts, answers, store
+        )
+        rest = run(JudgeSettings.model_validate(settings), prompts, answers, store)
+        # nothing is left to ask for
+        assert run(JudgeSettings.model_validate(settings), prompts, answers, store).calls == 0
+    assert short.stopped
+    return OddRun(
+        calls=short.calls + rest.calls,
+        requests=sum(endpoint.asked.values()),
+        paid_twice=sum(times - 1 for times in endpoint.answered.values()),
+        forms=forms,
+        limit=limit,
+        usd_at_limit=short.usd,
+        dearest=spending_of(store).dearest,
+        usd=rest.usd,
+        verdicts=sum(row.verdict is not None for row in verdicts_of(store)),
+        leaks=tuple(p.name for p in sorted(folder.iterdir()) if KEY.encode() in p.read_bytes()),
+    )
+
+
+def _prompt(number: int) -> Prompt:
+    text = f"question {number} \ud83d"
+    return Prompt(f"p{number}", text, "math", "en", "made", "CC0-1.0", text_hash(text))
