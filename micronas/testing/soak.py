@@ -148,8 +148,9 @@ def _server(folder: Path, url: str, at_once: int) -> Iterator[tuple[str, "subpro
         "retries": 0,
         "failures": 10**9,
         "concurrency": at_once,
-        "deadline": 40,
-        "timeouts": {"first_byte": 15, "idle": 15},
+        "deadline": 60,
+        "patience": 60,
+        "timeouts": {"connect": 30, "first_byte": 30, "idle": 30},
     }
     config = folder / "soak.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -178,7 +179,7 @@ class _Client:
         """Send one request of each of the kinds, so many at a time."""
         waiting = iter(enumerate(kinds))
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=90)
+        timeout = aiohttp.ClientTimeout(total=150)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
 
             async def work() -> None:
@@ -215,7 +216,7 @@ class _Client:
                     for start in range(0, len(body), 10):
                         writer.write(body[start : start + 10])
                         await asyncio.sleep(0.05)
-                    text = (await asyncio.wait_for(reader.read(2**16), 30)).decode()
+                    text = (await asyncio.wait_for(reader.read(2**16), 90)).decode()
                     return "answered" if f"answer to <{name}>" in text else f"wrong: {text:.80}"
             case _:
                 async with self._session.post(self._url, json=_body(name, "plain", True)) as answer:
@@ -269,7 +270,7 @@ class _Client:
             try:
                 writer.write(kinds[number // 10 % len(kinds)])
                 await writer.drain()
-                answer = await asyncio.wait_for(reader.read(2**16), 30)
+                answer = await asyncio.wait_for(reader.read(2**16), 90)
             except OSError:
                 answer = b""
         status = answer[9:12].decode("latin-1")

@@ -10,6 +10,9 @@ import httpx
 import pytest
 
 from micronas.router.serve import wire
+from micronas.router.serve.app import create_app
+from micronas.router.serve.server import configured
+from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
 from tests.router.serving import chat, raw, said, serving, until
 from tests.router.upstreams import Call, answers, upstream
@@ -173,6 +176,12 @@ def test_a_name_of_megabytes_blocks_nobody() -> None:
         assert refused.status_code == 404
         assert len(refused.content) < 2000
         assert a.requests == 0
+
+
+def test_the_server_keeps_connections_for_longer_than_clients_do() -> None:
+    """A request that meets the end of its connection is lost; httpx keeps 5 s, aiohttp 15."""
+    settings = ServeSettings.model_validate({"experts": OWN})
+    assert configured(create_app(settings), settings).timeout_keep_alive > 15
 
 
 def test_every_header_may_be_odd() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,24 @@ def test_killed_twice_it_ends_in_the_same_bytes(
     for history in (told, expected):
         history.pop("made")  # the command names its folder
     assert told == expected, moments
+
+
+def test_with_its_newest_files_cut_short_it_ends_in_the_same_bytes(
+    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+) -> None:
+    whole, out = finished[0], tmp_path / "cut"
+    shutil.copytree(whole, out)
+    for name in ("model.tflite", "metrics.json", "history.json"):
+        (out / name).unlink()  # as before the run was finished
+    for name in ("checkpoint.pt", "config.yaml"):
+        os.truncate(out / name, (out / name).stat().st_size // 2)
+    done = subprocess.run(
+        [*command(corpus, out), "--quiet"], capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"{out}/checkpoint.pt is damaged: going on from the state before it\n"
+    for name in ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_folder_of_another_run_is_refused(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _NEEDED = ("fastapi", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
+_KEEP_ALIVE = 30
+"""Seconds an idle connection stays: longer than clients keep theirs, or requests meet its end."""
 
 
 def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
@@ -74,6 +76,7 @@ def configured(app: "FastAPI", settings: ServeSettings, **more: Any) -> "uvicorn
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=settings.grace,
         **{"log_level": "warning", **more},
     )

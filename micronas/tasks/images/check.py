@@ -44,7 +44,7 @@ def check(path: Path) -> list[Finding]:
             findings.append(Finding("short", image.name, str(error)))
             continue
         readable[image.part, image.label] += 1
-        other = first.setdefault(hashlib.sha1(data).hexdigest(), image)
+        other = first.setdefault(hashlib.sha1(data, usedforsecurity=False).hexdigest(), image)
         where = f"in {image.label}{_within(image.part)}, same as {other.name}"
         if other.label != image.label:
             findings.append(Finding("mislabelled", image.name, where))

@@ -209,7 +209,7 @@ def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> Read
         digest, problem = "", ""
         try:
             data = read_file(path)
-            digest = hashlib.sha1(data).hexdigest()
+            digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             image = decode(data, path)
             refuse_small(image, path)
             pixels[row] = resize(image, size=size, color=color, fit=fit)
@@ -221,7 +221,7 @@ def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> Read
 
 
 def _cache_key(paths: Sequence[Path], size: int, color: Color, fit: Fit) -> str:
-    key = hashlib.sha1(f"{_CACHE_VERSION} {size} {color} {fit}".encode())
+    key = hashlib.sha1(f"{_CACHE_VERSION} {size} {color} {fit}".encode(), usedforsecurity=False)
     for path in paths:
         stamp: tuple[int, ...] = ()
         if path.is_file():

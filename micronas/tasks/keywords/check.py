@@ -56,7 +56,9 @@ def check(path: Path) -> list[Finding]:
             formats[recording.converted_from].append(clip.name)
         if (lost := _bytes_lost(clip.path)) > 0:
             findings.append(Finding("cut", clip.name, f"the last {lost} bytes are missing"))
-        other = first.setdefault(hashlib.sha1(samples.tobytes()).digest(), clip)
+        other = first.setdefault(
+            hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest(), clip
+        )
         where = f"in {clip.part}, same as {other.name} ({other.part})"
         if other.word != clip.word:
             findings.append(Finding("mislabelled", clip.name, where))

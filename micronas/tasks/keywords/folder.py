@@ -140,7 +140,7 @@ def hashed_part(speaker: str) -> Part:
 
     The rule hashes the file name up to ``_nohash_``, which is the speaker.
     """
-    digest = int(hashlib.sha1(speaker.encode()).hexdigest(), 16)
+    digest = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = digest % (_HASH_LIMIT + 1) * (100.0 / _HASH_LIMIT)
     return "validation" if percent < 10 else "testing" if percent < 20 else "training"
 

@@ -178,7 +178,9 @@ def _plan(
     unknowns = math.ceil(settings.unknown_fraction * len(spoken))
     others = sorted(
         (clip for clip in clips if clip.word not in keywords),
-        key=lambda clip: hashlib.sha1(os.fsencode(f"{seed}/{clip.name}")).digest(),
+        key=lambda clip: hashlib.sha1(
+            os.fsencode(f"{seed}/{clip.name}"), usedforsecurity=False
+        ).digest(),
     )[: unknowns * (_UNKNOWN_POOL if training else 1)]
     chosen = frozenset(clip.name for clip in others[:unknowns])
     others.sort(key=lambda clip: (clip.speaker, clip.name))

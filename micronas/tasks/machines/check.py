@@ -38,7 +38,9 @@ def check(path: Path) -> list[Finding]:
             continue
         if len(samples) < SHORTEST:
             findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
-        other = first.setdefault(hashlib.sha1(samples.tobytes()).digest(), clip)
+        other = first.setdefault(
+            hashlib.sha1(samples.tobytes(), usedforsecurity=False).digest(), clip
+        )
         if (other.training, other.machine) != (clip.training, clip.machine):
             findings.append(Finding("duplicate", clip.name, f"same sound as {other.name}"))
     present = {(clip.machine, clip.training, clip.anomalous) for clip in folder.clips}

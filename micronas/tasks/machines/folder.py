@@ -91,7 +91,7 @@ def open_folder(path: Path) -> MachineFolder:
 
 def name_digest(path: Path) -> bytes:
     """Return the SHA-1 of a file's name, by which clips are divided."""
-    return hashlib.sha1(path.name.encode()).digest()
+    return hashlib.sha1(path.name.encode(), usedforsecurity=False).digest()
 
 
 def _read_type(root: Path, kind: Path) -> tuple[list[MachineClip], list[str]]:
