@@ -29,7 +29,7 @@ class ServeSettings(Settings):
     model
         The name under which clients ask for routing; an expert's name asks for that expert.
     host, port
-        Address; port 0 takes a free one. Off this machine (``0.0.0.0``) only with keys or
+        Address; port 0 takes a free one. Off this machine only with keys or
         ``insecure``.
     hosts
         Names under which clients reach the server, as their ``Host`` header says it. Loopback's
