@@ -188,8 +188,16 @@ class Graph:
         return self.input_of(op).shape[3] // self.constant_of(op).shape[3]
 
     def takes_int4(self, op: Op) -> bool:
-        """Whether kernels take int4 weights for an operator: CMSIS-NN does not in groups."""
+        """Whether kernels take int4 weights for an operator.
+
+        CMSIS-NN does not in groups, and computes something else where a depthwise convolution
+        makes several channels of one.
+        """
         if op.kind == "UNKNOWN" or (weights := OPERATORS[op.kind].weights) is None:
             return False
         is_grouped = op.kind == "CONV_2D" and self.groups_of(op) > 1
-        return weights.int4_version is not None and not is_grouped
+        is_multiplied = (
+            op.kind == "DEPTHWISE_CONV_2D"
+            and self.constant_of(op).shape[3] != self.input_of(op).shape[3]
+        )
+        return weights.int4_version is not None and not (is_grouped or is_multiplied)

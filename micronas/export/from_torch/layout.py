@@ -89,6 +89,11 @@ def in_order(positions: Tensor, elements: int) -> bool:
     return flat.numel() == elements and torch.equal(flat, torch.arange(elements))
 
 
+def covers(positions: Tensor, elements: int) -> bool:
+    """Whether every stored element is there, once or more often."""
+    return len(np.unique(positions.numpy())) == elements
+
+
 def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
     """Find rows that are stored one after the other in the last dimension of `positions`.
 

@@ -13,10 +13,10 @@ from torch.fx.node import map_arg
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.capture import capture
-from micronas.export.from_torch.layout import Value, canonical
+from micronas.export.from_torch.layout import Value, canonical, nhwc
 from micronas.export.from_torch.operations.movement import picked
 from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
-from micronas.export.from_torch.tracer import Tracer, led, nhwc
+from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Graph
 
 _OF_SHAPES = (
@@ -27,6 +27,7 @@ _OF_SHAPES = (
     torch.ops.aten.new_ones.default,
 )
 """Operations that read the shape of a value alone."""
+_NONE = "every operation must have an operator to export, but this has none"
 _MOVES = ("TRANSPOSE", "GATHER")
 
 
@@ -53,7 +54,8 @@ def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
         the message names each such operation, a module it stands in and the nearest supported
         form.
     """
-    examples = (example_input,) if isinstance(example_input, Tensor) else tuple(example_input)
+    several = isinstance(example_input, list | tuple)
+    examples = tuple(example_input) if several else (example_input,)
     program = capture(module, examples, OPERATIONS.keys() | SEVERAL.keys())
     graph = _graph_of(program, sequences=False)
     if all(len(graph.tensors[name].shape) != 3 for name in graph.inputs):
@@ -133,7 +135,7 @@ def _output(tracer: Tracer, node: Node) -> str:
             "a module must compute its output from its input, but this one returns a constant; "
             "add a layer"
         )
-    if len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
+    if tracer.is_sequence(value):
         value = Value(value.tensor, value.positions.unsqueeze(-1))
     return tracer.materialised(value)
 
@@ -153,6 +155,14 @@ def _is_constant(tracer: Tracer, node: Node) -> bool:
 
 def _lower(tracer: Tracer) -> None:
     node = tracer.node
+    results = node.meta["val"]
+    for result in results if isinstance(results, list | tuple) else [results]:
+        sizes = result.shape if isinstance(result, Tensor) else [result]
+        if not all(isinstance(size, int) for size in sizes):
+            raise tracer.refusal(
+                "shapes and numbers must not depend on values of the input, but these do",
+                "keep to steps that are the same for every input",
+            )
     if node.target is operator.getitem:
         tracer.values[node] = picked(tracer)
         return
@@ -161,7 +171,7 @@ def _lower(tracer: Tracer) -> None:
         return
     lowering = OPERATIONS.get(node.target)
     if lowering is None:
-        raise tracer.refusal("every operation must have an operator to export, but this has none")
+        raise tracer.refusal(_NONE)
     value = lowering(tracer, tracer.arguments())
     if value is not None:
         tracer.values[node] = value
@@ -184,11 +194,15 @@ def _whole(shape: Sequence[int]) -> Tensor:
 
 
 def _all_of(refusals: Sequence[ExportError]) -> ExportError:
-    """One error of several; each kind of operation is named once."""
-    first: dict[str, ExportError] = {}
+    """One error of several; each kind of operation is named once, and each way out."""
+    first: dict[str, str] = {}
     for error in refusals:
-        first.setdefault(str(error).partition(" in ")[0], error)
+        first.setdefault(str(error).partition(" in ")[0], str(error))
     if len(first) == 1:
         return refusals[0]
-    lines = "".join(f"\n  - {error}" for error in first.values())
-    return ExportError(f"{len(first)} operations cannot be exported:{lines}")
+    by_advice: dict[str, list[str]] = {}
+    for text in first.values():
+        problem, _, advice = text.rpartition("; ")
+        by_advice.setdefault(advice, []).append(problem.removesuffix(f": {_NONE}"))
+    parts = (f"{', '.join(problems)}; {advice}" for advice, problems in by_advice.items())
+    return ExportError(f"{len(first)} operations cannot be exported: {'. '.join(parts)}")

@@ -20,6 +20,7 @@ from micronas.export.from_torch.layout import (
     Turn,
     Value,
     canonical,
+    covers,
     in_order,
     nhwc,
     rearrangement,
@@ -228,7 +229,7 @@ class Tracer:
 
     def complete(self, value: Value) -> Value:
         """Return a value that has every element of its stored tensor, moved if it must be."""
-        if value.positions.unique().numel() == self.elements_of(value.tensor):
+        if covers(value.positions, self.elements_of(value.tensor)):
             return value
         tensor = self.materialised(value)
         return Value(tensor, canonical(self.shape_of(tensor)).reshape(value.shape))
@@ -247,6 +248,11 @@ class Tracer:
         ranks = first.argsort()
         chosen = Value(value.tensor, value.positions[:, ranks])
         return self.materialised(chosen), ranks.argsort()
+
+    def is_sequence(self, value: Value) -> bool:
+        """Whether [N, channels, length] is stored as a map of width 1."""
+        is_map = len(value.shape) == 3 and len(self.shape_of(value.tensor)) == 4
+        return is_map and not in_order(value.positions, self.elements_of(value.tensor))
 
     def result(self, tensor: str, order: Tensor | None = None) -> Value:
         """Return the node's value that is stored as a map, its channels in any order."""

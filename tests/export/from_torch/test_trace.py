@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.errors import ExportError
 from micronas.export.from_torch.module import quantize, to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
@@ -95,15 +94,11 @@ class TestConvolution:
         assert kinds(graph) == ["DEPTHWISE_CONV_2D"]
         assert graph.constant_of(graph.ops[0]).shape == (1, 3, 3, 6)
 
-    def test_groups_become_a_dense_filter_with_zeros(self) -> None:
+    def test_groups_stay(self) -> None:
         module = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, 1, 1, groups=2)).eval()
         graph = check_equal(module, image())
         assert kinds(graph) == ["CONV_2D", "CONV_2D"]
-        weights = graph.constant_of(graph.ops[1]).data
-        assert weights is not None
-        assert weights.shape == (6, 3, 3, 8)
-        assert not weights[:3, :, :, 4:].any()
-        assert not weights[3:, :, :, :4].any()
+        assert graph.constant_of(graph.ops[1]).shape == (6, 3, 3, 4)
 
 
 class TestBatchNorm:
@@ -166,14 +161,17 @@ class TestProducts:
         module = Apply(lambda m, x: x * m.conv(x).sigmoid(), conv=nn.Conv2d(3, 1, 1))
         assert kinds(check_equal(module.eval(), image())) == ["CONV_2D", "LOGISTIC", "MUL"]
 
-    def test_by_constants_is_refused(self) -> None:
-        with pytest.raises(ExportError, match="fold factors into a convolution or a batch norm"):
-            trace(Apply(lambda x: x * 2).eval(), image())
+    def test_constants_go_into_the_weights_in_front(self) -> None:
+        module = Apply(
+            lambda m, x: m.conv(x) * 2 + torch.arange(4.0).view(4, 1, 1), conv=nn.Conv2d(3, 4, 1)
+        )
+        assert kinds(check_equal(module.eval(), image())) == ["CONV_2D"]
 
-    def test_of_other_ranks_is_refused(self) -> None:
-        way_out = r"reshape factors of channels to \[N, channels, 1, 1\]"
-        with pytest.raises(ExportError, match=way_out):
-            trace(Apply(lambda x: x * x.mean((2, 3))).eval(), image(4, 4, 4))
+    def test_of_other_ranks_are_spread(self) -> None:
+        graph = check_equal(
+            Apply(lambda x: x * x.mean((0, 2, 3)).relu()).eval(), image(4, 4, 4)[:1]
+        )
+        assert kinds(graph)[-1] == "MUL"
 
 
 class TestLayout:

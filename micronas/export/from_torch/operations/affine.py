@@ -1,5 +1,6 @@
 """Constant factors and shifts, in the weights in front of them where those can hold them."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,7 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
     has weights and no other reader, or become a depthwise 1x1 convolution.
     """
     value = tracer.value(node)
-    if torch.broadcast_shapes(value.shape, factor.shape, shift.shape) != value.shape:
+    if np.broadcast_shapes(value.shape, factor.shape, shift.shape) != value.shape:
         raise tracer.refusal(
             f"constants must not be larger than what they meet, but {list(value.shape)} becomes "
             f"{list(tracer.shape)}",

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.export.from_torch.layout import Value, broadcast_shape, in_order
+from micronas.export.from_torch.layout import Value, broadcast_shape, in_order, nhwc
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
-from micronas.export.from_torch.tracer import Tracer, led, nhwc
+from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
 
-_FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses)
+_FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
+"""CMSIS-NN leaves the activation of a transposed convolution away."""
 _Lowering = Callable[[Tracer, Arguments], Value]
 
 
@@ -238,7 +239,7 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
 
     The result is stored in the order of the larger one, to which the other is brought.
     """
-    shape = torch.broadcast_shapes(left.shape, right.shape)
+    shape = np.broadcast_shapes(left.shape, right.shape)
     wide = [Value(side.tensor, side.positions.expand(shape)) for side in (left, right)]
     lead = _lead(tracer, wide, (left, right))
     if lead is None:
@@ -250,7 +251,7 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     stored = tracer.shape_of(chosen.tensor)
     reduced = narrowed(order.reshape(stored))
     finer = broadcast_shape(order.numpy())
-    if finer is not None and reduced.unique().numel() < reduced.numel():
+    if finer is not None and len(np.unique(reduced.numpy())) < reduced.numel():
         stored = finer
         reduced = narrowed(order.reshape(stored))
     sources = [

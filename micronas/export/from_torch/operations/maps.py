@@ -1,6 +1,7 @@
 """Padding, pooling and resizing of maps, and of sequences as maps of width 1."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
 
 
-def pad(tracer: Tracer, arguments: Arguments) -> Value:
+def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
     value, amounts = tracer.value(arguments["self"]), list(arguments["pad"])
     mode = arguments.get("mode", "constant")
     if mode != "constant":
@@ -29,7 +30,7 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value:
         return value
     if table[0].any():
         raise tracer.refusal("the batch must not be padded, but is", "pad other dimensions only")
-    if len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
+    if tracer.is_sequence(value):
         value = Value(value.tensor, value.positions.unsqueeze(-1))
         table = np.vstack([table, [(0, 0)]]).astype(np.int32)
     if len(value.shape) == 4 and not table[1].any():
@@ -155,7 +156,7 @@ def mean(tracer: Tracer, arguments: Arguments) -> Value:
     dims = _dims(arguments["dim"], len(value.shape))
     if dims == [2, 3] and len(value.shape) == 4:
         return windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
-    if dims == [2] and len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4:
+    if dims == [2] and tracer.is_sequence(value):
         sequence = tracer.map_value(arguments["self"])
         return windows(tracer, "AVERAGE_POOL_2D", sequence, (value.shape[2], 1))
     return reduced(tracer, "MEAN", value, dims)
@@ -204,7 +205,7 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
     view = split_at(value.positions, dims)
     if view is not None:
         return Value(tracer.reshaped(value.tensor, view[0]), value.positions), view[1]
-    is_sequence = len(value.shape) == 3 and len(tracer.shape_of(value.tensor)) == 4
+    is_sequence = tracer.is_sequence(value)
     wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
     if len(wide.shape) == 4 and wide.shape[0] == 1:
         source, order = tracer.as_map(wide)
@@ -219,8 +220,8 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
 def _dims(dims: object, rank: int) -> list[int]:
     if dims is None or dims == []:
         return list(range(1, rank))
-    listed = dims if isinstance(dims, list | tuple) else [dims]
-    return sorted({int(dim) % rank for dim in listed})
+    listed: Sequence[int] = dims if isinstance(dims, list | tuple) else [dims]  # type: ignore[list-item]
+    return sorted({dim % rank for dim in listed})
 
 
 def _sizes(sizes: list[int], other: int) -> Pair:

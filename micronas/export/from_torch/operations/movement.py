@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from micronas.export.from_torch.layout import Value, in_order
+from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
@@ -33,7 +33,7 @@ def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:
 def _is_length(tracer: Tracer, node: object) -> bool:
     """Whether a node is a vector's length, which stays one; see `norms.length`."""
     if node in tracer.lengths:
-        tracer.lengths[tracer.node] = tracer.lengths[node]  # type: ignore[index]
+        tracer.lengths[tracer.node] = tracer.lengths[node]
     return node in tracer.lengths
 
 
@@ -94,11 +94,15 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
     values = [value for value in values if value.positions.numel()]
     rank = len(tracer.shape)
     axis = arguments["dim"] % rank
+    if axis == 0 and tracer.shape[0] > 1:
+        raise tracer.refusal(
+            "parts must be joined behind the batch, but dim is 0", "use another dim"
+        )
     if len(values) == 1:
         return values[0]
     if rank == 2 and axis == 1 and tracer.shape[0] == 1:
         return _joined_features(tracer, values)
-    is_map = rank == 4 or (rank == 3 and all(_is_sequence(tracer, value) for value in values))
+    is_map = rank == 4 or (rank == 3 and all(tracer.is_sequence(value) for value in values))
     if is_map and tracer.shape[0] == 1 and axis > 0:
         return _joined_maps(tracer, values, axis)
     sources = [tracer.materialised(value) for value in values]
@@ -159,12 +163,6 @@ def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
         order = torch.cat([order + start for (_, order), start in zip(maps, starts, strict=True)])
         return tracer.result(_join(tracer, [tensor for tensor, _ in maps], inner), order)
     return tracer.result(_join(tracer, [tracer.materialised(value) for value in values], inner))
-
-
-def _is_sequence(tracer: Tracer, value: Value) -> bool:
-    """Whether [N, channels, length] is stored as a map of width 1."""
-    elements = tracer.elements_of(value.tensor)
-    return not in_order(value.positions, elements) and len(tracer.shape_of(value.tensor)) == 4
 
 
 def _join(tracer: Tracer, sources: Sequence[str], axis: int) -> str:

@@ -46,7 +46,7 @@ def _layer(tracer: Tracer, value: Value, weights: Sequence[torch.Tensor]) -> Val
     inputs = [source]
     parts = ("input_weights", weights[0]), ("recurrent_weights", weights[1]), ("bias", bias)
     for part, stacked in parts:
-        for gate, rows in zip(GATES, stacked.split(units), strict=True):
+        for gate, rows in zip(GATES, stacked.reshape(4, units, *stacked.shape[1:]), strict=True):
             inputs.append(tracer.filled(f"{name}/{gate}_{part}", rows.contiguous().numpy()))
     for state in ("hidden", "cell"):
         inputs.append(f"{name}/{state}")

@@ -103,19 +103,26 @@ def linear(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def multiplied(tracer: Tracer, value: Value, weight: Tensor, bias: object) -> Value:
-    """Append FULLY_CONNECTED over a value's last dimension; `weight` is [out, in]."""
+    """Multiply a value's last dimension by `weight`, [out, in].
+
+    Several rows are the pixels of a map, and the weights a 1x1 convolution: with a scale for each
+    channel, and a kernel that does not stop at a debug check of TFLM's as FULLY_CONNECTED does.
+    """
     name = tracer.name()
     source, rows, order = tracer.ending(value, -1, flat=True)
     features = len(weight)
     ordered = torch.empty_like(weight)
     ordered[:, order] = weight
-    is_map = len(tracer.shape_of(source)) == 4 and rows.numel() > 1
-    if is_map:  # one pixel after the other
+    shape: tuple[int, ...] = (1, features)
+    if rows.numel() > 1:
+        stored = tracer.shape_of(source)
+        pixels = stored[:-1] if len(stored) == 4 else (1, rows.numel(), 1)
+        source = tracer.reshaped(source, (*pixels, len(order)))
         ordered = ordered.reshape(features, 1, 1, -1)
+        shape = (*pixels, features)
     constants = _weights(tracer, name, ordered, bias, torch.arange(features))
-    op = Op("CONV_2D" if is_map else "FULLY_CONNECTED", name, (source, *constants), (name,))
-    leading = tracer.shape_of(source)[:-1] if rows.numel() > 1 else (1,)
-    result = tracer.append(op, (*leading, features))
+    kind: Kind = "CONV_2D" if rows.numel() > 1 else "FULLY_CONNECTED"
+    result = tracer.append(Op(kind, name, (source, *constants), (name,)), shape)
     return Value(result.tensor, rows[..., None] * features + torch.arange(features))
 
 
