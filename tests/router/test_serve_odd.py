@@ -172,6 +172,20 @@ def test_a_key_that_is_echoed_reaches_no_client(
     assert "0123456789" not in refused.text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_whose_letters_are_escaped_reaches_no_client(stream: bool) -> None:
+    """Found by the fuzzer: seed 7, case 262."""
+
+    async def escapes(exchange: Exchange) -> None:
+        usage = json.dumps(KEY).replace("secret", r"s\u0065cret")
+        await exchange.answer(usage=usage)
+
+    with odd_expert({"escapes": escapes}, deadline=60) as (client, _):
+        response = chat(client, "<1 escapes>", stream=stream)
+    assert "[ODD_KEY]" in response.text
+    assert "0123456789" not in response.text
+
+
 def test_an_event_in_crumbs_takes_time_in_proportion() -> None:
     reader = EventReader()
     start = time.process_time()

@@ -1,8 +1,8 @@
 """An expert behind an OpenAI-compatible endpoint, whatever it may send."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
 
-from micronas.language.answers import read_json
 from micronas.language.client import Client, ExchangeError, Received
 from micronas.language.endpoints import required_key
 from micronas.router.experts import ExpertEndpoint, Timeouts
@@ -50,7 +50,7 @@ class Upstream:
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
         content = dump({**ask.body, "model": self._model})
-        progress = _Progress(self._client.redact)
+        progress = _Progress(self._client.read)
         try:
             async with self._client.post(content) as received:
                 if received.status != 200:
@@ -74,7 +74,7 @@ class Upstream:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
     def _whole(self, body: bytes) -> Json:
-        answer = read_json(body)
+        answer = self._client.read(body)
         if not is_answer(answer):
             raise ValueError("no choices")
         return {**answer, "model": self._name}
@@ -94,9 +94,9 @@ class Upstream:
 class _Progress:
     """Progress of a stream: to its end mark, or to an end of every choice."""
 
-    def __init__(self, redact: Callable[[bytes], bytes]) -> None:
+    def __init__(self, read: Callable[[bytes], object]) -> None:
         self.begun = self.done = False
-        self._redact = redact
+        self._read = read
         self._open: set[int] = set()
         self._silence, self._spoke = 0, False
 
@@ -109,7 +109,7 @@ class _Progress:
             if data == b"[DONE]":
                 self.done = True
                 return
-            piece = read_json(self._redact(data))
+            piece: Any = self._read(data)
             if isinstance(piece, dict) and "error" in piece:
                 raise AttemptError("an error in its stream")
             if not is_piece(piece):
