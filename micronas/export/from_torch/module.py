@@ -40,8 +40,9 @@ def to_tflite(
         shape of one example; see `trace` for the order of maps and sequences.
     calibration
         Batches of typical inputs, each a tensor or one for each input, from which the ranges of
-        activations follow. Left out, the example input is all there is: that is enough to try an export, but the accuracy of a
-        network depends on at least a hundred examples like those it will see.
+        activations follow. Left out, the example input is all there is: that is enough to try an
+        export, but the accuracy of a network depends on at least a hundred examples like those it
+        will see.
     method
         How ranges follow from the values seen: ``minmax``, ``percentile``, ``mse`` or ``average``.
     bits

@@ -79,6 +79,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
     inputs, refusals = [], []
     for node in nodes[:-1]:
         tracer.node = node
+        _check_fixed(tracer)
         if node.name in held:
             tracer.constants[node] = states[held[node.name]].detach()
         elif node.op == "placeholder":
@@ -147,6 +148,18 @@ def _flat(results: Any) -> list[Node]:
     return [node for each in values for node in _flat(each)]
 
 
+def _check_fixed(tracer: Tracer) -> None:
+    """Check that a node's result has the same shape for every input, and is no number."""
+    results = tracer.node.meta.get("val")
+    for result in results if isinstance(results, list | tuple) else [results]:
+        sizes = result.shape if isinstance(result, Tensor) else [result]
+        if not all(size is None or isinstance(size, int) for size in sizes):
+            raise tracer.refusal(
+                "shapes and numbers must not depend on values of the input, but these do",
+                "keep to steps that are the same for every input",
+            )
+
+
 def _is_constant(tracer: Tracer, node: Node) -> bool:
     """Whether a node gives the same for every input, as weight normalisation does."""
     random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
@@ -155,14 +168,6 @@ def _is_constant(tracer: Tracer, node: Node) -> bool:
 
 def _lower(tracer: Tracer) -> None:
     node = tracer.node
-    results = node.meta["val"]
-    for result in results if isinstance(results, list | tuple) else [results]:
-        sizes = result.shape if isinstance(result, Tensor) else [result]
-        if not all(isinstance(size, int) for size in sizes):
-            raise tracer.refusal(
-                "shapes and numbers must not depend on values of the input, but these do",
-                "keep to steps that are the same for every input",
-            )
     if node.target is operator.getitem:
         tracer.values[node] = picked(tracer)
         return

@@ -107,6 +107,7 @@ def test_foreign_networks_export_without_edits(name: str) -> None:
         "ADD",
         "PAD",
         "AVERAGE_POOL_2D",
+        "MEAN",
         "SOFTMAX",
     }
     assert graph.tensors[graph.inputs[0]].dtype == "int8"
