@@ -39,9 +39,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Whether a file is what `write_atomically` left in a process that was killed."""
-    *name, number, ending = path.name.split(".")
-    if len(name) < 2 or name[0] or f".{ending}" != _TEMPORARY or not number.isdecimal():
+    parts = path.name.split(".")
+    if len(parts) < 4 or parts[0] or f".{parts[-1]}" != _TEMPORARY or not parts[-2].isdecimal():
         return False
+    number = parts[-2]
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):

@@ -3,8 +3,8 @@
     python -m benchmarks.zoo [--exporters micronas litert-torch onnx2tf onnx2tf-tensorflow]
         [--litert PYTHON] [--onnx2tf PYTHON] [--only NAME ...] [--again] [--table]
 
-micronas itself runs with this Python, which needs the extra ``zoo``. The peers' packages exclude
-each other, so that each has a Python of its own, in which these are installed:
+micronas itself runs with this Python, which needs timm and torchvision for the networks. The peers'
+packages exclude each other, so that each has a Python of its own, in which these are installed:
 
 litert-torch  litert-torch, ai-edge-quantizer, timm, torchvision
 onnx2tf       onnx2tf, tensorflow, tf-keras (Python 3.12; the ONNX file is written by this Python)

@@ -240,8 +240,9 @@ class ChoiceGraph:
             kernel = filters.shape[1:3]
             if acts.kernel is not None:
                 kernel = self.decisions[acts.kernel].options[choice[acts.kernel]]
+            groups = self.tensors[op.operands[0]].shape[-1] // filters.shape[3]
             full = op.kind == "CONV_2D"
-            shape = (width, *kernel, source.shape[-1]) if full else (1, *kernel, width)
+            shape = (width, *kernel, source.shape[-1] // groups) if full else (1, *kernel, width)
         return Tensor(filters.name, shape, dtype, True)
 
 

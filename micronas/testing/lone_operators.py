@@ -51,10 +51,9 @@ class LoneOperator:
         )
         kept = {name for name, each in tensors.items() if each.constant or each.variable}
         given = tuple(name for name in tensors if name not in kept)
-        within = 5 if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM" else 0  # as converters write it
         return cls(
             row["id"],
-            Graph({**tensors, "output": out}, (op,), given, ("output",), within),
+            Graph({**tensors, "output": out}, (op,), given, ("output",)),
             float(row["instructions"]),
             int(row["head"]),
             int(row["tail"]),

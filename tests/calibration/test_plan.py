@@ -167,8 +167,8 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
         #include <cstdint>
         std::int8_t stub_input[9] = {{}};
         std::int8_t stub_output[2] = {{}};
-        extern const std::size_t stub_input_bytes; const std::size_t stub_input_bytes = 9;
-        extern const std::size_t stub_output_bytes; const std::size_t stub_output_bytes = 2;
+        extern const std::size_t stub_input_sizes[], stub_output_sizes[];
+        const std::size_t stub_input_sizes[] = {{9, 0}}, stub_output_sizes[] = {{2, 0}};
         extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = {arena};"""
     )
     program, main = tmp_path / "program", small / "firmware" / "main.cc"

@@ -162,6 +162,11 @@ def test_a_block_that_fails_is_found(tmp_path: Path, reader: Callable[..., Reade
         assert reader().read(page) == {}
 
 
+def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    printed = "".join(reader().read(ROOT / "docs" / "howto" / "export.md").values())
+    assert "CONV_2D" in printed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "sweeps"])
 def test_how_tos_on_networks(

@@ -6,7 +6,7 @@ from micronas.testing.graphs import ds_cnn, quantize_randomly, random_inputs
 from micronas.tflite.writer import to_flatbuffer
 
 
-def test_what_litert_refusal_is_compared_with_tflm_all_the_same() -> None:
+def test_what_litert_refuses_is_compared_with_tflm_all_the_same() -> None:
     builder = Builder((3, 3, 4))
     graph = quantize_randomly(builder.finish(builder.function(builder.input, "y", "gelu")))
     found = compare_runtimes(to_flatbuffer(graph), random_inputs(graph, 5))

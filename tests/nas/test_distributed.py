@@ -57,7 +57,7 @@ def test_two_processes_are_one_search(tmp_path: Path) -> None:
     assert first["losses"][-1] < first["losses"][0]
     assert first["told"] > 0
     assert second["told"] == 0
-    assert (first["files"], second["files"]) == (6, 0)
+    assert (first["files"], second["files"]) == (7, 0)
     assert first["metrics"]["fits"] is True
     assert first["metrics"]["tflm_mismatches"] == 0
     check_model(tmp_path / "run0" / "model.tflite")

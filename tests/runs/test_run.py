@@ -79,6 +79,7 @@ def test_the_run_folder_holds_what_the_readme_says(finished: tuple[Path, float, 
     assert names == {
         "architecture.yaml",
         "checkpoint.pt",
+        "checkpoint.pt.previous",
         "config.yaml",
         "history.json",
         "log",

@@ -69,11 +69,13 @@ def to_tflite(
         _only_for_floats(bits, calibration)
         graph = module.graph()
     else:
-        is_ours = isinstance(module, Network)
-        graph = module.graph() if is_ours else with_averages(trace(module, example_input), averages)
+        if isinstance(module, Network):
+            graph = module.graph()
+        else:
+            graph = with_averages(trace(module, example_input), averages)
         graph = quantize(
             graph,
-            ((example_input,) if calibration is None else calibration),
+            (example_input,) if calibration is None else calibration,
             method=method,
             bits=bits,
         )

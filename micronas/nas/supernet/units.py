@@ -140,7 +140,7 @@ class LayerUnit(SharedUnit):
     def run(self, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
         if self._groups == 1:
             return super().run(x, weight, out, running=running)
-        # in groups: the graph holds it dense, with zeros, and no channel is ever taken out
+        # in groups no channel is ever taken out
         bias, stride = self.bias_of(out), self.op.stride
         if self.op.padding == "SAME":
             y = same_conv2d(x, weight, bias, stride=stride, groups=self._groups)
