@@ -33,6 +33,8 @@ _LARGEST_FILE = 2**17
 """Bytes; parsing one takes seconds, and what micronas writes has a hundredth of it."""
 _LARGEST_VALUE = 2**18
 """Characters with every alias written out."""
+_DEEPEST = 100
+"""Brackets that are open at once; a parser takes time for each of them at every word."""
 _LONGEST_NUMBER = 100
 
 Location = tuple[int | str, ...]
@@ -155,12 +157,23 @@ def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
     """Parse YAML once, for values and lines alike."""
     if len(text) > _LARGEST_FILE:
         raise ValueError(f"it is longer than {_LARGEST_FILE} bytes; is it another file?")
+    _check_depth(text)
     loader = _Loader(text)
     node = loader.get_single_node()
     if node is None:
         return None, None
     _check_size(node, {})
     return loader.construct_document(node), node
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
+        if depth > _DEEPEST:
+            raise ValueError(
+                f"lists and mappings must stand at most {_DEEPEST} deep in one another"
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Errors of configuration files: one line that says where, what and what to write instead."""
 
 import contextlib
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_text_that_is_more_than_it_looks_is_one_line_at_once(
     if text.startswith("classes"):
         with contextlib.suppress(ConfigError):  # as an override too: a value, or one line
             with_overrides({}, [text.replace(": ", "=")])
+
+
+@pytest.mark.parametrize("text", ["{a: " * 3000, "[" * 3000, "]" * 500 + "\n- " + "[" * 500])
+def test_brackets_in_brackets_take_no_time(tmp_path: Path, text: str) -> None:
+    """The parser looks at every open bracket at every word, and ended in a RecursionError."""
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match="at most 100 deep in one another"):
+        read_mapping(path)
+    assert time.process_time() - start < 1
 
 
 def test_words_that_begin_like_truths_and_dates_are_words() -> None:

@@ -65,6 +65,9 @@ _SCALARS = (
 _KEYS = ("seed", "budget", "data.path", "search.steps", "train", "a.b", "", ".")
 _FILES = tuple(case for case in CASES if case.file.endswith(".yaml") and "/" not in case.file)
 
+_LONGEST = 10**6
+"""Characters beyond which parts are not repeated: lists of repeated lists fill any disk."""
+
 
 def run(seconds: float, seed: int, *, known: bool = True) -> None:
     """Read every text of the corpus, if `known`, then new ones until the time is over."""
@@ -112,7 +115,8 @@ def _shown(node: yaml.Node, source: random.Random, share: float) -> str:
     if isinstance(node, yaml.SequenceNode):
         parts = [_shown(part, source, share) for part in node.value]
         if source.random() < share:
-            parts *= source.choice((0, 2, 300))
+            times = source.choice((0, 2, 300))
+            parts *= times if sum(map(len, parts)) * times < _LONGEST else 1
         return anchor + "[" + ", ".join(parts) + "]"
     quoted = yaml.safe_dump(node.value, default_style='"', width=10**9).strip()
     return anchor + (quoted if node.tag.endswith(":str") else node.value)
