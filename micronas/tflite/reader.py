@@ -260,6 +260,11 @@ class _Reader:
         if number >= self._buffers:
             raise IndexError("buffer")
         buffer = self._model.Buffers(number) if number else None
+        if source.IsVariable() and buffer is not None and buffer.DataLength():
+            raise ModelError(
+                "a variable tensor must have no data, as a device starts it at zero, but "
+                f"{name!r} has {buffer.DataLength()} bytes; convert the model again"
+            )
         if buffer is not None and buffer.DataLength() and not is_sparse:
             values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
         # What lives on from run to run, or is stored sparsely, takes no place in the head either.

@@ -7,6 +7,8 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,10 +21,11 @@ from micronas.export.formats import export
 from micronas.export.runtimes import compare_runtimes
 from micronas.export.verify import verify
 from micronas.graph import integer
+from micronas.graph.builder import Builder
 from micronas.graph.placement import place
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.testing.graphs import random_inputs
+from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from tests.lies import (
@@ -140,6 +143,19 @@ def test_a_depth_multiplier_that_the_filters_belie_is_refused() -> None:
     with pytest.raises(ModelError, match=r"every depth multiplier, and op 1 .* has 7"):
         read(depth_multiplier())
     assert [op.kind for op in read(depth_multiplier(), unknown="keep").ops][1] == "UNKNOWN"
+
+
+def test_a_variable_tensor_with_data_is_refused() -> None:
+    """TFLM gives it a place in the arena and starts it at zero, whatever the file holds."""
+    table = Builder((3, 3, 4))
+    graph = quantize_randomly(table.finish(table.function(table.input, "y", "gelu")))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(to_flatbuffer(graph), 0))
+    for tensor in model.subgraphs[0].tensors:
+        tensor.isVariable = tensor.name == b"y/table"
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(ModelError, match="a variable tensor must have no data"):
+        read(bytes(builder.Output()))
 
 
 def test_an_output_that_is_a_constant_is_refused() -> None:
