@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
+from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.network import interpret_outputs
@@ -234,3 +236,37 @@ def test_computes_what_torch_does(name: str) -> None:
     integers = network.eval().graph()
     codes = quantize_all_inputs(integers, _stored(graph, inputs))
     assert verify(to_flatbuffer(integers), codes).mismatches == 0
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.LayerNorm(8), TOKENS),
+        (nn.GroupNorm(2, 8), MAPS),
+        (nn.InstanceNorm2d(8, affine=True), MAPS),
+    ],
+)
+def test_norms_of_quiet_inputs_are_held_down_by_epsilon(
+    norm: nn.Module, shape: tuple[int, ...]
+) -> None:
+    """Without it these would be three times as large."""
+    torch.manual_seed(1)
+    x = 1e-3 * torch.randn(4, *shape)
+    network = QuantizedNetwork(trace(norm.eval(), x[:1]), ranges="average")
+    network.calibrate([x])
+    with torch.no_grad():
+        wanted = norm(x)
+        exact = interpret_outputs(network.float_graph, x, network.exact)
+    (found,) = exact.values()
+    torch.testing.assert_close(found.reshape(wanted.shape), wanted, atol=1e-4, rtol=1e-3)
+    graph = network.eval().graph()
+    codes = quantize_all_inputs(graph, x)
+    assert verify(to_flatbuffer(graph), codes).mismatches == 0
+    ours = next(iter(integer.run_outputs(graph, codes).values())).astype(np.float64)
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    assert quantization is not None
+    values = (ours - quantization.zero_point) * float(quantization.scale[0])
+    if values.ndim == 4:
+        values = np.moveaxis(values.reshape(len(values), *shape[1:], shape[0]), -1, 1)
+    error = values.reshape(wanted.shape) - wanted.numpy()
+    assert 10 * np.log10((wanted.numpy() ** 2).sum() / (error**2).sum()) > 20

@@ -4,7 +4,7 @@ import torch
 
 from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments, affine, elementwise
-from micronas.export.from_torch.operations.affine import once
+from micronas.export.from_torch.operations.affine import once, with_constant
 from micronas.export.from_torch.operations.elementwise import applied, combined
 from micronas.export.from_torch.operations.maps import reduced
 from micronas.export.from_torch.operations.rows import rowwise
@@ -42,14 +42,15 @@ def group_norm(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def normed(tracer: Tracer, value: Value, dims: list[int], epsilon: float) -> Value:
-    """Subtract the mean over `dims` and divide by the root of the variance."""
+    """Subtract the mean over `dims` and divide by the root of the variance and `epsilon`."""
     shape = tuple(1 if dim in dims else size for dim, size in enumerate(value.shape))
     value = once(tracer, value)
     mean = reduced(tracer, "MEAN", value, dims, shape)
     centred = combined(tracer, "SUB", value, mean, "centred")
     squares = combined(tracer, "MUL", centred, centred, "squares")
     variance = reduced(tracer, "MEAN", squares, dims, shape)
-    inverse = applied(tracer, "RSQRT", variance, "inverse")
+    kept = with_constant(tracer, "ADD", variance, torch.tensor(epsilon), "epsilon")
+    inverse = applied(tracer, "RSQRT", kept, "inverse")
     return combined(tracer, "MUL", centred, inverse)
 
 
