@@ -135,14 +135,15 @@ class Builder:
         )
         return self.append(op, (1, 1, 1, depth))
 
-    def add(self, left: str, right: str, name: str) -> str:
+    def add(self, left: str, right: str, name: str, *, activation: Activation = "NONE") -> str:
         """Elementwise sum; where widths differ the narrower tensor is padded with zero channels.
 
         This is what the published MicroNet files do (PAD, then ADD).
         """
         width = max(self.shape(left)[-1], self.shape(right)[-1])
         left, right = (self._pad_channels(side, f"{name}/pad", width) for side in (left, right))
-        return self.append(Op("ADD", name, (left, right), (name,)), self.shape(left))
+        op = Op("ADD", name, (left, right), (name,), activation=activation)
+        return self.append(op, self.shape(left))
 
     def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
         target = self.constant(f"{name}/shape", np.array(shape, np.int32))

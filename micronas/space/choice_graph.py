@@ -72,12 +72,15 @@ class ChoiceGraph:
     @cached_property
     def when(self) -> dict[str, When]:
         """When each step runs, by the name of the tensor it writes; not those nobody reads."""
-        found: dict[str, When] = {self.output: ALWAYS}
-        for step in reversed(self.steps):
-            own = found.get(written(step))
-            for name, condition in () if own is None else reads(step, own):
-                merged = weaker(found.get(name), condition)
-                found[name] = simplified(merged, self.decisions)
+        found: dict[str, When] = {}
+        readers: dict[str, list[When]] = {self.output: [ALWAYS]}
+        for step in (*reversed(self.steps), None):
+            name = self.input if step is None else written(step)
+            if name not in readers:
+                continue
+            found[name] = own = either_holds(readers[name], self.decisions)
+            for source, condition in () if step is None else reads(step, own):
+                readers.setdefault(source, []).append(condition)
         return found
 
     def needed(self, choice: Choice) -> set[str]:
@@ -95,15 +98,15 @@ class ChoiceGraph:
     @cached_property
     def acting(self) -> tuple[When, ...]:
         """When each decision makes a difference."""
-        found: list[When | None] = [None] * len(self.decisions)
+        found: list[list[When]] = [[] for _ in self.decisions]
         for step in self.steps:
             here = self.when.get(written(step))
             if here is None:
                 continue
             deciding = {step.decision} if isinstance(step, Select) else self._deciding(step)
             for decision in deciding:
-                found[decision] = weaker(found[decision], here)
-        return tuple(ALWAYS if each is None else each for each in found)
+                found[decision].append(here)
+        return tuple(either_holds(each, self.decisions) if each else ALWAYS for each in found)
 
     def canonical(self, choice: Choice) -> Choice:
         """Return the choice with every decision that makes no difference at its first option.
@@ -256,16 +259,33 @@ def reads(step: Step, own: When) -> list[tuple[str, When]]:
     ]
 
 
-def weaker(left: When | None, right: When) -> When:
-    """Return the condition that holds where either does.
+def either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> When:
+    """Return the condition that holds where one of these does.
 
     Raises
     ------
     ValueError
         If it is no condition of this form: what runs in branches of two selections at once.
     """
-    if left is None:
-        return right
+    left = list(conditions)
+    while len(left) > 1:
+        pairs = (
+            (one, other, found)
+            for number, one in enumerate(left)
+            for other in left[number + 1 :]
+            if (found := _joined(one, other)) is not None
+        )
+        pair = next(pairs, None)
+        if pair is None:
+            raise ValueError(f"a layer must stand in branches of one selection, not {left}")
+        one, other, found = pair
+        left = [each for each in left if each is not one and each is not other]
+        left.append(simplified(found, decisions))
+    return left[0]
+
+
+def _joined(left: When, right: When) -> When | None:
+    """Return the condition that holds where either of two does, if it is one of this form."""
     for one, other in ((left, right), (right, left)):
         if all(other.get(each, _NONE) <= options for each, options in one.items()) and (
             one.keys() <= other.keys()
@@ -273,7 +293,7 @@ def weaker(left: When | None, right: When) -> When:
             return one
     differing = [each for each in left.keys() & right.keys() if left[each] != right[each]]
     if left.keys() != right.keys() or len(differing) != 1:
-        raise ValueError(f"a layer must stand in branches of one selection, not {left} and {right}")
+        return None
     return {**left, differing[0]: left[differing[0]] | right[differing[0]]}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Op
@@ -64,7 +64,7 @@ class Lowering:
     def conv(
         self,
         source: str,
-        width: Chosen,
+        width: Chosen | str,
         *,
         layer: str = "",
         kernel: Chosen | None = None,
@@ -72,20 +72,27 @@ class Lowering:
         stride: tuple[int, int] = (1, 1),
         active: bool = True,
     ) -> str:
-        """Append a CONV_2D with SAME padding; `layer` is its name inside the block."""
+        """Append a CONV_2D with SAME padding.
+
+        Parameters
+        ----------
+        width
+            Or the name of a tensor whose channels it has.
+        layer
+            Its name inside the block.
+        """
+        made = self._channels[width] if isinstance(width, str) else self._made(width)
         size = (1, 1) if kernel is None else kernel.largest
         only: Bits = 4 if bits is not None and bits.options == (4,) else 8
         out = self._builder.conv(
             source,
             self._name(layer),
-            width.largest,
+            made.size,
             size,
             stride=stride,
             activation=self.activation if active else "NONE",
             bits=only,
         )
-        chosen = width.decision
-        made = fixed(width.largest) if chosen is None else owned(chosen, self._options)
         return self._append(out, made, kernel, bits)
 
     def depthwise(
@@ -101,19 +108,30 @@ class Lowering:
         )
         return self._append(out, self._channels[source], kernel, None)
 
-    def add(self, left: str, right: str, *, layer: str = "add") -> str:
+    def add(self, left: str, right: str, *, layer: str = "add", active: bool = False) -> str:
         """Append an ADD; where widths differ the narrower side is padded with zero channels."""
         name, sides = self._name(layer), [self._channels[each] for each in (left, right)]
+        activation = self.activation if active else "NONE"
         certain = not (sides[0].decisions or sides[1].decisions)
         if sides[0] == sides[1] or certain:
-            out = self._builder.add(left, right, name)
+            out = self._builder.add(left, right, name, activation=activation)
             return self._append(out, fixed(max(e.size for e in sides)) if certain else sides[0])
         self._widening.add(name)
         wide = left if sides[0].size >= sides[1].size else right
-        out = self._builder.append(
-            Op("ADD", name, (left, right), (name,)), self._builder.shape(wide)
-        )
-        return self._append(out, Union(*sides))
+        op = Op("ADD", name, (left, right), (name,), activation=activation)
+        return self._append(self._builder.append(op, self._builder.shape(wide)), Union(*sides))
+
+    def pool(
+        self,
+        source: str,
+        kind: Literal["AVERAGE_POOL_2D", "MAX_POOL_2D"],
+        window: tuple[int, int],
+        *,
+        stride: tuple[int, int],
+    ) -> str:
+        """Append a pool with SAME padding."""
+        out = self._builder.pool(source, self.scope, kind, window, stride=stride)
+        return self._append(out, self._channels[source])
 
     def select(self, chosen: Chosen, branches: Sequence[Callable[[], str]], name: str) -> str:
         """Lower branches one after another; the decision says which goes on.
@@ -158,6 +176,11 @@ class Lowering:
             self._acts,
             frozenset(self._widening),
         )
+
+    def _made(self, width: Chosen) -> Channels:
+        if width.decision is None:
+            return fixed(width.largest)
+        return owned(width.decision, self._options)
 
     def _name(self, layer: str) -> str:
         return f"{self.scope}/{layer}" if layer else self.scope

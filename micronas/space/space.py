@@ -176,17 +176,21 @@ class Space(Settings, Searchable, Architecture):
     def drawing(self, choice: Choice) -> list[dict[str, Any]]:
         options, layers = self.values(choice), [op.name for op in self.resolve(choice).ops]
         parts = [("stem", "convolution", self.stem)]
-        parts += [(name, entry.type, entry) for entry, names in self.places() for name in names]
-        drawn, left = [], len(layers)
+        for entry, names in self.places():
+            chosen = (entry.chosen(name, options) for name in names)
+            parts += [(name, block.type, block) for block, name in chosen]
+        drawn, left, before = list[dict[str, Any]](), len(layers), dict[str, Any]()
         for name, kind, part in parts:
             own = [each for each in layers if each == name or each.startswith(f"{name}/")]
-            drawn.append(_drawn(part, name, kind, options, own))
+            drawn.append(_drawn(part, name, kind, options, own, before))
+            before = drawn[-1] if own else before
             left -= len(own)
         if self.head.width is None:
             width = dict.fromkeys(("width", "largest", "classes"), self.classes)
             head = {"name": "head", "type": "pool, classifier", "bits": 8, **width}
         else:
-            head = _drawn(self.head, "head", "convolution, pool, classifier", options, ["head"])
+            kind = "convolution, pool, classifier"
+            head = _drawn(self.head, "head", kind, options, ["head"], before)
         return [*drawn, {**head, "layers": layers[-left:]}]
 
     def _lowered(self, parameters: Parameters | None) -> ChoiceGraph:
@@ -225,16 +229,29 @@ class Space(Settings, Searchable, Architecture):
 
 
 def _drawn(
-    part: Any, name: str, kind: str, options: Mapping[str, Any], layers: list[str]
+    part: Any,
+    name: str,
+    kind: str,
+    options: Mapping[str, Any],
+    layers: list[str],
+    before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Describe a stem, block or head, which has no layers where it was left out."""
-    drawn = {"name": name, "type": kind, "largest": part.width[-1], "width": 0, "layers": layers}
-    for field in ("width", "expansion", "bits", "kernel") if layers else ():
-        if hasattr(part, field):
-            size = options.get(f"{name}.{field}", getattr(part, field)[0])
+    """Describe a stem, block or head, which has no layers where it was left out.
+
+    A block without a width has that of the one before.
+    """
+    own = getattr(part, "width", None)
+    largest = before["largest"] if own is None else own[-1]
+    drawn = {"name": name, "type": kind, "largest": largest, "width": 0, "layers": layers}
+    for field in ("width", "expansion", "hidden", "bits", "kernel") if layers else ():
+        written = getattr(part, field, None)
+        if written is not None:
+            size = options.get(f"{name}.{field}", written[0])
             drawn[field] = list(size) if field == "kernel" else size
+        elif field == "width":
+            drawn[field] = before["width"]
     if layers and hasattr(part, "stride"):
         drawn["stride"] = list(part.stride)
-    if layers and getattr(part, "residual", False):
+    if layers and getattr(part, "has_residual", False):
         drawn["residual"] = True
     return drawn

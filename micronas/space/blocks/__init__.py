@@ -6,8 +6,13 @@ from pydantic import Field
 
 from micronas.space.blocks.bottleneck import Bottleneck
 from micronas.space.blocks.convolution import Convolution
+from micronas.space.blocks.pool import Pool
+from micronas.space.blocks.residual import Residual
+from micronas.space.blocks.select import Select
 from micronas.space.blocks.separable import Separable
 
-Block = Annotated[Separable | Bottleneck | Convolution, Field(discriminator="type")]
+Block = Annotated[
+    Separable | Bottleneck | Convolution | Residual | Pool | Select, Field(discriminator="type")
+]
 
-__all__ = ["Block", "Bottleneck", "Convolution", "Separable"]
+__all__ = ["Block", "Bottleneck", "Convolution", "Pool", "Residual", "Select", "Separable"]

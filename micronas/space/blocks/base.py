@@ -1,7 +1,7 @@
 """The part that all block types share: repetition, skipping, and names."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ class Weighted(Settings):
         return values
 
 
-_SELDOM = {"bits", "name", "repeat", "skip"}
+_SELDOM = {"bits", "fused", "hidden", "name", "repeat", "skip"}
 
 
 class BlockBase(Weighted):
@@ -59,7 +59,10 @@ class BlockBase(Weighted):
 
     @property
     def has_residual(self) -> bool:
-        """Whether the input is added to the output, whatever the block computes."""
+        """Whether the input is added to the output, whatever the block computes.
+
+        So it is in a block without a `width`, which keeps that of its input.
+        """
         return False
 
     @abstractmethod
@@ -78,13 +81,13 @@ class BlockBase(Weighted):
         """Append all blocks of this entry."""
         if not self.skip:
             for name in names:
-                source = self._lowered(at, source, name)
+                source = self.lower_named(at, source, name)
             return source
         if self.has_residual:
             for name in names:
                 at.scope = name
                 keep = at.decide("keep", "depth", (0, 1))
-                kept = partial(self._lowered, at, source, name)
+                kept = partial(self.lower_named, at, source, name)
                 source = at.select(keep, [partial(str, source), kept], f"{name}/kept")
             return source
         at.scope = stage_of(names)
@@ -92,13 +95,14 @@ class BlockBase(Weighted):
         outs = [source]
 
         def grown(name: str) -> str:
-            outs.append(self._lowered(at, outs[-1], name))
+            outs.append(self.lower_named(at, outs[-1], name))
             return outs[-1]
 
         branches = [partial(str, source), *(partial(grown, name) for name in names)]
         return at.select(depth, branches, f"{stage_of(names)}/out")
 
-    def _lowered(self, at: Lowering, source: str, name: str) -> str:
+    def lower_named(self, at: Lowering, source: str, name: str) -> str:
+        """Append one block under a name."""
         at.scope = name
         return self.lower(at, source)
 
@@ -121,9 +125,14 @@ class BlockBase(Weighted):
             if not options.get(f"{name}.keep", 1):
                 continue
             number += 1
-            update = chosen_fields(self, name, options) | {"repeat": 1, "skip": False}
-            update["name"] = None if name == f"block{number}" else name
-            yield self.model_copy(update=update)
+            block, own = self.chosen(name, options)
+            update = chosen_fields(block, own, options) | {"repeat": 1, "skip": False}
+            update["name"] = None if own == f"block{number}" else own
+            yield block.model_copy(update=update)
+
+    def chosen(self, name: str, options: Mapping[str, Any]) -> "tuple[BlockBase, str]":
+        """Return the block that stands under a name, and its name, where kinds are a choice."""
+        return self, name
 
 
 def chosen_fields(part: Settings, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,13 +150,23 @@ def stage_of(names: list[str]) -> str:
 
 
 def kernel_mark(kernel: Size) -> str:
-    """``k5`` for a kernel of a depthwise convolution, nothing for the usual 3 x 3."""
+    """``k5`` for a kernel, nothing for the usual 3 x 3."""
     return "" if kernel == (3, 3) else f"k{kernel_text(kernel)}"
 
 
 def stride_mark(stride: Pair) -> str:
     """``@2`` for a stride."""
     return f"@{max(stride)}" if max(stride) > 1 else ""
+
+
+def width_text(width: Sequence[int] | None) -> str:
+    """The one width a block has, ``=`` where it is that of its input."""
+    return "=" if width is None else str(width[0])
+
+
+def marks_of(block: Any) -> str:
+    """What a summary says of bits, kernel and stride where they are not the usual ones."""
+    return bits_mark(block.bits) + kernel_mark(block.kernel[0]) + stride_mark(block.stride)
 
 
 def bits_mark(bits: BitsOptions) -> str:

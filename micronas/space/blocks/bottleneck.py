@@ -1,8 +1,8 @@
-"""Inverted bottleneck: the block of MobileNetV2."""
+"""Inverted bottleneck: the block of MobileNetV2, and its fused form."""
 
 from typing import Literal
 
-from micronas.space.blocks.base import BlockBase, bits_mark, kernel_mark, stride_mark
+from micronas.space.blocks.base import BlockBase, marks_of, width_text
 from micronas.space.decisions import Kernels, Widths
 from micronas.space.lowering import Lowering
 
@@ -10,32 +10,40 @@ from micronas.space.lowering import Lowering
 class Bottleneck(BlockBase):
     """1x1 expansion, depthwise convolution, linear 1x1 projection.
 
-    With `residual` the input is added; where the two widths differ, the narrower side is padded
-    with zero channels. `bits` are those of both 1x1 convolutions' weights.
+    `fused` takes one full convolution in place of the first two, which a Cortex-M computes faster
+    for each multiply-accumulate (EfficientNetV2, arXiv 2104.00298). With `residual`, or without a
+    `width`, the input is added; where the two widths differ, the narrower side is padded with zero
+    channels. `bits` are those of the full convolutions' weights.
     """
 
     type: Literal["bottleneck"] = "bottleneck"
     expansion: Widths
-    """Channels between the two 1x1 convolutions."""
-    width: Widths
+    """Channels inside."""
+    width: Widths | None = None
     kernel: Kernels = ((3, 3),)
     residual: bool = False
     """Whether the input is added; needs stride 1."""
+    fused: bool = False
 
     @property
     def has_residual(self) -> bool:
-        return self.residual
+        return self.residual or self.width is None
 
     def lower(self, at: Lowering, source: str) -> str:
         expansion = at.decide("expansion", "width", self.expansion)
         kernel = at.decide("kernel", "kernel", self.kernel)
-        width = at.decide("width", "width", self.width)
+        width = source if self.width is None else at.decide("width", "width", self.width)
         bits = at.decide("bits", "bits", self.bits)
-        hidden = at.conv(source, expansion, layer="expand", bits=bits)
-        hidden = at.depthwise(hidden, kernel, stride=self.stride)
+        if self.fused:
+            hidden = at.conv(
+                source, expansion, layer="expand", kernel=kernel, bits=bits, stride=self.stride
+            )
+        else:
+            hidden = at.conv(source, expansion, layer="expand", bits=bits)
+            hidden = at.depthwise(hidden, kernel, stride=self.stride)
         out = at.conv(hidden, width, layer="project", bits=bits, active=False)
-        return at.add(source, out) if self.residual else out
+        return at.add(source, out) if self.has_residual else out
 
     def summary(self) -> str:
-        marks = bits_mark(self.bits) + kernel_mark(self.kernel[0]) + stride_mark(self.stride)
-        return f"{self.expansion[0]}-{self.width[0]}{marks}"
+        mark = "f" if self.fused else ""
+        return f"{mark}{self.expansion[0]}-{width_text(self.width)}{marks_of(self)}"

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from micronas.space.blocks.base import BlockBase, bits_mark, kernel_mark, stride_mark
+from micronas.space.blocks.base import BlockBase, marks_of
 from micronas.space.decisions import Filters, Widths
 from micronas.space.lowering import Lowering
 
@@ -21,5 +21,4 @@ class Convolution(BlockBase):
         return at.conv(source, width, kernel=kernel, bits=bits, stride=self.stride)
 
     def summary(self) -> str:
-        marks = bits_mark(self.bits) + kernel_mark(self.kernel[0]) + stride_mark(self.stride)
-        return f"c{self.width[0]}{marks}"
+        return f"c{self.width[0]}{marks_of(self)}"

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from micronas.space.blocks.base import BlockBase, bits_mark, kernel_mark, stride_mark
+from micronas.space.blocks.base import BlockBase, marks_of, width_text
 from micronas.space.decisions import Kernels, Widths
 from micronas.space.lowering import Lowering
 
@@ -10,20 +10,25 @@ from micronas.space.lowering import Lowering
 class Separable(BlockBase):
     """Depthwise then 1x1 convolution, each with activation.
 
-    `bits` are those of the 1x1 convolution's weights: the depthwise ones are few, and slow at 4.
+    Without a `width` the input is added before the last activation, as in MatchboxNet. `bits` are
+    those of the 1x1 convolution's weights: the depthwise ones are few, and slow at 4.
     """
 
     type: Literal["separable"] = "separable"
-    width: Widths
+    width: Widths | None = None
     kernel: Kernels = ((3, 3),)
+
+    @property
+    def has_residual(self) -> bool:
+        return self.width is None
 
     def lower(self, at: Lowering, source: str) -> str:
         kernel = at.decide("kernel", "kernel", self.kernel)
-        width = at.decide("width", "width", self.width)
+        width = source if self.width is None else at.decide("width", "width", self.width)
         bits = at.decide("bits", "bits", self.bits)
         hidden = at.depthwise(source, kernel, stride=self.stride)
-        return at.conv(hidden, width, layer="pointwise", bits=bits)
+        out = at.conv(hidden, width, layer="pointwise", bits=bits, active=not self.has_residual)
+        return at.add(source, out, active=True) if self.has_residual else out
 
     def summary(self) -> str:
-        marks = bits_mark(self.bits) + kernel_mark(self.kernel[0]) + stride_mark(self.stride)
-        return f"{self.width[0]}{marks}"
+        return f"{width_text(self.width)}{marks_of(self)}"

@@ -1,0 +1,44 @@
+"""Two convolutions beside a shortcut: the basic block of ResNet, and of TC-ResNet over time."""
+
+from typing import Literal
+
+from micronas.space.blocks.base import BlockBase, marks_of, width_text
+from micronas.space.decisions import Filters, Widths
+from micronas.space.lowering import Lowering
+
+
+class Residual(BlockBase):
+    """CONV_2D twice, and the sum with a shortcut before the last activation.
+
+    With a `width` the first convolution takes the stride, and the shortcut is a 1x1 convolution
+    with activation, as TC-ResNet has it; without one the input itself is added. `hidden` channels
+    lie between the two convolutions, by default as many as come out.
+
+    Source: arXiv 1512.03385; kernels 9 x 1 over time: arXiv 1904.03814.
+    """
+
+    type: Literal["residual"] = "residual"
+    width: Widths | None = None
+    hidden: Widths | None = None
+    kernel: Filters = ((3, 3),)
+
+    @property
+    def has_residual(self) -> bool:
+        return self.width is None
+
+    def lower(self, at: Lowering, source: str) -> str:
+        kernel = at.decide("kernel", "kernel", self.kernel)
+        width = source if self.width is None else at.decide("width", "width", self.width)
+        hidden = width if self.hidden is None else at.decide("hidden", "width", self.hidden)
+        bits = at.decide("bits", "bits", self.bits)
+        first = at.conv(
+            source, hidden, layer="first", kernel=kernel, bits=bits, stride=self.stride
+        )
+        out = at.conv(first, width, layer="second", kernel=kernel, bits=bits, active=False)
+        if self.width is not None:
+            source = at.conv(source, width, layer="shortcut", bits=bits, stride=self.stride)
+        return at.add(source, out, active=True)
+
+    def summary(self) -> str:
+        hidden = "" if self.hidden is None else f"{self.hidden[0]}-"
+        return f"r{hidden}{width_text(self.width)}{marks_of(self)}"
