@@ -181,7 +181,7 @@ class Bench:
         space, costs = self.space, self.problem.costs
         tried = [
             trials(
-                [Candidate("random", each, space.architecture(each), costs(each))],
+                [Candidate("random", each, space.architecture(each), costs(each), space)],
                 both,
                 ranking,
                 TRIAL,

@@ -1,13 +1,14 @@
 """The data set as training and search see it, and a plain one for arrays."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from micronas.errors import DataError
+from micronas.views import Layout, Shape, View
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -65,6 +66,42 @@ class DataSet:
     """The training part as the final training hears it, augmented further; None if as `train`."""
     detection: Detection | None = None
     """What anomalies are to be found in; None where classification itself is the task."""
+    view: View = field(default_factory=Layout)
+    """In which other shapes the inputs can be seen."""
+
+    def seen_as(self, shape: Shape) -> "DataSet":
+        """Return the data set with inputs of another shape; ConfigError if it has no such view."""
+        if shape == self.input:
+            return self
+        self.view.check(self.input, shape)
+
+        def seen(split: Split) -> Seen:
+            return Seen(split, self.view, shape)
+
+        detection = self.detection
+        if detection is not None:
+            detection = replace(detection, split=seen(detection.split))
+        return replace(
+            self,
+            train=seen(self.train),
+            validation=seen(self.validation),
+            test=None if self.test is None else seen(self.test),
+            final=None if self.final is None else seen(self.final),
+            detection=detection,
+            input=shape,
+            meaning={**self.meaning, **self.view.meaning(self.input, shape)},
+        )
+
+
+class Seen(Split):
+    """A split with inputs of another shape."""
+
+    def __init__(self, split: Split, view: View, shape: Shape) -> None:
+        self._split, self._view, self._shape = split, view, shape
+        self.labels, self.groups, self.mixup = split.labels, split.groups, split.mixup
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self._view(self._split.batch(index, generator), self._shape)
 
 
 class TensorSplit(Split):

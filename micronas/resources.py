@@ -6,18 +6,26 @@ from typing import Literal
 from micronas.errors import ConfigError
 from micronas.settings import nearest
 
-Folder = Literal["search_spaces", "search_spaces/published", "latency_models", "export"]
+Folder = Literal[
+    "search_spaces",
+    "search_spaces/published",
+    "search_spaces/textbook",
+    "latency_models",
+    "export",
+]
 
 # in a wheel the folders are packages below micronas, and `micronas.export` is taken by code
 _PACKAGES: dict[Folder, str] = {
     "search_spaces": "search_spaces",
     "search_spaces/published": "search_spaces/published",
+    "search_spaces/textbook": "search_spaces/textbook",
     "latency_models": "latency_models",
     "export": "export_templates",
 }
 _MEANT: dict[Folder, str] = {
     "search_spaces": "a search space",
     "search_spaces/published": "an architecture",
+    "search_spaces/textbook": "an architecture",
     "latency_models": "a board",
     "export": "a template",
 }

@@ -25,7 +25,7 @@ becomes a space by the exporter's tracing. A router reads what a judge run wrote
 
 LOOSE = {
     *("checkpoint", "data", "errors", "files", "page", "progress", "quantities", "resources"),
-    *("settings", "text"),
+    *("settings", "text", "views"),
 }
 """Modules of no room, below all of them."""
 

@@ -20,8 +20,12 @@ def space_names(incomplete: str) -> list[str]:
 def networks(incomplete: str) -> list[str]:
     from micronas.resources import names
 
-    published = names("search_spaces/published")
-    return _starting(incomplete, [f"published/{name}" for name in published])
+    shipped = [
+        f"{folder}/{name}"
+        for folder in ("published", "textbook")
+        for name in names(f"search_spaces/{folder}")  # type: ignore[arg-type]
+    ]
+    return _starting(incomplete, shipped)
 
 
 def tasks(incomplete: str) -> list[str]:

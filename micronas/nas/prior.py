@@ -65,11 +65,18 @@ def _drawn(problem: Problem, source: random.Random, *, roomy: bool) -> Choice | 
     depth = source.random()
     kernel = float(source.random() < _LARGE_KERNELS)
     bits = source.choice((4, 8))
+    kinds = {
+        number: source.randrange(len(decision.options))
+        for number, decision in enumerate(problem.space.decisions)
+        if decision.kind == "select"
+    }
 
     def scaled(step: int) -> Choice:
         factor = 2 ** ((step - _SCALES + 8) / 8)
         profile = [min(factor * share, 1.0) for share in (start, middle, end)]
-        return problem.space.shaped(profile, growth=growth, depth=depth, kernel=kernel, bits=bits)
+        return problem.space.shaped(
+            profile, growth=growth, depth=depth, kernel=kernel, bits=bits, kinds=kinds
+        )
 
     def fits(step: int) -> bool:
         return problem.fits(scaled(step))
@@ -127,7 +134,12 @@ def moved(problem: Problem, choice: Choice, floor: float, source: random.Random)
 
 
 def _grows(decision: Decision, cost: str) -> int:
-    """Sign with which a cost follows a decision: bits take flash, and fewer take more time."""
+    """Sign with which a cost follows a decision: bits take flash, and fewer take more time.
+
+    Kinds of blocks have no order, and stay as they are.
+    """
+    if decision.kind == "select":
+        return 0
     if decision.kind == "bits":
         return {"flash": 1, "latency": -1}.get(cost, 0)
     return 1

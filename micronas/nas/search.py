@@ -1,23 +1,28 @@
 """The search: a strategy proposes networks, and real trainings choose."""
 
-from dataclasses import dataclass, field
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Subset, divide
+from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs
 from micronas.nas.distributed import ranks
+from micronas.nas.open_search import OpenProblem
 from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import Scored, strategy
+from micronas.nas.textbook import textbook_networks
 from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
+from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
@@ -50,7 +55,7 @@ class SearchResult:
 
 
 def search(
-    space: Searchable,
+    space: Searchable | OpenSpace,
     data: DataSet,
     *,
     board: Board,
@@ -93,10 +98,13 @@ def search(
     everyone.check_batch(settings.batch_size)
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
+    keep_freed_memory()
+    if isinstance(space, OpenSpace):
+        return _search_open(space, data, board, budget, settings, seed, checkpoint, progress)
     problem = Problem(space, board, budget)
     problem.check_feasible()
     _check_data(space, data)
-    keep_freed_memory()
+    data = data.seen_as(space.input_shape)
     name, reason = choose(
         problem, settings, examples=len(data.train.labels), processes=everyone.size
     )
@@ -109,8 +117,7 @@ def search(
         known = run.score(uniform_networks(problem), parts)
         return trials(
             _candidates(problem, run.propose(parts), known),
-            Subset(data.train, torch.cat([training.index, gating.index])),
-            ranking,
+            judged_on(data, [training, gating], ranking),
             settings.trial,
             seed=seed,
             checkpoint=checkpoint,
@@ -135,15 +142,73 @@ def _candidates(problem: Problem, proposed: Scored, uniform: Scored) -> list[Can
     for origin, scored in (("search", proposed), ("uniform", uniform)):
         for choice, loss in scored.items():
             architecture, costs = problem.space.architecture(choice), problem.costs(choice)
-            candidate = Candidate(origin, choice, architecture, costs, loss)
+            candidate = Candidate(
+                origin, choice, architecture, costs, problem.space, supernet_loss=loss
+            )
             found.setdefault(problem.space.canonical(choice), candidate)
     return list(found.values())
 
 
-def _check_data(space: Searchable, data: DataSet) -> None:
-    if data.input != space.input_shape or len(data.classes) != space.outputs:
+def _search_open(
+    space: OpenSpace,
+    data: DataSet,
+    board: Board,
+    budget: Budget,
+    settings: SearchSettings,
+    seed: int,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> SearchResult:
+    """Draw from all families, then near the best of them; see `micronas.nas.open_search`."""
+    if settings.strategy not in ("auto", "halving"):
         raise ConfigError(
-            "data set and search space must agree on input shape and number of classes: "
-            f"data {data.input} and {len(data.classes)}, space '{space.title}' "
-            f"{space.input_shape} and {space.outputs}; edit `input` and `classes` of the space"
+            "a space of several families must be searched by halving, since its networks share no "
+            f"weights, but search.strategy={settings.strategy}; leave it out, or give a space of "
+            "one family"
+        )
+    problem = OpenProblem(space, board, budget)
+    problem.check_feasible()
+    for member in space.members():
+        _check_data(member, data)
+    training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
+    source = random.Random(f"{seed} draw")
+
+    def compete() -> list[Candidate]:
+        drawn = problem.first(settings.draws, source)
+        rivals = textbook_networks(
+            space.textbook,
+            board,
+            budget,
+            kind=space.kind,
+            input_shape=data.input,
+            classes=len(data.classes),
+        )
+        return trials(
+            drawn + rivals,
+            judged_on(data, [training, gating], ranking),
+            settings.trial,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=lambda done, total: progress("trials", done, total, {}),
+            more=lambda tried: problem.next(tried, settings.draws, source),
+            joining=settings.draws,
+        )
+
+    reason = "networks of several families share no weights"
+    return SearchResult(ranks().once(compete), "halving", reason)
+
+
+def judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
+    """Return a data set of parts of the training set, of which the last judges."""
+    part = Subset(data.train, torch.cat([each.index for each in training]))
+    return replace(data, train=part, validation=ranking, test=None, final=None, detection=None)
+
+
+def _check_data(space: Searchable, data: DataSet) -> None:
+    data.view.check(data.input, space.input_shape)
+    if len(data.classes) != space.outputs:
+        raise ConfigError(
+            f"data set and search space must agree on the number of classes: "
+            f"data={len(data.classes)}, space '{space.title}'={space.outputs}; edit `classes` of "
+            "the space"
         )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import Split
+from micronas.data import DataSet
 from micronas.hardware.costs import Costs
 from micronas.space.decisions import Choice
-from micronas.space.searchable import Architecture
+from micronas.space.searchable import Architecture, Searchable
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.recipe import Recipe
 
@@ -30,10 +30,14 @@ class Candidate:
     """A network that fits, and what is known about how good it is."""
 
     origin: str
-    """``search`` or ``uniform``."""
+    """``search``, ``uniform`` or ``textbook``."""
     choice: Choice
     architecture: Architecture
     costs: Costs
+    space: Searchable
+    """Where the choice is made; of an open space, the member."""
+    label: str = ""
+    """Tells it apart from all others; the architecture's own text if left out."""
     supernet_loss: float | None = None
     """Cross-entropy with shared weights, at the best temperature."""
     trial_loss: float | None = None
@@ -41,62 +45,86 @@ class Candidate:
     """After a short training of its own, on the ranking part."""
     trial_epochs: int = 0
 
+    def __str__(self) -> str:
+        return self.label or str(self.architecture)
+
+
+More = Callable[[list[Candidate]], list[Candidate]]
+"""Given what was tried, the best first, returns candidates that join before the first half goes."""
+
 
 def trials(
     candidates: list[Candidate],
-    training: Split,
-    ranking: Split,
+    data: DataSet,
     recipe: Recipe,
     *,
     seed: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
+    more: More | None = None,
+    joining: int = 0,
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
     All train for the first part of the recipe's epochs, at least for `_TELLING` steps, the better
     half of them for twice as long, and so on to the end, which about `_FINISH` reach. Every
-    decision is taken on the ranking part, which no weight has seen.
+    decision is taken on the validation part, which no weight has seen.
+
+    Parameters
+    ----------
+    data
+        Its training part trains, and its validation part judges. Each candidate sees it in the
+        shape of its own input.
+    more
+        Asked once, after the first part, for up to `joining` candidates.
     """
-    rungs = rung_epochs(len(candidates), recipe.epochs, recipe.steps(len(training.labels)))
+    count = len(candidates) + joining
+    rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(data.train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     networks: dict[str, nn.Module] = {}
-    planned, done = _planned(len(candidates), len(rungs)), 0
-    for epochs in rungs:
-        tried = []
-        for candidate in left:
-            name = f"trial/{candidate.architecture}"
-            key = f"{name} after {epochs}"
-            # a finished trial is looked up: its weights may have been trained further since
-            if key not in scores:
-                if name not in networks:
-                    generator = generator_for(seed, "initial", name)
-                    networks[name] = candidate.architecture.build(generator)
-                network = networks[name]
-                fit(
-                    network,
-                    training,
-                    recipe,
-                    seed=seed,
-                    section=name,
-                    checkpoint=checkpoint,
-                    until=epochs,
-                )
-                found = evaluate(network, ranking)
-                scores[key] = [found.loss, found.accuracy]
-                checkpoint.save("trials", dict(scores))
-            loss, accuracy = scores[key]
-            tried.append(
-                replace(candidate, trial_loss=loss, trial_accuracy=accuracy, trial_epochs=epochs)
+    planned, done = _planned(count, len(rungs)), 0
+
+    def train(candidate: Candidate, epochs: int) -> Candidate:
+        nonlocal done
+        name = f"trial/{candidate}"
+        key = f"{name} after {epochs}"
+        # a finished trial is looked up: its weights may have been trained further since
+        if key not in scores:
+            if name not in networks:
+                generator = generator_for(seed, "initial", name)
+                networks[name] = candidate.architecture.build(generator)
+            network, seen = networks[name], data.seen_as(candidate.architecture.input_shape)
+            fit(
+                network,
+                seen.train,
+                recipe,
+                seed=seed,
+                section=name,
+                checkpoint=checkpoint,
+                until=epochs,
             )
-            done += 1
-            progress(done, planned)
-        tried.sort(key=lambda each: each.trial_loss or 0.0)
+            found = evaluate(network, seen.validation)
+            scores[key] = [found.loss, found.accuracy]
+            checkpoint.save("trials", dict(scores))
+        loss, accuracy = scores[key]
+        done += 1
+        progress(done, planned)
+        return replace(candidate, trial_loss=loss, trial_accuracy=accuracy, trial_epochs=epochs)
+
+    for epochs in rungs:
+        tried = sorted((train(each, epochs) for each in left), key=_loss)
+        if more is not None and epochs == rungs[0]:
+            tried += [train(each, epochs) for each in more(tried)]
+            tried.sort(key=_loss)
         keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
         left, losers = tried[:keep], tried[keep:] + losers
     checkpoint.discard("trial/")
     return left + losers
+
+
+def _loss(candidate: Candidate) -> float:
+    return candidate.trial_loss or 0.0
 
 
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:

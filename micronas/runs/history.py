@@ -19,7 +19,6 @@ from micronas.evaluation.layers import compare, culprit
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.nas.search import SearchResult
-from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 
 HISTORY_VERSION = 1
@@ -75,18 +74,18 @@ def training_history(
     }
 
 
-def search_history(space: Searchable, result: SearchResult) -> History:
+def search_history(result: SearchResult) -> History:
     """Describe a finished search.
 
     Returns
     -------
     dict
-        ``space``, as its YAML, where it has one; ``choice``, the option of each decision by its
-        name; ``network``, the chosen one block by block (`Searchable.drawing`); ``gates``, where
-        there are some: ``decisions`` (name and options) and ``rounds``, the probabilities
-        [round][decision][option].
+        ``space``, as its YAML, where it has one; of several families, the winner's;
+        ``choice``, the option of each decision by its name; ``network``, the chosen one block by
+        block (`Searchable.drawing`); ``gates``, where there are some: ``decisions`` (name and
+        options) and ``rounds``, the probabilities [round][decision][option].
     """
-    choice = result.winner.choice
+    choice, space = result.winner.choice, result.winner.space
     labels = (each.labels[index] for each, index in zip(space.decisions, choice, strict=True))
     names = [each.name for each in space.decisions]
     history: History = {

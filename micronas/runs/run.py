@@ -4,7 +4,7 @@ Every step saves its state in the run folder; a run that was killed goes on from
 the same bytes. What the folder holds: `micronas.runs.folder`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from micronas.runs.history import (
 )
 from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import trained_network
+from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
 from micronas.space.space import Space
 from micronas.tasks.registry import load as load_data
@@ -68,7 +69,7 @@ def run_search(
     *,
     progress: Progress,
     data: DataSet | None = None,
-    space: Searchable | None = None,
+    space: Searchable | OpenSpace | None = None,
     warmup: Path | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
@@ -109,12 +110,11 @@ def _run_search(
     everyone: Ranks,
     progress: Progress,
     data: DataSet | None,
-    given: Searchable | None,
+    given: Searchable | OpenSpace | None,
     warmup: Path | None,
 ) -> tuple[SearchResult, Trained]:
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
-    described = describe(classes=loaded.classes, meaning=loaded.meaning)
     checkpoint = everyone.once(run.claim)
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
@@ -136,12 +136,11 @@ def _run_search(
             loaded,
             settings,
             kind=space.kind,
-            described=described,
             checkpoint=checkpoint,
             progress=progress,
         )
         trained.metrics["search"] = _search_metrics(result)
-        trained.history.update(search_history(space, result))
+        trained.history.update(search_history(result))
         run.write(
             trained.architecture, trained.model, history=trained.history, metrics=trained.metrics
         )
@@ -163,18 +162,17 @@ def run_training(
     shape = architecture.model_dump(mode="json")
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
-    if data.input != architecture.input or len(data.classes) != architecture.classes:
+    if len(data.classes) != architecture.classes:
         raise ConfigError(
-            "data set and architecture must agree on input shape and number of classes: data "
-            f"{data.input} and {len(data.classes)}, architecture {architecture.input} and "
-            f"{architecture.classes}; edit `input` and `classes` of the architecture"
+            f"data set and architecture must agree on the number of classes: "
+            f"data={len(data.classes)}, architecture={architecture.classes}; edit `classes` of "
+            "the architecture"
         )
     trained = _train(
         architecture,
         data,
         settings,
         kind=settings.data.task,
-        described=describe(classes=data.classes, meaning=data.meaning),
         checkpoint=run.claim(),
         progress=progress,
     )
@@ -189,10 +187,11 @@ def _train(
     settings: TrainSettings,
     *,
     kind: str,
-    described: Mapping[str, bytes],
     checkpoint: Checkpoint,
     progress: Progress,
 ) -> Trained:
+    data = data.seen_as(architecture.input_shape)
+    described = describe(classes=data.classes, meaning=data.meaning)
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
@@ -306,7 +305,7 @@ def _search_metrics(result: SearchResult) -> Metrics:
     def row(candidate: Candidate) -> Metrics:
         return {
             "origin": candidate.origin,
-            "network": str(candidate.architecture),
+            "network": str(candidate),
             "macs": candidate.costs.macs,
             "trial_epochs": candidate.trial_epochs,
             "trial_accuracy": candidate.trial_accuracy,

@@ -11,10 +11,11 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
-from micronas.nas.problem import Problem
+from micronas.nas.open_search import problem_of
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
+from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 from micronas.tasks.registry import DEFAULT, DataSettings
@@ -64,10 +65,10 @@ class RunSettings(TrainSettings):
         """The same without what concerns the search only."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
-    def load_space(self) -> Space:
-        return Space.load(self.space)
+    def load_space(self) -> Space | OpenSpace:
+        return OpenSpace.load(self.space)
 
-    def check_feasible(self, space: Searchable | None = None) -> None:
+    def check_feasible(self, space: Searchable | OpenSpace | None = None) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data.
 
         Parameters
@@ -75,7 +76,7 @@ class RunSettings(TrainSettings):
         space
             What is searched where that is not what the settings name.
         """
-        Problem(space or self.load_space(), self.load_board(), self.budget).check_feasible()
+        problem_of(space or self.load_space(), self.load_board(), self.budget).check_feasible()
 
 
 def load_run(
@@ -98,8 +99,8 @@ def load_run(
     if not path.is_file():
         path = find("search_spaces", source)
     values, lines = read_mapping(path)
-    if "stem" in values:
-        validate_settings(values, Space, source=str(path), lines=lines)
+    if {"stem", "families"} & values.keys():
+        OpenSpace.load(path)
         values, lines = {"space": str(path)}, {}
     values = with_overrides(values, overrides)
     own = own or {}
@@ -131,7 +132,7 @@ def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
-    task = Space.load(str(space)).task if space is not None else None
+    task = OpenSpace.load(str(space)).task if space is not None else None
     return {**values, "data": {"task": task or DEFAULT, **data}}
 
 

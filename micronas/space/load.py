@@ -33,7 +33,7 @@ def load(path: Path) -> Loaded:
     ConfigError
         If an architecture file is not valid.
     """
-    if path.suffix in (".yaml", ".yml") or path.parts[:-1] == ("published",):
+    if path.suffix in (".yaml", ".yml") or path.parts[:-1] in (("published",), ("textbook",)):
         network = Space.load(path)
         graph = network.graph()
         size = flatbuffer_bytes(graph, metadata=placeholder(network.classes))

@@ -3,7 +3,7 @@
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,13 @@ class Architecture(ABC):
         """Elements of the output: classes of a classifier."""
         graph = self.graph()
         return graph.tensors[graph.outputs[0]].elements
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        graph = self.graph()
+        shape = graph.tensors[graph.inputs[0]].shape
+        return (*([1] * (4 - len(shape))), *shape[1:])  # type: ignore[return-value]
 
     @abstractmethod
     def graph(self) -> Graph:
@@ -167,6 +174,7 @@ class Searchable(ABC):
         depth: float = 1.0,
         kernel: float = 0.0,
         bits: int = 8,
+        kinds: Mapping[int, int] | None = None,
     ) -> Choice:
         """Return widths that follow a profile from the first layer to the last one that is kept.
 
@@ -183,8 +191,12 @@ class Searchable(ABC):
             Which of the kernels, from the smallest, 0, to the largest, 1.
         bits
             Of weights, wherever they are a choice.
+        kinds
+            Options of decisions of the kind ``select``, by their number; the first if left out.
         """
         chosen = self._selected(depth)
+        for number, option in (kinds or {}).items():
+            chosen[number] = option
         kept = [number for number, (where, _) in self._width_places.items() if holds(where, chosen)]
         shares = {
             number: share * growth ** self._width_places[number][1]

@@ -18,9 +18,9 @@ from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
 from micronas.settings import Extent, Settings, read_settings
 from micronas.space.blocks import Block
-from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields
+from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields, stride_mark
 from micronas.space.choice_graph import ChoiceGraph
-from micronas.space.decisions import Choice, Filters, Pair, Widths
+from micronas.space.decisions import Choice, Filters, Pair, Widths, kernel_text
 from micronas.space.lowering import Lowering
 from micronas.space.searchable import Architecture, Searchable
 
@@ -81,17 +81,13 @@ class Space(Settings, Searchable, Architecture):
 
     @classmethod
     def load(cls, source: str | Path) -> "Space":
-        """Read a shipped space (``kws``), a published network (``published/kws_m``), or a file.
+        """Read a shipped space (``kws``), a network (``published/kws_m``, ``textbook/ds_cnn``), or
+        a file.
 
         A user's own file wins over a shipped one of the same path. ConfigError names the line
         that is wrong, or the shipped file that is nearest.
         """
-        path = Path(source).expanduser()
-        if len(path.parts) == 2 and path.parts[0] == "published" and not path.is_file():
-            path = resources.find("search_spaces/published", path.name)
-        elif path.suffix not in (".yaml", ".yml") or not path.is_file():
-            path = resources.find("search_spaces", source)
-        return read_settings(path, cls)
+        return read_settings(space_file(source), cls)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Space":
         """Copy with other values; what was worked out from the old ones stays behind."""
@@ -215,6 +211,13 @@ class Space(Settings, Searchable, Architecture):
         logits = at.conv(tensor, at.decide("width", "width", (self.classes,)), active=False)
         return at.finish(at.reshape(logits, "logits", (1, self.classes)))
 
+    @property
+    def in_full(self) -> str:
+        """The text of a network, with the input and the stem's kernel and stride."""
+        height, width, channels = self.input
+        stem = f"{kernel_text(self.stem.kernel[0])}{stride_mark(self.stem.stride)}"
+        return f"{height}x{width}x{channels} {stem}: {self}"
+
     def __str__(self) -> str:
         """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.
 
@@ -226,6 +229,16 @@ class Space(Settings, Searchable, Architecture):
         head = self.head
         last = f"; {head.width[0]}{bits_mark(head.bits)}" if head.width is not None else ""
         return f"{self.stem.width[0]}{bits_mark(self.stem.bits)}; {blocks}{last}"
+
+
+def space_file(source: str | Path) -> Path:
+    """Return the file that `Space.load` reads; ConfigError if there is none."""
+    path = Path(source).expanduser()
+    if path.parts[:-1] in (("published",), ("textbook",)) and not path.is_file():
+        path = resources.find(f"search_spaces/{path.parts[0]}", path.name)  # type: ignore[arg-type]
+    elif path.suffix not in (".yaml", ".yml") or not path.is_file():
+        path = resources.find("search_spaces", source)
+    return path
 
 
 def _drawn(

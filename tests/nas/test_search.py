@@ -197,6 +197,9 @@ def test_parts_of_the_training_set_share_no_speaker() -> None:
 def test_errors_come_before_training() -> None:
     with pytest.raises(BudgetError, match="sram budget must reach the smallest"):
         search(SPACE, data(), board=BOARD, budget=Budget(sram="1 KB"))
-    wrong = DataSet(data().train, data().validation, None, ("a", "b"), (12, 12, 1))
-    with pytest.raises(ConfigError, match="must agree on input shape and number of classes"):
-        search(SPACE, wrong, board=BOARD, budget=BUDGET)
+    parts = data().train, data().validation, None
+    with pytest.raises(ConfigError, match="must agree on the number of classes: data=2"):
+        search(SPACE, DataSet(*parts, ("a", "b"), SPACE.input), board=BOARD, budget=BUDGET)
+    other = DataSet(*parts, data().classes, (SPACE.input[0] + 1, *SPACE.input[1:]))
+    with pytest.raises(ConfigError, match="an input must hold the rows that were read"):
+        search(SPACE, other, board=BOARD, budget=BUDGET)

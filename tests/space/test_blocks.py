@@ -67,22 +67,38 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"type": "bottleneck", "expansion": [8, 16], "fused": True, "repeat": 2, "skip": True},
         {"type": "separable", "kernel": [3, 5], "bits": [4, 8], "repeat": 2, "skip": True},
     ],
-    "pool": [{"type": "conv", "width": [8, 12]}, {"type": "pool", "mode": "average", "stride": 2},
-        {"type": "pool", "window": [3, 1], "stride": 1}],
+    "pool": [
+        {"type": "conv", "width": [8, 12]},
+        {"type": "pool", "mode": "average", "stride": 2},
+        {"type": "pool", "window": [3, 1], "stride": 1},
+    ],
     "select": [
-        {"type": "select", "options": [
-            {"type": "residual", "width": [8, 12], "stride": 2},
-            {"type": "separable", "width": [8, 16], "kernel": [3, 5], "stride": 2},
-            {"type": "pool"},
-        ]},
-        {"type": "select", "repeat": 2, "skip": True, "options": [
-            {"type": "residual"},
-            {"type": "bottleneck", "expansion": [8, 16]},
-        ]},
-        {"type": "select", "repeat": 2, "skip": True, "options": [
-            {"type": "conv", "width": [8, 16], "kernel": [3, 1]},
-            {"type": "bottleneck", "expansion": [8, 16], "width": [8, 12]},
-        ]},
+        {
+            "type": "select",
+            "options": [
+                {"type": "residual", "width": [8, 12], "stride": 2},
+                {"type": "separable", "width": [8, 16], "kernel": [3, 5], "stride": 2},
+                {"type": "pool"},
+            ],
+        },
+        {
+            "type": "select",
+            "repeat": 2,
+            "skip": True,
+            "options": [
+                {"type": "residual"},
+                {"type": "bottleneck", "expansion": [8, 16]},
+            ],
+        },
+        {
+            "type": "select",
+            "repeat": 2,
+            "skip": True,
+            "options": [
+                {"type": "conv", "width": [8, 16], "kernel": [3, 1]},
+                {"type": "bottleneck", "expansion": [8, 16], "width": [8, 12]},
+            ],
+        },
     ],
 }
 TYPES = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Block)[0])]

@@ -31,9 +31,7 @@ class Residual(BlockBase):
         width = source if self.width is None else at.decide("width", "width", self.width)
         hidden = width if self.hidden is None else at.decide("hidden", "width", self.hidden)
         bits = at.decide("bits", "bits", self.bits)
-        first = at.conv(
-            source, hidden, layer="first", kernel=kernel, bits=bits, stride=self.stride
-        )
+        first = at.conv(source, hidden, layer="first", kernel=kernel, bits=bits, stride=self.stride)
         out = at.conv(first, width, layer="second", kernel=kernel, bits=bits, active=False)
         if self.width is not None:
             source = at.conv(source, width, layer="shortcut", bits=bits, stride=self.stride)

@@ -22,6 +22,7 @@ from micronas.tasks.images.folder import (
 from micronas.tasks.images.front_end import MIDDLE, features
 from micronas.tasks.images.settings import VisualSettings
 from micronas.tasks.parts import PARTS, Part
+from micronas.views import Pixels
 
 _LARGE = 256 * 2**20
 
@@ -135,6 +136,7 @@ def load(settings: VisualSettings) -> DataSet:
             "scale": 1 / MIDDLE,
         },
         summary=_summarise(listing, read, rows, settings),
+        view=Pixels(),
     )
 
 

@@ -29,6 +29,7 @@ from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.waveform import RATE, Samples
+from micronas.views import Frames
 
 SILENCE, UNKNOWN = "silence", "unknown"
 _UNKNOWN_POOL = 5
@@ -117,6 +118,7 @@ def load(settings: KeywordSettings) -> DataSet:
         classes=classes,
         input=(FRAMES, COEFFICIENTS, 1),
         meaning={"features": "mfcc", "window_ms": settings.window_ms},
+        view=Frames(),
         summary=_summarise(folder, keywords, settings, skipped, notes),
         final=splits["training"].with_masks()
         if settings.time_mask or settings.frequency_mask

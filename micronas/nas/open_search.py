@@ -1,0 +1,146 @@
+"""Search an open space: draws from all families at first, then from what the trials prefer.
+
+Members of an open space share no weights, since their maps differ in size: real trainings choose.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from micronas.errors import BudgetError
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
+from micronas.nas.prior import USED, draw, moved
+from micronas.nas.problem import Problem
+from micronas.nas.trials import Candidate
+from micronas.space.decisions import Choice
+from micronas.space.open_space import OpenSpace, Picks
+from micronas.space.searchable import Searchable
+from micronas.space.space import Space
+
+_TRIES = 8
+"""Members drawn for each network wanted, at most: some hold none within the budget."""
+_PARENTS = 1 / 3
+"""Share of the tried networks that others descend from."""
+_REDRAWN = 0.15
+"""Probability that a descendant settles an `any`, a kernel, a depth or a kind of block anew."""
+_STEPPED = 0.3
+"""Probability that one of its widths takes a step, of up to `_STEP` of its value."""
+_STEP = 0.35
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A network of an open space."""
+
+    family: str
+    picks: Picks
+    choice: Choice
+
+
+class OpenProblem:
+    """An open space, a board and limits."""
+
+    def __init__(self, space: OpenSpace, board: Board, budget: Budget) -> None:
+        self.space, self._board, self._budget = space, board, budget
+        self._problem = lru_cache(maxsize=1024)(self._made)
+        self._drawn: dict[str, Drawn] = {}
+
+    def problem(self, family: str, picks: Picks) -> Problem:
+        """Return the problem of one member."""
+        return self._problem(family, picks)
+
+    def check_feasible(self) -> None:
+        """Raise BudgetError if not even the smallest network of any member fits."""
+        errors = []
+        for member in self.space.members():
+            try:
+                Problem(member, self._board, self._budget).check_feasible()
+            except BudgetError as error:
+                errors.append(error)
+            else:
+                return
+        raise errors[-1]
+
+    def first(self, count: int, source: random.Random) -> list[Candidate]:
+        """Draw up to `count` different networks, as many of each family."""
+        families = list(self.space.families)
+        source.shuffle(families)
+        found: dict[str, Candidate] = {}
+        for turn in range(_TRIES * count):
+            if len(found) >= count:
+                break
+            family = families[turn % len(families)]
+            picks = self.space.draw(family, source)
+            for choice in draw(self.problem(family, picks), count=1, source=source):
+                self._keep(found, Drawn(family, picks, choice))
+        return list(found.values())
+
+    def next(self, tried: list[Candidate], count: int, source: random.Random) -> list[Candidate]:
+        """Draw up to `count` networks near the best of those tried, which come first."""
+        known = {str(each) for each in tried}
+        pool = [self._drawn[str(each)] for each in tried if str(each) in self._drawn]
+        parents = pool[: max(2, round(_PARENTS * len(pool)))]
+        found: dict[str, Candidate] = {}
+        for turn in range(_TRIES * count):
+            if len(found) >= count or not parents:
+                break
+            child = self._descendant(parents[turn % len(parents)], source)
+            if child is not None:
+                self._keep(found, child, known)
+        return list(found.values())
+
+    def _descendant(self, parent: Drawn, source: random.Random) -> Drawn | None:
+        sizes = self.space.sizes(parent.family)
+        picks = tuple(
+            source.randrange(size) if source.random() < _REDRAWN else pick
+            for size, pick in zip(sizes, parent.picks, strict=True)
+        )
+        before = self.problem(parent.family, parent.picks).space.values(parent.choice)
+        problem = self.problem(parent.family, picks)
+        choice = moved(problem, _varied(problem.space, before, source), USED, source)
+        return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
+
+    def _keep(
+        self, found: dict[str, Candidate], drawn: Drawn, known: "set[str] | None" = None
+    ) -> None:
+        problem = self.problem(drawn.family, drawn.picks)
+        space = problem.space
+        assert isinstance(space, Space), "members are"
+        architecture = space.architecture(drawn.choice)
+        label = f"{drawn.family} {architecture.in_full}"
+        if label in (known or ()) or label in found:
+            return
+        costs = problem.costs(drawn.choice)
+        found[label] = Candidate("search", drawn.choice, architecture, costs, space, label)
+        self._drawn[label] = drawn
+
+    def _made(self, family: str, picks: Picks) -> Problem:
+        return Problem(self.space.member(family, picks), self._board, self._budget)
+
+
+def problem_of(
+    space: Searchable | OpenSpace, board: Board, budget: Budget
+) -> Problem | OpenProblem:
+    """Return the problem of a space of one family or of several."""
+    if isinstance(space, OpenSpace):
+        return OpenProblem(space, board, budget)
+    return Problem(space, board, budget)
+
+
+def _varied(space: Searchable, values: Mapping[str, object], source: random.Random) -> Choice:
+    """Return a choice near these values, some of which are drawn anew."""
+    choice = []
+    for decision in space.decisions:
+        options, value = decision.options, values.get(decision.name)
+        if value is None or (decision.kind != "width" and source.random() < _REDRAWN):
+            choice.append(source.randrange(len(options)))
+        elif decision.kind == "width":
+            assert isinstance(value, int), "a width is a number"
+            wanted = value * (1 + _STEP) ** source.uniform(-1, 1)
+            wanted = wanted if source.random() < _STEPPED else value
+            choice.append(min(range(len(options)), key=lambda i: abs(options[i] - wanted)))
+        else:
+            choice.append(options.index(value) if value in options else len(options) - 1)
+    return tuple(choice)

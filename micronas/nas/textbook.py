@@ -1,0 +1,77 @@
+"""Textbook networks, scaled to a budget: rivals of what a search draws, and its safety net.
+
+A search that went astray costs no more than the best network that anybody can copy from a paper.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
+from micronas.nas.problem import Problem
+from micronas.nas.trials import Candidate
+from micronas.space.decisions import GRID
+from micronas.space.space import Space
+
+_SCALED = ("width", "hidden", "expansion")
+_STEPS = 16
+"""Of multipliers, for each factor of two."""
+_SPAN = (-3, 3)
+"""Powers of two between which a multiplier lies."""
+
+
+def textbook_networks(
+    names: Sequence[str],
+    board: Board,
+    budget: Budget,
+    *,
+    kind: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+) -> list[Candidate]:
+    """Return each network of `search_spaces/textbook/` at the widest that fits; not those none of
+    whose multipliers does.
+
+    Parameters
+    ----------
+    kind
+        What boards have latency models for, see `Searchable.kind`.
+    input_shape
+        Height, width, channels of the data; a network over time has the last two as channels.
+    """
+    found = []
+    for name in names:
+        network = Space.load(f"textbook/{name}")
+        height, width, channels = input_shape
+        over_time = network.input[1] == 1
+        shape = (height, 1, width * channels) if over_time else input_shape
+        network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
+        for step in range(_SPAN[1] * _STEPS, _SPAN[0] * _STEPS - 1, -1):
+            factor = 2 ** (step / _STEPS)
+            tried = scaled(network, factor)
+            problem = Problem(tried, board, budget)
+            if problem.fits(()):
+                label = f"{name} x{factor:.2f}"
+                found.append(Candidate("textbook", (), tried, problem.costs(()), tried, label))
+                break
+    return found
+
+
+def scaled(network: Space, factor: float) -> Space:
+    """Return a network with every width times a factor, to the next multiple of `GRID`."""
+
+    def part(each: Any) -> Any:
+        update = {
+            field: tuple(max(GRID, round(width * factor / GRID) * GRID) for width in widths)
+            for field in _SCALED
+            if (widths := getattr(each, field, None)) is not None
+        }
+        return each.model_copy(update=update)
+
+    return network.model_copy(
+        update={
+            "stem": part(network.stem),
+            "blocks": tuple(map(part, network.blocks)),
+            "head": part(network.head),
+        }
+    )

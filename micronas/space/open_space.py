@@ -1,0 +1,158 @@
+"""A search space of several families, with choices that one set of weights cannot mix.
+
+Widths, kernels, depths and kinds of blocks are decisions of a `Space`. The layout and resolution of
+the input, strides, and whatever else changes the size of maps are not: a family leaves them open,
+and each way to settle them is a space of its own.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
+
+from micronas.errors import ConfigError
+from micronas.settings import Extent, Settings, read_mapping, validate_settings
+from micronas.space.space import Space, space_file
+
+Picks = tuple[int, ...]
+"""Which option of each `any` of a family is taken."""
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Stands for one of several values in the description of a family."""
+
+    number: int
+    options: tuple[Any, ...]
+
+
+class OpenSpace(Settings):
+    """Families of networks, of which a search draws.
+
+    Each family is a space without `name`, `task` and `classes`, in which ``any: [...]`` may stand
+    for any value: one of the options is taken. In a list, an option that is a list itself takes its
+    place item by item, and an empty one leaves it out.
+    """
+
+    name: str = "open"
+    task: str | None = None
+    classes: Extent
+    families: dict[str, dict[str, Any]]
+    textbook: tuple[str, ...] = ()
+    """Networks of `search_spaces/textbook/` that compete in the trials, scaled to the budget."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "OpenSpace":
+        """Settle every family at least once with each option of each `any`."""
+        if not self.families:
+            raise ValueError("families must be at least one")
+        for family in self.families:
+            sizes = self.sizes(family)
+            if any(size < 1 for size in sizes):
+                raise ValueError(f"families.{family}: any must have options, at least one")
+            for picks in _each_once(sizes):
+                try:
+                    self._settled(family, picks)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from error
+        return self
+
+    @classmethod
+    def load(cls, source: str | Path) -> "OpenSpace | Space":
+        """Read a space of one family or of several, as `Space.load` does."""
+        path = space_file(source)
+        values, lines = read_mapping(path)
+        if "families" in values:
+            return validate_settings(values, cls, source=str(path), lines=lines)
+        return validate_settings(values, Space, source=str(path), lines=lines)
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    @property
+    def kind(self) -> str:
+        """What boards have latency models for: the task, or else the name."""
+        return self.task or self.name
+
+    def sizes(self, family: str) -> Picks:
+        """Return how many options each `any` of a family has."""
+        return tuple(len(each.options) for each in self._parsed[family][1])
+
+    def member(self, family: str, picks: Picks) -> Space:
+        """Return a family with one option of each `any`."""
+        found: Space = self._members(family, picks)
+        return found
+
+    def members(self) -> Iterator[Space]:
+        """Return every member of every family."""
+        for family in self.families:
+            for picks in product(*map(range, self.sizes(family))):
+                yield self.member(family, picks)
+
+    def draw(self, family: str, source: random.Random) -> Picks:
+        """Draw an option of each `any`, all equally likely."""
+        return tuple(source.randrange(size) for size in self.sizes(family))
+
+    def count(self) -> int:
+        """Number of members, without the choices that each of them has."""
+        return sum(math.prod(self.sizes(family)) for family in self.families)
+
+    @cached_property
+    def _parsed(self) -> dict[str, tuple[Any, list[AnyOf]]]:
+        found = {}
+        for family, described in self.families.items():
+            open_values: list[AnyOf] = []
+            found[family] = _parse(described, open_values), open_values
+        return found
+
+    @cached_property
+    def _members(self) -> Any:
+        return lru_cache(maxsize=4096)(self._settled)
+
+    def _settled(self, family: str, picks: Picks) -> Space:
+        described = _settle(self._parsed[family][0], picks)
+        values = {"name": f"{self.name}/{family}", "classes": self.classes, **described}
+        if self.task is not None:
+            values["task"] = self.task
+        return validate_settings(values, Space, source=f"families.{family}")
+
+
+def _parse(node: Any, found: list[AnyOf]) -> Any:
+    """Copy a description with an `AnyOf` for each `any`, all of which are listed in `found`."""
+    if isinstance(node, Mapping):
+        if node.keys() == {"any"} and isinstance(node["any"], list):
+            number = len(found)
+            found.append(AnyOf(number, ()))
+            options = tuple(_parse(each, found) for each in node["any"])
+            found[number] = AnyOf(number, options)
+            return found[number]
+        return {key: _parse(value, found) for key, value in node.items()}
+    return [_parse(each, found) for each in node] if isinstance(node, list) else node
+
+
+def _settle(node: Any, picks: Picks) -> Any:
+    if isinstance(node, AnyOf):
+        return _settle(node.options[picks[node.number]], picks)
+    if isinstance(node, Mapping):
+        return {key: _settle(value, picks) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    settled = list[Any]()
+    for each in node:
+        value = _settle(each, picks)
+        is_part = isinstance(each, AnyOf) and isinstance(value, list)
+        settled += value if is_part else [value]
+    return settled
+
+
+def _each_once(sizes: Sequence[int]) -> Iterator[Picks]:
+    """Yield picks in which every option comes at least once."""
+    for turn in range(max(sizes, default=1)):
+        yield tuple(min(turn, size - 1) for size in sizes)
