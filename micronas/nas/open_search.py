@@ -20,7 +20,7 @@ from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 
 _TRIES = 8
-"""Members drawn for each network wanted, at most: some hold none within the budget."""
+"""Draws for each network wanted, at most: some members hold none within the budget."""
 _PARENTS = 1 / 3
 """Share of the tried networks that others descend from."""
 _REDRAWN = 0.15
@@ -68,13 +68,14 @@ class OpenProblem:
         families = list(self.space.families)
         source.shuffle(families)
         found: dict[str, Candidate] = {}
-        for turn in range(_TRIES * count):
-            if len(found) >= count:
-                break
-            family = families[turn % len(families)]
-            picks = self.space.draw(family, source)
-            for choice in draw(self.problem(family, picks), count=1, source=source):
-                self._keep(found, Drawn(family, picks, choice))
+        for turn in range(count):
+            family, before = families[turn % len(families)], len(found)
+            for _ in range(_TRIES):
+                picks = self.space.draw(family, source)
+                for choice in draw(self.problem(family, picks), count=1, source=source):
+                    self._keep(found, Drawn(family, picks, choice))
+                if len(found) > before:
+                    break
         return list(found.values())
 
     def next(self, tried: list[Candidate], count: int, source: random.Random) -> list[Candidate]:
