@@ -190,8 +190,8 @@ def _search_open(
             seed=seed,
             checkpoint=checkpoint,
             progress=lambda done, total: progress("trials", done, total, {}),
-            more=lambda tried: problem.next(tried, settings.draws, source),
-            joining=settings.draws,
+            more=lambda tried: problem.next(tried, settings.draws // 2, source),
+            joining=settings.draws // 2,
         )
 
     reason = "networks of several families share no weights"

@@ -38,7 +38,8 @@ class SearchSettings(Settings):
     finalists: int = Field(4, ge=0)
     """Best proposals that get a short training, beside the uniform networks."""
     draws: int = Field(16, ge=2)
-    """Networks that halving begins with, and a generation of evolution."""
+    """Networks that halving begins with, and a generation of evolution. In a space of several
+    families half as many join once the first are known."""
     generations: int = Field(8, ge=1)
     """Of evolution."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)

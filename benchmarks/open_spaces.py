@@ -1,0 +1,229 @@
+"""The default search in open spaces beside textbook networks, under budgets that bind.
+
+    python -m benchmarks.open_spaces RESULTS.jsonl --features kws40.npz --images cifar10/train \
+        [--settings kws-24 cifar-32] [--methods default textbook] [--seeds 0 1 2 3 4]
+    python -m benchmarks.open_spaces RESULTS.jsonl --table
+
+FEATURES and IMAGES are those of `benchmarks.quality`, and so are board and recipe: 15 epochs, two
+of quantisation, trials of 8. RESULTS gets a line for each finished network; what is there is not
+done again, so that the command can be killed and repeated, and several may write to one file.
+
+default    `micronas.search` in `kws_open` or `images_open`, as it comes; a search for each seed
+textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
+           the best three with the second, the best two with the others; the best of them is known
+           with hindsight only
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from benchmarks.kws40 import append, load, read
+from benchmarks.quality import QUANTIZE, RECIPE, SEEDS, STUDENT, TRIAL
+from benchmarks.settings import BOARD, pictures
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet
+from micronas.evaluation.scores import accuracy
+from micronas.hardware.costs import Budget, measure
+from micronas.nas.search import search
+from micronas.nas.settings import SearchSettings
+from micronas.nas.textbook import textbook_networks
+from micronas.nas.trials import Candidate
+from micronas.space.open_space import OpenSpace
+from micronas.space.space import Space
+from micronas.text import table
+from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.network import Network
+from micronas.train.quantize import finetune
+
+BUDGETS = {
+    "kws-24": Budget(sram="24 KB", latency="60 ms"),
+    "kws-48": Budget(sram="48 KB", latency="120 ms"),
+    "kws-96": Budget(sram="96 KB", latency="250 ms"),
+    "kws-24-64": Budget(sram="24 KB", flash="64 KB", latency="60 ms"),
+    "cifar-32": Budget(sram="32 KB", latency="100 ms"),
+    "cifar-64": Budget(sram="64 KB", latency="200 ms"),
+}
+SPACES = {"kws": "kws_open", "cifar": "images_open"}
+SETTINGS = SearchSettings(trial=TRIAL)
+RACE = (9, 3, 2, 2, 2)
+"""Textbook networks that are trained with each seed."""
+
+Record = dict[str, Any]
+
+
+class Bench:
+    """One setting: its data, space and budget."""
+
+    def __init__(self, setting: str, data: DataSet, results: Path) -> None:
+        self.setting, self.data, self.results = setting, data, results
+        space = OpenSpace.load(SPACES[setting.partition("-")[0]])
+        assert isinstance(space, OpenSpace)
+        self.space = space.model_copy(update={"classes": len(data.classes)})
+        self.budget = BUDGETS[setting]
+
+    def run(self, method: str, seeds: list[int]) -> None:
+        jobs = {"default": self._searched, "textbook": self._raced}[method]
+        for name, seed, find in jobs(seeds):
+            if any(each["method"] == name and each["seed"] == seed for each in self._records()):
+                continue
+            started = time.process_time()
+            found = find()
+            searched = time.process_time() - started
+            append(self.results, self._judged(name, seed, found, searched))
+
+    def _searched(self, seeds: list[int]) -> "Iterator[Job]":
+        for seed in seeds:
+            yield "default", seed, lambda seed=seed: self._search(seed)
+
+    def _search(self, seed: int) -> Candidate:
+        path = self.results.with_suffix(f".{self.setting}-{seed}.pt")
+        found = search(
+            self.space,
+            self.data,
+            board=BOARD,
+            budget=self.budget,
+            settings=SETTINGS,
+            seed=seed,
+            checkpoint=Checkpoint(path),
+        )
+        path.unlink(missing_ok=True)
+        return found.winner
+
+    def _raced(self, seeds: list[int]) -> "Iterator[Job]":
+        networks = {
+            str(each): each
+            for each in textbook_networks(
+                self.space.textbook,
+                BOARD,
+                self.budget,
+                kind=self.space.kind,
+                input_shape=self.data.input,
+                classes=len(self.data.classes),
+            )
+        }
+        for seed in seeds:
+            means = {
+                name: fmean([e["int8"] for e in self._records() if e["method"] == name] or [0.0])
+                for name in networks
+            }
+            for name in sorted(networks, key=lambda name: -means[name])[: RACE[seed]]:
+                yield name, seed, lambda name=name: networks[name]
+
+    def _judged(self, name: str, seed: int, found: Candidate, searched: float) -> Record:
+        network_of, started = found.architecture, time.process_time()
+        assert isinstance(network_of, Space)
+        data = self.data.seen_as(network_of.input)
+        network = Network(network_of.graph(), generator=generator_for(seed, "initial weights"))
+        fit(network, data.train, RECIPE, seed=seed)
+        quantized = finetune(network, data.train, QUANTIZE, seed=seed)
+        costs = measure(network_of.graph(), BOARD, kind=self.space.kind, outputs=network_of.outputs)
+        used = self.budget.on(BOARD).used(costs)
+        return {
+            "setting": self.setting,
+            "method": name,
+            "seed": seed,
+            "network": str(found),
+            "macs": costs.macs,
+            "used": {key: round(share, 3) for key, share in used.items()},
+            "float": evaluate(network, data.validation).accuracy,
+            "int8": accuracy(quantized.graph(), data.validation)[0],
+            "search_seconds": round(searched),
+            "train_seconds": round(time.process_time() - started),
+        }
+
+    def _records(self) -> list[Record]:
+        return [each for each in read(self.results) if each["setting"] == self.setting]
+
+
+Job = tuple[str, int, Callable[[], Candidate]]
+
+
+def summary(records: list[Record]) -> str:
+    """A table a setting: means over seeds, and paired differences to the best textbook network."""
+    tables = []
+    for setting in BUDGETS:
+        methods: dict[str, dict[int, Record]] = {}
+        for each in records:
+            if each["setting"] == setting:
+                methods.setdefault(each["method"], {})[each["seed"]] = each
+        if methods:
+            tables.append(f"{setting}\n{_table(methods)}")
+    return "\n\n".join(tables)
+
+
+def _table(methods: dict[str, dict[int, Record]]) -> str:
+    def mean(name: str) -> float:
+        return fmean(each["int8"] for each in methods[name].values())
+
+    most = max(
+        len(seeds) for name, seeds in methods.items() if name != "default" or len(methods) == 1
+    )
+    rivals = [n for n, seeds in methods.items() if n != "default" and len(seeds) == most]
+    best = max(rivals, key=mean, default=None)
+    rows = []
+    for name in sorted(methods, key=lambda name: -mean(name)):
+        seeds = methods[name]
+        first = seeds[min(seeds)]
+        rows.append(
+            [
+                f"{name} (best)" if name == best else name,
+                first["network"] if name == "default" else "",
+                f"{fmean(each['macs'] for each in seeds.values()) / 1e6:.2f}",
+                f"{100 * max(first['used'].values()):.0f} %",
+                " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
+                f"{100 * mean(name):.1f}",
+                "" if best is None or name == best else _against(seeds, methods[best]),
+                f"{fmean(each['search_seconds'] for each in seeds.values()):.0f}",
+            ]
+        )
+    header = ["method", "network of the first seed", "MMACs", "used", "int8 % by seed", "mean"]
+    return table([*header, "against textbook", "search, CPU s"], rows)
+
+
+def _against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
+    """Mean paired difference in points and the half width of its 95 % interval."""
+    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
+    if len(pairs) < 2:
+        return f"{fmean(pairs):+.1f}" if pairs else ""
+    half = STUDENT[len(pairs)] * stdev(pairs) / math.sqrt(len(pairs))
+    return f"{fmean(pairs):+.1f} +- {half:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--settings", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument(
+        "--methods", nargs="+", choices=["default", "textbook"], default=["default", "textbook"]
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--table", action="store_true", help="print tables and train nothing")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(summary(read(arguments.results)))
+        return
+    torch.set_num_threads(1)
+
+    @cache
+    def data(kind: str) -> DataSet:
+        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
+
+    for setting in arguments.settings:
+        for method in arguments.methods:
+            Bench(setting, data(setting.partition("-")[0]), arguments.results).run(
+                method, arguments.seeds
+            )
+
+
+if __name__ == "__main__":
+    main()
