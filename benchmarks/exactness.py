@@ -1,6 +1,6 @@
-"""Compare predictions with TFLM on random networks of the three MicroNets spaces.
+"""Compare predictions with TFLM on random networks of the MicroNets spaces and the open ones.
 
-    python -m benchmarks.exactness [NETWORKS]
+    python -m benchmarks.exactness [NETWORKS [SPACE ...]]
     python -m benchmarks.exactness ops [NETWORKS]
 
 For each network: the costs the search expects with certain gates against the counts on the
@@ -16,9 +16,9 @@ from micronas.testing.networks import agreement
 from micronas.text import table
 
 
-def main(networks: int) -> None:
+def main(networks: int, *spaces: str) -> None:
     rows = []
-    for name in SPACES:
+    for name in spaces or SPACES:
         found = measure(name, networks, seed=1)
         rows.append([name, *(str(value) for value in vars(found).values())])
     header = ["space", "networks", "bytes", "bytes wrong", "MACs wrong", "weights wrong"]
@@ -34,8 +34,7 @@ def all_operators(networks: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    run = main
-    if arguments[:1] == ["ops"]:
-        run, arguments = all_operators, arguments[1:]
-    run(int(arguments[0]) if arguments else 200)
+    if sys.argv[1:2] == ["ops"]:
+        all_operators(*map(int, sys.argv[2:3] or ["200"]))
+    else:
+        main(int(sys.argv[1]) if sys.argv[1:] else 200, *sys.argv[2:])

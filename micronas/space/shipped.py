@@ -6,31 +6,38 @@ from typing import Any
 from micronas.graph.counts import count
 from micronas.quantities import format_macs
 from micronas.resources import names
+from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import table
 
 
 def describe_spaces() -> list[dict[str, Any]]:
-    """Return input, decisions and the span of multiply-accumulates of each, as JSON values."""
-    described = []
-    for name in names("search_spaces"):
-        space = Space.load(name)
-        low, high = (
-            count(space.architecture(choice).graph()).macs
-            for choice in (space.smallest(), space.largest())
-        )
-        described.append(
-            {
-                "name": name,
-                "input": list(space.input),
-                "classes": space.classes,
-                "decisions": len(space.decisions),
-                "networks": float(space.count()),
-                "smallest_macs": low,
-                "largest_macs": high,
-            }
-        )
-    return described
+    """Return input, decisions and the span of multiply-accumulates of each, as JSON values.
+
+    Of a space of several families: the first input, the most decisions of any family, the networks
+    of all.
+    """
+    return [_described(name) for name in names("search_spaces")]
+
+
+def _described(name: str) -> dict[str, Any]:
+    space = OpenSpace.load(name)
+    members = [space] if isinstance(space, Space) else list(space.members())
+    macs = [
+        count(member.resolve(choice)).macs
+        for member in members
+        for choice in (member.smallest(), member.largest())
+    ]
+    return {
+        "name": name,
+        "input": list(members[0].input),
+        "classes": space.classes,
+        "families": 1 if isinstance(space, Space) else len(space.families),
+        "decisions": max(len(member.decisions) for member in members),
+        "networks": float(sum(member.count() for member in members)),
+        "smallest_macs": min(macs),
+        "largest_macs": max(macs),
+    }
 
 
 def spaces_table(described: Sequence[Mapping[str, Any]]) -> str:
@@ -39,6 +46,7 @@ def spaces_table(described: Sequence[Mapping[str, Any]]) -> str:
         [
             each["name"],
             "x".join(map(str, each["input"])),
+            str(each["families"]),
             str(each["decisions"]),
             f"{each['networks']:.0e}",
             format_macs(each["smallest_macs"]),
@@ -46,4 +54,5 @@ def spaces_table(described: Sequence[Mapping[str, Any]]) -> str:
         ]
         for each in described
     ]
-    return table(["space", "input", "decisions", "networks", "smallest", "largest"], rows)
+    header = ["space", "input", "families", "decisions", "networks", "smallest", "largest"]
+    return table(header, rows)

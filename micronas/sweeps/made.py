@@ -126,16 +126,21 @@ def _script(path: str) -> Any:
 def _content(key: str, name: str, found: Any) -> str:
     """Hash a space and its weights, or the labels of data and a few inputs of each part."""
     from micronas.data import DataSet
+    from micronas.space.open_space import OpenSpace
     from micronas.space.searchable import Searchable
 
-    wanted = {"space": Searchable, "data": DataSet}[key]
+    wanted = {"space": (Searchable, OpenSpace), "data": (DataSet,)}[key]
     if not isinstance(found, wanted):
         raise ConfigError(
             f"a sweep's {key} must be a {'search space' if key == 'space' else 'DataSet'}, but "
             f"{name} returned {type(found).__name__}"
         )
     digest = hashlib.sha256()
-    for part in _space_parts(found) if isinstance(found, Searchable) else _data_parts(found):
+    if isinstance(found, OpenSpace):
+        parts = [found.model_dump_json().encode()]
+    else:
+        parts = _space_parts(found) if isinstance(found, Searchable) else _data_parts(found)
+    for part in parts:
         digest.update(part)
     return digest.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Predictions against what TFLM does, on random networks of the three MicroNets spaces."""
+"""Predictions against what TFLM does, on random networks of shipped spaces."""
 
 import random
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
+from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
-SPACES = ("kws", "vww", "ad")
+SPACES = ("kws", "vww", "ad", "kws_open", "images_open", "ad_open")
 
 
 @dataclass
@@ -31,11 +32,15 @@ class Exactness:
 
 
 def measure(name: str, networks: int, seed: int) -> Exactness:
-    """Compare on this many random networks of a space, two random inputs each."""
-    space, source, found = Space.load(name), random.Random(seed), Exactness()
-    gates = Gates(space.decisions)
+    """Compare on this many random networks of a space, two random inputs each.
+
+    Of a space of several families each network is of a member drawn at random.
+    """
+    loaded, source, found = OpenSpace.load(name), random.Random(seed), Exactness()
+    members = [loaded] if isinstance(loaded, Space) else list(loaded.members())
     for number in range(networks):
-        choice = space.random(source)
+        space = source.choice(members)
+        gates, choice = Gates(space.decisions), space.random(source)
         model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
         graph = read(model)
         counts, costs = count(graph), expected(space, gates.one_hot(choice)).features

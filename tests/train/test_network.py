@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -391,3 +395,22 @@ class TestElements:
         assert found[0, 1] == 0.5
         assert found.isfinite().all()
         assert x.grad.tolist() == [[0.0, -1 / 16]]
+
+
+def test_strided_1x1_convolutions_of_few_channels_survive_their_backward_pass() -> None:
+    """In a process of its own: torch's own writes beyond its buffers, and ends it."""
+    code = """
+import torch
+from micronas.train.network import same_conv2d
+
+weight = torch.randn(12, 4, 1, 1, requires_grad=True)
+for _ in range(30):
+    x = torch.randn(64, 4, 32, 32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = same_conv2d(x, weight, stride=(2, 2))
+    y.relu().sum().backward()
+kept = x.detach()[:, :, ::2, ::2]
+torch.testing.assert_close(y, torch.einsum("oi,nihw->nohw", weight[:, :, 0, 0], kept))
+"""
+    environment = os.environ | {"MALLOC_CHECK_": "3"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()
