@@ -114,7 +114,7 @@ def _run_search(
 ) -> tuple[SearchResult, Trained]:
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
-    described = describe(classes=loaded.classes, meaning=loaded.meaning)
+    described = describe(classes=loaded.classes, meaning=loaded.meaning, channels=loaded.input[2])
     checkpoint = everyone.once(run.claim)
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
@@ -174,7 +174,7 @@ def run_training(
         data,
         settings,
         kind=settings.data.task,
-        described=describe(classes=data.classes, meaning=data.meaning),
+        described=describe(classes=data.classes, meaning=data.meaning, channels=data.input[2]),
         checkpoint=run.claim(),
         progress=progress,
     )

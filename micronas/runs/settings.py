@@ -17,7 +17,7 @@ from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import DEFAULT, DataSettings
+from micronas.tasks.registry import DEFAULT, DataSettings, input_of, names
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -65,7 +65,9 @@ class RunSettings(TrainSettings):
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
     def load_space(self) -> Space:
-        return Space.load(self.space)
+        """Read the space, for inputs of the shape the data has where the data says one."""
+        space, shape = Space.load(self.space), input_of(self.data)
+        return space if shape is None else space.model_copy(update={"input": shape})
 
     def check_feasible(self, space: Searchable | None = None) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data.
@@ -127,12 +129,18 @@ def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSe
 
 
 def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """Add the space's task to data settings that name none; the default where it has none."""
+    """Add the space's task to data settings that name none."""
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
-    task = Space.load(str(space)).task if space is not None else None
-    return {**values, "data": {"task": task or DEFAULT, **data}}
+    task = DEFAULT if space is None else Space.load(str(space)).task
+    if task is None:
+        raise ConfigError(
+            f"a run must say what its data is, but neither data.task nor the space {str(space)!r} "
+            f"does; add data.task={', '.join(names()[:-1])} or {names()[-1]}, or `task:` to the "
+            "space"
+        )
+    return {**values, "data": {"task": task, **data}}
 
 
 def _check_given(values: Mapping[str, Any]) -> None:

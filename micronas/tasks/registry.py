@@ -25,6 +25,7 @@ _FOLDERS = {
     "kws": "keywords",
     "vww": "images",
     "ad": "machines",
+    "series": "series",
 }
 _registered: dict[str, Task[Any]] = {}
 
@@ -79,6 +80,11 @@ DataSettings = Annotated[TaskSettings, OneOf("task", kinds)]
 def load(settings: TaskSettings) -> "DataSet":
     """Read the data set that settings describe."""
     return find(settings.task).load(settings)
+
+
+def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:
+    """Return the shape of inputs where the data says it and not the space."""
+    return find(settings.task).input(settings)
 
 
 def check(task: str, folder: Path) -> list[Finding]:

@@ -71,7 +71,7 @@ def test_mistakes_in_its_settings_are_named() -> None:
     given = ["board=stm32f446re", "data.path=x", "data.task=toy"]
     with pytest.raises(ConfigError, match=r"unknown key 'data.exmaples'; did you mean 'examples'"):
         load_training(None, [*given, "data.exmaples=64"])
-    with pytest.raises(ConfigError, match=r"one of kws, vww, ad, toy \(did you mean 'toy'"):
+    with pytest.raises(ConfigError, match=r"one of kws, vww, ad, series, toy \(did you mean 'toy'"):
         load_training(None, [*given[:2], "data.task=toys"])
     with pytest.raises(ConfigError, match="a task must have a name of its own"):
         registry.register(Toy())
