@@ -76,6 +76,7 @@ def profile(
         "latency_ms": latency,
         "latency_form": model.form,
         "latency_status": model.status,
+        "latency_within": model.within,
         "latency_excludes": sorted(excluded),
         "energy_mj": board.energy_mj(latency),
         "arena_is_lower_bound": not on_board.complete,
@@ -108,6 +109,7 @@ def on_boards(
         "latency_ms",
         "latency_form",
         "latency_status",
+        "latency_within",
         "energy_mj",
     )
     return [{key: each[key] for key in keys} for each in described]
