@@ -103,6 +103,7 @@ def load_run(
     if "stem" in values:
         validate_settings(values, Space, source=str(path), lines=lines)
         values, lines = {"space": str(path)}, {}
+    _check_units(overrides)
     values = with_overrides(values, overrides)
     own = own or {}
     for key, name in own.items():
@@ -115,17 +116,22 @@ def load_run(
     values = with_overrides(values, [f"{key}={json.dumps(name)}" for key, name in own.items()])
     _check_given(values)
     values = _with_task(values, None if "space" in own else values.get("space"))
-    return validate_settings(values, RunSettings, source=str(path), lines=lines)
+    return validate_settings(
+        values, RunSettings, source=str(path), lines=lines, overrides=overrides
+    )
 
 
 def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read the settings of a training from a run's YAML, or from overrides alone."""
     values, lines = read_mapping(source) if source else ({}, {})
+    _check_units(overrides)
     known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
     known = with_overrides(known, overrides)
     _check_given(known)
     known = _with_task(known, values.get("space"))
-    return validate_settings(known, TrainSettings, source=str(source or "settings"), lines=lines)
+    return validate_settings(
+        known, TrainSettings, source=str(source or "settings"), lines=lines, overrides=overrides
+    )
 
 
 def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
@@ -143,12 +149,29 @@ def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
     return {**values, "data": {"task": task, **data}}
 
 
+def _check_units(overrides: Sequence[str]) -> None:
+    """Refuse a budget whose unit is left to be guessed: 0.06 was meant in seconds."""
+    for text in overrides:
+        given = with_overrides({}, [text]).get("budget")
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if isinstance(value, int | float) and name in Budget.model_fields:
+                raise ConfigError(
+                    f"a budget must have a unit, but got {text}; write budget.{name}={_UNITS[name]}"
+                )
+
+
 def _check_given(values: Mapping[str, Any]) -> None:
     for key, way in _WAYS.items():
         if key not in values:
             raise ConfigError(f"a run must name its {key}, but does not; {way}")
 
 
+_UNITS = {
+    "sram": '"128 KB"',
+    "flash": '"1 MB"',
+    "latency": '"50 ms"',
+    "macs": '"2.5 MMACs"',
+}
 _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
     "architecture"  # noted in the settings of a training, and given to the next on its own
 }
