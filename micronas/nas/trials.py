@@ -5,7 +5,7 @@ those wins. So a bad search costs no more than the trivial answer.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -40,6 +40,8 @@ class Candidate:
     trial_accuracy: float | None = None
     """After a short training of its own, on the ranking part."""
     trial_epochs: int = 0
+    trial_accuracies: tuple[tuple[int, float], ...] = ()
+    """Epochs of each comparison it took part in, and its accuracy then."""
 
 
 def trials(
@@ -63,6 +65,7 @@ def trials(
     left, losers = candidates, list[Candidate]()
     networks: dict[str, nn.Module] = {}
     planned, done = _planned(len(candidates), len(rungs)), 0
+    progress(done, planned)
     for epochs in rungs:
         tried = []
         for candidate in left:
@@ -88,7 +91,13 @@ def trials(
                 checkpoint.save("trials", dict(scores))
             loss, accuracy = scores[key]
             tried.append(
-                replace(candidate, trial_loss=loss, trial_accuracy=accuracy, trial_epochs=epochs)
+                replace(
+                    candidate,
+                    trial_loss=loss,
+                    trial_accuracy=accuracy,
+                    trial_epochs=epochs,
+                    trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
+                )
             )
             done += 1
             progress(done, planned)
@@ -99,6 +108,23 @@ def trials(
     return left + losers
 
 
+def ahead_of_other_origin(candidates: Sequence[Candidate]) -> tuple[float, int] | None:
+    """Return the winner's accuracy minus the best of the other origin, and the epochs of both.
+
+    Accuracies of equal epochs are compared, the most that the winner and a network of the other
+    origin both reached; None where there is no other origin.
+    """
+    winner = candidates[0]
+    own = dict(winner.trial_accuracies)
+    best: dict[int, float] = {}
+    for each in candidates:
+        if each.origin != winner.origin:
+            for epochs, accuracy in each.trial_accuracies:
+                best[epochs] = max(accuracy, best.get(epochs, 0.0))
+    shared = max(own.keys() & best.keys(), default=None)
+    return None if shared is None else (own[shared] - best[shared], shared)
+
+
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
@@ -106,9 +132,20 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     return [*sorted(each for each in rungs if each < epochs and each * steps >= _TELLING), epochs]
 
 
+def planned_epochs(count: int, recipe: Recipe, examples: int) -> tuple[int, int]:
+    """Return how often so many candidates are compared, and the epochs of all their trainings."""
+    rungs = rung_epochs(count, recipe.epochs, recipe.steps(examples))
+    epochs, before = 0, 0
+    for place, rung in enumerate(rungs):
+        epochs += _left(count, place) * (rung - before)
+        before = rung
+    return _planned(count, len(rungs)), epochs
+
+
 def _planned(count: int, rungs: int) -> int:
-    total = 0
-    for _ in range(rungs):
-        total += count
-        count = -(-count // 2)
-    return total
+    return sum(_left(count, place) for place in range(rungs))
+
+
+def _left(count: int, halvings: int) -> int:
+    """Candidates after so many halvings, each rounded up."""
+    return -(-count // 2**halvings)

@@ -22,8 +22,9 @@ from micronas.graph.ir import Graph
 from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
-from micronas.nas.trials import Candidate
+from micronas.nas.trials import Candidate, ahead_of_other_origin
 from micronas.progress import Progress
+from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
@@ -49,6 +50,9 @@ Metrics = dict[str, Any]
 _VERIFIED = 100
 """Examples on which TFLM and integer execution are compared; as many random inputs follow."""
 
+_CHECKS = 3
+"""Of a finished network: verification on TFLM, its answers, and layer by layer."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -70,6 +74,7 @@ def run_search(
     data: DataSet | None = None,
     space: Searchable | None = None,
     warmup: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
 
@@ -90,6 +95,8 @@ def run_search(
     warmup
         A file in which runs of the same space, data, search settings and seed share the
         supernet's warm-up; see `micronas.nas.search.search`.
+    tell
+        Told in lines what was read and, before a search that begins, how long it will take.
 
     Raises
     ------
@@ -100,7 +107,16 @@ def run_search(
     """
     settings.check_feasible(space)
     with joined() as everyone:
-        return _run_search(settings, folder, everyone, progress, data, space, warmup)
+        return _run_search(
+            settings,
+            folder,
+            everyone,
+            progress,
+            data,
+            space,
+            warmup,
+            tell if everyone.first else None,
+        )
 
 
 def _run_search(
@@ -111,6 +127,7 @@ def _run_search(
     data: DataSet | None,
     given: Searchable | None,
     warmup: Path | None,
+    tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
@@ -118,6 +135,11 @@ def _run_search(
     checkpoint = everyone.once(run.claim)
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
+    if tell is not None:
+        tell(loaded.summary)
+        _warn_of_no_test(loaded, tell)
+        if checkpoint.load("search") is None and checkpoint.load("trials") is None:
+            tell(str(estimate_search(space, loaded, settings)))
     result = search(
         space,
         loaded,
@@ -150,6 +172,14 @@ def _run_search(
     return result, everyone.once(finish)
 
 
+def _warn_of_no_test(data: DataSet, tell: Callable[[str], None]) -> None:
+    if data.test is None and data.detection is None:
+        tell(
+            "the data has no test part: accuracy will be of validation, which is watched during "
+            "training but never trained on"
+        )
+
+
 def run_training(
     architecture: Space,
     settings: TrainSettings,
@@ -157,8 +187,15 @@ def run_training(
     *,
     progress: Progress,
     data: DataSet | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train one given network as a found one is trained, and write the run folder."""
+    """Train one given network as a found one is trained, and write the run folder.
+
+    Parameters
+    ----------
+    tell
+        Told in lines what was read.
+    """
     architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
@@ -169,6 +206,9 @@ def run_training(
             f"{data.input} and {len(data.classes)}, architecture {architecture.input} and "
             f"{architecture.classes}; edit `input` and `classes` of the architecture"
         )
+    if tell is not None:
+        tell(data.summary)
+        _warn_of_no_test(data, tell)
     trained = _train(
         architecture,
         data,
@@ -197,6 +237,7 @@ def _train(
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
+    progress("training", 0, settings.train.epochs, {})
     fit(
         network,
         split,
@@ -208,6 +249,7 @@ def _train(
         validation=shown,
     )
     float_graph = architecture.float_graph(network)
+    progress("quantization", 0, settings.quantize.epochs, {})
     quantized = finetune(
         float_graph,
         split,
@@ -218,11 +260,14 @@ def _train(
         progress=_epochs("quantization", progress),
         validation=shown,
     )
+    progress("checks", 0, _CHECKS, {})
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
     real = _examples(graph, data.test or data.validation)
     checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
+    progress("checks", 1, _CHECKS, {})
     arena, given = tflm_arena(model), answers(graph, data)
+    progress("checks", 2, _CHECKS, {})
     limits = settings.budget.on(board)
     costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
@@ -257,6 +302,7 @@ def _train(
         outcome=outcome(graph, data, given),
     )
     history["layers"] = layer_history(float_graph, graph, real)
+    progress("checks", _CHECKS, _CHECKS, {})
     return Trained(architecture, model, metrics, history)
 
 
@@ -313,14 +359,13 @@ def _search_metrics(result: SearchResult) -> Metrics:
             "trial_loss": candidate.trial_loss,
         }
 
-    winner = result.winner
-    others = [each for each in result.candidates if each.origin != winner.origin]
+    ahead = ahead_of_other_origin(result.candidates)
     return {
         "strategy": result.strategy,
         "strategy_reason": result.reason,
-        "winner": winner.origin,
-        "ahead_of_best_other_origin": (winner.trial_accuracy or 0.0)
-        - max((each.trial_accuracy or 0.0 for each in others), default=0.0),
+        "winner": result.winner.origin,
+        "ahead_of_best_other_origin": None if ahead is None else ahead[0],
+        "ahead_after_epochs": None if ahead is None else ahead[1],
         "candidates": [row(candidate) for candidate in result.candidates],
         "most_likely_macs": result.most_likely.macs if result.most_likely else None,
         "history": result.history,
