@@ -16,7 +16,9 @@ from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTION
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.targets import Choice, choose
+from micronas.quantities import format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
+from micronas.text import html_table
 
 Status = Literal[
     "validated", "prior, not validated", "estimate, not measured", "timed on a host, not the board"
@@ -217,6 +219,17 @@ class Board(Settings):
     def energy_mj(self, latency_ms: Any) -> Any:
         """Return the energy of one inference in mJ, or None where the power is not known."""
         return None if self.power_mw is None else latency_ms * (self.power_mw / 1000)
+
+    def _repr_html_(self) -> str:
+        latency = self.latency_model()
+        rows = [
+            ("core", f"{self.core}, {self.clock_hz / 1e6:g} MHz"),
+            ("SRAM", format_bytes(self.sram_bytes)),
+            ("flash", format_bytes(self.flash_bytes)),
+            ("latency by", f"{latency.form} ({latency.status})"),
+            ("measured with", self.kernels),
+        ]
+        return html_table((), rows, title=self.title)
 
     def view(self) -> dict[str, Any]:
         """Return what ``micronas boards --json`` prints of a board."""

@@ -7,7 +7,7 @@ the same bytes. What the folder holds: `micronas.runs.folder`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ from micronas.runs.settings import RunSettings, TrainSettings
 from micronas.runs.trained import trained_network
 from micronas.space.searchable import Architecture, Searchable
 from micronas.space.space import Space
+from micronas.tasks.arrays.settings import FILE, ArraySettings
+from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
@@ -47,6 +49,7 @@ from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
 Metrics = dict[str, Any]
+Kind = TypeVar("Kind", bound=TrainSettings)
 _VERIFIED = 100
 """Examples on which TFLM and integer execution are compared; as many random inputs follow."""
 
@@ -88,7 +91,8 @@ def run_search(
     progress
         Told after every step that was saved.
     data
-        The data set; read as the settings say when left out.
+        The data set; read as the settings say when left out. With ``data.task=arrays`` it is kept
+        in the folder, and its config.yaml repeats the run.
     space
         What is searched, such as a module that `convert` made a space of; read as the settings
         say when left out, with the data's number of classes.
@@ -129,10 +133,12 @@ def _run_search(
     warmup: Path | None,
     tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
+    settings = everyone.once(lambda: _with_arrays(settings, folder, data))
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
     described = describe(classes=loaded.classes, meaning=loaded.meaning, channels=loaded.input[2])
     checkpoint = everyone.once(run.claim)
+    everyone.once(lambda: _keep_arrays(settings, loaded))
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
     if tell is not None:
@@ -172,6 +178,19 @@ def _run_search(
     return result, everyone.once(finish)
 
 
+def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
+    """Return settings that name the arrays that were given, which go into the run folder."""
+    if data is None or not isinstance(settings.data, ArraySettings):
+        return settings
+    update = {"path": folder / FILE, "sha256": digest(data)}
+    return settings.model_copy(update={"data": settings.data.model_copy(update=update)})
+
+
+def _keep_arrays(settings: TrainSettings, data: DataSet) -> None:
+    if isinstance(settings.data, ArraySettings):
+        save(data, settings.data.path)
+
+
 def _warn_of_no_test(data: DataSet, tell: Callable[[str], None]) -> None:
     if data.test is None and data.detection is None:
         tell(
@@ -198,6 +217,7 @@ def run_training(
     """
     architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
+    settings = _with_arrays(settings, folder, data)
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
     if data.input != architecture.input or len(data.classes) != architecture.classes:
@@ -209,13 +229,15 @@ def run_training(
     if tell is not None:
         tell(data.summary)
         _warn_of_no_test(data, tell)
+    checkpoint = run.claim()
+    _keep_arrays(settings, data)
     trained = _train(
         architecture,
         data,
         settings,
         kind=settings.data.task,
         described=describe(classes=data.classes, meaning=data.meaning, channels=data.input[2]),
-        checkpoint=run.claim(),
+        checkpoint=checkpoint,
         progress=progress,
     )
     trained.history["network"] = architecture.drawing(())

@@ -178,5 +178,6 @@ _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.key
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
     "data": "add data.path=FOLDER to the command or `data:` to the file; "
-    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try",
+    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try; in Python "
+    "data.task=arrays with run_search(..., data=...)",
 }

@@ -68,25 +68,9 @@ def _margin(search: Mapping[str, Any]) -> str:
 
 def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
     """The trial trainings, which of them won and by how much, and the final network."""
-    rows = [
-        [
-            each.origin,
-            str(each.architecture),
-            format_macs(each.costs.macs),
-            f"{each.costs.latency_ms:.0f} ms",
-            str(each.trial_epochs),
-            "-" if each.trial_loss is None else f"{each.trial_loss:.3f}",
-            percent(each.trial_accuracy or 0.0),
-        ]
-        for each in result.candidates
-    ]
-    header = ["origin", "network", "MACs", "latency", "epochs", "loss", "accuracy"]
-    trained = sum(len(each.trial_accuracies) for each in result.candidates)
     return "\n".join(
         [
-            table(header, rows),
-            f"sorted by epochs reached, then loss, on the ranking part; {len(rows)} networks, "
-            f"{trained} trainings",
+            result.table(),
             f"winner: {result.winner.origin}, {_margin(metrics['search'])}",
             f"strategy: {result.strategy}, {result.reason}",
             "",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas.tasks.series.described import same_but_for_case
 from micronas.tasks.series.recordings import Recording, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
 
 _IMBALANCE = 10

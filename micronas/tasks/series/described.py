@@ -14,6 +14,7 @@ from micronas.tasks.series.parts import Division
 from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows
+from micronas.tasks.spelling import same_but_for_case
 
 _LISTED = 5
 _LONGEST_NAMES = 6
@@ -90,15 +91,6 @@ def summarise(
     if missing:
         said.append(f"Left out, with missing values: {missing} windows.")
     return " ".join(said)
-
-
-def same_but_for_case(labels: set[str]) -> list[str]:
-    """Return a sentence about classes that differ in case or spaces alone."""
-    spelt: dict[str, list[str]] = {}
-    for label in sorted(labels):
-        spelt.setdefault("".join(label.lower().split()), []).append(label)
-    alike = [" and ".join(names) for names in spelt.values() if len(names) > 1]
-    return [f"Classes that differ in spelling only: {'; '.join(alike)}."] if alike else []
 
 
 def _counted(labels: Sequence[str]) -> str:
