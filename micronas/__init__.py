@@ -13,6 +13,7 @@ from micronas._version import VERSION
 if TYPE_CHECKING:
     from micronas.data import DataSet, TensorSplit
     from micronas.errors import MicronasError
+    from micronas.evaluation.files import evaluate
     from micronas.export.from_torch.module import to_tflite
     from micronas.export.from_torch.trace import trace
     from micronas.export.verify import verify
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from micronas.space.space import Space
     from micronas.sweeps.sweep import sweep
     from micronas.tflite.writer import to_flatbuffer
-    from micronas.train.loop import evaluate, fit
+    from micronas.train.loop import fit
     from micronas.train.network import Network
     from micronas.train.quantize import QuantizedNetwork, finetune
     from micronas.train.recipe import Recipe
@@ -47,7 +48,7 @@ _HOMES = {
     "Supernet": "nas.own_loop",
     "TensorSplit": "data",
     "convert": "nas.convert",
-    "evaluate": "train.loop",
+    "evaluate": "evaluation.files",
     "finetune": "train.quantize",
     "fit": "train.loop",
     "search": "nas.search",

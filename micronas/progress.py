@@ -1,23 +1,27 @@
 """Progress of a long command: one bar per phase, and a TensorBoard log."""
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from micronas.quantities import format_cost
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""``progress(phase, done, total, numbers)``."""
+"""``progress(phase, done, total, numbers)``; a phase begins with none done, or where it goes on."""
 
 _EXPECTED = "expected_"
+_FORMAT = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}, {remaining} left{postfix}"
+_TICK = 1.0
+"""Seconds after which the time on a bar moves, whatever a step takes."""
 
 
 class Bars:
-    """Progress bars on stderr; nothing where `quiet`.
+    """Progress bars on stderr, or in a notebook, with what each phase has left; none if `quiet`.
 
     Used as a context manager, so that the last bar is closed whatever happens.
 
@@ -33,26 +37,48 @@ class Bars:
         self._limits = limits or {}
         self._bar: tqdm[Any] | None = None
         self._phase = ""
+        self._ended = threading.Event()
 
     def __enter__(self) -> "Bars":
+        if not self._quiet:
+            threading.Thread(target=self._tick, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._ended.set()
+        self._close()
+
+    def tell(self, line: str) -> None:
+        """Write a line above the bar."""
+        if not self._quiet:
+            tqdm.write(line, file=sys.stderr)
+
+    def _close(self) -> None:
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_TICK):
+            bar = self._bar
+            if bar is not None:
+                bar.refresh()
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         bar = self._bar
         if bar is None or phase != self._phase:
-            self.__exit__()
+            self._close()
             self._phase = phase
-            self._bar = bar = tqdm(
+            bar = tqdm(
                 desc=f"{phase:12}",
                 total=total,
+                # what an earlier run did says nothing of this one's speed
+                initial=done,
                 file=sys.stderr,
                 disable=self._quiet,
-                bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}{postfix}",
+                bar_format=_FORMAT,
             )
+            self._bar = bar
         bar.set_postfix_str(shown(numbers, self._limits), refresh=False)
         bar.n = done
         bar.refresh()

@@ -107,8 +107,13 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
         If the file cannot be read, is not YAML or does not fit the model. One line.
     """
     values, lines = read_mapping(path)
+    overrides = list(overrides)
     return validate_settings(
-        with_overrides(values, overrides), model, source=str(path), lines=lines
+        with_overrides(values, overrides),
+        model,
+        source=str(path),
+        lines=lines,
+        overrides=overrides,
     )
 
 
@@ -213,13 +218,78 @@ def validate_settings(
     *,
     source: str,
     lines: Mapping[Location, int] | None = None,
+    overrides: Iterable[str] = (),
 ) -> Model:
-    """Build a settings object; every complaint of pydantic becomes part of one ConfigError."""
+    """Build a settings object; every complaint of pydantic becomes part of one ConfigError.
+
+    Parameters
+    ----------
+    source
+        The file that is to blame.
+    overrides
+        ``key=value`` strings that stand in `values`: for these the file is not to blame.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        complaints = [_complaint(item, model, lines or {}) for item in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(complaints)) from error
+        raise ConfigError(
+            _all_complaints(error, model, source, lines or {}, list(overrides))
+        ) from error
+
+
+def _all_complaints(
+    error: ValidationError,
+    model: type[BaseModel],
+    source: str,
+    lines: Mapping[Location, int],
+    overrides: list[str],
+) -> str:
+    """Join complaints, one a key: those of the file under its name, those of overrides without."""
+    of_file: dict[Location, str] = {}
+    given: dict[Location, str] = {}
+    words = {part for known in lines for part in known}
+    words |= {word for text in overrides for word in text.partition("=")[0].strip().split(".")}
+    for path, items in _by_key(error, words).items():
+        if any(_names(text, path) for text in overrides):
+            given[path] = _complaint(path, items, model, {})
+        else:
+            of_file[path] = _complaint(path, items, model, lines)
+    blamed = [f"{source}: " + "; ".join(of_file.values())] if of_file else []
+    return "; ".join([*blamed, *given.values()])
+
+
+def _names(override: str, path: Location) -> bool:
+    """Whether a complaint about a key is about what an override set."""
+    key = tuple(override.partition("=")[0].strip().split("."))
+    # the path ends early where the first words of the key are unknown
+    return all(word == str(part) for word, part in zip(key, path, strict=False))
+
+
+def _by_key(error: ValidationError, words: set[int | str]) -> dict[Location, list[Any]]:
+    """Return complaints by the key they are about: a union has one for each of its members.
+
+    Parameters
+    ----------
+    words
+        Of the keys that were written; all where there are none.
+    """
+    found: dict[Location, list[Any]] = {}
+    for item in error.errors(include_url=False):
+        location: Location = item["loc"]
+        # pydantic puts members of unions into the path, which nobody wrote
+        end = next((n for n, part in enumerate(location) if _is_member(part)), len(location))
+        path = tuple(
+            part
+            for place, part in enumerate(location[:end])
+            if isinstance(part, int) or part in words or not words or place == len(location) - 1
+        )
+        found.setdefault(path, []).append(item)
+    return found
+
+
+def _is_member(part: int | str) -> bool:
+    """Whether this is a type's name: it holds brackets, where a key does not."""
+    return isinstance(part, str) and "[" in part
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -230,26 +300,56 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
 
 
-def _complaint(item: Any, model: type[BaseModel], lines: Mapping[Location, int]) -> str:
-    location: Location = item["loc"]
-    # pydantic puts the name of a union's member into the path; the file has no such key
-    path = tuple(part for part in location if _is_key(part, location, lines))
+_KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "path_type": "a path",
+}
+"""What complaints of a wrong type ask for, in words."""
+
+
+def _complaint(
+    path: Location, items: Sequence[Any], model: type[BaseModel], lines: Mapping[Location, int]
+) -> str:
+    item = items[0]
     found = [lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines]
     line = f"line {found[0]}: " if found else ""
     key = ".".join(str(part) for part in path) or "the file"
     if item["type"] == "extra_forbidden":
-        hint = nearest(str(location[-1]), _fields(model, location[:-1]))
+        hint = nearest(str(path[-1]), _fields(model, path[:-1]))
         return f"{line}unknown key {key!r}; {hint}"
     if item["type"] == "missing":
         return f"{line}key {key!r} is required"
+    wanted = dict.fromkeys(map(_wanted, items))
+    # of a list's items some are told of, and not the list
+    whole = min(items, key=lambda each: len(each["loc"]))["input"]
+    if None not in wanted:
+        return f"{line}{key}: must be {' or '.join(map(str, wanted))}, but got {whole!r:.80}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{line}{key}: {message[:1].lower()}{message[1:]}, but got {item['input']!r:.80}"
+    told = f"{line}{key}: {message[:1].lower()}{message[1:]}"
+    said = repr(item["input"])[:80]
+    # a rule of ours says the value where it has more to say than that
+    return told if said in message else f"{told}, but got {said}"
 
 
-def _is_key(part: int | str, location: Location, lines: Mapping[Location, int]) -> bool:
-    if isinstance(part, int) or part == location[-1]:
-        return True
-    return any(part in known for known in lines) or not lines
+def _wanted(item: Any) -> str | None:
+    """Return what would have been right, for a complaint of a wrong type; None for others."""
+    kind = item["type"]
+    if kind == "literal_error":
+        return str(item["ctx"]["expected"])
+    name = _KINDS.get(kind)
+    is_inside = len(item["loc"]) > 1 and _is_member(item["loc"][-2])
+    return f"a list of {name.removeprefix('a ')}s" if name and is_inside else name
 
 
 def _fields(model: type[BaseModel], path: Sequence[int | str]) -> set[str]:

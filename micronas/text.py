@@ -1,5 +1,6 @@
 """Tables for a terminal. Imports no torch."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
+    """Return a table for a notebook; every text is escaped."""
+
+    def line(kind: str, cells: Sequence[object]) -> str:
+        inner = "".join(f"<{kind}>{html.escape(str(cell))}</{kind}>" for cell in cells)
+        return f"<tr>{inner}</tr>"
+
+    head = line("th", header) if header else ""
+    body = "".join(line("td", row) for row in rows)
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def pairs(values: Mapping[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """Complete a plan's measurements with times: of a serial log, of this machine, or by hand."""
 
+import platform
 from pathlib import Path
 from typing import cast
 
 from micronas.calibration.host import Engine, measure_all
-from micronas.calibration.measurements import add_times
+from micronas.calibration.measurements import HOST, add_times
 from micronas.calibration.plan import MEASUREMENTS, read_plan
 from micronas.errors import DataError
 from micronas.export.firmware.timing import read_log
@@ -45,4 +46,5 @@ def collect(
     files = {name: path.read_bytes() for name, path in models.items()}
     # the engine's name is checked there
     timed = measure_all(files, engine=cast("Engine", host))
-    return add_times(source, {name: timing.median_ms for name, timing in timed.items()})
+    times = {name: timing.median_ms for name, timing in timed.items()}
+    return add_times(source, times, board=f"{HOST}{platform.machine()} by {host}")

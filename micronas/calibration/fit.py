@@ -10,11 +10,12 @@ import numpy as np
 
 from micronas.calibration.measurements import Measurement
 from micronas.errors import ConfigError, DataError
-from micronas.hardware.board import FIRMWARE, VALIDATED_FROM, Board, LatencyModel, Percent
+from micronas.hardware.board import FIRMWARE, VALIDATED_FROM, Board, LatencyModel, Percent, Status
 from micronas.hardware.features import INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form, fit_form, left_out_percent
 from micronas.hardware.latency import Fit, LinearLatency, mean_worst_percent
 
+_NO_CORE = "not given"
 _SIZES = 8
 _DRAWS = 30
 """Random subsets of each of the learning curve's sizes."""
@@ -58,7 +59,7 @@ def calibrate(
     sram_bytes: float,
     flash_bytes: float,
     clock_hz: float,
-    core: str = "not given",
+    core: str = _NO_CORE,
     power_mw: float | None = None,
     kernels: str = "not given",
     seed: int = 0,
@@ -94,9 +95,15 @@ def calibrate(
     latencies = [each.latency_ms for each in measured]
     fits = fit_forms(features, latencies)
     form = default_form(fits)
-    source = f"{len(measured)} networks measured by the user: " + ", ".join(
-        each.name for each in measured
-    )
+    host = next((each.board for each in measured if each.is_of_host), None)
+    if host is not None and core != _NO_CORE:
+        raise ConfigError(
+            f"a {core} must be timed itself, but these times are of this computer ({host}); run "
+            "the plan's firmware on the board and give its log with --from-log, or estimate the "
+            "board with `like:` in its YAML"
+        )
+    by = "measured by the user" if host is None else f"timed on a computer ({host})"
+    source = f"{len(measured)} networks {by}: " + ", ".join(each.name for each in measured)
     energies = [
         1000 * each.energy_mj / each.latency_ms for each in measured if each.energy_mj is not None
     ]
@@ -108,7 +115,7 @@ def calibrate(
         )
     board = Board(
         name=name,
-        title=name,
+        title=name if host is None else f"{name} ({host}, no board)",
         core=core,
         sram_bytes=int(sram_bytes),
         flash_bytes=int(flash_bytes),
@@ -118,7 +125,11 @@ def calibrate(
         source="given by the user; reserved: MicroNets (arXiv 2010.11267) figure 2",
         kernels=kernels,
         form=form,
-        latency=tuple(latency_model(form, fitted, source) for form, fitted in fits.items()),
+        measured_hz=int(clock_hz),
+        latency=tuple(
+            latency_model(form, fitted, source, of_host=host is not None)
+            for form, fitted in fits.items()
+        ),
     )
     learning = _learning_curve(form, features, latencies, seed)
     return Calibration(
@@ -157,10 +168,16 @@ def default_form(fits: Mapping[Form, Fit]) -> Form:
 
 
 def latency_model(
-    form: Form, fitted: Fit, source: str, *, spaces: Sequence[str] = ()
+    form: Form,
+    fitted: Fit,
+    source: str,
+    *,
+    spaces: Sequence[str] = (),
+    of_host: bool = False,
 ) -> LatencyModel:
-    """Return a fit as a board's YAML states it."""
+    """Return a fit as a board's YAML states it; times of a computer validate no board."""
     networks = len(fitted.errors)
+    status: Status = "validated" if networks >= VALIDATED_FROM else "prior, not validated"
     return LatencyModel(
         form=form,
         spaces=tuple(spaces),
@@ -171,7 +188,7 @@ def latency_model(
         in_sample_percent=_percent(fitted.errors),
         leave_one_out_percent=_percent(fitted.left_out) if fitted.left_out else None,
         r2=round(fitted.r2, 4) if math.isfinite(fitted.r2) else None,
-        status="validated" if networks >= VALIDATED_FROM else "prior, not validated",
+        status="timed on a host, not the board" if of_host else status,
         source=source,
     )
 

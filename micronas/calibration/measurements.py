@@ -16,6 +16,10 @@ from micronas.space.load import load
 _ENDLESS = 1e12
 """Milliseconds or millijoules that no inference takes: a slip, which a fit could not square."""
 COLUMNS = ("model", "latency_ms")
+BOARD = "board"
+"""An optional column: what the rows were measured on."""
+HOST = "host: "
+"""How it begins where that was a computer and no board."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,13 @@ class Measurement:
     latency_ms: float
     energy_mj: float | None = None
     """Of one inference."""
+    board: str = ""
+    """What it was measured on, where the file says it."""
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether a computer stood in for the board."""
+        return self.board.startswith(HOST)
 
 
 def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> list[Measurement]:
@@ -49,7 +60,7 @@ def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> l
         several boards. Names the row.
     """
     rows = _rows(path)
-    boards = sorted({row["board"] for _, row in rows if row.get("board")})
+    boards = sorted({row[BOARD] for _, row in rows if row.get(BOARD)})
     if len(boards) > 1:
         raise DataError(
             f"measurements must be of one board, but {path} holds {', '.join(boards)}; make one "
@@ -68,13 +79,16 @@ def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> l
             _features(path, lines[name], name, locate),
             median(latency for latency, _ in runs),
             _median([energy for _, energy in runs if energy is not None]),
+            boards[0] if boards else "",
         )
         for name, runs in repeated.items()
     ]
 
 
-def add_times(folder: Path, latencies: Mapping[str, float]) -> Path:
+def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") -> Path:
     """Write times of a plan's networks into its ``measurements.csv``; earlier ones are kept.
+
+    Those of a computer and those of a board are never mixed: the later ones stay.
 
     Parameters
     ----------
@@ -82,6 +96,8 @@ def add_times(folder: Path, latencies: Mapping[str, float]) -> Path:
         What `calibration.plan.write_plan` wrote.
     latencies
         Milliseconds by the network's name.
+    board
+        What they were measured on; begins with `HOST` where that was a computer.
 
     Returns
     -------
@@ -101,12 +117,17 @@ def add_times(folder: Path, latencies: Mapping[str, float]) -> Path:
             f"{', '.join(strange)}; measure the firmware of this plan"
         )
     path = folder / MEASUREMENTS
-    kept = {row["model"]: row["latency_ms"] for _, row in _rows(path)} if path.exists() else {}
+    kept = {
+        row["model"]: row["latency_ms"]
+        for _, row in (_rows(path) if path.exists() else ())
+        if (row.get(BOARD) or "") == board
+    }
     times = kept | {
         str(models[name].relative_to(folder)): f"{latency:.6g}"
         for name, latency in latencies.items()
     }
-    rows = [",".join(COLUMNS), *(f"{model},{time}" for model, time in times.items() if time)]
+    head, mark = (",".join((*COLUMNS, BOARD)), f",{board}") if board else (",".join(COLUMNS), "")
+    rows = [head, *(f"{model},{time}{mark}" for model, time in times.items() if time)]
     try:
         write_atomically(path, "".join(f"{row}\n" for row in rows).encode())
     except OSError as error:

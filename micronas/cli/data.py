@@ -7,7 +7,7 @@ import typer
 
 from micronas.cli.complete import tasks
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Quiet, show
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
@@ -51,12 +51,13 @@ def data_download(
 def data_check(
     task: Task,
     folder: Annotated[Path, typer.Argument(help="A folder of the task's layout.")],
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Report what is missing, damaged or shared between the parts of a data set."""
+    """Report what is missing, damaged or shared between the parts, and what a search refuses."""
     from micronas.tasks.registry import check
 
-    findings = [str(finding) for finding in check(task, folder)]
+    findings = [str(finding) for finding in check(task, folder, overrides or [])]
     show(findings, as_json, lambda: "\n".join(findings) or "nothing found")
     if findings:
         raise typer.Exit(1)

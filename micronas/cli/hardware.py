@@ -13,16 +13,21 @@ def boards(
     network: Annotated[
         Path | None,
         typer.Argument(
-            help="A .tflite, an architecture or a run folder: does it fit each board?",
+            help="A .tflite, an architecture or a run folder: does it fit each board? Or a board's "
+            "YAML: what is known of it?",
             autocompletion=networks,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
-    from micronas.hardware.board import Board, available
-    from micronas.hardware.table import boards_table, known_boards_table
+    from micronas.hardware.board import Board, available, is_board_file
+    from micronas.hardware.table import board_notes, boards_table, known_boards_table
 
+    if network is not None and is_board_file(network):
+        view = Board.load(network).view()
+        show(view, as_json, lambda: f"{known_boards_table([view])}\n\n{board_notes(view)}")
+        return
     known = [Board.load(name) for name in available()]
     if network is None:
         views = [board.view() for board in known]

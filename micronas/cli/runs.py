@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, show
+from micronas.cli.shared import Json, Overrides, Quiet, announce, show
 
 
 def search(
@@ -26,6 +26,11 @@ def search(
 
     settings = load_run(config, overrides or [])
     settings.check_feasible()
+    # of the processes that torchrun started, one speaks
+    first = os.environ.get("RANK", "0") == "0"
+    silent = quiet or as_json or not first
+    # torch and the data take seconds, in which nothing else is to be seen
+    announce(f"reading {settings.data.path}", silent)
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.folder import LOG
@@ -34,10 +39,11 @@ def search(
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.budget.on(settings.load_board()).given()
-    # of the processes that torchrun started, one speaks
-    first = os.environ.get("RANK", "0") == "0"
-    with stoppable(), Bars(quiet=quiet or as_json or not first, limits=limits) as bars:
-        result, trained = run_search(settings, folder, progress=both(bars, Log(folder / LOG)))
+    with stoppable(), Bars(quiet=silent, limits=limits) as bars:
+        progress = both(bars, Log(folder / LOG))
+        result, trained = run_search(
+            settings, folder, progress=progress, tell=None if silent else bars.tell
+        )
     if not first:
         return
     report = report_line(folder)
@@ -68,6 +74,8 @@ def train(
 
     network = Space.load(architecture)
     settings = load_training(config, overrides or [])
+    silent = quiet or as_json
+    announce(f"reading {settings.data.path}", silent)
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.folder import LOG
@@ -75,9 +83,10 @@ def train(
     from micronas.runs.table import metrics_table
 
     folder = out or Path("runs") / Path(architecture).stem
-    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+    with stoppable(), Bars(quiet=silent) as bars:
         progress = both(bars, Log(folder / LOG))
-        trained = run_training(network, settings, folder, progress=progress)
+        tell = None if silent else bars.tell
+        trained = run_training(network, settings, folder, progress=progress, tell=tell)
     report = report_line(folder)
     show(
         trained.metrics,

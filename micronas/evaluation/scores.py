@@ -1,5 +1,6 @@
 """Score a trained network on its task: float32 as trained, int8 as the device computes it."""
 
+import math
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,9 @@ from micronas.evaluation import anomalies as detect
 from micronas.evaluation.outcome import Answers, Codes, answers, codes, real, softmax
 from micronas.graph.ir import Graph
 from micronas.train.loop import evaluate, predict
+
+_Z = 1.959964
+"""Of the normal distribution, for 95 %."""
 
 
 def scores(
@@ -35,6 +39,8 @@ def scores(
         "float_accuracy": evaluate(network, split).accuracy,
         "int8_accuracy": int8_accuracy,
         "int8_accuracy_per_class": dict(zip(data.classes, per_class, strict=True)),
+        "int8_accuracy_interval": list(wilson(int8_accuracy, len(split.labels))),
+        "judged_examples": len(split.labels),
     }
     if data.detection is None or given.windows is None:
         return found
@@ -57,6 +63,18 @@ def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
     Computed by integer execution, whose bytes are those of the device.
     """
     return _accuracy(codes(graph, split), split)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of `count` independent examples.
+
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    1927. Examples of one speaker or device are alike, so the true interval is wider.
+    """
+    scale = 1 + _Z**2 / count
+    middle = (share + _Z**2 / (2 * count)) / scale
+    half = _Z / scale * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def _accuracy(outputs: Codes, split: Split) -> tuple[float, list[float]]:

@@ -11,13 +11,18 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from micronas import resources
 from micronas.errors import ConfigError
 from micronas.files import write_atomically
+from micronas.hardware.estimates import completed
 from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.targets import Choice, choose
-from micronas.settings import Settings, nearest, read_settings
+from micronas.quantities import format_bytes
+from micronas.settings import Settings, nearest, read_mapping, read_settings
+from micronas.text import html_table
 
-Status = Literal["validated", "prior, not validated"]
+Status = Literal[
+    "validated", "prior, not validated", "estimate, not measured", "timed on a host, not the board"
+]
 VALIDATED_FROM = 5
 """Networks; with fewer, three points or less judge the fit."""
 
@@ -59,6 +64,8 @@ class LatencyModel(Settings):
     """Each network predicted without itself; None where there are too few."""
     r2: float | None = None
     status: Status = "prior, not validated"
+    within: tuple[float, float] | None = None
+    """Between how many times an estimate measured boards lay; None where this was measured."""
     source: str
     """What was measured, and who published it."""
 
@@ -90,9 +97,17 @@ class Board(Settings):
     name: str
     title: str
     core: str
+    like: str | None = None
+    """A measured board in place of `latency`, whose models are scaled by clock and core: see
+    `hardware.estimates`. Everything else of it is taken where this file says nothing."""
     sram_bytes: PositiveInt
+    """All of it; as ``sram`` with a unit, like ``264 KB``."""
     flash_bytes: PositiveInt
+    """All of it; as ``flash`` with a unit."""
     clock_hz: PositiveInt
+    """Of the core; as ``clock`` with a unit, like ``133 MHz``."""
+    measured_hz: PositiveInt | None = None
+    """The clock `latency` was measured at: another `clock_hz` makes an estimate of it."""
     reserved: Reserved
     power_mw: PositiveFloat | None = None
     """While it computes; None where it was not measured."""
@@ -104,6 +119,11 @@ class Board(Settings):
     form: Form
     """The latency model to use unless another is asked for."""
     latency: Annotated[tuple[LatencyModel, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        return completed(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _check(self) -> "Board":
@@ -200,12 +220,24 @@ class Board(Settings):
         """Return the energy of one inference in mJ, or None where the power is not known."""
         return None if self.power_mw is None else latency_ms * (self.power_mw / 1000)
 
+    def _repr_html_(self) -> str:
+        latency = self.latency_model()
+        rows = [
+            ("core", f"{self.core}, {self.clock_hz / 1e6:g} MHz"),
+            ("SRAM", format_bytes(self.sram_bytes)),
+            ("flash", format_bytes(self.flash_bytes)),
+            ("latency by", f"{latency.form} ({latency.status})"),
+            ("measured with", self.kernels),
+        ]
+        return html_table((), rows, title=self.title)
+
     def view(self) -> dict[str, Any]:
         """Return what ``micronas boards --json`` prints of a board."""
         return {
             "name": self.name,
             "title": self.title,
             "core": self.core,
+            "like": self.like,
             "sram_bytes": self.sram_bytes,
             "flash_bytes": self.flash_bytes,
             "clock_hz": self.clock_hz,
@@ -226,6 +258,14 @@ def available() -> list[str]:
     return resources.names("latency_models")
 
 
+def is_board_file(path: Path) -> bool:
+    """Whether a file is YAML that describes a board, well or not."""
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    values, _ = read_mapping(path)
+    return not values.keys().isdisjoint(("like", "sram_bytes", "latency", "clock_hz"))
+
+
 def _view(model: LatencyModel) -> dict[str, Any]:
     left_out = model.leave_one_out_percent
     return {
@@ -237,5 +277,6 @@ def _view(model: LatencyModel) -> dict[str, Any]:
         "leave_one_out_worst_percent": left_out.worst if left_out else None,
         "r2": model.r2,
         "status": model.status,
+        "within": model.within,
         "source": model.source,
     }

@@ -130,11 +130,12 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
     outputs
         Elements of the output, of which the file describes each.
     """
+    channels = graph.tensors[graph.inputs[0]].shape[-1]
     latency = board.latency_ms(features(graph), space=kind)
     on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
     return Costs(
         macs=count(graph).macs,
-        flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(outputs)),
+        flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(outputs, channels)),
         arena_bytes=on_board.total,
         arena_head_bytes=on_board.head,
         arena_required_bytes=on_board.required,

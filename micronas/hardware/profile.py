@@ -16,12 +16,35 @@ from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.targets import HOST
+from micronas.quantities import format_bytes, format_macs
+from micronas.text import html_table, percent
 from micronas.tflite.writer import flatbuffer_bytes
+
+
+class Profile(dict[str, Any]):
+    """Costs by their names, which a notebook shows layer by layer."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                layer["name"],
+                layer["op"],
+                format_macs(layer["macs"]),
+                format_bytes(layer["live_bytes"]),
+                percent(layer["latency_share"]),
+            )
+            for layer in self["layers"]
+        ]
+        title = (
+            f"{self['board']}: {self['latency_ms']:.1f} ms ({self['latency_status']}), arena "
+            f"{format_bytes(self['arena_bytes'])}, flash {format_bytes(self['flash_bytes'])}"
+        )
+        return html_table(("layer", "op", "MACs", "live", "time"), rows, title=title)
 
 
 def profile(
     graph: Graph, board: Board, *, kind: str | None = None, flash_bytes: int | None = None
-) -> dict[str, Any]:
+) -> Profile:
     """Count a network's costs; keys are those of `metrics.json`.
 
     UNKNOWN operators of unknown cost are listed, never guessed: they are left out of MACs and
@@ -76,6 +99,7 @@ def profile(
         "latency_ms": latency,
         "latency_form": model.form,
         "latency_status": model.status,
+        "latency_within": model.within,
         "latency_excludes": sorted(excluded),
         "energy_mj": board.energy_mj(latency),
         "arena_is_lower_bound": not on_board.complete,
@@ -88,7 +112,7 @@ def profile(
     }
     if INSTRUCTIONS in board.forms:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
-    return described | {"fits": _fits(described, board)}
+    return Profile(described, fits=_fits(described, board))
 
 
 def on_boards(
@@ -108,6 +132,7 @@ def on_boards(
         "latency_ms",
         "latency_form",
         "latency_status",
+        "latency_within",
         "energy_mj",
     )
     return [{key: each[key] for key in keys} for each in described]

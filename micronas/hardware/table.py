@@ -39,7 +39,7 @@ def profile_table(described: Mapping[str, Any]) -> str:
         "arena, 64-bit host": f"{arena}{described['host_arena_bytes']:,} B "
         f"(head {described['host_arena_head_bytes']:,} B)",
         "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}, by "
-        f"{described['latency_form']}{_unless_validated(described['latency_status'])}",
+        f"{described['latency_form']}{_doubt(described)}",
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": _verdict(described["fits"]),
     }
@@ -72,7 +72,7 @@ def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
             each["board"],
             _verdict(each["fits"]),
             _arena_of(each),
-            f"{each['latency_ms']:.1f} ms{_unless_validated(each['latency_status'])}",
+            f"{each['latency_ms']:.1f} ms{_doubt(each)}",
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
         ]
         for each in boards
@@ -95,7 +95,7 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
                 f"{board['clock_hz'] / 1e6:.0f} MHz",
                 "-" if board["power_mw"] is None else f"{board['power_mw']:.0f} mW",
                 latency["form"],
-                "-" if mean is None else f"{mean:.0f} / {worst:.0f} %",
+                _error(mean, worst, latency["within"]),
                 f"{latency['networks']}{_unless_validated(latency['status'])}",
                 board["kernels"],
                 _arena_of(board),
@@ -105,10 +105,31 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
     return table([*header, "error, mean / worst", "networks", "measured with", "arena"], rows)
 
 
+def board_notes(board: Mapping[str, Any]) -> str:
+    """Where what is known of a board comes from."""
+    latency = board["latency"]
+    said = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
+    return pairs({**({"like": board["like"]} if board["like"] else {}), **said})
+
+
+def _error(mean: float | None, worst: float | None, within: Sequence[float] | None) -> str:
+    """How far predictions may be off: in percent where measured, by factors where estimated."""
+    if within is not None:
+        return f"x {within[0]:.1f} to {within[1]:.1f}"
+    return "-" if mean is None else f"{mean:.0f} / {worst:.0f} %"
+
+
 def _arena_of(board: Mapping[str, Any]) -> str:
     """How well a board's arena is predicted."""
     exact = "upper bound" if board["arena_is_upper_bound"] else "exact"
     return board["arena_assumes"] or exact
+
+
+def _doubt(described: Mapping[str, Any]) -> str:
+    """Why a latency may be wrong, and by how much an estimate may."""
+    status, within = described["latency_status"], described["latency_within"]
+    factors = f", boards lay at {within[0]:.1f} to {within[1]:.1f} times such" if within else ""
+    return "" if status == "validated" else f" ({status}{factors})"
 
 
 def _unless_validated(status: str) -> str:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,6 +19,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import Scored, strategy
+from micronas.nas.table import Picture, candidates_html, candidates_text, plot
 from micronas.nas.textbook import textbook_networks
 from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
@@ -26,6 +28,9 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PARTS = (0.4, 0.4, 0.2)
 """Shares of the training set for weights, gates and ranking."""
@@ -52,6 +57,17 @@ class SearchResult:
     @property
     def winner(self) -> Candidate:
         return self.candidates[0]
+
+    def table(self) -> str:
+        """Return the networks that had a trial as a table, the best first."""
+        return candidates_text(self.candidates)
+
+    def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
+        """Draw trials against latency (``front``) or ``arena``, or the supernet's ``history``."""
+        return plot(self.candidates, self.history, kind, axes)
+
+    def _repr_html_(self) -> str:
+        return candidates_html(self.candidates, f"{self.strategy}: {self.winner}")
 
 
 def search(

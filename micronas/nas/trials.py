@@ -5,7 +5,7 @@ those wins. So a bad search costs no more than the trivial answer.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -44,6 +44,8 @@ class Candidate:
     trial_accuracy: float | None = None
     """After a short training of its own, on the ranking part."""
     trial_epochs: int = 0
+    trial_accuracies: tuple[tuple[int, float], ...] = ()
+    """Epochs of each comparison it took part in, and its accuracy then."""
 
     def __str__(self) -> str:
         return self.label or str(self.architecture)
@@ -84,6 +86,7 @@ def trials(
     left, losers = candidates, list[Candidate]()
     networks: dict[str, nn.Module] = {}
     planned, done = _planned(count, len(rungs)), 0
+    progress(done, planned)
 
     def train(candidate: Candidate, epochs: int) -> Candidate:
         nonlocal done
@@ -110,7 +113,13 @@ def trials(
         loss, accuracy = scores[key]
         done += 1
         progress(done, planned)
-        return replace(candidate, trial_loss=loss, trial_accuracy=accuracy, trial_epochs=epochs)
+        return replace(
+            candidate,
+            trial_loss=loss,
+            trial_accuracy=accuracy,
+            trial_epochs=epochs,
+            trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
+        )
 
     for epochs in rungs:
         tried = sorted((train(each, epochs) for each in left), key=_loss)
@@ -127,6 +136,23 @@ def _loss(candidate: Candidate) -> float:
     return candidate.trial_loss or 0.0
 
 
+def ahead_of_other_origin(candidates: Sequence[Candidate]) -> tuple[float, int] | None:
+    """Return the winner's accuracy minus the best of the other origins, and the epochs of both.
+
+    Accuracies of equal epochs are compared, the most that the winner and a network of another
+    origin both reached; None where there is no other origin.
+    """
+    winner = candidates[0]
+    own = dict(winner.trial_accuracies)
+    best: dict[int, float] = {}
+    for each in candidates:
+        if each.origin != winner.origin:
+            for epochs, accuracy in each.trial_accuracies:
+                best[epochs] = max(accuracy, best.get(epochs, 0.0))
+    shared = max(own.keys() & best.keys(), default=None)
+    return None if shared is None else (own[shared] - best[shared], shared)
+
+
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
     halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
@@ -134,9 +160,20 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     return [*sorted(each for each in rungs if each < epochs and each * steps >= _TELLING), epochs]
 
 
+def planned_epochs(count: int, recipe: Recipe, examples: int) -> tuple[int, int]:
+    """Return how often so many candidates are compared, and the epochs of all their trainings."""
+    rungs = rung_epochs(count, recipe.epochs, recipe.steps(examples))
+    epochs, before = 0, 0
+    for place, rung in enumerate(rungs):
+        epochs += _left(count, place) * (rung - before)
+        before = rung
+    return _planned(count, len(rungs)), epochs
+
+
 def _planned(count: int, rungs: int) -> int:
-    total = 0
-    for _ in range(rungs):
-        total += count
-        count = -(-count // 2)
-    return total
+    return sum(_left(count, place) for place in range(rungs))
+
+
+def _left(count: int, halvings: int) -> int:
+    """Candidates after so many halvings, each rounded up."""
+    return -(-count // (1 << halvings))

@@ -94,7 +94,7 @@ def _tiles(run: RunFolder) -> list[Data]:
     metrics = run.metrics
     score = metrics.score_name[0].upper() + metrics.score_name[1:]
     tiles = [
-        _tile(f"{score}, int8", metrics.score, "share", f"on {metrics.judged_on}"),
+        _tile(f"{score}, int8", metrics.score, "share", _judged(metrics)),
         _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
@@ -188,6 +188,17 @@ def _plan(arena: ArenaPlan) -> Data:
     }
 
 
+def _judged(metrics: Metrics) -> str:
+    """On what the score was measured, and between what an accuracy may lie."""
+    on = f"on {metrics.judged_on}"
+    if metrics.judged_on == "validation":
+        on += ": there is no test part"
+    if metrics.auc is not None or metrics.int8_accuracy_interval is None:
+        return on
+    low, high = (100 * each for each in metrics.int8_accuracy_interval)
+    return f"95 % interval {low:.1f} to {high:.1f} %, {metrics.judged_examples:,} {on}"
+
+
 def _layers(run: RunFolder) -> Data:
     size = run.metrics.flash_bytes
     described = profile(_graph(run), _board(run), kind=run.kind, flash_bytes=size)
@@ -240,6 +251,7 @@ def _candidates(run: RunFolder) -> Data:
     return {
         "winner": search.winner,
         "margin": search.ahead_of_best_other_origin,
+        "after": search.ahead_after_epochs,
         "rows": [each.model_dump() for each in search.candidates],
     }
 

@@ -7,7 +7,7 @@ the same bytes. What the folder holds: `micronas.runs.folder`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ from micronas.graph.ir import Graph
 from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
-from micronas.nas.trials import Candidate
+from micronas.nas.trials import Candidate, ahead_of_other_origin
 from micronas.progress import Progress
+from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
@@ -38,6 +39,8 @@ from micronas.runs.trained import trained_network
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
 from micronas.space.space import Space
+from micronas.tasks.arrays.settings import FILE, ArraySettings
+from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
@@ -47,8 +50,12 @@ from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
 Metrics = dict[str, Any]
+Kind = TypeVar("Kind", bound=TrainSettings)
 _VERIFIED = 100
 """Examples on which TFLM and integer execution are compared; as many random inputs follow."""
+
+_CHECKS = 3
+"""Of a finished network: verification on TFLM, its answers, and layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ def run_search(
     data: DataSet | None = None,
     space: Searchable | OpenSpace | None = None,
     warmup: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
 
@@ -84,13 +92,16 @@ def run_search(
     progress
         Told after every step that was saved.
     data
-        The data set; read as the settings say when left out.
+        The data set; read as the settings say when left out. With ``data.task=arrays`` it is kept
+        in the folder, and its config.yaml repeats the run.
     space
         What is searched, such as a module that `convert` made a space of; read as the settings
         say when left out, with the data's number of classes.
     warmup
         A file in which runs of the same space, data, search settings and seed share the
         supernet's warm-up; see `micronas.nas.search.search`.
+    tell
+        Told in lines what was read and, before a search that begins, how long it will take.
 
     Raises
     ------
@@ -101,7 +112,16 @@ def run_search(
     """
     settings.check_feasible(space)
     with joined() as everyone:
-        return _run_search(settings, folder, everyone, progress, data, space, warmup)
+        return _run_search(
+            settings,
+            folder,
+            everyone,
+            progress,
+            data,
+            space,
+            warmup,
+            tell if everyone.first else None,
+        )
 
 
 def _run_search(
@@ -112,12 +132,20 @@ def _run_search(
     data: DataSet | None,
     given: Searchable | OpenSpace | None,
     warmup: Path | None,
+    tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
+    settings = everyone.once(lambda: _with_arrays(settings, folder, data))
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     loaded = data or load_data(settings.data)
     checkpoint = everyone.once(run.claim)
+    everyone.once(lambda: _keep_arrays(settings, loaded))
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
+    if tell is not None:
+        tell(loaded.summary)
+        _warn_of_no_test(loaded, tell)
+        if checkpoint.load("search") is None and checkpoint.load("trials") is None:
+            tell(str(estimate_search(space, loaded, settings)))
     result = search(
         space,
         loaded,
@@ -149,6 +177,27 @@ def _run_search(
     return result, everyone.once(finish)
 
 
+def _with_arrays(settings: Kind, folder: Path, data: DataSet | None) -> Kind:
+    """Return settings that name the arrays that were given, which go into the run folder."""
+    if data is None or not isinstance(settings.data, ArraySettings):
+        return settings
+    update = {"path": folder / FILE, "sha256": digest(data)}
+    return settings.model_copy(update={"data": settings.data.model_copy(update=update)})
+
+
+def _keep_arrays(settings: TrainSettings, data: DataSet) -> None:
+    if isinstance(settings.data, ArraySettings):
+        save(data, settings.data.path)
+
+
+def _warn_of_no_test(data: DataSet, tell: Callable[[str], None]) -> None:
+    if data.test is None and data.detection is None:
+        tell(
+            "the data has no test part: accuracy will be of validation, which is watched during "
+            "training but never trained on"
+        )
+
+
 def run_training(
     architecture: Space,
     settings: TrainSettings,
@@ -156,10 +205,18 @@ def run_training(
     *,
     progress: Progress,
     data: DataSet | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train one given network as a found one is trained, and write the run folder."""
+    """Train one given network as a found one is trained, and write the run folder.
+
+    Parameters
+    ----------
+    tell
+        Told in lines what was read.
+    """
     architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
+    settings = _with_arrays(settings, folder, data)
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
     if len(data.classes) != architecture.classes:
@@ -168,12 +225,17 @@ def run_training(
             f"data={len(data.classes)}, architecture={architecture.classes}; edit `classes` of "
             "the architecture"
         )
+    if tell is not None:
+        tell(data.summary)
+        _warn_of_no_test(data, tell)
+    checkpoint = run.claim()
+    _keep_arrays(settings, data)
     trained = _train(
         architecture,
         data,
         settings,
         kind=settings.data.task,
-        checkpoint=run.claim(),
+        checkpoint=checkpoint,
         progress=progress,
     )
     trained.history["network"] = architecture.drawing(())
@@ -191,11 +253,12 @@ def _train(
     progress: Progress,
 ) -> Trained:
     data = data.seen_as(architecture.input_shape)
-    described = describe(classes=data.classes, meaning=data.meaning)
+    described = describe(classes=data.classes, meaning=data.meaning, channels=data.input[2])
     board = settings.load_board()
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
+    progress("training", 0, settings.train.epochs, {})
     fit(
         network,
         split,
@@ -207,6 +270,7 @@ def _train(
         validation=shown,
     )
     float_graph = architecture.float_graph(network)
+    progress("quantization", 0, settings.quantize.epochs, {})
     quantized = finetune(
         float_graph,
         split,
@@ -217,11 +281,14 @@ def _train(
         progress=_epochs("quantization", progress),
         validation=shown,
     )
+    progress("checks", 0, _CHECKS, {})
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
     real = _examples(graph, data.test or data.validation)
     checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
+    progress("checks", 1, _CHECKS, {})
     arena, given = tflm_arena(model), answers(graph, data)
+    progress("checks", 2, _CHECKS, {})
     limits = settings.budget.on(board)
     costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
@@ -256,6 +323,7 @@ def _train(
         outcome=outcome(graph, data, given),
     )
     history["layers"] = layer_history(float_graph, graph, real)
+    progress("checks", _CHECKS, _CHECKS, {})
     return Trained(architecture, model, metrics, history)
 
 
@@ -312,14 +380,13 @@ def _search_metrics(result: SearchResult) -> Metrics:
             "trial_loss": candidate.trial_loss,
         }
 
-    winner = result.winner
-    others = [each for each in result.candidates if each.origin != winner.origin]
+    ahead = ahead_of_other_origin(result.candidates)
     return {
         "strategy": result.strategy,
         "strategy_reason": result.reason,
-        "winner": winner.origin,
-        "ahead_of_best_other_origin": (winner.trial_accuracy or 0.0)
-        - max((each.trial_accuracy or 0.0 for each in others), default=0.0),
+        "winner": result.winner.origin,
+        "ahead_of_best_other_origin": None if ahead is None else ahead[0],
+        "ahead_after_epochs": None if ahead is None else ahead[1],
         "candidates": [row(candidate) for candidate in result.candidates],
         "most_likely_macs": result.most_likely.macs if result.most_likely else None,
         "history": result.history,

@@ -18,7 +18,7 @@ from micronas.settings import Settings, read_mapping, validate_settings, with_ov
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import DEFAULT, DataSettings
+from micronas.tasks.registry import DEFAULT, DataSettings, input_of, names
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -66,7 +66,11 @@ class RunSettings(TrainSettings):
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
     def load_space(self) -> Space | OpenSpace:
-        return OpenSpace.load(self.space)
+        """Read the space, for inputs of the shape the data has where the data says one."""
+        space, shape = OpenSpace.load(self.space), input_of(self.data)
+        if shape is None or isinstance(space, OpenSpace):
+            return space
+        return space.model_copy(update={"input": shape})
 
     def check_feasible(self, space: Searchable | OpenSpace | None = None) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data.
@@ -102,6 +106,7 @@ def load_run(
     if {"stem", "families"} & values.keys():
         OpenSpace.load(path)
         values, lines = {"space": str(path)}, {}
+    _check_units(overrides)
     values = with_overrides(values, overrides)
     own = own or {}
     for key, name in own.items():
@@ -114,26 +119,48 @@ def load_run(
     values = with_overrides(values, [f"{key}={json.dumps(name)}" for key, name in own.items()])
     _check_given(values)
     values = _with_task(values, None if "space" in own else values.get("space"))
-    return validate_settings(values, RunSettings, source=str(path), lines=lines)
+    return validate_settings(
+        values, RunSettings, source=str(path), lines=lines, overrides=overrides
+    )
 
 
 def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSettings:
     """Read the settings of a training from a run's YAML, or from overrides alone."""
     values, lines = read_mapping(source) if source else ({}, {})
+    _check_units(overrides)
     known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
     known = with_overrides(known, overrides)
     _check_given(known)
     known = _with_task(known, values.get("space"))
-    return validate_settings(known, TrainSettings, source=str(source or "settings"), lines=lines)
+    return validate_settings(
+        known, TrainSettings, source=str(source or "settings"), lines=lines, overrides=overrides
+    )
 
 
 def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """Add the space's task to data settings that name none; the default where it has none."""
+    """Add the space's task to data settings that name none."""
     data = values["data"]
     if not isinstance(data, Mapping) or "task" in data:
         return dict(values)
-    task = OpenSpace.load(str(space)).task if space is not None else None
-    return {**values, "data": {"task": task or DEFAULT, **data}}
+    task = DEFAULT if space is None else OpenSpace.load(str(space)).task
+    if task is None:
+        raise ConfigError(
+            f"a run must say what its data is, but neither data.task nor the space {str(space)!r} "
+            f"does; add data.task={', '.join(names()[:-1])} or {names()[-1]}, or `task:` to the "
+            "space"
+        )
+    return {**values, "data": {"task": task, **data}}
+
+
+def _check_units(overrides: Sequence[str]) -> None:
+    """Refuse a budget whose unit is left to be guessed: 0.06 was meant in seconds."""
+    for text in overrides:
+        given = with_overrides({}, [text]).get("budget")
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if isinstance(value, int | float) and name in Budget.model_fields:
+                raise ConfigError(
+                    f"a budget must have a unit, but got {text}; write budget.{name}={_UNITS[name]}"
+                )
 
 
 def _check_given(values: Mapping[str, Any]) -> None:
@@ -142,11 +169,18 @@ def _check_given(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"a run must name its {key}, but does not; {way}")
 
 
+_UNITS = {
+    "sram": '"128 KB"',
+    "flash": '"1 MB"',
+    "latency": '"50 ms"',
+    "macs": '"2.5 MMACs"',
+}
 _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
     "architecture"  # noted in the settings of a training, and given to the next on its own
 }
 _WAYS = {
     "board": "add board=NAME to the command or `board:` to the file; `micronas boards` lists them",
     "data": "add data.path=FOLDER to the command or `data:` to the file; "
-    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try",
+    f"`micronas data synth {DEFAULT} FOLDER` makes a corpus to try; in Python "
+    "data.task=arrays with run_search(..., data=...)",
 }

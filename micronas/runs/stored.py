@@ -35,7 +35,10 @@ class Search(_Stored):
     strategy: str = "dnas"
     """Files from before there was a choice have none."""
     winner: str
-    ahead_of_best_other_origin: float
+    ahead_of_best_other_origin: float | None
+    """None where no network of another origin had a trial."""
+    ahead_after_epochs: int | None = None
+    """Of both; runs from before there was this key compared unequal ones."""
     candidates: tuple[Candidate, ...]
     history: tuple[dict[str, float], ...]
     """One record a round."""
@@ -60,6 +63,9 @@ class Metrics(_Stored):
     float_accuracy: float
     int8_accuracy: float
     int8_accuracy_per_class: dict[str, float]
+    int8_accuracy_interval: tuple[float, float] | None = None
+    judged_examples: int | None = None
+    """Older files have neither."""
     tflm_mismatches: int
     tflm_bytes_compared: int
     budget: dict[str, float]

@@ -17,6 +17,14 @@ def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
     return bound + ([f"arena          planned for {assumed}"] if assumed else [])
 
 
+def _judged(metrics: Mapping[str, Any]) -> str:
+    """On what accuracy was measured, and between what it may lie."""
+    low, high = (100 * each for each in metrics["int8_accuracy_interval"])
+    on = f"{metrics['judged_examples']:,} of {metrics['judged_on']}"
+    without = ", there is no test part" if metrics["judged_on"] == "validation" else ""
+    return f"(95 % interval {low:.1f} to {high:.1f} %; {on}{without})"
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Accuracy, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
@@ -32,7 +40,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     lines = [
         f"network        {metrics['network']}",
         f"accuracy       float {percent(metrics['float_accuracy'])}, "
-        f"int8 {percent(metrics['int8_accuracy'])} ({metrics['judged_on']})",
+        f"int8 {percent(metrics['int8_accuracy'])} {_judged(metrics)}",
         f"cost           {format_macs(metrics['macs'])}, "
         f"flash {format_bytes(metrics['flash_bytes'])}, "
         f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
@@ -47,26 +55,23 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _margin(search: Mapping[str, Any]) -> str:
+    """How far the winner was ahead, at equal epochs."""
+    ahead = search["ahead_of_best_other_origin"]
+    if ahead is None:
+        return "no network of another origin had a trial"
+    return (
+        f"{100 * ahead:+.1f} points of accuracy against the best of the other origin, both after "
+        f"{search['ahead_after_epochs']} epochs of trial"
+    )
+
+
 def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
     """The trial trainings, which of them won and by how much, and the final network."""
-    rows = [
-        [
-            each.origin,
-            str(each.architecture),
-            format_macs(each.costs.macs),
-            f"{each.costs.latency_ms:.0f} ms",
-            str(each.trial_epochs),
-            percent(each.trial_accuracy or 0.0),
-        ]
-        for each in result.candidates
-    ]
-    header = ["origin", "network", "MACs", "latency", "epochs", "trial"]
-    margin = 100 * metrics["search"]["ahead_of_best_other_origin"]
     return "\n".join(
         [
-            table(header, rows),
-            f"winner: {result.winner.origin}, {margin:+.1f} points against the best of the other "
-            "origin, in trial trainings",
+            result.table(),
+            f"winner: {result.winner.origin}, {_margin(metrics['search'])}",
             f"strategy: {result.strategy}, {result.reason}",
             "",
             metrics_table(metrics),

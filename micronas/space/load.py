@@ -36,7 +36,7 @@ def load(path: Path) -> Loaded:
     if path.suffix in (".yaml", ".yml") or path.parts[:-1] in (("published",), ("textbook",)):
         network = Space.load(path)
         graph = network.graph()
-        size = flatbuffer_bytes(graph, metadata=placeholder(network.classes))
+        size = flatbuffer_bytes(graph, metadata=placeholder(network.classes, network.input[2]))
         return Loaded(graph, size, {})
     data = model_bytes(path)
     return Loaded(read(data, unknown="keep"), len(data), read_metadata(data))

@@ -23,6 +23,7 @@ from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Choice, Filters, Pair, Widths, kernel_text
 from micronas.space.lowering import Lowering
 from micronas.space.searchable import Architecture, Searchable
+from micronas.text import html_table
 
 if TYPE_CHECKING:
     import torch
@@ -188,6 +189,11 @@ class Space(Settings, Searchable, Architecture):
             kind = "convolution, pool, classifier"
             head = _drawn(self.head, "head", kind, options, ["head"], before)
         return [*drawn, {**head, "layers": layers[-left:]}]
+
+    def _repr_html_(self) -> str:
+        rows = [(each.name, ", ".join(each.labels)) for each in self.decisions]
+        size = "x".join(map(str, self.input))
+        return html_table(("decision", "options"), rows, title=f"{self}: input {size}")
 
     def _lowered(self, parameters: Parameters | None) -> ChoiceGraph:
         activation = "RELU" if self.activation == "relu" else "RELU6"

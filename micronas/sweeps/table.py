@@ -1,6 +1,6 @@
 """Table of a sweep's points, with those on a Pareto front marked. Imports no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from micronas.quantities import format_bytes, format_macs
@@ -32,14 +32,44 @@ def fronts(points: Sequence[SweepPoint]) -> Fronts:
     return found
 
 
+def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
+    """Name of the best network within each point's limits, whichever point of its board found it.
+
+    A larger budget holds what a smaller one found, so no row is worse than one that asks for less.
+    """
+    known = [(point, metrics) for point in points if (metrics := _metrics(point))]
+    found = {}
+    for point, own in known:
+        rivals = [(each.score, name.name) for name, each in known if _holds(own, each)]
+        rivals = [*rivals, (own.score, point.name)] if own.fits else rivals
+        if rivals:
+            best = max(score for score, _ in rivals)
+            names = [name for score, name in rivals if score == best]
+            found[point.name] = point.name if point.name in names else names[0]
+    return found
+
+
+def _holds(limits: Metrics, other: Metrics) -> bool:
+    """Whether a network that another point found fits these limits on the same board."""
+    if limits.board != other.board or not other.fits or limits.judged_on != other.judged_on:
+        return False
+    spent = {name: other.used[name] * limit for name, limit in other.budget.items()}
+    spent |= {"latency": other.latency_ms, "macs": float(other.macs)}
+    return all(spent[name] <= limit for name, limit in limits.budget.items())
+
+
 def sweep_table(points: Sequence[SweepPoint]) -> str:
     """One line a point, the fronts it is on, and a line for each that has no result."""
-    known = fronts(points)
-    rows = [_row(point, known) for point in points]
+    known, best = fronts(points), best_that_fit(points)
+    rows = [_row(point, known, best) for point in points]
     reasons = [f"{point.name}: {point.reason}" for point in points if point.reason]
     header = ["point", "state", "tries", "score", "latency", "SRAM", "flash", "MACs", "fits"]
-    note = "front: no point of the same board that fits is better in both score and this cost"
-    return "\n".join([table([*header, "front"], rows), "", note, *reasons])
+    notes = [
+        "best: the network of highest score within this point's limits, of all points of its board",
+        "front: no point of the same board that fits is better in both score and this cost",
+        *_noise(points),
+    ]
+    return "\n".join([table([*header, "best", "front"], rows), "", *notes, *reasons])
 
 
 def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
@@ -59,14 +89,30 @@ def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
             for point in points
         ],
         "fronts": fronts(points),
+        "best": best_that_fit(points),
     }
 
 
-def _row(point: SweepPoint, known: Fronts) -> list[str]:
+def _noise(points: Sequence[SweepPoint]) -> list[str]:
+    """Return a line on how much of a difference is chance, where that is known."""
+    halves = [
+        (interval[1] - interval[0]) / 2
+        for point in points
+        if (metrics := _metrics(point)) and (interval := metrics.int8_accuracy_interval)
+    ]
+    if not halves:
+        return []
+    return [
+        f"noise: accuracies have 95 % intervals of up to ±{100 * max(halves):.1f} points from the "
+        "number of examples, and another seed moves them too; vary seed to see"
+    ]
+
+
+def _row(point: SweepPoint, known: Fronts, best: Mapping[str, str]) -> list[str]:
     metrics = _metrics(point)
     head = [point.name, point.state, str(point.attempts)]
     if metrics is None:
-        return [*head, *["-"] * 5, "", ""]
+        return [*head, *["-"] * 5, "", "", ""]
     own = known.get(metrics.board, {})
     return [
         *head,
@@ -76,6 +122,7 @@ def _row(point: SweepPoint, known: Fronts) -> list[str]:
         format_bytes(metrics.flash_bytes),
         format_macs(metrics.macs),
         str(metrics.fits).lower(),
+        "" if best.get(point.name) == point.name else best.get(point.name, ""),
         " ".join(cost for cost in COSTS if point.name in own.get(cost, [])),
     ]
 

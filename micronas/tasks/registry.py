@@ -5,14 +5,14 @@ call `register`. Everything that depends on a task (settings, the command line, 
 here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from micronas.errors import ConfigError, DataError
 from micronas.progress import Progress
-from micronas.settings import OneOf, nearest
+from micronas.settings import OneOf, nearest, validate_settings, with_overrides
 from micronas.tasks.download import fetch
 from micronas.tasks.task import Finding, Task, TaskSettings
 
@@ -25,6 +25,8 @@ _FOLDERS = {
     "kws": "keywords",
     "vww": "images",
     "ad": "machines",
+    "series": "series",
+    "arrays": "arrays",
 }
 _registered: dict[str, Task[Any]] = {}
 
@@ -81,9 +83,32 @@ def load(settings: TaskSettings) -> "DataSet":
     return find(settings.task).load(settings)
 
 
-def check(task: str, folder: Path) -> list[Finding]:
-    """Report what is missing, damaged or shared between the parts of a folder."""
-    return find(task).check(folder)
+def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:
+    """Return the shape of inputs where the data says it and not the space."""
+    return find(settings.task).input(settings)
+
+
+def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> list[Finding]:
+    """Report what is missing, damaged or shared between the parts of a folder.
+
+    The data is then read as a search would: what it refuses is a finding as well.
+
+    Parameters
+    ----------
+    overrides
+        ``key=value`` settings of the data, as a search has them, with or without ``data.``.
+    """
+    kind = find(task)
+    findings = kind.check(folder)
+    values = with_overrides({}, [text.removeprefix("data.") for text in overrides])
+    settings = validate_settings(
+        {"task": task, "path": folder, **values}, kind.settings, source="data", overrides=overrides
+    )
+    try:
+        kind.load(settings)
+    except DataError as error:
+        findings.append(Finding("refused", folder.name, str(error)))
+    return findings
 
 
 def sample(task: str, folder: Path, *, seed: int = 0) -> str:

@@ -94,6 +94,7 @@ def board(name: str, rows: Sequence[Row]) -> Board:
         sram_bytes=facts.sram_bytes,
         flash_bytes=facts.flash_bytes,
         clock_hz=facts.clock_hz,
+        measured_hz=facts.clock_hz,
         reserved=FIRMWARE,
         power_mw=round(fmean(powers), 1) if powers else None,
         source=(

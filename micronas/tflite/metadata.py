@@ -1,7 +1,7 @@
 """What a model file says of itself beside the network: its labels and the meaning of its input.
 
-The description is JSON padded to a size that follows from the number of labels alone, so that the
-size of a candidate's file is known before there is a data set.
+The description is JSON padded to a size that follows from the numbers of labels and input channels,
+so that the size of a candidate's file is known before there is a data set.
 """
 
 import json
@@ -18,9 +18,13 @@ KEY = "micronas"
 """Name of the entry in the flatbuffer."""
 _BYTES = 256
 _BYTES_PER_LABEL = 24
+_BYTES_PER_CHANNEL = 24
+"""Beyond three channels, for which the first bytes have room: a name, a mean and a deviation."""
 
 
-def describe(*, classes: Sequence[str], meaning: Mapping[str, Any]) -> dict[str, bytes]:
+def describe(
+    *, classes: Sequence[str], meaning: Mapping[str, Any], channels: int = 1
+) -> dict[str, bytes]:
     """Describe a model, as `to_flatbuffer` takes it for ``metadata``.
 
     Parameters
@@ -30,13 +34,15 @@ def describe(*, classes: Sequence[str], meaning: Mapping[str, Any]) -> dict[str,
     meaning
         What the input is, as JSON can hold it: ``{"features": "mfcc", "window_ms": 40}``, or mean
         and scale of the numbers fed.
+    channels
+        Of the input.
 
     Raises
     ------
     ExportError
-        If it does not fit in 256 bytes and 24 more a label.
+        If it does not fit in 256 bytes, 24 more a label, and 24 more a channel beyond three.
     """
-    size = _size(len(classes))
+    size = _size(len(classes), channels)
     content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     if len(text) > size:
@@ -47,9 +53,9 @@ def describe(*, classes: Sequence[str], meaning: Mapping[str, Any]) -> dict[str,
     return {KEY: text.ljust(size)}
 
 
-def placeholder(classes: int) -> dict[str, bytes]:
-    """Return metadata of the size `describe` gives any model of this many labels."""
-    return {KEY: b" " * _size(classes)}
+def placeholder(classes: int, channels: int = 1) -> dict[str, bytes]:
+    """Return metadata of the size `describe` gives any model of so many labels and channels."""
+    return {KEY: b" " * _size(classes, channels)}
 
 
 def entries(data: bytes) -> dict[str, bytes]:
@@ -94,8 +100,8 @@ def read_metadata(data: bytes) -> dict[str, Any]:
         raise _damaged(error) from error
 
 
-def _size(classes: int) -> int:
-    return _BYTES + _BYTES_PER_LABEL * classes
+def _size(classes: int, channels: int) -> int:
+    return _BYTES + _BYTES_PER_LABEL * classes + _BYTES_PER_CHANNEL * max(channels - 3, 0)
 
 
 def _damaged(error: Exception) -> ModelError:

@@ -162,7 +162,7 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         (("search", "kws_small", "board=stm32f446re", "data.path=nowhere"), "nowhere"),
         (("train", "none.yaml"), "none.yaml"),
         (("data", "check", "kws", "nowhere"), "nowhere"),
-        (("data", "synth", "vw", "x"), "a task must be one of kws, vww, ad"),
+        (("data", "synth", "vw", "x"), "a task must be one of kws, vww, ad, series, arrays"),
         (("data", "check", "vww", "nowhere"), "nowhere"),
     ],
 )

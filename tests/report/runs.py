@@ -12,7 +12,7 @@ from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from tests import toy
 
-SHORT = ("board=stm32f446re", "data.path=x", "budget.latency=50 ms")
+SHORT = ("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=50 ms")
 TRAINING = (
     "train={epochs: 2, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",

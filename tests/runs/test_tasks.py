@@ -80,12 +80,13 @@ def test_a_training_takes_the_task_of_its_runs_space_or_the_users() -> None:
 
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:
     with pytest.raises(
-        ConfigError, match=r"data.task: must be one of kws, vww, ad \(did.*'vww'\?\), but got 'vw'"
+        ConfigError,
+        match=r"data.task: must be one of kws, vww, ad, series, arrays \(did .*, but got 'vw'",
     ):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.task=vw"])
     with pytest.raises(ConfigError, match=r"unknown key 'data.window_ms'"):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.window_ms=30"])
-    with pytest.raises(ConfigError, match="a task must be one of kws, vww, ad"):
+    with pytest.raises(ConfigError, match="a task must be one of kws, vww, ad, series, arrays"):
         registry.find("speech")
 
 

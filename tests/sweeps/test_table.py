@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas.sweeps.store import SweepPoint
-from micronas.sweeps.table import fronts, sweep_table, view
+from micronas.sweeps.table import best_that_fit, fronts, sweep_table, view
 
 
 def point(
@@ -83,11 +83,51 @@ def test_the_table_names_every_point_and_every_reason() -> None:
     ]
     lines = sweep_table(points).splitlines()
     shown = {line.split()[0]: line for line in lines[2:6]}
-    assert shown["fast"].split()[-2:] == ["true", "latency"]
+    assert shown["fast"].split()[-2:] == ["good", "latency"]  # better within the same limits
     assert shown["good"].split()[-4:] == ["true", "latency", "sram", "flash"]
-    assert shown["lying"].split()[-1] == "false"
+    assert shown["lying"].split()[-2:] == ["false", "good"]
     assert lines[-1] == "tiny: no network fits"
     assert view(points)["fronts"] == {
         "a": {"latency": ["fast", "good"], "sram": ["good"], "flash": ["good"]}
     }
     assert [each["state"] for each in view(points)["points"]] == [*["done"] * 3, "infeasible"]
+
+
+@given(POINTS)
+def test_a_larger_budget_never_shows_less(values: list[Any]) -> None:
+    """Whatever fits a point's limits counts for it, so scores rise with the limits."""
+    points = [point(str(number), *each) for number, each in enumerate(values)]
+    for each, (_, _, latency, *_) in zip(points, values, strict=True):
+        assert each.metrics is not None
+        each.metrics["budget"] = {"sram": 768.0, "latency": latency}
+        each.metrics["used"] = {"sram": 0.5, "latency": 1.0}
+    best = best_that_fit(points)
+    scores = {each.name: values[int(each.name)][1] for each in points}
+    for first, (board, score, latency, _, fits) in enumerate(values):
+        if fits:
+            assert scores[best[str(first)]] >= score
+        for second, (other, _, more, *_) in enumerate(values):
+            if board == other and more >= latency and str(first) in best:
+                assert scores[best[str(second)]] >= scores[best[str(first)]]
+
+
+def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
+    points = [
+        point("60ms", "a", 0.912, 58.0, 512.0, True),
+        point("80ms", "a", 0.9, 79.0, 512.0, True),
+    ]
+    for each, limit in zip(points, (60.0, 80.0), strict=True):
+        assert each.metrics is not None
+        each.metrics.update(
+            {
+                "budget": {"sram": 1024.0, "latency": limit},
+                "used": {"sram": 0.5, "latency": each.metrics["latency_ms"] / limit},
+                "int8_accuracy_interval": [0.88, 0.92],
+            }
+        )
+    lines = sweep_table(points).splitlines()
+    assert "60ms" in lines[3].split()
+    assert view(points)["best"] == {"60ms": "60ms", "80ms": "60ms"}
+    assert any(
+        line.startswith("noise: accuracies have 95 % intervals of up to ±2.0") for line in lines
+    )

@@ -13,6 +13,7 @@ from micronas.errors import ConfigError
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.tasks import registry
+from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.task import Finding, Task, TaskSettings
 from tests import toy
 
@@ -71,7 +72,20 @@ def test_mistakes_in_its_settings_are_named() -> None:
     given = ["board=stm32f446re", "data.path=x", "data.task=toy"]
     with pytest.raises(ConfigError, match=r"unknown key 'data.exmaples'; did you mean 'examples'"):
         load_training(None, [*given, "data.exmaples=64"])
-    with pytest.raises(ConfigError, match=r"one of kws, vww, ad, toy \(did you mean 'toy'"):
+    with pytest.raises(
+        ConfigError, match=r"one of kws, vww, ad, series, arrays, toy \(did you mean 'toy'"
+    ):
         load_training(None, [*given[:2], "data.task=toys"])
     with pytest.raises(ConfigError, match="a task must have a name of its own"):
         registry.register(Toy())
+
+
+def test_check_finds_what_a_search_refuses(tmp_path: Path) -> None:
+    """Two words, both of them keywords: the class unknown would be empty."""
+    folder = synthesise(tmp_path / "words", words=("yes", "no"), voices=(6, 2, 2))
+    found = CliRunner().invoke(app, ["data", "check", "kws", str(folder)])
+    assert found.exit_code == 1
+    assert "the class unknown must have words of its own" in found.output
+    assert "set data.unknown_fraction=0" in found.output
+    again = ["data", "check", "kws", str(folder), "data.unknown_fraction=0"]
+    assert CliRunner().invoke(app, again).output == "nothing found\n"

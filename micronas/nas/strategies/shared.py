@@ -63,6 +63,10 @@ class Weights:
     def finished(self) -> bool:
         return self.step >= self.settings.steps
 
+    @property
+    def phase(self) -> str:
+        return "search" if self.warm else "warm-up"
+
     def generator(self) -> torch.Generator:
         """Random numbers of the round that comes."""
         return generator_for(self.seed, "round", self.warm_steps, self.step)
@@ -180,6 +184,8 @@ class SharedStrategy(Strategy):
             self.resume(saved)
         elif shared is not None:
             self.start_warm(shared)
+        if everyone.first:
+            progress(weights.phase, weights.step, weights.settings.steps, {})
         while not weights.finished:
             was_warm = weights.warm
             self.round(*parts[:2])
@@ -187,8 +193,7 @@ class SharedStrategy(Strategy):
                 if warmup is not None and weights.warm and not was_warm:
                     warmup.save("search", self.state())
                 checkpoint.save("search", self.state())
-                phase = "search" if weights.warm else "warm-up"
-                progress(phase, weights.step, weights.settings.steps, self.history[-1])
+                progress(weights.phase, weights.step, weights.settings.steps, self.history[-1])
 
     def score(self, choices: list[Choice], parts: Parts) -> Scored:
         losses = rank(self.weights.supernet, choices, parts[2], self.seed)

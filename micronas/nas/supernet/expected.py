@@ -108,7 +108,8 @@ class CostTables:
         }
         smooth, exact = self.expected(gates), plan(graph, CMSIS_NN)
         labels = graph.tensors[graph.outputs[0]].elements
-        size = flatbuffer_bytes(graph, metadata=placeholder(labels))
+        channels = graph.tensors[graph.inputs[0]].shape[-1]
+        size = flatbuffer_bytes(graph, metadata=placeholder(labels, channels))
         return size - float(smooth.flash), exact.total - float(smooth.sram)
 
     def expected(self, gates: Sample) -> Expected:

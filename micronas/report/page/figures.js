@@ -75,15 +75,17 @@ function search({ step, loss, expected, multiplier, gates }) {
       : el("p", { class: "note" }, `Not shown: ${gates.absent ?? "there was no round"}.`));
 }
 
-function candidates({ winner, margin, rows }) {
+function candidates({ winner, margin, after, rows }) {
+  const ahead = margin === null ? "no network of another origin had a trial."
+    : `${(100 * margin).toFixed(1)} points of accuracy ahead of the best of other origins` +
+      (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
   const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", "Trial accuracy"];
   const cells = rows.map((row, index) => [number(index + 1, String(index + 1)), text(row.origin),
     text(row.network), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
     number(row.trial_loss, digits(row.trial_loss, 3)), number(row.trial_accuracy, share(row.trial_accuracy))]);
   section("candidates", "Candidates tried",
     "Each got a short training of its own, and those of larger loss an even shorter one. The first " +
-    `won: origin ${winner}, ${(100 * margin).toFixed(1)} points of accuracy ahead of the best of ` +
-    "other origins.",
+    `won: origin ${winner}, ${ahead} Sorted by epochs reached, then loss.`,
     bars("Trial accuracy", rows.map((row, index) => ({
       label: row.network, value: row.trial_accuracy, show: share(row.trial_accuracy),
       kind: index === 0 ? "s2" : "s0",

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from micronas.errors import DataError
+from micronas.tasks.keywords.clips import LONG
 from micronas.tasks.keywords.folder import (
     LONGEST_CLIP_S,
     LONGEST_NOISE_S,
@@ -17,6 +18,7 @@ from micronas.tasks.keywords.folder import (
 )
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.recording import Recording, read_recording
+from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
 from micronas.tasks.waveform import RATE
 
@@ -30,6 +32,7 @@ def check(path: Path) -> list[Finding]:
     in two lists), ``unreadable``, ``short`` (under 0.1 s), ``mislabelled`` (the same sound under
     two words), ``duplicate`` (the same sound in two parts), ``format`` (clips that are converted to
     16 kHz mono), ``cut`` (the end of the file is missing; what there is counts as the clip),
+    ``long`` (clips of which the middle second is taken), ``spelling`` (words that differ in case),
     ``empty`` (a word without usable clips, or without any in a part), ``imbalance``
     (a word with under a tenth of the usual number of clips) and ``speaker`` (in two parts).
 
@@ -43,6 +46,7 @@ def check(path: Path) -> list[Finding]:
     first: dict[bytes, Clip] = {}
     usable: Counter[tuple[str, Part]] = Counter()
     formats: dict[str, list[str]] = defaultdict(list)
+    longer: list[str] = []
     for clip in folder.clips:
         recording = _try_read(clip.path, clip.name, LONGEST_CLIP_S, findings)
         if recording is None:
@@ -52,6 +56,8 @@ def check(path: Path) -> list[Finding]:
             findings.append(Finding("short", clip.name, f"{1000 * len(samples) // RATE} ms long"))
         else:
             usable[clip.word, clip.part] += 1
+        if len(samples) > LONG * RATE:
+            longer.append(clip.name)
         if recording.converted_from:
             formats[recording.converted_from].append(clip.name)
         if (lost := _bytes_lost(clip.path)) > 0:
@@ -69,6 +75,11 @@ def check(path: Path) -> list[Finding]:
     for name, names in sorted(formats.items()):
         text = f"{len(names)} clips are converted to {RATE} Hz mono, the first is {names[0]}"
         findings.append(Finding("format", name, text))
+    if longer:
+        text = f"of {len(longer)} clips only the middle second is used, the first is {longer[0]}"
+        findings.append(Finding("long", path.name, text))
+    for line in same_but_for_case(folder.words):
+        findings.append(Finding("spelling", path.name, line))
     return [*findings, *_check_classes(folder, usable), *_check_speakers(folder)]
 
 

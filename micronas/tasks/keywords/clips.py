@@ -15,9 +15,11 @@ from micronas.tasks.keywords.folder import LONGEST_CLIP_S, SHORTEST_CLIP, Clip
 from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, one_second
 
-_VERSION = 1
-"""Rises whenever the same files would be decoded to other samples."""
+_VERSION = 2
+"""Rises whenever the same files would be decoded to other samples, or said to be other things."""
 _PIECE = 512
+LONG = 1.1
+"""Seconds beyond which cutting a clip to one may lose some of the word."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Clips:
     """Row of each usable clip, by name."""
     converted: dict[str, str]
     """What clips that were not 16 kHz mono were, by name."""
+    longer: frozenset[str]
+    """Names of those of which only the middle second is there."""
     key: str
     """Hash of all that the samples depend on."""
 
@@ -59,7 +63,7 @@ def read_clips(clips: Sequence[Clip], path: Path | None) -> Clips:
         samples, notes = found.array, found.notes
     unusable = set(notes["unusable"])
     rows = {clip.name: i for i, clip in enumerate(clips) if clip.name not in unusable}
-    return Clips(samples, rows, notes["converted"], key)
+    return Clips(samples, rows, notes["converted"], frozenset(notes["longer"]), key)
 
 
 def _key(clips: Sequence[Clip]) -> str:
@@ -76,7 +80,7 @@ def _key(clips: Sequence[Clip]) -> str:
 
 def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
     """Yield the clips in pieces and note what could not be used and what was converted."""
-    notes["unusable"], notes["converted"] = [], {}
+    notes["unusable"], notes["converted"], notes["longer"] = [], {}, []
     with tqdm(total=len(clips), desc="clips", unit="clip", leave=False, disable=None) as bar:
         for start in range(0, len(clips), _PIECE):
             some = clips[start : start + _PIECE]
@@ -90,6 +94,8 @@ def _decode(clips: Sequence[Clip], notes: Notes) -> Iterator[Samples]:
                 if len(recording.samples) < SHORTEST_CLIP:
                     notes["unusable"].append(clip.name)
                     continue
+                if len(recording.samples) > LONG * RATE:
+                    notes["longer"].append(clip.name)
                 samples[:] = one_second(recording.samples)
                 if recording.converted_from:
                     notes["converted"][clip.name] = recording.converted_from

@@ -28,6 +28,7 @@ from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
 from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.waveform import RATE, Samples
 from micronas.views import Frames
 
@@ -83,7 +84,7 @@ def load(settings: KeywordSettings) -> DataSet:
     if len(classes) < 2:
         raise DataError(
             f"there must be at least two classes, but there is only {', '.join(classes)}; name "
-            "more keywords, or set silence_fraction or unknown_fraction"
+            "more in data.keywords, or set data.silence_fraction or data.unknown_fraction"
         )
     background = read_background(folder)
     parts = [part for part in PARTS if part != "testing" or folder.has_test]
@@ -144,7 +145,8 @@ def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[s
     if settings.unknown_fraction > 0 and not _other_words(folder, keywords):
         raise DataError(
             f"the class unknown must have words of its own, but all {len(keywords)} words of "
-            f"{folder.root} are keywords; name fewer keywords or set unknown_fraction to 0"
+            f"{folder.root} are keywords; name fewer in data.keywords or set "
+            "data.unknown_fraction=0"
         )
     return keywords
 
@@ -290,7 +292,14 @@ def _fixed_features(
 def _conversions(used: Sequence[Clip], clips: Clips) -> list[str]:
     formats = Counter(clips.converted[c.name] for c in used if c.name in clips.converted)
     listed = "; ".join(f"{count} from {name}" for name, count in sorted(formats.items()))
-    return [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
+    said = [f"Converted to {RATE} Hz mono: {listed}."] if formats else []
+    lower = sum(count for name, count in formats.items() if int(name.split()[0]) < RATE)
+    if lower:
+        said.append(f"{lower} clips hold nothing above half of their lower rate.")
+    longer = sum(clip.name in clips.longer for clip in used)
+    if longer:
+        said.append(f"Of {longer} clips that are longer only the middle second is used.")
+    return said
 
 
 def _summarise(
@@ -315,6 +324,7 @@ def _summarise(
         f"{' and '.join(folder.lists) or 'a hash of the speaker'}).",
         f"Keywords ({how}): {', '.join(keywords)}; {len(_other_words(folder, keywords))} other "
         "words.",
+        *same_but_for_case(folder.words),
         *notes,
     ]
     if not folder.has_test:

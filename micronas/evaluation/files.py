@@ -1,0 +1,90 @@
+"""Judge any network on a data set: a module, or a .tflite file as the device computes it."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from micronas.data import DataSet, Split
+from micronas.errors import DataError
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.space.load import model_bytes
+from micronas.tflite.reader import read
+from micronas.train.loop import Scores
+from micronas.train.loop import evaluate as evaluate_module
+from micronas.train.quantize import quantize_inputs
+
+_BATCH = 64
+
+
+def evaluate(
+    model: nn.Module | str | Path | bytes,
+    data: DataSet | Split,
+    *,
+    batch_size: int = 256,
+    index: Tensor | None = None,
+) -> Scores:
+    """Score a network on a split, or on the test part of a data set (validation without one).
+
+    Parameters
+    ----------
+    model
+        A module; or a ``.tflite`` file, of whatever tool, its path or its bytes: int8 in and out,
+        run by integer execution, whose bytes are those of the device. A run folder is its model.
+    data
+        Batches [n, channels, height, width], as a module takes them; a file's input [1, height,
+        width, channels] holds the same numbers.
+    index
+        Of the examples to score; all when left out.
+
+    Raises
+    ------
+    DataError
+        If there is no example, or the input or the outputs of a file are of another size.
+    """
+    split = data if not isinstance(data, DataSet) else data.test or data.validation
+    if isinstance(model, nn.Module):
+        return evaluate_module(model, split, batch_size=batch_size, index=index)
+    if not isinstance(model, bytes):
+        path = Path(model).expanduser()
+        model = model_bytes(path / "model.tflite" if path.is_dir() else path)
+    index = torch.arange(len(split.labels)) if index is None else index
+    if len(index) == 0:
+        raise DataError("a prediction needs at least one example: examples=0; check the split")
+    logits = torch.from_numpy(_outputs(read(model), split, index)).float()
+    labels = split.labels[index]
+    if int(labels.max()) >= logits.shape[1]:
+        raise DataError(
+            f"a network must have an output for each class, but the file has {logits.shape[1]} and "
+            f"the data {int(labels.max()) + 1}; give the data it was trained on"
+        )
+    right = logits.argmax(1) == labels
+    return Scores(
+        accuracy=right.double().mean().item(),
+        loss=nn.functional.cross_entropy(logits, labels).item(),
+        per_class=tuple(
+            right[labels == label].double().mean().item() for label in range(logits.shape[1])
+        ),
+    )
+
+
+def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:
+    """Return outputs as real numbers [n, classes]."""
+    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    given = split.batch(index[:1], None).shape[1:]
+    if len(graph.inputs) != 1 or tuple(given[1:]) + tuple(given[:1]) != tuple(shape):
+        raise DataError(
+            f"data must be of the network's input {list(shape)} (height, width, channels), but a "
+            f"batch has {list(given)} (channels, height, width); give the data it was trained on"
+        )
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    scale = 1.0 if quantization is None else float(quantization.scale[0])
+    zero = 0 if quantization is None else int(quantization.zero_point)
+    codes = [
+        integer.run(graph, quantize_inputs(graph, split.batch(part, None)))
+        for part in torch.split(index, _BATCH)
+    ]
+    return scale * (np.concatenate(codes).reshape(len(index), -1).astype(np.float64) - zero)

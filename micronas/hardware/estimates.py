@@ -1,0 +1,149 @@
+"""Describe a board nobody measured by one that was, its clock and its core.
+
+A board's file may say ``like: nucleo_g0b1re`` in place of latency models. Those of that board are
+then scaled: by the clocks, and by how many cycles the measured boards of either core take for an
+instruction as `hardware.instructions` counts it. Nothing here becomes validated.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from statistics import median
+from typing import Any
+
+from micronas import resources
+from micronas.errors import ConfigError
+from micronas.quantities import parse
+from micronas.settings import read_mapping
+
+ESTIMATED = "estimate, not measured"
+_SIZES = {"sram": "sram_bytes", "flash": "flash_bytes", "clock": "clock_hz"}
+"""Keys a person may write with a unit, and those they stand for."""
+_DIMENSIONS = {"sram_bytes": "bytes", "flash_bytes": "bytes", "clock_hz": "hertz"}
+_ACCELERATED = ("Silicon Labs MVP",)
+"""Kernels that leave the core's work to other hardware say nothing of it."""
+_FEWEST = 4
+"""Networks behind a board that says anything of its core."""
+Values = dict[str, Any]
+
+
+def completed(values: Mapping[str, Any]) -> Values:
+    """Return what a board's file says with units read, ``like`` followed, and clocks respected.
+
+    Raises
+    ------
+    ConfigError
+        If the board it is like is not one that ships, or is an estimate itself.
+    """
+    found = {_SIZES.get(key, key): value for key, value in values.items()}
+    for key, dimension in _DIMENSIONS.items():
+        if isinstance(found.get(key), str):
+            found[key] = int(parse(found[key], dimension))
+    if found.get("like") is not None and "latency" not in found:
+        return _like(found)
+    measured, clock = found.get("measured_hz"), found.get("clock_hz")
+    if isinstance(measured, int) and isinstance(clock, int) and 0 < clock != measured > 0:
+        note = f"measured at {measured / 1e6:g} MHz, scaled to {clock / 1e6:g} MHz"
+        found["latency"] = _scaled(found.get("latency"), measured / clock, note, None)
+        found["measured_hz"] = clock
+    return found
+
+
+def spread(core: str) -> tuple[float, float]:
+    """Return between which factors a measured board lies, predicted from another by its clock.
+
+    Of boards with the same core as each other: this one where two or more were measured, else all
+    cores. The libraries that ran the networks differ as well, and are most of the difference.
+    """
+    cycles = _cycles()
+    cores = [core] if len(cycles.get(core, [])) > 1 else list(cycles)
+    ratios = [
+        first / second
+        for each in cores
+        for first in cycles[each]
+        for second in cycles[each]
+        if len(cycles[each]) > 1
+    ]
+    return round(min(ratios), 2), round(max(ratios), 2)
+
+
+def _like(found: Values) -> Values:
+    name = str(found["like"])
+    base, _ = read_mapping(resources.find("latency_models", name))
+    if base.get("like"):
+        raise ConfigError(
+            f"a board must be like one that was measured, but {name} is an estimate like "
+            f"{base['like']}; write like: {base['like']}"
+        )
+    core, clock = found.get("core", base["core"]), found.get("clock_hz", base["clock_hz"])
+    factor, said = _factor(str(core), base["core"])
+    within = spread(str(core))
+    note = (
+        f"estimate: {base['title']} ({base['core']}, {base['clock_hz'] / 1e6:g} MHz) by clock"
+        f"{said}; boards of one core that were measured lie between {within[0]:g} and "
+        f"{within[1]:g} times such an estimate; "
+    )
+    scale = factor * base["clock_hz"] / clock if isinstance(clock, int) and clock > 0 else 1.0
+    inherited = {key: base[key] for key in ("form", "kernels", "reserved", *_DIMENSIONS)}
+    return {
+        **inherited,
+        "core": core,
+        "title": found.get("name", name),
+        "source": f"sizes: given; latency like {name}",
+        **found,
+        "latency": _scaled(base["latency"], scale, note, within),
+    }
+
+
+def _factor(core: str, base: str) -> tuple[float, str]:
+    """Return cycles of a core over those of another, and how that is known."""
+    cycles = _cycles()
+    if core == base:
+        return 1.0, ""
+    if core not in cycles:
+        return (
+            1.0,
+            f", {core} taken for as fast as {base} at the same clock since none was measured",
+        )
+    ratio = median(cycles[core]) / median(cycles.get(base, cycles[core]))
+    return ratio, f" and core ({ratio:.2f} times the cycles)"
+
+
+def _scaled(
+    models: Any, scale: float, note: str, within: tuple[float, float] | None
+) -> list[Values]:
+    """Return latency models times a factor, each marked as an estimate."""
+    return [
+        {
+            **{key: value for key, value in model.items() if key not in _FITS},
+            "coefficients": {
+                term: float(f"{scale * value:.5g}") for term, value in model["coefficients"].items()
+            },
+            "status": ESTIMATED,
+            "within": within,
+            "source": f"{note.rstrip('; ')}: {model.get('source', '')}",
+        }
+        for model in models or ()
+    ]
+
+
+_FITS = ("in_sample_percent", "leave_one_out_percent", "r2")
+"""How well the measured board was fitted says nothing of another."""
+
+
+@cache
+def _cycles() -> dict[str, list[float]]:
+    """Return cycles of an instruction on every board that was measured, by core."""
+    found: dict[str, list[float]] = {}
+    for values in _measured():
+        for model in values["latency"]:
+            priced = model["coefficients"].get("instructions")
+            if priced and not model["spaces"] and model["networks"] >= _FEWEST:
+                found.setdefault(values["core"], []).append(priced * values["clock_hz"] / 1e3)
+    return found
+
+
+def _measured() -> Iterator[Values]:
+    for name in resources.names("latency_models"):
+        values, _ = read_mapping(resources.find("latency_models", name))
+        if not values.get("like") and values["kernels"] not in _ACCELERATED:
+            yield values

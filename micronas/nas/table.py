@@ -1,0 +1,90 @@
+"""Show the networks that had a trial: as text, as a notebook's table, as pictures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from micronas.errors import ConfigError, MicronasError
+from micronas.nas.trials import Candidate
+from micronas.quantities import format_bytes, format_macs
+from micronas.text import html_table, percent, table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Picture = Literal["front", "history", "arena"]
+HEADER = ("origin", "network", "MACs", "latency", "arena", "epochs", "loss", "accuracy")
+
+
+def candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
+    """Return the cells of `HEADER`, a row a network, the best first."""
+    return [
+        [
+            each.origin,
+            str(each),
+            format_macs(each.costs.macs),
+            f"{each.costs.latency_ms:.0f} ms",
+            format_bytes(each.costs.arena_bytes),
+            str(each.trial_epochs),
+            "-" if each.trial_loss is None else f"{each.trial_loss:.3f}",
+            "-" if each.trial_accuracy is None else percent(each.trial_accuracy),
+        ]
+        for each in candidates
+    ]
+
+
+def candidates_text(candidates: Sequence[Candidate]) -> str:
+    """Return a table for a terminal and what it is sorted by."""
+    trained = sum(len(each.trial_accuracies) for each in candidates)
+    return (
+        f"{table(HEADER, candidate_rows(candidates))}\n"
+        f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "
+        f"{trained} trainings"
+    )
+
+
+def candidates_html(candidates: Sequence[Candidate], title: str) -> str:
+    """Return a table for a notebook."""
+    return html_table(HEADER, candidate_rows(candidates), title=title)
+
+
+def plot(
+    candidates: Sequence[Candidate],
+    history: Sequence[dict[str, float]],
+    kind: Picture,
+    axes: "Axes | None",
+) -> "Axes":
+    """Draw trials against a cost, or the supernet's loss; needs matplotlib.
+
+    Raises
+    ------
+    MicronasError
+        If matplotlib is not installed.
+    ConfigError
+        If the kind is unknown, or there was no supernet.
+    """
+    if kind not in ("front", "history", "arena"):
+        raise ConfigError(f"a picture must be front, history or arena, but got {kind!r}")
+    if kind == "history" and not history:
+        raise ConfigError("a history needs a supernet, but this strategy trained none; plot front")
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise MicronasError(
+            "pictures are drawn by matplotlib, which is not installed; pip install matplotlib"
+        ) from error
+    if axes is None:
+        _, axes = pyplot.subplots()
+    if kind == "history":
+        axes.plot([row["step"] for row in history], [row["loss"] for row in history])
+        axes.set(xlabel="step", ylabel="loss of the supernet")
+        return axes
+    is_front = kind == "front"
+    for origin in dict.fromkeys(each.origin for each in candidates):
+        own = [each for each in candidates if each.origin == origin]
+        cost: list[Any] = [
+            each.costs.latency_ms if is_front else each.costs.arena_bytes / 1e3 for each in own
+        ]
+        axes.scatter(cost, [100 * (each.trial_accuracy or 0.0) for each in own], label=origin)
+    axes.set(xlabel="latency, ms" if is_front else "arena, KB", ylabel="trial accuracy, %")
+    axes.legend()
+    return axes

@@ -1,0 +1,73 @@
+"""Check recordings of sensors for what makes a data set lie or fail."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from micronas.tasks.series.recordings import Recording, read_recordings
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.spelling import same_but_for_case
+from micronas.tasks.task import Finding
+
+_IMBALANCE = 10
+
+
+def check(path: Path) -> list[Finding]:
+    """Look for what makes recordings lie or fail; reads every file.
+
+    Kinds: ``unreadable``; ``short`` (shorter than a window); ``missing`` (values); ``constant`` (a
+    channel that never changes in a recording); ``duplicate`` (the same samples twice);
+    ``mislabelled`` (under two labels); ``spelling`` (classes that differ in case or spaces);
+    ``imbalance`` (a class with under a tenth of the samples of another).
+
+    Raises
+    ------
+    DataError
+        As `read_recordings`.
+    """
+    settings = SeriesSettings(path=path)
+    found = read_recordings(settings)
+    findings = [Finding("unreadable", path.name, line) for line in found.unreadable]
+    first: dict[str, Recording] = {}
+    sizes: Counter[str] = Counter()
+    for each in found.recordings:
+        sizes[each.label] += len(each.values)
+        findings += _check_values(each, settings, found.columns)
+        digest = hashlib.sha1(each.values.tobytes(), usedforsecurity=False).hexdigest()
+        other = first.setdefault(digest, each)
+        if other.label != each.label:
+            text = f"{each.label}, same samples as {other.name} ({other.label})"
+            findings.append(Finding("mislabelled", each.name, text))
+        elif other is not each:
+            findings.append(Finding("duplicate", each.name, f"same samples as {other.name}"))
+    findings += [Finding("spelling", path.name, line) for line in same_but_for_case(set(sizes))]
+    most = max(sizes, key=lambda label: sizes[label])
+    findings += [
+        Finding("imbalance", label, f"{count} samples against {sizes[most]} of {most}")
+        for label, count in sorted(sizes.items())
+        if _IMBALANCE * count < sizes[most]
+    ]
+    return findings
+
+
+def _check_values(
+    recording: Recording, settings: SeriesSettings, columns: tuple[str, ...]
+) -> list[Finding]:
+    findings, values = [], recording.values
+    if len(values) < settings.window:
+        text = f"{len(values)} samples, under a window of {settings.window}"
+        findings.append(Finding("short", recording.name, text))
+    absent = int((~np.isfinite(values)).any(axis=1).sum())
+    if absent:
+        findings.append(Finding("missing", recording.name, f"{absent} samples without a value"))
+    with np.errstate(invalid="ignore"):
+        still = [
+            name
+            for name, channel in zip(columns, values.T, strict=True)
+            if len(values) > 1 and np.isfinite(channel).all() and np.ptp(channel) == 0
+        ]
+    if still:
+        findings.append(Finding("constant", recording.name, f"{', '.join(still)} never changes"))
+    return findings

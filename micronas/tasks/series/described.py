@@ -1,0 +1,97 @@
+"""What a data set of series says of itself: inputs, their meaning for the device, a summary."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from micronas.tasks.parts import Part
+from micronas.tasks.series.front_end import LIMIT, Scaler
+from micronas.tasks.series.parts import Division
+from micronas.tasks.series.recordings import Recordings
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.windows import Windows
+from micronas.tasks.spelling import same_but_for_case
+
+_LISTED = 5
+_LONGEST_NAMES = 6
+"""Characters a channel's name has in the model file on average, which has room for so many."""
+_RATES_DIFFER = 0.05
+
+
+def as_inputs(windows: Windows, scaler: Scaler) -> Tensor:
+    """Return standardised windows float32 [n, channels, time, 1]."""
+    stacked = torch.from_numpy(np.stack(windows.values))
+    return scaler.apply(stacked.transpose(1, 2).unsqueeze(3).contiguous())
+
+
+def meaning(found: Recordings, settings: SeriesSettings, scaler: Scaler) -> dict[str, object]:
+    """Describe the input for the device: ``(sample - mean) / deviation``, limited."""
+    columns: dict[str, object] = {}
+    if sum(map(len, found.columns)) <= _LONGEST_NAMES * len(found.columns):
+        columns["columns"] = list(found.columns)
+    rates = [each.rate_hz for each in found.recordings if each.rate_hz]
+    rate: dict[str, object] = {"rate_hz": float(f"{median(rates):.4g}")} if rates else {}
+    return {
+        "features": "series",
+        **columns,
+        **rate,
+        "window": settings.window,
+        "mean": list(scaler.mean),
+        "deviation": list(scaler.deviation),
+        "limit": LIMIT,
+    }
+
+
+def summarise(
+    found: Recordings,
+    settings: SeriesSettings,
+    division: Division,
+    cut: dict[Part, Windows],
+) -> str:
+    """Say in one paragraph what was read, how it was divided, and what was left out."""
+    recordings = found.recordings
+    seconds = [len(each.values) for each in recordings]
+    rates = sorted(each.rate_hz for each in recordings if each.rate_hz)
+    rate = f" at {median(rates):.4g} Hz" if rates else ""
+    sizes = f"{min(seconds)} to {max(seconds)} samples{rate}"
+    said = [
+        f"{len(recordings)} recordings in {found.root} ({found.layout}), {sizes}; "
+        f"{len(found.columns)} channels: {', '.join(found.columns)}.",
+        f"Divided {division.how}. "
+        + "; ".join(
+            f"{len(windows.labels)} windows for {part} ({_counted(windows.labels)})"
+            for part, windows in cut.items()
+            if windows.labels
+        )
+        + f"; {settings.window} samples each.",
+    ]
+    if not cut["testing"].labels:
+        said.append("There is no test part: accuracy will be that of validation.")
+    if division.warning:
+        said.append(division.warning)
+    if rates and rates[-1] > (1 + _RATES_DIFFER) * rates[0]:
+        said.append(
+            f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
+            "the network will hear other speeds."
+        )
+    said += same_but_for_case({each.label for each in recordings})
+    short = [name for windows in cut.values() for name in windows.short]
+    missing = sum(windows.with_nan for windows in cut.values())
+    for what, names in (
+        (f"shorter than a window of {settings.window}", short),
+        ("unreadable", found.unreadable),
+    ):
+        if names:
+            listed = ", ".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
+            said.append(f"Left out, {what}: {len(names)} ({listed}).")
+    if missing:
+        said.append(f"Left out, with missing values: {missing} windows.")
+    return " ".join(said)
+
+
+def _counted(labels: Sequence[str]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in sorted(Counter(labels).items()))

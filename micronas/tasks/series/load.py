@@ -1,0 +1,97 @@
+"""Sensor series: recordings cut into windows, as a data set."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from micronas.data import DataSet, TensorSplit
+from micronas.errors import ConfigError, DataError
+from micronas.tasks.parts import Part
+from micronas.tasks.series.augment import augment
+from micronas.tasks.series.described import as_inputs, meaning, summarise
+from micronas.tasks.series.front_end import fit_scaler
+from micronas.tasks.series.parts import Division, divide
+from micronas.tasks.series.pretext import load_anomalies
+from micronas.tasks.series.recordings import read_recordings
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.windows import cut_windows
+
+
+def load(settings: SeriesSettings) -> DataSet:
+    """Read recordings, divide them, cut them into windows and standardise each channel.
+
+    How sources are read: `micronas.tasks.series.recordings`; how they are divided:
+    `micronas.tasks.series.parts`. Mean and standard deviation of each channel are of the training
+    part, rounded to four digits, and go into the model file with the columns' order.
+
+    Returns
+    -------
+    DataSet
+        Inputs window x 1 x channels; as a batch [n, channels, window, 1]. `test` is None where
+        nothing is held out for it.
+
+    Raises
+    ------
+    DataError
+        If the data is missing or laid out in another way, a part lacks a class, or a recording
+        is shorter than a window in all of a class.
+    """
+    found = read_recordings(settings)
+    _check_rotation(settings, found.columns)
+    if settings.goal == "anomalies":
+        return load_anomalies(found, settings)
+    classes = tuple(sorted({each.label for each in found.recordings}))
+    if len(classes) < 2:
+        raise DataError(
+            f"there must be at least two classes to tell apart, but {found.root} has only "
+            f"{', '.join(classes)}; add recordings of others, or set data.goal=anomalies"
+        )
+    division = divide(found.recordings, settings)
+    cut = {
+        part: cut_windows(each, settings, part, whole=found.windowed)
+        for part, each in division.parts.items()
+    }
+    for part, windows in cut.items():
+        lacking = sorted(set(classes) - set(windows.labels))
+        if lacking and (part != "testing" or windows.labels):
+            raise DataError(
+                f"every class must have a whole window for {part}, but {', '.join(lacking)} has "
+                f"none of {settings.window} samples; make data.window smaller or record longer"
+            )
+    scaler = fit_scaler(np.concatenate(cut["training"].values))
+    groups = {name: place for place, name in enumerate(sorted(_groups(division)))}
+
+    def split(part: Part) -> TensorSplit:
+        windows = cut[part]
+        return TensorSplit(
+            as_inputs(windows, scaler),
+            torch.tensor([classes.index(label) for label in windows.labels]),
+            groups=torch.tensor([groups[group] for group in windows.groups]),
+            augment=partial(augment, settings=settings, scaler=scaler)
+            if part == "training"
+            else None,
+        )
+
+    return DataSet(
+        train=split("training"),
+        validation=split("validation"),
+        test=split("testing") if cut["testing"].labels else None,
+        classes=classes,
+        input=(settings.window, 1, len(found.columns)),
+        meaning=meaning(found, settings, scaler),
+        summary=summarise(found, settings, division, cut),
+    )
+
+
+def _groups(division: Division) -> set[str]:
+    return {each.group for found in division.parts.values() for each in found}
+
+
+def _check_rotation(settings: SeriesSettings, columns: Sequence[str]) -> None:
+    if settings.rotation_degrees > 0 and len(columns) % 3:
+        raise ConfigError(
+            "data.rotation_degrees needs columns in threes, the axes of each sensor, but there "
+            f"are {len(columns)} ({', '.join(columns)}); set data.columns or rotation_degrees=0"
+        )

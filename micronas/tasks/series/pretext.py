@@ -1,0 +1,172 @@
+"""Find anomalies without examples of any: learn what was done to normal windows.
+
+A network learns to tell which of `TRANSFORMS` a normal window went through. On the device every
+window is as it was recorded; the less the network takes it for that, the more anomalous it is. One
+inference, and the outputs of a classifier.
+
+References
+----------
+I. Golan and R. El-Yaniv, "Deep Anomaly Detection Using Geometric Transformations", NeurIPS 2018;
+L. Bergman and Y. Hoshen, "Classification-Based Anomaly Detection for General Data", ICLR 2020.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from micronas.data import DataSet, Detection, Split, Subset, TensorSplit
+from micronas.errors import DataError
+from micronas.tasks.parts import Part
+from micronas.tasks.series.augment import augment
+from micronas.tasks.series.described import as_inputs, meaning, summarise
+from micronas.tasks.series.front_end import LIMIT, Scaler, fit_scaler
+from micronas.tasks.series.parts import divide
+from micronas.tasks.series.recordings import Recordings
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.windows import Windows, cut_windows
+
+_LOUDER, _SLOWER, _ROUGHER = 1.5, 0.8, 0.3
+
+
+def _smoothed(windows: Tensor, _generator: torch.Generator) -> Tensor:
+    padded = F.pad(windows, (0, 0, 1, 1), mode="replicate")
+    return F.avg_pool2d(padded, (3, 1), stride=1)
+
+
+def _slowed(windows: Tensor, _generator: torch.Generator) -> Tensor:
+    time = windows.shape[2]
+    kept = windows[:, :, : round(_SLOWER * time)]
+    return F.interpolate(kept, (time, 1), mode="bilinear", align_corners=True)
+
+
+def _roughened(windows: Tensor, generator: torch.Generator) -> Tensor:
+    return windows + _ROUGHER * torch.randn(windows.shape, generator=generator)
+
+
+TRANSFORMS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "as recorded": lambda windows, _generator: windows,
+    "louder": lambda windows, _generator: _LOUDER * windows,
+    "slower": _slowed,
+    "smoother": _smoothed,
+    "rougher": _roughened,
+}
+"""What is done to standardised windows [n, channels, time, 1]; the first is nothing."""
+
+
+class TransformedSplit(Split):
+    """Every window under every transform; a label is the transform.
+
+    Parameters
+    ----------
+    inputs
+        Standardised normal windows, float32 [n, channels, time, 1].
+    groups
+        int64 [n].
+    augment
+        Applied before the transform, in training.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        groups: Tensor,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ) -> None:
+        self._inputs, self._augment = inputs, augment
+        self.labels = torch.arange(len(TRANSFORMS)).repeat(len(inputs))
+        self.groups = groups.repeat_interleave(len(TRANSFORMS))
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        inputs = self._inputs[index // len(TRANSFORMS)]
+        if generator is not None and self._augment is not None:
+            inputs = self._augment(inputs, generator)
+        # without a generator a window is transformed the same way every time
+        source = generator or torch.Generator().manual_seed(0)
+        labels, made = self.labels[index], inputs.clone()
+        for place, transform in enumerate(TRANSFORMS.values()):
+            chosen = labels == place
+            if chosen.any():
+                made[chosen] = transform(inputs[chosen], source)
+        return made.clamp_(-LIMIT, LIMIT)
+
+
+def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
+    """Return a data set whose classes are `TRANSFORMS`, and whose detection is every test window.
+
+    Recordings labelled `normal` are divided as usual; all others are for test alone, a window at a
+    time. `test` is the normal windows of the test part.
+
+    Raises
+    ------
+    DataError
+        If no recording is normal, or there is no whole normal window for a part.
+    """
+    normal = [each for each in found.recordings if each.label == settings.normal]
+    odd = [each for each in found.recordings if each.label != settings.normal]
+    if not normal:
+        labels = ", ".join(sorted({each.label for each in odd}))
+        raise DataError(
+            f"anomalies are found by what is normal, but {found.root} has no recording labelled "
+            f"{settings.normal!r} (it has {labels}); set data.normal to the label without any"
+        )
+    division = divide(normal, settings)
+    cut = {part: cut_windows(each, settings, part) for part, each in division.parts.items()}
+    lacking = [part for part in cut if not cut[part].labels and division.parts[part]]
+    if lacking:
+        raise DataError(
+            f"every part must have a whole normal window, but {', '.join(lacking)} has none of "
+            f"{settings.window} samples; make data.window smaller or record longer"
+        )
+    scaler = fit_scaler(np.concatenate(cut["training"].values))
+    strange = cut_windows(odd, settings, "testing")
+    detection, test = _detection(cut["testing"], strange, scaler)
+    summary = summarise(found, settings, division, cut)
+    return DataSet(
+        train=_split(cut, "training", scaler, settings),
+        validation=_split(cut, "validation", scaler, settings),
+        test=test,
+        classes=tuple(TRANSFORMS),
+        input=(settings.window, 1, len(found.columns)),
+        meaning=meaning(found, settings, scaler),
+        summary=f"{summary} Anomalous, for test alone: {len(strange.labels)} windows.",
+        detection=detection,
+    )
+
+
+def _split(
+    cut: dict[Part, Windows], part: Part, scaler: Scaler, settings: SeriesSettings
+) -> TransformedSplit:
+    windows = cut[part]
+    names = {name: place for place, name in enumerate(dict.fromkeys(windows.groups))}
+    groups = torch.tensor([names[group] for group in windows.groups])
+    if len(names) < 3:  # one long recording: stretches of it, so that a search can divide it
+        groups = torch.arange(len(groups)) * 10 // len(groups)
+    moved = partial(augment, settings=settings, scaler=scaler)
+    return TransformedSplit(
+        as_inputs(windows, scaler), groups, moved if part == "training" else None
+    )
+
+
+def _detection(
+    normal: Windows, strange: Windows, scaler: Scaler
+) -> tuple[Detection | None, Split | None]:
+    """Return the windows of the test part, normal ones first; none where either is missing."""
+    if not normal.labels or not strange.labels:
+        return None, None
+    inputs = torch.cat([as_inputs(normal, scaler), as_inputs(strange, scaler)])
+    count = len(inputs)
+    # as on the device, every window is as recorded: the class of place 0
+    split = TensorSplit(inputs, torch.zeros(count, dtype=torch.long))
+    anomalous = torch.arange(count) >= len(normal.labels)
+    detection = Detection(
+        split,
+        clips=torch.arange(count),
+        machines=torch.zeros(count, dtype=torch.long),
+        anomalous=anomalous,
+        names=tuple(TRANSFORMS),
+    )
+    return detection, Subset(split, (~anomalous).nonzero()[:, 0])

@@ -1,0 +1,38 @@
+"""The task ``series``: accelerometers, vibration, currents and other sensors over time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.task import Finding, Task
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+
+class _Series(Task[SeriesSettings]):
+    settings = SeriesSettings
+
+    def load(self, settings: SeriesSettings) -> "DataSet":
+        from micronas.tasks.series.load import load
+
+        return load(settings)
+
+    def input(self, settings: SeriesSettings) -> tuple[int, int, int] | None:
+        from micronas.tasks.series.recordings import read_columns
+
+        return settings.window, 1, len(read_columns(settings))
+
+    def check(self, folder: Path) -> list[Finding]:
+        from micronas.tasks.series.check import check
+
+        return check(folder)
+
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        from micronas.tasks.series.synth import synthesise
+
+        synthesise(folder, seed=seed)
+        return "six axes of made-up gestures as CSV files, for trying the tool and not for products"
+
+
+TASK = _Series()

@@ -1,0 +1,89 @@
+"""The estimate of a run: its arithmetic by hand, and against a search that is timed."""
+
+import io
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from micronas.nas.trials import planned_epochs
+from micronas.progress import Bars
+from micronas.runs.estimate import duration, estimate_search
+from micronas.runs.run import run_search
+from micronas.runs.settings import load_run
+from micronas.train.recipe import Recipe
+from tests import toy
+
+
+def test_epochs_of_successive_halving_by_hand() -> None:
+    """16 networks, 20 epochs of 20 steps: rungs after 5, 10 and 20, of 16, 8 and 4."""
+    recipe = Recipe(epochs=20, batch_size=16)
+    assert planned_epochs(16, recipe, 320) == (16 + 8 + 4, 16 * 5 + 8 * 5 + 4 * 10)
+    # under 100 steps nothing is told apart: one comparison at the end
+    assert planned_epochs(10, Recipe(epochs=10, batch_size=32), 256) == (10, 100)
+
+
+def test_durations_are_written_for_a_person() -> None:
+    assert [duration(each) for each in (4.4, 99, 481, 7800)] == [
+        "4 s",
+        "99 s",
+        "8 min",
+        "2 h 10 min",
+    ]
+
+
+def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> None:
+    """In CPU time of one thread, which others on the machine do not disturb much."""
+    torch.set_num_threads(1)
+    space = tmp_path / "toy.yaml"
+    space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
+    settings = load_run(
+        space,
+        [
+            *("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=20 ms"),
+            *("search.draws=4", "search.trial={epochs: 4, batch_size: 16}"),
+            *("train={epochs: 8, batch_size: 16}", "quantize={epochs: 2, batch_size: 16}"),
+        ],
+    )
+    data = toy.data()
+    estimate = estimate_search(toy.SPACE, data, settings)
+    assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
+    assert estimate.seconds == sum(estimate.phases.values())
+    told: list[str] = []
+    seen: dict[str, list[float]] = {}
+
+    def progress(phase: str, done: int, total: int, _numbers: object) -> None:
+        seen.setdefault(phase, []).append(time.perf_counter())
+
+    result, _ = run_search(
+        settings, tmp_path / "run", progress=progress, data=data, tell=told.append
+    )
+    assert f"of {estimate.networks} networks" in told[-1]
+    assert estimate.networks == len(result.candidates)
+    assert list(seen) == ["trials", "training", "quantization", "checks"]
+    took = {phase: times[-1] - times[0] for phase, times in seen.items()}
+    # a smoke test of the arithmetic, not of the machine: it may be three times as busy then
+    assert 1 / 4 < sum(took.values()) / estimate.seconds < 4
+    again: list[str] = []
+    run_search(settings, tmp_path / "run", progress=progress, data=data, tell=again.append)
+    assert again == told[:-1]  # a run that goes on has less to do
+
+
+def test_a_bar_moves_without_a_step_and_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Bars() as bars:
+        bars("training", 0, 4, {})
+        deadline = time.monotonic() + 30
+        while "0/4 00:02, ? left" not in shown.getvalue():
+            assert time.monotonic() < deadline, shown.getvalue()
+            time.sleep(0.1)
+        bars("training", 2, 4, {})
+        bars.tell("a line")
+        last = shown.getvalue()
+    assert re.search(r"2/4 00:0(\d), 00:0\1 left", last)
+    assert "a line" in last

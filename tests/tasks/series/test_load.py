@@ -1,0 +1,177 @@
+"""Parts, scaler, augmentation, anomalies: what of a recording reaches the network, and where."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from micronas.errors import ConfigError, DataError
+from micronas.tasks.series.augment import augment, rotations, warped
+from micronas.tasks.series.front_end import Scaler, fit_scaler
+from micronas.tasks.series.load import load
+from micronas.tasks.series.parts import divide
+from micronas.tasks.series.pretext import TRANSFORMS
+from micronas.tasks.series.recordings import Recording
+from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.synth import synthesise
+from micronas.tflite.metadata import describe
+
+
+def settings(path: Path = Path("x"), **given: object) -> SeriesSettings:
+    return SeriesSettings.model_validate({"path": path, **given})
+
+
+def recordings(groups: int, labels: int, *, shared: bool) -> list[Recording]:
+    """`groups` of each label; the same ones for all where they are shared."""
+    return [
+        Recording(
+            f"{label} {group}",
+            f"l{label}",
+            f"g{group}" if shared else f"g{label} {group}",
+            np.full((100, 1), 10.0 * label + group),
+        )
+        for label in range(labels)
+        for group in range(groups)
+    ]
+
+
+@given(st.integers(3, 12), st.integers(2, 4), st.booleans(), st.integers(0, 9))
+def test_no_group_is_in_two_parts_and_no_part_lacks_a_class(
+    groups: int, labels: int, shared: bool, seed: int
+) -> None:
+    division = divide(recordings(groups, labels, shared=shared), settings(seed=seed))
+    seen = [{each.group for each in found} for found in division.parts.values()]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+    assert all(len({each.label for each in found}) == labels for found in division.parts.values())
+    assert sum(map(len, division.parts.values())) == groups * labels
+    assert not division.warning
+
+
+def test_one_recording_a_class_is_cut_along_time_and_said_to_be() -> None:
+    ramp = [Recording(name, name, name, np.arange(100.0)[:, None]) for name in "ab"]
+    division = divide(ramp, settings(validation_fraction=0.2, test_fraction=0.3))
+    assert [[len(each.values) for each in found] for found in division.parts.values()] == [
+        [50, 50],
+        [20, 20],
+        [30, 30],
+    ]
+    joined = np.concatenate([found[0].values for found in division.parts.values()])
+    assert joined[:, 0].tolist() == list(range(100))
+    assert "accuracy says little of another device" in division.warning
+
+
+def test_parts_of_the_source_count(tmp_path: Path) -> None:
+    for part, value in (("train", 0), ("train", 2), ("test", 5)):
+        for label in ("a", "b"):
+            place = tmp_path / part / label
+            place.mkdir(parents=True, exist_ok=True)
+            rows = "\n".join(str(value + index % 3) for index in range(64))
+            (place / f"{value}.csv").write_text(f"x\n{rows}\n")
+    data = load(settings(tmp_path, window=16))
+    assert data.test is not None
+    assert len(data.test.labels) == 8
+    assert "test as given, validation by whole files: 2 for training, 2 for validation" in (
+        data.summary
+    )
+
+
+def test_the_scaler_is_of_the_training_part_and_in_the_model_file(tmp_path: Path) -> None:
+    """Against NumPy on the training windows; what the file says is what was used."""
+    synthesise(tmp_path / "s", people=4, seconds=6)
+    given = settings(tmp_path / "s", group="prefix", jitter=0, scaling=0)
+    data = load(given)
+    everything = torch.arange(len(data.train.labels))
+    inputs = data.train.batch(everything, None)
+    assert inputs.shape[1:] == (6, 128, 1)
+    assert data.input == (128, 1, 6)
+    assert float(inputs.abs().max()) <= 4.0
+    assert data.meaning["columns"] == ["ax", "ay", "az", "gx", "gy", "gz"]
+    assert data.meaning["rate_hz"] == 50.0
+    scaler = Scaler(data.meaning["mean"], data.meaning["deviation"])  # type: ignore[arg-type]
+    raw = torch.tensor([[9.81, 0, 1, 30, -20, 5]]).reshape(1, 6, 1, 1).expand(1, 6, 3, 1)
+    mean, deviation = np.array(scaler.mean), np.array(scaler.deviation)
+    expected = np.clip((np.array([9.81, 0, 1, 30, -20, 5]) - mean) / deviation, -4, 4)
+    np.testing.assert_allclose(scaler.apply(raw)[0, :, 0, 0].numpy(), expected, rtol=1e-5)
+    describe(classes=data.classes, meaning=data.meaning, channels=6)
+    assert len(describe(classes=("a",), meaning={}, channels=6)["micronas"]) == 256 + 24 + 72
+    fitted = fit_scaler(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    assert fitted == Scaler((2.0, 5.0), (1.0, 1.0))
+
+
+def test_windows_that_judge_do_not_overlap(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", up=np.arange(1000.0), down=-np.arange(1000.0))
+    data = load(settings(tmp_path / "a.npz", window=10, stride=5))
+    assert data.test is not None
+    assert len(data.train.labels) == 2 * 129  # 650 samples, a window of 10 every 5
+    assert len(data.validation.labels) == 2 * 15
+    assert len(data.test.labels) == 2 * 20
+
+
+def test_rotations_are_rotations() -> None:
+    turned = rotations(50, torch.Generator().manual_seed(0), 30)
+    identity = turned @ turned.transpose(1, 2)
+    torch.testing.assert_close(identity, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
+    cosines = (turned.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2
+    assert float(torch.rad2deg(cosines.clamp(-1, 1).arccos()).max()) <= 30.001
+    torch.testing.assert_close(torch.linalg.det(turned), torch.ones(50), atol=1e-5, rtol=0)
+
+
+def test_augmentation_turns_raw_axes_and_needs_threes(tmp_path: Path) -> None:
+    """Rotation keeps the length of raw acceleration, whatever the channels' scales."""
+    scaler = Scaler((0.1, -0.2, 0.9), (0.5, 0.25, 2.0))
+    windows = torch.randn(8, 3, 16, 1, generator=torch.Generator().manual_seed(1)) * 0.1
+    given = settings(jitter=0, scaling=0, rotation_degrees=5)
+    made = augment(windows, torch.Generator().manual_seed(2), given, scaler)
+    mean, deviation = (
+        torch.tensor(each)[:, None, None] for each in (scaler.mean, scaler.deviation)
+    )
+    before, after = ((each * deviation + mean).norm(dim=1) for each in (windows, made))
+    torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(windows, made)
+    np.savez(tmp_path / "a.npz", up=np.arange(1000.0), down=-np.arange(1000.0))
+    with pytest.raises(ConfigError, match=r"rotation_degrees needs columns in threes"):
+        load(settings(tmp_path / "a.npz", rotation_degrees=10))
+
+
+@hypothesis_settings(max_examples=20, deadline=None)
+@given(st.integers(8, 64), st.floats(0, 0.5), st.integers(0, 99))
+def test_warped_time_runs_forward_from_end_to_end(size: int, share: float, seed: int) -> None:
+    ramp = torch.arange(float(size)).reshape(1, 1, size, 1).repeat(3, 1, 1, 1)
+    made = warped(ramp, torch.Generator().manual_seed(seed), share)[:, 0, :, 0]
+    assert bool((made.diff(dim=1) > 0).all())
+    torch.testing.assert_close(made[:, 0], torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(made[:, -1], torch.full((3,), size - 1.0), atol=1e-3, rtol=0)
+
+
+def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
+    synthesise(tmp_path / "s", people=4, seconds=6)
+    given = settings(tmp_path / "s", goal="anomalies", normal="lift", group="prefix")
+    data = load(given)
+    assert data.classes == tuple(TRANSFORMS)
+    assert data.detection is not None
+    assert data.test is not None
+    anomalous = data.detection.anomalous
+    assert int((~anomalous).sum()) == len(data.test.labels)
+    assert int(anomalous.sum()) == 4 * 8 * 2  # four other gestures, eight files, two windows each
+    same = torch.tensor([0, 3])  # as recorded, smoother: of the same window
+    first, smoother = data.train.batch(same, None)
+    assert not torch.equal(first, smoother)
+    assert float(smoother.diff(dim=1).abs().mean()) < float(first.diff(dim=1).abs().mean())
+    torch.testing.assert_close(data.train.batch(same, None)[1], smoother)
+    with pytest.raises(DataError, match=r"no recording labelled 'fine' .*set data.normal"):
+        load(settings(tmp_path / "s", goal="anomalies", normal="fine"))
+
+
+def test_classes_that_lack_a_part_are_refused(tmp_path: Path) -> None:
+    for name in ("train/a/1", "train/b/1", "val/a/1"):
+        path = tmp_path / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x\n" + "1\n" * 200)
+    with pytest.raises(DataError, match=r"must have recordings for validation, but b has none"):
+        load(settings(tmp_path))
+    with pytest.raises(ValueError, match=r"stride must be at most the window"):
+        settings(tmp_path, stride=200)

@@ -1,0 +1,140 @@
+"""Which recordings a source holds: separators, labels, groups, time, windows; what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.errors import DataError
+from micronas.tasks.series.check import check
+from micronas.tasks.series.csv_table import read_header, read_numbers
+from micronas.tasks.series.recordings import read_columns, read_recordings
+from micronas.tasks.series.settings import SeriesSettings
+
+
+def settings(path: Path, **given: object) -> SeriesSettings:
+    return SeriesSettings.model_validate({"path": path, "window": 8, **given})
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@given(
+    st.sampled_from([",", ";", "\t"]),
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=9),
+    st.booleans(),
+)
+def test_any_separator_gives_the_numbers_that_were_written(
+    tmp_path_factory: pytest.TempPathFactory, mark: str, rows: list[list[float]], named: bool
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    head = [mark.join("xyz")] if named else []
+    write(path, *head, *(mark.join(map(repr, row)) for row in rows))
+    header = read_header(path)
+    assert header.names == (("x", "y", "z") if named else ("c1", "c2", "c3"))
+    assert read_numbers(header, header.names).tolist() == rows
+
+
+def test_decimal_commas_and_missing_values(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "x;y", "1,5;2", ";3,25")
+    values = read_numbers(read_header(path), ["x", "y"])
+    assert values[0].tolist() == [1.5, 2.0]
+    assert np.isnan(values[1, 0])
+    assert values[1, 1] == 3.25
+
+
+def test_one_file_with_columns_of_labels_groups_and_time(tmp_path: Path) -> None:
+    """A change of label or group, and a jump in time, end a recording."""
+    times = [*range(0, 100, 20), *range(1000, 1100, 20), *range(1100, 1200, 20)]
+    labels = ["walk"] * 10 + ["run"] * 5
+    rows = [
+        f"{time},{label},{'anna' if place < 12 else 'ben'},{place},{-place}"
+        for place, (time, label) in enumerate(zip(times, labels, strict=True))
+    ]
+    path = write(tmp_path / "all.csv", "timestamp_ms,activity,subject,ax,ay", *rows)
+    found = read_recordings(settings(path))
+    assert found.columns == ("ax", "ay")
+    assert [(each.label, each.group, len(each.values)) for each in found.recordings] == [
+        ("walk", "anna", 5),
+        ("walk", "anna", 5),
+        ("run", "anna", 2),
+        ("run", "ben", 3),
+    ]
+    assert found.recordings[1].values[0].tolist() == [5.0, -5.0]
+    assert found.recordings[0].rate_hz == pytest.approx(50)
+    assert read_columns(settings(path)) == ("ax", "ay")
+
+
+def test_folders_of_classes_and_parts(tmp_path: Path) -> None:
+    for name in ("train/up/a_1.csv", "train/up/a_2.csv", "test/down/b-1.csv"):
+        write(tmp_path / name, "x", "1", "2")
+    write(tmp_path / "train/up/broken.csv", "x", "1", "two")
+    write(tmp_path / "README.txt", "not, a recording")
+    found = read_recordings(settings(tmp_path, group="prefix"))
+    assert [(each.label, each.part, each.group) for each in found.recordings] == [
+        ("down", "testing", "b"),
+        ("up", "training", "a"),
+        ("up", "training", "a"),
+    ]
+    assert "broken.csv line 3 has 'two' in column 'x'" in found.unreadable[0]
+
+
+def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "classes.npz", good=np.zeros(30), bad=np.ones(20))
+    found = read_recordings(settings(tmp_path / "classes.npz"))
+    assert {each.label: each.values.shape for each in found.recordings} == {
+        "good": (30, 1),
+        "bad": (20, 1),
+    }
+    x, y = np.arange(6 * 8 * 2.0).reshape(6, 8, 2), np.array(["a", "b"] * 3)
+    np.savez(tmp_path / "w.npz", x=x, y=y, groups=[0, 0, 1, 1, 2, 2])
+    found = read_recordings(settings(tmp_path / "w.npz"))
+    assert found.windowed
+    assert read_columns(settings(tmp_path / "w.npz")) == ("c1", "c2")
+    assert [each.group for each in found.recordings] == ["0", "0", "1", "1", "2", "2"]
+    with pytest.raises(DataError, match=r"windows must be x \[N, 9, channels\] \(data.window\)"):
+        read_recordings(settings(tmp_path / "w.npz", window=9))
+
+
+@pytest.mark.parametrize(
+    ("lines", "given", "message"),
+    [
+        (["x,y", "1,2"], {}, "must have labels, but .* has no column label or class"),
+        (["x,label", "1,a"], {"columns": ["z"]}, "must have the column 'z', but .* has x, label"),
+        (["label", "a"], {}, "must have a column of numbers, but .* has label"),
+        (["x,x", "1,2"], {}, "names of their own"),
+        ([""], {}, "must have a column|lines of values|names of their own"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    tmp_path: Path, lines: list[str], given: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_recordings(settings(write(tmp_path / "a.csv", *lines), **given))
+
+
+def test_no_such_place(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"does not exist; correct data.path, or make a sample"):
+        read_recordings(settings(tmp_path / "nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds none; export them as .csv"):
+        read_recordings(settings(tmp_path / "empty"))
+
+
+def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
+    long = [str(value) for value in range(200)]
+    write(tmp_path / "On/a.csv", "x,y", *(f"{value},1" for value in long))
+    write(tmp_path / "on/b.csv", "x,y", *(f"{value},1" for value in long))
+    write(tmp_path / "off/c.csv", "x,y", *(f"{value},{value}" for value in long), ",3")
+    write(tmp_path / "off/d.csv", "x,y", "1,2", "2,3")
+    found = {finding.kind: str(finding) for finding in check(tmp_path)}
+    assert found["mislabelled"] == "mislabelled: b.csv: on, same samples as a.csv (On)"
+    assert "On and on" in found["spelling"]
+    assert found["constant"].endswith("y never changes")
+    assert found["missing"] == "missing: c.csv: 1 samples without a value"
+    assert found["short"] == "short: d.csv: 2 samples, under a window of 128"
