@@ -29,7 +29,12 @@ def check_name(folder: Path) -> None:
 
 def numbers(values: Iterable[int]) -> str:
     """Return numbers as lines of a C initialiser."""
-    listed = ", ".join(map(str, values))
+    return lines(map(str, values))
+
+
+def lines(written: Iterable[str]) -> str:
+    """Return what is written in C as lines of an initialiser."""
+    listed = ", ".join(written)
     return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
 
 
