@@ -58,6 +58,10 @@ class Audio(FrontEnd):
     """Frames of a row."""
 
     @property
+    def codes(self) -> int:
+        return self.rows * self.columns
+
+    @property
     def templates(self) -> Mapping[str, str]:
         return {
             "front_end.h": "front_end_audio.h.in",

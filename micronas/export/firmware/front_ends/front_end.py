@@ -37,6 +37,11 @@ class FrontEnd(ABC):
 
     @property
     @abstractmethod
+    def codes(self) -> int:
+        """Codes of an input."""
+
+    @property
+    @abstractmethod
     def templates(self) -> Mapping[str, str]:
         """The shipped template of each file that is generated."""
 

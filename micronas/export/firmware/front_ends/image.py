@@ -70,6 +70,10 @@ class Image(FrontEnd):
     streams: ClassVar[bool] = False
 
     @property
+    def codes(self) -> int:
+        return self.size**2 * self.channels
+
+    @property
     def templates(self) -> Mapping[str, str]:
         return {"front_end.h": "front_end_image.h.in", "front_end.c": "front_end_image.c.in"}
 

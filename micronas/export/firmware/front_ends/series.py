@@ -32,6 +32,10 @@ class Series(FrontEnd):
     streams: ClassVar[bool] = True
 
     @property
+    def codes(self) -> int:
+        return self.window * len(self.mean)
+
+    @property
     def templates(self) -> Mapping[str, str]:
         return {"front_end.h": "front_end_series.h.in", "front_end.c": "front_end_series.c.in"}
 
