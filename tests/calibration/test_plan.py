@@ -173,6 +173,7 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
     )
     program, main = tmp_path / "program", small / "firmware" / "main.cc"
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}", str(main)]
+    command.append(str(main.with_name("console.cc")))
     subprocess.run([*command, str(tmp_path / "answer.cc"), "-o", str(program)], check=True)
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     # the stub's clock advances by 7 ms from one reading to the next

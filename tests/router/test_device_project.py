@@ -69,7 +69,7 @@ def run(
     code += [f"extern const StubAnswer stub_answers[] = {{{''.join(rows)}}};"]
     code += [f"extern const std::size_t stub_answer_count = {len(rows)};"]
     sketch = project / f"{project.name}.ino"
-    source = [str(project / "main.cc")]
+    source = [str(project / name) for name in ("main.cc", "console.cc")]
     if sketch.exists():
         code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
         source = ["-include", "Arduino.h", "-x", "c++", str(sketch)]
@@ -139,7 +139,7 @@ def test_a_sketch_checks_itself(tmp_path: Path, wrong: int | None, last: str) ->
     parts = composition()
     project = written(parts, tmp_path / "Words", "arduino")
     assert {path.name for path in project.iterdir()} == {
-        *("Words.ino", "check.h", "clock.h", "composition.h", "golden.h"),
+        *("Words.ino", "arena.h", "resolver.h", "check.h", "clock.h", "composition.h", "golden.h"),
         *(f"network{number}.h" for number in range(4)),
     }
     assert run(project, parts, wrong=wrong)[1].splitlines()[-1].endswith(last)
@@ -147,14 +147,16 @@ def test_a_sketch_checks_itself(tmp_path: Path, wrong: int | None, last: str) ->
 
 def test_a_cmake_project_is_complete(tmp_path: Path) -> None:
     parts = composition()
-    files = {path.name: path.read_text() for path in written(parts, tmp_path / "words").iterdir()}
+    project = written(parts, tmp_path / "words")
+    files = {path.name: path.read_text() for path in project.iterdir() if path.is_file()}
     assert set(files) == {
-        *("CMakeLists.txt", "check.h", "clock.h", "composition.h", "golden.h", "main.cc"),
+        *("CMakeLists.txt", "arena.h", "resolver.h", "console.h", "console.cc"),
+        *("check.h", "clock.h", "composition.h", "golden.h", "main.cc"),
         *(f"network{number}.h" for number in range(4)),
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
     sizes = largest(parts, HOST), largest(parts, CMSIS_NN)
-    assert "sizeof(void*) == 8 ? {} : {};".format(*sizes) in files["composition.h"]
+    assert "sizeof(void*) == 8 ? {} : {};".format(*sizes) in files["arena.h"]
     assert [path.name for path in tmp_path.iterdir()] == ["words"]
 
 

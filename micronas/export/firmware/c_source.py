@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 
 from micronas._version import VERSION
+from micronas.export.firmware.shared import arena_bytes
 from micronas.graph.ir import Graph
-from micronas.hardware.targets import plan
+from micronas.hardware.targets import CMSIS_NN, HELIUM_BOUND
 from micronas.resources import folder
 from micronas.tflite.reader import read
 
@@ -36,7 +37,9 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     values = {
         "VERSION": VERSION,
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
-        "ARENA": str(plan(graph).required),
+        "ARENA": str(arena_bytes(graph, CMSIS_NN)),
+        "HELIUM": str(arena_bytes(graph, HELIUM_BOUND)),
+        "INPUT": "".join(_scale(graph, role) for role in ("input", "output")),
         "GUARD": "_".join(words).upper(),
         "NAME": _camel(words),
         "INTERFACE": _interface(graph, _camel(words)),
@@ -65,6 +68,17 @@ def _words(name: str) -> list[str]:
 
 def _camel(words: Iterable[str]) -> str:
     return "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _scale(graph: Graph, role: str) -> str:
+    """What codes of inputs or outputs mean, a line each."""
+    lines = []
+    for name in graph.inputs if role == "input" else graph.outputs:
+        quantization = graph.tensors[name].quantization
+        if quantization is not None:
+            step, zero = float(quantization.scale[0]), int(quantization.zero_point)
+            lines.append(f"// {role} {name}: value = {step:.9g} * (code - {zero})\n")
+    return "".join(lines)
 
 
 def _interface(graph: Graph, name: str) -> str:

@@ -8,13 +8,16 @@ import numpy.typing as npt
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
+from micronas.export.firmware.application import Application, sources_of
+from micronas.export.firmware.board import board_files
 from micronas.export.firmware.c_source import identifiers, to_c_header
 from micronas.export.firmware.shared import (
     ProjectKind,
-    arena_bytes,
+    arena,
     check_kind,
     check_name,
     check_new,
+    common_files,
     filled,
     numbers,
     resolver,
@@ -22,16 +25,23 @@ from micronas.export.firmware.shared import (
 )
 from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
-from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.tflite.reader import read
 
 Values = npt.NDArray[np.int8]
 
 
 def write_project(
-    model: bytes, folder: Path, *, golden_input: Given[Values], kind: ProjectKind = "cmake"
+    model: bytes,
+    folder: Path,
+    *,
+    golden_input: Given[Values],
+    kind: ProjectKind = "cmake",
+    application: Application | None = None,
 ) -> None:
     """Write a program that runs the model once and prints PASS, or FAIL, and the time it took.
+
+    With an application, a second program goes from samples to labels. A project for CMake has an
+    emulated board in ``qemu``, with a Makefile that builds and runs both.
 
     Parameters
     ----------
@@ -46,11 +56,14 @@ def write_project(
     kind
         ``cmake``: C++17 for a checkout of tflite-micro. ``arduino``: a sketch for one of its
         Arduino libraries.
+    application
+        Front end, labels and decision.
 
     Raises
     ------
     ExportError
-        If the folder is not empty, cannot be written, or has a name no program can have.
+        If the folder is not empty, cannot be written, or has a name no program can have; if the
+        application does not match the model.
     ModelError
         If the model is damaged, or `golden_input` does not match its input.
     """
@@ -58,11 +71,15 @@ def write_project(
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
-    write_folder(_files(model, golden_input, kind, folder.name), folder)
+    write_folder(_files(model, golden_input, kind, folder.name, application), folder)
 
 
 def _files(
-    model: bytes, golden_input: Given[Values], kind: ProjectKind, name: str
+    model: bytes,
+    golden_input: Given[Values],
+    kind: ProjectKind,
+    name: str,
+    application: Application | None,
 ) -> dict[str, str]:
     graph = read(model)
     inputs = {
@@ -77,20 +94,24 @@ def _files(
     values = {
         "VERSION": VERSION,
         "NAME": name,
-        "HOST": str(arena_bytes(graph, HOST)),
-        "BOARD": str(arena_bytes(graph, CMSIS_NN)),
+        **arena([graph], "the network"),
         **resolver([graph]),
         **_golden(inputs, outputs),
+        **sources_of(application, name),
     }
-    sources = {"check.h": "check.h.in", "clock.h": "clock.h.in", "golden.h": "golden.h.in"}
+    sources = {"check.h": "check.h.in", "golden.h": "golden.h.in"}
     if kind == "cmake":
         sources |= {"CMakeLists.txt": "CMakeLists.txt.in", "main.cc": "main.cc.in"}
     else:
         sources |= {f"{name}.ino": "sketch.ino.in"}
-    return {
+    files = {
         "model.h": to_c_header(model),
+        **common_files(kind, values),
         **{target: filled(template, values) for target, template in sources.items()},
     }
+    if application is not None:
+        files |= application.files(graph, kind, values)
+    return files | (board_files(values) if kind == "cmake" else {})
 
 
 def _golden(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> dict[str, str]:

@@ -3,19 +3,29 @@
 import re
 import tempfile
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from micronas.errors import ExportError
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS
-from micronas.hardware.targets import Target
+from micronas.hardware.targets import CMSIS_NN, HELIUM_BOUND, HOST, Target
 from micronas.resources import folder as shipped_folder
 
 ProjectKind = Literal["cmake", "arduino"]
 
+TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
+"""Of tensorflow/tflite-micro: what arena, instructions and flash were measured with."""
+
 _ALIGNMENT = 16
+_ARDUINO_MARGIN = 32
+"""Bytes of arena an operator; 144 more were measured for a keyword network of nine operators."""
+_INT8_ALONE: tuple[Kind, ...] = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "PAD"),
+    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "TRANSPOSE_CONV"),
+)
+"""Kinds of which CMSIS-NN has a kernel for int8 alone; it takes a third less flash."""
 
 
 def check_name(folder: Path) -> None:
@@ -29,7 +39,12 @@ def check_name(folder: Path) -> None:
 
 def numbers(values: Iterable[int]) -> str:
     """Return numbers as lines of a C initialiser."""
-    listed = ", ".join(map(str, values))
+    return lines(map(str, values))
+
+
+def lines(written: Iterable[str]) -> str:
+    """Return what is written in C as lines of an initialiser."""
+    listed = ", ".join(written)
     return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
 
 
@@ -42,12 +57,42 @@ def check_kind(kind: str) -> None:
         )
 
 
-def resolver(graphs: Iterable[Graph]) -> dict[str, str]:
+def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
-    kinds = sorted({op.kind for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"})
-    registers = dict.fromkeys(OPERATORS[used].register for used in kinds)  # once each
-    calls = [f"resolver.{register}() != kTfLiteOk" for register in registers]
-    return {"COUNT": str(len(calls)), "RESOLVE": " ||\n      ".join(calls)}
+    ops = [op for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"]
+    kinds = sorted({op.kind for op in ops})
+    int4 = {op.kind for graph in graphs for op in graph.ops if _has_int4(graph, op)}
+    registers: dict[str, str] = {}  # once each
+    for kind in kinds:
+        is_alone = kind in _INT8_ALONE and kind not in int4
+        given = f"MICRONAS_INT8({kind})" if is_alone else ""
+        registers.setdefault(OPERATORS[kind].register, given)
+    calls = [f"resolver.{name}({given}) == kTfLiteOk" for name, given in registers.items()]
+    return {"COUNT": str(len(calls)), "RESOLVE": " &&\n         ".join(calls)}
+
+
+def _has_int4(graph: Graph, op: Op) -> bool:
+    return any(name in graph.tensors and graph.tensors[name].dtype == "int4" for name in op.inputs)
+
+
+def arena(graphs: Collection[Graph], what: str) -> dict[str, str]:
+    """Return what templates say of the arena of the largest of some graphs."""
+    return {
+        "WHAT": what,
+        "COMMIT": TFLM_COMMIT,
+        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
+        "BOARD": str(max(arena_bytes(graph, CMSIS_NN) for graph in graphs)),
+        "HELIUM": str(max(arena_bytes(graph, HELIUM_BOUND) for graph in graphs)),
+        "MARGIN": str(_ARDUINO_MARGIN * max(len(graph.ops) for graph in graphs)),
+    }
+
+
+def common_files(kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the files that every project of a kind has."""
+    names = ["arena.h", "resolver.h", "clock.h"]
+    if kind == "cmake":
+        names += ["console.h", "console.cc"]
+    return {name: filled(f"{name}.in", values) for name in names}
 
 
 def arena_bytes(graph: Graph, target: Target) -> int:
@@ -59,6 +104,18 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     """Return a shipped template with its ``@NAMES@`` replaced."""
     text = (shipped_folder("export") / template).read_text(encoding="utf-8")
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
+
+
+def texts(values: Iterable[str]) -> str:
+    """Return C string literals, one a line."""
+    return "\n".join(f"    {quoted(value)}," for value in values)
+
+
+def quoted(text: str) -> str:
+    """Return a C string literal: ASCII, no trigraphs; three octal digits end by themselves."""
+    plain = set(range(32, 127)) - set(b'"?\\')
+    escaped = (chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{"".join(escaped)}"'
 
 
 def check_new(folder: Path) -> None:

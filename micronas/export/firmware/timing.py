@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 from micronas._version import VERSION
 from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.application import sources_of
 from micronas.export.firmware.c_source import to_c_header
-from micronas.export.firmware.shared import ProjectKind, arena_bytes, check_kind, filled, resolver
-from micronas.hardware.targets import CMSIS_NN, HOST
+from micronas.export.firmware.shared import (
+    ProjectKind,
+    arena,
+    check_kind,
+    common_files,
+    filled,
+    resolver,
+)
 from micronas.tflite.reader import read
 
 _MARK = "micronas-timing"
@@ -53,11 +60,11 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
         "MARK": _MARK,
         "INCLUDES": "\n".join(f'#include "{network}.h"' for network in models),
         "NETWORKS": "\n".join(f'    {{"{network}", kNetwork{n}}},' for n, network in networks),
-        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
-        "BOARD": str(max(arena_bytes(graph, CMSIS_NN) for graph in graphs)),
+        **sources_of(None, name),
+        **arena(graphs, "the largest network"),
         **resolver(graphs),
     }
-    sources = {"clock.h": "clock.h.in", "timing.h": "timing.h.in"}
+    sources = {"timing.h": "timing.h.in"}
     if kind == "cmake":
         sources |= {"CMakeLists.txt": "CMakeLists.txt.in", "main.cc": "timing_main.cc.in"}
     else:
@@ -66,6 +73,7 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
         f"{network}.h": to_c_header(model, name=f"network{n}")
         for n, (network, model) in enumerate(models.items(), 1)
     }
+    headers |= common_files(kind, values)
     return headers | {target: filled(template, values) for target, template in sources.items()}
 
 

@@ -1,25 +1,28 @@
 """A firmware project of a composition: it classifies golden inputs and checks itself."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
+from micronas.export.firmware.application import sources_of
+from micronas.export.firmware.board import board_files
 from micronas.export.firmware.c_source import to_c_header
 from micronas.export.firmware.shared import (
     ProjectKind,
-    arena_bytes,
+    arena,
     check_kind,
     check_name,
     check_new,
+    common_files,
     filled,
     numbers,
+    quoted,
     resolver,
+    texts,
     write_folder,
 )
-from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.router.device.composition import LOWEST_CODE, Codes, Composition, scores
 from micronas.tflite.writer import to_flatbuffer
 
@@ -60,7 +63,6 @@ def write_composition(
     sources = {
         "composition.h": "composition.h.in",
         "check.h": "composition_check.h.in",
-        "clock.h": "clock.h.in",
         "golden.h": "composition_golden.h.in",
     }
     if kind == "cmake":
@@ -71,6 +73,8 @@ def write_composition(
         f"network{number}.h": to_c_header(to_flatbuffer(graph), name=f"network{number}")
         for number, graph in enumerate(composition.graphs)
     }
+    files |= common_files(kind, values)
+    files |= board_files(values) if kind == "cmake" else {}
     files |= {target: filled(template, values) for target, template in sources.items()}
     write_folder(files, folder)
 
@@ -82,22 +86,22 @@ def _values(composition: Composition, name: str) -> dict[str, str]:
     return {
         "VERSION": VERSION,
         "NAME": name,
-        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
-        "BOARD": str(max(arena_bytes(graph, CMSIS_NN) for graph in graphs)),
+        **sources_of(None, name),
+        **arena(graphs, "the largest network; they take turns, and none leaves anything there"),
         **resolver(graphs),
         "INCLUDES": "\n".join(f'#include "network{number}.h"' for number in range(len(graphs))),
         "SIZE": str(source.elements),
         "SCALE": repr(float(source.quantization.scale[0])),
         "ZERO": str(source.quantization.zero_point),
-        "CLASSES": _texts(composition.classes),
-        "CATEGORIES": _texts(composition.names),
+        "CLASSES": texts(composition.classes),
+        "CATEGORIES": texts(composition.names),
         "LABELS": "\n".join(
             f"constexpr std::uint16_t kLabels{number}[] = {{\n"
             f"{numbers(composition.class_indices(expert).tolist())}\n}};"
             for number, expert in enumerate(experts, 1)
         ),
         "EXPERTS": "\n".join(
-            f"    {{{_quoted(expert.name)}, kNetwork{number}, kLabels{number}, "
+            f"    {{{quoted(expert.name)}, kNetwork{number}, kLabels{number}, "
             f"{len(expert.labels)}}},"
             for number, expert in enumerate(experts, 1)
         ),
@@ -129,14 +133,3 @@ def _golden(composition: Composition, inputs: Codes) -> dict[str, str]:
         "ANSWERED": numbers(outcome.experts.tolist()),
         "ANSWERS": numbers(outcome.labels.tolist()),
     }
-
-
-def _texts(values: Iterable[str]) -> str:
-    return "\n".join(f"    {_quoted(value)}," for value in values)
-
-
-def _quoted(text: str) -> str:
-    """Return a C++ string literal: ASCII, no trigraphs; three octal digits end by themselves."""
-    plain = set(range(32, 127)) - set(b'"?\\')
-    escaped = (chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode())
-    return f'"{"".join(escaped)}"'

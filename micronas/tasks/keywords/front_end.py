@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.front_ends import Mfcc as MfccInC
 from micronas.tasks.waveform import RATE
 
 HOP = 320
@@ -125,6 +126,24 @@ class Mfcc(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Return features float32 [N, 49, 10] of waveforms float32 [N, 16000]."""
         return _features(waveforms, self.window, self.filters, self.cosines, self.bias)
+
+
+def in_c(settings: MfccSettings) -> MfccInC:
+    """Return `mfcc` for a device; its tables are those of `mfcc`."""
+    window, filters, cosines, bias = (table.numpy() for table in _tables(settings))
+    return MfccInC(
+        rate=RATE,
+        window=window[: settings.window],
+        hop=HOP,
+        fft=settings.fft,
+        filters=filters,
+        floor=_LOG_FLOOR,
+        rows=FRAMES,
+        columns=COEFFICIENTS,
+        limit=LIMIT,
+        cosines=cosines,
+        bias=bias,
+    )
 
 
 def _features(

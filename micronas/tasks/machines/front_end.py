@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.front_ends import LogMel
 from micronas.tasks.waveform import RATE
 
 WINDOW = RATE * 64 // 1000
@@ -19,6 +20,8 @@ OVERLAP = 44
 SHORTEST = WINDOW + (FRAMES - 1) * HOP
 """Samples of one image: 2.08 s."""
 _FLOOR = 1e-6
+LIMIT = 4.0
+"""Inputs lie in [-LIMIT, LIMIT] standard deviations of the normal training sounds."""
 
 
 def log_mel(waveforms: Tensor) -> Tensor:
@@ -88,6 +91,29 @@ def images(frames: Tensor, *, overlap: int = OVERLAP) -> Tensor:
         return torch.zeros(0, SIZE, SIZE)
     stacked = frames.unfold(0, FRAMES, FRAMES - overlap).transpose(1, 2)
     return torch.nn.functional.avg_pool2d(stacked, FRAMES // SIZE)
+
+
+def in_c(mean: float, deviation: float) -> LogMel:
+    """Return `log_mel`, `images` and `standardise` for a device."""
+    window, filters = (table.numpy() for table in _tables())
+    return LogMel(
+        rate=RATE,
+        window=window,
+        hop=HOP,
+        fft=WINDOW,
+        filters=filters,
+        floor=_FLOOR,
+        rows=SIZE,
+        columns=SIZE,
+        limit=LIMIT,
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def standardise(values: Tensor, mean: float, deviation: float) -> Tensor:
+    """Return how many deviations values are from the mean, at most `LIMIT`."""
+    return ((values - mean) / deviation).clamp_(-LIMIT, LIMIT)
 
 
 @lru_cache

@@ -18,13 +18,11 @@ from micronas.tasks.machines.folder import (
     name_digest,
     open_folder,
 )
-from micronas.tasks.machines.front_end import SHORTEST, SIZE, images, log_mel
+from micronas.tasks.machines.front_end import SHORTEST, SIZE, images, log_mel, standardise
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE
 
-LIMIT = 4.0
-"""Inputs lie in [-LIMIT, LIMIT] standard deviations of the normal training sounds."""
 _LISTED = 5
 
 
@@ -87,13 +85,14 @@ def load(settings: MachineSettings) -> DataSet:
 
     training = [clip for clip in good if clip not in held]
     values = torch.cat([read.images[clip] for clip in training])
-    mean, deviation = float(values.mean()), max(float(values.std()), 1e-3)
+    # as the file says them, so that a device standardises as training did
+    mean, deviation = round(float(values.mean()), 6), round(max(float(values.std()), 1e-3), 6)
 
     def split(clips: Sequence[MachineClip], mixup: float = 0.0) -> TensorSplit:
         parts = [read.images[clip] for clip in clips]
         counts = torch.tensor([len(part) for part in parts])
         labels = torch.tensor([classes.index(clip.machine) for clip in clips])
-        inputs = ((torch.cat(parts) - mean) / deviation).clamp_(-LIMIT, LIMIT)
+        inputs = standardise(torch.cat(parts), mean, deviation)
         return TensorSplit(
             inputs.unsqueeze(1),
             labels.repeat_interleave(counts),
@@ -114,7 +113,7 @@ def load(settings: MachineSettings) -> DataSet:
         test=test,
         classes=classes,
         input=(SIZE, SIZE, 1),
-        meaning={"features": "log-mel", "mean": round(mean, 6), "deviation": round(deviation, 6)},
+        meaning={"features": "log-mel", "mean": mean, "deviation": deviation},
         summary=_summarise(folder, read, training, held, tested),
         detection=detection,
     )

@@ -70,7 +70,7 @@ def run(
         code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
     answer, program = project.parent / "answer.cc", project.parent / "program"
     answer.write_text("\n".join(code))
-    source = [str(project / "main.cc")]
+    source = [str(project / name) for name in ("main.cc", "console.cc")]
     if sketch.exists():
         source = ["-include", "Arduino.h", "-x", "c++", str(sketch)]
     subprocess.run([*COMPILER, str(answer), *source, "-o", str(program)], check=True)
@@ -108,6 +108,8 @@ def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
     more = rounded(graph, HOST) + 1
     code, said = run(written(graph, tmp_path / "kws"), graph, arena=more)
     assert code == 1
+    given = rounded(graph, HOST)
+    assert f"arena: {given} bytes needed, {given} bytes given" in said
     assert "FAIL: the tensor arena is too small" in said
 
 
@@ -115,23 +117,26 @@ def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
 def test_a_sketch_checks_itself(graph: Graph, tmp_path: Path, wrong_byte: bool, last: str) -> None:
     project = written(graph, tmp_path / "Wake_word", "arduino")
     assert {path.name for path in project.iterdir()} == {
-        *("Wake_word.ino", "check.h", "clock.h", "golden.h", "model.h")
+        *("Wake_word.ino", "arena.h", "check.h", "clock.h", "golden.h", "model.h", "resolver.h")
     }
     assert run(project, graph, wrong_byte=wrong_byte)[1].splitlines()[-1].endswith(last)
 
 
 def test_a_cmake_project_is_complete(graph: Graph, tmp_path: Path) -> None:
     project = written(graph, tmp_path / "kws")
-    files = {path.name: path.read_text() for path in project.iterdir()}
+    files = {path.name: path.read_text() for path in project.rglob("*") if path.is_file()}
     assert set(files) == {
-        *("CMakeLists.txt", "check.h", "clock.h", "golden.h", "main.cc", "model.h")
+        *("CMakeLists.txt", "arena.h", "check.h", "clock.h", "console.cc", "console.h"),
+        *("golden.h", "main.cc", "model.h", "resolver.h"),
+        *("Makefile", "board.c", "board.ld", "toolchain.cmake"),
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
     board, host = rounded(graph, CMSIS_NN), rounded(graph, HOST)
-    assert f"sizeof(void*) == 8 ? {host} : {board};" in files["check.h"]
+    assert f"sizeof(void*) == 8 ? {host} : {board};" in files["arena.h"]
+    assert f"kModelArenaBytes = {board};" in files["model.h"]
     assert 0 <= board - plan(graph).required < 16
     kinds = {op.kind for op in graph.ops}
-    assert f"MicroMutableOpResolver<{len(kinds)}>" in files["check.h"]
+    assert f"MicroMutableOpResolver<{len(kinds)}>" in files["resolver.h"]
     assert [path.name for path in tmp_path.iterdir()] == ["kws"]
 
 
@@ -181,10 +186,10 @@ def test_each_of_several_tensors_has_an_array_and_a_position(tmp_path: Path) -> 
 def test_an_empty_folder_is_taken_and_a_full_one_refused(graph: Graph, tmp_path: Path) -> None:
     (tmp_path / "kws").mkdir()
     project = written(graph, tmp_path / "kws")
-    before = {path: path.read_bytes() for path in project.iterdir()}
+    before = {path: path.read_bytes() for path in project.rglob("*.*")}
     with pytest.raises(ExportError, match="new or empty folder"):
         written(graph, tmp_path / "kws", "arduino")
-    assert {path: path.read_bytes() for path in project.iterdir()} == before
+    assert {path: path.read_bytes() for path in project.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("name", ["my project", ".hidden", "größe", "a" * 64])

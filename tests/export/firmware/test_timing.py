@@ -81,7 +81,7 @@ def run(
     )
     source = ["-include", "Arduino.h", "-x", "c++", str(project / "firmware.ino")]
     if kind == "cmake":
-        source = [str(project / "main.cc")]
+        source = [str(project / name) for name in ("main.cc", "console.cc")]
     command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{folder / 'clock'}"]
     command += [f"-I{STUBS}", str(answer), *source, "-o", str(folder / "program")]
     subprocess.run(command, check=True)
@@ -130,7 +130,7 @@ def test_a_clock_that_stands_still_is_no_time(tmp_path: Path) -> None:
 def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
     host = max(rounded(graph, HOST) for graph in GRAPHS.values())
     board = max(rounded(graph, CMSIS_NN) for graph in GRAPHS.values())
-    header = timing_project(MODELS, "firmware", kind="cmake")["timing.h"]
+    header = timing_project(MODELS, "firmware", kind="cmake")["arena.h"]
     assert f"sizeof(void*) == 8 ? {host} : {board};" in header
     code, said = run(tmp_path, arena=host + 1)
     assert code == 1
@@ -142,7 +142,10 @@ def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
 def test_a_project_is_complete() -> None:
     files = timing_project(MODELS, "firmware", kind="cmake")
     headers = {f"{name}.h" for name in GRAPHS}
-    assert set(files) == {"CMakeLists.txt", "clock.h", "main.cc", "timing.h", *headers}
+    assert set(files) == {
+        *("CMakeLists.txt", "arena.h", "clock.h", "console.cc", "console.h", "main.cc"),
+        *("resolver.h", "timing.h", *headers),
+    }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
     assert "project(firmware " in files["CMakeLists.txt"]
 

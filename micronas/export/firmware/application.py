@@ -1,0 +1,106 @@
+"""From samples to labels: the sources of a program around front end, network and decision."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from micronas.errors import ExportError
+from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
+from micronas.export.firmware.shared import ProjectKind, filled, texts
+from micronas.graph.ir import Graph, Tensor
+
+
+@dataclass(frozen=True)
+class Decision:
+    """When a label is believed."""
+
+    margin: int = 0
+    """Codes by which the best label has to lead the next."""
+    smoothing: int = 1
+    """Inferences whose scores are averaged."""
+    source: str = ""
+    """Where the margin comes from, as a comment says it."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """What a program does around the network."""
+
+    front_end: FrontEnd
+    labels: Sequence[str]
+    """In the order of the outputs; numbers where the model has none."""
+    decision: Decision = Decision()
+
+    def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
+        """Return the sources by name.
+
+        Raises
+        ------
+        ExportError
+            If the network has several inputs or outputs, or another size of either.
+        """
+        source, target = self._ends(graph)
+        output = target.quantization
+        assert source.quantization is not None, "the network is int8"
+        assert output is not None, "the network is int8"
+        labels = self.labels or [str(number) for number in range(target.elements)]
+        codes = "interpreter.input(0)->data.int8"
+        read = f"  FrontEndRead(&front_end, {codes});\n" if self.front_end.streams else ""
+        stem = "audio" if self.front_end.samples == "int16" else self.front_end.kind
+        values = {
+            **values,
+            "LABELS": texts(labels),
+            "SCALE": literal(np.float32(output.scale[0])),
+            "ZERO": str(int(output.zero_point)),
+            "SMOOTHING": str(self.decision.smoothing),
+            "MARGIN": str(self.decision.margin),
+            "SOURCE": f" ({self.decision.source})" if self.decision.source else "",
+            "READ": read,
+            "HEAR": filled(f"hear_{stem}.cc.in", values),
+        }
+        files = dict(self.front_end.files(source.quantization))
+        files["decision.h"] = filled("decision.h.in", values)
+        if kind == "cmake":
+            files["app.cc"] = filled("app.cc.in", values)
+        return files
+
+    def _ends(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise ExportError(
+                "a front end feeds a network of one input and one output, but this one has "
+                f"{len(graph.inputs)} and {len(graph.outputs)}; write the project without it"
+            )
+        source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+        if math.prod(source.shape) != self.front_end.codes:
+            raise ExportError(
+                f"a front end must give as many codes as the network reads, but gives "
+                f"{self.front_end.codes} of {source.elements}; export the network of this front end"
+            )
+        if self.labels and len(self.labels) != target.elements:
+            raise ExportError(
+                f"a network must have an output for each label, but has {target.elements} of "
+                f"{len(self.labels)}; export it with its own labels"
+            )
+        return source, target
+
+
+def sources_of(application: Application | None, name: str) -> dict[str, str]:
+    """Return what build files say of the application's sources; nothing where there is none."""
+    if application is None:
+        return dict.fromkeys(("SOURCES", "PROGRAMS", "OBJECTS", "PHONY", "SAY", "APP"), "")
+    say = (
+        "comma := ,\nspace := $() $()\n"
+        "say: $(BUILD)/app.elf\n"
+        "\t$(QEMU) -semihosting-config enable=on,target=native,arg=app$(subst $(space),,$(foreach "
+        "FILE,$(FILES),$(comma)arg=$(FILE))) -kernel $<\n\n"
+    )
+    return {
+        "SOURCES": "front_end.c",
+        "PROGRAMS": f"if(MICRONAS_SOURCES)\n  add_firmware({name}-app app.cc)\nendif()\n",
+        "OBJECTS": " $(BUILD)/front_end.o",
+        "PHONY": " say",
+        "SAY": say,
+        "APP": " $(BUILD)/app.elf",
+    }

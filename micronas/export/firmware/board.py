@@ -1,0 +1,62 @@
+"""Emulated boards: start-up code, linker script, toolchain file, Makefile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from micronas.export.firmware.shared import filled
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A machine of QEMU."""
+
+    machine: str
+    core: str
+    flags: str
+    """Of the compiler."""
+    flash_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+
+
+CORTEX_M4 = Emulated(
+    machine="mps2-an386",
+    core="Cortex-M4",
+    flags="-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16",
+    flash_bytes=4 * 2**20,
+    ram_bytes=4 * 2**20,
+    stack_bytes=4096,
+)
+CORTEX_M0 = Emulated(
+    machine="microbit",
+    core="Cortex-M0",
+    flags="-mcpu=cortex-m0 -mthumb",
+    flash_bytes=256 * 2**10,
+    ram_bytes=16 * 2**10,
+    stack_bytes=2048,
+)
+
+
+def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[str, str]:
+    """Return the files of an emulated board, below ``qemu/``.
+
+    Parameters
+    ----------
+    values
+        Of the project's templates.
+    """
+    values = {
+        **values,
+        "CORE": board.core,
+        "FLAGS": board.flags,
+        "FLASH": str(board.flash_bytes),
+        "RAM": str(board.ram_bytes),
+        "STACK": str(board.stack_bytes),
+    }
+    templates = {
+        "board.c": "board.c.in",
+        "board.ld": "board.ld.in",
+        "toolchain.cmake": "toolchain.cmake.in",
+        "Makefile": "qemu_makefile.in",
+    }
+    return {f"qemu/{name}": filled(template, values) for name, template in templates.items()}

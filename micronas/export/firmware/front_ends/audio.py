@@ -1,0 +1,219 @@
+"""Spectra of sound: a ring of rows, each of one frame's coefficients or of two frames' bands."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, literal, written
+from micronas.export.firmware.shared import filled
+from micronas.graph.ir import Quantization
+
+_LOG_BITS = 25
+"""Logarithms are in units of 2^-25."""
+_ENERGY_BITS = 45
+"""Energies are in units of 2^-45: powers of 2^-30, weights of 2^-15."""
+_CODE_BITS = 48
+"""Steps of the code are in units of 2^-48."""
+_LOG_STEPS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Audio(FrontEnd):
+    """What all spectra have in common: frames, window, Fourier transform, bands, logarithm.
+
+    Parameters
+    ----------
+    rate
+        Samples a second.
+    window
+        float32 [window].
+    hop
+        Samples from one frame to the next.
+    filters
+        float32 [bins, bands]: triangles, of which a bin lies in two neighbouring ones at most.
+    floor
+        What is added to an energy before its logarithm is taken.
+    rows, columns
+        Of the network's input.
+    """
+
+    rate: int
+    window: Array
+    hop: int
+    fft: int
+    filters: Array
+    floor: float
+    rows: int
+    columns: int
+    limit: float
+
+    title: ClassVar[str]
+    samples: ClassVar[str] = "int16"
+    streams: ClassVar[bool] = True
+    stacked: ClassVar[int]
+    """Frames of a row."""
+
+    @property
+    def codes(self) -> int:
+        return self.rows * self.columns
+
+    @property
+    def templates(self) -> Mapping[str, str]:
+        return {
+            "front_end.h": "front_end_audio.h.in",
+            "front_end.c": "front_end_audio.c.in",
+            "front_end_float.h": "front_end_float.h.in",
+            "front_end_fixed.h": "front_end_fixed.h.in",
+        }
+
+    @abstractmethod
+    def rows_in_float(self) -> dict[str, Array]:
+        """Tables that make a row, in float32."""
+
+    @abstractmethod
+    def rows_in_integers(self, scale: float) -> dict[str, Array]:
+        """Tables that make a row, in integers."""
+
+    def tables(self, name: str, quantization: Quantization) -> str:
+        if name == "front_end_float.h":
+            return written(self._float())
+        return written(self._fixed(quantization)) if name == "front_end_fixed.h" else ""
+
+    def values(self, quantization: Quantization) -> Mapping[str, str]:
+        halvings = int(math.log2(self.fft // 2))
+        quiet = round(self.floor * 2**_ENERGY_BITS)
+        return {
+            "TITLE": self.title,
+            "RATE": str(self.rate),
+            "WINDOW": str(len(self.window)),
+            "HOP": str(self.hop),
+            "FFT": str(self.fft),
+            "BINS": str(len(self.filters)),
+            "BANDS": str(self.filters.shape[1]),
+            "ROWS": str(self.rows),
+            "COLUMNS": str(self.columns),
+            "STACKED": str(self.stacked),
+            "FLOOR": literal(np.float32(self.floor)),
+            "POWER": str(58 - 2 * halvings - 30),
+            "QUIET": str(quiet),
+            "MOST": str(min(15, (62 - quiet.bit_length()) // 2)),
+            "OCTAVE": str(round(math.log(2) * 2**_LOG_BITS)),
+            "ROW": filled(f"front_end_{self.kind}.c.in", {}),
+        }
+
+    def _float(self) -> dict[str, Array]:
+        band, weights = _pairs(self.filters)
+        return {
+            "kWindow": self.window / np.float32(2**15),  # exact: samples are 16 bits
+            "kTurns": _turns(self.fft).astype(np.float32),
+            "kBand": band,
+            "kWeights": weights / np.float32(4),  # exact: powers come out four times as large
+            **self.rows_in_float(),
+        }
+
+    def _fixed(self, quantization: Quantization) -> dict[str, Array]:
+        band, weights = _pairs(self.filters)
+        middles = 1 + (np.arange(_LOG_STEPS) + 0.5) / _LOG_STEPS
+        inverses = np.rint(2**31 / middles)
+        return {
+            "kWindow": np.rint(self.window * 2.0**15).astype(np.uint16),
+            "kTurns": np.clip(np.rint(_turns(self.fft) * 2.0**31), 1 - 2**31, 2**31 - 1).astype(
+                np.int32
+            ),
+            "kBand": band,
+            "kWeights": np.rint(weights * 2.0**15).astype(np.uint16),
+            "kInverses": inverses.astype(np.uint32),
+            "kLogarithms": np.rint(-np.log(inverses / 2**31) * 2**_LOG_BITS).astype(np.int32),
+            **self.rows_in_integers(float(quantization.scale[0])),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Mfcc(Audio):
+    """Mel-frequency cepstral coefficients: a row is a frame.
+
+    Parameters
+    ----------
+    cosines
+        float32 [bands, columns]: the cosine transform, divided by the spread of each coefficient.
+    bias
+        float32 [columns].
+    """
+
+    cosines: Array
+    bias: Array
+
+    kind: ClassVar[str] = "mfcc"
+    title: ClassVar[str] = "mel-frequency cepstral coefficients"
+    stacked: ClassVar[int] = 1
+
+    def rows_in_float(self) -> dict[str, Array]:
+        return {
+            "kCosines": np.ascontiguousarray(self.cosines.T),
+            "kBias": self.bias,
+            "kLimit": np.array(self.limit, np.float32),
+        }
+
+    def rows_in_integers(self, scale: float) -> dict[str, Array]:
+        steps = self.cosines.T.astype(np.float64) / scale * 2 ** (_CODE_BITS - _LOG_BITS)
+        return {
+            "kCosines": np.rint(steps).astype(np.int32),
+            "kBias": _long(self.bias.astype(np.float64) / scale),
+            "kLimit": _long(np.array(self.limit / scale)),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LogMel(Audio):
+    """Log-mel images: a row is the mean of two frames and two bands, standardised."""
+
+    mean: float
+    deviation: float
+
+    kind: ClassVar[str] = "log_mel"
+    title: ClassVar[str] = "log-mel spectrogram, halved"
+    stacked: ClassVar[int] = 2
+
+    def rows_in_float(self) -> dict[str, Array]:
+        return {
+            "kMean": np.array(self.mean, np.float32),
+            "kDeviation": np.array(self.deviation, np.float32),
+            "kLimit": np.array(self.limit, np.float32),
+        }
+
+    def rows_in_integers(self, scale: float) -> dict[str, Array]:
+        steps = 2 ** (_CODE_BITS - _LOG_BITS) / (self.deviation * scale)
+        return {
+            "kMean": np.array(round(self.mean * 2**_LOG_BITS), np.int32),
+            "kSteps": np.array(round(steps), np.int32),
+            "kLimit": _long(np.array(self.limit / scale)),
+        }
+
+
+def _turns(fft: int) -> Array:
+    """Return cosine and sine of each angle of half a turn, float64 [fft]."""
+    angles = 2 * np.pi * np.arange(fft // 2) / fft
+    return np.stack((np.cos(angles), np.sin(angles)), axis=1).reshape(-1)
+
+
+def _pairs(filters: Array) -> tuple[Array, Array]:
+    """Return the first band of each bin, and its weights in that band and in the next.
+
+    The band after the last has no weight.
+    """
+    bins, bands = filters.shape
+    padded = np.pad(filters, ((0, 0), (0, 1)))
+    first = (padded > 0).argmax(axis=1)
+    rows = np.arange(bins)
+    weights = np.stack((padded[rows, first], padded[rows, first + 1]), axis=1)
+    assert np.isclose(weights.sum(), filters.sum()), "a bin lies in two bands at most"
+    assert bands < 256
+    return first.astype(np.uint8), weights.reshape(-1)
+
+
+def _long(steps: Array) -> Array:
+    return np.rint(steps * 2.0**_CODE_BITS).astype(np.int64)

@@ -1,0 +1,94 @@
+"""What a front end is to the rest of the exporter, and how its tables are written in C."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas._version import VERSION
+from micronas.export.firmware.shared import filled, lines
+from micronas.graph.ir import Quantization
+
+Array = npt.NDArray[Any]
+
+_C_TYPES = {
+    "float32": "float",
+    "int64": "int64_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+}
+
+
+class FrontEnd(ABC):
+    """Turns samples, pixels or readings into the codes of a network's input, as training did."""
+
+    kind: ClassVar[str]
+    """One word, such as ``mfcc``."""
+    samples: ClassVar[str]
+    """NumPy's name of a sample's type."""
+    streams: ClassVar[bool]
+    """Whether samples come one after another, and not as whole pictures."""
+
+    @property
+    @abstractmethod
+    def codes(self) -> int:
+        """Codes of an input."""
+
+    @property
+    @abstractmethod
+    def templates(self) -> Mapping[str, str]:
+        """The shipped template of each file that is generated."""
+
+    @abstractmethod
+    def values(self, quantization: Quantization) -> Mapping[str, str]:
+        """Return what the templates leave open, for an input of this scale and zero point."""
+
+    def files(self, quantization: Quantization) -> dict[str, str]:
+        """Return the C99 sources by name: ``front_end.h``, ``front_end.c`` and what they include.
+
+        Parameters
+        ----------
+        quantization
+            Scale and zero point of the network's input.
+        """
+        values = {
+            "VERSION": VERSION,
+            "SCALE": literal(np.float32(quantization.scale[0])),
+            "ZERO": str(int(quantization.zero_point)),
+            **self.values(quantization),
+        }
+        return {
+            name: filled(template, {**values, "TABLES": self.tables(name, quantization)})
+            for name, template in self.templates.items()
+        }
+
+    @abstractmethod
+    def tables(self, name: str, quantization: Quantization) -> str:
+        """Return the constant arrays of a file, empty where it has none."""
+
+
+def written(tables: Mapping[str, Array]) -> str:
+    """Return constant arrays of C by name, or constants where they have no dimension."""
+    return "\n".join(_table(name, values) for name, values in tables.items())
+
+
+def _table(name: str, values: Array) -> str:
+    c_type = _C_TYPES[values.dtype.name]
+    numbers = [literal(each) for each in values.reshape(-1)]
+    if values.ndim == 0:
+        return f"static const {c_type} {name} = {numbers[0]};"
+    return f"static const {c_type} {name}[{values.size}] = {{\n{lines(numbers)}\n}};"
+
+
+def literal(value: Any) -> str:
+    """Return a number as C reads it back exactly; float32 without its suffix F in macros."""
+    if isinstance(value, np.float32):
+        text = f"{value:.9g}"
+        return text if {".", "e"} & set(text) else f"{text}.0"
+    return f"INT64_C({value})" if isinstance(value, np.int64) else str(value)

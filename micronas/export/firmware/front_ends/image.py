@@ -1,0 +1,140 @@
+"""A camera's pixels, cut, scaled and made gray as Pillow does."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from micronas.errors import ConfigError
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, written
+from micronas.graph.ir import Quantization
+
+FORMATS = {"gray": 1, "rgb": 3, "rgb565": 2}
+"""Bytes of a pixel."""
+_BITS = 22
+"""Pillow's weights are in units of 2^-22."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What a camera gives: rows of pixels from the top."""
+
+    width: int
+    height: int
+    format: str
+    """``gray``, ``rgb`` (8 bits each) or ``rgb565`` (little endian)."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Camera":
+        """Read ``320x240:rgb565``.
+
+        Raises
+        ------
+        ConfigError
+            If it is written otherwise, or a side is not 16 to 4,096 pixels.
+        """
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w+)", text)
+        sides = [int(side) for side in found.groups()[:2]] if found else []
+        if found is None or found[3] not in FORMATS or not all(16 <= s <= 4096 for s in sides):
+            raise ConfigError(
+                "a camera must be written as WIDTHxHEIGHT:FORMAT with sides of 16 to 4096 pixels "
+                f"and a format of {', '.join(FORMATS)}, but got {text!r}; such as 160x120:gray"
+            )
+        return cls(sides[0], sides[1], found[3])
+
+
+@dataclass(frozen=True)
+class Image(FrontEnd):
+    """Pixels as the network reads them.
+
+    Parameters
+    ----------
+    size, channels
+        Of the network's input: a square.
+    fit
+        ``stretch`` squeezes the whole picture, ``crop`` takes the middle square.
+    middle
+        The pixel that is 0; a value is ``(pixel - middle) / middle``.
+    """
+
+    camera: Camera
+    size: int
+    channels: int
+    fit: str
+    middle: float
+
+    kind: ClassVar[str] = "image"
+    samples: ClassVar[str] = "uint8"
+    streams: ClassVar[bool] = False
+
+    @property
+    def codes(self) -> int:
+        return self.size**2 * self.channels
+
+    @property
+    def templates(self) -> Mapping[str, str]:
+        return {"front_end.h": "front_end_image.h.in", "front_end.c": "front_end_image.c.in"}
+
+    def values(self, quantization: Quantization) -> Mapping[str, str]:
+        return {
+            "WIDTH": str(self.camera.width),
+            "HEIGHT": str(self.camera.height),
+            "PIXEL": str(FORMATS[self.camera.format]),
+            "SIZE": str(self.size),
+            "CHANNELS": str(self.channels),
+            "LINES": str(self._scaling()[1][2].shape[1]),
+            "ACROSS": str(self._scaling()[0][2].shape[1]),
+        }
+
+    def tables(self, name: str, quantization: Quantization) -> str:
+        if name != "front_end.c":
+            return ""
+        (left, across_count, across), (top, down_count, down) = self._scaling()
+        middle = np.float32(self.middle)
+        pixels = (np.arange(256, dtype=np.float32) - middle) / middle
+        steps = np.rint(pixels / quantization.scale[0]) + quantization.zero_point
+        return written(
+            {
+                "kLeft": left,
+                "kAcrossCount": across_count,
+                "kAcross": across,
+                "kTop": top,
+                "kDownCount": down_count,
+                "kDown": down,
+                "kCodes": np.clip(steps, -128, 127).astype(np.int8),
+            }
+        )
+
+    def _scaling(self) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+        """Return first pixels, counts and weights across and down."""
+        width, height = self.camera.width, self.camera.height
+        left, top, across, down = 0.0, 0.0, float(width), float(height)
+        if self.fit == "crop":
+            across = down = float(min(width, height))
+            left, top = (width - across) / 2, (height - down) / 2
+        return (
+            _bilinear(width, left, across, self.size),
+            _bilinear(height, top, down, self.size),
+        )
+
+
+def _bilinear(source: int, start: float, length: float, size: int) -> tuple[Array, Array, Array]:
+    """Return the first pixel, the number of pixels and their weights for each result.
+
+    The filter is a triangle as wide as a result covers, or two pixels (antialiased), cut at the
+    edges. Source: Pillow's ``precompute_coeffs`` and ``normalize_coeffs_8bpc``.
+    """
+    scale = length / size
+    support = max(scale, 1.0)
+    centres = start + (np.arange(size) + 0.5) * scale
+    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    last = np.minimum((centres + support + 0.5).astype(np.int64), source)
+    counts = last - first
+    places = np.arange(counts.max())[None]
+    distance = np.abs((places + first[:, None] - centres[:, None] + 0.5) * (1.0 / support))
+    weights = np.where(places < counts[:, None], np.maximum(1.0 - distance, 0.0), 0.0)
+    weights /= np.array([sum(row) for row in weights.tolist()])[:, None]  # in Pillow's order
+    integers = (0.5 + weights * (1 << _BITS)).astype(np.int32)
+    return first.astype(np.uint16), counts.astype(np.uint16), integers

@@ -1,0 +1,49 @@
+"""Windows of sensor readings, standardised channel by channel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from micronas.export.firmware.front_ends.front_end import FrontEnd, written
+from micronas.graph.ir import Quantization
+
+
+@dataclass(frozen=True)
+class Series(FrontEnd):
+    """Readings as the network sees them: ``(reading - mean) / deviation``, limited.
+
+    Parameters
+    ----------
+    window
+        Readings the network sees at once.
+    mean, deviation
+        Of each channel.
+    """
+
+    window: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    limit: float
+
+    kind: ClassVar[str] = "series"
+    samples: ClassVar[str] = "float32"
+    streams: ClassVar[bool] = True
+
+    @property
+    def codes(self) -> int:
+        return self.window * len(self.mean)
+
+    @property
+    def templates(self) -> Mapping[str, str]:
+        return {"front_end.h": "front_end_series.h.in", "front_end.c": "front_end_series.c.in"}
+
+    def values(self, quantization: Quantization) -> Mapping[str, str]:
+        return {"ROWS": str(self.window), "COLUMNS": str(len(self.mean))}
+
+    def tables(self, name: str, quantization: Quantization) -> str:
+        if name != "front_end.c":
+            return ""
+        of = {"kMean": self.mean, "kDeviation": self.deviation, "kLimit": self.limit}
+        return written({each: np.array(values, np.float32) for each, values in of.items()})

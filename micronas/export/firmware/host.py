@@ -1,0 +1,106 @@
+"""Compile a front end for this machine and run it, to compare it with training."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from micronas.errors import DataError, ExportError
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd
+from micronas.graph.ir import Quantization
+from micronas.graph.kernels.codes import Values
+
+_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+_SIZES = """
+#include "front_end.c"
+unsigned long FrontEndBytes(void) { return sizeof(FrontEnd); }
+unsigned long FrontEndCodes(void) { return FRONT_END_CODES; }
+"""
+
+
+def find_compiler() -> str | None:
+    """Return this machine's C compiler: ``$CC``, cc, gcc or clang; None where there is none."""
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+class OnHost:
+    """A generated front end, compiled for this machine.
+
+    Parameters
+    ----------
+    fixed_point
+        Integers alone, as on cores without a floating-point unit.
+
+    Raises
+    ------
+    ExportError
+        If there is no C compiler, or it refuses the sources.
+    """
+
+    def __init__(
+        self, front_end: FrontEnd, quantization: Quantization, *, fixed_point: bool = False
+    ) -> None:
+        compiler = find_compiler()
+        if compiler is None:
+            raise ExportError(
+                "a front end needs a C compiler to run here, but there is neither $CC nor cc, gcc "
+                "or clang; install one"
+            )
+        self._samples = front_end.samples
+        self._streams = front_end.streams
+        with tempfile.TemporaryDirectory(prefix="micronas-") as scratch:
+            for name, text in front_end.files(quantization).items():
+                (Path(scratch) / name).write_text(text, encoding="utf-8")
+            (Path(scratch) / "host.c").write_text(_SIZES, encoding="utf-8")
+            library = Path(scratch) / "front_end.so"
+            define = f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"
+            command = [compiler, *_FLAGS, define, f"{scratch}/host.c", "-o", str(library), "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ExportError(
+                    f"a front end must compile, but {compiler} says: {done.stderr[:500].strip()}; "
+                    "set $CC to another compiler"
+                )
+            self._code = ctypes.CDLL(str(library))
+        for size in (self._code.FrontEndBytes, self._code.FrontEndCodes):
+            size.restype = ctypes.c_ulong
+        self._state = ctypes.create_string_buffer(self._code.FrontEndBytes())
+
+    def codes(self, samples: Array) -> Values:
+        """Return the int8 codes of one input.
+
+        Parameters
+        ----------
+        samples
+            As the device gets them: int16 [samples] of sound, uint8 bytes of a picture, or float32
+            [readings, channels]; of a stream the latest input counts.
+
+        Raises
+        ------
+        DataError
+            If they are of another type, or too few.
+        """
+        if samples.dtype != self._samples:
+            raise DataError(
+                f"samples must be {self._samples}, but are {samples.dtype}; convert them"
+            )
+        given = np.ascontiguousarray(samples)
+        pointer = given.ctypes.data_as(ctypes.c_void_p)
+        codes = np.zeros(self._code.FrontEndCodes(), np.int8)
+        written = codes.ctypes.data_as(ctypes.c_void_p)
+        if not self._streams:
+            self._code.FrontEndRead(self._state, pointer, written)
+            return codes
+        self._code.FrontEndReset(self._state)
+        self._code.FrontEndPush(self._state, pointer, ctypes.c_size_t(len(given)))
+        if not self._code.FrontEndReady(self._state):
+            raise DataError(
+                f"an input must be heard in whole, but {len(given)} samples are too few"
+            )
+        self._code.FrontEndRead(self._state, written)
+        return codes

@@ -1,0 +1,86 @@
+"""The front end of each task on a device, by what the model file says its input is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from micronas.errors import ModelError
+from micronas.export.firmware.front_ends import Camera, FrontEnd, Image, Series
+
+Shape = tuple[int, ...]
+"""Of an input: 1, height, width, channels."""
+_CAMERA = {1: "160x120:gray", 3: "160x120:rgb565"}
+
+
+def front_end(
+    meaning: Mapping[str, Any], shape: Shape, *, camera: Camera | None = None
+) -> FrontEnd | None:
+    """Return what turns samples into a network's input on a device, as training did.
+
+    Parameters
+    ----------
+    meaning
+        Of the input, as the model file has it (`micronas.tflite.metadata.read_metadata`).
+    shape
+        Of the input.
+    camera
+        For images; 160x120 when left out.
+
+    Returns
+    -------
+    None if nothing is known of the input.
+
+    Raises
+    ------
+    ModelError
+        If the file says something of its input that cannot be.
+    """
+    make = _MAKERS.get(str(meaning.get("features")))
+    if make is None:
+        return None
+    try:
+        return make(meaning, shape, camera)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelError(
+            f"a model's metadata must describe its input, but {dict(meaning)} does not "
+            f"({type(error).__name__}: {error}); export it anew"
+        ) from error
+
+
+def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
+    from micronas.tasks.keywords.front_end import MfccSettings, in_c
+
+    return in_c(MfccSettings(window_ms=int(meaning["window_ms"])))
+
+
+def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
+    from micronas.tasks.machines.front_end import in_c
+
+    return in_c(float(meaning["mean"]), float(meaning["deviation"]))
+
+
+def _pixels(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
+    return Image(
+        camera or Camera.parse(_CAMERA[shape[3]]),
+        size=shape[1],
+        channels=shape[3],
+        fit=str(meaning["fit"]),
+        middle=float(meaning["mean"]),
+    )
+
+
+def _series(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
+    return Series(
+        window=int(meaning["window"]),
+        mean=tuple(map(float, meaning["mean"])),
+        deviation=tuple(map(float, meaning["deviation"])),
+        limit=float(meaning["limit"]),
+    )
+
+
+_MAKERS: dict[str, Callable[[Mapping[str, Any], Shape, Camera | None], FrontEnd]] = {
+    "mfcc": _mfcc,
+    "log-mel": _log_mel,
+    "pixels": _pixels,
+    "series": _series,
+}
+"""By ``features`` of the input's meaning."""

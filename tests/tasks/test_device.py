@@ -1,0 +1,163 @@
+"""Front ends in C give the codes that training's Python gives, on this machine."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+
+from micronas.errors import ConfigError, DataError, ModelError
+from micronas.export.firmware.front_ends import Camera
+from micronas.export.firmware.host import OnHost
+from micronas.graph.ir import Quantization
+from micronas.graph.kernels.codes import Values
+from micronas.tasks.device import front_end
+from micronas.tasks.images.files import resize
+from micronas.tasks.images.front_end import features
+from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
+from micronas.tasks.waveform import Samples, coloured_noise, to_int16
+
+CLIPS = 100
+
+
+def scale(step: float, zero_point: int = -7) -> Quantization:
+    return Quantization(np.array([step], np.float32), zero_point)
+
+
+def codes(values: np.ndarray, quantization: Quantization) -> Values:
+    steps = np.rint(values.astype(np.float32) / quantization.scale) + quantization.zero_point
+    return np.clip(steps, -128, 127).astype(np.int8)
+
+
+def sounds(samples: int) -> list[Samples]:
+    """Noises of all colours that come and go, from 80 dB below full scale to clipping; silence."""
+    source = np.random.default_rng(5)
+    time = np.arange(samples)
+    found = [np.zeros(samples, np.int16)]
+    for _ in range(CLIPS - 1):
+        noise = coloured_noise(samples, source.uniform(0, 2), source)
+        loud = 10 ** source.uniform(-4, 0) * np.sin(time * source.uniform(1e-4, 1e-3)) ** 2
+        found.append(to_int16(noise * loud + 0.1 * loud * np.sin(time * source.uniform(0.01, 3))))
+    return found
+
+
+def waveform(clip: Samples) -> torch.Tensor:
+    return torch.from_numpy(clip[None]).float() / 32768
+
+
+def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> int:
+    """Count codes that differ; none by more than one."""
+    pairs = zip(clips, expected, strict=True)
+    gaps = np.concatenate(
+        [device.codes(clip).astype(int) - wanted.reshape(-1) for clip, wanted in pairs]
+    )
+    assert abs(gaps).max() <= 1
+    return int((gaps != 0).sum())
+
+
+@pytest.mark.parametrize("window_ms", [30, 40])
+def test_coefficients_of_speech(window_ms: int) -> None:
+    quantization, clips = scale(0.0297952), sounds(16_000)
+    made = front_end({"features": "mfcc", "window_ms": window_ms}, (1, 49, 10, 1))
+    assert made is not None
+    settings = MfccSettings(window_ms=window_ms)
+    expected = [codes(mfcc(waveform(clip), settings).numpy(), quantization) for clip in clips]
+    assert differing(OnHost(made, quantization), clips, expected) == 0
+    fixed = OnHost(made, quantization, fixed_point=True)
+    assert differing(fixed, clips, expected) <= CLIPS * 490 // 1000
+
+
+def test_log_mel_images_of_machines() -> None:
+    quantization, clips = scale(0.0312), sounds(SHORTEST)
+    meaning = {"features": "log-mel", "mean": -4.123456, "deviation": 3.2}
+    made = front_end(meaning, (1, 32, 32, 1))
+    assert made is not None
+    expected = []
+    for clip in clips:
+        image = standardise(images(log_mel(waveform(clip))[0]), -4.123456, 3.2)
+        expected.append(codes(image.numpy(), quantization))
+    assert differing(OnHost(made, quantization), clips, expected) == 0
+    fixed = OnHost(made, quantization, fixed_point=True)
+    assert differing(fixed, clips, expected) <= CLIPS * 1024 // 1000
+
+
+def test_a_stream_gives_the_codes_of_its_latest_second() -> None:
+    """Pieces of any length; the window moves on by a hop of 320 samples."""
+    quantization = scale(0.03)
+    made = front_end({"features": "mfcc", "window_ms": 40}, (1, 49, 10, 1))
+    assert made is not None
+    device, clip = OnHost(made, quantization), sounds(16_000 + 3 * 320)[2]
+    latest = mfcc(waveform(clip[3 * 320 :]), MfccSettings(window_ms=40)).numpy()
+    assert np.array_equal(device.codes(clip), codes(latest, quantization).reshape(-1))
+    with pytest.raises(DataError, match="15999 samples are too few"):
+        device.codes(clip[:15_999])
+    with pytest.raises(DataError, match="must be int16"):
+        device.codes(clip.astype(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("camera", "size", "color", "fit"),
+    [
+        ("160x120:gray", 96, "gray", "stretch"),
+        ("320x240:rgb", 96, "gray", "crop"),
+        ("161x97:rgb", 50, "rgb", "crop"),
+        ("176x144:rgb565", 160, "rgb", "stretch"),
+        ("64x48:rgb565", 96, "gray", "crop"),
+    ],
+)
+def test_pictures(camera: str, size: int, color: str, fit: str) -> None:
+    """Smaller and larger than the network's input, cut and squeezed; 20 of each, 100 in all."""
+    source, quantization = np.random.default_rng(1), scale(1 / 128, 0)
+    given, channels = Camera.parse(camera), 1 if color == "gray" else 3
+    shape = (given.height, given.width)
+    meaning = {"features": "pixels", "fit": fit, "mean": 128.0}
+    made = front_end(meaning, (1, size, size, channels), camera=given)
+    assert made is not None
+    device = OnHost(made, quantization)
+    for _ in range(CLIPS // 5):
+        if given.format == "rgb565":
+            word = source.integers(0, 2**16, shape, np.uint16)
+            red, green, blue = word >> 11, word >> 5 & 63, word & 31
+            wide = (red << 3 | red >> 2, green << 2 | green >> 4, blue << 3 | blue >> 2)
+            pixels, raw = np.stack(wide, 2).astype(np.uint8), word.astype("<u2").view(np.uint8)
+        else:
+            rest = () if given.format == "gray" else (3,)
+            pixels = raw = source.integers(0, 256, (*shape, *rest), np.uint8)
+        picture = Picture.fromarray(pixels)
+        scaled = resize(picture, size=size, color=color, fit=fit)  # type: ignore[arg-type]
+        expected = codes(features(torch.from_numpy(scaled.copy()).float()).numpy(), quantization)
+        assert np.array_equal(device.codes(raw), expected.transpose(1, 2, 0).reshape(-1))
+
+
+def test_windows_of_sensors() -> None:
+    """The codes of float32 arithmetic in NumPy; a reading that is no number counts as low."""
+    source, quantization = np.random.default_rng(2), scale(0.0311, 3)
+    mean, deviation = np.array([0.1, -9.81, 300], np.float32), np.array([1, 0.03, 70], np.float32)
+    meaning = {
+        **{"features": "series", "window": 64, "limit": 4.0},
+        **{"mean": mean.tolist(), "deviation": deviation.tolist()},
+    }
+    made = front_end(meaning, (1, 64, 1, 3))
+    assert made is not None
+    device = OnHost(made, quantization)
+    for _ in range(CLIPS):
+        readings = (source.normal(size=(80, 3)) * deviation * 2 + mean).astype(np.float32)
+        wanted = np.clip((readings[-64:] - mean) / deviation, -4, 4)
+        assert np.array_equal(device.codes(readings), codes(wanted, quantization).reshape(-1))
+    assert device.codes(np.full((64, 3), np.nan, np.float32))[0] == round(-4 / 0.0311) + 3
+
+
+def test_an_input_of_unknown_meaning_has_no_front_end() -> None:
+    assert front_end({}, (1, 4)) is None
+    assert front_end({"features": "smell"}, (1, 4)) is None
+
+
+def test_a_file_that_says_half_of_it_is_refused() -> None:
+    with pytest.raises(ModelError, match="KeyError: 'mean'"):
+        front_end({"features": "log-mel"}, (1, 32, 32, 1))
+
+
+@pytest.mark.parametrize("text", ["160x120", "8x120:gray", "160x120:yuv", "1e3x9:gray", ""])
+def test_a_camera_is_written_in_one_way(text: str) -> None:
+    with pytest.raises(ConfigError, match="such as 160x120:gray"):
+        Camera.parse(text)
