@@ -18,8 +18,8 @@ from micronas.settings import Settings
 Count = Annotated[int, Field(ge=1)]
 Floats = NDArray[np.float64]
 
-_LAYOUT = 2.0
-"""Weight of the layout beside a unit vector of words; chosen on 3 splits of one data set."""
+_LAYOUT = 1.0
+"""Weight of the layout beside a unit vector of words."""
 _MATHEMATICS = frozenset("\\{}$")
 
 

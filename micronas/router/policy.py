@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from micronas.errors import ConfigError, DataError
 from micronas.files import write_atomically
-from micronas.router.category import Categories, classifier_arrays, classifier_of
+from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.mapping import ParameterBudget, parameters
@@ -22,7 +22,7 @@ from micronas.settings import nearest, validate_settings
 
 Floats = NDArray[np.float64]
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +91,10 @@ class Router:
         score = float(self.plan.utilities[category, expert])
         if category == top:
             said = f"{likeliest} with probability {probabilities[top]:.2f}"
-        elif distance > self.categories.max_distance:
-            said = (
-                f"far from every category (distance {distance:.2f} > "
-                f"{self.categories.max_distance:.2f})"
-            )
         else:
             said = (
-                f"unsure, {likeliest} at best (entropy {doubt:.2f} > "
-                f"{self.categories.max_entropy:.2f})"
+                f"unlike the fitting prompts, {likeliest} at best (distance {distance:.2f} > "
+                f"{self.categories.max_distance:.2f})"
             )
         whole = " for all categories" if self.evidence.merged else ""
         return Decision(
@@ -118,13 +113,12 @@ class Router:
         categories, evidence = self.categories, self.evidence
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {
-            "centroids": categories.centroids,
             "category": evidence.category,
             "fold": evidence.fold,
             "scores": evidence.scores,
             "active": evidence.active,
             "total": evidence.total,
-            **classifier_arrays(categories.classifier),
+            **gaussians_arrays(categories.gaussians),
         }
         np.savez(buffer, **arrays)
         data = buffer.getvalue()
@@ -134,7 +128,6 @@ class Router:
             "embedding": self.embedding and self.embedding.model_dump(mode="json"),
             "categories": categories.names,
             "temperature": categories.temperature,
-            "max_entropy": categories.max_entropy,
             "max_distance": categories.max_distance,
             "experts": self.experts,
             "merged": evidence.merged,
@@ -216,10 +209,8 @@ class Router:
             embed=embedder,
             categories=Categories(
                 names=names,
-                classifier=classifier_of(arrays),
+                gaussians=gaussians_of(arrays),
                 temperature=said["temperature"],
-                centroids=arrays["centroids"],
-                max_entropy=said["max_entropy"],
                 max_distance=said["max_distance"],
             ),
             experts=tuple(said["experts"]),
