@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.files import write_atomically
 from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, Decision
@@ -69,6 +70,19 @@ class Router:
             If no mapping is within the budget; names the smallest one that can be met.
         """
         return replace(self, plan=make_plan(self.evidence, budget))
+
+    def levels(self, count: int) -> tuple["Router", ...]:
+        """Return the same router with the mappings of `count` budgets of active parameters.
+
+        They rise in equal ratios from the smallest expert to the largest; the budget of total
+        parameters stays. Budgets that no mapping meets are left out.
+        """
+        active = self.evidence.active
+        found = []
+        for limit in np.geomspace(active.min(), active.max(), count):
+            with suppress(BudgetError):
+                found.append(self.map(replace(self.plan.budget, active=float(limit))))
+        return tuple(found)
 
     def route(self, prompts: Sequence[str]) -> list[Decision]:
         """Return one decision a prompt."""
