@@ -9,9 +9,10 @@ import base64
 import html
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -208,8 +209,17 @@ class Client:
             await session.close()
 
     @asynccontextmanager
-    async def post(self, content: bytes) -> AsyncIterator[Received]:
+    async def post(
+        self, content: bytes, *, path: str = "", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Received]:
         """Send JSON and wait for the head of the response.
+
+        Parameters
+        ----------
+        path
+            Appended to the address.
+        headers
+            Beside those of every request.
 
         Raises
         ------
@@ -217,8 +227,9 @@ class Client:
             Also from the block under it, while a body is read.
         """
         try:
+            address = self._address / path if path else self._address
             async with self._session.post(
-                self._address, data=content, allow_redirects=False
+                address, data=content, headers=headers, allow_redirects=False
             ) as response:
                 yield Received(response, self)
         except aiohttp.ClientError as error:
@@ -264,12 +275,15 @@ def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
         If it is too large.
     """
 
+    # a session belongs to one loop, and several threads may ask at once
+    own = copy(client)
+
     async def exchange() -> tuple[int, bytes]:
         try:
-            async with client.post(content) as received:
+            async with own.post(content) as received:
                 return received.status, await received.body()
         finally:
-            await client.aclose()
+            await own.aclose()
 
     # a thread of its own, as a notebook's has a loop that runs already
     with ThreadPoolExecutor(1) as thread:

@@ -16,17 +16,16 @@ from micronas.errors import BudgetError
 from micronas.language.embedders import cosines, unit
 from micronas.router.category import folds_of
 from micronas.router.mapping import parameters
-from micronas.router.network import fit_network
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Predict = Callable[[Floats, Floats, Floats, float], Floats]
 """From vectors and scores of prompts, vectors of others and a strength, to the others' scores."""
 
-_HIDDEN, _STEPS = 32, 100
 _FOLDS = 5
 _HALVINGS = 60
 _LEAST = 1e-9
+_PENALTIES = (1.0, 10.0, 100.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +97,9 @@ def knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
     return _predicted(split, budgets, predict, (10, 20, 40, 80))
 
 
-def mlp_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """Scores by a network with one hidden layer; score less a price is maximised."""
-
-    def predict(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
-        fitted = fit_network(
-            vectors, scores, loss="squares", penalty=penalty, hidden=(_HIDDEN,), steps=_STEPS
-        )
-        return fitted.logits(asked)
-
-    return _predicted(split, budgets, predict, (1e-2, 1e-3))
+def ridge_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
+    """Scores by a linear regression for each expert; score less a price is maximised."""
+    return _predicted(split, budgets, _ridge, _PENALTIES)
 
 
 def threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
@@ -124,7 +116,7 @@ def threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
             split.active[pair],
             split.total[pair],
         )
-        (chosen,) = _predicted(two, [budget], _difference, (1e-1, 1e-2, 1e-3))
+        (chosen,) = _predicted(two, [budget], _ridge, _PENALTIES)
         whole = np.zeros((len(split.test_vectors), len(split.active)))
         np.add.at(whole.T, pair, chosen.T)
         shares.append(whole)
@@ -136,16 +128,20 @@ BASELINES = {
     "best single within": best_single_within,
     "random mix": random_mix,
     "kNN scores": knn_scores,
-    "MLP scores": mlp_scores,
+    "ridge scores": ridge_scores,
     "two-model threshold": threshold_pair,
     "oracle": oracle,
 }
 
 
-def _difference(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
-    gain = scores[:, [1]] - scores[:, [0]]
-    predicted = fit_network(vectors, gain, loss="squares", penalty=penalty).logits(asked)
-    return np.hstack([np.zeros_like(predicted), predicted])
+def _ridge(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
+    """Predict scores linearly; squared weights, times the penalty, are added to the loss."""
+    mean, level = vectors.mean(axis=0), scores.mean(axis=0)
+    centred = vectors - mean
+    square = centred.T @ centred + penalty * np.eye(vectors.shape[1])
+    return np.asarray(
+        (asked - mean) @ np.linalg.solve(square, centred.T @ (scores - level)) + level
+    )
 
 
 def _predicted(

@@ -1,80 +1,105 @@
-"""Step 1: a prompt's category, with calibrated probabilities and two measures of doubt."""
+"""Step 1: a prompt's category, with calibrated probabilities, and whether it is like any."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from micronas.errors import DataError
-from micronas.language.embedders import unit
-from micronas.language.neighbours import entropy, entropy_threshold, vote
-from micronas.router.network import Network, fit_network
+from micronas.language.neighbours import entropy
 from micronas.settings import Settings
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Kind = Literal["logistic", "knn", "mlp"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-_STRENGTHS: dict[Kind, tuple[float, ...]] = {
-    "logistic": (1e-3, 1e-4, 1e-5),
-    "knn": (5, 10, 20, 40),
-    "mlp": (1e-3, 1e-4),
-}
-"""Penalties, or numbers of neighbours, of which validation takes the one of least log-loss."""
-_HIDDEN, _STEPS = 32, 100
-
-
-class Classifier(Protocol):
-    """Anything that gives categories logits; what is more likely has the larger one."""
-
-    def logits(self, vectors: Floats) -> Floats:
-        """Return [prompts, categories]."""
-        ...
+_RIDGES = (0.1, 0.3, 1.0)
+"""Shares of the mean variance added to each; validation takes the one of least log-loss."""
+_NEVER = 50.0
+"""Offset of a category without a prompt, as a fold may leave it."""
 
 
 class CategorySettings(Settings):
     """Settings of the classifier of categories."""
 
-    classifier: Kind = "logistic"
     precision: Share = 0.9
-    """Share of right categories wanted among prompts that are not sent to `general`."""
-    unusual: Share = 0.01
-    """Share of the fitting prompts that counts as too far from all categories."""
+    """Share of right categories wanted among those given to prompts that have none."""
+    familiar: Share = 0.95
+    """Share of the fitting prompts, each by a fit without it, that is not `general`."""
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
-    """Votes of the nearest vectors by cosine.
+class Gaussians:
+    """A normal distribution for each category, of one covariance, and one for all prompts.
+
+    Categories are told apart by linear discriminants (Fisher). How unlike all of them a prompt is,
+    is told by the relative Mahalanobis distance (Ren et al. 2021): that to the nearest category,
+    less that to all prompts, so that what varies everywhere, such as the topic, does not count.
 
     Attributes
     ----------
-    vectors
-        Unit vectors [prompts, dimensions].
-    labels
-        Category of each [prompts].
-    categories
-        How many there are.
-    count
-        How many of the nearest vote.
+    mean
+        Of all vectors [dimensions].
+    quadratic
+        Inverse covariance within categories less that of all vectors [dimensions, dimensions].
+    weights
+        [dimensions, categories].
+    offsets
+        Half the squared distance of each category's mean [categories].
+    shares
+        Of the fitting prompts [categories].
     """
 
-    vectors: NDArray[np.float32]
-    labels: Integers
-    categories: int
-    count: int
+    mean: Floats
+    quadratic: Floats
+    weights: Floats
+    offsets: Floats
+    shares: Floats
 
-    def logits(self, vectors: Floats) -> Floats:
-        """Return the logarithms of shares of votes [prompts, categories]."""
-        shares = vote(self.vectors, self.labels, self.categories, unit(vectors), self.count)
-        return np.asarray(np.log(shares))
+    def __call__(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """Return logits [prompts, categories] and relative distances [prompts].
+
+        A distance is per dimension, and negative where a category explains a prompt better than
+        the distribution of all prompts does.
+        """
+        centred = vectors - self.mean
+        near = centred @ self.weights - self.offsets
+        squares = ((centred @ self.quadratic) * centred).sum(axis=1)
+        distance = (squares - 2 * near.max(axis=1)) / len(self.mean)
+        return near + np.log(self.shares), np.asarray(distance)
+
+
+def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: float) -> Gaussians:
+    """Fit on labelled prompts; covariances gain `ridge` of the mean variance on their diagonal."""
+    known = labels >= 0
+    vectors, labels = vectors[known], labels[known]
+    found = np.bincount(labels, minlength=categories)
+    counts = np.maximum(found, 1)
+    mean = vectors.mean(axis=0)
+    centred = vectors - mean
+    means = np.zeros((categories, vectors.shape[1]))
+    np.add.at(means, labels, centred)
+    means /= counts[:, None]
+    within = _regular((centred - means[labels]), ridge)
+    everything = _regular(centred, ridge)
+    identity = np.eye(len(mean))
+    inverse = cho_solve(cho_factor(within), identity)
+    weights = inverse @ means.T
+    return Gaussians(
+        mean=mean,
+        quadratic=inverse - cho_solve(cho_factor(everything), identity),
+        weights=weights,
+        offsets=np.where(found > 0, (means.T * weights).sum(axis=0) / 2, _NEVER),
+        shares=counts / counts.sum(),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +113,7 @@ class Classified:
     entropy
         Of the probabilities over its maximum, 0 to 1 [prompts].
     distance
-        1 - cosine to the nearest centroid of a category [prompts].
+        How unlike the fitting prompts it is [prompts]; see `Gaussians`.
     category
         Index [prompts]; the number of categories stands for `general`.
     """
@@ -107,32 +132,28 @@ class Categories:
     ----------
     names
         Of the categories, `general` not among them.
+    gaussians
+        Give logits and distances.
     temperature
         Logits are divided by it.
-    centroids
-        Unit vectors [categories, dimensions].
-    max_entropy, max_distance
-        Prompts above either are `general`.
+    max_distance
+        Prompts above it are `general`.
     """
 
     names: tuple[str, ...]
-    classifier: Classifier
+    gaussians: Gaussians
     temperature: float
-    centroids: NDArray[np.float32]
-    max_entropy: float
     max_distance: float
 
     def classify(self, vectors: Floats) -> Classified:
         """Return categories of prompts from their vectors [prompts, dimensions]."""
-        probabilities = softmax(self.classifier.logits(vectors) / self.temperature, axis=1)
-        distance = centroid_distance(vectors, self.centroids)
-        return self._decide(probabilities, distance)
+        logits, distance = self.gaussians(vectors)
+        return self._decide(softmax(logits / self.temperature, axis=1), distance)
 
     def _decide(self, probabilities: Floats, distance: Floats) -> Classified:
-        doubt = entropy(probabilities)
         category = np.asarray(probabilities.argmax(axis=1), np.int64)
-        category[(doubt > self.max_entropy) | (distance > self.max_distance)] = len(self.names)
-        return Classified(probabilities, doubt, distance, category)
+        category[distance > self.max_distance] = len(self.names)
+        return Classified(probabilities, entropy(probabilities), distance, category)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +167,7 @@ class Validation:
     fold
         Fold of each prompt.
     summary
-        Strength, temperature, accuracy, calibration error before and after, share kept from
+        Ridge, temperature, accuracy, calibration error before and after, share kept from
         `general` and precision of those.
     """
 
@@ -165,8 +186,8 @@ def fit_categories(
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
 
-    The strength of regularisation and the temperature have the least log-loss; the largest
-    entropy is that at which `precision` of the labels below it are right.
+    The ridge and the temperature have the least log-loss; the largest distance is that which the
+    share `familiar` of the prompts does not exceed, each of them seen by a fit without its fold.
 
     Parameters
     ----------
@@ -198,35 +219,28 @@ def fit_categories(
         temperature = temperature_of(logits[known], right_ones)
         return _log_loss(logits[known] / temperature, right_ones)
 
-    tried: dict[float, Floats] = {}
-    for strength in _STRENGTHS[settings.classifier]:
-        logits = np.empty((len(labels), len(names)))
+    tried: dict[float, tuple[Floats, Floats]] = {}
+    for ridge in _RIDGES:
+        logits, distance = np.empty((len(labels), len(names))), np.empty(len(labels))
         for inside, rest in _parts(fold):
-            fitted = _fit(vectors, labels, rest, len(names), strength, settings)
-            logits[inside] = fitted.logits(vectors[inside])
-        tried[strength] = logits
-    best = min(tried, key=lambda strength: loss(tried[strength]))
-    raw = tried[best]
+            fitted = fit_gaussians(vectors[rest], labels[rest], len(names), ridge)
+            logits[inside], distance[inside] = fitted(vectors[inside])
+        tried[ridge] = logits, distance
+    best = min(tried, key=lambda ridge: loss(tried[ridge][0]))
+    raw, distance = tried[best]
     temperature = temperature_of(raw[known], right_ones)
     probabilities = softmax(raw / temperature, axis=1)
-    distance = np.empty(len(labels))
-    for inside, rest in _parts(fold):
-        distance[inside] = centroid_distance(
-            vectors[inside], centroids_of(vectors[rest], labels[rest], len(names))
-        )
     right = probabilities[known].argmax(axis=1) == right_ones
     model = Categories(
         names=names,
-        classifier=_fit(vectors, labels, np.arange(len(labels)), len(names), best, settings),
+        gaussians=fit_gaussians(vectors, labels, len(names), best),
         temperature=temperature,
-        centroids=centroids_of(vectors, labels, len(names)),
-        max_entropy=entropy_threshold(entropy(probabilities[known]), right, settings.precision),
-        max_distance=float(np.quantile(distance, 1 - settings.unusual)),
+        max_distance=float(np.quantile(distance, settings.familiar)),
     )
     classified = model._decide(probabilities, distance)
     kept = classified.category[known] < len(names)
     summary = {
-        "strength": best,
+        "ridge": best,
         "temperature": temperature,
         "accuracy": float(right.mean()),
         "calibration_error_before": calibration_error(softmax(raw[known], axis=1), right_ones),
@@ -267,64 +281,22 @@ def calibration_error(probabilities: Floats, labels: Integers, *, bins: int = 15
     return float(np.abs(np.bincount(place, right - top, bins)).sum() / len(labels))
 
 
-def centroids_of(vectors: Floats, labels: Integers, categories: int) -> NDArray[np.float32]:
-    """Return the mean direction of each category's vectors [categories, dimensions]."""
-    sums = np.zeros((categories, vectors.shape[1]))
-    np.add.at(sums, labels[labels >= 0], unit(vectors)[labels >= 0])
-    return unit(sums)
+def gaussians_arrays(gaussians: Gaussians) -> dict[str, NDArray[Any]]:
+    """Return what `gaussians_of` makes the distributions from."""
+    return {f"gaussians_{name}": value for name, value in vars(gaussians).items()}
 
 
-def centroid_distance(vectors: Floats, centroids: NDArray[np.float32]) -> Floats:
-    """Return 1 - cosine to the nearest centroid [prompts]."""
-    return np.asarray(1 - (unit(vectors) @ centroids.T).max(axis=1), np.float64)
+def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> Gaussians:
+    """Return the distributions of `gaussians_arrays`."""
+    return Gaussians(*(arrays[f"gaussians_{name}"] for name in Gaussians.__dataclass_fields__))
 
 
-def classifier_arrays(classifier: Classifier) -> dict[str, NDArray[Any]]:
-    """Return what `classifier_of` makes the classifier from."""
-    if isinstance(classifier, Neighbours):
-        return {
-            "neighbours": classifier.vectors,
-            "labels": classifier.labels,
-            "counts": np.array([classifier.categories, classifier.count]),
-        }
-    if isinstance(classifier, Network):
-        return {f"layer{number}": layer for number, layer in enumerate(classifier.layers)}
-    raise DataError(f"a {type(classifier).__name__} cannot be saved; use a Network or Neighbours")
-
-
-def classifier_of(arrays: Mapping[str, NDArray[Any]]) -> Classifier:
-    """Return the classifier of `classifier_arrays`."""
-    if "neighbours" in arrays:
-        categories, count = arrays["counts"].tolist()
-        return Neighbours(arrays["neighbours"], arrays["labels"], categories, count)
-    layers = sorted(name for name in arrays if name.startswith("layer"))
-    return Network(tuple(arrays[name] for name in layers))
-
-
-def _fit(
-    vectors: Floats,
-    labels: Integers,
-    part: Integers,
-    categories: int,
-    strength: float,
-    settings: CategorySettings,
-) -> Classifier:
-    """Fit one classifier on the labelled prompts of a part."""
-    part = part[labels[part] >= 0]
-    if settings.classifier == "knn":
-        return Neighbours(unit(vectors[part]), labels[part], categories, int(strength))
-    targets = np.eye(categories)[labels[part]]
-    if settings.classifier == "mlp":
-        return fit_network(
-            vectors[part],
-            targets,
-            loss="classes",
-            penalty=strength,
-            hidden=(_HIDDEN,),
-            steps=_STEPS,
-            seed=settings.seed,
-        )
-    return fit_network(vectors[part], targets, loss="classes", penalty=strength)
+def _regular(centred: Floats, ridge: float) -> Floats:
+    """Return the covariance of centred vectors, made regular."""
+    covariance = centred.T @ centred / len(centred)
+    size = len(covariance)
+    variance = float(np.trace(covariance)) / size or 1.0
+    return np.asarray(covariance + ridge * variance * np.eye(size))
 
 
 def _parts(fold: Integers) -> Iterator[tuple[Integers, Integers]]:

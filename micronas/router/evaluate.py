@@ -137,6 +137,13 @@ def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -
     return [(order[:cut], order[cut:]) for order in orders]
 
 
+def random_folds(size: int, folds: int, *, seed: int = 0) -> list[Part]:
+    """Return splits in which each of `size` prompts is tested on once."""
+    order = np.random.default_rng(seed).permutation(size)
+    tests = np.array_split(order, folds)
+    return [(np.setdiff1d(order, test), test) for test in tests]
+
+
 def paired_interval(
     differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:

@@ -53,8 +53,11 @@ class Evidence:
         categories = 1 if self.merged else self.categories
         # a category that nobody saw counts as one prompt: its expert must not come for free
         counts = np.maximum(np.bincount(category[wanted], minlength=categories), 1)
+        values = utilities(self.scores[wanted], category[wanted], categories)
+        # the few fitting prompts in `general` say little of those unlike any: these are any prompts
+        values[-1] = self.scores[wanted].mean(axis=0)
         return Problem(
-            utilities=utilities(self.scores[wanted], category[wanted], categories),
+            utilities=values,
             weights=counts / counts.sum(),
             active=self.active,
             total=self.total,

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.files import write_atomically
-from micronas.router.category import Categories, classifier_arrays, classifier_of
+from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.mapping import ParameterBudget, parameters
@@ -22,7 +23,7 @@ from micronas.settings import nearest, validate_settings
 
 Floats = NDArray[np.float64]
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,19 @@ class Router:
         """
         return replace(self, plan=make_plan(self.evidence, budget))
 
+    def levels(self, count: int) -> tuple["Router", ...]:
+        """Return the same router with the mappings of `count` budgets of active parameters.
+
+        They rise in equal ratios from the smallest expert to the largest; the budget of total
+        parameters stays. Budgets that no mapping meets are left out.
+        """
+        active = self.evidence.active
+        found = []
+        for limit in np.geomspace(active.min(), active.max(), count):
+            with suppress(BudgetError):
+                found.append(self.map(replace(self.plan.budget, active=float(limit))))
+        return tuple(found)
+
     def route(self, prompts: Sequence[str]) -> list[Decision]:
         """Return one decision a prompt."""
         if not prompts:
@@ -91,15 +105,10 @@ class Router:
         score = float(self.plan.utilities[category, expert])
         if category == top:
             said = f"{likeliest} with probability {probabilities[top]:.2f}"
-        elif distance > self.categories.max_distance:
-            said = (
-                f"far from every category (distance {distance:.2f} > "
-                f"{self.categories.max_distance:.2f})"
-            )
         else:
             said = (
-                f"unsure, {likeliest} at best (entropy {doubt:.2f} > "
-                f"{self.categories.max_entropy:.2f})"
+                f"unlike the fitting prompts, {likeliest} at best (distance {distance:.2f} > "
+                f"{self.categories.max_distance:.2f})"
             )
         whole = " for all categories" if self.evidence.merged else ""
         return Decision(
@@ -118,13 +127,12 @@ class Router:
         categories, evidence = self.categories, self.evidence
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {
-            "centroids": categories.centroids,
             "category": evidence.category,
             "fold": evidence.fold,
             "scores": evidence.scores,
             "active": evidence.active,
             "total": evidence.total,
-            **classifier_arrays(categories.classifier),
+            **gaussians_arrays(categories.gaussians),
         }
         np.savez(buffer, **arrays)
         data = buffer.getvalue()
@@ -134,7 +142,6 @@ class Router:
             "embedding": self.embedding and self.embedding.model_dump(mode="json"),
             "categories": categories.names,
             "temperature": categories.temperature,
-            "max_entropy": categories.max_entropy,
             "max_distance": categories.max_distance,
             "experts": self.experts,
             "merged": evidence.merged,
@@ -216,10 +223,8 @@ class Router:
             embed=embedder,
             categories=Categories(
                 names=names,
-                classifier=classifier_of(arrays),
+                gaussians=gaussians_of(arrays),
                 temperature=said["temperature"],
-                centroids=arrays["centroids"],
-                max_entropy=said["max_entropy"],
                 max_distance=said["max_distance"],
             ),
             experts=tuple(said["experts"]),

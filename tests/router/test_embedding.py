@@ -46,7 +46,7 @@ def test_words_and_layout_stand_side_by_side() -> None:
     prompts = ["Add 1 to 2", "def f(): {}"]
     found = embedder_of(Embedding(kind="ngrams", dimensions=16))(prompts)
     assert found[:, :16] == pytest.approx(hashed(prompts, dimensions=16))
-    assert found[:, 16:] == pytest.approx(2 * layout(prompts))
+    assert found[:, 16:] == pytest.approx(layout(prompts))
     bare = embedder_of(Embedding(kind="ngrams", dimensions=16, layout=False))(prompts)
     assert bare.shape == (2, 16)
 

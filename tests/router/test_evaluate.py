@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from micronas.errors import BudgetError, DataError
 from micronas.router.baselines import BASELINES, Split, oracle, random_mix
 from micronas.router.embedding import Embedding, embedder_of
-from micronas.router.evaluate import OURS, evaluate, paired_interval, random_parts
+from micronas.router.evaluate import OURS, evaluate, paired_interval, random_folds, random_parts
 from micronas.router.fit import FitSettings
 from tests.router.world import EXPERTS, table
 
@@ -58,7 +58,7 @@ def test_baselines_keep_budgets(name: str) -> None:
         BASELINES[name](known, [0.5e9])
 
 
-@pytest.mark.parametrize("name", ["kNN scores", "MLP scores", "two-model threshold"])
+@pytest.mark.parametrize("name", ["kNN scores", "ridge scores", "two-model threshold"])
 def test_predictors_learn_who_is_good_at_what(name: str) -> None:
     known = split(400)
     (share,) = BASELINES[name](known, [12e9])
@@ -135,3 +135,10 @@ def test_a_paired_mean_by_hand() -> None:
     mean, low, high = paired_interval(np.array([[1.0, nan, 3.0], [nan, 5.0, 3.0]]), rounds=50)
     assert mean == pytest.approx((2 + 4) / 2)
     assert low <= mean <= high
+
+
+def test_folds_test_each_prompt_once() -> None:
+    parts = random_folds(23, 5)
+    assert sorted(np.concatenate([test for _, test in parts]).tolist()) == list(range(23))
+    for fit, test in parts:
+        assert sorted([*fit.tolist(), *test.tolist()]) == list(range(23))

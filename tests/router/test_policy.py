@@ -52,7 +52,7 @@ def test_each_kind_goes_to_the_expert_that_is_good_at_it(router: Router) -> None
 def test_an_odd_prompt_is_general_and_the_reason_says_why(router: Router) -> None:
     (decision,) = router.route(["¿¿¿ ??? !!! ((( )))\n" * 9])
     assert decision.category == GENERAL
-    assert "far from every category" in decision.reason or "unsure" in decision.reason
+    assert "unlike the fitting prompts" in decision.reason
     assert router.route([]) == []
 
 
@@ -233,3 +233,11 @@ def test_prompts_labelled_general_are_no_category() -> None:
     names = tuple(GENERAL if number < 6 else name for number, name in enumerate(known.categories))
     marked = ScoreTable(known.prompts, known.experts, known.scores, names)
     assert fit(marked, EXPERTS, settings=SETTINGS).names == ("code", "sums", "words", GENERAL)
+
+
+def test_unfamiliar_prompts_count_as_any_prompt() -> None:
+    # the two prompts that a fold sent to `general` had other luck than all the rest
+    category = np.array([0, 0, 1, 1, 2, 2])
+    scores = np.array([[0.0, 1.0]] * 4 + [[1.0, 0.0]] * 2)
+    evidence = Evidence(category, 3, np.arange(6) % 2, scores, np.ones(2), np.ones(2))
+    assert evidence.problem().utilities[-1] == pytest.approx([1 / 3, 2 / 3])

@@ -1,0 +1,140 @@
+"""The router on prompts and on tasks that it has not seen, beside its baselines, with intervals.
+
+    python -m benchmarks.router_heldout SCORES MODELS [EMBEDDING]
+
+SCORES is a table that `micronas.router.scores.read_scores` reads, with categories under ``task``;
+MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams, minilm). Prompts: ten
+folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn;
+means of tasks, with intervals of a bootstrap over tasks, and of prompts within a task. `general`:
+the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones are kept.
+"""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.router_methods import BUDGETS, read, vectors_of
+from micronas.language.intervals import intervals
+from micronas.router.category import CategorySettings, fit_categories
+from micronas.router.evaluate import OURS, Evaluation, evaluate, random_folds
+from micronas.router.fit import FitSettings
+from micronas.router.scores import ScoreTable
+from micronas.text import table
+
+Floats = NDArray[np.float64]
+SINGLE, WITHIN = "best single", "best single within"
+KEPT, ROUNDS = (0.95, 0.9, 0.8), 2000
+
+
+def by_prompt(done: Evaluation) -> str:
+    """Every method less the best single model."""
+    rows = [
+        [
+            f"{row['budget'] / 1e9:g}",
+            row["method"],
+            f"{row['score']:.4f}",
+            f"{row['active'] / 1e9:.1f}",
+            f"{-row['difference']:+.4f}",
+            f"{-row['high']:+.4f} to {-row['low']:+.4f}",
+        ]
+        for row in done.rows(against=SINGLE)
+    ]
+    return table(["budget, B", "method", "score", "active, B", "minus best single", "95 %"], rows)
+
+
+def by_task(done: Evaluation, labels: NDArray[np.int64]) -> str:
+    """Means of tasks, each left out: score, active parameters, less the best single within."""
+    tasks = int(labels.max()) + 1
+    of_task = [labels == task for task in range(tasks)]
+    rng = np.random.default_rng(0)
+
+    def drawn(values: Floats) -> Floats:
+        """Means of drawn tasks, of drawn prompts each."""
+        samples = np.empty(ROUNDS)
+        for place in range(ROUNDS):
+            picked = [values[of_task[task]] for task in rng.integers(0, tasks, tasks)]
+            samples[place] = np.mean([rng.choice(each, len(each)).mean() for each in picked])
+        return samples
+
+    rows = []
+    for place, budget in enumerate(done.budgets):
+        reference = np.nansum(done.scores[WITHIN][place], axis=0)
+        for method in done.scores:
+            score = np.nansum(done.scores[method][place], axis=0)
+            active = np.nansum(done.active[method][place], axis=0)
+            gains = score - reference
+            low, high = intervals(drawn(gains)) if method == OURS else (0.0, 0.0)
+            used = np.array([active[each].mean() for each in of_task])
+            rows.append(
+                [
+                    f"{budget / 1e9:g}",
+                    method,
+                    f"{np.mean([score[each].mean() for each in of_task]):.4f}",
+                    f"{used.mean() / 1e9:.1f}",
+                    f"{used.max() / 1e9:.1f}",
+                    f"{np.mean([gains[each].mean() for each in of_task]):+.4f}",
+                    f"{low:+.4f} to {high:+.4f}" if method == OURS else "",
+                ]
+            )
+    header = ["budget, B", "method", "score", "active, B", "largest", "minus best within", "95 %"]
+    return table(header, rows)
+
+
+def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
+    """Share of prompts that reach `general`: of the task that was left out, and of the others."""
+    names = sorted(set(judged.categories))
+    labels = np.array([names.index(each) for each in judged.categories])
+    rows = []
+    for task, name in enumerate(names):
+        seen = np.flatnonzero(labels != task)
+        held = seen[np.random.default_rng(task).permutation(len(seen)) < len(seen) // 5]
+        part = np.setdiff1d(seen, held)
+        rest = tuple(each for each in names if each != name)
+        own = np.array([rest.index(judged.categories[place]) for place in part])
+        cells = []
+        for kept in KEPT:
+            wanted = CategorySettings(familiar=kept)
+            model, _ = fit_categories(vectors[part], own, names=rest, settings=wanted)
+            for asked in (np.flatnonzero(labels == task), held):
+                general = model.classify(vectors[asked]).category == len(rest)
+                cells.append(float(general.mean()))
+        rows.append((name, cells))
+    rows.append(("mean", np.mean([cells for _, cells in rows], axis=0).tolist()))
+    header = ["task left out"]
+    for kept in KEPT:
+        header += [f"general, {kept:.0%} kept", "seen prompts"]
+    return table(header, [[name, *(f"{each:.3f}" for each in cells)] for name, cells in rows])
+
+
+def main(scores: str, models: str, embedding: str = "wordllama") -> None:
+    judged, active = read(scores, models)
+    vectors = vectors_of(judged, embedding)
+    labels = np.unique(judged.categories, return_inverse=True)[1].astype(np.int64)
+
+    def compared(parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Evaluation:
+        return evaluate(
+            judged,
+            vectors,
+            active=active,
+            total=active,
+            budgets=BUDGETS,
+            settings=FitSettings(),
+            parts=parts,
+            clusters=False,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+
+    print(f"{embedding}, {len(judged)} prompts of {labels.max() + 1} tasks\n")
+    print(unfamiliar(vectors, judged), flush=True)
+    print("\nten folds of prompts")
+    print(by_prompt(compared(random_folds(len(judged), 10))), flush=True)
+    tasks = [
+        (np.flatnonzero(labels != task), np.flatnonzero(labels == task)) for task in set(labels)
+    ]
+    print("\neach task left out, means of tasks")
+    print(by_task(compared(tasks), labels))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
