@@ -233,21 +233,26 @@ class Accuracy:
 def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> Accuracy:
     """Compare a judge with the label that more than half of the human judges gave.
 
+    The verdicts of a judge on the same two answers, in both orders, are one label, as in
+    JudgeBench: the answer that won more games, a tie where they cancel; an invalid one says
+    nothing beside a valid one.
+
     Raises
     ------
     DataError
         If no pair has both.
     """
-    labels: defaultdict[tuple[str, str, str, str], dict[str, str]] = defaultdict(dict)
+    games: defaultdict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
-        place = (row.prompt_id, row.model, row.baseline, row.order)
-        labels[place][row.judge] = row.verdict or "invalid"
+        said = games[row.prompt_id, row.model, row.baseline].setdefault(row.judge, [])
+        said += [] if row.outcome is None else [float(np.sign(row.outcome - 0.5))]
     truth, given = [], []
-    for found in labels.values():
-        votes = Counter(found[human] for human in humans if human in found)
-        if judge in found and votes and 2 * votes.most_common(1)[0][1] > votes.total():
+    for found in games.values():
+        labels = {who: float(np.sign(sum(each))) if each else None for who, each in found.items()}
+        votes = Counter(labels[human] for human in humans if human in labels)
+        if judge in labels and votes and 2 * votes.most_common(1)[0][1] > votes.total():
             truth.append(votes.most_common(1)[0][0])
-            given.append(found[judge])
+            given.append(labels[judge])
     if not truth:
         raise DataError(f"no pair is labelled by {judge!r} and by humans of {', '.join(humans)}")
     count = len(truth)

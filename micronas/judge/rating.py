@@ -1,4 +1,4 @@
-"""Ratings from battles: Bradley-Terry by Newton's method, observed win rates, Elo.
+"""Ratings from battles: Bradley-Terry by Newton's method, observed win rates.
 
 Bradley-Terry says that i beats j with probability ``1 / (1 + exp(s_j - s_i))``; ties count as half
 a win for both. All its data are in two numbers a pair of models, so a fit costs as much for a
@@ -313,29 +313,3 @@ def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
     models = scores.shape[-1]
     chances = expit(scores[..., :, None] - scores[..., None, :])
     return np.asarray((chances.sum(axis=-1) - 0.5) / (models - 1))
-
-
-def elo_scale(scores: Floats, *, anchor: float = 1000.0, scale: float = 400.0) -> Floats:
-    """Log-odds on the scale of chess: ``anchor`` at zero, 10 to 1 every ``scale`` points."""
-    return np.asarray(anchor + scores * (scale / np.log(10)))
-
-
-def elo(battles: Battles, *, k: float = 4.0, initial: float = 1000.0) -> Floats:
-    """Elo ratings [models] after the battles in their order; the order matters, unlike above.
-
-    Each battle moves both models by k x weight x (outcome - expected outcome).
-    """
-    ratings = [float(initial)] * len(battles.models)
-    rows = zip(
-        battles.left.tolist(),
-        battles.right.tolist(),
-        battles.outcome.tolist(),
-        battles.weight.tolist(),
-        strict=True,
-    )
-    for left, right, outcome, weight in rows:
-        expected = 1 / (1 + 10 ** ((ratings[right] - ratings[left]) / 400))
-        change = k * weight * (outcome - expected)
-        ratings[left] += change
-        ratings[right] -= change
-    return np.array(ratings)

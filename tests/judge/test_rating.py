@@ -16,8 +16,6 @@ from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats
 from micronas.judge.rating import (
     bradley_terry,
-    elo,
-    elo_scale,
     expected_win_rates,
     win_rates,
 )
@@ -214,27 +212,6 @@ def test_scales_by_hand() -> None:
     assert expected_win_rates(scores, 0).tolist() == pytest.approx([0.5, 0.75, 0.9])
     expected = [(1 / 4 + 1 / 10) / 2, (3 / 4 + 3 / 12) / 2, (9 / 10 + 9 / 12) / 2]
     assert expected_win_rates(scores).tolist() == pytest.approx(expected)
-    assert elo_scale(np.array([0, np.log(10)])).tolist() == pytest.approx([1000, 1400])
-
-
-def test_elo_by_hand() -> None:
-    # the first win moves 2 points, the second 4 x (1 - 1 / (1 + 10 ** (-4 / 400)))
-    battles = Battles.of_names(["a", "b"], ["b", "a"], [1, 0])
-    gain = 2 + 4 * (1 - 1 / (1 + 10 ** (-4 / 400)))
-    assert elo(battles).tolist() == pytest.approx([1000 + gain, 1000 - gain])
-
-
-def test_elo_equals_evalica() -> None:
-    battles = replace(random_battles(6, 200, 1), weight=np.ones(200))
-    theirs = evalica.elo(
-        [battles.models[each] for each in battles.left],
-        [battles.models[each] for each in battles.right],
-        [WINNERS[float(each)] for each in battles.outcome],
-        initial=1000.0,
-        k=4.0,
-    ).scores
-    expected = [theirs[name] for name in battles.models]
-    np.testing.assert_allclose(elo(battles), expected, atol=1e-9)
 
 
 def test_a_ranking_is_best_first() -> None:
@@ -302,6 +279,5 @@ def test_the_golden_values_of_llmfao() -> None:
     )
     assert (len(battles), len(battles.models)) == (8931, 59)
     odds = np.exp(bradley_terry(battles).scores)
-    for name, odd, rating in zip(battles.models, odds / odds.sum(), elo(battles), strict=True):
+    for name, odd in zip(battles.models, odds / odds.sum(), strict=True):
         assert odd == pytest.approx(golden["bradley_terry", name], rel=1e-6)
-        assert rating == pytest.approx(golden["elo", name], rel=1e-9)
