@@ -1,4 +1,4 @@
-"""Ratings from battles: Bradley-Terry by Newton's method, observed win rates.
+"""Ratings from battles: Bradley-Terry by Newton's method.
 
 Bradley-Terry says that i beats j with probability ``1 / (1 + exp(s_j - s_i))``; ties count as half
 a win for both. All its data are in two numbers a pair of models, so a fit costs as much for a
@@ -31,11 +31,6 @@ class Ratings:
     models: tuple[str, ...]
     scores: Floats
     baseline: str | None = None
-
-    def ranking(self) -> list[tuple[str, float]]:
-        """Models with their scores, best first."""
-        order = np.argsort(-self.scores, kind="stable")
-        return [(self.models[place], float(self.scores[place])) for place in order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,27 +275,6 @@ class Likelihood:
         same = int((group == group[leaves[0]]).sum())
         who = f"{top!r}" if same == 1 else f"{top!r} and {same - 1} others"
         return f"finite ratings need a win and a loss, but {who} lost no battle to the other models"
-
-
-def win_rates(battles: Battles, baseline: str | None = None) -> Floats:
-    """Observed share of points [models], ties half; against the baseline only if one is given.
-
-    A model without battles has NaN; the baseline itself has 0.5.
-    """
-    left, right = battles.left, battles.right
-    weight = battles.weight
-    if baseline is not None:
-        place = battles.index(baseline)
-        weight = np.where((left == place) | (right == place), weight, 0.0)
-    size = len(battles.models)
-    points = np.bincount(left, weight * battles.outcome, size)
-    points += np.bincount(right, weight * (1 - battles.outcome), size)
-    played = np.bincount(left, weight, size) + np.bincount(right, weight, size)
-    rates = np.full(size, np.nan)
-    np.divide(points, played, out=rates, where=played > 0)
-    if baseline is not None:
-        rates[place] = 0.5
-    return rates
 
 
 def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
