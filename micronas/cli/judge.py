@@ -48,6 +48,7 @@ class Format(str, Enum):
     alpaca_eval = "alpaca-eval"
     llmfao = "llmfao"
     pandalm = "pandalm"
+    judgebench = "judgebench"
 
 
 @judge_app.command()
@@ -286,8 +287,8 @@ def report(
 
 @judge_app.command("import")
 def import_(
-    kind: Annotated[Format, typer.Argument(help="Tool that wrote the file.")],
-    source: Annotated[Path, typer.Argument(help="The file, or arena-hard's folder of files.")],
+    kind: Annotated[Format, typer.Argument(help="Tool that wrote the files.")],
+    sources: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
     out: StoreOut,
     baseline: Annotated[
         str | None, typer.Option(help="arena-hard v0.1: the model its rows do not name.")
@@ -300,14 +301,58 @@ def import_(
     """Read verdicts that another tool stored into a store, to rate and report them."""
     from micronas.judge.jobs import import_verdicts
 
-    total, invalid = import_verdicts(
-        kind.value, source, out, baseline=baseline, results=judges or ()
-    )
+    count = import_verdicts(kind.value, sources, out, baseline=baseline, results=judges or ())
     show(
-        {"file": str(out), "verdicts": total, "invalid": invalid},
+        {"file": str(out), **count},
         as_json,
-        lambda: f"{out}: {total} verdicts, {invalid} of them invalid",
+        lambda: (
+            f"{out}: {count['verdicts']} verdicts, {count['invalid']} of them invalid, from files: "
+            f"{count['files']}; set aside, a model against itself: {count['itself']}"
+        ),
     )
+
+
+@judge_app.command()
+def drop(
+    store: StorePath,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the verdicts.")] = None,
+    model: Annotated[str | None, typer.Option(help="Verdicts on this model.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Verdicts against this model.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Verdicts on the prompt of this id.")] = None,
+    judge: JudgeName = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take them back instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set verdicts aside with a reason; a later run or import leaves them there."""
+    from micronas.errors import ConfigError
+    from micronas.judge.jobs import drop as set_aside
+
+    if undo == (reason is not None):
+        raise ConfigError("give either --reason, to drop verdicts, or --undo, to take them back")
+    count = set_aside(store, reason, model=model, baseline=baseline, prompt_id=prompt, judge=judge)
+    show(
+        {"file": str(store), "verdicts": count},
+        as_json,
+        lambda: f"{store}: verdicts {'taken back' if undo else 'set aside'}: {count}",
+    )
+
+
+@judge_app.command()
+def accuracy(
+    store: StorePath,
+    judge: Annotated[str, typer.Option("--judge", help="The judge to check.")],
+    humans: Annotated[
+        list[str], typer.Option("--human", help="A judge that is right; may be repeated.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Compare a judge with the majority of people's labels, both games of a pair as one."""
+    from micronas.judge.checks import accuracy as measure
+    from micronas.judge.store import verdicts_of
+    from micronas.text import pairs
+
+    found = vars(measure(verdicts_of(store), judge, humans))
+    show(found, as_json, lambda: pairs(found))
 
 
 def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":

@@ -160,17 +160,6 @@ class Battles:
             kept, models=tuple(names), left=position[kept.left], right=position[kept.right]
         )
 
-    def swapped(self) -> "Battles":
-        """The same battles with left and right exchanged."""
-        return replace(
-            self,
-            left=self.right,
-            right=self.left,
-            outcome=1 - self.outcome,
-            length_left=self.length_right,
-            length_right=self.length_left,
-        )
-
     def _rows(self, rows: NDArray[np.bool_]) -> "Battles":
         def cut(values: Floats | None) -> Floats | None:
             return None if values is None else values[rows]

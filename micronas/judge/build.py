@@ -11,6 +11,7 @@ import numpy as np
 from micronas._version import VERSION
 from micronas.errors import DataError
 from micronas.files import text_hash, write_atomically
+from micronas.judge.choose import Outcomes
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
 from micronas.judge.embed import embedder_of
@@ -22,9 +23,10 @@ from micronas.judge.manifest import (
     write_manifest,
     write_prompts,
 )
+from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
-from micronas.judge.sample import clusters, draw, quality
+from micronas.judge.sample import clusters
 from micronas.judge.sources import Record, read_source
 from micronas.judge.steps import Say, StepResult, Steps, count, drop
 from micronas.language.embedders import Embedder, Vectors
@@ -85,13 +87,16 @@ class Build:
             "label", [*labels, categories, recipe.seed], lambda: self._label(unique.kept)
         )
         write_review(self._out / REVIEW, labelled.review)
+        earlier = earlier_outcomes(recipe.sampling, self._folder)
+        known = earlier and [earlier.prompts, earlier.models, str(earlier.won.tolist())]
         drawn = self._steps.run(
             "sample",
             [
-                recipe.sampling.model_dump_json(),
+                recipe.sampling.model_dump_json(exclude={"judged"}),
                 {name: each.model_dump() for name, each in recipe.categories.items()},
+                known,
             ],
-            lambda: self._sample(labelled.kept, unique.kept),
+            lambda: self._sample(labelled.kept, unique.kept, earlier),
         )
         return self._write(drawn)
 
@@ -266,42 +271,28 @@ class Build:
         }
         return StepResult([record for record in kept if record.category], dropped, facts, review)
 
-    def _sample(self, records: list[Record], embedded: list[Record]) -> StepResult:
-        recipe = self._recipe
+    def _sample(
+        self, records: list[Record], embedded: list[Record], earlier: Outcomes | None
+    ) -> StepResult:
         place = {record.id: index for index, record in enumerate(embedded)}
-        vectors = self._embed(embedded)
-        good = [quality(record.text) >= recipe.sampling.min_quality for record in records]
-        drawn: set[int] = set()
-        short: list[str] = []
-        available: dict[str, int] = {}
-        for name, category in recipe.categories.items():
-            pool = [i for i, record in enumerate(records) if good[i] and record.category == name]
-            available[name] = len(pool)
-            rows = vectors[np.array([place[records[i].id] for i in pool], np.int64)]
-            try:
-                chosen = draw(
-                    [records[i].id for i in pool],
-                    [records[i].language for i in pool],
-                    rows,
-                    name,
-                    category,
-                    cluster_count=recipe.sampling.clusters,
-                    seed=recipe.seed,
-                    accept_shortage=recipe.sampling.shortage == "accept",
-                )
-            except DataError as error:
-                short.append(str(error))
-                continue
-            drawn.update(pool[index] for index in chosen)
-        if short:
-            raise DataError("; ".join(short))
+
+        def vectors(pool: list[Record]) -> Vectors:
+            return self._embed(embedded)[np.array([place[each.id] for each in pool], np.int64)]
+
+        pools = Pools.of(records, self._recipe)
+        facts: dict[str, Any] = {"available": pools.sizes()}
+        if earlier is None:
+            drawn = pools.evenly(vectors)
+        else:
+            drawn, judged = pools.discriminating(earlier)
+            facts |= {"judged": judged, "models": list(earlier.models)}
         dropped = [
-            drop(record, "not drawn" if good[i] else "low quality")
-            for i, record in enumerate(records)
-            if i not in drawn
+            drop(record, "not drawn" if record.id in pools.good else "low quality")
+            for record in records
+            if record.id not in drawn
         ]
-        kept = [record for i, record in enumerate(records) if i in drawn]
-        return StepResult(kept, dropped, {"available": available})
+        kept = [record for record in records if record.id in drawn]
+        return StepResult(kept, dropped, facts)
 
     def _write(self, drawn: StepResult) -> dict[str, Any]:
         recipe = self._recipe
@@ -332,7 +323,12 @@ class Build:
             "format": 1,
             "micronas": VERSION,
             "recipe": recipe.model_dump(
-                mode="json", exclude={"sources": {"__all__": {"path"}}, "labelling": {"labels"}}
+                mode="json",
+                exclude={
+                    "sources": {"__all__": {"path"}},
+                    "labelling": {"labels"},
+                    "sampling": {"judged"},
+                },
             ),
             "embedder": self._embedder_name,
             "sources": {

@@ -1,4 +1,4 @@
-"""Check a judge: order, length, constant answers, human labels."""
+"""Check a judge: order, constant answers, human labels."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import NULL_PREFIX, Answer, VerdictRow
 from micronas.judge.verdict import Scale
@@ -81,64 +80,6 @@ def position_bias(rows: Iterable[VerdictRow]) -> PositionBias:
         consistent=float((excess == 0).mean()),
         first_share=float(0.5 + excess.mean()),
         p_value=p_value,
-    )
-
-
-@dataclass(frozen=True)
-class LengthBias:
-    """Effect of the length of answers on a judge's verdicts.
-
-    Attributes
-    ----------
-    battles
-        Battles looked at.
-    longer_share
-        Share of the point that went to the longer answer.
-    slope, error
-        Change of the point won per unit of relative length difference (a - b) / (a + b) between
-        answers of the same two models, and its standard error, clustered over prompts. Whether
-        longer answers are liked or better cannot be told apart by this figure.
-    """
-
-    battles: int
-    longer_share: float
-    slope: float
-    error: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the slope."""
-        return self.slope - 1.96 * self.error, self.slope + 1.96 * self.error
-
-
-def length_bias(battles: Battles) -> LengthBias:
-    """Regress outcomes on relative length differences within each pair of models.
-
-    Raises
-    ------
-    DataError
-        If the lengths are unknown, or do not vary within any pair of models.
-    """
-    if battles.length_left is None or battles.length_right is None:
-        raise DataError("length bias needs the length of every answer; store the answers")
-    total = battles.length_left + battles.length_right
-    x = (battles.length_left - battles.length_right) / np.where(total == 0, 1, total)
-    y = battles.outcome
-    uneven = x != 0
-    longer = np.where(x > 0, y, 1 - y)[uneven]
-    _, pair = np.unique(battles.left * len(battles.models) + battles.right, return_inverse=True)
-    x_within = x - (np.bincount(pair, x) / np.bincount(pair))[pair]
-    y_within = y - (np.bincount(pair, y) / np.bincount(pair))[pair]
-    scale = float((x_within**2).sum())
-    if scale < 1e-12 * max(len(x), 1):
-        raise DataError("length bias needs answers of different lengths, but they do not vary")
-    slope = float((x_within * y_within).sum()) / scale
-    score = np.bincount(battles.prompt, x_within * (y_within - slope * x_within))
-    return LengthBias(
-        battles=len(x),
-        longer_share=float(longer.mean()),
-        slope=slope,
-        error=float(np.sqrt((score**2).sum())) / scale,
     )
 
 
@@ -233,21 +174,26 @@ class Accuracy:
 def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> Accuracy:
     """Compare a judge with the label that more than half of the human judges gave.
 
+    The verdicts of a judge on the same two answers, in both orders, are one label, as in
+    JudgeBench: the answer that won more games, a tie where they cancel; an invalid one says
+    nothing beside a valid one.
+
     Raises
     ------
     DataError
         If no pair has both.
     """
-    labels: defaultdict[tuple[str, str, str, str], dict[str, str]] = defaultdict(dict)
+    games: defaultdict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
     for row in rows:
-        place = (row.prompt_id, row.model, row.baseline, row.order)
-        labels[place][row.judge] = row.verdict or "invalid"
+        said = games[row.prompt_id, row.model, row.baseline].setdefault(row.judge, [])
+        said += [] if row.outcome is None else [float(np.sign(row.outcome - 0.5))]
     truth, given = [], []
-    for found in labels.values():
-        votes = Counter(found[human] for human in humans if human in found)
-        if judge in found and votes and 2 * votes.most_common(1)[0][1] > votes.total():
+    for found in games.values():
+        labels = {who: float(np.sign(sum(each))) if each else None for who, each in found.items()}
+        votes = Counter(labels[human] for human in humans if human in labels)
+        if judge in labels and votes and 2 * votes.most_common(1)[0][1] > votes.total():
             truth.append(votes.most_common(1)[0][0])
-            given.append(found[judge])
+            given.append(labels[judge])
     if not truth:
         raise DataError(f"no pair is labelled by {judge!r} and by humans of {', '.join(humans)}")
     count = len(truth)

@@ -16,11 +16,19 @@ from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.store import battles_of_rows, writing
-from micronas.judge.verdict import Winner, parse_label
+from micronas.judge.verdict import Verdict, Winner, parse_label
 from micronas.language.endpoints import estimate_tokens
 
 _PLACES: dict[Any, Winner] = {"1": "A", "2": "B", "0": "tie", "Tie": "tie"}
 _SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
+
+
+def _won(verdict: Verdict | None, order: Order) -> float | None:
+    """Return the model's share of the point, from a verdict by places."""
+    if verdict is None:
+        return None
+    share = _SHARE[verdict.winner]
+    return 1 - share if order == "second" else share
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Imported:
     def battles(self, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
         """Return the valid verdicts (of one judge) as battles, models on the left."""
         return battles_of_rows(
-            [row for row in self.verdicts if judge in (None, row.judge)],
+            [row for row in self.fought() if judge in (None, row.judge)],
             category={prompt.id: prompt.category for prompt in self.prompts},
             tokens={(each.prompt_id, each.model): float(each.tokens) for each in self.answers},
             strong_weight=strong_weight,
@@ -46,10 +54,16 @@ class Imported:
             store.put_prompts(self.prompts)
             store.put_answers(self.answers)
             store.put_verdicts(self.verdicts)
+            # the baseline's own file compares it with itself
+            store.drop("a model against itself", "model = baseline")
+
+    def fought(self) -> list[VerdictRow]:
+        """Return the verdicts on two different models."""
+        return [row for row in self.verdicts if row.model != row.baseline]
 
 
 def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
-    """Read judgments of arena-hard-auto, v0.1 or v2: a JSON lines file or a folder of them.
+    """Read a JSON lines file of judgments of arena-hard-auto, v0.1 or v2.
 
     In the first game of a row the baseline is shown as A, in the second the model.
 
@@ -63,44 +77,37 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
     DataError
         If a row is not as arena-hard-auto writes it; the message names file and line.
     """
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"judgments must be .jsonl files, but {path} holds none")
     verdicts: list[VerdictRow] = []
     prompts: dict[str, StoredPrompt] = {}
     orders: tuple[Order, Order] = ("second", "first")
-    for file in files:
-        for number, row in enumerate(_json_lines(file), 1):
-            try:
-                prompt = str(row["uid"] if "uid" in row else row["question_id"])
-                other = row.get("baseline") or baseline
-                if other is None:
-                    raise DataError(
-                        f"rows of arena-hard v0.1 do not name their baseline, as in {file}; give it"
+    for number, row in enumerate(_json_lines(path), 1):
+        try:
+            prompt = str(row["uid"] if "uid" in row else row["question_id"])
+            other = row.get("baseline") or baseline
+            if other is None:
+                raise DataError(
+                    f"rows of arena-hard v0.1 do not name their baseline, as in {path}; give it"
+                )
+            prompts[prompt] = StoredPrompt(prompt, "", str(row.get("category") or ""))
+            for order, played in zip(orders, row["games"], strict=False):
+                game = played or {}
+                verdict = parse_label(str(game.get("score") or ""))
+                raw = game.get("judgment") or ""
+                verdicts.append(
+                    VerdictRow(
+                        prompt_id=prompt,
+                        model=str(row["model"]),
+                        baseline=str(other),
+                        order=order,
+                        judge=str(row["judge"]),
+                        verdict=verdict.winner if verdict else None,
+                        outcome=_won(verdict, order),
+                        strength=verdict.strength if verdict else 1,
+                        raw=raw if isinstance(raw, str) else json.dumps(raw),
                     )
-                prompts[prompt] = StoredPrompt(prompt, "", str(row.get("category") or ""))
-                for order, played in zip(orders, row["games"], strict=False):
-                    game = played or {}
-                    verdict = parse_label(str(game.get("score") or ""))
-                    raw = game.get("judgment") or ""
-                    share = _SHARE[verdict.winner] if verdict else None
-                    if share is not None and order == "second":
-                        share = 1 - share
-                    verdicts.append(
-                        VerdictRow(
-                            prompt_id=prompt,
-                            model=str(row["model"]),
-                            baseline=str(other),
-                            order=order,
-                            judge=str(row["judge"]),
-                            verdict=verdict.winner if verdict else None,
-                            outcome=share,
-                            strength=verdict.strength if verdict else 1,
-                            raw=raw if isinstance(raw, str) else json.dumps(raw),
-                        )
-                    )
-            except (LookupError, TypeError, AttributeError) as error:
-                raise _unexpected("arena-hard-auto", file, number, error) from error
+                )
+        except (LookupError, TypeError, AttributeError) as error:
+            raise _unexpected("arena-hard-auto", path, number, error) from error
     return Imported(verdicts, [], list(prompts.values()))
 
 
@@ -124,7 +131,7 @@ def alpaca_eval(path: Path) -> Imported:
             prompt = hashlib.sha256(row["instruction"].encode()).hexdigest()[:16]
             prompts[prompt] = StoredPrompt(prompt, row["instruction"], row.get("dataset") or "")
             baseline, model = str(row["generator_1"]), str(row["generator_2"])
-            for name, text in ((baseline, row["output_1"]), (model, row["output_2"])):
+            for name, text in ((model, row["output_2"]), (baseline, row["output_1"])):
                 answers[prompt, name] = Answer(prompt, name, text, estimate_tokens(text))
             preference = row["preference"]
             outcome = None
@@ -247,6 +254,52 @@ def pandalm(testset: Path, judges: Mapping[str, Path] | None = None) -> Imported
             except (LookupError, StopIteration, TypeError, AttributeError) as error:
                 raise _unexpected("PandaLM", path, number, error) from error
     return Imported(verdicts, list(answers.values()), prompts)
+
+
+def judgebench(path: Path) -> Imported:
+    """Read the output of JudgeBench for one judge: JSON lines of pairs with one game or two.
+
+    The answers are those of models ``A`` and ``B``; the right one is a verdict of the judge
+    ``label``. In the second game the answers are exchanged. `micronas.judge.checks.accuracy`
+    then gives JudgeBench's figure.
+
+    Raises
+    ------
+    DataError
+        If a row is not as JudgeBench writes it.
+    """
+    verdicts: list[VerdictRow] = []
+    answers: list[Answer] = []
+    prompts: list[StoredPrompt] = []
+    # a judgment that failed does not name its judge, the file does
+    _, named, stem = path.stem.partition("judge_model=")
+
+    def add(prompt: str, judge: str, order: Order, decision: object, raw: object = "") -> None:
+        found = None if decision is None else parse_label(str(decision))
+        text = raw if isinstance(raw, str) else json.dumps(raw)
+        winner = found.winner if found else None
+        verdicts.append(
+            VerdictRow(prompt, "A", "B", order, judge, winner, _won(found, order), raw=text)
+        )
+
+    for number, row in enumerate(_json_lines(path), 1):
+        try:
+            prompt = str(row["pair_id"])
+            prompts.append(StoredPrompt(prompt, row["question"], row.get("source") or ""))
+            for name in "AB":
+                text = row[f"response_{name}"]
+                answers.append(Answer(prompt, name, text, estimate_tokens(text)))
+            if row["label"] not in ("A>B", "B>A"):
+                raise ValueError(f"label must be A>B or B>A, but got {row['label']!r}")
+            add(prompt, "label", "first", row["label"])
+            judge = stem if named else str(row["judge_name"])
+            orders: tuple[Order, Order] = ("first", "second")
+            for order, game in zip(orders, row["judgments"], strict=False):
+                played = game or {}
+                add(prompt, judge, order, played.get("decision"), played.get("judgment") or "")
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise _unexpected("JudgeBench", path, number, error) from error
+    return Imported(verdicts, answers, prompts)
 
 
 def _json_lines(path: Path) -> list[Any]:

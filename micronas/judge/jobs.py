@@ -18,6 +18,7 @@ from micronas.judge.leaderboard import (
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings
+from micronas.judge.store import writing
 from micronas.settings import read_settings
 from micronas.text import table
 
@@ -83,21 +84,82 @@ def ratings(
     return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
+_FILES = {"alpaca-eval": "**/annotations.json", "llmfao": "*.csv"}
+"""Files of a tool in a folder; JSON lines of the others."""
+
+
 def import_verdicts(
-    kind: str, source: Path, out: Path, *, baseline: str | None, results: Iterable[Path]
-) -> tuple[int, int]:
-    """Read another tool's verdicts into a store; return how many, and how many are invalid."""
-    match kind:
-        case "arena-hard":
-            found = importers.arena_hard(source, baseline=baseline)
-        case "alpaca-eval":
-            found = importers.alpaca_eval(source)
-        case "llmfao":
-            found = importers.llmfao(source)
-        case _:
-            found = importers.pandalm(source, {path.stem: path for path in results})
-    found.save(out)
-    return len(found.verdicts), sum(row.outcome is None for row in found.verdicts)
+    kind: str, sources: Iterable[Path], out: Path, *, baseline: str | None, results: Iterable[Path]
+) -> dict[str, int]:
+    """Read another tool's files, or folders of them, into a store.
+
+    Returns
+    -------
+    dict
+        ``files``, ``verdicts``, ``invalid``, and ``itself``: verdicts on a model against itself,
+        which are set aside.
+
+    Raises
+    ------
+    DataError
+        If a folder holds no such file, or a file is damaged; the files before it are in the store.
+    """
+    pattern = _FILES.get(kind, "*.jsonl")
+    count = {"files": 0, "verdicts": 0, "invalid": 0, "itself": 0}
+    for source in sources:
+        files = sorted(source.glob(pattern)) if source.is_dir() else [source]
+        if not files:
+            raise DataError(f"a folder must hold files {pattern} of {kind}, but {source} has none")
+        for file in files:
+            match kind:
+                case "arena-hard":
+                    found = importers.arena_hard(file, baseline=baseline)
+                case "alpaca-eval":
+                    found = importers.alpaca_eval(file)
+                case "llmfao":
+                    found = importers.llmfao(file)
+                case "judgebench":
+                    found = importers.judgebench(file)
+                case _:
+                    found = importers.pandalm(file, {path.stem: path for path in results})
+            found.save(out)
+            fought = found.fought()
+            count["files"] += 1
+            count["verdicts"] += len(fought)
+            count["invalid"] += sum(row.outcome is None for row in fought)
+            count["itself"] += len(found.verdicts) - len(fought)
+    return count
+
+
+def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
+    """Set verdicts aside with a reason, or take them back where it is None; return how many.
+
+    Parameters
+    ----------
+    chosen
+        ``model``, ``baseline``, ``prompt_id``, ``judge``: all that are given must hold.
+
+    Raises
+    ------
+    DataError
+        If nothing is given, or nothing in the store is so.
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    where = " AND ".join(f"{name} = ?" for name in given)
+    if not given:
+        raise DataError(f"say which verdicts: at least one of {', '.join(sorted(chosen))}")
+    if not store.is_file():
+        raise DataError(f"a judge run must be a file, but there is no {store}")
+    with writing(store) as open_store:
+        values = list(given.values())
+        if reason is None:
+            count = open_store.restore(where, values)
+        else:
+            count = open_store.drop(reason, where, values)
+    if not count:
+        kind = "dropped verdict" if reason is None else "verdict"
+        raise DataError(f"{store} holds no {kind} with {given}; see micronas judge rate")
+    return count
 
 
 def _cell(value: str | int | float) -> str:

@@ -1,4 +1,4 @@
-"""Ratings from battles: Bradley-Terry by Newton's method, observed win rates, Elo.
+"""Ratings from battles: Bradley-Terry by Newton's method.
 
 Bradley-Terry says that i beats j with probability ``1 / (1 + exp(s_j - s_i))``; ties count as half
 a win for both. All its data are in two numbers a pair of models, so a fit costs as much for a
@@ -31,11 +31,6 @@ class Ratings:
     models: tuple[str, ...]
     scores: Floats
     baseline: str | None = None
-
-    def ranking(self) -> list[tuple[str, float]]:
-        """Models with their scores, best first."""
-        order = np.argsort(-self.scores, kind="stable")
-        return [(self.models[place], float(self.scores[place])) for place in order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,27 +277,6 @@ class Likelihood:
         return f"finite ratings need a win and a loss, but {who} lost no battle to the other models"
 
 
-def win_rates(battles: Battles, baseline: str | None = None) -> Floats:
-    """Observed share of points [models], ties half; against the baseline only if one is given.
-
-    A model without battles has NaN; the baseline itself has 0.5.
-    """
-    left, right = battles.left, battles.right
-    weight = battles.weight
-    if baseline is not None:
-        place = battles.index(baseline)
-        weight = np.where((left == place) | (right == place), weight, 0.0)
-    size = len(battles.models)
-    points = np.bincount(left, weight * battles.outcome, size)
-    points += np.bincount(right, weight * (1 - battles.outcome), size)
-    played = np.bincount(left, weight, size) + np.bincount(right, weight, size)
-    rates = np.full(size, np.nan)
-    np.divide(points, played, out=rates, where=played > 0)
-    if baseline is not None:
-        rates[place] = 0.5
-    return rates
-
-
 def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
     """Win rates [..., models] that Bradley-Terry scores [..., models] predict.
 
@@ -313,29 +287,3 @@ def expected_win_rates(scores: Floats, baseline: int | None = None) -> Floats:
     models = scores.shape[-1]
     chances = expit(scores[..., :, None] - scores[..., None, :])
     return np.asarray((chances.sum(axis=-1) - 0.5) / (models - 1))
-
-
-def elo_scale(scores: Floats, *, anchor: float = 1000.0, scale: float = 400.0) -> Floats:
-    """Log-odds on the scale of chess: ``anchor`` at zero, 10 to 1 every ``scale`` points."""
-    return np.asarray(anchor + scores * (scale / np.log(10)))
-
-
-def elo(battles: Battles, *, k: float = 4.0, initial: float = 1000.0) -> Floats:
-    """Elo ratings [models] after the battles in their order; the order matters, unlike above.
-
-    Each battle moves both models by k x weight x (outcome - expected outcome).
-    """
-    ratings = [float(initial)] * len(battles.models)
-    rows = zip(
-        battles.left.tolist(),
-        battles.right.tolist(),
-        battles.outcome.tolist(),
-        battles.weight.tolist(),
-        strict=True,
-    )
-    for left, right, outcome, weight in rows:
-        expected = 1 / (1 + 10 ** ((ratings[right] - ratings[left]) / 400))
-        change = k * weight * (outcome - expected)
-        ratings[left] += change
-        ratings[right] -= change
-    return np.array(ratings)

@@ -151,6 +151,11 @@ class Sampling(Settings):
 
     clusters: Count = 8
     """Clusters in each category and language; prompts are drawn evenly over them."""
+    judged: tuple[Path, ...] = ()
+    """Earlier judge runs, relative to the recipe's folder. With them, prompts that tell models
+    apart are chosen instead, across all categories at once."""
+    compared: tuple[str, ...] = ()
+    """Models whose verdicts take no part in that choice, as the set is to compare them."""
     min_quality: Share = 0.3
     """Least quality score of a prompt; see `micronas.judge.sample.quality`."""
     shortage: Literal["error", "accept"] = "error"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,55 +90,70 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(labels, np.int64)
 
 
-def draw(
-    ids: Sequence[str],
-    languages: Sequence[str],
-    vectors: Vectors,
-    category: str,
-    settings: Category,
-    *,
-    cluster_count: int,
-    seed: int,
-    accept_shortage: bool = False,
-) -> list[int]:
-    """Draw the quota of one category, each language its share, evenly over clusters.
-
-    Which prompts of a cluster are drawn depends on the seed and their ids only.
+def shares(
+    languages: Sequence[str], category: str, settings: Category, *, accept_shortage: bool = False
+) -> dict[str, int]:
+    """Return how many prompts of each language to draw for one category.
 
     Parameters
     ----------
-    ids, languages, vectors
-        The prompts of the category that may be drawn.
+    languages
+        Those of the prompts of the category that may be drawn.
     accept_shortage
-        Draw what is there where a language has fewer prompts than its share.
-
-    Returns
-    -------
-    list
-        Indices, ascending.
+        Be content with what is there where a language has fewer prompts than its share.
 
     Raises
     ------
     DataError
         If there are too few prompts; names category, language, quota and what is there.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, language in enumerate(languages):
-        members[language].append(index)
-    ratios = settings.languages or {name: float(len(each)) for name, each in members.items()}
+    there = Counter(languages)
+    ratios = settings.languages or {name: float(number) for name, number in there.items()}
     wanted = apportion(settings.quota, ratios) if ratios else {"any language": settings.quota}
-    drawn: list[int] = []
     for language, quota in sorted(wanted.items()):
-        there = members[language]
-        if len(there) < quota and not accept_shortage:
+        if there[language] < quota and not accept_shortage:
             raise DataError(
                 f"category {category!r} must have {quota} prompts in {language}, but has "
-                f"{len(there)}; add sources, lower the quota or set sampling.shortage=accept"
+                f"{there[language]}; add sources, lower the quota or set sampling.shortage=accept"
             )
+    return {language: min(quota, there[language]) for language, quota in wanted.items()}
+
+
+def draw(
+    ids: Sequence[str],
+    languages: Sequence[str],
+    vectors: Vectors,
+    quotas: Mapping[str, int],
+    *,
+    cluster_count: int,
+    seed: int,
+) -> list[int]:
+    """Draw the quota of each language, evenly over clusters.
+
+    Which prompts of a cluster are drawn depends on the seed and their ids only.
+
+    Parameters
+    ----------
+    ids, languages, vectors
+        The prompts of one category that may be drawn.
+
+    Returns
+    -------
+    list
+        Indices, ascending.
+    """
+    drawn: list[int] = []
+    for language, quota in sorted(quotas.items()):
+        there = [index for index, each in enumerate(languages) if each == language]
         if there and quota:
             groups = clusters(vectors[np.array(there)], cluster_count, seed)
             drawn += _even(ids, there, groups, quota, seed)
     return sorted(drawn)
+
+
+def seeded(name: str, seed: int) -> str:
+    """Return a key that puts names in an order of the seed's own."""
+    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 
 
 def _even(
@@ -147,7 +162,7 @@ def _even(
     """Take one prompt of each cluster in turn, the clusters and prompts in a seeded order."""
 
     def order(index: int) -> str:
-        return hashlib.sha256(f"{seed} {ids[index]}".encode()).hexdigest()
+        return seeded(ids[index], seed)
 
     by_cluster: dict[int, list[int]] = defaultdict(list)
     for index, group in zip(there, groups.tolist(), strict=True):

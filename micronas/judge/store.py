@@ -2,7 +2,8 @@
 
 ``attempts`` is what was paid for: a row stands there before a request leaves, and its outcome
 follows when it is known, so that a killed process leaves a trace of each call that was in flight.
-``verdicts`` is what came of it, one row for each prompt, model, order and judge.
+``verdicts`` is what came of it, one row for each prompt, model, order and judge; ``dropped`` holds
+those that were set aside, with the reason.
 """
 
 import sqlite3
@@ -19,7 +20,15 @@ from micronas.judge.endpoint import Reply
 from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
 from micronas.language.answers import whole_characters
 
-_SCHEMA = """
+_VERDICT = """
+    prompt_id TEXT NOT NULL, model TEXT NOT NULL, baseline TEXT NOT NULL, "order" TEXT NOT NULL,
+    judge TEXT NOT NULL, verdict TEXT, outcome REAL, strength INTEGER NOT NULL, raw TEXT NOT NULL,
+    prompt_hash TEXT NOT NULL, parameters TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
+"""
+_KEY = 'PRIMARY KEY (prompt_id, model, baseline, "order", judge)'
+_IN_ORDER = 'ORDER BY prompt_id, model, baseline, "order", judge'
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS prompts (
     prompt_id TEXT PRIMARY KEY, text TEXT NOT NULL, category TEXT NOT NULL, language TEXT NOT NULL
 );
@@ -33,12 +42,9 @@ CREATE TABLE IF NOT EXISTS attempts (
     usd REAL NOT NULL, time REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS attempts_key ON attempts (key);
-CREATE TABLE IF NOT EXISTS verdicts (
-    prompt_id TEXT NOT NULL, model TEXT NOT NULL, baseline TEXT NOT NULL, "order" TEXT NOT NULL,
-    judge TEXT NOT NULL, verdict TEXT, outcome REAL, strength INTEGER NOT NULL, raw TEXT NOT NULL,
-    prompt_hash TEXT NOT NULL, parameters TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
-    PRIMARY KEY (prompt_id, model, baseline, "order", judge)
+CREATE TABLE IF NOT EXISTS verdicts ({_VERDICT}    {_KEY}
+);
+CREATE TABLE IF NOT EXISTS dropped ({_VERDICT}    reason TEXT NOT NULL, {_KEY}
 );
 """
 
@@ -75,27 +81,49 @@ class Store:
                     "SELECT text FROM answers WHERE prompt_id = ? AND model = ?",
                     (prompt_id, model),
                 ).fetchone()
-                if old and old[0] != text:
+                for table in ("verdicts", "dropped") if old and old[0] != text else ():
                     self._sql.execute(
-                        "DELETE FROM verdicts WHERE prompt_id = ? AND ? IN (model, baseline)",
+                        f"DELETE FROM {table} WHERE prompt_id = ? AND ? IN (model, baseline)",
                         (prompt_id, model),
                     )
                 self._sql.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row)
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
-        """Add verdicts, or replace those of the same prompt, models, order and judge."""
-        marks = ", ".join("?" for _ in fields(VerdictRow))
+        """Add verdicts, or replace those of the same key; what was dropped stays dropped."""
+        marks = ", ".join(f"?{number}" for number, _ in enumerate(fields(VerdictRow), 1))
         with self._sql:
             self._sql.executemany(
-                f"INSERT OR REPLACE INTO verdicts VALUES ({marks})", map(_row, rows)
+                f"INSERT OR REPLACE INTO verdicts SELECT {marks} WHERE NOT EXISTS (SELECT 1 FROM "
+                'dropped WHERE (prompt_id, model, baseline, "order", judge) = '
+                "(?1, ?2, ?3, ?4, ?5))",
+                map(_row, rows),
             )
 
     def drop_verdicts(self, judge: str, *, unless: str) -> None:
         """Forget a judge's verdicts under other parameters; what it wrote stays in ``attempts``."""
         with self._sql:
+            for table in ("verdicts", "dropped"):
+                self._sql.execute(
+                    f"DELETE FROM {table} WHERE judge = ? AND parameters != ?", (judge, unless)
+                )
+
+    def drop(self, reason: str, where: str, values: Sequence[str] = ()) -> int:
+        """Set verdicts aside with a reason; return how many. `where` is an SQL condition."""
+        with self._sql:
             self._sql.execute(
-                "DELETE FROM verdicts WHERE judge = ? AND parameters != ?", (judge, unless)
+                f"INSERT OR REPLACE INTO dropped SELECT *, ? FROM verdicts WHERE {where}",
+                (reason, *values),
             )
+            return self._sql.execute(f"DELETE FROM verdicts WHERE {where}", values).rowcount
+
+    def restore(self, where: str, values: Sequence[str] = ()) -> int:
+        """Take back verdicts that were set aside; return how many."""
+        names = ", ".join(f'"{field.name}"' for field in fields(VerdictRow))
+        with self._sql:
+            self._sql.execute(
+                f"INSERT OR REPLACE INTO verdicts SELECT {names} FROM dropped WHERE {where}", values
+            )
+            return self._sql.execute(f"DELETE FROM dropped WHERE {where}", values).rowcount
 
     def reply(self, key: str) -> Reply | None:
         """Return the answer that was paid for under a key, if there is one."""
@@ -265,6 +293,15 @@ def answers_of(path: Path) -> list[Answer]:
         return [Answer(*row) for row in rows]
 
 
+def dropped_of(path: Path) -> list[tuple[VerdictRow, str]]:
+    """Return the verdicts that were set aside, with the reason."""
+    with _reading(path) as sql:
+        if not sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'dropped'").fetchone():
+            return []
+        rows = sql.execute(f"SELECT * FROM dropped {_IN_ORDER}")
+        return [(VerdictRow(*row[:-1]), row[-1]) for row in rows]
+
+
 def prompts_of(path: Path) -> list[StoredPrompt]:
     """Return all prompts of a store, by id."""
     with _reading(path) as sql:
@@ -309,7 +346,9 @@ def _check_schema(sql: sqlite3.Connection, path: Path, *, fresh: bool = False) -
                 f"{path} must hold a judge run as micronas lays it out, but its {kind} {name!r} "
                 "is another; restore it or start anew"
             )
-    missing = [] if fresh else [name for name in wanted if name not in found]
+    # stores of before nothing could be dropped are as good
+    needed = [name for name in wanted if "dropped" not in name]
+    missing = [] if fresh else [name for name in needed if name not in found]
     if missing:
         raise DataError(
             f"{path} must be a readable store of a judge run: no such table: {missing[0]}; restore "
@@ -334,7 +373,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _verdicts(sql: sqlite3.Connection) -> list[VerdictRow]:
-    rows = sql.execute('SELECT * FROM verdicts ORDER BY prompt_id, model, baseline, "order", judge')
+    rows = sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")
     return [VerdictRow(*row) for row in rows]
 
 

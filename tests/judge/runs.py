@@ -2,9 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from micronas.files import text_hash
+from micronas.judge.battles import Battles
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer
 from micronas.judge.run import JudgeSettings, run
@@ -27,6 +29,18 @@ def answers_for(prompts: int, models: int, plant: str = "") -> list[Answer]:
         for n in range(prompts)
         for m in range(models + 1)
     ]
+
+
+def swapped(battles: Battles) -> Battles:
+    """The same battles with left and right exchanged."""
+    return replace(
+        battles,
+        left=battles.right,
+        right=battles.left,
+        outcome=1 - battles.outcome,
+        length_left=battles.length_right,
+        length_right=battles.length_left,
+    )
 
 
 if __name__ == "__main__":

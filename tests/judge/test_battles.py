@@ -55,17 +55,6 @@ def test_models_are_kept_in_the_order_asked_for() -> None:
     assert pair.prompts == ("p1", "p2", "p3")
 
 
-def test_swapping_sides_keeps_who_won() -> None:
-    battles = example()
-    swapped = battles.swapped()
-    assert swapped.left.tolist() == battles.right.tolist()
-    assert swapped.outcome.tolist() == [0, 0.5, 1, 0]
-    assert swapped.length_left is not None
-    assert swapped.length_left.tolist() == [1, 2, 3, 4]
-    again = swapped.swapped()
-    assert again.outcome.tolist() == battles.outcome.tolist()
-
-
 @pytest.mark.parametrize(
     ("left", "right", "outcome", "complaint"),
     [

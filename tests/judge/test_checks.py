@@ -1,11 +1,8 @@
-import numpy as np
 import pytest
 
 from micronas.errors import DataError
-from micronas.judge.battles import Battles
 from micronas.judge.checks import (
     accuracy,
-    length_bias,
     null_answers,
     null_models,
     position_bias,
@@ -53,63 +50,6 @@ def test_position_bias_counts_prompts_not_pairs() -> None:
 def test_position_bias_needs_both_orders() -> None:
     with pytest.raises(DataError, match="both orders"):
         position_bias([VerdictRow("p", "m", "base", "unknown", "j", None, 1.0)] * 2)
-
-
-def battles(seed: int, slope: float) -> Battles:
-    rng = np.random.default_rng(seed)
-    count = 4000
-    lengths = rng.uniform(50, 150, (2, count))
-    relative = (lengths[0] - lengths[1]) / lengths.sum(0)
-    model = rng.integers(0, 4, count)
-    chance = 0.3 + 0.1 * model + slope * relative
-    return Battles.of_names(
-        [f"m{m}" for m in model],
-        ["base"] * count,
-        (rng.random(count) < chance).astype(float),
-        prompt=[f"p{n // 4}" for n in range(count)],
-        length_left=lengths[0],
-        length_right=lengths[1],
-    )
-
-
-def test_length_bias_finds_the_planted_slope() -> None:
-    for seed, slope in ((1, 0.5), (2, 0.0)):
-        found = length_bias(battles(seed, slope))
-        assert found.error < 0.05
-        assert abs(found.slope - slope) < 3 * found.error
-        assert found.interval == pytest.approx(
-            (found.slope - 1.96 * found.error, found.slope + 1.96 * found.error)
-        )
-
-
-def test_length_bias_equals_least_squares_with_an_intercept_for_each_model() -> None:
-    given = battles(3, 0.3)
-    assert given.length_left is not None
-    assert given.length_right is not None
-    x = (given.length_left - given.length_right) / (given.length_left + given.length_right)
-    design = np.column_stack([x, *(given.left == m for m in range(1, 5))]).astype(float)
-    solution, *_ = np.linalg.lstsq(design, given.outcome, rcond=None)
-    assert length_bias(given).slope == pytest.approx(solution[0], abs=1e-10)
-    # sandwich with prompts as clusters
-    bread = np.linalg.inv(design.T @ design)
-    scores = design * (given.outcome - design @ solution)[:, None]
-    sums = np.array([scores[given.prompt == p].sum(0) for p in range(len(given.prompts))])
-    error = np.sqrt((bread @ (sums.T @ sums) @ bread)[0, 0])
-    assert length_bias(given).error == pytest.approx(error, rel=1e-9)
-
-
-def test_swapping_sides_changes_no_length_bias() -> None:
-    given = battles(4, 0.3)
-    assert length_bias(given.swapped()).slope == pytest.approx(length_bias(given).slope)
-    assert length_bias(given.swapped()).longer_share == length_bias(given).longer_share
-
-
-def test_length_bias_needs_lengths_that_vary() -> None:
-    with pytest.raises(DataError, match="length of every answer"):
-        length_bias(Battles.of_names(["m"], ["base"], [1.0]))
-    same = Battles.of_names(["m"] * 2, ["b"] * 2, [1.0, 0], length_left=[5, 5], length_right=[4, 4])
-    with pytest.raises(DataError, match="do not vary"):
-        length_bias(same)
 
 
 @pytest.mark.parametrize("scale", [3, 5])

@@ -11,6 +11,7 @@ from micronas.judge.battles import Battles, Floats
 from micronas.judge.categories import category_table
 from micronas.judge.control import control, length_feature, relative_difference
 from micronas.judge.rating import bradley_terry
+from tests.judge.runs import swapped
 
 SCORES = np.array([-1.0, 0.0, 0.2, 0.8])
 
@@ -111,7 +112,7 @@ def test_without_features_it_is_bradley_terry() -> None:
 def test_neither_side_nor_the_order_of_features_matters() -> None:
     battles, features = styled(1000, {"length": 0.6, "lists": -0.4}, 3)
     one = control(battles, features)
-    other = control(battles.swapped(), {name: -features[name] for name in ("lists", "length")})
+    other = control(swapped(battles), {name: -features[name] for name in ("lists", "length")})
     np.testing.assert_allclose(one.ratings.scores, other.ratings.scores, atol=1e-9)
     np.testing.assert_allclose(one.coefficients, other.coefficients[::-1], atol=1e-9)
 

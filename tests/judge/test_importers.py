@@ -8,12 +8,13 @@ import pytest
 
 from micronas.errors import DataError
 from micronas.judge.checks import accuracy
-from micronas.judge.importers import alpaca_eval, arena_hard, llmfao, pandalm
-from micronas.judge.store import battles_of, verdicts_of
+from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao, pandalm
+from micronas.judge.jobs import import_verdicts
+from micronas.judge.store import battles_of, dropped_of, verdicts_of
 
 
 def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join(json.dumps(row) for row in rows) + "\n" if lines else json.dumps(rows)
     path.write_text(text)
     return path
@@ -35,8 +36,7 @@ def test_arena_hard_v2(tmp_path: Path) -> None:
         {"uid": "u4", "category": "hard", "judge": "j", "model": "m", "baseline": "o3",
          "games": [None, game("A>>B")]},
     ]  # fmt: skip
-    write(tmp_path / "judge" / "m.jsonl", rows, lines=True)
-    found = arena_hard(tmp_path / "judge")
+    found = arena_hard(write(tmp_path / "judge" / "m.jsonl", rows, lines=True))
     assert len(found.verdicts) == 8
     assert sum(row.outcome is None for row in found.verdicts) == 2
     battles = found.battles()
@@ -75,6 +75,69 @@ def test_alpaca_eval(tmp_path: Path) -> None:
     assert battles.models == ("base", "m")
     np.testing.assert_array_equal(battles.length_left, [5] * 4)
     np.testing.assert_array_equal(battles.length_right, [10] * 4)
+
+
+def alpaca_rows(model: str) -> list[dict[str, Any]]:
+    return [
+        {"instruction": f"do {n}", "dataset": "koala", "generator_1": "base", "generator_2": model,
+         "output_1": "a", "output_2": "b", "annotator": "gpt", "preference": preference}
+        for n, preference in enumerate([2.0, 1.0, None])
+    ]  # fmt: skip
+
+
+def test_a_folder_of_alpaca_eval_is_one_import(tmp_path: Path) -> None:
+    for model in ("m1", "m2", "base"):
+        folder = tmp_path / "results" / model
+        write(folder / "gpt" / "annotations.json", alpaca_rows(model))
+    alone = write(tmp_path / "more" / "annotations.json", alpaca_rows("m3"))
+    count = import_verdicts(
+        "alpaca-eval", [tmp_path / "results", alone], tmp_path / "s.db", baseline=None, results=()
+    )
+    assert count == {"files": 4, "verdicts": 9, "invalid": 3, "itself": 3}
+    # the baseline's own file says nothing, and is in nobody's way
+    assert battles_of(tmp_path / "s.db").models == ("base", "m1", "m2", "m3")
+    assert alpaca_eval(tmp_path / "results/base/gpt/annotations.json").fought() == []
+    aside = dropped_of(tmp_path / "s.db")
+    assert {(row.model, why) for row, why in aside} == {("base", "a model against itself")}
+    with pytest.raises(DataError, match=r"must hold files \*.jsonl of judgebench"):
+        import_verdicts(
+            "judgebench", [tmp_path / "results"], tmp_path / "s.db", baseline=None, results=()
+        )
+
+
+def jury(label: str, *decisions: str | None) -> dict[str, Any]:
+    return {"label": label, "judgments": [d and {"decision": d, "judgment": {}} for d in decisions]}
+
+
+# three judges on five pairs, and by hand: a game with the right answer counts +1, with the wrong
+# one -1, a tie or none 0; what sums to more than zero is right (JudgeBench's rule). In the second
+# game A and B are exchanged, so that B>A there is A>B of the first.
+JURIES = {
+    # +2, +1 and a tie, +1 -1, -2, +1 and none: 3 of 5
+    "careful": ([jury("A>B", "A>B", "B>A"), jury("B>A", "B>A", "A=B"), jury("A>B", "A>B", "A>B"),
+                 jury("A>B", "B>A", "A>B"), jury("B>A", None, "A>B")], 3 / 5),
+    # always the first place: +1 -1 each: none of 5
+    "first": ([jury("A>B", "A>B", "A>B"), jury("B>A", "A>B", "A>B"), jury("A>B", "A>B", "A>B"),
+               jury("A>B", "A>B", "A>B"), jury("B>A", "A>B", "A>B")], 0.0),
+    # a reward model: +2, +2, -2, -2, +2
+    "reward": ([jury("A>B", "A>B", "B>A"), jury("B>A", "B>A", "A>B"), jury("A>B", "B>A", "A>B"),
+                jury("A>B", "B>A", "A>B"), jury("B>A", "B>A", "A>B")], 3 / 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("judge", JURIES)
+def test_judgebench_counts_both_games(tmp_path: Path, judge: str) -> None:
+    pairs, expected = JURIES[judge]
+    rows = [
+        {"pair_id": f"p{n}", "source": "law", "question": "q", "response_model": "gpt",
+         "response_A": "a", "response_B": "b", "judge_name": "arena_hard", **pair}
+        for n, pair in enumerate(pairs)
+    ]  # fmt: skip
+    name = f"dataset=judgebench,judge_name=arena_hard,judge_model={judge}.jsonl"
+    path = write(tmp_path / "outputs" / name, rows, lines=True)
+    import_verdicts("judgebench", [path.parent], tmp_path / "s.db", baseline=None, results=())
+    measured = accuracy(verdicts_of(tmp_path / "s.db"), judge, ["label"])
+    assert (measured.pairs, measured.accuracy) == (5, pytest.approx(expected))
 
 
 def test_llmfao(tmp_path: Path) -> None:
@@ -140,7 +203,7 @@ def test_published_accuracies_of_pandalm() -> None:
 def test_damaged_files_end_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file.json"
     path.write_text(text)
-    for read in (alpaca_eval, pandalm, arena_hard):
+    for read in (alpaca_eval, pandalm, arena_hard, judgebench):
         with pytest.raises(DataError) as refused:
             read(path)
         assert "\n" not in str(refused.value)

@@ -156,6 +156,23 @@ def test_votes_of_another_tool_can_be_rated(tmp_path: Path) -> None:
     assert {row["model"] for row in board} == {"a", "b", "c"}
 
 
+def test_verdicts_are_dropped_with_a_reason_and_taken_back(tmp_path: Path) -> None:
+    votes, store = tmp_path / "votes.csv", tmp_path / "s.sqlite"
+    lines = ["0,w,left,a,b", "0,x,left,a,b", "1,w,right,a,b", "1,x,right,a,b"]
+    votes.write_text("\n".join(["prompt,worker,winner,left,right", *lines]) + "\n")
+    run("import", "llmfao", votes, "--out", store)
+    assert json_of("accuracy", store, "--judge", "w", "--human", "x")["accuracy"] == 1
+    run("drop", store, "--judge", "x", "--prompt", 0, "--reason", "answered twice")
+    assert json_of("accuracy", store, "--judge", "w", "--human", "x")["pairs"] == 1
+    with pytest.raises(DataError, match="no verdict with"):
+        run("drop", store, "--judge", "x", "--prompt", 0, "--reason", "again")
+    with pytest.raises(DataError, match="say which verdicts"):
+        run("drop", store, "--reason", "all")
+    with pytest.raises(ConfigError, match="either --reason"):
+        run("drop", store, "--judge", "x")
+    assert "taken back: 1" in run("drop", store, "--judge", "x", "--undo")
+
+
 def test_what_is_missing_is_said_in_one_line(folder: Path) -> None:
     with pytest.raises(DataError, match=r"no .*nothing\.sqlite"):
         run("rate", folder / "nothing.sqlite")

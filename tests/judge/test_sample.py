@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from micronas.errors import DataError
 from micronas.judge.recipe import Category
-from micronas.judge.sample import apportion, clusters, draw, quality
+from micronas.judge.sample import apportion, clusters, draw, quality, shares
 
 
 def test_apportion_by_hand() -> None:
@@ -57,7 +57,7 @@ def test_equal_vectors_are_one_cluster() -> None:
 def test_draws_evenly_over_clusters_whatever_their_size() -> None:
     vectors = groups([30, 5, 10])
     ids = [str(i) for i in range(45)]
-    chosen = draw(ids, ["en"] * 45, vectors, "c", Category(quota=12), cluster_count=3, seed=0)
+    chosen = draw(ids, ["en"] * 45, vectors, {"en": 12}, cluster_count=3, seed=0)
     assert [
         sum(low <= i < high for i in chosen) for low, high in ((0, 30), (30, 35), (35, 45))
     ] == [
@@ -65,7 +65,7 @@ def test_draws_evenly_over_clusters_whatever_their_size() -> None:
         4,
         4,
     ]
-    more = draw(ids, ["en"] * 45, vectors, "c", Category(quota=24), cluster_count=3, seed=0)
+    more = draw(ids, ["en"] * 45, vectors, {"en": 24}, cluster_count=3, seed=0)
     assert sum(30 <= i < 35 for i in more) == 5
     assert set(chosen) <= set(more)
 
@@ -78,16 +78,15 @@ def test_quotas_are_exact_and_order_does_not_matter(
     languages = ["en" if i < 30 else "de" for i in range(40)]
     # vectors all alike make one cluster, which does not depend on the order
     vectors = np.ones((40, 1), np.float32)
-    settings = Category(quota=quota)
-    chosen = draw(ids, languages, vectors, "c", settings, cluster_count=4, seed=seed)
+    quotas = shares(languages, "c", Category(quota=quota))
+    chosen = draw(ids, languages, vectors, quotas, cluster_count=4, seed=seed)
     assert len(chosen) == len(set(chosen)) == quota
     assert sum(i >= 30 for i in chosen) == apportion(quota, {"en": 30, "de": 10})["de"]
     again = draw(
         [ids[i] for i in order],
         [languages[i] for i in order],
         vectors,
-        "c",
-        settings,
+        quotas,
         cluster_count=4,
         seed=seed,
     )
@@ -95,9 +94,8 @@ def test_quotas_are_exact_and_order_does_not_matter(
 
 
 def test_shortage_is_an_error_or_accepted() -> None:
-    vectors = np.ones((4, 1), np.float32)
     settings = Category(quota=4, languages={"en": 1, "de": 1})
-    arguments = (["a", "b", "c", "d"], ["en", "en", "en", "de"], vectors, "law", settings)
+    languages = ["en", "en", "en", "de"]
     with pytest.raises(DataError, match="'law' must have 2 prompts in de, but has 1"):
-        draw(*arguments, cluster_count=1, seed=0)
-    assert len(draw(*arguments, cluster_count=1, seed=0, accept_shortage=True)) == 3
+        shares(languages, "law", settings)
+    assert shares(languages, "law", settings, accept_shortage=True) == {"en": 2, "de": 1}

@@ -11,6 +11,7 @@ from micronas.judge.rows import Answer, Spending, StoredPrompt, VerdictRow
 from micronas.judge.store import (
     answers_of,
     battles_of,
+    dropped_of,
     prompts_of,
     spending_of,
     verdicts_of,
@@ -46,6 +47,31 @@ def test_what_was_put_in_comes_out(path: Path) -> None:
     assert answers_of(path)[0] == Answer("p1", "base", "base p1", 10)
     assert len(answers_of(path)) == 6
     assert prompts_of(path) == [StoredPrompt("p1", "one", "math", "en"), StoredPrompt("p2", "two")]
+
+
+def test_dropped_verdicts_stay_out_until_they_are_taken_back(path: Path) -> None:
+    with writing(path) as store:
+        assert store.drop("the judge saw the name", "judge = ?", ["k"]) == 1
+        # a resumed run or an import brings the same verdict again
+        store.put_verdicts([ROWS[4], ROWS[0]])
+    assert dropped_of(path) == [(ROWS[4], "the judge saw the name")]
+    assert ROWS[4] not in verdicts_of(path)
+    assert len(verdicts_of(path)) == 5
+    with writing(path) as store:
+        assert store.restore("judge = ?", ["k"]) == 1
+    assert (dropped_of(path), ROWS[4] in verdicts_of(path)) == ([], True)
+    with writing(path) as store:
+        store.drop("typing error", "prompt_id = ?", ["p2"])
+        # another answer is judged anew
+        store.put_answers([Answer("p2", "m", "another answer", 3)])
+    assert [row.model for row, _ in dropped_of(path)] == ["null:first"]
+
+
+def test_stores_without_dropped_verdicts_can_be_read(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.execute("DROP TABLE dropped")
+    assert len(verdicts_of(path)) == len(ROWS)
+    assert dropped_of(path) == []
 
 
 def test_battles_are_the_valid_verdicts(path: Path) -> None:
