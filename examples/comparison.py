@@ -7,12 +7,14 @@ from pathlib import Path
 from micronas.cli.ending import one_line_errors, stoppable
 from micronas.data import DataSet
 from micronas.graph.counts import count
+from micronas.nas.search import SearchResult
 from micronas.progress import Progress
 from micronas.quantities import format_bytes, format_macs
 from micronas.report.write import report_line
-from micronas.runs.run import run_search, run_training
+from micronas.runs.run import Trained, run_search, run_training
 from micronas.runs.settings import RunSettings
 from micronas.runs.table import search_summary
+from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import percent, table
 
@@ -43,9 +45,6 @@ def compare(
 ) -> str:
     """Search, train the winner and two networks it has to beat, and return what to print.
 
-    The two are the largest network of the space, and the one narrowed uniformly that comes closest
-    to the winner's MACs.
-
     Parameters
     ----------
     folder
@@ -56,13 +55,8 @@ def compare(
     # Search, quantization-aware training, export, verification.
     result, found = run_search(settings, folder, data=data, progress=bars)
 
-    # Is it any good? The largest network, and one narrowed uniformly to the same work.
-    space = settings.load_space().model_copy(update={"classes": len(data.classes)})
-    uniform = min(
-        (space.architecture(space.uniform(percentage / 100)) for percentage in range(101)),
-        key=lambda network: abs(macs(network) - found.metrics["macs"]),
-    )
-    plain = {"largest": space.architecture(space.largest()), "uniform": uniform}
+    # Is it any good?
+    plain = rivals(settings, data, result, found)
     trained = {"found": found} | {
         name: run_training(
             network,
@@ -87,6 +81,29 @@ def compare(
             report_line(folder),
         ]
     )
+
+
+def rivals(
+    settings: RunSettings, data: DataSet, result: SearchResult, found: Trained
+) -> dict[str, Space]:
+    """Return two networks to beat.
+
+    Where the search chose the family too: the textbook network that did best in the trials, and a
+    uniform DS-CNN, both as wide as the budget allows, if they fit at all. In a space of one family:
+    its largest network, and the one narrowed uniformly that comes closest to the winner's MACs.
+    """
+    space = settings.load_space()
+    if isinstance(space, OpenSpace):
+        textbook = [each for each in result.candidates if each.origin == "textbook"]
+        uniform = [each for each in textbook if str(each).startswith("ds_cnn")]
+        best = {"textbook": textbook[:1], "uniform": uniform}
+        return {name: each.architecture for name, found in best.items() for each in found}
+    space = space.model_copy(update={"classes": len(data.classes)})
+    uniform = min(
+        (space.architecture(space.uniform(percentage / 100)) for percentage in range(101)),
+        key=lambda network: abs(macs(network) - found.metrics["macs"]),
+    )
+    return {"largest": space.architecture(space.largest()), "uniform": uniform}
 
 
 def macs(network: Space) -> int:

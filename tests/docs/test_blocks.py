@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from micronas.space.open_space import OpenSpace
+from micronas.space.space import Space
 from micronas.tasks.keywords.synth import synthesise
 from tests.docs.markdown import ROOT, blocks
 
@@ -177,6 +179,19 @@ def test_how_tos_on_networks(
     assert printed
     for run in tmp_path.glob("runs/**/metrics.json"):
         check_run(run.parent)
+
+
+def test_spaces_as_they_are_written_down(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "my-space.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    whole = [block for block in blocks if block.startswith("name:")]
+    for number, block in enumerate(whole):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block)
+        space = OpenSpace.load(file)
+        members = [space] if isinstance(space, Space) else list(space.members())
+        assert all(member.decisions for member in members)
+    assert len(whole) == 2
 
 
 @pytest.fixture
