@@ -49,7 +49,11 @@ def front_end(
 def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
     from micronas.tasks.keywords.front_end import MfccSettings, in_c
 
-    return in_c(MfccSettings(window_ms=int(meaning["window_ms"])))
+    return in_c(
+        MfccSettings(window_ms=int(meaning["window_ms"])),
+        every=int(meaning.get("every", 1)),
+        coefficients=shape[2] * shape[3],
+    )
 
 
 def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:

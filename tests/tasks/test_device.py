@@ -16,6 +16,7 @@ from micronas.tasks.images.front_end import features
 from micronas.tasks.keywords.front_end import MfccSettings, mfcc
 from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
 from micronas.tasks.waveform import Samples, coloured_noise, to_int16
+from micronas.views import Frames
 
 CLIPS = 100
 
@@ -65,6 +66,21 @@ def test_coefficients_of_speech(window_ms: int) -> None:
     assert differing(OnHost(made, quantization), clips, expected) == 0
     fixed = OnHost(made, quantization, fixed_point=True)
     assert differing(fixed, clips, expected) <= CLIPS * 490 // 1000
+
+
+@pytest.mark.parametrize("window_ms", [30, 40])
+def test_every_second_frame_and_the_first_coefficients(window_ms: int) -> None:
+    """As a search may see them; frames of 30 ms leave out 10 ms then."""
+    quantization, clips = scale(0.03), sounds(16_000)[:20]
+    meaning = {"features": "mfcc", "window_ms": window_ms}
+    seen = Frames().meaning((49, 10, 1), (25, 1, 8))
+    made = front_end({**meaning, **seen}, (1, 25, 1, 8))
+    assert made is not None
+    settings = MfccSettings(window_ms=window_ms)
+    expected = [
+        codes(mfcc(waveform(clip), settings)[:, ::2, :8].numpy(), quantization) for clip in clips
+    ]
+    assert differing(OnHost(made, quantization), clips, expected) == 0
 
 
 def test_log_mel_images_of_machines() -> None:

@@ -128,21 +128,29 @@ class Mfcc(nn.Module):
         return _features(waveforms, self.window, self.filters, self.cosines, self.bias)
 
 
-def in_c(settings: MfccSettings) -> MfccInC:
-    """Return `mfcc` for a device; its tables are those of `mfcc`."""
+def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
+    """Return `mfcc` for a device; its tables are those of `mfcc`.
+
+    Parameters
+    ----------
+    every
+        Frames from one that the network sees to the next, see `micronas.views.Frames`.
+    coefficients
+        Of a frame, the first ones.
+    """
     window, filters, cosines, bias = (table.numpy() for table in _tables(settings))
     return MfccInC(
         rate=RATE,
         window=window[: settings.window],
-        hop=HOP,
+        hop=HOP * every,
         fft=settings.fft,
         filters=filters,
         floor=_LOG_FLOOR,
-        rows=FRAMES,
-        columns=COEFFICIENTS,
+        rows=-(-FRAMES // every),
+        columns=coefficients,
         limit=LIMIT,
-        cosines=cosines,
-        bias=bias,
+        cosines=cosines[:, :coefficients],
+        bias=bias[:coefficients],
     )
 
 
