@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import model_validator
 
 from micronas.errors import ConfigError
-from micronas.settings import Extent, Settings, read_mapping, validate_settings
-from micronas.space.space import Space, space_file
+from micronas.settings import Extent, read_mapping, validate_settings
+from micronas.space.space import Described, Space, space_file
 
 Picks = tuple[int, ...]
 """Which option of each `any` of a family is taken."""
@@ -32,7 +32,7 @@ class AnyOf:
     options: tuple[Any, ...]
 
 
-class OpenSpace(Settings):
+class OpenSpace(Described):
     """Families of networks, of which a search draws.
 
     Each family is a space without `name`, `task` and `classes`, in which ``any: [...]`` may stand

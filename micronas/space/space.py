@@ -6,7 +6,7 @@ A network is a space with nothing left to choose: ``width: 84`` in place of ``wi
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
@@ -28,6 +28,22 @@ from micronas.text import html_table
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+Copied = TypeVar("Copied", bound="Described")
+
+
+class Described(Settings):
+    """Settings from which other things are worked out, once."""
+
+    def model_copy(
+        self: Copied, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Copied:
+        """Copy with other values; what was worked out from the old ones stays behind."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class Stem(Weighted):
@@ -54,7 +70,7 @@ class Head(Weighted):
             raise ValueError("bits are for the head's 1x1 convolution, which needs a width")
 
 
-class Space(Settings, Searchable, Architecture):
+class Space(Described, Searchable, Architecture):
     """A family of networks, or one network where nothing is left to choose.
 
     Source: the families of MicroNets (arXiv 2010.11267, sections 5.1 and 5.2); depth as a prefix
@@ -89,13 +105,6 @@ class Space(Settings, Searchable, Architecture):
         that is wrong, or the shipped file that is nearest.
         """
         return read_settings(space_file(source), cls)
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Space":
-        """Copy with other values; what was worked out from the old ones stays behind."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():
-            del copied.__dict__[name]
-        return copied
 
     @cached_property
     def choices(self) -> ChoiceGraph:

@@ -47,6 +47,12 @@ def test_each_any_is_settled_in_every_way() -> None:
     assert {member.name for member in members} == {"toy/over_time", "toy/flat"}
 
 
+def test_a_copy_with_other_classes_has_members_with_them() -> None:
+    space = toy()
+    assert next(space.members()).classes == 4
+    assert next(space.model_copy(update={"classes": 7}).members()).classes == 7
+
+
 def test_draws_settle_every_any_with_equal_chances() -> None:
     space, source = toy(), random.Random(0)
     drawn = [space.draw("over_time", source) for _ in range(400)]
