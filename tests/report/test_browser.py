@@ -159,7 +159,12 @@ def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
     assert captions[2].startswith(NASTY)
     assert browser.value("document.querySelectorAll('.mistake polyline').length") == 2
     assert browser.value("document.querySelectorAll('canvas.picture').length") == 2
-    browser.value("document.querySelector('button.play').click()")
+    x, y = browser.value(
+        "(() => { const node = document.querySelector('button.play');"
+        "node.scrollIntoView({block: 'center'}); const {x, y} = node.getBoundingClientRect();"
+        "return [x + 5, y + 5]; })()"
+    )
+    browser.settled().click(x, y)
     assert browser.value("document.querySelector('button.play').dataset.played") == "256"
     x, y = browser.value(
         "(() => { const node = [...document.querySelectorAll('#outcome circle.hit')].at(-1);"
