@@ -125,6 +125,39 @@ def test_machines_and_runs_with_nothing_but_metrics(browser: Page, runs: Path) -
     assert browser.complaints == []
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_labels_are_whole_and_columns_in_sight(
+    browser: Page, runs: Path, tmp_path: Path, width: int
+) -> None:
+    """With a network whose name is as long as those of deep spaces."""
+    shutil.copytree(runs / "found", tmp_path / "deep")
+    path = tmp_path / "deep" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    name = "32; c40k3x1@2 40k3x1 40k3x1 c64k3x1@2 64k3x1 64k3x1"
+    metrics["search"]["candidates"][0]["network"] = name
+    path.write_text(json.dumps(metrics))
+    opened(browser, tmp_path / "deep", width=width)
+    labels = browser.value(
+        "[...document.querySelectorAll('#candidates svg text')].map((node) => node.textContent)"
+    )
+    assert name in labels
+    cut = browser.value(
+        "[...document.querySelectorAll('#candidates svg text')].filter((node) => {"
+        "const text = node.getBoundingClientRect();"
+        "const chart = node.closest('svg').getBoundingClientRect();"
+        "return text.left < chart.left - 1 || text.right > chart.right + 1;"
+        "}).map((node) => node.textContent)"
+    )
+    assert cut == []
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    if width == 1280:
+        hidden = browser.value(
+            "[...document.querySelectorAll('main table')].filter((node) =>"
+            "node.scrollWidth > node.parentElement.clientWidth).length"
+        )
+        assert hidden == 0
+
+
 def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
     browser: Page, runs: Path, tmp_path: Path
 ) -> None:
