@@ -16,7 +16,7 @@ SECONDS ?= 600
 
 .PHONY: demo test lint slow browser package ray docs fuzz audit clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
 
 test: $(VENV)/installed lint
@@ -51,6 +51,12 @@ audit: $(VENV)/installed
 
 package: $(VENV)/installed
 	$(BIN)/python -m pytest -m package
+
+# what the demo needs and no more, and pip says how far it is: torch alone takes minutes
+$(VENV)/demo: setup.cfg
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[keywords]'
+	touch $@
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)

@@ -29,9 +29,9 @@ from micronas.tasks.registry import load
 
 BUDGET = ("board=stm32f446re", "budget.sram=16 KB", "budget.flash=48 KB", "budget.latency=20 ms")
 RECIPES = (
-    "search.draws=8",
-    "search.trial={epochs: 8, batch_size: 32}",
-    "train={epochs: 24, batch_size: 32}",
+    "search.draws=6",
+    "search.trial={epochs: 6, batch_size: 32}",
+    "train={epochs: 20, batch_size: 32}",
     "quantize={epochs: 4, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
 )
 BANDS = 16

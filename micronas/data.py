@@ -66,6 +66,11 @@ class DataSet:
     """The training part as the final training hears it, augmented further; None if as `train`."""
     detection: Detection | None = None
     """What anomalies are to be found in; None where classification itself is the task."""
+    ignored: tuple[str, ...] = ()
+    """Classes that stand for nothing, such as silence: a report shows how often they are accepted
+    as one of the others."""
+    seconds: float | None = None
+    """What an example lasts, where it is of time."""
     view: View = field(default_factory=Layout)
     """In which other shapes the inputs can be seen."""
 

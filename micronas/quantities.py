@@ -70,7 +70,7 @@ def format_bytes(count: float) -> str:
 def format_cost(name: str, value: float) -> str:
     """Write a limited cost (``sram``, ``flash``, ``latency`` or ``macs``) for a person."""
     if name == "latency":
-        return f"{value:.1f} ms"
+        return f"{value:.1f} ms" if value >= 1 else f"{value:.2g} ms"
     return format_macs(value) if name == "macs" else format_bytes(value)
 
 

@@ -84,6 +84,12 @@ class Page:
         """Point at a place of the window, in CSS pixels."""
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def click(self, x: float, y: float) -> None:
+        """Press and release the pointer, as a person does: pages may make a sound then."""
+        for kind in ("mousePressed", "mouseReleased"):
+            place = {"x": x, "y": y, "button": "left", "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", type=kind, **place)
+
     def press(self, key: str) -> None:
         """Press and release a key, by its DOM name."""
         for kind in ("keyDown", "keyUp"):

@@ -1,5 +1,7 @@
 """The example scripts as programs: their help, and what they say of arguments that are wrong."""
 
+import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +53,29 @@ def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
     assert done.stderr.startswith("error: a run folder must belong to one run")
     assert "choose another --out" in done.stderr
     assert [path.name for path in taken.iterdir()] == ["config.yaml"]
+
+
+def test_the_notebook_runs_and_every_object_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells in order, as a kernel would run them."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
+    names: dict[str, object] = {"__name__": "notebook"}
+    shown = []
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        *statements, last = ast.parse("".join(cell["source"])).body
+        exec(compile(ast.Module(statements, []), "notebook", "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names))
+        else:
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+    tables = [each for each in shown if hasattr(each, "_repr_html_")]
+    assert len(tables) == 4  # board, space, result, profile
+    assert all(each._repr_html_().startswith("<table>") for each in tables)
+    float_accuracy, int8_accuracy = shown[-2]
+    assert 0 <= int8_accuracy <= 1
+    assert abs(float_accuracy - int8_accuracy) < 0.3
 
 
 @pytest.mark.slow

@@ -19,9 +19,11 @@ from micronas.quantities import format_bytes
 
 ADDS = {
     "docs": "building the documentation",
-    "images": "`micronas data synth vww`",
+    "images": "the task `vww`",
     "judge": "`micronas judge`",
     "judge-embed": "embeddings in `micronas judge build`",
+    "keywords": "the task `kws`, and its synthetic speech",
+    "machines": "the task `ad`",
     "onnx": "`micronas export --format onnx`",
     "ray": "`micronas sweep --ray`",
     "router": "`micronas router`",
@@ -85,7 +87,8 @@ def packages() -> list[Package]:
 
 
 def install_command(extra: str) -> str:
-    return f"pip install 'micronas[{extra}]'"
+    """Return what installs an extra from a checkout, which works before any release."""
+    return f"pip install '.[{extra}]'"
 
 
 def missing_package(error: ModuleNotFoundError) -> str | None:
@@ -183,11 +186,11 @@ def _extra(name: str, found: list[Package]) -> dict[str, Any]:
 
 
 def _parts(traceback: TracebackType | None) -> Iterator[str]:
-    """Second words of the modules on the way to an error: ``judge`` of ``micronas.judge.run``."""
+    """Words of the modules on the way to an error: ``judge`` of ``micronas.judge.run``."""
     while traceback is not None:
         package, *below = traceback.tb_frame.f_globals.get("__name__", "").split(".")
-        if package == "micronas" and below:
-            yield below[0]
+        if package == "micronas":
+            yield from below[:2]
         traceback = traceback.tb_next
 
 

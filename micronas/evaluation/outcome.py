@@ -9,6 +9,7 @@ import torch
 
 from micronas.data import DataSet, Split
 from micronas.evaluation import anomalies as detect
+from micronas.evaluation.mistakes import mistakes, thresholds
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.train.quantize import quantize_inputs
@@ -42,16 +43,21 @@ def outcome(graph: Graph, data: DataSet, given: Answers) -> dict[str, Any]:
     -------
     dict
         ``classes``; ``confusion``, number of examples by their class (row) and the answer
-        (column); ``machines``, the ROC curve of each and the scores of its clips, where anomalies
-        are the task.
+        (column); ``mistakes`` and ``thresholds``, see `micronas.evaluation.mistakes`; ``machines``,
+        the ROC curve of each and the scores of its clips, where anomalies are the task.
     """
-    labels = (data.test or data.validation).labels.numpy()
+    split = data.test or data.validation
+    labels = split.labels.numpy()
     count = given.judged.shape[1]
     pairs = labels * count + given.judged.argmax(1)
     found: dict[str, Any] = {
         "classes": list(data.classes),
         "confusion": np.bincount(pairs, minlength=count**2).reshape(count, count).tolist(),
     }
+    judged = softmax(real(graph, given.judged))
+    if data.detection is None:
+        found["mistakes"] = mistakes(split, judged)
+        found["thresholds"] = thresholds(data, split, judged)
     if data.detection is None or given.windows is None:
         return found
     probabilities = softmax(real(graph, given.windows))

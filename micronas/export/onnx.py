@@ -47,8 +47,7 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
     """
     if find_spec("onnx") is None:
         raise ExportError(
-            "writing ONNX needs the package onnx, which is not installed; "
-            "pip install micronas[onnx]"
+            "writing ONNX needs the package onnx, which is not installed; pip install '.[onnx]'"
         )
     check_int8(graph)
     return Writer(graph, rounding, _takes_batches(graph), _WRITTEN).write()

@@ -58,7 +58,7 @@ def _identifier() -> Any:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:
         raise ConfigError(
-            "telling languages apart needs py3langid: pip install 'micronas[judge]', "
+            "telling languages apart needs py3langid: pip install '.[judge]', "
             "or name the field that holds the language"
         ) from error
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

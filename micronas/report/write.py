@@ -11,7 +11,7 @@ from micronas.report import several, single
 from micronas.runs.folder import REPORT, RunFolder, open_run, runs_in
 
 _PARTS = Path(__file__).parent / "page"
-_SINGLE = ["charts.js", "network.js", "run.js", "figures.js"]
+_SINGLE = ["charts.js", "network.js", "run.js", "mistakes.js", "figures.js"]
 _SEVERAL = ["charts.js", "network.js", "runs.js"]
 
 

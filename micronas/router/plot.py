@@ -26,7 +26,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("a plot needs matplotlib: pip install micronas[router-plot]") from error
+        raise ConfigError("a plot needs matplotlib: pip install '.[router-plot]'") from error
     lines: dict[str, set[tuple[float, float]]] = defaultdict(set)
     try:
         for row in rows:

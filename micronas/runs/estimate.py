@@ -5,6 +5,7 @@ others are taken to lie on the straight line through them, by multiply-accumulat
 does beside is part of what is measured, and is taken to go on.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -70,6 +71,19 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def crowded() -> str | None:
+    """Return advice where other programs want the cores that several threads would spin on."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads()
+    if threads == 1 or load < 2 * cores:
+        return None
+    return (
+        f"the machine is busy (load {load:.0f} on {cores} cores), and {threads} threads then wait "
+        "for one another: OMP_NUM_THREADS=1 is several times faster"
+    )
 
 
 def estimate_search(

@@ -24,7 +24,7 @@ from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.trials import Candidate, ahead_of_other_origin
 from micronas.progress import Progress
-from micronas.runs.estimate import estimate_search
+from micronas.runs.estimate import crowded, estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
@@ -146,6 +146,8 @@ def _run_search(
         _warn_of_no_test(loaded, tell)
         if checkpoint.load("search") is None and checkpoint.load("trials") is None:
             tell(str(estimate_search(space, loaded, settings)))
+        if advice := crowded():
+            tell(advice)
     result = search(
         space,
         loaded,

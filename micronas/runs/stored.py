@@ -3,7 +3,7 @@
 Keys that a report has no use for may be there. Imports no torch.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
@@ -155,17 +155,49 @@ class Curve(_Stored):
     anomalous: tuple[float, ...]
 
 
+class Mistake(_Stored):
+    """A misclassified example: what it was, and how to draw and play it."""
+
+    label: int
+    answer: int
+    certainty: float
+    kind: Literal["series", "picture"]
+    values: tuple[tuple[float, ...], ...] = ()
+    """Of a series, by channel."""
+    rows: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Of a picture: planes, of rows, of 0 to 255."""
+    sound: str | None = None
+    """Mu-law of 8 kHz in base64."""
+
+
+class Accepted(_Stored):
+    threshold: float
+    misses: float
+    false_accepts: float
+
+
+class Thresholds(_Stored):
+    ignored: tuple[str, ...]
+    seconds: float | None
+    points: tuple[Accepted, ...]
+
+
 class Outcome(_Stored):
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Examples by class (row) and answer (column)."""
     machines: tuple[Curve, ...] | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    thresholds: Thresholds | None = None
 
     @model_validator(mode="after")
     def _is_square(self) -> "Outcome":
         count = len(self.classes)
         if len(self.confusion) != count or any(len(row) != count for row in self.confusion):
             raise ValueError("confusion must have a row and a column for each class")
+        places = range(count)
+        if any(each.label not in places or each.answer not in places for each in self.mistakes):
+            raise ValueError("mistakes must be of the classes there are")
         return self
 
 

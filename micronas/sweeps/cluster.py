@@ -31,8 +31,7 @@ class Cluster:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise ConfigError(
-                "a sweep on Ray needs the extra ray, which is not installed; "
-                "pip install micronas[ray]"
+                "a sweep on Ray needs the extra ray, which is not installed; pip install '.[ray]'"
             ) from error
         room = {"num_cpus": workers * threads, "include_dashboard": False}
         try:

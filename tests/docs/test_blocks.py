@@ -194,6 +194,19 @@ def test_spaces_as_they_are_written_down(tmp_path: Path) -> None:
     assert len(whole) == 2
 
 
+@pytest.mark.slow
+def test_sensors_over_time(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    recipes = [f"{name}={{epochs: 1, batch_size: 32}}" for name in ("train", "quantize")]
+    short = ["search.draws=2", "search.trial={epochs: 1, batch_size: 32}", *recipes]
+    page = ROOT / "docs" / "howto" / "series.md"
+    printed = "".join(reader(short=False, **{"search ": short}).read(page).values())
+    assert "tflm_mismatches 0" in printed
+    for run in tmp_path.glob("runs/*/metrics.json"):
+        metrics = json.loads(run.read_text())
+        assert metrics["tflm_mismatches"] == 0
+        assert ("auc" in metrics) == (run.parent.name == "odd")
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The small world of the examples: questions, models that answer, a judge."""

@@ -1,7 +1,9 @@
 """Report pages in a real browser without a network: nothing complains, everything is drawn."""
 
+import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,8 +91,9 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     charts = drawn(browser)
     assert min(charts.values()) > 0.002, charts
     varied = sum(len(decision.options) > 1 for decision in toy.SPACE.decisions)
-    # gauges, network, arena, latency and MACs, training, search, candidates, layers; gates
-    assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 1 + 1 + varied
+    wrong = json.loads((runs / "found" / "history.json").read_text())["outcome"]["mistakes"]
+    # gauges, network, arena, latency and MACs, training, search, candidates, layers; gates; errors
+    assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 1 + 1 + varied + len(wrong)
     assert browser.complaints == []
     assert browser.requests == [(runs / "page.html").as_uri()]
 
@@ -120,6 +123,95 @@ def test_machines_and_runs_with_nothing_but_metrics(browser: Page, runs: Path) -
     opened(browser, runs / "old")
     assert len(texts(browser, ".absent")) == 8
     assert browser.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_labels_are_whole_and_columns_in_sight(
+    browser: Page, runs: Path, tmp_path: Path, width: int
+) -> None:
+    """With a network whose name is as long as those of deep spaces."""
+    shutil.copytree(runs / "found", tmp_path / "deep")
+    path = tmp_path / "deep" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    name = "32; c40k3x1@2 40k3x1 40k3x1 c64k3x1@2 64k3x1 64k3x1"
+    metrics["search"]["candidates"][0]["network"] = name
+    path.write_text(json.dumps(metrics))
+    opened(browser, tmp_path / "deep", width=width)
+    labels = browser.value(
+        "[...document.querySelectorAll('#candidates svg text')].map((node) => node.textContent)"
+    )
+    assert name in labels
+    cut = browser.value(
+        "[...document.querySelectorAll('#candidates svg text')].filter((node) => {"
+        "const text = node.getBoundingClientRect();"
+        "const chart = node.closest('svg').getBoundingClientRect();"
+        "return text.left < chart.left - 1 || text.right > chart.right + 1;"
+        "}).map((node) => node.textContent)"
+    )
+    assert cut == []
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    if width == 1280:
+        hidden = browser.value(
+            "[...document.querySelectorAll('main table')].filter((node) =>"
+            "node.scrollWidth > node.parentElement.clientWidth).length"
+        )
+        assert hidden == 0
+
+
+def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
+    browser: Page, runs: Path, tmp_path: Path
+) -> None:
+    """On a finished run, whose history is given errors of every kind."""
+    shutil.copytree(runs / "found", tmp_path / "heard")
+    path = tmp_path / "heard" / "history.json"
+    history = json.loads(path.read_text())
+    wave = [[0.0, 1.0, -1.0, 0.5], [1.0, 1.0, 0.0, 0.0]]
+    colours = [[[10 * x + y for x in range(8)] for y in range(8)] for _ in range(3)]
+    sound = base64.b64encode(bytes(range(256))).decode()
+    history["outcome"]["mistakes"] = [
+        {"label": 1, "answer": 2, "certainty": 0.9, "kind": "series", "values": wave},
+        {"label": 2, "answer": 1, "certainty": 0.8, "kind": "picture", "rows": colours},
+        {"label": 0, "answer": 3, "certainty": 0.7, "kind": "picture", "rows": colours[:1]}
+        | {"sound": sound},
+    ]
+    history["outcome"]["thresholds"] = {
+        "ignored": ["silence", "unknown"],
+        "seconds": 1.0,
+        "points": [
+            {"threshold": 0.5, "misses": 0.02, "false_accepts": 0.1},
+            {"threshold": 0.9, "misses": 0.2, "false_accepts": 0.01},
+        ],
+    }
+    path.write_text(json.dumps(history))
+    opened(browser, tmp_path / "heard")
+    captions = texts(browser, ".mistake figcaption")
+    assert captions[:2] == [
+        "rows taken for columns, 90.0 % certain",
+        "columns taken for rows, 80.0 % certain",
+    ]
+    assert captions[2].startswith(NASTY)
+    assert browser.value("document.querySelectorAll('.mistake polyline').length") == 2
+    assert browser.value("document.querySelectorAll('canvas.picture').length") == 2
+    x, y = browser.value(
+        "(() => { const node = document.querySelector('button.play');"
+        "node.scrollIntoView({block: 'center'}); const {x, y} = node.getBoundingClientRect();"
+        "return [x + 5, y + 5]; })()"
+    )
+    browser.settled().click(x, y)
+    assert browser.value("document.querySelector('button.play').dataset.played") == "256"
+    x, y = browser.value(
+        "(() => { const node = [...document.querySelectorAll('#outcome circle.hit')].at(-1);"
+        "node.scrollIntoView({block: 'center'});"
+        "const {x, y, width} = node.getBoundingClientRect(); return [x + width / 2, y + width / 2];"
+        "})()"
+    )
+    browser.settled()
+    browser.move(x, y)
+    said = browser.value("document.getElementById('tip').innerText")
+    assert said.splitlines() == ["threshold 0.90", "20.0 % missed", "36 an hour falsely accepted"]
+    assert browser.value("document.documentElement.scrollWidth") <= 1200
+    assert browser.complaints == []
+    assert browser.requests == [(tmp_path / "page.html").as_uri()]
 
 
 def test_tables_sort_by_what_numbers_are_worth(browser: Page, runs: Path) -> None:

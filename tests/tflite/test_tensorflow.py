@@ -2,7 +2,7 @@
 
 Needs tensorflow, which the default suite does without:
 
-    pip install 'micronas[test]' 'tensorflow>=2.21'
+    pip install '.[test]' 'tensorflow>=2.21'
     pytest tests/tflite/test_tensorflow.py -m tensorflow
 """
 

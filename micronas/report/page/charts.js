@@ -159,20 +159,29 @@ function lines(label, { x, series, y = {}, limit = null, height = 210 }) {
 }
 
 // One bar a row: {label, value, show, said, kind}.
+const LETTER = 7.4;
+
+// Names stand beside their bars, or above them where they would take too much of the width.
 function bars(label, rows, most = extent(rows.map((row) => row.value), 0)[1]) {
   return chart(label, (width) => {
-    const [step, names, numbers] = [20, Math.min(170, width * 0.4), 78];
+    const widest = LETTER * Math.max(...rows.map((row) => row.label.length), 1) + 8;
+    const above = widest > Math.max(170, width * 0.45);
+    const [step, names, numbers] = [above ? 38 : 20, above ? 0 : Math.max(widest, 60), 78];
     const room = width - names - numbers;
     const node = svg(width, step * rows.length);
     rows.forEach((row, index) => {
       const top = index * step;
-      const letters = Math.floor(names / 6.6);
-      const name = row.label.length > letters ? `…${row.label.slice(1 - letters)}` : row.label;
+      const bar = above ? top + 18 : top;
       const long = row.value === null ? 0 : (Math.max(row.value, 0) / (most || 1)) * room;
+      const name = above ? word(0, top + 14, row.label) : word(names - 8, top + 14, row.label, "end");
+      if (above && widest > width) {  // a phone: narrower letters, and none are lost
+        name.setAttribute("textLength", Math.min(LETTER * row.label.length, width));
+        name.setAttribute("lengthAdjust", "spacingAndGlyphs");
+      }
       node.append(
-        word(names - 8, top + 14, name, "end"),
-        rect(names, top + 3, Math.max(long, 1), step - 6, `area ${row.kind ?? "s0"}`, 2),
-        word(names + Math.max(long, 1) + 6, top + 14, row.show),
+        name,
+        rect(names, bar + 3, Math.max(long, 1), 14, `area ${row.kind ?? "s0"}`, 2),
+        word(names + Math.max(long, 1) + 6, bar + 14, row.show),
         marked(rect(0, top, width, step, "hit"), row.label, ...row.said));
     });
     return node;

@@ -171,10 +171,12 @@ function histogram({ normal, anomalous, name }) {
   });
 }
 
-function outcome({ classes, confusion, machines, per_machine, judged_on }) {
+function outcome({ classes, confusion, machines, per_machine, judged_on, mistakes: wrong, thresholds }) {
   if (!machines) {
     section("outcome", "Confusion matrix", `Examples of the ${judged_on} part by class (row) and by ` +
-      "the int8 network's answer (column).", wide(matrix(classes, confusion)));
+      "the int8 network's answer (column).", wide(matrix(classes, confusion)),
+      ...(thresholds ? thresholdChart(thresholds) : []),
+      ...(wrong.length ? mistakes(classes, wrong) : []));
     return;
   }
   const rows = machines.map((each) => [text(each.name),

@@ -122,7 +122,7 @@ def _cut(rows: Floats, count: int) -> Members:
     except ImportError as error:
         raise ConfigError(
             "categories are clustered with SciPy, which is not installed; "
-            "pip install micronas[router], or give the categories"
+            "pip install '.[router]', or give the categories"
         ) from error
     tree = hierarchy.linkage(rows, "ward")
     clusters: Members = hierarchy.fcluster(tree, count, "maxclust").astype(np.int64)

@@ -43,7 +43,7 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
     if missing:
         raise ConfigError(
             f"serving needs the packages {', '.join(_NEEDED)}, but {', '.join(missing)} is not "
-            "there: pip install micronas[router]"
+            "there: pip install '.[router]'"
         )
     import uvicorn
 

@@ -147,7 +147,7 @@ def read_layout(path: Path, *, dtypes: Container[str]) -> Layout:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise ConfigError(
-            "experts on disk need the package safetensors; pip install micronas[router]"
+            "experts on disk need the package safetensors; pip install '.[router]'"
         ) from error
     try:
         # it checks that the header is sound and that the tensors fill the file without a gap

@@ -124,6 +124,8 @@ def load(settings: KeywordSettings) -> DataSet:
         final=splits["training"].with_masks()
         if settings.time_mask or settings.frequency_mask
         else None,
+        ignored=(SILENCE, UNKNOWN),
+        seconds=1.0,
     )
 
 

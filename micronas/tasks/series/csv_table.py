@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from micronas.errors import DataError
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
 

@@ -12,11 +12,11 @@ from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
 from micronas.tasks.series.front_end import fit_scaler
-from micronas.tasks.series.parts import Division, divide
+from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.windows import cut_windows
+from micronas.tasks.series.windows import cut_windows, units
 
 
 def load(settings: SeriesSettings) -> DataSet:
@@ -61,14 +61,13 @@ def load(settings: SeriesSettings) -> DataSet:
                 f"none of {settings.window} samples; make data.window smaller or record longer"
             )
     scaler = fit_scaler(np.concatenate(cut["training"].values))
-    groups = {name: place for place, name in enumerate(sorted(_groups(division)))}
 
     def split(part: Part) -> TensorSplit:
         windows = cut[part]
         return TensorSplit(
             as_inputs(windows, scaler),
             torch.tensor([classes.index(label) for label in windows.labels]),
-            groups=torch.tensor([groups[group] for group in windows.groups]),
+            groups=units(windows),
             augment=partial(augment, settings=settings, scaler=scaler)
             if part == "training"
             else None,
@@ -83,10 +82,6 @@ def load(settings: SeriesSettings) -> DataSet:
         meaning=meaning(found, settings, scaler),
         summary=summarise(found, settings, division, cut),
     )
-
-
-def _groups(division: Division) -> set[str]:
-    return {each.group for found in division.parts.values() for each in found}
 
 
 def _check_rotation(settings: SeriesSettings, columns: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from micronas.tasks.series.front_end import LIMIT, Scaler, fit_scaler
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.windows import Windows, cut_windows
+from micronas.tasks.series.windows import Windows, cut_windows, units
 
 _LOUDER, _SLOWER, _ROUGHER = 1.5, 0.8, 0.3
 
@@ -141,13 +141,9 @@ def _split(
     cut: dict[Part, Windows], part: Part, scaler: Scaler, settings: SeriesSettings
 ) -> TransformedSplit:
     windows = cut[part]
-    names = {name: place for place, name in enumerate(dict.fromkeys(windows.groups))}
-    groups = torch.tensor([names[group] for group in windows.groups])
-    if len(names) < 3:  # one long recording: stretches of it, so that a search can divide it
-        groups = torch.arange(len(groups)) * 10 // len(groups)
     moved = partial(augment, settings=settings, scaler=scaler)
     return TransformedSplit(
-        as_inputs(windows, scaler), groups, moved if part == "training" else None
+        as_inputs(windows, scaler), units(windows), moved if part == "training" else None
     )
 
 

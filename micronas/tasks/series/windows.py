@@ -1,13 +1,21 @@
 """Cut recordings into windows of one length."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from micronas.tasks.parts import Part
 from micronas.tasks.series.recordings import Floats, Recording
 from micronas.tasks.series.settings import SeriesSettings
+
+_FEWEST = 5
+"""Units of each label that a search needs: it divides training windows in three, class by class."""
+_STRETCHES = 10
+"""Of a recording, where there are fewer units than that."""
 
 
 @dataclass
@@ -53,3 +61,24 @@ def cut_windows(
             cut.groups.append(recording.group)
             cut.recordings.append(place)
     return cut
+
+
+def units(windows: Windows) -> Tensor:
+    """Return what a search must not divide, int64 [windows]: groups, where there are enough.
+
+    Else recordings, else stretches of them: with one recording of a class, or two people, a search
+    would otherwise rank networks on classes that they have not seen, or have nothing to rank on.
+    """
+    stretches, seen = [], Counter[int]()
+    lengths = Counter(windows.recordings)
+    for recording in windows.recordings:
+        stretches.append((recording, seen[recording] * _STRETCHES // lengths[recording]))
+        seen[recording] += 1
+    kinds: tuple[Sequence[object], ...] = (windows.groups, windows.recordings, stretches)
+    for kind in kinds:
+        pairs = {*zip(windows.labels, kind, strict=True)}
+        enough = min(Counter(label for label, _ in pairs).values(), default=0) >= _FEWEST
+        if enough or kind is stretches:
+            break
+    places = {name: place for place, name in enumerate(dict.fromkeys(kind))}
+    return torch.tensor([places[name] for name in kind])

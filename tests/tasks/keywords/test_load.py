@@ -184,7 +184,7 @@ def test_classes_of_no_examples_can_be_dropped(corpus: Path) -> None:
     [
         ({"keywords": ["a", "q"]}, r"lacks q; it has a, b, x, y, z"),
         ({"keywords": ["a", "a"]}, "would have one twice"),
-        ({"keywords": list("abxyz")}, "set unknown_fraction to 0"),
+        ({"keywords": list("abxyz")}, "set data.unknown_fraction=0"),
         (
             {"keywords": ["a"], "silence_fraction": 0, "unknown_fraction": 0},
             "at least two classes, but there is only a",

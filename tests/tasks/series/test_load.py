@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from micronas.data import TensorSplit
+from micronas.data import divide as split
 from micronas.errors import ConfigError, DataError
 from micronas.tasks.series.augment import augment, rotations, warped
 from micronas.tasks.series.front_end import Scaler, fit_scaler
@@ -18,6 +20,7 @@ from micronas.tasks.series.pretext import TRANSFORMS
 from micronas.tasks.series.recordings import Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.synth import synthesise
+from micronas.tasks.series.windows import Windows, units
 from micronas.tflite.metadata import describe
 
 
@@ -175,3 +178,27 @@ def test_classes_that_lack_a_part_are_refused(tmp_path: Path) -> None:
         load(settings(tmp_path))
     with pytest.raises(ValueError, match=r"stride must be at most the window"):
         settings(tmp_path, stride=200)
+
+
+@pytest.mark.parametrize(("recordings_of", "people"), [(1, 1), (3, 2), (6, 6)])
+def test_a_search_can_divide_what_few_people_recorded(recordings_of: int, people: int) -> None:
+    """Every unit is of one recording or larger, and each class has five of them at least."""
+    windows = Windows()
+    for place in range(2 * recordings_of):
+        label = "ab"[place % 2]
+        for _ in range(20):
+            windows.labels.append(label)
+            windows.recordings.append(place)
+            windows.groups.append(f"p{place // 2 % people}")
+    found = units(windows)
+    for label in "ab":
+        own = {int(unit) for unit, each in zip(found, windows.labels, strict=True) if each == label}
+        assert len(own) >= 5
+    if people == 6:
+        assert found.tolist() == [int(group[1:]) for group in windows.groups]
+    parts = split(
+        TensorSplit(torch.zeros(len(found), 1, 8, 1), torch.zeros(len(found)), groups=found),
+        (0.4, 0.4, 0.2),
+        torch.Generator().manual_seed(0),
+    )
+    assert all(len(part.labels) for part in parts)

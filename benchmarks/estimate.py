@@ -1,0 +1,51 @@
+"""How far the estimate of a run is off: told before it starts, against a stopwatch.
+
+python benchmarks/estimate.py --runs 5
+"""
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from micronas.runs.estimate import estimate_search
+from micronas.runs.run import run_search
+from micronas.runs.settings import load_run
+from micronas.tasks.registry import load
+from micronas.tasks.series.synth import synthesise
+
+SETTINGS = (
+    *("board=stm32f446re", "budget.latency=20 ms", "data.group=prefix", "search.draws=4"),
+    *("search.trial={epochs: 4, batch_size: 32}", "train={epochs: 12, batch_size: 32}"),
+    "quantize={epochs: 3, batch_size: 32}",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        synthesise(folder / "gestures")
+        for run in range(given.runs):
+            settings = load_run(
+                "series", [*SETTINGS, f"data.path={folder / 'gestures'}", f"seed={run}"]
+            )
+            data = load(settings.data)
+            space = settings.load_space().model_copy(update={"classes": len(data.classes)})
+            start = time.perf_counter()
+            estimate = estimate_search(space, data, settings)
+            told, begun = time.perf_counter() - start, time.process_time()
+            start = time.perf_counter()
+            run_search(settings, folder / str(run), progress=lambda *_: None, data=data)
+            took, used = time.perf_counter() - start, time.process_time() - begun
+            print(
+                f"run {run}: told after {told:.1f} s: {estimate.seconds:.0f} s; took {took:.0f} s "
+                f"({used:.0f} s of CPU), {estimate.seconds / took - 1:+.0%}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What a report shows of errors: misclassified examples, and the choice of a threshold."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from micronas.data import DataSet, Split
+
+_SHOWN = 12
+_LONGEST = 256
+"""Samples of a series that are drawn, and sides of a picture."""
+_CHANNELS = 6
+_HEARD_HZ = 8_000
+_MU = 255
+_POINTS = 60
+_RATE = 16_000
+Floats = npt.NDArray[np.float64]
+
+
+def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
+    """Describe the most certain wrong answers, so that a page can draw and play them.
+
+    Parameters
+    ----------
+    answers
+        Probabilities [N, classes].
+
+    Returns
+    -------
+    list of dict
+        ``label`` and ``answer``, as places of classes; ``certainty``; ``kind``: ``series`` with
+        ``values`` [channels][samples], or ``picture`` with ``rows`` [height][width] of 0 to 255, or
+        of three such where it has colours; ``sound``, where the split has waveforms: G.711 mu-law
+        of 8 kHz in base64.
+    """
+    labels = split.labels.numpy()
+    given = answers.argmax(1)
+    wrong = np.flatnonzero(given != labels)
+    certain = answers[wrong, given[wrong]]
+    chosen = wrong[np.argsort(-certain, kind="stable")][:_SHOWN]
+    if not len(chosen):
+        return []
+    inputs = split.batch(torch.from_numpy(chosen), None).numpy()
+    sounds = _sounds(split, chosen)
+    return [
+        {
+            "label": int(labels[place]),
+            "answer": int(given[place]),
+            "certainty": round(float(answers[place, given[place]]), 4),
+            **_drawn(values),
+            **({"sound": sounds[row]} if sounds else {}),
+        }
+        for row, (place, values) in enumerate(zip(chosen, inputs, strict=True))
+    ]
+
+
+def thresholds(data: DataSet, split: Split, answers: Floats) -> dict[str, Any] | None:
+    """Return misses against false accepts as the threshold of acceptance moves.
+
+    An example is accepted where the largest probability of a class that counts reaches the
+    threshold. A miss is an example of such a class that is not accepted as its own.
+
+    Returns
+    -------
+    dict or None
+        ``ignored``, names of classes that must not be accepted; ``seconds`` of an example, or None;
+        ``points`` of ``threshold``, ``misses`` and ``false_accepts``, shares of 0 to 1. None where
+        every class counts.
+    """
+    ignored = [place for place, name in enumerate(data.classes) if name in data.ignored]
+    labels = split.labels.numpy()
+    outside = np.isin(labels, ignored)
+    if not ignored or not outside.any() or outside.all():
+        return None
+    counted = answers.copy()
+    counted[:, ignored] = -1.0
+    best, score = counted.argmax(1), counted.max(1)
+    levels = np.unique(np.quantile(score, np.linspace(0, 1, _POINTS)))
+    return {
+        "ignored": [data.classes[place] for place in ignored],
+        "seconds": data.seconds,
+        "points": [
+            {
+                "threshold": round(float(level), 4),
+                "misses": float(1 - ((score >= level) & (best == labels))[~outside].mean()),
+                "false_accepts": float((score >= level)[outside].mean()),
+            }
+            for level in levels
+        ],
+    }
+
+
+def _drawn(values: npt.NDArray[np.float32]) -> Mapping[str, Any]:
+    """Describe an input [channels, height, width]: a series where it is one sample wide."""
+    if values.shape[2] == 1:
+        step = -(-values.shape[1] // _LONGEST)
+        kept = values[:_CHANNELS, ::step, 0]
+        return {"kind": "series", "values": np.round(kept.astype(float), 3).tolist()}
+    down, across = (-(-side // _LONGEST) for side in values.shape[1:])
+    kept = values[:, ::down, ::across]
+    low, high = float(kept.min()), float(kept.max())
+    codes = np.round(255 * (kept - low) / (high - low or 1.0)).astype(int)
+    planes = codes[:3] if len(codes) >= 3 else codes[:1]
+    return {"kind": "picture", "rows": planes.tolist()}
+
+
+def _sounds(split: Split, index: npt.NDArray[np.int64]) -> list[str]:
+    """Return what was heard, where the split knows it."""
+    hear = getattr(split, "waveforms", None)
+    if hear is None:
+        return []
+    waveforms = hear(torch.from_numpy(index), None).numpy()
+    pairs = waveforms[:, : waveforms.shape[1] // 2 * 2].reshape(len(index), -1, _RATE // _HEARD_HZ)
+    heard = pairs.mean(2)
+    codes = np.sign(heard) * np.log1p(_MU * np.abs(heard)) / np.log1p(_MU)
+    return [
+        base64.b64encode(np.round(127.5 + 127.5 * each).astype(np.uint8).tobytes()).decode()
+        for each in codes
+    ]

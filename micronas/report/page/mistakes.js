@@ -1,0 +1,80 @@
+
+// Examples that were misclassified, to be seen and heard, and the choice of a threshold.
+
+const HEARD_HZ = 8000;
+
+// Mu-law of 8 kHz without a request: decoded here, played by the browser's own mixer.
+function play(sound) {
+  const codes = Uint8Array.from(atob(sound), (letter) => letter.charCodeAt(0));
+  const samples = Float32Array.from(codes, (code) => {
+    const level = (code - 127.5) / 127.5;
+    return Math.sign(level) * (256 ** Math.abs(level) - 1) / 255;
+  });
+  const mixer = new AudioContext();
+  const buffer = mixer.createBuffer(1, samples.length, HEARD_HZ);
+  buffer.copyToChannel(samples, 0);
+  const source = mixer.createBufferSource();
+  source.buffer = buffer;
+  source.connect(mixer.destination);
+  source.onended = () => mixer.close();
+  source.start();
+  return samples.length;
+}
+
+function picture(rows, label) {
+  const [height, width] = [rows[0].length, rows[0][0].length];
+  const canvas = el("canvas", { width, height, class: "picture", role: "img", "aria-label": label });
+  const brush = canvas.getContext("2d");
+  const pixels = brush.createImageData(width, height);
+  const plane = (place) => rows[Math.min(place, rows.length - 1)];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const at = 4 * (y * width + x);
+      for (let colour = 0; colour < 3; colour++) pixels.data[at + colour] = plane(colour)[y][x];
+      pixels.data[at + 3] = 255;
+    }
+  }
+  brush.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function mistake(each, classes) {
+  const label = `${classes[each.label]} taken for ${classes[each.answer]}`;
+  const drawn = each.kind === "picture" ? picture(each.rows, label)
+    : lines(label, { x: { label: "sample", values: each.values[0].map((_, index) => index) }, height: 150,
+      series: each.values.map((values, index) => ({ name: `channel ${index + 1}`, kind: `s${index % 6}`, values })) });
+  const button = each.sound
+    ? el("button", { type: "button", class: "play", onclick: () => (button.dataset.played = play(each.sound)) }, "Listen")
+    : null;
+  return el("figure", { class: "mistake" }, drawn,
+    el("figcaption", {}, el("b", {}, classes[each.label]), ` taken for ${classes[each.answer]}, `,
+      `${share(each.certainty)} certain`), button);
+}
+
+function mistakes(classes, shown) {
+  return [el("h3", {}, "Misclassified, the most certain first"),
+    el("div", { class: "mistakes" }, ...shown.map((each) => mistake(each, classes)))];
+}
+
+function thresholdChart({ ignored, seconds, points }) {
+  const hour = seconds ? 3600 / seconds : null;
+  const shown = hour ? (part) => `${whole(part * hour)} an hour` : share;
+  const label = hour ? "false accepts an hour" : "false accepts, share";
+  return [el("h3", {}, `Threshold: ${ignored.join(", ")} accepted against words missed`),
+    chart("Misses against false accepts", (width) => {
+      const height = 240;
+      const most = Math.max(...points.map((each) => each.false_accepts), 1e-9) * (hour ?? 1);
+      const frame = axes(width, height, { label, low: 0, high: most, show: short },
+        { low: 0, high: Math.max(...points.map((each) => each.misses), 1e-9), show: (value) => `${percent(value, 0)} %` });
+      const at = (each) => [frame.across(each.false_accepts * (hour ?? 1)), frame.up(each.misses)];
+      const node = svg(width, height, frame.drawn,
+        el("polyline", { class: "line s0", points: points.map((each) => at(each).join(",")).join(" ") }));
+      for (const each of points) {
+        const [x, y] = at(each);
+        node.append(marked(el("circle", { class: "hit", cx: x, cy: y, r: 8 }),
+          `threshold ${digits(each.threshold, 2)}`, `${share(each.misses)} missed`,
+          `${shown(each.false_accepts)} falsely accepted`));
+      }
+      return node;
+    })];
+}
