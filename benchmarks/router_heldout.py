@@ -7,24 +7,49 @@ MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams, m
 folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn;
 means of tasks, with intervals of a bootstrap over tasks, and of prompts within a task. `general`:
 the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones are kept.
+Service: half of the tasks is left out, and the controller of the budget sees their requests alone.
 """
 
+import csv
 import sys
+import tempfile
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.router_methods import BUDGETS, read, vectors_of
 from micronas.language.intervals import intervals
 from micronas.router.category import CategorySettings, fit_categories
+from micronas.router.control import Controller
+from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.evaluate import OURS, Evaluation, evaluate, random_folds
-from micronas.router.fit import FitSettings
-from micronas.router.scores import ScoreTable
+from micronas.router.experts import Expert
+from micronas.router.fit import FitSettings, fit
+from micronas.router.mapping import ParameterBudget
+from micronas.router.scores import ScoreTable, read_scores
 from micronas.text import table
 
 Floats = NDArray[np.float64]
+BUDGETS = (8.2e9, 12e9, 20e9, 31e9, 52e9)
 SINGLE, WITHIN = "best single", "best single within"
 KEPT, ROUNDS = (0.95, 0.9, 0.8), 2000
+REQUESTS, HALVES = 5000, 8
+
+
+def read(scores: str, models: str) -> tuple[ScoreTable, NDArray[np.float64]]:
+    """The table and the parameters of its experts."""
+    with Path(models).open(encoding="utf-8", newline="") as file:
+        active = {row["model"]: 1e9 * float(row["params_billion"]) for row in csv.DictReader(file)}
+    judged = read_scores(Path(scores), category="task").of_experts(tuple(active))
+    return judged, np.array(list(active.values()))
+
+
+def vectors_of(judged: ScoreTable, kind: str) -> NDArray[np.float64]:
+    """Vectors of all prompts; those of slow embedders are kept beside other temporary files."""
+    assert kind in get_args(Embedding.model_fields["kind"].annotation)
+    cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
+    return embedder_of(Embedding(kind=kind), cache)(judged.prompts)  # type: ignore[arg-type]
 
 
 def by_prompt(done: Evaluation) -> str:
@@ -107,6 +132,62 @@ def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
     return table(header, [[name, *(f"{each:.3f}" for each in cells)] for name, cells in rows])
 
 
+def in_service(vectors: Floats, judged: ScoreTable, active: Floats) -> str:
+    """Requests of mixed tasks that were all left out, with the controller and without."""
+    names = np.unique(judged.categories)
+    of = dict(zip(judged.prompts, vectors, strict=True))
+    experts = [
+        Expert(name=each, active=size)
+        for each, size in zip(judged.experts, active.tolist(), strict=True)
+    ]
+    found: dict[float, list[list[float]]] = {budget: [] for budget in BUDGETS}
+    for number in range(HALVES):
+        rng = np.random.default_rng(number)
+        unseen = np.isin(judged.categories, rng.permutation(names)[: len(names) // 2])
+        part, asked = judged.rows(~unseen), np.flatnonzero(unseen)
+        base = fit(part, experts, embedder=lambda texts: np.array([of[each] for each in texts]))
+        category = base.categories.classify(vectors[asked]).category
+        draws = rng.integers(0, len(asked), REQUESTS)
+        means = part.scores.mean(axis=0)
+        for budget in BUDGETS:
+            router = base.map(ParameterBudget(active=budget))
+            controller = Controller(router)
+            score, worst = 0.0, 0.0
+            for place, draw in enumerate(draws.tolist()):
+                expert = controller.router.plan.experts[category[draw]]
+                controller.spend(active[expert])
+                score += judged.scores[asked[draw], expert]
+                if place >= REQUESTS // 10:
+                    worst = max(worst, controller.average / budget - 1)
+            alone = router.plan.experts[category[draws]]
+            within = int(np.where(active <= budget, means, -np.inf).argmax())
+            own = judged.scores[asked[draws], alone].mean(), active[alone].mean() / 1e9
+            found[budget].append(
+                [
+                    *own,
+                    score / REQUESTS,
+                    controller.average / 1e9,
+                    100 * (controller.average / budget - 1),
+                    100 * worst,
+                    judged.scores[asked[draws], within].mean(),
+                ]
+            )
+    rows = []
+    for budget, each in found.items():
+        mean, largest = np.mean(each, axis=0), np.max(each, axis=0)
+        cells = [f"{mean[0]:.4f}", f"{mean[1]:.1f}", f"{largest[1]:.1f}", f"{mean[2]:.4f}"]
+        cells += [
+            f"{mean[3]:.2f}",
+            f"{largest[4]:+.2f} %",
+            f"{largest[5]:+.2f} %",
+            f"{mean[6]:.4f}",
+        ]
+        rows.append([f"{budget / 1e9:g}", *cells])
+    header = ["budget, B", "alone: score", "active, B", "largest", "controlled: score", "active, B"]
+    header += ["largest excess", "after 500 at most", "best within"]
+    return table(header, rows)
+
+
 def main(scores: str, models: str, embedding: str = "wordllama") -> None:
     judged, active = read(scores, models)
     vectors = vectors_of(judged, embedding)
@@ -127,6 +208,8 @@ def main(scores: str, models: str, embedding: str = "wordllama") -> None:
 
     print(f"{embedding}, {len(judged)} prompts of {labels.max() + 1} tasks\n")
     print(unfamiliar(vectors, judged), flush=True)
+    print(f"\n{REQUESTS} requests of seven tasks that were left out together, {HALVES} such halves")
+    print(in_service(vectors, judged, active), flush=True)
     print("\nten folds of prompts")
     print(by_prompt(compared(random_folds(len(judged), 10))), flush=True)
     tasks = [

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.router_methods import read
+from benchmarks.router_heldout import read
 from micronas.router.embedding import Embedding
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit

@@ -106,18 +106,21 @@ class WordLlama:
         found = find_spec("wordllama") if folder is None else None
         if folder is None and found is not None and found.origin is not None:
             folder = Path(found.origin).parent
-        if folder is None or find_spec("tokenizers") is None:
+        if folder is None or not all(map(find_spec, ("tokenizers", "safetensors"))):
             raise ConfigError(
-                "embedding.kind wordllama needs two packages: pip install wordllama tokenizers; "
-                "or choose another kind"
+                "embedding.kind wordllama needs three packages: pip install wordllama tokenizers "
+                "safetensors; or choose another kind"
             )
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
         try:
-            self._vectors = _read_safetensors(folder / "weights" / "l2_supercat_256.safetensors")
+            weights = load_file(folder / "weights" / "l2_supercat_256.safetensors")
+            self._vectors = weights["embedding.weight"]
             path = folder / "tokenizers" / "l2_supercat_tokenizer_config.json"
             self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ConfigError(f"{folder} must hold the files of wordllama 0.4: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -245,15 +248,3 @@ def _gram_counts(
         counts += grams.values()
         starts.append(len(found))
     return np.array(found, np.int64), np.array(counts, np.float64), starts
-
-
-def _read_safetensors(path: Path) -> NDArray[np.float16]:
-    """Return the only tensor of a safetensors file: a length, a JSON header, then the numbers."""
-    data = path.read_bytes()
-    end = 8 + int.from_bytes(data[:8], "little")
-    tensor = json.loads(data[8:end])["embedding.weight"]
-    start, stop = tensor["data_offsets"]
-    if tensor["dtype"] != "F16":
-        raise ValueError(f"weights of dtype F16 are needed, not {tensor['dtype']}")
-    numbers = np.frombuffer(data[end + start : end + stop], "<f2").reshape(tensor["shape"])
-    return np.asarray(numbers, np.float16)

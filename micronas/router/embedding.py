@@ -57,7 +57,7 @@ class Embedding(Settings):
         """The same with ``auto`` replaced by what is installed here."""
         if self.kind != "auto":
             return self
-        installed = all(find_spec(name) for name in ("wordllama", "tokenizers"))
+        installed = all(find_spec(name) for name in ("wordllama", "tokenizers", "safetensors"))
         return self.model_copy(update={"kind": "wordllama" if installed else "ngrams"})
 
 

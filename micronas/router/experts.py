@@ -97,6 +97,10 @@ class Expert(Settings):
         Where calls are paid for.
     macs
         Multiply-accumulates of one inference, for experts on a microcontroller.
+    context
+        Tokens of its context window; longer requests are sent to others first.
+    tools, vision
+        Whether it can call tools, and see images; requests with those go to experts that can.
     endpoint, callable, model
         How it is called; none is needed to fit and map, one to serve. An endpoint; a function
         ``package.module:function`` from chat messages to a text; or the path of an int8
@@ -108,6 +112,9 @@ class Expert(Settings):
     total: Parameters = Field(default=None, validate_default=True)
     price: Price | None = None
     macs: float | None = Field(default=None, gt=0)
+    context: int | None = Field(default=None, ge=1)
+    tools: bool = True
+    vision: bool = True
     endpoint: ExpertEndpoint | None = None
     callable: str | None = Field(default=None, pattern=_FUNCTION)
     model: Path | None = None

@@ -117,16 +117,16 @@ def test_the_price_is_in_the_headers_and_the_metrics() -> None:
 def test_another_expert_steps_in_before_the_first_byte(bad: Behaviour, stream: bool) -> None:
     with (
         upstreams(a=bad, b=answers) as (a, b),
-        serving(ByWord(), experts=[a.expert(), b.expert()], timeouts={"first_byte": 0.5}) as client,
+        serving(ByWord(), experts=[a.expert(), b.expert()], timeouts={"first_byte": 1.5}) as client,
     ):
         response = chat(client, "a <1>", stream=stream)
         text = streamed(response)[0] if stream else said(response)
         assert text == "b answers <1> in full"
         assert response.headers["x-micronas-category"] == "a"
         assert response.headers["x-micronas-expert"] == "b"
-        assert response.headers["x-micronas-attempts"] == "3"
+        assert response.headers["x-micronas-attempts"] == "2"
         assert response.headers["x-micronas-reason"] == "fallback from a; says a"
-        assert a.requests == 2
+        assert a.requests == 1
         until(lambda: 'fallbacks_total{chosen="a",expert="b"} 1.0' in client.get("/metrics").text)
 
 
@@ -194,22 +194,22 @@ def moved(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "stream", "attempts"),
+    ("bad", "stream"),
     [
-        (garbage, False, 3),
-        (garbage, True, 3),
-        (other_json, False, 3),
-        (other_json, True, 3),
-        (nothing, False, 3),
-        (nothing, True, 3),
-        (only_a_role, True, 3),
-        (error_event, True, 3),
-        (cuts, False, 3),
-        (forbidden, False, 2),
-        (moved, True, 2),
+        (garbage, False),
+        (garbage, True),
+        (other_json, False),
+        (other_json, True),
+        (nothing, False),
+        (nothing, True),
+        (only_a_role, True),
+        (error_event, True),
+        (cuts, False),
+        (forbidden, False),
+        (moved, True),
     ],
 )
-def test_nonsense_is_no_answer(bad: Behaviour, stream: bool, attempts: int) -> None:
+def test_nonsense_is_no_answer(bad: Behaviour, stream: bool) -> None:
     with (
         upstreams(a=bad, b=answers) as (a, b),
         serving(experts=[a.expert(), b.expert()], fixed="a") as client,
@@ -217,7 +217,7 @@ def test_nonsense_is_no_answer(bad: Behaviour, stream: bool, attempts: int) -> N
         response = chat(client, "<1>", stream=stream)
         text, errors, ended = streamed(response) if stream else (said(response), [], True)
         assert (text, errors, ended) == ("b answers <1> in full", [], True)
-        assert response.headers["x-micronas-attempts"] == str(attempts)
+        assert response.headers["x-micronas-attempts"] == "2"
         alone = chat(client, "<2>", stream=stream, model="a")
         assert alone.status_code == 502
         assert alone.json()["error"]["code"] == "no_answer"

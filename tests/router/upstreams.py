@@ -20,7 +20,7 @@ class Call:
     def __init__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], name: str) -> None:
         self.handler, self.body, self.name = handler, body, name
         self.stream = bool(body.get("stream"))
-        found = _ID.search(str(body["messages"][-1]["content"]))
+        found = _ID.search(str((body.get("messages") or [{"content": ""}])[-1]["content"]))
         self.id = found[1] if found else ""
 
     @property

@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,12 +20,15 @@ from micronas.language.endpoints import api_key
 from micronas.router.decision import Routing
 from micronas.router.serve.dispatch import Dispatcher
 from micronas.router.serve.exchange import Exchange, Slots
+from micronas.router.serve.limits import KeyLimits
 from micronas.router.serve.metrics import CONTENT_TYPE, Metrics
 from micronas.router.serve.plan import Fixed, Planner
-from micronas.router.serve.protocol import ApiError, parse_ask
+from micronas.router.serve.protocol import ApiError, Kind, parse_ask
 from micronas.router.serve.settings import ServeSettings
 from micronas.router.serve.web import WebGuard
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LONGEST_STATE = 512
 _log = logging.getLogger("micronas.router")
 
 
@@ -48,6 +52,9 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
     dispatcher = Dispatcher(settings, metrics)
     planner = Planner(settings, routing or _routing(settings))
     slots = Slots(settings, metrics)
+    limits = KeyLimits(settings.limits)
+    if planner.controller is not None:
+        metrics.watch(planner.controller)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,8 +65,10 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
     async def authorised(request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         # every key is compared in full, so that the time taken tells nothing
-        if keys and not sum(hmac.compare_digest(given, key) for key in keys):
+        fits = [hmac.compare_digest(given, key) for key in keys]
+        if keys and not any(fits):
             raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
+        request.state.key = f"key {fits.index(True) + 1}" if keys else ""
 
     app = FastAPI(title="micronas router", docs_url=None, redoc_url=None, lifespan=lifespan)
     if settings.origins:
@@ -72,12 +81,12 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
     app.add_middleware(WebGuard, settings=settings)
     protected = [Depends(authorised)]
 
-    @app.post("/v1/chat/completions", dependencies=protected)
-    async def chat(request: Request) -> Response:
+    async def exchange(request: Request, kind: Kind) -> Response:
         arrival = time.monotonic()
         try:
             with anyio.fail_after(settings.deadline):
-                ask = parse_ask(await _body(request, settings.largest_body))
+                body = await _body(request, settings.largest_body)
+                ask = parse_ask(body, kind, headers=_traced(request), key=request.state.key)
         except TimeoutError:
             message = f"the request must be there in {settings.deadline:g} s, but is not"
             late = ApiError(408, message, "deadline")
@@ -87,6 +96,7 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
             _log.info("a client left within its request: seconds=%.3f", time.monotonic() - arrival)
             return Response()
         planner.check(ask)
+        limits.admit(ask.key)
         return Exchange(
             ask,
             settings,
@@ -94,13 +104,37 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
             dispatcher=dispatcher,
             slots=slots,
             metrics=metrics,
+            limits=limits,
             arrival=arrival,
         )
+
+    @app.post("/v1/chat/completions", dependencies=protected)
+    async def chat(request: Request) -> Response:
+        return await exchange(request, "chat/completions")
+
+    @app.post("/v1/completions", dependencies=protected)
+    async def completions(request: Request) -> Response:
+        return await exchange(request, "completions")
+
+    @app.post("/v1/embeddings", dependencies=protected)
+    async def embeddings(request: Request) -> Response:
+        return await exchange(request, "embeddings")
+
+    @app.post("/v1/responses", dependencies=protected)
+    async def responses() -> Response:
+        message = "/v1/responses is not served; send the messages to /v1/chat/completions"
+        raise ApiError(404, message, "not_served")
 
     @app.get("/v1/models", dependencies=protected)
     async def models() -> dict[str, Any]:
         names = [settings.model, *(each.name for each in settings.experts)]
         return {"object": "list", "data": [_model(name) for name in names]}
+
+    @app.get("/v1/models/{name:path}", dependencies=protected)
+    async def one_model(name: str) -> dict[str, Any]:
+        if name != settings.model and name not in dispatcher.served:
+            raise planner.unknown(name)
+        return _model(name)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
@@ -161,6 +195,15 @@ async def _body(request: Request, largest: int) -> bytes:
         if len(body) > largest:
             raise ApiError(413, f"a request must have at most {largest} bytes", "too_large")
     return bytes(body)
+
+
+def _traced(request: Request) -> dict[str, str]:
+    """Return the headers of a trace (W3C Trace Context), where they are what they should be."""
+    parent, state = (request.headers.get(name, "") for name in ("traceparent", "tracestate"))
+    if not _TRACEPARENT.fullmatch(parent):
+        return {}
+    kept = 0 < len(state) <= _LONGEST_STATE and state.isascii() and state.isprintable()
+    return {"traceparent": parent, **({"tracestate": state} if kept else {})}
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from micronas.router.serve.protocol import Ask, Json
+from micronas.router.serve.protocol import ApiError, Ask, Json
 
 
 class AttemptError(Exception):
@@ -17,11 +17,20 @@ class AttemptError(Exception):
         Whether the same expert may do better at once.
     wait
         Seconds it asked to be left alone.
+    refusal
+        What the client is told if no other expert answers: the request, not the expert, is why.
     """
 
-    def __init__(self, reason: str, *, again: bool = True, wait: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        again: bool = True,
+        wait: float | None = None,
+        refusal: ApiError | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.again, self.wait = reason, again, wait
+        self.reason, self.again, self.wait, self.refusal = reason, again, wait, refusal
 
 
 class Backend(Protocol):

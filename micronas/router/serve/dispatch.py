@@ -95,7 +95,9 @@ class Dispatcher:
     async def begin(
         self, ask: Ask, names: Sequence[str], attempted: Callable[[str], None]
     ) -> Answer:
-        """Ask one expert after the other until one begins to answer.
+        """Ask one expert after the other until one begins to answer, in rounds.
+
+        One that failed is not asked again before another was, where there is another.
 
         Parameters
         ----------
@@ -112,21 +114,32 @@ class Dispatcher:
             If the request is refused, or nobody answers.
         """
         lost: dict[str, AttemptError] = {}
-        for name in names:
-            served = self.served[name]
-            for attempt in range(1 + self._settings.retries):
+        last = ""
+        for number in range(1 + self._settings.retries):
+            if number:
+                names = self._again(names, lost, last)
+                if not names:
+                    break
+                await anyio.sleep(self._pause(number - 1, [lost[name] for name in names]))
+            for name in names:
+                served = self.served[name]
                 if served.cooling:
                     lost.setdefault(name, AttemptError(_COOLING, wait=served.cooling))
-                    break
+                    continue
                 attempted(name)
+                last = name
                 try:
                     return await self._attempt(served, ask)
                 except AttemptError as failed:
                     lost[name] = failed
-                if attempt == self._settings.retries or not lost[name].again or served.cooling:
-                    break
-                await anyio.sleep(self._pause(attempt, lost[name]))
         raise _nobody(lost)
+
+    def _again(
+        self, names: Sequence[str], lost: dict[str, AttemptError], last: str
+    ) -> Sequence[str]:
+        """Return who is asked in another round; not the last one at once, unless it is alone."""
+        left = [name for name in names if lost[name].again and not self.served[name].cooling]
+        return [] if left == [last] and len(lost) > 1 else left
 
     async def follow(self, answer: Answer, take: Callable[[Json], Awaitable[None]]) -> None:
         """Hand over what follows in a stream, piece by piece, to its end.
@@ -184,21 +197,25 @@ class Dispatcher:
         self._metrics.attempts.labels(served.expert.name, "answered").inc()
 
     def _note(self, served: Served, failed: AttemptError) -> None:
-        served.failures += 1
+        served.failures += failed.refusal is None
         self._metrics.attempts.labels(served.expert.name, ascii_text(failed.reason)).inc()
         if failed.wait is not None and failed.wait > self._settings.longest_wait:
             served.cool(min(failed.wait, _LONGEST_COOL_DOWNS * self._settings.cool_down))
         elif served.failures >= self._settings.failures:
             served.cool(self._settings.cool_down)
 
-    def _pause(self, attempt: int, failed: AttemptError) -> float:
-        backoff: float = self._settings.backoff * 2**attempt * random.uniform(0.5, 1.0)
-        return max(backoff, min(failed.wait or 0.0, self._settings.longest_wait))
+    def _pause(self, number: int, failed: Sequence[AttemptError]) -> float:
+        backoff: float = self._settings.backoff * 2**number * random.uniform(0.5, 1.0)
+        asked = min(each.wait or 0.0 for each in failed)
+        return max(backoff, min(asked, self._settings.longest_wait))
 
 
 def _nobody(lost: dict[str, AttemptError]) -> ApiError:
     reasons = "; ".join(f"{name}: {failed.reason}" for name, failed in lost.items())
     wait = min((failed.wait for failed in lost.values() if failed.wait is not None), default=1.0)
+    for failed in lost.values():
+        if failed.refusal is not None:
+            return failed.refusal
     ends = {failed.reason for failed in lost.values()}
     if ends == {"HTTP 429"}:
         return ApiError(429, f"every expert is at its limit ({reasons})", "rate_limit", wait=wait)

@@ -12,11 +12,12 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from micronas.language.answers import plain_text, token_count
+from micronas.language.answers import token_count
 from micronas.language.endpoints import estimate_tokens, tokens_of_bytes
 from micronas.router.decision import Decision
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.dispatch import Answer, Dispatcher
+from micronas.router.serve.limits import KeyLimits
 from micronas.router.serve.metrics import Metrics
 from micronas.router.serve.plan import Planner
 from micronas.router.serve.protocol import (
@@ -121,9 +122,11 @@ class Exchange(Response):
         dispatcher: Dispatcher,
         slots: Slots,
         metrics: Metrics,
+        limits: KeyLimits,
         arrival: float,
     ) -> None:
         super().__init__()
+        self._limits = limits
         self._ask, self._settings, self._slots, self._metrics = ask, settings, slots, metrics
         self._planner, self._dispatcher = planner, dispatcher
         self._journey = Journey(arrival=arrival)
@@ -171,6 +174,7 @@ class Exchange(Response):
         self._metrics.seconds.labels("routed").observe(journey.age)
         answer = await self._begin(plan.experts)
         self._metrics.seconds.labels("first_byte").observe(journey.age)
+        self._planner.answered(plan, answer.expert.name)
         if answer.expert.name != plan.experts[0]:
             self._metrics.fallbacks.labels(plan.experts[0], answer.expert.name).inc()
         try:
@@ -215,12 +219,12 @@ class Exchange(Response):
         await self._write(send, DONE, last=True)
 
     def _spend(self, answer: Answer, said: int, usage: object) -> None:
-        asked = (plain_text(each.get("content")) for each in self._ask.messages)
-        prompt = token_count(usage, "prompt_tokens") or sum(map(estimate_tokens, asked))
+        prompt = token_count(usage, "prompt_tokens") or self._ask.asked_tokens
         completion = token_count(usage, "completion_tokens") or said
         name, price = answer.expert.name, answer.expert.price
         self._metrics.tokens.labels(name, "prompt").inc(prompt)
         self._metrics.tokens.labels(name, "completion").inc(completion)
+        self._limits.spend(self._ask.key, prompt + completion)
         if price is not None:
             self._journey.usd = price.usd(prompt, completion)
             self._metrics.usd.labels(name).inc(self._journey.usd)

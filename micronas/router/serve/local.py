@@ -34,6 +34,9 @@ class Local:
         pass
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
+        if ask.kind != "chat/completions":
+            message = f"expert {self._name!r} answers /v1/chat/completions only"
+            raise ApiError(400, ascii_text(message), "chat_only")
         text = await _in_thread(self._try, ask)
         for each in pieces(text) if ask.stream else [completion(text)]:
             yield {**each, "model": self._name}

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from micronas.router.control import Controller
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -50,6 +52,16 @@ class Metrics:
         self.waiting = Gauge(
             "micronas_router_waiting", "Requests that wait for a slot.", registry=registry
         )
+
+    def watch(self, controller: Controller) -> None:
+        """Show the state of the budget, as it is whenever figures are asked for."""
+        for name, text, read in (
+            ("budget", "Active parameters a routed request may have on average.", "budget"),
+            ("average", "Active parameters of routed requests so far, on average.", "average"),
+            ("target", "Budget of the mapping that routes the next request.", "target"),
+        ):
+            gauge = Gauge(f"micronas_router_active_{name}", text, registry=self._registry)
+            gauge.set_function(lambda read=read: getattr(controller, read))  # type: ignore[misc]
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""

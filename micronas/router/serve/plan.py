@@ -2,12 +2,18 @@
 
 import asyncio
 import logging
+import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from micronas.router.control import Controller
 from micronas.router.decision import GENERAL, Decision, Routing
+from micronas.router.experts import Expert
+from micronas.router.policy import Router
+from micronas.router.serve.conversations import Conversations
 from micronas.router.serve.protocol import ApiError, Ask, ascii_text
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
@@ -15,6 +21,7 @@ from micronas.settings import nearest
 _log = logging.getLogger("micronas.router")
 DIRECT = "direct"
 """Category of requests that name their expert."""
+_WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 
 @runtime_checkable
@@ -41,62 +48,152 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Plan:
-    """A decision and the experts to ask, first to last."""
+    """A decision, the experts to ask, first to last, and the conversation it is of."""
 
     decision: Decision
     experts: tuple[str, ...]
+    conversation: str = ""
 
 
 class Planner:
-    """Turns requests into plans; routing has a thread of its own and blocks nobody's stream."""
+    """Turns requests into plans; routing has threads of its own and blocks nobody's stream."""
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing
         self._ranking = routing.ranking if isinstance(routing, Ranking) else None
         self._experts = {each.name: each for each in settings.experts}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="routing")
+        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
+        self._conversations = Conversations(settings.sticky)
+        held = settings.control and isinstance(routing, Router) and routing.plan.budget.active
+        self.controller = Controller(routing) if held and isinstance(routing, Router) else None
+        if self.controller is None:
+            self._budget = math.inf
+        else:
+            self._budget = self.controller.budget
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check(self, ask: Ask) -> None:
-        """Raise ApiError (404) if the request names a model that is not served."""
+        """Raise ApiError if a model is not served (404), or must be named and is not (400)."""
         if ask.model not in self._experts and ask.model != self._settings.model:
-            hint = nearest(ask.model, [self._settings.model, *self._experts])
-            message = f"model {ascii_text(ask.model)!r} is not served; {hint}"
-            raise ApiError(404, message, "model_not_found")
+            raise self.unknown(ask.model)
+        if ask.kind == "embeddings" and ask.model not in self._experts:
+            raise ApiError(
+                400,
+                "embeddings of different models cannot be compared, so they are not routed: name "
+                f"the expert as model, one of {ascii_text(', '.join(self._experts))}",
+                "not_routed",
+            )
+
+    def unknown(self, model: str) -> ApiError:
+        """Return the error of a model that is not served."""
+        hint = nearest(model, [self._settings.model, *self._experts])
+        message = f"model {ascii_text(model)!r} is not served; {hint}"
+        return ApiError(404, message, "model_not_found")
 
     async def plan(self, ask: Ask) -> Plan:
         """Return who should answer a request that was checked.
 
         A router that fails loses no request: it goes to the experts in the order of the fallback.
+
+        Raises
+        ------
+        ApiError
+            400, if no expert can do what the request asks for.
         """
         if ask.model in self._experts:
             expert = self._experts[ask.model]
             reason = "the request names this expert"
             decision = Decision(DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
             return Plan(decision, (expert.name,))
+        name = self._conversations.name(ask)
+        before = self._conversations.decision(name) if ask.turns > 1 else None
+        if before is not None:
+            reason = f"the conversation stays with it; {before.reason.split('; ', 1)[-1]}"
+            return self._planned(ask, replace(before, reason=reason), name)
         if isinstance(self._routing, Fixed):
-            return self._route(ask.prompt)
+            return self._planned(ask, self._routing.route([""])[0], name)
+        routing = self._routing if self.controller is None else self.controller.router
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._route, ask.prompt)
+            decision = await loop.run_in_executor(self._threads, _decide, routing, ask.prompts)
         except Exception as error:
             # whatever a router raises, the request has experts that can answer it
             _log.error("the router failed: %s", ascii_text(repr(error)))
-            experts = fallback_order(self._settings, (), "") or tuple(self._experts)
-            expert = self._experts[experts[0]]
+            order = fallback_order(self._settings, (), "") or tuple(self._experts)
+            expert = self._experts[order[0]]
             reason = "the router failed"
             decision = Decision(GENERAL, 0.0, 1.0, expert.name, expert.active, None, reason)
-            return Plan(decision, experts)
+        return self._planned(ask, decision, name)
 
-    def _route(self, prompt: str) -> Plan:
-        (decision,) = self._routing.route([prompt])
-        ranked = self._ranking(decision.category) if self._ranking else ()
-        experts = fallback_order(self._settings, ranked, decision.expert)
-        if not experts:
-            raise LookupError(f"expert {decision.expert!r} is not served and there is no fallback")
-        return Plan(decision, experts)
+    def answered(self, plan: Plan, name: str) -> None:
+        """Note who answered, for the budget and for what follows in the conversation."""
+        if plan.decision.category == DIRECT:
+            return
+        expert = self._experts[name]
+        if self.controller is not None:
+            first = self._experts[plan.experts[0]]
+            self.controller.correct(expert.active - first.active)
+        decision = replace(plan.decision, expert=name, active=expert.active)
+        self._conversations.keep(plan.conversation, decision)
+
+    def _planned(self, ask: Ask, decision: Decision, conversation: str) -> Plan:
+        ranked = self._ranked(decision.category)
+        order = fallback_order(self._settings, ranked, decision.expert)
+        if not order:
+            order = tuple(self._experts)
+        if self._settings.fallback is None:
+            order = self._affordable(order)
+        experts = _able([self._experts[each] for each in order], ask)
+        if self.controller is not None:
+            self.controller.spend(experts[0].active)
+        return Plan(decision, tuple(each.name for each in experts), conversation)
+
+    def _ranked(self, category: str) -> Sequence[str]:
+        try:
+            return self._ranking(category) if self._ranking else ()
+        except Exception as error:
+            _log.error("the router failed: %s", ascii_text(repr(error)))
+            return ()
+
+    def _affordable(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        """Put experts that are dearer than the budget and the chosen one last, cheapest first."""
+        allowed = max(self._budget, self._experts[order[0]].active)
+        dear = [name for name in order if self._experts[name].active > allowed]
+        dear.sort(key=lambda name: self._experts[name].active)
+        return (*(name for name in order if name not in dear), *dear)
+
+
+def _decide(routing: Routing, prompts: Sequence[str]) -> Decision:
+    """Route the newest prompt of a conversation, or if it is like none, the newest that is.
+
+    What follows up on something ("and in French?") says little by itself.
+    """
+    decision = routing.route(prompts[:1])[0]
+    if decision.category == GENERAL and len(prompts) > 1:
+        for earlier in routing.route(prompts[1:]):
+            if earlier.category != GENERAL:
+                return replace(earlier, reason=f"earlier in the conversation: {earlier.reason}")
+    return decision
+
+
+def _able(experts: Sequence[Expert], ask: Ask) -> list[Expert]:
+    """Return the experts that can do what is asked, those whose context is too short last.
+
+    Raises
+    ------
+    ApiError
+        400, if none takes tools or images that the request has.
+    """
+    for what, wanted in (("tools", ask.tools), ("vision", ask.vision)):
+        if wanted:
+            experts = [each for each in experts if getattr(each, what)]
+            if not experts:
+                message = f"the request needs an expert with {what}, and none that is served has it"
+                raise ApiError(400, message, f"no_{what}")
+    size = ask.tokens
+    return sorted(experts, key=lambda each: each.context is not None and each.context < size)
 
 
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:

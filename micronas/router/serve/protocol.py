@@ -1,18 +1,26 @@
-"""The chat protocol of OpenAI: requests in, answers, pieces, errors and headers out."""
+"""The protocol of OpenAI: requests in, answers, pieces, errors and headers out."""
 
 import json
 import math
 import time
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 from micronas.language.answers import plain_text
+from micronas.language.endpoints import estimate_tokens
+from micronas.router.embedding import cut
 
 Json = dict[str, Any]
 _LONGEST_TEXT = 500
 _INDEXES = range(128)
 """Of choices; an endless number of them would have to be remembered."""
+_TURNS = 8
+"""Messages of the user, newest first, that a conversation's category is looked for in."""
+Kind = Literal["chat/completions", "completions", "embeddings"]
+"""Path of a request, below ``/v1``."""
 DONE = b"data: [DONE]\n\n"
 
 
@@ -45,37 +53,113 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid chat request; what is not named here is the expert's to understand."""
+    """A valid request; what is not named here is the expert's to understand.
+
+    Attributes
+    ----------
+    messages
+        Of a chat; a prompt to complete is one of the user's.
+    headers
+        Passed on to the expert.
+    key
+        Name of the client's key, which does not show it.
+    """
 
     body: Json
     model: str
     messages: list[Json]
     stream: bool
+    kind: Kind = "chat/completions"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
     @property
     def prompt(self) -> str:
-        """The text of the last message of the user, which is what is routed."""
+        """The text of the last message of the user, in full."""
         for message in reversed(self.messages):
             if message["role"] == "user":
                 return plain_text(message.get("content"))
         return ""
 
+    @cached_property
+    def prompts(self) -> list[str]:
+        """Texts of the user's messages, newest first and cut, which is what is routed."""
+        users = [each for each in reversed(self.messages) if each["role"] == "user"][:_TURNS]
+        return [cut(plain_text(each.get("content"))) for each in users] or [""]
 
-def parse_ask(data: bytes) -> Ask:
-    """Read the body of a request.
+    @property
+    def turns(self) -> int:
+        """Messages of the user."""
+        return sum(each["role"] == "user" for each in self.messages)
+
+    @property
+    def beginning(self) -> str:
+        """What stays the same while a conversation goes on: all up to the user's first message."""
+        texts = []
+        for message in self.messages:
+            texts.append(cut(plain_text(message.get("content"))))
+            if message["role"] == "user":
+                break
+        return "\n".join(texts)
+
+    @property
+    def tools(self) -> bool:
+        """Whether the expert may be asked to call tools."""
+        return bool(self.body.get("tools") or self.body.get("functions"))
+
+    @property
+    def vision(self) -> bool:
+        """Whether a message holds an image."""
+        return any(
+            isinstance(part, dict) and part.get("type") == "image_url"
+            for message in self.messages
+            if isinstance(message.get("content"), list)
+            for part in message["content"]
+        )
+
+    @cached_property
+    def asked_tokens(self) -> int:
+        """About how many tokens the messages have."""
+        return sum(estimate_tokens(plain_text(each.get("content"))) for each in self.messages)
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens of context the request needs."""
+        limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        numbers = [each for each in limits if isinstance(each, int) and each > 0]
+        return self.asked_tokens + (numbers[0] if numbers else 0)
+
+
+def parse_ask(
+    data: bytes,
+    kind: Kind = "chat/completions",
+    *,
+    headers: Mapping[str, str] | None = None,
+    key: str = "",
+) -> Ask:
+    """Read the body of a request; headers and key are kept beside it.
 
     Raises
     ------
     ApiError
-        400, if it is not a JSON object with a model and a list of messages.
+        400, if it is not a JSON object with a model and a list of messages, a prompt to complete
+        or an input to embed.
     """
     try:
         body = load(data)
     except ValueError:
         raise _invalid("the body must be a JSON object") from None
-    model, messages, stream = body.get("model"), body.get("messages"), body.get("stream")
+    model, stream = body.get("model"), body.get("stream")
     if not isinstance(model, str) or not model:
         raise _invalid("model must be a name; GET /v1/models lists them")
+    if not isinstance(stream, bool | None):
+        raise _invalid("stream must be true or false")
+    messages = _messages(body) if kind == "chat/completions" else _texts(body, kind)
+    return Ask(body, model, messages, bool(stream), kind, dict(headers or {}), key)
+
+
+def _messages(body: Json) -> list[Json]:
+    messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _invalid("messages must be a list of at least one message")
     for place, message in enumerate(messages):
@@ -83,9 +167,20 @@ def parse_ask(data: bytes) -> Ask:
             raise _invalid(f"messages[{place}] must be an object with a role")
         if not isinstance(message.get("content"), str | list | None):
             raise _invalid(f"messages[{place}].content must be a text, a list of parts or null")
-    if not isinstance(stream, bool | None):
-        raise _invalid("stream must be true or false")
-    return Ask(body, model, messages, bool(stream))
+    return messages
+
+
+def _texts(body: Json, kind: Kind) -> list[Json]:
+    """Return a prompt to complete, or an input to embed, as one message."""
+    name = "prompt" if kind == "completions" else "input"
+    given = body.get(name)
+    if kind == "embeddings" and body.get("stream"):
+        raise _invalid("embeddings come in one piece; leave stream out")
+    if not isinstance(given, str | list) or not given:
+        raise _invalid(f"{name} must be a text or a list of them")
+    texts = [given] if isinstance(given, str) else given
+    # tokens instead of texts cannot be routed, but an expert may understand them
+    return [{"role": "user", "content": "\n".join(each for each in texts if isinstance(each, str))}]
 
 
 def load(data: bytes) -> Json:
@@ -128,15 +223,16 @@ def pieces(text: str) -> list[Json]:
     return [{**head, "choices": [said]}, {**head, "choices": [ended]}]
 
 
-def is_answer(value: object) -> bool:
+def is_answer(value: object, kind: Kind = "chat/completions") -> bool:
     """Whether JSON is a whole answer."""
+    if kind == "embeddings":
+        return isinstance(value, dict) and isinstance(value.get("data"), list)
+    name, wanted = ("text", str) if kind == "completions" else ("message", dict)
     choices = value.get("choices") if isinstance(value, dict) else None
     return (
         isinstance(choices, list)
         and bool(choices)
-        and all(
-            isinstance(each, dict) and isinstance(each.get("message"), dict) for each in choices
-        )
+        and all(isinstance(each, dict) and isinstance(each.get(name), wanted) for each in choices)
     )
 
 
@@ -155,6 +251,7 @@ def says_something(value: Json) -> bool:
     """Whether a piece holds more than the role; until then another expert can still answer."""
     return any(
         each.get("finish_reason") is not None
+        or bool(each.get("text"))
         or any(part for name, part in (each.get("delta") or {}).items() if name != "role")
         for each in value["choices"]
     )
@@ -162,8 +259,10 @@ def says_something(value: Json) -> bool:
 
 def text_of(value: Json) -> str:
     """Return the text of an answer or a piece, all choices together."""
-    parts = (each.get(name) for each in value["choices"] for name in ("message", "delta"))
-    return "".join(plain_text(part.get("content")) for part in parts if isinstance(part, dict))
+    choices = value.get("choices") or []
+    parts = (each.get(name) for each in choices for name in ("message", "delta"))
+    said = [plain_text(part.get("content")) for part in parts if isinstance(part, dict)]
+    return "".join(said) + "".join(plain_text(each.get("text")) for each in choices)
 
 
 def ascii_text(text: str) -> str:

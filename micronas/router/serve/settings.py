@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from micronas.quantities import parse_bytes
 from micronas.router.experts import Experts, Timeouts, beside, read_experts
+from micronas.router.serve.limits import Limits
 from micronas.settings import Settings, nearest, read_mapping, validate_settings, with_overrides
 
 
@@ -40,6 +41,14 @@ class ServeSettings(Settings):
     keys_env
         Environment variable with the keys clients may use, separated by commas; None asks for
         none.
+    limits
+        Requests and tokens a minute of each key, or of all clients together where there are none.
+    control
+        Whether a router's budget is kept on average, whatever prompts come, by moving to the
+        mapping of a smaller or a larger budget.
+    sticky
+        Seconds for which a conversation stays with the expert that answered it; 0 routes each
+        request anew.
     insecure
         Whether anybody who reaches the server may use it without a key.
     timeouts
@@ -47,7 +56,7 @@ class ServeSettings(Settings):
     deadline
         Of a whole request, from its arrival to the last byte of its answer.
     retries
-        Further attempts at an expert before the next one is asked.
+        Further rounds over the experts that may do better, after all have been asked once.
     backoff
         Pause before the first retry; doubled each time, and half of it random.
     longest_wait
@@ -76,6 +85,9 @@ class ServeSettings(Settings):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     keys_env: str | None = None
+    limits: Limits = Limits()
+    control: bool = True
+    sticky: float = Field(default=0.0, ge=0)
     insecure: bool = False
     timeouts: Timeouts = Timeouts()
     deadline: float = Field(default=300.0, gt=0)

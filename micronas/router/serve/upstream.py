@@ -1,5 +1,6 @@
 """An expert behind an OpenAI-compatible endpoint, whatever it may send."""
 
+import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from micronas.router.serve.protocol import (
     ApiError,
     Ask,
     Json,
+    Kind,
     dump,
     is_answer,
     is_piece,
@@ -22,6 +24,10 @@ _LONGEST_SILENCE = 2**16
 """Bytes of pieces that say nothing; they are kept until something is said."""
 _OPERATORS = (401, 402, 403, 404, 405, 407)
 """Refusals that are about the key, the bill, the address or the model's id: not the client's."""
+
+
+_TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", re.IGNORECASE)
+"""What servers say of a prompt that is too long: another expert may have more room."""
 
 
 class Upstream:
@@ -38,7 +44,7 @@ class Upstream:
         variable = endpoint.api_key_env
         self._name, self._model = name, endpoint.model
         self._client = Client(
-            f"{endpoint.base_url}/chat/completions",
+            endpoint.base_url,
             key=required_key(variable, of=f"expert {name!r}") if variable else "",
             variable=variable,
             # the time until an answer comes is kept by whoever waits for it
@@ -52,11 +58,11 @@ class Upstream:
         content = dump({**ask.body, "model": self._model})
         progress = _Progress(self._client.read)
         try:
-            async with self._client.post(content) as received:
+            async with self._client.post(content, path=ask.kind, headers=ask.headers) as received:
                 if received.status != 200:
                     raise await self._refusal(received)
                 if not ask.stream:
-                    yield self._whole(await received.body())
+                    yield self._whole(await received.body(), ask.kind)
                     return
                 reader = EventReader()
                 async for part in received.parts():
@@ -73,9 +79,9 @@ class Upstream:
         if not progress.complete:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
-    def _whole(self, body: bytes) -> Json:
+    def _whole(self, body: bytes, kind: Kind) -> Json:
         answer = self._client.read(body)
-        if not is_answer(answer):
+        if not is_answer(answer, kind):
             raise ValueError("no choices")
         return {**answer, "model": self._name}
 
@@ -86,9 +92,11 @@ class Upstream:
         if not 400 <= status < 500 or status in _OPERATORS:
             return AttemptError(f"HTTP {status}", again=False)
         said = await received.complaint() or f"HTTP {status}"
-        return ApiError(
-            status, f"expert {self._name!r} refuses the request: {said}", "refused_by_expert"
-        )
+        message = f"expert {self._name!r} refuses the request: {said}"
+        if _TOO_LONG.search(said):
+            refusal = ApiError(status, message, "context_length_exceeded")
+            return AttemptError("a prompt too long for it", again=False, refusal=refusal)
+        return ApiError(status, message, "refused_by_expert")
 
 
 class _Progress:

@@ -1,0 +1,329 @@
+"""Each feature that the documentation's table of gateways says yes to, by the ``openai`` client."""
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from micronas.router.decision import GENERAL, Decision
+from micronas.router.embedding import Embedding
+from micronas.router.fit import FitSettings, fit
+from micronas.router.mapping import ParameterBudget
+from micronas.router.serve.protocol import dump
+from tests.router.serving import running, serving
+from tests.router.upstreams import (
+    Call,
+    answers,
+    broken,
+    event,
+    in_turn,
+    upstream,
+    upstreams,
+)
+from tests.router.world import EXPERTS, prompt, table
+
+JSON = {"id": "x", "object": "list", "model": "m"}
+
+
+class ByTopic:
+    """A routing one can foresee: a prompt goes to the expert it names, others are general."""
+
+    def route(self, prompts: Sequence[str]) -> list[Decision]:
+        found = []
+        for text in prompts:
+            name = next((each for each in ("small", "large") if each in text), GENERAL)
+            expert = "small" if name == GENERAL else name
+            found.append(Decision(name, 0.9, 0.1, expert, 1e9, 0.5, f"says {name}"))
+        return found
+
+    def ranking(self, category: str) -> Sequence[str]:
+        return ["large", "middle", "small"]
+
+
+@contextmanager
+def gateway(*args: Any, key: str = "none", **settings: Any) -> Iterator[openai.OpenAI]:
+    with serving(*args, **settings) as http:
+        url = f"{http.base_url}/v1"
+        with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60) as client:
+            yield client
+
+
+def says(client: openai.OpenAI, *texts: str, **more: Any) -> Any:
+    """Send a conversation in which the user said these texts, and return the raw response."""
+    messages: list[Any] = []
+    for text in texts:
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]
+    return client.chat.completions.with_raw_response.create(
+        messages=messages[:-1], **{"model": "micronas-router", **more}
+    )
+
+
+def complains(code: int, text: str) -> Any:
+    def behaviour(call: Call) -> None:
+        call.send(code, f'{{"error": {{"message": "{text}"}}}}'.encode())
+
+    return behaviour
+
+
+def test_a_follow_up_is_routed_by_the_conversation() -> None:
+    with (
+        upstreams(small=answers, large=answers) as servers,
+        gateway(ByTopic(), experts=[each.expert() for each in servers]) as client,
+    ):
+        assert says(client, "and in French?").headers["x-micronas-expert"] == "small"
+        later = says(client, "a large question", "and in French?")
+        assert later.headers["x-micronas-expert"] == "large"
+        assert later.headers["x-micronas-reason"].startswith("earlier in the conversation: says")
+        # a new topic is the newest message's
+        assert says(client, "large", "small now").headers["x-micronas-expert"] == "small"
+
+
+def test_a_conversation_stays_with_its_expert() -> None:
+    with (
+        upstreams(small=in_turn(broken, answers), large=answers) as servers,
+        gateway(ByTopic(), experts=[each.expert() for each in servers], sticky=60) as client,
+    ):
+        # the small one fails and the large one steps in: what follows stays with it
+        assert says(client, "small <1>").headers["x-micronas-expert"] == "large"
+        later = says(client, "small <1>", "small again")
+        assert later.headers["x-micronas-expert"] == "large"
+        assert "the conversation stays with it" in later.headers["x-micronas-reason"]
+        assert says(client, "small <2>", "small again").headers["x-micronas-expert"] == "small"
+
+
+def test_a_prompt_too_long_for_one_expert_goes_to_another() -> None:
+    long = complains(400, "This model's maximum context length is 10 tokens")
+    with (
+        upstreams(small=long, large=answers) as servers,
+        gateway(ByTopic(), experts=[each.expert() for each in servers], failures=1) as client,
+    ):
+        answer = says(client, "small <1>")
+        assert answer.headers["x-micronas-expert"] == "large"
+        # it is no failure of the expert, which would cool down after one
+        assert says(client, "small <2>").headers["x-micronas-attempts"] == "2"
+        with pytest.raises(openai.BadRequestError) as caught:
+            says(client, "x", model="small")
+        assert caught.value.code == "context_length_exceeded"
+
+
+def test_who_has_no_room_tools_or_eyes_is_not_asked() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    seen: Any = [{"role": "user", "content": [{"type": "text", "text": "small"}, image]}]
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    with upstreams(small=answers, large=answers) as (small, large):
+        experts = [
+            small.expert(context=100, tools=False, vision=False),
+            large.expert(vision=False),
+        ]
+        with gateway(ByTopic(), experts=experts) as client:
+            assert says(client, "small").headers["x-micronas-expert"] == "small"
+            assert says(client, "small " * 200).headers["x-micronas-expert"] == "large"
+            assert says(client, "small", max_tokens=99).headers["x-micronas-expert"] == "large"
+            assert says(client, "small", tools=[tool]).headers["x-micronas-expert"] == "large"
+            with pytest.raises(openai.BadRequestError, match="none that is served has it"):
+                client.chat.completions.create(model="micronas-router", messages=seen)
+
+
+def test_completions_are_routed_and_streamed() -> None:
+    def completes(call: Call) -> bool:
+        text = f"{call.name} completes"
+        value = {"id": "c", "object": "text_completion", "created": 1, "model": "m"}
+        choice = {"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}
+        if call.stream:
+            call.start_stream()
+            for word in ("so ", "on"):
+                part = {**choice, "text": word, "finish_reason": None}
+                call.write(event({**value, "choices": [part]}))
+            call.write(event({**value, "choices": [{**choice, "text": ""}]}))
+            call.write(b"data: [DONE]\n\n")
+        else:
+            call.send(200, dump({**value, "choices": [choice]}))
+        return True
+
+    with (
+        upstreams(small=broken, large=completes) as (small, large),
+        gateway(ByTopic(), experts=[small.expert(), large.expert()]) as client,
+    ):
+        done = client.completions.create(model="micronas-router", prompt="small talk")
+        assert (done.choices[0].text, done.model) == ("large completes", "large")
+        assert large.bodies[0]["path"] == "/v1/completions"
+        pieces = client.completions.create(model="large", prompt=["x"], stream=True)
+        assert "".join(each.choices[0].text for each in pieces) == "so on"
+
+
+def test_embeddings_are_those_of_the_expert_that_is_named() -> None:
+    def embeds(call: Call) -> bool:
+        row = {"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        call.send(200, dump({**JSON, "data": [row], "usage": usage}))
+        return True
+
+    with upstream("small", embeds) as server, gateway(experts=[server.expert()]) as client:
+        found = client.embeddings.create(model="small", input="x", encoding_format="float")
+        assert found.data[0].embedding == [0.5, 1.0]
+        assert server.bodies[0]["path"] == "/v1/embeddings"
+        with pytest.raises(openai.BadRequestError, match="name the expert as model, one of small"):
+            client.embeddings.create(model="micronas-router", input="x")
+
+
+def test_responses_are_refused_in_words_and_models_are_known_by_name() -> None:
+    with upstream("a/b", answers) as server, gateway(experts=[server.expert()]) as client:
+        with pytest.raises(openai.NotFoundError, match="/v1/chat/completions"):
+            client.responses.create(model="a/b", input="x")
+        assert client.models.retrieve("a/b").id == "a/b"
+        assert [each.id for each in client.models.list()] == ["micronas-router", "a/b"]
+        with pytest.raises(openai.NotFoundError, match="'c' is not served"):
+            client.models.retrieve("c")
+
+
+def test_a_trace_is_passed_on() -> None:
+    seen: list[tuple[str | None, str | None]] = []
+
+    def traced(call: Call) -> bool | None:
+        headers = call.handler.headers
+        seen.append((headers["traceparent"], headers["tracestate"]))
+        return answers(call)
+
+    parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    with upstream("a", traced) as server, gateway(experts=[server.expert()]) as client:
+        headers = {"traceparent": parent, "tracestate": "vendor=1"}
+        for sent in (headers, {"traceparent": "nonsense", "tracestate": "vendor=1"}):
+            says(client, "x", extra_headers=sent)
+    assert seen == [(parent, "vendor=1"), (None, None)]
+
+
+def test_each_key_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", "first,second")
+    with (
+        upstream("a", answers) as server,
+        serving(
+            experts=[server.expert()], keys_env="KEYS", limits={"requests_per_minute": 2}
+        ) as http,
+    ):
+        url = f"{http.base_url}/v1"
+        first, second = (
+            openai.OpenAI(base_url=url, api_key=key, max_retries=0) for key in ("first", "second")
+        )
+        for _ in range(2):
+            says(first, "x")
+        with pytest.raises(openai.RateLimitError) as caught:
+            says(first, "x")
+        assert caught.value.code == "key_limit"
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 30
+        says(second, "x")
+
+
+def test_tokens_are_limited_too() -> None:
+    limits = {"tokens_per_minute": 10}
+    with upstream("a", answers) as server, gateway(experts=[server.expert()], limits=limits) as one:
+        says(one, "a text of more than ten tokens, as one counts four letters to a token")
+        with pytest.raises(openai.RateLimitError, match="10 tokens a minute"):
+            says(one, "x")
+
+
+def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last() -> None:
+    asked: list[str] = []
+
+    def noted(call: Call) -> None:
+        asked.append(call.name)
+        broken(call)
+
+    router = fit(
+        table(240),
+        EXPERTS,
+        settings=FitSettings(embedding=Embedding(kind="ngrams", dimensions=64)),
+        budget=ParameterBudget(active=12e9),
+    )
+    cheap = prompt("words", random.Random(3))
+    with upstreams(small=noted, reckoner=noted, large=noted) as servers:
+        sizes = {each.name: each.active for each in EXPERTS}
+        experts = [each.expert(active=sizes[each.name]) for each in servers]
+        with (
+            gateway(router, experts=experts, failures=9) as client,
+            pytest.raises(openai.InternalServerError, match="no expert answered"),
+        ):
+            says(client, cheap)
+    # large is the best at words, and beyond the budget of 12B
+    assert asked == ["small", "reckoner", "large"] * 2
+
+
+def test_the_budget_is_kept_and_shown() -> None:
+    router = fit(
+        table(240),
+        EXPERTS,
+        settings=FitSettings(embedding=Embedding(kind="ngrams", dimensions=64)),
+        budget=ParameterBudget(active=12e9),
+    )
+    sizes = {each.name: each.active for each in EXPERTS}
+    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
+        experts = [each.expert(active=sizes[each.name]) for each in servers]
+        with serving(router, experts=experts) as http:
+            url = f"{http.base_url}/v1"
+            with openai.OpenAI(base_url=url, api_key="none") as client:
+                code = [prompt("code", random.Random(n)) for n in range(60)]
+                for text in code:
+                    says(client, text)
+            figures = dict(
+                line.rsplit(" ", 1)
+                for line in http.get("/metrics").text.splitlines()
+                if line.startswith("micronas_router_active")
+            )
+    # code alone would take 30 B each time; ten budgets are the tolerance
+    assert float(figures["micronas_router_active_budget"]) == 12e9
+    assert float(figures["micronas_router_active_average"]) < 17e9
+    assert float(figures["micronas_router_active_target"]) < 12e9
+
+
+def contention() -> float:
+    """Time on the clock over time of the processor: how many want this one at once."""
+    clock, processor = time.perf_counter(), time.process_time()
+    while time.process_time() < processor + 0.05:
+        pass
+    return (time.perf_counter() - clock) / 0.05
+
+
+def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> None:
+    (tmp_path / "brief.py").write_text("def yes(messages):\n    return 'yes'\n")
+    router = fit(table(240), EXPERTS, settings=FitSettings(embedding=Embedding(kind="auto")))
+    router.save(tmp_path / "fitted")
+    experts = [
+        {"name": each.name, "active": each.active, "total": each.total, "callable": "brief:yes"}
+        for each in EXPERTS
+    ]
+    huge = ("a long story of 3.9 million letters " * 120_000)[:3_900_000]
+
+    def body(text: str) -> bytes:
+        messages = [{"role": "user", "content": text}]
+        return dump({"model": "micronas-router", "messages": messages})
+
+    long, short = body(huge), body("short")
+    with running(tmp_path, experts=experts, router="fitted", largest_body="8 MB") as server:
+
+        def ask(content: bytes) -> float:
+            with httpx.Client(timeout=60, headers={"Content-Type": "application/json"}) as client:
+                start = time.perf_counter()
+                found = client.post(f"{server.url}/chat/completions", content=content)
+            assert found.status_code == 200
+            return time.perf_counter() - start
+
+        ask(long)
+        alone = statistics.median(ask(short) for _ in range(5))
+        delays = []
+        for _ in range(5):
+            threads = [threading.Thread(target=ask, args=(long,)) for _ in range(3)]
+            for each in threads:
+                each.start()
+            time.sleep(0.02)
+            delays.append((ask(short) - alone) / contention())
+            for each in threads:
+                each.join()
+    # senders take part in the processor's time, and other programs may: so the least of five
+    assert min(delays) < 0.1
