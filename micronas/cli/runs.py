@@ -33,7 +33,7 @@ def search(
     from micronas.runs.table import search_summary
 
     folder = out or Path("runs") / Path(config).stem
-    limits = settings.budget.on(settings.load_board()).given()
+    limits = settings.problem().limits.left()
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
     with stoppable(), Bars(quiet=quiet or as_json or not first, limits=limits) as bars:

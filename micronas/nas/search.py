@@ -9,6 +9,7 @@ from micronas.data import DataSet, Subset, divide
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.distributed import ranks
 from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
@@ -93,7 +94,8 @@ def search(
     everyone.check_batch(settings.batch_size)
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
-    problem = Problem(space, board, budget)
+    front_end = front_end_costs(data.meaning, data.input)
+    problem = Problem(space, board, budget, front_end=front_end)
     problem.check_feasible()
     _check_data(space, data)
     keep_freed_memory()

@@ -11,13 +11,14 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import DEFAULT, DataSettings
+from micronas.tasks.registry import DEFAULT, DataSettings, known_of
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -75,7 +76,13 @@ class RunSettings(TrainSettings):
         space
             What is searched where that is not what the settings name.
         """
-        Problem(space or self.load_space(), self.load_board(), self.budget).check_feasible()
+        self.problem(space).check_feasible()
+
+    def problem(self, space: Searchable | None = None) -> Problem:
+        """Return what is searched, with what is known of the front end before data is read."""
+        space = space or self.load_space()
+        front_end = front_end_costs(known_of(self.data), space.input_shape)
+        return Problem(space, self.load_board(), self.budget, front_end=front_end)
 
 
 def load_run(
