@@ -6,6 +6,8 @@
 # make fuzz SECONDS=600  every fuzzer for so long, in tests/fuzz
 # make audit  known holes of the dependencies (asks a service on the network), and those of a linter
 # make browser  the tests that open report pages in headless Chromium, which has to be installed
+# make firmware  front ends on an emulated Cortex-M; needs arm-none-eabi-gcc and qemu-system-arm
+# make tflm   firmware on TensorFlow Lite Micro, a build named by TFLM_SOURCE and TFLM_LIBRARY
 # VENV=path   another place for the environment; PYTHON=python3.12 another interpreter
 
 VENV ?= .venv
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 
 SECONDS ?= 600
 
-.PHONY: demo test lint slow browser package ray docs fuzz audit clean
+.PHONY: demo test lint slow browser firmware tflm package ray docs fuzz audit clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
@@ -32,6 +34,15 @@ slow: $(VENV)/installed
 
 browser: $(VENV)/installed
 	$(BIN)/python -m pytest -m browser
+
+firmware: $(VENV)/installed
+	@{ command -v arm-none-eabi-gcc && command -v qemu-system-arm; } > /dev/null || { echo "make firmware needs \
+	arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi \
+	libnewlib-arm-none-eabi qemu-system-arm)" >&2; exit 1; }
+	$(BIN)/python -m pytest -m firmware
+
+tflm: $(VENV)/installed
+	$(BIN)/python -m pytest -m tflm
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -33,6 +33,7 @@ from micronas.tflite.writer import to_flatbuffer
 
 _SEARCH = (
     *("board=stm32f446re", "budget.sram=16 KB", "budget.flash=20 KB", "budget.latency=40 ms"),
+    "budget.counts=network",
     *("data.keywords=[yes, no, stop]", "data.silence_fraction=0.3", "data.unknown_fraction=0.3"),
     *("search.steps=20", "search.warmup=20", "search.batch_size=16", "search.candidates=4"),
     *("search.finalists=1", "search.trial={epochs: 1, batch_size: 16}"),

@@ -5,16 +5,22 @@
 
 Arguments are the settings of kws.yaml. Synthetic speech is for trying the tool: a network that
 knows it knows no human voice.
+
+What it writes last is firmware for an emulated board, and ten recordings to try it on.
 """
 
+import shutil
 from pathlib import Path
 
 from comparison import compare, start
 
+from micronas.export.formats import export
 from micronas.progress import Bars
+from micronas.runs.device import device
 from micronas.runs.settings import load_run
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.synth import synthesise
+from micronas.tflite.reader import read
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"
@@ -34,6 +40,35 @@ def main(overrides: list[str], out: Path) -> None:
     with Bars() as bars:
         report = compare(settings, data, out, bars)
     print(report)
+
+    # 4. Firmware: front end, network and decision in C, and ten recordings nobody trained on.
+    project = firmware(out, settings.data.path, data.classes)
+    print(f"firmware: {project}; it says under QEMU which word each recording holds:")
+    print(f"make -C {project}/qemu TFLM_DIR=<checkout of tflite-micro> say")
+
+
+def firmware(run: Path, corpus: Path, words: tuple[str, ...]) -> Path:
+    """Write the project of a run, with a recording of each of ten words; return its folder."""
+    project = run / "firmware"
+    shutil.rmtree(project, ignore_errors=True)
+    model = (run / "model.tflite").read_bytes()
+    known = device(run, model, read(model))
+    export(
+        model,
+        "project",
+        name="firmware",
+        out=project,
+        application=known.application,
+        example=known.example,
+    )
+    listed = corpus / "testing_list.txt"
+    tested = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
+    (project / "recordings").mkdir()
+    for word in [word for word in words if (corpus / word).is_dir()][:10]:
+        clips = [corpus / name for name in tested if name.startswith(f"{word}/")]
+        clip = min(clips or (corpus / word).glob("*.wav"))
+        shutil.copy(clip, project / "recordings" / f"{word}.wav")
+    return project
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Commands on a finished network: export and verify."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ def export(
         str, typer.Option("--format", help="tflite, c, onnx, project (CMake) or arduino.")
     ] = "tflite",
     out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="What a camera gives, such as 320x240:rgb565; for images.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
@@ -25,9 +28,25 @@ def export(
     from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
 
-    written = write(model_bytes(model_file(model)), form, name=model.stem, out=out)
+    data = model_bytes(model_file(model))
+    given: dict[str, Any] = {}
+    if form in ("project", "arduino"):
+        from micronas.export.firmware.front_ends import Camera
+        from micronas.runs.device import device
+        from micronas.tflite.reader import read
+
+        found = device(
+            model, data, read(data), camera=None if camera is None else Camera.parse(camera)
+        )
+        given = {"application": found.application, "example": found.example}
+    written = write(data, form, name=model.stem, out=out, **given)
     if "folder" in written:
-        line = f"{written['folder']}: a program that runs one input and checks itself"
+        kind = written["front_end"]
+        with_it = "" if kind is None else f", with a front end ({kind})"
+        line = (
+            f"{written['folder']}: a program that checks itself on a {written['golden_input']} "
+            f"input{with_it}"
+        ).replace("a example", "an example")
     else:
         line = f"{written['file']}: {written['bytes']} bytes"
     show(written, as_json, lambda: line)
@@ -46,9 +65,19 @@ def verify(
             help="int8 examples [N, ...] in a .npy file (several by name: .npz), not random ones."
         ),
     ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sounds, pictures or CSV files for the front end in C; of a run its data's."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a network on TFLM and compare every output byte with integer execution."""
+    """Run a network on TFLM and compare every output byte with integer execution.
+
+    Where it is known what the input is, recordings go through the front end that firmware gets,
+    compiled here, and through training's: their codes and the decisions are compared too.
+    """
     from micronas.export.examples import random_inputs, read_inputs
     from micronas.graph.interface import by_name
     from micronas.runs.folder import model_file
@@ -66,9 +95,33 @@ def verify(
     from micronas.text import pairs
 
     found = compare_runtimes(data, examples)
+    heard = _compare_front_end(model, data, graph, recordings)
+    found |= heard
     show(found, as_json, lambda: pairs(found))
-    if found["tflm_mismatches"]:
+    if found["tflm_mismatches"] or heard.get("differing_decisions"):
         raise typer.Exit(1)
+
+
+def _compare_front_end(
+    model: Path, data: bytes, graph: "Graph", recordings: Path | None
+) -> dict[str, Any]:
+    """Compare on recordings that are named, or on a run's own where there is a compiler."""
+    from micronas.errors import DataError
+    from micronas.export.firmware.host import find_compiler
+    from micronas.runs.device import compare_front_end, recordings_of
+
+    folder = recordings or recordings_of(model)
+    if folder is None or len(graph.inputs) != 1:
+        return {}
+    if recordings is None and find_compiler() is None:
+        return {"front_end": "not compared: no C compiler"}
+    try:
+        found = compare_front_end(model, data, graph, recordings_in=folder, count=100)
+    except DataError as error:
+        if recordings is not None:
+            raise
+        return {"front_end": f"not compared: {error}"}
+    return {} if found is None else found
 
 
 def _verify_layers(

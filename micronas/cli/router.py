@@ -1,7 +1,7 @@
-"""Commands on compositions of experts: fit, map, evaluate, plot, explain, serve, simulate."""
+"""Commands on compositions of experts: fit, map, evaluate, device, serve and others."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -117,6 +117,31 @@ def explain(
 
     decision = vars(Router.load(folder).route([prompt])[0])
     show(decision, as_json, lambda: pairs(decision))
+
+
+@router_app.command()
+def device(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A composition's YAML: board, data, networks.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the firmware project.")],
+    overrides: Overrides = None,
+    form: Annotated[str, typer.Option("--format", help="project (CMake) or arduino.")] = "project",
+    as_json: Json = False,
+) -> None:
+    """Train a router and experts that share one arena on a board, and write their firmware."""
+    from micronas.errors import ConfigError
+    from micronas.router.device.job import read_settings_of, write_device
+    from micronas.text import pairs
+
+    if form not in ("project", "arduino"):
+        raise ConfigError(
+            f"a format must be project or arduino, but got {form!r}; choose one of them"
+        )
+    settings = read_settings_of(config, overrides or [])
+    kind: Any = "cmake" if form == "project" else form
+    written = write_device(settings, out, kind=kind)
+    show(written, as_json, lambda: pairs(written))
 
 
 router_app.command()(serve)

@@ -38,7 +38,7 @@ def search(
     from micronas.runs.table import search_summary
 
     folder = out or Path("runs") / Path(config).stem
-    limits = settings.budget.on(settings.load_board()).given()
+    limits = settings.problem().limits.left()
     with stoppable(), Bars(quiet=silent, limits=limits) as bars:
         progress = both(bars, Log(folder / LOG))
         result, trained = run_search(

@@ -1,18 +1,30 @@
 """Write a network as the file or the project that was asked for."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micronas.errors import ConfigError, ExportError
 from micronas.export.examples import random_inputs
 from micronas.files import write_atomically
+from micronas.graph.kernels.codes import Values
 from micronas.tflite.reader import read
+
+if TYPE_CHECKING:
+    from micronas.export.firmware.application import Application
 
 _SUFFIXES = {"tflite": ".tflite", "c": ".h", "onnx": ".onnx"}
 _PROJECTS = {"project": "cmake", "arduino": "arduino"}
 
 
-def export(data: bytes, form: str, *, name: str, out: Path | None = None) -> dict[str, Any]:
+def export(
+    data: bytes,
+    form: str,
+    *,
+    name: str,
+    out: Path | None = None,
+    application: "Application | None" = None,
+    example: Values | None = None,
+) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
 
     Parameters
@@ -23,6 +35,10 @@ def export(data: bytes, form: str, *, name: str, out: Path | None = None) -> dic
         ``tflite``, ``c``, ``onnx``, ``project`` (CMake) or ``arduino``.
     name
         Begins the name of the output where `out` is not given.
+    application
+        What a project does around the network; of a project alone.
+    example
+        int8 codes of a real input, on which a project checks itself; random ones when left out.
 
     Raises
     ------
@@ -35,10 +51,15 @@ def export(data: bytes, form: str, *, name: str, out: Path | None = None) -> dic
         from micronas.export.firmware.project import write_project
 
         folder = out or Path(f"{name}-{form}")
-        golden = random_inputs(read(data), 1, seed=0)
+        golden = random_inputs(read(data), 1, seed=0) if example is None else example
         kind: Any = _PROJECTS[form]
-        write_project(data, folder, golden_input=golden, kind=kind)
-        return {"folder": str(folder), "format": form}
+        write_project(data, folder, golden_input=golden, kind=kind, application=application)
+        return {
+            "folder": str(folder),
+            "format": form,
+            "front_end": None if application is None else application.front_end.kind,
+            "golden_input": "random" if example is None else "example",
+        }
     if form not in _SUFFIXES:
         raise ConfigError(
             f"a format must be tflite, c, onnx, project or arduino, but got {form!r}; "

@@ -3,8 +3,9 @@
 Imports no torch: a budget that cannot be met is refused before anything heavy is loaded.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ValidationInfo
 
@@ -12,12 +13,17 @@ from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
+from micronas.hardware.code import code_bytes
 from micronas.hardware.features import features
-from micronas.hardware.targets import HOST
+from micronas.hardware.front_ends import FrontEndCosts
+from micronas.hardware.targets import HOST, WITHOUT_FPU
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
+
+_IN_INTEGERS = 4.8
+"""Instructions of a front end in integers, over those in float32."""
 
 
 def _quantity(dimension: str) -> BeforeValidator:
@@ -33,27 +39,87 @@ def _quantity(dimension: str) -> BeforeValidator:
 class Budget(Settings):
     """Upper limits in the units of the board; None leaves a cost unlimited.
 
-    `sram` and `flash` that are not given are the board's own, less what the interpreter and the
-    rest of the firmware need (`Board.reserved`).
+    Limits are the device's: what the front end and the runtime's code take counts too, unless
+    `counts` says otherwise. `sram` and `flash` that are not given are the board's own; of SRAM
+    less what stack and interpreter need (`Board.reserved`).
     """
 
     sram: Annotated[float | None, _quantity("bytes")] = None
-    """Tensor arena, e.g. ``64 KB``."""
+    """Tensor arena and the front end's buffers, e.g. ``64 KB``."""
     flash: Annotated[float | None, _quantity("bytes")] = None
-    """Size of the model file, e.g. ``256 KB``."""
+    """Model file, runtime code and front end, e.g. ``256 KB``."""
     latency: Annotated[float | None, _quantity("milliseconds")] = None
-    """One inference, e.g. ``100 ms``."""
+    """From the last sample to the scores: one step of the front end and one inference, e.g.
+    ``100 ms``."""
     macs: Annotated[float | None, _quantity("operations")] = None
     """Multiply-accumulates of one inference, e.g. ``3 MMACs``."""
+    counts: Literal["device", "network"] = "device"
+    """``network`` limits arena, model file and inference alone; flash that is not given is then
+    the board's less a reserve for code."""
 
-    def on(self, board: Board) -> "Limits":
-        """Fill in what the board limits and return the numbers."""
+    def on(
+        self,
+        board: Board,
+        *,
+        operators: Collection[str] = (),
+        front_end: FrontEndCosts | None = None,
+    ) -> "Limits":
+        """Fill in what the board limits and return the numbers.
+
+        Parameters
+        ----------
+        operators
+            Whose code the runtime holds: those of the network, or all of a space.
+        front_end
+            What runs in front of the network; None where it is not known.
+        """
+        if self.counts == "network":
+            beside, flash = Beside(), board.model_bytes
+        else:
+            beside, flash = Beside.on(board, operators, front_end), board.flash_bytes
         return Limits(
             sram=self.sram or board.arena_bytes,
-            flash=self.flash or board.model_bytes,
+            flash=self.flash or flash,
             latency=self.latency,
             macs=self.macs,
+            beside=beside,
         )
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a device needs beside the network, in the units of limits."""
+
+    sram: int = 0
+    """Buffers of the front end, bytes."""
+    flash: int = 0
+    """Code of the runtime and the front end, bytes."""
+    latency: float = 0.0
+    """One step of the front end, ms."""
+
+    @classmethod
+    def on(
+        cls, board: Board, operators: Collection[str], front_end: FrontEndCosts | None
+    ) -> "Beside":
+        """Count it on a board."""
+        code = code_bytes(operators)
+        if front_end is None:
+            return cls(flash=code)
+        return cls(
+            sram=front_end.buffer_bytes,
+            flash=code + front_end.flash_bytes,
+            latency=front_end_ms(board, front_end.step_instructions),
+        )
+
+
+def front_end_ms(board: Board, instructions: int) -> float:
+    """Return how long a board takes for instructions of a front end, as it takes for a network's.
+
+    Where that was never fitted, an instruction is a cycle. Cores without a floating-point unit
+    take the integer form, of 4.8 times as many instructions (measured of spectra on a Cortex-M0).
+    """
+    rate = board.latency_model().ms_per_instruction or 1e3 / board.clock_hz
+    return instructions * rate * (_IN_INTEGERS if board.core in WITHOUT_FPU else 1.0)
 
 
 @dataclass(frozen=True)
@@ -90,9 +156,11 @@ class Limits:
     flash: float
     latency: float | None = None
     macs: float | None = None
+    beside: Beside = Beside()
+    """What of it the network cannot have."""
 
     def spent(self, costs: Costs) -> dict[str, float]:
-        """What a network takes of each cost that is limited, in the limits' units.
+        """What a network itself takes of each cost that is limited, in the limits' units.
 
         SRAM is judged by what the board's interpreter needs to start, or by TFLM's arena on a
         64-bit host where that is more: what is promised can then be checked on a desk. With
@@ -108,16 +176,25 @@ class Limits:
         return {name: spent[name] for name in self.given()}
 
     def used(self, costs: Costs) -> dict[str, float]:
-        """Share of each limit a network uses; 1 is all of it."""
-        limits = self.given()
-        return {name: amount / limits[name] for name, amount in self.spent(costs).items()}
+        """Share of each limit a network and what runs beside it use; 1 is all of it."""
+        limits, beside = self.given(), vars(self.beside)
+        return {
+            name: (amount + beside.get(name, 0)) / limits[name]
+            for name, amount in self.spent(costs).items()
+        }
 
     def fits(self, costs: Costs) -> bool:
         return max(self.used(costs).values()) <= 1.0
 
     def given(self) -> dict[str, float]:
         """The limits that are set."""
-        return {name: limit for name, limit in vars(self).items() if limit is not None}
+        limits = {name: getattr(self, name) for name in ("sram", "flash", "latency", "macs")}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def left(self) -> dict[str, float]:
+        """What the limits that are set leave to the network itself."""
+        beside = vars(self.beside)
+        return {name: limit - beside.get(name, 0) for name, limit in self.given().items()}
 
 
 def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
@@ -145,3 +222,40 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
         energy_mj=board.energy_mj(latency),
         has_int4=any(tensor.dtype == "int4" for tensor in graph.tensors.values()),
     )
+
+
+def on_device(
+    board: Board,
+    operators: Collection[str],
+    front_end: FrontEndCosts | None,
+    *,
+    flash_bytes: int,
+    arena_bytes: int,
+    latency_ms: float,
+) -> dict[str, Any]:
+    """Return what a device needs in all, each part apart, as `metrics.json` has it.
+
+    Parameters
+    ----------
+    operators
+        Of the network.
+    flash_bytes, arena_bytes, latency_ms
+        Of the network alone: its file, what the interpreter needs to start, one inference.
+    """
+    beside = Beside.on(board, operators, front_end)
+    found: dict[str, Any] = {
+        "sram_bytes": arena_bytes + beside.sram,
+        "flash_bytes": flash_bytes + beside.flash,
+        "latency_ms": latency_ms + beside.latency,
+        "code_bytes": code_bytes(operators),
+        "front_end": None,
+    }
+    if front_end is not None:
+        found["front_end"] = {
+            "kind": front_end.kind,
+            "buffer_bytes": front_end.buffer_bytes,
+            "flash_bytes": front_end.flash_bytes,
+            "step_ms": beside.latency,
+            "input_ms": front_end_ms(board, front_end.input_instructions),
+        }
+    return found

@@ -29,10 +29,13 @@ def describe_costs(
     boards = [each.using(check_form(form)) for each in known]
     loaded = load(network)
     graph, size = loaded.graph, loaded.flash_bytes
-    described = profile(graph, boards[0], flash_bytes=size) | {"metadata": loaded.metadata}
+    meaning = (loaded.metadata or {}).get("input")
+    meaning = meaning if isinstance(meaning, dict) else None
+    described = profile(graph, boards[0], flash_bytes=size, meaning=meaning)
+    described["metadata"] = loaded.metadata
     paper = paper_figures(network, boards[0].name)
     if paper is not None:
         described["paper"] = paper | {"ops_by_its_rounding": paper_ops(graph)}
     if len(boards) > 1:
-        described["boards"] = on_boards(graph, boards, flash_bytes=size)
+        described["boards"] = on_boards(graph, boards, flash_bytes=size, meaning=meaning)
     return described

@@ -1,7 +1,7 @@
 """What a network costs on a board, layer by layer. Imports no torch."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,11 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
+from micronas.hardware.code import operators_of
+from micronas.hardware.costs import on_device
 from micronas.hardware.elements import reduction
 from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
+from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
@@ -43,7 +46,12 @@ class Profile(dict[str, Any]):
 
 
 def profile(
-    graph: Graph, board: Board, *, kind: str | None = None, flash_bytes: int | None = None
+    graph: Graph,
+    board: Board,
+    *,
+    kind: str | None = None,
+    flash_bytes: int | None = None,
+    meaning: Mapping[str, Any] | None = None,
 ) -> Profile:
     """Count a network's costs; keys are those of `metrics.json`.
 
@@ -60,8 +68,11 @@ def profile(
         Search space or task the network belongs to, for the board's latency model of that kind.
     flash_bytes
         Size of the model file, where one exists; otherwise that of the file it would become.
+    meaning
+        Of the input, as the model file has it: what runs in front of the network is counted by it.
     """
     counts = count(graph)
+    size = flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes
     on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
     priced = prices(graph)
     latency = board.latency_ms(features(graph, priced), space=kind)
@@ -90,12 +101,13 @@ def profile(
         "outputs": _interface(graph, graph.outputs),
         "macs": counts.macs,
         "ops": counts.ops,
-        "flash_bytes": flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes,
+        "flash_bytes": size,
         "arena_bytes": on_board.total,
         "arena_head_bytes": on_board.head,
         "arena_required_bytes": on_board.required,
         "host_arena_bytes": on_host.total,
         "host_arena_head_bytes": on_host.head,
+        "device": _on_device(graph, board, meaning, size, on_board.required, latency),
         "latency_ms": latency,
         "latency_form": model.form,
         "latency_status": model.status,
@@ -121,9 +133,13 @@ def on_boards(
     *,
     kind: str | None = None,
     flash_bytes: int | None = None,
+    meaning: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return what differs between boards: whether the network fits, its latency and its energy."""
-    described = [profile(graph, board, kind=kind, flash_bytes=flash_bytes) for board in boards]
+    described = [
+        profile(graph, board, kind=kind, flash_bytes=flash_bytes, meaning=meaning)
+        for board in boards
+    ]
     keys = (
         "board",
         "fits",
@@ -138,15 +154,39 @@ def on_boards(
     return [{key: each[key] for key in keys} for each in described]
 
 
+def _on_device(
+    graph: Graph,
+    board: Board,
+    meaning: Mapping[str, Any] | None,
+    flash_bytes: int,
+    arena_bytes: int,
+    latency_ms: float,
+) -> dict[str, Any]:
+    """What the device needs in all, where its input's shape is that of a front end."""
+    shape = graph.tensors[graph.inputs[0]].shape
+    front_end = None
+    if meaning and len(shape) == 4:
+        front_end = front_end_costs(meaning, (shape[1], shape[2], shape[3]))
+    return on_device(
+        board,
+        operators_of(graph),
+        front_end,
+        flash_bytes=flash_bytes,
+        arena_bytes=arena_bytes,
+        latency_ms=latency_ms,
+    )
+
+
 def _fits(described: dict[str, Any], board: Board) -> bool | None:
     """Whether arena and file fit; None where lower bounds fit and the truth is not known.
 
     With int4 weights the host's arena says nothing: only its kernels unpack whole filters.
     """
-    arena = described["arena_required_bytes"]
+    arena, device = described["arena_required_bytes"], described["device"]
+    buffers = device["sram_bytes"] - arena
     if not described["int4_layers"]:
         arena = max(arena, described["host_arena_bytes"])
-    fits = arena <= board.arena_bytes and described["flash_bytes"] <= board.model_bytes
+    fits = arena + buffers <= board.arena_bytes and device["flash_bytes"] <= board.flash_bytes
     return None if fits and described["arena_is_lower_bound"] else bool(fits)
 
 

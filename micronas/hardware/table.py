@@ -40,6 +40,7 @@ def profile_table(described: Mapping[str, Any]) -> str:
         f"(head {described['host_arena_head_bytes']:,} B)",
         "latency": f"{least}{described['latency_ms']:.1f} ms on {described['board']}, by "
         f"{described['latency_form']}{_doubt(described)}",
+        "on the device": _device(described["device"], least),
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": _verdict(described["fits"]),
     }
@@ -117,6 +118,21 @@ def _error(mean: float | None, worst: float | None, within: Sequence[float] | No
     if within is not None:
         return f"x {within[0]:.1f} to {within[1]:.1f}"
     return "-" if mean is None else f"{mean:.0f} / {worst:.0f} %"
+
+
+def _device(device: Mapping[str, Any], least: str) -> str:
+    """What the network and all beside it take, each part apart."""
+    front = device["front_end"]
+    with_it = "no front end known"
+    if front is not None:
+        with_it = (
+            f"front end {front['kind']}: {front['buffer_bytes']:,} B of SRAM, "
+            f"{front['flash_bytes']:,} B of flash, {front['step_ms']:.2f} ms a step"
+        )
+    return (
+        f"SRAM {device['sram_bytes']:,} B, flash {device['flash_bytes']:,} B (runtime code "
+        f"{device['code_bytes']:,} B), {least}{device['latency_ms']:.1f} ms; {with_it}"
+    )
 
 
 def _arena_of(board: Mapping[str, Any]) -> str:

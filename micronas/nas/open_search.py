@@ -7,10 +7,13 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from micronas.errors import BudgetError
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget
+from micronas.hardware.costs import Budget, Limits
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.prior import USED, draw, moved
 from micronas.nas.problem import Problem
 from micronas.nas.trials import Candidate
@@ -40,10 +43,23 @@ class Drawn:
 
 
 class OpenProblem:
-    """An open space, a board and limits."""
+    """An open space, a board and limits.
 
-    def __init__(self, space: OpenSpace, board: Board, budget: Budget) -> None:
-        self.space, self._board, self._budget = space, board, budget
+    Parameters
+    ----------
+    known
+        Of the input's meaning: each member is charged for the front end of its own input.
+    """
+
+    def __init__(
+        self,
+        space: OpenSpace,
+        board: Board,
+        budget: Budget,
+        *,
+        known: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.space, self._board, self._budget, self._known = space, board, budget, known
         self._problem = lru_cache(maxsize=1024)(self._made)
         self._drawn: dict[str, Drawn] = {}
 
@@ -51,12 +67,17 @@ class OpenProblem:
         """Return the problem of one member."""
         return self._problem(family, picks)
 
+    @property
+    def limits(self) -> Limits:
+        """The budget on the board, as numbers, as the first member has it."""
+        return self._problem_of(next(self.space.members())).limits
+
     def check_feasible(self) -> None:
         """Raise BudgetError if not even the smallest network of any member fits."""
         errors = []
         for member in self.space.members():
             try:
-                Problem(member, self._board, self._budget).check_feasible()
+                self._problem_of(member).check_feasible()
             except BudgetError as error:
                 errors.append(error)
             else:
@@ -118,16 +139,27 @@ class OpenProblem:
         self._drawn[label] = drawn
 
     def _made(self, family: str, picks: Picks) -> Problem:
-        return Problem(self.space.member(family, picks), self._board, self._budget)
+        return self._problem_of(self.space.member(family, picks))
+
+    def _problem_of(self, member: Space) -> Problem:
+        front_end = front_end_costs(self._known, member.input)
+        return Problem(member, self._board, self._budget, front_end=front_end)
 
 
 def problem_of(
-    space: Searchable | OpenSpace, board: Board, budget: Budget
+    space: Searchable | OpenSpace, board: Board, budget: Budget, *, known: Mapping[str, Any]
 ) -> Problem | OpenProblem:
-    """Return the problem of a space of one family or of several."""
+    """Return the problem of a space of one family or of several.
+
+    Parameters
+    ----------
+    known
+        Of the input's meaning, see `micronas.hardware.front_ends.front_end_costs`.
+    """
     if isinstance(space, OpenSpace):
-        return OpenProblem(space, board, budget)
-    return Problem(space, board, budget)
+        return OpenProblem(space, board, budget, known=known)
+    front_end = front_end_costs(known, space.input_shape)
+    return Problem(space, board, budget, front_end=front_end)
 
 
 def _varied(space: Searchable, values: Mapping[str, object], source: random.Random) -> Choice:

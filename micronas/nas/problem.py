@@ -3,8 +3,11 @@
 from functools import lru_cache
 
 from micronas.errors import BudgetError
+from micronas.graph.ir import Op
 from micronas.hardware.board import Board
+from micronas.hardware.code import operators_of
 from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.hardware.front_ends import FrontEndCosts
 from micronas.quantities import format_cost
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
@@ -21,9 +24,20 @@ class Problem:
         The budget on the board, as numbers.
     """
 
-    def __init__(self, space: Searchable, board: Board, budget: Budget) -> None:
+    def __init__(
+        self,
+        space: Searchable,
+        board: Board,
+        budget: Budget,
+        *,
+        front_end: FrontEndCosts | None = None,
+    ) -> None:
         self.space, self.board = space, board
-        self.limits: Limits = budget.on(board)
+        # what any network of the space may need, a PAD between two widths included
+        operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
+        for choice in (space.smallest(), space.largest()):
+            operators |= operators_of(space.resolve(choice))
+        self.limits: Limits = budget.on(board, operators=operators, front_end=front_end)
         self._measured = lru_cache(maxsize=100_000)(self._measure)
 
     def costs(self, choice: Choice) -> Costs:
@@ -35,7 +49,7 @@ class Problem:
         return self.limits.used(self.costs(choice))
 
     def spent(self, choice: Choice) -> dict[str, float]:
-        """Return what a network takes of each cost that is limited, in the limits' units."""
+        """Return what a network itself takes of each cost that is limited."""
         return self.limits.spent(self.costs(choice))
 
     def share(self, choice: Choice) -> float:
@@ -66,9 +80,16 @@ class Problem:
                 f"smallest={format_cost(name, given[name] * used[name])}"
                 for name in over
             )
+            beside = vars(self.limits.beside)
+            taken = [
+                f"{name} counts {format_cost(name, beside[name])} beside the network"
+                for name in over
+                if beside.get(name)
+            ]
+            ways = " (budget.counts=network leaves it out)" if taken else ""
             raise BudgetError(
-                f"{'; '.join(complaints)}; raise {', '.join(over)} or give '{self.space.title}' "
-                "smaller widths or fewer blocks"
+                f"{'; '.join([*complaints, *taken])}{ways}; raise {', '.join(over)} or give "
+                f"'{self.space.title}' smaller widths or fewer blocks"
             )
 
     def _measure(self, choice: Choice) -> Costs:

@@ -12,6 +12,7 @@ from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.distributed import ranks
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.prior import uniform_networks
@@ -117,7 +118,8 @@ def search(
     keep_freed_memory()
     if isinstance(space, OpenSpace):
         return _search_open(space, data, board, budget, settings, seed, checkpoint, progress)
-    problem = Problem(space, board, budget)
+    front_end = front_end_costs(data.meaning, space.input_shape)
+    problem = Problem(space, board, budget, front_end=front_end)
     problem.check_feasible()
     _check_data(space, data)
     data = data.seen_as(space.input_shape)
@@ -182,7 +184,7 @@ def _search_open(
             f"weights, but search.strategy={settings.strategy}; leave it out, or give a space of "
             "one family"
         )
-    problem = OpenProblem(space, board, budget)
+    problem = OpenProblem(space, board, budget, known=data.meaning)
     problem.check_feasible()
     for member in space.members():
         _check_data(member, data)
@@ -198,6 +200,7 @@ def _search_open(
             kind=space.kind,
             input_shape=data.input,
             classes=len(data.classes),
+            known=data.meaning,
         )
         return trials(
             drawn + rivals,

@@ -3,11 +3,13 @@
 A search that went astray costs no more than the best network that anybody can copy from a paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.problem import Problem
 from micronas.nas.trials import Candidate
 from micronas.space.decisions import GRID
@@ -28,6 +30,7 @@ def textbook_networks(
     kind: str,
     input_shape: tuple[int, int, int],
     classes: int,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Return each network of `search_spaces/textbook/` at the widest that fits; not those none of
     whose multipliers does.
@@ -38,6 +41,8 @@ def textbook_networks(
         What boards have latency models for, see `Searchable.kind`.
     input_shape
         Height, width, channels of the data; a network over time has the last two as channels.
+    known
+        Of the input's meaning, for the front end's share of the budget.
     """
     found = []
     for name in names:
@@ -46,10 +51,11 @@ def textbook_networks(
         over_time = network.input[1] == 1
         shape = (height, 1, width * channels) if over_time else input_shape
         network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
+        front_end = front_end_costs(known, shape)
         for step in range(_SPAN[1] * _STEPS, _SPAN[0] * _STEPS - 1, -1):
             factor = 2 ** (step / _STEPS)
             tried = scaled(network, factor)
-            problem = Problem(tried, board, budget)
+            problem = Problem(tried, board, budget, front_end=front_end)
             if problem.fits(()):
                 label = f"{name} x{factor:.2f}"
                 found.append(Candidate("textbook", (), tried, problem.costs(()), tried, label))

@@ -130,6 +130,14 @@ def _budget(run: RunFolder) -> Data:
         "latency": f"Predicted by the board's latency model, form {metrics.latency_form}.",
         "macs": "Counted on the file.",
     }
+    if metrics.device is not None and any(metrics.device.get("beside", {}).values()):
+        front = metrics.device["front_end"]
+        notes["flash"] += f" Runtime code takes {metrics.device['code_bytes']:,} B more"
+        if front is not None:
+            notes["flash"] += f", the front end {front['flash_bytes']:,} B"
+            notes["sram"] += f" The front end's buffers take {front['buffer_bytes']:,} B more."
+            notes["latency"] += f" One step of the front end takes {front['step_ms']:.2f} ms of it."
+        notes["flash"] += "."
     units = {"latency": "ms", "macs": "macs"}
     rows = [
         {
@@ -163,7 +171,7 @@ def _arena(run: RunFolder) -> Data:
     plans = {"board": target.plan(graph), "host": HOST.plan(graph)}
     return {
         "ops": [op.name for op in graph.ops],
-        "limit": run.metrics.budget.get("sram"),
+        "limit": run.metrics.left("sram"),
         "plans": {target: _plan(arena) for target, arena in plans.items()},
     }
 
@@ -240,7 +248,7 @@ def _search(run: RunFolder) -> Data:
 
 
 def _ratio(cost: float | None, run: RunFolder, name: str) -> float | None:
-    limit = run.metrics.budget[name]
+    limit = run.metrics.left(name)
     return None if cost is None or not limit else cost / limit
 
 

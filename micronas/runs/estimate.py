@@ -132,7 +132,7 @@ def _candidates(
 ) -> tuple[str, list[tuple[Architecture, int]], int]:
     """Return the strategy, networks like those that will be tried with their
     multiply-accumulates, and how many more join them."""
-    problem = problem_of(space, settings.load_board(), settings.budget)
+    problem = problem_of(space, settings.load_board(), settings.budget, known=data.meaning)
     source = random.Random(f"{settings.seed} draw")
     if isinstance(problem, OpenProblem):
         found = problem.first(settings.search.draws, source)
@@ -143,6 +143,7 @@ def _candidates(
             kind=problem.space.kind,
             input_shape=data.input,
             classes=len(data.classes),
+            known=data.meaning,
         )
         networks = [(each.architecture, each.costs.macs) for each in found]
         return "halving", networks, settings.search.draws // 2

@@ -15,11 +15,14 @@ import numpy.typing as npt
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
-from micronas.evaluation.outcome import answers, outcome
+from micronas.evaluation.decision import decision
+from micronas.evaluation.outcome import answers, codes, outcome
 from micronas.evaluation.scores import scores
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.ir import Graph
-from micronas.hardware.costs import measure
+from micronas.hardware.code import operators_of
+from micronas.hardware.costs import measure, on_device
+from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.trials import Candidate, ahead_of_other_origin
@@ -291,7 +294,10 @@ def _train(
     progress("checks", 1, _CHECKS, {})
     arena, given = tflm_arena(model), answers(graph, data)
     progress("checks", 2, _CHECKS, {})
-    limits = settings.budget.on(board)
+    front_end = front_end_costs(data.meaning, data.input)
+    operators = operators_of(graph)
+    limits = settings.budget.on(board, operators=operators, front_end=front_end)
+    left = limits.left()
     costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
         "version": METRICS_VERSION,
@@ -315,8 +321,22 @@ def _train(
         "budget": limits.given(),
         "used": limits.used(costs),
         "fits": limits.fits(costs)
-        and (costs.has_int4 or arena.total <= limits.sram)
-        and len(model) <= limits.flash,
+        and (costs.has_int4 or arena.total <= left["sram"])
+        and len(model) <= left["flash"],
+        "device": on_device(
+            board,
+            operators,
+            front_end,
+            flash_bytes=len(model),
+            arena_bytes=costs.arena_required_bytes,
+            latency_ms=costs.latency_ms,
+        )
+        | {"beside": vars(limits.beside)},
+        "decision": decision(
+            given.judged if data.test is None else codes(graph, data.validation),
+            data.validation.labels.numpy(),
+            features=data.meaning.get("features"),
+        ),
     }
     history = training_history(
         board=board,
@@ -325,6 +345,7 @@ def _train(
         outcome=outcome(graph, data, given),
     )
     history["layers"] = layer_history(float_graph, graph, real)
+    history["example"] = real[0].reshape(-1).tolist()  # firmware checks itself on it
     progress("checks", _CHECKS, _CHECKS, {})
     return Trained(architecture, model, metrics, history)
 

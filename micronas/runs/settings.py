@@ -11,14 +11,15 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
-from micronas.nas.open_search import problem_of
+from micronas.nas.open_search import OpenProblem, problem_of
+from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import DEFAULT, DataSettings, input_of, names
+from micronas.tasks.registry import DEFAULT, DataSettings, input_of, known_of, names
 from micronas.train.recipe import FINETUNE, Recipe
 
 
@@ -80,7 +81,12 @@ class RunSettings(TrainSettings):
         space
             What is searched where that is not what the settings name.
         """
-        problem_of(space or self.load_space(), self.load_board(), self.budget).check_feasible()
+        self.problem(space).check_feasible()
+
+    def problem(self, space: Searchable | OpenSpace | None = None) -> Problem | OpenProblem:
+        """Return what is searched, with what is known of the front end before data is read."""
+        space = space or self.load_space()
+        return problem_of(space, self.load_board(), self.budget, known=known_of(self.data))
 
 
 def load_run(

@@ -71,12 +71,21 @@ class Metrics(_Stored):
     budget: dict[str, float]
     used: dict[str, float]
     fits: bool
+    device: dict[str, Any] | None = None
+    """What the device needs in all; files of earlier versions have neither this nor the next."""
+    decision: dict[str, Any] | None = None
     auc: float | None = None
     pauc: float | None = None
     float_auc: float | None = None
     float_pauc: float | None = None
     per_machine: dict[str, Machine] | None = None
     search: Search | None = None
+
+    def left(self, name: str) -> float | None:
+        """Return what a limit leaves to the network itself; None where it is not limited."""
+        limit = self.budget.get(name)
+        beside = (self.device or {}).get("beside", {})
+        return None if limit is None else limit - beside.get(name, 0)
 
     @model_validator(mode="after")
     def _every_limit_is_used(self) -> "Metrics":

@@ -25,6 +25,20 @@ def _judged(metrics: Mapping[str, Any]) -> str:
     return f"(95 % interval {low:.1f} to {high:.1f} %; {on}{without})"
 
 
+def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
+    """What the device needs beside the network; earlier versions did not count it."""
+    if device is None:
+        return []
+    front = device["front_end"]
+    parts = [f"runtime code {format_bytes(device['code_bytes'])} of flash"]
+    if front is not None:
+        parts.append(
+            f"front end {front['kind']} {format_bytes(front['buffer_bytes'])} of SRAM, "
+            f"{format_bytes(front['flash_bytes'])} of flash, {front['step_ms']:.2f} ms"
+        )
+    return [f"beside         {'; '.join(parts)}"]
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """Accuracy, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
@@ -46,6 +60,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
         f"on {metrics['board']}",
         *_arena_notes(metrics),
+        *_device_notes(metrics.get("device")),
         "",
         table(["budget", "used", "limit", "share"], rows),
         "",

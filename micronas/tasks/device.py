@@ -5,10 +5,10 @@ from typing import Any
 
 from micronas.errors import ModelError
 from micronas.export.firmware.front_ends import Camera, FrontEnd, Image, Series
+from micronas.hardware.front_ends import CAMERA
 
 Shape = tuple[int, ...]
 """Of an input: 1, height, width, channels."""
-_CAMERA = {1: "160x120:gray", 3: "160x120:rgb565"}
 
 
 def front_end(
@@ -64,7 +64,7 @@ def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) ->
 
 def _pixels(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
     return Image(
-        camera or Camera.parse(_CAMERA[shape[3]]),
+        camera or Camera(*CAMERA[shape[3]]),
         size=shape[1],
         channels=shape[3],
         fit=str(meaning["fit"]),

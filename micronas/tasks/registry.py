@@ -5,7 +5,7 @@ call `register`. Everything that depends on a task (settings, the command line, 
 here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,6 +81,11 @@ DataSettings = Annotated[TaskSettings, OneOf("task", kinds)]
 def load(settings: TaskSettings) -> "DataSet":
     """Read the data set that settings describe."""
     return find(settings.task).load(settings)
+
+
+def known_of(settings: TaskSettings) -> Mapping[str, object]:
+    """Return what is known of an input's meaning before the data is read."""
+    return find(settings.task).known_of(settings)
 
 
 def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:

@@ -6,6 +6,7 @@ which ties them together. `micronas.tasks.registry` names the folders.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -69,6 +70,13 @@ class Task(ABC, Generic[Kind]):
         Reads no more than it has to; a space of the task is searched for inputs of that shape.
         """
         return None
+
+    def known_of(self, settings: Kind) -> Mapping[str, object]:
+        """Return what is known of an input's meaning before the data is read.
+
+        A budget counts the front end by it; empty where nothing is known.
+        """
+        return {}
 
     @abstractmethod
     def check(self, folder: Path) -> list[Finding]:

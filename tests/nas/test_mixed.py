@@ -54,7 +54,7 @@ TOY = Space.model_validate(
         ],
     }
 )
-BUDGET = Budget(flash="7 KB")
+BUDGET = Budget(flash="7 KB", counts="network")
 
 
 # What a space says.
@@ -182,7 +182,7 @@ def test_a_budget_is_refused_only_if_neither_four_nor_eight_bits_can_meet_it() -
     with pytest.raises(BudgetError, match="latency budget must reach the smallest network"):
         Problem(SPACE, BOARD, Budget(latency=f"{0.99 * quickest} ms")).check_feasible()
     least = problem.costs(SPACE.smallest()).flash_bytes
-    Problem(SPACE, BOARD, Budget(flash=f"{1.01 * least} B")).check_feasible()
+    Problem(SPACE, BOARD, Budget(flash=f"{1.01 * least} B", counts="network")).check_feasible()
 
 
 def test_sram_is_judged_on_the_board_alone_where_weights_have_four_bits() -> None:
@@ -221,7 +221,7 @@ def test_bits_move_towards_what_binds() -> None:
 
 
 def test_uniform_networks_of_four_bits_are_wider() -> None:
-    budget = Budget(flash="24 KB")
+    budget = Budget(flash="24 KB", counts="network")
     problem = Problem(SPACE, BOARD, budget)
     *eight, four = [SPACE.architecture(choice) for choice in uniform_networks(problem)]
     assert all(block.bits == (8,) for each in eight for block in each.blocks)

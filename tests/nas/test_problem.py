@@ -8,7 +8,9 @@ import pytest
 
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
-from micronas.hardware.costs import Budget
+from micronas.hardware.code import code_bytes, operators_of
+from micronas.hardware.costs import Budget, front_end_ms
+from micronas.hardware.front_ends import mfcc
 from micronas.nas.problem import Problem
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
@@ -22,9 +24,52 @@ def test_limits_that_are_not_given_are_the_boards() -> None:
     limits = Budget(latency="50 ms").on(board)
     assert limits.given() == {
         "sram": board.sram_bytes - board.reserved.sram_bytes,
-        "flash": board.flash_bytes - board.reserved.flash_bytes,
+        "flash": board.flash_bytes,
         "latency": 50,
     }
+    network = Budget(latency="50 ms", counts="network").on(board)
+    assert (
+        network.left()
+        == network.given()
+        == {
+            **limits.given(),
+            "flash": board.flash_bytes - board.reserved.flash_bytes,
+        }
+    )
+
+
+def test_what_runs_beside_the_network_is_counted() -> None:
+    """A keyword network: 6,040 B of buffers, its code and its front end's, a frame of 91,160
+    instructions."""
+    board, front_end = Board.load("stm32f446re"), mfcc(40)
+    budget = Budget(sram="30 KB", flash="124 KB", latency="80 ms")
+    problem = Problem(SMALL, board, budget, front_end=front_end)
+    code = code_bytes(operators_of(SMALL.resolve(SMALL.largest())))
+    rate = board.latency_model().ms_per_instruction
+    assert rate is not None
+    assert problem.limits.given() == {"sram": 30_000, "flash": 124_000, "latency": 80}
+    left = problem.limits.left()
+    assert left["sram"] == 30_000 - 6_040
+    assert 0 <= 124_000 - code - front_end.flash_bytes - left["flash"] < 3_000  # a PAD may come
+    assert left["latency"] == pytest.approx(80 - 91_160 * rate)
+    choice = SMALL.smallest()
+    costs, used = problem.costs(choice), problem.used(choice)
+    assert problem.spent(choice)["latency"] == costs.latency_ms
+    assert used["latency"] == pytest.approx((costs.latency_ms + 91_160 * rate) / 80)
+    tight = Budget(flash="48 KB")
+    with pytest.raises(BudgetError, match=r"flash counts .* beside the network \(budget.counts"):
+        Problem(SMALL, board, tight, front_end=front_end).check_feasible()
+    Problem(SMALL, board, tight.model_copy(update={"counts": "network"})).check_feasible()
+
+
+def test_a_core_without_floating_point_takes_longer_for_its_front_end() -> None:
+    m0, m4 = Board.load("nucleo_g0b1re"), Board.load("stm32f446re")
+    assert m0.core == "Cortex-M0+"
+    per_instruction = [
+        front_end_ms(board, 1_000) / (board.latency_model().ms_per_instruction or 0)
+        for board in (m0, m4)
+    ]
+    assert per_instruction == pytest.approx([4_800, 1_000])
 
 
 @pytest.mark.parametrize("wrong", [{"sram": "64 ms"}, {"latency": "0 ms"}, {"macs": "3"}])

@@ -18,6 +18,7 @@ SHORT = (
     "board=stm32f446re",
     "budget.sram=16 KB",
     "budget.flash=20 KB",
+    "budget.counts=network",
     "data.keywords=[yes, no, stop]",
     "data.silence_fraction=0.3",
     "data.unknown_fraction=0.3",

@@ -21,7 +21,7 @@ TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
 _ALIGNMENT = 16
 _ARDUINO_MARGIN = 32
 """Bytes of arena an operator; 144 more were measured for a keyword network of nine operators."""
-_INT8_ALONE: tuple[Kind, ...] = (
+INT8_ALONE: tuple[Kind, ...] = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "PAD"),
     *("AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "TRANSPOSE_CONV"),
 )
@@ -61,10 +61,10 @@ def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
     ops = [op for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"]
     kinds = sorted({op.kind for op in ops})
-    int4 = {op.kind for graph in graphs for op in graph.ops if _has_int4(graph, op)}
+    int4: set[Kind] = {op.kind for graph in graphs for op in graph.ops if _has_int4(graph, op)}
     registers: dict[str, str] = {}  # once each
     for kind in kinds:
-        is_alone = kind in _INT8_ALONE and kind not in int4
+        is_alone = kind in INT8_ALONE and kind not in int4
         given = f"MICRONAS_INT8({kind})" if is_alone else ""
         registers.setdefault(OPERATORS[kind].register, given)
     calls = [f"resolver.{name}({given}) == kTfLiteOk" for name, given in registers.items()]

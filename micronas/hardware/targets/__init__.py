@@ -10,7 +10,9 @@ from micronas.hardware.targets.host import HOST as HOST
 from micronas.hardware.targets.target import Target as Target
 
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
-_PLAIN = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
+WITHOUT_FPU = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
+"""Cores on which a front end runs in integers."""
+_PLAIN = WITHOUT_FPU  # none of them has the DSP extension either
 _HELIUM = ("Cortex-M52", "Cortex-M55", "Cortex-M85")
 
 

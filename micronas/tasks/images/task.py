@@ -1,5 +1,6 @@
 """The task ``vww``: visual wake words on COCO, or on one's own folders of images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ class _Images(Task[VisualSettings]):
         from micronas.tasks.images.load import load
 
         return load(settings)
+
+    def known_of(self, settings: VisualSettings) -> Mapping[str, object]:
+        return {"features": "pixels", "fit": settings.fit}
 
     def check(self, folder: Path) -> list[Finding]:
         from micronas.tasks.images.check import check

@@ -1,5 +1,6 @@
 """The task ``kws``: keyword spotting on Speech Commands, or on one's own folder of words."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ class _Keywords(Task[KeywordSettings]):
         from micronas.tasks.keywords.load import load
 
         return load(settings)
+
+    def known_of(self, settings: KeywordSettings) -> Mapping[str, object]:
+        return {"features": "mfcc", "window_ms": settings.window_ms}
 
     def check(self, folder: Path) -> list[Finding]:
         from micronas.tasks.keywords.check import check

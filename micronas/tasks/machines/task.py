@@ -1,5 +1,6 @@
 """The task ``ad``: anomalies in the sounds of machines, DCASE 2020 Task 2 or one's own."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ class _Machines(Task[MachineSettings]):
         from micronas.tasks.machines.load import load
 
         return load(settings)
+
+    def known_of(self, settings: MachineSettings) -> Mapping[str, object]:
+        return {"features": "log-mel"}
 
     def check(self, folder: Path) -> list[Finding]:
         from micronas.tasks.machines.check import check

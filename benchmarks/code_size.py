@@ -1,0 +1,134 @@
+"""Bytes of code by operator, from a linker's map: what `latency_models/cmsis_nn_code.csv` holds.
+
+    TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> \
+        python -m benchmarks.code_size OUT.csv
+
+The firmware that micronas writes is linked once for each operator, with unused sections left out.
+Sections that the same operators need are one row, so that the code of any set of operators is the
+sum of the rows that name one of them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.board import CORTEX_M4
+from micronas.export.firmware.project import write_project
+from micronas.export.firmware.shared import INT8_ALONE
+from micronas.graph.builder import Builder
+from micronas.graph.operators import OPERATORS
+from micronas.hardware.code import FULL
+from micronas.testing.graphs import quantize_randomly
+from micronas.tflite.writer import to_flatbuffer
+
+_MODEL = re.compile(r"kModel\b|kGolden|_ZL6kModel|_ZL\d+kGolden")
+_SECTION = re.compile(
+    r"^ \.(text|rodata|data|init_array|ARM.exidx)(\S*)\s+0x\w+\s+0x(\w+)\s+(\S+)$"
+    # strings of all objects are merged; the map has them where the first one lies
+    r"(?:\n\s+0x(\w+) \(size before relaxing\))?",
+    re.MULTILINE,
+)
+
+
+def main(out: Path) -> None:
+    source, library = Path(os.environ["TFLM_SOURCE"]), os.environ["TFLM_LIBRARY"]
+    with tempfile.TemporaryDirectory() as scratch:
+        build = _Build(Path(scratch), source, library)
+        base = build.link(None)
+        users: dict[tuple[str, str], set[str]] = defaultdict(set)
+        sizes = dict(base)
+        for name in build.names:
+            for section, size in build.link(name).items():
+                sizes[section] = max(size, sizes.get(section, 0))
+                if section not in base:
+                    users[section].add(name)
+    rows: dict[tuple[str, ...], int] = defaultdict(int)
+    for section, size in sizes.items():
+        rows[() if section in base else tuple(sorted(users[section]))] += size
+    lines = [f"{size},{' '.join(names)}" for names, size in sorted(rows.items())]
+    out.write_text("bytes,operators\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(rows)} rows; {rows[()]} bytes without an operator")
+
+
+class _Build:
+    """One compilation of the firmware and of all registrations, and a link for each."""
+
+    def __init__(self, folder: Path, source: Path, library: str) -> None:
+        self.folder, self.library = folder / "project", library
+        builder = Builder((4, 4, 1))
+        graph = quantize_randomly(builder.finish(builder.conv(builder.input, "y", 1, (1, 1))))
+        write_project(
+            to_flatbuffer(graph), self.folder, golden_input=random_inputs(graph, 1, seed=0)
+        )
+        registered = {OPERATORS[kind].register: "" for kind in OPERATORS if kind != "UNKNOWN"}
+        self.names: dict[str, str] = {}
+        for kind in OPERATORS:
+            if kind == "UNKNOWN":
+                continue
+            call = OPERATORS[kind].register
+            if kind in INT8_ALONE:
+                self.names[kind] = f"{call}(tflite::Register_{kind}_INT8())"
+                self.names[kind + FULL] = f"{call}()"
+            else:
+                self.names[kind] = f"{call}()"
+        header = (
+            '#pragma once\n#include "tensorflow/lite/micro/kernels/pad.h"\n'
+            '#include "tensorflow/lite/micro/micro_mutable_op_resolver.h"\n'
+            f"using Resolver = tflite::MicroMutableOpResolver<{len(registered)}>;\n"
+            'extern "C" bool micronas_register(Resolver& resolver);\n'
+            "inline bool RegisterOperators(Resolver& resolver)"
+            " { return micronas_register(resolver); }\n"
+        )
+        (self.folder / "resolver.h").write_text(header)
+        functions = [
+            f'extern "C" bool add_{number}(Resolver& r) {{ return r.{call} == kTfLiteOk; }}'
+            for number, call in enumerate(self.names.values())
+        ]
+        none = 'extern "C" bool add_none(Resolver&) { return true; }'
+        text = "\n".join(['#include "resolver.h"', none, *functions])
+        (self.folder / "operators.cc").write_text(text)
+        downloads = source / "tensorflow/lite/micro/tools/make/downloads"
+        includes = [source, downloads / "flatbuffers/include", downloads / "gemmlowp"]
+        flags = [
+            *CORTEX_M4.flags.split(),
+            *("-O2", "-ffunction-sections", "-fdata-sections", "-w", "-DTF_LITE_STATIC_MEMORY"),
+            *("-DCMSIS_NN", "-DMICRONAS_SYSTICK", "-DNDEBUG", f"-I{self.folder}"),
+            *(f"-I{each}" for each in includes),
+        ]
+        cxx = ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
+        for name in ("main.cc", "console.cc", "operators.cc", "qemu/board.c"):
+            command = ["arm-none-eabi-g++", *cxx] if name.endswith("cc") else ["arm-none-eabi-gcc"]
+            path = self.folder / name
+            command += [*flags, "-c", str(path), "-o", str(path.with_suffix(".o"))]
+            subprocess.run(command, check=True)
+
+    def link(self, name: str | None) -> dict[tuple[str, str], int]:
+        """Return the size of each section in flash, by name and object."""
+        number = "none" if name is None else str([*self.names].index(name))
+        map_file = self.folder / "firmware.map"
+        objects = [self.folder / f"{each}.o" for each in ("main", "console", "operators")]
+        command = [
+            *("arm-none-eabi-g++", *CORTEX_M4.flags.split(), "-nostartfiles"),
+            *("--specs=nano.specs", f"-T{self.folder}/qemu/board.ld", "-Wl,--gc-sections"),
+            *(f"-Wl,-Map={map_file}", f"-Wl,--defsym=micronas_register=add_{number}"),
+            *(str(each) for each in (*objects, self.folder / "qemu/board.o")),
+            *(self.library, "-lm", "-o", str(self.folder / "firmware.elf")),
+        ]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        text = map_file.read_text().split("Linker script and memory map")[1]
+        text = re.sub(r"^( \.\S+)\n\s+", r"\1 ", text, flags=re.MULTILINE)
+        found: dict[tuple[str, str], int] = defaultdict(int)
+        for part, rest, merged, where, size in _SECTION.findall(text):
+            if not _MODEL.search(rest):
+                # a section begins at an address of four bytes
+                found[f".{part}{rest}", where] += -(-int(size or merged, 16) // 4) * 4
+        return {section: size for section, size in found.items() if size}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""What front ends cost on a Cortex-M4: memory, flash, instructions. Imports no torch.
+
+Structures are exact; code and instructions were measured by ``benchmarks/device.py`` (GCC 14.2 at
+-O2, QEMU's mps2-an386) and hold for any scale of the input.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FrontEndCosts:
+    """What turns samples into a network's input, on a device."""
+
+    kind: str
+    buffer_bytes: int
+    """SRAM of its state."""
+    flash_bytes: int
+    """Code and tables."""
+    step_instructions: int
+    """Of what is left to do when the last sample of an input comes: a frame, a picture, a
+    reading."""
+    input_instructions: int
+    """Of a whole input."""
+
+
+CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
+"""The camera that is assumed, by channels of the network's input: width, height, pixels."""
+_MFCC = {40: (640, 1024, 257, 91_160), 30: (480, 512, 129, 46_800)}
+"""By window in ms: samples, points of the transform, bins, instructions of a frame."""
+_CONVERT = {"gray": 3, "rgb": 20, "rgb565": 20}
+"""Instructions of a camera's pixel."""
+
+
+def front_end_costs(
+    meaning: Mapping[str, Any], shape: tuple[int, int, int]
+) -> FrontEndCosts | None:
+    """Return the costs of the front end of an input, or None if nothing is known of it.
+
+    Parameters
+    ----------
+    meaning
+        As a data set and a model file have it.
+    shape
+        Height, width and channels of the input.
+    """
+    features = meaning.get("features")
+    if features == "mfcc":
+        return mfcc(int(meaning["window_ms"]), rows=shape[0], columns=shape[1] * shape[2])
+    if features == "log-mel":
+        return log_mel()
+    if features == "pixels":
+        width, height, pixels = CAMERA[shape[2]]
+        if meaning["fit"] == "crop":
+            width = height = min(width, height)
+        return image(width, height, pixels, size=shape[0], channels=shape[2])
+    return series(shape[0], shape[2]) if features == "series" else None
+
+
+def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
+    """Return the costs of `micronas.tasks.keywords.front_end.mfcc`.
+
+    A frame of fewer coefficients than ten is charged as one of ten.
+    """
+    window, fft, bins, frame = _MFCC[window_ms]
+    bands = 40
+    tables = 4 * window + 4 * fft + 9 * bins + 4 * bands * columns + 4 * columns
+    return FrontEndCosts(
+        kind="mfcc",
+        buffer_bytes=_audio_state(window, fft, bands, 1, rows * columns),
+        flash_bytes=tables + 3_500,
+        step_instructions=frame,
+        input_instructions=rows * frame,
+    )
+
+
+def log_mel() -> FrontEndCosts:
+    """Return the costs of `micronas.tasks.machines.front_end`: 64 frames, halved to 32 x 32."""
+    window, fft, bins, bands, frame = 1024, 1024, 513, 64, 110_000
+    return FrontEndCosts(
+        kind="log_mel",
+        buffer_bytes=_audio_state(window, fft, bands, 32, 32 * 32),
+        flash_bytes=4 * window + 4 * fft + 9 * bins + 3_500,
+        step_instructions=frame,
+        input_instructions=64 * frame,
+    )
+
+
+def image(width: int, height: int, pixels: str, *, size: int, channels: int) -> FrontEndCosts:
+    """Return the costs of the part of a picture that is seen, scaled to ``size x size``.
+
+    Parameters
+    ----------
+    pixels
+        ``gray``, ``rgb`` or ``rgb565``.
+    """
+    across, down = (math.ceil(2 * max(side / size, 1.0)) for side in (width, height))
+    line = width * _CONVERT[pixels] + size * channels * (14 + 6 * across)
+    work = height * line + size * size * channels * (24 + 9 * down)
+    return FrontEndCosts(
+        kind="image",
+        buffer_bytes=width * channels + down * size * channels,
+        flash_bytes=size * (8 + 4 * (across + down)) + 256 + 1_400,
+        step_instructions=work,
+        input_instructions=work,
+    )
+
+
+def series(window: int, channels: int) -> FrontEndCosts:
+    """Return the costs of windows of sensor readings, standardised as they come."""
+    reading = 30 + 66 * channels
+    return FrontEndCosts(
+        kind="series",
+        buffer_bytes=_aligned(window * channels + 4, 2),
+        flash_bytes=1_800 + 8 * channels,
+        step_instructions=reading,
+        input_instructions=window * reading,
+    )
+
+
+def _audio_state(window: int, fft: int, bands: int, stacked: int, codes: int) -> int:
+    return _aligned(4 * fft + 4 * bands + 4 * stacked + 2 * window + codes + 8, 4)
+
+
+def _aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment

@@ -1,0 +1,139 @@
+"""What firmware of a run or a model needs to know: front end, labels, decision, a real example."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.front_ends import Camera
+from micronas.export.firmware.host import OnHost
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
+from micronas.runs.folder import CONFIG, HISTORY, METRICS
+from micronas.settings import read_mapping
+from micronas.tasks.device import front_end
+from micronas.tasks.recorded import recordings
+from micronas.tflite.metadata import read_metadata
+from micronas.train.quantize import quantize_inputs
+
+
+@dataclass(frozen=True)
+class Device:
+    """Of a model: what firmware does around it."""
+
+    application: Application | None
+    """None where nothing is known of the input."""
+    example: Values | None
+    """int8, the shape of the input; None where the run stored none."""
+
+
+def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> Device:
+    """Find out what is known of a run folder's or a file's network.
+
+    Parameters
+    ----------
+    path
+        A run folder, or the file.
+    data
+        The ``.tflite`` file.
+    camera
+        See `micronas.tasks.device.front_end`.
+    """
+    if len(graph.inputs) != 1:
+        return Device(None, None)
+    described = read_metadata(data)
+    shape = graph.tensors[graph.inputs[0]].shape
+    meaning = described.get("input") or {}
+    made = front_end(meaning, shape, camera=camera) if isinstance(meaning, dict) else None
+    labels = [str(label) for label in described.get("labels", ())]
+    decided = _stored(path / METRICS, "decision") if path.is_dir() else None
+    application = None
+    if made is not None:
+        application = Application(made, labels, _decision(decided))
+    codes = _stored(path / HISTORY, "example") if path.is_dir() else None
+    example = None
+    if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
+        example = np.array(codes, np.int64).astype(np.int8).reshape(shape)
+    return Device(application, example)
+
+
+def _decision(stored: object) -> Decision:
+    if not isinstance(stored, dict):
+        return Decision()
+    right = stored.get("right")
+    source = "" if right is None else f"{100 * right:.1f} % of them right on the validation data"
+    return Decision(int(stored["margin"]), int(stored["smoothing"]), source)
+
+
+def _stored(path: Path, key: str) -> object:
+    """A part of a run's file, or None where it is not there: an earlier version wrote none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def compare_front_end(
+    path: Path, data: bytes, graph: Graph, *, recordings_in: Path, count: int
+) -> dict[str, Any] | None:
+    """Feed recordings through the generated C and through training's Python; count what differs.
+
+    Parameters
+    ----------
+    path
+        A run folder, or the file.
+    data
+        The ``.tflite`` file.
+    recordings_in
+        A folder of files as training read them, or one file.
+    count
+        Recordings, at most.
+
+    Returns
+    -------
+    None where nothing is known of the input.
+
+    Raises
+    ------
+    DataError
+        If there are no recordings.
+    ExportError
+        If there is no C compiler.
+    """
+    found = device(path, data, graph)
+    if found.application is None:
+        return None
+    front_end = found.application.front_end
+    source = graph.tensors[graph.inputs[0]]
+    assert source.quantization is not None, "the network is int8"
+    meaning = read_metadata(data)["input"]
+    recorded = recordings(recordings_in, meaning, front_end, count=count)
+    given = torch.from_numpy(np.stack([each.features for each in recorded]).transpose(0, 3, 1, 2))
+    expected = quantize_inputs(graph, given)
+    compiled = OnHost(front_end, source.quantization)
+    codes = np.stack([compiled.codes(each.samples) for each in recorded]).reshape(expected.shape)
+    python, device_side = (
+        integer.run(graph, each).reshape(len(recorded), -1) for each in (expected, codes)
+    )
+    return {
+        "front_end": front_end.kind,
+        "recordings": len(recorded),
+        "codes": int(codes.size),
+        "differing_codes": int((codes != expected).sum()),
+        "differing_decisions": int((python.argmax(1) != device_side.argmax(1)).sum()),
+    }
+
+
+def recordings_of(run: Path) -> Path | None:
+    """Return the folder of a run's data, where its config says it and it is still there."""
+    if not run.is_dir() or not (run / CONFIG).is_file():
+        return None
+    settings = read_mapping(run / CONFIG)[0]
+    data = settings.get("data")
+    folder = Path(str(data.get("path"))) if isinstance(data, dict) else None
+    return folder if folder is not None and folder.exists() else None

@@ -1,0 +1,140 @@
+"""Read recorded inputs twice: as a device gets them, and as training turned them into features."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+
+from micronas.errors import DataError
+from micronas.export.firmware.front_ends import FrontEnd, Image, Series
+from micronas.export.firmware.front_ends.front_end import Array
+from micronas.tasks.waveform import Samples, one_second, read_samples
+
+_SUFFIXES = {
+    "mfcc": (".wav", ".flac", ".ogg"),
+    "log-mel": (".wav", ".flac", ".ogg"),
+    "pixels": (".png", ".jpg", ".jpeg", ".bmp"),
+    "series": (".csv",),
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One input."""
+
+    path: Path
+    samples: Array
+    """What the device gets."""
+    features: Array
+    """float32, the shape of the network's input without its leading 1: what training made of it."""
+
+
+def recordings(
+    folder: Path, meaning: Mapping[str, Any], front_end: FrontEnd, *, count: int
+) -> list[Recorded]:
+    """Read up to so many files of a folder and of those below it, evenly chosen by name.
+
+    Files that are no recordings of the kind, or too short, are left out.
+
+    Parameters
+    ----------
+    meaning
+        Of the input, as the model file has it.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    kind = str(meaning.get("features"))
+    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    paths = [path for path in paths if path.suffix.lower() in _SUFFIXES[kind]]
+    chosen = [paths[len(paths) * number // count] for number in range(min(count, len(paths)))]
+    chosen = chosen if len(paths) > count else paths
+    found = []
+    for path in chosen:
+        try:
+            found.append(_READERS[kind](path, meaning, front_end))
+        except (DataError, ValueError, OSError):
+            continue
+    if not found:
+        raise DataError(
+            f"there must be recordings ({', '.join(_SUFFIXES[kind])}) to compare on, but {folder} "
+            "has none that can be read; name another folder by --recordings"
+        )
+    return found
+
+
+def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
+    from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+
+    clip = one_second(read_samples(path))
+    settings = MfccSettings(window_ms=int(meaning["window_ms"]))
+    return Recorded(path, clip, mfcc(_waveform(clip), settings).numpy()[0, :, :, None])
+
+
+def _machine(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
+    from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
+
+    clip = read_samples(path)[:SHORTEST]
+    image = images(log_mel(_waveform(clip))[0])[0]
+    values = standardise(image, float(meaning["mean"]), float(meaning["deviation"]))
+    return Recorded(path, clip, values.numpy()[:, :, None])
+
+
+def _picture(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
+    from micronas.tasks.images.files import decode, read_file, resize
+    from micronas.tasks.images.front_end import features
+
+    assert isinstance(front_end, Image)
+    camera = front_end.camera
+    mode = "L" if camera.format == "gray" else "RGB"
+    decoded = decode(read_file(path), path).convert(mode)
+    given = np.asarray(decoded.resize((camera.width, camera.height)))
+    raw: Array = given
+    if camera.format == "rgb565":
+        red, green, blue = (given[:, :, c].astype(np.uint16) for c in range(3))
+        word = (red >> 3) << 11 | (green >> 2) << 5 | blue >> 3
+        raw = word.astype("<u2").view(np.uint8)
+        parts = word >> 11, word >> 5 & 63, word & 31
+        wide = (parts[0] << 3 | parts[0] >> 2, parts[1] << 2 | parts[1] >> 4)
+        given = np.stack((*wide, parts[2] << 3 | parts[2] >> 2), 2).astype(np.uint8)
+    scaled = resize(
+        Pictures.fromarray(given),
+        size=front_end.size,
+        color="gray" if front_end.channels == 1 else "rgb",
+        fit="crop" if front_end.fit == "crop" else "stretch",
+    )
+    values = features(torch.from_numpy(scaled.copy()).float())
+    return Recorded(path, np.ascontiguousarray(raw), values.numpy().transpose(1, 2, 0))
+
+
+def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
+    assert isinstance(front_end, Series)
+    with path.open(encoding="utf-8") as file:
+        header = file.readline().strip().split(",")
+        rows = np.genfromtxt(file, delimiter=",", dtype=np.float32, max_rows=front_end.window)
+    columns = meaning.get("columns") or header[-len(front_end.mean) :]
+    window = rows.reshape(-1, len(header))[:, [header.index(str(name)) for name in columns]]
+    if len(window) < front_end.window:
+        raise DataError(f"a recording must hold a window, but {path} is shorter; leave it out")
+    mean, deviation = (np.array(each, np.float32) for each in (front_end.mean, front_end.deviation))
+    limit = np.float32(front_end.limit)
+    values = np.clip((window - mean) / deviation, -limit, limit)
+    return Recorded(path, np.ascontiguousarray(window), values[:, None, :])
+
+
+def _waveform(clip: Samples) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(clip)[None]).float() / 32768.0
+
+
+_READERS: dict[str, Callable[[Path, Mapping[str, Any], FrontEnd], Recorded]] = {
+    "mfcc": _speech,
+    "log-mel": _machine,
+    "pixels": _picture,
+    "series": _readings,
+}
