@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from micronas.graph.counts import OpCount, count, per_op
@@ -11,7 +10,14 @@ from micronas.graph.operators import WEIGHTED
 from micronas.hardware import kernels
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.elements import reduction
-from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
+from micronas.hardware.features import (
+    COVERED,
+    INSTRUCTIONS,
+    OTHER_INSTRUCTIONS,
+    features,
+    of_instructions,
+    prices,
+)
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
@@ -130,10 +136,12 @@ def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyMo
     linear = LinearLatency(
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
-    return [
-        float(linear.predict(features(replace(graph, ops=(op,)), (cost,))))
-        for op, cost in zip(graph.ops, priced, strict=True)
-    ]
+    pairs = list(zip(graph.ops, priced, strict=True))
+    if linear.coefficients.keys() <= {INSTRUCTIONS, OTHER_INSTRUCTIONS}:  # most boards; no counts
+        found = (of_instructions((op,), (cost,)) for op, cost in pairs)
+    else:
+        found = (features(graph, (cost,), (op,)) for op, cost in pairs)
+    return [float(linear.predict(each)) for each in found]
 
 
 def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:

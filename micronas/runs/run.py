@@ -17,7 +17,7 @@ from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
 from micronas.evaluation.outcome import answers, outcome
 from micronas.evaluation.scores import scores
-from micronas.export.verify import tflm_arena, verify
+from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.costs import measure
 from micronas.nas.distributed import Ranks, joined
@@ -221,8 +221,8 @@ def _train(
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
     real = _examples(graph, data.test or data.validation)
-    checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
-    arena, given = tflm_arena(model), answers(graph, data)
+    examples = np.concatenate([real, _noise(real, settings.seed)])
+    (checked, arena), given = verify_and_measure(model, examples), answers(graph, data)
     limits = settings.budget.on(board)
     costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
     metrics: Metrics = {
