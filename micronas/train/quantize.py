@@ -397,6 +397,12 @@ def finetune(
     )
 
 
+@torch.no_grad()
+def float_outputs(network: QuantizedNetwork, x: Given[Tensor]) -> dict[str, Tensor]:
+    """Compute the outputs of a network's float32 graph by name; nothing is rounded."""
+    return interpret_outputs(network.float_graph, x, network.exact)
+
+
 def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
