@@ -10,7 +10,8 @@ import numpy.typing as npt
 from micronas.errors import ModelError
 from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
+from micronas.graph.kinds import Operator, Scale, Weights
+from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
 
 _LARGEST_TENSOR = 2**26

@@ -7,7 +7,7 @@ import numpy as np
 
 from micronas.graph import lookup, moves, products, recurrent, resizing
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import each_kind
+from micronas.graph.kinds import each_kind
 from micronas.graph.padding import extent, same_output
 from micronas.graph.transposing import is_computed
 

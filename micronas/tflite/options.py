@@ -7,7 +7,8 @@ import ai_edge_litert.schema_py_generated as schema
 
 from micronas.errors import ModelError
 from micronas.graph.ir import Activation, Kind, Padding
-from micronas.graph.operators import OPERATORS, Option
+from micronas.graph.kinds import Option
+from micronas.graph.operators import OPERATORS
 from micronas.tflite.parts import Part
 
 _ACTIVATIONS: Mapping[int, Activation] = {
