@@ -45,20 +45,19 @@ def sums(count: int, operands: Callable[[int], list[int]]) -> bytes:
     """A file of `count` additions; operation n writes tensor n + 1 and reads `operands(n)`."""
     builder = Builder((4, 4, 4))
     graph = quantize_randomly(builder.finish(builder.add(builder.input, builder.input, "sum")))
-
-    def edit(tree: Any) -> None:
-        part = tree.subgraphs[0]
-        one, written = part.operators[0], part.tensors[part.operators[0].outputs[0]]
-        part.tensors, part.operators = [part.tensors[part.inputs[0]]], []
-        for number in range(count):
-            part.tensors.append(copy.copy(written))
-            part.tensors[-1].name = f"t{number}"
-            part.operators.append(copy.copy(one))
-            part.operators[-1].inputs = operands(number)
-            part.operators[-1].outputs = [number + 1]
-        part.inputs, part.outputs = [0], [count]
-
-    return repacked(to_flatbuffer(graph), edit)
+    written, tensors = (
+        graph.tensors["sum"],
+        {"t0": replace(graph.tensors[builder.input], name="t0")},
+    )
+    ops = []
+    for number in range(count):
+        name = f"t{number + 1}"
+        tensors[name] = replace(written, name=name)
+        inputs = tuple(f"t{index}" for index in operands(number))
+        ops.append(replace(graph.ops[0], name=name, inputs=inputs, outputs=(name,)))
+    return to_flatbuffer(
+        replace(graph, tensors=tensors, ops=tuple(ops), inputs=("t0",), outputs=(f"t{count}",))
+    )
 
 
 def shared_scales(tensors: int, scales: int) -> bytes:

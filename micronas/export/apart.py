@@ -16,7 +16,7 @@ import numpy as np
 
 from micronas import errors
 from micronas.errors import ExportError
-from micronas.export.verify import Arena, Values, litert_outputs, tflm_arena, tflm_outputs
+from micronas.export.verify import Arena, Tflm, Values, litert_outputs
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 
@@ -125,8 +125,9 @@ def _answer(folder: Path) -> None:
     model, inputs = (folder / _MODEL).read_bytes(), _loaded(folder / _INPUTS)
     try:
         (folder / _STAGE).write_text("TFLM")
-        np.savez(folder / _ANSWERS[0], *tflm_outputs(model, inputs))
-        (folder / _ARENA).write_text(json.dumps(asdict(tflm_arena(model))))
+        loaded = Tflm(model)
+        np.savez(folder / _ANSWERS[0], *loaded.outputs(inputs))
+        (folder / _ARENA).write_text(json.dumps(asdict(loaded.arena())))
         (folder / _STAGE).write_text("LiteRT")
         try:
             np.savez(folder / _ANSWERS[1], *litert_outputs(model, inputs))

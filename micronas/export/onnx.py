@@ -16,7 +16,7 @@ from micronas.export.onnx_writer import Writer
 from micronas.graph.batches import keeps_examples
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import each_kind
+from micronas.graph.kinds import each_kind
 
 
 def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:

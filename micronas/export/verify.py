@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import ExportError, ModelError
 from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
+from micronas.tflite.parts import File
 from micronas.tflite.reader import read
 
 Values = npt.NDArray[np.int8]
@@ -83,11 +83,16 @@ def verify(model: bytes, inputs: Given[Values]) -> Verification:
     ExportError
         If TFLM does not exist for this machine, or refuses the model.
     """
+    return verify_and_measure(model, inputs)[0]
+
+
+def verify_and_measure(model: bytes, inputs: Given[Values]) -> tuple[Verification, Arena]:
+    """Do `verify` and `tflm_arena` with the model loaded once."""
     graph = read(model)
     given = by_name(graph, inputs)
-    ours = integer.run_outputs(graph, given)
-    theirs = tflm_outputs(model, tuple(given.values()))
-    return compare_outputs(ours, dict(zip(ours, theirs, strict=True)))
+    ours, loaded = integer.run_outputs(graph, given), Tflm(model)
+    arena, theirs = loaded.arena(), loaded.outputs(tuple(given.values()))
+    return compare_outputs(ours, dict(zip(ours, theirs, strict=True))), arena
 
 
 def compare(ours: Values, theirs: Values) -> Verification:
@@ -128,29 +133,43 @@ def tflm_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:
 
 def tflm_outputs(model: bytes, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
     """Run a well-formed model on TFLM, one example after another; all its outputs, in order."""
-    interpreter = tflm_interpreter(model)
-    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)  # the wheel does not tell their numbers
-    targets = range(graph.OutputsLength())
-
-    def invoke(examples: Sequence[Values]) -> list[Values]:
-        interpreter.reset()  # states, if there are any: each example starts at rest
-        for position, example in enumerate(examples):
-            interpreter.set_input(example, position)
-        interpreter.invoke()
-        return [np.array(interpreter.get_output(position)) for position in targets]
-
-    sources = [interpreter.get_input_details(each) for each in range(graph.InputsLength())]
-    return _run_each(inputs, sources, invoke)
+    return Tflm(model).outputs(inputs)
 
 
 def tflm_arena(model: bytes) -> Arena:
     """Measure the arena TFLM uses for a well-formed model on this host."""
-    interpreter = tflm_interpreter(model)
-    with _captured_stderr() as captured:
-        interpreter.print_allocations()
-        report = captured()
-    sizes = dict(re.findall(r"Arena allocation (head|tail) (\d+) bytes", report))
-    return Arena(head=int(sizes["head"]), tail=int(sizes["tail"]))
+    return Tflm(model).arena()
+
+
+class Tflm:
+    """A well-formed model loaded into TFLM, which takes longer than a run of most."""
+
+    def __init__(self, model: bytes) -> None:
+        self._interpreter = tflm_interpreter(model)
+        graph = File(model).root("Model").parts("Subgraphs", "SubGraph")[0]
+        self._ends = graph.length("Inputs"), graph.length("Outputs")  # the wheel does not tell
+
+    def arena(self) -> Arena:
+        """Return the arena it takes on this host."""
+        with _captured_stderr() as captured:
+            self._interpreter.print_allocations()
+            report = captured()
+        sizes = dict(re.findall(r"Arena allocation (head|tail) (\d+) bytes", report))
+        return Arena(head=int(sizes["head"]), tail=int(sizes["tail"]))
+
+    def outputs(self, inputs: Values | Sequence[Values]) -> tuple[Values, ...]:
+        """Run it, one example after another; all outputs, in order."""
+        interpreter, (sources, targets) = self._interpreter, self._ends
+
+        def invoke(examples: Sequence[Values]) -> list[Values]:
+            interpreter.reset()  # states, if there are any: each example starts at rest
+            for position, example in enumerate(examples):
+                interpreter.set_input(example, position)
+            interpreter.invoke()
+            return [np.array(interpreter.get_output(position)) for position in range(targets)]
+
+        details = [interpreter.get_input_details(position) for position in range(sources)]
+        return _run_each(inputs, details, invoke)
 
 
 def litert_run(model: bytes, inputs: Values | Sequence[Values]) -> Values:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from micronas.errors import ModelError
 from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.operators import OPERATORS, Operator, Scale, Weights
+from micronas.graph.kinds import Operator, Scale, Weights
+from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
 
 _LARGEST_TENSOR = 2**26
@@ -134,13 +136,19 @@ def _check_quantization(tensor: Tensor) -> None:
             f"every tensor must be quantised, but {tensor.name!r} is {tensor.dtype} with"
             f"{'' if quantization else 'out'} a scale; quantise the model to int8 first"
         )
-    if quantization is not None:
-        scale = quantization.scale
-        if not (np.isfinite(scale).all() and (scale > 0).all() and len(scale) > 0):
-            raise ModelError(
-                f"scales must be finite and positive, but {tensor.name!r} has {scale.min()}; "
-                "convert the model again"
-            )
+    if quantization is not None and not are_sound(quantization.scale):
+        raise ModelError(
+            f"scales must be finite and positive, but {tensor.name!r} has "
+            f"{quantization.scale.min()}; "
+            "convert the model again"
+        )
+
+
+def are_sound(scales: npt.NDArray[np.float32]) -> bool:
+    """Whether scales are finite and positive, and there are any."""
+    if len(scales) == 1:  # nearly always
+        return 0 < float(scales[0]) < math.inf
+    return len(scales) > 0 and bool(np.isfinite(scales).all() and (scales > 0).all())
 
 
 def broken_rule(graph: Graph, op: Op) -> str | None:
@@ -190,15 +198,17 @@ def _table_problem(graph: Graph, op: Op) -> str | None:
 def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
     if op.kind in ("POSITIONS", "TABLE"):
         return _table_problem(graph, op)
-    names = (*op.operands, op.outputs[0])
-    quantizations = [graph.tensors[name].quantization for name in names]
-    for name, quantization in zip(names, quantizations, strict=True):
-        if graph.tensors[name].dtype != "int8" or quantization is None:
+    scales, zero_points = [], []
+    for name in (*op.operands, op.outputs[0]):
+        tensor = graph.tensors[name]
+        quantization = tensor.quantization
+        if tensor.dtype != "int8" or quantization is None:
             return "activations must be int8"
         if len(quantization.scale) != 1 or not -128 <= quantization.zero_point <= 127:
             return "activations must have one scale and a zero point of -128 to 127"
-    *sources, output = (float(q.scale[0]) for q in quantizations if q is not None)
-    zero_points = [q.zero_point for q in quantizations if q is not None]
+        scales.append(float(quantization.scale[0]))
+        zero_points.append(quantization.zero_point)
+    *sources, output = scales
     if row.fixed and (output, zero_points[-1]) != row.fixed:
         scale, zero_point = row.fixed
         return f"{op.kind} must write scale 1/{1 / scale:g} and zero point {zero_point}"

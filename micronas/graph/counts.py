@@ -6,6 +6,7 @@ holds, so that they are the same before and after quantisation.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from micronas.graph import products, recurrent
@@ -62,26 +63,28 @@ class Counts:
     @property
     def features(self) -> dict[str, int]:
         """The counts by name, as latency models take them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(vars(self))
 
 
 FEATURES = tuple(field.name for field in fields(Counts))
 """Names of all counts."""
 
 
-def count(graph: Graph) -> Counts:
-    """Count the costs of a network; weights that operators share count once."""
+def count(graph: Graph, ops: Sequence[Op] | None = None) -> Counts:
+    """Count the costs of a network, or of some of its operators; shared weights count once."""
+    ops = graph.ops if ops is None else ops
     macs: dict[Kind, int] = dict.fromkeys(_MULTIPLYING, 0)
     written: dict[Kind, int] = {}
     read: dict[Kind, int] = {}
     stored: dict[str, Tensor] = {}
     patch_bytes = patch_taps = 0
-    for op in graph.ops:
+    for op in ops:
         if op.kind == "UNKNOWN":
             continue
         if op.kind in macs:
             macs[op.kind] += _macs(graph, op)
-        stored |= {name: graph.tensors[name] for name in _stored(graph, op)}
+        for name in _stored(graph, op):
+            stored[name] = graph.tensors[name]
         if op.kind == "CONV_2D" and not is_pointwise(graph, op):
             _, height, width, depth = graph.constant_of(op).shape
             taps = math.prod(graph.output_of(op).shape[:3]) * height * width * graph.groups_of(op)
@@ -89,7 +92,7 @@ def count(graph: Graph) -> Counts:
             patch_bytes += taps * depth
         written[op.kind] = written.get(op.kind, 0) + math.prod(graph.output_of(op).shape)
         read[op.kind] = read.get(op.kind, 0) + math.prod(graph.input_of(op).shape)
-    biases = {name for op in graph.ops for name in op.biases}
+    biases = {name for op in ops for name in op.biases} if stored else set()
     total = sum(macs.values())
     return Counts(
         macs=total,
@@ -125,11 +128,8 @@ def _stored(graph: Graph, op: Op) -> tuple[str, ...]:
     """Names of weights and bias, and of constant operands."""
     if op.kind == "UNKNOWN":
         return ()
-    return (*(name for name in op.operands if graph.tensors[name].constant), *op.learnt)
-
-
-def _biases(op: Op) -> tuple[str, ...]:
-    return op.inputs[2:] if op.kind in WEIGHTED else ()
+    constants = [name for name in op.operands if graph.tensors[name].constant]
+    return (*constants, *op.learnt)
 
 
 def _op_count(graph: Graph, op: Op) -> OpCount:

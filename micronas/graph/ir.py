@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from micronas.graph.kinds import Kind as Kind
 from micronas.graph.operators import OPERATORS
-from micronas.graph.operators import Kind as Kind
 from micronas.graph.padding import extent as extent
 from micronas.graph.padding import same_output as same_output
 from micronas.graph.padding import same_padding as same_padding

@@ -1,15 +1,20 @@
 """Place buffers in an arena's head as TFLM's greedy planner does (greedy_memory_planner.cc)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+_Offsets = npt.NDArray[np.int64]
 Request = tuple[int, int, int]
 """Bytes, and the first and last step at which they are in use."""
 
 _MANY = 256
-"""Buffers from which on NumPy finds a gap faster than Python; a search's networks have fewer."""
+"""Buffers from which on NumPy finds those in use faster than Python; a search has fewer."""
+_CROWD = 64
+"""Buffers in use at once from which on NumPy finds a gap faster too."""
 
 
 def place(requests: Sequence[Request]) -> list[int]:
@@ -18,12 +23,17 @@ def place(requests: Sequence[Request]) -> list[int]:
     Largest first, of equals the one requested last; each at the lowest gap that holds it among
     the buffers already placed that are in use at the same time.
     """
+    return [*_placed(tuple(requests))]
+
+
+@lru_cache(maxsize=4)  # one network on several boards asks for the same
+def _placed(requests: tuple[Request, ...]) -> tuple[int, ...]:
     order = sorted(range(len(requests) - 1, -1, -1), key=lambda index: -requests[index][0])
     offsets = [0] * len(requests)
     placed: _Placed = _Few() if len(requests) < _MANY else _Many(len(requests))
     for index in order:
         offsets[index] = placed.add(*requests[index])
-    return offsets
+    return tuple(offsets)
 
 
 class _Placed(Protocol):
@@ -36,13 +46,15 @@ class _Few:
         self._placed: list[tuple[int, int, int, int]] = []  # by offset: start, end, first, last
 
     def add(self, size: int, first: int, last: int) -> int:
-        placed, offset = self._placed, 0
-        for start, end, other_first, other_last in placed:
-            if other_first <= last and first <= other_last:
-                if start - offset >= size:
-                    break
-                if end > offset:
-                    offset = end
+        placed = self._placed
+        offset = _gap(
+            size,
+            (
+                (start, end)
+                for start, end, other_first, other_last in placed
+                if other_first <= last and first <= other_last
+            ),
+        )
         position = len(placed)
         while position and placed[position - 1][0] > offset:
             position -= 1
@@ -62,14 +74,32 @@ class _Many:
         count = self._count
         meets = ((self._first[:count] <= last) & (self._last[:count] >= first)).nonzero()[0]
         starts, ends = self._start[meets], self._end[meets]
-        order = starts.argsort(kind="stable")
-        # where the new one would begin: at 0, or above all those that come before a gap
-        above = np.zeros(len(order) + 1, np.int64)
-        np.maximum.accumulate(ends[order], out=above[1:])
-        holds = starts[order] - above[:-1] >= size
-        gap = int(holds.argmax()) if len(order) else 0
-        offset = int(above[gap] if len(order) and holds[gap] else above[-1])
+        if len(meets) < _CROWD:
+            offset = _gap(size, sorted(zip(starts.tolist(), ends.tolist(), strict=True)))
+        else:
+            offset = _gap_in_crowd(size, starts, ends)
         self._first[count], self._last[count] = first, last
         self._start[count], self._end[count] = offset, offset + size
         self._count += 1
         return offset
+
+
+def _gap(size: int, taken: Iterable[tuple[int, int]]) -> int:
+    """Return the lowest offset that holds so much between what is taken, given by its start."""
+    offset = 0
+    for start, end in taken:
+        if start - offset >= size:
+            break
+        if end > offset:
+            offset = end
+    return offset
+
+
+def _gap_in_crowd(size: int, starts: _Offsets, ends: _Offsets) -> int:
+    order = starts.argsort(kind="stable")
+    # where the new one would begin: at 0, or above all those that come before a gap
+    above = np.zeros(len(order) + 1, np.int64)
+    np.maximum.accumulate(ends[order], out=above[1:])
+    holds = starts[order] - above[:-1] >= size
+    gap = int(holds.argmax())
+    return int(above[gap] if holds[gap] else above[-1])

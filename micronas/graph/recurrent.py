@@ -31,11 +31,11 @@ def in_file(inputs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def in_graph(places: list[int]) -> list[int] | None:
+def in_graph(places: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the 15 of a file's inputs that a graph has; None if there are others, or not all."""
-    places = places + [-1] * (_FILE_INPUTS - len(places))
-    used = [place for place, index in enumerate(places) if index >= 0]
-    return [places[place] for place in _PLACES] if used == list(_PLACES) else None
+    places = places + (-1,) * (_FILE_INPUTS - len(places))
+    used = tuple(place for place, index in enumerate(places) if index >= 0)
+    return tuple(places[place] for place in _PLACES) if used == _PLACES else None
 
 
 def sequence_shape(graph: Graph, op: Op) -> tuple[int, ...] | str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from micronas.graph import lookup, moves, products, recurrent, resizing
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import each_kind
+from micronas.graph.kinds import each_kind
 from micronas.graph.padding import extent, same_output
 from micronas.graph.transposing import is_computed
 
@@ -65,9 +65,9 @@ def broadcast(graph: Graph, op: Op) -> Shape | str | None:
     """Shape of two operands whose sizes, counted from the last, are equal or 1."""
     left, right = (graph.tensors[name].shape for name in op.operands)
     sides = zip(left[::-1], right[::-1], strict=False)
-    if not all(a == b or 1 in (a, b) for a, b in sides):
+    if left != right and not all(a == b or 1 in (a, b) for a, b in sides):
         return None
-    shape = np.broadcast_shapes(left, right)
+    shape = left if left == right else np.broadcast_shapes(left, right)
     if len(shape) > LARGEST_RANK:
         return f"{op.kind} must have up to {LARGEST_RANK} dimensions"
     return shape

@@ -5,7 +5,7 @@ from typing import Final
 
 from micronas.graph.counts import FEATURES as COUNTS
 from micronas.graph.counts import count
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.instructions import Price
 from micronas.hardware.targets.cmsis_nn import price
@@ -23,23 +23,34 @@ alone does not take them to be free.
 """
 
 
-def prices(graph: Graph) -> list[Price | None]:
+def prices(graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
     """Return the instructions of each operator, in the order they run; None where unknown."""
-    return [price(graph, op) for op in graph.ops]
+    return [price(graph, op) for op in (graph.ops if ops is None else ops)]
 
 
-def features(graph: Graph, priced: Sequence[Price | None] | None = None) -> dict[str, float]:
-    """Return the features of a network by name; operators of unknown cost are left out.
+def features(
+    graph: Graph,
+    priced: Sequence[Price | None] | None = None,
+    ops: Sequence[Op] | None = None,
+) -> dict[str, float]:
+    """Return the features of a network, or of some of its operators, by name.
 
-    `priced` is what `prices` returns, where it is known.
+    `priced` is what `prices` returns of them, where it is known; those of unknown cost are left
+    out.
     """
+    ops = graph.ops if ops is None else ops
+    priced = prices(graph, ops) if priced is None else priced
+    return {**count(graph, ops).features, **of_instructions(ops, priced)}
+
+
+def of_instructions(ops: Sequence[Op], priced: Sequence[Price | None]) -> dict[str, float]:
+    """Return those features that are prices and no counts."""
     known = [
         (op.kind in COVERED, each.instructions)
-        for op, each in zip(graph.ops, prices(graph) if priced is None else priced, strict=True)
+        for op, each in zip(ops, priced, strict=True)
         if each is not None
     ]
     return {
-        **count(graph).features,
         INSTRUCTIONS: sum(cost for _, cost in known),
         OTHER_INSTRUCTIONS: sum(cost for covered, cost in known if not covered),
     }

@@ -43,7 +43,7 @@ class LinearLatency:
         ConfigError
             If a term is missing from the features.
         """
-        missing = [term for term in self.coefficients if term not in (CONSTANT, *features)]
+        missing = [t for t in self.coefficients if t != CONSTANT and t not in features]
         if missing:
             raise ConfigError(
                 "the terms of a latency model must be counts of the network, but "

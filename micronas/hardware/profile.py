@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from micronas.graph.counts import OpCount, count, per_op
@@ -13,7 +12,14 @@ from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import on_device
 from micronas.hardware.elements import reduction
-from micronas.hardware.features import COVERED, INSTRUCTIONS, features, prices
+from micronas.hardware.features import (
+    COVERED,
+    INSTRUCTIONS,
+    OTHER_INSTRUCTIONS,
+    features,
+    of_instructions,
+    prices,
+)
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.kernels import Sweep, exactly
@@ -195,10 +201,12 @@ def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyMo
     linear = LinearLatency(
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
-    return [
-        float(linear.predict(features(replace(graph, ops=(op,)), (cost,))))
-        for op, cost in zip(graph.ops, priced, strict=True)
-    ]
+    pairs = list(zip(graph.ops, priced, strict=True))
+    if linear.coefficients.keys() <= {INSTRUCTIONS, OTHER_INSTRUCTIONS}:  # most boards; no counts
+        found = (of_instructions((op,), (cost,)) for op, cost in pairs)
+    else:
+        found = (features(graph, (cost,), (op,)) for op, cost in pairs)
+    return [float(linear.predict(each)) for each in found]
 
 
 def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:

@@ -18,7 +18,7 @@ from micronas.errors import ConfigError
 from micronas.evaluation.decision import decision
 from micronas.evaluation.outcome import answers, codes, outcome
 from micronas.evaluation.scores import scores
-from micronas.export.verify import tflm_arena, verify
+from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import measure, on_device
@@ -290,9 +290,10 @@ def _train(
     graph = quantized.graph()
     model = to_flatbuffer(graph, metadata=described)
     real = _examples(graph, data.test or data.validation)
-    checked = verify(model, np.concatenate([real, _noise(real, settings.seed)]))
+    examples = np.concatenate([real, _noise(real, settings.seed)])
+    checked, arena = verify_and_measure(model, examples)
     progress("checks", 1, _CHECKS, {})
-    arena, given = tflm_arena(model), answers(graph, data)
+    given = answers(graph, data)
     progress("checks", 2, _CHECKS, {})
     front_end = front_end_costs(data.meaning, data.input)
     operators = operators_of(graph)

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from micronas.export.verify import tflm_arena, verify
+from micronas.export.verify import verify_and_measure
 from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.nas.supernet.expected import expected
@@ -44,8 +44,8 @@ def measure(name: str, networks: int, seed: int) -> Exactness:
         model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
         graph = read(model)
         counts, costs = count(graph), expected(space, gates.one_hot(choice)).features
-        arena, predicted = tflm_arena(model), plan(graph, HOST)
-        checked = verify(model, random_inputs(graph, 2, number))
+        checked, arena = verify_and_measure(model, random_inputs(graph, 2, number))
+        predicted = plan(graph, HOST)
         found.networks += 1
         found.bytes += checked.bytes_compared
         found.mismatches += checked.mismatches

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.export.verify import tflm_arena, verify
+from micronas.export.verify import verify_and_measure
 from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.tflite.reader import read
@@ -33,9 +33,9 @@ def measure(networks: int, seed: int) -> Foreign:
         network = keras_model(seed + number)
         model = converted(network, seed + number)
         graph = read(model)
-        arena, predicted = tflm_arena(model), plan(graph, HOST)
         inputs = np.random.default_rng(number).integers(-128, 128, (4, *network.input_shape[1:]))
-        checked = verify(model, inputs.astype(np.int8))
+        checked, arena = verify_and_measure(model, inputs.astype(np.int8))
+        predicted = plan(graph, HOST)
         found.networks += 1
         found.bytes += checked.bytes_compared
         found.mismatches += checked.mismatches

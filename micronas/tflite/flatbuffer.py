@@ -4,18 +4,16 @@ A search asks for the size of thousands of networks. Both targets take the same 
 order; `Size` keeps the offsets that the format's rules give, and writes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-# The schema ships with the TFLM wheel too, but that one exists for Linux on x86-64 only. This
-# module costs no more than NumPy and flatbuffers to import; ai_edge_litert's runtime is not loaded.
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 import numpy as np
-from flatbuffers import number_types
 
 from micronas.graph.ir import Array
+from micronas.tflite.fields import fields_of
 
 _ALIGNMENT = 16
 """Of constants, in bytes; the generated code ignores the schema's ``force_align``."""
@@ -73,7 +71,8 @@ class Size:
         self._vtables: set[_Vtable] = set()
 
     def table(self, name: str, fields: Fields) -> int:
-        used = [field for field, value in fields.items() if value != _field(name, field).default]
+        known = fields_of(name)
+        used = [field for field, value in fields.items() if value != known[field].default]
         layout = _layout(name, tuple(used), self._size % 8)
         self._size += layout.size
         self._largest = max(self._largest, layout.alignment)
@@ -133,7 +132,7 @@ def _layout(table: str, used: tuple[str, ...], start: int) -> _Layout:
     """The layout of a table whose fields begin `start` bytes, modulo 8, from the file's end."""
     at, widest, places = start, 4, []
     for name in used:
-        field = _field(table, name)
+        field = fields_of(table)[name]
         at += -at % field.width + field.width
         widest = max(widest, field.width)
         places.append((field.slot, at))
@@ -141,35 +140,3 @@ def _layout(table: str, used: tuple[str, ...], start: int) -> _Layout:
     size, slots = at - start, max((slot for slot, _ in places), default=-1) + 1
     offsets = frozenset((slot, at - place) for slot, place in places)
     return _Layout(size, widest, (size, offsets), 2 * (slots + 2))
-
-
-class _Field(NamedTuple):
-    slot: int
-    """Its place in the table's vtable."""
-    width: int
-    """In bytes."""
-    default: float
-    """The value that is not written."""
-
-
-@cache
-def _field(table: str, name: str) -> _Field:
-    """What the generated code that adds a field asks of a builder."""
-    asked = _Asked()
-    getattr(schema, f"{table}Add{name}")(asked, 1)
-    return asked.answer
-
-
-class _Asked:
-    """Stands in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
-
-    answer: _Field
-
-    def __getattr__(self, method: str) -> Callable[[int, Any, float], None]:
-        kind = method.removeprefix("Prepend").removesuffix("Slot").removesuffix("Relative")
-
-        def prepend(slot: int, _value: Any, default: float) -> None:
-            width = getattr(number_types, f"{kind}Flags").bytewidth
-            self.answer = _Field(slot, width, default)
-
-        return prepend

@@ -4,28 +4,19 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
-from flatbuffers.table import Table
 
 from micronas.errors import ModelError
 from micronas.graph import recurrent
-from micronas.graph.check import broken_rule, check_int8, check_structure
-from micronas.graph.ir import (
-    Activation,
-    Array,
-    DataType,
-    Graph,
-    Kind,
-    Op,
-    Padding,
-    Quantization,
-    Tensor,
-)
-from micronas.graph.operators import OPERATORS, Option
+from micronas.graph.check import are_sound, broken_rule, check_int8, check_structure
+from micronas.graph.ir import Array, DataType, Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.operators import OPERATORS
+from micronas.tflite.options import read_options
 from micronas.tflite.order import in_graph
+from micronas.tflite.parts import File, Part, Parts
 
 _TYPES: dict[int, tuple[DataType, str]] = {
     schema.TensorType.INT8: ("int8", "<i1"),
@@ -55,18 +46,9 @@ _KINDS: dict[int, Kind] = {
     for kind, row in OPERATORS.items()
     if not row.builtin
 }
-_ACTIVATIONS: dict[int, Activation] = {
-    getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
-}
-_PADDINGS: dict[int, Padding] = {getattr(schema.Padding, name): name for name in get_args(Padding)}
 _RESHAPES = (schema.BuiltinOperator.SQUEEZE, schema.BuiltinOperator.EXPAND_DIMS)
 """Operators of files that are read as RESHAPE: TFLM copies for all three."""
-_INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
-"""Options that the shapes of a graph say."""
-_EMPTY: Array = np.empty(0, np.int32)
 _LARGEST_RANK = 8
-_LARGEST_VTABLE = 64
-"""Bytes; no table of the schema has more fields than fit."""
 _MOST_PARTS = 2**16
 """Tensors, operators or buffers of a network; no board holds more."""
 _MOST_OPERANDS = 64
@@ -127,156 +109,126 @@ def read(data: bytes, *, unknown: Literal["refuse", "keep"] = "refuse") -> Graph
     return replace(graph, ops=tuple(ops))
 
 
-class _Table(Table):  # type: ignore[misc]
-    """A table of a file whose layout is looked up once for all tables that share it.
-
-    The generated code reads it again for every field, which takes most of the time of large files.
-    """
-
-    def __init__(self, table: Table, known: dict[int, tuple[int, ...]]) -> None:
-        super().__init__(table.Bytes, table.Pos)
-        place = table.Pos - struct.unpack_from("<i", table.Bytes, table.Pos)[0]
-        if place not in known:
-            (size,) = struct.unpack_from("<H", table.Bytes, place)
-            slots = min(size, _LARGEST_VTABLE) // 2
-            known[place] = struct.unpack_from(f"<{slots}H", table.Bytes, place)
-        self._places = known[place]
-
-    def Offset(self, slot: int) -> int:  # noqa: N802
-        return self._places[slot // 2] if slot // 2 < len(self._places) else 0
-
-
 class _Reader:
     def __init__(self, data: bytes, *, keeps: bool) -> None:
         self._data = data
         self._keeps = keeps
         self._types = _KEPT_TYPES if keeps else _TYPES
-        self._model = schema.Model.GetRootAs(data, 0)
+        self._model = File(data).root("Model")
         # Damaged offsets can make a few bytes stand for any amount of text and constants.
         self._allowance = 16 * len(data)
-        self._buffers = max(1, self._count(self._model.BuffersLength()))
-        self._vtables: dict[int, tuple[int, ...]] = {}
+        self._buffers = self._parts(self._model, "Buffers", "Buffer")
+        self._operator_codes = self._parts(self._model, "OperatorCodes", "OperatorCode")
         self._codes: dict[int, tuple[int, str]] = {}
 
     def graph(self) -> Graph:
-        count = self._count(self._model.SubgraphsLength())
-        if count != 1:
+        subgraphs = self._parts(self._model, "Subgraphs", "SubGraph")
+        if len(subgraphs) != 1:
             raise ModelError(
-                f"a model must have 1 subgraph, but this one has {count}; "
+                f"a model must have 1 subgraph, but this one has {len(subgraphs)}; "
                 "convert it without control flow"
             )
-        if self._model.BuffersLength() and self._model.Buffers(0).DataLength():
+        if len(self._buffers) and (size := self._buffers[0].length("Data")):
             raise ModelError(
                 "buffer 0 of a model must be empty, as tensors without data name it, but it has "
-                f"{self._model.Buffers(0).DataLength()} bytes; convert the model again"
+                f"{size} bytes; convert the model again"
             )
-        subgraph = self._model.Subgraphs(0)
+        subgraph = subgraphs[0]
+        sources = self._parts(subgraph, "Tensors", "Tensor")
+        operators = [*self._parts(subgraph, "Operators", "Operator")]
+        within = self._within(operators, len(sources))
         tensors: dict[str, Tensor] = {}
-        within = self._within(subgraph)
         found = []
-        for position in range(self._count(subgraph.TensorsLength())):
+        for position, source in enumerate(sources):
             if position in within:
                 found.append("")
                 continue
-            tensor = self._tensor(self._quick(subgraph.Tensors(position)), position, tensors)
+            tensor = self._tensor(source, position, tensors)
             tensors[tensor.name] = tensor
             found.append(tensor.name)
         names = tuple(found)
         return Graph(
             tensors,
             tuple(
-                self._op(self._quick(subgraph.Operators(position)), position, tensors, names)
-                for position in range(self._count(subgraph.OperatorsLength()))
+                self._op(operator, position, tensors, names)
+                for position, operator in enumerate(operators)
             ),
-            _named(_vector(subgraph.InputsAsNumpy()), names),
-            _named(_vector(subgraph.OutputsAsNumpy()), names),
+            _named(subgraph.numbers("Inputs", most=_MOST_PARTS), names),
+            _named(subgraph.numbers("Outputs", most=_MOST_PARTS), names),
             len(within),
         )
 
-    def _within(self, subgraph: Any) -> set[int]:
+    def _within(self, operators: Sequence[Part], tensors: int) -> set[int]:
         """Tensors of which operators say that they are only theirs, and no operator reads."""
         listed: set[int] = set()
         used: set[int] = set()
-        for position in range(self._count(subgraph.OperatorsLength())):
-            op = self._quick(subgraph.Operators(position))
-            own = _vector(op.IntermediatesAsNumpy())
-            if len(own):
-                listed |= self._few(own)
-        for position in range(subgraph.OperatorsLength()) if listed else ():
-            op = self._quick(subgraph.Operators(position))
-            used |= self._few(_vector(op.InputsAsNumpy())) | self._few(_vector(op.OutputsAsNumpy()))
-        return (listed - used) & {*range(self._count(subgraph.TensorsLength()))}
+        for op in operators:
+            listed |= self._few(op, "Intermediates")
+        for op in operators if listed else ():
+            used |= self._few(op, "Inputs") | self._few(op, "Outputs")
+        return (listed - used) & {*range(tensors)}
 
-    def _few(self, indices: Any) -> set[int]:
+    def _few(self, op: Part, name: str) -> set[int]:
         """Tensors of one operator, of which there are not many."""
-        if len(indices) > _MOST_OPERANDS:
-            raise ValueError("operands")
-        self._spend(len(indices))
-        return {int(index) for index in indices}
+        found = op.numbers(name, most=_MOST_OPERANDS)
+        self._spend(len(found))
+        return {*found}
 
-    def _quick(self, source: Any) -> Any:
-        source._tab = _Table(source._tab, self._vtables)
-        return source
-
-    def _count(self, length: int) -> int:
+    def _parts(self, whole: Part, name: str, kind: str) -> Parts:
         """Let no vector claim more entries than the file has room for."""
-        if length > len(self._data) // 4:
+        found = whole.parts(name, kind)
+        if len(found) > len(self._data) // 4:
             raise ValueError("vector longer than the file")
-        if length > _MOST_PARTS:
+        if len(found) > _MOST_PARTS:
             raise ModelError(
                 f"a model must have at most {_MOST_PARTS} tensors, operators and buffers, but this "
-                f"one has {length} of one of them; give a part of it"
+                f"one has {len(found)} of one of them; give a part of it"
             )
-        return length
+        return found
 
     def _spend(self, amount: int) -> None:
         self._allowance -= amount
         if self._allowance < 0:
             raise ValueError("parts overlap")
 
-    def _tensor(self, source: Any, position: int, taken: dict[str, Tensor]) -> Tensor:
-        name = (source.Name() or b"tensor").decode("utf-8", "replace")
-        self._spend(len(name))
+    def _tensor(self, source: Part, position: int, taken: dict[str, Tensor]) -> Tensor:
+        name = source.text("Name", spend=self._spend) or "tensor"
         if name in taken:
             name = f"{name}_{position}"
             while name in taken:
                 name += "_"
-        is_sparse = source.Sparsity() is not None
-        types = {**self._types, **_STATES} if source.IsVariable() else self._types
-        if source.Type() not in types or (is_sparse and not self._keeps):
+        is_sparse = source.part("Sparsity", "SparsityParameters") is not None
+        is_variable, code = bool(source["IsVariable"]), source["Type"]
+        types = {**self._types, **_STATES} if is_variable else self._types
+        if code not in types or (is_sparse and not self._keeps):
             wanted = "numbers" if self._keeps else "int8, int4 or int32 and dense"
             raise ModelError(
-                f"tensors must be {wanted}, but {name!r} is "
-                f"{_TYPE_NAMES.get(source.Type(), source.Type())}; "
+                f"tensors must be {wanted}, but {name!r} is {_TYPE_NAMES.get(code, code)}; "
                 "convert the model with int8 input and output"
             )
-        dtype, storage = types[source.Type()]
-        sizes = _vector(source.ShapeAsNumpy())
-        if len(sizes) > _LARGEST_RANK:
-            raise ValueError("rank")
-        shape = tuple(map(int, sizes))
+        dtype, storage = types[code]
+        shape = source.numbers("Shape", most=_LARGEST_RANK)
         values = None
-        number = source.Buffer()
-        if number >= self._buffers:
-            raise IndexError("buffer")
-        buffer = self._model.Buffers(number) if number else None
-        if source.IsVariable() and buffer is not None and buffer.DataLength():
+        number = source["Buffer"]
+        buffer = self._buffers[number] if number else None
+        size = 0 if buffer is None else buffer.length("Data")
+        if is_variable and size:
             raise ModelError(
                 "a variable tensor must have no data, as a device starts it at zero, but "
-                f"{name!r} has {buffer.DataLength()} bytes; convert the model again"
+                f"{name!r} has {size} bytes; convert the model again"
             )
-        if buffer is not None and buffer.DataLength() and not is_sparse:
-            values = self._constant(buffer.DataAsNumpy(), dtype, storage, shape)
+        if buffer is not None and size and not is_sparse:
+            values = self._constant(buffer.array("Data", "u1"), dtype, storage, shape)
         # What lives on from run to run, or is stored sparsely, takes no place in the head either.
-        is_outside = (self._keeps and is_sparse) or source.IsVariable()
+        is_outside = (self._keeps and is_sparse) or is_variable
         return Tensor(
             name,
             shape or (1,),
             dtype,
             values is not None or is_outside,
-            self._quantization(source.Quantization(), name),
+            self._quantization(source.part("Quantization", "QuantizationParameters"), name),
             values if values is None else values.reshape(shape or (1,)),
-            variable=bool(source.IsVariable()),
+            variable=is_variable,
         )
 
     def _constant(self, raw: Array, dtype: DataType, storage: str, shape: tuple[int, ...]) -> Array:
@@ -285,40 +237,39 @@ class _Reader:
             return np.frombuffer(raw.tobytes(), storage)
         return unpack_int4(raw.tobytes(), math.prod(shape))
 
-    def _quantization(self, source: Any, name: str) -> Quantization | None:
+    def _quantization(self, source: Part | None, name: str) -> Quantization | None:
         # TFLM takes a tensor without zero points for one without quantisation.
         if source is None:
             return None
-        scale, zero_points = _vector(source.ScaleAsNumpy()), _vector(source.ZeroPointAsNumpy())
-        if len(scale) == 0 or len(zero_points) == 0:
+        stored, zero_points = source.array("Scale", "<f4"), source.array("ZeroPoint", "<i8")
+        if len(stored) == 0 or len(zero_points) == 0:
             return None
-        self._spend(4 * len(scale) + 8 * len(zero_points))
-        scale = scale.astype(np.float32)
-        if (zero_points != zero_points[0]).any():
+        self._spend(4 * len(stored) + 8 * len(zero_points))
+        scale = stored.astype(np.float32)
+        if len(zero_points) > 1 and (zero_points != zero_points[0]).any():
             if self._keeps:
                 return None
             raise ModelError(
                 f"all channels must share one zero point, but {name!r} has several; "
                 "convert the model with symmetric weights"
             )
-        if self._keeps and not (np.isfinite(scale).all() and (scale > 0).all()):
+        if self._keeps and not are_sound(scale):
             return None
-        axis = source.QuantizedDimension() if len(scale) > 1 else None
+        axis = source["QuantizedDimension"] if len(scale) > 1 else None
         return Quantization(scale, int(zero_points[0]), axis)
 
     def _op(
-        self, source: Any, position: int, tensors: dict[str, Tensor], names: tuple[str, ...]
+        self, source: Part, position: int, tensors: dict[str, Tensor], names: tuple[str, ...]
     ) -> Op:
-        operands, results = _vector(source.InputsAsNumpy()), _vector(source.OutputsAsNumpy())
-        if max(len(operands), len(results)) > _MOST_OPERANDS:
-            raise ValueError("operands")
+        operands = source.numbers("Inputs", most=_MOST_OPERANDS)
+        results = source.numbers("Outputs", most=_MOST_OPERANDS)
         self._spend(len(operands) + len(results))
-        code, name = self._code(source.OpcodeIndex())
+        code, name = self._code(source["OpcodeIndex"])
         while len(operands) and operands[-1] == -1:  # an optional bias left out
             operands = operands[:-1]
         outputs = _named(results, names)
         if code == schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM:
-            operands = recurrent.in_graph([int(index) for index in operands]) or operands
+            operands = recurrent.in_graph(operands) or operands
         if code in _RESHAPES and len(operands) and len(outputs) == 1:
             return Op("RESHAPE", outputs[0], _named(operands[:1], names), outputs)
         if code in _KINDS and outputs and (len(operands) == 0 or min(operands) >= 0):
@@ -327,7 +278,7 @@ class _Reader:
             where = f"op {position} ({kind} {outputs[0]!r})"
             shapes = [tensors[each].shape for each in (outputs[0], *inputs)]
             try:
-                fields = _options(source, kind, shapes, where)
+                fields = read_options(source, kind, shapes, where)
                 op = Op(kind, outputs[0], in_graph(kind, inputs), outputs, **fields)
                 return _reaching(op, tensors) if kind == "TRANSPOSE_CONV" else op
             except ModelError:
@@ -345,14 +296,11 @@ class _Reader:
         """Number and name of an operator; a custom one is named by its author."""
         if index in self._codes:
             return self._codes[index]
-        if index >= self._count(self._model.OperatorCodesLength()):
-            raise IndexError("operator code")
-        entry = self._model.OperatorCodes(index)
-        code = int(max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode()))
+        entry = self._operator_codes[index]
+        code = int(max(entry["BuiltinCode"], entry["DeprecatedBuiltinCode"]))
         name = _OPERATOR_NAMES.get(code, str(code))
-        if code == schema.BuiltinOperator.CUSTOM and entry.CustomCode():
-            name = entry.CustomCode().decode("utf-8", "replace")
-            self._spend(len(name))
+        if code == schema.BuiltinOperator.CUSTOM:
+            name = entry.text("CustomCode", spend=self._spend) or name
         self._codes[index] = code, name
         return code, name
 
@@ -373,107 +321,11 @@ def _reaching(op: Op, tensors: Mapping[str, Tensor]) -> Op:
     return replace(op, reach=(down, across))
 
 
-def _vector(found: Any) -> Any:
-    """Return a vector as it was read; one that is absent comes as 0."""
-    return _EMPTY if isinstance(found, int) else found
-
-
-def _named(indices: Sequence[int] | Array, names: tuple[str, ...]) -> tuple[str, ...]:
+def _named(indices: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
     """Look tensors up by index."""
     if len(indices) and min(indices) < 0:
         raise IndexError("tensor")
     return tuple(names[index] for index in indices)
-
-
-def _options(
-    source: Any, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
-) -> dict[str, Any]:
-    """Read what a graph keeps of an operator's options; refuse what it cannot express.
-
-    `shapes` are those of its output and inputs.
-    """
-    row = OPERATORS[kind]
-    stored = [option for option in row.stored if option not in _INFERRED]
-    if row.options is None or not stored:
-        return {}
-    options = getattr(schema, row.options)()
-    table = source.BuiltinOptions()
-    expected = getattr(schema.BuiltinOptions, row.options)
-    if table is None or source.BuiltinOptionsType() != expected:
-        raise ValueError("options")
-    options.Init(table.Bytes, table.Pos)
-    read = [_option(options, option, shapes, where) for option in stored]
-    return {name: value for part in read for name, value in part.items()}
-
-
-def _option(
-    options: Any, option: Option, shapes: Sequence[tuple[int, ...]], where: str
-) -> dict[str, Any]:
-    """Fields of `Op` that some fields of the options' table stand for."""
-    match option:
-        case "sweep":
-            stride = (options.StrideH(), options.StrideW())
-            return {"padding": _PADDINGS[options.Padding()], "stride": stride}
-        case "window":
-            return {"window": (options.FilterHeight(), options.FilterWidth())}
-        case "activation":
-            activation = options.FusedActivationFunction()
-            _require(activation in _ACTIVATIONS, "activation", activation, where)
-            return {"activation": _ACTIVATIONS[activation]}
-        case "axis":
-            return {"axis": options.Axis() % max(len(shapes[1]) if shapes[1:] else 1, 1)}
-        case "alpha":
-            return {"alpha": float(options.Alpha())}
-        case "multiplier":  # which TFLM believes, whatever the shapes
-            multiplier, (_, source, weights, *_) = options.DepthMultiplier(), shapes
-            told = multiplier * source[-1] == weights[-1]
-            _require(told, "depth multiplier", multiplier, where)
-            return {}
-        case "unclamped":
-            activation = options.FusedActivationFunction()
-            _require(activation == 0, "activation", activation, where)
-            return {}
-        case "corners":
-            return {"align_corners": bool(options.AlignCorners())}
-        case "half_pixel":
-            return {"half_pixel": bool(options.HalfPixelCenters())}
-        case "block":
-            return {"block": options.BlockSize()}
-        case "beta":
-            _require(options.Beta() == 1.0, "beta", options.Beta(), where)
-            return {}
-        case "dilation":
-            return {"dilation": (options.DilationHFactor(), options.DilationWFactor())}
-        case "plain_gather":
-            _require(options.BatchDims() == 0, "batch_dims", options.BatchDims(), where)
-            return {}
-        case "transposed":
-            return {"transposed": (bool(options.AdjX()), bool(options.AdjY()))}
-        case "recurrence":
-            function = options.FusedActivationFunction()
-            _require(function == schema.ActivationFunctionType.TANH, "activation", function, where)
-            others = (options.ProjClip(), options.TimeMajor(), options.DiagonalRecurrentTensors())
-            _require(not any(others), "projection, time major or diagonal", others, where)
-            return {"clip": float(options.CellClip())}
-        case "masks":
-            others = (options.EllipsisMask(), options.NewAxisMask(), options.Offset())
-            _require(not any(others), "ellipsis, new axis or offset", others, where)
-            return {
-                "masks": (options.BeginMask(), options.EndMask(), options.ShrinkAxisMask()),
-            }
-        case "format":
-            _require(options.WeightsFormat() == 0, "weights format", options.WeightsFormat(), where)
-            return {}
-        case "keep_dims" | "new_shape":  # as in _INFERRED
-            return {}
-
-
-def _require(holds: bool, option: str, value: object, where: str) -> None:
-    if not holds:
-        raise ModelError(
-            f"a graph cannot express every {option}, and {where} has {value}; "
-            "use NONE, RELU, RELU6 or RELU_N1_TO_1 as activation and defaults otherwise"
-        )
 
 
 def unpack_int4(data: bytes, count: int) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 
 from micronas.errors import ExportError
 from micronas.graph.ir import Array, DataType, Graph, Op, Quantization, Tensor
-from micronas.graph.operators import OPERATORS, Option
+from micronas.graph.kinds import Option
+from micronas.graph.operators import OPERATORS
 from micronas.tflite.flatbuffer import Bytes, Size
 from micronas.tflite.order import in_file
 

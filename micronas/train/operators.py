@@ -13,7 +13,8 @@ from torch import Tensor
 
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import LEARNING, OPERATORS, each_kind
+from micronas.graph.kinds import each_kind
+from micronas.graph.operators import LEARNING, OPERATORS
 from micronas.train.functions import FUNCTIONS
 
 

@@ -24,7 +24,7 @@ from micronas.train.network import (
     linear,
     weighted_ops,
 )
-from micronas.train.quantize import QuantizedNetwork
+from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
 from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
 
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
@@ -163,7 +163,7 @@ def search_ranges(
         name: {method: observer.span(method) for method in _METHODS}
         for name, observer in observers.items()
     }
-    exact = [_floats(network, batch) for batch in batches]
+    exact = [float_outputs(network, batch) for batch in batches]
 
     def error(methods: Mapping[str, Method]) -> float:
         network.cover({name: spans[name][method] for name, method in methods.items()})
@@ -186,13 +186,59 @@ def search_ranges(
 
 
 @torch.no_grad()
+def tuned(
+    graph: Graph, batches: Sequence[Mapping[str, Tensor]], *, bits: LayerBits = 8
+) -> QuantizedNetwork:
+    """Return the network nearest to float of those that post-training can make of a graph.
+
+    Tried are channels as they are and equalised, each with ranges by each method, each without and
+    with corrected biases; what counts is the error of the outputs on the batches themselves.
+
+    Raises
+    ------
+    MicronasError
+        If there is no batch.
+    """
+    graphs = [graph, equalised(graph, batches)] if scalable_pairs(graph) else [graph]
+    tried = [
+        _made(each, batches, method, is_corrected, bits)
+        for each in graphs
+        for method in _METHODS
+        for is_corrected in (False, True)
+    ]
+
+    exact = [float_outputs(tried[0], each) for each in batches]  # with biases as they were
+
+    def error(network: QuantizedNetwork) -> float:
+        pairs = zip(batches, exact, strict=True)
+        return sum(_error(wanted, _rounded(network, each)) for each, wanted in pairs)
+
+    return min(tried, key=error).eval()
+
+
+def _made(
+    graph: Graph,
+    batches: Sequence[Mapping[str, Tensor]],
+    method: Method,
+    is_corrected: bool,
+    bits: LayerBits,
+) -> QuantizedNetwork:
+    network = QuantizedNetwork(graph, bits=bits, ranges="average")
+    network.calibrate(batches, method=method)
+    if is_corrected:
+        joined = {name: torch.cat([each[name] for each in batches]) for name in batches[0]}
+        correct_biases(network, joined)
+    return network
+
+
+@torch.no_grad()
 def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
     """Tell which operators cost most: each in turn is left unrounded, most costly first.
 
     Candidates for weights of 8 bits in place of 4, for another range, or for training with
     rounding. Runs the network twice for each operator.
     """
-    wanted = _floats(network, batch)
+    wanted = float_outputs(network, batch)
     before = _decibels(_error(wanted, _rounded(network, batch)))
     found = []
     for op in network.float_graph.ops:
@@ -203,10 +249,6 @@ def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
         output = _decibels(_error(wanted, _rounded(network, batch, kept=op.outputs[0]))) - before
         found.append(Gain(op.name, op.kind, weights, output))
     return sorted(found, key=lambda gain: -max(gain.weights_db, gain.output_db))
-
-
-def _floats(network: QuantizedNetwork, batch: Given[Tensor]) -> dict[str, Tensor]:
-    return interpret_outputs(network.float_graph, batch, network.exact)
 
 
 def _rounded(

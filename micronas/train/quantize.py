@@ -18,7 +18,8 @@ from micronas.graph.batches import check_batches
 from micronas.graph.builder import Bits
 from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import OPERATORS, WEIGHTED, Measure, Operator
+from micronas.graph.kinds import Measure, Operator
+from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
@@ -395,6 +396,12 @@ def finetune(
         loss=loss,
         validation=validation,
     )
+
+
+@torch.no_grad()
+def float_outputs(network: QuantizedNetwork, x: Given[Tensor]) -> dict[str, Tensor]:
+    """Compute the outputs of a network's float32 graph by name; nothing is rounded."""
+    return interpret_outputs(network.float_graph, x, network.exact)
 
 
 def quantize_inputs(graph: Graph, x: Tensor) -> Codes:

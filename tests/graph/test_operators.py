@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from micronas.graph.operators import OPERATORS, Kind, each_kind
+from micronas.graph.kinds import Kind, each_kind
+from micronas.graph.operators import OPERATORS
 
 
 def test_a_table_without_a_kind_is_an_error_that_names_it() -> None:

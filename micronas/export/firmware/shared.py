@@ -59,12 +59,14 @@ def check_kind(kind: str) -> None:
 
 def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
-    ops = [op for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"]
-    kinds = sorted({op.kind for op in ops})
-    int4: set[Kind] = {op.kind for graph in graphs for op in graph.ops if _has_int4(graph, op)}
+    kinds: dict[Kind, bool] = {}  # whether one of them has weights of 4 bits
+    for graph in graphs:
+        for op in graph.ops:
+            if op.kind != "UNKNOWN":
+                kinds[op.kind] = kinds.get(op.kind, False) or _has_int4(graph, op)
     registers: dict[str, str] = {}  # once each
-    for kind in kinds:
-        is_alone = kind in INT8_ALONE and kind not in int4
+    for kind in sorted(kinds):
+        is_alone = kind in INT8_ALONE and not kinds[kind]
         given = f"MICRONAS_INT8({kind})" if is_alone else ""
         registers.setdefault(OPERATORS[kind].register, given)
     calls = [f"resolver.{name}({given}) == kTfLiteOk" for name, given in registers.items()]

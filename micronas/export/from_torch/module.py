@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
-import torch
 from torch import Tensor, nn
 
 from micronas.errors import ExportError
+from micronas.export.from_torch.batches import by_input
+from micronas.export.from_torch.check import Exported, Labelled, compare
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import Average, with_averages
-from micronas.graph.interface import Given, by_name
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.calibration import Method
 from micronas.train.network import Network
+from micronas.train.post_training import tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
 
 
@@ -26,8 +28,10 @@ def to_tflite(
     method: Method = "minmax",
     bits: LayerBits = 8,
     averages: Average = "parts",
+    tune: bool = False,
+    check: Labelled | None = None,
     metadata: Mapping[str, bytes] | None = None,
-) -> bytes:
+) -> Exported:
     """Export a module as an int8 TFLite Micro flatbuffer, int8 in and int8 out.
 
     Parameters
@@ -52,9 +56,19 @@ def to_tflite(
         How averages over whole maps are computed: ``pool`` in the map's scale; ``parts`` by a pool
         that leaves a few and MEAN, with a scale of its own, at most 1 % slower and 2 to 4 dB finer
         at the end of a network; ``mean`` by MEAN alone, 20 times as slow as the pool.
+    tune
+        Try each method, channels of equal ranges and corrected biases on the calibration batches,
+        and keep what is nearest to float; `method` then says nothing. Takes twelve runs of them.
+    check
+        Batches of inputs and labels (class numbers [N], or None), on which float and int8 are
+        compared; the result is `Exported.check`.
     metadata
         From `micronas.tflite.metadata.describe`: labels and the meaning of the input. The version
         of micronas is written in any case.
+
+    Returns
+    -------
+    The file's contents, which are bytes.
 
     Raises
     ------
@@ -66,20 +80,21 @@ def to_tflite(
         If there is no calibration batch, or a `QuantizedNetwork` has no ranges yet.
     """
     if isinstance(module, QuantizedNetwork):
-        _only_for_floats(bits, calibration)
-        graph = module.graph()
+        _only_for_floats(bits, calibration, tune)
+        network = reference = module
     else:
         if isinstance(module, Network):
             graph = module.graph()
         else:
             graph = with_averages(trace(module, example_input), averages)
-        graph = quantize(
-            graph,
-            (example_input,) if calibration is None else calibration,
-            method=method,
-            bits=bits,
-        )
-    return to_flatbuffer(graph, metadata=metadata or describe(classes=(), meaning={}))
+        batches = (example_input,) if calibration is None else calibration
+        network = _calibrated(graph, batches, method=method, bits=bits, tune=tune)
+        reference = QuantizedNetwork(graph)  # whose biases nobody corrected
+    written = network.graph()
+    model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
+    if check is not None:
+        model.check = compare(written, reference, check)
+    return model
 
 
 def quantize(
@@ -98,6 +113,17 @@ def quantize(
     MicronasError
         If there is no batch, or one is not of the graph's input shape.
     """
+    return _calibrated(graph, calibration, method=method, bits=bits, tune=False).graph()
+
+
+def _calibrated(
+    graph: Graph,
+    calibration: Iterable[Given[Tensor]],
+    *,
+    method: Method,
+    bits: LayerBits,
+    tune: bool,
+) -> QuantizedNetwork:
     if method not in get_args(Method):
         raise ExportError(
             f"method must be one of {', '.join(get_args(Method))}, but is {method!r}; choose one"
@@ -112,39 +138,19 @@ def quantize(
             f"calibration must be batches of inputs, but is {type(calibration).__name__}; "
             "pass a list of tensors"
         )
+    given = (by_input(graph, batch) for batch in calibration)
+    if tune:
+        return tuned(graph, list(given), bits=bits)
     network = QuantizedNetwork(graph, bits=bits, ranges="average")
-    network.calibrate((_batch(graph, batch) for batch in calibration), method=method)
-    return network.eval().graph()
+    network.calibrate(given, method=method)
+    return network.eval()
 
 
-def _batch(graph: Graph, batch: object) -> dict[str, Tensor]:
-    """Inputs by name, as the graph stores them: sequences as maps of width 1."""
-    if not isinstance(batch, Tensor | Mapping | list | tuple):
+def _only_for_floats(bits: LayerBits, calibration: object, tune: bool) -> None:
+    given = {"bits": bits != 8, "calibration": calibration is not None, "tune": tune}
+    if any(given.values()):
+        extra = next(name for name, is_given in given.items() if is_given)
         raise ExportError(
-            f"calibration batches must be input tensors, but one is {type(batch).__name__}; "
-            "of a loader with labels pass (inputs for inputs, labels in loader)"
-        )
-    found = {}
-    for name, value in by_name(graph, batch).items():
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
-            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise ExportError(
-                f"calibration batches must be floating-point tensors, but one is {kind}; "
-                "of a loader with labels pass (inputs for inputs, labels in loader)"
-            )
-        if value.layout != torch.strided or not value.numel():
-            raise ExportError(
-                "calibration batches must be dense and have examples, but one is "
-                f"{value.layout} {list(value.shape)}; leave it out"
-            )
-        is_sequence = value.ndim == 3 and len(graph.tensors[name].shape) == 4
-        found[name] = (value.unsqueeze(-1) if is_sequence else value).detach().float()
-    return found
-
-
-def _only_for_floats(bits: LayerBits, calibration: object) -> None:
-    if bits != 8 or calibration is not None:
-        raise ExportError(
-            "a QuantizedNetwork brings its own ranges and bits, but got "
-            f"{'bits' if bits != 8 else 'calibration'} as well; leave it out"
+            f"a QuantizedNetwork brings its own ranges and bits, but got {extra} as well; "
+            "leave it out"
         )

@@ -14,7 +14,7 @@ from micronas.graph.kernels import (
     weighted,
 )
 from micronas.graph.kernels.codes import Kernel
-from micronas.graph.operators import each_kind
+from micronas.graph.kinds import each_kind
 
 Maker = Callable[[Graph, Op], Kernel]
 """Prepares the kernel of one operator of a graph that `check_int8` has seen."""

@@ -147,15 +147,12 @@ def _at_common_scale(
     """Move each operand to twice the larger scale, with spare bits, by a table of 256 entries."""
     tensors = [graph.tensors[name] for name in op.operands]
     common = _twice_the_largest(tensors, precision)
+    steps = [precision(scale(tensor)) / common for tensor in tensors]
+    multipliers, shifts = fixed_point.quantize_multiplier(np.array(steps)[:, None])
     codes = np.arange(-128, 128, dtype=np.int32)
-
-    def moved(tensor: Tensor) -> Callable[[Values], Accumulators]:
-        factor = fixed_point.quantize_multiplier(precision(scale(tensor)) / common)
-        shifted = (codes - zero_point(tensor)) << bits
-        table = fixed_point.rescale(shifted, *factor).astype(np.int32)
-        return lambda x: table[x.astype(np.intp) + 128]
-
-    return [moved(tensor) for tensor in tensors]
+    shifted = np.stack([(codes - zero_point(tensor)) << bits for tensor in tensors])
+    tables = fixed_point.rescale(shifted, multipliers, shifts).astype(np.int32)
+    return [lambda x, table=table: table[x.astype(np.intp) + 128] for table in tables]  # type: ignore[misc]
 
 
 def _sum_factor(graph: Graph, op: Op, precision: Precision) -> tuple[Int32, Int32]:

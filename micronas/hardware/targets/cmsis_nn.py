@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Op
+from micronas.graph.kinds import each_kind
 from micronas.graph.memory import Sizes, Structures
-from micronas.graph.operators import each_kind
 from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work

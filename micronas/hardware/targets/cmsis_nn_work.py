@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
-from micronas.graph.operators import each_kind
+from micronas.graph.kinds import each_kind
 from micronas.graph.transposing import is_turned
 from micronas.hardware import copies, elements, kernels
 from micronas.hardware.kernels import Sweep, Width, Work, exactly

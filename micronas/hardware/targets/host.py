@@ -3,8 +3,9 @@
 import math
 
 from micronas.graph.ir import Graph, Op
+from micronas.graph.kinds import each_kind
 from micronas.graph.memory import Sizes, Structures
-from micronas.graph.operators import WEIGHTED, each_kind
+from micronas.graph.operators import WEIGHTED
 from micronas.hardware.targets.target import (
     REDUCING,
     Target,

@@ -1,0 +1,124 @@
+"""An int8 network beside the float one it was made of, on examples."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from micronas.errors import ExportError
+from micronas.export.from_torch.batches import by_input
+from micronas.graph import integer
+from micronas.graph.interface import Given
+from micronas.graph.ir import Graph
+from micronas.train.post_training import sqnr_db
+from micronas.train.quantize import QuantizedNetwork, float_outputs, quantize_all_inputs
+
+Labelled = Iterable[tuple[Given[Tensor], Tensor | None]]
+"""Batches of inputs and labels, as a loader gives them; None where there are no labels."""
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How near an int8 network is to float; its outputs are those of the device, bit for bit."""
+
+    examples: int
+    sqnr_db: float
+    """Of the first output, signal-to-quantisation-noise ratio."""
+    float_accuracy: float | None
+    """Share of labels that have the largest score; None without labels."""
+    int8_accuracy: float | None
+
+    def __str__(self) -> str:
+        text = f"{self.sqnr_db:.1f} dB on {self.examples} examples"
+        if self.float_accuracy is None or self.int8_accuracy is None:
+            return text
+        return f"float {self.float_accuracy:.2%}, int8 {self.int8_accuracy:.2%}, {text}"
+
+
+class Exported(bytes):
+    """The contents of a ``.tflite`` file, and how they compare with float where that was asked."""
+
+    check: Check | None = None
+
+
+def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> Check:
+    """Run examples in the integers of the device, and in float32.
+
+    Parameters
+    ----------
+    graph
+        int8.
+    reference
+        Whose float32 weights they are.
+
+    Raises
+    ------
+    ExportError
+        If a batch is no pair, or labels are not classes of the first output.
+    MicronasError
+        If inputs are not those of the network.
+    """
+    wanted: list[_Floats] = []
+    got: list[_Floats] = []
+    right: list[tuple[float, float]] = []
+    unlabelled = False
+    if not isinstance(data, Iterable):
+        raise ExportError(
+            f"what to check on must be batches, but is {type(data).__name__}; pass a loader"
+        )
+    for pair in data:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ExportError(
+                "batches to check on must be pairs of inputs and labels, but one is "
+                f"{type(pair).__name__}; pass a loader, or [(inputs, None)] without labels"
+            )
+        inputs = by_input(reference.float_graph, pair[0])
+        exact = next(iter(float_outputs(reference, inputs).values())).numpy().astype(np.float64)
+        name, codes = next(
+            iter(integer.run_outputs(graph, quantize_all_inputs(graph, inputs)).items())
+        )
+        quantization = graph.tensors[name].quantization
+        assert quantization is not None, name
+        real = (codes.astype(np.float64) - quantization.zero_point) * quantization.scale[0]
+        rounded = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
+        rounded = rounded.reshape(exact.shape)
+        wanted.append(exact)
+        got.append(rounded)
+        if pair[1] is None:
+            unlabelled = True
+        else:
+            right.append((_right(exact, pair[1]), _right(rounded, pair[1])))
+    if not wanted:
+        raise ExportError("a check needs at least one batch: batches=0")
+    total = sum(map(len, wanted))
+    shares: tuple[Any, Any] = (None, None)
+    if not unlabelled:
+        sums = (sum(each) for each in zip(*right, strict=True))
+        float_share, int8_share = (float(each) / total for each in sums)
+        shares = float_share, int8_share
+    ratio = sqnr_db(np.concatenate(wanted), np.concatenate(got))
+    return Check(total, ratio, *shares)
+
+
+def _right(scores: _Floats, labels: Tensor) -> float:
+    """Examples whose label has the largest score; of a map, the share of its positions."""
+    wanted = (len(scores), *scores.shape[2:])
+    classes = scores.shape[1] if scores.ndim > 1 else 1
+    is_whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if not is_whole or tuple(labels.shape) != wanted or classes < 2:
+        is_tensor = isinstance(labels, Tensor)
+        shape = f"{labels.dtype} {list(labels.shape)}" if is_tensor else type(labels).__name__
+        raise ExportError(
+            f"labels must be whole numbers {list(wanted)} of 2 or more classes, but are {shape} "
+            f"where the first output has {classes}; pass None in their place to compare outputs"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ExportError(
+            f"labels must be 0 to {classes - 1}, as the first output has {classes} classes, but "
+            f"are {int(labels.min())} to {int(labels.max())}; number them from 0"
+        )
+    return float((scores.argmax(1) == labels.numpy()).reshape(len(scores), -1).mean(1).sum())

@@ -1,0 +1,130 @@
+"""Options of operators in a file: tables that the schema has one of for each kind."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import ai_edge_litert.schema_py_generated as schema
+
+from micronas.errors import ModelError
+from micronas.graph.ir import Activation, Kind, Padding
+from micronas.graph.kinds import Option
+from micronas.graph.operators import OPERATORS
+from micronas.tflite.parts import Part
+
+_ACTIVATIONS: Mapping[int, Activation] = {
+    getattr(schema.ActivationFunctionType, name): name for name in get_args(Activation)
+}
+_PADDINGS: Mapping[int, Padding] = {
+    getattr(schema.Padding, name): name for name in get_args(Padding)
+}
+_INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
+"""Options that the shapes of a graph say."""
+
+
+def read_options(
+    source: Part, kind: Kind, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
+    """Return what a graph keeps of an operator's options, as fields of `Op`.
+
+    Parameters
+    ----------
+    source
+        The operator's table.
+    shapes
+        Of its output and inputs.
+    where
+        What errors call it.
+
+    Raises
+    ------
+    ModelError
+        If a graph cannot express them.
+    """
+    row = OPERATORS[kind]
+    stored = [option for option in row.stored if option not in _INFERRED]
+    if row.options is None or not stored:
+        return {}
+    options = source.part("BuiltinOptions", row.options)
+    expected = getattr(schema.BuiltinOptions, row.options)
+    if options is None or source["BuiltinOptionsType"] != expected:
+        raise ValueError("options")
+    found: dict[str, Any] = {}
+    for option in stored:
+        found |= _option(options, option, shapes, where)
+    return found
+
+
+def _option(
+    options: Part, option: Option, shapes: Sequence[tuple[int, ...]], where: str
+) -> dict[str, Any]:
+    """Fields of `Op` that some fields of the options' table stand for."""
+    match option:
+        case "sweep":
+            stride = (options["StrideH"], options["StrideW"])
+            return {"padding": _PADDINGS[options["Padding"]], "stride": stride}
+        case "window":
+            return {"window": (options["FilterHeight"], options["FilterWidth"])}
+        case "activation":
+            activation = options["FusedActivationFunction"]
+            _require(activation in _ACTIVATIONS, "activation", activation, where)
+            return {"activation": _ACTIVATIONS[activation]}
+        case "axis":
+            return {"axis": options["Axis"] % max(len(shapes[1]) if shapes[1:] else 1, 1)}
+        case "alpha":
+            return {"alpha": float(options["Alpha"])}
+        case "multiplier":  # which TFLM believes, whatever the shapes
+            multiplier, (_, source, weights, *_) = options["DepthMultiplier"], shapes
+            told = multiplier * source[-1] == weights[-1]
+            _require(told, "depth multiplier", multiplier, where)
+            return {}
+        case "unclamped":
+            activation = options["FusedActivationFunction"]
+            _require(activation == 0, "activation", activation, where)
+            return {}
+        case "corners":
+            return {"align_corners": bool(options["AlignCorners"])}
+        case "half_pixel":
+            return {"half_pixel": bool(options["HalfPixelCenters"])}
+        case "block":
+            return {"block": options["BlockSize"]}
+        case "beta":
+            _require(options["Beta"] == 1.0, "beta", options["Beta"], where)
+            return {}
+        case "dilation":
+            return {"dilation": (options["DilationHFactor"], options["DilationWFactor"])}
+        case "plain_gather":
+            _require(options["BatchDims"] == 0, "batch_dims", options["BatchDims"], where)
+            return {}
+        case "transposed":
+            return {"transposed": (bool(options["AdjX"]), bool(options["AdjY"]))}
+        case "recurrence":
+            function = options["FusedActivationFunction"]
+            _require(function == schema.ActivationFunctionType.TANH, "activation", function, where)
+            others = (
+                options["ProjClip"],
+                options["TimeMajor"],
+                options["DiagonalRecurrentTensors"],
+            )
+            _require(not any(others), "projection, time major or diagonal", others, where)
+            return {"clip": float(options["CellClip"])}
+        case "masks":
+            others = (options["EllipsisMask"], options["NewAxisMask"], options["Offset"])
+            _require(not any(others), "ellipsis, new axis or offset", others, where)
+            return {
+                "masks": (options["BeginMask"], options["EndMask"], options["ShrinkAxisMask"]),
+            }
+        case "format":
+            _require(
+                options["WeightsFormat"] == 0, "weights format", options["WeightsFormat"], where
+            )
+            return {}
+        case "keep_dims" | "new_shape":  # as in _INFERRED
+            return {}
+
+
+def _require(holds: bool, option: str, value: object, where: str) -> None:
+    if not holds:
+        raise ModelError(
+            f"a graph cannot express every {option}, and {where} has {value}; "
+            "use NONE, RELU, RELU6 or RELU_N1_TO_1 as activation and defaults otherwise"
+        )
