@@ -178,6 +178,7 @@ class Client:
         self._stand_in = f"[{variable}]"
         self._secrets = sorted(_forms(key), key=len, reverse=True)
         self._address, self._proxy = yarl.URL(url), proxy_for(url)
+        self._addresses = {"": self._address}
         self._certificates = httpx.create_ssl_context()
         self._timeout = aiohttp.ClientTimeout(total=total, connect=connect)
         self._connections = connections
@@ -217,7 +218,7 @@ class Client:
         Parameters
         ----------
         path
-            Appended to the address.
+            Appended to the address; one of a few.
         headers
             Beside those of every request.
 
@@ -227,7 +228,9 @@ class Client:
             Also from the block under it, while a body is read.
         """
         try:
-            address = self._address / path if path else self._address
+            if path not in self._addresses:
+                self._addresses[path] = self._address / path
+            address = self._addresses[path]
             async with self._session.post(
                 address, data=content, headers=headers, allow_redirects=False
             ) as response:

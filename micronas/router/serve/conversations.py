@@ -31,8 +31,7 @@ class Conversations:
 
     def keep(self, name: str, decision: Decision) -> None:
         """Keep who answers a conversation from now on."""
-        if name:
-            self._kept[name] = (time.monotonic() + self._seconds, decision)
-            self._kept.move_to_end(name)
-            if len(self._kept) > _MOST:
-                self._kept.popitem(last=False)
+        self._kept[name] = (time.monotonic() + self._seconds, decision)
+        self._kept.move_to_end(name)
+        if len(self._kept) > _MOST:
+            self._kept.popitem(last=False)

@@ -135,8 +135,9 @@ class Planner:
         if self.controller is not None:
             first = self._experts[plan.experts[0]]
             self.controller.correct(expert.active - first.active)
-        decision = replace(plan.decision, expert=name, active=expert.active)
-        self._conversations.keep(plan.conversation, decision)
+        if plan.conversation:
+            decision = replace(plan.decision, expert=name, active=expert.active)
+            self._conversations.keep(plan.conversation, decision)
 
     def _planned(self, ask: Ask, decision: Decision, conversation: str) -> Plan:
         ranked = self._ranked(decision.category)
@@ -192,8 +193,10 @@ def _able(experts: Sequence[Expert], ask: Ask) -> list[Expert]:
             if not experts:
                 message = f"the request needs an expert with {what}, and none that is served has it"
                 raise ApiError(400, message, f"no_{what}")
-    size = ask.tokens
-    return sorted(experts, key=lambda each: each.context is not None and each.context < size)
+    if any(each.context for each in experts):
+        size = ask.tokens
+        experts = sorted(experts, key=lambda each: (each.context or size) < size)
+    return list(experts)
 
 
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:
