@@ -148,4 +148,4 @@ def _planned(count: int, rungs: int) -> int:
 
 def _left(count: int, halvings: int) -> int:
     """Candidates after so many halvings, each rounded up."""
-    return -(-count // 2**halvings)
+    return -(-count >> halvings)
