@@ -108,7 +108,7 @@ class Log:
         self._installed = find_spec("tensorboard") is not None
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        if not self._installed:
+        if not self._installed or not numbers:
             return
         if self._writer is None:  # not before: the folder must still be claimed
             from torch.utils.tensorboard import SummaryWriter

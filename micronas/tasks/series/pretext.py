@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.data import DataSet, Detection, Split, Subset, TensorSplit
+from micronas.data import DataSet, Detection, Split, TensorSplit
 from micronas.errors import DataError
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
@@ -98,7 +98,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     """Return a data set whose classes are `TRANSFORMS`, and whose detection is every test window.
 
     Recordings labelled `normal` are divided as usual; all others are for test alone, a window at a
-    time. `test` is the normal windows of the test part.
+    time. Accuracy is that of telling transforms apart.
 
     Raises
     ------
@@ -123,12 +123,12 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
         )
     scaler = fit_scaler(np.concatenate(cut["training"].values))
     strange = cut_windows(odd, settings, "testing")
-    detection, test = _detection(cut["testing"], strange, scaler)
+    detection = _detection(cut["testing"], strange, scaler)
     summary = summarise(found, settings, division, cut)
     return DataSet(
         train=_split(cut, "training", scaler, settings),
         validation=_split(cut, "validation", scaler, settings),
-        test=test,
+        test=_split(cut, "testing", scaler, settings) if cut["testing"].labels else None,
         classes=tuple(TRANSFORMS),
         input=(settings.window, 1, len(found.columns)),
         meaning=meaning(found, settings, scaler),
@@ -147,22 +147,18 @@ def _split(
     )
 
 
-def _detection(
-    normal: Windows, strange: Windows, scaler: Scaler
-) -> tuple[Detection | None, Split | None]:
+def _detection(normal: Windows, strange: Windows, scaler: Scaler) -> Detection | None:
     """Return the windows of the test part, normal ones first; none where either is missing."""
     if not normal.labels or not strange.labels:
-        return None, None
+        return None
     inputs = torch.cat([as_inputs(normal, scaler), as_inputs(strange, scaler)])
     count = len(inputs)
     # as on the device, every window is as recorded: the class of place 0
-    split = TensorSplit(inputs, torch.zeros(count, dtype=torch.long))
-    anomalous = torch.arange(count) >= len(normal.labels)
-    detection = Detection(
-        split,
+    nothing = torch.zeros(count, dtype=torch.long)
+    return Detection(
+        TensorSplit(inputs, nothing),
         clips=torch.arange(count),
-        machines=torch.zeros(count, dtype=torch.long),
-        anomalous=anomalous,
+        machines=nothing,
+        anomalous=torch.arange(count) >= len(normal.labels),
         names=tuple(TRANSFORMS),
     )
-    return detection, Subset(split, (~anomalous).nonzero()[:, 0])

@@ -158,7 +158,8 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
     assert data.detection is not None
     assert data.test is not None
     anomalous = data.detection.anomalous
-    assert int((~anomalous).sum()) == len(data.test.labels)
+    assert int((~anomalous).sum()) * len(TRANSFORMS) == len(data.test.labels)
+    assert set(data.test.labels.tolist()) == set(range(len(TRANSFORMS)))
     assert int(anomalous.sum()) == 4 * 8 * 2  # four other gestures, eight files, two windows each
     same = torch.tensor([0, 3])  # as recorded, smoother: of the same window
     first, smoother = data.train.batch(same, None)
