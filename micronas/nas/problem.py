@@ -34,7 +34,7 @@ class Problem:
     ) -> None:
         self.space, self.board = space, board
         # what any network of the space may need, a PAD between two widths included
-        operators = {step.kind for step in space.choices.steps if isinstance(step, Op)}
+        operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
         for choice in (space.smallest(), space.largest()):
             operators |= operators_of(space.resolve(choice))
         self.limits: Limits = budget.on(board, operators=operators, front_end=front_end)

@@ -59,8 +59,7 @@ def check_kind(kind: str) -> None:
 
 def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
-    ops = [op for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"]
-    kinds: list[Kind] = sorted({op.kind for op in ops})
+    kinds = sorted({op.kind for graph in graphs for op in graph.ops if op.kind != "UNKNOWN"})
     int4 = {op.kind for graph in graphs for op in graph.ops if _has_int4(graph, op)}
     registers: dict[str, str] = {}  # once each
     for kind in kinds:
