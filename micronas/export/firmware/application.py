@@ -94,7 +94,7 @@ def sources_of(application: Application | None, name: str) -> dict[str, str]:
         "comma := ,\nspace := $() $()\n"
         "say: $(BUILD)/app.elf\n"
         "\t$(QEMU) -semihosting-config enable=on,target=native,arg=app$(subst $(space),,$(foreach "
-        "FILE,$(FILES),$(comma)arg=$(FILE))) -kernel $<\n\n"
+        "FILE,$(wildcard $(FILES)),$(comma)arg=$(FILE))) -kernel $<\n\n"
     )
     return {
         "SOURCES": "front_end.c",

@@ -1,0 +1,87 @@
+"""What firmware is told of a run: front end, labels, margin, example; and its code on this PC."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from micronas.evaluation.decision import decision
+from micronas.runs.device import compare_front_end, device
+from micronas.testing.graphs import ds_cnn, quantize_randomly
+from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+
+LABELS = tuple(f"word {number}" for number in range(12))
+
+
+def run_folder(folder: Path) -> bytes:
+    graph = quantize_randomly(ds_cnn(4, 1))
+    meaning = {"features": "mfcc", "window_ms": 40}
+    model = to_flatbuffer(graph, metadata=describe(classes=LABELS, meaning=meaning))
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(model)
+    decided = {"margin": 9, "smoothing": 3, "believed": 0.5, "right": 0.96}
+    (folder / "metrics.json").write_text(json.dumps({"decision": decided}))
+    (folder / "history.json").write_text(json.dumps({"example": [*range(-128, 112), *[5] * 250]}))
+    return model
+
+
+def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_path: Path) -> None:
+    model = run_folder(tmp_path / "run")
+    found = device(tmp_path / "run", model, read(model))
+    assert found.application is not None
+    assert found.application.labels == list(LABELS)
+    assert (found.application.decision.margin, found.application.decision.smoothing) == (9, 3)
+    assert found.example is not None
+    assert found.example.reshape(-1)[[0, 239, 489]].tolist() == [-128, 111, 5]
+    command = [sys.executable, "-m", "micronas", "export", "run", "--format", "project"]
+    subprocess.run([*command, "--out", "firmware"], cwd=tmp_path, check=True)
+    project = tmp_path / "firmware"
+    assert {"app.cc", "decision.h", "front_end.c"} <= {path.name for path in project.iterdir()}
+    assert "kMargin = 9;" in (project / "decision.h").read_text()
+    assert '"word 11",' in (project / "decision.h").read_text()
+    assert "-128, -127, -126" in (project / "golden.h").read_text()
+
+
+def test_a_file_that_says_nothing_of_its_input_has_no_front_end(tmp_path: Path) -> None:
+    model = to_flatbuffer(quantize_randomly(ds_cnn(4, 1)))
+    found = device(tmp_path / "a.tflite", model, read(model))
+    assert (found.application, found.example) == (None, None)
+
+
+def test_recordings_go_through_c_and_python(tmp_path: Path) -> None:
+    model = run_folder(tmp_path / "run")
+    source = np.random.default_rng(0)
+    (tmp_path / "clips").mkdir()
+    for number in range(5):
+        clip = source.normal(size=14_000 + 1_000 * number) * 0.1
+        soundfile.write(tmp_path / "clips" / f"{number}.wav", clip, 16_000)
+    (tmp_path / "clips" / "broken.wav").write_text("no sound")
+    graph = read(model)
+    found = compare_front_end(
+        tmp_path / "run", model, graph, recordings_in=tmp_path / "clips", count=100
+    )
+    assert found == {
+        "front_end": "mfcc",
+        "recordings": 5,
+        "codes": 5 * 490,
+        "differing_codes": 0,
+        "differing_decisions": 0,
+    }
+
+
+def test_the_margin_is_the_smallest_by_which_nearly_all_are_right() -> None:
+    """Twenty examples ahead by 1 to 20; those ahead by 1, 2 and 6 are wrong."""
+    codes = np.zeros((20, 3), np.int8)
+    codes[:, 1] = np.arange(1, 21)
+    labels = np.ones(20, np.int64)
+    labels[[0, 1, 5]] = 0
+    found = decision(codes, labels, features="mfcc")
+    # from 7 on all are right; from 3 on 17 of 18, 94.4 %
+    assert found == {"margin": 7, "smoothing": 3, "believed": 0.7, "right": 1.0}
+    labels[5] = 1
+    assert decision(codes, labels, features="pixels")["margin"] == 3  # 18 of 19 are 94.7 %
