@@ -107,7 +107,7 @@ def stages(
             left = _easiest(known(), left, max(settings.prompts, len(left) // 2))
         chosen = _easiest(known(), left, settings.prompts)
     gaps = np.isnan(known())
-    yield [(int(prompt), model) for prompt in chosen for model in np.flatnonzero(gaps[prompt])]
+    yield [(int(p), int(m)) for p in chosen for m in np.flatnonzero(gaps[p])]
 
 
 def _looks(won: Floats, prompts: Indices, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -152,7 +152,8 @@ async def judge(
     total = 0
     with writing(path) as store:
         store.settle()
-        store.restore("reason = ?", [NOT_CHOSEN])
+        models = _models(settings, answers)
+        _set_aside(store, settings, [], models)
         store.put_prompts(StoredPrompt(p.id, p.text, p.category, p.language) for p in prompts)
         store.put_answers(answers)
         store.drop_verdicts(settings.judge.model, unless=settings.parameters())
@@ -181,8 +182,7 @@ async def judge(
                     for worker in workers:
                         worker.cancel()
                     await asyncio.gather(*workers, return_exceptions=True)
-                if settings.adaptive:
-                    _set_aside(store, settings, rows, len(_models(settings, answers)))
+                _set_aside(store, settings, rows if settings.adaptive else [], models)
                 if judging.allowance.exhausted:
                     break
         after = store.spending()
@@ -404,19 +404,16 @@ def _each(
 
 
 def _set_aside(
-    store: Store, settings: JudgeSettings, rows: Sequence[VerdictRow], models: int
+    store: Store, run: JudgeSettings, rows: Sequence[VerdictRow], models: Sequence[str]
 ) -> None:
     """Set aside the verdicts on prompts that not all models were judged on: they favour some."""
+    where = "judge = ? AND baseline = ? AND model IN (SELECT value FROM json_each(?))"
+    values = [run.judge.model, run.baseline, json.dumps([*models])]
+    store.restore(f"reason = ? AND {where}", [NOT_CHOSEN, *values])
     judged = Counter(row.prompt_id for row in rows)
-    incomplete = [prompt for prompt, count in judged.items() if count < 2 * models]
-    names = sorted({row.model for row in rows})
-    each = "(SELECT value FROM json_each(?))"
-    where = f"judge = ? AND baseline = ? AND prompt_id IN {each} AND model IN {each}"
-    values = [settings.judge.model, settings.baseline, json.dumps(incomplete), json.dumps(names)]
-    store.restore(
-        f"reason = ? AND {where}", [NOT_CHOSEN, *values[:2], json.dumps([*judged]), values[3]]
-    )
-    store.drop(NOT_CHOSEN, where, values)
+    incomplete = [prompt for prompt, count in judged.items() if count < 2 * len(models)]
+    where += " AND prompt_id IN (SELECT value FROM json_each(?))"
+    store.drop(NOT_CHOSEN, where, [*values, json.dumps(incomplete)])
 
 
 def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
