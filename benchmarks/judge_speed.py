@@ -104,17 +104,15 @@ def main(rounds: int = 100, logistic_rounds: int = 2) -> None:
     rows = []
     for name, star in (("star", True), ("round robin", False)):
         battles = simulated(star)
-        ours, single, theirs = [], [], []
+        ours, theirs = [], []
         for _ in range(REPEATS):
             ours.append(timed(lambda: bootstrap(battles, rounds)))  # noqa: B023
             theirs.append(timed(lambda: with_evalica(battles, rounds)))  # noqa: B023
-            single.append(timed(lambda: bootstrap(battles, rounds, unit="battle")))  # noqa: B023
         slow = timed(lambda: with_logistic(battles, logistic_rounds))  # noqa: B023
         base = median(ours)
         estimate = slow / logistic_rounds * rounds
         for title, seconds in (
             ("micronas, prompts drawn", base),
-            ("micronas, battles drawn", median(single)),
             ("evalica on counts", median(theirs)),
             (f"logistic regression, {logistic_rounds} rounds measured", estimate),
         ):

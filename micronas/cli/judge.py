@@ -47,7 +47,6 @@ class Format(str, Enum):
     arena_hard = "arena-hard"
     alpaca_eval = "alpaca-eval"
     llmfao = "llmfao"
-    pandalm = "pandalm"
     judgebench = "judgebench"
 
 
@@ -293,15 +292,12 @@ def import_(
     baseline: Annotated[
         str | None, typer.Option(help="arena-hard v0.1: the model its rows do not name.")
     ] = None,
-    judges: Annotated[
-        list[Path] | None, typer.Option("--results", help="pandalm: a judge's results file.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read verdicts that another tool stored into a store, to rate and report them."""
     from micronas.judge.jobs import import_verdicts
 
-    count = import_verdicts(kind.value, sources, out, baseline=baseline, results=judges or ())
+    count = import_verdicts(kind.value, sources, out, baseline=baseline)
     show(
         {"file": str(out), **count},
         as_json,

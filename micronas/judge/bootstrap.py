@@ -6,16 +6,12 @@ is common, gives intervals that are far too narrow. All models see the same draw
 difference of two columns of the samples is a paired difference.
 """
 
-from typing import Literal
-
 import numpy as np
 from scipy import sparse
 
 from micronas.errors import DataError
 from micronas.judge.battles import Battles, Floats, Indices
 from micronas.judge.rating import Likelihood, Pairs, at_zero
-
-Unit = Literal["prompt", "battle"]
 
 # a table of points by pair and prompt with at most this many cells a battle is kept dense: such
 # tables come from designs with a baseline, and sorting their battles would be the longest step
@@ -26,7 +22,6 @@ def bootstrap(
     battles: Battles,
     rounds: int = 1000,
     *,
-    unit: Unit = "prompt",
     prior: float = 0.0,
     baseline: str | None = None,
     seed: int = 0,
@@ -35,9 +30,6 @@ def bootstrap(
 
     Parameters
     ----------
-    unit
-        What is drawn: ``prompt`` with all its battles, or single ``battle`` rows, which is right
-        only if no two battles share a prompt.
     prior, baseline
         As for ``bradley_terry``.
 
@@ -50,8 +42,7 @@ def bootstrap(
         raise DataError(f"a bootstrap needs one round or more, but got {rounds}")
     pairs = Pairs.of(battles)
     likelihood = Likelihood.of(pairs, battles.models, prior)
-    draw = _draw_prompts if unit == "prompt" else _draw_battles
-    points = draw(battles, pairs, rounds, np.random.default_rng(seed))
+    points = _draw_prompts(battles, pairs, rounds, np.random.default_rng(seed))
     wins, losses = points[: len(pairs.first)], points[len(pairs.first) :]
     total = np.stack(pairs.totals())[:, :, None]
     start = likelihood.fit(total[0], total[1])
@@ -84,25 +75,3 @@ def _draw_prompts(
         (points, (place, np.tile(battles.prompt, 2))), shape=(2 * size, prompts)
     )
     return np.asarray(table @ counts)
-
-
-def _draw_battles(
-    battles: Battles, pairs: Pairs, rounds: int, generator: np.random.Generator
-) -> Floats:
-    """Points [2 x pairs, rounds] with battles drawn: equal battles are drawn together."""
-    first, second = np.unique(pairs.first_points), np.unique(pairs.second_points)
-    key = pairs.of_battle * len(first) + np.searchsorted(first, pairs.first_points)
-    key = key * len(second) + np.searchsorted(second, pairs.second_points)
-    kinds, times = np.unique(key, return_counts=True)
-    drawn = generator.multinomial(len(battles), times / times.sum(), size=rounds).T
-    rest, second_code = np.divmod(kinds, len(second))
-    pair, first_code = np.divmod(rest, len(first))
-    size = len(pairs.first)
-    table = sparse.csr_array(
-        (
-            np.concatenate([first[first_code], second[second_code]]),
-            (np.concatenate([pair, pair + size]), np.tile(np.arange(len(kinds)), 2)),
-        ),
-        shape=(2 * size, len(kinds)),
-    )
-    return np.asarray(table @ drawn.astype(np.float64))

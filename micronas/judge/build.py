@@ -26,9 +26,9 @@ from micronas.judge.manifest import (
 from micronas.judge.pools import Pools, earlier_outcomes
 from micronas.judge.recipe import RecipeFile
 from micronas.judge.review import merge_review, read_labels, write_review
-from micronas.judge.sample import clusters
 from micronas.judge.sources import Record, read_source
 from micronas.judge.steps import Say, StepResult, Steps, count, drop
+from micronas.language.clusters import clusters
 from micronas.language.embedders import Embedder, Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 from micronas.language.rows import json_lines

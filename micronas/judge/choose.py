@@ -69,17 +69,30 @@ class Outcomes:
         return Outcomes(tuple(prompts), self.models, padded[rows])
 
 
+def ease(won: Floats) -> Floats:
+    """Return how much more than on average models won on each prompt [prompts]; 1 where unknown.
+
+    Only models that were judged there count, each beside what it wins elsewhere, and one win at the
+    average rate is added.
+    """
+    known = ~np.isnan(won)
+    expect = (known * _rates(won)).sum(axis=1)
+    return np.asarray((np.nansum(won, axis=1) + 1) / (expect + 1))
+
+
 def expected(won: Floats) -> Floats:
     """Fill the gaps of a table [prompts, models] with what its prompt and model let expect.
 
     A prompt on which models won twice what they win on average lets every other model win twice
     as often; one that nobody was judged on is an average prompt.
     """
-    known = ~np.isnan(won)
-    judged = known.sum(axis=0)
-    rates = (np.nansum(won, axis=0) + 0.5) / (judged + 1)
-    ratio = (np.nansum(won, axis=1) + 1) / ((known * rates).sum(axis=1) + 1)
-    return np.where(known, won, np.clip(ratio[:, None] * rates, 0, 1))
+    guess = np.clip(ease(won)[:, None] * _rates(won), 0, 1)
+    return np.where(np.isnan(won), guess, won)
+
+
+def _rates(won: Floats) -> Floats:
+    """Return what each model wins, with half a win in one more battle."""
+    return np.asarray((np.nansum(won, axis=0) + 0.5) / ((~np.isnan(won)).sum(axis=0) + 1))
 
 
 def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:

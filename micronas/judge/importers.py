@@ -1,4 +1,4 @@
-"""Verdicts that other tools have stored, as rows of a store or as battles.
+"""Verdicts that other tools have stored, as rows of a store.
 
 A verdict without a readable label becomes an invalid row: it is counted, not dropped.
 """
@@ -7,27 +7,25 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
-from micronas.judge.battles import Battles
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
-from micronas.judge.store import battles_of_rows, writing
+from micronas.judge.store import writing
 from micronas.judge.verdict import Verdict, Winner, parse_label
 from micronas.language.endpoints import estimate_tokens
+from micronas.language.rows import read_rows
 
-_PLACES: dict[Any, Winner] = {"1": "A", "2": "B", "0": "tie", "Tie": "tie"}
-_SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
+SHARE: dict[Winner, float] = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
 
 def _won(verdict: Verdict | None, order: Order) -> float | None:
     """Return the model's share of the point, from a verdict by places."""
     if verdict is None:
         return None
-    share = _SHARE[verdict.winner]
+    share = SHARE[verdict.winner]
     return 1 - share if order == "second" else share
 
 
@@ -38,15 +36,6 @@ class Imported:
     verdicts: list[VerdictRow]
     answers: list[Answer]
     prompts: list[StoredPrompt]
-
-    def battles(self, *, judge: str | None = None, strong_weight: float = 3.0) -> Battles:
-        """Return the valid verdicts (of one judge) as battles, models on the left."""
-        return battles_of_rows(
-            [row for row in self.fought() if judge in (None, row.judge)],
-            category={prompt.id: prompt.category for prompt in self.prompts},
-            tokens={(each.prompt_id, each.model): float(each.tokens) for each in self.answers},
-            strong_weight=strong_weight,
-        )
 
     def save(self, path: Path) -> None:
         """Add everything to a store."""
@@ -80,7 +69,7 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
     verdicts: list[VerdictRow] = []
     prompts: dict[str, StoredPrompt] = {}
     orders: tuple[Order, Order] = ("second", "first")
-    for number, row in enumerate(_json_lines(path), 1):
+    for number, row in read_rows(path):
         try:
             prompt = str(row["uid"] if "uid" in row else row["question_id"])
             other = row.get("baseline") or baseline
@@ -107,7 +96,7 @@ def arena_hard(path: Path, *, baseline: str | None = None) -> Imported:
                     )
                 )
         except (LookupError, TypeError, AttributeError) as error:
-            raise _unexpected("arena-hard-auto", path, number, error) from error
+            raise unexpected("arena-hard-auto", path, number, error) from error
     return Imported(verdicts, [], list(prompts.values()))
 
 
@@ -122,7 +111,7 @@ def alpaca_eval(path: Path) -> Imported:
     DataError
         If an entry is not as AlpacaEval writes it.
     """
-    rows = _json_list(path)
+    rows = json_list(path)
     verdicts: list[VerdictRow] = []
     answers: dict[tuple[str, str], Answer] = {}
     prompts: dict[str, StoredPrompt] = {}
@@ -152,7 +141,7 @@ def alpaca_eval(path: Path) -> Imported:
                 )
             )
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise _unexpected("AlpacaEval", path, number, error) from error
+            raise unexpected("AlpacaEval", path, number, error) from error
     return Imported(verdicts, list(answers.values()), list(prompts.values()))
 
 
@@ -182,78 +171,14 @@ def llmfao(path: Path) -> Imported:
                     order="first",
                     judge=row["worker"],
                     verdict=winner,
-                    outcome=_SHARE[winner],
+                    outcome=SHARE[winner],
                 )
             )
         except LookupError as error:
-            raise _unexpected("LLMFAO", path, number, error) from error
+            raise unexpected("LLMFAO", path, number, error) from error
     return Imported(
         verdicts, [], [StoredPrompt(p, "") for p in {row.prompt_id for row in verdicts}]
     )
-
-
-def pandalm(testset: Path, judges: Mapping[str, Path] | None = None) -> Imported:
-    """Read PandaLM's test set with its human labels, and judges' results on it.
-
-    The human labels become judges named as in the file (``annotator1`` ...).
-
-    Parameters
-    ----------
-    testset
-        ``testset-v1.json``.
-    judges
-        Files of results by the name to give the judge, e.g. ``gpt-3.5-turbo-testset-v1.json``.
-
-    Raises
-    ------
-    DataError
-        If a file is not of this form, or judges something that the test set does not hold.
-    """
-    verdicts: list[VerdictRow] = []
-    answers: dict[tuple[str, str], Answer] = {}
-    prompts: list[StoredPrompt] = []
-    pairs: dict[int, tuple[str, str]] = {}
-
-    def add(idx: int, judge: str, label: object, reason: str = "") -> None:
-        winner = _PLACES.get(str(label))
-        model, baseline = pairs[idx]
-        verdicts.append(
-            VerdictRow(
-                prompt_id=str(idx),
-                model=model,
-                baseline=baseline,
-                order="first",
-                judge=judge,
-                verdict=winner,
-                outcome=_SHARE[winner] if winner else None,
-                raw=reason,
-            )
-        )
-
-    for number, row in enumerate(_json_list(testset), 1):
-        try:
-            idx = row["idx"]
-            first, _, second = row["cmp_key"].partition("_")
-            pairs[idx] = (first, second)
-            text = f"{row['instruction']}\n\n{row['input']}".strip()
-            prompts.append(StoredPrompt(str(idx), text, row["motivation_app"]))
-            for name, key in ((first, "response1"), (second, "response2")):
-                answer = str(row[key])  # some are JSON booleans
-                answers[str(idx), name] = Answer(str(idx), name, answer, estimate_tokens(answer))
-            for key in row:
-                if key.startswith("annotator"):
-                    add(idx, key, row[key])
-        except (LookupError, TypeError, AttributeError) as error:
-            raise _unexpected("PandaLM", testset, number, error) from error
-    for judge, path in (judges or {}).items():
-        for number, row in enumerate(_json_list(path), 1):
-            try:
-                result = next(key for key in row if key.endswith("_result"))
-                reason = row.get(result.removesuffix("_result") + "_reason") or ""
-                add(row["idx"], judge, row[result], reason)
-            except (LookupError, StopIteration, TypeError, AttributeError) as error:
-                raise _unexpected("PandaLM", path, number, error) from error
-    return Imported(verdicts, list(answers.values()), prompts)
 
 
 def judgebench(path: Path) -> Imported:
@@ -282,7 +207,7 @@ def judgebench(path: Path) -> Imported:
             VerdictRow(prompt, "A", "B", order, judge, winner, _won(found, order), raw=text)
         )
 
-    for number, row in enumerate(_json_lines(path), 1):
+    for number, row in read_rows(path):
         try:
             prompt = str(row["pair_id"])
             prompts.append(StoredPrompt(prompt, row["question"], row.get("source") or ""))
@@ -298,22 +223,12 @@ def judgebench(path: Path) -> Imported:
                 played = game or {}
                 add(prompt, judge, order, played.get("decision"), played.get("judgment") or "")
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise _unexpected("JudgeBench", path, number, error) from error
+            raise unexpected("JudgeBench", path, number, error) from error
     return Imported(verdicts, answers, prompts)
 
 
-def _json_lines(path: Path) -> list[Any]:
-    text = _text(path)
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"line {number} of {path} must be JSON: {error}") from error
-    return rows
-
-
-def _json_list(path: Path) -> list[Any]:
+def json_list(path: Path) -> list[Any]:
+    """Read a JSON list; raise DataError if the file holds none."""
     try:
         rows = json.loads(_text(path))
     except ValueError as error:
@@ -330,7 +245,8 @@ def _text(path: Path) -> str:
         raise DataError(f"{path} must be a readable text file: {error}") from error
 
 
-def _unexpected(tool: str, path: Path, number: int, error: Exception) -> DataError:
+def unexpected(tool: str, path: Path, number: int, error: Exception) -> DataError:
+    """Return the error of a row that is not of its tool's form."""
     return DataError(
         f"row {number} of {path} must be as {tool} writes it, but {type(error).__name__}: {error}"
     )

@@ -89,7 +89,7 @@ _FILES = {"alpaca-eval": "**/annotations.json", "llmfao": "*.csv"}
 
 
 def import_verdicts(
-    kind: str, sources: Iterable[Path], out: Path, *, baseline: str | None, results: Iterable[Path]
+    kind: str, sources: Iterable[Path], out: Path, *, baseline: str | None = None
 ) -> dict[str, int]:
     """Read another tool's files, or folders of them, into a store.
 
@@ -118,10 +118,8 @@ def import_verdicts(
                     found = importers.alpaca_eval(file)
                 case "llmfao":
                     found = importers.llmfao(file)
-                case "judgebench":
-                    found = importers.judgebench(file)
                 case _:
-                    found = importers.pandalm(file, {path.stem: path for path in results})
+                    found = importers.judgebench(file)
             found.save(out)
             fought = found.fought()
             count["files"] += 1

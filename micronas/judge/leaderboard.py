@@ -1,6 +1,5 @@
 """A ranking with intervals from battles, and a ranking of others to hold it against."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
+from micronas.judge.sources import rows_of
 from micronas.language.intervals import intervals
 
 _COLUMNS = ("model", "score", "lower", "upper")
@@ -163,13 +163,8 @@ def read_categories(path: Path) -> dict[str, list[str]]:
     DataError
         If the file cannot be read or lacks a column or a value; the message names the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"categories must be a readable CSV file: {path}: {error}") from error
     ids: dict[str, list[str]] = defaultdict(list)
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows_of(path):
         prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
         if not prompt or not category:
             raise DataError(
@@ -253,13 +248,8 @@ def read_reference(path: Path) -> Estimates:
     DataError
         If a column is missing or a value is not a number; the message names the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"a reference must be a readable CSV file: {path}: {error}") from error
     models, values = [], []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows_of(path):
         model, score, lower, upper = (row.get(name) or "" for name in _COLUMNS)
         try:
             value = float(score)

@@ -1,6 +1,5 @@
 """Rows of a judge run: prompts, answers, verdicts; and a reader of files of answers."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,7 @@ from micronas.errors import DataError
 from micronas.judge.verdict import Winner
 from micronas.language.answers import MOST_TOKENS
 from micronas.language.endpoints import estimate_tokens
+from micronas.language.rows import read_rows
 
 Order = Literal["first", "second", "unknown"]
 NULL_PREFIX = "null:"
@@ -95,16 +95,9 @@ def read_answers(path: Path) -> list[Answer]:
     DataError
         If a line is not such an object; the message names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"answers must be a readable text file: {error}") from error
     answers = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, row in read_rows(path):
         try:
-            row = json.loads(line)
             texts = [row[key] for key in ("prompt_id", "model", "text")]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("prompt_id, model and text must be strings")
@@ -112,7 +105,7 @@ def read_answers(path: Path) -> list[Answer]:
             tokens = estimate_tokens(texts[2]) if tokens is None else int(tokens)
             if not 0 <= tokens <= MOST_TOKENS:
                 raise ValueError(f"tokens must be 0 to {MOST_TOKENS}")
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise DataError(
                 f"an answer must be a JSON object with prompt_id, model and text, but line "
                 f"{number} of {path} is not ({error})"

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,12 @@ from pathlib import Path
 from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
+from micronas.judge.adaptive import NOT_CHOSEN, AdaptiveSettings, Known, stages
 from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
-from micronas.judge.store import Store, writing
+from micronas.judge.store import Store, verdicts_of, writing
 from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import estimate_tokens
 from micronas.settings import Settings, nearest
@@ -42,6 +43,8 @@ class JudgeSettings(Settings):
         invalid; a later run with more attempts goes on from there.
     expected_tokens
         Length of a judge's text, for the estimate before there is any.
+    adaptive
+        Judge all models on chosen prompts only, rather than on all.
     """
 
     judge: EndpointSettings
@@ -51,6 +54,7 @@ class JudgeSettings(Settings):
     max_usd: float | None = Field(default=None, ge=0)
     attempts: int = Field(default=2, gt=0)
     expected_tokens: int = Field(default=500, gt=0)
+    adaptive: AdaptiveSettings | None = None
 
     def parameters(self) -> str:
         """Return everything a verdict depends on besides its messages, as JSON."""
@@ -144,10 +148,12 @@ async def judge(
     DataError
         If an answer is missing, the store is in use, or the endpoint does not answer.
     """
-    tasks = _tasks(settings, prompts, answers)
-    total = 2 * len(prompts) * len(_models(settings, answers))
+    known, parts = _stages(settings, prompts, answers, path)
+    total = 0
     with writing(path) as store:
         store.settle()
+        models = _models(settings, answers)
+        _set_aside(store, settings, [], models)
         store.put_prompts(StoredPrompt(p.id, p.text, p.category, p.language) for p in prompts)
         store.put_answers(answers)
         store.drop_verdicts(settings.judge.model, unless=settings.parameters())
@@ -156,21 +162,29 @@ async def judge(
             judging = _Run(settings, store, endpoint)
             rows: list[VerdictRow] = []
 
-            async def work() -> None:
+            async def work(tasks: Iterator[_Task]) -> None:
                 for task in tasks:
                     row = await judging.decide(task)
                     if row is not None:
                         rows.append(row)
+                        known.add(row.prompt_id, row.model, row.outcome)
                         if progress:
                             progress(len(rows), total)
 
-            workers = [asyncio.create_task(work()) for _ in range(settings.judge.concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+            for count, tasks in parts:
+                total += count
+                workers = [
+                    asyncio.create_task(work(tasks)) for _ in range(settings.judge.concurrency)
+                ]
+                try:
+                    await asyncio.gather(*workers)
+                finally:
+                    for worker in workers:
+                        worker.cancel()
+                    await asyncio.gather(*workers, return_exceptions=True)
+                _set_aside(store, settings, rows if settings.adaptive else [], models)
+                if judging.allowance.exhausted:
+                    break
         after = store.spending()
     return Summary(
         wanted=total,
@@ -191,11 +205,13 @@ def estimate(
     Verdicts whose texts the store holds cost nothing. Tokens are estimated from bytes, the judge's
     texts from those in the store; requests that fail and unreadable verdicts come on top.
     """
+    known, parts = _stages(settings, prompts, answers, path)
     with writing(path) as store:
         expected = store.mean_completion() or float(settings.expected_tokens)
         verdicts = calls = prompt_tokens = 0
         seen: set[str] = set()
-        for task in _tasks(settings, prompts, answers):
+        for task in (task for _, tasks in parts for task in tasks):
+            known.add(task.prompt.id, task.model, 0.5)
             verdicts += 1
             key = _key(settings, task.call)
             if key in seen or store.reply(key):
@@ -335,10 +351,14 @@ class _Run:
         return None
 
 
-def _tasks(
-    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
-) -> Iterator[_Task]:
-    """Yield all questions, prompt by prompt: a budget then ends with whole prompts."""
+def _stages(
+    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
+) -> tuple[Known, Iterator[tuple[int, Iterator[_Task]]]]:
+    """Return what is known of a run, and its stages: how many questions, and the questions.
+
+    A stage begins where what is known holds the verdicts of those before. Questions come prompt by
+    prompt: a budget then ends with whole prompts.
+    """
     texts = {(answer.prompt_id, answer.model): answer.text for answer in answers}
     models = _models(settings, answers)
     for model in (settings.baseline, *models):
@@ -348,30 +368,52 @@ def _tasks(
                 f"every model needs an answer to every prompt, but {model!r} lacks {len(missing)}, "
                 f"the first to {missing[0]!r}; add them or leave the model out"
             )
-    return _each(settings, prompts, models, texts)
+    earlier = verdicts_of(path) if settings.adaptive and path.is_file() else []
+    known = Known([prompt.id for prompt in prompts], models, earlier)
+
+    def cells() -> Iterator[list[tuple[int, int]]]:
+        if settings.adaptive:
+            yield from stages(settings.adaptive, known.won, known.others)
+        else:
+            yield [(row, model) for row in range(len(prompts)) for model in range(len(models))]
+
+    each = (
+        (2 * len(stage), _each(settings, [(prompts[p], models[m]) for p, m in stage], texts))
+        for stage in cells()
+    )
+    return known, each
 
 
 def _each(
-    settings: JudgeSettings,
-    prompts: Sequence[Prompt],
-    models: Sequence[str],
-    texts: dict[tuple[str, str], str],
+    settings: JudgeSettings, cells: list[tuple[Prompt, str]], texts: dict[tuple[str, str], str]
 ) -> Iterator[_Task]:
     orders: tuple[Order, Order] = ("first", "second")
-    for prompt in prompts:
-        for model in models:
-            pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
-            for order in orders:
-                answer_a, answer_b = pair if order == "first" else pair[::-1]
-                call = ask(
-                    settings.rubric,
-                    prompt=prompt.text,
-                    answer_a=answer_a,
-                    answer_b=answer_b,
-                    category=prompt.category,
-                    language=prompt.language,
-                )
-                yield _Task(prompt, model, order, call)
+    for prompt, model in cells:
+        pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
+        for order in orders:
+            answer_a, answer_b = pair if order == "first" else pair[::-1]
+            call = ask(
+                settings.rubric,
+                prompt=prompt.text,
+                answer_a=answer_a,
+                answer_b=answer_b,
+                category=prompt.category,
+                language=prompt.language,
+            )
+            yield _Task(prompt, model, order, call)
+
+
+def _set_aside(
+    store: Store, run: JudgeSettings, rows: Sequence[VerdictRow], models: Sequence[str]
+) -> None:
+    """Set aside the verdicts on prompts that not all models were judged on: they favour some."""
+    where = "judge = ? AND baseline = ? AND model IN (SELECT value FROM json_each(?))"
+    values = [run.judge.model, run.baseline, json.dumps([*models])]
+    store.restore(f"reason = ? AND {where}", [NOT_CHOSEN, *values])
+    judged = Counter(row.prompt_id for row in rows)
+    incomplete = [prompt for prompt, count in judged.items() if count < 2 * len(models)]
+    where += " AND prompt_id IN (SELECT value FROM json_each(?))"
+    store.drop(NOT_CHOSEN, where, [*values, json.dumps(incomplete)])
 
 
 def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import Unit, bootstrap
+from micronas.judge.bootstrap import bootstrap
 from micronas.language.intervals import intervals
 
 PROMPTS, SPREAD, CLEAR = 500, 1.6, 3
@@ -48,6 +48,17 @@ def repeated(battles: Battles) -> Battles:
     )
 
 
+def apart(battles: Battles) -> Battles:
+    """The same battles, each on a prompt of its own: drawing these is drawing battles."""
+    rows = range(len(battles))
+    return replace(
+        battles,
+        prompts=tuple(map(str, rows)),
+        prompt=np.array(rows, np.intp),
+        category=("",) * len(battles),
+    )
+
+
 def coverage(
     strength: float, simulations: int, rounds: int, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
@@ -59,13 +70,13 @@ def coverage(
     widths: dict[str, list[float]] = {}
     for simulation in range(simulations):
         battles = battles_of(*games(strength, PROMPTS, generator))
-        drawn: tuple[tuple[str, Battles, Unit], ...] = (
-            ("prompts", battles, "prompt"),
-            ("battles", battles, "battle"),
-            ("repeated rows", repeated(battles), "battle"),
-        )
-        for name, sample, unit in drawn:
-            scores = bootstrap(sample, rounds, unit=unit, baseline="baseline", seed=simulation)
+        drawn = {
+            "prompts": battles,
+            "battles": apart(battles),
+            "repeated rows": apart(repeated(battles)),
+        }
+        for name, sample in drawn.items():
+            scores = bootstrap(sample, rounds, baseline="baseline", seed=simulation)
             lower, upper = intervals(expit(scores[:, 1]))
             hits.setdefault(name, []).append(bool(lower <= truth <= upper))
             widths.setdefault(name, []).append(float(upper - lower))

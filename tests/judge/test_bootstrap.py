@@ -10,7 +10,7 @@ from micronas.judge.battles import Battles, Floats
 from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals
-from micronas.testing.coverage import coverage
+from micronas.testing.coverage import apart, coverage
 
 
 def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:
@@ -59,7 +59,7 @@ def rows_drawn(battles: Battles, rounds: int) -> Floats:
 
 def test_drawing_battles_spreads_as_drawing_their_rows() -> None:
     battles = robin(4, 60, 2)
-    spread = bootstrap(battles, 3000, unit="battle").std(axis=0)
+    spread = bootstrap(apart(battles), 3000).std(axis=0)
     np.testing.assert_allclose(spread, rows_drawn(battles, 500).std(axis=0), rtol=0.12)
 
 
@@ -67,11 +67,10 @@ def test_a_star_spreads_as_the_delta_method_says() -> None:
     # 600 independent games with win rate w: the log-odds have variance 1 / (600 w (1 - w))
     outcome = np.repeat([1.0, 0.0], [420, 180])
     battles = Battles.of_names(["m"] * 600, ["base"] * 600, outcome)
-    for unit in ("prompt", "battle"):
-        samples = bootstrap(battles, 4000, unit=unit, baseline="base")
-        assert samples[:, 0].tolist() == [0.0] * 4000
-        assert samples[:, 1].std() == pytest.approx((600 * 0.7 * 0.3) ** -0.5, rel=0.05)
-        assert samples[:, 1].mean() == pytest.approx(np.log(7 / 3), abs=0.01)
+    samples = bootstrap(battles, 4000, baseline="base")
+    assert samples[:, 0].tolist() == [0.0] * 4000
+    assert samples[:, 1].std() == pytest.approx((600 * 0.7 * 0.3) ** -0.5, rel=0.05)
+    assert samples[:, 1].mean() == pytest.approx(np.log(7 / 3), abs=0.01)
 
 
 def test_two_identical_games_a_prompt_are_one() -> None:
@@ -80,7 +79,7 @@ def test_two_identical_games_a_prompt_are_one() -> None:
         ["m"] * 600, ["base"] * 600, outcome, prompt=[str(row // 2) for row in range(600)]
     )
     by_prompt = bootstrap(battles, 4000)[:, 0].std()
-    by_battle = bootstrap(battles, 4000, unit="battle")[:, 0].std()
+    by_battle = bootstrap(apart(battles), 4000)[:, 0].std()
     assert by_prompt / by_battle == pytest.approx(2**0.5, rel=0.06)
 
 

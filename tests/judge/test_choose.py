@@ -44,11 +44,11 @@ def test_what_is_not_judged_is_expected_from_its_row_and_column() -> None:
     np.testing.assert_array_equal(filled[1:3], won[1:3])
 
 
-def simulated(prompts: int, models: int, seed: int) -> np.ndarray:
-    """Verdicts of models of even strengths, on prompts of which half are hard for all."""
+def simulated(prompts: int, models: int, seed: int, every: int = 2) -> np.ndarray:
+    """Verdicts of models of even strengths, on prompts hard for all but one in so many."""
     rng = np.random.default_rng(seed)
     strength = np.linspace(-2, 1, models)
-    ease = np.where(np.arange(prompts) % 2, 0.0, -6.0)
+    ease = np.where(np.arange(prompts) % every == every - 1, 0.0, -6.0)
     chance = 1 / (1 + np.exp(-(strength + ease[:, None])))
     return (rng.random((prompts, models)) < chance).astype(float)
 

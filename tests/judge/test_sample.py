@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from micronas.errors import DataError
 from micronas.judge.recipe import Category
-from micronas.judge.sample import apportion, clusters, draw, quality, shares
+from micronas.judge.sample import apportion, draw, quality, shares
+from micronas.language.clusters import clusters
 
 
 def test_apportion_by_hand() -> None:

@@ -1,0 +1,127 @@
+"""Which prompt and model to judge next, so that a ranking takes fewer calls.
+
+Most prompts of a pool separate nobody. Where other models were judged on it, their verdicts choose
+the prompts. Otherwise each prompt is judged for a model or two first, the half on which models win
+least is left, and all models are judged on what remains. The models that look at a prompt first are
+drawn anew for each, so that no model gains by having been lucky there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from micronas.errors import DataError
+from micronas.judge.battles import Floats, Indices
+from micronas.judge.choose import Outcomes, discriminating, ease, expected
+from micronas.judge.rows import VerdictRow
+from micronas.settings import Settings
+
+NOT_CHOSEN = "adaptive: the prompt was not chosen"
+_JUDGED = 0.9
+"""Least share of prompts with verdicts on other models for these to choose."""
+
+
+class AdaptiveSettings(Settings):
+    """Judging all models on the prompts that tell them apart, and few on the rest.
+
+    Attributes
+    ----------
+    prompts
+        Prompts to choose.
+    pilot
+        Prompts on which all models are judged first, to know how strong they are.
+    candidates
+        Prompts that are looked at for each one that is chosen.
+    looks
+        Models that are judged on a candidate in turn before it is chosen; each halves them.
+    seed
+        Seed of the order of prompts and of who is judged first.
+    """
+
+    prompts: int = Field(gt=0)
+    pilot: int = Field(default=10, gt=0)
+    candidates: int = Field(default=6, gt=0)
+    looks: int = Field(default=3, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Known:
+    """Outcomes of a run so far, beside those of other models that the store holds.
+
+    Parameters
+    ----------
+    earlier
+        Verdicts of the store; those of the run's own models are read as they come.
+    """
+
+    def __init__(
+        self, prompts: Sequence[str], models: Sequence[str], earlier: Sequence[VerdictRow] = ()
+    ) -> None:
+        self._prompts = {name: row for row, name in enumerate(prompts)}
+        self._models = {name: column for column, name in enumerate(models)}
+        self._sum = np.zeros((len(prompts), len(models)))
+        self._count = np.zeros_like(self._sum)
+        try:
+            self.others = Outcomes.of(earlier, models).on(prompts).won
+        except DataError:
+            self.others = np.empty((len(prompts), 0))
+
+    def add(self, prompt: str, model: str, outcome: float | None) -> None:
+        """Take in a verdict; one without a label says as little as a tie."""
+        place = self._prompts[prompt], self._models[model]
+        self._sum[place] += 0.5 if outcome is None else outcome
+        self._count[place] += 1
+
+    def won(self) -> Floats:
+        """Return the outcomes of the run's models [prompts, models], NaN where there is none."""
+        gaps = self._count == 0
+        return np.where(gaps, np.nan, self._sum / np.where(gaps, 1, self._count))
+
+
+def stages(
+    settings: AdaptiveSettings, known: Callable[[], Floats], others: Floats
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield what to judge next, as pairs of a prompt and a model; the last stage completes the set.
+
+    Parameters
+    ----------
+    known
+        Returns the outcomes so far [prompts, models]; NaN where nobody judged.
+    others
+        Outcomes of other models [prompts, others].
+    """
+    rng = np.random.default_rng(settings.seed)
+    order = rng.permutation(len(others))
+    models = known().shape[1]
+    judged = (~np.isnan(others)).any(axis=1)
+    if others.shape[1] > 1 and judged.mean() >= _JUDGED:
+        quota = np.array([settings.prompts])
+        chosen = order[discriminating(expected(others)[order], np.zeros_like(order), quota)]
+    else:
+        pilot, rest = np.split(order, [settings.pilot])
+        yield [(int(prompt), model) for prompt in pilot for model in range(models)]
+        left = rest[: settings.candidates * settings.prompts]
+        for _ in range(settings.looks):
+            yield _looks(known(), left, rng)
+            left = _easiest(known(), left, max(settings.prompts, len(left) // 2))
+        chosen = _easiest(known(), left, settings.prompts)
+    gaps = np.isnan(known())
+    yield [(int(p), int(m)) for p in chosen for m in np.flatnonzero(gaps[p])]
+
+
+def _looks(won: Floats, prompts: Indices, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw a model for each prompt among those not judged there: who always loses tells least."""
+    known = ~np.isnan(won)
+    rates = (np.nansum(won, axis=0) + 0.5) / (known.sum(axis=0) + 1)
+    # the largest of log-weights with Gumbel noise is a draw by weights
+    keys = np.log(rates * (1 - rates)) + rng.gumbel(size=(len(prompts), len(rates)))
+    keys[known[prompts]] = -np.inf
+    fresh = np.isfinite(keys).any(axis=1)
+    looking = keys.argmax(axis=1)
+    return list(zip(prompts[fresh].tolist(), looking[fresh].tolist(), strict=True))
+
+
+def _easiest(won: Floats, prompts: Indices, size: int) -> Indices:
+    # not the most divisive: a prompt chosen because one model won there would speak for it
+    return prompts[np.argsort(-ease(won)[prompts], kind="stable")[:size]]
