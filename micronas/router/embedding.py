@@ -32,8 +32,8 @@ class Embedding(Settings):
     """``auto`` is wordllama where it is installed, else ngrams; both need no torch."""
     layout: bool = True
     """Whether length, lines, digits, capitals and signs of a prompt stand beside its words."""
-    dimensions: Count = 512
-    """Dimensions of ``ngrams``."""
+    dimensions: Annotated[int, Field(gt=0, le=1024)] = 512
+    """Dimensions of ``ngrams``; fitting takes memory by their square, and time by their cube."""
     url: BaseUrl | None = None
     """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
     model: str | None = None

@@ -1,5 +1,6 @@
 """The task ``series``: accelerometers, vibration, currents and other sensors over time."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ class _Series(Task[SeriesSettings]):
         from micronas.tasks.series.recordings import read_columns
 
         return settings.window, 1, len(read_columns(settings))
+
+    def known_of(self, settings: SeriesSettings) -> Mapping[str, object]:
+        return {"features": "series"}
 
     def check(self, folder: Path) -> list[Finding]:
         from micronas.tasks.series.check import check
