@@ -81,7 +81,7 @@ def test_markers_are_obeyed() -> None:
     ("words", "offered"),
     [
         ("micronas profile --board stm32f7", {"stm32f746zg", "stm32f767zi"}),
-        ("micronas search kws_", {"kws_small", "kws_strides", "kws_mixed"}),
+        ("micronas search kws_", {"kws_small", "kws_strides", "kws_mixed", "kws_open"}),
         ("micronas train published/vww_2", {"published/vww_2"}),
         ("micronas data check v", {"vww"}),
         ("micronas search kws budget.l", {"budget.latency="}),

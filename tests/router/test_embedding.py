@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from micronas.errors import ConfigError, DataError
 from micronas.language.embedders import hashed
@@ -87,3 +88,8 @@ def test_wrong_embedders_are_one_error() -> None:
     for values in ({"kind": "callable"}, {"kind": "endpoint", "url": "http://127.0.0.1/v1"}):
         with pytest.raises(ConfigError, match="needs"):
             validate_settings(values, Embedding, source="here")
+
+
+def test_dimensions_whose_square_fits_no_memory_are_refused() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1024"):
+        Embedding(kind="ngrams", dimensions=65_536)
