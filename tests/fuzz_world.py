@@ -219,7 +219,7 @@ def texts(folder: Path) -> Iterator[Path]:
 def _configurations() -> None:
     example = resources.folder("search_spaces").parent / "examples" / "kws.yaml"
     Path("run.yaml").write_text(example.read_text())
-    space = yaml.safe_dump(toy.SPACE.model_dump(mode="json"))
+    space = yaml.safe_dump({**toy.SPACE.model_dump(mode="json"), "task": "kws"})
     Path("space.yaml").write_text(space)
     toy.SPACE.architecture(toy.SPACE.uniform(0.5)).save(Path("toy.yaml"))
     board = resources.find("latency_models", "stm32f746zg").read_text()
@@ -230,7 +230,7 @@ def _configurations() -> None:
 
 def _hardware() -> None:
     graph = random_int8_graph(0, family="ds_cnn")
-    described = describe(classes=["yes", "no"], meaning={"features": "mfcc"})
+    described = describe(classes=["yes", "no"], meaning={"features": "mfcc", "window_ms": 30})
     Path("net.tflite").write_bytes(to_flatbuffer(graph, metadata=described))
     shape = read(Path("net.tflite").read_bytes()).tensors[graph.inputs[0]].shape[1:]
     np.save("inputs.npy", np.full((2, *shape), 3, np.int8))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from micronas.errors import ModelError
+
 
 @dataclass(frozen=True)
 class FrontEndCosts:
@@ -46,6 +48,16 @@ def front_end_costs(
     shape
         Height, width and channels of the input.
     """
+    try:
+        return _counted(meaning, shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"a model's metadata must describe its input, but {dict(meaning)} does not "
+            f"({type(error).__name__}: {error}); export it anew"
+        ) from error
+
+
+def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEndCosts | None:
     features = meaning.get("features")
     if features == "mfcc":
         return mfcc(int(meaning["window_ms"]), rows=shape[0], columns=shape[1] * shape[2])

@@ -113,7 +113,7 @@ def run_search(
     ConfigError
         If the folder holds a run of other settings.
     """
-    settings.check_feasible(space)
+    settings.check_feasible(space, known=None if data is None else data.meaning)
     with joined() as everyone:
         return _run_search(
             settings,

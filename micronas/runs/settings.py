@@ -73,20 +73,32 @@ class RunSettings(TrainSettings):
             return space
         return space.model_copy(update={"input": shape})
 
-    def check_feasible(self, space: Searchable | OpenSpace | None = None) -> None:
+    def check_feasible(
+        self,
+        space: Searchable | OpenSpace | None = None,
+        *,
+        known: Mapping[str, Any] | None = None,
+    ) -> None:
         """Raise BudgetError if no network of the space can fit; reads no data.
 
         Parameters
         ----------
         space
             What is searched where that is not what the settings name.
+        known
+            Of the input's meaning, where the data is not what the settings name.
         """
-        self.problem(space).check_feasible()
+        self.problem(space, known=known).check_feasible()
 
-    def problem(self, space: Searchable | OpenSpace | None = None) -> Problem | OpenProblem:
+    def problem(
+        self,
+        space: Searchable | OpenSpace | None = None,
+        *,
+        known: Mapping[str, Any] | None = None,
+    ) -> Problem | OpenProblem:
         """Return what is searched, with what is known of the front end before data is read."""
-        space = space or self.load_space()
-        return problem_of(space, self.load_board(), self.budget, known=known_of(self.data))
+        space, known = space or self.load_space(), known_of(self.data) if known is None else known
+        return problem_of(space, self.load_board(), self.budget, known=known)
 
 
 def load_run(

@@ -141,7 +141,8 @@ def _refuse(store: Store, planned: Sequence[Point], space: "Searchable | None") 
     """Record what no network can meet, before any worker starts."""
     for point in planned:
         try:
-            point.settings.check_feasible(space)
+            # what data of a function means is not known before it is made
+            point.settings.check_feasible(space, known={} if "data" in point.made else None)
         except BudgetError as error:
             store.refuse(point.name, str(error))
 

@@ -99,7 +99,7 @@ def test_the_tab_key(words: str, offered: set[str]) -> None:
 
 
 def test_completion_can_be_installed(tmp_path: Path) -> None:
-    done = run("--install-completion", "bash", HOME=str(tmp_path))
+    done = run("--install-completion", "bash", HOME=str(tmp_path), SHELL="/bin/bash")
     assert done.returncode == 0
     script = next(path for path in tmp_path.rglob("*.sh"))
     assert "_MICRONAS_COMPLETE=complete_bash" in script.read_text()

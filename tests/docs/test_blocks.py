@@ -104,7 +104,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rea
     }
 
     def make(*, short: bool = True, **added: list[str]) -> Reader:
-        trained = {"search ": SHORT, "sweep words.yaml --over": SHORT} if short else {}
+        corpus = {"data check kws": ["data.keywords=[yes, no]"]}
+        trained = {"search ": SHORT, "sweep words.yaml --over": SHORT, **corpus} if short else {}
         return Reader(tmp_path, environment, added={**trained, **added})
 
     return make

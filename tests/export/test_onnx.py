@@ -185,7 +185,7 @@ def test_the_same_graph_gives_the_same_bytes() -> None:
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)  # what an import of it then fails on
-    with pytest.raises(ExportError, match=r"pip install micronas\[onnx\]"):
+    with pytest.raises(ExportError, match=r"pip install '\.\[onnx\]'"):
         to_onnx(random_int8_graph(0))
 
 

@@ -213,7 +213,8 @@ def test_bits_move_towards_what_binds() -> None:
         costs = Problem(space, BOARD, Budget()).costs(end)
         limit = costs.latency_ms if cost == "latency" else costs.flash_bytes
         unit = "ms" if cost == "latency" else "B"
-        problem = Problem(space, BOARD, Budget(**{cost: f"{1.005 * limit} {unit}"}))
+        budget = Budget(**{cost: f"{1.005 * limit} {unit}", "counts": "network"})
+        problem = Problem(space, BOARD, budget)
         for logits, index in zip(gates.logits, start, strict=True):
             logits.data.zero_()[index] = 50.0
         generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from micronas.nas.trials import Candidate, ahead_of_other_origin
 
 def tried(origin: str, *accuracies: tuple[int, float]) -> Candidate:
     nothing: Any = None
-    return Candidate(origin, (), nothing, nothing, trial_accuracies=accuracies)
+    return Candidate(origin, (), nothing, nothing, nothing, trial_accuracies=accuracies)
 
 
 def test_a_winner_is_compared_after_as_many_epochs_as_its_rivals_had() -> None:

@@ -68,7 +68,7 @@ def test_a_network_that_confuses_nothing_has_no_categories() -> None:
 
 def test_without_scipy_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.cluster", None)
-    with pytest.raises(ConfigError, match=r"pip install micronas\[router\]"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[router\]'"):
         confused_classes(np.ones((6, 6)), list("abcdef"), count=2)
 
 
