@@ -18,7 +18,7 @@ _SECONDS = 5
 
 
 def models() -> list[bytes]:
-    described = describe(classes=["yes", "no"], meaning={"features": "mfcc"})
+    described = describe(classes=["yes", "no"], meaning={"features": "mfcc", "window_ms": 30})
     return [
         to_flatbuffer(random_int8_graph(0, family="ds_cnn"), metadata=described),
         to_flatbuffer(random_int8_graph(1, family="mobilenet")),
