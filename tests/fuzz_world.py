@@ -230,7 +230,7 @@ def _configurations() -> None:
 
 def _hardware() -> None:
     graph = random_int8_graph(0, family="ds_cnn")
-    described = describe(classes=["yes", "no"], meaning={"features": "mfcc", "window_ms": 30})
+    described = describe(classes=["yes", "no"], meaning={"heard": "words"})
     Path("net.tflite").write_bytes(to_flatbuffer(graph, metadata=described))
     shape = read(Path("net.tflite").read_bytes()).tensors[graph.inputs[0]].shape[1:]
     np.save("inputs.npy", np.full((2, *shape), 3, np.int8))

@@ -137,7 +137,14 @@ def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICI
         Frames from one that the network sees to the next, see `micronas.views.Frames`.
     coefficients
         Of a frame, the first ones.
+
+    Raises
+    ------
+    ValueError
+        If a frame has not as many.
     """
+    if coefficients > COEFFICIENTS:
+        raise ValueError(f"a frame has {COEFFICIENTS} coefficients, not {coefficients}")
     window, filters, cosines, bias = (table.numpy() for table in _tables(settings))
     return MfccInC(
         rate=RATE,
