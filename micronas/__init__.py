@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from micronas.nas.own_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
+    from micronas.space.open_space import OpenSpace
     from micronas.space.space import Space
     from micronas.sweeps.sweep import sweep
     from micronas.tflite.writer import to_flatbuffer
@@ -40,6 +41,7 @@ _HOMES = {
     "DataSet": "data",
     "MicronasError": "errors",
     "Network": "train.network",
+    "OpenSpace": "space.open_space",
     "QuantizedNetwork": "train.quantize",
     "Recipe": "train.recipe",
     "SearchBudget": "nas.own_loop",
@@ -66,6 +68,7 @@ __all__ = [
     "DataSet",
     "MicronasError",
     "Network",
+    "OpenSpace",
     "QuantizedNetwork",
     "Recipe",
     "SearchBudget",

@@ -16,7 +16,7 @@ from micronas.errors import ConfigError
 from micronas.files import write_atomically
 from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
-from micronas.settings import Extent, Settings, read_settings
+from micronas.settings import Extent, Settings, read_mapping, validate_settings
 from micronas.space.blocks import Block
 from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields, stride_mark
 from micronas.space.choice_graph import ChoiceGraph
@@ -104,7 +104,14 @@ class Space(Described, Searchable, Architecture):
         A user's own file wins over a shipped one of the same path. ConfigError names the line
         that is wrong, or the shipped file that is nearest.
         """
-        return read_settings(space_file(source), cls)
+        path = space_file(source)
+        values, lines = read_mapping(path)
+        if "families" in values:
+            raise ConfigError(
+                f"a space must be of one family here, but {source} has several; read it with "
+                "OpenSpace.load"
+            )
+        return validate_settings(values, cls, source=str(path), lines=lines)
 
     @cached_property
     def choices(self) -> ChoiceGraph:

@@ -87,6 +87,11 @@ def test_a_file_is_of_one_family_or_of_several(tmp_path: Path) -> None:
         OpenSpace.load(several)
 
 
+def test_several_families_are_no_space_of_one() -> None:
+    with pytest.raises(ConfigError, match=r"must be of one family here, but kws_open has several"):
+        Space.load("kws_open")
+
+
 def test_shipped_open_spaces_name_textbook_networks_that_ship() -> None:
     spaces = [OpenSpace.load(name) for name in names("search_spaces")]
     several = [space for space in spaces if isinstance(space, OpenSpace)]
