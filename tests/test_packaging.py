@@ -15,11 +15,10 @@ from micronas.cli.installation import ADDS
 
 ROOT = Path(__file__).parents[1]
 SHORT = (
-    "search.strategy=dnas",
+    "search.draws=2",
     "search.steps=40",
     "search.warmup=20",
     "search.candidates=4",
-    "search.finalists=1",
     "search.trial={epochs: 1, batch_size: 64}",
     "train={epochs: 1, batch_size: 64}",
     "quantize={epochs: 1, batch_size: 64}",
