@@ -16,9 +16,6 @@ from micronas.cli.installation import ADDS
 ROOT = Path(__file__).parents[1]
 SHORT = (
     "search.draws=2",
-    "search.steps=40",
-    "search.warmup=20",
-    "search.candidates=4",
     "search.trial={epochs: 1, batch_size: 64}",
     "train={epochs: 1, batch_size: 64}",
     "quantize={epochs: 1, batch_size: 64}",

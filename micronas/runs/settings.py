@@ -172,7 +172,8 @@ def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
 
 def _check_units(overrides: Sequence[str]) -> None:
     """Refuse a budget whose unit is left to be guessed: 0.06 was meant in seconds."""
-    for text in overrides:
+    # a long value of another key is not read twice
+    for text in (each for each in overrides if each.lstrip().startswith("budget")):
         given = with_overrides({}, [text]).get("budget")
         for name, value in given.items() if isinstance(given, Mapping) else ():
             if isinstance(value, int | float) and name in Budget.model_fields:
