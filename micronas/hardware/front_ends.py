@@ -126,14 +126,14 @@ def series(window: int, channels: int) -> FrontEndCosts:
     return FrontEndCosts(
         kind="series",
         buffer_bytes=_aligned(window * channels + 4, 2),
-        flash_bytes=1_800 + 8 * channels,
+        flash_bytes=1_810 + 8 * channels,
         step_instructions=reading,
         input_instructions=window * reading,
     )
 
 
 def _audio_state(window: int, fft: int, bands: int, stacked: int, codes: int) -> int:
-    return _aligned(4 * fft + 4 * bands + 4 * stacked + 2 * window + codes + 8, 4)
+    return _aligned(4 * fft + 4 * bands + 4 * stacked + 2 * window + codes + 10, 4)
 
 
 def _aligned(size: int, alignment: int) -> int:
