@@ -20,6 +20,7 @@ from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
 from micronas.tflite.metadata import read_metadata
 from micronas.train.quantize import quantize_inputs
+from micronas.views import laid_out
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def compare_front_end(
     meaning = read_metadata(data)["input"]
     recorded = recordings(recordings_in, meaning, front_end, count=count)
     given = torch.from_numpy(np.stack([each.features for each in recorded]).transpose(0, 3, 1, 2))
+    height, width, channels = graph.tensors[graph.inputs[0]].shape[1:]
+    given = laid_out(given, (height, width, channels))
     expected = quantize_inputs(graph, given)
     compiled = OnHost(front_end, source.quantization)
     codes = np.stack([compiled.codes(each.samples) for each in recorded]).reshape(expected.shape)

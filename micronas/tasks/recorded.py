@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image as Pictures
 
 from micronas.errors import DataError
-from micronas.export.firmware.front_ends import FrontEnd, Image, Series
+from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
-from micronas.tasks.waveform import Samples, one_second, read_samples
+
+if TYPE_CHECKING:
+    from micronas.tasks.waveform import Samples
 
 _SUFFIXES = {
     "mfcc": (".wav", ".flac", ".ogg"),
@@ -71,14 +72,19 @@ def recordings(
 
 def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
     from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+    from micronas.tasks.waveform import one_second, read_samples
 
+    assert isinstance(front_end, Mfcc)
     clip = one_second(read_samples(path))
     settings = MfccSettings(window_ms=int(meaning["window_ms"]))
-    return Recorded(path, clip, mfcc(_waveform(clip), settings).numpy()[0, :, :, None])
+    # the frames and coefficients that a search chose, see `micronas.views.Frames`
+    frames = mfcc(_waveform(clip), settings).numpy()[0, :: int(meaning.get("every", 1))]
+    return Recorded(path, clip, frames[:, : front_end.columns, None])
 
 
 def _machine(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
     from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
+    from micronas.tasks.waveform import read_samples
 
     clip = read_samples(path)[:SHORTEST]
     image = images(log_mel(_waveform(clip))[0])[0]
@@ -87,6 +93,8 @@ def _machine(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Rec
 
 
 def _picture(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
+    from PIL import Image as Pictures
+
     from micronas.tasks.images.files import decode, read_file, resize
     from micronas.tasks.images.front_end import features
 
@@ -128,7 +136,7 @@ def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Re
     return Recorded(path, np.ascontiguousarray(window), values[:, None, :])
 
 
-def _waveform(clip: Samples) -> torch.Tensor:
+def _waveform(clip: "Samples") -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(clip)[None]).float() / 32768.0
 
 
