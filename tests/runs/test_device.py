@@ -9,7 +9,9 @@ import numpy as np
 import soundfile
 
 from micronas.evaluation.decision import decision
+from micronas.graph.ir import Graph
 from micronas.runs.device import compare_front_end, device
+from micronas.space.space import Space
 from micronas.testing.graphs import ds_cnn, quantize_randomly
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
@@ -18,9 +20,9 @@ from micronas.tflite.writer import to_flatbuffer
 LABELS = tuple(f"word {number}" for number in range(12))
 
 
-def run_folder(folder: Path) -> bytes:
-    graph = quantize_randomly(ds_cnn(4, 1))
-    meaning = {"features": "mfcc", "window_ms": 40}
+def run_folder(folder: Path, graph: Graph | None = None, **seen: object) -> bytes:
+    graph = quantize_randomly(graph or ds_cnn(4, 1))
+    meaning = {"features": "mfcc", "window_ms": 40, **seen}
     model = to_flatbuffer(graph, metadata=describe(classes=LABELS, meaning=meaning))
     folder.mkdir()
     (folder / "model.tflite").write_bytes(model)
@@ -72,6 +74,20 @@ def test_recordings_go_through_c_and_python(tmp_path: Path) -> None:
         "differing_codes": 0,
         "differing_decisions": 0,
     }
+
+
+def test_recordings_are_seen_as_a_search_chose(tmp_path: Path) -> None:
+    """Every second frame, eight coefficients as channels."""
+    network = Space.load("textbook/tc_resnet8").model_copy(update={"input": (25, 1, 8)})
+    model = run_folder(tmp_path / "run", network.graph(), every=2, coefficients=8)
+    (tmp_path / "clips").mkdir()
+    clip = np.random.default_rng(0).normal(size=16_000) * 0.1
+    soundfile.write(tmp_path / "clips" / "0.wav", clip, 16_000)
+    found = compare_front_end(
+        tmp_path / "run", model, read(model), recordings_in=tmp_path / "clips", count=1
+    )
+    assert found is not None
+    assert (found["codes"], found["differing_codes"]) == (200, 0)
 
 
 def test_the_margin_is_the_smallest_by_which_nearly_all_are_right() -> None:
