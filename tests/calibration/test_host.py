@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -78,9 +79,15 @@ def test_spread_by_hand() -> None:
 def test_other_programs_on_the_cpu_do_not_count() -> None:
     model, cpu = pointwise(64), min(os.sched_getaffinity(0))
     quiet = measure(model, engine="tflm", repeats=5, cpu=cpu)
+    deadline = time.monotonic() + 60
     with busy(cpu):
-        crowded = measure(model, engine="tflm", repeats=15, cpu=cpu)
-    assert crowded.wall_ms > 1.3 * crowded.median_ms
+        # a scheduler may let this process run ahead for a while: until it does not
+        while time.monotonic() < deadline:
+            crowded = measure(model, engine="tflm", repeats=15, cpu=cpu)
+            if crowded.wall_ms > 1.3 * crowded.median_ms:
+                break
+        else:
+            pytest.fail("two busy programs on the CPU took no time of it")
     assert 0.6 < crowded.median_ms / quiet.median_ms < 1.6
 
 
