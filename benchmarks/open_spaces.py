@@ -14,20 +14,17 @@ textbook   each network of the space's `textbook`, at the widest that fits: all 
            with hindsight only
 """
 
-import argparse
-import math
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from benchmarks.kws40 import append, load, read
-from benchmarks.quality import QUANTIZE, RECIPE, SEEDS, STUDENT, TRIAL
-from benchmarks.settings import BOARD, pictures
+from benchmarks.kws40 import append, read
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command_line, data_of
+from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
@@ -185,7 +182,7 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
                 f"{100 * max(first['used'].values()):.0f} %",
                 " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
                 f"{100 * mean(name):.1f}",
-                "" if best is None or name == best else _against(seeds, methods[best]),
+                "" if best is None or name == best else against(seeds, methods[best]),
                 f"{fmean(each['search_seconds'] for each in seeds.values()):.0f}",
             ]
         )
@@ -193,41 +190,17 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
     return table([*header, "against textbook", "search, CPU s"], rows)
 
 
-def _against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
-    """Mean paired difference in points and the half width of its 95 % interval."""
-    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
-    if len(pairs) < 2:
-        return f"{fmean(pairs):+.1f}" if pairs else ""
-    half = STUDENT[len(pairs)] * stdev(pairs) / math.sqrt(len(pairs))
-    return f"{fmean(pairs):+.1f} +- {half:.1f}"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--features", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--settings", nargs="+", choices=BUDGETS, default=list(BUDGETS))
-    parser.add_argument(
-        "--methods", nargs="+", choices=["default", "textbook"], default=["default", "textbook"]
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
-    parser.add_argument("--table", action="store_true", help="print tables and train nothing")
-    arguments = parser.parse_args()
+    methods = ["default", "textbook"]
+    arguments = command_line(__doc__, BUDGETS, methods, methods)
     if arguments.table:
         print(summary(read(arguments.results)))
         return
     torch.set_num_threads(1)
-
-    @cache
-    def data(kind: str) -> DataSet:
-        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
-
+    data = data_of(arguments)
     for setting in arguments.settings:
         for method in arguments.methods:
-            Bench(setting, data(setting.partition("-")[0]), arguments.results).run(
-                method, arguments.seeds
-            )
+            Bench(setting, data(setting), arguments.results).run(method, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -42,11 +42,11 @@ import torch
 from benchmarks.kws40 import append, load, read
 from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, space_of
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Subset, divide
+from micronas.data import DataSet, divide
 from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import Budget, Costs, measure
 from micronas.nas.problem import Problem
-from micronas.nas.search import PARTS, search
+from micronas.nas.search import PARTS, judged_on, search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.trials import Candidate, trials
 from micronas.space.blocks import Separable
@@ -177,13 +177,12 @@ class Bench:
 
     def _random(self, seed: int) -> Space:
         training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
-        both = Subset(self.data.train, torch.cat([training.index, gating.index]))
+        judging = judged_on(self.data, [training, gating], ranking)
         space, costs = self.space, self.problem.costs
         tried = [
             trials(
                 [Candidate("random", each, space.architecture(each), costs(each), space)],
-                both,
-                ranking,
+                judging,
                 TRIAL,
                 seed=seed,
                 checkpoint=Checkpoint(),
@@ -300,7 +299,7 @@ def _setting(setting: str, methods: Methods) -> str:
                 f"{100 * _mean(seeds, 'float'):.1f}",
                 " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
                 f"{100 * _mean(seeds, 'int8'):.1f}",
-                "" if best in (None, name) else _against(seeds, methods[best or ""]),
+                "" if best in (None, name) else against(seeds, methods[best or ""]),
                 f"{_mean(seeds, 'search_seconds'):.0f}+{_mean(seeds, 'train_seconds'):.0f}",
             ]
         )
@@ -313,38 +312,51 @@ def _mean(seeds: dict[int, Record], key: str) -> float:
     return fmean(each[key] for each in seeds.values())
 
 
-def _against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
+def against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
     """Mean paired difference in points and the half width of its 95 % interval."""
     pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
     if len(pairs) < 2:
-        return ""
+        return f"{fmean(pairs):+.1f}" if pairs else ""
     half = STUDENT[len(pairs)] * stdev(pairs) / math.sqrt(len(pairs))
     return f"{fmean(pairs):+.1f} +- {half:.1f}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def command_line(
+    doc: str | None, settings: Iterable[str], methods: Sequence[str], default: list[str]
+) -> argparse.Namespace:
+    """Read what the tables of quality have in common; settings and methods are in order."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--features", type=Path)
     parser.add_argument("--images", type=Path)
-    parser.add_argument("--settings", nargs="+", choices=BUDGETS, default=list(BUDGETS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["default", "uniform"])
+    every = list(settings)
+    parser.add_argument("--settings", nargs="+", choices=every, default=every)
+    parser.add_argument("--methods", nargs="+", choices=methods, default=default)
     parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--table", action="store_true", help="print tables and train nothing")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
+    """Return what loads the data of a setting, once each."""
+
+    @cache
+    def loaded(kind: str) -> DataSet:
+        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
+
+    return lambda setting: loaded("cifar" if setting.startswith("cifar") else "kws40")
+
+
+def main() -> None:
+    arguments = command_line(__doc__, BUDGETS, METHODS, ["default", "uniform"])
     if arguments.table:
         print(summary(read(arguments.results)))
         return
     torch.set_num_threads(1)
-
-    @cache
-    def data(kind: str) -> DataSet:
-        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
-
+    data = data_of(arguments)
     for setting in arguments.settings:
-        kind = "cifar" if setting.startswith("cifar") else "kws40"
         for method in arguments.methods:
-            Bench(setting, data(kind), arguments.results).run(method, arguments.seeds)
+            Bench(setting, data(setting), arguments.results).run(method, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from micronas.errors import BudgetError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Limits
 from micronas.hardware.front_ends import front_end_costs
@@ -70,22 +69,29 @@ class OpenProblem:
     @property
     def limits(self) -> Limits:
         """The budget on the board, as numbers, as the first member has it."""
-        return self._problem_of(next(self.space.members())).limits
+        return self.problem(*next(self.space.ways())).limits
 
     def check_feasible(self) -> None:
-        """Raise BudgetError if not even the smallest network of any member fits."""
-        errors = []
-        for member in self.space.members():
-            try:
-                self._problem_of(member).check_feasible()
-            except BudgetError as error:
-                errors.append(error)
-            else:
+        """Raise BudgetError if not even the smallest network of any member fits.
+
+        The error is that of the member nearest to the budget.
+        """
+        nearest = None
+        for family, picks in self.space.ways():
+            problem = self.problem(family, picks)
+            share = problem.share(problem.least())
+            if share <= 1:
                 return
-        raise errors[-1]
+            if nearest is None or share < nearest[0]:
+                nearest = share, problem
+        assert nearest is not None, "a family has members"
+        nearest[1].check_feasible()
 
     def first(self, count: int, source: random.Random) -> list[Candidate]:
-        """Draw up to `count` different networks, as many of each family."""
+        """Draw up to `count` different networks, as many of each family.
+
+        Where draws miss the few members that hold any within the budget, their smallest are given.
+        """
         families = list(self.space.families)
         source.shuffle(families)
         found: dict[str, Candidate] = {}
@@ -97,6 +103,14 @@ class OpenProblem:
                     self._keep(found, Drawn(family, picks, choice))
                 if len(found) > before:
                     break
+        return list(found.values()) or self._smallest(count)
+
+    def _smallest(self, count: int) -> list[Candidate]:
+        found: dict[str, Candidate] = {}
+        for family, picks in self.space.ways():
+            problem = self.problem(family, picks)
+            if len(found) < count and problem.fits(problem.least()):
+                self._keep(found, Drawn(family, picks, problem.least()))
         return list(found.values())
 
     def next(self, tried: list[Candidate], count: int, source: random.Random) -> list[Candidate]:
@@ -139,9 +153,7 @@ class OpenProblem:
         self._drawn[label] = drawn
 
     def _made(self, family: str, picks: Picks) -> Problem:
-        return self._problem_of(self.space.member(family, picks))
-
-    def _problem_of(self, member: Space) -> Problem:
+        member = self.space.member(family, picks)
         front_end = front_end_costs(self._known, member.input)
         return Problem(member, self._board, self._budget, front_end=front_end)
 

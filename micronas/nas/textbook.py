@@ -52,9 +52,13 @@ def textbook_networks(
         shape = (height, 1, width * channels) if over_time else input_shape
         network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
         front_end = front_end_costs(known, shape)
+        before = None
         for step in range(_SPAN[1] * _STEPS, _SPAN[0] * _STEPS - 1, -1):
             factor = 2 ** (step / _STEPS)
             tried = scaled(network, factor)
+            if tried == before:
+                continue  # narrow widths stay on the grid for several steps
+            before = tried
             problem = Problem(tried, board, budget, front_end=front_end)
             if problem.fits(()):
                 label = f"{name} x{factor:.2f}"

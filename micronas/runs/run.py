@@ -224,6 +224,7 @@ def run_training(
     settings = _with_arrays(settings, folder, data)
     run = Folder(folder, {**settings.model_dump(mode="json"), "architecture": shape})
     data = data or load_data(settings.data)
+    data.view.check(data.input, architecture.input_shape)
     if len(data.classes) != architecture.classes:
         raise ConfigError(
             f"data set and architecture must agree on the number of classes: "

@@ -90,11 +90,16 @@ class OpenSpace(Described):
         found: Space = self._members(family, picks)
         return found
 
-    def members(self) -> Iterator[Space]:
-        """Return every member of every family."""
+    def ways(self) -> Iterator[tuple[str, Picks]]:
+        """Yield every way to settle every family."""
         for family in self.families:
             for picks in product(*map(range, self.sizes(family))):
-                yield self.member(family, picks)
+                yield family, picks
+
+    def members(self) -> Iterator[Space]:
+        """Yield every member of every family."""
+        for family, picks in self.ways():
+            yield self.member(family, picks)
 
     def draw(self, family: str, source: random.Random) -> Picks:
         """Draw an option of each `any`, all equally likely."""

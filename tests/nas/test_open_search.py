@@ -1,5 +1,6 @@
 """A search over several families, on the toy data set."""
 
+import math
 import random
 from pathlib import Path
 
@@ -106,6 +107,36 @@ def test_a_budget_below_every_family_and_another_strategy_are_refused() -> None:
     gates = SETTINGS.model_copy(update={"strategy": "dnas"})
     with pytest.raises(ConfigError, match="several families must be searched by halving"):
         search(OPEN, data(), board=BOARD, budget=BUDGET, settings=gates)
+
+
+def test_the_member_nearest_to_a_budget_is_named() -> None:
+    asked = OpenProblem(OPEN, BOARD, Budget(macs="100"))
+    least = {}
+    for way in OPEN.ways():
+        problem = asked.problem(*way)
+        least[problem.space.title] = min(
+            problem.costs(problem.least()).macs, least.get(problem.space.title, math.inf)
+        )
+    # in either order of the families
+    assert len(set(least.values())) == 2
+    nearest = min(least, key=lambda title: least[title])
+    for families in (OPEN.families, dict(reversed(OPEN.families.items()))):
+        space = OPEN.model_copy(update={"families": families})
+        with pytest.raises(BudgetError, match=f"'{nearest}'"):
+            search(space, data(), board=BOARD, budget=Budget(macs="100"), settings=SETTINGS)
+
+
+def test_where_draws_miss_the_smallest_networks_are_given() -> None:
+    wide = list(range(64, 1024, 4))
+    family = {
+        "input": [HEIGHT, WIDTH, 1],
+        "stem": {"width": {"any": [4, *wide]}, "kernel": 3, "stride": 2},
+        "blocks": [],
+    }
+    space = OpenSpace.model_validate({"name": "rare", "classes": 4, "families": {"one": family}})
+    problem = OpenProblem(space, BOARD, Budget(macs="2000"))
+    (only,) = problem.first(1, random.Random(0))
+    assert str(only).startswith("one 12x12x1 3@2: 4; ")
 
 
 def test_textbook_networks_are_the_widest_that_fit() -> None:
