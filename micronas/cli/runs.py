@@ -18,6 +18,9 @@ def search(
     ],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trial trainings at once; one per CPU by default.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -42,7 +45,11 @@ def search(
     with stoppable(), Bars(quiet=silent, limits=limits) as bars:
         progress = both(bars, Log(folder / LOG))
         result, trained = run_search(
-            settings, folder, progress=progress, tell=None if silent else bars.tell
+            settings,
+            folder,
+            progress=progress,
+            workers=workers,
+            tell=None if silent else bars.tell,
         )
     if not first:
         return

@@ -26,7 +26,7 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option(help="Points at once; a worker a processor by default.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each worker.")] = 1,
+    cpus: Annotated[int, typer.Option(help="Of each point: trial trainings at once.")] = 1,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: local, auto or HOST:PORT.")
     ] = None,
@@ -59,7 +59,7 @@ def sweep(
                 overrides=overrides or [],
                 out=folder,
                 workers=workers,
-                threads=threads,
+                cpus=cpus,
                 ray=ray,
                 retries=retries,
                 tell=None if silent else lambda line: tqdm.write(line, file=sys.stderr),

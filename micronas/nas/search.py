@@ -29,6 +29,7 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
+from micronas.train.threads import threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,6 +82,7 @@ def search(
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
     warmup: Checkpoint | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find the most accurate network of a space that fits a budget on a board.
@@ -99,6 +101,8 @@ def search(
         Where searches of the same space, data, settings and seed share their warm-up, whatever
         their boards and budgets: one that finds none leaves its own there, others go on from it,
         to the same result as without.
+    workers
+        Trial trainings at once, on which the result does not depend; by default one for each CPU.
     progress
         Called after every round and every trial training.
 
@@ -117,7 +121,9 @@ def search(
     progress = progress or (lambda phase, done, total, numbers: None)
     keep_freed_memory()
     if isinstance(space, OpenSpace):
-        return _search_open(space, data, board, budget, settings, seed, checkpoint, progress)
+        return _search_open(
+            space, data, board, budget, settings, seed, checkpoint, workers, progress
+        )
     front_end = front_end_costs(data.meaning, space.input_shape)
     problem = Problem(space, board, budget, front_end=front_end)
     problem.check_feasible()
@@ -129,17 +135,21 @@ def search(
     training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
     parts = training, gating, ranking
     run = strategy(name)(problem, settings, seed)
-    run.prepare(parts, everyone, checkpoint=checkpoint, warmup=warmup, progress=progress)
+    with threads(settings.trial.threads):
+        run.prepare(parts, everyone, checkpoint=checkpoint, warmup=warmup, progress=progress)
 
     def compete() -> list[Candidate]:
-        known = run.score(uniform_networks(problem), parts)
+        with threads(settings.trial.threads):
+            known = run.score(uniform_networks(problem), parts)
+            proposed = run.propose(parts)
         return trials(
-            _candidates(problem, run.propose(parts), known),
+            _candidates(problem, proposed, known),
             judged_on(data, [training, gating], ranking),
             settings.trial,
             seed=seed,
             checkpoint=checkpoint,
             progress=lambda done, total: progress("trials", done, total, {}),
+            workers=workers,
         )
 
     tried = everyone.once(compete)
@@ -175,6 +185,7 @@ def _search_open(
     settings: SearchSettings,
     seed: int,
     checkpoint: Checkpoint,
+    workers: int | None,
     progress: Progress,
 ) -> SearchResult:
     """Draw from all families, then near the best of them; see `micronas.nas.open_search`."""
@@ -211,6 +222,7 @@ def _search_open(
             progress=lambda done, total: progress("trials", done, total, {}),
             more=lambda tried: problem.next(tried, settings.draws // 2, source),
             joining=settings.draws // 2,
+            workers=workers,
         )
 
     reason = "networks of several families share no weights"

@@ -7,8 +7,7 @@ those wins. So a bad search costs no more than the trivial answer.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-from torch import nn
+from functools import partial
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -17,6 +16,8 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.recipe import Recipe
+from micronas.train.side_by_side import processors, side_by_side
+from micronas.train.threads import threads
 
 _FINISH = 5
 """Candidates, about, whose trials go to the end."""
@@ -65,6 +66,7 @@ def trials(
     progress: Callable[[int, int], None],
     more: More | None = None,
     joining: int = 0,
+    workers: int | None = None,
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
@@ -79,57 +81,71 @@ def trials(
         shape of its own input.
     more
         Asked once, after the first part, for up to `joining` candidates.
+    workers
+        Trainings at once, on which the result does not depend; by default one for each CPU.
     """
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(data.train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    networks: dict[str, nn.Module] = {}
     planned, done = _planned(count, len(rungs)), 0
     progress(done, planned)
 
-    def train(candidate: Candidate, epochs: int) -> Candidate:
-        nonlocal done
-        name = f"trial/{candidate}"
-        key = f"{name} after {epochs}"
-        # a finished trial is looked up: its weights may have been trained further since
-        if key not in scores:
-            if name not in networks:
-                generator = generator_for(seed, "initial", name)
-                networks[name] = candidate.architecture.build(generator)
-            network, seen = networks[name], data.seen_as(candidate.architecture.input_shape)
-            fit(
-                network,
-                seen.train,
-                recipe,
-                seed=seed,
-                section=name,
-                checkpoint=checkpoint,
-                until=epochs,
-            )
-            found = evaluate(network, seen.validation)
-            scores[key] = [found.loss, found.accuracy]
-            checkpoint.save("trials", dict(scores))
-        loss, accuracy = scores[key]
-        done += 1
-        progress(done, planned)
-        return replace(
-            candidate,
-            trial_loss=loss,
-            trial_accuracy=accuracy,
-            trial_epochs=epochs,
-            trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
-        )
+    def train(candidate: Candidate, epochs: int, kept: Checkpoint) -> list[float]:
+        section = _section(candidate)
+        network = candidate.architecture.build(generator_for(seed, "initial", section))
+        seen = data.seen_as(candidate.architecture.input_shape)
+        fit(network, seen.train, recipe, seed=seed, section=section, checkpoint=kept, until=epochs)
+        found = evaluate(network, seen.validation)
+        return [found.loss, found.accuracy]
 
-    for epochs in rungs:
-        tried = sorted((train(each, epochs) for each in left), key=_loss)
-        if more is not None and epochs == rungs[0]:
-            tried += [train(each, epochs) for each in more(tried)]
-            tried.sort(key=_loss)
-        keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
-        left, losers = tried[:keep], tried[keep:] + losers
+    def trained(candidates: list[Candidate], epochs: int) -> list[Candidate]:
+        nonlocal done
+        keys = {f"{_section(each)} after {epochs}": each for each in candidates}
+        # a finished trial is looked up: its weights may have been trained further since
+        missing = {
+            key: partial(train, each, epochs) for key, each in keys.items() if key not in scores
+        }
+        done += len(keys) - len(missing)
+        for key, score in side_by_side(
+            missing, workers=at_once(workers, recipe), checkpoint=checkpoint
+        ):
+            scores[key] = score
+            checkpoint.save("trials", dict(sorted(scores.items())))
+            done += 1
+            progress(done, planned)
+        return [_told(each, epochs, *scores[key]) for key, each in keys.items()]
+
+    with threads(recipe.threads):
+        for epochs in rungs:
+            tried = sorted(trained(left, epochs), key=_loss)
+            if more is not None and epochs == rungs[0]:
+                tried = sorted(tried + trained(more(tried), epochs), key=_loss)
+            keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
+            left, losers = tried[:keep], tried[keep:] + losers
+            for each in losers:
+                checkpoint.discard(_section(each))
     checkpoint.discard("trial/")
     return left + losers
+
+
+def _section(candidate: Candidate) -> str:
+    return f"trial/{candidate}"
+
+
+def _told(candidate: Candidate, epochs: int, loss: float, accuracy: float) -> Candidate:
+    return replace(
+        candidate,
+        trial_loss=loss,
+        trial_accuracy=accuracy,
+        trial_epochs=epochs,
+        trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
+    )
+
+
+def at_once(workers: int | None, recipe: Recipe) -> int:
+    """Return how many trainings run at once. Those of several threads do not: a fork has one."""
+    return 1 if recipe.threads > 1 else workers or processors()
 
 
 def _loss(candidate: Candidate) -> float:

@@ -309,7 +309,7 @@ def _reproduce(run: RunFolder) -> Data:
             ["Was started as", made.command],
             ["Versions", f"micronas {made.micronas}, Python {made.python}, torch {made.torch}, "
              f"NumPy {made.numpy}"],
-            ["Machine", f"{made.machine}, {made.threads} threads"],
+            ["Machine", made.machine],
         ]  # fmt: skip
     data = run.parts.get("data")
     if data:

@@ -5,7 +5,6 @@ others are taken to lie on the straight line through them, by multiply-accumulat
 does beside is part of what is measured, and is taken to go on.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from micronas.nas.search import PARTS
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
 from micronas.nas.textbook import textbook_networks
-from micronas.nas.trials import planned_epochs
+from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
@@ -73,21 +72,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def crowded() -> str | None:
-    """Return advice where other programs want the cores that several threads would spin on."""
-    if not hasattr(os, "getloadavg"):
-        return None
-    load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads()
-    if threads == 1 or load < 2 * cores:
-        return None
-    return (
-        f"the machine is busy (load {load:.0f} on {cores} cores), and {threads} threads then wait "
-        "for one another: OMP_NUM_THREADS=1 is several times faster"
-    )
-
-
 def estimate_search(
-    space: Searchable | OpenSpace, data: DataSet, settings: RunSettings
+    space: Searchable | OpenSpace,
+    data: DataSet,
+    settings: RunSettings,
+    *,
+    workers: int | None = None,
 ) -> Estimate:
     """Time steps of the networks a search would try, and multiply; takes some seconds.
 
@@ -112,7 +102,8 @@ def estimate_search(
     if name != "halving":
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
-    phases["trials"] = epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
+    work = epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
+    phases["trials"] = work / at_once(workers, settings.search.trial)
     # who wins is not known: a network of the middle
     place = len(networks) // 2
     scale = float(line([macs[place]])[0])

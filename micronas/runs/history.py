@@ -62,7 +62,6 @@ def training_history(
             "torch": torch.__version__,
             "numpy": np.__version__,
             "machine": f"{platform.system()} {platform.machine()}",
-            "threads": torch.get_num_threads(),
         },
         "board": board.model_dump(mode="json", exclude_none=True),
         "data": {

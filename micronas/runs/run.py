@@ -27,7 +27,7 @@ from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.trials import Candidate, ahead_of_other_origin
 from micronas.progress import Progress
-from micronas.runs.estimate import crowded, estimate_search
+from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import (
     History,
@@ -81,6 +81,7 @@ def run_search(
     data: DataSet | None = None,
     space: Searchable | OpenSpace | None = None,
     warmup: Path | None = None,
+    workers: int | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
@@ -103,6 +104,9 @@ def run_search(
     warmup
         A file in which runs of the same space, data, search settings and seed share the
         supernet's warm-up; see `micronas.nas.search.search`.
+    workers
+        Trial trainings at once, on which nothing that is written depends; by default one for each
+        CPU.
     tell
         Told in lines what was read and, before a search that begins, how long it will take.
 
@@ -123,6 +127,7 @@ def run_search(
             data,
             space,
             warmup,
+            workers,
             tell if everyone.first else None,
         )
 
@@ -135,6 +140,7 @@ def _run_search(
     data: DataSet | None,
     given: Searchable | OpenSpace | None,
     warmup: Path | None,
+    workers: int | None,
     tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
     settings = everyone.once(lambda: _with_arrays(settings, folder, data))
@@ -148,9 +154,7 @@ def _run_search(
         tell(loaded.summary)
         _warn_of_no_test(loaded, tell)
         if checkpoint.load("search") is None and checkpoint.load("trials") is None:
-            tell(str(estimate_search(space, loaded, settings)))
-        if advice := crowded():
-            tell(advice)
+            tell(str(estimate_search(space, loaded, settings, workers=workers)))
     result = search(
         space,
         loaded,
@@ -160,6 +164,7 @@ def _run_search(
         seed=settings.seed,
         checkpoint=checkpoint,
         warmup=None if warmup is None else Checkpoint(warmup),
+        workers=workers,
         progress=progress,
     )
 

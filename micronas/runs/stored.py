@@ -117,7 +117,6 @@ class Made(_Stored):
     torch: str
     numpy: str
     machine: str
-    threads: int
 
 
 class Examples(_Stored):

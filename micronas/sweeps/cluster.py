@@ -17,8 +17,8 @@ class Cluster:
         that of a cluster.
     workers
         Tasks at once, for which a Ray that is started here makes room.
-    threads
-        Processors that Ray reserves for a task.
+    cpus
+        Of each task, as Ray reserves them.
 
     Raises
     ------
@@ -26,14 +26,14 @@ class Cluster:
         If Ray is not installed or does not answer.
     """
 
-    def __init__(self, address: str, *, workers: int, threads: int) -> None:
+    def __init__(self, address: str, *, workers: int, cpus: int) -> None:
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise ConfigError(
                 "a sweep on Ray needs the extra ray, which is not installed; pip install '.[ray]'"
             ) from error
-        room = {"num_cpus": workers * threads, "include_dashboard": False}
+        room = {"num_cpus": workers * cpus, "include_dashboard": False}
         try:
             self._ray.init(
                 address=address,
@@ -48,7 +48,7 @@ class Cluster:
                 "or give --ray local"
             ) from error
         # a process a point, as on one machine; it is the sweep that tries again
-        self._task = self._ray.remote(max_calls=1, max_retries=0, num_cpus=threads)(run_point)
+        self._task = self._ray.remote(max_calls=1, max_retries=0, num_cpus=cpus)(run_point)
         self._running: dict[Any, str] = {}
 
     def start(self, job: Job) -> None:

@@ -45,7 +45,7 @@ def sweep(
     overrides: Sequence[str] = (),
     out: Path | None = None,
     workers: int | None = None,
-    threads: int = 1,
+    cpus: int = 1,
     ray: str | None = None,
     retries: int = 1,
     space: Callable[[], "Searchable"] | None = None,
@@ -56,7 +56,7 @@ def sweep(
     """Search at every combination of budgets, boards, seeds or any other settings.
 
     Each point is an ordinary run folder under ``out/points``, to the same bytes as
-    `micronas search` writes alone with the same number of threads. Points that differ in board,
+    `micronas search` writes alone. Points that differ in board,
     budget or final training alone share the supernet's warm-up. The same call goes on with a sweep
     that was stopped, and tries failed points again.
 
@@ -72,9 +72,9 @@ def sweep(
         The sweep's folder; ``runs/NAME_sweep`` by default. ``sweep.sqlite`` in it keeps points,
         attempts and metrics.
     workers
-        Points at once; by default as many as the machine has processors for `threads` each.
-    threads
-        Of each worker. Floats may differ in the last bit between numbers of threads.
+        Points at once; by default as many as the machine has processors for `cpus` each.
+    cpus
+        Of each point: so many of its trial trainings run at once. No result depends on it.
     ray
         Address of Ray (``local``, ``auto`` or ``HOST:PORT``); processes of this machine if None.
     retries
@@ -104,7 +104,7 @@ def sweep(
     """
     for name, value, least in (
         ("workers", workers, 1),
-        ("threads", threads, 1),
+        ("cpus", cpus, 1),
         ("retries", retries, 0),
     ):
         if value is not None and value < least:
@@ -117,16 +117,14 @@ def sweep(
         made["data"], _ = made_by("data", data)
     planned = plan(config, over, overrides, made=made)
     folder = out or default_folder(config)
-    count = min(workers or max((os.cpu_count() or 1) // threads, 1), len(planned))
+    count = min(workers or max((os.cpu_count() or 1) // cpus, 1), len(planned))
     with leading(folder, planned) as store:
         _refuse(store, planned, searched)
         waiting = store.waiting()
         if waiting:
-            pool: Workers = (
-                Processes() if ray is None else Cluster(ray, workers=count, threads=threads)
-            )
+            pool: Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
-                _Leader(folder.resolve(), store, pool, planned, threads, retries).run(
+                _Leader(folder.resolve(), store, pool, planned, cpus, retries).run(
                     count, tell or (lambda line: None), progress or (lambda *_: None)
                 )
         return points_of(folder)
@@ -156,13 +154,13 @@ class _Leader:
         store: Store,
         pool: Workers,
         planned: Sequence[Point],
-        threads: int,
+        cpus: int,
         retries: int,
     ) -> None:
         self._folder = folder
         self._store = store
         self._pool = pool
-        self._threads = threads
+        self._cpus = cpus
         waiting = store.waiting()
         self._planned = len(planned)
         self._waiting = [point for point in planned if point.name in waiting]
@@ -205,7 +203,7 @@ class _Leader:
                 settings=point.settings.model_dump(mode="json"),
                 folder=str(self._run_folder(point)),
                 warmup=None if warmup is None else str(warmup),
-                threads=self._threads,
+                cpus=self._cpus,
                 directory=os.getcwd(),
                 made=dict(point.made),
                 modules=[str(Path(each).resolve()) for each in sys.path] if point.made else [],

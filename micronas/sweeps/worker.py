@@ -24,7 +24,8 @@ class Job:
     """The run folder."""
     warmup: str | None
     """The file of the shared warm-up."""
-    threads: int
+    cpus: int
+    """Trial trainings at once."""
     directory: str
     """What relative paths start from."""
     made: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -45,7 +46,6 @@ class PointResult:
 def run_point(job: Job) -> PointResult:
     """Run one point, or go on with it; errors become part of the outcome."""
     os.chdir(job.directory)
-    import torch
 
     from micronas.errors import BudgetError, MicronasError
     from micronas.progress import Log
@@ -55,7 +55,6 @@ def run_point(job: Job) -> PointResult:
     from micronas.sweeps.made import Made, make
 
     sys.path += [each for each in job.modules if each not in sys.path]
-    torch.set_num_threads(job.threads)
     folder = Path(job.folder)
     try:
         own = {key: make(key, Made(*made)) for key, made in job.made.items()}
@@ -64,6 +63,7 @@ def run_point(job: Job) -> PointResult:
             folder,
             progress=Log(folder / LOG),
             warmup=None if job.warmup is None else Path(job.warmup),
+            workers=job.cpus,
             **own,
         )
     except BudgetError as error:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -18,6 +19,7 @@ from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
+from micronas.train.threads import threads
 
 Module = TypeVar("Module", bound=nn.Module)
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -73,7 +75,7 @@ def fit(
 
     Order and augmentation depend on the seed, the section and the number of the epoch only, so a
     run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
-    (same machine, same number of threads).
+    on the same machine. Torch computes on the recipe's number of threads meanwhile.
 
     A split whose `mixup` is above 0 is trained on mixtures: of every batch and the same
     batch in another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise
@@ -108,7 +110,6 @@ def fit(
     count = len(split.labels)
     if count == 0:
         raise DataError("training needs at least one example: examples=0; check the split")
-    steps = recipe.steps(count)
     criterion = loss or _cross_entropy(recipe.label_smoothing)
     keep_freed_memory()
     optimizer = _optimizer(module, recipe)
@@ -118,33 +119,13 @@ def fit(
     last = recipe.epochs if until is None else min(until, recipe.epochs)
     for epoch in range(first, last):
         generator = generator_for(seed, section, epoch)
-        order = torch.randperm(count, generator=generator)
-        total = 0.0
-        for step in range(steps):
-            index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            inputs, labels = split.batch(index, generator), split.labels[index]
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
-            with mixed_precision(recipe.amp):
-                if split.mixup > 0:
-                    value = _mixed(module, criterion, inputs, labels, split.mixup, generator)
-                else:
-                    value = criterion(module(inputs).float(), labels, inputs)
-            if not torch.isfinite(value):
-                raise MicronasError(
-                    f"the training loss must stay finite: loss={value.item()} in epoch "
-                    f"{epoch + 1}, step {step + 1}; lower learning_rate={recipe.learning_rate:g} "
-                    "or look for infinite inputs"
-                )
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += value.item()
+        with threads(recipe.threads):
+            mean = _epoch(module, split, recipe, optimizer, criterion, epoch, generator)
         watched = None if validation is None else evaluate(module, validation)
         finished = Epoch(
             epoch + 1,
             recipe.epochs,
-            total / steps,
+            mean,
             watched.loss if watched else None,
             watched.accuracy if watched else None,
         )
@@ -164,10 +145,50 @@ def fit(
     return module.eval()
 
 
+def _epoch(
+    module: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    optimizer: AdamW,
+    criterion: Loss,
+    epoch: int,
+    generator: torch.Generator,
+) -> float:
+    """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
+    count = len(split.labels)
+    order, steps = torch.randperm(count, generator=generator), recipe.steps(count)
+    losses = []
+    for step in range(steps):
+        index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        inputs, labels = split.batch(index, generator), split.labels[index]
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
+        with mixed_precision(recipe.amp):
+            if split.mixup > 0:
+                value = _mixed(module, criterion, inputs, labels, split.mixup, generator)
+            else:
+                value = criterion(module(inputs).float(), labels, inputs)
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(value.detach())
+    told: list[float] = torch.stack(losses).tolist()
+    for step, each in enumerate(told):
+        if not math.isfinite(each):
+            raise MicronasError(
+                f"the training loss must stay finite: loss={each} in epoch {epoch + 1}, step "
+                f"{step + 1}; lower learning_rate={recipe.learning_rate:g} or look for infinite "
+                "inputs"
+            )
+    return sum(told) / steps
+
+
 def predict(
     module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
 ) -> Tensor:
     """Logits float32 [n, classes] in eval mode of the split, or of the examples in `index`.
+
+    Computed on one thread, so that no figure depends on their number.
 
     Raises
     ------
@@ -179,7 +200,7 @@ def predict(
         raise DataError("a prediction needs at least one example: examples=0; check the split")
     was_training = module.training
     module.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), threads(1):
         logits = [module(split.batch(part, None)) for part in torch.split(index, batch_size)]
     module.train(was_training)
     return torch.cat(logits)
@@ -266,10 +287,11 @@ def _resume(
     state = checkpoint.load(section) if checkpoint else None
     if state is None:
         return 0, []
+    saved = {"threads": 1} | state["run"]  # checkpoints are older than that setting
     changed = [
-        f"{key}={value} (saved: {state['run'].get(key)})"
+        f"{key}={value} (saved: {saved.get(key)})"
         for key, value in run.items()
-        if state["run"].get(key) != value
+        if saved.get(key) != value
     ]
     if changed:
         raise ConfigError(

@@ -27,6 +27,9 @@ class Recipe(Settings):
     """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
     kernels of 5x5 and more, which are slower so; weights and what is exported stay float32. A
     processor without bfloat16 instructions takes several times as long with it."""
+    threads: int = Field(default=1, ge=1)
+    """Of a training, on a CPU. Networks of a few million multiply-accumulates gain nothing from
+    more; the last bits of weights depend on it."""
 
     def steps(self, examples: int) -> int:
         """Of an epoch. A short last batch is left out, since it would disturb batch norm;

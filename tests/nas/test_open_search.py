@@ -1,7 +1,10 @@
 """A search over several families, on the toy data set."""
 
 import math
+import os
 import random
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,27 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path: Path) -> No
     found, attempts = until_it_ends(run, tmp_path / "stopped.pt", lambda attempt: attempt + 4)
     assert attempts >= 2
     assert found == run(Checkpoint())
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) -> None:
+    def run(workers: int) -> SearchResult:
+        return search(OPEN, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, workers=workers)
+
+    killed = threading.Event()
+
+    def kill_one() -> None:
+        children = Path(f"/proc/{os.getpid()}/task/{threading.main_thread().native_id}/children")
+        while not killed.is_set():
+            for pid in children.read_text().split()[:1]:
+                os.kill(int(pid), signal.SIGKILL)
+                killed.set()
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    alone = run(1)
+    killer.start()
+    assert run(workers) == alone
+    assert killed.is_set()
 
 
 def test_a_budget_below_every_family_and_another_strategy_are_refused() -> None:

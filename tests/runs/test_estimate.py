@@ -1,7 +1,6 @@
 """The estimate of a run: its arithmetic by hand, and against a search that is timed."""
 
 import io
-import os
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ import yaml
 
 from micronas.nas.trials import planned_epochs
 from micronas.progress import Bars
-from micronas.runs.estimate import crowded, duration, estimate_search
+from micronas.runs.estimate import duration, estimate_search
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
 from micronas.train.recipe import Recipe
@@ -72,20 +71,6 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     again: list[str] = []
     run_search(settings, tmp_path / "run", progress=progress, data=data, tell=again.append)
     assert again == told[:-1]  # a run that goes on has less to do
-
-
-def test_a_busy_machine_is_told_of_only_where_threads_would_spin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    try:
-        for load, count, told in ((10.0, 2, True), (10.0, 1, False), (1.0, 2, False)):
-            monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
-            torch.set_num_threads(count)
-            assert (crowded() is not None) == told
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_a_supernet_is_timed_too(tmp_path: Path) -> None:

@@ -36,4 +36,4 @@ def test_a_users_own_network_on_ray(tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_an_address_where_no_ray_is_named() -> None:
     with pytest.raises(ConfigError, match="Ray must answer at its address"):
-        Cluster("auto", workers=1, threads=1)
+        Cluster("auto", workers=1, cpus=1)
