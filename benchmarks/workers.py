@@ -2,9 +2,9 @@
 
     python -m benchmarks.workers FEATURES.npz [--counts 1 2] [--repeats 3]
 
-FEATURES are those of `benchmarks.kws40`. The default search of `kws_open` under 24 KB and 60 ms runs
-on a quarter of the clips, trials of two epochs; what it finds must be the same each time. Printed are
-seconds of the clock, and the ratio of each count to one process.
+FEATURES are those of `benchmarks.kws40`. The default search of `kws_open` under 24 KB and 60 ms
+runs on a quarter of the clips, trials of two epochs; what it finds must be the same each time.
+Printed are seconds of the clock, and the ratio of each count to one process.
 """
 
 import argparse
