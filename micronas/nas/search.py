@@ -27,8 +27,10 @@ from micronas.progress import Progress
 from micronas.space.decisions import Choice
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
+from micronas.train.devices import find_device
 from micronas.train.loop import generator_for
 from micronas.train.memory import keep_freed_memory
+from micronas.train.recipe import Device
 from micronas.train.threads import threads
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def search(
     checkpoint: Checkpoint | None = None,
     warmup: Checkpoint | None = None,
     workers: int | None = None,
+    device: Device = "cpu",
     progress: Progress | None = None,
 ) -> SearchResult:
     """Find the most accurate network of a space that fits a budget on a board.
@@ -102,7 +105,10 @@ def search(
         their boards and budgets: one that finds none leaves its own there, others go on from it,
         to the same result as without.
     workers
-        Trial trainings at once, on which the result does not depend; by default one for each CPU.
+        Trial trainings at once, on which the result does not depend; by default one for each CPU,
+        and one on an accelerator.
+    device
+        Where to train; ``auto`` takes an accelerator if there is one.
     progress
         Called after every round and every trial training.
 
@@ -111,18 +117,19 @@ def search(
     BudgetError
         Before any training, if not even the smallest network of the space fits.
     ConfigError
-        If the data set has another input shape or number of classes than the space, or if batches
-        cannot be divided among the processes.
+        If the data set has another input shape or number of classes than the space, if batches
+        cannot be divided among the processes, or if the device is not here.
     """
     settings = settings or SearchSettings()
     everyone = ranks()
     everyone.check_batch(settings.batch_size)
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
+    where = find_device(device)
     keep_freed_memory()
     if isinstance(space, OpenSpace):
         return _search_open(
-            space, data, board, budget, settings, seed, checkpoint, workers, progress
+            space, data, board, budget, settings, seed, checkpoint, workers, where, progress
         )
     front_end = front_end_costs(data.meaning, space.input_shape)
     problem = Problem(space, board, budget, front_end=front_end)
@@ -136,7 +143,14 @@ def search(
     parts = training, gating, ranking
     run = strategy(name)(problem, settings, seed)
     with threads(settings.trial.threads):
-        run.prepare(parts, everyone, checkpoint=checkpoint, warmup=warmup, progress=progress)
+        run.prepare(
+            parts,
+            everyone,
+            checkpoint=checkpoint,
+            warmup=warmup,
+            progress=progress,
+            device=where,
+        )
 
     def compete() -> list[Candidate]:
         with threads(settings.trial.threads):
@@ -150,6 +164,7 @@ def search(
             checkpoint=checkpoint,
             progress=lambda done, total: progress("trials", done, total, {}),
             workers=workers,
+            device=where,
         )
 
     tried = everyone.once(compete)
@@ -166,15 +181,15 @@ def search(
 
 def _candidates(problem: Problem, proposed: Scored, uniform: Scored) -> list[Candidate]:
     """Different networks; a uniform one that was proposed counts as proposed."""
-    found: dict[Choice, Candidate] = {}
+    different: dict[Choice, Candidate] = {}
     for origin, scored in (("search", proposed), ("uniform", uniform)):
         for choice, loss in scored.items():
             architecture, costs = problem.space.architecture(choice), problem.costs(choice)
             candidate = Candidate(
                 origin, choice, architecture, costs, problem.space, supernet_loss=loss
             )
-            found.setdefault(problem.space.canonical(choice), candidate)
-    return list(found.values())
+            different.setdefault(problem.space.canonical(choice), candidate)
+    return list(different.values())
 
 
 def _search_open(
@@ -186,6 +201,7 @@ def _search_open(
     seed: int,
     checkpoint: Checkpoint,
     workers: int | None,
+    device: torch.device,
     progress: Progress,
 ) -> SearchResult:
     """Draw from all families, then near the best of them; see `micronas.nas.open_search`."""
@@ -223,6 +239,7 @@ def _search_open(
             more=lambda tried: problem.next(tried, settings.draws // 2, source),
             joining=settings.draws // 2,
             workers=workers,
+            device=device,
         )
 
     reason = "networks of several families share no weights"

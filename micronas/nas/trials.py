@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.hardware.costs import Costs
@@ -52,6 +54,8 @@ class Candidate:
         return self.label or str(self.architecture)
 
 
+_CPU = torch.device("cpu")
+
 More = Callable[[list[Candidate]], list[Candidate]]
 """Given what was tried, the best first, returns candidates that join before the first half goes."""
 
@@ -67,6 +71,7 @@ def trials(
     more: More | None = None,
     joining: int = 0,
     workers: int | None = None,
+    device: torch.device = _CPU,
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
@@ -83,6 +88,8 @@ def trials(
         Asked once, after the first part, for up to `joining` candidates.
     workers
         Trainings at once, on which the result does not depend; by default one for each CPU.
+    device
+        Where to train; on an accelerator one after another.
     """
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(data.train.labels)))
@@ -95,7 +102,16 @@ def trials(
         section = _section(candidate)
         network = candidate.architecture.build(generator_for(seed, "initial", section))
         seen = data.seen_as(candidate.architecture.input_shape)
-        fit(network, seen.train, recipe, seed=seed, section=section, checkpoint=kept, until=epochs)
+        fit(
+            network,
+            seen.train,
+            recipe,
+            seed=seed,
+            section=section,
+            checkpoint=kept,
+            until=epochs,
+            device=device,
+        )
         found = evaluate(network, seen.validation)
         return [found.loss, found.accuracy]
 
@@ -108,7 +124,7 @@ def trials(
         }
         done += len(keys) - len(missing)
         for key, score in side_by_side(
-            missing, workers=at_once(workers, recipe), checkpoint=checkpoint
+            missing, workers=at_once(workers, recipe, device), checkpoint=checkpoint
         ):
             scores[key] = score
             checkpoint.save("trials", dict(sorted(scores.items())))
@@ -143,9 +159,13 @@ def _told(candidate: Candidate, epochs: int, loss: float, accuracy: float) -> Ca
     )
 
 
-def at_once(workers: int | None, recipe: Recipe) -> int:
-    """Return how many trainings run at once. Those of several threads do not: a fork has one."""
-    return 1 if recipe.threads > 1 else workers or processors()
+def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:
+    """Return how many trainings run at once: one of several threads, or on an accelerator.
+
+    A forked process has one thread, and no accelerator.
+    """
+    alone = recipe.threads > 1 or device != _CPU
+    return 1 if alone else workers or processors()
 
 
 def _loss(candidate: Candidate) -> float:

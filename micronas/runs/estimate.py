@@ -27,6 +27,7 @@ from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
+from micronas.train.devices import find_device
 from micronas.train.loop import fit, generator_for
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import Recipe
@@ -103,7 +104,7 @@ def estimate_search(
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
     work = epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
-    phases["trials"] = work / at_once(workers, settings.search.trial)
+    phases["trials"] = work / at_once(workers, settings.search.trial, find_device(settings.device))
     # who wins is not known: a network of the middle
     place = len(networks) // 2
     scale = float(line([macs[place]])[0])

@@ -47,6 +47,7 @@ from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.devices import describe_device, find_device
 from micronas.train.distill import distillation
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.quantize import finetune, quantize_inputs
@@ -117,6 +118,7 @@ def run_search(
     ConfigError
         If the folder holds a run of other settings.
     """
+    find_device(settings.device)
     settings.check_feasible(space, known=None if data is None else data.meaning)
     with joined() as everyone:
         return _run_search(
@@ -151,8 +153,7 @@ def _run_search(
     update = {"classes": len(loaded.classes)}
     space = given or settings.load_space().model_copy(update=update)
     if tell is not None:
-        tell(loaded.summary)
-        _warn_of_no_test(loaded, tell)
+        _tell_of(settings, loaded, tell)
         if checkpoint.load("search") is None and checkpoint.load("trials") is None:
             tell(str(estimate_search(space, loaded, settings, workers=workers)))
     result = search(
@@ -165,6 +166,7 @@ def _run_search(
         checkpoint=checkpoint,
         warmup=None if warmup is None else Checkpoint(warmup),
         workers=workers,
+        device=settings.device,
         progress=progress,
     )
 
@@ -200,7 +202,10 @@ def _keep_arrays(settings: TrainSettings, data: DataSet) -> None:
         save(data, settings.data.path)
 
 
-def _warn_of_no_test(data: DataSet, tell: Callable[[str], None]) -> None:
+def _tell_of(settings: TrainSettings, data: DataSet, tell: Callable[[str], None]) -> None:
+    tell(data.summary)
+    if settings.device != "cpu":
+        tell(describe_device(settings.device))
     if data.test is None and data.detection is None:
         tell(
             "the data has no test part: accuracy will be of validation, which is watched during "
@@ -224,6 +229,7 @@ def run_training(
     tell
         Told in lines what was read.
     """
+    find_device(settings.device)
     architecture.graph()  # refuses what is still to be chosen
     shape = architecture.model_dump(mode="json")
     settings = _with_arrays(settings, folder, data)
@@ -237,8 +243,7 @@ def run_training(
             "the architecture"
         )
     if tell is not None:
-        tell(data.summary)
-        _warn_of_no_test(data, tell)
+        _tell_of(settings, data, tell)
     checkpoint = run.claim()
     _keep_arrays(settings, data)
     trained = _train(
@@ -265,7 +270,7 @@ def _train(
 ) -> Trained:
     data = data.seen_as(architecture.input_shape)
     described = describe(classes=data.classes, meaning=data.meaning, channels=data.input[2])
-    board = settings.load_board()
+    board, device = settings.load_board(), find_device(settings.device)
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
@@ -279,6 +284,7 @@ def _train(
         checkpoint=checkpoint,
         progress=_epochs("training", progress),
         validation=shown,
+        device=device,
     )
     float_graph = architecture.float_graph(network)
     progress("quantization", 0, settings.quantize.epochs, {})
@@ -291,6 +297,7 @@ def _train(
         checkpoint=checkpoint,
         progress=_epochs("quantization", progress),
         validation=shown,
+        device=device,
     )
     progress("checks", 0, _CHECKS, {})
     graph = quantized.graph()

@@ -20,7 +20,7 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 from micronas.tasks.registry import DEFAULT, DataSettings, input_of, known_of, names
-from micronas.train.recipe import FINETUNE, Recipe
+from micronas.train.recipe import FINETUNE, Device, Recipe
 
 
 class DistillSettings(Settings):
@@ -49,6 +49,9 @@ class TrainSettings(Settings):
     """Quantization-aware training that follows it."""
     distill: DistillSettings | None = None
     """Knowledge distillation in both; None for labels alone."""
+    device: Device = "cpu"
+    """Where to train; ``auto`` takes an accelerator if torch finds one. Figures are those of this
+    kind of device."""
     seed: int = 0
 
     def load_board(self) -> Board:

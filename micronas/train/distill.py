@@ -60,7 +60,7 @@ def distillation(
         hard = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         if coefficient == 0:
             return hard
-        teacher.eval()
+        teacher.to(inputs.device).eval()
         with torch.no_grad():
             taught = teacher(inputs)
         if taught.shape != logits.shape:

@@ -28,7 +28,9 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, log2_scale: Tensor, zero_point: Tensor) -> Tensor:
-        scale, zero = log2_scale.exp2(), int(zero_point)
+        scale = log2_scale.exp2()
+        # a number is faster, where it does not have to be waited for
+        zero: Any = int(zero_point) if zero_point.device.type == "cpu" else zero_point
         y = (x / scale).round_().clamp_(LOWEST - zero, HIGHEST - zero).mul_(scale)
         ctx.save_for_backward(x, y, scale)
         return y
@@ -116,7 +118,7 @@ class QuantizedUnit(nn.Module):
             floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
         scale = torch.maximum(largest / self.largest, floor)
         if not weights_of(self.op).per_channel:
-            scale = torch.full_like(scale, scale.max().item())
+            scale = scale.max().expand_as(scale)
         return scale
 
     def forward(self, x: Tensor, source: Range) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
 from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
@@ -70,8 +71,9 @@ def fit(
     progress: Callable[[Epoch], None] | None = None,
     loss: Loss | None = None,
     validation: Split | None = None,
+    device: torch.device | None = None,
 ) -> Module:
-    """Train a module in place and return it, in eval mode.
+    """Train a module in place and return it, in eval mode, where it was.
 
     Order and augmentation depend on the seed, the section and the number of the epoch only, so a
     run that continues from `checkpoint` ends in the same weights, bit for bit, as one left alone
@@ -97,6 +99,8 @@ def fit(
     validation
         Watched after every epoch and written down, in the checkpoint's section under ``history``;
         nothing is chosen by it.
+    device
+        Where to train; where the module is, by default. Random numbers are drawn on the CPU.
 
     Raises
     ------
@@ -112,6 +116,8 @@ def fit(
         raise DataError("training needs at least one example: examples=0; check the split")
     criterion = loss or _cross_entropy(recipe.label_smoothing)
     keep_freed_memory()
+    home = device_of(module)
+    module.to(device or home)
     optimizer = _optimizer(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
     first, history = _resume(module, optimizer, checkpoint, section, run)
@@ -142,7 +148,7 @@ def fit(
             checkpoint.save(section, copy.deepcopy(state))
         if progress is not None:
             progress(finished)
-    return module.eval()
+    return module.to(home).eval()
 
 
 def _epoch(
@@ -155,15 +161,15 @@ def _epoch(
     generator: torch.Generator,
 ) -> float:
     """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
-    count = len(split.labels)
+    device, count = device_of(module), len(split.labels)
     order, steps = torch.randperm(count, generator=generator), recipe.steps(count)
     losses = []
     for step in range(steps):
         index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        inputs, labels = split.batch(index, generator), split.labels[index]
+        inputs, labels = moved((split.batch(index, generator), split.labels[index]), device)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
-        with mixed_precision(recipe.amp):
+        with mixed_precision(recipe.amp, device.type):
             if split.mixup > 0:
                 value = _mixed(module, criterion, inputs, labels, split.mixup, generator)
             else:
@@ -188,7 +194,8 @@ def predict(
 ) -> Tensor:
     """Logits float32 [n, classes] in eval mode of the split, or of the examples in `index`.
 
-    Computed on one thread, so that no figure depends on their number.
+    Computed where the module is, and returned on the CPU; on one thread, so that no figure depends
+    on their number.
 
     Raises
     ------
@@ -198,10 +205,13 @@ def predict(
     index = torch.arange(len(split.labels)) if index is None else index
     if len(index) == 0:
         raise DataError("a prediction needs at least one example: examples=0; check the split")
-    was_training = module.training
+    was_training, device = module.training, device_of(module)
     module.eval()
     with torch.inference_mode(), threads(1):
-        logits = [module(split.batch(part, None)) for part in torch.split(index, batch_size)]
+        logits = [
+            module(split.batch(part, None).to(device)).cpu()
+            for part in torch.split(index, batch_size)
+        ]
     module.train(was_training)
     return torch.cat(logits)
 
@@ -222,16 +232,19 @@ def evaluate(
     )
 
 
-def temperature_scaled_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+_TEMPERATURES = tuple(1 + step / 10 for step in range(31))
+
+
+def temperature_scaled_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of logits divided by the best temperature of 1, 1.1 .. 4, and that temperature.
 
     Networks that share a classifier differ in the size of their logits: raw cross-entropy prefers
     a wide last layer whatever its accuracy. Gradients take the temperature as given.
     """
     fixed = logits.detach()
-    temperatures = [1 + step / 10 for step in range(31)]
-    losses = [F.cross_entropy(fixed / value, labels).item() for value in temperatures]
-    best = temperatures[losses.index(min(losses))]
+    losses = torch.stack([F.cross_entropy(fixed / value, labels) for value in _TEMPERATURES])
+    temperatures = torch.tensor(_TEMPERATURES, device=logits.device)
+    best = temperatures.index_select(0, losses.argmin().view(1)).squeeze(0)
     return F.cross_entropy(logits / best, labels), best
 
 

@@ -49,9 +49,9 @@ def same_conv2d(
     return _conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, (0, 0), *sweep)
 
 
-def mixed_precision(amp: Amp) -> torch.autocast:
+def mixed_precision(amp: Amp, device: str = "cpu") -> torch.autocast:
     """Context for a forward pass: convolutions in bfloat16 where `amp` says so."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=amp == "bf16")
+    return torch.autocast(device if amp else "cpu", torch.bfloat16, enabled=amp == "bf16")
 
 
 def _conv2d(
@@ -280,7 +280,7 @@ def round_weights(
         size = size * present.detach().view(1, -1, *[1] * (weight.ndim - 2))
     scale = size.flatten(1).amax(1).clamp(min=2.0**-40) / largest
     if not per_channel:
-        scale = torch.full_like(scale, scale.max().item())
+        scale = scale.max().expand_as(scale)
     zeros = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -largest, largest)
 

@@ -135,6 +135,7 @@ class QuantizedNetwork(nn.Module):
         )
         self._joined: dict[str, Tensor] = {}  # spans of a pass, where tensors share a range
         self.register_buffer("calibrated", torch.tensor(False))
+        self._is_calibrated = False
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Given[Tensor]) -> Tensor | tuple[Tensor, ...]:
@@ -282,7 +283,9 @@ class QuantizedNetwork(nn.Module):
         return replace(table, dtype="int8", quantization=output, data=data)
 
     def _check(self) -> None:
-        if not self.calibrated:
+        # looked up until it is: a device would have to be waited for in every pass
+        self._is_calibrated = self._is_calibrated or bool(self.calibrated)
+        if not self._is_calibrated:
             raise MicronasError(
                 "a quantised network needs its activation ranges first, but has none; "
                 "call calibrate(batches) before"
@@ -361,6 +364,7 @@ def finetune(
     progress: Callable[[Epoch], None] | None = None,
     loss: Loss | None = None,
     validation: Split | None = None,
+    device: torch.device | None = None,
 ) -> QuantizedNetwork:
     """Fold batch norm, calibrate on augmented training batches and train with rounding.
 
@@ -395,6 +399,7 @@ def finetune(
         progress=progress,
         loss=loss,
         validation=validation,
+        device=device,
     )
 
 

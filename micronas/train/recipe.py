@@ -7,6 +7,7 @@ from pydantic import Field
 
 from micronas.settings import Settings
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Amp = Literal["bf16"] | None
 """Automatic mixed precision: what convolutions compute with, if not float32."""
 

@@ -15,6 +15,8 @@ from micronas.progress import Progress
 from micronas.space.decisions import Choice
 
 if TYPE_CHECKING:
+    import torch
+
     from micronas.nas.distributed import Ranks
 
 Scored = Mapping[Choice, float | None]
@@ -41,6 +43,7 @@ class Strategy(ABC):
         checkpoint: Checkpoint,
         warmup: Checkpoint | None,
         progress: Progress,
+        device: "torch.device",
     ) -> None:
         """Train what proposals are made by, in all processes; nothing by default."""
         return

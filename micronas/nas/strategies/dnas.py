@@ -52,6 +52,7 @@ class Dnas(SharedStrategy):
                 weights.train(training, weight_index, self.gates.draw(generator), generator)
                 penalty = self.move_gates(gating, gate_index, generator)
                 weights.step += 1
+            weights.settle()
         self._record(penalty)
 
     def propose(self, parts: Parts) -> Scored:
@@ -95,14 +96,14 @@ class Dnas(SharedStrategy):
         temperature = self.steering.temperature(step)
         sample = self.gates.sample(temperature, generator, hard=self.settings.hard)
         supernet.requires_grad_(False)
-        with mixed_precision(self.settings.amp):
+        with mixed_precision(self.settings.amp, inputs.device.type):
             logits = supernet.masked(inputs, sample)
         task, _ = temperature_scaled_loss(logits.float(), labels)
         supernet.requires_grad_(True)
         drawn = Gates.choice_of(sample) if step % CORRECTED == 0 else None
         penalty = self.steering.penalty(self.gates, step, drawn=drawn)
         self.gate_optimizer.zero_grad()
-        (task + penalty).backward()  # type: ignore[no-untyped-call]
+        (task + penalty.to(task.device)).backward()  # type: ignore[no-untyped-call]
         self.weights.ranks.average(self.gates, task)
         self.gate_optimizer.step()
         return penalty.detach()

@@ -47,6 +47,7 @@ class Evolution(SharedStrategy):
                     which = int(torch.randint(len(self._pool), (), generator=generator))
                     weights.train(split, index, self._pool[which], generator)
                 weights.step += 1
+            weights.settle()
         self._record()
 
     def propose(self, parts: Parts) -> Scored:

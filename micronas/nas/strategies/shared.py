@@ -20,6 +20,7 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
+from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for, temperature_scaled_loss
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
@@ -57,6 +58,7 @@ class Weights:
         self.warm_steps = 0
         self.step = 0
         self.loss = math.log(space.outputs)
+        self._losses: list[Tensor] = []
         self.warm = settings.warmup == 0
 
     @property
@@ -75,6 +77,7 @@ class Weights:
         """Take `ROUND` steps on random networks."""
         for index in batches(training, self.settings.batch_size, ROUND, generator):
             self.train(training, index, self.random(generator), generator)
+        self.settle()
         self.warm_steps += ROUND
         learnt = self.loss < LEARNT * math.log(self.space.outputs)
         self.warm = learnt or self.warm_steps >= self.settings.warmup
@@ -92,7 +95,7 @@ class Weights:
     ) -> None:
         """One step of the weights that a network uses."""
         inputs, labels = self.part(split, index, generator)
-        with mixed_precision(self.settings.amp):
+        with mixed_precision(self.settings.amp, inputs.device.type):
             logits = self.supernet.sliced(inputs, choice)
         loss = F.cross_entropy(logits.float(), labels)
         for group in self._optimizer.param_groups:
@@ -100,20 +103,36 @@ class Weights:
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.ranks.average(self.supernet, loss)
-        if not torch.isfinite(loss):
-            raise MicronasError(
-                f"the supernet's loss must stay finite: loss={loss.item()} in step {self.step}; "
-                f"lower search.learning_rate={self.settings.learning_rate:g}"
-            )
         self._optimizer.step()
-        self.loss += 0.05 * (loss.item() - self.loss)
+        self._losses.append(loss)
+
+    def settle(self) -> None:
+        """Take the losses of a round into the mean; no step waits for its own.
+
+        Raises
+        ------
+        MicronasError
+            If one is not finite.
+        """
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        self._losses.clear()
+        for number, loss in enumerate(losses, 1 - len(losses)):
+            if not math.isfinite(loss):
+                raise MicronasError(
+                    f"the supernet's loss must stay finite: loss={loss} {-number} weight steps "
+                    f"before step {self.step} ended; lower "
+                    f"search.learning_rate={self.settings.learning_rate:g}"
+                )
+            self.loss += 0.05 * (loss - self.loss)
 
     def part(
         self, split: Split, index: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Inputs and labels of this process's part of a batch."""
         index = self.ranks.part(index)
-        return split.batch(index, self.ranks.own(generator)), split.labels[index]
+        inputs = split.batch(index, self.ranks.own(generator))
+        inputs, labels = moved((inputs, split.labels[index]), device_of(self.supernet))
+        return inputs, labels
 
     def random(self, generator: torch.Generator) -> Choice:
         return tuple(
@@ -175,9 +194,11 @@ class SharedStrategy(Strategy):
         checkpoint: Checkpoint,
         warmup: Checkpoint | None,
         progress: Progress,
+        device: torch.device,
     ) -> None:
         """Train the supernet to the end, from where an earlier call or another search left it."""
         weights = self.weights
+        weights.supernet.to(device)
         saved = everyone.once(lambda: checkpoint.load("search"))
         shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
         if saved is not None:
@@ -211,8 +232,9 @@ def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int
     Batch norm is recalibrated on the ranking part itself (see `supernet.units.SharedUnit`).
     """
     order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))
+    device = device_of(supernet)
     batches = [
-        (split.batch(index, None), split.labels[index])
+        moved((split.batch(index, None), split.labels[index]), device)
         for index in torch.tensor_split(order, -(-len(order) // _RANKING_BATCH))
     ]
     labels = torch.cat([labels for _, labels in batches])

@@ -149,15 +149,17 @@ class MaskedPass:
             if self._choices.channels[name].decisions:
                 # others may read it too: what counts is not who asks, but if the sample shows it
                 with torch.set_grad_enabled(name in self._shown):
-                    feature = self._masked(feature, self._masks.of(name))
+                    feature = self._masked(feature, name)
             feature = self._values[name] = feature._replace(waits=False)
         return feature
 
-    def _masked(self, feature: Feature, mask: Tensor) -> Feature:
+    def _masked(self, feature: Feature, name: str) -> Feature:
+        mask = self._masks.of(name)
         if self._choice is None:
             shape = 1, -1, *[1] * (feature.values.ndim - 2)
             return Feature(feature.values * mask.view(shape).to(feature.values.dtype))
-        values, hidden = mix_shown(feature.values, feature.hidden, mask)
+        kept = self._choices.channels[name].width(self._choice)
+        values, hidden = mix_shown(feature.values, feature.hidden, mask, kept=kept)
         return Feature(values, hidden=hidden)
 
     def _select(self, step: Select) -> Feature:

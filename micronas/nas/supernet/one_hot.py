@@ -30,9 +30,11 @@ def shown_of(chosen: int, size: int) -> int:
     return min(-(-chosen // _VECTOR) * _VECTOR, size)
 
 
-def mix_shown(values: Tensor, hidden: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Apply a mask of ones and zeros [channels] to a feature map in two parts."""
-    found: tuple[Tensor, Tensor | None] = _Mix.apply(values, hidden, mask)  # type: ignore[no-untyped-call]
+def mix_shown(
+    values: Tensor, hidden: Tensor | None, mask: Tensor, *, kept: int
+) -> tuple[Tensor, Tensor | None]:
+    """Apply a mask [channels] of so many ones, then zeros, to a feature map in two parts."""
+    found: tuple[Tensor, Tensor | None] = _Mix.apply(values, hidden, mask, kept)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -63,21 +65,21 @@ class _Mix(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, hidden: Tensor | None, mask: Tensor
+        ctx: Any, values: Tensor, hidden: Tensor | None, mask: Tensor, kept: int
     ) -> tuple[Tensor, Tensor | None]:
         own = mask[: values.shape[1]].view(1, -1, 1, 1).to(values.dtype)
-        ctx.ones = bool((own == 1).all())
+        ctx.ones = kept >= values.shape[1]
         ctx.save_for_backward(values, hidden, own)
         zeros = None if hidden is None else values.new_zeros(()).expand_as(hidden)
         return values.view_as(values) if ctx.ones else values * own, zeros
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:
         values, hidden, own = ctx.saved_tensors
         to_mask = [_by_channel(gradients[0], values)]
         if hidden is not None:
             to_mask.append(_by_channel(gradients[1], hidden))
-        return gradients[0] if ctx.ones else gradients[0] * own, None, torch.cat(to_mask)
+        return gradients[0] if ctx.ones else gradients[0] * own, None, torch.cat(to_mask), None
 
 
 class _Convolve(Function):
