@@ -5,7 +5,8 @@
 
 Published networks get random weights, as what they cost does not depend on them; a run folder is
 taken as it is. Firmware is built with the project's own Makefile and run on QEMU's mps2-an386, an
-instruction being a nanosecond. One recording of noise goes through the whole chain.
+instruction being a nanosecond. One recording of noise goes through the whole chain. The stack is
+the deepest of that and of the check; other RAM is the program's beside arena, front end and stack.
 """
 
 import os
@@ -27,6 +28,7 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
+from micronas.testing.budgets import MEANINGS
 from micronas.testing.emulator import INSTRUCTIONS_PER_TICK
 from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
@@ -34,19 +36,13 @@ from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
-_MEANING: dict[str, dict[str, Any]] = {
-    "kws": {"features": "mfcc", "window_ms": 40},
-    "vww": {"features": "pixels", "fit": "stretch", "mean": 128.0},
-    "ad": {"features": "log-mel", "mean": -4.0, "deviation": 3.0},
-}
 _SAMPLES = {"mfcc": 16_000, "log-mel": 1024 + 63 * 512}
-_STACK = 4096
 
 
 def main(names: list[str]) -> None:
     rows = [_row(name) for name in names]
     header = ["network", "front end, instructions", "network, instructions", "flash, B"]
-    print(table([*header, "RAM beside arena and front end, B", "check"], rows))
+    print(table([*header, "arena, B", "other RAM, B", "stack, B", "check"], rows))
 
 
 def _row(name: str) -> list[str]:
@@ -74,13 +70,20 @@ def _row(name: str) -> list[str]:
     text, data, bss = map(int, re.findall(r"^ *(\d+)\s+(\d+)\s+(\d+).*app\.elf", said, re.M)[-1])
     arena = -(-predicted["arena_required_bytes"] // 16) * 16
     each = INSTRUCTIONS_PER_TICK["mps2-an386"]
+    used, given = map(int, re.findall(r"arena: (\d+) of (\d+) bytes used", said)[0])
+    assert given == arena
+    stack, of_stack = max(
+        tuple(map(int, pair)) for pair in re.findall(r"stack: (\d+) of (\d+)", said)
+    )
     checked = re.findall(r"PASS: .*|FAIL: .*", said)
     return [
         name,
         _pair(costs.step_instructions, front * each),
         _pair(predicted["instructions"], network * each),
         _pair(predicted["device"]["flash_bytes"], text + data),
-        f"{data + bss - arena - costs.buffer_bytes - _STACK:,} and the stack",
+        f"{used:,} of {arena:,}",
+        f"{data + bss - arena - costs.buffer_bytes - of_stack:,}",
+        f"{stack:,}",
         checked[0] if checked else "no answer",
     ]
 
@@ -90,7 +93,7 @@ def _model(name: str) -> tuple[bytes, dict[str, Any]]:
         data = (Path(name) / "model.tflite").read_bytes()
         return data, dict(read_metadata(data)["input"])
     graph = quantize_randomly(Space.load(f"published/{name}").graph())
-    return to_flatbuffer(graph), _MEANING[name.split("_")[0]]
+    return to_flatbuffer(graph), dict(MEANINGS[name.split("_")[0]])
 
 
 def _noise(graph: Graph, meaning: dict[str, Any]) -> bytes:

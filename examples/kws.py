@@ -60,6 +60,7 @@ def firmware(run: Path, corpus: Path, words: tuple[str, ...]) -> Path:
         out=project,
         application=known.application,
         example=known.example,
+        board=known.board,
     )
     listed = corpus / "testing_list.txt"
     tested = listed.read_text(encoding="utf-8").split() if listed.is_file() else []

@@ -29,7 +29,7 @@ def export(
     from micronas.space.load import model_bytes
 
     data = model_bytes(model_file(model))
-    application, example = None, None
+    application, example, board = None, None, None
     if form in ("project", "arduino"):
         from micronas.export.firmware.front_ends import Camera
         from micronas.runs.device import device
@@ -38,8 +38,16 @@ def export(
         found = device(
             model, data, read(data), camera=None if camera is None else Camera.parse(camera)
         )
-        application, example = found.application, found.example
-    written = write(data, form, name=model.stem, out=out, application=application, example=example)
+        application, example, board = found.application, found.example, found.board
+    written = write(
+        data,
+        form,
+        name=model.stem,
+        out=out,
+        application=application,
+        example=example,
+        board=board,
+    )
     if "folder" in written:
         kind = written["front_end"]
         with_it = "" if kind is None else f", with a front end ({kind})"

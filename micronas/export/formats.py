@@ -11,6 +11,7 @@ from micronas.tflite.reader import read
 
 if TYPE_CHECKING:
     from micronas.export.firmware.application import Application
+    from micronas.export.firmware.board import Emulated
 
 _SUFFIXES = {"tflite": ".tflite", "c": ".h", "onnx": ".onnx"}
 _PROJECTS = {"project": "cmake", "arduino": "arduino"}
@@ -24,6 +25,7 @@ def export(
     out: Path | None = None,
     application: "Application | None" = None,
     example: Values | None = None,
+    board: "Emulated | None" = None,
 ) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
 
@@ -39,6 +41,8 @@ def export(
         What a project does around the network; of a project alone.
     example
         int8 codes of a real input, on which a project checks itself; random ones when left out.
+    board
+        What a project is emulated on, with the memory it has to fit; a large one when left out.
 
     Raises
     ------
@@ -48,12 +52,20 @@ def export(
         If the output cannot be written.
     """
     if form in _PROJECTS:
+        from micronas.export.firmware.board import CORTEX_M4
         from micronas.export.firmware.project import write_project
 
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
         kind: Any = _PROJECTS[form]
-        write_project(data, folder, golden_input=golden, kind=kind, application=application)
+        write_project(
+            data,
+            folder,
+            golden_input=golden,
+            kind=kind,
+            application=application,
+            board=board or CORTEX_M4,
+        )
         return {
             "folder": str(folder),
             "format": form,

@@ -113,7 +113,7 @@ def image(width: int, height: int, pixels: str, *, size: int, channels: int) -> 
     work = height * line + size * size * channels * (24 + 9 * down)
     return FrontEndCosts(
         kind="image",
-        buffer_bytes=width * channels + down * size * channels,
+        buffer_bytes=_aligned(width * channels + down * size * channels, 2) + 4,
         flash_bytes=size * (8 + 4 * (across + down)) + 256 + 1_400,
         step_instructions=work,
         input_instructions=work,

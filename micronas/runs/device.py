@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from micronas.errors import ConfigError
 from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.board import Emulated, with_memory_of
 from micronas.export.firmware.front_ends import Camera
 from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
+from micronas.hardware.board import Board
 from micronas.runs.folder import CONFIG, HISTORY, METRICS
 from micronas.settings import read_mapping
 from micronas.tasks.device import front_end
@@ -31,6 +34,8 @@ class Device:
     """None where nothing is known of the input."""
     example: Values | None
     """int8, the shape of the input; None where the run stored none."""
+    board: Emulated | None = None
+    """With the memory of the run's board; None where that is not known."""
 
 
 def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> Device:
@@ -45,8 +50,9 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     camera
         See `micronas.tasks.device.front_end`.
     """
+    board = _board(path)
     if len(graph.inputs) != 1:
-        return Device(None, None)
+        return Device(None, None, board)
     described = read_metadata(data)
     shape = graph.tensors[graph.inputs[0]].shape
     meaning = described.get("input") or {}
@@ -60,7 +66,15 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
         example = np.array(codes, np.int64).astype(np.int8).reshape(shape)
-    return Device(application, example)
+    return Device(application, example, board)
+
+
+def _board(path: Path) -> Emulated | None:
+    named = _setting(path, "board")
+    try:
+        return None if named is None else with_memory_of(Board.load(str(named)))
+    except ConfigError:  # a file of the user's that is gone
+        return None
 
 
 def _decision(stored: object) -> Decision:
@@ -134,9 +148,11 @@ def compare_front_end(
 
 def recordings_of(run: Path) -> Path | None:
     """Return the folder of a run's data, where its config says it and it is still there."""
-    if not run.is_dir() or not (run / CONFIG).is_file():
-        return None
-    settings = read_mapping(run / CONFIG)[0]
-    data = settings.get("data")
+    data = _setting(run, "data")
     folder = Path(str(data.get("path"))) if isinstance(data, dict) else None
     return folder if folder is not None and folder.exists() else None
+
+
+def _setting(run: Path, key: str) -> object:
+    """A setting of a run, or None where there is none."""
+    return read_mapping(run / CONFIG)[0].get(key) if (run / CONFIG).is_file() else None

@@ -161,7 +161,8 @@ class OnEmulator:
                 *("-kernel", str(self._folder / "run.elf")),
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows = [[int(word) for word in line.split()] for line in done.stderr.splitlines() if line]
+        *lines, _ = done.stderr.strip().splitlines()  # the last one is about the stack
+        rows = [[int(word) for word in line.split()] for line in lines]
         return [
             Heard(np.array(codes, np.uint8).view(np.int8), step, total)
             for step, total, *codes in rows

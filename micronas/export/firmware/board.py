@@ -1,9 +1,10 @@
 """Emulated boards: start-up code, linker script, toolchain file, Makefile."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from micronas.export.firmware.shared import filled
+from micronas.hardware.board import Board
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Emulated:
     flash_bytes: int
     ram_bytes: int
     stack_bytes: int
+    memory_of: str = "the emulated machine"
+    """Whose flash and SRAM the linker is told."""
 
 
 CORTEX_M4 = Emulated(
@@ -37,6 +40,19 @@ CORTEX_M0 = Emulated(
 )
 
 
+def with_memory_of(board: Board) -> Emulated:
+    """Return the emulated Cortex-M4 with no more flash and SRAM than a board has.
+
+    What does not fit the board does not link.
+    """
+    return replace(
+        CORTEX_M4,
+        flash_bytes=min(board.flash_bytes, CORTEX_M4.flash_bytes),
+        ram_bytes=min(board.sram_bytes, CORTEX_M4.ram_bytes) & ~7,
+        memory_of=board.name,
+    )
+
+
 def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[str, str]:
     """Return the files of an emulated board, below ``qemu/``.
 
@@ -52,6 +68,7 @@ def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[
         "FLASH": str(board.flash_bytes),
         "RAM": str(board.ram_bytes),
         "STACK": str(board.stack_bytes),
+        "MEMORY": board.memory_of,
     }
     templates = {
         "board.c": "board.c.in",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from micronas._version import VERSION
 from micronas.errors import ExportError
 from micronas.export.firmware.application import Application, sources_of
-from micronas.export.firmware.board import board_files
+from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
 from micronas.export.firmware.c_source import identifiers, to_c_header
 from micronas.export.firmware.shared import (
     ProjectKind,
@@ -37,6 +37,7 @@ def write_project(
     golden_input: Given[Values],
     kind: ProjectKind = "cmake",
     application: Application | None = None,
+    board: Emulated = CORTEX_M4,
 ) -> None:
     """Write a program that runs the model once and prints PASS, or FAIL, and the time it took.
 
@@ -58,6 +59,8 @@ def write_project(
         Arduino libraries.
     application
         Front end, labels and decision.
+    board
+        What is emulated, with the memory that the linker may fill; of a project for CMake.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def write_project(
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
-    write_folder(_files(model, golden_input, kind, folder.name, application), folder)
+    write_folder(_files(model, golden_input, kind, folder.name, application, board), folder)
 
 
 def _files(
@@ -80,6 +83,7 @@ def _files(
     kind: ProjectKind,
     name: str,
     application: Application | None,
+    board: Emulated,
 ) -> dict[str, str]:
     graph = read(model)
     inputs = {
@@ -111,7 +115,7 @@ def _files(
     }
     if application is not None:
         files |= application.files(graph, kind, values)
-    return files | (board_files(values) if kind == "cmake" else {})
+    return files | (board_files(values, board) if kind == "cmake" else {})
 
 
 def _golden(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> dict[str, str]:

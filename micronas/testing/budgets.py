@@ -1,0 +1,121 @@
+"""Networks that a search calls fitting, under budgets drawn at random, and their firmware."""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import BudgetError
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.application import Application
+from micronas.export.firmware.board import with_memory_of
+from micronas.export.firmware.project import write_project
+from micronas.graph.ir import Graph
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, Costs, Limits
+from micronas.hardware.front_ends import front_end_costs
+from micronas.nas.open_search import OpenProblem
+from micronas.nas.prior import draw
+from micronas.nas.problem import Problem
+from micronas.space.open_space import OpenSpace
+from micronas.tasks.device import front_end
+from micronas.testing.graphs import quantize_randomly
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+
+MEANINGS: Mapping[str, Mapping[str, Any]] = {
+    "kws": {"features": "mfcc", "window_ms": 40},
+    "vww": {"features": "pixels", "fit": "stretch", "mean": 128.0},
+    "ad": {"features": "log-mel", "mean": -4.0, "deviation": 3.0},
+    "series": {
+        **{"features": "series", "window": 128, "limit": 4.0},
+        **{"mean": [0.0] * 6, "deviation": [1.0] * 6},
+    },
+}
+"""What a model file says of its input, by task."""
+_SPACES = ("kws_open", "kws_strides", "images_open", "vww_small", "ad_open", "ad_small", "series")
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A network with random weights that a budget allows."""
+
+    label: str
+    model: bytes
+    costs: Costs
+    limits: Limits
+    board: Board
+    meaning: Mapping[str, Any]
+
+    @property
+    def graph(self) -> Graph:
+        return read(self.model)
+
+
+def fitting(board: Board, source: random.Random) -> Fitting:
+    """Draw a space, a budget that one of its networks meets, and such a network, as a search does.
+
+    A limit on SRAM or flash is left to the board half of the time.
+    """
+    for _ in range(_TRIES):
+        space = OpenSpace.load(source.choice(_SPACES))
+        budget = Budget(
+            sram=_share(board.arena_bytes, source),
+            flash=_share(board.flash_bytes, source),
+            latency=10 ** source.uniform(1, 3),
+        )
+        meaning = MEANINGS[str(space.task)]
+        found = _network(space, board, budget, meaning, source)
+        if found is not None:
+            return found
+    raise AssertionError(f"one of {_TRIES} budgets can be met")
+
+
+def _share(limit: int, source: random.Random) -> float | None:
+    if source.random() < 0.5:
+        return None
+    return round(math.exp(source.uniform(math.log(limit / 16), math.log(limit))))
+
+
+def _network(
+    space: Any, board: Board, budget: Budget, meaning: Mapping[str, Any], source: random.Random
+) -> Fitting | None:
+    try:
+        if isinstance(space, OpenSpace):
+            several = OpenProblem(space, board, budget, known=meaning)
+            several.check_feasible()
+            candidate = several.first(1, source)[0]
+            member, choice = candidate.space, candidate.choice
+        else:
+            member = space
+        ends = front_end_costs(meaning, member.input_shape)
+        problem = Problem(member, board, budget, front_end=ends)
+        problem.check_feasible()
+        if not isinstance(space, OpenSpace):
+            choice = draw(problem, count=1, source=source)[0]
+    except (BudgetError, IndexError):
+        return None
+    assert problem.fits(choice)
+    graph = quantize_randomly(member.resolve(choice), source.randrange(2**31))
+    outputs = graph.tensors[graph.outputs[0]].shape[-1]
+    label = f"{space.name} {member.architecture(choice)}"
+    model = to_flatbuffer(graph, metadata=placeholder(outputs, member.input_shape[2]))
+    return Fitting(label, model, problem.costs(choice), problem.limits, board, meaning)
+
+
+def write_firmware(found: Fitting, folder: Path) -> None:
+    """Write the project of a network, which links only where the board's memory holds it."""
+    shape = found.graph.tensors[found.graph.inputs[0]].shape
+    made = front_end(found.meaning, shape)
+    assert made is not None
+    write_project(
+        found.model,
+        folder,
+        golden_input=random_inputs(found.graph, 1, seed=0),
+        application=Application(made, []),
+        board=with_memory_of(found.board),
+    )
