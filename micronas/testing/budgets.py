@@ -16,6 +16,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits
 from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.profile import profile
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
@@ -54,6 +55,16 @@ class Fitting:
     @property
     def graph(self) -> Graph:
         return read(self.model)
+
+    @property
+    def predicted(self) -> Mapping[str, Any]:
+        """What `metrics.json` says of the device."""
+        size = len(self.model)
+        found: Mapping[str, Any] = profile(
+            self.graph, self.board, flash_bytes=size, meaning=self.meaning
+        )["device"]
+        assert size == self.costs.flash_bytes
+        return found
 
 
 def fitting(board: Board, source: random.Random) -> Fitting:
