@@ -98,6 +98,8 @@ class OnEmulator:
     ----------
     step
         Samples of one step: the hop of a spectrum, all bytes of a picture, one reading.
+    fixed_point
+        Integers alone; as the core suggests when left out.
     """
 
     def __init__(
@@ -108,8 +110,10 @@ class OnEmulator:
         *,
         step: int,
         board: Emulated = CORTEX_M4,
+        fixed_point: bool | None = None,
     ) -> None:
         self._board, self._folder = board, folder
+        self._form = [] if fixed_point is None else [f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"]
         values = {"VERSION": VERSION, "COMMIT": "", **sources_of(None, "front_end")}
         files = {**front_end.files(quantization), **board_files(values, board)}
         width = {"float32": 4, "int16": 2, "uint8": 1}[front_end.samples]
@@ -138,6 +142,7 @@ class OnEmulator:
     def _link(self, name: str, sources: Sequence[str]) -> None:
         command = [
             *("arm-none-eabi-gcc", "-std=gnu99", *self._board.flags.split(), "-O2", "-Wall"),
+            *self._form,
             *("-ffp-contract=off", "-fno-tree-loop-distribute-patterns", "-ffunction-sections"),
             *("-fdata-sections", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections"),
             *(f"-T{self._folder}/qemu/board.ld", f"-I{self._folder}"),

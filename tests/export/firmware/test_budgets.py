@@ -49,7 +49,9 @@ def link(found: Fitting, project: Path) -> "subprocess.CompletedProcess[str]":
     for name in ("app.cc", "console.cc", "front_end.c", "qemu/board.c"):
         path = project / name
         if not path.with_suffix(".o").exists():
-            compiler = ["arm-none-eabi-g++", *CXX] if path.suffix == ".cc" else ["arm-none-eabi-gcc"]
+            compiler = (
+                ["arm-none-eabi-g++", *CXX] if path.suffix == ".cc" else ["arm-none-eabi-gcc"]
+            )
             command = [*compiler, *FLAGS, "-c", str(path), "-o", str(path.with_suffix(".o"))]
             subprocess.run(command, check=True)
         if name != "front_end.c":

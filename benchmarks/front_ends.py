@@ -1,0 +1,112 @@
+"""Count codes of the front ends in C that differ from training's, on this machine and on Cortex-M.
+
+    python -m benchmarks.front_ends SCRATCH [COUNT]
+    python -m benchmarks.front_ends RUN
+
+The first makes up to 100 recordings of each task as `micronas data synth` does, below SCRATCH, and
+runs each through training's Python, the C compiled here, and the C on an emulated Cortex-M4 and M0
+(QEMU; needs arm-none-eabi-gcc). The second feeds all recordings of a run's data through the whole
+chain, front end and network, and counts codes and decisions that differ.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
+from micronas.export.firmware.front_ends import FrontEnd
+from micronas.export.firmware.host import OnHost
+from micronas.graph.ir import Quantization
+from micronas.graph.kernels.codes import Values
+from micronas.runs.device import compare_front_end, recordings_of
+from micronas.runs.folder import model_file
+from micronas.tasks.device import front_end
+from micronas.tasks.images.synth import sample_images as pictures
+from micronas.tasks.keywords.synth import synthesise as words
+from micronas.tasks.machines.synth import synthesise as machines
+from micronas.tasks.recorded import Recorded, recordings
+from micronas.tasks.series.synth import synthesise as gestures
+from micronas.testing.budgets import MEANINGS
+from micronas.testing.emulator import OnEmulator
+from micronas.text import pairs, table
+from micronas.tflite.reader import read
+
+_STEP = Quantization(np.array([0.0297952], np.float32), -7)
+_TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {
+    "kws": (words, (49, 10, 1), 320),
+    "vww": (pictures, (96, 96, 1), 160 * 120),
+    "ad": (machines, (32, 32, 1), 512),
+    "series": (gestures, (128, 1, 6), 6),
+}
+"""Data, shape of the input, samples of one step."""
+
+
+def main(scratch: Path, count: int) -> None:
+    rows = [row for task in _TASKS for row in _rows(task, scratch / task, count)]
+    print(table(["recordings", "arithmetic", "where", "codes", "differ", "by"], rows))
+
+
+def _rows(task: str, folder: Path, count: int) -> list[list[str]]:
+    make, shape, step = _TASKS[task]
+    make(folder)
+    meaning = MEANINGS[task]
+    made = front_end(meaning, (1, *shape))
+    assert made is not None
+    recorded = recordings(folder, meaning, made, count=count)
+    expected = np.stack([_codes(each.features) for each in recorded])
+    places: list[tuple[Emulated | None, bool]] = [(None, False), (CORTEX_M4, False)]
+    if made.samples == "int16":
+        places += [(None, True), (CORTEX_M4, True), (CORTEX_M0, True)]
+    elif task == "series":
+        places += [(CORTEX_M0, False)]
+    found = []
+    for board, fixed_point in places:
+        codes = _computed(made, recorded, board, step, fixed_point)
+        gaps = np.abs(codes.reshape(expected.shape).astype(int) - expected)
+        found.append(
+            [
+                f"{len(recorded)} {task}",
+                "fixed point" if fixed_point else "integers" if task == "vww" else "float32",
+                board.core if board else "here",
+                f"{gaps.size:,}",
+                str(int((gaps > 0).sum())),
+                str(int(gaps.max())),
+            ]
+        )
+    return found
+
+
+def _codes(values: Any) -> Values:
+    steps = np.rint(values / _STEP.scale[0]) + _STEP.zero_point
+    return np.clip(steps, -128, 127).astype(np.int8)
+
+
+def _computed(
+    made: FrontEnd, recorded: Sequence[Recorded], board: Emulated | None, step: int, fixed: bool
+) -> Values:
+    samples = [each.samples for each in recorded]
+    if board is None:
+        here = OnHost(made, _STEP, fixed_point=fixed)
+        return np.stack([here.codes(each) for each in samples])
+    with tempfile.TemporaryDirectory() as scratch:
+        there = OnEmulator(made, _STEP, Path(scratch), step=step, board=board, fixed_point=fixed)
+        return np.stack([each.codes for each in there.run(samples)])
+
+
+def chain(run: Path) -> None:
+    data, folder = model_file(run).read_bytes(), recordings_of(run)
+    assert folder is not None
+    found = compare_front_end(run, data, read(data), recordings_in=folder, count=10**9)
+    print(pairs(found or {}))
+
+
+if __name__ == "__main__":
+    given = Path(sys.argv[1])
+    if (given / "metrics.json").is_file():
+        chain(given)
+    else:
+        main(given, int(sys.argv[2]) if len(sys.argv) > 2 else 100)
