@@ -1,0 +1,126 @@
+"""Whole firmware on TensorFlow Lite Micro and an emulated Cortex-M4, run by `make tflm`.
+
+TFLM_SOURCE and TFLM_LIBRARY name a build of one's own: it is no part of micronas, and nothing is
+downloaded for it. Beside what `make firmware` needs: CMake.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.front_ends import FrontEnd
+from micronas.export.firmware.project import write_project
+from micronas.graph import integer
+from micronas.graph.ir import Graph
+from micronas.hardware.targets import CMSIS_NN
+from micronas.space.space import Space
+from micronas.tasks.device import front_end
+from micronas.tasks.keywords.synth import synthesise
+from micronas.tasks.recorded import recordings
+from micronas.testing.graphs import quantize_randomly
+from micronas.tflite.writer import to_flatbuffer
+from micronas.train.quantize import quantize_inputs
+
+SPEECH = {"features": "mfcc", "window_ms": 40}
+WORDS = [f"word {number}" for number in range(12)]
+
+pytestmark = pytest.mark.tflm
+
+
+@pytest.fixture(scope="module")
+def library() -> tuple[str, str]:
+    found = os.environ.get("TFLM_SOURCE"), os.environ.get("TFLM_LIBRARY")
+    if None in found:
+        pytest.fail("TFLM_SOURCE and TFLM_LIBRARY must name a build of TensorFlow Lite Micro")
+    return found  # type: ignore[return-value]
+
+
+def speech() -> FrontEnd:
+    made = front_end(SPEECH, (1, 49, 10, 1))
+    assert made is not None
+    return made
+
+
+def written(published: str, project: Path) -> Graph:
+    graph = quantize_randomly(Space.load(f"published/{published}").graph())
+    write_project(
+        to_flatbuffer(graph),
+        project,
+        golden_input=random_inputs(graph, 1, seed=0),
+        application=Application(speech(), WORDS, Decision()),
+    )
+    return graph
+
+
+def make(project: Path, library: tuple[str, str], *arguments: str) -> tuple[int, str]:
+    source, archive = library
+    command = ["make", "-C", f"{project}/qemu", f"TFLM_DIR={source}", f"TFLM_LIBRARY={archive}"]
+    subprocess.run(["make", "-C", f"{project}/qemu", "clean"], check=True, capture_output=True)
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("published", ["kws_s", "ds_cnn_s"])
+def test_firmware_passes_and_needs_every_line_of_its_arena(
+    published: str, library: tuple[str, str], tmp_path: Path
+) -> None:
+    project = tmp_path / "firmware"
+    plan = CMSIS_NN.plan(written(published, project))
+    code, said = make(project, library, "check")
+    assert code == 0, said
+    assert "PASS: 12 output bytes as expected" in said
+    given = -(-plan.required // 16) * 16
+    assert f"arena: {plan.total} of {given} bytes used" in said
+    less = f"DEFINITIONS=-DMICRONAS_ARENA_BYTES={given - 16}"
+    code, said = make(project, library, less, "check")
+    assert code != 0
+    assert f"arena: {given} bytes needed, {given - 16} bytes given" in said
+
+
+def test_the_program_hears_what_python_hears(library: tuple[str, str], tmp_path: Path) -> None:
+    """Ten WAVs through front end, network and decision, on the emulated core and here."""
+    project = tmp_path / "firmware"
+    graph = written("kws_s", project)
+    corpus = synthesise(tmp_path / "speech", words=("yes", "no"), voices=(5, 1, 1))
+    heard = recordings(corpus, SPEECH, speech(), count=10)
+    features = np.stack([each.features for each in heard]).transpose(0, 3, 1, 2)
+    codes = quantize_inputs(graph, torch.from_numpy(features))
+    scores = integer.run(graph, codes).reshape(10, -1).astype(int)
+    ahead = np.diff(np.sort(scores)[:, -2:]).ravel()
+    expected = [
+        f"{each.path}: {WORDS[int(row.argmax())]} (ahead by {margin})"
+        for each, row, margin in zip(heard, scores, ahead, strict=True)
+    ]
+    files = " ".join(str(each.path) for each in heard)
+    code, said = make(project, library, f"FILES={files}", "say")
+    assert code == 0, said
+    assert re.findall(r"^(.*ahead by \d+\)), front end", said, re.MULTILINE) == expected
+
+
+def test_cmake_builds_it_as_the_head_of_its_file_says(
+    library: tuple[str, str], tmp_path: Path
+) -> None:
+    project = tmp_path / "firmware"
+    written("ds_cnn_s", project)
+    head = (project / "CMakeLists.txt").read_text().split("cmake_minimum_required")[0]
+    (command,) = re.findall(r"cmake -S . -B build -DTFLM_DIR=<checkout> -DTFLM_LIB.*", head, re.S)
+    command = re.sub(r"[#\\\n]", " ", command)
+    for name, value in zip(("<checkout>", "<libtensorflow-microlite.a>"), library, strict=True):
+        command = command.replace(name, value)
+    for each in (command.split(), ["cmake", "--build", "build"]):
+        done = subprocess.run(each, cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    emulator = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none"]
+    emulator += ["-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel"]
+    done = subprocess.run(
+        [*emulator, "build/firmware"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert "PASS: 12 output bytes as expected" in done.stderr
+    assert (project / "build/firmware-app").stat().st_size > 0
