@@ -99,7 +99,8 @@ class Pixels:
         return x if x.shape[2:] == shape[:2] else F.interpolate(x, shape[:2], mode="area")
 
     def meaning(self, read: Shape, shape: Shape) -> Mapping[str, object]:
-        return {"color": "gray"} if read[2] == 3 and shape[2] == 1 else {}
+        gray = {"color": "gray"} if read[2] == 3 and shape[2] == 1 else {}
+        return {**gray, "read": list(read)} if read != shape else {}
 
 
 def laid_out(x: Tensor, shape: Shape) -> Tensor:

@@ -36,7 +36,8 @@ def test_pictures_are_averaged_over_areas_and_turn_gray() -> None:
     gray = Pixels()(x, (4, 4, 1))
     expected = 0.299 * x[0, 0, 1, 2] + 0.587 * x[0, 1, 1, 2] + 0.114 * x[0, 2, 1, 2]
     torch.testing.assert_close(gray[0, 0, 1, 2], expected)
-    assert Pixels().meaning((4, 4, 3), (4, 4, 1)) == {"color": "gray"}
+    assert Pixels().meaning((4, 4, 3), (4, 4, 1)) == {"color": "gray", "read": [4, 4, 3]}
+    assert Pixels().meaning((4, 4, 3), (4, 4, 3)) == {}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def front_end(
 
     Returns
     -------
-    None if nothing is known of the input.
+    None if nothing is known of the input, or if training saw pictures in a form that is computed
+    from larger ones (`micronas.views.Pixels`): no front end in C does that.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) ->
     return in_c(float(meaning["mean"]), float(meaning["deviation"]))
 
 
-def _pixels(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
+def _pixels(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd | None:
+    if "read" in meaning:
+        return None
     return Image(
         camera or Camera(*CAMERA[shape[3]]),
         size=shape[1],
@@ -81,7 +84,7 @@ def _series(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> 
     )
 
 
-_MAKERS: dict[str, Callable[[Mapping[str, Any], Shape, Camera | None], FrontEnd]] = {
+_MAKERS: dict[str, Callable[[Mapping[str, Any], Shape, Camera | None], FrontEnd | None]] = {
     "mfcc": _mfcc,
     "log-mel": _log_mel,
     "pixels": _pixels,

@@ -2,8 +2,8 @@
 
 The stubs answer with what TFLM's own wheel computes for each network, and overwrite the arena
 whenever a network is set up in it. For a board's compiler: arm-none-eabi-g++ -mcpu=cortex-m4
--mthumb -std=c++17 -fsyntax-only -Wall -Wextra -Werror -I tests/router/stubs -I tests/export/stubs
-<project>/main.cc
+-mthumb -std=c++17 -fsyntax-only -Wall -Wextra -Werror -I tests/router/stubs
+-I tests/export/firmware/stubs <project>/main.cc
 """
 
 import re

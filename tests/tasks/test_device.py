@@ -10,13 +10,14 @@ from micronas.export.firmware.front_ends import Camera
 from micronas.export.firmware.host import OnHost
 from micronas.graph.ir import Quantization
 from micronas.graph.kernels.codes import Values
+from micronas.hardware.front_ends import front_end_costs
 from micronas.tasks.device import front_end
 from micronas.tasks.images.files import resize
 from micronas.tasks.images.front_end import features
 from micronas.tasks.keywords.front_end import MfccSettings, mfcc
 from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
 from micronas.tasks.waveform import Samples, coloured_noise, to_int16
-from micronas.views import Frames
+from micronas.views import Frames, Pixels
 
 CLIPS = 100
 
@@ -143,6 +144,15 @@ def test_pictures(camera: str, size: int, color: str, fit: str) -> None:
         scaled = resize(picture, size=size, color=color, fit=fit)  # type: ignore[arg-type]
         expected = codes(features(torch.from_numpy(scaled.copy()).float()).numpy(), quantization)
         assert np.array_equal(device.codes(raw), expected.transpose(1, 2, 0).reshape(-1))
+
+
+def test_pictures_seen_smaller_than_they_were_read_have_no_front_end() -> None:
+    """Training took means of areas, or gray of scaled colours; no other codes are passed for it."""
+    meaning = {"features": "pixels", "fit": "crop", "mean": 128.0}
+    for read, shape in (((96, 96, 1), (48, 48, 1)), ((96, 96, 3), (96, 96, 1))):
+        seen = {**meaning, **Pixels().meaning(read, shape)}
+        assert front_end(seen, (1, *shape)) is None
+        assert front_end_costs(seen, shape) is None
 
 
 def test_windows_of_sensors() -> None:

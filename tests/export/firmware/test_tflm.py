@@ -20,6 +20,7 @@ from micronas.export.firmware.project import write_project
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN
+from micronas.router.device import write_composition
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
 from micronas.tasks.keywords.synth import synthesise
@@ -27,6 +28,7 @@ from micronas.tasks.recorded import recordings
 from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.quantize import quantize_inputs
+from tests.compositions import composition
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
@@ -102,6 +104,15 @@ def test_the_program_hears_what_python_hears(library: tuple[str, str], tmp_path:
     code, said = make(project, library, f"FILES={files}", "say")
     assert code == 0, said
     assert re.findall(r"^(.*ahead by \d+\)), front end", said, re.MULTILINE) == expected
+
+
+def test_a_router_and_its_experts_pass(library: tuple[str, str], tmp_path: Path) -> None:
+    parts = composition()
+    inputs = random_inputs(parts.router, 12, seed=1)[parts.router.inputs[0]]
+    write_composition(parts, tmp_path / "words", golden_inputs=inputs)
+    code, said = make(tmp_path / "words", library, "check")
+    assert code == 0, said
+    assert re.search(r"PASS: \d+ output bytes of 12 inputs as expected", said)
 
 
 def test_cmake_builds_it_as_the_head_of_its_file_says(
