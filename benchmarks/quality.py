@@ -182,7 +182,7 @@ class Bench:
         tried = [
             trials(
                 [Candidate("random", each, space.architecture(each), costs(each), space)],
-                judging,
+                [judging],
                 TRIAL,
                 seed=seed,
                 checkpoint=Checkpoint(),

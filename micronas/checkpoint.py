@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,10 @@ class Checkpoint:
         """Return what was last saved under this name, or None."""
         return self._sections.get(section)
 
-    def discard(self, prefix: str) -> None:
-        """Forget the sections whose names start like this; the next `save` drops them on disk."""
-        for name in [name for name in self._sections if name.startswith(prefix)]:
-            del self._sections[name]
+    def discard(self, sections: Iterable[str]) -> None:
+        """Forget sections, where they are there; the next `save` drops them on disk."""
+        for name in sections:
+            self._sections.pop(name, None)
 
     def note(self, section: str, state: State) -> None:
         """Replace a section; the next `save` writes it."""

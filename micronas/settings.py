@@ -123,7 +123,10 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"a configuration must be a readable text file: {error}") from error
+        raise ConfigError(
+            f"a configuration must be a readable text file of settings: {error}; data goes into "
+            f"data.path, as in `micronas search series board=NAME data.path={path}`"
+        ) from error
     try:
         values, node = _parsed(text)
     except (*_NOT_YAML, RecursionError) as error:

@@ -14,17 +14,17 @@ def boards(
         Path | None,
         typer.Argument(
             help="A .tflite, an architecture or a run folder: does it fit each board? Or a board's "
-            "YAML: what is known of it?",
+            "name or YAML: what is known of it?",
             autocompletion=networks,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
-    from micronas.hardware.board import Board, available, is_board_file
+    from micronas.hardware.board import Board, available, is_board
     from micronas.hardware.table import board_notes, boards_table, known_boards_table
 
-    if network is not None and is_board_file(network):
+    if network is not None and is_board(network):
         view = Board.load(network).view()
         show(view, as_json, lambda: f"{known_boards_table([view])}\n\n{board_notes(view)}")
         return

@@ -258,9 +258,11 @@ def available() -> list[str]:
     return resources.names("latency_models")
 
 
-def is_board_file(path: Path) -> bool:
-    """Whether a file is YAML that describes a board, well or not."""
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+def is_board(path: Path) -> bool:
+    """Whether this is a shipped board's name, or YAML that describes a board, well or not."""
+    if not path.is_file():
+        return str(path) in available()
+    if path.suffix not in (".yaml", ".yml"):
         return False
     values, _ = read_mapping(path)
     return not values.keys().isdisjoint(("like", "sram_bytes", "latency", "clock_hz"))

@@ -10,11 +10,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from micronas.data import DataSet
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Limits
 from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.prior import USED, draw, moved
 from micronas.nas.problem import Problem
+from micronas.nas.textbook import textbook_networks
 from micronas.nas.trials import Candidate
 from micronas.space.decisions import Choice
 from micronas.space.open_space import OpenSpace, Picks
@@ -99,7 +101,8 @@ class OpenProblem:
             family, before = families[turn % len(families)], len(found)
             for _ in range(_TRIES):
                 picks = self.space.draw(family, source)
-                for choice in draw(self.problem(family, picks), count=1, source=source):
+                problem = self.problem(family, picks)
+                for choice in draw(problem, count=1, source=source, fill=self.space.fill):
                     self._keep(found, Drawn(family, picks, choice))
                 if len(found) > before:
                     break
@@ -112,6 +115,20 @@ class OpenProblem:
             if len(found) < count and problem.fits(problem.least()):
                 self._keep(found, Drawn(family, picks, problem.least()))
         return list(found.values())
+
+    def rivals(self, data: DataSet) -> list[Candidate]:
+        """Return the textbook networks of the space, as wide as fits; small ones, too, where the
+        space draws small networks."""
+        return textbook_networks(
+            self.space.textbook,
+            self._board,
+            self._budget,
+            kind=self.space.kind,
+            input_shape=data.input,
+            classes=len(data.classes),
+            as_published=self.space.fill < USED,
+            known=self._known,
+        )
 
     def next(self, tried: list[Candidate], count: int, source: random.Random) -> list[Candidate]:
         """Draw up to `count` networks near the best of those tried, which come first."""
@@ -135,7 +152,8 @@ class OpenProblem:
         )
         before = self.problem(parent.family, parent.picks).space.values(parent.choice)
         problem = self.problem(parent.family, picks)
-        choice = moved(problem, _varied(problem.space, before, source), USED, source)
+        floor = min(USED, self.space.fill)
+        choice = moved(problem, _varied(problem.space, before, source), floor, source)
         return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
 
     def _keep(

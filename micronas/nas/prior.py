@@ -29,8 +29,13 @@ _REPEATS = 100
 """Known networks drawn one after another: a small space has no more to give."""
 
 
-def draw(problem: Problem, *, count: int, source: random.Random) -> list[Choice]:
+def draw(
+    problem: Problem, *, count: int, source: random.Random, fill: float = USED
+) -> list[Choice]:
     """Draw up to `count` different networks that fit, and use 90 to 100 % of the budget.
+
+    With a lower `fill` each uses 90 to 100 % of a share of it, which is drawn evenly on a
+    logarithmic scale from those of which that is at least `fill`.
 
     Of a space whose largest network fits, widths of any size are drawn. Networks that use less are
     given where there are not enough others: a space may be too small, or too coarse. Where nothing
@@ -43,11 +48,13 @@ def draw(problem: Problem, *, count: int, source: random.Random) -> list[Choice]
     for _ in range(_TRIES * count):
         if len(found) >= count or repeats == _REPEATS:
             break
-        choice = _drawn(problem, source, roomy=roomy)
+        # no number is drawn where there is nothing to choose: old draws stay as they were
+        room = 1.0 if fill >= USED else (fill / USED) ** source.random()
+        choice = _drawn(problem, source, roomy=roomy, room=room)
         if choice is None:
             continue
         network = space.canonical(choice)
-        kept = found if roomy or problem.share(choice) >= USED else spare
+        kept = found if roomy or problem.share(choice) >= min(USED, fill) else spare
         repeats = repeats + 1 if network in kept else 0
         kept.setdefault(network, choice)
     if not found and not spare:
@@ -57,7 +64,7 @@ def draw(problem: Problem, *, count: int, source: random.Random) -> list[Choice]
     return [*found.values(), *spare.values()][:count]
 
 
-def _drawn(problem: Problem, source: random.Random, *, roomy: bool) -> Choice | None:
+def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
     start, end = (_NARROWEST ** source.random() for _ in range(2))
     # nothing between the ends is narrower than both
     middle = min(start, end) ** source.random()
@@ -79,17 +86,19 @@ def _drawn(problem: Problem, source: random.Random, *, roomy: bool) -> Choice | 
         )
 
     def fits(step: int) -> bool:
-        return problem.fits(scaled(step))
+        return problem.share(scaled(step)) <= room
 
     if roomy:
         return scaled(source.randrange(_SCALES + 1))
-    if not fits(0):
+    least = problem.share(scaled(0))
+    if least > 1.0:
         return None
+    room = max(room, least)
     low, high = 0, _SCALES
     while low < high:
         step = (low + high + 1) // 2
         low, high = (step, high) if fits(step) else (low, step - 1)
-    return moved(problem, scaled(low), USED, source)
+    return moved(problem, scaled(low), USED * room, source, most=room)
 
 
 def uniform_networks(problem: Problem) -> list[Choice]:
@@ -107,13 +116,16 @@ def uniform_networks(problem: Problem) -> list[Choice]:
     return list(found.values())
 
 
-def moved(problem: Problem, choice: Choice, floor: float, source: random.Random) -> Choice:
-    """Move single options at random until a network uses `floor` to 1 of the limit that binds."""
+def moved(
+    problem: Problem, choice: Choice, floor: float, source: random.Random, *, most: float = 1.0
+) -> Choice:
+    """Move single options at random until a network uses `floor` to `most` of the limit that
+    binds."""
     decisions = problem.space.decisions
     for _ in range(_MOVES):
         used = problem.used(choice)
         binding = max(used, key=lambda name: used[name])
-        if floor <= used[binding] <= 1.0:
+        if floor <= used[binding] <= most:
             break
         direction = 1 if used[binding] < floor else -1
         steps = {

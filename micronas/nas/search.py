@@ -21,7 +21,6 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import Scored, strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
-from micronas.nas.textbook import textbook_networks
 from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
 
 PARTS = (0.4, 0.4, 0.2)
 """Shares of the training set for weights, gates and ranking."""
+FEW_GROUPS = 12
+"""Groups below which one or two of them would rank all networks."""
+_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def search(
             proposed = run.propose(parts)
         return trials(
             _candidates(problem, proposed, known),
-            judged_on(data, [training, gating], ranking),
+            [judged_on(data, [training, gating], ranking)],
             settings.trial,
             seed=seed,
             checkpoint=checkpoint,
@@ -215,23 +217,13 @@ def _search_open(
     problem.check_feasible()
     for member in space.members():
         _check_data(member, data)
-    training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
+    folds = folds_of(data, settings, seed)
     source = random.Random(f"{seed} draw")
 
     def compete() -> list[Candidate]:
-        drawn = problem.first(settings.draws, source)
-        rivals = textbook_networks(
-            space.textbook,
-            board,
-            budget,
-            kind=space.kind,
-            input_shape=data.input,
-            classes=len(data.classes),
-            known=data.meaning,
-        )
         return trials(
-            drawn + rivals,
-            judged_on(data, [training, gating], ranking),
+            problem.first(settings.draws, source) + problem.rivals(data),
+            folds,
             settings.trial,
             seed=seed,
             checkpoint=checkpoint,
@@ -244,6 +236,31 @@ def _search_open(
 
     reason = "networks of several families share no weights"
     return SearchResult(ranks().once(compete), "halving", reason)
+
+
+def folds_of(data: DataSet, settings: SearchSettings, seed: int) -> list[DataSet]:
+    """Return data sets that train and rank the networks of an open space.
+
+    One, with a fifth of the training part for ranking; or several where groups are few, each with
+    another share of the groups, so that every group ranks.
+    """
+    generator = generator_for(seed, "parts")
+    count = fold_count(data.train, settings)
+    if count == 1:
+        training, gating, ranking = divide(data.train, PARTS, generator)
+        return [judged_on(data, [training, gating], ranking)]
+    parts = divide(data.train, (1 / count,) * count, generator)
+    return [
+        judged_on(data, parts[:place] + parts[place + 1 :], ranking)
+        for place, ranking in enumerate(parts)
+    ]
+
+
+def fold_count(training: Split, settings: SearchSettings) -> int:
+    """Return how many networks a trial trains, see `SearchSettings.folds`."""
+    if settings.folds != "auto":
+        return settings.folds
+    return _FOLDS if _FOLDS <= len(torch.unique(training.groups)) < FEW_GROUPS else 1
 
 
 def judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:

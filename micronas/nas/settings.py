@@ -1,6 +1,6 @@
 """Settings of a search: its strategy, length and step sizes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -42,5 +42,9 @@ class SearchSettings(Settings):
     families half as many join once the first are known."""
     generations: int = Field(8, ge=1)
     """Of evolution."""
+    folds: Literal["auto"] | Annotated[int, Field(ge=1, le=10)] = "auto"
+    """In a space of several families: trainings of a network for each trial, each ranked by other
+    groups. ``auto``: 3 where the training part has fewer than 12 groups, since one or two people
+    say little of others; else 1, ranked by a fifth of the training part."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

@@ -30,6 +30,7 @@ def textbook_networks(
     kind: str,
     input_shape: tuple[int, int, int],
     classes: int,
+    as_published: bool = False,
     known: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Return each network of `search_spaces/textbook/` at the widest that fits; not those none of
@@ -37,6 +38,8 @@ def textbook_networks(
 
     Parameters
     ----------
+    as_published
+        Whether those that could be wider than in their paper compete at its widths, too.
     kind
         What boards have latency models for, see `Searchable.kind`.
     input_shape
@@ -44,25 +47,31 @@ def textbook_networks(
     known
         Of the input's meaning, for the front end's share of the budget.
     """
-    found = []
-    for name in names:
-        network = Space.load(f"textbook/{name}")
-        height, width, channels = input_shape
+    height, width, channels = input_shape
+
+    def fitting(network: Space, name: str, factor: float) -> Candidate | None:
         over_time = network.input[1] == 1
         shape = (height, 1, width * channels) if over_time else input_shape
         network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
-        front_end = front_end_costs(known, shape)
-        before = None
+        problem = Problem(network, board, budget, front_end=front_end_costs(known, shape))
+        if not problem.fits(()):
+            return None
+        label = f"{name} x{factor:.2f}"
+        return Candidate("textbook", (), network, problem.costs(()), network, label)
+
+    found = []
+    for name in names:
+        published, before = Space.load(f"textbook/{name}"), None
         for step in range(_SPAN[1] * _STEPS, _SPAN[0] * _STEPS - 1, -1):
             factor = 2 ** (step / _STEPS)
-            tried = scaled(network, factor)
-            if tried == before:
+            network = scaled(published, factor)
+            if network == before:
                 continue  # narrow widths stay on the grid for several steps
-            before = tried
-            problem = Problem(tried, board, budget, front_end=front_end)
-            if problem.fits(()):
-                label = f"{name} x{factor:.2f}"
-                found.append(Candidate("textbook", (), tried, problem.costs(()), tried, label))
+            before, widest = network, fitting(network, name, factor)
+            if widest is not None:
+                found.append(widest)
+                if as_published and step > 0 and (own := fitting(published, name, 1.0)):
+                    found.append(own)
                 break
     return found
 

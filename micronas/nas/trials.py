@@ -62,7 +62,7 @@ More = Callable[[list[Candidate]], list[Candidate]]
 
 def trials(
     candidates: list[Candidate],
-    data: DataSet,
+    folds: Sequence[DataSet],
     recipe: Recipe,
     *,
     seed: int,
@@ -81,9 +81,9 @@ def trials(
 
     Parameters
     ----------
-    data
-        Its training part trains, and its validation part judges. Each candidate sees it in the
-        shape of its own input.
+    folds
+        Of each, the training part trains and the validation part judges, networks of their own;
+        scores are means over folds. Each candidate sees them in the shape of its own input.
     more
         Asked once, after the first part, for up to `joining` candidates.
     workers
@@ -92,14 +92,15 @@ def trials(
         Where to train; on an accelerator one after another.
     """
     count = len(candidates) + joining
-    rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(data.train.labels)))
+    rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    planned, done = _planned(count, len(rungs)), 0
+    planned, done = len(folds) * _planned(count, len(rungs)), 0
     progress(done, planned)
 
-    def train(candidate: Candidate, epochs: int, kept: Checkpoint) -> list[float]:
-        section = _section(candidate)
+    def train(
+        data: DataSet, candidate: Candidate, section: str, epochs: int, kept: Checkpoint
+    ) -> list[float]:
         network = candidate.architecture.build(generator_for(seed, "initial", section))
         seen = data.seen_as(candidate.architecture.input_shape)
         fit(
@@ -117,12 +118,14 @@ def trials(
 
     def trained(candidates: list[Candidate], epochs: int) -> list[Candidate]:
         nonlocal done
-        keys = {f"{_section(each)} after {epochs}": each for each in candidates}
-        # a finished trial is looked up: its weights may have been trained further since
-        missing = {
-            key: partial(train, each, epochs) for key, each in keys.items() if key not in scores
+        jobs = {
+            _key(section, epochs): partial(train, data, each, section, epochs)
+            for each in candidates
+            for section, data in zip(_sections(each, len(folds)), folds, strict=True)
         }
-        done += len(keys) - len(missing)
+        # a finished trial is looked up: its weights may have been trained further since
+        missing = {key: job for key, job in jobs.items() if key not in scores}
+        done += len(jobs) - len(missing)
         for key, score in side_by_side(
             missing, workers=at_once(workers, recipe, device), checkpoint=checkpoint
         ):
@@ -130,7 +133,18 @@ def trials(
             checkpoint.save("trials", dict(sorted(scores.items())))
             done += 1
             progress(done, planned)
-        return [_told(each, epochs, *scores[key]) for key, each in keys.items()]
+        return [told(each, epochs) for each in candidates]
+
+    def told(candidate: Candidate, epochs: int) -> Candidate:
+        found = [scores[_key(section, epochs)] for section in _sections(candidate, len(folds))]
+        loss, accuracy = (math.fsum(each) / len(folds) for each in zip(*found, strict=True))
+        return replace(
+            candidate,
+            trial_loss=loss,
+            trial_accuracy=accuracy,
+            trial_epochs=epochs,
+            trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
+        )
 
     with threads(recipe.threads):
         for epochs in rungs:
@@ -139,24 +153,18 @@ def trials(
                 tried = sorted(tried + trained(more(tried), epochs), key=_loss)
             keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
             left, losers = tried[:keep], tried[keep:] + losers
-            for each in losers:
-                checkpoint.discard(_section(each))
-    checkpoint.discard("trial/")
+            for each in losers if epochs < rungs[-1] else left:
+                checkpoint.discard(_sections(each, len(folds)))
     return left + losers
 
 
-def _section(candidate: Candidate) -> str:
-    return f"trial/{candidate}"
+def _sections(candidate: Candidate, folds: int) -> list[str]:
+    """Names of a candidate's trainings, one for each fold."""
+    return [f"trial/{candidate}" + f"/{place}" * bool(place) for place in range(folds)]
 
 
-def _told(candidate: Candidate, epochs: int, loss: float, accuracy: float) -> Candidate:
-    return replace(
-        candidate,
-        trial_loss=loss,
-        trial_accuracy=accuracy,
-        trial_epochs=epochs,
-        trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
-    )
+def _key(section: str, epochs: int) -> str:
+    return f"{section} after {epochs}"
 
 
 def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:

@@ -19,10 +19,9 @@ from micronas.graph import integer
 from micronas.nas.open_search import OpenProblem, problem_of
 from micronas.nas.prior import draw, uniform_networks
 from micronas.nas.problem import Problem
-from micronas.nas.search import PARTS
+from micronas.nas.search import PARTS, fold_count
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
-from micronas.nas.textbook import textbook_networks
 from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
@@ -96,14 +95,15 @@ def estimate_search(
         [macs[place] for place in timed],
         [_step(module, each.train, batch) for module, each in zip(modules, seen, strict=True)],
     )
-    tried = round(sum(PARTS[:2]) * examples)
+    folds = fold_count(data.train, settings.search) if isinstance(space, OpenSpace) else 1
+    tried = round((sum(PARTS[:2]) if folds == 1 else 1 - 1 / folds) * examples)
     count = len(networks) + joining
     trainings, epochs = planned_epochs(count, settings.search.trial, tried)
     phases = {}
     if name != "halving":
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
-    work = epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
+    work = folds * epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
     phases["trials"] = work / at_once(workers, settings.search.trial, find_device(settings.device))
     # who wins is not known: a network of the middle
     place = len(networks) // 2
@@ -116,7 +116,7 @@ def estimate_search(
     phases["quantization"] = _recipe(settings.quantize, examples) * step
     judged = len((data.test or data.validation).labels)
     phases["checks"] = example * (judged + _CHECKED)
-    return Estimate(phases, count, trainings)
+    return Estimate(phases, count, folds * trainings)
 
 
 def _candidates(
@@ -127,16 +127,7 @@ def _candidates(
     problem = problem_of(space, settings.load_board(), settings.budget, known=data.meaning)
     source = random.Random(f"{settings.seed} draw")
     if isinstance(problem, OpenProblem):
-        found = problem.first(settings.search.draws, source)
-        found += textbook_networks(
-            problem.space.textbook,
-            settings.load_board(),
-            settings.budget,
-            kind=problem.space.kind,
-            input_shape=data.input,
-            classes=len(data.classes),
-            known=data.meaning,
-        )
+        found = problem.first(settings.search.draws, source) + problem.rivals(data)
         networks = [(each.architecture, each.costs.macs) for each in found]
         return "halving", networks, settings.search.draws // 2
     examples = len(data.train.labels)

@@ -72,7 +72,7 @@ class RunSettings(TrainSettings):
     def load_space(self) -> Space | OpenSpace:
         """Read the space, for inputs of the shape the data has where the data says one."""
         space, shape = OpenSpace.load(self.space), input_of(self.data)
-        if shape is None or isinstance(space, OpenSpace):
+        if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})
 

@@ -33,7 +33,13 @@ def load(path: Path) -> Loaded:
     ConfigError
         If an architecture file is not valid.
     """
-    if path.suffix in (".yaml", ".yml") or path.parts[:-1] in (("published",), ("textbook",)):
+    is_shipped = path.parts[:-1] in (("published",), ("textbook",))
+    if path.suffix in (".yaml", ".yml") or is_shipped:
+        if not path.is_file() and not is_shipped:
+            raise ModelError(
+                f"a network must be a file, but {path} does not exist; name a .tflite, an "
+                "architecture.yaml or a run folder, or a board that `micronas boards` lists"
+            )
         network = Space.load(path)
         graph = network.graph()
         size = flatbuffer_bytes(graph, metadata=placeholder(network.classes, network.input[2]))

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError
 from micronas.settings import Extent, read_mapping, validate_settings
@@ -35,14 +35,21 @@ class AnyOf:
 class OpenSpace(Described):
     """Families of networks, of which a search draws.
 
-    Each family is a space without `name`, `task` and `classes`, in which ``any: [...]`` may stand
+    Each family is a space without `name`, `task` and `classes`, and without `input` where all have
+    the same, in which ``any: [...]`` may stand
     for any value: one of the options is taken. In a list, an option that is a list itself takes its
     place item by item, and an empty one leaves it out.
     """
 
     name: str = "open"
     task: str | None = None
+    input: tuple[Extent, Extent, Extent] | None = None
+    """Height, width, channels, of families that have none of their own."""
     classes: Extent
+    fill: float = Field(0.9, gt=0, le=0.9)
+    """Least share of the budget that networks use. Small data is learnt by small networks: below
+    0.9, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as published,
+    too."""
     families: dict[str, dict[str, Any]]
     textbook: tuple[str, ...] = ()
     """Networks of `search_spaces/textbook/` that compete in the trials, scaled to the budget."""
@@ -124,6 +131,8 @@ class OpenSpace(Described):
     def _settled(self, family: str, picks: Picks) -> Space:
         described = _settle(self._parsed[family][0], picks)
         values = {"name": f"{self.name}/{family}", "classes": self.classes, **described}
+        if self.input is not None:
+            values.setdefault("input", self.input)
         if self.task is not None:
             values["task"] = self.task
         return validate_settings(values, Space, source=f"families.{family}")

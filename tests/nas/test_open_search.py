@@ -5,18 +5,23 @@ import os
 import random
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from micronas.checkpoint import Checkpoint
+from micronas.data import TensorSplit
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.open_search import OpenProblem
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult, folds_of, search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import scaled, textbook_networks
+from micronas.nas.trials import Candidate, trials
 from micronas.progress import Progress
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
@@ -69,6 +74,72 @@ def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
     assert {each.space.title for each in later} == {"toy/rows"}
     assert not {str(each) for each in later} & {str(each) for each in first}
     assert all(problem_fits(each.costs) for each in later)
+
+
+def test_a_space_that_need_not_be_filled_draws_small_networks_too() -> None:
+    """Sizes from a quarter of the budget up, evenly on a logarithmic scale: half below a half."""
+    space = OPEN.model_copy(update={"fill": 0.25})
+    problem, source = OpenProblem(space, BOARD, BUDGET), random.Random(3)
+    shares = [
+        max(BUDGET.on(BOARD).used(each.costs).values())
+        for _ in range(12)
+        for each in problem.first(4, source)
+    ]
+    assert 0.2 < min(shares) < 0.5
+    assert max(shares) <= 1
+    assert 0.25 < sum(share < 0.5 for share in shares) / len(shares) < 0.75
+    roomy = Budget(sram="100 KB")
+    widest, published = OpenProblem(space, BOARD, roomy).rivals(data())
+    assert published.label == "ds_cnn x1.00"
+    assert OpenProblem(OPEN, BOARD, roomy).rivals(data()) == [widest]
+
+
+@pytest.mark.parametrize(
+    ("groups", "folds", "expected"), [(7, "auto", 3), (40, "auto", 1), (7, 2, 2)]
+)
+def test_every_group_ranks_where_groups_are_few(groups: int, folds: Any, expected: int) -> None:
+    """People of a fold's training part are never those that rank; three folds see all of them."""
+    few = replace(data(), train=by_groups(groups))
+    found = folds_of(few, SearchSettings(folds=folds), seed=0)
+    assert len(found) == expected
+    ranked = set[int]()
+    for each in found:
+        trained, ranking = (set(split.groups.tolist()) for split in (each.train, each.validation))
+        assert not trained & ranking
+        assert len(each.train.labels) + len(each.validation.labels) == len(few.train.labels)
+        ranked |= ranking
+    assert (len(ranked) == groups) == (expected > 1)
+
+
+def by_groups(count: int) -> TensorSplit:
+    train = data().train
+    everything = torch.arange(len(train.labels))
+    return TensorSplit(train.batch(everything, None), train.labels, groups=everything % count)
+
+
+def test_scores_are_means_over_folds() -> None:
+    """Of what the checkpoint holds for each training; the first is as without other folds."""
+    few = replace(data(), train=by_groups(7))
+    folds = folds_of(few, SearchSettings(), seed=0)
+    (candidate,) = OpenProblem(OPEN, BOARD, BUDGET).first(1, random.Random(0))
+
+    def tried(count: int) -> tuple[Candidate, list[list[float]]]:
+        checkpoint = Checkpoint()
+        (found,) = trials(
+            [candidate],
+            folds[:count],
+            SETTINGS.trial,
+            seed=0,
+            checkpoint=checkpoint,
+            progress=lambda done, total: None,
+        )
+        return found, list((checkpoint.load("trials") or {}).values())
+
+    (alone, one), (both, two) = tried(1), tried(2)
+    assert one == [[alone.trial_loss, alone.trial_accuracy]] == two[:1]
+    assert two[1] != two[0]
+    assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
+    assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)
 
 
 def problem_fits(costs: object) -> bool:

@@ -99,3 +99,15 @@ def test_shipped_open_spaces_name_textbook_networks_that_ship() -> None:
     assert {name for space in several for name in space.textbook} <= {
         *names("search_spaces/textbook")
     }
+
+
+def test_families_without_an_input_share_that_of_the_space() -> None:
+    """So that data says it once; a family that has its own keeps it."""
+    without = {key: value for key, value in FAMILIES["flat"].items() if key != "input"}
+    space = toy(input=[8, 4, 1], families=FAMILIES | {"shared": without})
+    other = space.model_copy(update={"input": (16, 2, 3)})
+    inputs = {member.name: member.input for member in other.members()}
+    assert inputs["toy/shared"] == (16, 2, 3)
+    assert inputs["toy/flat"] == (8, 4, 1)
+    with pytest.raises(ValueError, match=r"input"):
+        toy(families={"shared": without})

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from micronas.errors import DataError
 from micronas.tasks.parts import Part
 from micronas.tasks.series.csv_table import Header, read_header, read_numbers, read_texts
+from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.settings import SeriesSettings
 
 _LABELS = ("label", "class", "activity", "target")
@@ -194,6 +195,7 @@ def _read_csv(
             "data.label=COLUMN or sort files into folders"
         )
     labels = read_texts(header, label) if label else np.full(count, source.label)
+    labels = as_classes(labels, settings)
     column = _special(header, settings.group, _GROUPS)
     groups = read_texts(header, column) if column else np.full(count, _group(source.path, settings))
     times, rate = _times(header, settings)
@@ -307,7 +309,7 @@ def _opened(path: Path) -> "np.lib.npyio.NpzFile":
 def _windows(arrays: "np.lib.npyio.NpzFile", settings: SeriesSettings) -> Iterator[Recording]:
     if "y" not in arrays.files:
         raise DataError(f"windows x must have labels y, but {settings.path} has none; add y [N]")
-    values, labels = arrays["x"], arrays["y"]
+    values, labels = arrays["x"], as_classes(arrays["y"].astype(np.str_), settings)
     groups = arrays["groups"] if "groups" in arrays.files else np.arange(len(values))
     if values.ndim == 2:
         values = values[..., None]

@@ -1,9 +1,10 @@
 """Settings of sensor series. Imports no torch."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from micronas.tasks.task import TaskSettings
 
@@ -22,6 +23,9 @@ class SeriesSettings(TaskSettings):
     columns: Literal["auto"] | tuple[str, ...] = "auto"
     """The sensor's channels, in the order of the device. ``auto``: all columns of numbers except
     time, label and group."""
+    bins: tuple[float, ...] = ()
+    """Edges between ranges, for labels that are measured numbers: ``[0.5, 2]`` makes the classes
+    ``below 0.5``, ``0.5 to 2`` and ``2 and above``."""
     label: str = "auto"
     """Column of labels. ``auto``: ``label``, ``class``, ``activity`` or ``target``; files in a
     folder of a class have its name."""
@@ -52,6 +56,17 @@ class SeriesSettings(TaskSettings):
     seed: int = 0
     """Of the division into parts."""
 
+    @field_validator("goal", mode="before")
+    @classmethod
+    def _known_goal(cls, goal: object) -> object:
+        if goal not in ("classes", "anomalies"):
+            raise ValueError(
+                f"a goal must be classes or anomalies, but got {goal!r}; there is no regression: "
+                "labels that are numbers become classes of ranges by data.bins=[EDGE, ...], and a "
+                "network with a loss of your own goes through micronas.to_tflite"
+            )
+        return goal
+
     @model_validator(mode="after")
     def _sound(self) -> "SeriesSettings":
         if self.stride is not None and self.stride > self.window:
@@ -59,6 +74,8 @@ class SeriesSettings(TaskSettings):
                 f"stride must be at most the window, or samples are lost: stride={self.stride}, "
                 f"window={self.window}"
             )
+        if list(self.bins) != sorted(set(self.bins)) or not all(map(math.isfinite, self.bins)):
+            raise ValueError(f"bins must be rising numbers, but are {list(self.bins)}")
         if self.columns == ():
             raise ValueError("columns must name at least one; leave it out to take all")
         return self

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.errors import DataError
+from micronas.errors import ConfigError, DataError
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_numbers
 from micronas.tasks.series.recordings import read_columns, read_recordings
@@ -138,3 +138,28 @@ def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
     assert found["constant"].endswith("y never changes")
     assert found["missing"] == "missing: c.csv: 1 samples without a value"
     assert found["short"] == "short: d.csv: 2 samples, under a window of 128"
+
+
+def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
+    """Edges belong to the range above them; a missing label is no sample's."""
+    rows = [f"{index},{value}" for index, value in enumerate((0.1, 0.5, 1.9, 2.0, "", 7))]
+    path = write(tmp_path / "a.csv", "x,target", *rows)
+    found = read_recordings(settings(path, bins=[0.5, 2]))
+    assert [(each.label, each.values[:, 0].tolist()) for each in found.recordings] == [
+        ("below 0.5", [0.0]),
+        ("0.5 to 2", [1.0, 2.0]),
+        ("2 and above", [3.0]),
+        ("2 and above", [5.0]),
+    ]
+    np.savez(tmp_path / "w.npz", x=np.zeros((3, 8, 1)), y=[0.0, 0.75, 3.0])
+    found = read_recordings(settings(tmp_path / "w.npz", bins=[0.5, 2]))
+    assert [each.label for each in found.recordings] == ["below 0.5", "0.5 to 2", "2 and above"]
+    many = write(tmp_path / "b.csv", "x,label", *(f"1,{value / 7}" for value in range(60)))
+    with pytest.raises(ConfigError, match=r"60 different numbers, and there is no regression; "):
+        read_recordings(settings(many))
+    named = write(tmp_path / "c.csv", "x,label", "1,a")
+    with pytest.raises(ConfigError, match=r"bins needs labels that are numbers, but .* has 'a'"):
+        read_recordings(settings(named, bins=[1]))
+    for wrong, message in (({"bins": [2, 1]}, "rising"), ({"goal": "regression"}, "by data.bins")):
+        with pytest.raises(ValueError, match=message):
+            settings(path, **wrong)
