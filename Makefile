@@ -1,6 +1,7 @@
 # make demo   set up a virtual environment and run the main job, offline
 # make test   set up a virtual environment and run every check
 # make package build sdist and wheel, install the wheel into an empty environment, run the demo
+# make versions  the syntax, and the tests without torch, on every Python 3.10 to 3.13 that is here
 # make ray    the tests of sweeps on Ray
 # make docs   the documentation, into site/; fails on any warning
 # make fuzz SECONDS=600  every fuzzer for so long, in tests/fuzz
@@ -16,13 +17,16 @@ BIN := $(VENV)/bin
 
 SECONDS ?= 600
 
-.PHONY: demo test lint slow browser firmware tflm package ray docs fuzz audit clean
+.PHONY: demo test versions lint slow browser firmware tflm package ray docs fuzz audit clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
 
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+versions:
+	.ci/versions
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -6,24 +6,31 @@
 ``watch``: six axes of a smartwatch at 50 Hz, seven shoulder exercises, ten people, of whom none is
 in two parts (D. Burns et al., arXiv 1802.01489; in seglearn, BSD licence). ``bearings``: vibration
 of the Case Western Reserve University's drive end at 1,797 rpm, healthy and ten faults, one record
-each, so that parts are cut along time. A seed is that of people, draws, trials and trainings. The
-forest reads statistics and band energies of each channel in floating point and has no budget.
+each, so that parts are cut along time. A seed is that of people, draws, trials and trainings.
+
+``found`` and ``textbook`` (`search_spaces/textbook/cnn_1d.yaml`) train on the same augmented
+windows, ``plain`` is that textbook network without rotation and time warp. ``forest`` and
+``linear`` read statistics and band energies of each channel in floating point, without a budget.
 """
 
 import argparse
 import importlib.util
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from micronas.data import DataSet, Split
-from micronas.runs.run import run_search, run_training
-from micronas.runs.settings import load_run
+from micronas.runs.run import Trained, run_search, run_training
+from micronas.runs.settings import TrainSettings, load_run
 from micronas.space.space import Space
 from micronas.tasks.registry import load
 
@@ -34,6 +41,8 @@ RECIPES = (
     "train={epochs: 20, batch_size: 32}",
     "quantize={epochs: 4, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
 )
+WORN = ("data.rotation_degrees=20", "data.time_warp=0.2", "data.scaling=0.3")
+"""Augmentation for what people wear."""
 BANDS = 16
 
 
@@ -53,12 +62,10 @@ def watch(folder: Path) -> list[str]:
     return [f"data.path={folder}", "data.group=prefix", "data.window=128"]
 
 
-def textbook(space: Space) -> Space:
+def textbook(data: DataSet) -> Space:
     """Return three convolutions over time, each halving it, and a global average."""
-    blocks = [{"type": "conv", "width": w, "kernel": "5x1", "stride": [2, 1]} for w in (32, 48)]
-    stem = {"width": 16, "kernel": "9x1", "stride": [2, 1]}
-    values = {"input": space.input, "classes": space.classes, "stem": stem, "blocks": blocks}
-    return Space.model_validate({"name": "textbook", **values})
+    update = {"input": data.input, "classes": len(data.classes)}
+    return Space.load("textbook/cnn_1d").model_copy(update=update)
 
 
 def features(split: Split) -> np.ndarray:
@@ -75,37 +82,54 @@ def features(split: Split) -> np.ndarray:
     return np.concatenate(kinds, axis=1)
 
 
-def forest(data: DataSet, seed: int) -> float:
-    """Return the test accuracy of 300 trees."""
+def on_features(data: DataSet, seed: int) -> dict[str, float]:
+    """Return the test accuracy, in percent, of 300 trees and of a linear classifier."""
     assert data.test is not None
-    trees = RandomForestClassifier(300, random_state=seed, n_jobs=1)
-    trees.fit(features(data.train), data.train.labels.numpy())
-    return float(trees.score(features(data.test), data.test.labels.numpy()))
+    x, y = features(data.train), data.train.labels.numpy()
+    models = {
+        "forest": RandomForestClassifier(300, random_state=seed, n_jobs=1),
+        "linear": make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300)),
+    }
+    test = features(data.test), data.test.labels.numpy()
+    return {
+        name: round(100 * float(model.fit(x, y).score(*test)), 1) for name, model in models.items()
+    }
 
 
-def measure(name: str, given: list[str], seed: int, folder: Path) -> dict[str, object]:
+def measure(
+    name: str, given: list[str], worn: Sequence[str], seed: int, folder: Path
+) -> dict[str, object]:
     """Return one line of the table."""
     start = time.process_time()
-    settings = load_run("series", [*BUDGET, *RECIPES, *given, f"seed={seed}", f"data.seed={seed}"])
+    common = [*BUDGET, *RECIPES, *given, f"seed={seed}", f"data.seed={seed}"]
+    settings = load_run("series", [*common, *worn])
     data = load(settings.data)
-    _, found = run_search(settings, folder / "found", progress=lambda *_: None, data=data)
+    result, found = run_search(settings, folder / "found", progress=lambda *_: None, data=data)
     searched = time.process_time() - start
-    network = textbook(settings.load_space().model_copy(update={"classes": len(data.classes)}))
-    plain = run_training(
-        network, settings.for_training(), folder / "plain", progress=lambda *_: None, data=data
-    )
+
+    def trained(kind: str, settings: TrainSettings) -> Trained:
+        data = load(settings.data)
+        place = folder / kind
+        return run_training(textbook(data), settings, place, progress=lambda *_: None, data=data)
+
     row: dict[str, object] = {"set": name, "seed": seed, "cpu_s": round(searched)}
-    for kind, trained in (("found", found), ("textbook", plain)):
-        metrics = trained.metrics
+    networks = {"found": found, "textbook": trained("textbook", settings.for_training())}
+    if worn:
+        networks["plain"] = trained("plain", load_run("series", common).for_training())
+    for kind, each in networks.items():
+        metrics = each.metrics
         row[kind] = round(100 * metrics["int8_accuracy"], 1)
         row[f"{kind}_ms"] = round(metrics["latency_ms"], 1)
         row[f"{kind}_arena"] = metrics["arena_bytes"]
         row[f"{kind}_flash"] = metrics["flash_bytes"]
         row[f"{kind}_mismatches"] = metrics["tflm_mismatches"]
-    row["network"] = found.metrics["network"]
+    row["network"] = str(result.winner)
+    row["trial"] = [
+        (str(each), each.trial_epochs, round(100 * (each.trial_accuracy or 0), 1))
+        for each in result.candidates[:5]
+    ]
     row["windows"] = found.metrics["judged_examples"]
-    row["forest"] = round(100 * forest(data, seed), 1)
-    return row
+    return row | on_features(data, seed)
 
 
 def main() -> None:
@@ -118,12 +142,13 @@ def main() -> None:
         folder = Path(name)
         sets = {}
         if "watch" in given.sets:
-            sets["watch"] = watch(folder / "watch")
+            sets["watch"] = watch(folder / "watch"), WORN
         if "bearings" in given.sets and given.bearings:
-            sets["bearings"] = [f"data.path={given.bearings}", "data.window=256", "data.stride=256"]
+            place = f"data.path={given.bearings}"
+            sets["bearings"] = [place, "data.window=256", "data.stride=256"], ()
         for seed in given.seeds:
-            for kind, settings in sets.items():
-                row = measure(kind, settings, seed, folder / f"{kind}{seed}")
+            for kind, (settings, worn) in sets.items():
+                row = measure(kind, settings, worn, seed, folder / f"{kind}{seed}")
                 print(json.dumps(row), flush=True)
 
 

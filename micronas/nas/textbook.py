@@ -49,31 +49,27 @@ def textbook_networks(
     """
     height, width, channels = input_shape
 
-    def fitting(network: Space, name: str, factor: float) -> Candidate | None:
+    def rival(published: Space, factor: float) -> Candidate | None:
+        network = scaled(published, factor)
         over_time = network.input[1] == 1
         shape = (height, 1, width * channels) if over_time else input_shape
         network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
         problem = Problem(network, board, budget, front_end=front_end_costs(known, shape))
         if not problem.fits(()):
             return None
-        label = f"{name} x{factor:.2f}"
+        label = f"{published.name} x{factor:.2f}"
         return Candidate("textbook", (), network, problem.costs(()), network, label)
 
     found = []
     for name in names:
-        published, before = Space.load(f"textbook/{name}"), None
-        for step in range(_SPAN[1] * _STEPS, _SPAN[0] * _STEPS - 1, -1):
-            factor = 2 ** (step / _STEPS)
-            network = scaled(published, factor)
-            if network == before:
-                continue  # narrow widths stay on the grid for several steps
-            before, widest = network, fitting(network, name, factor)
-            if widest is not None:
-                found.append(widest)
-                if as_published and step > 0 and (own := fitting(published, name, 1.0)):
-                    found.append(own)
-                break
-    return found
+        published = Space.load(f"textbook/{name}")
+        widest, low, high = None, _SPAN[0] * _STEPS, _SPAN[1] * _STEPS
+        while low <= high:
+            step = (low + high) // 2
+            fits = rival(published, 2 ** (step / _STEPS))
+            widest, low, high = (fits, step + 1, high) if fits else (widest, low, step - 1)
+        found += [widest, *([rival(published, 1.0)] if as_published and high > 0 else [])]
+    return [each for each in found if each is not None]
 
 
 def scaled(network: Space, factor: float) -> Space:

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from micronas.errors import ConfigError
 from micronas.settings import Extent, read_mapping, validate_settings
 from micronas.space.space import Described, Space, space_file
+from micronas.text import html_table
 
 Picks = tuple[int, ...]
 """Which option of each `any` of a family is taken."""
@@ -115,6 +116,16 @@ class OpenSpace(Described):
     def count(self) -> int:
         """Number of members, without the choices that each of them has."""
         return sum(math.prod(self.sizes(family)) for family in self.families)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for family in self.families:
+            member = self.member(family, tuple(0 for _ in self.sizes(family)))
+            blocks = " ".join(block.type for block in member.blocks)
+            input_size = "x".join(map(str, member.input))
+            rows.append((family, input_size, str(math.prod(self.sizes(family))), blocks))
+        header = ("family", "input", "layouts", "blocks of the first")
+        return html_table(header, rows, title=f"{self.name}: {', '.join(self.textbook)} compete")
 
     @cached_property
     def _parsed(self) -> dict[str, tuple[Any, list[AnyOf]]]:
