@@ -125,7 +125,7 @@ class OpenSpace(Described):
             input_size = "x".join(map(str, member.input))
             rows.append((family, input_size, str(math.prod(self.sizes(family))), blocks))
         header = ("family", "input", "layouts", "blocks of the first")
-        return html_table(header, rows, title=f"{self.name}: {', '.join(self.textbook)} compete")
+        return html_table(header, rows, title=", ".join([self.name, *self.textbook]))
 
     @cached_property
     def _parsed(self) -> dict[str, tuple[Any, list[AnyOf]]]:
