@@ -4,8 +4,8 @@ A network of a few million multiply-accumulates trains as fast on one thread as 
 cores pay for more trainings and not for more threads.
 """
 
+import io
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from micronas import errors
 from micronas.checkpoint import Checkpoint, State
 from micronas.errors import MicronasError
 
@@ -48,13 +49,16 @@ def side_by_side(
 
     Parameters
     ----------
+    jobs
+        Results are what a checkpoint can hold.
     checkpoint
         What jobs save goes there at once, as if they ran here.
 
     Raises
     ------
     MicronasError
-        If processes end without a word; an error of a job is raised as it is.
+        If processes end without a word. An error of a job is raised here: the same of micronas, and
+        a RuntimeError with the trace of any other.
     """
     if min(workers, len(jobs)) == 1:
         for name, job in jobs.items():
@@ -68,18 +72,17 @@ def side_by_side(
             for pipe in connection.wait(list(crew)):
                 assert isinstance(pipe, Connection)
                 try:
-                    kind, *told = pickle.loads(pipe.recv_bytes())
+                    told = _received(pipe)
                 except EOFError:
                     waiting.append(_again(crew, pipe))
                     continue
-                if kind == "saved":
-                    checkpoint.save(*told)
-                elif kind == "failed":
-                    error, text = told
-                    raise error from RuntimeError(f"in a training process:\n{text}")
+                if "section" in told:
+                    checkpoint.save(told["section"], told["state"])
+                elif "error" in told:
+                    raise _error(told)
                 else:
                     task = _ended(crew, pipe)
-                    yield task.name, told[0]
+                    yield task.name, told["result"]
 
 
 @dataclass
@@ -152,7 +155,27 @@ class _Relay(Checkpoint):
         if os.getppid() != self._leader:
             os._exit(1)  # nobody would read it
         super().save(section, state)
-        self._pipe.send_bytes(pickle.dumps(("saved", section, state)))
+        _send(self._pipe, {"section": section, "state": state})
+
+
+def _send(pipe: Connection, told: State) -> None:
+    buffer = io.BytesIO()
+    torch.save(told, buffer)
+    pipe.send_bytes(buffer.getvalue())
+
+
+def _received(pipe: Connection) -> State:
+    """Read what a process sent, as a checkpoint's file is read: no code comes along."""
+    told: State = torch.load(io.BytesIO(pipe.recv_bytes()), weights_only=True)
+    return told
+
+
+def _error(told: State) -> Exception:
+    kind = getattr(errors, told["error"], None)
+    if kind is None:
+        return RuntimeError(f"in a training process:\n{told['trace']}")
+    found: MicronasError = kind(told["text"])
+    return found
 
 
 def _work(job: Job[Any], checkpoint: Checkpoint, pipe: Connection, leader: int) -> None:
@@ -160,9 +183,9 @@ def _work(job: Job[Any], checkpoint: Checkpoint, pipe: Connection, leader: int) 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # a fork has no threads but its own, and would wait for the others
     try:
-        answer = pickle.dumps(("done", job(_Relay(checkpoint, pipe, leader))))
+        told = {"result": job(_Relay(checkpoint, pipe, leader))}
     except Exception as error:
-        answer = pickle.dumps(("failed", error, traceback.format_exc()))
-    pipe.send_bytes(answer)
+        told = {"error": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
+    _send(pipe, told)
     pipe.close()
     os._exit(0)  # leaves alone what the leader registered to do at its own end

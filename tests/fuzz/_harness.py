@@ -39,8 +39,9 @@ def bounded(name: str, case: Callable[[], str]) -> None:
         raise
     taken = _cpu() - start
     assert taken < _CPU_S, f"{name} took {taken:.1f} s: {what}"
-    largest = _largest_child()  # of all that ever were, those of other tests included
-    grown = max(_resident() - before, largest if largest > children else 0)
+    # of all that ever were, those of other tests included; a fork begins with what its parent holds
+    largest = _largest_child()
+    grown = max(_resident() - before, largest if largest > max(children, _resident()) else 0)
     assert grown < _BYTES, f"{name} took {grown} bytes: {what}"
 
 

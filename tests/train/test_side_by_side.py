@@ -92,6 +92,12 @@ def test_an_error_of_a_job_is_raised_as_it_is() -> None:
         dict(side_by_side(jobs, workers=2, checkpoint=Checkpoint()))
 
 
+def test_an_error_that_is_no_user_s_comes_with_its_trace() -> None:
+    jobs = {"bad": lambda kept: 1 // 0, "good": partial(tripled, 1)}
+    with pytest.raises(RuntimeError, match=r"(?s)in a training process.*ZeroDivisionError"):
+        dict(side_by_side(jobs, workers=2, checkpoint=Checkpoint()))
+
+
 def test_processes_end_with_their_leader(tmp_path: Path) -> None:
     code = f"""
 import os, time
