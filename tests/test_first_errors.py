@@ -17,6 +17,7 @@ from PIL import Image
 from micronas.space.space import Space
 from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from tests.command import command as forked
 
 ROOT = Path(__file__).parents[1]
 SPACE = {
@@ -60,8 +61,10 @@ def start(
     before: Callable[[], None] | None = None,
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    if environment is None:
+        return forked(*arguments, cwd=folder, before=before)
     return subprocess.run(
-        [sys.executable, *(["-S"] if environment else []), "-m", "micronas", *arguments],
+        [sys.executable, "-S", "-m", "micronas", *arguments],
         cwd=folder,
         env=environment,
         preexec_fn=before,

@@ -3,8 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
 from tests import toy
+from tests.command import command as micronas
 
 SIZES = {"sram_bytes": 256e3, "flash_bytes": 1e6, "clock_hz": 80e6}
 
@@ -194,11 +193,6 @@ def test_times_are_added_to_those_of_an_earlier_firmware(plan: Path) -> None:
     )
     with pytest.raises(DataError, match="no vww_99; measure the firmware of this plan"):
         add_times(plan, {"vww_99": 1.0})
-
-
-def micronas(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "micronas", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: Path) -> None:

@@ -13,11 +13,7 @@ from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "micronas", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+from tests.command import command as run
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,11 @@ import pytest
 
 from micronas.cli.installation import examine, missing_package, packages, problems
 from micronas.progress import shown
+from tests.command import command
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "micronas", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return command(*arguments, environment=environment)
 
 
 def test_versions_are_those_installed() -> None:

@@ -1,0 +1,83 @@
+"""The command line in a process of its own: a fork, which has what takes a second to import."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import torch
+
+import micronas.export.formats
+import micronas.report.write
+import micronas.runs.run
+import micronas.tasks.keywords.load  # noqa: F401, commands find all of these imported
+from micronas import cli
+
+
+def command(
+    *arguments: object,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as ``python -m micronas`` would, and return what a person sees of it.
+
+    Parameters
+    ----------
+    environment
+        Variables beside those that are set.
+    before
+        Called in the new process first.
+    """
+    words = list(map(str, arguments))
+    with tempfile.TemporaryFile("w+b") as out, tempfile.TemporaryFile("w+b") as err:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        process = os.fork()
+        if process == 0:
+            _become(words, cwd, environment or {}, before, out, err)
+        _, status = os.waitpid(process, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
+
+
+def _become(
+    words: list[str],
+    cwd: Path | None,
+    environment: Mapping[str, str],
+    before: Callable[[], None] | None,
+    out: IO[bytes],
+    err: IO[bytes],
+) -> None:
+    """Run the command and end this process."""
+    code = 1
+    try:
+        for number, file in ((1, out), (2, err)):
+            os.dup2(file.fileno(), number)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        os.environ.update(environment)
+        os.chdir(cwd or Path.cwd())
+        sys.argv = ["micronas", *words]
+        torch.set_num_threads(1)
+        if before is not None:
+            before()
+        cli.main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
