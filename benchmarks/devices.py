@@ -2,9 +2,9 @@
 
     python -m benchmarks.devices [--examples 4096] [--repeats 5]
 
-Random examples in the shape of keywords; the spaces are kws_small (dnas) and kws_open (halving). Devices
-take turns in each repetition, the CPU on one thread and with one process. Printed are medians in
-seconds and the ratio to the CPU; where torch finds no accelerator, that it was not run.
+Random examples in the shape of keywords; the spaces are kws_small (dnas) and kws_open (halving).
+Devices take turns in each repetition, the CPU on one thread and with one process. Printed are
+medians in seconds and the ratio to the CPU; where torch finds no accelerator, that it was not run.
 """
 
 import argparse
