@@ -4,16 +4,17 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import api_key
@@ -30,9 +31,10 @@ from micronas.router.serve.web import WebGuard
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_STATE = 512
 _log = logging.getLogger("micronas.router")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastAPI:
+def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starlette:
     """Return the server as an ASGI application.
 
     Parameters
@@ -57,29 +59,22 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
         metrics.watch(planner.controller)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         planner.close()
         await dispatcher.aclose()
 
-    async def authorised(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        # every key is compared in full, so that the time taken tells nothing
-        fits = [hmac.compare_digest(given, key) for key in keys]
-        if keys and not any(fits):
-            raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
-        request.state.key = f"key {fits.index(True) + 1}" if keys else ""
+    def protected(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        async def authorised(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+            # every key is compared in full, so that the time taken tells nothing
+            fits = [hmac.compare_digest(given, key) for key in keys]
+            if keys and not any(fits):
+                raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
+            request.state.key = f"key {fits.index(True) + 1}" if keys else ""
+            return await endpoint(request)
 
-    app = FastAPI(title="micronas router", docs_url=None, redoc_url=None, lifespan=lifespan)
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
-        )
-    app.add_middleware(WebGuard, settings=settings)
-    protected = [Depends(authorised)]
+        return Route(path, authorised, methods=[method])
 
     async def exchange(request: Request, kind: Kind) -> Response:
         arrival = time.monotonic()
@@ -108,46 +103,54 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> FastA
             arrival=arrival,
         )
 
-    @app.post("/v1/chat/completions", dependencies=protected)
-    async def chat(request: Request) -> Response:
-        return await exchange(request, "chat/completions")
+    def asked(kind: Kind) -> Route:
+        return protected(f"/v1/{kind}", lambda request: exchange(request, kind), "POST")
 
-    @app.post("/v1/completions", dependencies=protected)
-    async def completions(request: Request) -> Response:
-        return await exchange(request, "completions")
-
-    @app.post("/v1/embeddings", dependencies=protected)
-    async def embeddings(request: Request) -> Response:
-        return await exchange(request, "embeddings")
-
-    @app.post("/v1/responses", dependencies=protected)
-    async def responses() -> Response:
+    async def responses(_: Request) -> Response:
         message = "/v1/responses is not served; send the messages to /v1/chat/completions"
         raise ApiError(404, message, "not_served")
 
-    @app.get("/v1/models", dependencies=protected)
-    async def models() -> dict[str, Any]:
+    async def models(_: Request) -> Response:
         names = [settings.model, *(each.name for each in settings.experts)]
-        return {"object": "list", "data": [_model(name) for name in names]}
+        return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
-    @app.get("/v1/models/{name:path}", dependencies=protected)
-    async def one_model(name: str) -> dict[str, Any]:
+    async def one_model(request: Request) -> Response:
+        name = request.path_params["name"]
         if name != settings.model and name not in dispatcher.served:
             raise planner.unknown(name)
-        return _model(name)
+        return JSONResponse(_model(name))
 
-    @app.get("/healthz")
-    async def healthz() -> dict[str, Any]:
+    async def healthz(_: Request) -> Response:
         cooling = {name: round(each.cooling, 3) for name, each in dispatcher.served.items()}
-        return {"status": "ok", "cooling": {name: rest for name, rest in cooling.items() if rest}}
+        resting = {name: rest for name, rest in cooling.items() if rest}
+        return JSONResponse({"status": "ok", "cooling": resting})
 
-    @app.get("/metrics")
-    async def figures() -> Response:
+    async def figures(_: Request) -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _bug)
+    # no framework above Starlette: what it does for a request costs more than routing it
+    app = Starlette(
+        lifespan=lifespan,
+        routes=[
+            asked("chat/completions"),
+            asked("completions"),
+            asked("embeddings"),
+            protected("/v1/responses", responses, "POST"),
+            protected("/v1/models", models),
+            protected("/v1/models/{name:path}", one_model),
+            Route("/healthz", healthz),
+            Route("/metrics", figures),
+        ],
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
+    )
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    app.add_middleware(WebGuard, settings=settings)
     return app
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from micronas.router.control import Controller
@@ -21,6 +22,8 @@ from micronas.settings import nearest
 _log = logging.getLogger("micronas.router")
 DIRECT = "direct"
 """Category of requests that name their expert."""
+_ORDERS = 1024
+"""Of category and chosen expert, kept."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 
@@ -64,6 +67,7 @@ class Planner:
         self._experts = {each.name: each for each in settings.experts}
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
         self._conversations = Conversations(settings.sticky)
+        self._order = lru_cache(_ORDERS)(self._ordered)
         held = settings.control and isinstance(routing, Router) and routing.plan.budget.active
         self.controller = Controller(routing) if held and isinstance(routing, Router) else None
         if self.controller is None:
@@ -140,23 +144,25 @@ class Planner:
             self._conversations.keep(plan.conversation, decision)
 
     def _planned(self, ask: Ask, decision: Decision, conversation: str) -> Plan:
-        ranked = self._ranked(decision.category)
-        order = fallback_order(self._settings, ranked, decision.expert)
-        if not order:
-            order = tuple(self._experts)
-        if self._settings.fallback is None:
-            order = self._affordable(order)
-        experts = _able([self._experts[each] for each in order], ask)
+        try:
+            order = self._order(decision.category, decision.expert)
+        except Exception as error:
+            _log.error("the router failed: %s", ascii_text(repr(error)))
+            order = self._after((), decision.expert)
+        experts = _able(order, ask)
         if self.controller is not None:
             self.controller.spend(experts[0].active)
         return Plan(decision, tuple(each.name for each in experts), conversation)
 
-    def _ranked(self, category: str) -> Sequence[str]:
-        try:
-            return self._ranking(category) if self._ranking else ()
-        except Exception as error:
-            _log.error("the router failed: %s", ascii_text(repr(error)))
-            return ()
+    def _ordered(self, category: str, chosen: str) -> Sequence[Expert]:
+        return self._after(self._ranking(category) if self._ranking else (), chosen)
+
+    def _after(self, ranked: Sequence[str], chosen: str) -> Sequence[Expert]:
+        """Return the experts to ask, first to last."""
+        order = fallback_order(self._settings, ranked, chosen) or tuple(self._experts)
+        if self._settings.fallback is None:
+            order = self._affordable(order)
+        return [self._experts[each] for each in order]
 
     def _affordable(self, order: tuple[str, ...]) -> tuple[str, ...]:
         """Put experts that are dearer than the budget and the chosen one last, cheapest first."""
@@ -179,7 +185,7 @@ def _decide(routing: Routing, prompts: Sequence[str]) -> Decision:
     return decision
 
 
-def _able(experts: Sequence[Expert], ask: Ask) -> list[Expert]:
+def _able(experts: Sequence[Expert], ask: Ask) -> Sequence[Expert]:
     """Return the experts that can do what is asked, those whose context is too short last.
 
     Raises
@@ -196,7 +202,7 @@ def _able(experts: Sequence[Expert], ask: Ask) -> list[Expert]:
     if any(each.context for each in experts):
         size = ask.tokens
         experts = sorted(experts, key=lambda each: (each.context or size) < size)
-    return list(experts)
+    return experts
 
 
 def fallback_order(settings: ServeSettings, ranked: Sequence[str], chosen: str) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from micronas.router.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
-_NEEDED = ("fastapi", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
+_NEEDED = ("starlette", "uvicorn", "httptools", "aiohttp", "httpx", "prometheus_client")
 _KEEP_ALIVE = 30
 """Seconds an idle connection stays: longer than clients keep theirs, or requests meet its end."""
 
@@ -63,7 +63,7 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
             return  # the usual end of a server, which has shut down by now
 
 
-def configured(app: "FastAPI", settings: ServeSettings, **more: Any) -> "uvicorn.Config":
+def configured(app: "Starlette", settings: ServeSettings, **more: Any) -> "uvicorn.Config":
     """Return the server around an application; `more` goes to uvicorn."""
     import uvicorn
 

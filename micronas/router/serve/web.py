@@ -3,7 +3,7 @@
 import ipaddress
 import re
 
-from fastapi.responses import JSONResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from micronas.router.serve.protocol import ApiError, ascii_text
