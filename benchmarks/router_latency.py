@@ -1,17 +1,24 @@
-"""Time requests to an upstream directly and through the router.
+"""Time requests to an upstream directly and through the router, or through two editions of it.
 
-    python -m benchmarks.router_latency [ROUTER]
+    python -m benchmarks.router_latency [SCORES MODELS] [--against TREE] [--rounds N]
 
 A server on 127.0.0.1 answers after 0 or 50 ms; `micronas router serve` stands before it in a
-process of its own. Eight clients ask at a time, in alternating blocks of 200 requests; the first
-pair of blocks does not count. Whole answers are timed to their end, streams to their first byte.
-The client keeps one connection a worker and does little but write and read: what it needed itself
-would be taken for the router's, as all three processes share the machine.
-Without a router's folder every prompt goes to one expert; with one, prompts are embedded and
-classified. With 0 ms all processes compete for the CPU all the time.
+process of its own. Eight or 64 clients ask at a time, in rounds: a block of requests to the
+upstream and one through each server, in an order drawn anew; the first round does not count.
+Whole answers are timed to their end, streams to their first byte. The client keeps one connection
+a worker and does little but write and read: what it needed itself would be taken for the router's,
+as all processes share the machine.
+Without SCORES and MODELS, which are those of `router_heldout`, every prompt goes to one expert;
+with them each edition fits its own router, and prompts are embedded and classified. TREE is a
+checkout of another edition. Its ratios are geometric means over rounds of the figures of this one
+over its own in the same round, with 95 % intervals of a bootstrap over rounds: other work on the
+machine meets both.
 """
 
+import argparse
 import asyncio
+import contextlib
+import csv
 import json
 import multiprocessing
 import os
@@ -21,6 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,10 +39,16 @@ import numpy as np
 import uvicorn
 import uvloop
 import yaml
+from numpy.typing import NDArray
 
+from micronas.language.intervals import intervals
 from micronas.text import table
 
-AT_ONCE, BLOCK, BLOCKS = 8, 200, 7
+LOADS = (8, 64)
+DELAYS = (0, 50)
+BLOCK = 256
+HERE = Path(__file__).parents[1]
+Floats = NDArray[np.float64]
 CHUNK = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
     b'[{"index":0,"delta":{"content":"words of an answer "},"finish_reason":%s}]}\n\n'
@@ -75,18 +90,72 @@ def run_upstream(listener: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def configuration(url: str, router: str | None) -> dict[str, Any]:
-    """One upstream under the names of all experts the router knows."""
-    experts = [("expert", 7e9)]
-    if router is not None:
-        from micronas.router.policy import Router
+@dataclass(frozen=True)
+class Edition:
+    """A checkout, and the router that its own code fitted; None for one expert alone."""
 
-        fitted = Router.load(Path(router))
-        experts = list(zip(fitted.experts, fitted.evidence.active.tolist(), strict=True))
-    endpoint = {"base_url": url, "model": "m"}
-    listed = [{"name": name, "active": active, "endpoint": endpoint} for name, active in experts]
-    path = None if router is None else str(Path(router).resolve())
-    return {"experts": listed, "router": path, "port": 0}
+    tree: Path
+    router: Path | None = None
+
+    def run(self, *arguments: str) -> list[str]:
+        """Return the command line of this edition's ``micronas router``."""
+        start = f"import sys; sys.path.insert(0, {str(self.tree)!r}); from micronas.cli import main"
+        return [sys.executable, "-c", f"{start}; main()", "router", *arguments]
+
+    @classmethod
+    def fitted(cls, tree: Path, folder: Path, scores: Path, experts: Sequence[Any]) -> "Edition":
+        config = folder / f"router_{len(list(folder.iterdir()))}.yaml"
+        said = {
+            "scores": str(scores.resolve()),
+            "category": "task",
+            "experts": [dict(each) for each in experts],
+            "embedding": {"kind": "wordllama"},
+            "budget": {"active": "20B"},
+        }
+        config.write_text(yaml.safe_dump(said))
+        out = config.with_suffix("")
+        command = cls(tree).run("fit", str(config), "--out", str(out))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        return cls(tree, out)
+
+    @contextlib.contextmanager
+    def serving(self, url: str, experts: Sequence[Any], folder: Path) -> Iterator["Server"]:
+        """Serve one upstream under the names of all experts."""
+        endpoint = {"base_url": url, "model": "m"}
+        settings = {
+            "experts": [{**each, "endpoint": endpoint} for each in experts],
+            "router": None if self.router is None else str(self.router),
+            "port": 0,
+        }
+        config = folder / "serve.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        with subprocess.Popen(
+            self.run("serve", str(config)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=folder,
+        ) as process:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found, "the server does not start; run it by hand"
+            yield Server(found[0], process.pid)
+            process.terminate()
+
+
+@dataclass(frozen=True)
+class Server:
+    """An address, and the process behind it; None for the upstream."""
+
+    url: str
+    process: int | None = None
+
+    def cpu(self) -> float:
+        """Milliseconds of CPU the process has used (Linux: ten at a time)."""
+        if self.process is None:
+            return 0.0
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Connection(asyncio.Protocol):
@@ -124,15 +193,16 @@ class Connection(asyncio.Protocol):
             self.end.set_exception(error or ConnectionError("the server hung up"))
 
 
-async def block(url: str, stream: bool) -> list[float]:
+async def block(url: str, stream: bool, at_once: int) -> list[float]:
     """Milliseconds of one block of requests."""
     left = iter(range(BLOCK))
     taken: list[float] = []
     parts = urlsplit(url)
+    place = parts.hostname or "", parts.port or 0
     loop = asyncio.get_running_loop()
 
     async def worker() -> None:
-        _, connection = await loop.create_connection(Connection, parts.hostname, parts.port)
+        _, connection = await loop.create_connection(Connection, *place)
         for number in left:
             messages = [{"role": "user", "content": f"{PROMPTS[number % len(PROMPTS)]} {number}"}]
             body = {"model": "micronas-router", "messages": messages, "stream": stream}
@@ -142,71 +212,104 @@ async def block(url: str, stream: bool) -> list[float]:
             taken.append(1000 * ((first if stream else end) - start))
         connection.transport.close()
 
-    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(worker() for _ in range(at_once)))
     return taken
 
 
-async def compare(direct: str, routed: str, stream: bool) -> tuple[list[float], list[float]]:
-    taken: tuple[list[float], list[float]] = ([], [])
-    for number in range(BLOCKS + 1):
-        for url, kept in zip((direct, routed), taken, strict=True):
-            milliseconds = await block(url, stream)
-            kept += milliseconds if number else []
-    return taken
+def measured(servers: Sequence[Server], stream: bool, at_once: int, rounds: int) -> Floats:
+    """Return p50, p95 and CPU a request of each round and server [rounds, servers, 3]."""
+    rng = np.random.default_rng(0)
+    found = np.empty((rounds + 1, len(servers), 3))
+    for number in range(rounds + 1):
+        for place in rng.permutation(len(servers)).tolist():
+            server = servers[place]
+            before = server.cpu()
+            taken = uvloop.run(block(server.url, stream, at_once))
+            used = (server.cpu() - before) / BLOCK
+            found[number, place] = *np.percentile(taken, (50, 95)), used
+    return found[1:]
 
 
-def cpu(process: int) -> float:
-    """Seconds of CPU a process has used (Linux)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def ratio(ours: Floats, theirs: Floats) -> str:
+    """Geometric mean of the ratios of rounds, with its interval."""
+    logs = np.log(np.maximum(ours, 1e-3) / np.maximum(theirs, 1e-3))
+    rng = np.random.default_rng(0)
+    low, high = intervals(rng.choice(logs, (2000, len(logs))).mean(axis=1))
+    return f"{np.exp(logs.mean()):.2f} ({np.exp(low):.2f} to {np.exp(high):.2f})"
 
 
-def measure(folder: Path, port: int, delay: int, router: str | None) -> list[list[str]]:
-    """Rows of the table for one delay of the upstream."""
-    direct = f"http://127.0.0.1:{port}/{delay}/v1"
-    config = folder / "serve.yaml"
-    config.write_text(yaml.safe_dump(configuration(direct, router)))
-    command = [sys.executable, "-m", "micronas", "router", "serve", str(config)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        assert server.stdout is not None
-        found = re.search(r"http://\S+", server.stdout.readline())
-        assert found, "the server does not start; run it by hand"
-        rows = []
-        for stream in (False, True):
-            before = cpu(server.pid)
-            alone, through = uvloop.run(compare(direct, found[0], stream))
-            worked = 1000 * (cpu(server.pid) - before) / (BLOCK * (BLOCKS + 1))
-            (a50, a95), (b50, b95) = (np.percentile(each, (50, 95)) for each in (alone, through))
-            figures = (a50, a95, b50, b95, b50 - a50, b95 - a95, worked)
-            what = "first byte of a stream" if stream else "whole answer"
-            rows.append([f"{delay} ms", what, *(f"{each:.1f}" for each in figures)])
-        server.terminate()
-    return rows
+def rows_of(found: Floats) -> Iterator[list[str]]:
+    """One row a server: medians over rounds, and this edition over the other."""
+    direct = found[:, 0]
+    for place in range(1, found.shape[1]):
+        own = found[:, place]
+        added = own[:, :2] - direct[:, :2]
+        figures = (*np.median(own[:, :2], axis=0), *np.median(added, axis=0), own[:, 2].mean())
+        cells = ["this" if place == 1 else "other", *(f"{each:.2f}" for each in figures)]
+        if place > 1:
+            ours = found[:, 1]
+            cells += [ratio(ours[:, 1] - direct[:, 1], added[:, 1])]
+            cells += [f"{ours[:, 2].mean() / own[:, 2].mean():.2f}"]
+        yield cells
 
 
-def main() -> None:
-    router = sys.argv[1] if len(sys.argv) > 1 else None
-    header = ["upstream", "until", "direct p50", "p95", "routed p50", "p95", "added p50", "p95"]
-    header.append("router's CPU a request")
-    rows: list[list[str]] = []
-    with (
-        socket.create_server(("127.0.0.1", 0), backlog=256) as listener,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        port = listener.getsockname()[1]
+def read_experts(models: str) -> list[dict[str, Any]]:
+    with Path(models).open(encoding="utf-8", newline="") as file:
+        return [
+            {"name": row["model"], "active": f"{row['params_billion']}B"}
+            for row in csv.DictReader(file)
+        ]
+
+
+@contextlib.contextmanager
+def upstream_process() -> Iterator[str]:
+    """Run the upstream; yields its address, without the delay."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         process = multiprocessing.get_context("fork").Process(target=run_upstream, args=(listener,))
         process.start()
         try:
-            for delay in (0, 50):
-                rows += measure(Path(folder), port, delay, router)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             process.terminate()
             process.join()
-    print(f"{AT_ONCE} at a time, {BLOCK * BLOCKS} requests a figure, milliseconds")
-    print(table(header, rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", nargs="*", metavar="SCORES MODELS")
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args()
+    trees = [HERE, *([arguments.against.resolve()] if arguments.against else [])]
+    experts: list[dict[str, Any]] = [{"name": "expert", "active": "7B"}]
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        editions = [Edition(tree) for tree in trees]
+        if arguments.table:
+            scores, models = arguments.table
+            experts = read_experts(models)
+            editions = [Edition.fitted(tree, folder, Path(scores), experts) for tree in trees]
+        url = stack.enter_context(upstream_process())
+        lines = []
+        for delay in DELAYS:
+            direct = f"{url}/{delay}/v1"
+            with contextlib.ExitStack() as running:
+                servers = [Server(direct)]
+                for each in editions:
+                    servers.append(running.enter_context(each.serving(direct, experts, folder)))
+                for at_once in LOADS:
+                    for stream in (False, True):
+                        found = measured(servers, stream, at_once, arguments.rounds)
+                        what = "first byte" if stream else "whole answer"
+                        case = [f"{at_once}", f"{delay} ms", what]
+                        for row in rows_of(found):
+                            lines.append([*case, *row])
+                            print(*lines[-1], sep="  ", file=sys.stderr, flush=True)
+    header = ["at once", "upstream", "until", "edition", "p50", "p95", "added p50", "p95"]
+    header += ["CPU a request", "this / other: added p95", "CPU"]
+    print(f"{arguments.rounds} rounds of {BLOCK} requests, milliseconds")
+    print(table(header, lines))
 
 
 if __name__ == "__main__":
