@@ -10,7 +10,9 @@ import torch
 os.environ.pop("PYTHONUNBUFFERED", None)
 
 # `make slow` takes hypothesis' own hundred, as --hypothesis-profile=default
-hypothesis.settings.register_profile("quick", max_examples=40)
+# a busy machine is slow at drawing too
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("quick", max_examples=40, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("quick")
 
 

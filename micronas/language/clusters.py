@@ -22,7 +22,7 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
     Returns
     -------
     array
-        int64 [n].
+        int64 [n], numbered from 0 without gaps.
     """
     if scipy.sparse.issparse(vectors):
         # centres are dense: they need no room for n-grams that no vector has
@@ -50,4 +50,4 @@ def clusters(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
         if np.array_equal(updated, labels):
             break
         labels = updated
-    return np.asarray(labels, np.int64)
+    return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64).ravel()

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from micronas.errors import DataError
+from micronas.language.clusters import clusters
+from micronas.language.embedders import unit
 from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.experts import Expert, Experts, Parameters
-from micronas.router.labels import kmeans, propagate
+from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
@@ -135,7 +137,7 @@ def fit_step1(
                 settings,
             )
             for labels in (
-                kmeans(vectors, count, seed=settings.categories.seed)
+                clusters(unit(vectors), count, settings.categories.seed)
                 for count in sorted(set(settings.clusters))
             )
         ]

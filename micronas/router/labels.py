@@ -1,4 +1,4 @@
-"""Categories where prompts have none: from a few labelled ones, or from the vectors alone."""
+"""Categories where prompts have none, from a few labelled ones."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,6 @@ from micronas.language.neighbours import correct_prior, cross_validate, vote
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-_ROUNDS = 100
 
 
 def propagate(
@@ -48,33 +47,3 @@ def propagate(
     result = np.array(labels, np.int64)
     result[unknown] = np.where(corrected.entropy <= found.threshold, corrected.label, -1)
     return result
-
-
-def kmeans(vectors: Floats, clusters: int, *, seed: int = 0) -> Integers:
-    """Return the cluster of each prompt: k-means on directions, begun by k-means++.
-
-    Returns
-    -------
-    array
-        [prompts], numbered from 0 without gaps; at most `clusters` of them.
-    """
-    directions = unit(vectors).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    centres = directions[[rng.integers(len(directions))]]
-    while len(centres) < clusters:
-        squares = np.maximum(2 - 2 * directions @ centres.T, 0).min(axis=1)
-        if not squares.sum():
-            break
-        drawn = rng.choice(len(directions), p=squares / squares.sum())
-        centres = np.vstack([centres, directions[[drawn]]])
-    labels = np.full(len(directions), -1)
-    for _ in range(_ROUNDS):
-        nearest = (directions @ centres.T).argmax(axis=1)
-        if np.array_equal(nearest, labels):
-            break
-        # a cluster that lost all its prompts is left out
-        labels = np.unique(nearest, return_inverse=True)[1].ravel()
-        sums = np.zeros((int(labels.max()) + 1, directions.shape[1]))
-        np.add.at(sums, labels, directions)
-        centres = unit(sums).astype(np.float64)
-    return np.asarray(labels, np.int64)
