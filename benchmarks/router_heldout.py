@@ -1,15 +1,18 @@
 """The router on prompts and on tasks that it has not seen, beside its baselines, with intervals.
 
-    python -m benchmarks.router_heldout SCORES MODELS [EMBEDDING]
+    python -m benchmarks.router_heldout SCORES MODELS [EMBEDDING] [--budgets 8,12] [--groups N]
 
 SCORES is a table that `micronas.router.scores.read_scores` reads, with categories under ``task``;
 MODELS a CSV of model and params_billion; EMBEDDING a kind (wordllama, ngrams, minilm). Prompts: ten
-folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn;
-means of tasks, with intervals of a bootstrap over tasks, and of prompts within a task. `general`:
-the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones are kept.
-Service: half of the tasks is left out, and the controller of the budget sees their requests alone.
+folds, each prompt tested once; intervals of a bootstrap over prompts. Tasks: each left out in turn,
+or with --groups so many groups of them; means of tasks, with intervals of a bootstrap over tasks,
+and of prompts within a task. Regressions for each expert with a price are "ridge scores".
+`general`: the share of a left-out task's prompts that reach it, where 95, 90 and 80 % of seen ones
+are kept. Service: half of the tasks is left out, and the controller of the budget sees their
+requests alone.
 """
 
+import argparse
 import csv
 import sys
 import tempfile
@@ -31,7 +34,7 @@ from micronas.router.scores import ScoreTable, read_scores
 from micronas.text import table
 
 Floats = NDArray[np.float64]
-BUDGETS = (8.2e9, 12e9, 20e9, 31e9, 52e9)
+BUDGETS = "8.2,12,20,31,52"
 SINGLE, WITHIN = "best single", "best single within"
 KEPT, ROUNDS = (0.95, 0.9, 0.8), 2000
 REQUESTS, HALVES = 5000, 8
@@ -132,7 +135,9 @@ def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
     return table(header, [[name, *(f"{each:.3f}" for each in cells)] for name, cells in rows])
 
 
-def in_service(vectors: Floats, judged: ScoreTable, active: Floats) -> str:
+def in_service(
+    vectors: Floats, judged: ScoreTable, active: Floats, budgets: tuple[float, ...]
+) -> str:
     """Requests of mixed tasks that were all left out, with the controller and without."""
     names = np.unique(judged.categories)
     of = dict(zip(judged.prompts, vectors, strict=True))
@@ -140,7 +145,7 @@ def in_service(vectors: Floats, judged: ScoreTable, active: Floats) -> str:
         Expert(name=each, active=size)
         for each, size in zip(judged.experts, active.tolist(), strict=True)
     ]
-    found: dict[float, list[list[float]]] = {budget: [] for budget in BUDGETS}
+    found: dict[float, list[list[float]]] = {budget: [] for budget in budgets}
     for number in range(HALVES):
         rng = np.random.default_rng(number)
         unseen = np.isin(judged.categories, rng.permutation(names)[: len(names) // 2])
@@ -149,7 +154,7 @@ def in_service(vectors: Floats, judged: ScoreTable, active: Floats) -> str:
         category = base.categories.classify(vectors[asked]).category
         draws = rng.integers(0, len(asked), REQUESTS)
         means = part.scores.mean(axis=0)
-        for budget in BUDGETS:
+        for budget in budgets:
             router = base.map(ParameterBudget(active=budget))
             controller = Controller(router)
             score, worst = 0.0, 0.0
@@ -188,10 +193,19 @@ def in_service(vectors: Floats, judged: ScoreTable, active: Floats) -> str:
     return table(header, rows)
 
 
-def main(scores: str, models: str, embedding: str = "wordllama") -> None:
-    judged, active = read(scores, models)
-    vectors = vectors_of(judged, embedding)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("scores")
+    parser.add_argument("models")
+    parser.add_argument("embedding", nargs="?", default="wordllama")
+    parser.add_argument("--budgets", default=BUDGETS)
+    parser.add_argument("--groups", type=int)
+    arguments = parser.parse_args()
+    judged, active = read(arguments.scores, arguments.models)
+    budgets = tuple(1e9 * float(each) for each in arguments.budgets.split(","))
+    vectors = vectors_of(judged, arguments.embedding)
     labels = np.unique(judged.categories, return_inverse=True)[1].astype(np.int64)
+    count = int(labels.max()) + 1
 
     def compared(parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Evaluation:
         return evaluate(
@@ -199,25 +213,33 @@ def main(scores: str, models: str, embedding: str = "wordllama") -> None:
             vectors,
             active=active,
             total=active,
-            budgets=BUDGETS,
+            budgets=budgets,
             settings=FitSettings(),
             parts=parts,
             clusters=False,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
 
-    print(f"{embedding}, {len(judged)} prompts of {labels.max() + 1} tasks\n")
-    print(unfamiliar(vectors, judged), flush=True)
-    print(f"\n{REQUESTS} requests of seven tasks that were left out together, {HALVES} such halves")
-    print(in_service(vectors, judged, active), flush=True)
-    print("\nten folds of prompts")
+    print(f"{arguments.embedding}, {len(judged)} prompts of {count} tasks\n")
+    print("ten folds of prompts")
     print(by_prompt(compared(random_folds(len(judged), 10))), flush=True)
+    groups = np.arange(count)
+    if arguments.groups:
+        groups = np.random.default_rng(0).permutation(count) % arguments.groups
+    of_prompt = groups[labels]
     tasks = [
-        (np.flatnonzero(labels != task), np.flatnonzero(labels == task)) for task in set(labels)
+        (np.flatnonzero(of_prompt != group), np.flatnonzero(of_prompt == group))
+        for group in np.unique(groups)
     ]
-    print("\neach task left out, means of tasks")
-    print(by_task(compared(tasks), labels))
+    print(f"\n{len(tasks)} parts of whole tasks left out in turn, means of tasks")
+    print(by_task(compared(tasks), labels), flush=True)
+    if arguments.groups is None:
+        print(f"\n{unfamiliar(vectors, judged)}", flush=True)
+        print(
+            f"\n{REQUESTS} requests of half of the tasks, left out together, {HALVES} such halves"
+        )
+        print(in_service(vectors, judged, active, budgets))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
