@@ -1,9 +1,10 @@
 """Which prompt and model to judge next, so that a ranking takes fewer calls.
 
-Most prompts of a pool separate nobody. Where other models were judged on it, their verdicts choose
-the prompts. Otherwise each prompt is judged for a model or two first, the half on which models win
-least is left, and all models are judged on what remains. The models that look at a prompt first are
-drawn anew for each, so that no model gains by having been lucky there.
+Most prompts of a pool separate nobody: all models win there, or none. Where other models were
+judged on it, their verdicts choose the prompts. Otherwise each prompt is judged for a model or two
+first, the half that is nearest to even is left, and all models are judged on what remains. The
+models that look at a prompt first are drawn anew for each, so that no model gains by having been
+lucky there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats, Indices
-from micronas.judge.choose import Outcomes, discriminating, ease, expected
+from micronas.judge.choose import Outcomes, chances, discriminating, expected
 from micronas.judge.rows import VerdictRow
 from micronas.settings import Settings
 
@@ -104,8 +105,8 @@ def stages(
         left = rest[: settings.candidates * settings.prompts]
         for _ in range(settings.looks):
             yield _looks(known(), left, rng)
-            left = _easiest(known(), left, max(settings.prompts, len(left) // 2))
-        chosen = _easiest(known(), left, settings.prompts)
+            left = _telling(known(), left, max(settings.prompts, len(left) // 2))
+        chosen = _telling(known(), left, settings.prompts)
     gaps = np.isnan(known())
     yield [(int(p), int(m)) for p in chosen for m in np.flatnonzero(gaps[p])]
 
@@ -113,15 +114,22 @@ def stages(
 def _looks(won: Floats, prompts: Indices, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Draw a model for each prompt among those not judged there: who always loses tells least."""
     known = ~np.isnan(won)
-    rates = (np.nansum(won, axis=0) + 0.5) / (known.sum(axis=0) + 1)
+    information = _information(won).mean(axis=0)
     # the largest of log-weights with Gumbel noise is a draw by weights
-    keys = np.log(rates * (1 - rates)) + rng.gumbel(size=(len(prompts), len(rates)))
+    keys = np.log(information) + rng.gumbel(size=(len(prompts), len(information)))
     keys[known[prompts]] = -np.inf
     fresh = np.isfinite(keys).any(axis=1)
     looking = keys.argmax(axis=1)
     return list(zip(prompts[fresh].tolist(), looking[fresh].tolist(), strict=True))
 
 
-def _easiest(won: Floats, prompts: Indices, size: int) -> Indices:
+def _telling(won: Floats, prompts: Indices, size: int) -> Indices:
     # not the most divisive: a prompt chosen because one model won there would speak for it
-    return prompts[np.argsort(-ease(won)[prompts], kind="stable")[:size]]
+    information = _information(won)[prompts].sum(axis=1)
+    return prompts[np.argsort(-information, kind="stable")[:size]]
+
+
+def _information(won: Floats) -> Floats:
+    """Return what a verdict says of a model's strength [prompts, models] (Fisher)."""
+    chance = chances(won)
+    return chance * (1 - chance)
