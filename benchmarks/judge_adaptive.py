@@ -1,13 +1,17 @@
 """Replay adaptive judging on public verdicts: how many calls does a ranking take?
 
-    python -m benchmarks.judge_adaptive PREFERENCES.jsonl.gz
+    python -m benchmarks.judge_adaptive POOL... [--without POOL]
 
 Adaptive runs are played by the run's own code on verdicts that are known. Their rank correlation
 with the ranking on the whole pool is looked up on the curve of fixed designs: all models on so many
-prompts, drawn at random. The file is that of `judge_sets`.
+prompts, drawn at random. A pool is the file of `judge_sets`, or the store of a judge run or import;
+`--without` leaves out the models of another pool, such as that which the method was developed on.
+Ratios have 95 % intervals of a bootstrap over runs, and over the halves of models where the other
+half was judged before.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +19,28 @@ from scipy import stats
 
 from benchmarks.judge_sets import Floats, read
 from micronas.judge.adaptive import AdaptiveSettings, stages
+from micronas.judge.choose import Outcomes
+from micronas.judge.store import verdicts_of
+from micronas.language.intervals import intervals
 from micronas.text import table
 
-REPEATS, DIVISIONS = 40, 4
-COUNTS = (20, 30, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500)
+REPEATS, DIVISIONS, SIZES = 24, 12, (25, 50, 75, 100)
+COUNTS = (2, 3, 5, 8, 12, 16, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500)
+CONSTANT = "NullModel"
+"""A constant answer that games the judge; it is no model."""
+
+
+def load(path: Path) -> tuple[list[str], Floats]:
+    """Models, and what they won [prompts, models]; a verdict that is missing is an average one."""
+    if path.suffix == ".sqlite":
+        found = Outcomes.of(verdicts_of(path))
+        names = [name.split(" against ")[0] for name in found.models]
+        won = np.where(np.isnan(found.won), np.nanmean(found.won, axis=0), found.won)
+    else:
+        pool = read(path)
+        names, won = list(pool.models), pool.won
+    kept = [column for column, name in enumerate(names) if name != CONSTANT]
+    return [names[column] for column in kept], won[:, kept]
 
 
 def rank(rates: Floats, truth: Floats) -> float:
@@ -53,42 +75,53 @@ def replay(settings: AdaptiveSettings, won: Floats, others: Floats) -> tuple[flo
     return rank(complete.mean(axis=0), won.mean(axis=0)), calls
 
 
-def row(size: int, won: Floats, others: Floats, repeats: int) -> list[float]:
-    """Rank correlation, calls, and calls of a fixed design of the same correlation."""
-    found = np.mean(
-        [replay(AdaptiveSettings(prompts=size, seed=seed), won, others) for seed in range(repeats)],
-        axis=0,
-    )
-    needed = float(np.interp(found[0], fixed(won), np.array(COUNTS) * won.shape[1]))
-    return [*found.tolist(), needed]
+def cells(runs: list[tuple[float, int]], curve: Floats, models: int) -> list[str]:
+    """Rank correlation, calls, calls of a fixed design of the same correlation, and their ratio."""
+    found = np.array(runs)
+    rng = np.random.default_rng(0)
+
+    def ratio(correlation: Floats, calls: Floats) -> Floats:
+        return calls / np.interp(correlation, curve, np.array(COUNTS) * models)
+
+    drawn = found[rng.integers(0, len(found), (2000, len(found)))].mean(axis=1)
+    low, high = intervals(ratio(drawn[:, 0], drawn[:, 1]))
+    correlation, calls = found.mean(axis=0)
+    point = float(ratio(correlation, calls))
+    needed = calls / point
+    return [
+        f"{correlation:.4f}",
+        f"{calls:.0f}",
+        f"{needed:.0f}",
+        f"{point:.2f} ({low:.2f} to {high:.2f})",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("preferences", type=Path)
-    won = read(parser.parse_args().preferences).won
-    rng = np.random.default_rng(0)
-    halves = [rng.permutation(won.shape[1]) for _ in range(DIVISIONS)]
-    middle = won.shape[1] // 2
+    parser.add_argument("pools", type=Path, nargs="+")
+    parser.add_argument("--without", type=Path)
+    arguments = parser.parse_args()
+    known = set(load(arguments.without)[0]) if arguments.without else set()
     lines = []
-    for title, repeats in (("none", REPEATS), ("other half", REPEATS // 4)):
-        for size in (25, 50, 75, 100):
-            if title == "none":
-                found = np.array([row(size, won, won[:, :0], repeats)])
-            else:
-                found = np.array(
-                    [
-                        row(size, won[:, order[:middle]], won[:, order[middle:]], repeats)
-                        for order in halves
-                    ]
-                )
-            correlation, calls, needed = found.mean(axis=0)
-            ratios = found[:, 1] / found[:, 2]
-            cells = [f"{correlation:.4f}", f"{calls:.0f}", f"{needed:.0f}", f"{ratios.mean():.2f}"]
-            lines.append([title, str(size), *cells])
-    header = ["verdicts on others", "prompts", "Spearman", "calls", "fixed design", "ratio"]
-    print(f"{len(won)} prompts, {won.shape[1]} models; calls are prompts x models")
-    print(table(header, lines))
+    for path in arguments.pools:
+        names, won = load(path)
+        won = won[:, [column for column, name in enumerate(names) if name not in known]]
+        count, middle = won.shape[1], won.shape[1] // 2
+        rng = np.random.default_rng(0)
+        halves = [rng.permutation(count) for _ in range(DIVISIONS)]
+        parts = [(won[:, order[:middle]], won[:, order[middle:]]) for order in halves]
+        curve = fixed(won)
+        half = np.mean([fixed(compared) for compared, _ in parts], axis=0)
+        title = path.name.split(".")[0]
+        for size in SIZES:
+            chosen = [AdaptiveSettings(prompts=size, seed=seed) for seed in range(REPEATS)]
+            alone = [replay(each, won, won[:, :0]) for each in chosen]
+            lines.append([title, f"{count}", "none", f"{size}", *cells(alone, curve, count)])
+            beside = [replay(chosen[place], *part) for place, part in enumerate(parts)]
+            lines.append([title, f"{middle}", "others", f"{size}", *cells(beside, half, middle)])
+            print(*lines[-2], *lines[-1], sep="  ", file=sys.stderr, flush=True)
+    header = ["pool", "models", "verdicts on", "prompts", "Spearman", "calls", "fixed design"]
+    print(table([*header, "ratio"], sorted(lines, key=lambda line: (line[0], line[2]))))
 
 
 if __name__ == "__main__":
