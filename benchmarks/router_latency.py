@@ -245,12 +245,13 @@ def rows_of(found: Floats) -> Iterator[list[str]]:
         own = found[:, place]
         added = own[:, :2] - direct[:, :2]
         figures = (*np.median(own[:, :2], axis=0), *np.median(added, axis=0), own[:, 2].mean())
-        cells = ["this" if place == 1 else "other", *(f"{each:.2f}" for each in figures)]
+        ours = found[:, 1]
+        compared = ["", ""]
         if place > 1:
-            ours = found[:, 1]
-            cells += [ratio(ours[:, 1] - direct[:, 1], added[:, 1])]
-            cells += [f"{ours[:, 2].mean() / own[:, 2].mean():.2f}"]
-        yield cells
+            compared[0] = ratio(ours[:, 1] - direct[:, 1], added[:, 1])
+            compared[1] = f"{ours[:, 2].mean() / own[:, 2].mean():.2f}"
+        name = "this" if place == 1 else "other"
+        yield [name, *(f"{each:.2f}" for each in figures), *compared]
 
 
 def read_experts(models: str) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Most prompts of a pool separate nobody: all models win there, or none. Where other models were
 judged on it, their verdicts choose the prompts. Otherwise each prompt is judged for a model or two
-first, the half that is nearest to even is left, and all models are judged on what remains. The
+first, the half that is nearest to even is left, and all models are judged on what remains. Where
+the first look shows that an average prompt tells nearly as much as the best, nothing is chosen. The
 models that look at a prompt first are drawn anew for each, so that no model gains by having been
 lucky there.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from pydantic import Field
+from scipy.special import expit, logit
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats, Indices
@@ -21,6 +23,8 @@ from micronas.settings import Settings
 NOT_CHOSEN = "adaptive: the prompt was not chosen"
 _JUDGED = 0.9
 """Least share of prompts with verdicts on other models for these to choose."""
+_PAYS = 0.6
+"""Share of what the best prompt could tell; where an average one tells more, looks do not pay."""
 
 
 class AdaptiveSettings(Settings):
@@ -103,8 +107,11 @@ def stages(
         pilot, rest = np.split(order, [settings.pilot])
         yield [(int(prompt), model) for prompt in pilot for model in range(models)]
         left = rest[: settings.candidates * settings.prompts]
-        for _ in range(settings.looks):
+        for number in range(settings.looks):
             yield _looks(known(), left, rng)
+            if number == 0 and _alike(chances(known())[left]):
+                left = left[: settings.prompts]
+                break
             left = _telling(known(), left, max(settings.prompts, len(left) // 2))
         chosen = _telling(known(), left, settings.prompts)
     gaps = np.isnan(known())
@@ -127,6 +134,14 @@ def _telling(won: Floats, prompts: Indices, size: int) -> Indices:
     # not the most divisive: a prompt chosen because one model won there would speak for it
     information = _information(won)[prompts].sum(axis=1)
     return prompts[np.argsort(-information, kind="stable")[:size]]
+
+
+def _alike(chance: Floats) -> bool:
+    """Whether average prompts [prompts, models] tell nearly as much as one could at best."""
+    strength = logit(chance).mean(axis=0)
+    eased = expit(strength + np.linspace(-8, 8, 65)[:, None])
+    best = (eased * (1 - eased)).mean(axis=1).max()
+    return bool((chance * (1 - chance)).mean() > _PAYS * best)
 
 
 def _information(won: Floats) -> Floats:

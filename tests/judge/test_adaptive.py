@@ -30,12 +30,20 @@ def replay(
 
 
 def test_stages_have_the_sizes_that_the_settings_say() -> None:
-    won = simulated(200, 8, 0)
+    won = simulated(200, 8, 0, every=6)
     settings = AdaptiveSettings(prompts=20, pilot=5, candidates=4, looks=2)
     known, sizes = replay(settings, won, np.empty((200, 0)))
     # pilot; 80 candidates are looked at once, 40 twice; the rest of the models on the best 20
     assert sizes == [5 * 8, 80, 40, 20 * (8 - 2)]
     assert (~np.isnan(known)).all(axis=1).sum() == 25
+
+
+def test_where_all_prompts_tell_as_much_none_is_chosen() -> None:
+    won = simulated(300, 20, 0, every=1)
+    known, sizes = replay(AdaptiveSettings(prompts=30, pilot=5), won, won[:, :0])
+    assert sizes == [5 * 20, 6 * 30, 30 * (20 - 1)]
+    complete = (~np.isnan(known)).all(axis=1)
+    assert set(np.flatnonzero(complete)) == set(np.random.default_rng(0).permutation(300)[:35])
 
 
 def test_other_models_spare_the_looks() -> None:
@@ -64,13 +72,13 @@ def test_half_the_calls_rank_as_well() -> None:
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_prompts_that_all_win_tell_as_little_as_those_that_all_lose(lost: bool) -> None:
-    won = simulated(200, 8, 0)
+    won = simulated(600, 12, 0, every=6)
     won = 1 - won if lost else won
-    known, _ = replay(AdaptiveSettings(prompts=20, pilot=5, candidates=4), won, won[:, :0])
-    # half of the prompts are hard, or easy, for all: 10 of 20 at random
+    known, _ = replay(AdaptiveSettings(prompts=20, pilot=5, candidates=20), won, won[:, :0])
+    # five of six prompts are hard, or easy, for all: 3 of 20 at random
     complete = np.flatnonzero((~np.isnan(known)).all(axis=1))
-    pilot = np.random.default_rng(0).permutation(200)[:5]
-    assert np.mean(np.setdiff1d(complete, pilot) % 2) > 0.9
+    pilot = np.random.default_rng(0).permutation(600)[:5]
+    assert np.sum(np.setdiff1d(complete, pilot) % 6 == 5) >= 12
 
 
 def test_what_is_known_averages_orders() -> None:
