@@ -3,7 +3,7 @@
 Every baseline is fitted on the same prompts as the router, sees test prompts as vectors only, and
 keeps a budget by what it does on the fitting prompts; the oracle alone sees the test scores. Each
 returns, for each budget, the share of every test prompt that goes to each expert [prompts,
-experts]: zero or one, but for the mix, whose expectation is exact that way.
+experts]: zero or one, but for mixes, whose expectation is exact that way.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,11 +78,19 @@ def random_mix(split: Split, budgets: Sequence[float]) -> list[Floats]:
 
 
 def oracle(split: Split, budgets: Sequence[float]) -> list[Floats]:
-    """The best expert of each test prompt by its own scores: what no router can reach."""
-    return [
-        _one_hot(_priced(split.test_scores, split, _price(split.test_scores, split, budget)), split)
-        for budget in budgets
-    ]
+    """The best expert of each test prompt by its own scores: what no router can reach.
+
+    Where many prompts change at one price, as right and wrong answers do, so many of them do as
+    the budget allows.
+    """
+    shares = []
+    for budget in budgets:
+        prices = _price(split.test_scores, split, budget)
+        dear, cheap = (_priced(split.test_scores, split, price) for price in prices)
+        high, low = split.active[dear].mean(), split.active[cheap].mean()
+        share = (budget - low) / (high - low) if high > budget else 0.0
+        shares.append(share * _one_hot(dear, split) + (1 - share) * _one_hot(cheap, split))
+    return shares
 
 
 def knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
@@ -160,7 +168,7 @@ def _predicted(
     best = min(tried, key=lambda strength: _error(tried[strength], split.scores))
     asked = predict(split.vectors, split.scores, split.test_vectors, best)
     return [
-        _one_hot(_priced(asked, split, _price(tried[best], split, budget)), split)
+        _one_hot(_priced(asked, split, _price(tried[best], split, budget)[1]), split)
         for budget in budgets
     ]
 
@@ -177,8 +185,8 @@ def _priced(scores: Floats, split: Split, price: float) -> Integers:
     return np.asarray((scores - max(price, least) * split.active).argmax(axis=1), np.int64)
 
 
-def _price(scores: Floats, split: Split, budget: float) -> float:
-    """Return the smallest price of a parameter at which choices are within the budget."""
+def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
+    """Return two prices of a parameter next to each other: choices at the second are affordable."""
     if split.active.min() > budget:
         raise _too_small(split, budget)
 
@@ -186,14 +194,14 @@ def _price(scores: Floats, split: Split, budget: float) -> float:
         return float(split.active[_priced(scores, split, price)].mean())
 
     if spends(0.0) <= budget:
-        return 0.0
+        return 0.0, 0.0
     # at this price no difference of scores pays for the smallest difference of parameters
     steps = np.diff(np.unique(split.active))
     low, high = 0.0, 2 * float(np.ptp(scores)) / float(steps.min())
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if spends(middle) <= budget else (middle, high)
-    return high
+    return low, high
 
 
 def _mix(split: Split, budget: float) -> tuple[int, int, float]:

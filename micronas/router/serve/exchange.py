@@ -171,9 +171,9 @@ class Exchange(Response):
         journey = self._journey
         plan = await self._planner.plan(self._ask)
         journey.decision = plan.decision
-        self._metrics.seconds.labels("routed").observe(journey.age)
+        self._metrics.until["routed"].observe(journey.age)
         answer = await self._begin(plan.experts)
-        self._metrics.seconds.labels("first_byte").observe(journey.age)
+        self._metrics.until["first_byte"].observe(journey.age)
         self._planner.answered(plan, answer.expert.name)
         if answer.expert.name != plan.experts[0]:
             self._metrics.fallbacks.labels(plan.experts[0], answer.expert.name).inc()
@@ -264,7 +264,7 @@ class Exchange(Response):
         journey = self._journey
         category = journey.decision.category if journey.decision is not None else ""
         self._metrics.requests.labels(journey.expert, category, self._end).inc()
-        self._metrics.seconds.labels("end").observe(journey.age)
+        self._metrics.until["end"].observe(journey.age)
         _log.info(
             "%s model=%s expert=%s category=%s attempts=%d end=%s seconds=%.3f",
             journey.id,

@@ -40,10 +40,13 @@ class KeyLimits:
 
     def __init__(self, limits: Limits) -> None:
         self._requests, self._tokens = limits.requests_per_minute, limits.tokens_per_minute
+        self._limited = limits != Limits()
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def admit(self, key: str) -> None:
         """Count a request; raise ApiError (429) if the key has none, or no token, left."""
+        if not self._limited:
+            return
         account = self._account(key)
         for what, limit, left, needed in (
             ("requests", self._requests, account.requests, 1.0),
@@ -57,7 +60,8 @@ class KeyLimits:
 
     def spend(self, key: str, tokens: float) -> None:
         """Count the tokens of a request that was answered."""
-        self._account(key).tokens -= tokens
+        if self._limited:
+            self._account(key).tokens -= tokens
 
     def _account(self, key: str) -> _Account:
         now = time.monotonic()

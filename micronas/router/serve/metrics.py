@@ -41,13 +41,14 @@ class Metrics:
         self.usd = Counter(
             "micronas_router_usd", "US dollars spent on them.", ("expert",), registry=registry
         )
-        self.seconds = Histogram(
+        seconds = Histogram(
             "micronas_router_seconds",
             "From a request's arrival to a point of its life: routed, first_byte or end.",
             ("until",),
             buckets=_SECONDS,
             registry=registry,
         )
+        self.until = {each: seconds.labels(each) for each in ("routed", "first_byte", "end")}
         self.working = Gauge("micronas_router_working", "Requests in work.", registry=registry)
         self.waiting = Gauge(
             "micronas_router_waiting", "Requests that wait for a slot.", registry=registry

@@ -259,10 +259,11 @@ def says_something(value: Json) -> bool:
 
 def text_of(value: Json) -> str:
     """Return the text of an answer or a piece, all choices together."""
-    choices = value.get("choices") or []
-    parts = (each.get(name) for each in choices for name in ("message", "delta"))
-    said = [plain_text(part.get("content")) for part in parts if isinstance(part, dict)]
-    return "".join(said) + "".join(plain_text(each.get("text")) for each in choices)
+    said = []
+    for each in value.get("choices") or ():
+        part = each.get("message") or each.get("delta")
+        said.append(plain_text(part.get("content") if isinstance(part, dict) else each.get("text")))
+    return "".join(said)
 
 
 def ascii_text(text: str) -> str:
