@@ -4,8 +4,8 @@
 
 Adaptive runs are played by the run's own code on verdicts that are known. Their rank correlation
 with the ranking on the whole pool is looked up on the curve of fixed designs: all models on so many
-prompts, drawn at random. A pool is the file of `judge_sets`, or the store of a judge run or import;
-`--without` leaves out the models of another pool, such as that which the method was developed on.
+prompts, drawn at random. Pools are those of `judge_sets`; `--without` leaves out the models of
+another one, such as that which the method was developed on.
 Ratios have 95 % intervals of a bootstrap over runs, and over the halves of models where the other
 half was judged before.
 """
@@ -19,28 +19,11 @@ from scipy import stats
 
 from benchmarks.judge_sets import Floats, read
 from micronas.judge.adaptive import AdaptiveSettings, stages
-from micronas.judge.choose import Outcomes
-from micronas.judge.store import verdicts_of
 from micronas.language.intervals import intervals
 from micronas.text import table
 
 REPEATS, DIVISIONS, SIZES = 24, 12, (25, 50, 75, 100)
 COUNTS = (2, 3, 5, 8, 12, 16, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350, 400, 500)
-CONSTANT = "NullModel"
-"""A constant answer that games the judge; it is no model."""
-
-
-def load(path: Path) -> tuple[list[str], Floats]:
-    """Models, and what they won [prompts, models]; a verdict that is missing is an average one."""
-    if path.suffix == ".sqlite":
-        found = Outcomes.of(verdicts_of(path))
-        names = [name.split(" against ")[0] for name in found.models]
-        won = np.where(np.isnan(found.won), np.nanmean(found.won, axis=0), found.won)
-    else:
-        pool = read(path)
-        names, won = list(pool.models), pool.won
-    kept = [column for column, name in enumerate(names) if name != CONSTANT]
-    return [names[column] for column in kept], won[:, kept]
 
 
 def rank(rates: Floats, truth: Floats) -> float:
@@ -101,11 +84,11 @@ def main() -> None:
     parser.add_argument("pools", type=Path, nargs="+")
     parser.add_argument("--without", type=Path)
     arguments = parser.parse_args()
-    known = set(load(arguments.without)[0]) if arguments.without else set()
+    known = set(read(arguments.without).models) if arguments.without else set()
     lines = []
     for path in arguments.pools:
-        names, won = load(path)
-        won = won[:, [column for column, name in enumerate(names) if name not in known]]
+        pool = read(path)
+        won = pool.won[:, [at for at, name in enumerate(pool.models) if name not in known]]
         count, middle = won.shape[1], won.shape[1] // 2
         rng = np.random.default_rng(0)
         halves = [rng.permutation(count) for _ in range(DIVISIONS)]

@@ -1,11 +1,12 @@
 """Build evaluation sets from earlier verdicts, and hold them against random ones and the whole.
 
-    python -m benchmarks.judge_sets PREFERENCES.jsonl.gz ARENA_FOLDER
+    python -m benchmarks.judge_sets POOL ARENA_FOLDER
 
 The experiment of arXiv 2408.08808 on public judgements: domain sets from a pool by a small seed of
 topics labelled by hand (``judge_topics.csv``), chosen by the verdicts on some models, measured on
-others that took no part. Each line of the first file has ``prompt`` and ``preference``, a mapping
-from models to the share of a point won from the baseline; the folder is the one of `judge_tables`.
+others that took no part. A pool is the store of a judge run or import (``.sqlite``), or JSON lines
+of ``prompt`` and ``preference``, a mapping from models to the share of a point won from the
+baseline; the folder is the one of `judge_tables`.
 """
 
 import argparse
@@ -25,17 +26,20 @@ from scipy import stats
 
 from micronas.files import text_hash
 from micronas.judge.build import Build
+from micronas.judge.choose import Outcomes
 from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import Estimates, quality, separability
 from micronas.judge.recipe import Recipe, RecipeFile
 from micronas.judge.rows import StoredPrompt, VerdictRow
 from micronas.judge.sample import apportion
-from micronas.judge.store import writing
+from micronas.judge.store import prompts_of, verdicts_of, writing
 from micronas.testing.arena_hard import load_arena
 from micronas.text import table
 
 TOPICS = Path(__file__).with_name("judge_topics.csv")
 BASELINE = "gpt4_1106_preview"
+CONSTANT = "NullModel"
+"""A constant answer that games the judge; it is no model."""
 NAMES = {
     "claude-2": "claude-2.0",
     "OpenHermes-2.5-Mistral-7B": "openhermes-2.5-mistral-7b",
@@ -61,13 +65,21 @@ class Pool:
 
 
 def read(path: Path) -> Pool:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    models = sorted(set(rows[0]["preference"]) - {BASELINE})
-    won = np.array([[row["preference"].get(m) for m in models] for row in rows], np.float64)
+    if path.suffix == ".sqlite":
+        found = Outcomes.of(verdicts_of(path))
+        texts = {each.id: each.text for each in prompts_of(path)}
+        prompts = tuple(texts[each] for each in found.prompts)
+        models, won = [name.split(" against ")[0] for name in found.models], found.won
+    else:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        prompts = tuple(row["prompt"] for row in rows)
+        models = sorted(set(rows[0]["preference"]) - {BASELINE})
+        won = np.array([[row["preference"].get(m) for m in models] for row in rows], np.float64)
+    kept = [column for column, name in enumerate(models) if name != CONSTANT]
     # a verdict that is missing is an average one
-    won = np.where(np.isnan(won), np.nanmean(won, axis=0), won)
-    return Pool(tuple(row["prompt"] for row in rows), tuple(models), won)
+    won = np.where(np.isnan(won), np.nanmean(won, axis=0), won)[:, kept]
+    return Pool(prompts, tuple(models[column] for column in kept), won)
 
 
 class Sets:
@@ -250,10 +262,10 @@ def _bounds(pool: Pool, rows: Indices, models: Indices) -> tuple[Floats, Floats]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("preferences", type=Path)
+    parser.add_argument("pool", type=Path)
     parser.add_argument("arena", type=Path)
     arguments = parser.parse_args()
-    pool = read(arguments.preferences)
+    pool = read(arguments.pool)
     with tempfile.TemporaryDirectory() as folder:
         sets = Sets(pool, Path(folder))
         topics = {name: each["available"] for name, each in sets.available.items()}
