@@ -38,8 +38,8 @@ from micronas.text import table
 
 TOPICS = Path(__file__).with_name("judge_topics.csv")
 BASELINE = "gpt4_1106_preview"
-CONSTANT = "NullModel"
-"""A constant answer that games the judge; it is no model."""
+CONSTANT = "example"
+"""What the file of AlpacaEval's NullModel calls it: a constant answer, which is no model."""
 NAMES = {
     "claude-2": "claude-2.0",
     "OpenHermes-2.5-Mistral-7B": "openhermes-2.5-mistral-7b",
