@@ -10,7 +10,6 @@ SRAM, with 4 KB of stack. What is linked is compared with the budget, its flash 
 
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -67,12 +66,15 @@ def _linked(found: Fitting) -> Mapping[str, int] | None:
             *("make", "-C", f"{project}/qemu", f"TFLM_DIR={os.environ['TFLM_SOURCE']}"),
             f"TFLM_LIBRARY={os.environ['TFLM_LIBRARY']}",
         ]
-        done = subprocess.run([*command, "size"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "BUILD=build", "build/app.elf"], capture_output=True, text=True, check=False
+        )
+        size = ["arm-none-eabi-size", f"{project}/qemu/build/app.elf"]
+        sizes = subprocess.run(size, capture_output=True, text=True, check=False).stdout
     if done.returncode:
         print(done.stderr[-600:], file=sys.stderr)
         return None
-    sizes = re.findall(r"^ *(\d+)\s+(\d+)\s+(\d+).*app\.elf", done.stdout, re.MULTILINE)
-    text, data, bss = map(int, sizes[0])
+    text, data, bss = map(int, sizes.splitlines()[1].split()[:3])
     return {"flash": text + data, "sram": data + bss}
 
 
