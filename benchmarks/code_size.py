@@ -1,9 +1,11 @@
 """Bytes of code by operator, from a linker's map: what `latency_models/cmsis_nn_code.csv` holds.
 
-    TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> \
+    TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> TFLM_LIBRARY_OS=<the same> \
         python -m benchmarks.code_size OUT.csv
 
-The firmware that micronas writes is linked once for each operator, with unused sections left out.
+The first library has kernels at -O2, which is TFLM's default, the second at -Os: build it with
+BASE_GENDIR=gen_os KERNEL_OPTIMIZATION_LEVEL=-Os THIRD_PARTY_KERNEL_OPTIMIZATION_LEVEL=-Os. The
+firmware that micronas writes is linked once for each operator, with unused sections left out.
 Sections that the same operators need are one row, so that the code of any set of operators is the
 sum of the rows that name one of them.
 """
@@ -35,10 +37,26 @@ _SECTION = re.compile(
 )
 
 
+_LEVELS = {"-O2": "TFLM_LIBRARY", "-Os": "TFLM_LIBRARY_OS"}
+
+
 def main(out: Path) -> None:
-    source, library = Path(os.environ["TFLM_SOURCE"]), os.environ["TFLM_LIBRARY"]
+    measured = {level: _rows(level, os.environ[name]) for level, name in _LEVELS.items()}
+    sets = sorted({names for rows in measured.values() for names in rows})
+    lines = [
+        ",".join(str(rows.get(operators, 0)) for rows in measured.values())
+        + f",{' '.join(operators)}"
+        for operators in sets
+    ]
+    out.write_text("bytes,bytes_at_os,operators\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    for level, rows in measured.items():
+        print(f"{level}: {len(rows)} rows; {rows[()]} bytes without an operator")
+
+
+def _rows(level: str, library: str) -> dict[tuple[str, ...], int]:
+    """Return the bytes that each set of operators needs together."""
     with tempfile.TemporaryDirectory() as scratch:
-        build = _Build(Path(scratch), source, library)
+        build = _Build(Path(scratch), Path(os.environ["TFLM_SOURCE"]), library, level)
         base = build.link(None)
         users: dict[tuple[str, str], set[str]] = defaultdict(set)
         sizes = dict(base)
@@ -50,15 +68,13 @@ def main(out: Path) -> None:
     rows: dict[tuple[str, ...], int] = defaultdict(int)
     for section, size in sizes.items():
         rows[() if section in base else tuple(sorted(users[section]))] += size
-    lines = [f"{size},{' '.join(names)}" for names, size in sorted(rows.items())]
-    out.write_text("bytes,operators\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(rows)} rows; {rows[()]} bytes without an operator")
+    return rows
 
 
 class _Build:
     """One compilation of the firmware and of all registrations, and a link for each."""
 
-    def __init__(self, folder: Path, source: Path, library: str) -> None:
+    def __init__(self, folder: Path, source: Path, library: str, level: str) -> None:
         self.folder, self.library = folder / "project", library
         builder = Builder((4, 4, 1))
         graph = quantize_randomly(builder.finish(builder.conv(builder.input, "y", 1, (1, 1))))
@@ -96,7 +112,7 @@ class _Build:
         includes = [source, downloads / "flatbuffers/include", downloads / "gemmlowp"]
         flags = [
             *CORTEX_M4.flags.split(),
-            *("-O2", "-ffunction-sections", "-fdata-sections", "-w", "-DTF_LITE_STATIC_MEMORY"),
+            *(level, "-ffunction-sections", "-fdata-sections", "-w", "-DTF_LITE_STATIC_MEMORY"),
             *("-DCMSIS_NN", "-DMICRONAS_SYSTICK", "-DNDEBUG", f"-I{self.folder}"),
             *(f"-I{each}" for each in includes),
         ]

@@ -248,6 +248,7 @@ def on_device(
         "flash_bytes": flash_bytes + beside.flash,
         "latency_ms": latency_ms + beside.latency,
         "code_bytes": code_bytes(operators),
+        "code_bytes_at_os": code_bytes(operators, kernels="-Os"),
         "front_end": None,
     }
     if front_end is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from micronas._version import VERSION
 from micronas.export.firmware.shared import arena_bytes
 from micronas.graph.ir import Graph
-from micronas.hardware.targets import CMSIS_NN, HELIUM_BOUND
+from micronas.hardware.targets import CMSIS_NN, HELIUM
 from micronas.resources import folder
 from micronas.tflite.reader import read
 
@@ -38,7 +38,7 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
         "VERSION": VERSION,
         "OPERATORS": " ".join(sorted({op.kind for op in graph.ops})),
         "ARENA": str(arena_bytes(graph, CMSIS_NN)),
-        "HELIUM": str(arena_bytes(graph, HELIUM_BOUND)),
+        "HELIUM": str(arena_bytes(graph, HELIUM)),
         "INPUT": "".join(_scale(graph, role) for role in ("input", "output")),
         "GUARD": "_".join(words).upper(),
         "NAME": _camel(words),

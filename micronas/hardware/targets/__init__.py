@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
+from micronas.hardware.targets.arduino import ARDUINO as ARDUINO
 from micronas.hardware.targets.cmsis_nn import CMSIS_NN as CMSIS_NN
-from micronas.hardware.targets.cmsis_nn import HELIUM_BOUND as HELIUM_BOUND
+from micronas.hardware.targets.helium import HELIUM as HELIUM
 from micronas.hardware.targets.host import HOST as HOST
 from micronas.hardware.targets.target import Target as Target
 
@@ -31,9 +32,9 @@ def choose(kernels: str, core: str) -> Choice:
     """Choose the target of a board's kernels and core.
 
     Firmware that micronas writes runs TFLM with CMSIS-NN on any Cortex-M, so that is what is
-    planned for all of them. It is exact on cores with the DSP extension. Without the extension
-    CMSIS-NN's kernels ask for the same scratch memory or none: an upper bound. For Helium there is
-    a bound of its own (`HELIUM_BOUND`). Where the networks were measured with another library, or
+    planned for all of them. It is exact on cores with the DSP extension, and with Helium, a target
+    of its own. Without either CMSIS-NN's kernels ask for the same scratch memory or none: an upper
+    bound. Where the networks were measured with another library, or
     the core is no Cortex-M, nothing is known of what that library needs: `assumes` says so, and
     every output repeats it.
 
@@ -45,14 +46,14 @@ def choose(kernels: str, core: str) -> Choice:
     core
         Such as ``Cortex-M4``.
     """
-    target = HELIUM_BOUND if core in _HELIUM else CMSIS_NN
+    target = HELIUM if core in _HELIUM else CMSIS_NN
     is_known = core in (*_DSP, *_PLAIN, *_HELIUM)
     place = "" if is_known else f" on a Cortex-M4 in place of {core}"
     if "CMSIS-NN" not in kernels:
         assumes: str | None = f"TFLM with CMSIS-NN{place}, not the kernels measured ({kernels})"
     else:
         assumes = f"TFLM with CMSIS-NN{place}" if place else None
-    return Choice(target, core in (*_PLAIN, *_HELIUM), assumes)
+    return Choice(target, core in _PLAIN, assumes)
 
 
 def plan(graph: Graph, target: Target = CMSIS_NN) -> ArenaPlan:

@@ -1,10 +1,9 @@
-"""TFLM with CMSIS-NN on 32-bit Cortex-M cores: with the DSP extension, and a bound for Helium.
+"""TFLM with CMSIS-NN on 32-bit Cortex-M cores with the DSP extension.
 
 Sizes are those of the C structures under the ARM embedded ABI, where enumerations take one byte.
 """
 
 import math
-from dataclasses import replace
 
 from micronas.graph.counts import is_pointwise
 from micronas.graph.ir import Graph, Op
@@ -20,10 +19,6 @@ from micronas.hardware.targets.target import (
     prepared,
     reduce_scratch,
 )
-
-_HELIUM_CHANNELS = 124
-"""Channels of a depthwise convolution that CMSIS-NN copies at a time (CH_IN_BLOCK_MVE)."""
-
 
 _SIZES = Sizes(
     fixed=136,
@@ -133,28 +128,6 @@ def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     return 4 * row * max(height, op.stride[0]), 0
 
 
-def _helium_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """At least what kernels for Helium ask for, and no less than those for DSP.
-
-    Source: CMSIS-NN's ``*_get_buffer_size_mve``: four patches of int8 in full vectors of 16 for a
-    convolution, four blocks of channels for a depthwise one, sums of a dense layer's filters.
-    """
-    asked = _scratch(graph, op)
-    if op.kind == "BATCH_MATMUL":
-        return (4 * graph.output_of(op).shape[-1],)
-    if op.kind == "FULLY_CONNECTED":
-        return (*asked, 4 * graph.constant_of(op).shape[0])
-    if op.kind == "TRANSPOSE_CONV" and is_turned(op.stride, graph.input_of(op).shape[3]):
-        filters = graph.constant_of(op)
-        return 64 * -(-filters.elements // filters.shape[0] // 16), filters.elements
-    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return asked
-    _, height, width, _ = graph.constant_of(op).shape
-    taps, depth = height * width, graph.input_of(op).shape[3]
-    needed = 64 * -(-taps * depth // 16) if op.kind == "CONV_2D" else 4 * _HELIUM_CHANNELS * taps
-    return (max(needed, *asked, 0),)
-
-
 def price(graph: Graph, op: Op) -> Price | None:
     """Return the instructions of an operator on a Cortex-M4, or None if its kind is not known.
 
@@ -175,10 +148,4 @@ CMSIS_NN = Target(
     _SIZES,
     _scratch,
     price,
-)
-HELIUM_BOUND = replace(
-    CMSIS_NN,
-    name="cmsis_nn_helium",
-    title="TFLM with CMSIS-NN on a Cortex-M with Helium (M52, M55, M85), from above",
-    scratch=_helium_scratch,
 )
