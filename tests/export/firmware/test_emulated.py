@@ -4,20 +4,24 @@ Run by `make firmware`, which needs Debian's gcc-arm-none-eabi, libnewlib-arm-no
 qemu-system-arm.
 """
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4
+from micronas.export.firmware.application import sources_of
+from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, board_files
 from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
+from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
 from micronas.hardware.front_ends import front_end_costs
 from micronas.tasks.device import front_end
 from micronas.testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
 
+STUBS = Path(__file__).parent / "stubs"
 STEP = Quantization(np.array([0.0297952], np.float32), -7)
 
 
@@ -97,3 +101,43 @@ def test_a_core_without_floating_point_takes_the_integer_form(
     heard = OnEmulator(ends, STEP, tmp_path, step=step, board=CORTEX_M0).run(inputs)
     here = OnHost(ends, STEP, fixed_point=True)
     assert [each.codes.tolist() for each in heard] == [here.codes(x).tolist() for x in inputs]
+
+
+_CLOCK = """
+#include "clock.h"
+extern "C" void micronas_puts(const char* text);
+static unsigned Timed(unsigned turns) {
+  const unsigned start = ReadClock();
+  for (volatile unsigned i = 0; i < turns; i = i + 1) {
+  }
+  return ReadClock() - start;
+}
+int main() {
+  StartClock();
+  const unsigned once = Timed(3000000), often = Timed(12000000);
+  const bool wraps = often > (1u << 24), even = often > 3.99f * once && often < 4.01f * once;
+  micronas_puts(wraps && even && TicksPerSecond() == 0 ? "PASS" : "FAIL");
+  return 0;
+}
+"""
+
+
+@pytest.mark.firmware
+def test_a_cortex_m0_has_a_clock_that_goes_on_when_its_24_bits_end(tmp_path: Path) -> None:
+    values = {"VERSION": "", "COMMIT": "", **sources_of(None, "clock")}
+    files = {"clock.h": filled("clock.h.in", values), "clock.cc": _CLOCK}
+    for name, text in {**files, **board_files(values, CORTEX_M0)}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    flags = (*CORTEX_M0.flags.split(), "-O2", f"-I{STUBS}", "-fno-tree-loop-distribute-patterns")
+    for compiler, source in (("g++", "clock.cc"), ("gcc", "qemu/board.c")):
+        command = [f"arm-none-eabi-{compiler}", *flags, "-c", source, "-o", f"{source}.o"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    link = ["arm-none-eabi-g++", *flags, "-nostartfiles", "--specs=nano.specs", "-Tqemu/board.ld"]
+    link += ["clock.cc.o", "qemu/board.c.o", "-o", "clock.elf"]
+    subprocess.run(link, cwd=tmp_path, check=True)
+    emulator = [*("qemu-system-arm", "-M", CORTEX_M0.machine, "-nographic", "-monitor", "none")]
+    emulator += [*("-serial", "none", "-icount", "shift=5", "-semihosting-config")]
+    emulator += ["enable=on,target=native", "-kernel", str(tmp_path / "clock.elf")]
+    done = subprocess.run(emulator, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("PASS")
