@@ -34,11 +34,17 @@ from micronas.runs.settings import TrainSettings, load_run
 from micronas.space.space import Space
 from micronas.tasks.registry import load
 
-BUDGET = ("board=stm32f446re", "budget.sram=16 KB", "budget.flash=48 KB", "budget.latency=20 ms")
+BUDGET = (
+    "board=stm32f446re",
+    "budget.counts=network",
+    "budget.sram=16 KB",
+    "budget.flash=48 KB",
+    "budget.latency=20 ms",
+)
 RECIPES = (
     "search.draws=6",
-    "search.trial={epochs: 6, batch_size: 32}",
-    "train={epochs: 20, batch_size: 32}",
+    "search.trial={epochs: 8, batch_size: 32}",
+    "train={epochs: 30, batch_size: 32}",
     "quantize={epochs: 4, batch_size: 32, learning_rate: 0.0005, warmup: 0.1}",
 )
 WORN = ("data.rotation_degrees=20", "data.time_warp=0.2", "data.scaling=0.3")

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AliasChoices,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from micronas import resources
 from micronas.errors import ConfigError
@@ -87,6 +93,20 @@ class Space(Described, Searchable, Architecture):
     stem: Stem
     blocks: tuple[Block, ...] = Field(validation_alias=AliasChoices("blocks", "stages"))
     head: Head = Head()
+
+    @model_validator(mode="after")
+    def _one_column(self) -> "Space":
+        """Refuse kernels wider than an input of one column."""
+        options = (option for block in self.blocks for option in getattr(block, "options", ()))
+        for part in (self.stem, *self.blocks, *options):
+            wide = [kernel for kernel in getattr(part, "kernel", ()) if kernel[1] > 1]
+            if wide and self.input[1] == 1:
+                raise ValueError(
+                    f"kernels over an input of one column must be one wide, or they store and "
+                    f"multiply weights that meet nothing but padding, but one is "
+                    f"{wide[0][0]}x{wide[0][1]}; write kernel: [{wide[0][0]}, 1]"
+                )
+        return self
 
     @model_serializer(mode="wrap")
     def _without_task(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
