@@ -342,7 +342,8 @@ def _complaint(
     told = f"{line}{key}: {message[:1].lower()}{message[1:]}"
     said = repr(item["input"])[:80]
     # a rule of ours says the value where it has more to say than that
-    return told if said in message else f"{told}, but got {said}"
+    is_said = said in message or isinstance(item["input"], dict)
+    return told if is_said else f"{told}, but got {said}"
 
 
 def _wanted(item: Any) -> str | None:

@@ -147,6 +147,8 @@ def _run_search(
 ) -> tuple[SearchResult, Trained]:
     settings = everyone.once(lambda: _with_arrays(settings, folder, data))
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
+    if tell is not None and data is None:
+        progress("reading", 0, 1, {})
     loaded = data or load_data(settings.data)
     checkpoint = everyone.once(run.claim)
     everyone.once(lambda: _keep_arrays(settings, loaded))
@@ -155,6 +157,7 @@ def _run_search(
     if tell is not None:
         _tell_of(settings, loaded, tell)
         if checkpoint.load("search") is None and checkpoint.load("trials") is None:
+            progress("estimate", 0, 1, {})
             tell(str(estimate_search(space, loaded, settings, workers=workers)))
     result = search(
         space,
