@@ -4,6 +4,7 @@ python benchmarks/estimate.py --runs 5
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,15 +37,29 @@ def main() -> None:
             space = settings.load_space().model_copy(update={"classes": len(data.classes)})
             start = time.perf_counter()
             estimate = estimate_search(space, data, settings)
-            told, begun = time.perf_counter() - start, time.process_time()
+            told, begun = time.perf_counter() - start, cpu()
             start = time.perf_counter()
-            run_search(settings, folder / str(run), progress=lambda *_: None, data=data)
-            took, used = time.perf_counter() - start, time.process_time() - begun
+            times: dict[str, list[float]] = {}
+
+            def progress(phase: str, *_: object, times: dict[str, list[float]] = times) -> None:
+                times.setdefault(phase, []).append(time.perf_counter())
+
+            run_search(settings, folder / str(run), progress=progress, data=data)
+            took, used = time.perf_counter() - start, cpu() - begun
+            phases = ", ".join(
+                f"{phase} {estimate.phases[phase]:.0f} / {seen[-1] - seen[0]:.0f} s"
+                for phase, seen in times.items()
+            )
             print(
                 f"run {run}: told after {told:.1f} s: {estimate.seconds:.0f} s; took {took:.0f} s "
-                f"({used:.0f} s of CPU), {estimate.seconds / took - 1:+.0%}",
+                f"({used:.0f} s of CPU), {estimate.seconds / took - 1:+.0%}; {phases}",
                 flush=True,
             )
+
+
+def cpu() -> float:
+    """Return seconds of CPU of this process and those it waited for."""
+    return sum(os.times()[:4])
 
 
 if __name__ == "__main__":

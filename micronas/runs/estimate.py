@@ -9,11 +9,15 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import nn
 
+from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split, Subset
 from micronas.graph import integer
 from micronas.nas.open_search import OpenProblem, problem_of
@@ -27,11 +31,12 @@ from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
 from micronas.train.devices import find_device
-from micronas.train.loop import fit, generator_for
+from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import Recipe
+from micronas.train.side_by_side import side_by_side
 
-_SECONDS = 0.8
+_SECONDS = 0.5
 """Of each measurement, at least; steps of a busy machine differ by half."""
 _FEWEST, _MOST = 3, 200
 _TIMED = 3
@@ -104,7 +109,21 @@ def estimate_search(
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
     work = folds * epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
-    phases["trials"] = work / at_once(workers, settings.search.trial, find_device(settings.device))
+    at_a_time = at_once(workers, settings.search.trial, find_device(settings.device))
+    with TemporaryDirectory() as folder:
+        checkpoint = _filled(Path(folder), modules, count=folds * len(networks))
+        beside = _beside(
+            [networks[place][0] for place in timed],
+            seen,
+            checkpoint,
+            ranked=examples - tried,
+            batch=batch,
+            workers=at_a_time,
+        )
+        save = _timed(lambda: checkpoint.save("estimate", {"weights": _state(modules[-1])}))
+    # all processes' states are saved by one
+    saves = folds * (epochs - trainings) * save
+    phases["trials"] = (work + folds * trainings * beside) / at_a_time + saves
     # who wins is not known: a network of the middle
     place = len(networks) // 2
     scale = float(line([macs[place]])[0])
@@ -161,6 +180,45 @@ def _step(module: nn.Module, split: Split, batch: int) -> float:
     few = Subset(split, torch.linspace(0, len(split.labels) - 1, count).long())
     recipe = Recipe(epochs=1, batch_size=count)
     return _timed(lambda: fit(module, few, recipe, seed=0, section="estimate"))
+
+
+def _filled(folder: Path, modules: Sequence[nn.Module], *, count: int) -> Checkpoint:
+    """Return a checkpoint as large as that of half as many trials in the middle of a search."""
+    checkpoint = Checkpoint(folder / "estimate.pt")
+    states = [_state(modules[place % len(modules)]) for place in range(count // 2)]
+    checkpoint.save("others", {str(place): state for place, state in enumerate(states)})
+    return checkpoint
+
+
+def _state(module: nn.Module) -> torch.Tensor:
+    """Return numbers as many as a training of a module saves: weights and two moments."""
+    return torch.zeros(3 * sum(each.numel() for each in module.parameters()))
+
+
+def _beside(
+    networks: Sequence[Architecture],
+    seen: Sequence[DataSet],
+    checkpoint: Checkpoint,
+    *,
+    ranked: int,
+    batch: int,
+    workers: int,
+) -> float:
+    """Return seconds of a trial beside its steps: a process, what it saves, its ranking."""
+
+    def trial(place: int, kept: Checkpoint) -> None:
+        network, data = networks[place % len(networks)].build(_generator()), seen[place % len(seen)]
+        few = Subset(data.train, torch.arange(min(len(data.train.labels), batch)))
+        recipe = Recipe(epochs=1, batch_size=len(few.labels))
+        fit(network, few, recipe, seed=0, section=f"estimate/{place}", checkpoint=kept)
+        evaluate(network, Subset(data.train, torch.arange(ranked)))
+
+    count = 2 * workers
+    jobs = {str(place): partial(trial, place) for place in range(count)}
+    start = time.perf_counter()
+    for _ in side_by_side(jobs, workers=workers, checkpoint=checkpoint):
+        pass
+    return (time.perf_counter() - start) * workers / count
 
 
 def _timed(run: Callable[[], object]) -> float:

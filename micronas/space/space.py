@@ -104,7 +104,7 @@ class Space(Described, Searchable, Architecture):
                 raise ValueError(
                     f"kernels over an input of one column must be one wide, or they store and "
                     f"multiply weights that meet nothing but padding, but one is "
-                    f"{wide[0][0]}x{wide[0][1]}; write kernel: [{wide[0][0]}, 1]"
+                    f"{wide[0][0]}x{wide[0][1]}; write kernel: {wide[0][0]}x1"
                 )
         return self
 

@@ -37,6 +37,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     assert not LOADED.search('<a href="https://arxiv.org/abs/2010.11267">')
     files = [*site.rglob("*.html"), *site.rglob("*.css")]
     assert len(files) > 20
+    assert site / "example" / "report.html" in files
     assert not [file for file in files if LOADED.search(file.read_text(encoding="utf-8"))]
 
 
