@@ -1,13 +1,15 @@
 """Estimate how long a run takes on this machine, from a few measured steps.
 
 Steps of training are timed for a small, a middle and a large network that would be tried, and all
-others are taken to lie on the straight line through them, by multiply-accumulates. What the machine
-does beside is part of what is measured, and is taken to go on.
+others are taken to lie on the straight line through them, by multiply-accumulates. Measured are
+seconds of CPU; what else the machine does stretches them as it did while this was measured.
 """
 
+import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,6 +90,7 @@ def estimate_search(
 
     A search that goes on from a checkpoint has less to do.
     """
+    clocks = _Clocks()
     examples = len(data.train.labels)
     name, networks, joining = _candidates(space, data, settings)
     networks.sort(key=lambda each: each[1])
@@ -112,14 +115,15 @@ def estimate_search(
     at_a_time = at_once(workers, settings.search.trial, find_device(settings.device))
     with TemporaryDirectory() as folder:
         checkpoint = _filled(Path(folder), modules, count=folds * len(networks))
-        beside = _beside(
-            [networks[place][0] for place in timed],
-            seen,
-            checkpoint,
-            ranked=examples - tried,
-            batch=batch,
-            workers=at_a_time,
-        )
+        with clocks.stopped():  # several processes at once say nothing of one
+            beside = _beside(
+                [networks[place][0] for place in timed],
+                seen,
+                checkpoint,
+                ranked=examples - tried,
+                batch=batch,
+                workers=at_a_time,
+            )
         save = _timed(lambda: checkpoint.save("estimate", {"weights": _state(modules[-1])}))
     # all processes' states are saved by one
     saves = folds * (epochs - trainings) * save
@@ -135,7 +139,30 @@ def estimate_search(
     phases["quantization"] = _recipe(settings.quantize, examples) * step
     judged = len((data.test or data.validation).labels)
     phases["checks"] = example * (judged + _CHECKED)
+    busy = clocks.ratio()
+    phases = {phase: busy * seconds for phase, seconds in phases.items()}
     return Estimate(phases, count, folds * trainings)
+
+
+class _Clocks:
+    """How long a second of CPU takes: other programs want it, too.
+
+    Over all that is measured, since half a second on a busy machine says nothing of the next.
+    """
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = -time.perf_counter(), -time.process_time()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self._wall += time.perf_counter()
+        self._cpu += time.process_time()
+        yield
+        self._wall -= time.perf_counter()
+        self._cpu -= time.process_time()
+
+    def ratio(self) -> float:
+        return (self._wall + time.perf_counter()) / (self._cpu + time.process_time())
 
 
 def _candidates(
@@ -175,7 +202,7 @@ def _recipe(recipe: Recipe, examples: int) -> float:
 
 
 def _step(module: nn.Module, split: Split, batch: int) -> float:
-    """Return seconds of a training step, augmentation included."""
+    """Return seconds of CPU of a training step, augmentation included."""
     count = min(len(split.labels), batch)
     few = Subset(split, torch.linspace(0, len(split.labels) - 1, count).long())
     recipe = Recipe(epochs=1, batch_size=count)
@@ -204,7 +231,7 @@ def _beside(
     batch: int,
     workers: int,
 ) -> float:
-    """Return seconds of a trial beside its steps: a process, what it saves, its ranking."""
+    """Return seconds of CPU of a trial beside its steps: a process, what it saves, its ranking."""
 
     def trial(place: int, kept: Checkpoint) -> None:
         network, data = networks[place % len(networks)].build(_generator()), seen[place % len(seen)]
@@ -215,20 +242,20 @@ def _beside(
 
     count = 2 * workers
     jobs = {str(place): partial(trial, place) for place in range(count)}
-    start = time.perf_counter()
+    start = sum(os.times()[:4])
     for _ in side_by_side(jobs, workers=workers, checkpoint=checkpoint):
         pass
-    return (time.perf_counter() - start) * workers / count
+    return (sum(os.times()[:4]) - start) / count
 
 
 def _timed(run: Callable[[], object]) -> float:
-    """Return seconds of a call, the mean of several after the first."""
+    """Return seconds of CPU of a call, the mean of several after the first."""
     run()
-    start, calls = time.perf_counter(), 0
+    start, cpu, calls = time.perf_counter(), time.process_time(), 0
     while calls < _FEWEST or (time.perf_counter() - start < _SECONDS and calls < _MOST):
         run()
         calls += 1
-    return (time.perf_counter() - start) / calls
+    return (time.process_time() - cpu) / calls
 
 
 def _line(
@@ -264,8 +291,8 @@ def _supernet(space: Searchable, data: DataSet, settings: RunSettings, name: str
     search = settings.search
     short = search.model_copy(update={"steps": _SUPERNET, "warmup": 0})
     run = strategy(name)(problem, short, settings.seed)
-    start = time.perf_counter()
+    start = time.process_time()
     run.round(data.train, data.train)  # type: ignore[attr-defined]
-    step = (time.perf_counter() - start) / _SUPERNET
+    step = (time.process_time() - start) / _SUPERNET
     # warm-up trains weights alone, about half of an alternation, and ends early when it may
     return step * (search.steps + search.warmup / 4)
