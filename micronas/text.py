@@ -1,8 +1,11 @@
 """Tables for a terminal. Imports no torch."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+_LONGEST = 60
+"""Characters of a name in a list."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -42,6 +45,15 @@ def pairs(values: Mapping[str, Any]) -> str:
     """Return one line per value, names to the left."""
     width = max(map(len, values))
     return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Return names with commas, at most so many of them, and how many there are in all."""
+    found = list(names)
+    shown = ", ".join(
+        name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in found[:most]
+    )
+    return f"{shown}, ... ({len(found):,} in all)" if len(found) > most else shown
 
 
 def signed(error: float) -> str:

@@ -1,8 +1,6 @@
 """Inputs to try an exported network on: random ones, or those of a .npy or .npz file."""
 
 from pathlib import Path
-from tokenize import TokenError
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -10,12 +8,7 @@ from micronas.errors import DataError
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
-
-# The header is Python text, and a damaged one fails in every way that Python's text does.
-_UNREADABLE = (
-    *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
-    *(MemoryError, RecursionError, BadZipFile),
-)
+from micronas.npz import read_arrays
 
 
 def random_inputs(graph: Graph, count: int, *, seed: int) -> dict[str, Values]:
@@ -39,13 +32,8 @@ def read_inputs(path: Path) -> Given[Values]:
         If the file is neither.
     """
     try:
-        # mapped, so that a header cannot ask for more memory than the file has bytes
-        with np.errstate(over="ignore"):
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            if isinstance(values, np.ndarray):
-                return np.array(values)
-            return {str(name): values[name] for name in values}
-    except _UNREADABLE as error:
+        return read_arrays(path)
+    except ValueError as error:
         raise DataError(
             f"examples must be a .npy file of an int8 array, or an .npz of several: {error}"
         ) from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.files import write_atomically
+from micronas.npz import read_arrays
 from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding, embedder_of
@@ -179,8 +180,9 @@ class Router:
                 raise ValueError(f"version {said['version']} is not {_VERSION}")
             if said["arrays_sha256"] != hashlib.sha256(data).hexdigest():
                 raise ValueError(f"{ARRAYS} does not have the hash that {DESCRIPTION} says")
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = read_arrays(io.BytesIO(data))
+            if not isinstance(arrays, dict):
+                raise ValueError(f"{ARRAYS} holds one array without a name")
             router = cls._of(said, arrays, embedder)
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(

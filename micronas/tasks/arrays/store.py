@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from micronas.data import Augment, DataSet, Split, Subset, TensorSplit
 from micronas.errors import ConfigError, DataError
 from micronas.files import write_atomically
+from micronas.npz import read_arrays
 from micronas.tasks.arrays.settings import ArraySettings
 
 _PARTS = ("train", "validation", "test")
@@ -160,10 +160,12 @@ def _unnamed(what: str) -> ConfigError:
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        arrays = read_arrays(path)
+        if not isinstance(arrays, dict):
+            raise ValueError("it holds one array without a name")
+    except ValueError as error:
         raise _foreign(path, error) from error
+    return arrays
 
 
 def _digest(arrays: Arrays) -> str:

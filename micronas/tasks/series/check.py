@@ -62,7 +62,7 @@ def _check_values(
     absent = int((~np.isfinite(values)).any(axis=1).sum())
     if absent:
         findings.append(Finding("missing", recording.name, f"{absent} samples without a value"))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         still = [
             name
             for name, channel in zip(columns, values.T, strict=True)

@@ -1,18 +1,27 @@
-"""Read a CSV file of numbers and labels, whatever its separator; name the line that is wrong."""
+"""Read a CSV file of numbers and texts, whatever its separator; name the line that is wrong."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import DataError
+from micronas.text import listed
 
 Floats = npt.NDArray[np.float64]
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
+_LONGEST_LINE = 2**20
+"""Characters; what is longer is no recording, and columns that many no sensor has."""
+LONGEST_TEXT = 100
+"""Characters of a label, group or time."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,10 @@ class Header:
     first: tuple[str, ...]
     """Texts of the first line of values."""
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def numeric(self) -> tuple[str, ...]:
         """Return the columns whose first value is a number, or missing."""
         pairs = zip(self.names, self.first, strict=True)
@@ -35,12 +48,27 @@ class Header:
 
     def place(self, name: str) -> int:
         """Return the position of a column, or raise DataError that lists those there are."""
-        if name not in self.names:
+        if name not in self._places:
             raise DataError(
                 f"recordings must have the column {name!r}, but {self.path} has "
-                f"{', '.join(self.names)}; set data.columns, data.label, data.group or data.time"
+                f"{listed(self.names)}; set data.columns, data.label, data.group or data.time"
             )
-        return self.names.index(name)
+        return self._places[name]
+
+
+@dataclass
+class Texts:
+    """A column of texts, of which each is kept once."""
+
+    names: list[str] = field(default_factory=list)
+    """In the order of their first lines."""
+    codes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Place of each line's text in `names` [rows]."""
+
+    def renamed(self, names: Sequence[str]) -> "Texts":
+        """Return the column with another name for each of `names`; some may become one."""
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return Texts([*places], np.array([places[name] for name in names], np.int64)[self.codes])
 
 
 def read_header(path: Path) -> Header:
@@ -51,88 +79,120 @@ def read_header(path: Path) -> Header:
     DataError
         If it cannot be read, has no line of values, or lines of different lengths.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for _, line in zip(range(2), file, strict=False)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a recording must be a readable CSV file: {error}") from error
-    if not lines:
-        raise DataError(f"a recording must have lines, but {path} is empty; delete it")
-    separator = max(_SEPARATORS, key=lines[0].count)
-    rows = [[text.strip() for text in row] for row in csv.reader(lines, delimiter=separator)]
+    with _lines(path) as lines:
+        first = next((line for line in lines if line.strip()), None)
+        if first is None:
+            raise DataError(f"a recording must have lines, but {path} is empty; delete it")
+        separator = max(_SEPARATORS, key=first.count)
+        rows = [row for _, row in islice(_rows(chain([first], lines), separator), 2)]
     has_names = any(_number(text, separator) is None for text in rows[0])
     if len(rows) < 1 + has_names:
         raise DataError(f"a recording must have lines of values, but {path} has none; delete it")
     names = rows[0] if has_names else [f"c{place + 1}" for place in range(len(rows[0]))]
-    first = rows[1] if has_names else rows[0]
-    if len(first) != len(names) or len(set(names)) < len(names):
+    values = rows[1] if has_names else rows[0]
+    if len(values) != len(names) or len(set(names)) < len(names):
         raise DataError(
             f"columns must have names of their own and a value in each line, but {path} has "
-            f"{len(names)} names ({', '.join(names):.200}) and {len(first)} values; mend its header"
+            f"{len(names)} names ({listed(names)}) and {len(values)} values; mend its header"
         )
-    return Header(path, tuple(names), separator, int(has_names), tuple(first))
+    wrong = next((name for name in names if not name.isprintable()), None)
+    if wrong is not None:
+        raise DataError(
+            f"columns must have names of characters that can be printed, but {path} has "
+            f"{wrong!r:.60}; mend its header"
+        )
+    return Header(path, tuple(names), separator, int(has_names), tuple(values))
 
 
-def read_numbers(header: Header, columns: Sequence[str]) -> Floats:
-    """Read columns of numbers as float64 [rows, columns]; a missing value is nan.
+def read_table(
+    header: Header, numbers: Sequence[str], texts: Sequence[str] = ()
+) -> tuple[Floats, list[Texts]]:
+    """Read columns of numbers as float64 [rows, columns], missing ones nan, and columns of texts.
 
     Raises
     ------
     DataError
-        If a value is no number; names its line.
+        If a value is no number, a text too long or not printable, or a line has more or fewer
+        values than the file has columns; names the line.
     """
-    places = [header.place(name) for name in columns]
+    places = [header.place(name) for name in numbers]
+    columns = [(header.place(name), dict[str, int](), array("q")) for name in texts]
+    values = array("d")
+    with _lines(header.path) as lines:
+        for line, row in islice(_rows(lines, header.separator), header.skipped, None):
+            if len(row) != len(header.names):
+                raise DataError(
+                    f"lines must have {len(header.names)} values, but {header.path} line {line} "
+                    f"has {len(row)}; mend or delete it"
+                )
+            try:
+                values.extend([float(row[place]) for place in places])
+            except ValueError:  # a missing value, a decimal comma, or truly no number
+                values.extend(_numbers(header, line, row, places))
+            for place, known, codes in columns:
+                text = row[place]
+                if text not in known:
+                    _check_text(header, line, text, place)
+                    known[text] = len(known)
+                codes.append(known[text])
+    return (
+        np.frombuffer(values, np.float64).reshape(-1, len(places)),
+        [Texts([*known], np.frombuffer(codes, np.int64)) for _, known, codes in columns],
+    )
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Iterator[str]]:
+    """Open a file for its lines; DataError for whatever it is that cannot be read."""
     try:
-        values = np.loadtxt(
-            header.path,
-            delimiter=header.separator,
-            skiprows=header.skipped,
-            usecols=places,
-            ndmin=2,
-            encoding="utf-8-sig",
-            comments=None,
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield map(_bounded, iter(partial(file.readline, _LONGEST_LINE + 1), ""))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"a recording must be a readable CSV file in UTF-8, but {path} is not: {error}"
+        ) from error
+
+
+def _bounded(line: str) -> str:
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"a line has more than {_LONGEST_LINE:,} characters")
+    return line
+
+
+def _rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the values of lines that are not empty, with the lines' numbers."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    for row in reader:
+        if row:
+            yield reader.line_num, [text.strip() for text in row]
+
+
+def _numbers(header: Header, line: int, row: Sequence[str], places: Sequence[int]) -> list[float]:
+    found = []
+    for place in places:
+        number = _number(row[place], header.separator)
+        if number is None:
+            raise DataError(
+                f"values must be numbers, but {header.path} line {line} has {row[place]!r:.60} in "
+                f"column {header.names[place]!r:.60}; mend the line, or set data.columns"
+            )
+        found.append(number)
+    return found
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text can be a label: on one line, in tables and in a file's name."""
+    return 0 < len(text) <= LONGEST_TEXT and text.isprintable()
+
+
+def _check_text(header: Header, line: int, text: str, place: int) -> None:
+    if text and not is_plain(text):  # a line without a label is left out
+        raise DataError(
+            f"labels, groups and times must have at most {LONGEST_TEXT} characters that can be "
+            f"printed, but {header.path} line {line} has {len(text)} in column "
+            f"{header.names[place]!r:.60}: {text!r:.60}; mend the line, or set data.label, "
+            "data.group or data.time"
         )
-    except (ValueError, OSError):  # a missing value, a decimal comma, or truly no number
-        values = _slowly(header, places)
-    return values
-
-
-def read_texts(header: Header, column: str) -> npt.NDArray[np.str_]:
-    """Read a column of texts [rows]."""
-    place = header.place(column)
-    texts = [row[place].strip() for _, row in _rows(header)]
-    return np.array(texts, np.str_)
-
-
-def _rows(header: Header) -> list[tuple[int, list[str]]]:
-    """Return the lines of values that are not empty, with their numbers."""
-    try:
-        with header.path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=header.separator)
-            rows = [(reader.line_num, row) for row in reader if row][header.skipped :]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"a recording must be a readable CSV file: {error}") from error
-    for line, row in rows:
-        if len(row) != len(header.names):
-            raise DataError(
-                f"lines must have {len(header.names)} values, but {header.path} line {line} has "
-                f"{len(row)}; mend or delete it"
-            )
-    return rows
-
-
-def _slowly(header: Header, places: Sequence[int]) -> Floats:
-    values = []
-    for line, row in _rows(header):
-        numbers = [_number(row[place].strip(), header.separator) for place in places]
-        if None in numbers:
-            wrong = places[numbers.index(None)]
-            raise DataError(
-                f"values must be numbers, but {header.path} line {line} has {row[wrong]!r:.60} in "
-                f"column {header.names[wrong]!r}; mend the line, or set data.columns"
-            )
-        values.append(numbers)
-    return np.array(values, np.float64)
 
 
 def _number(text: str, separator: str) -> float | None:

@@ -15,8 +15,9 @@ from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows
 from micronas.tasks.spelling import same_but_for_case
+from micronas.text import listed
 
-_LISTED = 5
+_LISTED, _COLUMNS = 5, 32
 _LONGEST_NAMES = 6
 """Characters a channel's name has in the model file on average, which has room for so many."""
 _RATES_DIFFER = 0.05
@@ -60,7 +61,7 @@ def summarise(
     sizes = f"{min(seconds)} to {max(seconds)} samples{rate}"
     said = [
         f"{len(recordings)} recordings in {found.root} ({found.layout}), {sizes}; "
-        f"{len(found.columns)} channels: {', '.join(found.columns)}.",
+        f"{len(found.columns)} channels: {listed(found.columns, _COLUMNS)}.",
         f"Divided {division.how}. "
         + "; ".join(
             f"{len(windows.labels)} windows for {part} ({_counted(windows.labels)})"
@@ -86,12 +87,11 @@ def summarise(
         ("unreadable", found.unreadable),
     ):
         if names:
-            listed = ", ".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
-            said.append(f"Left out, {what}: {len(names)} ({listed}).")
+            said.append(f"Left out, {what}: {len(names)} ({listed(names, _LISTED)}).")
     if missing:
         said.append(f"Left out, with missing values: {missing} windows.")
     return " ".join(said)
 
 
 def _counted(labels: Sequence[str]) -> str:
-    return ", ".join(f"{count} {label}" for label, count in sorted(Counter(labels).items()))
+    return listed((f"{n} {label}" for label, n in sorted(Counter(labels).items())), _COLUMNS)

@@ -17,6 +17,7 @@ from micronas.tasks.series.pretext import load_anomalies
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import cut_windows, units
+from micronas.text import listed
 
 
 def load(settings: SeriesSettings) -> DataSet:
@@ -46,7 +47,7 @@ def load(settings: SeriesSettings) -> DataSet:
     if len(classes) < 2:
         raise DataError(
             f"there must be at least two classes to tell apart, but {found.root} has only "
-            f"{', '.join(classes)}; add recordings of others, or set data.goal=anomalies"
+            f"{listed(classes)}; add recordings of others, or set data.goal=anomalies"
         )
     division = divide(found.recordings, settings)
     cut = {
@@ -57,8 +58,9 @@ def load(settings: SeriesSettings) -> DataSet:
         lacking = sorted(set(classes) - set(windows.labels))
         if lacking and (part != "testing" or windows.labels):
             raise DataError(
-                f"every class must have a whole window for {part}, but {', '.join(lacking)} has "
-                f"none of {settings.window} samples; make data.window smaller or record longer"
+                f"every class must have a whole window for {part}, but {listed(lacking)} has none "
+                f"of {settings.window} samples without missing values; make data.window smaller or "
+                "record longer"
             )
     scaler = fit_scaler(np.concatenate(cut["training"].values))
 
@@ -88,5 +90,5 @@ def _check_rotation(settings: SeriesSettings, columns: Sequence[str]) -> None:
     if settings.rotation_degrees > 0 and len(columns) % 3:
         raise ConfigError(
             "data.rotation_degrees needs columns in threes, the axes of each sensor, but there "
-            f"are {len(columns)} ({', '.join(columns)}); set data.columns or rotation_degrees=0"
+            f"are {len(columns)} ({listed(columns)}); set data.columns or rotation_degrees=0"
         )

@@ -9,6 +9,7 @@ from micronas.errors import DataError
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.series.recordings import Recording, cut
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.text import listed
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Divisio
         lacking = sorted({each.label for each in recordings} - {each.label for each in found})
         if lacking and (part != "testing" or found):
             raise DataError(
-                f"every class must have recordings for {part}, but {', '.join(lacking)} has none "
+                f"every class must have recordings for {part}, but {listed(lacking)} has none "
                 f"({division.how}); add recordings or groups, or change data.group or data.seed"
             )
     return division

@@ -28,6 +28,7 @@ from micronas.tasks.series.parts import divide
 from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows, cut_windows, units
+from micronas.text import listed
 
 _LOUDER, _SLOWER, _ROUGHER = 1.5, 0.8, 0.3
 
@@ -108,7 +109,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     normal = [each for each in found.recordings if each.label == settings.normal]
     odd = [each for each in found.recordings if each.label != settings.normal]
     if not normal:
-        labels = ", ".join(sorted({each.label for each in odd}))
+        labels = listed(sorted({each.label for each in odd}))
         raise DataError(
             f"anomalies are found by what is normal, but {found.root} has no recording labelled "
             f"{settings.normal!r} (it has {labels}); set data.normal to the label without any"
@@ -119,7 +120,8 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     if lacking:
         raise DataError(
             f"every part must have a whole normal window, but {', '.join(lacking)} has none of "
-            f"{settings.window} samples; make data.window smaller or record longer"
+            f"{settings.window} samples without missing values; make data.window smaller or "
+            "record longer"
         )
     scaler = fit_scaler(np.concatenate(cut["training"].values))
     strange = cut_windows(odd, settings, "testing")

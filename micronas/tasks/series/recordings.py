@@ -1,8 +1,9 @@
 """Find and read recordings: a CSV file, folders of CSV files, or an `.npz`."""
 
+import math
 import re
-import zipfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,10 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import DataError
+from micronas.npz import Array, read_arrays, read_shapes
 from micronas.tasks.parts import Part
-from micronas.tasks.series.csv_table import Header, read_header, read_numbers, read_texts
+from micronas.tasks.series.csv_table import (
+    LONGEST_TEXT,
+    Header,
+    Texts,
+    is_plain,
+    read_header,
+    read_table,
+)
 from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.text import listed
 
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
@@ -26,6 +36,7 @@ _PARTS: dict[str, Part] = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "testing"),
 }
+_MOST_CHANNELS = 65_535
 _JUMP = 10
 """Median steps of time beyond which a recording ends."""
 
@@ -81,8 +92,17 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
         If there is no such file or folder, nothing in it can be read, or a column is missing in
         all files.
     """
-    if settings.path.suffix.lower() == ".npz":
-        return _read_npz(settings)
+    found = _read_npz(settings) if settings.path.suffix.lower() == ".npz" else _read_files(settings)
+    for each in found.recordings:
+        if not is_plain(each.label):
+            raise DataError(
+                f"labels must have 1 to {LONGEST_TEXT} characters that can be printed, but that of "
+                f"{each.name:.60} is {each.label!r:.60}; rename it"
+            )
+    return found
+
+
+def _read_files(settings: SeriesSettings) -> Recordings:
     sources = _sources(settings.path)
     columns = _columns(settings, _first_header(sources))
     labelled = any(each.label is not None for each in sources)
@@ -96,7 +116,7 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
     if not found.recordings:
         raise DataError(
             f"recordings must be readable, but none of {len(sources)} files of {settings.path} is: "
-            f"{found.unreadable[0]}"
+            f"{next(iter(found.unreadable), 'no line has a label')}"
         )
     return found
 
@@ -167,7 +187,7 @@ def _columns(settings: SeriesSettings, header: Header) -> tuple[str, ...]:
     if not found:
         raise DataError(
             f"recordings must have a column of numbers, but {header.path} has "
-            f"{', '.join(header.names)}; name the sensor's in data.columns"
+            f"{listed(header.names)}; name the sensor's in data.columns"
         )
     return found
 
@@ -185,151 +205,191 @@ def _read_csv(
     source: _Source, settings: SeriesSettings, columns: tuple[str, ...]
 ) -> list[Recording]:
     header = read_header(source.path)
-    values = read_numbers(header, columns)
-    count = len(values)
     label = None if source.label else _special(header, settings.label, _LABELS)
     if source.label is None and label is None:
         raise DataError(
             f"recordings must have labels, but {source.path} stands in no folder of a class and "
-            f"has no column {' or '.join(_LABELS)} (it has {', '.join(header.names)}); set "
+            f"has no column {' or '.join(_LABELS)} (it has {listed(header.names)}); set "
             "data.label=COLUMN or sort files into folders"
         )
-    labels = read_texts(header, label) if label else np.full(count, source.label)
-    labels = as_classes(labels, settings)
-    column = _special(header, settings.group, _GROUPS)
-    groups = read_texts(header, column) if column else np.full(count, _group(source.path, settings))
-    times, rate = _times(header, settings)
-    breaks = (labels[1:] != labels[:-1]) | (groups[1:] != groups[:-1])
+    group = _special(header, settings.group, _GROUPS)
+    time = _special(header, settings.time, _TIMES)
+    counted = time is not None and time in header.numeric()
+    values, texts = read_table(
+        header,
+        [*columns, *([time] if time and counted else [])],
+        [name for name in (label, group, None if counted else time) if name],
+    )
+    named = iter(texts)
+    labels = next(named) if label else Texts([source.label or ""], np.zeros(len(values), np.int64))
+    labels = labels.renamed(as_classes(np.array(labels.names), settings).tolist())
+    groups = next(named) if group else None
+    times: Floats | None = None
+    if time is not None:
+        times = _counted(time, values[:, -1]) if counted else _dated(header, next(named))
+    count, rate = len(values), None if times is None else _rate(times)
+    breaks = np.zeros(count - 1, np.bool_)
+    for marks in (labels, groups):
+        if marks is not None:
+            breaks |= marks.codes[1:] != marks.codes[:-1]
     if times is not None and rate:
-        steps = np.diff(times)
+        with np.errstate(invalid="ignore", over="ignore"):
+            steps = np.diff(times)
         breaks |= (steps <= 0) | (steps > _JUMP / rate)
-    ends = [*np.flatnonzero(breaks) + 1, count]
+    samples = _floats(values[:, : len(columns)], source.path)
+    ends = [*(np.flatnonzero(breaks) + 1).tolist(), count]
     starts = [0, *ends[:-1]]
-    name = source.path.name
-    return [
-        Recording(
-            name if len(ends) == 1 else f"{name} from line {start + header.skipped + 1}",
-            str(labels[start]),
-            str(groups[start]),
-            values[start:end].astype(np.float32),
-            source.part,
-            rate,
-            str(source.path),
+    name, file = source.path.name, str(source.path)
+    found = []
+    for start, end in zip(starts, ends, strict=True):
+        said = labels.names[labels.codes[start]]
+        if not said:
+            continue
+        found.append(
+            Recording(
+                name if len(ends) == 1 else f"{name} from line {start + header.skipped + 1}",
+                said,
+                groups.names[groups.codes[start]] if groups else _group(source.path, settings),
+                samples[start:end],
+                source.part,
+                rate,
+                file,
+            )
         )
-        for start, end in zip(starts, ends, strict=True)
-        if labels[start]
-    ]
+    return found
 
 
 def _group(path: Path, settings: SeriesSettings) -> str:
     return re.split("[_-]", path.stem)[0] if settings.group == "prefix" else str(path)
 
 
-def _times(
-    header: Header, settings: SeriesSettings
-) -> tuple[npt.NDArray[np.float64] | None, float | None]:
-    """Return seconds, and the rate by the median step."""
-    column = _special(header, settings.time, _TIMES)
-    if column is None:
-        return None, None
-    if column in header.numeric():
-        times = read_numbers(header, [column])[:, 0].astype(np.float64)
-        unit = next((_UNITS[end] for end in _UNITS if column.lower().endswith(end)), None)
-        step = float(np.nanmedian(np.diff(times))) if len(times) > 1 else 0.0
-        # without a unit in the name: no sensor takes a second or more between two samples
-        times *= unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6)
-    else:
-        try:
-            stamps = read_texts(header, column).astype("datetime64[us]")
-        except ValueError as error:
-            raise DataError(
-                f"times must be numbers or dates, but {header.path} has {header.first}: {error}; "
-                "set data.time to another column"
-            ) from error
-        times = stamps.astype(np.int64) / 1e6
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    return times, (1 / step if step > 0 else None)
+def _counted(column: str, times: Floats) -> Floats:
+    """Return numbers of a column of time in seconds."""
+    unit = next((_UNITS[end] for end in _UNITS if column.lower().endswith(end)), None)
+    step = _step(times)
+    # without a unit in the name: no sensor takes a second or more between two samples
+    return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
+
+
+def _dated(header: Header, stamps: Texts) -> Floats:
+    """Return dates in seconds."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a time zone moves all of them alike
+            dates = np.array(stamps.names).astype("datetime64[us]")
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"times must be numbers or dates, but {header.path} has others: {error}; set "
+            "data.time to another column"
+        ) from error
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)[stamps.codes]
+
+
+def _rate(times: Floats) -> float | None:
+    step = _step(times)
+    return 1 / step if step > 0 and math.isfinite(1 / step) else None
+
+
+def _step(times: Floats) -> float:
+    """Return the median step between times that are there, 0 without any."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = np.diff(times)
+    steps = steps[np.isfinite(steps)]
+    return float(np.median(steps)) if len(steps) else 0.0
 
 
 def _npz_columns(settings: SeriesSettings) -> tuple[str, ...]:
     """Return channels by an array's header; nothing is unpacked."""
-    with _opened(settings.path) as arrays:
-        name = "x" if "x" in arrays.files else next(iter(arrays.files), None)
-        shape = () if name is None else _shape(settings.path, name)
     if settings.columns != "auto":
         return settings.columns
+    try:
+        shapes = read_shapes(settings.path)
+    except ValueError as error:
+        raise _unreadable(settings.path, error) from error
+    name = "x" if "x" in shapes else next(iter(shapes), None)
+    shape = () if name is None else shapes[name]
     count = shape[-1] if len(shape) == (3 if name == "x" else 2) else 1
-    return tuple(f"c{place + 1}" for place in range(count))
-
-
-def _shape(path: Path, name: str) -> tuple[int, ...]:
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
+    if count > _MOST_CHANNELS:
+        raise DataError(
+            f"recordings must have at most {_MOST_CHANNELS:,} channels, but {settings.path} has "
+            f"{count:,}; the last axis is that of channels"
         )
-        return tuple(read(file)[0])
+    return tuple(f"c{place + 1}" for place in range(count))
 
 
 def _read_npz(settings: SeriesSettings) -> Recordings:
     """Read windows ``x`` [N, time, channels] with labels ``y``, or an array for each class."""
     columns = _npz_columns(settings)
-    with _opened(settings.path) as arrays:
-        windowed = "x" in arrays.files
-        try:
-            found = list(_windows(arrays, settings) if windowed else _arrays(arrays))
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"arrays of {settings.path} must be numbers and readable: {error}; write them "
-                "with numpy.savez, labels as text"
-            ) from error
+    try:
+        arrays = read_arrays(settings.path)
+    except ValueError as error:
+        raise _unreadable(settings.path, error) from error
+    if not isinstance(arrays, dict):
+        raise DataError(
+            f"an .npz must hold named arrays, but {settings.path} holds one; use numpy.savez"
+        )
+    windowed = "x" in arrays
+    found = list(_windows(arrays, settings) if windowed else _arrays(arrays, settings.path))
     wrong = [each.name for each in found if each.values.shape[1:] != (len(columns),)]
     if wrong or not found:
         raise DataError(
             f"an .npz must hold x [N, time, channels] and y [N], or an array [time] or [time, "
             f"channels] of each class, all of as many channels as data.columns, but "
-            f"{settings.path} does not ({', '.join(wrong[:5]) or 'no array'}); save it again"
+            f"{settings.path} does not ({listed(wrong) or 'no array'}); save it again"
         )
     layout = "windows x and y" if windowed else "an array of each class"
     return Recordings(settings.path, columns, layout, found, windowed=windowed)
 
 
-def _opened(path: Path) -> "np.lib.npyio.NpzFile":
-    try:
-        arrays = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"an .npz must be readable: {error}; correct data.path") from error
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise DataError(f"an .npz must hold named arrays, but {path} holds one; use numpy.savez")
-    return arrays
+def _unreadable(path: Path, error: ValueError) -> DataError:
+    return DataError(
+        f"an .npz must be readable and hold arrays of numbers, labels as text, but {path} does "
+        f"not: {error}; correct data.path, or write it with numpy.savez"
+    )
 
 
-def _windows(arrays: "np.lib.npyio.NpzFile", settings: SeriesSettings) -> Iterator[Recording]:
-    if "y" not in arrays.files:
+def _windows(arrays: Mapping[str, Array], settings: SeriesSettings) -> Iterator[Recording]:
+    if "y" not in arrays:
         raise DataError(f"windows x must have labels y, but {settings.path} has none; add y [N]")
-    values, labels = arrays["x"], as_classes(arrays["y"].astype(np.str_), settings)
-    groups = arrays["groups"] if "groups" in arrays.files else np.arange(len(values))
+    values, labels = _floats(arrays["x"], settings.path), _texts(arrays["y"], settings)
+    count = values.shape[:1]
+    groups = arrays.get("groups", np.arange(*count) if count else labels)
+    parts = arrays.get("part", np.full(count, ""))
     if values.ndim == 2:
         values = values[..., None]
-    sizes = len(values), len(labels), len(groups)
-    if values.ndim != 3 or len(set(sizes)) > 1 or values.shape[1] != settings.window:
+    sizes = {each.shape for each in (labels, groups, parts)}
+    if values.ndim != 3 or sizes != {count} or values.shape[1] != settings.window:
         raise DataError(
-            f"windows must be x [N, {settings.window}, channels] (data.window), y [N] and "
-            f"groups [N], but {settings.path} has x {list(values.shape)}, y {sizes[1]} and groups "
-            f"{sizes[2]}; set data.window or save it again"
+            f"windows must be x [N, {settings.window}, channels] (data.window), y [N], groups [N] "
+            f"and part [N], but {settings.path} has x {list(values.shape)}, y "
+            f"{list(labels.shape)}, groups {list(groups.shape)} and part {list(parts.shape)}; set "
+            "data.window or save it again"
         )
-    parts = arrays["part"] if "part" in arrays.files else None
-    for place, (window, label, group) in enumerate(zip(values, labels, groups, strict=True)):
-        part = None if parts is None else _PARTS.get(str(parts[place]).lower())
-        yield Recording(f"x[{place}]", str(label), str(group), window.astype(np.float32), part)
+    rows = zip(values, labels, groups, parts, strict=True)
+    for place, (window, label, group, part) in enumerate(rows):
+        known = _PARTS.get(str(part).lower())
+        yield Recording(f"x[{place}]", str(label), str(group), window, known)
 
 
-def _arrays(arrays: "np.lib.npyio.NpzFile") -> Iterator[Recording]:
-    for name in arrays.files:
-        values = np.asarray(arrays[name], np.float32)
+def _arrays(arrays: Mapping[str, Array], path: Path) -> Iterator[Recording]:
+    for name, array in arrays.items():
+        values = _floats(array, path)
         yield Recording(name, name, name, values[:, None] if values.ndim == 1 else values)
+
+
+def _texts(labels: Array, settings: SeriesSettings) -> npt.NDArray[np.str_]:
+    try:
+        return as_classes(labels.astype(np.str_), settings)
+    except (ValueError, TypeError) as error:
+        raise _unreadable(settings.path, ValueError(f"y is no text: {error}")) from error
+
+
+def _floats(values: Array, path: Path) -> npt.NDArray[np.float32]:
+    """Return numbers as float32; what none can hold is missing."""
+    if values.dtype.kind not in "biuf":
+        raise _unreadable(path, ValueError(f"values are of type {values.dtype}"))
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def cut(recording: Recording, start: int, end: int, part: Part) -> Recording:

@@ -1,0 +1,100 @@
+"""Read .npy and .npz files of others, which may be damaged or ask for more memory than there is."""
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+_ALWAYS = 2**28
+"""Bytes that any archive may take."""
+_DENSEST = 200
+"""Bytes a byte of a larger archive may become; deflate reaches 1,032 with nothing but zeros."""
+
+Array = npt.NDArray[Any]
+
+# The header of an array is Python text, and a damaged one fails in every way that Python's text
+# does; an archive may be encrypted (RuntimeError) or packed in a way that nobody knows.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError),
+    *(MemoryError, RecursionError, RuntimeError, LookupError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+
+
+def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
+    """Read an array from a ``.npy`` file, or several by name from an ``.npz``; nothing pickled.
+
+    Raises
+    ------
+    ValueError
+        Whatever is wrong with it, in words; also where arrays take far more memory than the file.
+    """
+    with _one_error():
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        mapped: Literal["r"] | None = "r" if isinstance(source, Path) else None
+        values = np.load(source, mmap_mode=mapped, allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            return np.array(values)
+        with values as file:
+            _check_size(file)
+            arrays = {name: file[name] for name in file.files}
+        for name, each in arrays.items():
+            _check_array(name, isinstance(each, np.ndarray))
+        return arrays
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return shapes of an ``.npz`` by the headers of its arrays; nothing else is unpacked.
+
+    Raises
+    ------
+    ValueError
+        As `read_arrays`.
+    """
+    shapes = {}
+    with _one_error(), zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            _check_array(member, member.endswith(".npy"))
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shapes[member.removesuffix(".npy")] = tuple(read(file)[0])
+    return shapes
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        with np.errstate(over="ignore"):  # a shape of 10^20
+            yield
+    except _UNREADABLE as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _check_size(file: "np.lib.npyio.NpzFile") -> None:
+    assert file.zip is not None, "it was opened a moment ago"
+    members = file.zip.infolist()
+    packed = sum(member.compress_size for member in members)
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(_ALWAYS, _DENSEST * packed):
+        raise ValueError(
+            f"its arrays take {unpacked:,} bytes, over {_DENSEST} times those of the file; write "
+            "it with numpy.savez"
+        )
+
+
+def _check_array(name: str, is_array: bool) -> None:
+    if not is_array:
+        raise ValueError(f"it holds {name!r:.60}, which is no array")
