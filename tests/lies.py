@@ -11,7 +11,7 @@ import numpy as np
 
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
-from micronas.testing.graphs import quantize_randomly, random_int8_graph
+from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from micronas.tflite.writer import to_flatbuffer
 
 
@@ -116,6 +116,18 @@ def depth_multiplier() -> bytes:
     return repacked(to_flatbuffer(ds_cnn()), edit)
 
 
+def scaled_gates(place: int, scale: float) -> bytes:
+    """An LSTM one of whose weights (places 1 to 8) or whose output (0) has this scale."""
+    graph = random_op_graph("UNIDIRECTIONAL_SEQUENCE_LSTM", 0)
+    op = next(op for op in graph.ops if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM")
+    for name in (op.inputs[place],) if place else (op.inputs[13], op.outputs[0]):
+        old = graph.tensors[name]
+        assert old.quantization is not None
+        scaled = replace(old.quantization, scale=np.array([scale], np.float32))
+        graph.tensors[name] = replace(old, quantization=scaled)
+    return to_flatbuffer(graph)
+
+
 CORPUS: Mapping[str, Callable[[], bytes]] = {
     **{f"buffer 0 of {size}": lambda size=size: full_buffer_0(size) for size in (1, 16, 256, 4096)},  # type: ignore[misc]
     "scales shared by many": lambda: shared_scales(1000, 50_000),
@@ -124,6 +136,7 @@ CORPUS: Mapping[str, Callable[[], bytes]] = {
     "all that lives to the end": lambda: sums(1500, lambda n: [n, min(n, abs(1500 - n))]),
     "scales of 1e30": lambda: to_flatbuffer(scaled(1e30, 1e30, 1e-16)),
     "a clamp beyond int32": lambda: to_flatbuffer(scaled(1e-20, 1e-20, 1e-30, "RELU6")),
+    "gates that shift by more bits than there are": lambda: scaled_gates(7, 1e8),
     "a depth multiplier that filters belie": depth_multiplier,
     "an output that is a constant": lambda: to_flatbuffer(constant_output()),
 }

@@ -19,6 +19,9 @@ _FILE_INPUTS = 24
 _PLACES = (*range(9), *range(12, 16), 18, 19)
 """Of the inputs in a file; those between are of peepholes, projections and norms."""
 
+_LARGEST_PRODUCT, _LEAST_OUTPUT = 2.0**18, 2.0**-60
+"""Scales beyond which a factor needs a shift of 30 bits or more: to steps of 2**-12, of 2**-30."""
+
 FINEST_CELL = 2.0**-12
 """Step of cells up to 8 in size, which tanh of 16 bits reads as it is."""
 
@@ -69,7 +72,22 @@ def broken(graph: Graph, op: Op) -> str | None:
     power = np.log2(np.float64(cell.quantization.scale[0]))
     if power != np.rint(power) or not -15 <= power <= 0:
         return f"{op.kind} must keep cells of a scale that is a power of two from 2**-15 to 1"
+    read, written = (_scale(each) for each in (graph.input_of(op), graph.output_of(op)))
+    products = [
+        scale * _scale(table)
+        for weights, before, _ in gates(graph, op)
+        for scale, table in ((read, weights), (written, before))
+    ]
+    if max(products) >= _LARGEST_PRODUCT:
+        return f"{op.kind} must have scales whose products with those of weights are below 2**18"
+    if written <= _LEAST_OUTPUT:
+        return f"{op.kind} must write a scale above 2**-60"
     return None
+
+
+def _scale(tensor: Tensor) -> float:
+    assert tensor.quantization is not None, "types and scales are checked before"
+    return float(tensor.quantization.scale[0])
 
 
 def macs(graph: Graph, op: Op) -> int:

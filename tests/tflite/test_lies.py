@@ -34,6 +34,7 @@ from tests.lies import (
     ds_cnn,
     full_buffer_0,
     scaled,
+    scaled_gates,
     shared_scales,
     sums,
 )
@@ -143,6 +144,13 @@ def test_whatever_scales_are_taken_are_executed_as_tflm_does(
     except (ModelError, ExportError):
         return
     assert found.mismatches == 0
+
+
+@pytest.mark.parametrize(("place", "scale"), [(1, 1e8), (7, 1e8), (0, 1e-20)])
+def test_gates_that_shift_by_more_bits_than_there_are(place: int, scale: float) -> None:
+    """Found by tests/fuzz/tflite.py: no two processors agree what that gives."""
+    with pytest.raises(ModelError, match=r"products .* below 2\*\*18|scale above 2\*\*-60"):
+        read(scaled_gates(place, scale))
 
 
 def test_a_depth_multiplier_that_the_filters_belie_is_refused() -> None:
