@@ -204,6 +204,8 @@ def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
     if isinstance(node, yaml.ScalarNode):
         if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
             raise ValueError(f"a number must have at most {_LONGEST_NUMBER} digits")
+        if "\0" in node.value:  # which no file's name can hold
+            raise ValueError("a text must not hold a zero byte")
         size = 1 + len(node.value.encode())  # an error where half a surrogate pair was escaped
     elif isinstance(node, yaml.MappingNode):
         size = 1 + sum(_check_size(part, known) for pair in node.value for part in pair)

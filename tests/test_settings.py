@@ -131,6 +131,7 @@ BOMB = "\n".join(
         (f"classes: {'9' * 5000}", "a number must have at most 100 digits"),
         (f"classes: 0x{'f' * 5000}", "a number must have at most 100 digits"),
         (r'name: "half of a pair: \ud800"', "surrogates not allowed"),
+        (r'name: "a\0b"', "a text must not hold a zero byte"),
         ("classes: 0x_", "not valid YAML"),
         ("classes: !!int x", "not valid YAML"),
         ("classes: !!bool x", "not valid YAML"),

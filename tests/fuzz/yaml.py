@@ -41,6 +41,7 @@ CORPUS: Mapping[str, str] = {
     "a truth that is none": "seed: !!bool x",
     "a word like a truth": "name: trueset",
     "half a pair": r'name: "\ud800"',
+    "a zero byte": r'data.path: "a\0b"',
     "keys that are lists": "{[1]: 2, {a: 1}: 3}",
     "a merge of a number": "<<: 1",
     "brackets": "a: " + "[" * 20_000,
