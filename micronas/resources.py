@@ -74,5 +74,5 @@ def find(name: Folder, wanted: str | Path) -> Path:
         return folder(name) / f"{path.name.removesuffix('.yaml')}.yaml"
     raise ConfigError(
         f"{_MEANT[name]} must be a file or one of those shipped, but got "
-        f"{str(wanted)!r}; {nearest(path.stem, known)}"
+        f"{str(wanted)!r:.200}; {nearest(path.stem, known)}"
     )

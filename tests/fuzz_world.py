@@ -71,6 +71,8 @@ _RATE = "--rounds 5 --prior 1 --json"
 CASES = (
     Case("run.yaml", "search run.yaml data.path=nowhere", steady=True),
     Case("space.yaml", f"search space.yaml {_SEARCH}", steady=True),
+    Case("open.yaml", f"search open.yaml {_SEARCH}", steady=True),
+    Case("like.yaml", "boards like.yaml --json"),
     Case("toy.yaml", "profile toy.yaml --json"),
     Case("board.yaml", "profile net.tflite --board board.yaml"),
     Case("net.tflite", "profile net.tflite --board all"),
@@ -224,6 +226,9 @@ def _configurations() -> None:
     toy.SPACE.architecture(toy.SPACE.uniform(0.5)).save(Path("toy.yaml"))
     board = resources.find("latency_models", "stm32f746zg").read_text()
     Path("board.yaml").write_text(board)
+    Path("like.yaml").write_text("name: mine\nlike: stm32f446re\nclock: 100 MHz\nsram: 64 KB\n")
+    family = "{input: [49, 1, 10], stem: {width: {any: [8, 16]}, kernel: [3, 1]}, blocks: []}"
+    Path("open.yaml").write_text(f"task: kws\nclasses: 12\nfamilies: {{plain: {family}}}\n")
     _judge()
     _router()
 

@@ -123,7 +123,11 @@ class Board(Settings):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        return completed(values) if isinstance(values, Mapping) else values
+        return completed(values, cls._described) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def _described(cls, path: Path) -> dict[str, Any]:
+        return read_settings(path, cls).model_dump(exclude_none=True)
 
     @model_validator(mode="after")
     def _check(self) -> "Board":

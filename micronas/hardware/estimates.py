@@ -5,8 +5,9 @@ then scaled: by the clocks, and by how many cycles the measured boards of either
 instruction as `hardware.instructions` counts it. Nothing here becomes validated.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,24 +27,31 @@ _FEWEST = 4
 Values = dict[str, Any]
 
 
-def completed(values: Mapping[str, Any]) -> Values:
+def completed(values: Mapping[str, Any], described: Callable[[Path], Values]) -> Values:
     """Return what a board's file says with units read, ``like`` followed, and clocks respected.
+
+    Parameters
+    ----------
+    described
+        Reads and checks the file of another board.
 
     Raises
     ------
     ConfigError
-        If the board it is like is not one that ships, or is an estimate itself.
+        If the board it is like is none, or an estimate itself.
     """
     found = {_SIZES.get(key, key): value for key, value in values.items()}
     for key, dimension in _DIMENSIONS.items():
         if isinstance(found.get(key), str):
             found[key] = int(parse(found[key], dimension))
     if found.get("like") is not None and "latency" not in found:
-        return _like(found)
+        return _like(found, described)
     measured, clock = found.get("measured_hz"), found.get("clock_hz")
+    if not _are_models(found.get("latency")):
+        return found  # which the board's own rules refuse
     if isinstance(measured, int) and isinstance(clock, int) and 0 < clock != measured > 0:
         note = f"measured at {measured / 1e6:g} MHz, scaled to {clock / 1e6:g} MHz"
-        found["latency"] = _scaled(found.get("latency"), measured / clock, note, None)
+        found["latency"] = _scaled(found["latency"], measured / clock, note, None)
         found["measured_hz"] = clock
     return found
 
@@ -66,14 +74,17 @@ def spread(core: str) -> tuple[float, float]:
     return round(min(ratios), 2), round(max(ratios), 2)
 
 
-def _like(found: Values) -> Values:
+def _like(found: Values, described: Callable[[Path], Values]) -> Values:
     name = str(found["like"])
-    base, _ = read_mapping(resources.find("latency_models", name))
-    if base.get("like"):
+    path = resources.find("latency_models", name)
+    unread, _ = read_mapping(path)
+    if unread.get("like"):
+        other = "another board" if unread["like"] == found["like"] else f"like: {unread['like']}"
         raise ConfigError(
-            f"a board must be like one that was measured, but {name} is an estimate like "
-            f"{base['like']}; write like: {base['like']}"
+            f"a board must be like one that was measured, but {name:.200} is an estimate like "
+            f"{unread['like']!s:.200}; write {other}"
         )
+    base = described(path)
     core, clock = found.get("core", base["core"]), found.get("clock_hz", base["clock_hz"])
     factor, said = _factor(str(core), base["core"])
     within = spread(str(core))
@@ -92,6 +103,15 @@ def _like(found: Values) -> Values:
         **found,
         "latency": _scaled(base["latency"], scale, note, within),
     }
+
+
+def _are_models(models: Any) -> bool:
+    return isinstance(models, list | tuple) and all(
+        isinstance(model, Mapping)
+        and isinstance(model.get("coefficients"), Mapping)
+        and all(isinstance(value, int | float) for value in model["coefficients"].values())
+        for model in models
+    )
 
 
 def _factor(core: str, base: str) -> tuple[float, str]:
@@ -122,7 +142,7 @@ def _scaled(
             "within": within,
             "source": f"{note.rstrip('; ')}: {model.get('source', '')}",
         }
-        for model in models or ()
+        for model in models
     ]
 
 

@@ -21,6 +21,8 @@ from micronas.settings import Extent, read_mapping, validate_settings
 from micronas.space.space import Described, Space, space_file
 from micronas.text import html_table
 
+_MOST_WAYS = 1000
+
 Picks = tuple[int, ...]
 """Which option of each `any` of a family is taken."""
 
@@ -60,10 +62,16 @@ class OpenSpace(Described):
         """Settle every family at least once with each option of each `any`."""
         if not self.families:
             raise ValueError("families must be at least one")
-        for family in self.families:
-            sizes = self.sizes(family)
+        every = {family: self.sizes(family) for family in self.families}
+        for family, sizes in every.items():
             if any(size < 1 for size in sizes):
                 raise ValueError(f"families.{family}: any must have options, at least one")
+        if self.count() > _MOST_WAYS:  # each is tried where hardly any fits a budget
+            raise ValueError(
+                f"families must be settled in at most {_MOST_WAYS:,} ways by any, but these are "
+                "more; make lists of widths, kernels and repeats, which networks share weights of"
+            )
+        for family, sizes in every.items():
             for picks in _each_once(sizes):
                 try:
                     self._settled(family, picks)

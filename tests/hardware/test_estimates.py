@@ -81,6 +81,26 @@ def test_an_estimate_is_like_a_measured_board(tmp_path: Path) -> None:
             Board.load(path)
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("like: other.yaml", "is an estimate like other.yaml; write another board"),
+        ("name: other", "other.yaml: key 'title' is required"),
+        ("latency: 5\nmeasured_hz: 1", "other.yaml: .*latency: must be a list, but got 5"),
+        ("latency: [1]\nclock_hz: 2\nmeasured_hz: 1", r"latency.0: .*but got 1"),
+        ("latency: [{coefficients: {macs: x}}]\nclock_hz: 2\nmeasured_hz: 1", "macs: must be a n"),
+    ],
+)
+def test_a_board_like_no_board_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.yaml").write_text(other)
+    path = written(tmp_path, PICO.replace("nucleo_g0b1re", "other.yaml"))
+    with pytest.raises(ConfigError, match=message):
+        Board.load(path)
+
+
 def test_a_boards_file_is_shown_and_not_taken_for_a_network(tmp_path: Path) -> None:
     path = written(tmp_path, PICO)
     shown = CliRunner().invoke(app, ["boards", str(path)])
