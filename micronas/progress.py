@@ -75,7 +75,9 @@ class Bars:
                 # what an earlier run did says nothing of this one's speed
                 initial=done,
                 file=sys.stderr,
-                disable=self._quiet,
+                # one step alone says that something goes on, to a person who waits
+                disable=self._quiet or (None if total == 1 else False),
+                leave=total > 1,
                 bar_format=_FORMAT,
             )
             self._bar = bar
