@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,10 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 _EXPECTED = "expected_"
 _FORMAT = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}, {remaining} left{postfix}"
+READING = "reading"
+"""The phase before all others, in which mistakes show: they end in one line, without a bar."""
+_DELAY = 1.5
+"""Seconds before its bar is drawn."""
 _TICK = 1.0
 """Seconds after which the time on a bar moves, whatever a step takes."""
 
@@ -62,7 +67,7 @@ class Bars:
         while not self._ended.wait(_TICK):
             bar = self._bar
             if bar is not None:
-                bar.refresh()
+                _refresh(bar)
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         bar = self._bar
@@ -79,10 +84,16 @@ class Bars:
                 disable=self._quiet or (None if total == 1 else False),
                 leave=total > 1,
                 bar_format=_FORMAT,
+                delay=_DELAY if phase == READING else 0,
             )
             self._bar = bar
         bar.set_postfix_str(shown(numbers, self._limits), refresh=False)
         bar.n = done
+        _refresh(bar)
+
+
+def _refresh(bar: "tqdm[Any]") -> None:
+    if not bar.disable and time.time() >= bar.start_t + (bar.delay or 0):
         bar.refresh()
 
 

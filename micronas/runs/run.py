@@ -26,7 +26,7 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
 from micronas.nas.trials import Candidate, ahead_of_other_origin
-from micronas.progress import Progress
+from micronas.progress import READING, Progress
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
 from micronas.runs.history import (
@@ -148,7 +148,7 @@ def _run_search(
     settings = everyone.once(lambda: _with_arrays(settings, folder, data))
     run = everyone.once(lambda: Folder(folder, settings.model_dump(mode="json")))
     if tell is not None and data is None:
-        progress("reading", 0, 1, {})
+        progress(READING, 0, 1, {})
     loaded = data or load_data(settings.data)
     checkpoint = everyone.once(run.claim)
     everyone.once(lambda: _keep_arrays(settings, loaded))
