@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from micronas.errors import ConfigError
 from micronas.language.endpoints import api_key
@@ -65,16 +66,7 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
         await dispatcher.aclose()
 
     def protected(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        async def authorised(request: Request) -> Response:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-            # every key is compared in full, so that the time taken tells nothing
-            fits = [hmac.compare_digest(given, key) for key in keys]
-            if keys and not any(fits):
-                raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
-            request.state.key = f"key {fits.index(True) + 1}" if keys else ""
-            return await endpoint(request)
-
-        return Route(path, authorised, methods=[method])
+        return Route(path, _Guarded(endpoint, keys), methods=[method])
 
     async def exchange(request: Request, kind: Kind) -> Response:
         arrival = time.monotonic()
@@ -152,6 +144,24 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
         )
     app.add_middleware(WebGuard, settings=settings)
     return app
+
+
+class _Guarded:
+    """An endpoint for clients with a key; as an application, which Starlette wraps in nothing."""
+
+    def __init__(self, endpoint: Endpoint, keys: Sequence[bytes]) -> None:
+        self._endpoint, self._keys = endpoint, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        # every key is compared in full, so that the time taken tells nothing
+        fits = [hmac.compare_digest(given, key) for key in self._keys]
+        if self._keys and not any(fits):
+            raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
+        request.state.key = f"key {fits.index(True) + 1}" if fits else ""
+        response = await self._endpoint(request)
+        await response(scope, receive, send)
 
 
 def _keys(settings: ServeSettings) -> Sequence[bytes]:

@@ -268,6 +268,8 @@ def text_of(value: Json) -> str:
 
 def ascii_text(text: str) -> str:
     """Return text that is safe in a header or a log line: printable ASCII, escaped and cut."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text[:_LONGEST_TEXT].strip()  # nothing to escape, as nearly always
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
 
 
