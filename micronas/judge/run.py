@@ -211,7 +211,8 @@ def estimate(
         verdicts = calls = prompt_tokens = 0
         seen: set[str] = set()
         for task in (task for _, tasks in parts for task in tasks):
-            known.add(task.prompt.id, task.model, 0.5)
+            # were all models to lose, prompts would be looked at most often
+            known.add(task.prompt.id, task.model, 0.0)
             verdicts += 1
             key = _key(settings, task.call)
             if key in seen or store.reply(key):

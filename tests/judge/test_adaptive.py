@@ -127,6 +127,10 @@ def test_an_estimate_counts_the_calls_of_all_stages(tmp_path: Path) -> None:
         expected = estimate(settings, prompts_for(20), answers_for(20, 3), tmp_path / "run.db")
         done = run(settings, prompts_for(20), answers_for(20, 3), tmp_path / "run.db")
     assert expected.calls == done.calls
+    # at most: three models on the pilot's two prompts, 12 candidates once, 6 twice, 4 by the third
+    more = settings_for(url, adaptive={**ADAPTIVE, "looks": 2})
+    most = estimate(more, prompts_for(20), answers_for(20, 3), tmp_path / "other.db")
+    assert most.calls == 2 * (2 * 3 + 12 + 6 + 4)
 
 
 def test_verdicts_of_a_run_choose_the_prompts_of_the_next(tmp_path: Path) -> None:
