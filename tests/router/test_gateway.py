@@ -17,6 +17,7 @@ from micronas.router.decision import GENERAL, Decision
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
+from micronas.router.policy import Router
 from micronas.router.serve.protocol import dump
 from tests.router.serving import running, serving
 from tests.router.upstreams import (
@@ -71,6 +72,28 @@ def complains(code: int, text: str) -> Any:
         call.send(code, f'{{"error": {{"message": "{text}"}}}}'.encode())
 
     return behaviour
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
+    return fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+
+
+def test_a_prompt_goes_to_the_expert_of_its_category_and_the_unfamiliar_to_general(
+    router: Router,
+) -> None:
+    mapped = {row["category"]: row["expert"] for row in router.mapping()}
+    asked = [(name, prompt(name, random.Random(7))) for name in mapped if name != GENERAL]
+    asked.append((GENERAL, "7" * 300))
+    with (
+        upstreams(small=answers, reckoner=answers, large=answers) as servers,
+        gateway(router, experts=[each.expert() for each in servers], control=False) as client,
+    ):
+        for category, text in asked:
+            headers = says(client, text).headers
+            assert headers["x-micronas-category"] == category
+            assert headers["x-micronas-expert"] == mapped[category]
 
 
 def test_a_follow_up_is_routed_by_the_conversation() -> None:
@@ -229,19 +252,15 @@ def test_tokens_are_limited_too() -> None:
             says(one, "x")
 
 
-def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last() -> None:
+def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last(
+    router: Router,
+) -> None:
     asked: list[str] = []
 
     def noted(call: Call) -> None:
         asked.append(call.name)
         broken(call)
 
-    router = fit(
-        table(240),
-        EXPERTS,
-        settings=FitSettings(embedding=Embedding(kind="ngrams", dimensions=64)),
-        budget=ParameterBudget(active=12e9),
-    )
     cheap = prompt("words", random.Random(3))
     with upstreams(small=noted, reckoner=noted, large=noted) as servers:
         sizes = {each.name: each.active for each in EXPERTS}
@@ -255,13 +274,7 @@ def test_a_broken_expert_is_not_asked_twice_in_a_row_and_dear_ones_come_last() -
     assert asked == ["small", "reckoner", "large"] * 2
 
 
-def test_the_budget_is_kept_and_shown() -> None:
-    router = fit(
-        table(240),
-        EXPERTS,
-        settings=FitSettings(embedding=Embedding(kind="ngrams", dimensions=64)),
-        budget=ParameterBudget(active=12e9),
-    )
+def test_the_budget_is_kept_and_shown(router: Router) -> None:
     sizes = {each.name: each.active for each in EXPERTS}
     with upstreams(small=answers, reckoner=answers, large=answers) as servers:
         experts = [each.expert(active=sizes[each.name]) for each in servers]
