@@ -5,10 +5,15 @@
 
 The first makes up to 100 recordings of each task as `micronas data synth` does, below SCRATCH, and
 runs each through training's Python, the C compiled here, and the C on an emulated Cortex-M4 and M0
-(QEMU; needs arm-none-eabi-gcc). The second feeds all recordings of a run's data through the whole
-chain, front end and network, and counts codes and decisions that differ.
+(QEMU; needs arm-none-eabi-gcc). The second feeds all recordings of a keyword run's data through the
+whole chain, front end and network, and counts codes and decisions that differ. With TFLM_SOURCE and
+TFLM_LIBRARY the firmware says on the emulated Cortex-M4 what the validation part's recordings are,
+and both accuracies are printed.
 """
 
+import os
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,13 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.application import Application
 from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
 from micronas.export.firmware.front_ends import FrontEnd
 from micronas.export.firmware.host import OnHost
+from micronas.export.firmware.project import write_project
+from micronas.graph import integer
 from micronas.graph.ir import Quantization
 from micronas.graph.kernels.codes import Values
-from micronas.runs.device import compare_front_end, recordings_of
+from micronas.runs.device import compare_front_end, device, recordings_of
 from micronas.runs.folder import model_file
 from micronas.tasks.device import front_end
 from micronas.tasks.images.synth import sample_images as pictures
@@ -33,7 +43,10 @@ from micronas.tasks.series.synth import synthesise as gestures
 from micronas.testing.budgets import MEANINGS
 from micronas.testing.emulator import OnEmulator
 from micronas.text import pairs, table
+from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
+from micronas.train.quantize import quantize_inputs
+from micronas.views import laid_out
 
 _STEP = Quantization(np.array([0.0297952], np.float32), -7)
 _TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {
@@ -43,6 +56,8 @@ _TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {
     "series": (gestures, (128, 1, 6), 6),
 }
 """Data, shape of the input, samples of one step."""
+_AT_ONCE = 60
+"""Recordings of a start of the emulator."""
 
 
 def main(scratch: Path, count: int) -> None:
@@ -100,8 +115,49 @@ def _computed(
 def chain(run: Path) -> None:
     data, folder = model_file(run).read_bytes(), recordings_of(run)
     assert folder is not None
-    found = compare_front_end(run, data, read(data), recordings_in=folder, count=10**9)
-    print(pairs(found or {}))
+    found = compare_front_end(run, data, read(data), recordings_in=folder, count=10**9) or {}
+    if "TFLM_SOURCE" in os.environ:
+        found |= _validated(run, data, folder)
+    print(pairs(found))
+
+
+def _validated(run: Path, data: bytes, folder: Path) -> dict[str, str]:
+    """Return accuracies on the validation part, by Python and by the firmware."""
+    graph = read(data)
+    application = device(run, data, graph).application
+    assert application is not None
+    clips = [folder / name for name in (folder / "validation_list.txt").read_text().split()]
+    labels = list(application.labels)
+    truth = [clip.parent.name if clip.parent.name in labels else "unknown" for clip in clips]
+    meaning, made = read_metadata(data)["input"], application.front_end
+    heard = [recordings(clip, meaning, made, count=1)[0].features for clip in clips]
+    given = torch.from_numpy(np.stack(heard).transpose(0, 3, 1, 2))
+    height, width, channels = graph.tensors[graph.inputs[0]].shape[1:]
+    codes = quantize_inputs(graph, laid_out(given, (height, width, channels)))
+    python = [labels[best] for best in integer.run(graph, codes).reshape(len(clips), -1).argmax(1)]
+    said = _said(data, application, clips)
+    return {
+        f"right of {len(clips)}, Python": str(sum(map(str.__eq__, python, truth))),
+        f"right of {len(clips)}, Cortex-M4": str(sum(map(str.__eq__, said, truth))),
+        "words that differ": str(sum(map(str.__ne__, said, python))),
+    }
+
+
+def _said(data: bytes, application: Application, clips: Sequence[Path]) -> list[str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Path(scratch) / "firmware"
+        golden = random_inputs(read(data), 1, seed=0)
+        write_project(data, project, golden_input=golden, application=application)
+        said = []
+        for first in range(0, len(clips), _AT_ONCE):
+            files = " ".join(str(clip.resolve()) for clip in clips[first : first + _AT_ONCE])
+            command = [
+                *("make", "-C", f"{project}/qemu", f"TFLM_DIR={os.environ['TFLM_SOURCE']}"),
+                *(f"TFLM_LIBRARY={os.environ['TFLM_LIBRARY']}", f"FILES={files}", "say"),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            said += re.findall(r"^\S+: (\w+)\?? \(ahead", done.stderr, re.MULTILINE)
+    return said
 
 
 if __name__ == "__main__":
