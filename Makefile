@@ -42,7 +42,7 @@ browser: $(VENV)/installed
 firmware: $(VENV)/installed
 	@{ command -v arm-none-eabi-gcc && command -v qemu-system-arm; } > /dev/null || { echo "make firmware needs \
 	arm-none-eabi-gcc with newlib and qemu-system-arm (Debian: gcc-arm-none-eabi \
-	libnewlib-arm-none-eabi qemu-system-arm)" >&2; exit 1; }
+	libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib qemu-system-arm)" >&2; exit 1; }
 	$(BIN)/python -m pytest -m firmware
 
 tflm: $(VENV)/installed
