@@ -1,6 +1,7 @@
 """What firmware is told of a run: front end, labels, margin, example; and its code on this PC."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def run_folder(folder: Path, graph: Graph | None = None, **seen: object) -> byte
     decided = {"margin": 9, "smoothing": 3, "believed": 0.5, "right": 0.96}
     (folder / "metrics.json").write_text(json.dumps({"decision": decided}))
     (folder / "history.json").write_text(json.dumps({"example": [*range(-128, 112), *[5] * 250]}))
+    (folder / "config.yaml").write_text("board: nucleo_l476rg\n")
     return model
 
 
@@ -47,6 +49,14 @@ def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_pat
     assert "kMargin = 9;" in (project / "decision.h").read_text()
     assert '"word 11",' in (project / "decision.h").read_text()
     assert "-128, -127, -126" in (project / "golden.h").read_text()
+    script = (project / "qemu/board.ld").read_text()
+    assert re.findall(r"LENGTH = (\d+)", script) == ["1048576", "98304"]  # of the run's board
+
+
+def test_a_board_file_that_is_gone_leaves_the_emulated_memory(tmp_path: Path) -> None:
+    model = run_folder(tmp_path / "run")
+    (tmp_path / "run/config.yaml").write_text("board: mine.yaml\n")
+    assert device(tmp_path / "run", model, read(model)).board is None
 
 
 def test_a_file_that_says_nothing_of_its_input_has_no_front_end(tmp_path: Path) -> None:
