@@ -40,7 +40,7 @@ def front_end(
         return None
     try:
         return make(meaning, shape, camera)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(
             f"a model's metadata must describe its input, but {dict(meaning)} does not "
             f"({type(error).__name__}: {error}); export it anew"
@@ -60,28 +60,38 @@ def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> Fr
 def _log_mel(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
     from micronas.tasks.machines.front_end import in_c
 
-    return in_c(float(meaning["mean"]), float(meaning["deviation"]))
+    return in_c(float(meaning["mean"]), _positive(meaning["deviation"]))
 
 
 def _pixels(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd | None:
     if "read" in meaning:
         return None
+    if meaning["fit"] not in ("crop", "stretch"):
+        raise ValueError(f"fit is {meaning['fit']!r:.40}")
     return Image(
         camera or Camera(*CAMERA[shape[3]]),
         size=shape[1],
         channels=shape[3],
         fit=str(meaning["fit"]),
-        middle=float(meaning["mean"]),
+        middle=_positive(meaning["mean"]),
     )
 
 
 def _series(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
-    return Series(
-        window=int(meaning["window"]),
-        mean=tuple(map(float, meaning["mean"])),
-        deviation=tuple(map(float, meaning["deviation"])),
-        limit=float(meaning["limit"]),
+    mean, deviation = (
+        tuple(map(float, meaning["mean"])),
+        tuple(map(_positive, meaning["deviation"])),
     )
+    if not len(mean) == len(deviation) == shape[3]:
+        raise ValueError(f"{shape[3]} channels have {len(mean)} means, {len(deviation)} deviations")
+    return Series(int(meaning["window"]), mean, deviation, limit=_positive(meaning["limit"]))
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 2**-100 < number < 2**100:
+        raise ValueError(f"{number:g} is no positive number that float32 holds")
+    return number
 
 
 _MAKERS: dict[str, Callable[[Mapping[str, Any], Shape, Camera | None], FrontEnd | None]] = {

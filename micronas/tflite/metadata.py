@@ -44,7 +44,8 @@ def describe(
     """
     size = _size(len(classes), channels)
     content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    plain = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    text = plain.encode("utf-8", "backslashreplace")  # as JSON writes half a surrogate pair
     if len(text) > size:
         raise ExportError(
             f"labels and meaning of the input must fit in {size} bytes of JSON, but take "

@@ -1,5 +1,7 @@
 """Front ends in C give the codes that training's Python gives, on this machine."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,42 @@ CLIPS = 100
 
 def scale(step: float, zero_point: int = -7) -> Quantization:
     return Quantization(np.array([step], np.float32), zero_point)
+
+
+LIES = (
+    ({"features": "mfcc", "window_ms": 1e999}, (1, 49, 10, 1)),
+    ({"features": "log-mel", "mean": float("nan"), "deviation": 1.0}, (1, 32, 32, 1)),
+    ({"features": "log-mel", "mean": 1e300, "deviation": 1.0}, (1, 32, 32, 1)),
+    ({"features": "log-mel", "mean": 0.0, "deviation": 0.0}, (1, 32, 32, 1)),
+    ({"features": "log-mel", "mean": 0.0, "deviation": 1e-25}, (1, 32, 32, 1)),
+    ({"features": "pixels", "fit": "*/", "mean": 128.0}, (1, 32, 32, 3)),
+    ({"features": "pixels", "fit": "crop", "mean": 0.0}, (1, 32, 32, 3)),
+    *(
+        ({"features": "series", "window": 8, "mean": m, "deviation": d, "limit": top}, (1, 8, 1, 2))
+        for m, d, top in (
+            ([0.0, float("nan")], [1.0, 1.0], 4.0),
+            ([0.0, 1e39], [1.0, 1.0], 4.0),
+            ([0.0, 0.0], [1.0], 4.0),
+            ([0.0, 0.0], [1.0, 0.0], 4.0),
+            ([0.0, 0.0], [1.0, 1.0], float("inf")),
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize(("meaning", "shape"), LIES)
+def test_a_meaning_that_no_device_can_compute_is_refused(
+    meaning: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    """Else C that does not compile, or reads beyond its tables."""
+    with pytest.raises(ModelError, match=r"metadata must describe|numbers that a device can"):
+        files_of(meaning, shape)
+
+
+def files_of(meaning: dict[str, Any], shape: tuple[int, ...]) -> dict[str, str]:
+    made = front_end(meaning, shape)
+    assert made is not None
+    return made.files(scale(0.03))
 
 
 def codes(values: np.ndarray, quantization: Quantization) -> Values:

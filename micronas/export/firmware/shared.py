@@ -118,7 +118,9 @@ def texts(values: Iterable[str]) -> str:
 def quoted(text: str) -> str:
     """Return a C string literal: ASCII, no trigraphs; three octal digits end by themselves."""
     plain = set(range(32, 127)) - set(b'"?\\')
-    escaped = (chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode())
+    escaped = (
+        chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode("utf-8", "replace")
+    )
     return f'"{"".join(escaped)}"'
 
 

@@ -15,13 +15,14 @@ import pytest
 from micronas.errors import DataError, ExportError, ModelError
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import ProjectKind, write_project
-from micronas.export.firmware.shared import resolver
+from micronas.export.firmware.shared import resolver, texts
 from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
 
 STUBS = Path(__file__).parent / "stubs"
@@ -31,6 +32,26 @@ COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 @pytest.fixture(scope="module")
 def graph() -> Graph:
     return random_int8_graph(0, family="mobilenet")
+
+
+def test_hostile_labels_are_what_they_are_in_c(tmp_path: Path) -> None:
+    """Quotes, ends of comments and of lines, trigraphs, digits after escapes, halves of pairs."""
+    labels = ['a"b', "a\\", "a\n2", "??/", "??=", "*/ /* //", "%s${X}", "\0017", "\u202e", "\ud800"]
+    program = f"""#include <cstdio>
+    static const char* const kLabels[] = {{
+{texts(labels)}
+    }};
+    int main() {{ for (auto each : kLabels) {{ std::fputs(each, stdout), std::putchar(9); }} }}
+    """
+    (tmp_path / "labels.cc").write_text(program, encoding="ascii")
+    made = tmp_path / "labels"
+    strict = (*COMPILER, "-trigraphs", "-Wno-error=trigraphs")
+    subprocess.run([*strict, str(tmp_path / "labels.cc"), "-o", str(made)], check=True)
+    printed = subprocess.run([str(made)], capture_output=True, check=True).stdout
+    whole = [label.split("\0")[0].encode("utf-8", "replace") for label in labels]
+    assert printed.split(b"\t")[:-1] == whole
+    written = describe(classes=labels, meaning={})
+    assert read_metadata(to_flatbuffer(random_int8_graph(0), metadata=written))["labels"] == labels
 
 
 def rounded(graph: Graph, target: Target) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas._version import VERSION
+from micronas.errors import ModelError
 from micronas.export.firmware.shared import filled, lines
 from micronas.graph.ir import Quantization
 
@@ -56,7 +57,22 @@ class FrontEnd(ABC):
         ----------
         quantization
             Scale and zero point of the network's input.
+
+        Raises
+        ------
+        ModelError
+            If numbers of the model file leave the range of the device's.
         """
+        try:
+            with np.errstate(over="raise", divide="raise", invalid="raise"):
+                return self._files(quantization)
+        except (ArithmeticError, ValueError) as error:
+            raise ModelError(
+                "a front end must be of numbers that a device can compute with, but what the "
+                f"model file says of its input gives others ({error}); export it anew"
+            ) from error
+
+    def _files(self, quantization: Quantization) -> dict[str, str]:
         values = {
             "VERSION": VERSION,
             "SCALE": literal(np.float32(quantization.scale[0])),
@@ -88,6 +104,8 @@ def _table(name: str, values: Array) -> str:
 
 def literal(value: Any) -> str:
     """Return a number as C reads it back exactly; float32 without its suffix F in macros."""
+    if not np.isfinite(value):
+        raise ValueError(f"{value} is no number")
     if isinstance(value, np.float32):
         text = f"{value:.9g}"
         return text if {".", "e"} & set(text) else f"{text}.0"
