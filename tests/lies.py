@@ -128,6 +128,17 @@ def scaled_gates(place: int, scale: float) -> bytes:
     return to_flatbuffer(graph)
 
 
+def dilation(step: int) -> bytes:
+    """A window that spans more than any map."""
+
+    def edit(tree: Any) -> None:
+        options = [each.builtinOptions for each in tree.subgraphs[0].operators]
+        kind = schema.Conv2DOptionsT
+        next(each for each in options if isinstance(each, kind)).dilationWFactor = step
+
+    return repacked(to_flatbuffer(ds_cnn()), edit)
+
+
 CORPUS: Mapping[str, Callable[[], bytes]] = {
     **{f"buffer 0 of {size}": lambda size=size: full_buffer_0(size) for size in (1, 16, 256, 4096)},  # type: ignore[misc]
     "scales shared by many": lambda: shared_scales(1000, 50_000),
@@ -136,6 +147,7 @@ CORPUS: Mapping[str, Callable[[], bytes]] = {
     "all that lives to the end": lambda: sums(1500, lambda n: [n, min(n, abs(1500 - n))]),
     "scales of 1e30": lambda: to_flatbuffer(scaled(1e30, 1e30, 1e-16)),
     "a clamp beyond int32": lambda: to_flatbuffer(scaled(1e-20, 1e-20, 1e-30, "RELU6")),
+    "a window of gigabytes": lambda: dilation(2**30),
     "gates that shift by more bits than there are": lambda: scaled_gates(7, 1e8),
     "a depth multiplier that filters belie": depth_multiplier,
     "an output that is a constant": lambda: to_flatbuffer(constant_output()),

@@ -1,5 +1,6 @@
 """Judge any network on a data set: a module, or a .tflite file as the device computes it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +51,17 @@ def evaluate(
         return evaluate_module(model, split, batch_size=batch_size, index=index)
     if not isinstance(model, bytes):
         path = Path(model).expanduser()
-        model = model_bytes(path / "model.tflite" if path.is_dir() else path)
+        model = model_bytes(path / "model.tflite" if os.path.isdir(path) else path)
     index = torch.arange(len(split.labels)) if index is None else index
     if len(index) == 0:
         raise DataError("a prediction needs at least one example: examples=0; check the split")
     logits = torch.from_numpy(_outputs(read(model), split, index)).float()
     labels = split.labels[index]
-    if int(labels.max()) >= logits.shape[1]:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= logits.shape[1]:
         raise DataError(
-            f"a network must have an output for each class, but the file has {logits.shape[1]} and "
-            f"the data {int(labels.max()) + 1}; give the data it was trained on"
+            f"labels must be the number of an output, 0 to {logits.shape[1] - 1}, but the data has "
+            f"{low} to {high}; give the data the file was trained on"
         )
     right = logits.argmax(1) == labels
     return Scores(

@@ -15,6 +15,8 @@ from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
 
 _LARGEST_TENSOR = 2**26
+_LONGEST_STEP = 2**16
+"""Beyond it an index of TFLM overflows, and a map with its padding is of terabytes here."""
 _TOLERANCE: Mapping[Scale, float] = {"shared": 1e-6, "identical": 0.0}
 
 
@@ -115,8 +117,8 @@ def _check_tensor(tensor: Tensor) -> None:
     size = math.prod(tensor.shape)
     if not tensor.shape or min(tensor.shape) < 1 or size > _LARGEST_TENSOR:
         raise ModelError(
-            f"a tensor must have 1 to {_LARGEST_TENSOR} elements, but {tensor.name!r} has shape "
-            f"{tensor.shape}; give the model a fixed input shape"
+            f"a tensor must have 1 to {_LARGEST_TENSOR} elements, but {tensor.name!r:.80} has "
+            f"shape {tensor.shape!s:.80}; give the model a fixed input shape"
         )
     if tensor.data is not None and tensor.data.shape != tensor.shape:
         raise ModelError(
@@ -170,8 +172,9 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         and any(tensor.dtype != wanted for tensor in parameters)
     ):
         return f"the parameters of {op.kind} must be int32"
-    if row.windowed and (len(source.shape) != 4 or min(*op.stride, *op.window, *op.dilation) < 1):
-        return f"{op.kind} must read [N, height, width, channels] with positive steps"
+    steps = (*op.stride, *op.window, *op.dilation)
+    if row.windowed and (len(source.shape) != 4 or min(steps) < 1 or max(steps) > _LONGEST_STEP):
+        return f"{op.kind} must read [N, height, width, channels] with steps of 1 to 65,536"
     return (
         _scale_problem(graph, op, row)
         or (_weights_problem(graph, op, row.weights) if row.weights else None)

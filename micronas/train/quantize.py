@@ -442,7 +442,8 @@ def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
 
 
 def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
-    steps = np.rint(values.astype(np.float32) / quantization.scale)
+    with np.errstate(over="ignore"):  # beyond all codes, which end at the last one
+        steps = np.rint(values.astype(np.float32) / quantization.scale)
     codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes
 

@@ -8,7 +8,7 @@ import torch
 
 import micronas
 from micronas.data import DataSet
-from micronas.errors import ConfigError, DataError
+from micronas.errors import ConfigError, DataError, ModelError
 from micronas.export.verify import tflm_interpreter
 from micronas.hardware.profile import profile
 from micronas.train.recipe import Recipe
@@ -58,9 +58,12 @@ def test_a_module_is_scored_as_before_and_wrong_data_refused(
     other = micronas.TensorSplit(torch.zeros(4, 1, 8, 12), torch.zeros(4))
     with pytest.raises(DataError, match=r"input \[12, 12, 1\] .* but a batch has \[1, 8, 12\]"):
         micronas.evaluate(model, other)
-    many = micronas.TensorSplit(torch.zeros(4, 1, 12, 12), torch.arange(4) + 9)
-    with pytest.raises(DataError, match="the file has 4 and the data 13"):
-        micronas.evaluate(model, many)
+    for first, found in ((9, "9 to 12"), (-1, "-1 to 2")):
+        wrong = micronas.TensorSplit(torch.zeros(4, 1, 12, 12), torch.arange(4) + first)
+        with pytest.raises(DataError, match=f"0 to 3, but the data has {found}"):
+            micronas.evaluate(model, wrong)
+    with pytest.raises(ModelError, match=r"must be a \.tflite file"):
+        micronas.evaluate("x" * 5000, data)
 
 
 def test_notebooks_show_tables_and_pictures() -> None:

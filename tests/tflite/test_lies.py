@@ -31,6 +31,7 @@ from micronas.tflite.writer import to_flatbuffer
 from tests.lies import (
     constant_output,
     depth_multiplier,
+    dilation,
     ds_cnn,
     full_buffer_0,
     scaled,
@@ -151,6 +152,11 @@ def test_gates_that_shift_by_more_bits_than_there_are(place: int, scale: float) 
     """Found by tests/fuzz/tflite.py: no two processors agree what that gives."""
     with pytest.raises(ModelError, match=r"products .* below 2\*\*18|scale above 2\*\*-60"):
         read(scaled_gates(place, scale))
+
+
+def test_a_window_of_gigabytes_is_refused() -> None:
+    with pytest.raises(ModelError, match="steps of 1 to 65,536"):
+        read(dilation(2**30))
 
 
 def test_a_depth_multiplier_that_the_filters_belie_is_refused() -> None:
