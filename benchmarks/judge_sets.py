@@ -102,7 +102,7 @@ class Sets:
         with writing(folder / "earlier.sqlite") as store:
             store.put_prompts(map(StoredPrompt, keys, pool.prompts))
             store.put_verdicts(
-                VerdictRow(key, model, BASELINE, "unknown", "judge", None, float(share))
+                VerdictRow(key, model, "baseline", "unknown", "judge", None, float(share))
                 for key, shares in zip(keys, pool.won, strict=True)
                 for model, share in zip(pool.models, shares, strict=True)
             )
