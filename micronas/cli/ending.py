@@ -45,7 +45,9 @@ def stoppable() -> Iterator[None]:
 
 
 def _end(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    # a name in a file could else colour a terminal, move its cursor or turn its lines
+    text = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(message.split()))
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -158,6 +158,10 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
         (("search", "kws_small", "board=stm32f446re", "data.path=nowhere"), "nowhere"),
         (("train", "none.yaml"), "none.yaml"),
         (("data", "check", "kws", "nowhere"), "nowhere"),
+        (
+            ("data", "check", "kws", "\x1b[31m\u202e"),
+            "\ufffd[31m\ufffd",
+        ),  # no colour, no turned line
         (("data", "synth", "vw", "x"), "a task must be one of kws, vww, ad, series, arrays"),
         (("data", "check", "vww", "nowhere"), "nowhere"),
     ],
@@ -172,6 +176,7 @@ def test_a_mistake_ends_in_one_line_and_code_two(
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.rpartition("error: ")[2].removesuffix("\n").isprintable()
     assert message in done.stderr
     assert sorted(tmp_path.iterdir()) == before  # nothing is left behind
 

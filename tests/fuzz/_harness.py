@@ -53,6 +53,7 @@ def judge(ended: Ended, what: str) -> None:
         assert ended.out == "", (what, ended)
         assert ended.err.startswith("error: "), (what, ended)
         assert len(ended.err.splitlines()) == 1, (what, ended)
+        assert ended.err.rstrip("\n").isprintable(), (what, ended)
 
 
 def _cpu() -> float:
