@@ -172,9 +172,10 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
         and any(tensor.dtype != wanted for tensor in parameters)
     ):
         return f"the parameters of {op.kind} must be int32"
-    steps = (*op.stride, *op.window, *op.dilation)
-    if row.windowed and (len(source.shape) != 4 or min(steps) < 1 or max(steps) > _LONGEST_STEP):
-        return f"{op.kind} must read [N, height, width, channels] with steps of 1 to 65,536"
+    if row.windowed:
+        steps = (*op.stride, *op.window, *op.dilation)
+        if len(source.shape) != 4 or min(steps) < 1 or max(steps) > _LONGEST_STEP:
+            return f"{op.kind} must read [N, height, width, channels] with steps of 1 to 65,536"
     return (
         _scale_problem(graph, op, row)
         or (_weights_problem(graph, op, row.weights) if row.weights else None)
