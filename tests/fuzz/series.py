@@ -76,12 +76,18 @@ def _windows(**other: Any) -> bytes:
 
 CORPUS: Mapping[str, tuple[str | bytes | Callable[[], bytes], str]] = {
     "a table": (_table(), ""),
-    "a field of megabytes": (_with(f'1,2,"{"q" * 300_000}"'), "field larger than field limit"),
-    "a name of megabytes": (_table(head=f'"{"q" * 300_000}",y,label'), "larger than field limit"),
-    "a line of megabytes": ("1," * 2_000_000, "a line has more than 1,048,576 characters"),
+    "a field of megabytes": (
+        _with(f'1,2,"{"q" * 300_000}"'),
+        "a line has more than 131,072 characters",
+    ),
+    "a name of megabytes": (
+        _table(head=f'"{"q" * 300_000}",y,label'),
+        "a line has more than 131,072 characters",
+    ),
+    "a line of megabytes": ("1," * 2_000_000, "a line has more than 131,072 characters"),
     "a column a letter": (
-        "\n".join([",".join(f"c{n}" for n in range(10**5)), ",".join(["1"] * 10**5), ""]),
-        r"must have labels, but .* \(it has c0, c1, .*100,000 in all\)",
+        "\n".join([",".join(f"c{n}" for n in range(10**4)), ",".join(["1"] * 10**4), ""]),
+        r"must have labels, but .* \(it has c0, c1, .*10,000 in all\)",
     ),
     "columns of text": ("a,b,c,d,e,f,g,h,i,j\n" + "q," * 9 + "q\n", "h, ... .10 in all"),
     "an empty first line": ("\n" + _table(), ""),

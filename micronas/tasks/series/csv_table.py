@@ -18,7 +18,7 @@ from micronas.text import listed
 Floats = npt.NDArray[np.float64]
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
-_LONGEST_LINE = 2**20
+_LONGEST_LINE = 2**17
 """Characters; what is longer is no recording, and columns that many no sensor has."""
 LONGEST_TEXT = 100
 """Characters of a label, group or time."""
