@@ -29,8 +29,8 @@ class Recipe(Settings):
     kernels of 5x5 and more, which are slower so; weights and what is exported stay float32. A
     processor without bfloat16 instructions takes several times as long with it."""
     threads: int = Field(default=1, ge=1)
-    """Of a training, on a CPU. Networks of a few million multiply-accumulates gain nothing from
-    more; the last bits of weights depend on it."""
+    """Of a training, on a CPU; the last bits of weights depend on it. Two take 0.6 to 0.9 of the
+    time of one (benchmarks/threads.py), so that trainings side by side make more of cores."""
 
     def steps(self, examples: int) -> int:
         """Of an epoch. A short last batch is left out, since it would disturb batch norm;

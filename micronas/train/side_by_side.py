@@ -1,7 +1,7 @@
 """Trainings side by side, one process each, which end in the same bits as one after another.
 
-A network of a few million multiply-accumulates trains as fast on one thread as on several, so that
-cores pay for more trainings and not for more threads.
+A second thread takes a third off a training where a second core takes half off two (on a quiet
+machine, benchmarks/threads.py), and figures would depend on the number of threads.
 """
 
 import io
