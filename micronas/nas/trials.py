@@ -19,7 +19,6 @@ from micronas.space.searchable import Architecture, Searchable
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import processors, side_by_side
-from micronas.train.threads import threads
 
 _FINISH = 5
 """Candidates, about, whose trials go to the end."""
@@ -146,15 +145,14 @@ def trials(
             trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
         )
 
-    with threads(recipe.threads):
-        for epochs in rungs:
-            tried = sorted(trained(left, epochs), key=_loss)
-            if more is not None and epochs == rungs[0]:
-                tried = sorted(tried + trained(more(tried), epochs), key=_loss)
-            keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
-            left, losers = tried[:keep], tried[keep:] + losers
-            for each in losers if epochs < rungs[-1] else left:
-                checkpoint.discard(_sections(each, len(folds)))
+    for epochs in rungs:
+        tried = sorted(trained(left, epochs), key=_loss)
+        if more is not None and epochs == rungs[0]:
+            tried = sorted(tried + trained(more(tried), epochs), key=_loss)
+        keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
+        left, losers = tried[:keep], tried[keep:] + losers
+        for each in losers if epochs < rungs[-1] else left:
+            checkpoint.discard(_sections(each, len(folds)))
     return left + losers
 
 
