@@ -1,13 +1,21 @@
 """How far the estimate of a run is off: told before it starts, against a stopwatch.
 
-python benchmarks/estimate.py --runs 5
+    python -m benchmarks.estimate [--runs 5] [--busy PROCESSES]
+
+A run is one of `series` on made gestures with a seed of its own. With --busy, as many other
+processes compute all the while.
 """
 
 import argparse
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
 
 from micronas.runs.estimate import estimate_search
 from micronas.runs.run import run_search
@@ -17,19 +25,46 @@ from micronas.tasks.series.synth import synthesise
 
 SETTINGS = (
     *("board=stm32f446re", "budget.latency=20 ms", "data.group=prefix", "search.draws=4"),
-    *("search.trial={epochs: 4, batch_size: 32}", "train={epochs: 12, batch_size: 32}"),
+    *("search.trial={epochs: 8, batch_size: 32}", "train={epochs: 12, batch_size: 32}"),
     "quantize={epochs: 3, batch_size: 32}",
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--busy", type=int, default=0)
     given = parser.parse_args()
+    with others(given.busy):
+        measure(given.runs)
+
+
+@contextmanager
+def others(count: int) -> Iterator[None]:
+    """Keep as many processes busy, each as a training is: with a convolution at a time."""
+    context = get_context("spawn")
+    processes = [context.Process(target=compute, daemon=True) for _ in range(count)]
+    for each in processes:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in processes:
+            each.kill()
+
+
+def compute() -> None:
+    torch.set_num_threads(1)
+    convolution, inputs = torch.nn.Conv2d(32, 32, 3), torch.zeros(32, 32, 24, 24)
+    while True:
+        convolution(inputs).sum().backward()
+
+
+def measure(runs: int) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         synthesise(folder / "gestures")
-        for run in range(given.runs):
+        for run in range(runs):
             settings = load_run(
                 "series", [*SETTINGS, f"data.path={folder / 'gestures'}", f"seed={run}"]
             )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ _SEAL = b"\nmicronas sha256 "
 """Stands behind the sections, before the digest of all that precedes it."""
 _PREVIOUS = ".previous"
 """Behind the name of the state before the last."""
+_PAUSE, _SHARE = 1.0, 0.05
+"""Seconds between files that may wait, at least, and the most of all time that writing takes."""
 _log = logging.getLogger("micronas")
 
 
@@ -44,6 +47,8 @@ class Checkpoint:
         self._sections: dict[str, State] = {}
         self._is_sound = True
         """Whether the file that is there may take the place of the one before it."""
+        self._next = 0.0
+        """When `save_soon` may write again, by the monotonic clock."""
         if path is None:
             return
         try:
@@ -70,9 +75,30 @@ class Checkpoint:
         """Replace a section; the next `save` writes it."""
         self._sections[section] = state
 
+    def save_soon(self, section: str, state: State) -> None:
+        """Replace a section, and write the file unless that was done a moment ago.
+
+        For steps of a training that ends with `save`: with many sections in the file, writing all
+        of them after every step would take longer than the steps.
+        """
+        if time.monotonic() < self._next:
+            self.note(section, state)
+        else:
+            self.save(section, state)
+
     def save(self, section: str, state: State) -> None:
         """Replace a section and write the file."""
         self._sections[section] = state
+        began = time.monotonic()
+        self._write(section)
+        self._wait(time.monotonic() - began)
+
+    def _wait(self, took: float = 0.0) -> None:
+        """Let `save_soon` write nothing for a while."""
+        self._next = time.monotonic() + max(_PAUSE, took / _SHARE)
+
+    def _write(self, section: str) -> None:
+        """Put on disk what has changed: a section at least."""
         if self._path is None:
             return
         buffer = io.BytesIO()

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,28 @@ def test_killed_between_the_two_files_nothing_is_lost(tmp_path: Path) -> None:
     saved(path, 1, 2)
     path.unlink()
     assert epoch(path) == 1
+
+
+def test_steps_in_quick_succession_are_written_with_the_next_that_must(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoint = Checkpoint(path)
+    for number in (1, 2, 3):
+        checkpoint.save_soon("train", {"epoch": number, "weights": torch.full((100,), number)})
+        state = checkpoint.load("train")
+        assert state is not None
+        assert state["epoch"] == number
+        assert epoch(path) == 1
+    checkpoint.save("scores", {})
+    assert epoch(path) == 3
+
+
+def test_a_step_after_a_pause_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoint = Checkpoint(path)
+    checkpoint.save("train", {"epoch": 1, "weights": torch.ones(100)})
+    time.sleep(1.5)
+    checkpoint.save_soon("train", {"epoch": 2, "weights": torch.full((100,), 2.0)})
+    assert epoch(path) == 2
 
 
 @pytest.mark.parametrize("value", [[1, 2], {"train": [1]}, 3, torch.ones(2), {1: {}}])

@@ -129,9 +129,11 @@ def trials(
             missing, workers=at_once(workers, recipe, device), checkpoint=checkpoint
         ):
             scores[key] = score
-            checkpoint.save("trials", dict(sorted(scores.items())))
+            checkpoint.save_soon("trials", dict(sorted(scores.items())))
             done += 1
             progress(done, planned)
+        if missing:
+            checkpoint.save("trials", dict(sorted(scores.items())))
         return [told(each, epochs) for each in candidates]
 
     def told(candidate: Candidate, epochs: int) -> Candidate:

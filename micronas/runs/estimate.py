@@ -1,19 +1,16 @@
 """Estimate how long a run takes on this machine, from a few measured steps.
 
-Steps of training are timed for a small, a middle and a large network that would be tried, and all
-others are taken to lie on the straight line through them, by multiply-accumulates. Measured are
-seconds of CPU; what else the machine does stretches them as it did while this was measured.
+Steps of training are timed for the networks that would be tried. Measured are seconds of CPU; what
+else the machine does stretches them as it did while this was measured.
 """
 
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -38,15 +35,16 @@ from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import side_by_side
 
-_SECONDS = 0.5
-"""Of each measurement, at least; steps of a busy machine differ by half."""
+_SECONDS = 0.2
+"""Of each measurement, at least."""
 _FEWEST, _MOST = 3, 200
-_TIMED = 3
-"""Networks whose steps are timed."""
+_TIMED = 24
+"""Most networks whose steps are timed; of more, as many from the smallest to the largest."""
 _SUPERNET = 3
 """Alternations of a supernet that are timed."""
 _CODES = 8
 """Examples on which integer execution is timed."""
+_PHASES = ("search", "trials", "training", "quantization", "checks")
 _CHECKED = 232
 """Examples a finished network runs beside those it is judged on: on TFLM and by layer."""
 
@@ -90,107 +88,69 @@ def estimate_search(
 
     A search that goes on from a checkpoint has less to do.
     """
-    clocks = _Clocks()
+    clock = _Clock()
     examples = len(data.train.labels)
     name, networks, joining = _candidates(space, data, settings)
-    networks.sort(key=lambda each: each[1])
-    macs = [each[1] for each in networks]
-    timed = sorted({0, len(networks) // 2, len(networks) - 1})[-_TIMED:]
-    modules = [networks[place][0].build(_generator()) for place in timed]
-    seen = [data.seen_as(networks[place][0].input_shape) for place in timed]
-    batch = settings.search.trial.batch_size
-    line = _line(
-        [macs[place] for place in timed],
-        [_step(module, each.train, batch) for module, each in zip(modules, seen, strict=True)],
-    )
-    folds = fold_count(data.train, settings.search) if isinstance(space, OpenSpace) else 1
-    tried = round((sum(PARTS[:2]) if folds == 1 else 1 - 1 / folds) * examples)
-    count = len(networks) + joining
-    trainings, epochs = planned_epochs(count, settings.search.trial, tried)
+    places = np.linspace(0, len(networks) - 1, min(len(networks), _TIMED)).round().astype(int)
+    timed = [networks[place] for place in places]
+    seen = [data.seen_as(each.input_shape) for each in timed]
     phases = {}
     if name != "halving":
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
-    work = folds * epochs * settings.search.trial.steps(tried) * float(np.mean(line(macs)))
-    at_a_time = at_once(workers, settings.search.trial, find_device(settings.device))
-    with TemporaryDirectory() as folder:
-        checkpoint = _filled(Path(folder), modules, count=folds * len(networks))
-        with clocks.stopped():  # several processes at once say nothing of one
-            beside = _beside(
-                [networks[place][0] for place in timed],
-                seen,
-                checkpoint,
-                ranked=examples - tried,
-                batch=batch,
-                workers=at_a_time,
-            )
-        save = _timed(lambda: checkpoint.save("estimate", {"weights": _state(modules[-1])}))
-    # all processes' states are saved by one
-    saves = folds * (epochs - trainings) * save
-    phases["trials"] = (work + folds * trainings * beside) / at_a_time + saves
-    # who wins is not known: a network of the middle
-    place = len(networks) // 2
-    scale = float(line([macs[place]])[0])
-    phases["training"] = (
-        _recipe(settings.train, examples) * scale * settings.train.batch_size / batch
-    )
-    middle = len(modules) // 2
-    step, example = _quantized(networks[place][0], modules[middle], seen[middle], settings.quantize)
+    middle = len(timed) // 2  # who wins is not known
+    step, example = _quantized(timed[middle], seen[middle], settings.quantize)
     phases["quantization"] = _recipe(settings.quantize, examples) * step
+    batch = settings.search.trial.batch_size
+    alone = clock.stretch()
+    at_a_time = at_once(workers, settings.search.trial, find_device(settings.device))
+    steps, stretch = _steps(timed, seen, batch=batch, workers=at_a_time)
+    folds = fold_count(data.train, settings.search) if isinstance(space, OpenSpace) else 1
+    tried = round((sum(PARTS[:2]) if folds == 1 else 1 - 1 / folds) * examples)
+    beside = _beside(timed, seen, ranked=examples - tried, batch=batch, workers=at_a_time)
+    count = len(networks) + joining
+    trainings, epochs = planned_epochs(count, settings.search.trial, tried)
+    work = epochs * settings.search.trial.steps(tried) * fmean(steps) + trainings * beside
+    phases["training"] = (
+        _recipe(settings.train, examples) * steps[middle] * settings.train.batch_size / batch
+    )
     judged = len((data.test or data.validation).labels)
     phases["checks"] = example * (judged + _CHECKED)
-    busy = clocks.ratio()
-    phases = {phase: busy * seconds for phase, seconds in phases.items()}
-    return Estimate(phases, count, folds * trainings)
+    phases = {phase: alone * seconds for phase, seconds in phases.items()}
+    phases["trials"] = stretch * folds * work / at_a_time
+    order = [each for each in _PHASES if each in phases]
+    return Estimate({each: phases[each] for each in order}, count, folds * trainings)
 
 
-class _Clocks:
-    """How long a second of CPU takes: other programs want it, too.
-
-    Over all that is measured, since half a second on a busy machine says nothing of the next.
-    """
+class _Clock:
+    """How long a second of CPU takes: other programs want it, too."""
 
     def __init__(self) -> None:
-        self._wall, self._cpu = -time.perf_counter(), -time.process_time()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        self._wall += time.perf_counter()
-        self._cpu += time.process_time()
-        yield
-        self._wall -= time.perf_counter()
-        self._cpu -= time.process_time()
-
-    def ratio(self) -> float:
-        return (self._wall + time.perf_counter()) / (self._cpu + time.process_time())
+    def stretch(self) -> float:
+        """Return seconds on the wall for one of CPU since this was made."""
+        return (time.perf_counter() - self._wall) / (time.process_time() - self._cpu)
 
 
 def _candidates(
     space: Searchable | OpenSpace, data: DataSet, settings: RunSettings
-) -> tuple[str, list[tuple[Architecture, int]], int]:
-    """Return the strategy, networks like those that will be tried with their
-    multiply-accumulates, and how many more join them."""
+) -> tuple[str, list[Architecture], int]:
+    """Return the strategy, networks like those that will be tried, from the fewest
+    multiply-accumulates on, and how many more join them."""
     problem = problem_of(space, settings.load_board(), settings.budget, known=data.meaning)
     source = random.Random(f"{settings.seed} draw")
     if isinstance(problem, OpenProblem):
         found = problem.first(settings.search.draws, source) + problem.rivals(data)
-        networks = [(each.architecture, each.costs.macs) for each in found]
-        return "halving", networks, settings.search.draws // 2
+        found.sort(key=lambda each: each.costs.macs)
+        return "halving", [each.architecture for each in found], settings.search.draws // 2
     examples = len(data.train.labels)
     name, _ = choose(problem, settings.search, examples=examples, processes=1)
     count = settings.search.draws if name == "halving" else settings.search.finalists
-    proposed = draw(problem, count=count, source=source)
-    choices = {problem.space.canonical(choice): choice for choice in proposed}
-    for choice in uniform_networks(problem):
-        choices.setdefault(problem.space.canonical(choice), choice)
-    return (
-        name,
-        [
-            (problem.space.architecture(choice), problem.costs(choice).macs)
-            for choice in choices.values()
-        ],
-        0,
-    )
+    proposed = draw(problem, count=count, source=source) + uniform_networks(problem)
+    choices = {problem.space.canonical(choice): choice for choice in reversed(proposed)}
+    networks = sorted(choices.values(), key=lambda choice: problem.costs(choice).macs)
+    return name, [problem.space.architecture(choice) for choice in networks], 0
 
 
 def _generator() -> torch.Generator:
@@ -201,6 +161,26 @@ def _recipe(recipe: Recipe, examples: int) -> float:
     return float(recipe.epochs * recipe.steps(examples))
 
 
+def _steps(
+    networks: Sequence[Architecture], seen: Sequence[DataSet], *, batch: int, workers: int
+) -> tuple[list[float], float]:
+    """Return seconds of CPU of a step of each network, measured by `workers` processes at once, and
+    how long a second of CPU takes then."""
+
+    def timed(first: int, kept: Checkpoint) -> list[float]:
+        clock = _Clock()
+        found = [
+            _step(network.build(_generator()), data.train, batch)
+            for network, data in zip(networks[first::workers], seen[first::workers], strict=True)
+        ]
+        return [clock.stretch(), *found]
+
+    jobs = {str(first): partial(timed, first) for first in range(min(workers, len(networks)))}
+    told = dict(side_by_side(jobs, workers=workers, checkpoint=Checkpoint()))
+    steps = [told[str(place % workers)][1 + place // workers] for place in range(len(networks))]
+    return steps, fmean(each[0] for each in told.values())
+
+
 def _step(module: nn.Module, split: Split, batch: int) -> float:
     """Return seconds of CPU of a training step, augmentation included."""
     count = min(len(split.labels), batch)
@@ -209,29 +189,15 @@ def _step(module: nn.Module, split: Split, batch: int) -> float:
     return _timed(lambda: fit(module, few, recipe, seed=0, section="estimate"))
 
 
-def _filled(folder: Path, modules: Sequence[nn.Module], *, count: int) -> Checkpoint:
-    """Return a checkpoint as large as that of half as many trials in the middle of a search."""
-    checkpoint = Checkpoint(folder / "estimate.pt")
-    states = [_state(modules[place % len(modules)]) for place in range(count // 2)]
-    checkpoint.save("others", {str(place): state for place, state in enumerate(states)})
-    return checkpoint
-
-
-def _state(module: nn.Module) -> torch.Tensor:
-    """Return numbers as many as a training of a module saves: weights and two moments."""
-    return torch.zeros(3 * sum(each.numel() for each in module.parameters()))
-
-
 def _beside(
     networks: Sequence[Architecture],
     seen: Sequence[DataSet],
-    checkpoint: Checkpoint,
     *,
     ranked: int,
     batch: int,
     workers: int,
 ) -> float:
-    """Return seconds of CPU of a trial beside its steps: a process, what it saves, its ranking."""
+    """Return seconds of CPU of a trial beside its steps: a process, its last state, its ranking."""
 
     def trial(place: int, kept: Checkpoint) -> None:
         network, data = networks[place % len(networks)].build(_generator()), seen[place % len(seen)]
@@ -243,7 +209,7 @@ def _beside(
     count = 2 * workers
     jobs = {str(place): partial(trial, place) for place in range(count)}
     start = sum(os.times()[:4])
-    for _ in side_by_side(jobs, workers=workers, checkpoint=checkpoint):
+    for _ in side_by_side(jobs, workers=workers, checkpoint=Checkpoint()):
         pass
     return (sum(os.times()[:4]) - start) / count
 
@@ -258,23 +224,9 @@ def _timed(run: Callable[[], object]) -> float:
     return (time.process_time() - cpu) / calls
 
 
-def _line(
-    macs: Sequence[float], seconds: Sequence[float]
-) -> Callable[[Sequence[float]], np.ndarray]:
-    """Return seconds by multiply-accumulates: a line through measurements, never falling."""
-    if len(set(macs)) < 2:
-        return lambda others: np.full(len(others), seconds[0])
-    slope, base = np.polyfit(macs, seconds, 1)
-    if slope < 0:
-        return lambda others: np.full(len(others), float(np.mean(seconds)))
-    return lambda others: np.maximum(base + slope * np.asarray(others), min(seconds) / 2)
-
-
-def _quantized(
-    architecture: Architecture, network: nn.Module, data: DataSet, recipe: Recipe
-) -> tuple[float, float]:
+def _quantized(architecture: Architecture, data: DataSet, recipe: Recipe) -> tuple[float, float]:
     """Return seconds of a quantization-aware step, and of an example by integer execution."""
-    quantized = QuantizedNetwork(architecture.float_graph(network))
+    quantized = QuantizedNetwork(architecture.float_graph(architecture.build(_generator())))
     index = torch.arange(min(len(data.train.labels), recipe.batch_size))
     quantized.calibrate([data.train.batch(index, None)])
     graph = quantized.graph()

@@ -88,7 +88,8 @@ def fit(
     section
         Name of this training: of its state in the checkpoint and of its random numbers.
     checkpoint
-        Where the state is saved after every epoch and looked for at the start.
+        Where the state is looked for at the start and saved at the end, and between epochs every
+        second or so.
     until
         Stop after this epoch; a later call with the same checkpoint goes on under the same
         schedule.
@@ -145,7 +146,8 @@ def fit(
                 "optimizer": optimizer.state_dict(),
             }
             # A copy, because the tensors go on changing and other sections rewrite the file.
-            checkpoint.save(section, copy.deepcopy(state))
+            save = checkpoint.save if epoch + 1 == last else checkpoint.save_soon
+            save(section, copy.deepcopy(state))
         if progress is not None:
             progress(finished)
     return module.to(home).eval()

@@ -52,7 +52,7 @@ def side_by_side(
     jobs
         Results are what a checkpoint can hold.
     checkpoint
-        What jobs save goes there at once, as if they ran here.
+        What jobs save goes there, as if they ran here; the last of it may not be in the file yet.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def side_by_side(
                     waiting.append(_again(crew, pipe))
                     continue
                 if "section" in told:
-                    checkpoint.save(told["section"], told["state"])
+                    checkpoint.save_soon(told["section"], told["state"])
                 elif "error" in told:
                     raise _error(told)
                 else:
@@ -147,15 +147,15 @@ class _Relay(Checkpoint):
     def __init__(self, of: Checkpoint, pipe: Connection, leader: int) -> None:
         super().__init__()
         self._of, self._pipe, self._leader = of, pipe, leader
+        self._wait()
 
     def load(self, section: str) -> State | None:
         return super().load(section) or self._of.load(section)
 
-    def save(self, section: str, state: State) -> None:
+    def _write(self, section: str) -> None:
         if os.getppid() != self._leader:
             os._exit(1)  # nobody would read it
-        super().save(section, state)
-        _send(self._pipe, {"section": section, "state": state})
+        _send(self._pipe, {"section": section, "state": self._sections[section]})
 
 
 def _send(pipe: Connection, told: State) -> None:

@@ -143,7 +143,7 @@ class TestFit:
     def test_killed_run_ends_in_the_same_weights(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
         code = (
-            "import os, signal, sys, threading, torch\n"
+            "import os, signal, sys, threading, time, torch\n"
             "from pathlib import Path\n"
             "torch.set_num_threads(1)\n"
             "from micronas.checkpoint import Checkpoint\n"
@@ -152,6 +152,8 @@ class TestFit:
             "def kill():\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
             "def soon(epoch):\n"
+            "    if epoch.number < 3:\n"
+            "        time.sleep(0.6)\n"  # the second epoch is not written, the third is
             "    if epoch.number == 3:\n"
             "        threading.Timer(0.01, kill).start()\n"
             "fit(small_network(), bright_corner(), LONG, seed=5,\n"
