@@ -21,6 +21,10 @@ def search(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trial trainings at once; one per CPU by default.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run trials on Ray: local, auto or HOST:PORT."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,6 +53,7 @@ def search(
             folder,
             progress=progress,
             workers=workers,
+            ray=ray,
             tell=None if silent else bars.tell,
         )
     if not first:

@@ -1,7 +1,7 @@
 """The search: a strategy proposes networks, and real trainings choose."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import Scored, strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
-from micronas.nas.trials import Candidate, trials
+from micronas.nas.trials import Candidate, More, gathered, trials
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
 from micronas.space.open_space import OpenSpace
@@ -87,6 +87,7 @@ def search(
     checkpoint: Checkpoint | None = None,
     warmup: Checkpoint | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     device: Device = "cpu",
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -109,6 +110,8 @@ def search(
     workers
         Trial trainings at once, on which the result does not depend; by default one for each CPU,
         and one on an accelerator.
+    ray
+        Where trial trainings run on Ray instead: ``local``, ``auto`` or ``HOST:PORT``.
     device
         Where to train; ``auto`` takes an accelerator if there is one.
     progress
@@ -120,7 +123,7 @@ def search(
         Before any training, if not even the smallest network of the space fits.
     ConfigError
         If the data set has another input shape or number of classes than the space, if batches
-        cannot be divided among the processes, or if the device is not here.
+        cannot be divided among the processes, if the device is not here, or if Ray is not.
     """
     settings = settings or SearchSettings()
     everyone = ranks()
@@ -128,11 +131,34 @@ def search(
     checkpoint = checkpoint or Checkpoint()
     progress = progress or (lambda phase, done, total, numbers: None)
     where = find_device(device)
-    keep_freed_memory()
-    if isinstance(space, OpenSpace):
-        return _search_open(
-            space, data, board, budget, settings, seed, checkpoint, workers, where, progress
+    if ray is not None and where.type != "cpu":
+        raise ConfigError(
+            f"trainings on Ray must run on the CPU, but device={device}; leave out one of the two"
         )
+    keep_freed_memory()
+
+    def compete(
+        candidates: list[Candidate],
+        folds: Sequence[DataSet],
+        more: More | None = None,
+        joining: int = 0,
+    ) -> list[Candidate]:
+        with gathered(settings.trial, where, workers=workers, ray=ray) as crew:
+            return trials(
+                candidates,
+                folds,
+                settings.trial,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=lambda done, total: progress("trials", done, total, {}),
+                more=more,
+                joining=joining,
+                crew=crew,
+                device=where,
+            )
+
+    if isinstance(space, OpenSpace):
+        return _search_open(space, data, board, budget, settings, seed, compete)
     front_end = front_end_costs(data.meaning, space.input_shape)
     problem = Problem(space, board, budget, front_end=front_end)
     problem.check_feasible()
@@ -154,25 +180,17 @@ def search(
             device=where,
         )
 
-    def compete() -> list[Candidate]:
+    def tried() -> list[Candidate]:
         with threads(settings.trial.threads):
             known = run.score(uniform_networks(problem), parts)
             proposed = run.propose(parts)
-        return trials(
-            _candidates(problem, proposed, known),
-            [judged_on(data, [training, gating], ranking)],
-            settings.trial,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=lambda done, total: progress("trials", done, total, {}),
-            workers=workers,
-            device=where,
-        )
+        candidates = _candidates(problem, proposed, known)
+        return compete(candidates, [judged_on(data, [training, gating], ranking)])
 
-    tried = everyone.once(compete)
+    found = everyone.once(tried)
     likely = run.most_likely()
     return SearchResult(
-        tried,
+        found,
         name,
         reason,
         None if likely is None else problem.costs(likely),
@@ -201,10 +219,7 @@ def _search_open(
     budget: Budget,
     settings: SearchSettings,
     seed: int,
-    checkpoint: Checkpoint,
-    workers: int | None,
-    device: torch.device,
-    progress: Progress,
+    compete: Callable[..., list[Candidate]],
 ) -> SearchResult:
     """Draw from all families, then near the best of them; see `micronas.nas.open_search`."""
     if settings.strategy not in ("auto", "halving"):
@@ -220,22 +235,16 @@ def _search_open(
     folds = folds_of(data, settings, seed)
     source = random.Random(f"{seed} draw")
 
-    def compete() -> list[Candidate]:
-        return trials(
+    def tried() -> list[Candidate]:
+        return compete(
             problem.first(settings.draws, source) + problem.rivals(data),
             folds,
-            settings.trial,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=lambda done, total: progress("trials", done, total, {}),
             more=lambda tried: problem.next(tried, settings.draws // 2, source),
             joining=settings.draws // 2,
-            workers=workers,
-            device=device,
         )
 
     reason = "networks of several families share no weights"
-    return SearchResult(ranks().once(compete), "halving", reason)
+    return SearchResult(ranks().once(tried), "halving", reason)
 
 
 def folds_of(data: DataSet, settings: SearchSettings, seed: int) -> list[DataSet]:

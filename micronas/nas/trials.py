@@ -5,20 +5,24 @@ those wins. So a bad search costs no more than the trivial answer.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
 
 from micronas.checkpoint import Checkpoint
+from micronas.cluster import connected
 from micronas.data import DataSet
 from micronas.hardware.costs import Costs
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
 from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
-from micronas.train.side_by_side import processors, side_by_side
+from micronas.train.side_by_side import Job, processors, side_by_side
 
 _FINISH = 5
 """Candidates, about, whose trials go to the end."""
@@ -55,6 +59,15 @@ class Candidate:
 
 _CPU = torch.device("cpu")
 
+
+class Crew(Protocol):
+    """Runs trainings, at once or one after another; see `side_by_side`."""
+
+    def __call__(
+        self, jobs: Mapping[str, Job[list[float]]], *, checkpoint: Checkpoint
+    ) -> Iterator[tuple[str, list[float]]]: ...
+
+
 More = Callable[[list[Candidate]], list[Candidate]]
 """Given what was tried, the best first, returns candidates that join before the first half goes."""
 
@@ -69,7 +82,7 @@ def trials(
     progress: Callable[[int, int], None],
     more: More | None = None,
     joining: int = 0,
-    workers: int | None = None,
+    crew: Crew | None = None,
     device: torch.device = _CPU,
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
@@ -85,8 +98,9 @@ def trials(
         scores are means over folds. Each candidate sees them in the shape of its own input.
     more
         Asked once, after the first part, for up to `joining` candidates.
-    workers
-        Trainings at once, on which the result does not depend; by default one for each CPU.
+    crew
+        Runs the trainings, which the result does not depend on; as many at once as there are CPUs
+        by default.
     device
         Where to train; on an accelerator one after another.
     """
@@ -96,12 +110,13 @@ def trials(
     left, losers = candidates, list[Candidate]()
     planned, done = len(folds) * _planned(count, len(rungs)), 0
     progress(done, planned)
+    run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
     def train(
-        data: DataSet, candidate: Candidate, section: str, epochs: int, kept: Checkpoint
+        data: DataSet, architecture: Architecture, section: str, epochs: int, kept: Checkpoint
     ) -> list[float]:
-        network = candidate.architecture.build(generator_for(seed, "initial", section))
-        seen = data.seen_as(candidate.architecture.input_shape)
+        network = architecture.build(generator_for(seed, "initial", section))
+        seen = data.seen_as(architecture.input_shape)
         fit(
             network,
             seen.train,
@@ -118,17 +133,15 @@ def trials(
     def trained(candidates: list[Candidate], epochs: int) -> list[Candidate]:
         nonlocal done
         jobs = {
-            _key(section, epochs): partial(train, data, each, section, epochs)
+            section: partial(train, data, each.architecture, section, epochs)
             for each in candidates
             for section, data in zip(_sections(each, len(folds)), folds, strict=True)
         }
         # a finished trial is looked up: its weights may have been trained further since
-        missing = {key: job for key, job in jobs.items() if key not in scores}
+        missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
         done += len(jobs) - len(missing)
-        for key, score in side_by_side(
-            missing, workers=at_once(workers, recipe, device), checkpoint=checkpoint
-        ):
-            scores[key] = score
+        for section, score in run(missing, checkpoint=checkpoint):
+            scores[_key(section, epochs)] = score
             checkpoint.save_soon("trials", dict(sorted(scores.items())))
             done += 1
             progress(done, planned)
@@ -165,6 +178,27 @@ def _sections(candidate: Candidate, folds: int) -> list[str]:
 
 def _key(section: str, epochs: int) -> str:
     return f"{section} after {epochs}"
+
+
+@contextmanager
+def gathered(
+    recipe: Recipe, device: torch.device, *, workers: int | None = None, ray: str | None = None
+) -> Iterator[Crew]:
+    """Yield what runs trainings: processes of this machine, or tasks of Ray.
+
+    Parameters
+    ----------
+    workers
+        Trainings at once, at most; on a cluster that runs already Ray decides.
+    ray
+        The address of Ray, as `micronas.cluster.connected` takes it.
+    """
+    if ray is None:
+        yield partial(side_by_side, workers=at_once(workers, recipe, device))
+        return
+    room = (workers or processors()) * recipe.threads
+    with connected(ray, cpus=room) as module:
+        yield partial(on_ray, ray=module, threads=recipe.threads)
 
 
 def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:

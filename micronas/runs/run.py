@@ -83,6 +83,7 @@ def run_search(
     space: Searchable | OpenSpace | None = None,
     warmup: Path | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[SearchResult, Trained]:
     """Search for a network, train it and write the run folder.
@@ -108,6 +109,8 @@ def run_search(
     workers
         Trial trainings at once, on which nothing that is written depends; by default one for each
         CPU.
+    ray
+        Where trial trainings run on Ray instead; see `micronas.nas.search.search`.
     tell
         Told in lines what was read and, before a search that begins, how long it will take.
 
@@ -130,6 +133,7 @@ def run_search(
             space,
             warmup,
             workers,
+            ray,
             tell if everyone.first else None,
         )
 
@@ -143,6 +147,7 @@ def _run_search(
     given: Searchable | OpenSpace | None,
     warmup: Path | None,
     workers: int | None,
+    ray: str | None,
     tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
     settings = everyone.once(lambda: _with_arrays(settings, folder, data))
@@ -156,7 +161,8 @@ def _run_search(
     space = given or settings.load_space().model_copy(update=update)
     if tell is not None:
         _tell_of(settings, loaded, tell)
-        if checkpoint.load("search") is None and checkpoint.load("trials") is None:
+        # how fast others' machines are is not known
+        if ray is None and checkpoint.load("search") is None and checkpoint.load("trials") is None:
             progress("estimate", 0, 1, {})
             tell(str(estimate_search(space, loaded, settings, workers=workers)))
     result = search(
@@ -169,6 +175,7 @@ def _run_search(
         checkpoint=checkpoint,
         warmup=None if warmup is None else Checkpoint(warmup),
         workers=workers,
+        ray=ray,
         device=settings.device,
         progress=progress,
     )

@@ -1,9 +1,8 @@
 """Workers on Ray: one task per point. All machines must see the same files under the same paths."""
 
-import importlib
 from typing import Any
 
-from micronas.errors import ConfigError
+from micronas.cluster import connected
 from micronas.sweeps.worker import Job, PointResult, run_point
 
 
@@ -13,8 +12,7 @@ class Cluster:
     Parameters
     ----------
     address
-        ``local`` starts Ray on this machine, ``auto`` joins the one that runs here, ``HOST:PORT``
-        that of a cluster.
+        As `connected` takes it.
     workers
         Tasks at once, for which a Ray that is started here makes room.
     cpus
@@ -27,26 +25,8 @@ class Cluster:
     """
 
     def __init__(self, address: str, *, workers: int, cpus: int) -> None:
-        try:
-            self._ray: Any = importlib.import_module("ray")
-        except ImportError as error:
-            raise ConfigError(
-                "a sweep on Ray needs the extra ray, which is not installed; pip install '.[ray]'"
-            ) from error
-        room = {"num_cpus": workers * cpus, "include_dashboard": False}
-        try:
-            self._ray.init(
-                address=address,
-                logging_level="ERROR",
-                log_to_driver=False,
-                **(room if address == "local" else {}),
-            )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"Ray must answer at its address, but {address!r} does not ({reason}); start it, "
-                "or give --ray local"
-            ) from error
+        self._connection = connected(address, cpus=workers * cpus)
+        self._ray = self._connection.__enter__()
         # a process a point, as on one machine; it is the sweep that tries again
         self._task = self._ray.remote(max_calls=1, max_retries=0, num_cpus=cpus)(run_point)
         self._running: dict[Any, str] = {}
@@ -65,7 +45,7 @@ class Cluster:
         for task in self._running:
             self._ray.cancel(task, force=True)
         self._running.clear()
-        self._ray.shutdown()
+        self._connection.__exit__(None, None, None)
 
     def _outcome(self, task: Any) -> PointResult:
         try:

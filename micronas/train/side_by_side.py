@@ -27,7 +27,7 @@ from micronas.errors import MicronasError
 Result = TypeVar("Result")
 Job = Callable[[Checkpoint], Result]
 """Goes on from what the checkpoint holds under its own name, and saves there."""
-_ATTEMPTS = 3
+ATTEMPTS = 3
 """Processes for one job: the system may kill some, for memory above all."""
 
 
@@ -79,7 +79,7 @@ def side_by_side(
                 if "section" in told:
                     checkpoint.save_soon(told["section"], told["state"])
                 elif "error" in told:
-                    raise _error(told)
+                    raise error_told(told)
                 else:
                     task = _ended(crew, pipe)
                     yield task.name, told["result"]
@@ -132,10 +132,10 @@ def _ended(crew: _Crew, pipe: Connection) -> _Task[Any]:
 def _again(crew: _Crew, pipe: Connection) -> _Task[Any]:
     process, task = crew[pipe]
     _ended(crew, pipe)
-    if task.attempts == _ATTEMPTS:
+    if task.attempts == ATTEMPTS:
         raise MicronasError(
             f"a training process must end with a result, but that of {task.name!r} ended "
-            f"{_ATTEMPTS} times with exit code {process.exitcode}; free memory, or train one "
+            f"{ATTEMPTS} times with exit code {process.exitcode}; free memory, or train one "
             "network after another with workers=1"
         )
     return task
@@ -170,7 +170,16 @@ def _received(pipe: Connection) -> State:
     return told
 
 
-def _error(told: State) -> Exception:
+def telling(job: Job[Any], kept: Checkpoint) -> State:
+    """Run a job and return its result, or its error as `error_told` reads it."""
+    try:
+        return {"result": job(kept)}
+    except Exception as error:
+        return {"error": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
+
+
+def error_told(told: State) -> Exception:
+    """Return the error of another process."""
     kind = getattr(errors, told["error"], None)
     if kind is None:
         return RuntimeError(f"in a training process:\n{told['trace']}")
@@ -182,10 +191,6 @@ def _work(job: Job[Any], checkpoint: Checkpoint, pipe: Connection, leader: int) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader ends its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # a fork has no threads but its own, and would wait for the others
-    try:
-        told = {"result": job(_Relay(checkpoint, pipe, leader))}
-    except Exception as error:
-        told = {"error": type(error).__name__, "text": str(error), "trace": traceback.format_exc()}
-    _send(pipe, told)
+    _send(pipe, telling(job, _Relay(checkpoint, pipe, leader)))
     pipe.close()
     os._exit(0)  # leaves alone what the leader registered to do at its own end

@@ -1,0 +1,85 @@
+"""Trainings on Ray, one task each, which end in the same bits as in processes of this machine.
+
+Their last states come back to the leader, so that it goes on from there when it was killed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from micronas.checkpoint import Checkpoint, State
+from micronas.data import DataSet
+from micronas.train.side_by_side import ATTEMPTS, Job, Result, error_told, telling
+
+
+def on_ray(
+    jobs: Mapping[str, Job[Result]], *, ray: Any, threads: int, checkpoint: Checkpoint
+) -> Iterator[tuple[str, Result]]:
+    """Yield each job's name and result as they end; Ray decides how many run at once.
+
+    Parameters
+    ----------
+    jobs
+        Partial calls; a data set among their arguments is sent once to each machine.
+    ray
+        The module, connected.
+    threads
+        Of each task, as Ray reserves CPUs for them.
+
+    Raises
+    ------
+    MicronasError
+        See `micronas.train.side_by_side.side_by_side`.
+    """
+    task = ray.remote(num_cpus=threads, max_retries=ATTEMPTS - 1)(_train)
+    sent: dict[int, Any] = {}
+
+    def stored(argument: Any) -> Any:
+        if not isinstance(argument, DataSet):
+            return argument
+        if id(argument) not in sent:
+            sent[id(argument)] = ray.put(argument)
+        return sent[id(argument)]
+
+    running = {}
+    for name, job in jobs.items():
+        assert isinstance(job, partial)
+        state = checkpoint.load(name)
+        running[task.remote(job.func, name, state, *map(stored, job.args))] = name
+    try:
+        while running:
+            (ended,), _ = ray.wait(list(running))
+            name = running.pop(ended)
+            told = _told(ray, ended, name)
+            if "error" in told:
+                raise error_told(told)
+            checkpoint.save_soon(name, told["state"])
+            yield name, told["result"]
+    finally:
+        for each in running:
+            ray.cancel(each, force=True)
+
+
+def _told(ray: Any, task: Any, name: str) -> State:
+    try:
+        told: State = ray.get(task)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        return {
+            "error": "MicronasError",
+            "text": f"a training on Ray must end with a result, but that of {name!r} was lost "
+            f"{ATTEMPTS} times ({reason}); free memory there, or train on this machine",
+        }
+    return told
+
+
+def _train(run: Callable[..., Any], name: str, state: State | None, *arguments: Any) -> State:
+    """Run a job where Ray put it."""
+    torch.set_num_threads(1)
+    kept = Checkpoint()
+    if state is not None:
+        kept.note(name, state)
+    told = telling(partial(run, *arguments), kept)
+    return told | {"state": kept.load(name)}
