@@ -5,6 +5,8 @@ import hypothesis
 import pytest
 import torch
 
+from tests.training import DEVICES, take
+
 # Processes that tests start are to find what a user's shell has: with this variable set, one that
 # never flushed what another waited for passed every test.
 os.environ.pop("PYTHONUNBUFFERED", None)
@@ -14,6 +16,14 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("quick", max_examples=40, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(params=DEVICES, scope="module")
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each device of this machine, on which `tests.training` trains meanwhile."""
+    take(request.param)
+    yield request.param
+    take("cpu")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,7 +24,7 @@ becomes a space by the exporter's tracing. A router reads what a judge run wrote
 """
 
 LOOSE = {
-    *("checkpoint", "data", "errors", "files", "npz", "page", "progress", "quantities"),
+    *("checkpoint", "cluster", "data", "errors", "files", "npz", "page", "progress", "quantities"),
     *("resources", "settings", "text", "views"),
 }
 """Modules of no room, below all of them."""

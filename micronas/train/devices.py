@@ -15,7 +15,7 @@ def find_device(device: Device) -> torch.device:
     ConfigError
         If it is not here.
     """
-    here = _here()
+    here = devices()
     if device == "auto":
         return torch.device(here[0])
     if device not in here:
@@ -48,7 +48,8 @@ def moved(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ..
     return tuple(each.to(device, non_blocking=True) for each in tensors)
 
 
-def _here() -> list[str]:
+def devices() -> list[str]:
+    """Return the names of those that are here, an accelerator first."""
     accelerators = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

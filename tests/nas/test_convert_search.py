@@ -13,13 +13,15 @@ from micronas.nas.convert import convert
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies import STRATEGIES
 from micronas.report.write import write_report
-from micronas.runs.run import run_search
 from micronas.runs.settings import RunSettings
 from micronas.runs.trained import trained_network
 from micronas.tflite.reader import read
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.nas.own_networks import DSCNN
+from tests.training import run_search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 QUICK = Recipe(epochs=1, batch_size=16, learning_rate=1e-3)
 

@@ -1,7 +1,6 @@
 """Bits of weights as a choice: what a space says, what 4 bits cost, a search that picks them."""
 
 import random
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from micronas.hardware.features import features
 from micronas.hardware.targets import plan
 from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.supernet.expected import expected
@@ -31,12 +30,15 @@ from micronas.space.space import Head, Space, Stem
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.loop import evaluate, fit
+from micronas.train.loop import evaluate
 from micronas.train.network import Network, interpret, linear, round_weights
-from micronas.train.quantize import QuantizedNetwork, finetune, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork, quantize_inputs
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.nas.supernet.test_supernet import MIXED
+from tests.training import cached, finetune, fit, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 SPACE = Space.load("kws_mixed")
 BOARD = Board.load("stm32f446re")
@@ -315,12 +317,12 @@ def test_quantization_keeps_to_the_marks_unless_told_otherwise() -> None:
 # From the space to the device.
 
 
-@cache
+@cached
 def data() -> DataSet:
     return toy.data()
 
 
-@cache
+@cached
 def found() -> SearchResult:
     settings = SearchSettings(
         strategy="dnas",

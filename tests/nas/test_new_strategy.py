@@ -7,12 +7,14 @@ import pytest
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import uniform_networks
-from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies import STRATEGIES
 from micronas.nas.strategies.base import Parts, Scored, Strategy
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
+from tests.training import search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 class Widest(Strategy):

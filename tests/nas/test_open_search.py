@@ -18,7 +18,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.open_search import OpenProblem
-from micronas.nas.search import SearchResult, folds_of, search
+from micronas.nas.search import SearchResult, folds_of
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import scaled, textbook_networks
 from micronas.nas.trials import Candidate, trials
@@ -28,6 +28,9 @@ from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import until_it_ends
 from tests.toy import SPACE, data
+from tests.training import search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="6 KB", macs="60000")

@@ -1,7 +1,5 @@
 """The search as a whole, on a toy data set whose networks train in a second."""
 
-from functools import cache
-
 import pytest
 import torch
 
@@ -11,7 +9,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.strategies.shared import rank
@@ -22,6 +20,9 @@ from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
 from tests.toy import split as toy_split
+from tests.training import cached, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
@@ -61,7 +62,7 @@ def run(seed: int, *, settings: SearchSettings = SETTINGS, **keywords: object) -
     )
 
 
-@cache
+@cached
 def result() -> SearchResult:
     return run(1)
 

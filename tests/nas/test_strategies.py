@@ -1,7 +1,6 @@
 """Halving and evolution on the toy data set, and which strategy a search takes by itself."""
 
 import random
-from functools import cache
 
 import pytest
 
@@ -11,7 +10,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import AFFORDABLE, choose
 from micronas.nas.trials import rung_epochs
@@ -19,6 +18,9 @@ from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import StoppedError, until_it_ends
 from tests.toy import SPACE, data
+from tests.training import cached, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
@@ -52,7 +54,7 @@ def run(strategy: str, **keywords: object) -> SearchResult:
     )
 
 
-@cache
+@cached
 def result(strategy: str) -> SearchResult:
     return run(strategy)
 

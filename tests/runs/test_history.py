@@ -8,14 +8,16 @@ import torch
 from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.progress import Progress
-from micronas.train.loop import evaluate, fit
+from micronas.train.loop import evaluate
 from micronas.train.network import Network
-from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 from tests import toy
+from tests.training import finetune, fit, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 RECIPE = Recipe(epochs=3, batch_size=32)
 

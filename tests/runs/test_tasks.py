@@ -13,7 +13,7 @@ from micronas.errors import ConfigError
 from micronas.evaluation import anomalies as detect
 from micronas.evaluation.scores import scores
 from micronas.graph import integer
-from micronas.runs.run import run_search, run_training
+from micronas.runs.run import run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
 from micronas.tasks import registry
@@ -25,9 +25,12 @@ from micronas.tasks.machines.synth import synthesise
 from micronas.tflite.reader import read
 from micronas.train.loop import predict
 from micronas.train.network import Network
-from micronas.train.quantize import finetune, quantize_inputs
+from micronas.train.quantize import quantize_inputs
 from micronas.train.recipe import Recipe
 from tests import toy
+from tests.training import finetune, run_search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 SHORT = (
     "board=stm32f446re",

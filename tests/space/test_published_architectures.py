@@ -22,9 +22,10 @@ from micronas.space.space import Space
 from micronas.testing.graphs import random_inputs
 from micronas.testing.published import NETWORKS
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
-from micronas.train.loop import fit
-from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
+from tests.training import finetune, fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 class Measured(NamedTuple):

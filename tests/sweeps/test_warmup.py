@@ -1,16 +1,17 @@
 """A warm-up that searches share: the same results as without."""
 
-from functools import cache
-
 import pytest
 
 from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.search import SearchResult, search
+from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
+from tests.training import cached, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 SETTINGS = SearchSettings(
     strategy="dnas",
@@ -61,7 +62,7 @@ def run(
     return found, phases
 
 
-@cache
+@cached
 def alone(number: int) -> tuple[SearchResult, set[str]]:
     return run(POINTS[number])
 

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError
 from micronas.train.distill import distillation
-from micronas.train.loop import fit, predict
+from micronas.train.loop import predict
 from micronas.train.recipe import Recipe
+from tests.training import fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 class Fixed(nn.Module):

@@ -14,16 +14,12 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.graph.builder import Builder
-from micronas.train.loop import (
-    Epoch,
-    evaluate,
-    fit,
-    generator_for,
-    predict,
-    temperature_scaled_loss,
-)
+from micronas.train.loop import Epoch, evaluate, generator_for, predict, temperature_scaled_loss
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from tests.training import fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 QUICK = Recipe(epochs=4, batch_size=16, learning_rate=1e-2)
 LONG = Recipe(epochs=12, batch_size=8, learning_rate=1e-2)

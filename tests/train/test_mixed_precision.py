@@ -7,15 +7,16 @@ from torch import nn
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
-from micronas.train.loop import evaluate, fit
+from micronas.train.loop import evaluate
 from micronas.train.network import mixed_precision, same_conv2d
-from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data, split
+from tests.training import finetune, fit, search
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """Training on mixtures of examples and their labels."""
 
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.data import Split, Subset, TensorSplit
-from micronas.train.loop import Epoch, fit, generator_for
+from micronas.train.loop import Epoch, generator_for
 from micronas.train.recipe import Recipe
+from tests.training import fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def numbered(count: int, mixup: float) -> TensorSplit:

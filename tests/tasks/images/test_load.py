@@ -21,8 +21,11 @@ from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import VisualSettings
 from micronas.tasks.images.synth import sample_images
 from micronas.tflite.metadata import describe
-from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.loop import evaluate, generator_for
 from micronas.train.recipe import Recipe
+from tests.training import fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def photo(seed: int) -> Image.Image:

@@ -12,9 +12,12 @@ from micronas.tasks.keywords.check import check
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.split import KeywordSplit
 from micronas.tasks.recording import read_recording
-from micronas.train.loop import evaluate, fit
+from micronas.train.loop import evaluate
 from micronas.train.recipe import Recipe
 from tests.tasks.keywords.corpus import make, settings, split_of, write
+from tests.training import fit
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.fixture
