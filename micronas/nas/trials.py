@@ -134,7 +134,8 @@ def trials(
         nonlocal done
         jobs = {
             section: partial(train, data, each.architecture, section, epochs)
-            for each in candidates
+            # the longest first, so that all processes end at about the same time
+            for each in sorted(candidates, key=lambda each: -each.costs.macs)
             for section, data in zip(_sections(each, len(folds)), folds, strict=True)
         }
         # a finished trial is looked up: its weights may have been trained further since
