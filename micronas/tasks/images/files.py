@@ -7,8 +7,9 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ SHORTEST_SIDE = 16
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What is tried; others, such as EPS, would start programs of their own."""
 _CACHE_VERSION = 1
+_PIECE = 512
+"""Images that wait to be written, at most."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,26 @@ def decode(data: bytes, name: object) -> Image.Image:
         If it is empty, not an image of these kinds, damaged or cut short, larger than 89 million
         pixels, or floating point.
     """
+    with _strict():
+        return _decoded(data, name)
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """Make an error of the warning about a bomb, and nothing of others; for all threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _decoded(data: bytes, name: object) -> Image.Image:
+    """Decode an image file, with warnings as `_strict` has them."""
     if not data:
         raise DataError(f"an image must not be empty, but {name} has 0 bytes; copy it again")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-                return _plain(ImageOps.exif_transpose(opened))
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+            return _plain(ImageOps.exif_transpose(opened))
     # Decoders raise whatever they stumble over in a damaged file: OSError, SyntaxError, struct
     # errors, KeyError. Each means the same here, and the message says which it was.
     except Exception as error:
@@ -203,20 +218,34 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> ReadImages:
+    """Decode into rows, in threads, which take a third of the time off on two cores."""
     digests, problems = [], []
     size = pixels.shape[2]
-    for row, path in enumerate(tqdm(paths, "images", unit="image", leave=False, disable=None)):
-        digest, problem = "", ""
+
+    def read(path: Path) -> tuple[str, str, Pixels | None]:
+        digest = ""
         try:
             data = read_file(path)
             digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-            image = decode(data, path)
+            image = _decoded(data, path)
             refuse_small(image, path)
-            pixels[row] = resize(image, size=size, color=color, fit=fit)
+            return digest, "", resize(image, size=size, color=color, fit=fit)
         except DataError as error:
-            problem = str(error)
-        digests.append(digest)
-        problems.append(problem)
+            return digest, str(error), None
+
+    with (
+        _strict(),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(paths), desc="images", unit="image", leave=False, disable=None) as bar,
+    ):
+        for start in range(0, len(paths), _PIECE):
+            some = paths[start : start + _PIECE]
+            for row, (digest, problem, found) in enumerate(pool.map(read, some), start):
+                if found is not None:
+                    pixels[row] = found
+                digests.append(digest)
+                problems.append(problem)
+            bar.update(len(some))
     return ReadImages(pixels, tuple(digests), tuple(problems))
 
 
