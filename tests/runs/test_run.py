@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena
@@ -264,4 +263,3 @@ def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> Non
     settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match=r"must agree on the number of classes|an input must"):
         run_search(settings, tmp_path / "run", data=toy_data(), progress=lambda *_: None)
-    assert torch.get_num_threads() == 1
