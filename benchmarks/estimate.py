@@ -7,7 +7,6 @@ processes compute all the while.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.clock import cpu_seconds
 from micronas.runs.estimate import estimate_search
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
@@ -72,7 +72,7 @@ def measure(runs: int) -> None:
             space = settings.load_space().model_copy(update={"classes": len(data.classes)})
             start = time.perf_counter()
             estimate = estimate_search(space, data, settings)
-            told, begun = time.perf_counter() - start, cpu()
+            told, begun = time.perf_counter() - start, cpu_seconds()
             start = time.perf_counter()
             times: dict[str, list[float]] = {}
 
@@ -80,7 +80,7 @@ def measure(runs: int) -> None:
                 times.setdefault(phase, []).append(time.perf_counter())
 
             run_search(settings, folder / str(run), progress=progress, data=data)
-            took, used = time.perf_counter() - start, cpu() - begun
+            took, used = time.perf_counter() - start, cpu_seconds() - begun
             phases = ", ".join(
                 f"{phase} {estimate.phases[phase]:.0f} / {seen[-1] - seen[0]:.0f} s"
                 for phase, seen in times.items()
@@ -90,11 +90,6 @@ def measure(runs: int) -> None:
                 f"({used:.0f} s of CPU), {estimate.seconds / took - 1:+.0%}; {phases}",
                 flush=True,
             )
-
-
-def cpu() -> float:
-    """Return seconds of CPU of this process and those it waited for."""
-    return sum(os.times()[:4])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ them, so that the best of them is chosen with hindsight.
 
 import argparse
 import json
-import time
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -23,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from benchmarks.clock import cpu_seconds
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, TensorSplit
 from micronas.evaluation.scores import accuracy
@@ -131,7 +131,7 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
     for record in read(results):
         if record.get("budget") == budget:
             return record
-    started = time.process_time()
+    started = cpu_seconds()
     space = space_for(budget, len(data.classes), step=STEP[SPACES[budget]])
     result = search(
         space,
@@ -145,7 +145,7 @@ def found(results: Path, budget: str, data: DataSet) -> Record:
     record = {
         "budget": budget,
         "winner": result.winner.origin,
-        "seconds": round(time.process_time() - started),
+        "seconds": round(cpu_seconds() - started),
         "search": {"architecture": space.architecture(best.choice).model_dump(mode="json")},
     }
     append(results, record)
@@ -166,7 +166,7 @@ def train(name: str, seed: int, results: Path, data: DataSet) -> Record:
     """Train, quantise and judge one network on the validation speakers."""
     architecture = architecture_of(name, results, data)
     graph = architecture.graph()
-    started = time.process_time()
+    started = cpu_seconds()
     network = Network(graph, generator=generator_for(seed, "initial weights"))
     fit(network, data.train, RECIPE, seed=seed)
     quantized = finetune(network, data.train, QUANTIZE, seed=seed)
@@ -178,7 +178,7 @@ def train(name: str, seed: int, results: Path, data: DataSet) -> Record:
         "macs": count(graph).macs,
         "float": evaluate(network, data.validation).accuracy,
         "int8": accuracy(quantized.graph(), data.validation)[0],
-        "seconds": round(time.process_time() - started),
+        "seconds": round(cpu_seconds() - started),
     }
 
 

@@ -16,7 +16,6 @@ windows, ``plain`` is that textbook network without rotation and time warp. ``fo
 import argparse
 import importlib.util
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.clock import cpu_seconds
 from micronas.data import DataSet, Split
 from micronas.runs.run import Trained, run_search, run_training
 from micronas.runs.settings import TrainSettings, load_run
@@ -106,12 +106,12 @@ def measure(
     name: str, given: list[str], worn: Sequence[str], seed: int, folder: Path
 ) -> dict[str, object]:
     """Return one line of the table."""
-    start = time.process_time()
+    start = cpu_seconds()
     common = [*BUDGET, *RECIPES, *given, f"seed={seed}", f"data.seed={seed}"]
     settings = load_run("series", [*common, *worn])
     data = load(settings.data)
     result, found = run_search(settings, folder / "found", progress=lambda *_: None, data=data)
-    searched = time.process_time() - start
+    searched = cpu_seconds() - start
 
     def trained(kind: str, settings: TrainSettings) -> Trained:
         data = load(settings.data)
