@@ -14,7 +14,7 @@ from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 
-SPACES = ("kws", "vww", "ad", "kws_open", "images_open", "ad_open")
+SPACES = ("kws", "vww", "ad", "kws_open", "images_open", "ad_open", "series")
 
 
 @dataclass
