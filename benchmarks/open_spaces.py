@@ -9,11 +9,14 @@ of quantisation, trials of 8. RESULTS gets a line for each finished network; wha
 done again, so that the command can be killed and repeated, and several may write to one file.
 
 default    `micronas.search` in `kws_open` or `images_open`, as it comes; a search for each seed
+published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
+           file and latency are then the budget of the others
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
            the best three with the second, the best two with the others; the best of them is known
            with hindsight only
 """
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +31,7 @@ from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
-from micronas.hardware.costs import Budget, measure
+from micronas.hardware.costs import Budget, Limits, measure
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import textbook_networks
@@ -53,8 +56,9 @@ BUDGETS = {
     "cifar-32": _budget("32 KB", "100 ms"),
     "cifar-64": _budget("64 KB", "200 ms"),
 }
-SPACES = {"kws": "kws_open", "cifar": "images_open"}
-SETTINGS = SearchSettings(trial=TRIAL)
+PUBLISHED = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
+SETTINGS = (*BUDGETS, *PUBLISHED)
+SEARCH = SearchSettings(trial=TRIAL)
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
 
@@ -66,13 +70,17 @@ class Bench:
 
     def __init__(self, setting: str, data: DataSet, results: Path) -> None:
         self.setting, self.data, self.results = setting, data, results
-        space = OpenSpace.load(SPACES[setting.partition("-")[0]])
+        space = OpenSpace.load("images_open" if setting.startswith("cifar") else "kws_open")
         assert isinstance(space, OpenSpace)
         self.space = space.model_copy(update={"classes": len(data.classes)})
-        self.budget = BUDGETS[setting]
+        self.budget = BUDGETS.get(setting) or self._own(setting)
 
     def run(self, method: str, seeds: list[int]) -> None:
-        jobs = {"default": self._searched, "textbook": self._raced}[method]
+        jobs = {
+            "default": self._searched,
+            "published": self._published,
+            "textbook": self._raced,
+        }[method]
         for name, seed, find in jobs(seeds):
             if any(each["method"] == name and each["seed"] == seed for each in self._records()):
                 continue
@@ -92,12 +100,29 @@ class Bench:
             self.data,
             board=BOARD,
             budget=self.budget,
-            settings=SETTINGS,
+            settings=SEARCH,
             seed=seed,
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
         return found.winner
+
+    def _network(self, setting: str) -> Candidate:
+        network = Space.load(f"published/{setting}").model_copy(
+            update={"classes": len(self.data.classes)}
+        )
+        costs = measure(network.graph(), BOARD, kind=self.space.kind, outputs=network.outputs)
+        return Candidate("textbook", (), network, costs, network, setting)
+
+    def _own(self, setting: str) -> Budget:
+        """What a published network takes, as the budget of others."""
+        spent = Limits(math.inf, math.inf, math.inf).spent(self._network(setting).costs)
+        return Budget(**spent, counts="network")
+
+    def _published(self, seeds: list[int]) -> "Iterator[Job]":
+        if self.setting in PUBLISHED:
+            for seed in seeds:
+                yield "published", seed, lambda: self._network(self.setting)
 
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
         networks = {
@@ -151,7 +176,7 @@ Job = tuple[str, int, Callable[[], Candidate]]
 def summary(records: list[Record]) -> str:
     """A table a setting: means over seeds, and paired differences to the best textbook network."""
     tables = []
-    for setting in BUDGETS:
+    for setting in SETTINGS:
         methods: dict[str, dict[int, Record]] = {}
         for each in records:
             if each["setting"] == setting:
@@ -191,8 +216,8 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
 
 
 def main() -> None:
-    methods = ["default", "textbook"]
-    arguments = command_line(__doc__, BUDGETS, methods, methods)
+    methods = ["default", "textbook", "published"]
+    arguments = command_line(__doc__, SETTINGS, methods, methods[:2])
     if arguments.table:
         print(summary(read(arguments.results)))
         return
