@@ -161,28 +161,29 @@ def test_the_winner_fits_and_textbook_networks_compete() -> None:
         assert each.space.resolve(each.choice) == each.architecture.graph()
 
 
-def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path: Path) -> None:
-    def run(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
-        return search(
-            OPEN,
-            data(),
-            board=BOARD,
-            budget=BUDGET,
-            settings=SETTINGS,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
+    return search(
+        OPEN,
+        data(),
+        board=BOARD,
+        budget=BUDGET,
+        settings=SETTINGS,
+        checkpoint=checkpoint,
+        **more,
+    )
 
-    found, attempts = until_it_ends(run, tmp_path / "stopped.pt", lambda attempt: attempt + 4)
+
+def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path: Path) -> None:
+    def stopped(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
+        return run(checkpoint, progress=progress)
+
+    found, attempts = until_it_ends(stopped, tmp_path / "stopped.pt", lambda attempt: attempt + 4)
     assert attempts >= 2
-    assert found == run(Checkpoint())
+    assert found == run()
 
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) -> None:
-    def run(workers: int) -> SearchResult:
-        return search(OPEN, data(), board=BOARD, budget=BUDGET, settings=SETTINGS, workers=workers)
-
     killed = threading.Event()
 
     def kill_one() -> None:
@@ -193,9 +194,9 @@ def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) ->
                 killed.set()
 
     killer = threading.Thread(target=kill_one, daemon=True)
-    alone = run(1)
+    alone = run(workers=1)
     killer.start()
-    assert run(workers) == alone
+    assert run(workers=workers) == alone
     assert killed.is_set()
 
 

@@ -14,25 +14,12 @@ import pytest
 from micronas.checkpoint import Checkpoint
 from micronas.cluster import connected
 from micronas.errors import ConfigError, DataError, MicronasError
-from micronas.nas.search import SearchResult, search
 from micronas.train.on_ray import on_ray
-from tests.nas.test_open_search import BOARD, BUDGET, OPEN, SETTINGS
+from tests.nas.test_open_search import run
 from tests.sweeps.runs import descendants
 from tests.toy import data
 
 pytestmark = pytest.mark.ray
-
-
-def run(checkpoint: Checkpoint | None = None, **where: Any) -> SearchResult:
-    return search(
-        OPEN,
-        data(),
-        board=BOARD,
-        budget=BUDGET,
-        settings=SETTINGS,
-        checkpoint=checkpoint,
-        **where,
-    )
 
 
 def test_a_search_on_ray_with_a_killed_task_ends_in_the_same_result(tmp_path: Path) -> None:
