@@ -22,6 +22,7 @@ from micronas.tasks.images.folder import (
 from micronas.tasks.images.front_end import MIDDLE, features
 from micronas.tasks.images.settings import VisualSettings
 from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.rows import Rows
 from micronas.views import Pixels
 
 _LARGE = 256 * 2**20
@@ -44,7 +45,7 @@ class ImageSplit(Split):
 
     def __init__(
         self,
-        pixels: Tensor,
+        pixels: Rows,
         *,
         rows: Tensor,
         labels: Tensor,
@@ -102,7 +103,7 @@ def load(settings: VisualSettings) -> DataSet:
         )
     label = {name: i for i, name in enumerate(listing.classes)}
     group = {digest: i for i, digest in enumerate(dict.fromkeys(read.digests))}
-    pixels = torch.from_numpy(read.pixels)
+    pixels = Rows(read.pixels)
 
     def split(part: Part) -> ImageSplit:
         labels = [label[listing.images[row].label] for row in rows[part]]

@@ -28,6 +28,7 @@ from micronas.tasks.keywords.front_end import COEFFICIENTS, FRAMES
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.split import KeywordSplit
 from micronas.tasks.parts import PARTS, Part
+from micronas.tasks.rows import Rows
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.waveform import RATE, Samples
 from micronas.views import Frames
@@ -250,7 +251,7 @@ def _lay_out(
     rows, first, count, labels, groups = torch.tensor(examples).T.contiguous()
     silence = fixed_silence(noise, plan.silences, settings.seed if training else EVALUATION_SEED)
     return KeywordSplit(
-        torch.from_numpy(clips.samples),
+        Rows(clips.samples),
         order=torch.tensor([clips.row[clip.name] for clip in kept]),
         rows=rows,
         first=first,

@@ -9,6 +9,7 @@ from micronas.data import Split
 from micronas.tasks.keywords.front_end import MfccSettings, mfcc
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.spec_augment import spec_augment
+from micronas.tasks.rows import Rows
 from micronas.tasks.waveform import RATE
 
 
@@ -23,7 +24,7 @@ class KeywordSplit(Split):
     Parameters
     ----------
     clips
-        int16 [C, 16000]; may be memory-mapped, only rows in use are read.
+        int16 [C, 16000]; only rows in use are read.
     order
         int64 [K]: rows of the clips that this part uses.
     rows, first, count
@@ -42,7 +43,7 @@ class KeywordSplit(Split):
 
     def __init__(
         self,
-        clips: Tensor,
+        clips: Rows,
         *,
         order: Tensor,
         rows: Tensor,

@@ -1,0 +1,39 @@
+"""Rows of arrays that are larger than memory."""
+
+import mmap
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_KEPT = 256 * 2**20
+
+
+class Rows:
+    """Rows of an array by tensors of indices; of one that is mapped from a file little stays.
+
+    The system keeps what was read as long as nothing else needs the room, but counts all of it as
+    this process's. So the pages are given back to it after every `_KEPT` bytes.
+
+    Parameters
+    ----------
+    array
+        [M, ...]; a mapped one must be mapped privately and never written to.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._rows = torch.from_numpy(array)
+        self._map: mmap.mmap | None = getattr(array, "_mmap", None)
+        self._read = 0
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        found = self._rows[index]
+        self._read += found.nbytes
+        if self._map is not None and self._read > _KEPT and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rows, (self._rows.numpy(),)  # elsewhere there may be no such file
