@@ -18,6 +18,7 @@ textbook   each network of the space's `textbook`, at the widest that fits: all 
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -68,20 +69,17 @@ Record = dict[str, Any]
 class Bench:
     """One setting: its data, space and budget."""
 
-    def __init__(self, setting: str, data: DataSet, results: Path) -> None:
+    def __init__(
+        self, setting: str, data: DataSet, results: Path, budget: Budget | None = None
+    ) -> None:
         self.setting, self.data, self.results = setting, data, results
         space = OpenSpace.load("images_open" if setting.startswith("cifar") else "kws_open")
         assert isinstance(space, OpenSpace)
         self.space = space.model_copy(update={"classes": len(data.classes)})
-        self.budget = BUDGETS.get(setting) or self._own(setting)
+        self.budget = budget or BUDGETS.get(setting) or self._own(setting)
 
     def run(self, method: str, seeds: list[int]) -> None:
-        jobs = {
-            "default": self._searched,
-            "published": self._published,
-            "textbook": self._raced,
-        }[method]
-        for name, seed, find in jobs(seeds):
+        for name, seed, find in self.jobs(method, seeds):
             if any(each["method"] == name and each["seed"] == seed for each in self._records()):
                 continue
             started = cpu_seconds()
@@ -89,11 +87,17 @@ class Bench:
             searched = cpu_seconds() - started
             append(self.results, self._judged(name, seed, found, searched))
 
-    def _searched(self, seeds: list[int]) -> "Iterator[Job]":
-        for seed in seeds:
-            yield "default", seed, lambda seed=seed: self._search(seed)
+    def jobs(self, method: str, seeds: list[int]) -> "Iterator[Job]":
+        """Yield what `run` does: a name, a seed, and how the network is found."""
+        if method == "textbook":
+            yield from self._raced(seeds)
+        elif method == "published":
+            yield from self._published(seeds)
+        else:
+            yield from ((method, seed, partial(self.search, seed)) for seed in seeds)
 
-    def _search(self, seed: int) -> Candidate:
+    def search(self, seed: int) -> Candidate:
+        """Return what the default search finds."""
         path = self.results.with_suffix(f".{self.setting}-{seed}.pt")
         found = search(
             self.space,

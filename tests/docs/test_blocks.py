@@ -189,7 +189,7 @@ def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "sweeps"])
+@pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "large-data", "sweeps"])
 def test_how_tos_on_networks(
     page: str, corpus: Path, tmp_path: Path, reader: Callable[..., Reader]
 ) -> None:

@@ -1,0 +1,81 @@
+"""The number of frames as a decision: what it gains at a small and at a larger budget.
+
+    python -m benchmarks.input_choice RESULTS.jsonl --features kws40.npz [--settings kws-6 kws-24]
+        [--methods fixed chosen] [--seeds 0 1 2]
+    python -m benchmarks.input_choice RESULTS.jsonl --table
+
+Data, board, recipe and trials are those of `benchmarks.open_spaces`. RESULTS gets a line for each
+finished network; what is there is not done again.
+
+fixed    the default search of `kws_open`, whose networks see 49 frames of 20 ms
+chosen   the same where each family leaves open whether it sees all frames or every second one
+"""
+
+from statistics import fmean
+
+import torch
+
+from benchmarks.kws40 import read
+from benchmarks.open_spaces import BUDGETS, Bench, Record
+from benchmarks.quality import against, command_line, data_of
+from micronas.hardware.costs import Budget
+from micronas.space.open_space import OpenSpace
+from micronas.text import table
+
+SETTINGS = {
+    "kws-6": Budget(sram="6 KB", latency="8 ms", counts="network"),
+    "kws-24": BUDGETS["kws-24"],
+}
+
+
+def halved(space: OpenSpace) -> OpenSpace:
+    """Let every family choose between its frames and half of them."""
+    families = {
+        name: family | {"input": {"any": [family["input"], [-(-frames // 2), *rest]]}}
+        for name, family in space.families.items()
+        for frames, *rest in [family["input"]]
+    }
+    return OpenSpace.model_validate(space.model_dump(mode="json") | {"families": families})
+
+
+def summary(records: list[Record]) -> str:
+    rows = []
+    for setting in SETTINGS:
+        own = [each for each in records if each["setting"] == setting]
+        fixed, chosen = (
+            {each["seed"]: each for each in own if each["method"] == method}
+            for method in ("fixed", "chosen")
+        )
+        for method, seeds in (("fixed", fixed), ("chosen", chosen)):
+            if seeds:
+                rows.append(
+                    [
+                        setting,
+                        method,
+                        " ".join(seeds[seed]["network"].split("x")[0] for seed in sorted(seeds)),
+                        " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
+                        f"{100 * fmean(each['int8'] for each in seeds.values()):.1f}",
+                        "" if method == "fixed" else against(seeds, fixed),
+                    ]
+                )
+    return table(["setting", "frames", "family, frames", "int8 % by seed", "mean", "gain"], rows)
+
+
+def main() -> None:
+    methods = ["fixed", "chosen"]
+    arguments = command_line(__doc__, SETTINGS, methods, methods)
+    if arguments.table:
+        print(summary(read(arguments.results)))
+        return
+    torch.set_num_threads(1)
+    data = data_of(arguments)
+    for setting in arguments.settings:
+        for method in arguments.methods:
+            bench = Bench(setting, data(setting), arguments.results, SETTINGS[setting])
+            if method == "chosen":
+                bench.space = halved(bench.space)
+            bench.run(method, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
