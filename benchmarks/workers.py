@@ -3,7 +3,7 @@
     python -m benchmarks.workers FEATURES.npz [--counts 1 2] [--repeats 3] [--busy PROCESSES]
 
 FEATURES are those of `benchmarks.kws40`. The default search of `kws_open` under 24 KB and 60 ms
-runs on a quarter of the clips, trials of two epochs; what it finds must be the same each time.
+runs on half of the clips, trials of three epochs; what it finds must be the same each time.
 Printed are seconds of the clock, and the ratio of each count to one process. With --busy the last
 count runs as well beside that many processes that compute all the while; its time is compared with
 the fair share: what it took alone, times processes for each CPU.
@@ -30,7 +30,7 @@ from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import processors
 
 BUDGET = Budget(sram="24 KB", latency="60 ms", counts="network")
-SETTINGS = SearchSettings(trial=Recipe(epochs=2, batch_size=64))
+SETTINGS = SearchSettings(trial=Recipe(epochs=3, batch_size=64))
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, default=0)
     arguments = parser.parse_args()
     data = load(arguments.features)
-    few = Subset(data.train, torch.arange(0, len(data.train.labels), 4))
+    few = Subset(data.train, torch.arange(0, len(data.train.labels), 2))
     data = replace(data, train=few)
     space = OpenSpace.load("kws_open").model_copy(update={"classes": len(data.classes)})
     seconds: dict[int, list[float]] = {count: [] for count in arguments.counts}
