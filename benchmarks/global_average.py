@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from benchmarks.zoo.networks import NETWORKS
+from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.trace import trace
-from micronas.graph import integer
 from micronas.graph.averages import is_global, with_averages
 from micronas.graph.ir import Graph
 from micronas.hardware.features import features
 from micronas.text import table
 from micronas.train.post_training import sqnr_db
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 _WAYS = ("pool", "parts", "mean")
 _USUAL = (
@@ -64,12 +64,8 @@ def _measured(name: str) -> list[str]:
 def _run(graph: Graph, calibration: torch.Tensor, inputs: torch.Tensor) -> np.ndarray:
     network = QuantizedNetwork(graph)
     network.calibrate([calibration], method="minmax")
-    quantized = network.graph()
-    codes = integer.run(quantized, quantize_inputs(quantized, inputs)).astype(np.float64)
-    scale = quantized.tensors[quantized.outputs[0]].quantization
-    assert scale is not None
-    real = (codes - scale.zero_point) * scale.scale[0]
-    return np.moveaxis(real, -1, 1) if real.ndim == 4 else real
+    (found,) = int8_outputs(network.graph(), inputs).values()
+    return found
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.zoo.networks import NETWORKS
+from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.trace import trace
-from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.text import table
 from micronas.train.calibration import Method
 from micronas.train.post_training import correct_biases, equalised, search_ranges, sqnr_db
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.scaling import scalable_pairs, with_factors
 
 _USUAL = ("DS-CNN", "spoilt", "ResNet-8", "MobileNetV1")
@@ -72,12 +72,8 @@ def _spoilt(graph: Graph) -> Graph:
 
 
 def _run(network: QuantizedNetwork, inputs: Tensor) -> np.ndarray:
-    graph = network.graph()
-    codes = integer.run(graph, quantize_inputs(graph, inputs)).astype(np.float64)
-    quantization = graph.tensors[graph.outputs[0]].quantization
-    assert quantization is not None
-    real = (codes - quantization.zero_point) * quantization.scale[0]
-    return np.moveaxis(real, -1, 1) if real.ndim == 4 else real
+    (found,) = int8_outputs(network.graph(), inputs).values()
+    return found
 
 
 if __name__ == "__main__":

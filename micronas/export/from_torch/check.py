@@ -78,14 +78,7 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> Check:
             )
         inputs = by_input(reference.float_graph, pair[0])
         exact = next(iter(float_outputs(reference, inputs).values())).numpy().astype(np.float64)
-        name, codes = next(
-            iter(integer.run_outputs(graph, quantize_all_inputs(graph, inputs)).items())
-        )
-        quantization = graph.tensors[name].quantization
-        assert quantization is not None, name
-        real = (codes.astype(np.float64) - quantization.zero_point) * quantization.scale[0]
-        rounded = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
-        rounded = rounded.reshape(exact.shape)
+        rounded = next(iter(int8_outputs(graph, inputs).values())).reshape(exact.shape)
         wanted.append(exact)
         got.append(rounded)
         if pair[1] is None:
@@ -102,6 +95,20 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> Check:
         shares = float_share, int8_share
     ratio = sqnr_db(np.concatenate(wanted), np.concatenate(got))
     return Check(total, ratio, *shares)
+
+
+def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, _Floats]:
+    """Compute the outputs of an int8 graph by name, as the numbers they stand for.
+
+    Inputs are those of `quantize_all_inputs`; maps are [N, channels, height, width].
+    """
+    found = {}
+    for name, codes in integer.run_outputs(graph, quantize_all_inputs(graph, inputs)).items():
+        quantization = graph.tensors[name].quantization
+        assert quantization is not None, name
+        real = (codes.astype(np.float64) - quantization.zero_point) * quantization.scale[0]
+        found[name] = np.moveaxis(real, -1, 1) if real.ndim == 4 else real
+    return found
 
 
 def _right(scores: _Floats, labels: Tensor) -> float:
