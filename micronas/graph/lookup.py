@@ -12,6 +12,9 @@ import numpy.typing as npt
 from micronas.graph import fixed_point
 from micronas.graph.fixed_point import Int64
 
+Scale = np.float32 | np.float64
+"""Factors are computed in the type of the scales."""
+
 _CODES = np.arange(-128, 128, dtype=np.int64)
 _ROOT_BITS = 20
 """Of a root of codes behind the point."""
@@ -48,7 +51,7 @@ def tanh(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:
 
 
 def hard_swish(
-    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+    source_scale: Scale, source_zero: int, scale: Scale, zero: int
 ) -> npt.NDArray[np.int8]:
     """x * min(max(x + 3, 0), 6) / 6 of every code, in 16-bit steps."""
     multiplier, shift, gate_multiplier, gate_shift = _hard_swish_factors(source_scale, scale)
@@ -64,17 +67,15 @@ def hard_swish(
     return _int8(fixed_point.rounding_divide(truncated, -shift) + zero)
 
 
-def hard_swish_shifts(source_scale: np.float32, scale: np.float32) -> tuple[int, int]:
+def hard_swish_shifts(source_scale: Scale, scale: Scale) -> tuple[int, int]:
     """Exponents of the output's and the gate's factor; 16-bit steps allow few of them."""
     _, shift, _, gate_shift = _hard_swish_factors(source_scale, scale)
     return shift, gate_shift
 
 
-def relu(
-    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
-) -> npt.NDArray[np.int8]:
+def relu(source_scale: Scale, source_zero: int, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
     """The positive part of every code, rescaled."""
-    codes = _rescaled(_CODES - source_zero, source_scale / scale) + zero  # in float32, as in TFLM
+    codes = _rescaled(_CODES - source_zero, source_scale / scale) + zero
     return _int8(np.maximum(codes, zero))
 
 
@@ -86,11 +87,11 @@ def requantize(
 
 
 def leaky_relu(
-    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int, alpha: float
+    source_scale: Scale, source_zero: int, scale: Scale, zero: int, alpha: float
 ) -> npt.NDArray[np.int8]:
     """Every code rescaled, those below zero by alpha (>= 0) times as much."""
     values = _CODES - source_zero
-    above = _rescaled(values, source_scale / scale)  # in float32, as in TFLM
+    above = _rescaled(values, source_scale / scale)
     below = _rescaled(values, source_scale * np.float32(alpha) / scale)
     return _int8(np.where(values >= 0, above, below) + zero)
 
@@ -107,14 +108,14 @@ def elu(
 
 
 def absolute(
-    source_scale: np.float32, source_zero: int, scale: np.float32, zero: int
+    source_scale: Scale, source_zero: int, scale: Scale, zero: int
 ) -> npt.NDArray[np.int8]:
     """The size of every code, rescaled."""
     sizes = np.abs(_CODES - source_zero)
-    return _int8(_rescaled(sizes, source_scale / scale) + zero)  # in float32, as in TFLM
+    return _int8(_rescaled(sizes, source_scale / scale) + zero)
 
 
-def inverse_root(source_scale: np.float32, scale: np.float32, zero: int) -> npt.NDArray[np.int8]:
+def inverse_root(source_scale: Scale, scale: Scale, zero: int) -> npt.NDArray[np.int8]:
     """1 / sqrt(x) of every code at zero point -128; that of 0 is the largest code."""
     factor = fixed_point.quantize_multiplier(1 / float(np.sqrt(source_scale) * scale))
     values = _CODES + 128
@@ -135,8 +136,8 @@ def _rescaled(values: Int64, factor: float | np.float32) -> Int64:
     return fixed_point.rescale(values.astype(np.int32), *fixed_point.quantize_multiplier(factor))
 
 
-def _hard_swish_factors(source_scale: np.float32, scale: np.float32) -> tuple[int, int, int, int]:
-    fine_scale = np.float32(1 / 128) * source_scale  # TFLM computes these in float32
+def _hard_swish_factors(source_scale: Scale, scale: Scale) -> tuple[int, int, int, int]:
+    fine_scale = np.float32(1 / 128) * source_scale
     gate_scale = np.float32(3) / np.float32(32768)
     multipliers, shifts = fixed_point.quantize_multiplier(
         [fine_scale / scale, fine_scale / gate_scale]

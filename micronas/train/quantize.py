@@ -38,6 +38,7 @@ from micronas.train.network import (
 )
 from micronas.train.operators import nhwc, unweighted
 from micronas.train.recipe import FINETUNE, Recipe
+from micronas.train.versions import agree_on_scales
 
 Ranges = Literal["gradient", "average"]
 Codes = npt.NDArray[np.int8]
@@ -252,6 +253,8 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
+        free = [op for op in self._graph.ops if self._owners[op.outputs[0]] not in self._fixed]
+        agree_on_scales(self._graph, free, self._range)
         tensors = dict(self._graph.tensors)
         for name in self._owners:
             tensor, quantization = tensors[name], self._range(name).quantization()

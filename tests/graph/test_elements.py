@@ -11,6 +11,7 @@ from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.kernels.elements import same_in_all_versions
 from micronas.hardware.targets import HOST, plan
 from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
@@ -149,18 +150,36 @@ def test_functions_within_a_step_rounded_twice(scale: float, zero: int) -> None:
         check("RSQRT", 1 / np.sqrt(x), y, 0.02)
 
 
-def test_relu_divides_scales_in_float32() -> None:
-    found = 0
-    for seed in range(3000):
-        rng = np.random.default_rng(seed)
-        source, output = rng.uniform(0.01, 1, 2).astype(np.float32)
-        # a code whose value lies on a tie for one of the two factors alone
-        steps = np.arange(1, 256) * float(source / output)
-        exact = np.arange(1, 256) * (float(source) / float(output))
-        if (np.floor(steps + 0.5) != np.floor(exact + 0.5)).any():
-            of_every_code("RELU", (float(source), -128), (float(output), -128))
-            found += 1
-    assert found > 0
+# Scales, by their bits, at which a factor in float32 leads to another code than one in float64.
+BY_VERSION: list[tuple[Kind, tuple[str, int], tuple[str, int]]] = [
+    ("ABS", ("0x1.45edd2p-7", 90), ("0x1.2314ccp-7", -58)),
+    ("HARD_SWISH", ("0x1.6f29bp-10", 98), ("0x1.9945ep-10", 50)),
+    ("RSQRT", ("0x1.1eb434p-12", -128), ("0x1.6c6a46p-6", -128)),
+]
+
+
+@pytest.mark.parametrize(("kind", "source", "output"), BY_VERSION)
+def test_scales_are_divided_in_float64(
+    kind: Kind, source: tuple[str, int], output: tuple[str, int]
+) -> None:
+    source, output = ((float.fromhex(step), zero) for step, zero in (source, output))
+    of_every_code(kind, source, output)
+    graph = one(kind, tensor("x", (1, 2), *source), tensor("y", (1, 2), *output))
+    assert not same_in_all_versions(graph, graph.ops[0])
+    moved = tensor("y", (1, 2), output[0] * 1.00001, output[1])
+    graph = replace(graph, tensors={**graph.tensors, "y": moved})
+    assert same_in_all_versions(graph, graph.ops[0])
+
+
+def test_differences_divide_scales_in_float64() -> None:
+    steps = [float.fromhex(text) for text in ("0x1.9468b4p-6", "0x1.21b4fcp-10", "0x1.96890ap-6")]
+    x, y, z = (
+        tensor(name, (1, 2), step, zero)
+        for name, step, zero in zip("xyz", steps, (-3, 15, -5), strict=True)
+    )
+    graph = one("SUB", x, constant(y, [-73, 103]), z)
+    assert both(graph, [-114, 108]) == [-111, 101]
+    assert not same_in_all_versions(graph, graph.ops[0])
 
 
 def test_a_table_holds_any_function_by_hand() -> None:

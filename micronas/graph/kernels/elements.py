@@ -1,6 +1,6 @@
 """Operators on single elements: sums, products, and functions of one code as tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from micronas.graph.kernels.codes import (
 )
 
 Precision = type[np.float32] | type[np.float64]
+"""What scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until August
+2026, and does so in float64 since; for all others it always took float64."""
 
 _SUM_BITS, _SQUARE_BITS = 20, 7
 """Spare bits of operands at their common scale."""
@@ -29,9 +31,9 @@ def add(graph: Graph, op: Op) -> Kernel:
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) + right(y), *factor))
 
 
-def sub(graph: Graph, op: Op) -> Kernel:
-    left, right = _at_common_scale(graph, op, _SUM_BITS, np.float32)  # in float32, unlike ADD
-    factor = _sum_factor(graph, op, np.float32)
+def sub(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    left, right = _at_common_scale(graph, op, _SUM_BITS, precision)
+    factor = _sum_factor(graph, op, precision)
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) - right(y), *factor))
 
 
@@ -97,12 +99,12 @@ def tanh(graph: Graph, op: Op) -> Kernel:
     return _looked_up(lookup.tanh(float(scale(source)), zero_point(source)))
 
 
-def hard_swish(graph: Graph, op: Op) -> Kernel:
-    return _looked_up(lookup.hard_swish(*_ends(graph, op)))
+def hard_swish(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    return _looked_up(lookup.hard_swish(*_ends(graph, op, precision)))
 
 
-def relu(graph: Graph, op: Op) -> Kernel:
-    return _looked_up(lookup.relu(*_ends(graph, op)))
+def relu(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    return _looked_up(lookup.relu(*_ends(graph, op, precision)))
 
 
 def relu6(graph: Graph, op: Op) -> Kernel:
@@ -111,33 +113,57 @@ def relu6(graph: Graph, op: Op) -> Kernel:
 
 
 def quantize(graph: Graph, op: Op) -> Kernel:
-    """Codes at another scale; the factor is one of float64."""
-    source_scale, source_zero, output_scale, zero = _ends(graph, op)
-    table = lookup.requantize(float(source_scale), source_zero, float(output_scale), zero)
-    return _looked_up(table)
+    """Codes at another scale."""
+    return _looked_up(lookup.requantize(*_ends(graph, op, np.float64)))
 
 
-def leaky_relu(graph: Graph, op: Op) -> Kernel:
-    return _looked_up(lookup.leaky_relu(*_ends(graph, op), op.alpha))
+def leaky_relu(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    return _looked_up(lookup.leaky_relu(*_ends(graph, op, precision), op.alpha))
 
 
 def elu(graph: Graph, op: Op) -> Kernel:
-    return _looked_up(lookup.elu(*_ends(graph, op)))
+    return _looked_up(lookup.elu(*_ends(graph, op, np.float32)))
 
 
-def absolute(graph: Graph, op: Op) -> Kernel:
-    return _looked_up(lookup.absolute(*_ends(graph, op)))
+def absolute(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    return _looked_up(lookup.absolute(*_ends(graph, op, precision)))
 
 
-def inverse_root(graph: Graph, op: Op) -> Kernel:
-    source_scale, _, output_scale, zero = _ends(graph, op)
+def inverse_root(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+    source_scale, _, output_scale, zero = _ends(graph, op, precision)
     return _looked_up(lookup.inverse_root(source_scale, output_scale, zero))
 
 
-def _ends(graph: Graph, op: Op) -> tuple[np.float32, int, np.float32, int]:
+BY_VERSION: Mapping[str, Callable[[Graph, Op, Precision], Kernel]] = {
+    "SUB": sub,
+    "RELU": relu,
+    "LEAKY_RELU": leaky_relu,
+    "HARD_SWISH": hard_swish,
+    "ABS": absolute,
+    "RSQRT": inverse_root,
+}
+"""Kernels whose codes may differ by one between versions of TFLM, at a few scales."""
+
+
+def same_in_all_versions(graph: Graph, op: Op) -> bool:
+    """Whether every version of TFLM gives the same codes at these scales, whatever is read."""
+    if op.kind not in BY_VERSION:
+        return True
+    codes = np.arange(-128, 128).astype(np.int8)
+    rank = len(graph.output_of(op).shape)
+    pairs = (codes.reshape(256, *(1,) * rank), codes.reshape(1, 256, *(1,) * (rank - 1)))
+    precisions: tuple[Precision, ...] = (np.float32, np.float64)
+    first, second = (
+        BY_VERSION[op.kind](graph, op, precision)(*pairs[: len(op.operands)])
+        for precision in precisions
+    )
+    return np.array_equal(first, second)
+
+
+def _ends(graph: Graph, op: Op, precision: Precision) -> tuple[Any, int, Any, int]:
     """Scale and zero point of what an operator reads, and of what it writes."""
     source, output = graph.input_of(op), graph.output_of(op)
-    steps = np.float32(scale(source)), np.float32(scale(output))
+    steps = precision(scale(source)), precision(scale(output))
     return steps[0], zero_point(source), steps[1], zero_point(output)
 
 
