@@ -13,6 +13,7 @@ from torch.fx import Node
 from torch.nn.parameter import is_lazy
 
 from micronas.errors import ExportError
+from micronas.export.from_torch.functional import make_functional
 
 _LONGEST_QUOTE = 200
 
@@ -50,9 +51,11 @@ def capture(
     try:
         with torch.no_grad(), _silence():
             program = torch.export.export(module, example, strict=False)
+            make_functional(program.graph)
             if all(_is_plain(node, plain) for node in program.graph.nodes):
-                return program  # rewriting would take most of an export's time
-            # In-place operators become functional ones, so that a value never changes.
+                return program
+            # The in-place operators that are left become functional too: no value ever changes.
+            program.graph_module.recompile()
             functional: ExportedProgram = program.run_decompositions({})
             return functional
     except Exception as error:
