@@ -18,8 +18,8 @@ from torch import Tensor
 Order = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
 
-_MOST_DIMENSIONS = 5
-"""TFLM's SLICE, STRIDED_SLICE and TRANSPOSE take no more."""
+_MOST_TURNED = 4
+"""Dimensions of CMSIS-NN's TRANSPOSE."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Cut:
     def is_whole(self) -> bool:
         return self.size == self.shape
 
+    @property
+    def most(self) -> int:
+        """Dimensions that TFLM's SLICE takes, or its STRIDED_SLICE."""
+        return 5 if max(self.step) == 1 else 4
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -63,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Pick:
-    """Gather ``indices`` along an axis of a tensor of ``shape``, which has three."""
+    """Gather ``indices`` along an axis of a tensor of ``shape``."""
 
     shape: Shape
     indices: Order
@@ -171,32 +176,57 @@ def split_at(positions: Tensor, dims: Sequence[int]) -> tuple[Shape, list[int]] 
     )
 
 
-def rearrangement(order: Order, elements: int) -> list[Step]:
+def rearrangement(order: Order, stored: Shape) -> list[Step]:
     """Find the steps that bring the stored elements ``order`` side by side.
 
     Parameters
     ----------
     order
-        Positions in a stored tensor of so many `elements`; any may be missing or repeated.
+        Positions in a tensor of the shape `stored`; any may be missing or repeated.
 
     Returns
     -------
-    At most a cut and a turn, where the order is that of a slice with permuted dimensions;
-    otherwise a pick.
+    One step on the stored axes, where it can be; at most a cut and a turn of others, where the
+    order is that of a slice with permuted dimensions; otherwise a pick.
     """
+    elements = math.prod(stored)
+    if (step := _of_axes(order, stored)) is not None:
+        return [step]
     dims = _digits(order)
     if dims is None or any(stride <= 0 for _, stride in dims):
         return [_pick(order, elements)]
     ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
     cut = _cut([dims[k] for k in ranked], int(order[0]), elements)
     turn = _turn([dims[k][0] for k in ranked], [ranked.index(k) for k in range(len(dims))])
-    if cut is None or max(len(cut.shape), len(turn.shape)) > _MOST_DIMENSIONS:
+    if cut is None or len(cut.shape) > cut.most or len(turn.shape) > _MOST_TURNED:
         return [_pick(order, elements)]
     steps: list[Step] = [] if cut.is_whole else [cut]
     if turn.is_identity:
         return steps
     picked = _pick_of_rows(order, elements)
     return [*steps, turn] if picked is None or cut.is_whole else [picked]
+
+
+def _of_axes(order: Order, stored: Shape) -> Cut | Pick | None:
+    """Cut the axes as they are stored, or pick places of one of them."""
+    places = np.unravel_index(order, stored)
+    axes = [axis[np.sort(np.unique(axis, return_index=True)[1])] for axis in places]
+    if math.prod(map(len, axes)) != len(order):
+        return None
+    if not np.array_equal(np.ravel_multi_index(np.ix_(*axes), stored).ravel(), order):
+        return None
+    paces = [int(axis[1] - axis[0]) if len(axis) > 1 else 1 for axis in axes]
+    cut = Cut(
+        stored,
+        tuple(int(axis[0]) for axis in axes),
+        tuple(paces),
+        tuple(map(len, axes)),
+    )
+    is_even = all((np.diff(axis) == pace).all() for axis, pace in zip(axes, paces, strict=True))
+    if is_even and min(paces) > 0:
+        return cut if len(stored) <= cut.most else None
+    changed = [k for k, axis in enumerate(axes) if not np.array_equal(axis, np.arange(stored[k]))]
+    return Pick(stored, axes[changed[0]], changed[0]) if len(changed) == 1 else None
 
 
 def broadcast_shape(order: Order) -> Shape | None:

@@ -183,7 +183,7 @@ class Tracer:
         key = tensor, order.tobytes(), shape
         if key not in self.arranged:
             if not in_order(positions, self.elements_of(tensor)):
-                for step in rearrangement(order, self.elements_of(tensor)):
+                for step in rearrangement(order, self.shape_of(tensor)):
                     tensor = self._moved(tensor, step)
             self.arranged[key] = self.reshaped(tensor, shape)
         return self.arranged[key]

@@ -61,6 +61,17 @@ def _qkv(x: Tensor, qkv: nn.Linear, out: nn.Linear) -> Tensor:
     return out(y)
 
 
+def _patches(x: Tensor) -> Tensor:
+    """Bring the pixels of patches of 2x2 into the order of MobileViT."""
+    parts = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+    return parts.permute(0, 3, 5, 2, 4, 1).reshape(len(x), -1, x.shape[1])
+
+
+def _every_third_row_of_patches(x: Tensor) -> Tensor:
+    parts = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+    return parts[:, :, ::3, :, ::2].flatten(1)
+
+
 CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     # name: module and shapes of inputs, most layout operators
     "silu": (lambda: on_maps(F.silu), 0),
@@ -136,6 +147,8 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     "roll": (lambda: on_maps(lambda x: x.roll(1, 2)), 1),
     "reflection": (lambda: on_maps(lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")), 1),
     "every second": (lambda: on_maps(lambda x: x[:, :, ::2, 1::2]), 1),
+    "patches": (lambda: on_maps(_patches), 1),
+    "patches in steps": (lambda: on_maps(_every_third_row_of_patches), 2),
     "stack": (
         lambda: on_maps(lambda x, c: c(torch.stack([x, -x], 1).flatten(1, 2)), nn.Conv2d(16, 4, 1)),
         0,
@@ -236,6 +249,19 @@ def test_computes_what_torch_does(name: str) -> None:
     integers = network.eval().graph()
     codes = quantize_all_inputs(integers, _stored(graph, inputs))
     assert verify(to_flatbuffer(integers), codes).mismatches == 0
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        lambda x: F.channel_shuffle(x, 2).chunk(2, 1)[1].relu(),
+        lambda x: x.chunk(2, 1)[1].relu(),
+        lambda x: x[:, :, ::2],
+    ],
+)
+def test_axes_are_cut_where_they_are_stored(moved: Callable[[Tensor], Tensor]) -> None:
+    graph = trace(Case(moved).eval(), torch.randn(1, *MAPS))
+    assert "RESHAPE" not in {op.kind for op in graph.ops}
 
 
 @pytest.mark.parametrize(
