@@ -75,14 +75,16 @@ class _ConvTransposeAutoencoder(nn.Module):
         return y
 
 
-class _UNet(nn.Module):
-    def __init__(self, mode: str) -> None:
+class UNet(nn.Module):
+    """A map of one size in and out, by two levels."""
+
+    def __init__(self, mode: str, outputs: int = 2) -> None:
         super().__init__()
         align = False if mode == "bilinear" else None
         self.first, self.second, self.third = conv(3, 8), conv(8, 16), conv(16, 32)
         self.pool, self.up = nn.MaxPool2d(2), nn.Upsample(None, 2, mode, align)
         self.fourth, self.fifth = conv(48, 16), conv(24, 8)
-        self.last = nn.Conv2d(8, 2, 1)
+        self.last = nn.Conv2d(8, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         fine = self.first(x)
@@ -339,8 +341,8 @@ def _mobilenet_v1() -> nn.Module:
 
 ENTRIES = [
     Entry("ConvTranspose autoencoder", _ConvTransposeAutoencoder, (_IMAGE,)),
-    Entry("U-Net bilinear", lambda: _UNet("bilinear"), (_IMAGE,)),
-    Entry("U-Net nearest", lambda: _UNet("nearest"), (_IMAGE,)),
+    Entry("U-Net bilinear", lambda: UNet("bilinear"), (_IMAGE,)),
+    Entry("U-Net nearest", lambda: UNet("nearest"), (_IMAGE,)),
     Entry(
         "FOMO head",
         lambda: nn.Sequential(_trunk(), conv(32, 32, 1), nn.Conv2d(32, 3, 1)),

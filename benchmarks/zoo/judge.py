@@ -28,15 +28,21 @@ EXAMPLES = 4
 _SEED = 7
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name[0] != "_"}
 _LAYOUT = {
-    "transpose": ("TRANSPOSE", "GATHER", "GATHER_ND"),
-    "pad": ("PAD", "PADV2"),
+    "move": (
+        *("TRANSPOSE", "GATHER", "GATHER_ND", "SLICE", "STRIDED_SLICE"),
+        *("SPLIT", "SPLIT_V", "UNPACK"),
+    ),
     "reshape": ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
+    "pad": ("PAD", "PADV2"),
 }
 """Operators that move values and compute nothing, by what torch calls them."""
 _OWN = {
-    "transpose": ("permute", "transpose", "t", "movedim", "swapaxes", "channel_shuffle"),
-    "pad": ("pad", "constant_pad_nd"),
+    "move": (
+        *("permute", "transpose", "t", "movedim", "swapaxes", "channel_shuffle", "pixel_shuffle"),
+        *("slice", "select", "narrow", "chunk", "split", "split_with_sizes", "unbind", "flip"),
+    ),
     "reshape": ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "unfold"),
+    "pad": ("pad", "constant_pad_nd"),
 }
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -73,9 +79,13 @@ def _operators(entry: Entry, content: Any) -> dict[str, Any]:
         for op in graph.operators
     )
     exported = torch.export.export(entry.module(), entry.inputs(1, seed=_SEED), strict=False)
-    torch_ops = Counter(
-        str(node.target).split(".")[1] for node in exported.graph.nodes if "." in str(node.target)
-    )
+    torch_ops: Counter[str] = Counter()
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and "." in str(node.target) and not _is_idle(node):
+            results = node.meta["val"]
+            torch_ops[str(node.target).split(".")[1]] += (
+                len(results) if isinstance(results, list | tuple) else 1
+            )
     layout = {
         name: max(
             0, sum(kinds[kind] for kind in listed) - sum(torch_ops[own] for own in _OWN[name])
@@ -88,6 +98,12 @@ def _operators(entry: Entry, content: Any) -> dict[str, Any]:
         "layout": layout,
         "float_operators": floats,
     }
+
+
+def _is_idle(node: Any) -> bool:
+    """Whether a slice takes everything, as torch records ``x[:, 1]`` with one."""
+    is_slice = str(node.target).startswith("aten.slice.")
+    return is_slice and node.args[0].meta["val"].shape == node.meta["val"].shape
 
 
 def _with_weights_inside(content: Any, model: bytes) -> bytes | None:

@@ -26,10 +26,11 @@ def _residual1d(inputs: int, outputs: int, kernel: int, stride: int) -> Residual
     return Residual(branch, None if is_plain else conv1d(inputs, outputs, 1, stride))
 
 
-def _tc_resnet8() -> nn.Module:
+def tc_resnet8(inputs: int = 40, classes: int = 12) -> nn.Module:
+    """Return TC-ResNet8, its convolutions over time written as Conv1d."""
     widths = [(16, 24), (24, 32), (32, 48)]
     blocks = [_residual1d(before, after, 9, 2) for before, after in widths]
-    return nn.Sequential(conv1d(40, 16, 3), *blocks, head1d(48, 12))
+    return nn.Sequential(conv1d(inputs, 16, 3), *blocks, head1d(48, classes))
 
 
 class _SubSpectralNorm(nn.Module):
@@ -206,23 +207,25 @@ class _WaveNet(nn.Module):
 class _Recurrent(nn.Module):
     """A recurrent layer over frames; the answer is the last step's."""
 
-    def __init__(self, cell: type[nn.GRU] | type[nn.LSTM], inputs: int = 10) -> None:
+    def __init__(
+        self, cell: type[nn.GRU] | type[nn.LSTM], inputs: int = 10, classes: int = 12
+    ) -> None:
         super().__init__()
         self.cell = cell(inputs, 32, batch_first=True)
-        self.last = nn.Linear(32, 12)
+        self.last = nn.Linear(32, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.last(self.cell(x)[0][:, -1])
         return y
 
 
-class _CRNN(nn.Module):
+class CRNN(nn.Module):
     """Convolutions over time and frequency, then an LSTM over time."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 12) -> None:
         super().__init__()
         self.body = nn.Sequential(conv(1, 16, 3, 2), conv(16, 24, 3, 2))
-        self.tail = _Recurrent(nn.LSTM, 72)
+        self.tail = _Recurrent(nn.LSTM, 72, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.body(x)
@@ -328,14 +331,14 @@ def _sensor_mlp() -> nn.Module:
 
 ENTRIES = [
     Entry("DS-CNN", _ds_cnn, ((1, 49, 10),)),
-    Entry("TC-ResNet8", _tc_resnet8, ((40, 101),)),
+    Entry("TC-ResNet8", tc_resnet8, ((40, 101),)),
     Entry("BC-ResNet-1", _BCResNet, ((1, 40, 101),)),
     Entry("MatchboxNet", _matchboxnet, ((64, 128),)),
     Entry("dilated TCN", _TCN, ((10, 64),)),
     Entry("WaveNet-like", _WaveNet, ((10, 64),)),
     Entry("GRU", lambda: _Recurrent(nn.GRU), ((49, 10),)),
     Entry("LSTM", lambda: _Recurrent(nn.LSTM), ((49, 10),)),
-    Entry("CRNN", _CRNN, ((1, 49, 10),)),
+    Entry("CRNN", CRNN, ((1, 49, 10),)),
     Entry("accelerometer 1-D", _accelerometer, ((3, 128),)),
     Entry("ECG ResNet-1D", _ecg_resnet, ((1, 512),)),
     Entry("AD autoencoder", _autoencoder, ((640,),)),
