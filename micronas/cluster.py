@@ -1,11 +1,15 @@
 """Ray, where work runs that this machine is too small for."""
 
 import importlib
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from micronas.errors import ConfigError
+
+_PATIENCE = 10.0
+"""Seconds for a connection."""
 
 
 @contextmanager
@@ -31,6 +35,7 @@ def connected(address: str, *, cpus: int) -> Iterator[Any]:
         raise ConfigError(
             "Ray is an extra, which is not installed; pip install '.[ray]', or leave ray out"
         ) from error
+    _knock(address)
     room = {"num_cpus": cpus, "include_dashboard": False}
     try:
         ray.init(
@@ -40,12 +45,27 @@ def connected(address: str, *, cpus: int) -> Iterator[Any]:
             **(room if address == "local" else {}),
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"Ray must answer at its address, but {address!r} does not ({reason}); start it, "
-            "or give --ray local"
-        ) from error
+        raise _silent(address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise ConfigError where nobody listens: Ray itself would go on trying."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _silent(address, error) from error
+
+
+def _silent(address: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(
+        f"Ray must answer at its address, but {address!r} does not ({reason}); start it, or give "
+        "--ray local"
+    )

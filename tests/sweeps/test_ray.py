@@ -34,6 +34,7 @@ def test_a_users_own_network_on_ray(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_an_address_where_no_ray_is_named() -> None:
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
+def test_an_address_where_no_ray_is_named(address: str) -> None:
     with pytest.raises(ConfigError, match="Ray must answer at its address"):
-        Cluster("auto", workers=1, cpus=1)
+        Cluster(address, workers=1, cpus=1)
