@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_KEPT = 256 * 2**20
+_KEPT = 64 * 2**20
+"""Bytes that are read before; the system maps several times as much, pages around each."""
 
 
 class Rows:
