@@ -188,12 +188,12 @@ def rate(
 ) -> None:
     """Rank models by Bradley-Terry, with intervals from a bootstrap over prompts."""
     from micronas.judge.jobs import ratings
-    from micronas.judge.store import battles_of
 
-    statistics = _statistics(rounds, level, prior, seed)
     rows, text = ratings(
-        battles_of(store, judge=judge, strong_weight=strong_weight),
-        statistics,
+        store,
+        _statistics(rounds, level, prior, seed),
+        judge=judge,
+        strong_weight=strong_weight,
         by_category=by_category,
         categories=categories,
         equal_length=equal_length,
@@ -225,14 +225,13 @@ def quality(
     """Measure the benchmark: does it tell models apart, does it rank them as people do?"""
     from dataclasses import asdict
 
-    from micronas.judge.leaderboard import leaderboard, read_reference
+    from micronas.judge.leaderboard import board_of, read_reference
     from micronas.judge.quality import quality as measure
-    from micronas.judge.store import battles_of
     from micronas.text import pairs
 
     statistics = _statistics(rounds, level, prior, seed)
-    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    estimates = leaderboard(battles, statistics).estimates()
+    board = board_of(store, statistics, judge=judge, strong_weight=strong_weight)
+    estimates = board.estimates()
     people = None if reference is None else read_reference(reference)
     found = [
         measure(

@@ -2,10 +2,11 @@
 
 Most prompts of a pool separate nobody: all models win there, or none. Where other models were
 judged on it, their verdicts choose the prompts. Otherwise each prompt is judged for a model or two
-first, the half that is nearest to even is left, and all models are judged on what remains. Where
-the first look shows that an average prompt tells nearly as much as the best, nothing is chosen. The
-models that look at a prompt first are drawn anew for each, so that no model gains by having been
-lucky there.
+first, the half that is nearest to even is left, and models are judged on what remains: first all
+alike, then those most whose neighbours in the ranking are near. Where the first look shows that an
+average prompt tells nearly as much as the best, nothing is chosen. The models that look at a prompt
+first are drawn anew for each, so that no model gains by having been lucky there. Rates come from
+all these verdicts together, by `micronas.judge.response`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from pydantic import Field
 from scipy.special import expit, logit
+from scipy.stats import norm
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats, Indices
-from micronas.judge.choose import Outcomes, chances, discriminating, expected
+from micronas.judge.choose import Outcomes, discriminating
+from micronas.judge.response import expected, respond
 from micronas.judge.rows import VerdictRow
 from micronas.settings import Settings
 
@@ -25,17 +28,24 @@ _JUDGED = 0.9
 """Least share of prompts with verdicts on other models for these to choose."""
 _PAYS = 0.6
 """Share of what the best prompt could tell; where an average one tells more, looks do not pay."""
+_ANCHOR = 4
+"""Prompts to choose for each one that is drawn at random: these hold the rates to the pool."""
+_WIDER = 1.25
+"""Prompts that the most contested models may be judged on, for each one to choose."""
+_STAGES, _ALIKE = 4, 0.5
+"""Stages of the calls on chosen prompts, and the share of the first, in which all are alike."""
 
 
 class AdaptiveSettings(Settings):
-    """Judging all models on the prompts that tell them apart, and few on the rest.
+    """Judging models on the prompts that tell them apart, and few on the rest.
 
     Attributes
     ----------
     prompts
-        Prompts to choose.
+        Chosen prompts that a model is judged on, in the mean.
     pilot
-        Prompts on which all models are judged first, to know how strong they are.
+        Prompts on which all models are judged first, to know how strong they are; a quarter of
+        ``prompts`` if that is more.
     candidates
         Prompts that are looked at for each one that is chosen.
     looks
@@ -87,7 +97,7 @@ class Known:
 def stages(
     settings: AdaptiveSettings, known: Callable[[], Floats], others: Floats
 ) -> Iterator[list[tuple[int, int]]]:
-    """Yield what to judge next, as pairs of a prompt and a model; the last stage completes the set.
+    """Yield what to judge next, as pairs of a prompt and a model.
 
     Parameters
     ----------
@@ -103,19 +113,52 @@ def stages(
     if others.shape[1] > 1 and judged.mean() >= _JUDGED:
         quota = np.array([settings.prompts])
         chosen = order[discriminating(expected(others)[order], np.zeros_like(order), quota)]
-    else:
-        pilot, rest = np.split(order, [settings.pilot])
-        yield [(int(prompt), model) for prompt in pilot for model in range(models)]
-        left = rest[: settings.candidates * settings.prompts]
-        for number in range(settings.looks):
-            yield _looks(known(), left, rng)
-            if number == 0 and _alike(chances(known())[left]):
-                left = left[: settings.prompts]
-                break
-            left = _telling(known(), left, max(settings.prompts, len(left) // 2))
-        chosen = _telling(known(), left, settings.prompts)
-    gaps = np.isnan(known())
-    yield [(int(p), int(m)) for p in chosen for m in np.flatnonzero(gaps[p])]
+        yield [(int(prompt), model) for prompt in chosen for model in range(models)]
+        return
+    pilot, rest = np.split(order, [max(settings.pilot, settings.prompts // _ANCHOR)])
+    yield [(int(prompt), model) for prompt in pilot for model in range(models)]
+    wide = round(_WIDER * settings.prompts)
+    left = rest[: settings.candidates * settings.prompts]
+    for number in range(settings.looks):
+        # the first of them show whether to look at more
+        for part in (left[:wide], left[wide:]) if number == 0 else (left,):
+            yield _looks(known(), part, rng)
+            if number == 0 and _alike(respond(known()).chance[left]):
+                yield from _contests(known, rest, settings.prompts)
+                return
+        left = _telling(known(), left, max(wide, len(left) // 2))
+    left = rng.permutation(_telling(known(), left, wide))
+    yield from _contests(known, left, settings.prompts)
+
+
+def _contests(
+    known: Callable[[], Floats], prompts: Indices, size: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Spend what judging all models on the first so many prompts takes, on who needs it."""
+    budget = int(np.isnan(known()[prompts[:size]]).sum())
+    for number in range(_STAGES):
+        won = known()
+        seen = ~np.isnan(won[prompts])
+        share = _ALIKE if number == 0 else 1 / (_STAGES - number)
+        need = np.ones(won.shape[1]) if number == 0 else _contested(won)
+        count, calls = seen.sum(axis=0), round(share * budget)
+        for _ in range(calls):
+            after = np.where(count < len(prompts), (count + 1) / need, np.inf)
+            count[after.argmin()] += 1
+        fresh = ~seen & (np.cumsum(~seen, axis=0) <= count - seen.sum(axis=0))
+        budget -= calls
+        yield [(int(prompts[row]), int(model)) for row, model in np.argwhere(fresh)]
+
+
+def _contested(won: Floats) -> Floats:
+    """Return how many prompts each model needs, in proportion: noise times near neighbours."""
+    fit, known = respond(won), ~np.isnan(won)
+    error = (known * fit.chance * (1 - fit.chance)).sum(axis=0) ** -0.5
+    both = np.hypot(error[:, None], error)
+    near = norm.pdf(fit.strength[:, None] - fit.strength, scale=both)
+    np.fill_diagonal(near, 0)
+    need = near.sum(axis=1) * error * known.sum(axis=0) ** 0.5
+    return np.asarray(need + 1e-3 * (need.max() or 1))
 
 
 def _looks(won: Floats, prompts: Indices, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -146,5 +189,5 @@ def _alike(chance: Floats) -> bool:
 
 def _information(won: Floats) -> Floats:
     """Return what a verdict says of a model's strength [prompts, models] (Fisher)."""
-    chance = chances(won)
+    chance = respond(won).chance
     return chance * (1 - chance)

@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from micronas.errors import DataError
 from micronas.judge.battles import Floats, Indices
@@ -19,11 +18,6 @@ from micronas.judge.rows import NULL_PREFIX, VerdictRow
 
 _NORMAL = 1.96
 """Standard errors of two models together by which 95 % intervals do not overlap."""
-_STEPS = 40
-_WEAK = 1 / 9
-"""Precision of a model's strength before anything is known."""
-_LEAST = 0.05
-"""Of the variance of eases."""
 _PRIOR = 20
 """Average prompts that the set is begun with, so that the first picks do not decide alone."""
 
@@ -73,48 +67,6 @@ class Outcomes:
         rows = np.array([place.get(name, len(self.prompts)) for name in prompts], np.intp)
         padded = np.concatenate([self.won, np.full((1, len(self.models)), np.nan)])
         return Outcomes(tuple(prompts), self.models, padded[rows])
-
-
-def chances(won: Floats) -> Floats:
-    """Return how likely each model is to win on each prompt [prompts, models] (Rasch 1960).
-
-    Log-odds are the model's strength plus the ease of the prompt. Both are those of largest
-    posterior density: strengths may be anything, eases vary as much as the outcomes say, and where
-    a prompt's ease is not certain chances are nearer to a half (MacKay 1992).
-
-    Parameters
-    ----------
-    won
-        Outcomes [prompts, models], NaN where nobody judged.
-    """
-    known = ~np.isnan(won)
-    outcome = np.where(known, won, 0.0)
-    judged = known.any(axis=1)
-    strength, ease, variance = _log_odds(outcome, known), np.zeros(len(won)), 1.0
-    uncertain = np.full(len(won), variance)
-    for _ in range(_STEPS):
-        for axis, prior in ((1, 1 / variance), (0, _WEAK)):
-            chance = expit(strength + ease[:, None])
-            point = ease if axis else strength
-            slope = ((outcome - chance) * known).sum(axis=axis) - prior * point
-            curve = (chance * (1 - chance) * known).sum(axis=axis) + prior
-            point += np.clip(slope / curve, -1, 1)
-            if axis:
-                uncertain = 1 / curve
-        if judged.any():
-            variance = max(float((ease**2 + uncertain)[judged].mean()), _LEAST)
-    shrunken = np.sqrt(1 + np.pi / 8 * uncertain)[:, None]
-    return np.asarray(expit((strength + ease[:, None]) / shrunken))
-
-
-def expected(won: Floats) -> Floats:
-    """Fill the gaps of a table [prompts, models] with what its prompt and model let expect."""
-    return np.where(np.isnan(won), chances(won), won)
-
-
-def _log_odds(outcome: Floats, known: NDArray[np.bool_]) -> Floats:
-    """Return the log-odds of each model's rate, with half a win in one more battle."""
-    return np.asarray(logit((outcome.sum(axis=0) + 0.5) / (known.sum(axis=0) + 1)))
 
 
 def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:

@@ -6,19 +6,18 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.judge import importers
-from micronas.judge.battles import Battles
 from micronas.judge.checks import null_answers
 from micronas.judge.leaderboard import (
     Statistics,
     at_equal_length,
+    board_of,
     by_categories,
-    leaderboard,
     read_categories,
 )
 from micronas.judge.manifest import MANIFEST, Prompt, load_prompts
 from micronas.judge.rows import Answer, read_answers
 from micronas.judge.run import JudgeSettings
-from micronas.judge.store import writing
+from micronas.judge.store import battles_of, writing
 from micronas.settings import read_settings
 from micronas.text import table
 
@@ -54,9 +53,11 @@ def run_inputs(
 
 
 def ratings(
-    battles: Battles,
+    store: Path,
     statistics: Statistics,
     *,
+    judge: str | None = None,
+    strong_weight: float = 3.0,
     by_category: bool = False,
     categories: Path | None = None,
     equal_length: bool = False,
@@ -65,6 +66,8 @@ def ratings(
 
     Parameters
     ----------
+    judge, strong_weight
+        As for `battles_of`.
     categories
         CSV of prompt_id and category, in place of the store's own.
 
@@ -74,13 +77,15 @@ def ratings(
         One row per rating, as JSON values, and a table of them for a terminal.
     """
     names = ["model", "rate", "low", "high"]
+    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
     if by_category or categories is not None:
         own = None if categories is None else read_categories(categories)
         rows, names = by_categories(battles, statistics, own), ["category", *names]
     elif equal_length:
         rows, names = at_equal_length(battles, statistics), [*names, "score"]
     else:
-        rows, names = leaderboard(battles, statistics).rows(), [*names, "score", "prompts"]
+        board = board_of(store, statistics, judge=judge, strong_weight=strong_weight)
+        rows, names = board.rows(), [*names, "score", "prompts"]
     return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 

@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 
 from micronas.errors import DataError
+from micronas.judge.adaptive import NOT_CHOSEN
 from micronas.judge.battles import Battles, Floats
-from micronas.judge.bootstrap import bootstrap
+from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
+from micronas.judge.response import pool_rates
 from micronas.judge.sources import rows_of
+from micronas.judge.store import battles_of
 from micronas.language.intervals import intervals
 
 _COLUMNS = ("model", "score", "lower", "upper")
 _MOST_FITS = 200
-"""Resamples at equal length: each is a fit of its own."""
+"""Resamples where each is a fit of its own: at equal length, and after an adaptive run."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,27 @@ class Leaderboard:
         )
 
 
-def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leaderboard:
+def board_of(
+    store: Path, statistics: Statistics, *, judge: str | None = None, strong_weight: float = 3.0
+) -> Leaderboard:
+    """Rate the models of a store by `leaderboard`, pooled if the run was adaptive."""
+    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
+    every = battles_of(store, judge=judge, strong_weight=strong_weight, aside=NOT_CHOSEN)
+    pooled = len(every) > len(battles) and len(np.unique(every.right)) == 1
+    return leaderboard(every if pooled else battles, statistics, pooled=pooled)
+
+
+def leaderboard(
+    battles: Battles, statistics: Statistics | None = None, *, pooled: bool = False
+) -> Leaderboard:
     """Rate models by Bradley-Terry, with intervals from a bootstrap over prompts.
+
+    Parameters
+    ----------
+    pooled
+        Whether models were judged on some prompts only, chosen by the verdicts before, against
+        one baseline on the right. Win rates are then those on all prompts, each of which counts
+        once, by `pool_rates`; no prior is needed.
 
     Raises
     ------
@@ -98,12 +121,15 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
     """
     wanted = statistics or Statistics()
     baseline = baseline_of(battles)
-    ratings = bradley_terry(battles, prior=wanted.prior, baseline=baseline)
-    drawn = bootstrap(
-        battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
-    )
     place = None if baseline is None else battles.index(baseline)
-    order = np.argsort(-ratings.scores, kind="stable")
+    if pooled:
+        scores, drawn = _pooled(battles, wanted)
+    else:
+        scores = bradley_terry(battles, prior=wanted.prior, baseline=baseline).scores
+        drawn = bootstrap(
+            battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
+        )
+    order = np.argsort(-scores, kind="stable")
     samples = expected_win_rates(drawn, place)[:, order]
     lower, upper = intervals(samples, wanted.level)
     prompts = tuple(
@@ -113,13 +139,32 @@ def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leade
     return Leaderboard(
         models=tuple(battles.models[model] for model in order.tolist()),
         baseline=baseline,
-        scores=ratings.scores[order],
-        rates=expected_win_rates(ratings.scores, place)[order],
+        scores=scores[order],
+        rates=expected_win_rates(scores, place)[order],
         lower=lower,
         upper=upper,
         samples=samples,
         prompts=prompts,
     )
+
+
+def _pooled(battles: Battles, wanted: Statistics) -> tuple[Floats, Floats]:
+    """Return log-odds [models] and [rounds, models] of `pool_rates`, zero for the baseline."""
+    shape = len(battles.prompts), len(battles.models)
+    cell = np.ravel_multi_index((battles.prompt, battles.left), shape)
+    judged, gained = (
+        np.bincount(cell, weight, np.prod(shape)).reshape(shape)
+        for weight in (battles.weight, battles.weight * battles.outcome)
+    )
+    models = judged.any(axis=0)
+    won = np.divide(gained, judged, out=np.full(shape, np.nan), where=judged > 0)[:, models]
+    rounds = min(wanted.rounds, _MOST_FITS)
+    counts = prompt_counts(battles, rounds, np.random.default_rng(wanted.seed))
+    rates, samples = pool_rates(won, counts)
+    scores = np.zeros((1 + rounds, shape[1]))
+    # who lost every battle has finite log-odds too
+    scores[:, models] = logit(np.clip(np.vstack([rates, samples]), 1e-6, 1 - 1e-6))
+    return scores[0], scores[1:]
 
 
 def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from micronas.judge.checks import PositionBias, null_models, position_bias
 from micronas.judge.leaderboard import (
     Leaderboard,
     Statistics,
+    board_of,
     by_categories,
     category_prior,
-    leaderboard,
 )
 from micronas.judge.quality import separability
 from micronas.judge.rows import NULL_PREFIX, Answer, StoredPrompt, VerdictRow
@@ -57,7 +57,7 @@ def write_report(
     """
     wanted = statistics or Statistics()
     battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    board = leaderboard(battles, wanted)
+    board = board_of(store, wanted, judge=judge, strong_weight=strong_weight)
     rows = [row for row in verdicts_of(store) if judge in (None, row.judge)]
     judged = [row for row in rows if not row.model.startswith(NULL_PREFIX)]
     prompts = {prompt.id: prompt for prompt in prompts_of(store)}
@@ -65,13 +65,13 @@ def write_report(
     rules = [
         ["Weight of a much better verdict", f"{strong_weight:g}"],
         ["Prior, drawn battles a model", f"{wanted.prior:g}"],
-        ["Bootstrap", f"{wanted.rounds} rounds over prompts, seed {wanted.seed}"],
+        ["Bootstrap", f"{len(board.samples)} rounds over prompts, seed {wanted.seed}"],
     ]
     data = {
         "baseline": board.baseline,
         "summary": _summary(rows, board),
-        "intervals": f"{100 * wanted.level:g} % intervals from {wanted.rounds} bootstrap rounds "
-        "over prompts",
+        "intervals": f"{100 * wanted.level:g} % intervals from {len(board.samples)} bootstrap "
+        "rounds over prompts",
         "board": board.rows(),
         "separability": _separability(board, wanted.level),
         **_categories(battles, board, wanted),

@@ -44,7 +44,7 @@ class JudgeSettings(Settings):
     expected_tokens
         Length of a judge's text, for the estimate before there is any.
     adaptive
-        Judge all models on chosen prompts only, rather than on all.
+        Judge models on chosen prompts only, rather than on all.
     """
 
     judge: EndpointSettings

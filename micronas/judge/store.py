@@ -220,6 +220,7 @@ def battles_of(
     judge: str | None = None,
     strong_weight: float = 3.0,
     null_models: bool = False,
+    aside: str | None = None,
 ) -> Battles:
     """Return the valid verdicts of a store as battles, models on the left.
 
@@ -231,6 +232,8 @@ def battles_of(
         Weight of a "much better" verdict (Arena-Hard: 3).
     null_models
         Whether the constant answers of `micronas.judge.checks` take part.
+    aside
+        Also verdicts that were set aside for this reason.
 
     Raises
     ------
@@ -244,6 +247,7 @@ def battles_of(
             (prompt, model): float(count)
             for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
         }
+    rows += [row for row, reason in dropped_of(path) if reason == aside]
     rows = [row for row in rows if judge in (None, row.judge)]
     if not null_models:
         rows = [row for row in rows if not row.model.startswith(NULL_PREFIX)]

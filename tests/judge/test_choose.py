@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from micronas.errors import DataError
 from micronas.files import text_hash
 from micronas.judge.build import Build
-from micronas.judge.choose import Outcomes, chances, discriminating, expected
+from micronas.judge.choose import Outcomes, discriminating
 from micronas.judge.manifest import load_prompts
 from micronas.judge.quality import separability
 from micronas.judge.recipe import Recipe, RecipeFile
@@ -32,27 +32,6 @@ def test_outcomes_average_orders_and_judges() -> None:
     np.testing.assert_array_equal(found.on(["q", "x"]).won, [[0, np.nan], [np.nan, np.nan]])
     with pytest.raises(DataError, match="two models or more, but 1 are left"):
         Outcomes.of(rows, ["secret", "n"])
-
-
-def test_what_is_not_judged_is_expected_from_its_row_and_column() -> None:
-    rng = np.random.default_rng(0)
-    strength, ease = np.linspace(-3, 1, 40), 2 * rng.standard_normal((600, 1))
-    truth = 1 / (1 + np.exp(-strength - ease))
-    won = (rng.random(truth.shape) < truth).astype(float)
-    won[rng.random(truth.shape) < 0.5] = np.nan
-    won[0] = np.nan
-    found = chances(won)
-    gaps = np.isnan(won)
-    rates = np.broadcast_to(np.nanmean(won, axis=0), won.shape)
-    error = np.abs(found - truth)[gaps].mean()
-    assert error < 0.08 < np.abs(rates - truth)[gaps].mean() / 2
-    # a prompt that nobody was judged on is an average one: its models win what they win elsewhere
-    np.testing.assert_allclose(found[0], rates[0], atol=0.05)
-    # whoever wins, the other loses
-    np.testing.assert_allclose(chances(1 - won), 1 - found, atol=1e-3)
-    filled = expected(won)
-    np.testing.assert_array_equal(filled[gaps], found[gaps])
-    np.testing.assert_array_equal(filled[~gaps], won[~gaps])
 
 
 def simulated(prompts: int, models: int, seed: int, every: int = 2) -> np.ndarray:
