@@ -18,12 +18,7 @@ from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import Method
-from micronas.train.network import (
-    from_tflite,
-    interpret_outputs,
-    linear,
-    weighted_ops,
-)
+from micronas.train.network import interpret_outputs
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
 from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
 
@@ -82,9 +77,9 @@ def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
             found[name] = channels.maximum(found.get(name, channels))
         return value
 
-    weights = _weights(graph)
+    network = QuantizedNetwork(graph)
     for batch in batches:
-        interpret_outputs(graph, batch, lambda op, x: linear(op, x, *weights[op.name]), see)
+        interpret_outputs(network.float_graph, batch, network.exact, see)
     if pairs and not found:
         raise MicronasError("equalisation needs at least one batch of inputs: batches=0")
     factors = {pair: _factors(graph, pair, found[pair.source.outputs[0]].numpy()) for pair in pairs}
@@ -281,12 +276,3 @@ def _decibels(error: float) -> float:
 def _by_channel(value: Tensor) -> Tensor:
     """Rows of channels: [any, channels]."""
     return (value.movedim(1, -1) if value.ndim == 4 else value).flatten(0, -2)
-
-
-def _weights(graph: Graph) -> dict[str, tuple[Tensor, Tensor | None]]:
-    found: dict[str, tuple[Tensor, Tensor | None]] = {}
-    for op in weighted_ops(graph):
-        weight, *bias = (graph.tensors[name].data for name in op.learnt)
-        assert weight is not None, f"{op.name}: a graph that is equalised has its weights"
-        found[op.name] = from_tflite(op, weight), torch.tensor(bias[0]) if bias else None
-    return found

@@ -115,3 +115,26 @@ def test_tuning_comes_nearer_to_float() -> None:
 def test_what_cannot_be_checked_on_is_refused(check: Any, said: str) -> None:
     with pytest.raises(micronas.MicronasError, match=said):
         to_tflite(classifier(), torch.randn(4, 3, 16, 16), check=check)
+
+
+class Recurrent(nn.Module):
+    """Convolutions whose channels can be equalised, then an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1), nn.ReLU())
+        )
+        self.cell = nn.LSTM(4 * 3, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.cell(self.body(x).permute(0, 2, 1, 3).flatten(2))[0][:, -1]
+        return y
+
+
+def test_networks_with_an_lstm_are_tuned() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(16, 1, 8, 6)
+    model = to_tflite(Recurrent().eval(), x[:1], calibration=[x], tune=True, check=[(x, None)])
+    assert model.check is not None
+    assert model.check.sqnr_db > 15
