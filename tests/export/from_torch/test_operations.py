@@ -190,6 +190,10 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         1,
     ),
     "attention": (lambda: on_tokens(_qkv, nn.Linear(8, 24), nn.Linear(8, 8)), 8),
+    "matrices of patches": (
+        lambda: on_maps(lambda x: (y := _patches(x).unflatten(1, (4, 5, -1))) @ y.transpose(4, 3)),
+        2,
+    ),
     "layer norm": (lambda: on_tokens(lambda x, n: n(x), nn.LayerNorm(8)), 0),
     "matrices": (lambda: on_tokens(lambda x: x @ x.transpose(1, 2)), 0),
     "lstm": (

@@ -11,6 +11,9 @@ from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
 
+_MOST = 4
+"""Dimensions of BATCH_MATMUL."""
+
 
 def softmax(tracer: Tracer, arguments: Arguments) -> Value:
     return rowwise(tracer, "SOFTMAX", tracer.value(arguments["self"]), arguments["dim"])
@@ -44,17 +47,20 @@ def product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Valu
             f"{list(right.shape)}",
             "expand one of them",
         )
+    shape = (*left.shape[:-1], right.shape[-1])
+    leading = shape[:-2] if len(led(shape)) <= _MOST else (math.prod(shape[:-2]),)
     sources, adjoint = [], []
     for side in (left, right):
         turned = side.positions.transpose(-1, -2)
         elements = tracer.elements_of(side.tensor)
         is_turned = in_order(turned, elements) and not in_order(side.positions, elements)
         positions = turned if is_turned else side.positions
-        sources.append(tracer.arrange(side.tensor, positions, led(tuple(positions.shape))))
+        stored = led((*leading, *positions.shape[-2:]))
+        sources.append(tracer.arrange(side.tensor, positions, stored))
         adjoint.append(is_turned)
-    shape = (*left.shape[:-1], right.shape[-1])
+    stored = led((*leading, *shape[-2:]))
     result = tracer.plain(
-        "BATCH_MATMUL", tuple(sources), led(shape), suffix, transposed=(adjoint[0], adjoint[1])
+        "BATCH_MATMUL", tuple(sources), stored, suffix, transposed=(adjoint[0], adjoint[1])
     )
     return Value(result.tensor, torch.arange(math.prod(shape)).reshape(shape))
 
