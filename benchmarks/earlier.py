@@ -36,7 +36,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=AT_FIRST, metavar="NETWORK")
     given = parser.parse_args()
     head = ["network", "then, B", "now, B", "then, dB", "now, dB", "differs"]
-    print(table(head, [_row(name, given.python) for name in given.names]))
+    rows = []
+    for name in given.names:
+        rows.append(_row(name, given.python))
+        print(*rows[-1], file=sys.stderr, flush=True)
+    print(table(head, rows))
 
 
 def _row(name: str, python: str) -> list[str]:

@@ -70,6 +70,10 @@ def _operators(entry: Entry, content: Any) -> dict[str, Any]:
     graph = content.subgraphs[0]
     codes = [max(each.builtinCode, each.deprecatedBuiltinCode) for each in content.operatorCodes]
     kinds = Counter(_OPERATORS[codes[op.opcodeIndex]] for op in graph.operators)
+    tables = sum(
+        _OPERATORS[codes[op.opcodeIndex]] == "GATHER" and _is_filled(content, op.inputs[0])
+        for op in graph.operators
+    )
     floats = sum(
         any(
             graph.tensors[index].type == schema.TensorType.FLOAT32
@@ -86,9 +90,10 @@ def _operators(entry: Entry, content: Any) -> dict[str, Any]:
             torch_ops[str(node.target).split(".")[1]] += (
                 len(results) if isinstance(results, list | tuple) else 1
             )
+    moving = kinds - Counter(GATHER=tables)
     layout = {
         name: max(
-            0, sum(kinds[kind] for kind in listed) - sum(torch_ops[own] for own in _OWN[name])
+            0, sum(moving[kind] for kind in listed) - sum(torch_ops[own] for own in _OWN[name])
         )
         for name, listed in _LAYOUT.items()
     }
@@ -98,6 +103,12 @@ def _operators(entry: Entry, content: Any) -> dict[str, Any]:
         "layout": layout,
         "float_operators": floats,
     }
+
+
+def _is_filled(content: Any, index: int) -> bool:
+    """Whether a tensor is constant: a GATHER from it looks a function up and moves nothing."""
+    data = content.buffers[content.subgraphs[0].tensors[index].buffer].data
+    return data is not None and len(data) > 0
 
 
 def _is_idle(node: Any) -> bool:
