@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_KEPT = 64 * 2**20
-"""Bytes that are read before; the system maps several times as much, pages around each."""
+_KEPT = 8 * 2**20
+"""Bytes that are read before; the system maps pages around each row, up to eight times as much."""
 
 
 class Rows:
