@@ -53,10 +53,14 @@ def micronas(name: str, folder: Path, clock: Clock) -> None:
 
 
 def litert_torch(name: str, folder: Path, clock: Clock) -> None:
-    """Convert to a float file, then quantise: weights and activations int8, by extremes."""
+    """Convert to a float file, then quantise: weights and activations int8, by extremes.
+
+    Ranges are a moving average of those of single examples, unless the calibrator is told.
+    """
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import calibrator, quantizer, recipe
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
     from benchmarks.zoo.networks import NETWORKS
 
@@ -77,8 +81,11 @@ def litert_torch(name: str, folder: Path, clock: Clock) -> None:
         ]
         work = quantizer.Quantizer(str(path))
         work.load_quantization_recipe(recipe.static_wi8_ai8())
-        found = work.calibrate({signature: examples})
-        work.quantize(found).export_model(str(folder / "model.tflite"), overwrite=True)
+        ranges = calibrator.Calibrator(str(path), qsv_update_func=min_max_update)
+        ranges.calibrate({signature: examples}, work._recipe_manager)
+        work.quantize(ranges.get_model_qsvs()).export_model(
+            str(folder / "model.tflite"), overwrite=True
+        )
 
 
 def onnx(name: str, folder: Path, clock: Clock) -> None:
