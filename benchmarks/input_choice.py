@@ -11,13 +11,12 @@ fixed    the default search of `kws_open`, whose networks see 49 frames of 20 ms
 chosen   the same where each family leaves open whether it sees all frames or every second one
 """
 
+from pathlib import Path
 from statistics import fmean
 
-import torch
-
-from benchmarks.kws40 import read
 from benchmarks.open_spaces import BUDGETS, Bench, Record
-from benchmarks.quality import against, command_line, data_of
+from benchmarks.quality import against, command
+from micronas.data import DataSet
 from micronas.hardware.costs import Budget
 from micronas.space.open_space import OpenSpace
 from micronas.text import table
@@ -61,21 +60,13 @@ def summary(records: list[Record]) -> str:
     return table(["setting", "frames", "family, frames", "int8 % by seed", "mean", "gain"], rows)
 
 
-def main() -> None:
-    methods = ["fixed", "chosen"]
-    arguments = command_line(__doc__, SETTINGS, methods, methods)
-    if arguments.table:
-        print(summary(read(arguments.results)))
-        return
-    torch.set_num_threads(1)
-    data = data_of(arguments)
-    for setting in arguments.settings:
-        for method in arguments.methods:
-            bench = Bench(setting, data(setting), arguments.results, SETTINGS[setting])
-            if method == "chosen":
-                bench.space = halved(bench.space)
-            bench.run(method, arguments.seeds)
+def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
+    bench = Bench(setting, data, results, SETTINGS[setting])
+    if method == "chosen":
+        bench.space = halved(bench.space)
+    bench.run(method, seeds)
 
 
 if __name__ == "__main__":
-    main()
+    methods = ["fixed", "chosen"]
+    command(__doc__, SETTINGS, methods, methods, show=summary, run=_run)

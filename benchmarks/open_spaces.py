@@ -23,11 +23,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command_line, data_of
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -219,18 +217,10 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
     return table([*header, "against textbook", "search, CPU s"], rows)
 
 
-def main() -> None:
-    methods = ["default", "textbook", "published"]
-    arguments = command_line(__doc__, SETTINGS, methods, methods[:2])
-    if arguments.table:
-        print(summary(read(arguments.results)))
-        return
-    torch.set_num_threads(1)
-    data = data_of(arguments)
-    for setting in arguments.settings:
-        for method in arguments.methods:
-            Bench(setting, data(setting), arguments.results).run(method, arguments.seeds)
+def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
+    Bench(setting, data, results).run(method, seeds)
 
 
 if __name__ == "__main__":
-    main()
+    methods = ["default", "textbook", "published"]
+    command(__doc__, SETTINGS, methods, methods[:2], show=summary, run=_run)

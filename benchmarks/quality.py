@@ -325,7 +325,7 @@ def against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
     return f"{fmean(pairs):+.1f} +- {half:.1f}"
 
 
-def command_line(
+def _command_line(
     doc: str | None, settings: Iterable[str], methods: Sequence[str], default: list[str]
 ) -> argparse.Namespace:
     """Read what the tables of quality have in common; settings and methods are in order."""
@@ -341,7 +341,7 @@ def command_line(
     return parser.parse_args()
 
 
-def data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
+def _data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
     """Return what loads the data of a setting, once each."""
 
     @cache
@@ -351,17 +351,30 @@ def data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
     return lambda setting: loaded("cifar" if setting.startswith("cifar") else "kws40")
 
 
-def main() -> None:
-    arguments = command_line(__doc__, BUDGETS, METHODS, ["default", "uniform"])
+def command(
+    doc: str | None,
+    settings: Iterable[str],
+    methods: Sequence[str],
+    default: list[str],
+    *,
+    show: Callable[[list[Record]], str],
+    run: Callable[[str, DataSet, Path, str, list[int]], object],
+) -> None:
+    """Show the table, or run every method in every setting: data, results, method and seeds."""
+    arguments = _command_line(doc, settings, methods, default)
     if arguments.table:
-        print(summary(read(arguments.results)))
+        print(show(read(arguments.results)))
         return
     torch.set_num_threads(1)
-    data = data_of(arguments)
+    data = _data_of(arguments)
     for setting in arguments.settings:
         for method in arguments.methods:
-            Bench(setting, data(setting), arguments.results).run(method, arguments.seeds)
+            run(setting, data(setting), arguments.results, method, arguments.seeds)
+
+
+def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
+    Bench(setting, data, results).run(method, seeds)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, BUDGETS, METHODS, ["default", "uniform"], show=summary, run=_run)
