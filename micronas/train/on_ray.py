@@ -55,7 +55,8 @@ def on_ray(
             told = _told(ray, ended, name)
             if "error" in told:
                 raise error_told(told)
-            checkpoint.save_soon(name, told["state"])
+            if told["state"] is not None:  # a job need not save anything
+                checkpoint.save_soon(name, told["state"])
             yield name, told["result"]
     finally:
         for each in running:

@@ -72,7 +72,9 @@ def test_data_are_sent_once_for_all_tasks(ray: Any, monkeypatch: pytest.MonkeyPa
         return times * len(seen.train.labels)
 
     jobs = {str(times): partial(counted, given, times) for times in range(3)}
-    found = dict(on_ray(jobs, ray=ray, threads=1, checkpoint=Checkpoint()))
+    checkpoint = Checkpoint()
+    found = dict(on_ray(jobs, ray=ray, threads=1, checkpoint=checkpoint))
+    assert checkpoint.load("0") is None  # which saved nothing
     assert found == {str(times): times * len(given.train.labels) for times in range(3)}
     assert len(sent) == 1
 
