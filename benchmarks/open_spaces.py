@@ -17,7 +17,7 @@ textbook   each network of the space's `textbook`, at the widest that fits: all 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -81,9 +81,10 @@ class Bench:
             if any(each["method"] == name and each["seed"] == seed for each in self._records()):
                 continue
             started = cpu_seconds()
-            found = find()
+            found, trials = find()
             searched = cpu_seconds() - started
-            append(self.results, self._judged(name, seed, found, searched))
+            record = self._judged(name, seed, found, searched)
+            append(self.results, record | ({"trials": trials} if trials else {}))
 
     def jobs(self, method: str, seeds: list[int]) -> "Iterator[Job]":
         """Yield what `run` does: a name, a seed, and how the network is found."""
@@ -94,8 +95,8 @@ class Bench:
         else:
             yield from ((method, seed, partial(self.search, seed)) for seed in seeds)
 
-    def search(self, seed: int) -> Candidate:
-        """Return what the default search finds."""
+    def search(self, seed: int) -> "Found":
+        """Return what the default search finds, and the trials it chose from."""
         path = self.results.with_suffix(f".{self.setting}-{seed}.pt")
         found = search(
             self.space,
@@ -107,7 +108,7 @@ class Bench:
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
-        return found.winner
+        return found.winner, _longest(found.candidates)
 
     def _network(self, setting: str) -> Candidate:
         network = Space.load(f"published/{setting}").model_copy(
@@ -124,7 +125,7 @@ class Bench:
     def _published(self, seeds: list[int]) -> "Iterator[Job]":
         if self.setting in PUBLISHED:
             for seed in seeds:
-                yield "published", seed, lambda: self._network(self.setting)
+                yield "published", seed, lambda: (self._network(self.setting), {})
 
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
         networks = {
@@ -144,7 +145,7 @@ class Bench:
                 for name in networks
             }
             for name in sorted(networks, key=lambda name: -means[name])[: RACE[seed]]:
-                yield name, seed, lambda name=name: networks[name]
+                yield name, seed, lambda name=name: (networks[name], {})
 
     def _judged(self, name: str, seed: int, found: Candidate, searched: float) -> Record:
         network_of, started = found.architecture, cpu_seconds()
@@ -172,7 +173,18 @@ class Bench:
         return [each for each in read(self.results) if each["setting"] == self.setting]
 
 
-Job = tuple[str, int, Callable[[], Candidate]]
+Found = tuple[Candidate, dict[str, float]]
+Job = tuple[str, int, Callable[[], Found]]
+
+
+def _longest(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Accuracies of the trials that went to the end."""
+    last = max(each.trial_epochs for each in candidates)
+    return {
+        str(each): round(each.trial_accuracy or 0.0, 4)
+        for each in candidates
+        if each.trial_epochs == last
+    }
 
 
 def summary(records: list[Record]) -> str:

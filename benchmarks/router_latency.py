@@ -1,6 +1,7 @@
 """Time requests to an upstream directly and through the router, or through two editions of it.
 
-    python -m benchmarks.router_latency [SCORES MODELS] [--against TREE] [--rounds N]
+    python -m benchmarks.router_latency [SCORES MODELS] [--rounds N]
+        [--against TREE [--python PYTHON]]
 
 A server on 127.0.0.1 answers after 0 or 50 ms; `micronas router serve` stands before it in a
 process of its own. Eight or 64 clients ask at a time, in rounds: a block of requests to the
@@ -10,7 +11,7 @@ a worker and does little but write and read: what it needed itself would be take
 as all processes share the machine.
 Without SCORES and MODELS, which are those of `router_heldout`, every prompt goes to one expert;
 with them each edition fits its own router, and prompts are embedded and classified. TREE is a
-checkout of another edition. Its ratios are geometric means over rounds of the figures of this one
+checkout of another edition, and PYTHON one that has what it requires. Its ratios are geometric means over rounds of the figures of this one
 over its own in the same round, with 95 % intervals of a bootstrap over rounds: other work on the
 machine meets both.
 """
@@ -29,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,15 +96,15 @@ class Edition:
     """A checkout, and the router that its own code fitted; None for one expert alone."""
 
     tree: Path
+    python: str = sys.executable
     router: Path | None = None
 
     def run(self, *arguments: str) -> list[str]:
         """Return the command line of this edition's ``micronas router``."""
         start = f"import sys; sys.path.insert(0, {str(self.tree)!r}); from micronas.cli import main"
-        return [sys.executable, "-c", f"{start}; main()", "router", *arguments]
+        return [self.python, "-c", f"{start}; main()", "router", *arguments]
 
-    @classmethod
-    def fitted(cls, tree: Path, folder: Path, scores: Path, experts: Sequence[Any]) -> "Edition":
+    def fitted(self, folder: Path, scores: Path, experts: Sequence[Any]) -> "Edition":
         config = folder / f"router_{len(list(folder.iterdir()))}.yaml"
         said = {
             "scores": str(scores.resolve()),
@@ -114,9 +115,9 @@ class Edition:
         }
         config.write_text(yaml.safe_dump(said))
         out = config.with_suffix("")
-        command = cls(tree).run("fit", str(config), "--out", str(out))
+        command = self.run("fit", str(config), "--out", str(out))
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-        return cls(tree, out)
+        return replace(self, router=out)
 
     @contextlib.contextmanager
     def serving(self, url: str, experts: Sequence[Any], folder: Path) -> Iterator["Server"]:
@@ -129,18 +130,24 @@ class Edition:
         }
         config = folder / "serve.yaml"
         config.write_text(yaml.safe_dump(settings))
-        with subprocess.Popen(
-            self.run("serve", str(config)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=folder,
-        ) as process:
+        log = folder / f"serve_{len(list(folder.iterdir()))}.log"
+        with (
+            open(log, "w") as errors,
+            subprocess.Popen(
+                self.run("serve", str(config)),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=folder,
+            ) as process,
+        ):
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            assert found, "the server does not start; run it by hand"
-            yield Server(found[0], process.pid)
-            process.terminate()
+            try:
+                found = re.search(r"http://\S+", process.stdout.readline())
+                assert found, f"the server of {self.tree} does not start: {log.read_text()}"
+                yield Server(found[0], process.pid)
+            finally:
+                process.terminate()
 
 
 @dataclass(frozen=True)
@@ -280,17 +287,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", nargs="*", metavar="SCORES MODELS")
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=20)
     arguments = parser.parse_args()
-    trees = [HERE, *([arguments.against.resolve()] if arguments.against else [])]
     experts: list[dict[str, Any]] = [{"name": "expert", "active": "7B"}]
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        editions = [Edition(tree) for tree in trees]
+        editions = [Edition(HERE)]
+        if arguments.against:
+            editions.append(Edition(arguments.against.resolve(), arguments.python))
         if arguments.table:
             scores, models = arguments.table
             experts = read_experts(models)
-            editions = [Edition.fitted(tree, folder, Path(scores), experts) for tree in trees]
+            editions = [each.fitted(folder, Path(scores), experts) for each in editions]
         url = stack.enter_context(upstream_process())
         lines = []
         for delay in DELAYS:
