@@ -55,7 +55,7 @@ def micronas(name: str, folder: Path, clock: Clock) -> None:
 def litert_torch(name: str, folder: Path, clock: Clock) -> None:
     """Convert to a float file, then quantise: weights and activations int8, by extremes.
 
-    Ranges are a moving average of those of single examples, unless the calibrator is told.
+    Ranges are a moving average of those of single examples, unless the calibrator takes another rule.
     """
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter
