@@ -2,9 +2,10 @@
 
 AVERAGE_POOL_2D writes the scale of the map it reads, whose largest values an average does not come
 near: rounding to those steps is most of what is lost there. MEAN has a scale of its own and takes
-130 instructions for each value it reads, where a pool takes 6. A pool that leaves a few parts of
-the map, and MEAN over these, is nearly as fine at a fraction of the cost: the pool's errors average
-out (benchmarks/global_average.py).
+130 instructions for each value it reads, where a pool takes 6. A pool that leaves parts of the map,
+and MEAN over these, is nearly as fine at a fraction of the cost: the pool's errors average out,
+but for the rounding of halves away from zero, which windows of an odd number of values do not have
+(benchmarks/global_average.py).
 """
 
 import math
@@ -19,8 +20,9 @@ from micronas.graph.ir import Graph, Op, Tensor
 Average = Literal["pool", "parts", "mean"]
 """``pool``: AVERAGE_POOL_2D over the whole map, or over parts with MEAN behind it; or MEAN."""
 
-_PARTS = 5
-"""At least so many parts: the pool's error is then 7 dB less than in one piece."""
+_PARTS = 64
+"""Most parts: MEAN over 64 takes one to three hundredths of small networks' instructions. Gates need
+as many, since their errors go into whole maps."""
 _SMALLEST = 16
 """Pixels of a map below which there is nothing to gain: the map's own errors hardly average out."""
 
@@ -61,12 +63,19 @@ def _averaged(graph: Graph, op: Op, how: Average) -> Graph:
 
 
 def _window(height: int, width: int) -> tuple[int, int]:
-    """Windows that cut a map into equal parts, as few as are enough."""
+    """Windows that cut a map into equal parts, so that rounding these costs the least."""
     rows, columns = (
         [part for part in range(1, side + 1) if side % part == 0] for side in (height, width)
     )
-    enough = min(_PARTS, height * width)
-    parts = min(
-        (each for each in product(rows, columns) if math.prod(each) >= enough), key=math.prod
-    )
+    few = (each for each in product(rows, columns) if math.prod(each) <= _PARTS)
+    parts = min(few, key=lambda each: _error(height * width, math.prod(each)))
     return height // parts[0], width // parts[1]
+
+
+def _error(pixels: int, parts: int) -> float:
+    """Mean square of what rounding the parts adds to an average, in steps of the map."""
+    window = pixels // parts
+    if window == 1:
+        return 0.0
+    shift = 0.0 if window % 2 else 1 / (2 * window)  # half a step, once in so many values
+    return 1 / (12 * parts) + shift**2

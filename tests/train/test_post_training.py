@@ -173,7 +173,7 @@ def test_the_layer_that_was_spoilt_gains_most() -> None:
     assert next(gain.weights_db for gain in found if gain.name == "pool") == 0
 
 
-@pytest.mark.parametrize("size", [(4, 4), (25, 5), (13, 1), (1, 1), (3, 3)])
+@pytest.mark.parametrize("size", [(4, 4), (25, 5), (24, 24), (13, 1), (1, 1), (3, 3)])
 def test_averages_of_their_own_scale_are_the_same_average(size: tuple[int, int]) -> None:
     builder = Builder((*size, 3))
     graph = builder.finish(builder.global_average(builder.input, "mean"))
@@ -189,4 +189,4 @@ def test_averages_of_their_own_scale_are_the_same_average(size: tuple[int, int])
         network.calibrate([x], method="minmax")
         ratios.append(sqnr_db(wanted, int8(network, x)))
     if min(size) > 3:
-        assert ratios[2] > ratios[1] > ratios[0] + 3
+        assert ratios[2] >= ratios[1] > ratios[0] + 3  # 16 parts of 4x4 are the map

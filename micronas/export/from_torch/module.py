@@ -54,8 +54,8 @@ def to_tflite(
         mapping from names of layers or patterns (``{"features.*": 4}``) to bits.
     averages
         How averages over whole maps are computed: ``pool`` in the map's scale; ``parts`` by a pool
-        that leaves a few and MEAN, with a scale of its own, at most 1 % slower and 2 to 4 dB finer
-        at the end of a network; ``mean`` by MEAN alone, 20 times as slow as the pool.
+        that leaves up to 64 and MEAN, with a scale of its own, at most 3 % slower and 1 to 6 dB
+        finer than ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
     tune
         Try each method, channels of equal ranges and corrected biases on the calibration batches,
         and keep what is nearest to float; `method` then says nothing. Takes twelve runs of them.
