@@ -17,7 +17,8 @@ from torch import Tensor
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, Graph, Kind, Op
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.codes import quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 Compose = Callable[["Sketch"], str]
 EPSILON = 1e-5

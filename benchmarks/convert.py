@@ -21,7 +21,7 @@ from torchvision.models import mobilenet_v2
 import micronas
 from micronas.export.verify import tflm_arena, verify
 from micronas.tflite.reader import read
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 
 SIDE, BATCH, ROUNDS = 96, 32, 7
 

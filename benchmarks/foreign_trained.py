@@ -31,8 +31,9 @@ from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.text import table
 from micronas.tflite.reader import read
+from micronas.train.codes import quantize_inputs
+from micronas.train.finetune import finetune
 from micronas.train.loop import Loss, fit
-from micronas.train.quantize import finetune, quantize_inputs
 from micronas.train.recipe import Recipe
 
 _CALIBRATION = 512

@@ -45,7 +45,7 @@ from micronas.testing.emulator import OnEmulator
 from micronas.text import pairs, table
 from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
 _STEP = Quantization(np.array([0.0297952], np.float32), -7)

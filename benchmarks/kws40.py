@@ -36,9 +36,9 @@ from micronas.nas.settings import SearchSettings
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
 from micronas.text import table
+from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
-from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=15)

@@ -38,9 +38,9 @@ from micronas.nas.trials import Candidate
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import table
+from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
-from micronas.train.quantize import finetune
 
 
 def _budget(sram: str, latency: str, flash: str | None = None) -> Budget:

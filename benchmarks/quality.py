@@ -53,9 +53,9 @@ from micronas.nas.trials import Candidate, trials
 from micronas.space.blocks import Separable
 from micronas.space.space import Space
 from micronas.text import table
+from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
-from micronas.train.quantize import finetune
 from micronas.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=15)

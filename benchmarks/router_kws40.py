@@ -36,9 +36,9 @@ from micronas.space.blocks import Separable
 from micronas.space.space import Space, Stem
 from micronas.text import table
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
-from micronas.train.quantize import finetune
 
 SEEDS = (0, 1, 2)
 HELD_OUT = 0.2

@@ -11,9 +11,9 @@ a worker and does little but write and read: what it needed itself would be take
 as all processes share the machine.
 Without SCORES and MODELS, which are those of `router_heldout`, every prompt goes to one expert;
 with them each edition fits its own router, and prompts are embedded and classified. TREE is a
-checkout of another edition, and PYTHON one that has what it requires. Its ratios are geometric means over rounds of the figures of this one
-over its own in the same round, with 95 % intervals of a bootstrap over rounds: other work on the
-machine meets both.
+checkout of another edition, and PYTHON one that has what it requires. Its ratios are geometric
+means over rounds of the figures of this one over its own in the same round, with 95 % intervals of
+a bootstrap over rounds: other work on the machine meets both.
 """
 
 import argparse

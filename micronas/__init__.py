@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from micronas.space.space import Space
     from micronas.sweeps.sweep import sweep
     from micronas.tflite.writer import to_flatbuffer
+    from micronas.train.finetune import finetune
     from micronas.train.loop import fit
     from micronas.train.network import Network
-    from micronas.train.quantize import QuantizedNetwork, finetune
+    from micronas.train.quantize import QuantizedNetwork
     from micronas.train.recipe import Recipe
 
 __version__ = VERSION
@@ -51,7 +52,7 @@ _HOMES = {
     "TensorSplit": "data",
     "convert": "nas.convert",
     "evaluate": "evaluation.files",
-    "finetune": "train.quantize",
+    "finetune": "train.finetune",
     "fit": "train.loop",
     "search": "nas.search",
     "sweep": "sweeps.sweep",

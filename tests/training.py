@@ -15,7 +15,8 @@ from micronas.data import DataSet
 from micronas.nas import search as searching
 from micronas.runs import run as running
 from micronas.runs.settings import RunSettings
-from micronas.train import loop, quantize
+from micronas.train import finetune as finetuning
+from micronas.train import loop
 from micronas.train.devices import devices
 
 DEVICES = devices()
@@ -44,7 +45,7 @@ def fit(module: Any, split: Any, recipe: Any, **more: Any) -> Any:
 
 
 def finetune(network: Any, split: Any, *recipe: Any, **more: Any) -> Any:
-    return quantize.finetune(
+    return finetuning.finetune(
         network, split, *recipe, **{"device": torch.device(_taken["device"])} | more
     )
 

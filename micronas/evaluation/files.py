@@ -14,9 +14,9 @@ from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.space.load import model_bytes
 from micronas.tflite.reader import read
+from micronas.train.codes import quantize_inputs
 from micronas.train.loop import Scores
 from micronas.train.loop import evaluate as evaluate_module
-from micronas.train.quantize import quantize_inputs
 
 _BATCH = 64
 

@@ -12,7 +12,7 @@ from micronas.evaluation import anomalies as detect
 from micronas.evaluation.mistakes import mistakes, thresholds
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 
 Codes = npt.NDArray[np.int8]
 _BATCH = 64

@@ -21,8 +21,8 @@ Average = Literal["pool", "parts", "mean"]
 """``pool``: AVERAGE_POOL_2D over the whole map, or over parts with MEAN behind it; or MEAN."""
 
 _PARTS = 64
-"""Most parts: MEAN over 64 takes one to three hundredths of small networks' instructions. Gates need
-as many, since their errors go into whole maps."""
+"""Most parts: MEAN over 64 takes 1 to 3 % of a small network's instructions. Gates need as many,
+since their errors go into whole maps."""
 _SMALLEST = 16
 """Pixels of a map below which there is nothing to gain: the map's own errors hardly average out."""
 

@@ -22,7 +22,7 @@ from micronas.settings import read_mapping
 from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
 from micronas.tflite.metadata import read_metadata
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
 

@@ -29,9 +29,10 @@ from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
+from micronas.train.codes import quantize_inputs
 from micronas.train.devices import find_device
 from micronas.train.loop import evaluate, fit, generator_for
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import side_by_side
 

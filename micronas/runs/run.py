@@ -47,10 +47,11 @@ from micronas.tasks.arrays.store import digest, save
 from micronas.tasks.registry import load as load_data
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.devices import describe_device, find_device
 from micronas.train.distill import distillation
+from micronas.train.finetune import finetune
 from micronas.train.loop import Epoch, Loss, fit, generator_for
-from micronas.train.quantize import finetune, quantize_inputs
 
 METRICS_VERSION = 1
 Metrics = dict[str, Any]

@@ -1,34 +1,29 @@
-"""Quantization-aware training: a float graph with int8 arithmetic imitated, and its int8 graph."""
+"""A float graph with int8 arithmetic imitated, and its int8 graph."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from micronas.checkpoint import Checkpoint
-from micronas.data import Split
-from micronas.errors import ConfigError, ExportError, MicronasError
+from micronas.errors import ExportError, MicronasError
 from micronas.graph import ir
 from micronas.graph.batches import check_batches
-from micronas.graph.builder import Bits
-from micronas.graph.interface import Given, by_name
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kinds import Measure, Operator
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
+from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
-from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import (
-    Network,
     answers,
     interpret_outputs,
     nonnegative_tensors,
@@ -36,12 +31,10 @@ from micronas.train.network import (
     submodule_names,
     weighted_ops,
 )
-from micronas.train.operators import nhwc, unweighted
-from micronas.train.recipe import FINETUNE, Recipe
+from micronas.train.operators import unweighted
 from micronas.train.versions import agree_on_scales
 
 Ranges = Literal["gradient", "average"]
-Codes = npt.NDArray[np.int8]
 
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -54,7 +47,6 @@ _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
 }
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
-_CALIBRATION_BATCHES = 8
 
 
 class QuantizedNetwork(nn.Module):
@@ -262,7 +254,7 @@ class QuantizedNetwork(nn.Module):
                 moved = replace(quantization, zero_point=quantization.zero_point - LOWEST)
                 tensors[name] = replace(tensor, quantization=moved)
                 continue
-            data = None if tensor.data is None else _codes(tensor.data, quantization)
+            data = None if tensor.data is None else codes_of(tensor.data, quantization)
             tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
             source = self._range(op.inputs[0])
@@ -282,7 +274,7 @@ class QuantizedNetwork(nn.Module):
         codes = torch.arange(LOWEST, HIGHEST + 1) - source.zero_point
         values = unweighted(self._graph, op, [codes * torch.tensor(source.scale)])
         table = self._graph.constant_of(op)
-        data = _codes(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), output)
+        data = codes_of(np.nan_to_num(values.numpy(), posinf=1e30, neginf=-1e30), output)
         return replace(table, dtype="int8", quantization=output, data=data)
 
     def _check(self) -> None:
@@ -354,112 +346,14 @@ class QuantizedNetwork(nn.Module):
         return found
 
 
-def finetune(
-    network: Network | Graph,
-    split: Split,
-    recipe: Recipe = FINETUNE,
-    *,
-    seed: int,
-    bits: Bits = 8,
-    ranges: Ranges = "gradient",
-    section: str = "quantize",
-    checkpoint: Checkpoint | None = None,
-    progress: Callable[[Epoch], None] | None = None,
-    loss: Loss | None = None,
-    validation: Split | None = None,
-    device: torch.device | None = None,
-) -> QuantizedNetwork:
-    """Fold batch norm, calibrate on augmented training batches and train with rounding.
-
-    Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
-    resumed run ends in the same weights here too.
-
-    Parameters
-    ----------
-    network
-        A trained network, or the float32 graph of one, weights included.
-
-    Raises
-    ------
-    ConfigError
-        If the recipe asks for mixed precision.
-    """
-    if recipe.amp is not None:
-        raise ConfigError(
-            "quantization-aware training must compute in float32, as bfloat16 cannot hold its "
-            f"grids, but got amp={recipe.amp}; leave quantize.amp out"
-        )
-    graph = network if isinstance(network, Graph) else network.graph()
-    quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
-    quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
-    return fit(
-        quantized,
-        split,
-        recipe,
-        seed=seed,
-        section=section,
-        checkpoint=checkpoint,
-        progress=progress,
-        loss=loss,
-        validation=validation,
-        device=device,
-    )
-
-
 @torch.no_grad()
 def float_outputs(network: QuantizedNetwork, x: Given[Tensor]) -> dict[str, Tensor]:
     """Compute the outputs of a network's float32 graph by name; nothing is rounded."""
     return interpret_outputs(network.float_graph, x, network.exact)
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
-    """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
-
-    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
-
-    Raises
-    ------
-    ExportError
-        If the graph's input is not quantised.
-    DataError
-        If the graph takes several inputs.
-    """
-    (codes,) = quantize_all_inputs(graph, x).values()
-    return codes
-
-
-def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
-    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
-    return {
-        name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
-    }
-
-
-def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
-    if tensor.quantization is None:
-        raise ExportError(
-            "inputs can be quantised only for an int8 graph, but this one is float32; "
-            "quantise the network first"
-        )
-    return _codes(nhwc(x).numpy(), tensor.quantization)
-
-
-def _codes(values: ir.Array, quantization: ir.Quantization) -> Codes:
-    with np.errstate(over="ignore"):  # beyond all codes, which end at the last one
-        steps = np.rint(values.astype(np.float32) / quantization.scale)
-    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
-    return codes
-
-
 def _wider(span: Tensor | None, other: Tensor) -> Tensor:
     return other if span is None else torch.stack((span.minimum(other)[0], span.maximum(other)[1]))
-
-
-def _calibration_batches(split: Split, size: int, seed: int, section: str) -> Iterator[Tensor]:
-    generator = generator_for(seed, section, "calibration")
-    order = torch.randperm(len(split.labels), generator=generator)
-    for index in torch.split(order, size)[:_CALIBRATION_BATCHES]:
-        yield split.batch(index, generator)
 
 
 def _data(tensor: ir.Tensor) -> ir.Array:

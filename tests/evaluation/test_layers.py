@@ -14,8 +14,9 @@ from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.testing.graphs import ds_cnn, random_inputs, random_int8_graph
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 
 def network() -> tuple[Graph, Graph]:

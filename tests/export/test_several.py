@@ -36,8 +36,9 @@ from micronas.testing.interfaces import opened
 from micronas.testing.networks import random_network
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork, quantize_all_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 
 def detector() -> Graph:

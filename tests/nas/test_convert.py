@@ -26,7 +26,8 @@ from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.codes import quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from tests.nas.own_networks import DSCNN, EXAMPLES, Plain, Reused, examples
 
 BOARD = micronas.Board.load("stm32f446re")

@@ -30,9 +30,10 @@ from micronas.space.space import Head, Space, Stem
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.loop import evaluate
 from micronas.train.network import Network, interpret, linear, round_weights
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.nas.supernet.test_supernet import MIXED

@@ -21,7 +21,7 @@ from micronas.report.several import front
 from micronas.report.write import write_report
 from micronas.space.space import Space
 from micronas.tflite.reader import read
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 from tests import toy
 from tests.pages import data_of
 from tests.report.runs import NASTY, by_hand, listening, searched

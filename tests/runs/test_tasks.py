@@ -23,9 +23,9 @@ from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.machines.synth import synthesise
 from micronas.tflite.reader import read
+from micronas.train.codes import quantize_inputs
 from micronas.train.loop import predict
 from micronas.train.network import Network
-from micronas.train.quantize import quantize_inputs
 from micronas.train.recipe import Recipe
 from tests import toy
 from tests.training import finetune, run_search

@@ -15,9 +15,10 @@ from micronas.data import TensorSplit
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.loop import Epoch, evaluate, generator_for, predict
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork, Ranges, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork, Ranges
 from micronas.train.recipe import Recipe
 from tests.train.imitation import calibrated, differences, float_network, random_batch
 from tests.train.test_loop import bright_corner, same_weights, small_network

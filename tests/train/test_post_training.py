@@ -12,6 +12,7 @@ from micronas.graph import integer
 from micronas.graph.averages import is_global, with_averages
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network, from_tflite, interpret, linear, weighted_ops
 from micronas.train.post_training import (
     correct_biases,
@@ -20,7 +21,7 @@ from micronas.train.post_training import (
     search_ranges,
     sqnr_db,
 )
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.scaling import scalable_pairs
 
 

@@ -22,13 +22,11 @@ from micronas.testing import elements
 from micronas.testing.graphs import random_op_graph, random_shapes
 from micronas.testing.movement import MOVEMENT
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.fake_quantize import Range
 from micronas.train.functions import FUNCTIONS
 from micronas.train.network import Network
-from micronas.train.quantize import (
-    QuantizedNetwork,
-    quantize_inputs,
-)
+from micronas.train.quantize import QuantizedNetwork
 from tests.train.imitation import calibrated, differences, float_network, random_batch
 
 

@@ -12,8 +12,9 @@ from micronas.export.verify import verify
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.testing.recurrent import lstm
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recurrent import RecurrentUnit
 from tests.train.imitation import calibrated, differences, random_batch
 

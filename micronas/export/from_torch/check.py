@@ -13,8 +13,9 @@ from micronas.export.from_torch.batches import by_input
 from micronas.graph import integer
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
+from micronas.train.codes import quantize_all_inputs
 from micronas.train.post_training import sqnr_db
-from micronas.train.quantize import QuantizedNetwork, float_outputs, quantize_all_inputs
+from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 Labelled = Iterable[tuple[Given[Tensor], Tensor | None]]
 """Batches of inputs and labels, as a loader gives them; None where there are no labels."""

@@ -29,9 +29,10 @@ from micronas.router.device.composition import (
 )
 from micronas.router.device.threshold import Threshold, choose_threshold
 from micronas.space.space import Space
+from micronas.train.codes import quantize_inputs
 from micronas.train.loop import Epoch, fit, generator_for, predict
 from micronas.train.network import Network, submodule_names
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import FINETUNE, Recipe
 
 Outputs = Literal["category", "all"]

@@ -27,7 +27,7 @@ from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.recorded import recordings
 from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 from tests.compositions import composition
 
 SPEECH = {"features": "mfcc", "window_ms": 40}

@@ -11,7 +11,8 @@ from micronas.errors import ExportError
 from micronas.export import to_tflite
 from micronas.export.verify import tflm_run
 from micronas.tflite.reader import read
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.codes import quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 
 def classifier() -> nn.Module:

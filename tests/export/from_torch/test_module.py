@@ -25,8 +25,9 @@ from micronas.testing.graphs import random_shapes
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork, quantize_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 
 class Block(nn.Module):

@@ -14,8 +14,9 @@ from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.tflite.writer import to_flatbuffer
+from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import interpret_outputs
-from micronas.train.quantize import QuantizedNetwork, quantize_all_inputs
+from micronas.train.quantize import QuantizedNetwork
 
 MAPS, SEQUENCES, TOKENS = (8, 12, 10), (8, 16), (6, 8)
 _LAYOUT = ("TRANSPOSE", "GATHER", "STRIDED_SLICE", "SLICE", "BROADCAST_TO")

@@ -14,7 +14,7 @@ from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.quantize import quantize_inputs
+from micronas.train.codes import quantize_inputs
 from tests.train.test_network import run_float
 
 

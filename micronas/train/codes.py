@@ -1,0 +1,53 @@
+"""int8 codes of values: what an int8 graph takes for inputs in float32."""
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from micronas.errors import ExportError
+from micronas.graph import ir
+from micronas.graph.interface import Given, by_name
+from micronas.graph.ir import Graph
+from micronas.train.fake_quantize import HIGHEST, LOWEST
+from micronas.train.operators import nhwc
+
+Codes = npt.NDArray[np.int8]
+
+
+def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
+    """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
+
+    Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
+
+    Raises
+    ------
+    ExportError
+        If the graph's input is not quantised.
+    DataError
+        If the graph takes several inputs.
+    """
+    (codes,) = quantize_all_inputs(graph, x).values()
+    return codes
+
+
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+    """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
+    return {
+        name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
+    }
+
+
+def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+    if tensor.quantization is None:
+        raise ExportError(
+            "inputs can be quantised only for an int8 graph, but this one is float32; "
+            "quantise the network first"
+        )
+    return codes_of(nhwc(x).numpy(), tensor.quantization)
+
+
+def codes_of(values: ir.Array, quantization: ir.Quantization) -> Codes:
+    with np.errstate(over="ignore"):  # beyond all codes, which end at the last one
+        steps = np.rint(values.astype(np.float32) / quantization.scale)
+    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
+    return codes

@@ -1,0 +1,77 @@
+"""Training with rounding, from a trained float network."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from micronas.checkpoint import Checkpoint
+from micronas.data import Split
+from micronas.errors import ConfigError
+from micronas.graph.builder import Bits
+from micronas.graph.ir import Graph
+from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.network import Network
+from micronas.train.quantize import QuantizedNetwork, Ranges
+from micronas.train.recipe import FINETUNE, Recipe
+
+_CALIBRATION_BATCHES = 8
+
+
+def finetune(
+    network: Network | Graph,
+    split: Split,
+    recipe: Recipe = FINETUNE,
+    *,
+    seed: int,
+    bits: Bits = 8,
+    ranges: Ranges = "gradient",
+    section: str = "quantize",
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+    loss: Loss | None = None,
+    validation: Split | None = None,
+    device: torch.device | None = None,
+) -> QuantizedNetwork:
+    """Fold batch norm, calibrate on augmented training batches and train with rounding.
+
+    Batch norm stays folded with its running statistics. See `fit` for the other parameters; a
+    resumed run ends in the same weights here too.
+
+    Parameters
+    ----------
+    network
+        A trained network, or the float32 graph of one, weights included.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe asks for mixed precision.
+    """
+    if recipe.amp is not None:
+        raise ConfigError(
+            "quantization-aware training must compute in float32, as bfloat16 cannot hold its "
+            f"grids, but got amp={recipe.amp}; leave quantize.amp out"
+        )
+    graph = network if isinstance(network, Graph) else network.graph()
+    quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
+    quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
+    return fit(
+        quantized,
+        split,
+        recipe,
+        seed=seed,
+        section=section,
+        checkpoint=checkpoint,
+        progress=progress,
+        loss=loss,
+        validation=validation,
+        device=device,
+    )
+
+
+def _calibration_batches(split: Split, size: int, seed: int, section: str) -> Iterator[Tensor]:
+    generator = generator_for(seed, section, "calibration")
+    order = torch.randperm(len(split.labels), generator=generator)
+    for index in torch.split(order, size)[:_CALIBRATION_BATCHES]:
+        yield split.batch(index, generator)
