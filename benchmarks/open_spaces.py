@@ -5,10 +5,12 @@
     python -m benchmarks.open_spaces RESULTS.jsonl --table
 
 FEATURES and IMAGES are those of `benchmarks.quality`, and so are board and recipe: 15 epochs, two
-of quantisation, trials of 8. RESULTS gets a line for each finished network; what is there is not
-done again, so that the command can be killed and repeated, and several may write to one file.
+of quantisation. RESULTS gets a line for each finished network; what is there is not done again, so
+that the command can be killed and repeated, and several may write to one file.
 
-default    `micronas.search` in `kws_open` or `images_open`, as it comes; a search for each seed
+default    `micronas.search` in `kws_open` or `images_open`, whose trials go to the 15 epochs of the
+           recipe; a search for each seed
+short      the same with trials of 8 epochs
 published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
            file and latency are then the budget of the others
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
@@ -57,7 +59,11 @@ BUDGETS = {
 }
 PUBLISHED = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
 SETTINGS = (*BUDGETS, *PUBLISHED)
-SEARCH = SearchSettings(trial=TRIAL)
+SEARCH = SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs}))
+SEARCHES = {
+    "default": SEARCH,
+    "short": SearchSettings(trial=TRIAL),
+}
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
 
@@ -93,17 +99,17 @@ class Bench:
         elif method == "published":
             yield from self._published(seeds)
         else:
-            yield from ((method, seed, partial(self.search, seed)) for seed in seeds)
+            yield from ((method, seed, partial(self.search, method, seed)) for seed in seeds)
 
-    def search(self, seed: int) -> "Found":
-        """Return what the default search finds, and the trials it chose from."""
-        path = self.results.with_suffix(f".{self.setting}-{seed}.pt")
+    def search(self, method: str, seed: int) -> "Found":
+        """Return what a search finds, and the trials it chose from."""
+        path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         found = search(
             self.space,
             self.data,
             board=BOARD,
             budget=self.budget,
-            settings=SEARCH,
+            settings=SEARCHES.get(method, SEARCH),
             seed=seed,
             checkpoint=Checkpoint(path),
         )
@@ -204,10 +210,8 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
     def mean(name: str) -> float:
         return fmean(each["int8"] for each in methods[name].values())
 
-    most = max(
-        len(seeds) for name, seeds in methods.items() if name != "default" or len(methods) == 1
-    )
-    rivals = [n for n, seeds in methods.items() if n != "default" and len(seeds) == most]
+    most = max((len(seeds) for name, seeds in methods.items() if name not in SEARCHES), default=0)
+    rivals = [n for n, seeds in methods.items() if n not in SEARCHES and len(seeds) == most]
     best = max(rivals, key=mean, default=None)
     rows = []
     for name in sorted(methods, key=lambda name: -mean(name)):
@@ -216,7 +220,7 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
         rows.append(
             [
                 f"{name} (best)" if name == best else name,
-                first["network"] if name == "default" else "",
+                first["network"] if name in SEARCHES else "",
                 f"{fmean(each['macs'] for each in seeds.values()) / 1e6:.2f}",
                 f"{100 * max(first['used'].values()):.0f} %",
                 " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
@@ -234,5 +238,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = ["default", "textbook", "published"]
-    command(__doc__, SETTINGS, methods, methods[:2], show=summary, run=_run)
+    methods = [*SEARCHES, "textbook", "published"]
+    command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)

@@ -1,9 +1,10 @@
 """Export seventy-five networks with micronas and its peers, run the files on TFLM, print a table.
 
-    python -m benchmarks.zoo [--exporters micronas litert-torch onnx2tf onnx2tf-tensorflow]
+    python -m benchmarks.zoo [--exporters micronas micronas-tuned litert-torch onnx2tf ...]
         [--litert PYTHON] [--onnx2tf PYTHON] [--only NAME ...] [--again] [--together] [--table]
 
-micronas itself runs with this Python, which needs timm and torchvision for the networks. The peers'
+micronas itself runs with this Python, which needs timm and torchvision for the networks, by default
+and with ``tune=True``; onnx2tf without TensorFlow or, as ``onnx2tf-tensorflow``, by it. The peers'
 packages exclude each other, so that each has a Python of its own, in which these are installed:
 
 litert-torch  litert-torch, ai-edge-quantizer, timm, torchvision
@@ -32,7 +33,8 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "zoo.jsonl"
 _CPU_SECONDS = 600
 _WALL_SECONDS = 3600
-_EXPORTERS = ("micronas", "litert-torch", "onnx2tf", "onnx2tf-tensorflow")
+_OWN = ("micronas", "micronas-tuned")
+_EXPORTERS = (*_OWN, "litert-torch", "onnx2tf", "onnx2tf-tensorflow")
 
 
 def main() -> None:
@@ -48,13 +50,13 @@ def main() -> None:
     given = parser.parse_args()
     given.results.touch()
     found = _read(given.results.read_text())
-    pythons = {"micronas": sys.executable, "litert-torch": given.litert}
+    pythons = dict.fromkeys(_OWN, sys.executable) | {"litert-torch": given.litert}
     for exporter in () if given.table else given.exporters:
         for name in given.only:
             if (name, exporter) in found and not given.again:
                 continue
-            if given.together and exporter == "micronas":
-                line = _measured_here(name)
+            if given.together and exporter in _OWN:
+                line = _measured_here(name, exporter)
             else:
                 line = _measure(name, exporter, pythons.get(exporter, given.onnx2tf))
             found = _keep(given.results, line)
@@ -78,21 +80,21 @@ def _measure(name: str, exporter: str, python: str) -> dict[str, Any]:
         if "error" in line or not model.exists():
             return line | {"error": line.get("error", "no file was written")}
         result = folder / "judged.json"
-        exact = ["--exact"] if exporter == "micronas" else []
+        exact = ["--exact"] if exporter in _OWN else []
         judged = _child(result, sys.executable, "judge", name, str(model), str(result), *exact)
         if "error" in judged:
             judged = {"bytes": model.stat().st_size, "runs": False, "refusal": judged["error"]}
         return line | judged
 
 
-def _measured_here(name: str) -> dict[str, Any]:
+def _measured_here(name: str, exporter: str) -> dict[str, Any]:
     from benchmarks.zoo import exporters
     from benchmarks.zoo.judge import judge
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        exporters.main("micronas", name, folder)
-        line = {"network": name, "exporter": "micronas"}
+        exporters.main(exporter, name, folder)
+        line = {"network": name, "exporter": exporter}
         line |= json.loads((folder / "result.json").read_text())
         if "error" in line:
             return line

@@ -41,6 +41,14 @@ def _cpu() -> float:
 
 
 def micronas(name: str, folder: Path, clock: Clock) -> None:
+    _micronas(name, folder, clock, tune=False)
+
+
+def micronas_tuned(name: str, folder: Path, clock: Clock) -> None:
+    _micronas(name, folder, clock, tune=True)
+
+
+def _micronas(name: str, folder: Path, clock: Clock, *, tune: bool) -> None:
     from benchmarks.zoo.networks import NETWORKS
     from micronas.export import to_tflite
 
@@ -48,14 +56,14 @@ def micronas(name: str, folder: Path, clock: Clock) -> None:
     module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
     given = inputs if len(inputs) > 1 else inputs[0]
     with clock.timing():
-        model = to_tflite(module, given, calibration=[given])  # type: ignore[arg-type]
+        model = to_tflite(module, given, calibration=[given], tune=tune)  # type: ignore[arg-type]
     (folder / "model.tflite").write_bytes(model)
 
 
 def litert_torch(name: str, folder: Path, clock: Clock) -> None:
     """Convert to a float file, then quantise: weights and activations int8, by extremes.
 
-    Ranges are a moving average of those of single examples, unless the calibrator takes another rule.
+    Left alone, the calibrator takes a moving average of the ranges of single examples.
     """
     import litert_torch
     from ai_edge_litert.interpreter import Interpreter
@@ -139,6 +147,7 @@ def _onnx2tf(folder: Path, clock: Clock, backend: str) -> None:
 
 EXPORTERS: dict[str, Callable[[str, Path, Clock], None]] = {
     "micronas": micronas,
+    "micronas-tuned": micronas_tuned,
     "litert-torch": litert_torch,
     "onnx": onnx,
     "onnx2tf": onnx2tf,
