@@ -158,15 +158,7 @@ class OnEmulator:
             for number, samples in enumerate(inputs):
                 paths.append(Path(scratch) / str(number))
                 paths[-1].write_bytes(np.ascontiguousarray(samples).tobytes())
-            arguments = "".join(f",arg={path}" for path in paths)
-            command = [
-                *("qemu-system-arm", "-M", self._board.machine, "-nographic", "-monitor", "none"),
-                *("-serial", "none", "-icount", "shift=0", "-semihosting-config"),
-                f"enable=on,target=native,arg=run{arguments}",
-                *("-kernel", str(self._folder / "run.elf")),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        *lines, _ = done.stderr.strip().splitlines()  # the last one is about the stack
+            lines = emulate(self._folder / "run.elf", paths, self._board)
         rows = [[int(word) for word in line.split()] for line in lines]
         return [
             Heard(np.array(codes, np.uint8).view(np.int8), step, total)
@@ -186,6 +178,25 @@ class OnEmulator:
         target = self._folder / "probe.o"
         subprocess.run([*command, str(self._folder / "probe.c"), "-o", str(target)], check=True)
         return Sizes(size[0] - without[0], _sections(target)[1])
+
+
+def emulate(program: Path, files: Sequence[Path], board: Emulated = CORTEX_M4) -> list[str]:
+    """Run a program that reads files; return the lines it prints, but for that about its stack.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the program fails; what it printed is in `stderr`.
+    """
+    arguments = "".join(f",arg={path}" for path in files)
+    command = [
+        *("qemu-system-arm", "-M", board.machine, "-nographic", "-monitor", "none"),
+        *("-serial", "none", "-icount", "shift=0", "-semihosting-config"),
+        f"enable=on,target=native,arg=run{arguments}",
+        *("-kernel", str(program)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stderr.strip().splitlines()[:-1]
 
 
 def _sections(path: Path) -> tuple[int, int]:
