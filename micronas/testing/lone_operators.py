@@ -7,18 +7,21 @@ A row's inputs are shapes such as ``1x8x8x16``, constants such as ``=16x3x3x8``,
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.operators import OPERATORS
 from micronas.hardware.kernels import Work
 from micronas.hardware.targets.cmsis_nn_work import work
 
 _WORDS = ("padding",)
 _FLAGS = ("transposed",)
+_FREE = ("kind", "name", "inputs", "outputs", "activation", "function")
+"""Fields of an operator that are no options, or have no say in what it takes."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,42 @@ class LoneOperator:
         found = work(self.graph, self.graph.ops[0])
         assert found is not None
         return found
+
+
+def described(graph: Graph) -> dict[str, str]:
+    """Return a network of one operator as columns of a row, without what it took."""
+    (op,) = graph.ops
+    plain = Op(op.kind, "", (), ())
+    options = {
+        field.name: getattr(op, field.name)
+        for field in fields(op)
+        if field.name not in _FREE
+        and (field.name in _WORDS or getattr(op, field.name) != getattr(plain, field.name))
+    }
+    if op.kind != "UNKNOWN" and not OPERATORS[op.kind].windowed:
+        del options["padding"]
+    return {
+        "op": op.kind,
+        "inputs": "; ".join(_text(graph.tensors[name], op) for name in op.inputs),
+        "output": _text(graph.output_of(op), op),
+        "options": "; ".join(f"{name}={_said(value)}" for name, value in options.items()),
+    }
+
+
+def _text(tensor: Tensor, op: Op) -> str:
+    is_bias = tensor.name in op.biases
+    if tensor.dtype == "int32" and tensor.data is not None and not is_bias:
+        return json.dumps(tensor.data.tolist())
+    mark = "~" if tensor.variable else "=" if tensor.constant else ""
+    dtype = "" if tensor.dtype == "int8" or is_bias else f":{tensor.dtype}"
+    return mark + "x".join(map(str, tensor.shape)) + dtype
+
+
+def _said(value: Any) -> str:
+    """The inverse of `_value`."""
+    if isinstance(value, tuple):
+        return "x".join(str(int(each)) for each in value)
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def _tensor(name: str, text: str) -> Tensor:
