@@ -4,12 +4,12 @@
         python -m benchmarks.operator_prices [--seed 0] [--networks 20] [--only KIND ...]
     python -m benchmarks.operator_prices [--seed 0] --table
 
-Draws networks of one operator (`micronas.testing.priced_operators`), runs each 16 times on QEMU's
-mps2-an386, an instruction being a nanosecond, and takes off what the loop around the runs takes.
-Prices are of a library built with BUILD_TYPE=release_with_logs: assertions, which TFLM's usual
-build keeps, multiply what plain C kernels take.
-Outputs are compared with integer execution, and that with the TFLM wheel. A network that is in
-the results already, in benchmarks/results/operator_prices.jsonl, is not run again.
+Draws networks of one operator (`micronas.testing.priced_operators`), runs each 32 times on QEMU's
+mps2-an386, an instruction being a nanosecond, and takes what TFLM's profiler sees of the operator.
+The library must be built with BUILD_TYPE=release_with_logs, as that of the census was: assertions,
+which TFLM's usual build keeps, multiply what plain C kernels take. Outputs are compared with
+integer execution, and that with the TFLM wheel. A network that is in the results already, in
+benchmarks/results/operator_prices.jsonl, is not run again.
 """
 
 import argparse
