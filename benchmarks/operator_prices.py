@@ -1,7 +1,8 @@
 """Each operator's price and arena against TFLM with CMSIS-NN on an emulated Cortex-M4.
 
     TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> \
-        python -m benchmarks.operator_prices [--seed 0] [--networks 20] [--only KIND ...]
+        python -m benchmarks.operator_prices [--seed 0] [--networks 20] [--only KIND ...] \
+        [--any-scale --results FILE]
     python -m benchmarks.operator_prices [--seed 0] --table
 
 Draws networks of one operator (`micronas.testing.priced_operators`), runs each 32 times on QEMU's
@@ -18,7 +19,7 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from micronas.export.firmware.board import board_files
 from micronas.export.firmware.shared import TFLM_COMMIT, filled
 from micronas.export.verify import verify
 from micronas.graph import integer
-from micronas.graph.ir import Array, Graph, Kind
+from micronas.graph.ir import Array, Graph
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.features import features
 from micronas.hardware.targets import plan
@@ -51,10 +52,11 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=20, help="of each kind")
     parser.add_argument("--only", nargs="+", choices=OPERATORS, default=list(OPERATORS))
     parser.add_argument("--results", type=Path, default=_RESULTS)
+    parser.add_argument("--any-scale", action="store_true", help="values beyond what layers write")
     parser.add_argument("--table", action="store_true", help="print what was measured")
     arguments = parser.parse_args()
     if not arguments.table:
-        _measure(arguments.results, arguments.only, arguments.seed, arguments.networks)
+        _measure(arguments)
     found = [row for row in _results(arguments.results) if row["seed"] == arguments.seed]
     print(_table([row for row in found if row["number"] < arguments.networks]))
 
@@ -64,13 +66,17 @@ def _results(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _measure(results: Path, kinds: Sequence[Kind], seed: int, networks: int) -> None:
+def _measure(arguments: argparse.Namespace) -> None:
+    results, seed = arguments.results, arguments.seed
     known = {(row["op"], row["number"]) for row in _results(results) if row["seed"] == seed}
     with tempfile.TemporaryDirectory() as scratch:
         program = _built(Path(scratch))
-        for kind in kinds:
-            numbers = [each for each in range(networks) if (kind, each) not in known]
-            graphs = [priced_operator(kind, seed, number) for number in numbers]
+        for kind in arguments.only:
+            numbers = [each for each in range(arguments.networks) if (kind, each) not in known]
+            graphs = [
+                priced_operator(kind, seed, number, any_scale=arguments.any_scale)
+                for number in numbers
+            ]
             paths = [Path(scratch) / str(number) for number in numbers]
             for number, graph, path in zip(numbers, graphs, paths, strict=True):
                 path.write_bytes(_with_example(graph, number))

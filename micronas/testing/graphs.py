@@ -107,14 +107,26 @@ def ds_cnn(width: int = 64, blocks: int = 4, classes: int = 12) -> Graph:
     return builder.finish(builder.dense(pooled, "classifier", classes))
 
 
-def quantize_randomly(graph: Graph, seed: int = 0, *, filters: DataType = "int8") -> Graph:
-    """Give a graph random weights, and scales with which its activations neither die nor clip."""
+def quantize_randomly(
+    graph: Graph,
+    seed: int = 0,
+    *,
+    filters: DataType = "int8",
+    source: tuple[float, int] | None = None,
+) -> Graph:
+    """Give a graph random weights, and scales with which its activations neither die nor clip.
+
+    Scale and zero point of the inputs are drawn too unless `source` has them; RSQRT's is -128.
+    """
     rng = np.random.default_rng(seed)
     tensors: dict[str, Tensor] = dict(graph.tensors)
     rooted = {op.inputs[0] for op in graph.ops if op.kind == "RSQRT"}
     for name in graph.inputs:
         zero_point = -128 if name in rooted else int(rng.integers(-128, 128))
-        tensors[name] = _activation(tensors[name], rng.uniform(0.01, 0.1), zero_point)
+        scale = rng.uniform(0.01, 0.1)
+        if source is not None and name not in rooted:
+            scale, zero_point = source
+        tensors[name] = _activation(tensors[name], scale, zero_point)
     for op in graph.ops:
         for name in op.operands:
             if tensors[name].constant and tensors[name].quantization is None:

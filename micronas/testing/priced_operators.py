@@ -6,6 +6,7 @@ is hardly more than what any call takes.
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,18 +91,28 @@ class _Draft:
 Draw = Callable[[_Draft, Kind], Op]
 
 
-def priced_operator(kind: Kind, seed: int, number: int) -> Graph:
+def priced_operator(kind: Kind, seed: int, number: int, *, any_scale: bool = False) -> Graph:
     """Draw an int8 network of one operator, the same for the same arguments.
 
     Those of POSITIONS and TABLE write and read int32, which no other network may.
+
+    Parameters
+    ----------
+    any_scale
+        Read values that lie anywhere, up to 25 from zero; otherwise on both sides of it and up to
+        10 away, as a layer writes them.
     """
     rng = np.random.default_rng((seed, number, zlib.crc32(kind.encode())))
     while True:
         graph = _looked_up(kind, rng) if kind in ("POSITIONS", "TABLE") else _drawn(kind, rng)
         if graph is not None and _is_of_usual_size(graph):
             break
+    source = None if any_scale else (rng.uniform(0.02, 0.06), int(rng.integers(-40, 41)))
     graph = quantize_randomly(
-        graph, int(rng.integers(2**31)), filters="int4" if rng.random() < 0.2 else "int8"
+        graph,
+        int(rng.integers(2**31)),
+        filters="int4" if rng.random() < 0.2 else "int8",
+        source=source,
     )
     if len(graph.ops) == 1:
         return graph
@@ -217,8 +228,9 @@ def _reduction(draft: _Draft, kind: Kind) -> Op:
 
 
 def _on_map(draft: _Draft, kind: Kind) -> Op:
+    """CMSIS-NN leaves the activation of a transposed convolution away."""
     draft.given(draft.map())
-    return map_op(kind, draft.tensors, draft.rng)
+    return replace(map_op(kind, draft.tensors, draft.rng), activation="NONE")
 
 
 def _single(draft: _Draft, kind: Kind) -> Op:
