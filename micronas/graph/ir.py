@@ -191,7 +191,7 @@ class Graph:
         """Whether kernels take int4 weights for an operator.
 
         CMSIS-NN does not in groups, and computes something else where a depthwise convolution
-        makes several channels of one.
+        makes several channels of one, or is dilated and has an odd number of them.
         """
         if op.kind == "UNKNOWN" or (weights := OPERATORS[op.kind].weights) is None:
             return False
@@ -200,4 +200,9 @@ class Graph:
             op.kind == "DEPTHWISE_CONV_2D"
             and self.constant_of(op).shape[3] != self.input_of(op).shape[3]
         )
-        return weights.int4_version is not None and not (is_grouped or is_multiplied)
+        is_odd = (
+            op.kind == "DEPTHWISE_CONV_2D"
+            and op.dilation != (1, 1)
+            and self.input_of(op).shape[3] % 2 == 1
+        )
+        return weights.int4_version is not None and not (is_grouped or is_multiplied or is_odd)
