@@ -117,20 +117,42 @@ def blocks(kernel: str, deep: Shape, block: int) -> Work:
     return Work(kernel, terms)
 
 
-def resize_nearest(out: Shape) -> Work:
-    """RESIZE_NEAREST_NEIGHBOR to a map, each pixel of which is a run of its channels."""
+def resize_nearest(source: Shape, out: Shape, *, corners: bool, half_pixel: bool) -> Work:
+    """RESIZE_NEAREST_NEIGHBOR to a map, each pixel of which is a run of its channels.
+
+    Places are numbers of a row, and then of a pixel in it; rounding takes longer where they lie
+    between two.
+    """
     _, height, width, channels = out
+    down, across = (
+        _places_between(size, wanted, corners=corners, half_pixel=half_pixel)
+        for size, wanted in zip(source[1:3], out[1:3], strict=True)
+    )
+    places = height + height * width
     terms = {
         "copying": height * width * copying(channels, Runs(0, channels), Runs(0, channels)),
         "pixels": height * width,
         "rows": height,
+        "between": down + height * across,
+        "rounded": places * corners,
+        "centred": places * half_pixel,
         "calls": 1,
     }
     return Work("resize_nearest", terms)
 
 
-def pad(shape: Shape, amounts: Pairs) -> Work:
-    """PAD of an int8 tensor; where channels are added each position is a run of its own."""
+def _places_between(size: int, out: int, *, corners: bool, half_pixel: bool) -> int:
+    """How many of the places that a resized side reads are no whole numbers."""
+    over, under = (size - 1, out - 1) if corners and out > 1 else (size, out)
+    twice = ((2 * place + half_pixel) * over for place in range(out))
+    return sum(place % (2 * under) != 0 for place in twice)
+
+
+def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
+    """PAD of an int8 tensor; where channels are added each position is a run of its own.
+
+    PADV2 looks the `value` up.
+    """
     shape = (1,) * (4 - len(shape)) + shape
     _, down, across, deep = [(0, 0)] * (4 - len(amounts)) + [tuple(pair) for pair in amounts]
     batches, rows, columns, channels = shape
@@ -154,6 +176,7 @@ def pad(shape: Shape, amounts: Pairs) -> Work:
         "memory": batches * (rows * row + ends),
         "positions": batches * positions,
         "rows": batches * rows,
+        "values": int(value),
         "calls": 1,
     }
     return Work("pad", terms)

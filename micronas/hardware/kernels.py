@@ -219,12 +219,16 @@ def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
 
 def matrix_product(outer: int, rows: int, depth: Width, out: Width, turned: Any) -> Work:
     """BATCH_MATMUL of `outer` matrices; `turned` elements are moved so that rows meet rows."""
-    vectors = outer * rows
+    vectors, paired = outer * rows, out.channels - out.odd
     terms = {
-        "macs": vectors * depth.channels * out.channels,
+        "macs": vectors * depth.fours * paired,
         "outputs": vectors * out.channels,
-        "left_over": vectors * out.channels * depth.remainders[1],
-        "odd_outputs": vectors * depth.channels * out.odd,
+        "left_over": vectors * paired * depth.remainders[1],
+        "left_over_twice": vectors * paired * depth.remainders[2],
+        "left_over_thrice": vectors * paired * depth.remainders[3],
+        "odd_macs": vectors * depth.fours * out.odd,
+        "odd_left_over": vectors * depth.remainders[1] * out.odd,
+        "odd_outputs": vectors * out.odd,
         "rows": vectors,
         "matrices": outer,
         "turned": turned,
@@ -308,13 +312,31 @@ def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
     )
 
 
-def transposed_turned(sweep: Sweep, source: Width, out: Width) -> Work:
-    """TRANSPOSE_CONV as a convolution over the enlarged map of `sweep`, filters turned around."""
+def transposed_turned(
+    source: Area, reached: Area, kernel: Area, stride: Area, depth: Width, out: Width
+) -> Work:
+    """TRANSPOSE_CONV as a convolution over an enlarged map, filters turned around.
+
+    Where the map is enlarged a patch is filled, and the pixels that it meets are copied.
+    """
+    large = source[0] * stride[0], source[1] * stride[1]
+    sweep = Sweep(large, reached, kernel)
+    rows, columns = (_met(*sides) for sides in zip(source, reached, kernel, stride, strict=True))
     terms = {
-        **_patches(sweep, source, out).terms,
-        "weights": sweep.taps * source.channels * out.channels,
+        **_patches(sweep, depth, out).terms,
+        "met_taps": rows * columns,
+        "met_rows": rows * reached[1] * kernel[1],
+        "filled_bytes": sweep.positions * sweep.taps * depth.channels * (stride != (1, 1)),
+        "weights": sweep.taps * depth.channels * out.channels,
     }
     return Work("transposed_turned", terms)
+
+
+def _met(size: int, reached: int, taps: int, stride: int) -> int:
+    """Taps of filters in the map that is written, summed over the rows (or columns) read."""
+    gone = before(taps, reached - (size - 1) * stride)
+    places = range(-gone, size * stride - gone, stride)
+    return sum(max(0, min(reached, place + taps) - max(0, place)) for place in places)
 
 
 def elementwise(kernel: str, elements: Any, outputs: Any = 0) -> Work:

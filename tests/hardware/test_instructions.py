@@ -318,7 +318,7 @@ def test_foreign_operators() -> None:
 
 def test_int4_kernels_that_were_not_counted_are_slower_than_int8_ones() -> None:
     builder = Builder((8, 8, 8))
-    graph = builder.finish(builder.conv(builder.input, "conv", 8, stride=(2, 2)))
+    graph = builder.finish(builder.depthwise(builder.input, "dw", (3, 3), multiplier=2))
     (op,) = graph.ops
     weights = replace(graph.constant_of(op), dtype="int4")
     packed = replace(graph, tensors={**graph.tensors, weights.name: weights})

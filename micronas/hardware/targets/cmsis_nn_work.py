@@ -65,9 +65,8 @@ def _transposed(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
     if is_turned(op.stride, source.shape[3]):
-        large = source.shape[1] * op.stride[0], source.shape[2] * op.stride[1]
         return kernels.transposed_turned(
-            Sweep(large, _area(out), taps), _channels(source), _channels(out)
+            _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
         )
     return kernels.transposed(
         _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
@@ -99,6 +98,14 @@ def _reduced(kernel: str) -> _Rule:
 
 def _of_two(kernel: str) -> _Rule:
     return lambda graph, op: elements.of_two(kernel, *_operands(graph, op), _out(graph, op))
+
+
+def _multiplied(graph: Graph, op: Op) -> Work:
+    """MUL, which takes shapes for the same if ones before one make them so."""
+    left, right = (
+        (1,) * (len(_out(graph, op)) - len(shape)) + shape for shape in _operands(graph, op)
+    )
+    return elements.of_two("mul", left, right, _out(graph, op))
 
 
 def _larger(graph: Graph, op: Op) -> Work:
@@ -163,7 +170,17 @@ def _padded(graph: Graph, op: Op) -> Work:
     """Amounts are those by which sides grow, at the end, where a graph holds no table."""
     source, table = graph.input_of(op).shape, graph.tensors[op.inputs[-1]].data
     grown = [(0, more - size) for size, more in zip(source, _out(graph, op), strict=True)]
-    return copies.pad(source, grown if table is None else table.tolist())
+    amounts = grown if table is None else table.tolist()
+    return copies.pad(source, amounts, value=op.kind == "PADV2")
+
+
+def _resized(graph: Graph, op: Op) -> Work:
+    return copies.resize_nearest(
+        graph.input_of(op).shape,
+        _out(graph, op),
+        corners=op.align_corners,
+        half_pixel=op.half_pixel,
+    )
 
 
 def _blocks(graph: Graph, op: Op) -> Work:
@@ -180,7 +197,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "DEPTHWISE_CONV_2D": _convolution,
         "FULLY_CONNECTED": _dense,
         "ADD": _of_two("add"),
-        "MUL": _of_two("mul"),
+        "MUL": _multiplied,
         "PAD": _padded,
         "PADV2": _padded,
         "AVERAGE_POOL_2D": _pool,
@@ -189,7 +206,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SUM": _reduced("sum"),
         "REDUCE_MAX": _reduced("reduce_max"),
         "TRANSPOSE_CONV": _transposed,
-        "RESIZE_NEAREST_NEIGHBOR": lambda graph, op: copies.resize_nearest(_out(graph, op)),
+        "RESIZE_NEAREST_NEIGHBOR": _resized,
         "RESIZE_BILINEAR": lambda graph, op: elements.resize_bilinear(_out(graph, op)),
         "SPACE_TO_DEPTH": _blocks,
         "DEPTH_TO_SPACE": _blocks,
@@ -213,7 +230,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SQUARED_DIFFERENCE": _of_two("squared_difference"),
         "MAXIMUM": _larger,
         "MINIMUM": _larger,
-        "PRELU": _by_row("prelu"),
+        "PRELU": _of_two("prelu"),
         "LEAKY_RELU": _each("leaky_relu"),
         "ELU": _each("elu"),
         "TANH": _each("tanh"),
