@@ -184,6 +184,7 @@ def depthwise_multiplied(
     terms = {
         "macs": sweep.positions * sweep.taps * out.channels,
         "valid_macs": sweep.valid_taps * out.channels,
+        "valid_rows": sweep.valid_rows * out.channels,
         "outputs": sweep.positions * out.channels,
         "source_positions": sweep.positions * source.channels,
         "calls": 1,
@@ -268,6 +269,7 @@ def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
             "outputs": sweep.positions * channels.channels,
             "positions": sweep.positions,
             "valid_taps": sweep.valid_taps,
+            "valid_rows": sweep.valid_rows,
             "calls": 1,
         },
     )
