@@ -145,9 +145,9 @@ def quantize_randomly(
             tensors |= elements.looked_up(op, tensors, rng)
             continue
         elif op.kind in _SAME_SCALE:
-            source = tensors[op.inputs[0]].quantization
-            assert source is not None
-            scale, zero_point = float(source.scale[0]), source.zero_point
+            shared = tensors[op.inputs[0]].quantization
+            assert shared is not None
+            scale, zero_point = float(shared.scale[0]), shared.zero_point
             for name in op.operands:
                 tensors[name] = _activation(tensors[name], scale, zero_point)
         else:
