@@ -276,18 +276,26 @@ def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:
 
 
 def transposed(
-    source: Area, reached: Area, kernel: Area, stride: Area, depth: Width, out: Width
+    source: Area,
+    reached: Area,
+    kernel: Area,
+    stride: Area,
+    depth: Width,
+    out: Width,
+    *,
+    biased: bool,
 ) -> Work:
     """TRANSPOSE_CONV that adds rows of the input to a buffer, four pixels at a time, then two.
 
-    `reached` is the size of the map it writes.
+    `reached` is the size of the map it writes. The buffer is cleared pixel by pixel with the bias,
+    or else as a whole.
     """
     rows, columns = source
     visited = _rows_visited(rows, reached[0], kernel[0], stride[0])
     steps = columns // 4 + columns % 4 // 2 + columns % 2
     filters = visited * kernel[1] * out.channels
     width = (columns - 1) * stride[1] + max(kernel[1], stride[1])
-    cleared = rows * stride[0] + max(kernel[0], stride[0])
+    cleared = (rows * stride[0] + max(kernel[0], stride[0])) * width
     terms = {
         "macs_by_4": columns // 4 * 4 * filters * depth.fours,
         "macs_by_2": columns % 4 // 2 * 2 * filters * depth.fours,
@@ -297,9 +305,14 @@ def transposed(
         "steps": steps * filters,
         "sums": columns * filters,
         "kernel_rows": steps * visited * out.channels,
+        "rows": steps * rows * out.channels,
         "outputs": reached[0] * reached[1] * out.channels,
-        "cleared": cleared * width,
-        "cleared_sums": cleared * width * out.channels,
+        "positions": reached[0] * reached[1],
+        "lines": rows,
+        "written_lines": reached[0],
+        "cleared": cleared * biased,
+        "cleared_sums": cleared * out.channels * biased,
+        "zeroed_sums": cleared * out.channels * (not biased),
         "calls": 1,
     }
     return Work("transposed", terms)
@@ -323,15 +336,18 @@ def transposed_turned(
     """
     large = source[0] * stride[0], source[1] * stride[1]
     sweep = Sweep(large, reached, kernel)
+    patches = _patches(sweep, depth, out).terms
+    filters = sweep.taps * out.channels
+    turned = {"filters": filters, "weights": filters * depth.channels}
+    if stride == (1, 1):
+        return Work("transposed_flat", {**patches, **turned})
     rows, columns = (_met(*sides) for sides in zip(source, reached, kernel, stride, strict=True))
-    terms = {
-        **_patches(sweep, depth, out).terms,
+    enlarged = {
         "met_taps": rows * columns,
         "met_rows": rows * reached[1] * kernel[1],
-        "filled_bytes": sweep.positions * sweep.taps * depth.channels * (stride != (1, 1)),
-        "weights": sweep.taps * depth.channels * out.channels,
+        "met_bytes": rows * columns * depth.channels,
     }
-    return Work("transposed_turned", terms)
+    return Work("transposed_turned", {**patches, **turned, **enlarged})
 
 
 def _met(size: int, reached: int, taps: int, stride: int) -> int:

@@ -64,13 +64,10 @@ def _convolution(graph: Graph, op: Op) -> Work:
 def _transposed(graph: Graph, op: Op) -> Work:
     source, out, weights = graph.input_of(op), graph.output_of(op), graph.constant_of(op)
     taps = weights.shape[1], weights.shape[2]
+    shapes = _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
     if is_turned(op.stride, source.shape[3]):
-        return kernels.transposed_turned(
-            _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
-        )
-    return kernels.transposed(
-        _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
-    )
+        return kernels.transposed_turned(*shapes)
+    return kernels.transposed(*shapes, biased=bool(op.biases))
 
 
 def _dense(graph: Graph, op: Op) -> Work:
