@@ -374,6 +374,7 @@ def _pointwise(positions: int, source: Width, out: Width) -> Work:
             "outputs": positions * out.channels,
             "weights": weights,
             "odd_positions": (positions % 2) * weights,
+            "odd_position_outputs": (positions % 2) * out.channels,
             "odd_outputs": positions * source.channels * out.odd,
             "calls": 1,
         },

@@ -97,6 +97,15 @@ def _of_two(kernel: str) -> _Rule:
     return lambda graph, op: elements.of_two(kernel, *_operands(graph, op), _out(graph, op))
 
 
+def _prelu(graph: Graph, op: Op) -> Work:
+    """PRELU, which goes value by value where there is one channel."""
+    left, right = _operands(graph, op)
+    out = _out(graph, op)
+    if left != right and out[-1] == 1:
+        return elements.by_row("prelu_broadcast", out)
+    return elements.of_two("prelu", left, right, out)
+
+
 def _multiplied(graph: Graph, op: Op) -> Work:
     """MUL, which takes shapes for the same if ones before one make them so."""
     left, right = (
@@ -227,7 +236,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SQUARED_DIFFERENCE": _of_two("squared_difference"),
         "MAXIMUM": _larger,
         "MINIMUM": _larger,
-        "PRELU": _of_two("prelu"),
+        "PRELU": _prelu,
         "LEAKY_RELU": _each("leaky_relu"),
         "ELU": _each("elu"),
         "TANH": _each("tanh"),
