@@ -11,14 +11,16 @@ Shape = tuple[int, ...]
 def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
     """An operator on two tensors; where one is spread over the other it runs loop in loop.
 
-    TFLM's loops join axes that go together, so that the innermost is as long as can be.
+    TFLM's loops join axes that go together, so that the innermost is as long as can be, but go
+    value by value where there is one channel.
     """
-    if left == right:
+    wide, other = ((1,) * (len(out) - len(shape)) + shape for shape in (left, right))
+    if wide == other:
         return elementwise(kernel, math.prod(out))
-    groups = _joined(left, right, out)
+    joined = [size for _, size in _joined(wide, other, out)]
     terms = {
         "elements": math.prod(out),
-        "rows": math.prod(size for _, size in groups[:-1]),
+        "rows": math.prod(out) if out[-1] == 1 else math.prod(joined[:-1]),
         "calls": 1,
     }
     return Work(f"{kernel}_broadcast", terms)
@@ -72,10 +74,8 @@ def resize_bilinear(out: Shape) -> Work:
 
 def _joined(left: Shape, right: Shape, out: Shape) -> list[tuple[tuple[bool, bool], int]]:
     """Axes of the output longer than 1; neighbours join where the same operands have them."""
-    rank = len(out)
-    padded = ((1,) * (rank - len(shape)) + shape for shape in (left, right))
     groups: list[tuple[tuple[bool, bool], int]] = []
-    for first, second, size in zip(*padded, out, strict=True):
+    for first, second, size in zip(left, right, out, strict=True):
         has = first == size, second == size
         if size > 1 and groups and groups[-1][0] == has:
             groups[-1] = has, groups[-1][1] * size

@@ -420,6 +420,7 @@ def _patches(sweep: Sweep, source: Width, out: Width) -> Work:
             "kernel_rows": positions * sweep.kernel[0],
             "positions": positions,
             "odd_positions": (positions % 2) * patch * out.channels,
+            "odd_position_outputs": (positions % 2) * out.channels,
             "odd_outputs": pairs * patch * out.odd,
             "calls": 1,
         },

@@ -97,23 +97,6 @@ def _of_two(kernel: str) -> _Rule:
     return lambda graph, op: elements.of_two(kernel, *_operands(graph, op), _out(graph, op))
 
 
-def _prelu(graph: Graph, op: Op) -> Work:
-    """PRELU, which goes value by value where there is one channel."""
-    left, right = _operands(graph, op)
-    out = _out(graph, op)
-    if left != right and out[-1] == 1:
-        return elements.by_row("prelu_broadcast", out)
-    return elements.of_two("prelu", left, right, out)
-
-
-def _multiplied(graph: Graph, op: Op) -> Work:
-    """MUL, which takes shapes for the same if ones before one make them so."""
-    left, right = (
-        (1,) * (len(_out(graph, op)) - len(shape)) + shape for shape in _operands(graph, op)
-    )
-    return elements.of_two("mul", left, right, _out(graph, op))
-
-
 def _larger(graph: Graph, op: Op) -> Work:
     return elements.larger_of_two(*_operands(graph, op), _out(graph, op))
 
@@ -203,7 +186,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "DEPTHWISE_CONV_2D": _convolution,
         "FULLY_CONNECTED": _dense,
         "ADD": _of_two("add"),
-        "MUL": _multiplied,
+        "MUL": _of_two("mul"),
         "PAD": _padded,
         "PADV2": _padded,
         "AVERAGE_POOL_2D": _pool,
@@ -236,7 +219,7 @@ _WORK: Mapping[Kind, _Rule] = each_kind(
         "SQUARED_DIFFERENCE": _of_two("squared_difference"),
         "MAXIMUM": _larger,
         "MINIMUM": _larger,
-        "PRELU": _prelu,
+        "PRELU": _of_two("prelu"),
         "LEAKY_RELU": _each("leaky_relu"),
         "ELU": _each("elu"),
         "TANH": _each("tanh"),
