@@ -41,14 +41,14 @@ def _cpu() -> float:
 
 
 def micronas(name: str, folder: Path, clock: Clock) -> None:
-    _micronas(name, folder, clock, tune=False)
+    _micronas(name, folder, clock)
 
 
 def micronas_tuned(name: str, folder: Path, clock: Clock) -> None:
     _micronas(name, folder, clock, tune=True)
 
 
-def _micronas(name: str, folder: Path, clock: Clock, *, tune: bool) -> None:
+def _micronas(name: str, folder: Path, clock: Clock, **settings: Any) -> None:
     from benchmarks.zoo.networks import NETWORKS
     from micronas.export import to_tflite
 
@@ -56,7 +56,7 @@ def _micronas(name: str, folder: Path, clock: Clock, *, tune: bool) -> None:
     module, inputs = entry.module(), entry.inputs(CALIBRATION, seed=_CALIBRATION_SEED)
     given = inputs if len(inputs) > 1 else inputs[0]
     with clock.timing():
-        model = to_tflite(module, given, calibration=[given], tune=tune)  # type: ignore[arg-type]
+        model = to_tflite(module, given, calibration=[given], **settings)  # type: ignore[arg-type]
     (folder / "model.tflite").write_bytes(model)
 
 
