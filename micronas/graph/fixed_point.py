@@ -11,6 +11,9 @@ import numpy.typing as npt
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
+_OFFSETS = np.concatenate([np.arange(4096), np.arange(4096, 2**16, 61)]).astype(np.float32)
+"""Units in the last place by which scales are tried to be larger: by a hundredth at most."""
+
 
 def quantize_multiplier(real: npt.ArrayLike) -> tuple[Int32, Int32]:
     """Write positive factors as ``multiplier * 2**(shift - 31)`` with a 31-bit multiplier.
@@ -27,6 +30,21 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[Int32, Int32]:
         np.where(tiny, 0, multiplier).astype(np.int32),
         np.where(tiny, 0, shift).astype(np.int32),
     )
+
+
+def agreeing_scale(weights: np.float32, source: np.float32, output: np.float32) -> np.float32:
+    """Least scale of a linear layer's weights, from `weights` on, that every TFLM rescales alike.
+
+    Until August 2026 FULLY_CONNECTED took the product of this scale and its input's in float32,
+    and in float64 since. The multipliers differ for all but one scale in about a hundred, and so
+    does a code where a sum lies between two steps. Where none is near, `weights` is returned.
+    """
+    tried = weights + np.spacing(weights) * _OFFSETS
+    products = (source * tried).astype(np.float64), np.float64(source) * tried.astype(np.float64)
+    first, second = (quantize_multiplier(each / np.float64(output)) for each in products)
+    same = (first[0] == second[0]) & (first[1] == second[1])
+    found: np.float32 = tried[same.argmax()]
+    return found
 
 
 def doubling_high_mul(left: npt.NDArray[np.signedinteger], right: npt.ArrayLike) -> Int64:

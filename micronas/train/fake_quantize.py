@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from micronas.graph import ir
+from micronas.graph.fixed_point import agreeing_scale
 from micronas.graph.ir import Graph, Op, Quantization
 from micronas.train.network import from_tflite, linear, to_tflite, weights_of
 
@@ -121,8 +122,19 @@ class QuantizedUnit(nn.Module):
             scale = scale.max().expand_as(scale)
         return scale
 
-    def forward(self, x: Tensor, source: Range) -> Tensor:
+    def final_scale(self, source: Range, output: Range) -> Tensor:
+        """The same, [out], as it is written: one for all is larger by millionths.
+
+        `agreeing_scale` says why. Training, which would wait for a device, does without.
+        """
         scale = self.scale(source)
+        if weights_of(self.op).per_channel:
+            return scale
+        ends = (np.float32(each.item()) for each in (scale[0], source.scale, output.scale))
+        return torch.full_like(scale, float(agreeing_scale(*ends)))
+
+    def forward(self, x: Tensor, source: Range, output: Range) -> Tensor:
+        scale = self.scale(source) if self.training else self.final_scale(source, output)
         zeros = torch.zeros_like(scale, dtype=torch.int32)
         weight = torch.fake_quantize_per_channel_affine(
             self.weight, scale, zeros, 0, -self.largest, self.largest
@@ -134,13 +146,13 @@ class QuantizedUnit(nn.Module):
         """The same without rounding."""
         return linear(self.op, x, self.weight, self.bias)
 
-    def constants(self, graph: Graph, source: Range) -> dict[str, ir.Tensor]:
+    def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
         """The operator's integer weights and bias, with their scales."""
-        scale = self.scale(source)
+        scale = self.final_scale(source, output)
+        per_channel = weights_of(self.op).per_channel
         steps = self.weight.detach() / scale.view(-1, *[1] * (self.weight.ndim - 1))
         data = steps.round().clamp(-self.largest, self.largest).to(torch.int8)
         weight = graph.constant_of(self.op)
-        per_channel = weights_of(self.op).per_channel
         scales = (scale if per_channel else scale[:1]).numpy()
         axis = weights_of(self.op).axis if per_channel else None
         constants = {

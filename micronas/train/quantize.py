@@ -257,8 +257,8 @@ class QuantizedNetwork(nn.Module):
             data = None if tensor.data is None else codes_of(tensor.data, quantization)
             tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
-            source = self._range(op.inputs[0])
-            tensors |= self.unit(op).constants(self._graph, source)
+            ends = self._range(op.inputs[0]), self._range(op.outputs[0])
+            tensors |= self.unit(op).constants(self._graph, *ends)
         for op in recurrent_ops(self._graph):
             ends = self._range(op.inputs[0]), self._range(op.outputs[0])
             tensors |= self._recurrent(op).constants(self._graph, *ends)
@@ -293,9 +293,8 @@ class QuantizedNetwork(nn.Module):
 
     def weighted(self, op: Op, x: Tensor) -> Tensor:
         """Run an operator with its weights rounded, without its activation."""
-        unit, source = self.units[self._unit_names[op.name]], self._range(op.inputs[0])
-        ends = (source, self._range(op.outputs[0])) if _row(op).recurrent else (source,)
-        y: Tensor = unit(x, *ends)
+        ends = self._range(op.inputs[0]), self._range(op.outputs[0])
+        y: Tensor = self.units[self._unit_names[op.name]](x, *ends)
         return y
 
     def exact(self, op: Op, x: Tensor) -> Tensor:

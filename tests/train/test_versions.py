@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
 
+from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
+from micronas.graph.fixed_point import agreeing_scale
 from micronas.graph.kernels.elements import same_in_all_versions
+from micronas.tflite.reader import read
 from micronas.train.fake_quantize import Range
 from micronas.train.quantize import QuantizedNetwork
 
@@ -32,3 +36,45 @@ def test_a_range_moves_where_versions_disagree() -> None:
         step = graph.tensors[name].quantization
         assert step is not None
         assert abs(step.scale[0] / float.fromhex(text) - 1) < 1e-4
+
+
+def multiplier(product: float, output: float) -> tuple[int, int]:
+    """A factor as TFLM holds it, in plain Python."""
+    fraction, exponent = math.frexp(product / output)
+    return math.floor(fraction * 2**31 + 0.5), exponent
+
+
+def agree(source: np.float32, weights: np.float32, output: np.float32) -> bool:
+    """Whether products of scales in float32 and in float64, which is exact, rescale alike."""
+    products = float(source * weights), float(source) * float(weights)
+    first, second = (multiplier(each, float(output)) for each in products)
+    return first == second
+
+
+def test_a_linear_layer_takes_a_scale_on_which_versions_agree() -> None:
+    rng = np.random.default_rng(1)
+    unchanged = 0
+    for scales in np.exp2(rng.uniform(-14, 2, (300, 3))).astype(np.float32):
+        source, weights, output = scales
+        found = agreeing_scale(weights, source, output)
+        assert agree(source, found, output), scales
+        assert weights <= found <= 1.01 * weights
+        unchanged += agree(source, weights, output)
+    assert unchanged < 30  # what disagrees is the rule
+
+
+def test_exported_linear_layers_have_such_a_scale() -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(12, 12) for _ in range(20)]
+    examples = torch.randn(64, 12)
+    graph = read(
+        to_tflite(torch.nn.Sequential(*layers).eval(), examples[:1], calibration=[examples])
+    )
+    assert len(graph.ops) == 20
+    for op in graph.ops:
+        names = *op.inputs[:2], op.outputs[0]
+        source, weights, output = (graph.tensors[name].quantization for name in names)
+        assert source
+        assert weights
+        assert output
+        assert agree(source.scale[0], weights.scale[0], output.scale[0])
