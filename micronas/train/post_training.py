@@ -5,7 +5,8 @@ convolutions have a scale for each output channel here, so what equalisation hel
 which have one scale in all: their ranges are taken from data.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,8 +130,9 @@ def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
         bias.add_(shift)
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
-    interpret_outputs(network.float_graph, batch, exact)
-    interpret_outputs(network.float_graph, batch, corrected, network.rounded)
+    with _held(network):
+        interpret_outputs(network.float_graph, batch, exact)
+        interpret_outputs(network.float_graph, batch, corrected, network.rounded)
 
 
 @torch.no_grad()
@@ -257,7 +259,19 @@ def _rounded(
     def after(name: str, value: Tensor) -> Tensor:
         return value if name == kept else network.rounded(name, value)
 
-    return interpret_outputs(network.float_graph, batch, weighted, after)
+    with _held(network):
+        return interpret_outputs(network.float_graph, batch, weighted, after)
+
+
+@contextmanager
+def _held(network: QuantizedNetwork) -> Iterator[None]:
+    """Hold the ranges, which a network in training moves with what it sees."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:

@@ -191,3 +191,16 @@ def test_averages_of_their_own_scale_are_the_same_average(size: tuple[int, int])
         ratios.append(sqnr_db(wanted, int8(network, x)))
     if min(size) > 3:
         assert ratios[2] >= ratios[1] > ratios[0] + 3  # 16 parts of 4x4 are the map
+
+
+def test_ranges_stay_as_they_were_calibrated() -> None:
+    network = QuantizedNetwork(separable(), ranges="average")
+    network.calibrate([maps(32, 2)], method="minmax")
+    assert network.training  # in which ranges follow what a network sees
+    ranges = {key: value.clone() for key, value in network.ranges.state_dict().items()}
+    larger = 3 * maps(32, 4)
+    correct_biases(network, larger)
+    gains(network, larger)
+    assert network.training
+    for key, value in network.ranges.state_dict().items():
+        assert torch.equal(value, ranges[key]), key
