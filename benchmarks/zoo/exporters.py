@@ -8,6 +8,7 @@ need torch, timm and torchvision for the networks, but for the second half of on
 """
 
 import json
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ CALIBRATION = 32
 _CALIBRATION_SEED = 11
 _NAMES = ("first", "second")
 _LONGEST = 400
+_INSTALLED = re.compile(r"/\S*/site-packages/")
+"""Where a package lies on this machine, which is nobody else's business."""
 
 
 class Clock:
@@ -160,7 +163,8 @@ def main(exporter: str, name: str, folder: Path) -> None:
     try:
         EXPORTERS[exporter](name, folder, clock)
     except BaseException as error:  # a converter may call sys.exit
-        result["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
+        said = _INSTALLED.sub("", " ".join(str(error).split()))
+        result["error"] = f"{type(error).__name__}: {said[:_LONGEST]}"
     result["seconds"] = round(clock.seconds, 3)
     (folder / "result.json").write_text(json.dumps(result))
 
