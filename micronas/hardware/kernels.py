@@ -332,7 +332,8 @@ def transposed_turned(
 ) -> Work:
     """TRANSPOSE_CONV as a convolution over an enlarged map, filters turned around.
 
-    Where the map is enlarged a patch is filled, and the pixels that it meets are copied.
+    Where the map is enlarged a patch is filled, and the pixels that it meets are copied. With
+    stride 1 it stays flat, and patches are a convolution's.
     """
     large = source[0] * stride[0], source[1] * stride[1]
     sweep = Sweep(large, reached, kernel)

@@ -257,11 +257,9 @@ class QuantizedNetwork(nn.Module):
             data = None if tensor.data is None else codes_of(tensor.data, quantization)
             tensors[name] = replace(tensor, dtype="int8", quantization=quantization, data=data)
         for op in weighted_ops(self._graph):
-            ends = self._range(op.inputs[0]), self._range(op.outputs[0])
-            tensors |= self.unit(op).constants(self._graph, *ends)
+            tensors |= self.unit(op).constants(self._graph, *self._ends(op))
         for op in recurrent_ops(self._graph):
-            ends = self._range(op.inputs[0]), self._range(op.outputs[0])
-            tensors |= self._recurrent(op).constants(self._graph, *ends)
+            tensors |= self._recurrent(op).constants(self._graph, *self._ends(op))
         for op in self._graph.ops:
             if op.kind == "TABLE":
                 tensors[op.inputs[1]] = self._looked_up(op)
@@ -293,8 +291,7 @@ class QuantizedNetwork(nn.Module):
 
     def weighted(self, op: Op, x: Tensor) -> Tensor:
         """Run an operator with its weights rounded, without its activation."""
-        ends = self._range(op.inputs[0]), self._range(op.outputs[0])
-        y: Tensor = self.units[self._unit_names[op.name]](x, *ends)
+        y: Tensor = self.units[self._unit_names[op.name]](x, *self._ends(op))
         return y
 
     def exact(self, op: Op, x: Tensor) -> Tensor:
@@ -338,6 +335,10 @@ class QuantizedNetwork(nn.Module):
         unit = self.units[self._unit_names[op.name]]
         assert isinstance(unit, QuantizedRecurrentUnit)
         return unit
+
+    def _ends(self, op: Op) -> tuple[Range, Range]:
+        """Ranges of what an operator reads and writes."""
+        return self._range(op.inputs[0]), self._range(op.outputs[0])
 
     def _range(self, name: str) -> Range:
         found = self.ranges[self._range_names[self._owners[name]]]
