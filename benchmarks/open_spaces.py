@@ -8,9 +8,9 @@ FEATURES and IMAGES are those of `benchmarks.quality`, and so are board and reci
 of quantisation. RESULTS gets a line for each finished network; what is there is not done again, so
 that the command can be killed and repeated, and several may write to one file.
 
-default    `micronas.search` in `kws_open` or `images_open`, whose trials go to the 15 epochs of the
-           recipe; a search for each seed
-short      the same with trials of 8 epochs
+default    `micronas.search` in `kws_open` or `images_open`, with the trials of `benchmarks.quality`
+           (8 epochs); a search for each seed
+long       the same with trials of 15 epochs, as long as the recipe
 published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
            file and latency are then the budget of the others
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
@@ -59,10 +59,9 @@ BUDGETS = {
 }
 PUBLISHED = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
 SETTINGS = (*BUDGETS, *PUBLISHED)
-SEARCH = SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs}))
 SEARCHES = {
-    "default": SEARCH,
-    "short": SearchSettings(trial=TRIAL),
+    "default": SearchSettings(trial=TRIAL),
+    "long": SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
@@ -109,7 +108,7 @@ class Bench:
             self.data,
             board=BOARD,
             budget=self.budget,
-            settings=SEARCHES.get(method, SEARCH),
+            settings=SEARCHES.get(method, SEARCHES["default"]),
             seed=seed,
             checkpoint=Checkpoint(path),
         )
