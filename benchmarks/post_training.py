@@ -55,7 +55,7 @@ def _measured(name: str) -> list[list[str]]:
             else:
                 network.calibrate([calibration], method=method)
             plain = sqnr_db(wanted, _run(network, inputs).reshape(wanted.shape))
-            correct_biases(network, calibration)
+            correct_biases(network, [calibration])
             corrected = sqnr_db(wanted, _run(network, inputs).reshape(wanted.shape))
             cells.append(f"{plain:.1f} / {corrected:.1f}")
         rows.append([name, kind, *cells])

@@ -93,6 +93,11 @@ class Tensor:
     def elements(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def per_channel(self) -> bool:
+        """Whether each channel has a scale of its own."""
+        return self.quantization is not None and self.quantization.axis is not None
+
 
 @dataclass(frozen=True)
 class Op:

@@ -224,8 +224,7 @@ def _quantized_channels(graph: Graph, op: Op) -> int:
         return 0
     if weights.per_channel:
         return graph.output_of(op).shape[-1]
-    quantization = graph.constant_of(op).quantization
-    return quantization.scale.size if quantization and quantization.axis is not None else 0
+    return graph.output_of(op).shape[-1] if graph.constant_of(op).per_channel else 0
 
 
 def _align(size: int, alignment: int) -> int:

@@ -205,13 +205,16 @@ def _depthwise_dilated(sweep: Sweep, source: Width, out: Width, bits: int) -> Wo
     return _of_bits(Work("depthwise_dilated", terms), bits)
 
 
-def dense(rows: int, source: Width, out: Width, *, bits: int = 8) -> Work:
+def dense(
+    rows: int, source: Width, out: Width, *, per_channel: bool = False, bits: int = 8
+) -> Work:
     """FULLY_CONNECTED on `rows` vectors."""
     terms = {
         "macs": rows * source.channels * out.channels,
         "outputs": rows * out.channels,
         "left_over": rows * out.channels * source.remainders[1],
         "odd_outputs": rows * source.channels * out.odd,
+        "scaled_outputs": rows * out.channels * per_channel,
         "rows": rows,
         "calls": 1,
     }
@@ -254,10 +257,10 @@ def lstm(steps: int, source: Width, units: Width) -> Work:
     return Work("lstm", terms)
 
 
-def dense_as_convolution(rows: int, source: Width, out: Width) -> Work:
-    """FULLY_CONNECTED that runs as a 1x1 convolution, with its one scale spread to all channels."""
+def dense_as_convolution(rows: int, source: Width, out: Width, *, is_spread: bool = True) -> Work:
+    """FULLY_CONNECTED that runs as a 1x1 convolution; one scale is spread to all channels."""
     pointwise = _pointwise(rows, source, out)
-    return Work("pointwise", {**pointwise.terms, "spread_scales": out.channels})
+    return Work("pointwise", {**pointwise.terms, "spread_scales": out.channels * is_spread})
 
 
 def pool(sweep: Sweep, channels: Width, *, maximum: bool = False) -> Work:

@@ -60,7 +60,12 @@ def random_op_graph(kind: Kind, seed: int, *, plain: bool = False) -> Graph:
         op = replace(op, inputs=(*op.inputs[:2], "bias", *op.inputs[2:]))
     graph = Graph(tensors, (op,), ("input",), ("output",))
     is_packed = rng.random() < 1 / 3 and not plain
-    graph = quantize_randomly(graph, seed, filters="int4" if is_packed else "int8")
+    graph = quantize_randomly(
+        graph,
+        seed,
+        filters="int4" if is_packed else "int8",
+        by_output=kind == "FULLY_CONNECTED" and not plain and bool(rng.random() < 0.5),
+    )
     free = {"LOGISTIC", "TANH", "LOG_SOFTMAX", "L2_NORMALIZATION", *elements.RESCALING}
     if kind in free and not plain:
         scale = 10 ** rng.uniform(-3, 1.5)
@@ -113,10 +118,12 @@ def quantize_randomly(
     *,
     filters: DataType = "int8",
     source: tuple[float, int] | None = None,
+    by_output: bool = False,
 ) -> Graph:
     """Give a graph random weights, and scales with which its activations neither die nor clip.
 
     Scale and zero point of the inputs are drawn too unless `source` has them; RSQRT's is -128.
+    Linear layers of int8 weights have a scale for each output if `by_output`.
     """
     rng = np.random.default_rng(seed)
     tensors: dict[str, Tensor] = dict(graph.tensors)
@@ -138,7 +145,7 @@ def quantize_randomly(
             scale, zero_point = float(kept.scale[0]), kept.zero_point
         elif op.kind in WEIGHTED:
             packed = filters if graph.takes_int4(op) else "int8"
-            scale = _quantize_weights(tensors, op, rng, packed)
+            scale = _quantize_weights(tensors, op, rng, packed, by_output)
         elif op.kind in _FIXED:
             scale, zero_point = _FIXED[op.kind]
         elif op.kind in ("POSITIONS", "TABLE"):
@@ -256,7 +263,11 @@ def _divisor(number: int, rng: np.random.Generator) -> int:
 
 
 def _quantize_weights(
-    tensors: dict[str, Tensor], op: Op, rng: np.random.Generator, filters: DataType
+    tensors: dict[str, Tensor],
+    op: Op,
+    rng: np.random.Generator,
+    filters: DataType,
+    by_output: bool,
 ) -> float:
     """Draw weights and bias; return an output scale that fits their spread."""
     source = tensors[op.inputs[0]].quantization
@@ -264,7 +275,8 @@ def _quantize_weights(
     assert source is not None
     expected = OPERATORS[op.kind].weights  # type: ignore[index]
     assert expected is not None
-    axis = expected.axis if expected.per_channel else None
+    by_output = by_output and filters == "int8"
+    axis = expected.axis if expected.per_channel or by_output else None
     channels = weights.shape[0] if axis is None else weights.shape[axis]
     count = 1 if axis is None else channels
     axis = axis if count > 1 else None

@@ -2,7 +2,8 @@
 
 A row's inputs are shapes such as ``1x8x8x16``, constants such as ``=16x3x3x8``, states such as
 ``~1x16``, or tables such as ``[0, 3, 1, 2]``; they are int8 where nothing else is said
-(``~1x16:int16``). Its options are fields of `micronas.graph.ir.Op`.
+(``~1x16:int16``). ``+16x8`` are weights of a linear layer with a scale for each output. Its options
+are fields of `micronas.graph.ir.Op`.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.ir import Graph, Op, Quantization, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.kernels import Work
 from micronas.hardware.targets.cmsis_nn_work import work
@@ -93,7 +94,9 @@ def _text(tensor: Tensor, op: Op) -> str:
     is_bias = tensor.name in op.biases
     if tensor.dtype == "int32" and tensor.data is not None and not is_bias:
         return json.dumps(tensor.data.tolist())
-    mark = "~" if tensor.variable else "=" if tensor.constant else ""
+    has_several = op.kind == "FULLY_CONNECTED" and tensor.per_channel and not is_bias
+    constant = "+" if has_several else "="
+    mark = "~" if tensor.variable else constant if tensor.constant else ""
     dtype = "" if tensor.dtype == "int8" or is_bias else f":{tensor.dtype}"
     return mark + "x".join(map(str, tensor.shape)) + dtype
 
@@ -109,13 +112,16 @@ def _tensor(name: str, text: str) -> Tensor:
     if text.startswith("["):
         table = np.array(json.loads(text), np.int32)
         return Tensor(name, table.shape, "int32", constant=True, data=table)
-    shape, _, dtype = text.lstrip("=~").partition(":")
+    written, _, dtype = text.lstrip("=+~").partition(":")
+    shape = _shape(written)
+    scales = Quantization(np.ones(shape[0], np.float32), axis=0)
     return Tensor(
         name,
-        _shape(shape),
+        shape,
         dtype or "int8",  # type: ignore[arg-type]
-        constant=text.startswith("="),
+        constant=text.startswith(("=", "+")),
         variable=text.startswith("~"),
+        quantization=scales if text.startswith("+") else None,
     )
 
 

@@ -86,7 +86,8 @@ def random_network(seed: int) -> Graph:
     if output == builder.input:  # steps that found nothing to do
         output = _append(builder, "RELU", "only", output)
     filters: DataType = "int4" if rng.random() < 1 / 3 else "int8"
-    return quantize_randomly(builder.finish(output), seed, filters=filters)
+    by_output = bool(rng.random() < 0.5)
+    return quantize_randomly(builder.finish(output), seed, filters=filters, by_output=by_output)
 
 
 def _grow(

@@ -113,6 +113,7 @@ def priced_operator(kind: Kind, seed: int, number: int, *, any_scale: bool = Fal
         int(rng.integers(2**31)),
         filters="int4" if rng.random() < 0.2 else "int8",
         source=source,
+        by_output=bool(rng.random() < 0.4),
     )
     if len(graph.ops) == 1:
         return graph

@@ -1,14 +1,15 @@
 """Int8 arithmetic imitated in float32: rounding that lets gradients through.
 
 The scheme is TensorFlow Lite's (Krishnamoorthi 2018, arXiv 1806.08342): weights symmetric, one
-scale per output channel (FULLY_CONNECTED: one in all); activations affine, one scale per tensor,
-zero exactly representable; biases int32. Rounding passes its gradient straight through, and
-activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1902.08153), in the logarithm.
+scale per output channel (FULLY_CONNECTED: one in all, if not asked for more); activations affine,
+one scale per tensor, zero exactly representable; biases int32. Rounding passes its gradient
+straight through, and activation scales are learnt as in LSQ (Esser et al. 2020, arXiv 1902.08153),
+in the logarithm.
 """
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from micronas.graph import ir
 from micronas.graph.fixed_point import agreeing_scale
 from micronas.graph.ir import Graph, Op, Quantization
 from micronas.train.network import from_tflite, linear, to_tflite, weights_of
+
+LinearScales = Literal["tensor", "output"]
+"""Of FULLY_CONNECTED: one scale for all weights, or one for each output."""
 
 LOWEST, HIGHEST = -128, 127
 LARGEST_BIAS = 2.0**30
@@ -100,12 +104,29 @@ def span_of(x: Tensor) -> Tensor:
 
 
 class QuantizedUnit(nn.Module):
-    """Weights and bias of one operator; the weights are rounded wherever they are used."""
+    """Weights and bias of one operator; the weights are rounded wherever they are used.
 
-    def __init__(self, op: Op, weight: ir.Array, bias: ir.Array | None, bits: int) -> None:
+    Parameters
+    ----------
+    scales
+        Of FULLY_CONNECTED: one for all weights, or one for each output, where the weights are int8
+        and there are several outputs.
+    """
+
+    def __init__(
+        self,
+        op: Op,
+        weight: ir.Array,
+        bias: ir.Array | None,
+        bits: int,
+        scales: LinearScales = "tensor",
+    ) -> None:
         super().__init__()
         self.op = op
         self.bits = bits
+        row = weights_of(op)
+        can_be = row.per_channel_version is not None and bits == 8 and len(weight) > 1
+        self.per_channel = row.per_channel or (scales == "output" and can_be)
         self.largest = 2 ** (bits - 1) - 1
         self.weight = nn.Parameter(from_tflite(op, weight))
         self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
@@ -118,7 +139,7 @@ class QuantizedUnit(nn.Module):
         if self.bias is not None:
             floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
         scale = torch.maximum(largest / self.largest, floor)
-        if not weights_of(self.op).per_channel:
+        if not self.per_channel:
             scale = scale.max().expand_as(scale)
         return scale
 
@@ -128,7 +149,7 @@ class QuantizedUnit(nn.Module):
         `agreeing_scale` says why. Training, which would wait for a device, does without.
         """
         scale = self.scale(source)
-        if weights_of(self.op).per_channel:
+        if self.per_channel:
             return scale
         ends = (np.float32(each.item()) for each in (scale[0], source.scale, output.scale))
         return torch.full_like(scale, float(agreeing_scale(*ends)))
@@ -149,12 +170,11 @@ class QuantizedUnit(nn.Module):
     def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
         """The operator's integer weights and bias, with their scales."""
         scale = self.final_scale(source, output)
-        per_channel = weights_of(self.op).per_channel
         steps = self.weight.detach() / scale.view(-1, *[1] * (self.weight.ndim - 1))
         data = steps.round().clamp(-self.largest, self.largest).to(torch.int8)
         weight = graph.constant_of(self.op)
-        scales = (scale if per_channel else scale[:1]).numpy()
-        axis = weights_of(self.op).axis if per_channel else None
+        scales = (scale if self.per_channel else scale[:1]).numpy()
+        axis = weights_of(self.op).axis if self.per_channel else None
         constants = {
             weight.name: replace(
                 weight,
@@ -170,7 +190,7 @@ class QuantizedUnit(nn.Module):
             constants[bias.name] = replace(
                 bias,
                 dtype="int32",
-                quantization=Quantization(product, axis=0 if per_channel else None),
+                quantization=Quantization(product, axis=0 if self.per_channel else None),
                 data=exact.astype(np.int32),
             )
         return constants

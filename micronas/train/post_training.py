@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from micronas.errors import MicronasError
-from micronas.graph.interface import Given
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import Method
+from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
 from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
@@ -26,6 +27,8 @@ from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
+_CORRECTING = 128
+"""Examples that biases are corrected by; the more, the less of a shift is chance."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +104,28 @@ def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.N
 
 
 @torch.no_grad()
-def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
+def correct_biases(network: QuantizedNetwork, batches: Iterable[Given[Tensor]]) -> None:
     """Move biases so that each channel of an operator with weights has its mean of float32.
 
     Rounded weights and what is rounded before shift an output's mean; operators are corrected in
-    the order they run, so that each makes up for what is left of those before.
+    the order they run, so that each makes up for what is left of those before. What the examples
+    disagree on is chance: a shift is shrunk by the part that its standard error has in it (James
+    and Stein), so that a few examples, or one, do no harm.
 
     Parameters
     ----------
     network
         Calibrated; its biases are changed.
-    batch
-        Inputs, the more examples the better.
+    batches
+        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count.
     """
+    given = [by_name(network.float_graph, batch) for batch in batches]
+    batch = {name: torch.cat([each[name] for each in given])[:_CORRECTING] for name in given[0]}
     means: dict[str, Tensor] = {}
 
     def exact(op: Op, x: Tensor) -> Tensor:
         y = network.exact(op, x)
-        means[op.name] = _by_channel(y).mean(0)
+        means[op.name] = _by_example(y)
         return y
 
     def corrected(op: Op, x: Tensor) -> Tensor:
@@ -126,7 +133,7 @@ def correct_biases(network: QuantizedNetwork, batch: Given[Tensor]) -> None:
         bias = network.unit(op).bias if op.kind in WEIGHTED else None
         if bias is None:
             return y
-        shift = means[op.name] - _by_channel(y).mean(0)
+        shift = shrunk(means[op.name] - _by_example(y))
         bias.add_(shift)
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
@@ -184,7 +191,11 @@ def search_ranges(
 
 @torch.no_grad()
 def tuned(
-    graph: Graph, batches: Sequence[Mapping[str, Tensor]], *, bits: LayerBits = 8
+    graph: Graph,
+    batches: Sequence[Mapping[str, Tensor]],
+    *,
+    bits: LayerBits = 8,
+    linear_scales: LinearScales = "tensor",
 ) -> QuantizedNetwork:
     """Return the network nearest to float of those that post-training can make of a graph.
 
@@ -198,7 +209,7 @@ def tuned(
     """
     graphs = [graph, equalised(graph, batches)] if scalable_pairs(graph) else [graph]
     tried = [
-        _made(each, batches, method, is_corrected, bits)
+        _made(each, batches, method, is_corrected, bits, linear_scales)
         for each in graphs
         for method in _METHODS
         for is_corrected in (False, True)
@@ -219,12 +230,12 @@ def _made(
     method: Method,
     is_corrected: bool,
     bits: LayerBits,
+    linear_scales: LinearScales,
 ) -> QuantizedNetwork:
-    network = QuantizedNetwork(graph, bits=bits, ranges="average")
+    network = QuantizedNetwork(graph, bits=bits, ranges="average", linear_scales=linear_scales)
     network.calibrate(batches, method=method)
     if is_corrected:
-        joined = {name: torch.cat([each[name] for each in batches]) for name in batches[0]}
-        correct_biases(network, joined)
+        correct_biases(network, batches)
     return network
 
 
@@ -285,6 +296,21 @@ def _error(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
 
 def _decibels(error: float) -> float:
     return -10 * float(np.log10(max(error, 1e-30)))
+
+
+def _by_example(value: Tensor) -> Tensor:
+    """Mean of each channel of each example: [N, channels]."""
+    last = value.movedim(1, -1) if value.ndim == 4 else value
+    return last.reshape(len(last), -1, last.shape[-1]).mean(1)
+
+
+def shrunk(shifts: Tensor) -> Tensor:
+    """Mean [channels] of what each example says [N, channels], less what may be chance."""
+    mean, count = shifts.mean(0), len(shifts)
+    if count < 2:
+        return torch.zeros_like(mean)
+    chance = shifts.var(0) / count
+    return mean * (1 - chance / mean.square().clamp(min=1e-30)).clamp(min=0)
 
 
 def _by_channel(value: Tensor) -> Tensor:

@@ -19,7 +19,14 @@ from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.codes import codes_of
-from micronas.train.fake_quantize import HIGHEST, LOWEST, QuantizedUnit, Range, span_of
+from micronas.train.fake_quantize import (
+    HIGHEST,
+    LOWEST,
+    LinearScales,
+    QuantizedUnit,
+    Range,
+    span_of,
+)
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
@@ -70,6 +77,9 @@ class QuantizedNetwork(nn.Module):
     ranges
         Activation ranges are learnt by ``gradient`` or held as a moving ``average``; that of a
         constant operand is what it holds.
+    linear_scales
+        FULLY_CONNECTED has one scale for all int8 weights (``tensor``) or one for each ``output``;
+        see `micronas.to_tflite`.
 
     Raises
     ------
@@ -81,7 +91,14 @@ class QuantizedNetwork(nn.Module):
 
     calibrated: Tensor
 
-    def __init__(self, graph: Graph, *, bits: LayerBits = 8, ranges: Ranges = "gradient") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        bits: LayerBits = 8,
+        ranges: Ranges = "gradient",
+        linear_scales: LinearScales = "tensor",
+    ) -> None:
         super().__init__()
         check_batches(graph)
         self._graph = graph = _with_int8_resizing(requantized(graph))
@@ -91,7 +108,8 @@ class QuantizedNetwork(nn.Module):
         self.units = nn.ModuleDict()
         for op in weighted_ops(graph):
             weight, *bias = (_data(graph.tensors[name]) for name in op.learnt)
-            unit = QuantizedUnit(op, weight, bias[0] if bias else None, widths[op.name])
+            known = bias[0] if bias else None
+            unit = QuantizedUnit(op, weight, known, widths[op.name], linear_scales)
             self.units[self._unit_names[op.name]] = unit
         for op in recurrent:
             arrays = [_data(graph.tensors[name]) for name in op.learnt]

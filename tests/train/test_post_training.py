@@ -19,6 +19,7 @@ from micronas.train.post_training import (
     equalised,
     gains,
     search_ranges,
+    shrunk,
     sqnr_db,
 )
 from micronas.train.quantize import QuantizedNetwork
@@ -143,10 +144,30 @@ def test_bias_correction_makes_up_for_a_weight_that_rounds_to_nothing() -> None:
     network = QuantizedNetwork(replace(graph, tensors=tensors), bits=4)
     x = 2 + torch.rand(64, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     network.calibrate([x], method="minmax")
-    correct_biases(network, x)
+    correct_biases(network, [x])
     bias = network.unit(graph.ops[0]).bias
     assert bias is not None
     assert bias.item() == pytest.approx(0.5 + 0.4 * x[:, 1].mean().item(), abs=0.01)
+
+
+def test_one_example_says_nothing_of_biases() -> None:
+    network = QuantizedNetwork(separable())
+    x = maps(16, 2)
+    network.calibrate([x], method="minmax")
+    biases = {name: value.clone() for name, value in network.units.state_dict().items()}
+    correct_biases(network, [x[:1]])
+    assert all(torch.equal(value, biases[key]) for key, value in network.units.state_dict().items())
+    correct_biases(network, [x[:5], x[5:]])
+    assert any(
+        not torch.equal(value, biases[key]) for key, value in network.units.state_dict().items()
+    )
+
+
+def test_a_shift_is_shrunk_by_what_may_be_chance() -> None:
+    """By hand: means 2 and 0.5, both with a standard error of 1 (variance 4 over 4 examples)."""
+    spread = torch.tensor([-3.0, 1.0, 1.0, 1.0])  # of mean 0 and variance 4
+    shifts = torch.stack([2 + spread, 0.5 + spread], 1)
+    assert shrunk(shifts).tolist() == pytest.approx([2 * (1 - 1 / 4), 0.0])
 
 
 def test_search_is_no_worse_than_any_one_method() -> None:
@@ -199,7 +220,7 @@ def test_ranges_stay_as_they_were_calibrated() -> None:
     assert network.training  # in which ranges follow what a network sees
     ranges = {key: value.clone() for key, value in network.ranges.state_dict().items()}
     larger = 3 * maps(32, 4)
-    correct_biases(network, larger)
+    correct_biases(network, [larger])
     gains(network, larger)
     assert network.training
     for key, value in network.ranges.state_dict().items():

@@ -17,6 +17,7 @@ from micronas.export.firmware.shared import (
     check_kind,
     check_name,
     check_new,
+    check_scales,
     common_files,
     filled,
     numbers,
@@ -86,6 +87,7 @@ def _files(
     board: Emulated,
 ) -> dict[str, str]:
     graph = read(model)
+    check_scales(kind, [graph])
     inputs = {
         # the graph's own shape, or that of one example
         name: values[None] if values.shape == graph.tensors[name].shape[1:] else values

@@ -57,6 +57,21 @@ def check_kind(kind: str) -> None:
         )
 
 
+def check_scales(kind: ProjectKind, graphs: Iterable[Graph]) -> None:
+    """Raise ExportError if a sketch's linear layer has a scale for each output.
+
+    The kernels of TFLM's Arduino library take the first for all, without a word.
+    """
+    for graph in graphs if kind == "arduino" else ():
+        for op in graph.ops:
+            if op.kind == "FULLY_CONNECTED" and graph.constant_of(op).per_channel:
+                raise ExportError(
+                    "TFLM's Arduino library knows one scale for all weights of a linear layer, but "
+                    f"{op.name} has {graph.constant_of(op).shape[0]}; export the network with "
+                    "to_tflite(..., linear_scales='tensor')"
+                )
+
+
 def resolver(graphs: Collection[Graph]) -> dict[str, str]:
     """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
     kinds: dict[Kind, bool] = {}  # whether one of them has weights of 4 bits

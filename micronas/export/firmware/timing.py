@@ -12,6 +12,7 @@ from micronas.export.firmware.shared import (
     ProjectKind,
     arena,
     check_kind,
+    check_scales,
     common_files,
     filled,
     resolver,
@@ -53,6 +54,7 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
     """
     check_kind(kind)
     graphs = [read(model) for model in models.values()]
+    check_scales(kind, graphs)
     networks = enumerate(models, 1)
     values = {
         "VERSION": VERSION,

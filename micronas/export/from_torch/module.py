@@ -15,8 +15,9 @@ from micronas.graph.ir import Graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.calibration import Method
+from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import Network
-from micronas.train.post_training import tuned
+from micronas.train.post_training import correct_biases, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
 
 
@@ -25,9 +26,10 @@ def to_tflite(
     example_input: Tensor | Sequence[Tensor],
     *,
     calibration: Iterable[Given[Tensor]] | None = None,
-    method: Method = "minmax",
+    method: Method = "mse",
     bits: LayerBits = 8,
     averages: Average = "parts",
+    linear_scales: LinearScales = "tensor",
     tune: bool = False,
     check: Labelled | None = None,
     metadata: Mapping[str, bytes] | None = None,
@@ -44,11 +46,12 @@ def to_tflite(
         shape of one example; see `trace` for the order of maps and sequences.
     calibration
         Batches of typical inputs, each a tensor or one for each input, from which the ranges of
-        activations follow. Left out, the example input is all there is: that is enough to try an
-        export, but the accuracy of a network depends on at least a hundred examples like those it
-        will see.
+        activations follow, and how far biases are moved so that each channel keeps its mean. Left
+        out, the example input is all there is: that is enough to try an export, but the accuracy of
+        a network depends on at least a hundred examples like those it will see.
     method
-        How ranges follow from the values seen: ``minmax``, ``percentile``, ``mse`` or ``average``.
+        How ranges follow from the values seen: ``mse`` clips where that costs less than the finer
+        steps save; ``minmax``, ``percentile`` and ``average`` as `Method` has them.
     bits
         8, or 4 for the weights of convolutions (not depthwise ones) and linear layers, or a
         mapping from names of layers or patterns (``{"features.*": 4}``) to bits.
@@ -56,9 +59,14 @@ def to_tflite(
         How averages over whole maps are computed: ``pool`` in the map's scale; ``parts`` by a pool
         that leaves up to 64 and MEAN, with a scale of its own, at most 3 % slower and 1 to 6 dB
         finer than ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
+    linear_scales
+        Linear layers have one scale for all weights (``tensor``), which every TFLM takes, or one
+        for each ``output``, up to 3 dB finer. An output costs 9 instructions and 16 bytes of flash
+        more, and 8 of the arena. TFLM takes several scales since September 2024; before, and in its
+        Arduino library, it computes with the first, silently.
     tune
-        Try each method, channels of equal ranges and corrected biases on the calibration batches,
-        and keep what is nearest to float; `method` then says nothing. Takes twelve runs of them.
+        Try each method, channels of equal ranges, and biases as they are, on the calibration
+        batches, and keep what is nearest to float; `method` then says nothing. Takes twelve runs.
     check
         Batches of inputs and labels (class numbers [N], or None), on which float and int8 are
         compared; the result is `Exported.check`.
@@ -88,7 +96,9 @@ def to_tflite(
         else:
             graph = with_averages(trace(module, example_input), averages)
         batches = (example_input,) if calibration is None else calibration
-        network = _calibrated(graph, batches, method=method, bits=bits, tune=tune)
+        network = _calibrated(
+            graph, batches, method=method, bits=bits, linear_scales=linear_scales, tune=tune
+        )
         reference = QuantizedNetwork(graph)  # whose biases nobody corrected
     written = network.graph()
     model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
@@ -101,8 +111,9 @@ def quantize(
     graph: Graph,
     calibration: Iterable[Given[Tensor]],
     *,
-    method: Method = "minmax",
+    method: Method = "mse",
     bits: LayerBits = 8,
+    linear_scales: LinearScales = "tensor",
 ) -> Graph:
     """Make a float32 graph int8 without training: ranges from the calibration inputs.
 
@@ -113,7 +124,9 @@ def quantize(
     MicronasError
         If there is no batch, or one is not of the graph's input shape.
     """
-    return _calibrated(graph, calibration, method=method, bits=bits, tune=False).graph()
+    return _calibrated(
+        graph, calibration, method=method, bits=bits, linear_scales=linear_scales, tune=False
+    ).graph()
 
 
 def _calibrated(
@@ -122,11 +135,17 @@ def _calibrated(
     *,
     method: Method,
     bits: LayerBits,
+    linear_scales: LinearScales,
     tune: bool,
 ) -> QuantizedNetwork:
     if method not in get_args(Method):
         raise ExportError(
             f"method must be one of {', '.join(get_args(Method))}, but is {method!r}; choose one"
+        )
+    if linear_scales not in get_args(LinearScales):
+        raise ExportError(
+            f"linear_scales must be one of {', '.join(get_args(LinearScales))}, but is "
+            f"{linear_scales!r}; choose one"
         )
     is_number = isinstance(bits, int) and not isinstance(bits, bool)
     if not isinstance(bits, Mapping) and not (is_number and bits in (8, 4)):
@@ -140,9 +159,11 @@ def _calibrated(
         )
     given = (by_input(graph, batch) for batch in calibration)
     if tune:
-        return tuned(graph, list(given), bits=bits)
-    network = QuantizedNetwork(graph, bits=bits, ranges="average")
-    network.calibrate(given, method=method)
+        return tuned(graph, list(given), bits=bits, linear_scales=linear_scales)
+    network = QuantizedNetwork(graph, bits=bits, ranges="average", linear_scales=linear_scales)
+    batches = list(given)
+    network.calibrate(batches, method=method)
+    correct_biases(network, batches)
     return network.eval()
 
 

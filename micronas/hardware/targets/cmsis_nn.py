@@ -113,8 +113,8 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 def _spread_scales(graph: Graph, op: Op) -> tuple[int, ...]:
     """A multiplier and a shift a channel, where one scale of vectors runs as a convolution."""
     weights = graph.constant_of(op)
-    is_per_channel = weights.quantization is not None and weights.quantization.axis is not None
-    return (8 * weights.shape[0],) if runs_as_convolution(graph, op) and not is_per_channel else ()
+    is_spread = runs_as_convolution(graph, op) and not weights.per_channel
+    return (8 * weights.shape[0],) if is_spread else ()
 
 
 def _transposed_scratch(graph: Graph, op: Op) -> tuple[int, ...]:

@@ -75,8 +75,8 @@ def _dense(graph: Graph, op: Op) -> Work:
     rows = graph.output_of(op).elements // weights.shape[0]
     width, depth = (exactly(size) for size in weights.shape)
     if runs_as_convolution(graph, op):
-        return kernels.dense_as_convolution(rows, depth, width)
-    return kernels.dense(rows, depth, width, bits=_bits(weights))
+        return kernels.dense_as_convolution(rows, depth, width, is_spread=not weights.per_channel)
+    return kernels.dense(rows, depth, width, per_channel=weights.per_channel, bits=_bits(weights))
 
 
 def _pool(graph: Graph, op: Op) -> Work:

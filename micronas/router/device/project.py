@@ -15,6 +15,7 @@ from micronas.export.firmware.shared import (
     check_kind,
     check_name,
     check_new,
+    check_scales,
     common_files,
     filled,
     numbers,
@@ -56,6 +57,7 @@ def write_composition(
         If the golden inputs do not match the networks' input.
     """
     check_kind(kind)
+    check_scales(kind, composition.graphs)
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
