@@ -24,8 +24,8 @@ from benchmarks.zoo.networks import NETWORKS
 from micronas.errors import MicronasError
 from micronas.export.verify import tflm_interpreter, verify
 
-EXAMPLES = 16
-"""Of fewer, whether the widest value of one is clipped decides over decibels."""
+_EXAMPLES, _FEW_NUMBERS, _MORE_EXAMPLES = 16, 1000, 256
+"""Inputs of fewer numbers are more, since whether one value is clipped decides over decibels."""
 _COMPARED = 4
 """Of them, byte for byte."""
 _SEED = 7
@@ -55,7 +55,9 @@ def judge(entry: Entry, model: bytes, *, exact: bool) -> dict[str, Any]:
     """Return what the table has on a file, as JSON values."""
     content = schema.ModelT.InitFromPackedBuf(model, 0)
     found: dict[str, Any] = {"bytes": len(model), **_operators(entry, content)}
-    module, inputs = entry.module(), entry.inputs(EXAMPLES, seed=_SEED)
+    is_small = max(map(math.prod, entry.shapes)) < _FEW_NUMBERS
+    count = _MORE_EXAMPLES if is_small else _EXAMPLES
+    module, inputs = entry.module(), entry.inputs(count, seed=_SEED)
     with torch.no_grad():
         answers = module(*inputs)
     wanted = [each.numpy() for each in (answers if isinstance(answers, tuple) else (answers,))]
@@ -148,7 +150,7 @@ def _run(model: bytes, given: Sequence[Floats]) -> list[Floats]:
     sources = [interpreter.get_input_details(each) for each in range(graph.InputsLength())]
     targets = [interpreter.get_output_details(each) for each in range(graph.OutputsLength())]
     runs = []
-    for example in range(EXAMPLES):
+    for example in range(len(given[0])):
         for position, source in enumerate(sources):
             shape = tuple(source["shape"])
             values = next(x for x in given if x[0].size == math.prod(shape))[example]
