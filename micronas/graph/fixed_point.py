@@ -35,16 +35,26 @@ def quantize_multiplier(real: npt.ArrayLike) -> tuple[Int32, Int32]:
 def agreeing_scale(weights: np.float32, source: np.float32, output: np.float32) -> np.float32:
     """Least scale of a linear layer's weights, from `weights` on, that every TFLM rescales alike.
 
-    Until August 2026 FULLY_CONNECTED took the product of this scale and its input's in float32,
-    and in float64 since. The multipliers differ for all but one scale in about a hundred, and so
-    does a code where a sum lies between two steps. Where none is near, `weights` is returned.
+    Where none is near, `weights` is returned; see `rescales_alike`.
     """
     tried = weights + np.spacing(weights) * _OFFSETS
-    products = (source * tried).astype(np.float64), np.float64(source) * tried.astype(np.float64)
-    first, second = (quantize_multiplier(each / np.float64(output)) for each in products)
-    same = (first[0] == second[0]) & (first[1] == second[1])
-    found: np.float32 = tried[same.argmax()]
+    found: np.float32 = tried[rescales_alike(tried, source, output).argmax()]
     return found
+
+
+def rescales_alike(
+    left: npt.NDArray[np.float32], right: np.float32, output: np.float32
+) -> npt.NDArray[np.bool_]:
+    """Whether every TFLM rescales products of these scales alike, for each of `left`.
+
+    Until August 2026 FULLY_CONNECTED and BATCH_MATMUL took the product of their operands' scales in
+    float32, and in float64 since. The multipliers differ for all but one scale in about a hundred,
+    and so does a code where a sum lies between two steps.
+    """
+    products = (right * left).astype(np.float64), np.float64(right) * left.astype(np.float64)
+    first, second = (quantize_multiplier(each / np.float64(output)) for each in products)
+    same: npt.NDArray[np.bool_] = (first[0] == second[0]) & (first[1] == second[1])
+    return same
 
 
 def doubling_high_mul(left: npt.NDArray[np.signedinteger], right: npt.ArrayLike) -> Int64:

@@ -263,8 +263,7 @@ class QuantizedNetwork(nn.Module):
             If `calibrate` was not called.
         """
         self._check()
-        free = [op for op in self._graph.ops if self._owners[op.outputs[0]] not in self._fixed]
-        agree_on_scales(self._graph, free, self._range)
+        agree_on_scales(self._graph, self._is_free, self._range)
         tensors = dict(self._graph.tensors)
         for name in self._owners:
             tensor, quantization = tensors[name], self._range(name).quantization()
@@ -282,6 +281,10 @@ class QuantizedNetwork(nn.Module):
             if op.kind == "TABLE":
                 tensors[op.inputs[1]] = self._looked_up(op)
         return replace(self._graph, tensors=tensors)
+
+    def _is_free(self, name: str) -> bool:
+        """Whether a tensor may have another scale."""
+        return self._owners[name] not in self._fixed
 
     def _looked_up(self, op: Op) -> ir.Tensor:
         """The table of an operator: its function of every code."""

@@ -1,10 +1,12 @@
 """Scales at which all versions of TFLM compute the same codes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from micronas.graph.fixed_point import rescales_alike
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.elements import BY_VERSION, same_in_all_versions
 from micronas.train.fake_quantize import Range
@@ -12,26 +14,46 @@ from micronas.train.fake_quantize import Range
 _STEP = 2.0**-18
 """Of a scale's logarithm: 2.6 millionths of the scale."""
 _MOST_STEPS = 20
+_MOST_SMALL_STEPS = 4096
+"""Of one float32 to the next in a scale's logarithm; about one in a hundred will do."""
 
 
 @torch.no_grad()
-def agree_on_scales(graph: Graph, ops: Iterable[Op], range_of: Callable[[str], Range]) -> None:
-    """Move the outputs' ranges by millionths, until host and device agree, whatever their TFLM.
+def agree_on_scales(
+    graph: Graph, is_free: Callable[[str], bool], range_of: Callable[[str], Range]
+) -> None:
+    """Move ranges by millionths, until host and device agree, whatever their TFLM.
+
+    Those of products' operands come first, then the outputs of operators that divide scales.
 
     Parameters
     ----------
     graph
         Of shapes; its tensors are quantised by `range_of`.
-    ops
-        Those whose output may have another scale.
+    is_free
+        Whether a tensor may have another scale.
     """
-    ops = [op for op in ops if op.kind in BY_VERSION]
+    for op in graph.ops:
+        operand = next((name for name in op.operands if is_free(name)), None)
+        if op.kind == "BATCH_MATMUL" and operand is not None:
+            _agree_on_product(op, range_of(operand), range_of)
+    ops = [op for op in graph.ops if op.kind in BY_VERSION and is_free(op.outputs[0])]
     for _ in range(_MOST_STEPS):
         wrong = [op for op in ops if not same_in_all_versions(_quantized(graph, op, range_of), op)]
         if not wrong:
             return
         for moved in {range_of(op.outputs[0]) for op in wrong}:
             moved.log2_scale.add_(_STEP)
+
+
+def _agree_on_product(op: Op, moved: Range, range_of: Callable[[str], Range]) -> None:
+    """Widen an operand of BATCH_MATMUL until the product of scales is the same in float32."""
+    left, right, output = (range_of(name) for name in (*op.operands, *op.outputs))
+    for _ in range(_MOST_SMALL_STEPS):
+        scales = [np.float32(each.scale.item()) for each in (left, right, output)]
+        if rescales_alike(np.array(scales[:1]), *scales[1:])[0]:
+            return
+        moved.log2_scale.copy_(moved.log2_scale.nextafter(torch.tensor(torch.inf)))
 
 
 def _quantized(graph: Graph, op: Op, range_of: Callable[[str], Range]) -> Graph:

@@ -63,6 +63,33 @@ def test_a_linear_layer_takes_a_scale_on_which_versions_agree() -> None:
     assert unchanged < 30  # what disagrees is the rule
 
 
+class Attention(torch.nn.Module):
+    """Queries, keys and values by one linear layer, as many write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined = torch.nn.Linear(8, 24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.joined(x).chunk(3, -1)
+        y: torch.Tensor = (q @ k.transpose(1, 2)).softmax(-1) @ v
+        return y
+
+
+def test_products_of_activations_have_such_scales() -> None:
+    found = 0
+    for seed in range(10):
+        torch.manual_seed(seed)
+        examples = torch.randn(32, 6, 8)
+        graph = read(to_tflite(Attention().eval(), examples[:1], calibration=[examples]))
+        for op in graph.ops:
+            if op.kind == "BATCH_MATMUL":
+                ends = (graph.tensors[name].quantization for name in (*op.operands, *op.outputs))
+                assert agree(*(each.scale[0] for each in ends if each))
+                found += 1
+    assert found == 20
+
+
 def test_exported_linear_layers_have_such_a_scale() -> None:
     torch.manual_seed(0)
     layers = [torch.nn.Linear(12, 12) for _ in range(20)]
