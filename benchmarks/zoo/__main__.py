@@ -27,14 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo.networks import NETWORKS
-from benchmarks.zoo.table import markdown
+from benchmarks.zoo.table import OWN, markdown
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "zoo.jsonl"
 _CPU_SECONDS = 600
 _WALL_SECONDS = 3600
-_OWN = ("micronas", "micronas-tuned")
-_EXPORTERS = (*_OWN, "litert-torch", "onnx2tf", "onnx2tf-tensorflow")
+_EXPORTERS = (*OWN, "litert-torch", "onnx2tf", "onnx2tf-tensorflow")
 
 
 def main() -> None:
@@ -50,12 +49,12 @@ def main() -> None:
     given = parser.parse_args()
     given.results.touch()
     found = _read(given.results.read_text())
-    pythons = dict.fromkeys(_OWN, sys.executable) | {"litert-torch": given.litert}
+    pythons = dict.fromkeys(OWN, sys.executable) | {"litert-torch": given.litert}
     for exporter in () if given.table else given.exporters:
         for name in given.only:
             if (name, exporter) in found and not given.again:
                 continue
-            if given.together and exporter in _OWN:
+            if given.together and exporter in OWN:
                 line = _measured_here(name, exporter)
             else:
                 line = _measure(name, exporter, pythons.get(exporter, given.onnx2tf))
@@ -80,7 +79,7 @@ def _measure(name: str, exporter: str, python: str) -> dict[str, Any]:
         if "error" in line or not model.exists():
             return line | {"error": line.get("error", "no file was written")}
         result = folder / "judged.json"
-        exact = ["--exact"] if exporter in _OWN else []
+        exact = ["--exact"] if exporter in OWN else []
         judged = _child(result, sys.executable, "judge", name, str(model), str(result), *exact)
         if "error" in judged:
             judged = {"bytes": model.stat().st_size, "runs": False, "refusal": judged["error"]}

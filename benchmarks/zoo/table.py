@@ -1,9 +1,12 @@
 """The table of the zoo, in Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Line = dict[str, Any]
+
+OWN = ("micronas", "micronas-tuned")
+_MOST_LAYOUT, _LEAST_DB = 2, -1.0
 
 
 def markdown(lines: Iterable[Line], names: Sequence[str]) -> str:
@@ -30,6 +33,7 @@ def markdown(lines: Iterable[Line], names: Sequence[str]) -> str:
                 _summary(exporter, [line for (_, own), line in found.items() if own == exporter])
                 for exporter in exporters
             ),
+            *(_beside_peers(own, found, names) for own in exporters if own in OWN),
         ]
     )
 
@@ -60,7 +64,7 @@ def _summary(exporter: str, lines: Sequence[Line]) -> str:
     run = [line for line in files if line["runs"]]
     good = [line for line in run if line["sqnr_db"] > 10]
     as_written = [line for line in run if line.get("as_written", line)["runs"]]
-    moved = sum(line["layout"]["move"] + line["layout"]["reshape"] <= 2 for line in run)
+    moved = sum(map(_keeps_layout, run))
     exact = [line for line in run if line.get("differing_bytes") == 0]
     said = (
         f"{exporter}: {len(lines)} networks, {len(files)} files, {len(run)} run on TFLM "
@@ -68,3 +72,29 @@ def _summary(exporter: str, lines: Sequence[Line]) -> str:
         f"layout operators, {sum(line['seconds'] for line in files):.0f} CPU s"
     )
     return f"- {said}, {len(exact)} without a differing byte" if exact else f"- {said}"
+
+
+def _keeps_layout(line: Line) -> bool:
+    return bool(line["layout"]["move"] + line["layout"]["reshape"] <= _MOST_LAYOUT)
+
+
+def _beside_peers(own: str, found: Mapping[tuple[str, str], Line], names: Sequence[str]) -> str:
+    """How many networks are exact, keep their layout and are near the better peer, and who is not."""
+    peers = {exporter for _, exporter in found} - {*OWN}
+    passed, beside, short = 0, 0, []
+    for name in names:
+        line = found.get((name, own), {})
+        if not line.get("runs"):
+            continue
+        others = [found.get((name, peer), {}) for peer in peers]
+        best = max((each["sqnr_db"] for each in others if each.get("runs")), default=None)
+        beside += best is not None
+        if best is not None and line["sqnr_db"] - best < _LEAST_DB:
+            short.append(f"{name} ({line['sqnr_db']:.1f}, {best:.1f})")
+        else:
+            passed += _keeps_layout(line) and line["differing_bytes"] == 0
+    return (
+        f"- {own}, with no wrong byte, at most {_MOST_LAYOUT} layout operators and at most "
+        f"{-_LEAST_DB:.0f} dB under the better peer: {passed}; a peer runs {beside} of those that "
+        f"run; short of it: {', '.join(short) or 'none'}"
+    )
