@@ -79,7 +79,7 @@ def _keeps_layout(line: Line) -> bool:
 
 
 def _beside_peers(own: str, found: Mapping[tuple[str, str], Line], names: Sequence[str]) -> str:
-    """How many networks are exact, keep their layout and are near the better peer, and who is not."""
+    """How many networks are exact, keep their layout and are near the better peer."""
     peers = {exporter for _, exporter in found} - {*OWN}
     passed, beside, short = 0, 0, []
     for name in names:
