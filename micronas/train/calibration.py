@@ -1,5 +1,6 @@
 """From observed values to activation ranges: how much of the tails a range covers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from micronas.graph.interface import Given, by_name
+from micronas.graph.ir import Graph
 
 Method = Literal["average", "minmax", "percentile", "mse"]
 """How a range follows from observed values.
@@ -22,13 +26,27 @@ _BINS = 2048
 _TAIL = 1e-4
 _CUTS = np.linspace(1, 0.2, 33)
 """Parts of each extreme that ``mse`` tries; 1 first, which stays where nothing is better."""
+_NUMBERS = 2**18
+"""Of inputs: enough to count values and to mean errors, which a map has at all its positions."""
+
+
+def thinned(graph: Graph, batches: Iterable[Given[Tensor]]) -> list[dict[str, Tensor]]:
+    """Take every so-many-th example, so that about 2**18 numbers are left in all.
+
+    Extremes need every example; what is averaged does not.
+    """
+    given = [by_name(graph, batch) for batch in batches]
+    numbers = sum(value.numel() for batch in given for value in batch.values())
+    step = -(-numbers // _NUMBERS)
+    return [{name: value[::step] for name, value in batch.items()} for batch in given]
 
 
 @dataclass
 class Observer:
-    """Values of one activation tensor, seen batch by batch, all of them twice.
+    """Values of one activation tensor, seen batch by batch, in two rounds.
 
-    The first round finds the extremes, the second one fills a histogram between them.
+    The first round finds the extremes, the second one, in which there may be fewer values, fills a
+    histogram between them.
     """
 
     low: Tensor

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from micronas.errors import MicronasError
-from micronas.graph.interface import Given, by_name
+from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.train.calibration import Method
+from micronas.train.calibration import Method, thinned
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
@@ -27,8 +27,6 @@ from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
-_CORRECTING = 128
-"""Examples that biases are corrected by; the more, the less of a shift is chance."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,10 @@ def correct_biases(network: QuantizedNetwork, batches: Iterable[Given[Tensor]]) 
     network
         Calibrated; its biases are changed.
     batches
-        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count.
+        Inputs, as `QuantizedNetwork.calibrate` takes them.
     """
-    given = [by_name(network.float_graph, batch) for batch in batches]
-    batch = {name: torch.cat([each[name] for each in given])[:_CORRECTING] for name in given[0]}
+    given = thinned(network.float_graph, batches)
+    batch = {name: torch.cat([each[name] for each in given]) for name in given[0]}
     means: dict[str, Tensor] = {}
 
     def exact(op: Op, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.kinds import Measure, Operator
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import owners, requantized, shares
-from micronas.train.calibration import Method, Observer
+from micronas.train.calibration import Method, Observer, thinned
 from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import (
     HIGHEST,
@@ -221,7 +221,7 @@ class QuantizedNetwork(nn.Module):
                     f"{[observer.low.item(), observer.high.item()]}; look for infinite inputs or "
                     "weights"
                 )
-        for batch in kept if counted else ():
+        for batch in thinned(self._graph, kept) if counted else ():
             self._observe(batch, lambda owner, value: observers[owner].count(value))
         return observers
 

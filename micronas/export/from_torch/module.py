@@ -89,7 +89,7 @@ def to_tflite(
     """
     if isinstance(module, QuantizedNetwork):
         _only_for_floats(bits, calibration, tune)
-        network = reference = module
+        network, graph = module, None
     else:
         if isinstance(module, Network):
             graph = module.graph()
@@ -99,10 +99,11 @@ def to_tflite(
         network = _calibrated(
             graph, batches, method=method, bits=bits, linear_scales=linear_scales, tune=tune
         )
-        reference = QuantizedNetwork(graph)  # whose biases nobody corrected
     written = network.graph()
     model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
     if check is not None:
+        # biases of the float network are those nobody corrected
+        reference = network if graph is None else QuantizedNetwork(graph)
         model.check = compare(written, reference, check)
     return model
 
