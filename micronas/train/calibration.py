@@ -1,6 +1,5 @@
 """From observed values to activation ranges: how much of the tails a range covers."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,9 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-
-from micronas.graph.interface import Given, by_name
-from micronas.graph.ir import Graph
 
 Method = Literal["average", "minmax", "percentile", "mse"]
 """How a range follows from observed values.
@@ -23,37 +19,24 @@ side. ``mse``: the range with the smallest squared rounding and clipping error.
 Histogram = npt.NDArray[np.float64]
 
 _BINS = 2048
+_COUNTED = 2**18
+"""Values of a batch that go into a histogram; of some more, as whole rows do."""
 _TAIL = 1e-4
 _CUTS = np.linspace(1, 0.2, 33)
 """Parts of each extreme that ``mse`` tries; 1 first, which stays where nothing is better."""
-_NUMBERS = 2**18
-"""Of inputs: enough to count values and to mean errors, which a map has at all its positions."""
-
-
-def thinned(graph: Graph, batches: Iterable[Given[Tensor]]) -> list[dict[str, Tensor]]:
-    """Take every so-many-th example, so that about 2**18 numbers are left in all.
-
-    Extremes need every example; what is averaged does not.
-    """
-    given = [by_name(graph, batch) for batch in batches]
-    numbers = sum(value.numel() for batch in given for value in batch.values())
-    step = -(-numbers // _NUMBERS)
-    return [{name: value[::step] for name, value in batch.items()} for batch in given]
 
 
 @dataclass
 class Observer:
-    """Values of one activation tensor, seen batch by batch, in two rounds.
-
-    The first round finds the extremes, the second one, in which there may be fewer values, fills a
-    histogram between them.
-    """
+    """Values of one activation tensor, seen batch by batch."""
 
     low: Tensor
     high: Tensor
     batches: int
     sums: Tensor
     counts: Histogram
+    ends: tuple[float, float] = (0.0, 0.0)
+    """Of the histogram."""
 
     @classmethod
     def empty(cls) -> "Observer":
@@ -61,25 +44,38 @@ class Observer:
         return cls(*extremes, 0, torch.zeros(2), np.zeros(_BINS))
 
     def see(self, span: Tensor) -> None:
-        """First round: the lowest and highest value of a batch, [2]."""
+        """Take the lowest and highest value of a batch, [2]."""
         self.low, self.high = self.low.minimum(span[0]), self.high.maximum(span[1])
         self.sums = self.sums + span
         self.batches += 1
 
-    def count(self, values: Tensor) -> None:
-        """Second round: the values of a batch, of any shape."""
-        low, high = self.low.item(), self.high.item()
+    def count(self, values: Tensor, span: Tensor) -> None:
+        """Add values of any shape, whose extremes are `span`, to the histogram, which widens.
+
+        Of large maps [N, channels, height, width] some rows are enough.
+        """
+        low, high = span.tolist()
+        if not np.isfinite([low, high]).all():
+            return  # which is refused when all is seen
+        if self.counts.any():
+            low, high = min(low, self.ends[0]), max(high, self.ends[1])
+            if (low, high) != self.ends:
+                centres = np.linspace(*self.ends, 2 * _BINS + 1)[1::2]
+                self.counts, _ = np.histogram(centres, _BINS, (low, high), weights=self.counts)
+        if values.ndim == 4:
+            values = values[:, :, :: -(-values.numel() // _COUNTED)]
         if low < high:
-            self.counts += torch.histc(values.detach(), _BINS, low, high).numpy()
+            self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).numpy()
+            self.ends = low, high
 
     def span(self, method: Method) -> Tensor:
         """Return the lowest and highest value that the range shall hold, [2]."""
         extremes = torch.stack((self.low, self.high))
         if method == "average":
             return self.sums / self.batches
-        if method == "minmax" or not self.low < self.high:
+        if method == "minmax" or self.counts.sum() < _BINS:  # so few say nothing of tails
             return extremes
-        edges = np.linspace(self.low.item(), self.high.item(), _BINS + 1)
+        edges = np.linspace(*self.ends, _BINS + 1)
         pick = _percentiles if method == "percentile" else _least_error
         return torch.tensor(pick(self.counts, edges), dtype=torch.float32)
 

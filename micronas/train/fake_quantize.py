@@ -134,7 +134,7 @@ class QuantizedUnit(nn.Module):
     def scale(self, source: Range) -> Tensor:
         """Weight scale of each output channel, [out], given the range of the input."""
         weight = self.weight.detach()
-        largest = weight.abs().flatten(1).amax(1)
+        largest = weight.abs().amax(tuple(range(1, weight.ndim)))
         floor = torch.full_like(largest, 2.0**-40)
         if self.bias is not None:
             floor = floor.maximum(self.bias.detach().abs() / (source.scale * LARGEST_BIAS))
@@ -155,13 +155,24 @@ class QuantizedUnit(nn.Module):
         return torch.full_like(scale, float(agreeing_scale(*ends)))
 
     def forward(self, x: Tensor, source: Range, output: Range) -> Tensor:
-        scale = self.scale(source) if self.training else self.final_scale(source, output)
-        zeros = torch.zeros_like(scale, dtype=torch.int32)
-        weight = torch.fake_quantize_per_channel_affine(
-            self.weight, scale, zeros, 0, -self.largest, self.largest
-        )
+        if self.training:
+            scale = self.scale(source)
+            zeros = torch.zeros_like(scale, dtype=torch.int32)
+            weight = torch.fake_quantize_per_channel_affine(
+                self.weight, scale, zeros, 0, -self.largest, self.largest
+            )
+        else:  # without a gradient, in a tenth of the time
+            scale = self._by_channel(self.final_scale(source, output))
+            weight = self._steps(scale).mul_(scale)
         y: Tensor = linear(self.op, x, weight, self.bias)
         return y
+
+    def _steps(self, scale: Tensor) -> Tensor:
+        """The weights in steps of a scale [out, 1, ...], as whole numbers."""
+        return (self.weight.detach() / scale).round_().clamp_(-self.largest, self.largest)
+
+    def _by_channel(self, scale: Tensor) -> Tensor:
+        return scale.view(-1, *[1] * (self.weight.ndim - 1))
 
     def exact(self, x: Tensor) -> Tensor:
         """The same without rounding."""
@@ -170,8 +181,7 @@ class QuantizedUnit(nn.Module):
     def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
         """The operator's integer weights and bias, with their scales."""
         scale = self.final_scale(source, output)
-        steps = self.weight.detach() / scale.view(-1, *[1] * (self.weight.ndim - 1))
-        data = steps.round().clamp(-self.largest, self.largest).to(torch.int8)
+        data = self._steps(self._by_channel(scale)).to(torch.int8)
         weight = graph.constant_of(self.op)
         scales = (scale if self.per_channel else scale[:1]).numpy()
         axis = weights_of(self.op).axis if self.per_channel else None

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from micronas.errors import MicronasError
-from micronas.graph.interface import Given
+from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.train.calibration import Method, thinned
+from micronas.train.calibration import Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
@@ -27,6 +27,8 @@ from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
+_CORRECTING = 128
+"""Examples that biases are corrected by; the more, the less of a shift is chance."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,27 @@ def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.N
     return factors
 
 
+class Means:
+    """Runs operators in float32, and keeps the mean of each channel of each example."""
+
+    def __init__(self, network: QuantizedNetwork) -> None:
+        self._network = network
+        self._found: dict[str, list[Tensor]] = {}
+
+    def __call__(self, op: Op, x: Tensor) -> Tensor:
+        y = self._network.exact(op, x)
+        self._found.setdefault(op.name, []).append(_by_example(y))
+        return y
+
+    def of(self, op: Op) -> Tensor:
+        """Means [N, channels] of the examples that biases are corrected by."""
+        return torch.cat(self._found[op.name])[:_CORRECTING]
+
+
 @torch.no_grad()
-def correct_biases(network: QuantizedNetwork, batches: Iterable[Given[Tensor]]) -> None:
+def correct_biases(
+    network: QuantizedNetwork, batches: Iterable[Given[Tensor]], means: "Means | None" = None
+) -> None:
     """Move biases so that each channel of an operator with weights has its mean of float32.
 
     Rounded weights and what is rounded before shift an output's mean; operators are corrected in
@@ -115,28 +136,26 @@ def correct_biases(network: QuantizedNetwork, batches: Iterable[Given[Tensor]]) 
     network
         Calibrated; its biases are changed.
     batches
-        Inputs, as `QuantizedNetwork.calibrate` takes them.
+        Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count.
+    means
+        What `Means` saw of them, if it did.
     """
-    given = thinned(network.float_graph, batches)
-    batch = {name: torch.cat([each[name] for each in given]) for name in given[0]}
-    means: dict[str, Tensor] = {}
-
-    def exact(op: Op, x: Tensor) -> Tensor:
-        y = network.exact(op, x)
-        means[op.name] = _by_example(y)
-        return y
+    given = [by_name(network.float_graph, batch) for batch in batches]
+    batch = {name: torch.cat([each[name] for each in given])[:_CORRECTING] for name in given[0]}
+    wanted = means or Means(network)
+    if means is None:
+        interpret_outputs(network.float_graph, batch, wanted)
 
     def corrected(op: Op, x: Tensor) -> Tensor:
         y = network.weighted(op, x)
         bias = network.unit(op).bias if op.kind in WEIGHTED else None
         if bias is None:
             return y
-        shift = shrunk(means[op.name] - _by_example(y))
+        shift = shrunk(wanted.of(op) - _by_example(y))
         bias.add_(shift)
         return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
 
     with _held(network):
-        interpret_outputs(network.float_graph, batch, exact)
         interpret_outputs(network.float_graph, batch, corrected, network.rounded)
 
 
@@ -160,7 +179,7 @@ def search_ranges(
     ExportError
         If an activation is not finite.
     """
-    observers = network.observe(batches, counted=True)
+    observers = network.observe(batches, counted=True, run=network.exact)
     spans = {
         name: {method: observer.span(method) for method in _METHODS}
         for name, observer in observers.items()
@@ -207,7 +226,14 @@ def tuned(
     """
     graphs = [graph, equalised(graph, batches)] if scalable_pairs(graph) else [graph]
     tried = [
-        _made(each, batches, method, is_corrected, bits, linear_scales)
+        calibrated(
+            each,
+            batches,
+            method=method,
+            is_corrected=is_corrected,
+            bits=bits,
+            linear_scales=linear_scales,
+        )
         for each in graphs
         for method in _METHODS
         for is_corrected in (False, True)
@@ -222,18 +248,32 @@ def tuned(
     return min(tried, key=error).eval()
 
 
-def _made(
+@torch.no_grad()
+def calibrated(
     graph: Graph,
     batches: Sequence[Mapping[str, Tensor]],
+    *,
     method: Method,
-    is_corrected: bool,
-    bits: LayerBits,
-    linear_scales: LinearScales,
+    is_corrected: bool = True,
+    bits: LayerBits = 8,
+    linear_scales: LinearScales = "tensor",
 ) -> QuantizedNetwork:
+    """Return a network with ranges by a method, and with corrected biases if wanted.
+
+    Raises
+    ------
+    MicronasError
+        If there is no batch.
+    ExportError
+        If an activation is not finite.
+    """
     network = QuantizedNetwork(graph, bits=bits, ranges="average", linear_scales=linear_scales)
-    network.calibrate(batches, method=method)
-    if is_corrected:
-        correct_biases(network, batches)
+    if not is_corrected:
+        network.calibrate(batches, method=method)
+        return network
+    means = Means(network)
+    network.calibrate(batches, method=method, run=means)
+    correct_biases(network, batches, means)
     return network
 
 

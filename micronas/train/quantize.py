@@ -17,7 +17,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.kinds import Measure, Operator
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.graph.requantize import owners, requantized, shares
-from micronas.train.calibration import Method, Observer, thinned
+from micronas.train.calibration import Method, Observer
 from micronas.train.codes import codes_of
 from micronas.train.fake_quantize import (
     HIGHEST,
@@ -42,6 +42,8 @@ from micronas.train.operators import unweighted
 from micronas.train.versions import agree_on_scales
 
 Ranges = Literal["gradient", "average"]
+Run = Callable[[Op, Tensor], Tensor]
+"""Runs an operator with weights, without its activation."""
 
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
@@ -165,7 +167,13 @@ class QuantizedNetwork(nn.Module):
         return found
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Given[Tensor]], *, method: Method = "average") -> None:
+    def calibrate(
+        self,
+        batches: Iterable[Given[Tensor]],
+        *,
+        method: Method = "average",
+        run: Run | None = None,
+    ) -> None:
         """Set the activation ranges from what inputs lead to in float32.
 
         Parameters
@@ -175,6 +183,8 @@ class QuantizedNetwork(nn.Module):
             tuples in its order, or mappings by name.
         method
             How ranges follow from the values seen, see `Method`.
+        run
+            In place of `exact`, to see what operators with weights compute on the way.
 
         Raises
         ------
@@ -185,7 +195,8 @@ class QuantizedNetwork(nn.Module):
         DataError
             If a batch is not of the network's input shapes.
         """
-        observers = self.observe(batches, counted=method not in ("average", "minmax"))
+        is_counted = method not in ("average", "minmax")
+        observers = self.observe(batches, counted=is_counted, run=run or self.exact)
         self.cover(
             {
                 name: observer.span("minmax" if name in self._given else method)
@@ -194,22 +205,27 @@ class QuantizedNetwork(nn.Module):
         )
 
     @torch.no_grad()
-    def observe(self, batches: Iterable[Given[Tensor]], *, counted: bool) -> dict[str, Observer]:
+    def observe(
+        self, batches: Iterable[Given[Tensor]], *, counted: bool, run: Run
+    ) -> dict[str, Observer]:
         """Return what inputs lead to in float32, by the tensor that has the range.
 
         `counted` fills histograms too. Errors are those of `calibrate`.
         """
         observers = {name: Observer.empty() for name in self._range_names}
-        kept = list(batches) if counted else batches
-
         spans: dict[str, Tensor] = {}
 
-        def see(owner: str, value: Tensor) -> None:
-            spans[owner] = _wider(spans.get(owner), span_of(value))
+        def follow(name: str, value: Tensor) -> Tensor:
+            if name in self._seen:  # of tensors that are joined, those of each
+                owner, span = self._owners[name], span_of(value)
+                spans[owner] = _wider(spans.get(owner), span)
+                if counted:
+                    observers[owner].count(value, span)
+            return value
 
-        for batch in kept:
+        for batch in batches:
             spans.clear()
-            self._observe(batch, see)
+            interpret_outputs(self._graph, batch, run, follow)
             for owner, span in spans.items():
                 observers[owner].see(span)
         if not observers[self._owners[self._graph.inputs[0]]].batches:
@@ -221,19 +237,7 @@ class QuantizedNetwork(nn.Module):
                     f"{[observer.low.item(), observer.high.item()]}; look for infinite inputs or "
                     "weights"
                 )
-        for batch in thinned(self._graph, kept) if counted else ():
-            self._observe(batch, lambda owner, value: observers[owner].count(value))
         return observers
-
-    def _observe(self, batch: Given[Tensor], see: Callable[[str, Tensor], None]) -> None:
-        """Show the values that a range must hold: of tensors that are joined, those of each."""
-
-        def follow(name: str, value: Tensor) -> Tensor:
-            if name in self._seen:
-                see(self._owners[name], value)
-            return value
-
-        interpret_outputs(self._graph, batch, self.exact, follow)
 
     @torch.no_grad()
     def cover(self, spans: Mapping[str, Tensor]) -> None:

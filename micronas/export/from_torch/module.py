@@ -17,7 +17,7 @@ from micronas.tflite.writer import to_flatbuffer
 from micronas.train.calibration import Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import Network
-from micronas.train.post_training import correct_biases, tuned
+from micronas.train.post_training import calibrated, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
 
 
@@ -161,10 +161,7 @@ def _calibrated(
     given = (by_input(graph, batch) for batch in calibration)
     if tune:
         return tuned(graph, list(given), bits=bits, linear_scales=linear_scales)
-    network = QuantizedNetwork(graph, bits=bits, ranges="average", linear_scales=linear_scales)
-    batches = list(given)
-    network.calibrate(batches, method=method)
-    correct_biases(network, batches)
+    network = calibrated(graph, list(given), method=method, bits=bits, linear_scales=linear_scales)
     return network.eval()
 
 
