@@ -4,7 +4,8 @@
 
 For networks of the zoo, those made by hand if none is named: SQNR in dB of int8, imitated in
 float32, against float, of the worst output over so many normal inputs, after calibration on others.
-Printed is what each way gains over ranges of all that was seen with biases as they are.
+Printed is what each way gains over ranges of all that was seen with biases as they are; of the last
+linear layers have a scale for each output.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import with_averages
 from micronas.text import table
 from micronas.train.calibration import Method
-from micronas.train.post_training import correct_biases, sqnr_db
+from micronas.train.post_training import calibrated, sqnr_db
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
@@ -58,13 +59,14 @@ def _gains(name: str, calibration: int, examples: int) -> dict[str, float]:
         for inputs in (entry.inputs(calibration, seed=5), entry.inputs(examples, seed=6))
     )
     found = {}
+    wanted = float_outputs(QuantizedNetwork(graph), unseen)
     for method in _METHODS:
-        network = QuantizedNetwork(graph, ranges="average").eval()
-        network.calibrate([seen], method=method)
-        wanted = float_outputs(network, unseen)
-        found[method] = _ratio(network, unseen, wanted)
-        correct_biases(network, [seen])
-        found[f"{method}, biases"] = _ratio(network, unseen, wanted)
+        for is_corrected in (False, True):
+            network = calibrated(graph, [seen], method=method, is_corrected=is_corrected).eval()
+            way = f"{method}, biases" if is_corrected else method
+            found[way] = _ratio(network, unseen, wanted)
+    network = calibrated(graph, [seen], method="mse", linear_scales="output").eval()
+    found["mse, biases, scales"] = _ratio(network, unseen, wanted)
     return {way: ratio - found["minmax"] for way, ratio in found.items()}
 
 

@@ -61,7 +61,7 @@ def to_tflite(
         finer than ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
     linear_scales
         Linear layers have one scale for all weights (``tensor``), which every TFLM takes, or one
-        for each ``output``, up to 3 dB finer. An output costs 9 instructions and 16 bytes of flash
+        for each ``output``, finer where their sizes differ. An output costs 9 instructions and 16 bytes of flash
         more, and 8 of the arena. TFLM takes several scales since September 2024; before, and in its
         Arduino library, it computes with the first, silently.
     tune
