@@ -61,9 +61,9 @@ def to_tflite(
         finer than ``pool``; ``mean`` by MEAN alone, 20 times as slow as the pool.
     linear_scales
         Linear layers have one scale for all weights (``tensor``), which every TFLM takes, or one
-        for each ``output``, finer where their sizes differ. An output costs 9 instructions and 16 bytes of flash
-        more, and 8 of the arena. TFLM takes several scales since September 2024; before, and in its
-        Arduino library, it computes with the first, silently.
+        for each ``output``, finer where their sizes differ. An output costs 9 instructions and 16
+        bytes of flash more, and 8 of the arena. TFLM takes several scales since September 2024;
+        before, and in its Arduino library, it computes with the first, silently.
     tune
         Try each method, channels of equal ranges, and biases as they are, on the calibration
         batches, and keep what is nearest to float; `method` then says nothing. Takes twelve runs.
