@@ -51,12 +51,15 @@ _OWN = {
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def judge(entry: Entry, model: bytes, *, exact: bool) -> dict[str, Any]:
-    """Return what the table has on a file, as JSON values."""
+def judge(entry: Entry, model: bytes, *, exact: bool, examples: int = _EXAMPLES) -> dict[str, Any]:
+    """Return what the table has on a file, as JSON values.
+
+    `examples` is how many inputs the decibels are of, unless inputs are small.
+    """
     content = schema.ModelT.InitFromPackedBuf(model, 0)
     found: dict[str, Any] = {"bytes": len(model), **_operators(entry, content)}
     is_small = max(map(math.prod, entry.shapes)) < _FEW_NUMBERS
-    count = _MORE_EXAMPLES if is_small else _EXAMPLES
+    count = _MORE_EXAMPLES if is_small else examples
     module, inputs = entry.module(), entry.inputs(count, seed=_SEED)
     with torch.no_grad():
         answers = module(*inputs)
