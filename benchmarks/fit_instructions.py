@@ -43,8 +43,8 @@ def main() -> None:
 
 _HEADER = """\
 # Written by benchmarks/fit_instructions.py. Instructions of each kernel for each thing it does;
-# micronas/hardware/ says what the terms are: kernels.py, elements.py and copies.py. Errors are
-# those of single operators.
+# micronas/hardware/ says what the terms are: kernels.py, convolutions.py, elements.py, copies.py.
+# Errors are those of single operators.
 """
 
 

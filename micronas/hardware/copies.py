@@ -1,47 +1,21 @@
 """What the kernels of TFLM with CMSIS-NN do that move values without computing with them.
 
-Most of them call `memcpy` and `memset` for runs of bytes. newlib has both in assembly for cores of
-this kind: 64 or 16 bytes at a time, then words and single bytes, after those up to the next word.
-So a run's instructions are a step function of its length and of where it begins, and are a term of
-their own.
+Most of them call `memcpy` and `memset` for runs of bytes (memory.py).
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from micronas.hardware.kernels import Work
+from micronas.hardware.memory import Runs, copied, copying, filled, filling
 
 Shape = tuple[int, ...]
 Pairs = Sequence[Sequence[int]]
 
 
-class Runs(NamedTuple):
-    """Where runs of bytes begin: the first, counted from a word, and from one to the next."""
-
-    first: int
-    step: int
-
-
-def copying(size: int, to: Runs, source: Runs) -> float:
-    """Return the instructions of `memcpy` for `size` bytes, on average over runs."""
-    return (
-        sum(
-            _copied(size, (to.first + turn * to.step) % 4, (source.first + turn * source.step) % 4)
-            for turn in range(4)
-        )
-        / 4
-    )
-
-
-def filling(size: int, to: Runs) -> float:
-    """Return the instructions of `memset` for `size` bytes, on average over runs."""
-    return sum(_filled(size, (to.first + turn * to.step) % 4) for turn in range(4)) / 4
-
-
 def reshape(size: int) -> Work:
     """RESHAPE of an int8 tensor that is not in its place already."""
-    return Work("reshape", {"copying": _copied(size, 0, 0), "calls": 1})
+    return Work("reshape", {"copying": copied(size, 0, 0), "calls": 1})
 
 
 def concatenation(outer: int, parts: Sequence[int]) -> Work:
@@ -95,14 +69,18 @@ def repetition(source: Shape, target: Shape) -> Work:
     """BROADCAST_TO: the last axis it repeats, and then each before it as a whole."""
     source = (1,) * (len(target) - len(source)) + source
     repeated = [axis for axis, size in enumerate(target) if source[axis] != size]
-    last = repeated[-1] if repeated else 0
-    terms: dict[str, float] = {"copying": 0, "copies": 0, "outer": math.prod(source[:last])}
+    if not repeated:
+        return Work("broadcast_to", {"copying": copied(math.prod(target), 0, 0), "calls": 1})
+    last = repeated[-1]
+    visited = [math.prod(source[:axis]) for axis in range(last + 1)]
+    terms: dict[str, float] = {"copying": 0, "copies": 0}
     for axis in repeated:
-        count = math.prod(source[:axis]) * (target[axis] - (axis != last))
+        count = visited[axis] * (target[axis] - (axis != last))
         size = math.prod(target[axis + 1 :])
         terms["copying"] += count * copying(size, Runs(0, size), Runs(0, size * (axis != last)))
         terms["copies"] += count
-    return Work("broadcast_to", {**terms, "axes": last, "calls": 1})
+    visits = {"outer": visited[-1], "axes": sum(visited)}
+    return Work("broadcast_to", {**terms, **visits, "calls": 1})
 
 
 def blocks(kernel: str, deep: Shape, block: int) -> Work:
@@ -171,7 +149,7 @@ def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
         positions = 0
     row += filling(depth * across[0], Runs(width * down[0], width))
     row += filling(depth * across[1], Runs(start + columns * depth, width))
-    ends = _filled(width * down[0], 0) + _filled(width * down[1], width * (down[0] + rows) % 4)
+    ends = filled(width * down[0], 0) + filled(width * down[1], width * (down[0] + rows) % 4)
     terms = {
         "memory": batches * (rows * row + ends),
         "positions": batches * positions,
@@ -180,30 +158,6 @@ def pad(shape: Shape, amounts: Pairs, *, value: bool = False) -> Work:
         "calls": 1,
     }
     return Work("pad", terms)
-
-
-def _copied(size: int, to: int, source: int) -> float:
-    """Instructions of `memcpy` between these bytes of a word."""
-    if (to or source) and size < 8:
-        return 10 + 4 * size if size > 3 else (18, 23, 25, 25)[size]
-    if to and source:
-        return _copied(size - 4 + to, 0, 0) + (16, 16, 13)[to - 1]
-    blocks, rest = divmod(size, 64)
-    words = 20 + 34 * blocks + 10 * (rest // 16) + 4 * (rest % 16 // 4) + (0, 5, 7, 7)[rest % 4]
-    return words + (4 if to else 6 if source else 0)
-
-
-def _filled(size: int, to: int) -> float:
-    """Instructions of `memset` from this byte of a word."""
-    if size < 4:
-        return 18 + 3 * size if size else 16
-    if to:
-        return _filled(size - 4 + to, 0) + (16, 11, 6)[to - 1]
-    blocks, rest = divmod(size, 16)
-    start = 36 + 5 * blocks if blocks else 28
-    if rest < 4:
-        return start + (0, 4, 7, 10)[rest]
-    return start + 1 + 3 * (rest // 4) + (0, 5, 8, 11)[rest % 4]
 
 
 def _loops(shape: Shape) -> dict[str, float]:

@@ -27,14 +27,23 @@ def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
 
 
 def larger_of_two(left: Shape, right: Shape, out: Shape) -> Work:
-    """MAXIMUM or MINIMUM, which have kernels of their own for one number and for each row."""
-    elements, rows = math.prod(out), math.prod(out[:-1])
-    if left == right:
-        return elementwise("maximum", elements)
-    if 1 in (math.prod(left), math.prod(right)):
-        return elementwise("maximum_scalar", elements)
-    kernel = "maximum_rows" if left[-1] == right[-1] else "maximum_scalars"
-    return Work(kernel, {"elements": elements, "rows": rows, "calls": 1})
+    """MAXIMUM or MINIMUM: runs of the longest that need no repetition, or repeat one number."""
+    wide, other, whole = ((1,) * (4 - len(shape)) + shape for shape in (left, right, out))
+    axis = next(
+        axis
+        for axis in range(5)
+        if wide[axis:] == other[axis:] or 1 in (math.prod(wide[axis:]), math.prod(other[axis:]))
+    )
+    runs = "" if wide[axis:] == other[axis:] else "_scalar"
+    if axis == 0:
+        return elementwise(f"maximum{runs}", math.prod(out))
+    terms = {
+        "elements": math.prod(out),
+        "rows": math.prod(whole[:axis]),
+        "lines": math.prod(whole[:2]) * (axis == 3),
+        "calls": 1,
+    }
+    return Work(f"maximum{runs or '_row'}s", terms)
 
 
 def by_row(kernel: str, shape: Shape) -> Work:

@@ -7,9 +7,10 @@ from typing import Any
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.hardware import kernels
+from micronas.hardware import convolutions
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
+from micronas.hardware.convolutions import Sweep
 from micronas.hardware.costs import on_device
 from micronas.hardware.elements import reduction
 from micronas.hardware.features import (
@@ -22,7 +23,6 @@ from micronas.hardware.features import (
 )
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.instructions import Price, instructions
-from micronas.hardware.kernels import Sweep, exactly
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.targets import HOST
 from micronas.quantities import format_bytes, format_macs
@@ -232,7 +232,7 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
         if not is_global or (op.kind == "AVERAGE_POOL_2D" and op.window != (height, width)):
             continue
         size = height, width
-        pool = kernels.pool(Sweep(size, (1, 1), size, size, "VALID"), exactly(depth))
+        pool = convolutions.pool(Sweep(size, (1, 1), size, size, "VALID"), depth)
         fast = float(instructions(pool))
         mean = reduction("mean", (1, height, width, depth), (1, 2), depth)
         slow = float(instructions(mean))

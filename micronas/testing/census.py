@@ -16,9 +16,10 @@ from typing import Any
 from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Padding, same_output
-from micronas.hardware import copies, kernels
+from micronas.hardware import convolutions, copies, kernels
+from micronas.hardware.convolutions import Sweep
 from micronas.hardware.elements import reduction
-from micronas.hardware.kernels import Sweep, Work, exactly
+from micronas.hardware.kernels import Work
 from micronas.testing.lone_operators import LoneOperator
 
 _NAMES = {
@@ -116,22 +117,22 @@ def _work(row: dict[str, str]) -> Work:
     padding: Padding = "SAME" if same == size else "VALID"
     kernel = number["kernel_h"], number["kernel_w"]
     sweep = Sweep(source_size, size, kernel, (stride, stride), padding)
-    source, out = exactly(number["in_c"]), exactly(number["out_c"])
+    source, out = number["in_c"], number["out_c"]
     bits = number.get("weight_bits", 8)
     elements = number["in_h"] * number["in_w"] * number["in_c"]
     outputs = size[0] * size[1] * number["out_c"]
     match row["op"]:
         case "CONV_2D":
-            return kernels.convolution(sweep, source, out, bits=bits)
+            return convolutions.convolution(sweep, source, out, bits=bits)
         case "DEPTHWISE_CONV_2D" if number["in_c"] == number["out_c"]:
-            return kernels.depthwise(sweep, out, bits=bits)
+            return convolutions.depthwise(sweep, out, bits=bits)
         case "DEPTHWISE_CONV_2D":
             multiplier = number["out_c"] // number["in_c"]
-            return kernels.depthwise_multiplied(sweep, source, out, multiplier)
+            return convolutions.depthwise_multiplied(sweep, source, out, multiplier)
         case "FULLY_CONNECTED":
-            return kernels.dense(1, exactly(elements), out, bits=bits)
+            return kernels.dense(1, elements, out, bits=bits)
         case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
-            return kernels.pool(sweep, out, maximum=row["op"] == "MAX_POOL_2D")
+            return convolutions.pool(sweep, out, maximum=row["op"] == "MAX_POOL_2D")
         case "MEAN":
             return reduction("mean", (1, *source_size, number["in_c"]), (1, 2), outputs)
         case "ADD":

@@ -12,18 +12,19 @@ from micronas import resources
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS
-from micronas.hardware.copies import Runs, concatenation, copying, filling
-from micronas.hardware.elements import of_two
-from micronas.hardware.features import features, prices
-from micronas.hardware.instructions import Kernels, instructions
-from micronas.hardware.kernels import (
+from micronas.hardware.convolutions import (
     Sweep,
     convolution,
     depthwise,
     depthwise_multiplied,
-    exactly,
     pool,
 )
+from micronas.hardware.copies import concatenation
+from micronas.hardware.elements import larger_of_two, of_two
+from micronas.hardware.features import features, prices
+from micronas.hardware.instructions import Kernels, instructions
+from micronas.hardware.kernels import matrix_product
+from micronas.hardware.memory import Runs, copying, filling
 from micronas.hardware.targets import plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
@@ -35,17 +36,23 @@ LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_
 
 def test_a_pointwise_convolution_by_hand() -> None:
     # 5x5 positions: 24 in pairs and an odd one; 22 channels: 16 + 4 + 2; 7 outputs, odd
-    work = convolution(Sweep((5, 5), (5, 5), (1, 1)), exactly(22), exactly(7))
+    work = convolution(Sweep((5, 5), (5, 5), (1, 1)), 22, 7)
     assert work.kernel == "pointwise"
     assert work.terms == {
-        "macs_by_16": 24 * 16 * 7,
-        "macs_by_4": 24 * 4 * 7,
-        "left_over_macs": 24 * 2 * 7,
-        "outputs": 25 * 7,
-        "weights": 22 * 7,
-        "odd_positions": 22 * 7,
-        "odd_position_outputs": 7,
-        "odd_outputs": 25 * 22,
+        "macs_by_16": 24 * 6 * 16,
+        "macs_by_4": 24 * 6 * 4,
+        "left_over_macs": 24 * 6 * 2,
+        "sixteens": 24 * 6,
+        "fours": 24 * 6,
+        "outputs": 24 * 6,
+        "weights": 6 * 22,
+        "filters": 6,
+        "odd_positions": 6 * 20,
+        "odd_position_left_over": 6 * 2,
+        "odd_position_outputs": 6,
+        "odd_output_macs": 25 * 22,
+        "odd_outputs": 25,
+        "odd_sources": 0,
         "calls": 1,
     }
     costs = LIBRARY.kernels["pointwise"].instructions
@@ -63,18 +70,26 @@ def test_groups_are_convolutions_one_after_another() -> None:
     value = builder.conv(builder.input, "grouped", 12, (3, 3), groups=4)
     graph = builder.finish(builder.conv(value, "1x1", 4, groups=2))
     costs = LIBRARY.kernels["convolution_grouped"].instructions
-    # a patch of 3x3x2: 16 values in fours and 2 left; 36 positions, 3 outputs a group, 4 groups
+    # a patch of 3x3x2: 16 values in fours and 2 left; 36 positions, 3 outputs a group, 4 groups.
+    # newlib copies two bytes in 27 instructions (20 + 7) between words, in 25 otherwise; they come
+    # from every second group in the middle of a word, and go to one for every second tap
+    runs = (27 + 25 + 25 + 25) / 4
     expected = {
-        "macs_by_4": 4 * 36 * 16 * 3,
-        "left_over_macs": 4 * 36 * 2 * 3,
-        "outputs": 36 * 12,
-        "im2col_bytes": 4 * 36 * 18,
+        "macs_by_4": 4 * 36 * 16 * 2,
+        "left_over_macs": 4 * 36 * 2 * 2,
+        "outputs": 4 * 36 * 2,
+        "odd_output_macs": 4 * 36 * 16,
+        "odd_output_left_over": 4 * 36 * 2,
+        "odd_outputs": 4 * 36,
+        "copying": 4 * 16 * 16 * runs,
+        "filling": 4 * (36 * 9 - 16 * 16) * (18 + 3 * 2),
         "im2col_taps": 4 * 36 * 9,
-        "padded_taps": 4 * (36 * 9 - 16 * 16),
-        "left_over_bytes": 4 * 36 * 9 * 2,
-        "kernel_rows": 4 * 36 * 3,
+        "im2col_rows": 4 * 36 * 3,
+        "im2col_bytes": 4 * 36 * 16,
+        "im2col_left_over": 4 * 36 * 2,
         "positions": 4 * 36,
-        "odd_outputs": 4 * 36 * 18,
+        "pairs": 4 * 36,
+        "groups": 4,
         "calls": 1,
     }
     cost = sum(costs.get(term, 0) * amount for term, amount in expected.items())
@@ -126,13 +141,53 @@ def test_kernels_of_operators_on_maps() -> None:
 
 
 def test_a_larger_convolution_copies_patches() -> None:
-    work = convolution(Sweep((4, 4), (4, 4), (3, 3)), exactly(3), exactly(8))
+    work = convolution(Sweep((4, 4), (4, 4), (3, 3)), 3, 8)
     assert work.kernel == "convolution"
-    assert work.terms["im2col_bytes"] == 16 * 9 * 3
-    assert work.terms["macs_by_4"] == 16 * 24 * 8  # 27 values a patch: 24 in fours, 3 left
+    assert work.terms["im2col_bytes"] == 16 * 24  # 27 values a patch: 24 in fours, 3 left
+    assert work.terms["macs_by_4"] == 16 * 24 * 8
     assert work.terms["left_over_macs"] == 16 * 3 * 8
     # the 4x4 map in a 3x3 window: rows seen are 2 + 3 + 3 + 2, and columns likewise
-    assert work.terms["padded_taps"] == 16 * 9 - 10 * 10
+    assert work.terms["filling"] == (16 * 9 - 10 * 10) * (18 + 3 * 3)
+
+
+def test_a_depthwise_convolution_clears_what_lies_outside() -> None:
+    sweep = Sweep((4, 4), (4, 4), (5, 1))
+    assert sweep.seen == ([(2, 3, 0), (1, 4, 0), (0, 4, 1), (0, 3, 2)], [(0, 1, 0)] * 4)
+    work = depthwise(sweep, 6)
+    # runs of 24, 12, 12 and 24 bytes for each of four columns: newlib's memset by words
+    assert work.terms["filling"] == 4 * sum(filling(size, Runs(0, 0)) for size in (24, 12, 12, 24))
+    assert work.terms["paired_macs"] == 16 * 4 * 4
+    assert work.terms["single_macs"] == 16 * 1 * 4
+    assert work.terms["left_over_macs"] == 16 * 5 * 2
+    assert work.terms["copied"] == 14 * 4 * 4
+
+
+def test_matrices_that_lie_otherwise_are_transposed_first() -> None:
+    work = matrix_product(2, 3, 10, 5, [(2, 10, 3)])
+    assert work.terms["macs"] == 2 * 3 * 8 * 4
+    assert work.terms["left_over"] == 2 * 3 * 2 * 4
+    assert work.terms["odd_macs"] == 2 * 3 * 8
+    assert (work.terms["turned"], work.terms["turned_rows"]) == (60, 6)
+    assert work.terms["turned_matrices"] == 2
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "kernel", "rows"),
+    [
+        ((1, 50), (50,), "maximum", None),
+        ((1, 3, 4, 5), (1,), "maximum_scalar", None),
+        ((1, 3, 4, 5), (1, 3, 4, 1), "maximum_scalars", 12),
+        ((1, 3, 4, 5), (1, 3, 1, 1), "maximum_scalars", 3),
+        ((1, 3, 4, 5), (4, 5), "maximum_rows", 3),
+        ((1, 3, 4, 5), (5,), "maximum_rows", 12),
+    ],
+)
+def test_the_larger_of_two_goes_by_the_longest_runs(
+    left: tuple[int, ...], right: tuple[int, ...], kernel: str, rows: int | None
+) -> None:
+    for pair in ((left, right), (right, left)):
+        work = larger_of_two(*pair, left)
+        assert (work.kernel, work.terms.get("rows")) == (kernel, rows)
 
 
 @given(
@@ -172,14 +227,14 @@ def test_the_kernel_depends_on_shape_and_bits() -> None:
     square = Sweep((8, 8), (8, 8), (3, 3))
     large = replace(square, kernel=(5, 5))
     strided = Sweep((8, 8), (4, 4), (1, 1), (2, 2))
-    eight = exactly(8)
+    eight = 8
     assert depthwise(square, eight).kernel == "depthwise_3x3"
     assert depthwise(large, eight).kernel == "depthwise"
     assert depthwise(square, eight, bits=4).kernel == "depthwise_int4"
     assert convolution(strided, eight, eight).kernel == "pointwise_strided"
     assert convolution(square, eight, eight, bits=4).kernel == "convolution_int4"
-    assert depthwise_multiplied(square, exactly(1), eight, 8).kernel == "depthwise_fours"
-    assert depthwise_multiplied(square, exactly(4), eight, 2).kernel == "depthwise_plain"
+    assert depthwise_multiplied(square, 1, eight, 8).kernel == "depthwise_fours"
+    assert depthwise_multiplied(square, 4, eight, 2).kernel == "depthwise_plain"
     assert pool(square, eight, maximum=True).kernel == "max_pool"
 
 

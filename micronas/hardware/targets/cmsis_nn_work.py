@@ -7,8 +7,10 @@ from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.kinds import each_kind
 from micronas.graph.transposing import is_turned
-from micronas.hardware import copies, elements, kernels
-from micronas.hardware.kernels import Sweep, Width, Work, exactly
+from micronas.hardware import convolutions, copies, elements, kernels
+from micronas.hardware.convolutions import Sweep
+from micronas.hardware.kernels import Work
+from micronas.hardware.memory import Runs
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _Rule = Callable[[Graph, Op], Work]
@@ -52,13 +54,13 @@ def _convolution(graph: Graph, op: Op) -> Work:
     if op.kind == "CONV_2D":
         groups = graph.groups_of(op)
         if groups > 1:
-            part = exactly(out.shape[3] // groups)
-            return kernels.convolution_grouped(sweep, _channels(weights), part, groups)
-        return kernels.convolution(sweep, depth, width, bits=bits)
+            part = out.shape[3] // groups
+            return convolutions.convolution_grouped(sweep, _channels(weights), part, groups)
+        return convolutions.convolution(sweep, depth, width, bits=bits)
     multiplier = out.shape[3] // source.shape[3]
     if multiplier == 1:
-        return kernels.depthwise(sweep, width, bits=bits)
-    return kernels.depthwise_multiplied(sweep, depth, width, multiplier, bits=bits)
+        return convolutions.depthwise(sweep, width, bits=bits)
+    return convolutions.depthwise_multiplied(sweep, depth, width, multiplier, bits=bits)
 
 
 def _transposed(graph: Graph, op: Op) -> Work:
@@ -66,23 +68,25 @@ def _transposed(graph: Graph, op: Op) -> Work:
     taps = weights.shape[1], weights.shape[2]
     shapes = _area(source), _area(out), taps, op.stride, _channels(source), _channels(out)
     if is_turned(op.stride, source.shape[3]):
-        return kernels.transposed_turned(*shapes)
-    return kernels.transposed(*shapes, biased=bool(op.biases))
+        return convolutions.transposed_turned(*shapes)
+    return convolutions.transposed(*shapes, biased=bool(op.biases))
 
 
 def _dense(graph: Graph, op: Op) -> Work:
     weights = graph.constant_of(op)
     rows = graph.output_of(op).elements // weights.shape[0]
-    width, depth = (exactly(size) for size in weights.shape)
+    width, depth = weights.shape
     if runs_as_convolution(graph, op):
-        return kernels.dense_as_convolution(rows, depth, width, is_spread=not weights.per_channel)
+        return convolutions.dense_as_convolution(
+            rows, depth, width, is_spread=not weights.per_channel
+        )
     return kernels.dense(rows, depth, width, per_channel=weights.per_channel, bits=_bits(weights))
 
 
 def _pool(graph: Graph, op: Op) -> Work:
     source, out = graph.input_of(op), graph.output_of(op)
     sweep = Sweep(_area(source), _area(out), op.window, op.stride, op.padding)
-    return kernels.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
+    return convolutions.pool(sweep, _channels(out), maximum=op.kind == "MAX_POOL_2D")
 
 
 def _reduced(kernel: str) -> _Rule:
@@ -113,16 +117,17 @@ def _by_row(kernel: str) -> _Rule:
 def _product_of_matrices(graph: Graph, op: Op) -> Work:
     """Dot products of rows; operands that lie otherwise are copied in each run, or once."""
     left, right = (graph.tensors[name] for name in op.operands)
-    turned = left.elements if op.transposed[0] else 0
-    turned += 0 if op.transposed[1] or right.constant else right.elements
+    turned = [left.shape] if op.transposed[0] else []
+    if not (op.transposed[1] or right.constant):
+        turned.append(right.shape)
     *outer, rows, columns = _out(graph, op)
-    depth = exactly(products.depth(graph, op))
-    return kernels.matrix_product(math.prod(outer), rows, depth, exactly(columns), turned)
+    depth = products.depth(graph, op)
+    return kernels.matrix_product(math.prod(outer), rows, depth, columns, turned)
 
 
 def _lstm(graph: Graph, op: Op) -> Work:
     _, steps, inputs = graph.input_of(op).shape
-    return kernels.lstm(steps, exactly(inputs), exactly(_out(graph, op)[2]))
+    return kernels.lstm(steps, inputs, _out(graph, op)[2])
 
 
 def _joined(graph: Graph, op: Op) -> Work:
@@ -143,7 +148,7 @@ def _cut(graph: Graph, op: Op) -> Work:
 def _strided(graph: Graph, op: Op) -> Work:
     """The axes that are dropped count too."""
     taken = moves.pieces(graph, op) or ()
-    row = copies.Runs(taken[-1].start, graph.input_of(op).shape[-1])
+    row = Runs(taken[-1].start, graph.input_of(op).shape[-1])
     return copies.strided(tuple(len(piece) for piece in taken), row, taken[-1].step)
 
 
@@ -249,5 +254,5 @@ def _area(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1], tensor.shape[2]
 
 
-def _channels(tensor: Tensor) -> Width:
-    return exactly(tensor.shape[3])
+def _channels(tensor: Tensor) -> int:
+    return tensor.shape[3]
