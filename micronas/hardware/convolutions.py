@@ -40,7 +40,7 @@ class Sweep:
         return self.kernel[0] * self.kernel[1]
 
     @property
-    def seen(self) -> tuple[list[Seen], list[Seen]]:
+    def seen(self) -> tuple[tuple[Seen, ...], tuple[Seen, ...]]:
         """Kernel rows before, inside and behind the map, by row of outputs; columns likewise."""
         return self._seen(0), self._seen(1)
 
@@ -61,7 +61,7 @@ class Sweep:
         """Kernel rows inside the map, summed over positions."""
         return self.inside[0] * self.out[1]
 
-    def _seen(self, axis: int) -> list[Seen]:
+    def _seen(self, axis: int) -> tuple[Seen, ...]:
         sizes = (side[axis] for side in (self.source, self.out, self.kernel))
         return _taps_seen(*sizes, self.stride[axis], self.dilation[axis], self.padding)
 
@@ -69,7 +69,7 @@ class Sweep:
 @lru_cache(maxsize=4096)
 def _taps_seen(
     size: int, out: int, kernel: int, stride: int, apart: int, padding: Padding
-) -> list[Seen]:
+) -> tuple[Seen, ...]:
     reach = extent(kernel, apart)
     pad = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
     seen = []
@@ -77,7 +77,7 @@ def _taps_seen(
         first = min(kernel, max(0, -(start // apart)))  # taps left of the map come before
         end = max(first, min(kernel, -((start - size) // apart)))
         seen.append((first, end - first, kernel - end))
-    return seen
+    return tuple(seen)
 
 
 def convolution(sweep: Sweep, source: int, out: int, *, bits: int = 8) -> Work:
@@ -126,7 +126,7 @@ def depthwise(sweep: Sweep, channels: int, *, bits: int = 8) -> Work:
             },
         )
     columns_outside = sweep.valid_rows * sweep.kernel[1] - valid
-    by_nibble = rest * (channels % 2) * (bits == 4)
+    by_nibble = rest * (channels % 2) * (bits == 4)  # weights of odd channels lie in half bytes
     terms = {
         "paired_macs": positions * (taps - taps % 2) * (channels - rest),
         "single_macs": positions * (taps % 2) * (channels - rest),
@@ -317,9 +317,7 @@ def _patches(sweep: Sweep, source: int, out: int, groups: int = 1) -> dict[str, 
     pairs, single = positions - positions % 2, positions % 2
     patch = taps * source
     rest, alone = patch % 4, out % 2
-    places = [tap * source % 4 for tap in range(2 * taps)]
-    turns = product(range(4), range(min(groups, 4)))
-    starts = [(pixel * groups + group) * source % 4 for pixel, group in turns]
+    copying, filling = _tap_runs(source, taps, groups)
     return {
         "macs_by_4": pairs * (patch - rest) * (out - alone),
         "left_over_macs": pairs * rest * (out - alone),
@@ -330,8 +328,8 @@ def _patches(sweep: Sweep, source: int, out: int, groups: int = 1) -> dict[str, 
         "odd_positions": single * (patch - rest) * out,
         "odd_position_left_over": single * rest * out,
         "odd_position_outputs": single * out,
-        "copying": valid * fmean(copied(source, to, start) for to in places for start in starts),
-        "filling": (positions * taps - valid) * fmean(filled(source, to) for to in places),
+        "copying": valid * copying,
+        "filling": (positions * taps - valid) * filling,
         "im2col_taps": positions * taps,
         "im2col_rows": positions * sweep.kernel[0],
         "im2col_bytes": positions * (patch - rest),
@@ -339,3 +337,15 @@ def _patches(sweep: Sweep, source: int, out: int, groups: int = 1) -> dict[str, 
         "positions": positions,
         "pairs": pairs,
     }
+
+
+@lru_cache(maxsize=4096)
+def _tap_runs(source: int, taps: int, groups: int) -> tuple[float, float]:
+    """Instructions to copy a tap of two patches that lie side by side, and to fill it instead."""
+    places = [tap * source % 4 for tap in range(2 * taps)]
+    turns = product(range(4), range(min(groups, 4)))
+    starts = [(pixel * groups + group) * source % 4 for pixel, group in turns]
+    return (
+        fmean(copied(source, to, start) for to in places for start in starts),
+        fmean(filled(source, to) for to in places),
+    )

@@ -152,7 +152,7 @@ def test_a_larger_convolution_copies_patches() -> None:
 
 def test_a_depthwise_convolution_clears_what_lies_outside() -> None:
     sweep = Sweep((4, 4), (4, 4), (5, 1))
-    assert sweep.seen == ([(2, 3, 0), (1, 4, 0), (0, 4, 1), (0, 3, 2)], [(0, 1, 0)] * 4)
+    assert sweep.seen == (((2, 3, 0), (1, 4, 0), (0, 4, 1), (0, 3, 2)), ((0, 1, 0),) * 4)
     work = depthwise(sweep, 6)
     # runs of 24, 12, 12 and 24 bytes for each of four columns: newlib's memset by words
     assert work.terms["filling"] == 4 * sum(filling(size, Runs(0, 0)) for size in (24, 12, 12, 24))
