@@ -234,18 +234,21 @@ def evaluate(
     )
 
 
-_TEMPERATURES = tuple(1 + step / 10 for step in range(31))
+_TEMPERATURES = torch.tensor([2 ** (step / 8) for step in range(-16, 17)])
 
 
-def temperature_scaled_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of logits divided by the best temperature of 1, 1.1 .. 4, and that temperature.
+def temperature_scaled_loss(
+    logits: Tensor, labels: Tensor, *, sharpest: float = 0.25
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy at the best temperature, `sharpest` to 4, and that temperature.
 
-    Networks that share a classifier differ in the size of their logits: raw cross-entropy prefers
-    a wide last layer whatever its accuracy. Gradients take the temperature as given.
+    Networks differ in the size of their logits, most after few epochs and with smoothed labels, and
+    raw cross-entropy prefers a wide last layer whatever its accuracy. Gradients take the
+    temperature as given.
     """
     fixed = logits.detach()
-    losses = torch.stack([F.cross_entropy(fixed / value, labels) for value in _TEMPERATURES])
-    temperatures = torch.tensor(_TEMPERATURES, device=logits.device)
+    temperatures = _TEMPERATURES[_TEMPERATURES >= sharpest].to(logits.device)
+    losses = torch.stack([F.cross_entropy(fixed / value, labels) for value in temperatures])
     best = temperatures.index_select(0, losses.argmin().view(1)).squeeze(0)
     return F.cross_entropy(logits / best, labels), best
 

@@ -327,11 +327,28 @@ class TestTemperatureScaledLoss:
         entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
         assert loss.item() == pytest.approx(entropy, rel=1e-6)
 
-    def test_small_logits_are_not_sharpened(self) -> None:
+    def test_small_logits_are_sharpened(self) -> None:
+        """Three of four labels are 0: the best logit difference is ln 3, and it is halved."""
+        logits = torch.tensor([[math.log(3) / 2, 0.0]]).expand(4, 2)
+        loss, temperature = temperature_scaled_loss(logits, torch.tensor([0, 0, 0, 1]))
+        assert temperature == 0.5
+        entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+        assert loss.item() == pytest.approx(entropy, rel=1e-6)
+
+    def test_no_sharper_than_asked(self) -> None:
         logits = torch.tensor([[0.1, 0.0]])
-        loss, temperature = temperature_scaled_loss(logits, torch.tensor([0]))
+        loss, temperature = temperature_scaled_loss(logits, torch.tensor([0]), sharpest=1.0)
         assert temperature == 1.0
         assert loss.item() == pytest.approx(math.log(1 + math.exp(-0.1)), rel=1e-6)
+
+    def test_order_does_not_depend_on_the_size_of_logits(self) -> None:
+        logits = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+        labels = logits.argmax(1)
+        labels[::4] = 0
+        losses = [
+            temperature_scaled_loss(size * logits, labels)[0].item() for size in (0.5, 1.0, 2.0)
+        ]
+        assert losses == pytest.approx(losses[:1] * 3, rel=1e-6)
 
     def test_gradient_takes_the_temperature_as_given(self) -> None:
         logits = torch.tensor([[2 * math.log(3), 0.0]] * 4, requires_grad=True)

@@ -1,0 +1,118 @@
+"""Which score of a short training picks the best network of an open space.
+
+    python -m benchmarks.trial_scores RESULTS.jsonl --features kws40.npz --images cifar10/train \
+        [--settings kws-24 cifar-32] [--seeds 0 1]
+    python -m benchmarks.trial_scores RESULTS.jsonl --table
+
+Settings, data and recipes are those of `benchmarks.open_spaces`. The networks are `NETWORKS` draws
+from all families and the textbook networks that fit. Each is trained as a trial is and scored on
+the ranking part, by cross-entropy, by cross-entropy at the best temperature, and by accuracy; and
+trained to the end with each seed, and judged on the validation part. Printed are Kendall's tau of
+both orders, and the final accuracy of the network that a score picks of `CHOSEN_FROM`, in the mean
+of `TURNS` such choices. RESULTS gets a line for each network; what is there is not done again.
+"""
+
+import random
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from scipy.stats import kendalltau
+
+from benchmarks.kws40 import append, read
+from benchmarks.open_spaces import BUDGETS, Bench, Record
+from benchmarks.quality import RECIPE, TRIAL, command
+from benchmarks.settings import BOARD
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, divide
+from micronas.nas.open_search import OpenProblem
+from micronas.nas.search import PARTS, judged_on
+from micronas.nas.trials import Candidate
+from micronas.space.space import Space
+from micronas.text import table
+from micronas.train.loop import evaluate, fit, generator_for, predict, temperature_scaled_loss
+from micronas.train.network import Network
+
+NETWORKS = 20
+RUNGS = (2, 4, 8)
+SCORES = ("cross-entropy", "at the best temperature", "accuracy")
+CHOSEN_FROM = 8
+TURNS = 2000
+
+
+def networks(bench: Bench) -> list[Candidate]:
+    """Return the networks of a setting: draws from all families, and textbooks."""
+    problem = OpenProblem(bench.space, BOARD, bench.budget)
+    return [*problem.first(NETWORKS, random.Random(0)), *problem.rivals(bench.data)]
+
+
+def tried(candidate: Candidate, data: DataSet) -> dict[str, list[float]]:
+    """Return the scores after each rung of a trial, the higher the better."""
+    training, gating, ranking = divide(data.train, PARTS, generator_for(0, "parts"))
+    seen = judged_on(data, [training, gating], ranking).seen_as(candidate.architecture.input_shape)
+    network, checkpoint = candidate.architecture.build(generator_for(0, "initial")), Checkpoint()
+    found = {}
+    for epochs in RUNGS:
+        fit(network, seen.train, TRIAL, seed=0, checkpoint=checkpoint, until=epochs)
+        logits, labels = predict(network, seen.validation), seen.validation.labels
+        found[str(epochs)] = [
+            -torch.nn.functional.cross_entropy(logits, labels).item(),
+            -temperature_scaled_loss(logits, labels)[0].item(),
+            (logits.argmax(1) == labels).double().mean().item(),
+        ]
+    return found
+
+
+def trained(candidate: Candidate, data: DataSet, seed: int) -> float:
+    """Return the accuracy after a training with the whole recipe."""
+    found = candidate.architecture
+    assert isinstance(found, Space)
+    seen = data.seen_as(found.input)
+    network = Network(found.graph(), generator=generator_for(seed, "initial weights"))
+    fit(network, seen.train, RECIPE, seed=seed)
+    return evaluate(network, seen.validation).accuracy
+
+
+def summary(records: list[Record]) -> str:
+    """Return a table of scores by setting and epochs."""
+    rows = []
+    for setting in dict.fromkeys(each["setting"] for each in records):
+        own = [each for each in records if each["setting"] == setting and each["final"]]
+        final = [fmean(each["final"].values()) for each in own]
+        turns = _turns(len(own))
+        best = 100 * fmean(max(final[place] for place in turn) for turn in turns)
+        for epochs in map(str, RUNGS):
+            for place, score in enumerate(SCORES):
+                values = [each["trial"][epochs][place] for each in own]
+                picked = [final[max(turn, key=values.__getitem__)] for turn in turns]
+                rows.append(
+                    [
+                        *(setting, str(len(own)), epochs, score),
+                        f"{kendalltau(values, final).statistic:.2f}",
+                        f"{100 * fmean(picked):.2f} %",
+                        f"{100 * fmean(picked) - best:+.2f}",
+                    ]
+                )
+    header = ["setting", "networks", "epochs", "by", "tau", "picked", "against the best"]
+    return table(header, rows)
+
+
+def _turns(count: int) -> list[list[int]]:
+    source = random.Random(0)
+    return [source.sample(range(count), min(CHOSEN_FROM, count)) for _ in range(TURNS)]
+
+
+def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
+    for candidate in networks(Bench(setting, data, results)):
+        known = [each for each in read(results) if each["network"] == str(candidate)]
+        if any(each["setting"] == setting for each in known):
+            continue
+        record: dict[str, Any] = {"setting": setting, "network": str(candidate)}
+        record["trial"] = tried(candidate, data)
+        record["final"] = {str(seed): trained(candidate, data, seed) for seed in seeds}
+        append(results, record)
+
+
+if __name__ == "__main__":
+    command(__doc__, BUDGETS, ["trials"], ["trials"], show=summary, run=_run)
