@@ -247,7 +247,7 @@ def temperature_scaled_loss(
     temperature as given.
     """
     fixed = logits.detach()
-    temperatures = _TEMPERATURES[_TEMPERATURES >= sharpest].to(logits.device)
+    temperatures = _TEMPERATURES[_TEMPERATURES.ge(sharpest)].to(logits.device)
     losses = torch.stack([F.cross_entropy(fixed / value, labels) for value in temperatures])
     best = temperatures.index_select(0, losses.argmin().view(1)).squeeze(0)
     return F.cross_entropy(logits / best, labels), best
