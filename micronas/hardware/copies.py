@@ -6,10 +6,9 @@ Most of them call `memcpy` and `memset` for runs of bytes (memory.py).
 import math
 from collections.abc import Sequence
 
-from micronas.hardware.kernels import Work
+from micronas.hardware.kernels import Shape, Work
 from micronas.hardware.memory import Runs, copied, copying, filled, filling
 
-Shape = tuple[int, ...]
 Pairs = Sequence[Sequence[int]]
 
 
@@ -79,7 +78,7 @@ def repetition(source: Shape, target: Shape) -> Work:
         size = math.prod(target[axis + 1 :])
         terms["copying"] += count * copying(size, Runs(0, size), Runs(0, size * (axis != last)))
         terms["copies"] += count
-    visits = {"outer": visited[-1], "axes": sum(visited)}
+    visits = {"outer": visited[-1], "visited": sum(visited)}
     return Work("broadcast_to", {**terms, **visits, "calls": 1})
 
 

@@ -3,9 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from micronas.hardware.kernels import Work, elementwise
-
-Shape = tuple[int, ...]
+from micronas.hardware.kernels import Shape, Work, elementwise
 
 
 def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:
