@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from micronas.errors import ExportError
 from micronas.export.from_torch.module import quantize, to_tflite
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
@@ -342,3 +343,18 @@ def test_random_modules(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(25, 325))
 def test_three_hundred_random_modules(seed: int) -> None:
     test_random_modules(seed)
+
+
+def test_torch_records_sources_again_afterwards() -> None:
+    """Tracing leaves them out for itself, whether it succeeds or not."""
+
+    def recorded() -> bool:
+        program = torch.export.export(nn.ReLU(), (torch.randn(1, 3),))
+        return any(node.meta.get("stack_trace") for node in program.graph.nodes)
+
+    assert recorded()
+    trace(nn.ReLU().eval(), torch.randn(1, 3))
+    assert recorded()
+    with pytest.raises(ExportError):
+        trace(Apply(lambda x: x if x.sum() > 0 else -x).eval(), torch.randn(1, 3))
+    assert recorded()
