@@ -47,8 +47,8 @@ class Candidate:
     supernet_loss: float | None = None
     """Cross-entropy with shared weights, at the best temperature."""
     trial_loss: float | None = None
-    """Cross-entropy at the best temperature after a short training of its own, on the ranking part:
-    without it, networks of other families are ordered worse than by accuracy."""
+    """Cross-entropy at the best temperature after a short training of its own, on the ranking part;
+    plain cross-entropy would compare how large the logits of different families are."""
     trial_accuracy: float | None = None
     """Of the same."""
     trial_epochs: int = 0

@@ -98,7 +98,7 @@ class Dnas(SharedStrategy):
         supernet.requires_grad_(False)
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = supernet.masked(inputs, sample)
-        # sharper than 1, a batch of few examples would speak louder the less it knows
+        # below 1 a temperature enlarges gradients, most while the supernet knows nothing
         task, _ = temperature_scaled_loss(logits.float(), labels, sharpest=1.0)
         supernet.requires_grad_(True)
         drawn = Gates.choice_of(sample) if step % CORRECTED == 0 else None
