@@ -1,12 +1,13 @@
 """The default search in open spaces beside textbook networks, under budgets that bind.
 
     python -m benchmarks.open_spaces RESULTS.jsonl --features kws40.npz --images cifar10/train \
-        [--settings kws-24 cifar-32] [--methods default textbook] [--seeds 0 1 2 3 4]
+        [--machines FOLDER] [--settings kws-24 cifar-32] [--methods default textbook] [--seeds 0 1]
     python -m benchmarks.open_spaces RESULTS.jsonl --table
 
 FEATURES and IMAGES are those of `benchmarks.quality`, and so are board and recipe: 15 epochs, two
-of quantisation. RESULTS gets a line for each finished network; what is there is not done again, so
-that the command can be killed and repeated, and several may write to one file.
+of quantisation. FOLDER gets synthetic machines, see `benchmarks.settings`. RESULTS gets a line for
+each finished network; what is there is not done again, so that the command can be killed and
+repeated, and several may write to one file.
 
 default    `micronas.search` in `kws_open` or `images_open`, with the trials of `benchmarks.quality`
            (8 epochs); a search for each seed
@@ -14,7 +15,9 @@ long       the same with trials of 15 epochs, as long as the recipe
 earlier    in the results only: the default while trials were ordered by plain cross-entropy, as
            those of `long` were
 published  of settings named by one, such as ds_cnn_s: the paper's network itself, whose own arena,
-           file and latency are then the budget of the others
+           file and latency are then the budget of the others, on the first of the paper's boards
+           that holds it. Pictures are 50x50 and gray, as `vww_2` sees them; of machines, trained
+           on in batches of 32, the score is the AUC, and trials do not know what a fault is
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
            the best three with the second, the best two with the others; the best of them is known
            with hindsight only
@@ -29,12 +32,13 @@ from typing import Any
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, Methods, against, command
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
-from micronas.evaluation.scores import accuracy
-from micronas.hardware.costs import Budget, Limits, measure
+from micronas.evaluation.scores import scores
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import textbook_networks
@@ -43,8 +47,9 @@ from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.finetune import finetune
-from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.loop import fit, generator_for
 from micronas.train.network import Network
+from micronas.train.recipe import Recipe
 
 
 def _budget(sram: str, latency: str, flash: str | None = None) -> Budget:
@@ -59,13 +64,18 @@ BUDGETS = {
     "cifar-32": _budget("32 KB", "100 ms"),
     "cifar-64": _budget("64 KB", "200 ms"),
 }
-PUBLISHED = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
+KEYWORDS = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
+MACHINES = ("ad_s", "ad_m", "ad_l")
+PUBLISHED = (*KEYWORDS, "vww_2", *MACHINES)
+SPACES = {"cifar": "images_open", "vww": "images_open", "ad": "ad_open", "kws": "kws_open"}
 SETTINGS = (*BUDGETS, *PUBLISHED)
 SEARCHES = {
     "default": SearchSettings(trial=TRIAL),
     "long": SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
+PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
 SEARCHED = (*SEARCHES, "earlier")
+SMALL_BATCH = 32
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
 
@@ -79,9 +89,7 @@ class Bench:
         self, setting: str, data: DataSet, results: Path, budget: Budget | None = None
     ) -> None:
         self.setting, self.data, self.results = setting, data, results
-        space = OpenSpace.load("images_open" if setting.startswith("cifar") else "kws_open")
-        assert isinstance(space, OpenSpace)
-        self.space = space.model_copy(update={"classes": len(data.classes)})
+        self.space, self.board = _space(setting, data), BOARD
         self.budget = budget or BUDGETS.get(setting) or self._own(setting)
 
     def run(self, method: str, seeds: list[int]) -> None:
@@ -106,28 +114,40 @@ class Bench:
     def search(self, method: str, seed: int) -> "Found":
         """Return what a search finds, and the trials it chose from."""
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
+        settings = SEARCHES.get(method, SEARCHES["default"])
+        trial = self._recipe(settings.trial)
         found = search(
             self.space,
             self.data,
-            board=BOARD,
+            board=self.board,
             budget=self.budget,
-            settings=SEARCHES.get(method, SEARCHES["default"]),
+            settings=settings.model_copy(update={"trial": trial}),
             seed=seed,
             checkpoint=Checkpoint(path),
         )
         path.unlink(missing_ok=True)
         return found.winner, _longest(found.candidates)
 
+    def _recipe(self, recipe: Recipe) -> Recipe:
+        small = self.setting in MACHINES
+        return recipe.model_copy(update={"batch_size": SMALL_BATCH}) if small else recipe
+
     def _network(self, setting: str) -> Candidate:
         network = Space.load(f"published/{setting}").model_copy(
             update={"classes": len(self.data.classes)}
         )
-        costs = measure(network.graph(), BOARD, kind=self.space.kind, outputs=network.outputs)
-        return Candidate("textbook", (), network, costs, network, setting)
+        return Candidate("textbook", (), network, self._costs(network), network, setting)
+
+    def _costs(self, network: Space) -> Costs:
+        graph, kind = network.graph(), self.space.kind
+        return measure(graph, self.board, kind=kind, outputs=network.outputs)
 
     def _own(self, setting: str) -> Budget:
-        """What a published network takes, as the budget of others."""
-        spent = Limits(math.inf, math.inf, math.inf).spent(self._network(setting).costs)
+        """What a published network takes, as the budget of others, on the board it sets."""
+        for self.board in map(Board.load, PAPER):
+            spent = Limits(math.inf, math.inf, math.inf).spent(self._network(setting).costs)
+            if spent["sram"] <= self.board.arena_bytes:
+                break
         return Budget(**spent, counts="network")
 
     def _published(self, seeds: list[int]) -> "Iterator[Job]":
@@ -140,7 +160,7 @@ class Bench:
             str(each): each
             for each in textbook_networks(
                 self.space.textbook,
-                BOARD,
+                self.board,
                 self.budget,
                 kind=self.space.kind,
                 input_shape=self.data.input,
@@ -160,10 +180,12 @@ class Bench:
         assert isinstance(network_of, Space)
         data = self.data.seen_as(network_of.input)
         network = Network(network_of.graph(), generator=generator_for(seed, "initial weights"))
-        fit(network, data.train, RECIPE, seed=seed)
-        quantized = finetune(network, data.train, QUANTIZE, seed=seed)
-        costs = measure(network_of.graph(), BOARD, kind=self.space.kind, outputs=network_of.outputs)
-        used = self.budget.on(BOARD).used(costs)
+        fit(network, data.train, self._recipe(RECIPE), seed=seed)
+        quantized = finetune(network, data.train, self._recipe(QUANTIZE), seed=seed)
+        costs = self._costs(network_of)
+        used = self.budget.on(self.board).used(costs)
+        judged = scores(network, quantized.graph(), data)
+        score = "accuracy" if data.detection is None else "auc"
         return {
             "setting": self.setting,
             "method": name,
@@ -171,8 +193,8 @@ class Bench:
             "network": str(found),
             "macs": costs.macs,
             "used": {key: round(share, 3) for key, share in used.items()},
-            "float": evaluate(network, data.validation).accuracy,
-            "int8": accuracy(quantized.graph(), data.validation)[0],
+            "float": judged[f"float_{score}"],
+            "int8": judged[f"int8_{score}"],
             "search_seconds": round(searched),
             "train_seconds": round(cpu_seconds() - started),
         }
@@ -183,6 +205,18 @@ class Bench:
 
 Found = tuple[Candidate, dict[str, float]]
 Job = tuple[str, int, Callable[[], Found]]
+
+
+def _space(setting: str, data: DataSet) -> OpenSpace:
+    """The open space of a setting; pictures that are not those it is written for in their size."""
+    kind = next((each for each in SPACES if setting.startswith(each)), "kws")
+    space = OpenSpace.load(SPACES[kind])
+    assert isinstance(space, OpenSpace)
+    families = space.families
+    if kind == "vww":
+        families = {name: each | {"input": data.input} for name, each in families.items()}
+    update = {"classes": len(data.classes), "families": families}
+    return OpenSpace.model_validate(space.model_dump(mode="json") | update)
 
 
 def _longest(candidates: Sequence[Candidate]) -> dict[str, float]:
@@ -196,21 +230,50 @@ def _longest(candidates: Sequence[Candidate]) -> dict[str, float]:
 
 
 def summary(records: list[Record]) -> str:
-    """A table a setting: means over seeds, and paired differences to the best textbook network."""
+    """A table a budget: means over seeds, and paired differences to the best textbook network; and
+    one of the published networks, each beside what a search found at no more cost."""
     tables = []
-    for setting in SETTINGS:
-        methods: dict[str, dict[int, Record]] = {}
-        for each in records:
-            if each["setting"] == setting:
-                methods.setdefault(each["method"], {})[each["seed"]] = each
-        if methods:
-            tables.append(f"{setting}\n{_table(methods)}")
-    return "\n\n".join(tables)
+    found: dict[str, Methods] = {setting: {} for setting in SETTINGS}
+    for each in records:
+        found[each["setting"]].setdefault(each["method"], {})[each["seed"]] = each
+    for setting in filter(found.__getitem__, BUDGETS):
+        tables.append(f"{setting}\n{_table(found[setting])}")
+    both = {each: found[each] for each in PUBLISHED if {"default", "published"} <= {*found[each]}}
+    return "\n\n".join([*tables, *([_beside_published(both)] if both else [])])
 
 
-def _table(methods: dict[str, dict[int, Record]]) -> str:
+def _beside_published(settings: dict[str, Methods]) -> str:
+    rows = []
+    for setting, methods in settings.items():
+        published, found = methods["published"], methods["default"]
+        for name, seeds in (setting, published), ("found", found):
+            first = seeds[min(seeds)]
+            rows.append(
+                [
+                    name,
+                    first["network"] if seeds is found else "",
+                    f"{first['macs'] / 1e6:.1f}",
+                    *(f"{100 * first['used'][key]:.0f} %" for key in ("sram", "flash", "latency")),
+                    _by_seed(seeds),
+                    f"{100 * _mean(seeds):.1f}",
+                    against(found, published) if seeds is found else "",
+                ]
+            )
+    header = ["network", "of the first seed", "MMACs", "SRAM", "flash", "latency"]
+    return table([*header, "int8 % by seed", "mean", "gain"], rows)
+
+
+def _mean(seeds: dict[int, Record]) -> float:
+    return fmean(each["int8"] for each in seeds.values())
+
+
+def _by_seed(seeds: dict[int, Record]) -> str:
+    return " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds))
+
+
+def _table(methods: Methods) -> str:
     def mean(name: str) -> float:
-        return fmean(each["int8"] for each in methods[name].values())
+        return _mean(methods[name])
 
     most = max((len(seeds) for name, seeds in methods.items() if name not in SEARCHED), default=0)
     rivals = [n for n, seeds in methods.items() if n not in SEARCHED and len(seeds) == most]
@@ -225,7 +288,7 @@ def _table(methods: dict[str, dict[int, Record]]) -> str:
                 first["network"] if name in SEARCHED else "",
                 f"{fmean(each['macs'] for each in seeds.values()) / 1e6:.2f}",
                 f"{100 * max(first['used'].values()):.0f} %",
-                " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
+                _by_seed(seeds),
                 f"{100 * mean(name):.1f}",
                 "" if best is None or name == best else against(seeds, methods[best]),
                 f"{fmean(each['search_seconds'] for each in seeds.values()):.0f}",

@@ -41,7 +41,16 @@ import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, load, read
-from benchmarks.settings import BOARD, BUDGETS, WIDTHS, independent, pictures, space_of
+from benchmarks.settings import (
+    BOARD,
+    BUDGETS,
+    GRAY,
+    WIDTHS,
+    independent,
+    machines,
+    pictures,
+    space_of,
+)
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, divide
 from micronas.evaluation.scores import accuracy
@@ -333,6 +342,7 @@ def _command_line(
     parser.add_argument("results", type=Path)
     parser.add_argument("--features", type=Path)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--machines", type=Path)
     every = list(settings)
     parser.add_argument("--settings", nargs="+", choices=every, default=every)
     parser.add_argument("--methods", nargs="+", choices=methods, default=default)
@@ -346,9 +356,14 @@ def _data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
 
     @cache
     def loaded(kind: str) -> DataSet:
-        return pictures(arguments.images) if kind == "cifar" else load(arguments.features)
+        if kind == "cifar":
+            return pictures(arguments.images)
+        if kind == "vww":
+            return pictures(arguments.images, gray=GRAY)
+        return machines(arguments.machines) if kind == "ad" else load(arguments.features)
 
-    return lambda setting: loaded("cifar" if setting.startswith("cifar") else "kws40")
+    kinds = ("cifar", "vww", "ad")
+    return lambda setting: loaded(next(filter(setting.startswith, kinds), "kws"))
 
 
 def command(

@@ -16,6 +16,9 @@ from micronas.nas.problem import Problem
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tasks.images.files import decode
+from micronas.tasks.machines.load import load as load_machines
+from micronas.tasks.machines.settings import MachineSettings
+from micronas.tasks.machines.synth import synthesise
 
 BOARD = Board.load("stm32f446re")
 WIDTHS = tuple(range(8, 129, 4))
@@ -25,6 +28,8 @@ SHIPPED = {
     "strides": ("kws_strides", tuple(range(8, 257, 4))),
 }
 """Space and widths of the settings for keywords: the paper's backbone, or one more stride."""
+GRAY = 50
+"""Side of the pictures that the paper's `vww_2` sees."""
 BUDGETS = {
     "kws-24": Budget(sram="24 KB", latency="60 ms"),
     "kws-48": Budget(sram="48 KB", latency="120 ms"),
@@ -57,15 +62,16 @@ class Pictures(TensorSplit):
         return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def pictures(folder: Path) -> DataSet:
-    """Half of each class to train on, the other half to judge on."""
+def pictures(folder: Path, *, gray: int | None = None) -> DataSet:
+    """Half of each class to train on, the other half to judge on; `gray` is a side in pixels."""
     names = sorted(each.name for each in folder.iterdir())
     halves: tuple[list[Any], list[Any]] = ([], [])
     for label, name in enumerate(names):
         files = sorted((folder / name).iterdir())
         for number, file in enumerate(files):
-            pixels = np.asarray(decode(file.read_bytes(), file).convert("RGB"))
-            halves[2 * number >= len(files)].append((pixels, label))
+            picture = decode(file.read_bytes(), file).convert("RGB" if gray is None else "L")
+            pixels = np.asarray(picture.resize((gray, gray)) if gray else picture)
+            halves[2 * number >= len(files)].append((pixels.reshape(*pixels.shape[:2], -1), label))
     parts = [
         (
             torch.from_numpy(np.stack([pixels for pixels, _ in half])).permute(0, 3, 1, 2).float(),
@@ -75,9 +81,20 @@ def pictures(folder: Path) -> DataSet:
     ]
     mean, deviation = parts[0][0].mean(), parts[0][0].std()
     train, validation = (Pictures((inputs - mean) / deviation, labels) for inputs, labels in parts)
+    channels, height, width = train.inputs.shape[1:]
     return DataSet(
-        train=train, validation=validation, test=None, classes=tuple(names), input=(32, 32, 3)
+        train=train,
+        validation=validation,
+        test=None,
+        classes=tuple(names),
+        input=(height, width, channels),
     )
+
+
+def machines(folder: Path) -> DataSet:
+    """Eight synthetic machines, made where they are not there yet: 48 clips of each to train on,
+    and 60 normal and 60 anomalous ones to test; twice and five times those of the example."""
+    return load_machines(MachineSettings(path=synthesise(folder, training=48, test=60)))
 
 
 def space_of(setting: str, classes: int) -> Space:
