@@ -149,6 +149,7 @@ def search(
                 folds,
                 settings.trial,
                 seed=seed,
+                finals=finals_of(data, settings, seed, folds=len(folds)),
                 checkpoint=checkpoint,
                 progress=lambda done, total: progress("trials", done, total, {}),
                 more=more,
@@ -263,6 +264,15 @@ def folds_of(data: DataSet, settings: SearchSettings, seed: int) -> list[DataSet
         judged_on(data, parts[:place] + parts[place + 1 :], ranking)
         for place, ranking in enumerate(parts)
     ]
+
+
+def finals_of(data: DataSet, settings: SearchSettings, seed: int, *, folds: int) -> list[DataSet]:
+    """Return what the last networks are trained and ranked on beside so many folds."""
+    found = []
+    for place in range(folds, settings.final_folds):
+        *training, ranking = divide(data.train, PARTS, generator_for(seed, "parts", place))
+        found.append(judged_on(data, training, ranking))
+    return found
 
 
 def fold_count(training: Split, settings: SearchSettings) -> int:

@@ -46,5 +46,9 @@ class SearchSettings(Settings):
     """In a space of several families: trainings of a network for each trial, each ranked by other
     groups. ``auto``: 3 where the training part has fewer than 12 groups, since one or two people
     say little of others; else 1, ranked by a fifth of the training part."""
+    final_folds: int = Field(2, ge=1, le=10)
+    """Trainings of each network that reaches the end of the trials, each ranked by other groups,
+    where `folds` are fewer: between the last few, chance in one training decides as much as they
+    differ."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""

@@ -12,13 +12,15 @@ from functools import partial
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from micronas.checkpoint import Checkpoint
 from micronas.cluster import connected
-from micronas.data import DataSet
+from micronas.data import DataSet, Split
 from micronas.hardware.costs import Costs
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
+from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict, temperature_scaled_loss
 from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
@@ -82,6 +84,7 @@ def trials(
     seed: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
+    finals: Sequence[DataSet] = (),
     more: More | None = None,
     joining: int = 0,
     crew: Crew | None = None,
@@ -91,13 +94,16 @@ def trials(
 
     All train for the first part of the recipe's epochs, at least for `_TELLING` steps, the better
     half of them for twice as long, and so on to the end, which about `_FINISH` reach. Every
-    decision is taken on the validation part, which no weight has seen.
+    decision is taken on the validation part, which no weight has seen. Before the end the rate is
+    high, and the mean of recent weights is judged (`micronas.train.average`); at the end, weights.
 
     Parameters
     ----------
     folds
         Of each, the training part trains and the validation part judges, networks of their own;
         scores are means over folds. Each candidate sees them in the shape of its own input.
+    finals
+        Further folds, of those that reach the end.
     more
         Asked once, after the first part, for up to `joining` candidates.
     crew
@@ -110,7 +116,8 @@ def trials(
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    planned, done = len(folds) * _planned(count, len(rungs)), 0
+    planned = len(folds) * _planned(count, len(rungs)) + len(finals) * _left(count, len(rungs) - 1)
+    done = 0
     progress(done, planned)
     run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
@@ -119,6 +126,7 @@ def trials(
     ) -> list[float]:
         network = architecture.build(generator_for(seed, "initial", section))
         seen = data.seen_as(architecture.input_shape)
+        average = averaged(network) if epochs < recipe.epochs else None
         fit(
             network,
             seen.train,
@@ -128,10 +136,17 @@ def trials(
             checkpoint=kept,
             until=epochs,
             device=device,
+            average=average,
         )
+        if average is not None:
+            source = generator_for(seed, "statistics", section, epochs)
+            network = recalibrated(average, _batches(seen.train, recipe, source))
         logits, labels = predict(network, seen.validation), seen.validation.labels
         loss, _ = temperature_scaled_loss(logits, labels)
         return [loss.item(), (logits.argmax(1) == labels).double().mean().item()]
+
+    def judging(epochs: int) -> list[DataSet]:
+        return [*folds, *finals] if epochs == recipe.epochs else [*folds]
 
     def trained(candidates: list[Candidate], epochs: int) -> list[Candidate]:
         nonlocal done
@@ -139,7 +154,7 @@ def trials(
             section: partial(train, data, each.architecture, section, epochs)
             # the longest first, so that all processes end at about the same time
             for each in sorted(candidates, key=lambda each: -each.costs.macs)
-            for section, data in zip(_sections(each, len(folds)), folds, strict=True)
+            for section, data in _sections(each, judging(epochs)).items()
         }
         # a finished trial is looked up: its weights may have been trained further since
         missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
@@ -154,8 +169,8 @@ def trials(
         return [told(each, epochs) for each in candidates]
 
     def told(candidate: Candidate, epochs: int) -> Candidate:
-        found = [scores[_key(section, epochs)] for section in _sections(candidate, len(folds))]
-        loss, accuracy = (math.fsum(each) / len(folds) for each in zip(*found, strict=True))
+        found = [scores[_key(each, epochs)] for each in _sections(candidate, judging(epochs))]
+        loss, accuracy = (math.fsum(each) / len(found) for each in zip(*found, strict=True))
         return replace(
             candidate,
             trial_loss=loss,
@@ -171,13 +186,23 @@ def trials(
         keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
         left, losers = tried[:keep], tried[keep:] + losers
         for each in losers if epochs < rungs[-1] else left:
-            checkpoint.discard(_sections(each, len(folds)))
+            checkpoint.discard([*_sections(each, judging(recipe.epochs))])
     return left + losers
 
 
-def _sections(candidate: Candidate, folds: int) -> list[str]:
-    """Names of a candidate's trainings, one for each fold."""
-    return [f"trial/{candidate}" + f"/{place}" * bool(place) for place in range(folds)]
+def _sections(candidate: Candidate, folds: Sequence[DataSet]) -> dict[str, DataSet]:
+    """Name a candidate's trainings, one for each fold."""
+    return {
+        f"trial/{candidate}" + f"/{place}" * bool(place): fold for place, fold in enumerate(folds)
+    }
+
+
+def _batches(split: Split, recipe: Recipe, source: torch.Generator) -> Iterator[Tensor]:
+    """Yield inputs as a training sees them."""
+    order = torch.randperm(len(split.labels), generator=source)
+    for step in range(recipe.steps(len(order))):
+        index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+        yield split.batch(index, source)
 
 
 def _key(section: str, epochs: int) -> str:
@@ -242,14 +267,18 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     return [*sorted(each for each in rungs if each < epochs and each * steps >= _TELLING), epochs]
 
 
-def planned_epochs(count: int, recipe: Recipe, examples: int) -> tuple[int, int]:
-    """Return how often so many candidates are compared, and the epochs of all their trainings."""
+def planned_epochs(
+    count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
+) -> tuple[int, int]:
+    """Return how many trainings so many candidates get, one that goes on counted again, and the
+    epochs of all."""
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(examples))
     epochs, before = 0, 0
     for place, rung in enumerate(rungs):
         epochs += _left(count, place) * (rung - before)
         before = rung
-    return _planned(count, len(rungs)), epochs
+    last = finals * _left(count, len(rungs) - 1)
+    return folds * _planned(count, len(rungs)) + last, folds * epochs + last * recipe.epochs
 
 
 def _planned(count: int, rungs: int) -> int:

@@ -110,7 +110,10 @@ def estimate_search(
     tried = round((sum(PARTS[:2]) if folds == 1 else 1 - 1 / folds) * examples)
     beside = _beside(timed, seen, ranked=examples - tried, batch=batch, workers=at_a_time)
     count = len(networks) + joining
-    trainings, epochs = planned_epochs(count, settings.search.trial, tried)
+    finals = max(settings.search.final_folds - folds, 0)
+    trainings, epochs = planned_epochs(
+        count, settings.search.trial, tried, folds=folds, finals=finals
+    )
     work = epochs * settings.search.trial.steps(tried) * fmean(steps) + trainings * beside
     phases["training"] = (
         _recipe(settings.train, examples) * steps[middle] * settings.train.batch_size / batch
@@ -118,9 +121,9 @@ def estimate_search(
     judged = len((data.test or data.validation).labels)
     phases["checks"] = example * (judged + _CHECKED)
     phases = {phase: alone * seconds for phase, seconds in phases.items()}
-    phases["trials"] = stretch * folds * work / at_a_time
+    phases["trials"] = stretch * work / at_a_time
     order = [each for each in _PHASES if each in phases]
-    return Estimate({each: phases[each] for each in order}, count, folds * trainings)
+    return Estimate({each: phases[each] for each in order}, count, trainings)
 
 
 class _Clock:

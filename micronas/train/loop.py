@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import Split
@@ -72,6 +73,7 @@ def fit(
     loss: Loss | None = None,
     validation: Split | None = None,
     device: torch.device | None = None,
+    average: AveragedModel | None = None,
 ) -> Module:
     """Train a module in place and return it, in eval mode, where it was.
 
@@ -102,6 +104,9 @@ def fit(
         nothing is chosen by it.
     device
         Where to train; where the module is, by default. Random numbers are drawn on the CPU.
+    average
+        Follows the module's weights step by step, see `micronas.train.average`; kept in the
+        checkpoint.
 
     Raises
     ------
@@ -118,16 +123,18 @@ def fit(
     criterion = loss or _cross_entropy(recipe.label_smoothing)
     keep_freed_memory()
     home = device_of(module)
-    module.to(device or home)
+    for each in (module, average):
+        if each is not None:
+            each.to(device or home)
     optimizer = _optimizer(module, recipe)
     run = {"seed": seed, "examples": count, **recipe.model_dump()}
-    first, history = _resume(module, optimizer, checkpoint, section, run)
+    first, history = _resume(module, optimizer, average, checkpoint, section, run)
     module.train()
     last = recipe.epochs if until is None else min(until, recipe.epochs)
     for epoch in range(first, last):
         generator = generator_for(seed, section, epoch)
         with threads(recipe.threads):
-            mean = _epoch(module, split, recipe, optimizer, criterion, epoch, generator)
+            mean = _epoch(module, split, recipe, optimizer, criterion, epoch, generator, average)
         watched = None if validation is None else evaluate(module, validation)
         finished = Epoch(
             epoch + 1,
@@ -144,12 +151,15 @@ def fit(
                 "run": run,
                 "module": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
+                "average": None if average is None else average.state_dict(),
             }
             # A copy, because the tensors go on changing and other sections rewrite the file.
             save = checkpoint.save if epoch + 1 == last else checkpoint.save_soon
             save(section, copy.deepcopy(state))
         if progress is not None:
             progress(finished)
+    if average is not None:
+        average.to(home)
     return module.to(home).eval()
 
 
@@ -161,6 +171,7 @@ def _epoch(
     criterion: Loss,
     epoch: int,
     generator: torch.Generator,
+    average: AveragedModel | None,
 ) -> float:
     """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
     device, count = device_of(module), len(split.labels)
@@ -179,6 +190,8 @@ def _epoch(
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if average is not None:
+            average.update_parameters(module)
         losses.append(value.detach())
     told: list[float] = torch.stack(losses).tolist()
     for step, each in enumerate(told):
@@ -297,6 +310,7 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> AdamW:
 def _resume(
     module: nn.Module,
     optimizer: AdamW,
+    average: AveragedModel | None,
     checkpoint: Checkpoint | None,
     section: str,
     run: dict[str, object],
@@ -318,5 +332,7 @@ def _resume(
         )
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+    if average is not None and state.get("average") is not None:
+        average.load_state_dict(state["average"])
     # checkpoints are older than what is told of epochs
     return int(state["epoch"]), list(state.get("history", []))

@@ -1,0 +1,41 @@
+"""A running mean of a network's weights: what its training is worth while the rate is high.
+
+Late steps of a schedule with a falling learning rate average out the noise of the early ones; the
+mean of recent weights does so at any time, for next to nothing.
+
+Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization",
+2018, and S. Sanyal et al., "Early Weight Averaging meets High Learning Rates for LLM Pre-training",
+2023.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+_RECENT = 0.2
+"""Share of the steps so far after which a step weighs a third of what the last one does."""
+_BATCHES = 12
+"""From which statistics of batch norm are taken anew."""
+
+
+def averaged(module: nn.Module) -> AveragedModel:
+    """Return a copy of a module whose parameters `update_parameters` moves towards the module's."""
+    return AveragedModel(module, multi_avg_fn=_towards)
+
+
+def recalibrated(average: AveragedModel, batches: Iterable[Tensor]) -> nn.Module:
+    """Return the averaged module in eval mode, its batch norm as some batches of inputs say."""
+    found: nn.Module = average.module
+    update_bn(islice(batches, _BATCHES), found)
+    return found.eval()
+
+
+def _towards(
+    means: "tuple[Tensor, ...] | list[Tensor]",
+    weights: "tuple[Tensor, ...] | list[Tensor]",
+    count: "Tensor | int",
+) -> None:
+    torch._foreach_lerp_(means, weights, 1 / (1 + _RECENT * (int(count) + 1)))
