@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-_RECENT = 0.2
+_RECENT = 0.1
 """Share of the steps so far after which a step weighs a third of what the last one does."""
 _BATCHES = 12
 """From which statistics of batch norm are taken anew."""
