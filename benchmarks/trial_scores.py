@@ -5,13 +5,17 @@
     python -m benchmarks.trial_scores RESULTS.jsonl --table
 
 Settings, data and recipes are those of `benchmarks.open_spaces`. The networks are `NETWORKS` draws
-from all families and the textbook networks that fit. Each is trained as a trial is and scored on
-the ranking part, by cross-entropy, by cross-entropy at the best temperature, and by accuracy; and
-trained to the end with each seed, and judged on the validation part. Printed are Kendall's tau of
-both orders, and the final accuracy of the network that a score picks of `CHOSEN_FROM`, in the mean
-of `TURNS` such choices. RESULTS gets a line for each network; what is there is not done again.
+from all families and the textbook networks that fit. Each is trained as a trial is, twice, with
+other groups to rank by, and scored after each of `RUNGS`: its weights by cross-entropy, by
+cross-entropy at the best temperature and by accuracy, and the mean of its recent weights by the
+latter two. It is also trained to the end with each seed, and judged on the validation part. Printed
+are Kendall's tau of both orders, of one trial and of the mean of two, and how far the network that
+a score picks of `CHOSEN_FROM` ends from the best of them, in the mean of `TURNS` such choices.
+RESULTS gets a line for each network; what is there is not done again.
 """
 
+import copy
+import itertools
 import random
 from pathlib import Path
 from statistics import fmean
@@ -19,24 +23,32 @@ from typing import Any
 
 import torch
 from scipy.stats import kendalltau
+from torch import nn
 
 from benchmarks.kws40 import append, read
 from benchmarks.open_spaces import BUDGETS, Bench, Record
 from benchmarks.quality import RECIPE, TRIAL, command
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, divide
+from micronas.data import DataSet, Split, divide
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import PARTS, judged_on
 from micronas.nas.trials import Candidate
 from micronas.space.space import Space
 from micronas.text import table
+from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import evaluate, fit, generator_for, predict, temperature_scaled_loss
 from micronas.train.network import Network
 
 NETWORKS = 20
-RUNGS = (2, 4, 8)
-SCORES = ("cross-entropy", "at the best temperature", "accuracy")
+RUNGS = (1, 2, 4, 8)
+SCORES = (
+    "cross-entropy",
+    "at the best temperature",
+    "accuracy",
+    "mean weights, temperature",
+    "mean weights, accuracy",
+)
 CHOSEN_FROM = 8
 TURNS = 2000
 
@@ -47,21 +59,31 @@ def networks(bench: Bench) -> list[Candidate]:
     return [*problem.first(NETWORKS, random.Random(0)), *problem.rivals(bench.data)]
 
 
-def tried(candidate: Candidate, data: DataSet) -> dict[str, list[float]]:
+def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[float]]:
     """Return the scores after each rung of a trial, the higher the better."""
-    training, gating, ranking = divide(data.train, PARTS, generator_for(0, "parts"))
+    training, gating, ranking = divide(data.train, PARTS, generator_for(0, "parts", place))
     seen = judged_on(data, [training, gating], ranking).seen_as(candidate.architecture.input_shape)
-    network, checkpoint = candidate.architecture.build(generator_for(0, "initial")), Checkpoint()
-    found = {}
+    network = candidate.architecture.build(generator_for(place, "initial"))
+    average, checkpoint, found = averaged(network), Checkpoint(), {}
     for epochs in RUNGS:
-        fit(network, seen.train, TRIAL, seed=0, checkpoint=checkpoint, until=epochs)
-        logits, labels = predict(network, seen.validation), seen.validation.labels
+        kept = {"checkpoint": checkpoint, "average": average}
+        fit(network, seen.train, TRIAL, seed=place, until=epochs, **kept)
+        statistics = generator_for(place, "statistics", epochs)
+        mean = recalibrated(copy.deepcopy(average), seen.train, TRIAL, statistics)
         found[str(epochs)] = [
-            -torch.nn.functional.cross_entropy(logits, labels).item(),
-            -temperature_scaled_loss(logits, labels)[0].item(),
-            (logits.argmax(1) == labels).double().mean().item(),
+            *_scores(network, seen.validation),
+            *_scores(mean, seen.validation)[1:],
         ]
     return found
+
+
+def _scores(network: nn.Module, split: Split) -> list[float]:
+    logits, labels = predict(network, split), split.labels
+    return [
+        -torch.nn.functional.cross_entropy(logits, labels).item(),
+        -temperature_scaled_loss(logits, labels)[0].item(),
+        (logits.argmax(1) == labels).double().mean().item(),
+    ]
 
 
 def trained(candidate: Candidate, data: DataSet, seed: int) -> float:
@@ -82,20 +104,18 @@ def summary(records: list[Record]) -> str:
         final = [fmean(each["final"].values()) for each in own]
         turns = _turns(len(own))
         best = 100 * fmean(max(final[place] for place in turn) for turn in turns)
-        for epochs in map(str, RUNGS):
-            for place, score in enumerate(SCORES):
-                values = [each["trial"][epochs][place] for each in own]
-                picked = [final[max(turn, key=values.__getitem__)] for turn in turns]
-                rows.append(
-                    [
-                        *(setting, str(len(own)), epochs, score),
-                        f"{kendalltau(values, final).statistic:.2f}",
-                        f"{100 * fmean(picked):.2f} %",
-                        f"{100 * fmean(picked) - best:+.2f}",
-                    ]
-                )
-    header = ["setting", "networks", "epochs", "by", "tau", "picked", "against the best"]
-    return table(header, rows)
+        for epochs, place in itertools.product(map(str, RUNGS), range(len(SCORES))):
+            row = [setting, str(len(own)), epochs, SCORES[place]]
+            for trials in (1, 2):
+                values = [fmean(t[epochs][place] for t in each["trials"][:trials]) for each in own]
+                picked = fmean(final[max(turn, key=values.__getitem__)] for turn in turns)
+                row += [
+                    f"{kendalltau(values, final).statistic:.2f}",
+                    f"{100 * picked - best:+.2f}",
+                ]
+            rows.append(row)
+    header = ["setting", "networks", "epochs", "by", "tau", "against the best"]
+    return table([*header, "of two trials: tau", "against the best"], rows)
 
 
 def _turns(count: int) -> list[list[int]]:
@@ -109,7 +129,7 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
         if any(each["setting"] == setting for each in known):
             continue
         record: dict[str, Any] = {"setting": setting, "network": str(candidate)}
-        record["trial"] = tried(candidate, data)
+        record["trials"] = [tried(candidate, data, place) for place in range(2)]
         record["final"] = {str(seed): trained(candidate, data, seed) for seed in seeds}
         append(results, record)
 

@@ -12,11 +12,10 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from micronas.checkpoint import Checkpoint
 from micronas.cluster import connected
-from micronas.data import DataSet, Split
+from micronas.data import DataSet
 from micronas.hardware.costs import Costs
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
@@ -140,7 +139,7 @@ def trials(
         )
         if average is not None:
             source = generator_for(seed, "statistics", section, epochs)
-            network = recalibrated(average, _batches(seen.train, recipe, source))
+            network = recalibrated(average, seen.train, recipe, source)
         logits, labels = predict(network, seen.validation), seen.validation.labels
         loss, _ = temperature_scaled_loss(logits, labels)
         return [loss.item(), (logits.argmax(1) == labels).double().mean().item()]
@@ -195,14 +194,6 @@ def _sections(candidate: Candidate, folds: Sequence[DataSet]) -> dict[str, DataS
     return {
         f"trial/{candidate}" + f"/{place}" * bool(place): fold for place, fold in enumerate(folds)
     }
-
-
-def _batches(split: Split, recipe: Recipe, source: torch.Generator) -> Iterator[Tensor]:
-    """Yield inputs as a training sees them."""
-    order = torch.randperm(len(split.labels), generator=source)
-    for step in range(recipe.steps(len(order))):
-        index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-        yield split.batch(index, source)
 
 
 def _key(section: str, epochs: int) -> str:

@@ -8,12 +8,12 @@ Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better 
 2023.
 """
 
-from collections.abc import Iterable
-from itertools import islice
-
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
+
+from micronas.data import Split
+from micronas.train.recipe import Recipe
 
 _RECENT = 0.1
 """Share of the steps so far after which a step weighs a third of what the last one does."""
@@ -26,16 +26,25 @@ def averaged(module: nn.Module) -> AveragedModel:
     return AveragedModel(module, multi_avg_fn=_towards)
 
 
-def recalibrated(average: AveragedModel, batches: Iterable[Tensor]) -> nn.Module:
-    """Return the averaged module in eval mode, its batch norm as some batches of inputs say."""
+def recalibrated(
+    average: AveragedModel, split: Split, recipe: Recipe, generator: torch.Generator
+) -> nn.Module:
+    """Return the averaged module in eval mode, its batch norm as some batches of a training say."""
+    order = torch.randperm(len(split.labels), generator=generator)
     found: nn.Module = average.module
-    update_bn(islice(batches, _BATCHES), found)
+    update_bn(
+        (
+            split.batch(order[step * recipe.batch_size :][: recipe.batch_size], generator)
+            for step in range(min(recipe.steps(len(order)), _BATCHES))
+        ),
+        found,
+    )
     return found.eval()
 
 
 def _towards(
-    means: "tuple[Tensor, ...] | list[Tensor]",
-    weights: "tuple[Tensor, ...] | list[Tensor]",
-    count: "Tensor | int",
+    means: tuple[Tensor, ...] | list[Tensor],
+    weights: tuple[Tensor, ...] | list[Tensor],
+    count: Tensor | int,
 ) -> None:
     torch._foreach_lerp_(means, weights, 1 / (1 + _RECENT * (int(count) + 1)))

@@ -18,7 +18,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.open_search import OpenProblem
-from micronas.nas.search import SearchResult, folds_of
+from micronas.nas.search import SearchResult, finals_of, folds_of
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import scaled, textbook_networks
 from micronas.nas.trials import Candidate, trials
@@ -143,6 +143,36 @@ def test_scores_are_means_over_folds() -> None:
     assert two[1] != two[0]
     assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
     assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)
+
+
+def test_the_last_are_trained_on_other_groups_as_well() -> None:
+    """Of four networks that begin, two reach the end: they have two trainings there, of which the
+    score is the mean; those that went before have none."""
+    many = replace(data(), train=by_groups(40))
+    folds, settings = folds_of(many, SETTINGS, seed=0), SearchSettings(final_folds=2)
+    (final,) = finals_of(many, settings, 0, folds=1)
+    assert {*final.validation.groups.tolist()} != {*folds[0].validation.groups.tolist()}
+    assert not {*final.train.groups.tolist()} & {*final.validation.groups.tolist()}
+    assert finals_of(many, settings, 0, folds=3) == []
+    checkpoint, recipe = Checkpoint(), Recipe(epochs=4, batch_size=1)
+    found = trials(
+        OpenProblem(OPEN, BOARD, BUDGET).first(6, random.Random(0)),
+        folds,
+        recipe,
+        seed=0,
+        finals=[final],
+        checkpoint=checkpoint,
+        progress=lambda done, total: None,
+    )
+    scores = checkpoint.load("trials") or {}
+    ended = [each for each in found if each.trial_epochs == recipe.epochs]
+    assert len(found) == 6
+    assert len(ended) == 3
+    for each in ended:
+        both = [scores[f"trial/{each}{fold} after 4"] for fold in ("", "/1")]
+        assert each.trial_loss == pytest.approx((both[0][0] + both[1][0]) / 2)
+        assert both[0] != both[1]
+    assert len(scores) == 6 + 2 * 3
 
 
 def problem_fits(costs: object) -> bool:
