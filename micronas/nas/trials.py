@@ -26,7 +26,7 @@ from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import Job, processors, side_by_side
 
 _FINISH = 5
-"""Candidates, about, whose trials go to the end."""
+"""Candidates, about, whose trials go to the end, and at most, that have further trainings then."""
 _TELLING = 100
 """Fewest steps of a training after which networks are compared: deep ones start slowly, and with
 fewer were dropped early though they ended ahead."""
@@ -53,6 +53,7 @@ class Candidate:
     trial_accuracy: float | None = None
     """Of the same."""
     trial_epochs: int = 0
+    """Of its trainings together, where it had more than one of each fold."""
     trial_accuracies: tuple[tuple[int, float], ...] = ()
     """Epochs of each comparison it took part in, and its accuracy then."""
 
@@ -102,7 +103,7 @@ def trials(
         Of each, the training part trains and the validation part judges, networks of their own;
         scores are means over folds. Each candidate sees them in the shape of its own input.
     finals
-        Further folds, of those that reach the end.
+        Further folds, of the best `_FINISH` of those that reach the end.
     more
         Asked once, after the first part, for up to `joining` candidates.
     crew
@@ -115,8 +116,7 @@ def trials(
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    planned = len(folds) * _planned(count, len(rungs)) + len(finals) * _left(count, len(rungs) - 1)
-    done = 0
+    planned, done = _trainings(count, len(rungs), folds=len(folds), finals=len(finals)), 0
     progress(done, planned)
     run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
@@ -144,16 +144,15 @@ def trials(
         loss, _ = temperature_scaled_loss(logits, labels)
         return [loss.item(), (logits.argmax(1) == labels).double().mean().item()]
 
-    def judging(epochs: int) -> list[DataSet]:
-        return [*folds, *finals] if epochs == recipe.epochs else [*folds]
-
-    def trained(candidates: list[Candidate], epochs: int) -> list[Candidate]:
+    def trained(
+        candidates: list[Candidate], epochs: int, judges: Sequence[DataSet], known: int = 0
+    ) -> list[Candidate]:
         nonlocal done
         jobs = {
             section: partial(train, data, each.architecture, section, epochs)
             # the longest first, so that all processes end at about the same time
             for each in sorted(candidates, key=lambda each: -each.costs.macs)
-            for section, data in _sections(each, judging(epochs)).items()
+            for section, data in [*_sections(each, judges).items()][known:]
         }
         # a finished trial is looked up: its weights may have been trained further since
         missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
@@ -165,11 +164,12 @@ def trials(
             progress(done, planned)
         if missing:
             checkpoint.save("trials", dict(sorted(scores.items())))
-        return [told(each, epochs) for each in candidates]
+        return sorted((told(each, epochs, judges) for each in candidates), key=_loss)
 
-    def told(candidate: Candidate, epochs: int) -> Candidate:
-        found = [scores[_key(each, epochs)] for each in _sections(candidate, judging(epochs))]
+    def told(candidate: Candidate, epochs: int, judges: Sequence[DataSet]) -> Candidate:
+        found = [scores[_key(each, epochs)] for each in _sections(candidate, judges)]
         loss, accuracy = (math.fsum(each) / len(found) for each in zip(*found, strict=True))
+        epochs = epochs * len(judges) // len(folds)
         return replace(
             candidate,
             trial_loss=loss,
@@ -178,14 +178,21 @@ def trials(
             trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
         )
 
+    def forget(candidates: list[Candidate], judges: Sequence[DataSet]) -> None:
+        for each in candidates:
+            checkpoint.discard([*_sections(each, judges)])
+
     for epochs in rungs:
-        tried = sorted(trained(left, epochs), key=_loss)
+        tried = trained(left, epochs, folds)
         if more is not None and epochs == rungs[0]:
-            tried = sorted(tried + trained(more(tried), epochs), key=_loss)
+            tried = sorted(tried + trained(more(tried), epochs, folds), key=_loss)
         keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
         left, losers = tried[:keep], tried[keep:] + losers
-        for each in losers if epochs < rungs[-1] else left:
-            checkpoint.discard([*_sections(each, judging(recipe.epochs))])
+        forget(losers if epochs < rungs[-1] else left, folds)
+    if finals:
+        judges = [*folds, *finals]
+        left = trained(left[:_FINISH], recipe.epochs, judges, len(folds)) + left[_FINISH:]
+        forget(left[:_FINISH], judges)
     return left + losers
 
 
@@ -268,12 +275,14 @@ def planned_epochs(
     for place, rung in enumerate(rungs):
         epochs += _left(count, place) * (rung - before)
         before = rung
-    last = finals * _left(count, len(rungs) - 1)
-    return folds * _planned(count, len(rungs)) + last, folds * epochs + last * recipe.epochs
+    last = _trainings(count, len(rungs), folds=0, finals=finals)
+    trainings = _trainings(count, len(rungs), folds=folds, finals=finals)
+    return trainings, folds * epochs + last * recipe.epochs
 
 
-def _planned(count: int, rungs: int) -> int:
-    return sum(_left(count, place) for place in range(rungs))
+def _trainings(count: int, rungs: int, *, folds: int, finals: int) -> int:
+    compared = sum(_left(count, place) for place in range(rungs))
+    return folds * compared + finals * min(_left(count, rungs - 1), _FINISH)
 
 
 def _left(count: int, halvings: int) -> int:

@@ -146,33 +146,34 @@ def test_scores_are_means_over_folds() -> None:
 
 
 def test_the_last_are_trained_on_other_groups_as_well() -> None:
-    """Of four networks that begin, two reach the end: they have two trainings there, of which the
-    score is the mean; those that went before have none."""
+    """The best five of six, whose score is then the mean of both trainings: the sixth has one."""
     many = replace(data(), train=by_groups(40))
     folds, settings = folds_of(many, SETTINGS, seed=0), SearchSettings(final_folds=2)
     (final,) = finals_of(many, settings, 0, folds=1)
     assert {*final.validation.groups.tolist()} != {*folds[0].validation.groups.tolist()}
     assert not {*final.train.groups.tolist()} & {*final.validation.groups.tolist()}
     assert finals_of(many, settings, 0, folds=3) == []
-    checkpoint, recipe = Checkpoint(), Recipe(epochs=4, batch_size=1)
-    found = trials(
+    checkpoint, told = Checkpoint(), list[tuple[int, int]]()
+    *best, last = trials(
         OpenProblem(OPEN, BOARD, BUDGET).first(6, random.Random(0)),
         folds,
-        recipe,
+        SETTINGS.trial,
         seed=0,
         finals=[final],
         checkpoint=checkpoint,
-        progress=lambda done, total: None,
+        progress=lambda done, total: told.append((done, total)),
     )
     scores = checkpoint.load("trials") or {}
-    ended = [each for each in found if each.trial_epochs == recipe.epochs]
-    assert len(found) == 6
-    assert len(ended) == 3
-    for each in ended:
-        both = [scores[f"trial/{each}{fold} after 4"] for fold in ("", "/1")]
-        assert each.trial_loss == pytest.approx((both[0][0] + both[1][0]) / 2)
-        assert both[0] != both[1]
-    assert len(scores) == 6 + 2 * 3
+    assert told[-1] == (11, 11)
+    assert len(scores) == 11
+    for each in best:
+        one, other = (scores[f"trial/{each}{fold} after 2"] for fold in ("", "/1"))
+        assert each.trial_loss == pytest.approx((one[0] + other[0]) / 2)
+        assert one != other
+        assert each.trial_epochs == 4
+    assert [each.trial_loss for each in best] == sorted(each.trial_loss or 0 for each in best)
+    assert last.trial_loss == scores[f"trial/{last} after 2"][0]
+    assert last.trial_epochs == 2
 
 
 def problem_fits(costs: object) -> bool:
