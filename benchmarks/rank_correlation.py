@@ -34,8 +34,9 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.shared import ROUND, Weights, batches
 from micronas.space.decisions import Choice
 from micronas.text import table
-from micronas.train.loop import evaluate, fit, generator_for, temperature_scaled_loss
+from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
+from micronas.train.scores import temperature_scaled_loss
 
 SETTING = "kws-24"
 NETWORKS = 20

@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from scipy.stats import kendalltau
 from torch import nn
 
@@ -37,8 +36,9 @@ from micronas.nas.trials import Candidate
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.average import averaged, recalibrated
-from micronas.train.loop import evaluate, fit, generator_for, predict, temperature_scaled_loss
+from micronas.train.loop import evaluate, fit, generator_for, predict
 from micronas.train.network import Network
+from micronas.train.scores import Scores, temperature_scaled_loss
 
 NETWORKS = 20
 RUNGS = (1, 2, 4, 8)
@@ -79,11 +79,8 @@ def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[flo
 
 def _scores(network: nn.Module, split: Split) -> list[float]:
     logits, labels = predict(network, split), split.labels
-    return [
-        -torch.nn.functional.cross_entropy(logits, labels).item(),
-        -temperature_scaled_loss(logits, labels)[0].item(),
-        (logits.argmax(1) == labels).double().mean().item(),
-    ]
+    scores = Scores.of(logits, labels)
+    return [-scores.loss, -temperature_scaled_loss(logits, labels)[0].item(), scores.accuracy]
 
 
 def trained(candidate: Candidate, data: DataSet, seed: int) -> float:

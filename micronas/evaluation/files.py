@@ -15,8 +15,8 @@ from micronas.graph.ir import Graph
 from micronas.space.load import model_bytes
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
-from micronas.train.loop import Scores
 from micronas.train.loop import evaluate as evaluate_module
+from micronas.train.scores import Scores
 
 _BATCH = 64
 
@@ -63,14 +63,7 @@ def evaluate(
             f"labels must be the number of an output, 0 to {logits.shape[1] - 1}, but the data has "
             f"{low} to {high}; give the data the file was trained on"
         )
-    right = logits.argmax(1) == labels
-    return Scores(
-        accuracy=right.double().mean().item(),
-        loss=nn.functional.cross_entropy(logits, labels).item(),
-        per_class=tuple(
-            right[labels == label].double().mean().item() for label in range(logits.shape[1])
-        ),
-    )
+    return Scores.of(logits, labels)
 
 
 def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:

@@ -20,9 +20,10 @@ from micronas.hardware.costs import Costs
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
 from micronas.train.average import averaged, recalibrated
-from micronas.train.loop import fit, generator_for, predict, temperature_scaled_loss
+from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
+from micronas.train.scores import Scores, temperature_scaled_loss
 from micronas.train.side_by_side import Job, processors, side_by_side
 
 _FINISH = 5
@@ -142,7 +143,7 @@ def trials(
             network = recalibrated(average, seen.train, recipe, source)
         logits, labels = predict(network, seen.validation), seen.validation.labels
         loss, _ = temperature_scaled_loss(logits, labels)
-        return [loss.item(), (logits.argmax(1) == labels).double().mean().item()]
+        return [loss.item(), Scores.of(logits, labels).accuracy]
 
     def trained(
         candidates: list[Candidate], epochs: int, judges: Sequence[DataSet], known: int = 0

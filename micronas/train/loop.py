@@ -21,6 +21,7 @@ from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
+from micronas.train.scores import Scores
 from micronas.train.threads import threads
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -40,17 +41,6 @@ class Epoch:
     validation_loss: float | None = None
     """Cross-entropy on what `fit` was given to watch; None where that was nothing."""
     validation_accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How well a network classifies a split."""
-
-    accuracy: float
-    loss: float
-    """Cross-entropy."""
-    per_class: tuple[float, ...]
-    """Accuracy on the examples of each class; nan for a class without any."""
 
 
 def generator_for(seed: int, *names: object) -> torch.Generator:
@@ -237,33 +227,7 @@ def evaluate(
     """Score a module on the split, or on the examples in `index`; see `predict`."""
     logits = predict(module, split, batch_size=batch_size, index=index)
     labels = split.labels if index is None else split.labels[index]
-    right = logits.argmax(1) == labels
-    return Scores(
-        accuracy=right.double().mean().item(),
-        loss=F.cross_entropy(logits, labels).item(),
-        per_class=tuple(
-            right[labels == label].double().mean().item() for label in range(logits.shape[1])
-        ),
-    )
-
-
-_TEMPERATURES = torch.tensor([2 ** (step / 8) for step in range(-16, 17)])
-
-
-def temperature_scaled_loss(
-    logits: Tensor, labels: Tensor, *, sharpest: float = 0.25
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy at the best temperature, `sharpest` to 4, and that temperature.
-
-    Networks differ in the size of their logits, most after few epochs and with smoothed labels, and
-    raw cross-entropy prefers a wide last layer whatever its accuracy. Gradients take the
-    temperature as given.
-    """
-    fixed = logits.detach()
-    temperatures = _TEMPERATURES[_TEMPERATURES.ge(sharpest)].to(logits.device)
-    losses = torch.stack([F.cross_entropy(fixed / value, labels) for value in temperatures])
-    best = temperatures.index_select(0, losses.argmin().view(1)).squeeze(0)
-    return F.cross_entropy(logits / best, labels), best
+    return Scores.of(logits, labels)
 
 
 def _cross_entropy(label_smoothing: float) -> Loss:

@@ -16,9 +16,10 @@ from micronas.nas.strategies.shared import SharedStrategy, copied
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.steering import Steering
 from micronas.space.decisions import Choice
-from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.loop import generator_for
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import Adam
+from micronas.train.scores import temperature_scaled_loss
 
 CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""

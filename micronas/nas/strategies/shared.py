@@ -21,9 +21,10 @@ from micronas.progress import Progress
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.devices import device_of, moved
-from micronas.train.loop import generator_for, temperature_scaled_loss
+from micronas.train.loop import generator_for
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
+from micronas.train.scores import temperature_scaled_loss
 
 ROUND = 20
 """Steps between two checkpoints."""
