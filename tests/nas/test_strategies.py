@@ -72,12 +72,12 @@ def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
 
 
 def test_halving_sends_the_worse_half_away() -> None:
-    """6 drawn and 3 uniform networks: 9 train for 5 epochs, then the better 5 go on.
+    """6 drawn and 3 uniform networks: 9 train for 5 epochs, then the better 5 go on and begin anew.
 
     A quarter would do to the end, but after 3 epochs of 20 steps it is too early to tell.
     """
     epochs = [each.trial_epochs for each in result("halving").candidates]
-    assert epochs == [10] * 5 + [5] * 4
+    assert epochs == [20] * 5 + [5] * 4
 
 
 @pytest.mark.parametrize(
