@@ -145,9 +145,10 @@ class Bench:
 
     def _own(self, setting: str) -> Budget:
         """What a published network takes, as the budget of others, on the board it sets."""
-        for self.board in map(Board.load, PAPER):
+        for board in map(Board.load, PAPER):
+            self.board = board
             spent = Limits(math.inf, math.inf, math.inf).spent(self._network(setting).costs)
-            if spent["sram"] <= self.board.arena_bytes:
+            if spent["sram"] <= board.arena_bytes:
                 break
         return Budget(**spent, counts="network")
 
