@@ -117,8 +117,8 @@ def trials(
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
     scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
-    planned, done = _trainings(count, len(rungs), folds=len(folds), finals=len(finals)), 0
-    progress(done, planned)
+    planned = _trainings(count, len(rungs), folds=len(folds), finals=len(finals))
+    progress(len(scores), planned)
     run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
     def train(
@@ -146,23 +146,20 @@ def trials(
         return [loss.item(), Scores.of(logits, labels).accuracy]
 
     def trained(
-        candidates: list[Candidate], epochs: int, judges: Sequence[DataSet], known: int = 0
+        candidates: list[Candidate], epochs: int, judges: Sequence[DataSet]
     ) -> list[Candidate]:
-        nonlocal done
         jobs = {
             section: partial(train, data, each.architecture, section, epochs)
             # the longest first, so that all processes end at about the same time
             for each in sorted(candidates, key=lambda each: -each.costs.macs)
-            for section, data in [*_sections(each, judges).items()][known:]
+            for section, data in _sections(each, judges).items()
         }
         # a finished trial is looked up: its weights may have been trained further since
         missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
-        done += len(jobs) - len(missing)
         for section, score in run(missing, checkpoint=checkpoint):
             scores[_key(section, epochs)] = score
             checkpoint.save_soon("trials", dict(sorted(scores.items())))
-            done += 1
-            progress(done, planned)
+            progress(len(scores), planned)
         if missing:
             checkpoint.save("trials", dict(sorted(scores.items())))
         return sorted((told(each, epochs, judges) for each in candidates), key=_loss)
@@ -192,7 +189,7 @@ def trials(
         forget(losers if epochs < rungs[-1] else left, folds)
     if finals:
         judges = [*folds, *finals]
-        left = trained(left[:_FINISH], recipe.epochs, judges, len(folds)) + left[_FINISH:]
+        left = trained(left[:_FINISH], recipe.epochs, judges) + left[_FINISH:]
         forget(left[:_FINISH], judges)
     return left + losers
 

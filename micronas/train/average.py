@@ -1,7 +1,8 @@
 """A running mean of a network's weights: what its training is worth while the rate is high.
 
 Late steps of a schedule with a falling learning rate average out the noise of the early ones; the
-mean of recent weights does so at any time, for next to nothing.
+mean of recent weights does so at any time. It costs little in a step; batch norm's statistics cost
+as much as some steps, once for each comparison.
 
 Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization",
 2018, and S. Sanyal et al., "Early Weight Averaging meets High Learning Rates for LLM Pre-training",
