@@ -40,6 +40,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
+from micronas.views import Frames
 
 RECIPE = Recipe(epochs=15)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
@@ -102,6 +103,7 @@ def load(path: Path) -> DataSet:
         test=None,
         classes=tuple(map(str, parts["words"])),
         input=(49, 10, 1),
+        view=Frames(),
     )
 
 
