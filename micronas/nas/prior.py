@@ -7,12 +7,17 @@ stride; the uniform networks are the flat ones.
 """
 
 import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from micronas.nas.problem import Problem
 from micronas.space.decisions import Choice, Decision
+from micronas.space.searchable import Searchable
 
 USED = 0.9
 """Least share of the binding budget that a proposal uses."""
+PLACES = 6
+"""Numbers that make a `Profile`."""
 _MOVES = 400
 """Single-step changes tried to bring one draw inside the budget."""
 _NARROWEST = 1 / 3
@@ -64,41 +69,91 @@ def draw(
     return [*found.values(), *spare.values()][:count]
 
 
-def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
-    start, end = (_NARROWEST ** source.random() for _ in range(2))
-    # nothing between the ends is narrower than both
-    middle = min(start, end) ** source.random()
-    growth = _GROWTH ** source.random()
-    depth = source.random()
-    kernel = float(source.random() < _LARGE_KERNELS)
-    bits = source.choice((4, 8))
-    kinds = {
-        number: source.randrange(len(decision.options))
-        for number, decision in enumerate(problem.space.decisions)
-        if decision.kind == "select"
-    }
+@dataclass(frozen=True)
+class Profile:
+    """What all widths of a network follow, and its depth and kernels.
 
-    def scaled(step: int) -> Choice:
-        factor = 2 ** ((step - _SCALES + 8) / 8)
-        profile = [min(factor * share, 1.0) for share in (start, middle, end)]
-        return problem.space.shaped(
-            profile, growth=growth, depth=depth, kernel=kernel, bits=bits, kinds=kinds
+    Attributes
+    ----------
+    start, middle, end
+        Shares of the largest width, 1/3 to 1; how wide a network is in all is another matter.
+    growth
+        Factor at every stride, 1 to 3.
+    depth, kernel, bits, kinds
+        See `micronas.space.searchable.Searchable.shaped`.
+    """
+
+    start: float
+    middle: float
+    end: float
+    growth: float
+    depth: float
+    kernel: float
+    bits: int = 8
+    kinds: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, space: Searchable, place: Sequence[float], source: random.Random) -> "Profile":
+        """Return the profile at a place in the unit cube, over which the prior is even.
+
+        Parameters
+        ----------
+        place
+            `PLACES` numbers from 0 to 1.
+        source
+            Settles bits and kinds of blocks, which have no order.
+        """
+        start, end = (_NARROWEST**share for share in place[:2])
+        return cls(
+            start=start,
+            end=end,
+            # nothing between the ends is narrower than both
+            middle=min(start, end) ** place[2],
+            growth=_GROWTH ** place[3],
+            depth=place[4],
+            kernel=float(place[5] < _LARGE_KERNELS),
+            bits=source.choice((4, 8)),
+            kinds={
+                number: source.randrange(len(decision.options))
+                for number, decision in enumerate(space.decisions)
+                if decision.kind == "select"
+            },
         )
 
-    def fits(step: int) -> bool:
-        return problem.share(scaled(step)) <= room
+    def scaled(self, space: Searchable, step: int) -> Choice:
+        """Return the network whose widths are `step` of 64 times 2 ** (1 / 8) wider."""
+        factor = 2 ** ((step - _SCALES + 8) / 8)
+        shares = [min(factor * share, 1.0) for share in (self.start, self.middle, self.end)]
+        return space.shaped(
+            shares,
+            growth=self.growth,
+            depth=self.depth,
+            kernel=self.kernel,
+            bits=self.bits,
+            kinds=self.kinds,
+        )
 
+    def widest(self, problem: Problem, room: float = 1.0) -> Choice:
+        """Return the widest network that takes no more than a share of the budget; the narrowest
+        if none does."""
+        low, high = 0, _SCALES
+        while low < high:
+            step = (low + high + 1) // 2
+            fits = problem.share(self.scaled(problem.space, step)) <= room
+            low, high = (step, high) if fits else (low, step - 1)
+        return self.scaled(problem.space, low)
+
+
+def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
+    space = problem.space
+    profile = Profile.at(space, [source.random() for _ in range(PLACES)], source)
     if roomy:
-        return scaled(source.randrange(_SCALES + 1))
-    least = problem.share(scaled(0))
+        return profile.scaled(space, source.randrange(_SCALES + 1))
+    least = problem.share(profile.scaled(space, 0))
     if least > 1.0:
         return None
     room = max(room, least)
-    low, high = 0, _SCALES
-    while low < high:
-        step = (low + high + 1) // 2
-        low, high = (step, high) if fits(step) else (low, step - 1)
-    return moved(problem, scaled(low), USED * room, source, most=room)
+    return moved(problem, profile.widest(problem, room), USED * room, source, most=room)
 
 
 def uniform_networks(problem: Problem) -> list[Choice]:

@@ -34,7 +34,7 @@ class Evolution(SharedStrategy):
     def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         super().__init__(problem, settings, seed)
         source = random.Random(f"{seed} pool")
-        self._pool = draw(problem, count=_POOL, source=source) + uniform_networks(problem)
+        self.pool = draw(problem, count=_POOL, source=source) + uniform_networks(problem)
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""
@@ -44,8 +44,8 @@ class Evolution(SharedStrategy):
         else:
             for indices in weights.steps((training, gating), generator):
                 for split, index in zip((training, gating), indices, strict=True):
-                    which = int(torch.randint(len(self._pool), (), generator=generator))
-                    weights.train(split, index, self._pool[which], generator)
+                    which = int(torch.randint(len(self.pool), (), generator=generator))
+                    weights.train(split, index, self.pool[which], generator)
                 weights.step += 1
             weights.settle()
         self._record()
@@ -54,7 +54,7 @@ class Evolution(SharedStrategy):
         """Return the best networks of all generations."""
         source = random.Random(f"{self.seed} evolution")
         known: dict[Choice, float | None] = {}
-        generation = self._pool[: self.settings.draws]
+        generation = self.pool[: self.settings.draws]
         for _ in range(self.settings.generations):
             known |= self.score(generation, parts)
             parents = sorted(known, key=lambda choice: known[choice] or 0.0)
