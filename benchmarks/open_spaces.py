@@ -1,13 +1,15 @@
 """The default search in open spaces beside textbook networks, under budgets that bind.
 
     python -m benchmarks.open_spaces RESULTS.jsonl --features kws40.npz --images cifar10/train \
-        [--machines FOLDER] [--settings kws-24 cifar-32] [--methods default textbook] [--seeds 0 1]
+        [--machines FOLDER] [--voices FOLDER] [--people FOLDER] [--settings kws-24 cifar-32]
+        [--methods default textbook] [--seeds 0 1]
     python -m benchmarks.open_spaces RESULTS.jsonl --table
 
 FEATURES and IMAGES are those of `benchmarks.quality`, and so are board and recipe: 15 epochs, two
-of quantisation. FOLDER gets synthetic machines, see `benchmarks.settings`. RESULTS gets a line for
-each finished network; what is there is not done again, so that the command can be killed and
-repeated, and several may write to one file.
+of quantisation. `--machines` gets synthetic machines, `--voices` holds recorded words and
+`--people` pictures, see `benchmarks.settings`; of these two there are few, and epochs are four
+times as many. RESULTS gets a line for each finished network; what is there is not done again, so
+that the command can be killed and repeated, and several may write to one file.
 
 default    `micronas.search` in `kws_open` or `images_open`, with the trials of `benchmarks.quality`
            (8 epochs); a search for each seed
@@ -22,6 +24,8 @@ published  of settings named by one, such as ds_cnn_s: the paper's network itsel
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
            the best three with the second, the best two with the others; the best of them is known
            with hindsight only
+uniform    of voices and people: the widest that fit, of three numbers of blocks, in the paper's
+           space, that for keywords in steps of four channels
 """
 
 import math
@@ -34,12 +38,14 @@ from typing import Any
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
 from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, Methods, against, command
-from benchmarks.settings import BOARD
+from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import scores
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.nas.prior import uniform_networks
+from micronas.nas.problem import Problem
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import textbook_networks
@@ -64,11 +70,25 @@ BUDGETS = {
     "kws-24-64": _budget("24 KB", "60 ms", "64 KB"),
     "cifar-32": _budget("32 KB", "100 ms"),
     "cifar-64": _budget("64 KB", "200 ms"),
+    "voices-24": _budget("24 KB", "60 ms"),
+    "voices-48": _budget("48 KB", "120 ms"),
+    "people-64": _budget("64 KB", "200 ms"),
+    "people-96": _budget("96 KB", "400 ms"),
 }
 KEYWORDS = ("ds_cnn_s", "kws_s", "ds_cnn_m", "kws_m", "ds_cnn_l", "kws_l")
 MACHINES = ("ad_s", "ad_m", "ad_l")
 PUBLISHED = (*KEYWORDS, "vww_2", *MACHINES)
-SPACES = {"cifar": "images_open", "vww": "images_open", "ad": "ad_open", "kws": "kws_open"}
+SPACES = {
+    "cifar": "images_open",
+    "vww": "images_open",
+    "people": "images_open",
+    "ad": "ad_open",
+    "voices": "kws_open",
+    "kws": "kws_open",
+}
+FEW = ("voices", "people")
+"""Kinds of data of which there are few examples, trained on for `REPEATED` times the epochs."""
+REPEATED = 4
 SETTINGS = (*BUDGETS, *PUBLISHED)
 SEARCHES = {
     "default": SearchSettings(trial=TRIAL),
@@ -109,6 +129,8 @@ class Bench:
             yield from self._raced(seeds)
         elif method == "published":
             yield from self._published(seeds)
+        elif method == "uniform":
+            yield from self._uniform(seeds)
         else:
             yield from ((method, seed, partial(self.search, method, seed)) for seed in seeds)
 
@@ -130,8 +152,10 @@ class Bench:
         return found.winner, _longest(found.candidates)
 
     def _recipe(self, recipe: Recipe) -> Recipe:
-        small = self.setting in MACHINES
-        return recipe.model_copy(update={"batch_size": SMALL_BATCH}) if small else recipe
+        if self.setting in MACHINES:
+            return recipe.model_copy(update={"batch_size": SMALL_BATCH})
+        few = self.setting.startswith(FEW)
+        return recipe.model_copy(update={"epochs": REPEATED * recipe.epochs}) if few else recipe
 
     def _network(self, setting: str) -> Candidate:
         network = Space.load(f"published/{setting}").model_copy(
@@ -156,6 +180,18 @@ class Bench:
         if self.setting in PUBLISHED:
             for seed in seeds:
                 yield "published", seed, lambda: (self._network(self.setting), {})
+
+    def _uniform(self, seeds: list[int]) -> "Iterator[Job]":
+        if not self.setting.startswith(FEW):
+            return
+        classes = len(self.data.classes)
+        space = space_of("kws", classes) if self.space.kind == "kws" else Space.load("vww")
+        problem = Problem(space, self.board, self.budget)
+        for seed in seeds:
+            for choice in uniform_networks(problem):
+                network, costs = space.architecture(choice), problem.costs(choice)
+                found = Candidate("uniform", choice, network, costs, space)
+                yield f"uniform, {len(network.blocks)}", seed, lambda found=found: (found, {})
 
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
         networks = {
@@ -215,7 +251,7 @@ def _space(setting: str, data: DataSet) -> OpenSpace:
     space = OpenSpace.load(SPACES[kind])
     assert isinstance(space, OpenSpace)
     families = space.families
-    if kind == "vww":
+    if kind in ("vww", "people"):
         families = {name: each | {"input": data.input} for name, each in families.items()}
     update = {"classes": len(data.classes), "families": families}
     return OpenSpace.model_validate(space.model_dump(mode="json") | update)
@@ -305,5 +341,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = [*SEARCHES, "textbook", "published"]
+    methods = [*SEARCHES, "textbook", "published", "uniform"]
     command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)

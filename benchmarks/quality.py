@@ -48,8 +48,10 @@ from benchmarks.settings import (
     WIDTHS,
     independent,
     machines,
+    people,
     pictures,
     space_of,
+    voices,
 )
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, divide
@@ -89,6 +91,8 @@ RACE = (9, 3, 2, 2, 2)
 """Depths of uniform or doubled networks that are trained with each seed."""
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """97.5 % quantile of Student's t, by the number of pairs."""
+
+FOLDERS = ("images", "machines", "voices", "people")
 
 Record = dict[str, Any]
 
@@ -341,8 +345,8 @@ def _command_line(
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--features", type=Path)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--machines", type=Path)
+    for folder in FOLDERS:
+        parser.add_argument(f"--{folder}", type=Path)
     every = list(settings)
     parser.add_argument("--settings", nargs="+", choices=every, default=every)
     parser.add_argument("--methods", nargs="+", choices=methods, default=default)
@@ -356,14 +360,20 @@ def _data_of(arguments: argparse.Namespace) -> Callable[[str], DataSet]:
 
     @cache
     def loaded(kind: str) -> DataSet:
-        if kind == "cifar":
-            return pictures(arguments.images)
-        if kind == "vww":
-            return pictures(arguments.images, gray=GRAY)
-        return machines(arguments.machines) if kind == "ad" else load(arguments.features)
+        match kind:
+            case "cifar":
+                return pictures(arguments.images)
+            case "vww":
+                return pictures(arguments.images, gray=GRAY)
+            case "ad":
+                return machines(arguments.machines)
+            case "voices":
+                return voices(arguments.voices)
+            case "people":
+                return people(arguments.people)
+        return load(arguments.features)
 
-    kinds = ("cifar", "vww", "ad")
-    return lambda setting: loaded(next(filter(setting.startswith, kinds), "kws"))
+    return lambda setting: loaded(setting.partition("-")[0].partition("_")[0])
 
 
 def command(

@@ -16,6 +16,10 @@ from micronas.nas.problem import Problem
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tasks.images.files import decode
+from micronas.tasks.images.load import load as load_pictures
+from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.keywords.load import load as load_keywords
+from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.machines.load import load as load_machines
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.machines.synth import synthesise
@@ -95,6 +99,16 @@ def machines(folder: Path) -> DataSet:
     """Eight synthetic machines, made where they are not there yet: 48 clips of each to train on,
     and 60 normal and 60 anomalous ones to test; twice and five times those of the example."""
     return load_machines(MachineSettings(path=synthesise(folder, training=48, test=60)))
+
+
+def voices(folder: Path) -> DataSet:
+    """Ten words and two classes beside them, of folders of WAVs, as `micronas run` reads them."""
+    return load_keywords(KeywordSettings(path=folder, cache="off"))
+
+
+def people(folder: Path) -> DataSet:
+    """Pictures of 96x96 in gray with and without a person, two fifths of them to judge on."""
+    return load_pictures(VisualSettings(path=folder, validation_fraction=0.4, test_fraction=0.05))
 
 
 def space_of(setting: str, classes: int) -> Space:
