@@ -7,8 +7,10 @@
 Settings, board and recipes are those of `benchmarks.quality`. For each setting and seed a supernet
 is trained on 200 networks of the prior within the budget, which is the control. Every way proposes
 networks within the budget, with the part of the data that is for gates; the same weights rank them
-on the ranking part, the best four have a trial, and the best of these the final training. RESULTS
-gets a line for each way; what is there is not done again.
+on the ranking part, and the best four have the final training. A search would return one of these:
+the first by the supernet, the best after two epochs that begin with its weights (which differences
+are of), or the best of trials of eight epochs that begin anew, shown for the draws. RESULTS gets a
+line for each way; what is there is not done again.
 
 draws    the control: the networks that weights were trained on
 more     600 others of the prior, for about the CPU of the ways below
@@ -29,23 +31,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, SEARCHES, against, command
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command
 from benchmarks.settings import BUDGETS
 from benchmarks.ways import WAYS, Judge
-from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet
+from micronas.data import DataSet, Subset
 from micronas.evaluation.scores import accuracy
-from micronas.nas.search import judged_on
-from micronas.nas.trials import Candidate, trials
 from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.finetune import finetune
-from micronas.train.loop import fit, generator_for
+from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network
+from micronas.train.recipe import Recipe
+from micronas.train.scores import temperature_scaled_loss
 
 FINALISTS = 4
+INHERITED = TRIAL.model_copy(update={"epochs": 2})
 Record = dict[str, Any]
 
 
@@ -57,7 +61,7 @@ class Bench:
         started = cpu_seconds()
         self.judge = Judge(setting, data, seed)
         self._supernet = cpu_seconds() - started
-        self._trained: dict[Choice, Record] = {}
+        self._finals: dict[Choice, float] = {}
 
     def run(self, way: str) -> None:
         """Propose, rank, try and train, and add the line."""
@@ -65,47 +69,56 @@ class Bench:
         ranked = judge.ranked(WAYS[way](judge))
         proposing = cpu_seconds() - started
         best = list(ranked)[:FINALISTS]
-        winner = self._tried(best)
+        finals = [self._final(each) for each in best]
+        picked = {"first": 0, "inherited": _least([self._inherited(each) for each in best])}
+        if way == "draws":
+            picked["trials"] = _least([self._tried(each) for each in best])
         record = {
             "setting": self.setting,
             "method": way,
             "seed": self.seed,
             "networks": len(ranked),
             "losses": [round(ranked[each], 4) for each in best],
-            "network": str(judge.problem.space.architecture(winner)),
+            "network": str(judge.problem.space.architecture(best[picked["inherited"]])),
+            "finals": finals,
+            "picked": picked,
+            "int8": finals[picked["inherited"]],
             "search_seconds": round(self._supernet + proposing),
         }
-        append(self.results, record | self._final(winner))
+        append(self.results, record)
 
-    def _tried(self, choices: list[Choice]) -> Choice:
-        judge, space = self.judge, self.judge.problem.space
-        training, gating, ranking = judge.parts
-        found = trials(
-            [
-                Candidate(
-                    "search", each, space.architecture(each), judge.problem.costs(each), space
-                )
-                for each in choices
-            ],
-            [judged_on(judge.data, [training, gating], ranking)],
-            SEARCHES["control"].trial,
-            seed=self.seed,
-            checkpoint=Checkpoint(),
-            progress=lambda done, total: None,
-        )
-        return found[0].choice
+    def _inherited(self, choice: Choice) -> float:
+        """Loss on the ranking part after a short training that begins with shared weights."""
+        network = self._untrained(choice)
+        self.judge.net.hand_down(network, choice)
+        return self._trained_loss(network, INHERITED)
 
-    def _final(self, choice: Choice) -> Record:
-        judge = self.judge
-        network_of = judge.problem.space.canonical(choice)
-        if network_of not in self._trained:
-            graph = judge.problem.space.architecture(choice).graph()
-            network = Network(graph, generator=generator_for(self.seed, "initial weights"))
-            fit(network, judge.data.train, RECIPE, seed=self.seed)
-            quantized = finetune(network, judge.data.train, QUANTIZE, seed=self.seed)
-            int8 = accuracy(quantized.graph(), judge.data.validation)[0]
-            self._trained[network_of] = {"macs": judge.problem.costs(choice).macs, "int8": int8}
-        return self._trained[network_of]
+    def _tried(self, choice: Choice) -> float:
+        """The same after a trial."""
+        return self._trained_loss(self._untrained(choice), TRIAL)
+
+    def _trained_loss(self, network: Network, recipe: Recipe) -> float:
+        training, gating, ranking = self.judge.parts
+        together = Subset(self.judge.data.train, torch.cat([training.index, gating.index]))
+        fit(network, together, recipe, seed=self.seed)
+        return temperature_scaled_loss(predict(network, ranking), ranking.labels)[0].item()
+
+    def _untrained(self, choice: Choice) -> Network:
+        graph = self.judge.problem.space.architecture(choice).graph()
+        return Network(graph, generator=generator_for(self.seed, "initial weights"))
+
+    def _final(self, choice: Choice) -> float:
+        data, name = self.judge.data, self.judge.problem.space.canonical(choice)
+        if name not in self._finals:
+            network = self._untrained(choice)
+            fit(network, data.train, RECIPE, seed=self.seed)
+            quantized = finetune(network, data.train, QUANTIZE, seed=self.seed)
+            self._finals[name] = accuracy(quantized.graph(), data.validation)[0]
+        return self._finals[name]
+
+
+def _least(losses: list[float]) -> int:
+    return min(range(len(losses)), key=losses.__getitem__)
 
 
 def summary(records: list[Record]) -> str:
@@ -123,15 +136,26 @@ def summary(records: list[Record]) -> str:
                     way,
                     f"{fmean(each['networks'] for each in seeds.values()):.0f}",
                     f"{fmean(each['losses'][0] for each in seeds.values()):.3f}",
+                    f"{100 * fmean(fmean(each['finals']) for each in seeds.values()):.1f}",
+                    _mean_picked(seeds, "first"),
+                    _mean_picked(seeds, "trials"),
                     " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
-                    f"{100 * fmean(each['int8'] for each in seeds.values()):.1f}",
+                    _mean_picked(seeds, "inherited"),
                     "" if way == "draws" else against(seeds, by[setting].get("draws", {})),
                     f"{fmean(each['search_seconds'] for each in seeds.values()):.0f}",
                 ]
             )
-        header = ["way", "networks", "least loss", "int8 % by seed", "mean", "against draws"]
-        tables.append(f"{setting}\n{table([*header, 'before trials, CPU s'], rows)}")
+        header = ["way", "networks", "least loss", "int8 % of four", "first", "by trials"]
+        header += ["inherited, by seed", "mean", "against draws", "ranked after, CPU s"]
+        tables.append(f"{setting}\n{table(header, rows)}")
     return "\n\n".join(tables)
+
+
+def _mean_picked(seeds: dict[int, Record], who: str) -> str:
+    values = [
+        each["finals"][each["picked"][who]] for each in seeds.values() if who in each["picked"]
+    ]
+    return f"{100 * fmean(values):.1f}" if values else ""
 
 
 def _runner() -> Callable[[str, DataSet, Path, str, list[int]], None]:

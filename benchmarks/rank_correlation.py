@@ -1,7 +1,7 @@
 """Rank correlation of shared weights with networks trained on their own.
 
     python -m benchmarks.rank_correlation FEATURES.npz RESULTS.jsonl [--seeds 0 1 2]
-        [--judges alone trials supernets]
+        [--judges alone trials supernets inherited]
 
 FEATURES are those of `benchmarks.kws40`, networks those of `kws-24` of `benchmarks.settings`: 20
 whose widths are drawn independently and moved into the budget, and 20 from the prior of halving.
@@ -9,8 +9,9 @@ Each is trained alone on the training part and judged on the validation speakers
 trained for as many steps as a search takes, on networks of either kind, and judge the networks on
 the ranking part: by cross-entropy, by cross-entropy at the best temperature, and by accuracy.
 Printed is Kendall's tau, by the seed of the supernet; beside it that of trials, two to eight epochs
-of a training of its own, which cost more. RESULTS keeps all values for the next call; processes
-may share it if each has other judges.
+of a training of its own, which cost more; and that of trainings of one to four epochs which begin
+with the weights of the supernet trained on networks of the prior. RESULTS keeps all values for the
+next call; processes may share it if each has other judges or seeds.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.shared import ROUND, Weights, batches
 from micronas.space.decisions import Choice
 from micronas.text import table
-from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.loop import evaluate, fit, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.scores import temperature_scaled_loss
 
@@ -44,8 +45,11 @@ POOL = 200
 STEPS = 1400
 """Of a supernet's weights: 600 of warm-up, and two for each of 400 alternations."""
 RUNGS = (2, 4, 8)
-JUDGES = ("alone", "trials", "supernets")
+JUDGES = ("alone", "trials", "supernets", "inherited")
+CONTINUED = (1, 2, 4)
+"""Epochs of trainings that begin with shared weights."""
 ALONE, TRIED, SHARED = "alone", "trial, {} epochs", "supernet on {}, {}"
+INHERITED = "inherited, {} epochs"
 LAST_TRIED = TRIED.format(RUNGS[-1])
 SCORES = ("cross-entropy", "at the best temperature", "accuracy")
 
@@ -109,6 +113,8 @@ class Study:
             pool = drawn(kind, self.problem, random.Random(seed + 1), POOL)
             for score, values in self._scores(self._supernet(pool, seed)).items():
                 self._append(labels[score], seed, dict(zip(self.networks, values, strict=True)))
+        for seed in seeds if "inherited" in judges else ():
+            self._inherit(seed)
 
     def _append(self, judge: str, seed: int, values: dict[str, float]) -> None:
         append(self.results, {"judge": judge, "seed": seed, "values": values})
@@ -127,6 +133,22 @@ class Study:
             fit(network, self.training, TRIAL, seed=0, checkpoint=checkpoint, until=epochs)
             found[TRIED.format(epochs)] = -evaluate(network, self.ranking).loss
         return found
+
+    def _inherit(self, seed: int) -> None:
+        """Train on from shared weights, by a schedule of its own for each number of epochs."""
+        pool = drawn("smooth", self.problem, random.Random(seed + 1), POOL)
+        shared = self._supernet(pool, seed).supernet
+        for epochs, name in itertools.product(CONTINUED, self.judged["smooth"]):
+            judge = INHERITED.format(epochs)
+            if name not in self.known().get((judge, seed), {}):
+                network = self._untrained(self.networks[name])
+                shared.hand_down(network, self.networks[name])
+                fit(network, self.training, TRIAL.model_copy(update={"epochs": epochs}), seed=seed)
+                self._append(judge, seed, {name: -self._scaled_loss(network)})
+
+    def _scaled_loss(self, network: Network) -> float:
+        logits = predict(network, self.ranking)
+        return temperature_scaled_loss(logits, self.ranking.labels)[0].item()
 
     def _untrained(self, choice: Choice) -> Network:
         graph = self.space.architecture(choice).graph()
@@ -168,12 +190,14 @@ class Study:
             lines.append(f"{kind} networks, trained alone, accuracy in %: {shown}")
         rows = []
         labels = [SHARED.format(kind, score) for kind in KINDS for score in SCORES]
-        for label in [*labels, *map(TRIED.format, RUNGS)]:
+        others = [*map(TRIED.format, RUNGS), *map(INHERITED.format, CONTINUED)]
+        for label in [*labels, *others]:
             seeds = sorted(seed for judge, seed in found if judge == label)
             cells = [
                 " ".join(
                     _tau([(found[label, seed][name], truth[name]) for name in names])
                     for seed in seeds
+                    if found[label, seed].keys() >= names.keys()
                 )
                 for names in self.judged.values()
             ]

@@ -9,11 +9,20 @@ from torch import Tensor, nn
 from micronas.graph.ir import Graph, Op
 from micronas.nas.supernet.gates import Sample
 from micronas.nas.supernet.masked import MaskedPass
-from micronas.nas.supernet.units import FreshUnit, LayerUnit, SharedUnit, cut_kernel, part_of
+from micronas.nas.supernet.units import (
+    FreshUnit,
+    LayerUnit,
+    Part,
+    SharedUnit,
+    cut_kernel,
+    part_of,
+)
 from micronas.space.choice_graph import Acts
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.network import (
+    Network,
+    Unit,
     filter_layout,
     interpret,
     logits_of,
@@ -84,22 +93,47 @@ class SharedNetwork(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)
 
+    @torch.no_grad()
+    def hand_down(self, network: Network, choice: Choice) -> None:
+        """Give a network of its own, that of the choice, these weights to begin with.
+
+        Its batch norms get scales and shifts, and no statistics.
+        """
+        units = [each for each in network.units.values() if isinstance(each, Unit)]
+        for op, unit in zip(weighted_ops(self._resolved(choice)), units, strict=True):
+            shared = self.by_name[op.name]
+            assert isinstance(shared, FreshUnit), "of a space; a user's network has its own weights"
+            weight, out = self._part(self._ops[op.name], choice, unit.weight.device)
+            unit.weight.copy_(weight)
+            is_normed = isinstance(unit.norm, nn.BatchNorm2d)
+            own = [*unit.norm.parameters()] if is_normed else [unit.bias]
+            for parameter, value in zip(own, shared.offsets(out), strict=True):
+                assert parameter is not None, "without batch norm there is a bias"
+                parameter.copy_(value)
+
     def _cut(self, op: Op, x: Tensor, choice: Choice) -> Tensor:
         """Run an operator with the part of its weights that a choice uses."""
         choices, unit = self._choices, self.by_name[op.name]
-        source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
-        out = part_of(target, choice, x.device)
-        weight = unit.largest()[out]
+        weight, out = self._part(op, choice, x.device)
         acts, decisions = choices.acts.get(op.name, Acts()), choices.decisions
-        if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
-            positions = 1
-            if op.kind == "FULLY_CONNECTED":
-                positions = choices.tensors[op.inputs[0]].elements // source.size
-            weight = weight[:, part_of(source, choice, x.device, repeats=positions)]
-        if acts.kernel is not None:
-            weight = cut_kernel(weight, decisions[acts.kernel].options[choice[acts.kernel]])
         is_int4 = choices.tensors[op.inputs[1]].dtype == "int4"
         if acts.bits is not None:
             is_int4 = decisions[acts.bits].options[choice[acts.bits]] == 4
         weight = round_weights(weight, 4) if is_int4 else weight
         return unit.run(x, weight, out, running=self.running)
+
+    def _part(self, op: Op, choice: Choice, device: torch.device) -> tuple[Tensor, Part]:
+        """The weights of an operator that a choice uses, not rounded, and what they write."""
+        choices = self._choices
+        source, target = (choices.channels[name] for name in (op.inputs[0], op.outputs[0]))
+        out = part_of(target, choice, device)
+        weight = self.by_name[op.name].largest()[out]
+        if op.kind != "DEPTHWISE_CONV_2D" and source.decisions:
+            positions = 1
+            if op.kind == "FULLY_CONNECTED":
+                positions = choices.tensors[op.inputs[0]].elements // source.size
+            weight = weight[:, part_of(source, choice, device, repeats=positions)]
+        kernel = choices.acts.get(op.name, Acts()).kernel
+        if kernel is not None:
+            weight = cut_kernel(weight, choices.decisions[kernel].options[choice[kernel]])
+        return weight, out

@@ -84,6 +84,10 @@ class FreshUnit(nn.Module, SharedUnit):
     def bias_of(self, out: Part) -> Tensor | None:
         return None if self.bias is None else self.bias[out]
 
+    def offsets(self, out: Part) -> tuple[Tensor, ...]:
+        """Return scale and shift of some output channels, or else their bias."""
+        return tuple(each[out] for each in (self.scale, self.shift, self.bias) if each is not None)
+
     def normalise(self, y: Tensor, out: Part, *, running: bool) -> Tensor:
         if self.scale is None or self.shift is None:
             return y

@@ -149,6 +149,19 @@ def test_sliced_pass_equals_the_stand_alone_network(space: Space) -> None:
         )
 
 
+@SPACES
+def test_a_network_begins_with_the_weights_it_is_handed(space: Space) -> None:
+    net, source = supernet(space), random.Random(2)
+    for _ in range(10):
+        choice = space.random(source)
+        by_hand, handed = (Network(space.architecture(choice).graph()) for _ in range(2))
+        copy_weights(net, by_hand)
+        net.hand_down(handed, choice)
+        wanted = by_hand.state_dict()
+        for name, found in handed.state_dict().items():
+            assert torch.equal(found, wanted[name]), name
+
+
 def copy_weights(net: SharedNetwork, network: Network) -> None:
     """Cut the shared weights by hand, independently of the supernet's own slicing.
 
