@@ -23,6 +23,7 @@ from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.machines.load import load as load_machines
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.machines.synth import synthesise
+from micronas.views import Pixels
 
 BOARD = Board.load("stm32f446re")
 WIDTHS = tuple(range(8, 129, 4))
@@ -92,6 +93,7 @@ def pictures(folder: Path, *, gray: int | None = None) -> DataSet:
         test=None,
         classes=tuple(names),
         input=(height, width, channels),
+        view=Pixels(),
     )
 
 
