@@ -1,7 +1,7 @@
 """The input as a decision: what it gains at a small and at a larger budget.
 
     python -m benchmarks.input_choice RESULTS.jsonl --features kws40.npz --images cifar10/train
-        [--settings kws-6 cifar-12] [--methods fixed chosen] [--seeds 0 1 2]
+        [--settings kws-6 cifar-10] [--methods fixed chosen] [--seeds 0 1 2]
     python -m benchmarks.input_choice RESULTS.jsonl --table
 
 Data, board, recipe and trials are those of `benchmarks.open_spaces`. RESULTS gets a line for each
@@ -27,6 +27,7 @@ from micronas.text import table
 SETTINGS = {
     "kws-6": Budget(sram="6 KB", latency="8 ms", counts="network"),
     "kws-24": BUDGETS["kws-24"],
+    "cifar-10": Budget(sram="10 KB", latency="7 ms", counts="network"),
     "cifar-12": Budget(sram="12 KB", latency="15 ms", counts="network"),
     "cifar-32": BUDGETS["cifar-32"],
 }
