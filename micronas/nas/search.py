@@ -1,13 +1,14 @@
 """The search: a strategy proposes networks, and real trainings choose."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split, Subset, divide
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
@@ -142,20 +143,24 @@ def search(
         folds: Sequence[DataSet],
         more: More | None = None,
         joining: int = 0,
+        begins: Mapping[Choice, State] = MappingProxyType({}),
     ) -> list[Candidate]:
-        with gathered(settings.trial, where, workers=workers, ray=ray) as crew:
+        recipe = settings.trial_of(inherits=bool(begins))
+        finals = [] if begins else finals_of(data, settings, seed, folds=len(folds))
+        with gathered(recipe, where, workers=workers, ray=ray) as crew:
             return trials(
                 candidates,
                 folds,
-                settings.trial,
+                recipe,
                 seed=seed,
-                finals=finals_of(data, settings, seed, folds=len(folds)),
+                finals=finals,
                 checkpoint=checkpoint,
                 progress=lambda done, total: progress("trials", done, total, {}),
                 more=more,
                 joining=joining,
                 crew=crew,
                 device=where,
+                begins=begins,
             )
 
     if isinstance(space, OpenSpace):
@@ -185,8 +190,10 @@ def search(
         with threads(settings.trial.threads):
             known = run.score(uniform_networks(problem), parts)
             proposed = run.propose(parts)
-        candidates = _candidates(problem, proposed, known)
-        return compete(candidates, [judged_on(data, [training, gating], ranking)])
+            candidates = _candidates(problem, proposed, known)
+            begins = run.begins([each.choice for each in candidates])
+        judged = [judged_on(data, [training, gating], ranking)]
+        return compete(candidates, judged, begins=begins)
 
     found = everyone.once(tried)
     likely = run.most_likely()

@@ -52,3 +52,11 @@ class SearchSettings(Settings):
     differ."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""
+    inherited_epochs: int = Field(0, ge=0)
+    """Of trials that begin with a supernet's weights, in place of those of `trial`, and without
+    `final_folds`, whose groups these weights have seen. 0: all begin anew."""
+
+    def trial_of(self, *, inherits: bool) -> Recipe:
+        """Return the recipe of trials, which begin with a supernet's weights or anew."""
+        update = {"epochs": self.inherited_epochs}
+        return self.trial.model_copy(update=update) if inherits else self.trial

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
 
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.cluster import connected
 from micronas.data import DataSet
 from micronas.hardware.costs import Costs
@@ -90,6 +91,7 @@ def trials(
     joining: int = 0,
     crew: Crew | None = None,
     device: torch.device = _CPU,
+    begins: Mapping[Choice, State] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Train candidates by successive halving and return them, the best first.
 
@@ -112,6 +114,8 @@ def trials(
         by default.
     device
         Where to train; on an accelerator one after another.
+    begins
+        Weights that networks begin with; others are drawn.
     """
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
@@ -122,9 +126,16 @@ def trials(
     run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
     def train(
-        data: DataSet, architecture: Architecture, section: str, epochs: int, kept: Checkpoint
+        data: DataSet,
+        architecture: Architecture,
+        begin: State | None,
+        section: str,
+        epochs: int,
+        kept: Checkpoint,
     ) -> list[float]:
         network = architecture.build(generator_for(seed, "initial", section))
+        if begin is not None:
+            network.load_state_dict(begin)
         seen = data.seen_as(architecture.input_shape)
         average = averaged(network) if epochs < recipe.epochs else None
         fit(
@@ -149,7 +160,9 @@ def trials(
         candidates: list[Candidate], epochs: int, judges: Sequence[DataSet]
     ) -> list[Candidate]:
         jobs = {
-            section: partial(train, data, each.architecture, section, epochs)
+            section: partial(
+                train, data, each.architecture, begins.get(each.choice), section, epochs
+            )
             # the longest first, so that all processes end at about the same time
             for each in sorted(candidates, key=lambda each: -each.costs.macs)
             for section, data in _sections(each, judges).items()

@@ -25,6 +25,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS, fold_count
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
+from micronas.nas.strategies.shared import inherits
 from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
@@ -95,10 +96,11 @@ def estimate_search(
     places = np.linspace(0, len(networks) - 1, min(len(networks), _TIMED)).round().astype(int)
     timed = [networks[place] for place in places]
     seen = [data.seen_as(each.input_shape) for each in timed]
-    phases = {}
+    phases, inherited = {}, False
     if name != "halving":
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
+        inherited = inherits(space, settings.search)
     middle = len(timed) // 2  # who wins is not known
     step, example = _quantized(timed[middle], seen[middle], settings.quantize)
     phases["quantization"] = _recipe(settings.quantize, examples) * step
@@ -110,11 +112,10 @@ def estimate_search(
     tried = round((sum(PARTS[:2]) if folds == 1 else 1 - 1 / folds) * examples)
     beside = _beside(timed, seen, ranked=examples - tried, batch=batch, workers=at_a_time)
     count = len(networks) + joining
-    finals = max(settings.search.final_folds - folds, 0)
-    trainings, epochs = planned_epochs(
-        count, settings.search.trial, tried, folds=folds, finals=finals
-    )
-    work = epochs * settings.search.trial.steps(tried) * fmean(steps) + trainings * beside
+    recipe = settings.search.trial_of(inherits=inherited)
+    finals = 0 if inherited else max(settings.search.final_folds - folds, 0)
+    trainings, epochs = planned_epochs(count, recipe, tried, folds=folds, finals=finals)
+    work = epochs * recipe.steps(tried) * fmean(steps) + trainings * beside
     phases["training"] = (
         _recipe(settings.train, examples) * steps[middle] * settings.train.batch_size / batch
     )

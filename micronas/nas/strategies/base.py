@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import Split
 from micronas.errors import ConfigError
 from micronas.nas.problem import Problem
@@ -55,6 +55,10 @@ class Strategy(ABC):
     def score(self, choices: list[Choice], parts: Parts) -> Scored:
         """Return losses with shared weights of networks that are known anyway."""
         return dict.fromkeys(choices)
+
+    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
+        """Return weights for trials of these networks to begin with, where there are some."""
+        return {}
 
     def most_likely(self) -> Choice | None:
         """Return the largest logit of every decision, where there are gates."""

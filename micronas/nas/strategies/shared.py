@@ -22,7 +22,7 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for
-from micronas.train.network import mixed_precision
+from micronas.train.network import Network, mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.scores import temperature_scaled_loss
 
@@ -221,10 +221,26 @@ class SharedStrategy(Strategy):
         losses = rank(self.weights.supernet, choices, parts[2], self.seed)
         return dict(zip(choices, losses, strict=True))
 
+    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
+        """Return the shared weights of each network; none of a user's own, which has its own."""
+        found: dict[Choice, State] = {}
+        if inherits(self.problem.space, self.settings):
+            for choice in choices:
+                graph = self.problem.space.architecture(choice).graph()
+                network = Network(graph, generator=torch.Generator())
+                self.weights.supernet.hand_down(network, choice)
+                found[choice] = network.state_dict()
+        return found
+
     def best(self, losses: Scored) -> Scored:
         """Return the finalists: the networks of least loss."""
         ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
         return {choice: losses[choice] for choice in ranked[: self.settings.finalists]}
+
+
+def inherits(space: Searchable, settings: SearchSettings) -> bool:
+    """Whether trials begin with the supernet's weights: those of a user's network have its own."""
+    return settings.inherited_epochs > 0 and space.own_layers() is None
 
 
 def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
