@@ -1,5 +1,7 @@
 """The search as a whole, on a toy data set whose networks train in a second."""
 
+from statistics import fmean
+
 import pytest
 import torch
 
@@ -90,14 +92,14 @@ def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
 def test_trials_begin_with_shared_weights() -> None:
     """At a rate of nearly zero they know what the supernet does; anew they know nothing."""
 
-    def accuracies(inherited: int) -> list[float]:
+    def accuracy(inherited: int) -> float:
         trial = Recipe(epochs=1, batch_size=8, learning_rate=1e-6)
         update = {"trial": trial, "inherited_epochs": inherited, "steps": 40}
         found = run(1, settings=SETTINGS.model_copy(update=update)).candidates
-        return [each.trial_accuracy or 0.0 for each in found]
+        return fmean(each.trial_accuracy or 0.0 for each in found)
 
-    assert min(accuracies(1)) > 0.7
-    assert max(accuracies(0)) < 0.6
+    assert accuracy(1) > 0.7
+    assert accuracy(0) < 0.5
 
 
 def test_gates_wait_until_weights_have_learnt_something() -> None:
