@@ -66,12 +66,12 @@ class Backbone(nn.Module):
 
         layers = layer(1, (10, 4), padding="same")
         for number in range(blocks):
-            same = (
+            sampled = (
                 {"stride": 1, "padding": "same"}
                 if number
                 else {"stride": 2, "padding": kernel // 2}
             )
-            layers += [*layer(width, kernel, groups=width, **same), *layer(width, 1)]
+            layers += [*layer(width, kernel, groups=width, **sampled), *layer(width, 1)]
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(width, classes)
