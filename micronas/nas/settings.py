@@ -14,12 +14,13 @@ class SearchSettings(Settings):
 
     strategy: Annotated[str, AfterValidator(check_name)] = "auto"
     """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
-    of a supernet. ``evolution``: crossing and mutation, by what shared weights say. ``halving``:
-    nobody; `draws` smooth networks compete in trials of growing length. ``auto``: halving where
-    a trial is cheap, DNAS where it is not; see `micronas.nas.strategies.auto`."""
+    of a supernet. ``ranked``: shared weights, trained on smooth networks within the budget, which
+    they rank. ``evolution``: the same, with crossing and mutation of the best. ``halving``: nobody;
+    `draws` smooth networks compete in trials of growing length. ``auto``: halving where a trial is
+    cheap, ranking where it is not; see `micronas.nas.strategies.auto`."""
     steps: int = Field(400, ge=1)
-    """Of the supernet: alternations of one weight step and one gate step, or pairs of weight
-    steps."""
+    """Of the supernet: alternations of one weight step and one gate step, or, without gates, four
+    weight steps."""
     warmup: int = Field(600, ge=0)
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     batch_size: int = Field(64, ge=2)
@@ -35,8 +36,9 @@ class SearchSettings(Settings):
     own."""
     candidates: int = Field(60, ge=1)
     """Sampled networks that are ranked with shared weights."""
-    finalists: int = Field(4, ge=0)
-    """Best proposals that get a short training, beside the uniform networks."""
+    finalists: int = Field(6, ge=0)
+    """Best proposals that get a short training, beside the uniform networks: half of them with
+    small kernels, half with large ones, where there are both."""
     draws: int = Field(16, ge=2)
     """Networks that halving begins with, and a generation of evolution. In a space of several
     families half as many join once the first are known."""
@@ -52,11 +54,12 @@ class SearchSettings(Settings):
     differ."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""
-    inherited_epochs: int = Field(0, ge=0)
-    """Of trials that begin with a supernet's weights, in place of those of `trial`, and without
-    `final_folds`, whose groups these weights have seen. 0: all begin anew."""
+    inherited: float = Field(0.5, ge=0, le=1)
+    """Share of its epochs that a trial has where it begins with the weights that ranked or evolved
+    the networks, and without `final_folds`, whose groups these weights have seen. 0: all begin
+    anew."""
 
     def trial_of(self, *, inherits: bool) -> Recipe:
         """Return the recipe of trials, which begin with a supernet's weights or anew."""
-        update = {"epochs": self.inherited_epochs}
-        return self.trial.model_copy(update=update) if inherits else self.trial
+        epochs = max(1, round(self.inherited * self.trial.epochs))
+        return self.trial.model_copy(update={"epochs": epochs}) if inherits else self.trial

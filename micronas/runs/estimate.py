@@ -4,6 +4,7 @@ Steps of training are timed for the networks that would be tried. Measured are s
 else the machine does stretches them as it did while this was measured.
 """
 
+import math
 import os
 import random
 import time
@@ -25,7 +26,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS, fold_count
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
-from micronas.nas.strategies.shared import inherits
+from micronas.nas.strategies.shared import SharedStrategy
 from micronas.nas.trials import at_once, planned_epochs
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
@@ -100,7 +101,7 @@ def estimate_search(
     if name != "halving":
         assert isinstance(space, Searchable), "several families are searched by halving"
         phases["search"] = _supernet(space, data, settings, name)
-        inherited = inherits(space, settings.search)
+        inherited = strategy(name).inherits(space, settings.search)
     middle = len(timed) // 2  # who wins is not known
     step, example = _quantized(timed[middle], seen[middle], settings.quantize)
     phases["quantization"] = _recipe(settings.quantize, examples) * step
@@ -248,8 +249,13 @@ def _supernet(space: Searchable, data: DataSet, settings: RunSettings, name: str
     search = settings.search
     short = search.model_copy(update={"steps": _SUPERNET, "warmup": 0})
     run = strategy(name)(problem, short, settings.seed)
+    assert isinstance(run, SharedStrategy), "others train no supernet"
     start = time.process_time()
-    run.round(data.train, data.train)  # type: ignore[attr-defined]
+    run.round(data.train, data.train)
     step = (time.process_time() - start) / _SUPERNET
+    rank_by = Subset(data.train, torch.arange(math.ceil(PARTS[2] * len(data.train.labels))))
+    ranked = uniform_networks(problem)[:1] or [space.smallest()]
+    ranking = _timed(lambda: run.score(ranked, (data.train, data.train, rank_by))) / len(ranked)
     # warm-up trains weights alone, about half of an alternation, and ends early when it may
-    return step * (search.steps + search.warmup / 4)
+    warmup = search.warmup / 4 if run.warms_up else 0.0
+    return step * (search.steps + warmup) + ranking * run.rankings

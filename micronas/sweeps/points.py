@@ -46,7 +46,7 @@ class Point:
         train a supernet is not known before data is read: it shares nothing.
         """
         run = self.settings
-        if run.search.warmup == 0 or run.search.strategy not in ("dnas", "evolution"):
+        if run.search.warmup == 0 or run.search.strategy != "dnas":
             return None
         described = () if "space" in self.made else (run.load_space(),)
         parts = (part.model_dump(mode="json") for part in (*described, run.data, run.search))

@@ -1,7 +1,5 @@
 """The search as a whole, on a toy data set whose networks train in a second."""
 
-from statistics import fmean
-
 import pytest
 import torch
 
@@ -45,7 +43,6 @@ SHORT = SETTINGS.model_copy(
         "candidates": 8,
         "finalists": 1,
         "trial": Recipe(epochs=2, batch_size=32, learning_rate=1e-2),
-        "inherited_epochs": 1,
     }
 )
 
@@ -87,19 +84,6 @@ def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
     assert set(epochs) == {3, 12}
     finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 12]
     assert finals == sorted(finals)
-
-
-def test_trials_begin_with_shared_weights() -> None:
-    """At a rate of nearly zero they know what the supernet does; anew they know nothing."""
-
-    def accuracy(inherited: int) -> float:
-        trial = Recipe(epochs=1, batch_size=8, learning_rate=1e-6)
-        update = {"trial": trial, "inherited_epochs": inherited, "steps": 40}
-        found = run(1, settings=SETTINGS.model_copy(update=update)).candidates
-        return fmean(each.trial_accuracy or 0.0 for each in found)
-
-    assert accuracy(1) > 0.7
-    assert accuracy(0) < 0.5
 
 
 def test_gates_wait_until_weights_have_learnt_something() -> None:

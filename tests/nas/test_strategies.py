@@ -1,6 +1,7 @@
-"""Halving and evolution on the toy data set, and which strategy a search takes by itself."""
+"""Halving, ranking and evolution on the toy data set, and which of them a search takes itself."""
 
 import random
+from statistics import fmean
 
 import pytest
 
@@ -13,10 +14,12 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import AFFORDABLE, choose
+from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.trials import rung_epochs
+from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
-from tests.nas.stopped import StoppedError, until_it_ends
+from tests.nas.stopped import until_it_ends
 from tests.toy import SPACE, data
 from tests.training import cached, search
 
@@ -42,13 +45,15 @@ def settings(strategy: str) -> SearchSettings:
     )
 
 
-def run(strategy: str, **keywords: object) -> SearchResult:
+def run(
+    strategy: str, *, update: dict[str, object] | None = None, **keywords: object
+) -> SearchResult:
     return search(
         SPACE,
         data(),
         board=BOARD,
         budget=BUDGET,
-        settings=settings(strategy),
+        settings=settings(strategy).model_copy(update=update),
         seed=1,
         **keywords,  # type: ignore[arg-type]
     )
@@ -59,7 +64,7 @@ def result(strategy: str) -> SearchResult:
     return run(strategy)
 
 
-@pytest.mark.parametrize("strategy", ["halving", "evolution"])
+@pytest.mark.parametrize("strategy", ["halving", "ranked", "evolution"])
 def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
     found = result(strategy)
     assert found.strategy == strategy
@@ -110,7 +115,7 @@ def test_evolution_keeps_within_the_budget_and_beats_where_it_began() -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("strategy", ["halving", "evolution"])
+@pytest.mark.parametrize("strategy", ["halving", "ranked", "evolution"])
 def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     found, attempts = until_it_ends(
         lambda checkpoint, progress: run(strategy, checkpoint=checkpoint, progress=progress),
@@ -121,18 +126,23 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_pa
     assert found == result(strategy)
 
 
-def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
-    warmup, phases = Checkpoint(), set[str]()
+def test_a_finished_warm_up_of_gates_is_no_start_for_others() -> None:
+    warmup = Checkpoint()
+    assert run("ranked", warmup=warmup) == result("ranked")
+    assert warmup.load("search") is None
 
-    def until_warm(phase: str, *_: object) -> None:
-        if phase != "warm-up":
-            raise StoppedError
 
-    with pytest.raises(StoppedError):
-        run("evolution", warmup=warmup, progress=until_warm)
-    again = run("evolution", warmup=warmup, progress=lambda phase, *_: phases.add(phase))
-    assert "warm-up" not in phases
-    assert again == result("evolution")
+def test_trials_begin_with_shared_weights() -> None:
+    """At a rate of nearly zero they know what the supernet does; anew they know nothing."""
+
+    def accuracy(inherited: float) -> float:
+        trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
+        update = {"trial": trial, "inherited": inherited}
+        found = run("ranked", update=update).candidates
+        return fmean(each.trial_accuracy or 0.0 for each in found)
+
+    assert accuracy(0.5) > 0.7
+    assert accuracy(0) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -140,8 +150,8 @@ def test_a_warm_up_is_shared_by_evolution_as_well() -> None:
     [
         ("evolution", 10, 1, "evolution", "search.strategy"),
         ("auto", 10, 1, "halving", "no more than 10 T"),
-        ("auto", 10**9, 1, "dnas", ", more than 10 T"),
-        ("auto", 10, 2, "dnas", "2 processes"),
+        ("auto", 10**9, 1, "ranked", ", more than 10 T"),
+        ("auto", 10, 2, "ranked", "2 processes"),
         ("halving", 10**9, 2, "halving", "search.strategy"),
     ],
 )
@@ -247,3 +257,19 @@ def test_a_space_of_two_networks_is_not_asked_for_a_thousand() -> None:
     drawn = draw(Problem(SMALL, BOARD, BUDGET), count=1000, source=source)
     assert len(drawn) == 2
     assert source.draws < 1000
+
+
+def test_finalists_have_small_and_large_kernels_in_turn() -> None:
+    """The best of each kind, though the worst of one kind may be ahead of the best of the other."""
+    problem = Problem(KWS, BOARD, Budget(macs="0.5 MMACs"))
+    pool = draw(problem, count=30, source=random.Random(0))
+    by_kind: dict[bool, list[Choice]] = {False: [], True: []}
+    for choice in pool:
+        blocks = KWS.architecture(choice).blocks
+        by_kind[2 * sum(block.kernel[0] == (5, 5) for block in blocks) > len(blocks)].append(choice)
+    small, large = by_kind.values()
+    losses = {choice: float(place) for place, choice in enumerate(large + small)}
+    ranked = Ranked(problem, settings("ranked").model_copy(update={"finalists": 5}), 0)
+    assert [*ranked.best(losses)] == [large[0], small[0], large[1], small[1], large[2]]
+    few = {choice: losses[choice] for choice in (*small[:3], large[0])}
+    assert [*ranked.best(few)] == [large[0], *small[:3]]

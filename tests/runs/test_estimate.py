@@ -77,10 +77,12 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     assert again == told[:-1]  # a run that goes on has less to do
 
 
-def test_a_supernet_is_timed_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["dnas", "ranked"])
+def test_a_supernet_is_timed_too(strategy: str, tmp_path: Path) -> None:
     space = tmp_path / "toy.yaml"
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
-    given = ["board=stm32f446re", "data.path=x", "data.task=kws", "search.strategy=dnas"]
+    given = ["board=stm32f446re", "data.path=x", "data.task=kws"]
+    given.append(f"search.strategy={strategy}")
     phases = estimate_search(toy.SPACE, toy.data(), load_run(space, given)).phases
     assert list(phases) == ["search", "trials", "training", "quantization", "checks"]
     assert min(phases.values()) > 0

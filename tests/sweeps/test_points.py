@@ -57,8 +57,8 @@ def test_who_shares_a_warm_up(tmp_path: Path) -> None:
     for over in ("seed=0,1", "data.path=a,b", "search.learning_rate=0.01,0.02", "space=kws,vww"):
         assert len(set(warmups(over))) == 2
     assert warmups("seed=0,1", "search.warmup=0") == [None, None]
-    strategies = warmups("search.strategy=evolution,halving,auto")
-    assert [each is None for each in strategies] == [False, True, True]
+    strategies = warmups("search.strategy=dnas,evolution,halving,auto")
+    assert [each is None for each in strategies] == [False, True, True, True]
 
 
 def test_a_space_that_was_edited_does_not_share(tmp_path: Path) -> None:

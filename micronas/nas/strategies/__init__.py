@@ -6,6 +6,7 @@ STRATEGIES: dict[str, str] = {
     "dnas": "micronas.nas.strategies.dnas:Dnas",
     "evolution": "micronas.nas.strategies.evolution:Evolution",
     "halving": "micronas.nas.strategies.halving:Halving",
+    "ranked": "micronas.nas.strategies.ranked:Ranked",
 }
 """Module and class of each: imported when one is used, as settings are read without torch."""
 

@@ -24,7 +24,7 @@ def choose(
     if settings.strategy != "auto":
         return settings.strategy, "as search.strategy says"
     if processes > 1:
-        return "dnas", f"{processes} processes can share a supernet's steps, but no trials"
+        return "ranked", f"{processes} processes can share a supernet's steps, but no trials"
     macs = max((problem.costs(each).macs for each in uniform_networks(problem)), default=0)
     work = float(macs) * examples * settings.trial.epochs
     cheap = work <= AFFORDABLE
@@ -32,4 +32,4 @@ def choose(
         f"a trial training takes {work / 1e12:.2g} T multiply-accumulates forwards, "
         f"{'no more' if cheap else 'more'} than {AFFORDABLE / 1e12:g} T"
     )
-    return ("halving" if cheap else "dnas"), reason
+    return ("halving" if cheap else "ranked"), reason

@@ -13,6 +13,7 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies import STRATEGIES, check_name
 from micronas.progress import Progress
 from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,11 @@ class Strategy(ABC):
     def score(self, choices: list[Choice], parts: Parts) -> Scored:
         """Return losses with shared weights of networks that are known anyway."""
         return dict.fromkeys(choices)
+
+    @classmethod
+    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
+        """Return whether trials begin with weights that were trained before."""
+        return False
 
     def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
         """Return weights for trials of these networks to begin with, where there are some."""

@@ -34,6 +34,8 @@ class Dnas(SharedStrategy):
     and the multipliers' schedule are our own.
     """
 
+    warms_up = True
+
     def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         super().__init__(problem, settings, seed)
         self.gates = Gates(problem.space.decisions)
@@ -41,6 +43,10 @@ class Dnas(SharedStrategy):
             self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
         )
         self.steering = Steering(problem, settings.steps, settings)
+
+    @property
+    def rankings(self) -> int:
+        return self.settings.candidates
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps: of weights on random networks in warm-up, then of both."""

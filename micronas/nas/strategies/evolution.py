@@ -1,20 +1,12 @@
-"""Shared weights trained on networks within the budget, then evolution by what they say."""
+"""Evolution by what the shared weights of `micronas.nas.strategies.ranked` say."""
 
 import random
 
-import torch
-
-from micronas.checkpoint import State
-from micronas.data import Split
-from micronas.nas.prior import USED, draw, moved, uniform_networks
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
+from micronas.nas.prior import USED, moved
 from micronas.nas.strategies.base import Parts, Scored
-from micronas.nas.strategies.shared import SharedStrategy
+from micronas.nas.strategies.ranked import Ranked
 from micronas.space.decisions import Choice
 
-_POOL = 200
-"""Networks within the budget on which weights are trained."""
 _PARENTS = 1 / 3
 """Share of a generation that the next one comes from."""
 _MUTATED = 0.15
@@ -23,32 +15,13 @@ _TRIES = 20
 """Children for each one wanted: most fall outside the budget or are known."""
 
 
-class Evolution(SharedStrategy):
-    """Crossing and mutation; a round depends on the state and on the seed alone.
+class Evolution(Ranked):
+    """Crossing and mutation within the budget: of a generation, at first draws of the prior, the
+    best third by loss with shared weights are the parents of the next."""
 
-    Once weights have learnt something on random networks, they are trained on networks from the
-    prior that `micronas.nas.prior` describes, and on uniform ones. The best third of a generation,
-    by loss with shared weights, is then crossed and mutated, within the budget.
-    """
-
-    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
-        super().__init__(problem, settings, seed)
-        source = random.Random(f"{seed} pool")
-        self.pool = draw(problem, count=_POOL, source=source) + uniform_networks(problem)
-
-    def round(self, training: Split, gating: Split) -> None:
-        """Take `ROUND` steps; the part for gates trains weights as well."""
-        weights, generator = self.weights, self.weights.generator()
-        if not weights.warm:
-            weights.warm_up(training, generator)
-        else:
-            for indices in weights.steps((training, gating), generator):
-                for split, index in zip((training, gating), indices, strict=True):
-                    which = int(torch.randint(len(self.pool), (), generator=generator))
-                    weights.train(split, index, self.pool[which], generator)
-                weights.step += 1
-            weights.settle()
-        self._record()
+    @property
+    def rankings(self) -> int:
+        return self.settings.draws * self.settings.generations
 
     def propose(self, parts: Parts) -> Scored:
         """Return the best networks of all generations."""
@@ -63,19 +36,6 @@ class Evolution(SharedStrategy):
             if not generation:
                 break
         return self.best(known)
-
-    def state(self) -> State:
-        return {**self.weights.state(), "history": list(self.history)}
-
-    def start_warm(self, state: State) -> None:
-        self.resume(state)
-        self.history = [
-            {name: record[name] for name in ("step", "loss")} for record in self.history
-        ]
-
-    def resume(self, state: State) -> None:
-        self.weights.restore(state)
-        self.history = list(state["history"])
 
     def _children(
         self, parents: list[Choice], known: Scored, source: random.Random
@@ -100,6 +60,3 @@ class Evolution(SharedStrategy):
             step = source.choice((-1, 1)) if source.random() < _MUTATED else 0
             changed.append(min(max(index + step, 0), len(decision.options) - 1))
         return tuple(changed)
-
-    def _record(self) -> None:
-        self.history.append({"step": float(self.weights.step), "loss": self.weights.loss})

@@ -1,9 +1,11 @@
 """The supernet's weights in training: on networks drawn at random first, on better ones later."""
 
 import copy
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -28,7 +30,8 @@ from micronas.train.scores import temperature_scaled_loss
 
 ROUND = 20
 """Steps between two checkpoints."""
-_RANKING_BATCH = 1024
+_RANKED_BY = 1024
+"""Most examples that networks are ranked by: a hundred networks are, and the trials follow."""
 LEARNT = 0.9
 """Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
 
@@ -60,7 +63,7 @@ class Weights:
         self.step = 0
         self.loss = math.log(space.outputs)
         self._losses: list[Tensor] = []
-        self.warm = settings.warmup == 0
+        self.warm = True
 
     @property
     def finished(self) -> bool:
@@ -167,9 +170,20 @@ class Weights:
 class SharedStrategy(Strategy):
     """A strategy that proposes by the weights of a supernet, which is trained round by round."""
 
+    hands_down = False
+    """Whether trials begin with these weights."""
+    warms_up = False
+    """Whether weights are trained on random networks first."""
+
     def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         super().__init__(problem, settings, seed)
         self.weights = Weights(problem.space, settings, seed)
+        self.weights.warm = not self.warms_up or settings.warmup == 0
+
+    @property
+    @abstractmethod
+    def rankings(self) -> int:
+        """Networks, about, that are ranked in the end."""
 
     @abstractmethod
     def round(self, training: Split, gating: Split) -> None:
@@ -183,9 +197,9 @@ class SharedStrategy(Strategy):
     def resume(self, state: State) -> None:
         """Go on from a state of this search."""
 
-    @abstractmethod
     def start_warm(self, state: State) -> None:
-        """Go on from the warm-up of a search for another board or budget."""
+        """Go on from the warm-up of a search for another board or budget, where there is one."""
+        return
 
     def prepare(
         self,
@@ -221,10 +235,15 @@ class SharedStrategy(Strategy):
         losses = rank(self.weights.supernet, choices, parts[2], self.seed)
         return dict(zip(choices, losses, strict=True))
 
+    @classmethod
+    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
+        # a user's network has weights of its own
+        return cls.hands_down and settings.inherited > 0 and space.own_layers() is None
+
     def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
-        """Return the shared weights of each network; none of a user's own, which has its own."""
+        """Return the shared weights of each network, if trials begin with them."""
         found: dict[Choice, State] = {}
-        if inherits(self.problem.space, self.settings):
+        if self.inherits(self.problem.space, self.settings):
             for choice in choices:
                 graph = self.problem.space.architecture(choice).graph()
                 network = Network(graph, generator=torch.Generator())
@@ -233,32 +252,41 @@ class SharedStrategy(Strategy):
         return found
 
     def best(self, losses: Scored) -> Scored:
-        """Return the finalists: the networks of least loss."""
+        """Return the finalists: in turn the best network of small and of large kernels.
+
+        Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
+        """
         ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
-        return {choice: losses[choice] for choice in ranked[: self.settings.finalists]}
+        by_kernel: dict[bool, list[Choice]] = {}
+        for choice in ranked:
+            by_kernel.setdefault(self._has_large_kernels(choice), []).append(choice)
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*by_kernel.values()))
+        finalists = [choice for choice in turns if choice is not None]
+        return {choice: losses[choice] for choice in finalists[: self.settings.finalists]}
 
-
-def inherits(space: Searchable, settings: SearchSettings) -> bool:
-    """Whether trials begin with the supernet's weights: those of a user's network have its own."""
-    return settings.inherited_epochs > 0 and space.own_layers() is None
+    def _has_large_kernels(self, choice: Choice) -> bool:
+        """Whether kernels are nearer to the largest than to the smallest, in the mean."""
+        sizes = [
+            index / (len(decision.options) - 1)
+            for decision, index in zip(self.problem.space.decisions, choice, strict=True)
+            if decision.kind == "kernel"
+        ]
+        return bool(sizes) and fmean(sizes) > 0.5
 
 
 def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
     """Cross-entropy of each network with shared weights, at its best temperature.
 
-    Batch norm is recalibrated on the ranking part itself (see `supernet.units.SharedUnit`).
+    By some examples of the ranking part, on which batch norm is recalibrated as well (see
+    `supernet.units.SharedUnit`).
     """
-    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))
+    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))[:_RANKED_BY]
     device = device_of(supernet)
-    batches = [
-        moved((split.batch(index, None), split.labels[index]), device)
-        for index in torch.tensor_split(order, -(-len(order) // _RANKING_BATCH))
-    ]
-    labels = torch.cat([labels for _, labels in batches])
+    inputs, labels = moved((split.batch(order, None), split.labels[order]), device)
     losses = []
     with torch.inference_mode():
         for choice in choices:
-            logits = torch.cat([supernet.sliced(inputs, choice) for inputs, _ in batches])
+            logits = supernet.sliced(inputs, choice)
             losses.append(float(temperature_scaled_loss(logits, labels)[0]))
     return losses
 
