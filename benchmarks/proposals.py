@@ -7,10 +7,10 @@
 Settings, board and recipes are those of `benchmarks.quality`. For each setting and seed a supernet
 is trained on 200 networks of the prior within the budget, which is the control. Every way proposes
 networks within the budget, with the part of the data that is for gates; the same weights rank them
-on the ranking part, and the best four have the final training. A search would return one of these:
-the first by the supernet, the best after two epochs that begin with its weights (which differences
-are of), or the best of trials of eight epochs that begin anew, shown for the draws. RESULTS gets a
-line for each way; what is there is not done again.
+on the ranking part, and the best two of small and of large kernels have the final training. A
+search would return one of these: the first by the supernet, the best after two epochs that begin
+with its weights (which differences are of), or the best of trials of eight epochs that begin anew,
+shown for the draws. RESULTS gets a line for each way; what is there is not done again.
 
 draws    the control: the networks that weights were trained on
 more     600 others of the prior, for about the CPU of the ways below
@@ -68,7 +68,7 @@ class Bench:
         started, judge = cpu_seconds(), self.judge
         ranked = judge.ranked(WAYS[way](judge))
         proposing = cpu_seconds() - started
-        best = list(ranked)[:FINALISTS]
+        best = judge.finalists(ranked)[:FINALISTS]
         finals = [self._final(each) for each in best]
         picked = {"first": 0, "inherited": _least([self._inherited(each) for each in best])}
         if way == "draws":

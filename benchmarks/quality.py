@@ -13,8 +13,8 @@ the command can be killed and repeated, and several may write to one file.
 Methods, each run with every seed, which is that of its search and of its final training:
 
 default    `micronas.search`, as it comes
-dnas       the same with gates, evolution: with shared weights
-control    draws of the prior, ranked with weights trained on such draws: no gates and no crossing
+halving, ranked, evolution, dnas
+           the same with this strategy
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
            `RANDOM`, and the best by loss on the ranking part
@@ -75,11 +75,10 @@ QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
 TRIAL = Recipe(epochs=8, batch_size=64)
 SEARCHES = {
     "default": SearchSettings(trial=TRIAL),
-    "dnas": SearchSettings(strategy="dnas", trial=TRIAL),
-    "evolution": SearchSettings(strategy="evolution", trial=TRIAL),
-    "control": SearchSettings(
-        strategy="evolution", steps=500, warmup=0, draws=200, generations=1, trial=TRIAL
-    ),
+    **{
+        name: SearchSettings(strategy=name, trial=TRIAL)
+        for name in ("halving", "ranked", "evolution", "dnas")
+    },
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 GROWTH = {"uniform": 1.0, "doubled": 2.0}

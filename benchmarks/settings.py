@@ -1,6 +1,7 @@
 """Settings of the quality tables: a space, a budget and the data of each."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def voices(folder: Path) -> DataSet:
 
 def people(folder: Path) -> DataSet:
     """Pictures of 96x96 in gray with and without a person, two fifths of them to judge on."""
-    return load_pictures(VisualSettings(path=folder, validation_fraction=0.4, test_fraction=0.05))
+    loaded = load_pictures(VisualSettings(path=folder, validation_fraction=0.4, test_fraction=0.05))
+    return replace(loaded, test=None)
 
 
 def space_of(setting: str, classes: int) -> Space:

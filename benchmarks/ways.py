@@ -17,7 +17,7 @@ from micronas.nas.distributed import ranks
 from micronas.nas.prior import PLACES, USED, Profile, draw, moved
 from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS
-from micronas.nas.strategies.evolution import Evolution
+from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.strategies.shared import batches, rank
 from micronas.nas.supernet.gates import Gates
 from micronas.space.decisions import Choice
@@ -30,7 +30,7 @@ BATCH = 512
 SLOPES = 256
 """Of them, those for a gradient by all options, which costs several times as much."""
 Floats = npt.NDArray[np.float64]
-Ranked = dict[Choice, float]
+Losses = dict[Choice, float]
 
 
 class Judge:
@@ -46,7 +46,7 @@ class Judge:
         space = space_of(setting, len(data.classes))
         self.seed, self.data, self.problem = seed, data, Problem(space, BOARD, BUDGETS[setting])
         self.parts = divide(data.train, PARTS, generator_for(seed, "parts"))
-        run = Evolution(self.problem, SEARCHES["control"], seed)
+        self._run = run = Ranked(self.problem, SEARCHES["ranked"], seed)
         run.prepare(
             self.parts,
             ranks(),
@@ -56,7 +56,7 @@ class Judge:
             device=torch.device("cpu"),
         )
         self.net = run.weights.supernet
-        self._losses: Ranked = {}
+        self._losses: Losses = {}
         self.known = self.ranked(run.pool)
 
     def source(self, name: str) -> random.Random:
@@ -71,11 +71,15 @@ class Judge:
         self._losses |= zip(new, losses, strict=True)
         return [self._losses[name] for name in names]
 
-    def ranked(self, choices: list[Choice]) -> Ranked:
+    def ranked(self, choices: list[Choice]) -> Losses:
         """Different networks and their losses on the ranking part, the best first."""
         different = list({self.problem.space.canonical(each): each for each in choices}.values())
         scored = zip(different, self.scores(different), strict=True)
         return dict(sorted(scored, key=lambda pair: pair[1]))
+
+    def finalists(self, ranked: Losses) -> list[Choice]:
+        """The best of small and of large kernels in turn, as searches take them."""
+        return list(self._run.best(ranked))
 
     def batches(self, name: str, count: int) -> list[torch.Tensor]:
         """Batches of the part for gates."""

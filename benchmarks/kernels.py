@@ -1,0 +1,138 @@
+"""What shared weights say of small and of large kernels, beside networks trained on their own.
+
+    python -m benchmarks.kernels RESULTS.jsonl --features kws40.npz [--settings macs-1 kws-24]
+    python -m benchmarks.kernels RESULTS.jsonl --table
+
+FEATURES, settings and recipe are those of `benchmarks.quality`. Networks of halving's prior, within
+the budget, are each trained alone and judged on the validation speakers; three supernets, trained
+on these and further draws as `ranked` trains them, rank them. Printed is Kendall's tau between both
+orders: of all, of the networks whose kernels are mostly 3x3, and of those mostly 5x5. Where the
+last two are higher than the first, the two kinds are told apart worse than networks of one kind.
+The offset is by how much 5x5 networks are more accurate than 3x3 ones of the same loss, in points:
+the third coefficient of accuracy = a + b loss + c large, and its standard error. RESULTS keeps all
+values for the next call.
+"""
+
+import argparse
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import kendalltau
+
+from benchmarks.kws40 import append, load, read
+from benchmarks.quality import RECIPE, SEARCHES
+from benchmarks.settings import BOARD, BUDGETS, space_of
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet, divide
+from micronas.nas.distributed import ranks
+from micronas.nas.prior import draw
+from micronas.nas.problem import Problem
+from micronas.nas.search import PARTS
+from micronas.nas.strategies.ranked import Ranked
+from micronas.text import table
+from micronas.train.loop import evaluate, fit, generator_for
+from micronas.train.network import Network
+
+NETWORKS = 32
+SUPERNETS = (0, 1, 2)
+SETTINGS = ("macs-1", "kws-24")
+Record = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+class Study:
+    """The networks of a setting, and who judges them."""
+
+    def __init__(self, setting: str, data: DataSet, results: Path) -> None:
+        self.setting, self.data, self.results = setting, data, results
+        self.space = space_of(setting, len(data.classes))
+        self.problem = Problem(self.space, BOARD, BUDGETS[setting])
+        self.networks = draw(self.problem, count=NETWORKS, source=random.Random("truth"))
+
+    def run(self) -> None:
+        known = [each for each in read(self.results) if each["setting"] == self.setting]
+        trained = {each["network"] for each in known if "accuracy" in each}
+        names = [str(self.space.architecture(choice)) for choice in self.networks]
+        for choice, name in zip(self.networks, names, strict=True):
+            if name not in trained:
+                self._keep(network=name, accuracy=self._alone(choice))
+        for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
+            self._keep(supernet=seed, losses=dict(zip(names, self._ranked(seed), strict=True)))
+
+    def _keep(self, **values: object) -> None:
+        append(self.results, {"setting": self.setting, **values})
+
+    def _alone(self, choice: tuple[int, ...]) -> float:
+        graph = self.space.architecture(choice).graph()
+        network = Network(graph, generator=generator_for(0, "initial weights"))
+        fit(network, self.data.train, RECIPE, seed=0)
+        return evaluate(network, self.data.validation).accuracy
+
+    def _ranked(self, seed: int) -> list[float]:
+        run = Ranked(self.problem, SEARCHES["ranked"], seed)
+        run.pool[:NETWORKS] = self.networks
+        parts = divide(self.data.train, PARTS, generator_for(seed, "parts"))
+        run.prepare(
+            parts,
+            ranks(),
+            checkpoint=Checkpoint(),
+            warmup=None,
+            progress=lambda phase, done, total, numbers: None,
+            device=torch.device("cpu"),
+        )
+        scored = run.score(self.networks, parts)
+        return [scored[each] or 0.0 for each in self.networks]
+
+
+def summary(records: list[Record]) -> str:
+    rows = []
+    for setting in SETTINGS:
+        own = [each for each in records if each["setting"] == setting]
+        accuracy = {each["network"]: 100 * each["accuracy"] for each in own if "accuracy" in each}
+        judges = sorted((each for each in own if "supernet" in each), key=lambda a: a["supernet"])
+        for judge in judges:
+            rows.append([setting, str(judge["supernet"]), *_compared(judge["losses"], accuracy)])
+    header = ["setting", "supernet", "3x3", "5x5", "tau", "tau of 3x3", "tau of 5x5", "offset"]
+    return table(header, rows)
+
+
+def _compared(losses: dict[str, float], accuracy: dict[str, float]) -> list[str]:
+    names = list(losses)
+    large = np.array([2 * name.count("k5") > len(name.split()) - 1 for name in names])
+    loss = np.array([losses[name] for name in names])
+    alone = np.array([accuracy[name] for name in names])
+    told = partial(_tau, loss, alone)
+    form = np.stack([np.ones(len(names)), loss, large], 1)
+    found, residue, *_ = np.linalg.lstsq(form, alone, rcond=None)
+    variance = residue[0] / (len(names) - 3) * np.linalg.inv(form.T @ form)
+    taus = [f"{told(some):.2f}" for some in (large | ~large, ~large, large)]
+    offset = f"{found[2]:+.1f} +- {variance[2, 2] ** 0.5:.1f}"
+    return [str((~large).sum()), str(large.sum()), *taus, offset]
+
+
+def _tau(loss: Floats, alone: Floats, some: npt.NDArray[np.bool_]) -> float:
+    return float(kendalltau(-loss[some], alone[some]).statistic)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if not options.table:
+        data = load(options.features)
+        for setting in options.settings:
+            Study(setting, data, options.results).run()
+    print(summary(read(options.results)))
+
+
+if __name__ == "__main__":
+    main()
