@@ -15,7 +15,7 @@ from micronas.nas.strategies.shared import SharedStrategy
 _POOL = 200
 """Networks within the budget on which weights are trained."""
 _PAIRS = 2
-"""Of weight steps in a step: they cost an eighth of what a step of gates does."""
+"""Of weight steps in a step: none trains more than a network within the budget."""
 
 
 class Ranked(SharedStrategy):
