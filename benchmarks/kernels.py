@@ -6,11 +6,11 @@
 FEATURES, settings and recipe are those of `benchmarks.quality`. Networks of halving's prior, within
 the budget, are each trained alone and judged on the validation speakers; three supernets, trained
 on these and further draws as `ranked` trains them, rank them. Printed is Kendall's tau between both
-orders: of all, of the networks whose kernels are mostly 3x3, and of those mostly 5x5. Where the
-last two are higher than the first, the two kinds are told apart worse than networks of one kind.
-The offset is by how much 5x5 networks are more accurate than 3x3 ones of the same loss, in points:
-the third coefficient of accuracy = a + b loss + c large, and its standard error. RESULTS keeps all
-values for the next call.
+orders: of all, of the networks whose kernels are mostly 3x3, and of those mostly 5x5. The offset is
+by how much 5x5 networks are more accurate than 3x3 ones of the same loss, in points: the third
+coefficient of accuracy = a + b loss + c large, and its standard error. The last columns are the
+most accurate of the six networks of least loss, and of the six that a search would take.
+RESULTS keeps all values for the next call.
 """
 
 import argparse
@@ -33,7 +33,9 @@ from micronas.nas.distributed import ranks
 from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS
+from micronas.nas.strategies.base import Scored
 from micronas.nas.strategies.ranked import Ranked
+from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -57,23 +59,29 @@ class Study:
     def run(self) -> None:
         known = [each for each in read(self.results) if each["setting"] == self.setting]
         trained = {each["network"] for each in known if "accuracy" in each}
-        names = [str(self.space.architecture(choice)) for choice in self.networks]
-        for choice, name in zip(self.networks, names, strict=True):
-            if name not in trained:
+        for choice in self.networks:
+            if (name := str(self.space.architecture(choice))) not in trained:
                 self._keep(network=name, accuracy=self._alone(choice))
         for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
-            self._keep(supernet=seed, losses=dict(zip(names, self._ranked(seed), strict=True)))
+            scored = self._ranked(seed)
+            finalists = [str(self.space.architecture(each)) for each in self.best(scored)]
+            losses = {str(self.space.architecture(each)): loss for each, loss in scored.items()}
+            self._keep(supernet=seed, losses=losses, finalists=finalists)
 
     def _keep(self, **values: object) -> None:
         append(self.results, {"setting": self.setting, **values})
 
-    def _alone(self, choice: tuple[int, ...]) -> float:
+    def _alone(self, choice: Choice) -> float:
         graph = self.space.architecture(choice).graph()
         network = Network(graph, generator=generator_for(0, "initial weights"))
         fit(network, self.data.train, RECIPE, seed=0)
         return evaluate(network, self.data.validation).accuracy
 
-    def _ranked(self, seed: int) -> list[float]:
+    def best(self, losses: Scored) -> Scored:
+        """Return the finalists that a search would take."""
+        return Ranked(self.problem, SEARCHES["ranked"], 0).best(losses)
+
+    def _ranked(self, seed: int) -> Scored:
         run = Ranked(self.problem, SEARCHES["ranked"], seed)
         run.pool[:NETWORKS] = self.networks
         parts = divide(self.data.train, PARTS, generator_for(seed, "parts"))
@@ -85,8 +93,7 @@ class Study:
             progress=lambda phase, done, total, numbers: None,
             device=torch.device("cpu"),
         )
-        scored = run.score(self.networks, parts)
-        return [scored[each] or 0.0 for each in self.networks]
+        return run.score(self.networks, parts)
 
 
 def summary(records: list[Record]) -> str:
@@ -96,9 +103,13 @@ def summary(records: list[Record]) -> str:
         accuracy = {each["network"]: 100 * each["accuracy"] for each in own if "accuracy" in each}
         judges = sorted((each for each in own if "supernet" in each), key=lambda a: a["supernet"])
         for judge in judges:
-            rows.append([setting, str(judge["supernet"]), *_compared(judge["losses"], accuracy)])
+            losses, finalists = judge["losses"], judge["finalists"]
+            first = sorted(losses, key=losses.__getitem__)[: len(finalists)]
+            best = [max(accuracy[name] for name in names) for names in (first, finalists)]
+            compared = _compared(losses, accuracy) + [f"{each:.1f}" for each in best]
+            rows.append([setting, str(judge["supernet"]), *compared])
     header = ["setting", "supernet", "3x3", "5x5", "tau", "tau of 3x3", "tau of 5x5", "offset"]
-    return table(header, rows)
+    return table([*header, "best of six", "of finalists"], rows)
 
 
 def _compared(losses: dict[str, float], accuracy: dict[str, float]) -> list[str]:
