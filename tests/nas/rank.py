@@ -20,8 +20,7 @@ SETTINGS = RunSettings.model_validate(
         "space": "toy",
         "data": {"task": "kws", "path": "none"},
         "search": {
-            "strategy": "dnas",
-            "steps": 20,
+            "steps": 40,
             "warmup": 20,
             "batch_size": 32,
             "candidates": 6,
@@ -38,7 +37,9 @@ def refused() -> str:
     raise ConfigError("only the first knows why")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, strategy: str) -> None:
+    search = SETTINGS.search.model_copy(update={"strategy": strategy})
+    settings = SETTINGS.model_copy(update={"search": search})
     torch.set_num_threads(1)
     with joined() as everyone:
         layer = torch.nn.Linear(3, 2)
@@ -59,7 +60,7 @@ def main(folder: Path) -> None:
         told: list[str] = []
         own_folder = folder / f"run{everyone.rank}"
         found, trained = run_search(
-            SETTINGS,
+            settings,
             own_folder,
             data=data(),
             space=SPACE,
@@ -78,11 +79,11 @@ def main(folder: Path) -> None:
         "networks": [str(each.architecture) for each in found.candidates],
         "losses": [record["loss"] for record in found.history],
         "trials": [each.trial_loss for each in found.candidates],
-        "gates": found.gates[-1],
+        "gates": found.gates[-1:],
         "metrics": trained.metrics,
     }
     (folder / f"{everyone.rank}.json").write_text(json.dumps(described))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

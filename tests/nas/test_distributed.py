@@ -34,8 +34,9 @@ def torchrun(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def test_two_processes_are_one_search(tmp_path: Path) -> None:
-    torchrun("-m", "tests.nas.rank", str(tmp_path))
+@pytest.mark.parametrize("strategy", ["dnas", "ranked"])
+def test_two_processes_are_one_search(strategy: str, tmp_path: Path) -> None:
+    torchrun("-m", "tests.nas.rank", str(tmp_path), strategy)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
 

@@ -255,8 +255,8 @@ class SharedStrategy(Strategy):
         """Return the finalists: in turn of small and of large kernels, and of each the best of one
         depth after another.
 
-        Shared weights prefer small kernels, and trials tell different networks apart more easily
-        than similar ones: see docs/results/search.md, "Small and large kernels".
+        Shared weights prefer small kernels, and by loss alone finalists are often one network but
+        for a few channels: see docs/results/search.md, "Small and large kernels".
         """
         ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
         kinds = {choice: self._kind(choice) for choice in ranked}
