@@ -15,6 +15,7 @@ Methods, each run with every seed, which is that of its search and of its final 
 default    `micronas.search`, as it comes
 halving, ranked, evolution, dnas
            the same with this strategy
+depths     in the results only: ranked while its finalists were of different depths, too
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
            `RANDOM`, and the best by loss on the ranking part

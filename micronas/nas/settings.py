@@ -38,7 +38,7 @@ class SearchSettings(Settings):
     """Sampled networks that are ranked with shared weights."""
     finalists: int = Field(6, ge=0)
     """Best proposals that get a short training, beside the uniform networks: half of them with
-    small kernels, half with large ones, where there are both, and of different depths."""
+    small kernels, half with large ones, where there are both."""
     draws: int = Field(16, ge=2)
     """Networks that halving begins with, and a generation of evolution. In a space of several
     families half as many join once the first are known."""

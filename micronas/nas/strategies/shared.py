@@ -1,9 +1,9 @@
 """The supernet's weights in training: on networks drawn at random first, on better ones later."""
 
 import copy
+import itertools
 import math
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping
 from statistics import fmean
 
@@ -252,37 +252,26 @@ class SharedStrategy(Strategy):
         return found
 
     def best(self, losses: Scored) -> Scored:
-        """Return the finalists: in turn of small and of large kernels, and of each the best of one
-        depth after another.
+        """Return the finalists: in turn the best network of small and of large kernels.
 
-        Shared weights prefer small kernels, and by loss alone finalists are often one network but
-        for a few channels: see docs/results/search.md, "Small and large kernels".
+        Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
         """
         ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
-        kinds = {choice: self._kind(choice) for choice in ranked}
-        finalists = _in_turn(_in_turn(ranked, kinds), {each: kinds[each][0] for each in kinds})
+        by_kernel: dict[bool, list[Choice]] = {}
+        for choice in ranked:
+            by_kernel.setdefault(self._has_large_kernels(choice), []).append(choice)
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*by_kernel.values()))
+        finalists = [choice for choice in turns if choice is not None]
         return {choice: losses[choice] for choice in finalists[: self.settings.finalists]}
 
-    def _kind(self, choice: Choice) -> tuple[bool, int]:
-        """Whether kernels are nearer to the largest than to the smallest, in the mean, and how many
-        of the blocks that may be left out are there."""
-        kernels, blocks = list[float](), 0
-        for decision, index in zip(self.problem.space.decisions, choice, strict=True):
-            if decision.kind == "kernel":
-                kernels.append(index / (len(decision.options) - 1))
-            elif decision.kind == "depth":
-                blocks += decision.options[index]
-        return bool(kernels) and fmean(kernels) > 0.5, blocks
-
-
-def _in_turn(choices: list[Choice], kinds: Mapping[Choice, object]) -> list[Choice]:
-    """Order choices so that of every kind one comes before any of another one's second."""
-    seen = Counter[object]()
-    turns = []
-    for place, choice in enumerate(choices):
-        turns.append((seen[kinds[choice]], place, choice))
-        seen[kinds[choice]] += 1
-    return [choice for *_, choice in sorted(turns)]
+    def _has_large_kernels(self, choice: Choice) -> bool:
+        """Whether kernels are nearer to the largest than to the smallest, in the mean."""
+        sizes = [
+            index / (len(decision.options) - 1)
+            for decision, index in zip(self.problem.space.decisions, choice, strict=True)
+            if decision.kind == "kernel"
+        ]
+        return bool(sizes) and fmean(sizes) > 0.5
 
 
 def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
