@@ -15,25 +15,21 @@ RESULTS keeps all values for the next call.
 
 import argparse
 import random
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.stats import kendalltau
 
 from benchmarks.kws40 import append, load, read
 from benchmarks.quality import RECIPE, SEARCHES
 from benchmarks.settings import BOARD, BUDGETS, space_of
-from micronas.checkpoint import Checkpoint
+from benchmarks.ways import train_weights
 from micronas.data import DataSet, divide
-from micronas.nas.distributed import ranks
 from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS
-from micronas.nas.strategies.base import Scored
 from micronas.nas.strategies.ranked import Ranked
 from micronas.space.decisions import Choice
 from micronas.text import table
@@ -44,7 +40,6 @@ NETWORKS = 32
 SUPERNETS = (0, 1, 2)
 SETTINGS = ("macs-1", "kws-24")
 Record = dict[str, Any]
-Floats = npt.NDArray[np.float64]
 
 
 class Study:
@@ -63,8 +58,12 @@ class Study:
             if (name := str(self.space.architecture(choice))) not in trained:
                 self._keep(network=name, accuracy=self._alone(choice))
         for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
-            scored = self._ranked(seed)
-            finalists = [str(self.space.architecture(each)) for each in self.best(scored)]
+            run = Ranked(self.problem, SEARCHES["ranked"], seed)
+            run.pool[:NETWORKS] = self.networks
+            training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
+            train_weights(run, (training, gating, ranking))
+            scored = run.score(self.networks, (training, gating, ranking))
+            finalists = [str(self.space.architecture(each)) for each in run.best(scored)]
             losses = {str(self.space.architecture(each)): loss for each, loss in scored.items()}
             self._keep(supernet=seed, losses=losses, finalists=finalists)
 
@@ -76,24 +75,6 @@ class Study:
         network = Network(graph, generator=generator_for(0, "initial weights"))
         fit(network, self.data.train, RECIPE, seed=0)
         return evaluate(network, self.data.validation).accuracy
-
-    def best(self, losses: Scored) -> Scored:
-        """Return the finalists that a search would take."""
-        return Ranked(self.problem, SEARCHES["ranked"], 0).best(losses)
-
-    def _ranked(self, seed: int) -> Scored:
-        run = Ranked(self.problem, SEARCHES["ranked"], seed)
-        run.pool[:NETWORKS] = self.networks
-        parts = divide(self.data.train, PARTS, generator_for(seed, "parts"))
-        run.prepare(
-            parts,
-            ranks(),
-            checkpoint=Checkpoint(),
-            warmup=None,
-            progress=lambda phase, done, total, numbers: None,
-            device=torch.device("cpu"),
-        )
-        return run.score(self.networks, parts)
 
 
 def summary(records: list[Record]) -> str:
@@ -117,17 +98,15 @@ def _compared(losses: dict[str, float], accuracy: dict[str, float]) -> list[str]
     large = np.array([2 * name.count("k5") > len(name.split()) - 1 for name in names])
     loss = np.array([losses[name] for name in names])
     alone = np.array([accuracy[name] for name in names])
-    told = partial(_tau, loss, alone)
     form = np.stack([np.ones(len(names)), loss, large], 1)
     found, residue, *_ = np.linalg.lstsq(form, alone, rcond=None)
     variance = residue[0] / (len(names) - 3) * np.linalg.inv(form.T @ form)
-    taus = [f"{told(some):.2f}" for some in (large | ~large, ~large, large)]
+    taus = [
+        f"{kendalltau(-loss[some], alone[some]).statistic:.2f}"
+        for some in (large | ~large, ~large, large)
+    ]
     offset = f"{found[2]:+.1f} +- {variance[2, 2] ** 0.5:.1f}"
     return [str((~large).sum()), str(large.sum()), *taus, offset]
-
-
-def _tau(loss: Floats, alone: Floats, some: npt.NDArray[np.bool_]) -> float:
-    return float(kendalltau(-loss[some], alone[some]).statistic)
 
 
 def main() -> None:

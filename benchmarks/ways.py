@@ -17,6 +17,7 @@ from micronas.nas.distributed import ranks
 from micronas.nas.prior import PLACES, USED, Profile, draw, moved
 from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS
+from micronas.nas.strategies.base import Parts
 from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.strategies.shared import batches, rank
 from micronas.nas.supernet.gates import Gates
@@ -46,18 +47,11 @@ class Judge:
         space = space_of(setting, len(data.classes))
         self.seed, self.data, self.problem = seed, data, Problem(space, BOARD, BUDGETS[setting])
         self.parts = divide(data.train, PARTS, generator_for(seed, "parts"))
-        self._run = run = Ranked(self.problem, SEARCHES["ranked"], seed)
-        run.prepare(
-            self.parts,
-            ranks(),
-            checkpoint=Checkpoint(),
-            warmup=None,
-            progress=lambda phase, done, total, numbers: None,
-            device=torch.device("cpu"),
-        )
-        self.net = run.weights.supernet
+        self._run = Ranked(self.problem, SEARCHES["ranked"], seed)
+        train_weights(self._run, self.parts)
+        self.net = self._run.weights.supernet
         self._losses: Losses = {}
-        self.known = self.ranked(run.pool)
+        self.known = self.ranked(self._run.pool)
 
     def source(self, name: str) -> random.Random:
         return random.Random(f"{self.seed} {name}")
@@ -110,6 +104,18 @@ class Judge:
         profile = Profile.at(space, np.clip(place, 0, 1).tolist(), source)
         choice = moved(self.problem, profile.widest(self.problem), USED, source)
         return choice if self.problem.fits(choice) else None
+
+
+def train_weights(run: Ranked, parts: Parts) -> None:
+    """Train the supernet of a strategy to the end, on the CPU, and keep nothing of the way."""
+    run.prepare(
+        parts,
+        ranks(),
+        checkpoint=Checkpoint(),
+        warmup=None,
+        progress=lambda phase, done, total, numbers: None,
+        device=torch.device("cpu"),
+    )
 
 
 def draws(judge: Judge) -> list[Choice]:

@@ -126,7 +126,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_pa
     assert found == result(strategy)
 
 
-def test_a_finished_warm_up_of_gates_is_no_start_for_others() -> None:
+def test_who_does_not_warm_up_leaves_no_warm_up_to_others() -> None:
     warmup = Checkpoint()
     assert run("ranked", warmup=warmup) == result("ranked")
     assert warmup.load("search") is None
