@@ -8,6 +8,7 @@ from torch import Tensor
 
 from micronas.checkpoint import State
 from micronas.data import Split
+from micronas.errors import MicronasError
 from micronas.nas.prior import USED, moved
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
@@ -114,6 +115,11 @@ class Dnas(SharedStrategy):
         (task + penalty.to(task.device)).backward()  # type: ignore[no-untyped-call]
         self.weights.ranks.average(self.gates, task)
         self.gate_optimizer.step()
+        if not all(bool(each.isfinite().all()) for each in self.gates.logits):
+            raise MicronasError(
+                f"gates must stay finite, but are not after step {step}: task={float(task):g}, "
+                f"penalty={float(penalty):g}; try another seed, or search.strategy=ranked"
+            )
         return penalty.detach()
 
     def _record(self, penalty: Tensor) -> None:
