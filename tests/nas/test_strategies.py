@@ -4,8 +4,11 @@ import random
 from statistics import fmean
 
 import pytest
+import torch
 
 from micronas.checkpoint import Checkpoint
+from micronas.data import TensorSplit
+from micronas.errors import MicronasError
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
@@ -14,6 +17,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import AFFORDABLE, choose
+from micronas.nas.strategies.dnas import Dnas
 from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.trials import rung_epochs
 from micronas.space.decisions import Choice
@@ -74,6 +78,15 @@ def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
     assert (found.winner.trial_accuracy or 0) > 0.8
     assert found.gates == []
     assert found.most_likely is None
+
+
+def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None:
+    """By inputs that are none, which nothing downstream of a user's own loader checks."""
+    examples = data().train
+    holed = TensorSplit(torch.full_like(examples.inputs, torch.nan), examples.labels)
+    strategy = Dnas(PROBLEM, settings("dnas"), seed=1)
+    with pytest.raises(MicronasError, match=r"gates must stay finite.*task=nan, penalty=0"):
+        strategy.move_gates(holed, torch.arange(32), torch.Generator())
 
 
 def test_halving_sends_the_worse_half_away() -> None:

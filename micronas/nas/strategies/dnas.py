@@ -117,8 +117,8 @@ class Dnas(SharedStrategy):
         self.gate_optimizer.step()
         if not all(bool(each.isfinite().all()) for each in self.gates.logits):
             raise MicronasError(
-                f"gates must stay finite, but are not after step {step}: task={float(task):g}, "
-                f"penalty={float(penalty):g}; try another seed, or search.strategy=ranked"
+                f"gates must stay finite, but are not after step {step}: task={task.item():g}, "
+                f"penalty={penalty.item():g}; try another seed, or search.strategy=ranked"
             )
         return penalty.detach()
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import MAKES
+from micronas.graph.operators import MAKES, OPERATORS
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES, features
 from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.nas.supernet.gates import Sample
-from micronas.nas.supernet.law import Law, joint
+from micronas.nas.supernet.law import Law, joint, numbers
 from micronas.space.channels import Channels
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, When, both
 from micronas.space.decisions import Choice
@@ -31,7 +31,8 @@ from micronas.space.searchable import Searchable
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
 
-_BYTES_PER_CHANNEL = 16  # in the file: bias, its scale and the filter's scale, padding apart
+_BYTES_PER_CHANNEL = 8  # in the file: scales of filter and bias; the bias counts as weights
+_BYTES_PER_ZERO_POINT = 8  # in the file: int64; filters and biases of one width share a list
 _BYTES_PER_LAYER = 400  # in the file: operator, tensors, names, buffers
 _TAIL_PER_CHANNEL = 8  # in the arena: multiplier and shift, int32 each
 _TAIL_PER_LAYER = 150  # in the arena: operator data, tensors, node
@@ -95,6 +96,7 @@ class CostTables:
         self._rows, self._groups = rows, list(groups.values())
         self._order = torch.tensor([number for group in self._groups for number in group])
         self._held = _held(choices, self._ops)
+        self._zero_points = _ZeroPoints.of(choices, self._ops)
         self._rest = 0.0, 0.0
         largest = tuple(len(decision.options) - 1 for decision in choices.decisions)
         if choices.decisions:
@@ -130,6 +132,7 @@ class CostTables:
             sums,
             flash=sums["weights_bytes"]
             + _BYTES_PER_CHANNEL * channels
+            + _BYTES_PER_ZERO_POINT * self._zero_points.count(law)
             + _BYTES_PER_LAYER * layers
             + self._rest[0],
             sram=scale * (alive / scale).logsumexp(0)
@@ -252,6 +255,37 @@ def _price(graph: Graph, makes: bool) -> list[float]:
     channels = graph.tensors[graph.outputs[0]].shape[-1] if weighted else 0
     scratch = sum(buffer.size for buffer in plan(graph, CMSIS_NN).buffers if buffer.is_scratch)
     return [*(float(counted[name]) for name in FEATURES), channels, float(weighted), float(scratch)]
+
+
+@dataclass(frozen=True)
+class _ZeroPoints:
+    """The lists of zero points that a file has: one for each width that some filter writes."""
+
+    conditions: dict[Channels, list[When]]
+    """When each channels' filters are present."""
+    widths: Tensor
+    """float64: all there can be, in rising order."""
+
+    @classmethod
+    def of(cls, choices: ChoiceGraph, ops: Sequence[Op]) -> "_ZeroPoints":
+        conditions: dict[Channels, list[When]] = {}
+        for op in ops:
+            weights = None if op.kind == "UNKNOWN" else OPERATORS[op.kind].weights
+            if weights is not None and weights.per_channel:
+                found = conditions.setdefault(choices.channels[op.outputs[0]], [])
+                found.append(choices.when[op.outputs[0]])
+        widths = sorted({width for each in conditions for width in each.values})
+        return cls(conditions, torch.tensor(widths, dtype=torch.float64))
+
+    def count(self, law: Law) -> Tensor:
+        """Expected zero points, as if widths were independent."""
+        missing = torch.ones_like(self.widths)
+        for channels, conditions in self.conditions.items():
+            present = torch.stack([law.probability(each) for each in conditions]).max()
+            place = torch.searchsorted(self.widths, numbers(channels.values))
+            likely = torch.zeros_like(missing).index_add(0, place, present * law.widths(channels))
+            missing = missing * (1 - likely)
+        return self.widths @ (1 - missing)
 
 
 @dataclass(frozen=True)

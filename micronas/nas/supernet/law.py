@@ -46,7 +46,7 @@ class Law:
 
     def mean(self, channels: Channels) -> Tensor:
         """Expected width (scalar)."""
-        mean: Tensor = self.widths(channels) @ _numbers(channels.values)
+        mean: Tensor = self.widths(channels) @ numbers(channels.values)
         return mean
 
     def given(self, decision: int, option: int) -> "Law":
@@ -58,21 +58,21 @@ class Law:
         return certain
 
     def _worked_out(self, channels: Channels) -> Tensor:
-        values = _numbers(channels.values)
+        values = numbers(channels.values)
         if isinstance(channels, Either):
             weights, parts = self._gates[channels.decision], channels.branches
             likely = [weights[number] * self.widths(each) for number, each in enumerate(parts)]
-            widths = torch.cat([_numbers(each.values) for each in parts])
+            widths = torch.cat([numbers(each.values) for each in parts])
             return _added(values, widths, torch.cat(likely))
         if isinstance(channels, Union):
             sides = channels.left, channels.right
-            left, right = (_numbers(each.values) for each in sides)
+            left, right = (numbers(each.values) for each in sides)
             likely_both = self.widths(sides[0])[:, None] * self.widths(sides[1])
             return _added(values, torch.maximum(left[:, None], right), likely_both)
         assert isinstance(channels, Units), "there are three kinds of channels"
-        known, probability = _numbers((channels.fixed,)), self._one
+        known, probability = numbers((channels.fixed,)), self._one
         for owner, counts in channels.counts.items():
-            widths = known[:, None] + _numbers(counts)
+            widths = known[:, None] + numbers(counts)
             known = torch.unique(widths)  # in rising order
             probability = _added(known, widths, probability[..., None] * self._gates[owner])
         return probability
@@ -122,5 +122,6 @@ def _shared(axes: tuple[Axis, ...]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=10_000)
 @torch.inference_mode(False)
-def _numbers(values: tuple[int, ...]) -> Tensor:
+def numbers(values: tuple[int, ...]) -> Tensor:
+    """Return widths as float64; the same tensor each time."""
     return torch.tensor(values, dtype=torch.float64)

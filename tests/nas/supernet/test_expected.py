@@ -11,6 +11,8 @@ from micronas.hardware.targets import plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
+from micronas.tflite.metadata import placeholder
+from micronas.tflite.writer import flatbuffer_bytes
 from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
@@ -66,6 +68,20 @@ def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
         exact = plan(space.architecture(choice).graph()).total
         ratios.append(exact / float(expected(space, gates.one_hot(choice)).sram))
     assert max(ratios) / min(ratios) < 1.5
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_smooth_flash_is_that_of_the_file_within_5_percent(name: str) -> None:
+    """It has a logarithm in a search: the smallest network's must be above zero, too."""
+    space = Space.load(name)
+    gates, source = Gates(space.decisions), random.Random(7)
+    for choice in [space.smallest(), *(space.random(source) for _ in range(60))]:
+        graph = space.architecture(choice).graph()
+        (inner,), (outer,) = graph.inputs, graph.outputs
+        labels, depth = graph.tensors[outer].elements, graph.tensors[inner].shape[-1]
+        exact = flatbuffer_bytes(graph, metadata=placeholder(labels, depth))
+        smooth = expected(space, gates.one_hot(choice)).flash
+        assert float(smooth) == pytest.approx(exact, rel=0.05)
 
 
 def test_every_decision_moves_every_cost() -> None:
