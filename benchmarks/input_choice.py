@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.open_spaces import BUDGETS, Bench, Record
-from benchmarks.quality import against, command
+from benchmarks.quality import command
+from benchmarks.quality_tables import against
 from micronas.data import DataSet
 from micronas.hardware.costs import Budget
 from micronas.space.open_space import OpenSpace

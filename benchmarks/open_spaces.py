@@ -37,7 +37,8 @@ from typing import Any
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, Methods, against, command
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
+from benchmarks.quality_tables import Methods, against
 from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, load, read
-from benchmarks.quality import QUANTIZE, RECIPE, summary
+from benchmarks.quality import QUANTIZE, RECIPE
+from benchmarks.quality_tables import summary
 from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet, Split
 from micronas.evaluation.scores import accuracy

@@ -35,7 +35,8 @@ import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, against, command
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
+from benchmarks.quality_tables import against
 from benchmarks.settings import BUDGETS
 from benchmarks.ways import WAYS, Judge
 from micronas.data import DataSet, Subset

@@ -15,6 +15,8 @@ Methods, each run with every seed, which is that of its search and of its final 
 default    `micronas.search`, as it comes
 halving, ranked, evolution, dnas
            the same with this strategy
+space      ranked by weights that are trained on networks of any size
+lean       the same with half of the finalists, whose trials have half of the epochs
 depths     in the results only: ranked while its finalists were of different depths, too
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
@@ -35,17 +37,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, load, read
+from benchmarks.quality_tables import SEEDS, Record, best_uniform, by_setting, summary
 from benchmarks.settings import (
     BOARD,
     BUDGETS,
     GRAY,
+    LADDER,
     WIDTHS,
     independent,
     machines,
@@ -64,7 +68,6 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.trials import Candidate, trials
 from micronas.space.blocks import Separable
 from micronas.space.space import Space
-from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for
 from micronas.train.network import Network
@@ -80,30 +83,32 @@ SEARCHES = {
         name: SearchSettings(strategy=name, trial=TRIAL)
         for name in ("halving", "ranked", "evolution", "dnas")
     },
+    **{
+        name: SearchSettings(strategy="ranked", supernet="space", trial=TRIAL, **fewer)
+        for name, fewer in (("space", {}), ("lean", {"finalists": 3, "inherited": 0.25}))
+    },
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 GROWTH = {"uniform": 1.0, "doubled": 2.0}
 METHODS = (*SEARCHES, "random", "blind", "again", "longer", *GROWTH)
 RANDOM = 8
 """Networks of the random search: 64 epochs of trials, where the default's trials take 78."""
-SEEDS = (0, 1, 2, 3, 4)
 RACE = (9, 3, 2, 2, 2)
 """Depths of uniform or doubled networks that are trained with each seed."""
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""97.5 % quantile of Student's t, by the number of pairs."""
 
 FOLDERS = ("images", "machines", "voices", "people")
-
-Record = dict[str, Any]
 
 
 class Bench:
     """One setting: its data, space and budget."""
 
+    shared: Checkpoint | None = None
+    """Where searches of several budgets share what they have in common."""
+
     def __init__(self, setting: str, data: DataSet, results: Path) -> None:
         self.setting, self.data, self.results = setting, data, results
         self.space = space_of(setting, len(data.classes))
-        self.budget = BUDGETS[setting]
+        self.budget = (BUDGETS | LADDER)[setting]
         self.problem = Problem(self.space, BOARD, self.budget)
         self.limits = self.problem.limits
         most = max(each.repeat for each in self.space.blocks)
@@ -136,8 +141,8 @@ class Bench:
                     yield f"{method} {record['seed']}", seed, lambda network=network: network
 
     def _longer(self, method: str, seeds: list[int]) -> "Iterator[Job]":
-        known = _by_setting(self._records())[self.setting]
-        best = _best_uniform(known)
+        known = by_setting(self._records())[self.setting]
+        best = best_uniform(known)
         assert best is not None, "run default and uniform first"
         for name, seed in itertools.product(("default", best), seeds):
             network = _parsed(self.space, known[name][seed]["network"])
@@ -180,6 +185,7 @@ class Bench:
             settings=SEARCHES[method],
             seed=seed,
             checkpoint=Checkpoint(path),
+            shared=self.shared,
         )
         path.unlink(missing_ok=True)
         return self.space.architecture(found.winner.choice)
@@ -240,8 +246,6 @@ class Bench:
 
 
 Job = tuple[str, int, Callable[[], Space]]
-Methods = dict[str, dict[int, Record]]
-"""Records of a setting, by method and seed."""
 
 
 def _parsed(space: Space, text: str) -> Space:
@@ -268,74 +272,6 @@ def _narrowed(network: Space, fraction: float) -> Space:
 
     stem, blocks = narrowed(network.stem), tuple(map(narrowed, network.blocks))
     return network.model_copy(update={"stem": stem, "blocks": blocks})
-
-
-def summary(records: list[Record]) -> str:
-    """A table a setting: means over seeds, and paired differences to the best uniform network."""
-    settings = _by_setting(records)
-    tables = []
-    for setting in filter(settings.__contains__, BUDGETS):
-        methods = dict(settings[setting])
-        # who adds a stride must be ahead of uniform networks without it as well
-        fewer = setting.replace("strides", "kws")
-        best = _best_uniform(settings.get(fewer, {}))
-        if fewer != setting and best is not None:
-            methods[f"{best} of {fewer}"] = settings[fewer][best]
-        tables.append(_setting(setting, methods))
-    return "\n\n".join(tables)
-
-
-def _by_setting(records: list[Record]) -> dict[str, Methods]:
-    settings: dict[str, Methods] = {}
-    for each in records:
-        methods = settings.setdefault(each["setting"], {})
-        methods.setdefault(each["method"], {})[each["seed"]] = each
-    return settings
-
-
-def _best_uniform(methods: Methods) -> str | None:
-    full = [
-        name
-        for name, seeds in methods.items()
-        if name.startswith("uniform") and len(seeds) == len(SEEDS)
-    ]
-    return max(full, key=lambda name: _mean(methods[name], "int8"), default=None)
-
-
-def _setting(setting: str, methods: Methods) -> str:
-    best = _best_uniform(methods)
-    rows = []
-    for name, seeds in sorted(methods.items(), key=lambda item: -_mean(item[1], "int8")):
-        binding = [max(each["used"].values()) for each in seeds.values()]
-        rows.append(
-            [
-                f"{name} (best)" if name == best else name,
-                seeds[min(seeds)]["network"],
-                f"{_mean(seeds, 'macs') / 1e6:.2f}",
-                f"{100 * min(binding):.0f}-{100 * max(binding):.0f} %",
-                f"{100 * _mean(seeds, 'float'):.1f}",
-                " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
-                f"{100 * _mean(seeds, 'int8'):.1f}",
-                "" if best in (None, name) else against(seeds, methods[best or ""]),
-                f"{_mean(seeds, 'search_seconds'):.0f}+{_mean(seeds, 'train_seconds'):.0f}",
-            ]
-        )
-    header = ["method", "network of the first seed", "MMACs", "used", "float %"]
-    header += ["int8 % by seed", "mean", "against uniform", "CPU s"]
-    return f"{setting}\n{table(header, rows)}"
-
-
-def _mean(seeds: dict[int, Record], key: str) -> float:
-    return fmean(each[key] for each in seeds.values())
-
-
-def against(seeds: dict[int, Record], others: dict[int, Record]) -> str:
-    """Mean paired difference in points and the half width of its 95 % interval."""
-    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
-    if len(pairs) < 2:
-        return f"{fmean(pairs):+.1f}" if pairs else ""
-    half = STUDENT[len(pairs)] * stdev(pairs) / math.sqrt(len(pairs))
-    return f"{fmean(pairs):+.1f} +- {half:.1f}"
 
 
 def _command_line(

@@ -50,6 +50,12 @@ BUDGETS = {
     "macs-3": Budget(macs="3 MMACs"),
 }
 
+LADDER = {
+    f"macs-{limit:.2f}": Budget(macs=f"{limit:.2f} MMACs")
+    for limit in (0.4 * 10 ** (step / 9) for step in range(10))
+}
+"""Ten budgets by equal ratios, 0.4 to 4 MMACs, of a sweep."""
+
 
 class Pictures(TensorSplit):
     """Training moves a picture by up to four pixels and mirrors half of them."""

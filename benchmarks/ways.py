@@ -112,7 +112,7 @@ def train_weights(run: Ranked, parts: Parts) -> None:
         parts,
         ranks(),
         checkpoint=Checkpoint(),
-        warmup=None,
+        shared=None,
         progress=lambda phase, done, total, numbers: None,
         device=torch.device("cpu"),
     )

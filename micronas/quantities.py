@@ -67,6 +67,14 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e6:.2f} MB" if abs(count) < 1e9 else f"{count / 1e9:.2f} GB"
 
 
+def format_duration(seconds: float) -> str:
+    """Write seconds for a person: ``40 s``, ``8 min``, ``2 h 10 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def format_cost(name: str, value: float) -> str:
     """Write a limited cost (``sram``, ``flash``, ``latency`` or ``macs``) for a person."""
     if name == "latency":

@@ -69,6 +69,18 @@ def draw(
     return [*found.values(), *spare.values()][:count]
 
 
+def draw_any(space: Searchable, *, count: int, source: random.Random) -> list[Choice]:
+    """Draw up to `count` different networks of any size, evenly on a logarithmic scale of width."""
+    found: dict[Choice, Choice] = {}
+    for _ in range(_TRIES * count):
+        if len(found) >= count:
+            break
+        profile = Profile.at(space, [source.random() for _ in range(PLACES)], source)
+        choice = profile.scaled(space, source.randint(profile.narrowest(space), _SCALES))
+        found.setdefault(space.canonical(choice), choice)
+    return list(found.values())
+
+
 @dataclass(frozen=True)
 class Profile:
     """What all widths of a network follow, and its depth and kernels.
@@ -132,6 +144,15 @@ class Profile:
             bits=self.bits,
             kinds=self.kinds,
         )
+
+    def narrowest(self, space: Searchable) -> int:
+        """Return the last step at which all widths are still the smallest."""
+        least = self.scaled(space, 0)
+        low, high = 0, _SCALES
+        while low < high:
+            step = (low + high + 1) // 2
+            low, high = (step, high) if self.scaled(space, step) == least else (low, step - 1)
+        return low
 
     def widest(self, problem: Problem, room: float = 1.0) -> Choice:
         """Return the widest network that takes no more than a share of the budget; the narrowest

@@ -86,7 +86,7 @@ def search(
     settings: SearchSettings | None = None,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
-    warmup: Checkpoint | None = None,
+    shared: Checkpoint | None = None,
     workers: int | None = None,
     ray: str | None = None,
     device: Device = "cpu",
@@ -104,10 +104,10 @@ def search(
     checkpoint
         Where state is saved every few steps, and from which a killed search continues to the
         same result.
-    warmup
-        Where searches of the same space, data, settings and seed share their warm-up, whatever
-        their boards and budgets: one that finds none leaves its own there, others go on from it,
-        to the same result as without.
+    shared
+        Where searches of the same space, data, settings and seed share what depends on neither
+        board nor budget (`SearchSettings.shares`): warm-up, or all training of a supernet. One that
+        finds nothing leaves its own there, others go on from it, to the same result as without.
     workers
         Trial trainings at once, on which the result does not depend; by default one for each CPU,
         and one on an accelerator.
@@ -181,7 +181,7 @@ def search(
             parts,
             everyone,
             checkpoint=checkpoint,
-            warmup=warmup,
+            shared=shared,
             progress=progress,
             device=where,
         )

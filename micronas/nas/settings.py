@@ -23,6 +23,9 @@ class SearchSettings(Settings):
     weight steps."""
     warmup: int = Field(600, ge=0)
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
+    supernet: Literal["budget", "space"] = "budget"
+    """What `ranked` and `evolution` train shared weights on: networks within the budget, or of any
+    size. The latter serve every board and budget: a sweep trains them once."""
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
@@ -58,6 +61,13 @@ class SearchSettings(Settings):
     """Share of its epochs that a trial has where it begins with the weights that ranked or evolved
     the networks, and without `final_folds`, whose groups these weights have seen. 0: all begin
     anew."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether a supernet has a part in common with searches for other boards and budgets."""
+        if self.strategy == "dnas":
+            return self.warmup > 0
+        return self.strategy in ("ranked", "evolution") and self.supernet == "space"
 
     def trial_of(self, *, inherits: bool) -> Recipe:
         """Return the recipe of trials, which begin with a supernet's weights or anew."""

@@ -28,6 +28,7 @@ from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
 from micronas.nas.strategies.shared import SharedStrategy
 from micronas.nas.trials import at_once, planned_epochs
+from micronas.quantities import format_duration
 from micronas.runs.settings import RunSettings
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Architecture, Searchable
@@ -65,19 +66,12 @@ class Estimate:
         return sum(self.phases.values())
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {duration(each)}" for name, each in self.phases.items())
+        parts = ", ".join(f"{name} {format_duration(each)}" for name, each in self.phases.items())
+        total = format_duration(self.seconds)
         return (
-            f"about {duration(self.seconds)} on this machine as busy as it is: {self.trainings} "
-            f"trial trainings of {self.networks} networks; {parts}"
+            f"about {total} on this machine as busy as it is: {self.trainings} trial "
+            f"trainings of {self.networks} networks; {parts}"
         )
-
-
-def duration(seconds: float) -> str:
-    """Write seconds for a person: ``40 s``, ``8 min``, ``2 h 10 min``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def estimate_search(

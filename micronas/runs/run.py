@@ -82,7 +82,7 @@ def run_search(
     progress: Progress,
     data: DataSet | None = None,
     space: Searchable | OpenSpace | None = None,
-    warmup: Path | None = None,
+    shared: Path | None = None,
     workers: int | None = None,
     ray: str | None = None,
     tell: Callable[[str], None] | None = None,
@@ -104,9 +104,9 @@ def run_search(
     space
         What is searched, such as a module that `convert` made a space of; read as the settings
         say when left out, with the data's number of classes.
-    warmup
-        A file in which runs of the same space, data, search settings and seed share the
-        supernet's warm-up; see `micronas.nas.search.search`.
+    shared
+        A file in which runs of the same space, data, search settings and seed share what their
+        supernets have in common; see `micronas.nas.search.search`.
     workers
         Trial trainings at once, on which nothing that is written depends; by default one for each
         CPU.
@@ -132,7 +132,7 @@ def run_search(
             progress,
             data,
             space,
-            warmup,
+            shared,
             workers,
             ray,
             tell if everyone.first else None,
@@ -146,7 +146,7 @@ def _run_search(
     progress: Progress,
     data: DataSet | None,
     given: Searchable | OpenSpace | None,
-    warmup: Path | None,
+    shared: Path | None,
     workers: int | None,
     ray: str | None,
     tell: Callable[[str], None] | None,
@@ -174,7 +174,7 @@ def _run_search(
         settings=settings.search,
         seed=settings.seed,
         checkpoint=checkpoint,
-        warmup=None if warmup is None else Checkpoint(warmup),
+        shared=None if shared is None else Checkpoint(shared),
         workers=workers,
         ray=ray,
         device=settings.device,

@@ -39,14 +39,15 @@ class Point:
         return json.dumps({**stored, "made": self.made} if self.made else stored)
 
     @property
-    def warmup(self) -> str | None:
-        """What the supernet's warm-up depends on, hashed; None where there is none.
+    def shared(self) -> str | None:
+        """What the part of a supernet depends on that boards and budgets do not change, hashed;
+        None where there is none.
 
-        Points of the same hash share it, whatever their boards and budgets. Whether ``auto`` will
-        train a supernet is not known before data is read: it shares nothing.
+        Points of the same hash share it. Whether ``auto`` will train a supernet is not known before
+        data is read: it shares nothing.
         """
         run = self.settings
-        if run.search.warmup == 0 or run.search.strategy != "dnas":
+        if not run.search.shares:
             return None
         described = () if "space" in self.made else (run.load_space(),)
         parts = (part.model_dump(mode="json") for part in (*described, run.data, run.search))

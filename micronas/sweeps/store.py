@@ -48,6 +48,8 @@ class SweepPoint:
     """Its `metrics.json`; None unless done."""
     folder: Path
     """Its run folder."""
+    seconds: float | None
+    """Of all attempts that ended, by the clock; None before one has."""
 
 
 class Store:
@@ -192,7 +194,9 @@ def points_of(folder: Path) -> list[SweepPoint]:
         with closing(sqlite3.connect(path)) as sql:
             rows = sql.execute(
                 "SELECT name, over, state, reason, metrics, "
-                "(SELECT count(*) FROM attempts WHERE point = name) FROM points ORDER BY rowid"
+                "(SELECT count(*) FROM attempts WHERE point = name), "
+                "(SELECT sum(ended - started) FROM attempts WHERE point = name) "
+                "FROM points ORDER BY rowid"
             ).fetchall()
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, error) from error
@@ -205,8 +209,9 @@ def points_of(folder: Path) -> list[SweepPoint]:
             attempts=attempts,
             metrics=metrics and json.loads(metrics),
             folder=folder / "points" / name,
+            seconds=seconds,
         )
-        for name, over, state, reason, metrics, attempts in rows
+        for name, over, state, reason, metrics, attempts, seconds in rows
     ]
 
 

@@ -178,16 +178,16 @@ class _Leader:
         progress("sweep", self._planned, self._planned, {})
 
     def _ready(self) -> Point | None:
-        """The first point that need not wait for another one's warm-up."""
-        warming = {point.warmup for point in self._running.values()}
+        """The first point that need not wait for what another one will share."""
+        training = {point.shared for point in self._running.values()}
         for point in self._waiting:
-            file = self._warmup(point)
-            if file is None or file.exists() or point.warmup not in warming:
+            file = self._shared(point)
+            if file is None or file.exists() or point.shared not in training:
                 return point
         return None
 
-    def _warmup(self, point: Point) -> Path | None:
-        return None if point.warmup is None else self._folder / "warmups" / f"{point.warmup}.pt"
+    def _shared(self, point: Point) -> Path | None:
+        return None if point.shared is None else self._folder / "shared" / f"{point.shared}.pt"
 
     def _run_folder(self, point: Point) -> Path:
         return self._folder / "points" / point.name
@@ -196,13 +196,13 @@ class _Leader:
         self._waiting.remove(point)
         self._running[point.name] = point
         self._store.start(point.name)
-        warmup = self._warmup(point)
+        shared = self._shared(point)
         self._pool.start(
             Job(
                 name=point.name,
                 settings=point.settings.model_dump(mode="json"),
                 folder=str(self._run_folder(point)),
-                warmup=None if warmup is None else str(warmup),
+                shared=None if shared is None else str(shared),
                 cpus=self._cpus,
                 directory=os.getcwd(),
                 made=dict(point.made),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from micronas.quantities import format_bytes, format_macs
+from micronas.quantities import format_bytes, format_duration, format_macs
 from micronas.report.several import front
 from micronas.runs.stored import Metrics
 from micronas.sweeps.store import SweepPoint
@@ -63,7 +63,18 @@ def sweep_table(points: Sequence[SweepPoint]) -> str:
     known, best = fronts(points), best_that_fit(points)
     rows = [_row(point, known, best) for point in points]
     reasons = [f"{point.name}: {point.reason}" for point in points if point.reason]
-    header = ["point", "state", "tries", "score", "latency", "SRAM", "flash", "MACs", "fits"]
+    header = [
+        "point",
+        "state",
+        "tries",
+        "time",
+        "score",
+        "latency",
+        "SRAM",
+        "flash",
+        "MACs",
+        "fits",
+    ]
     notes = [
         "best: the network of highest score within this point's limits, of all points of its board",
         "front: no point of the same board that fits is better in both score and this cost",
@@ -82,6 +93,7 @@ def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
                 "state": point.state,
                 "reason": point.reason,
                 "attempts": point.attempts,
+                "seconds": point.seconds,
                 "folder": str(point.folder),
                 "metrics": point.metrics
                 and {key: value for key, value in point.metrics.items() if key != "search"},
@@ -110,7 +122,8 @@ def _noise(points: Sequence[SweepPoint]) -> list[str]:
 
 def _row(point: SweepPoint, known: Fronts, best: Mapping[str, str]) -> list[str]:
     metrics = _metrics(point)
-    head = [point.name, point.state, str(point.attempts)]
+    time = "-" if point.seconds is None else format_duration(point.seconds)
+    head = [point.name, point.state, str(point.attempts), time]
     if metrics is None:
         return [*head, *["-"] * 5, "", "", ""]
     own = known.get(metrics.board, {})

@@ -22,8 +22,8 @@ class Job:
     """As `config.yaml` holds them."""
     folder: str
     """The run folder."""
-    warmup: str | None
-    """The file of the shared warm-up."""
+    shared: str | None
+    """The file of what supernets have in common."""
     cpus: int
     """Trial trainings at once."""
     directory: str
@@ -62,7 +62,7 @@ def run_point(job: Job) -> PointResult:
             RunSettings.model_validate(job.settings),
             folder,
             progress=Log(folder / LOG),
-            warmup=None if job.warmup is None else Path(job.warmup),
+            shared=None if job.shared is None else Path(job.shared),
             workers=job.cpus,
             **own,
         )

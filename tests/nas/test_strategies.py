@@ -1,5 +1,6 @@
 """Halving, ranking and evolution on the toy data set, and which of them a search takes itself."""
 
+import math
 import random
 from statistics import fmean
 
@@ -12,7 +13,7 @@ from micronas.errors import MicronasError
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import draw
+from micronas.nas.prior import draw, draw_any
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
@@ -140,9 +141,9 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(strategy: str, tmp_pa
 
 
 def test_who_does_not_warm_up_leaves_no_warm_up_to_others() -> None:
-    warmup = Checkpoint()
-    assert run("ranked", warmup=warmup) == result("ranked")
-    assert warmup.load("search") is None
+    shared = Checkpoint()
+    assert run("ranked", shared=shared) == result("ranked")
+    assert shared.load("search") is None
 
 
 def test_trials_begin_with_shared_weights() -> None:
@@ -208,6 +209,17 @@ def test_drawn_networks_have_no_bottleneck() -> None:
 def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
     drawn = draw(Problem(SPACE, BOARD, Budget()), count=5, source=random.Random(0))
     assert len({str(SPACE.architecture(choice)) for choice in drawn}) == 5
+
+
+def test_draws_of_any_size_are_even_in_the_logarithm_of_their_width() -> None:
+    """Without the steps at which all widths are the smallest: they would be one network."""
+    drawn = draw_any(KWS, count=200, source=random.Random(0))
+    assert len(set(map(KWS.canonical, drawn))) == 200
+    widest = [max(block.width[0] for block in KWS.architecture(each).blocks) for each in drawn]
+    widths = KWS.blocks[0].width
+    middle = math.sqrt(widths[0] * widths[-1])
+    assert 0.35 < fmean(each > middle for each in widest) < 0.75
+    assert max(widest) == widths[-1]
 
 
 SMALL = Space.model_validate(

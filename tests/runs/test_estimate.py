@@ -12,7 +12,8 @@ import yaml
 
 from micronas.nas.trials import planned_epochs
 from micronas.progress import Bars
-from micronas.runs.estimate import duration, estimate_search
+from micronas.quantities import format_duration
+from micronas.runs.estimate import estimate_search
 from micronas.runs.run import run_search
 from micronas.runs.settings import load_run
 from micronas.train.recipe import Recipe
@@ -31,7 +32,7 @@ def test_epochs_of_successive_halving_by_hand() -> None:
 
 
 def test_durations_are_written_for_a_person() -> None:
-    assert [duration(each) for each in (4.4, 99, 481, 7800)] == [
+    assert [format_duration(each) for each in (4.4, 99, 481, 7800)] == [
         "4 s",
         "99 s",
         "8 min",

@@ -78,7 +78,7 @@ def test_two_budgets_share_a_warm_up_and_a_report(config: Path, tmp_path: Path) 
     points = sweep(config, BUDGETS, out=out, **OWN)
     for point in points:
         check_point(point)
-    assert len(list(out.glob("warmups/*.pt"))) == 1
+    assert len(list(out.glob("shared/*.pt"))) == 1
     _, page = write_report([out])
     assert [row["name"] for row in page["rows"]] == ["latency=1.8ms", "latency=3ms"]
     assert page["groups"][0]["boards"][0]["fronts"]["latency_ms"]
@@ -179,12 +179,12 @@ def test_a_space_is_given_once(config: Path) -> None:
 
 
 def test_who_shares_a_warm_up(config: Path) -> None:
-    def warmups(space: str, data: str) -> set[str | None]:
+    def shared(space: str, data: str) -> set[str | None]:
         made = {"space": Made("nets:mine", space), "data": Made("nets:words", data)}
-        return {point.warmup for point in plan(config, BUDGETS, made=made)}
+        return {point.shared for point in plan(config, BUDGETS, made=made)}
 
-    assert len(warmups("1", "2")) == 1
-    assert len(warmups("1", "2") | warmups("1", "3") | warmups("4", "2")) == 3
+    assert len(shared("1", "2")) == 1
+    assert len(shared("1", "2") | shared("1", "3") | shared("4", "2")) == 3
 
 
 def test_settings_of_ones_own_space_name_it(config: Path) -> None:

@@ -43,9 +43,9 @@ def test_a_label_that_two_keys_share_is_written_in_full() -> None:
     assert point.name == "search.batch_size=32,train.batch_size=64,seed=3"
 
 
-def test_who_shares_a_warm_up(tmp_path: Path) -> None:
-    def warmups(over: str, *rest: str) -> list[str | None]:
-        return [point.warmup for point in plan("kws_small", parse_over([over]), [*DNAS, *rest])]
+def test_who_shares_a_part_of_the_supernet(tmp_path: Path) -> None:
+    def shared(over: str, *rest: str) -> list[str | None]:
+        return [point.shared for point in plan("kws_small", parse_over([over]), [*DNAS, *rest])]
 
     for over in (
         "board=stm32f446re,stm32f767zi",
@@ -53,12 +53,14 @@ def test_who_shares_a_warm_up(tmp_path: Path) -> None:
         "budget.sram=16 KB,20 KB",
         "train={epochs: 3},{epochs: 4}",
     ):
-        assert len(set(warmups(over))) == 1
+        assert len(set(shared(over))) == 1
     for over in ("seed=0,1", "data.path=a,b", "search.learning_rate=0.01,0.02", "space=kws,vww"):
-        assert len(set(warmups(over))) == 2
-    assert warmups("seed=0,1", "search.warmup=0") == [None, None]
-    strategies = warmups("search.strategy=dnas,evolution,halving,auto")
-    assert [each is None for each in strategies] == [False, True, True, True]
+        assert len(set(shared(over))) == 2
+    assert shared("seed=0,1", "search.warmup=0") == [None, None]
+    strategies = "search.strategy=dnas,ranked,evolution,halving,auto"
+    assert [each is not None for each in shared(strategies)] == [True, False, False, False, False]
+    of_space = shared(strategies, "search.supernet=space")
+    assert [each is not None for each in of_space] == [True, True, True, False, False]
 
 
 def test_a_space_that_was_edited_does_not_share(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_space_that_was_edited_does_not_share(tmp_path: Path) -> None:
     files[0].write_text(text)
     files[1].write_text(text.replace("max: 64", "max: 56", 1))
     points = plan("kws_small", {"space": [str(file) for file in files]}, DNAS)
-    assert points[0].warmup != points[1].warmup
+    assert points[0].shared != points[1].shared
 
 
 @given(st.lists(st.integers() | st.text("ab ,=[]:", min_size=1) | st.booleans(), min_size=1))

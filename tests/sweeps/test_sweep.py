@@ -52,7 +52,7 @@ def test_two_boards_with_one_worker_killed_and_the_bytes_of_runs_alone(
     failed = rows(out, "SELECT point, reason FROM attempts WHERE outcome != 'done'")
     assert [reason for _, reason in failed] == ["worker killed by signal 9"]
     assert sum(point.attempts for point in points_of(out)) == 3
-    assert len(list(out.glob("warmups/*.pt"))) == 1
+    assert len(list(out.glob("shared/*.pt"))) == 1
 
     described = json.loads(printed)
     assert [point["name"] for point in described["points"]] == [

@@ -33,7 +33,7 @@ def point(
         "used": {"sram": sram / 1024},
         "fits": fits,
     }
-    return SweepPoint(name, {"seed": name}, "done", "", 1, metrics, Path("points") / name)
+    return SweepPoint(name, {"seed": name}, "done", "", 1, metrics, Path("points") / name, 65.0)
 
 
 POINTS = st.lists(
@@ -79,12 +79,14 @@ def test_the_table_names_every_point_and_every_reason() -> None:
         point("fast", "a", 0.8, 1.0, 512.0, True),
         point("good", "a", 0.9, 2.0, 256.0, True),
         point("lying", "a", 1.0, 0.5, 128.0, False),
-        SweepPoint("tiny", {}, "infeasible", "no network fits", 0, None, Path("points/tiny")),
+        SweepPoint("tiny", {}, "infeasible", "no network fits", 0, None, Path("points/tiny"), None),
     ]
     lines = sweep_table(points).splitlines()
     shown = {line.split()[0]: line for line in lines[2:6]}
     assert shown["fast"].split()[-2:] == ["good", "latency"]  # better within the same limits
     assert shown["good"].split()[-4:] == ["true", "latency", "sram", "flash"]
+    assert shown["fast"].split()[2:5] == ["1", "65", "s"]
+    assert shown["tiny"].split()[:4] == ["tiny", "infeasible", "0", "-"]
     assert shown["lying"].split()[-2:] == ["false", "good"]
     assert lines[-1] == "tiny: no network fits"
     assert view(points)["fronts"] == {

@@ -42,7 +42,7 @@ class Strategy(ABC):
         everyone: "Ranks",
         *,
         checkpoint: Checkpoint,
-        warmup: Checkpoint | None,
+        shared: Checkpoint | None,
         progress: Progress,
         device: "torch.device",
     ) -> None:

@@ -82,7 +82,11 @@ class Dnas(SharedStrategy):
             "gate_history": list(self.gate_history),
         }
 
-    def start_warm(self, state: State) -> None:
+    @property
+    def in_common(self) -> bool:
+        return self.weights.warm and self.weights.step == 0
+
+    def start_shared(self, state: State) -> None:
         # gates have not moved: only expected costs differ, and they are told again
         for record in state["history"]:
             self.weights.loss = record["loss"]

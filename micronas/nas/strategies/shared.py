@@ -197,9 +197,15 @@ class SharedStrategy(Strategy):
     def resume(self, state: State) -> None:
         """Go on from a state of this search."""
 
-    def start_warm(self, state: State) -> None:
-        """Go on from the warm-up of a search for another board or budget, where there is one."""
-        return
+    @property
+    @abstractmethod
+    def in_common(self) -> bool:
+        """Whether all that searches for other boards and budgets have in common is done, and no
+        more."""
+
+    @abstractmethod
+    def start_shared(self, state: State) -> None:
+        """Go on from where a search for another board or budget was then."""
 
     def prepare(
         self,
@@ -207,7 +213,7 @@ class SharedStrategy(Strategy):
         everyone: Ranks,
         *,
         checkpoint: Checkpoint,
-        warmup: Checkpoint | None,
+        shared: Checkpoint | None,
         progress: Progress,
         device: torch.device,
     ) -> None:
@@ -215,19 +221,18 @@ class SharedStrategy(Strategy):
         weights = self.weights
         weights.supernet.to(device)
         saved = everyone.once(lambda: checkpoint.load("search"))
-        shared = everyone.once(lambda: None if warmup is None else warmup.load("search"))
+        others = everyone.once(lambda: None if shared is None else shared.load("search"))
         if saved is not None:
             self.resume(saved)
-        elif shared is not None:
-            self.start_warm(shared)
+        elif others is not None:
+            self.start_shared(others)
         if everyone.first:
             progress(weights.phase, weights.step, weights.settings.steps, {})
         while not weights.finished:
-            was_warm = weights.warm
             self.round(*parts[:2])
             if everyone.first:
-                if warmup is not None and weights.warm and not was_warm:
-                    warmup.save("search", self.state())
+                if shared is not None and self.in_common:
+                    shared.save("search", self.state())
                 checkpoint.save("search", self.state())
                 progress(weights.phase, weights.step, weights.settings.steps, self.history[-1])
 

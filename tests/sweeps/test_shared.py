@@ -1,4 +1,4 @@
-"""A warm-up that searches share: the same results as without."""
+"""What searches share of their supernets: the same results as without."""
 
 import pytest
 
@@ -14,9 +14,9 @@ from tests.training import cached, search
 pytestmark = pytest.mark.usefixtures("device")
 
 SETTINGS = SearchSettings(
-    strategy="dnas",
     steps=20,
     warmup=40,
+    supernet="space",
     batch_size=32,
     candidates=3,
     finalists=1,
@@ -33,17 +33,21 @@ class StoppedError(Exception):
 
 
 def run(
+    strategy: str,
     point: tuple[str, Budget],
     *,
     checkpoint: Checkpoint | None = None,
-    warmup: Checkpoint | None = None,
+    shared: Checkpoint | None = None,
     stop_at: int = 1000,
 ) -> tuple[SearchResult, set[str]]:
-    """A result, and the phases it took; stopped by an exception at a step of the search."""
-    phases = set()
+    """A result, and the phases in which it took steps; an exception stops the search at one."""
+    phases, begun = set(), False
 
     def progress(phase: str, done: int, *_: object) -> None:
-        phases.add(phase)
+        nonlocal begun
+        if begun:
+            phases.add(phase)
+        begun = True  # the first report is of where it begins
         if phase == "search" and done >= stop_at:
             raise StoppedError
 
@@ -53,34 +57,44 @@ def run(
         data(),
         board=Board.load(board),
         budget=budget,
-        settings=SETTINGS,
+        settings=SETTINGS.model_copy(update={"strategy": strategy}),
         seed=3,
         checkpoint=checkpoint,
-        warmup=warmup,
+        shared=shared,
         progress=progress,
     )
     return found, phases
 
 
 @cached
-def alone(number: int) -> tuple[SearchResult, set[str]]:
-    return run(POINTS[number])
+def alone(strategy: str, number: int) -> tuple[SearchResult, set[str]]:
+    return run(strategy, POINTS[number])
 
 
-def test_other_boards_and_budgets_go_on_from_it_to_the_same_result() -> None:
-    warmup = Checkpoint()
+def test_other_boards_and_budgets_go_on_from_a_warm_up_to_the_same_result() -> None:
+    shared = Checkpoint()
     for number, point in enumerate(POINTS):
-        expected, phases = alone(number)
+        expected, phases = alone("dnas", number)
         assert "warm-up" in phases
-        shared, phases = run(point, warmup=warmup)
-        assert shared == expected
+        found, phases = run("dnas", point, shared=shared)
+        assert found == expected
         assert ("warm-up" in phases) == (number == 0)
 
 
+def test_weights_trained_on_the_space_serve_every_board_and_budget() -> None:
+    shared = Checkpoint()
+    for number, point in enumerate(POINTS):
+        expected, phases = alone("ranked", number)
+        assert phases == {"search", "trials"}
+        found, phases = run("ranked", point, shared=shared)
+        assert found == expected
+        assert ("search" in phases) == (number == 0)
+
+
 def test_a_search_that_was_stopped_goes_on_from_its_own_state() -> None:
-    own, warmup = Checkpoint(), Checkpoint()
+    own, shared = Checkpoint(), Checkpoint()
     with pytest.raises(StoppedError):
-        run(POINTS[0], checkpoint=own, warmup=warmup, stop_at=10)
-    again, phases = run(POINTS[0], checkpoint=own, warmup=warmup)
+        run("dnas", POINTS[0], checkpoint=own, shared=shared, stop_at=10)
+    again, phases = run("dnas", POINTS[0], checkpoint=own, shared=shared)
     assert "warm-up" not in phases
-    assert again == alone(0)[0]
+    assert again == alone("dnas", 0)[0]

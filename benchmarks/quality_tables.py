@@ -1,0 +1,84 @@
+"""Tables of `benchmarks.quality`: means over seeds and paired differences."""
+
+import math
+from collections.abc import Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.stats import t as student
+
+from benchmarks.settings import BUDGETS
+from micronas.text import table
+
+SEEDS = (0, 1, 2, 3, 4)
+Record = dict[str, Any]
+Methods = dict[str, dict[int, Record]]
+"""Records of a setting, by method and seed."""
+
+
+def summary(records: list[Record]) -> str:
+    """A table a setting: means over seeds, and paired differences to the best uniform network."""
+    settings = by_setting(records)
+    tables = []
+    for setting in filter(settings.__contains__, BUDGETS):
+        methods = dict(settings[setting])
+        # who adds a stride must be ahead of uniform networks without it as well
+        fewer = setting.replace("strides", "kws")
+        best = best_uniform(settings.get(fewer, {}))
+        if fewer != setting and best is not None:
+            methods[f"{best} of {fewer}"] = settings[fewer][best]
+        tables.append(_setting(setting, methods))
+    return "\n\n".join(tables)
+
+
+def by_setting(records: list[Record]) -> dict[str, Methods]:
+    settings: dict[str, Methods] = {}
+    for each in records:
+        methods = settings.setdefault(each["setting"], {})
+        methods.setdefault(each["method"], {})[each["seed"]] = each
+    return settings
+
+
+def best_uniform(methods: Methods) -> str | None:
+    full = [
+        name
+        for name, seeds in methods.items()
+        if name.startswith("uniform") and len(seeds) == len(SEEDS)
+    ]
+    return max(full, key=lambda name: _mean(methods[name], "int8"), default=None)
+
+
+def _setting(setting: str, methods: Methods) -> str:
+    best = best_uniform(methods)
+    rows = []
+    for name, seeds in sorted(methods.items(), key=lambda item: -_mean(item[1], "int8")):
+        binding = [max(each["used"].values()) for each in seeds.values()]
+        rows.append(
+            [
+                f"{name} (best)" if name == best else name,
+                seeds[min(seeds)]["network"],
+                f"{_mean(seeds, 'macs') / 1e6:.2f}",
+                f"{100 * min(binding):.0f}-{100 * max(binding):.0f} %",
+                f"{100 * _mean(seeds, 'float'):.1f}",
+                " ".join(f"{100 * seeds[seed]['int8']:.1f}" for seed in sorted(seeds)),
+                f"{100 * _mean(seeds, 'int8'):.1f}",
+                "" if best in (None, name) else against(seeds, methods[best or ""]),
+                f"{_mean(seeds, 'search_seconds'):.0f}+{_mean(seeds, 'train_seconds'):.0f}",
+            ]
+        )
+    header = ["method", "network of the first seed", "MMACs", "used", "float %"]
+    header += ["int8 % by seed", "mean", "against uniform", "CPU s"]
+    return f"{setting}\n{table(header, rows)}"
+
+
+def _mean(seeds: dict[int, Record], key: str) -> float:
+    return fmean(each[key] for each in seeds.values())
+
+
+def against(seeds: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
+    """Mean paired difference in points and the half width of its 95 % interval."""
+    pairs = [100 * (seeds[seed]["int8"] - others[seed]["int8"]) for seed in seeds if seed in others]
+    if len(pairs) < 2:
+        return f"{fmean(pairs):+.1f}" if pairs else ""
+    half = student.ppf(0.975, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))
+    return f"{fmean(pairs):+.1f} +- {half:.1f}"
