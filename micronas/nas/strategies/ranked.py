@@ -1,6 +1,7 @@
 """Shared weights trained on smooth networks, by which those within the budget are ranked."""
 
 import random
+from collections.abc import Mapping
 
 import torch
 
@@ -11,11 +12,14 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.base import Parts, Scored
 from micronas.nas.strategies.shared import SharedStrategy
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+from micronas.train.network import Network
 
 _POOL = 200
 """Networks on which weights are trained, and those that are ranked."""
 _PAIRS = 2
-"""Of weight steps in a step: none trains more than a network within the budget."""
+"""Of weight steps in a step: each trains one network only, where gates take a whole supernet."""
 
 
 class Ranked(SharedStrategy):
@@ -26,8 +30,6 @@ class Ranked(SharedStrategy):
     them (`SearchSettings.supernet`): such weights belong to the space, whatever the board and
     budget. Trials begin with these weights.
     """
-
-    hands_down = True
 
     def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         super().__init__(problem, settings, seed)
@@ -58,6 +60,22 @@ class Ranked(SharedStrategy):
     def propose(self, parts: Parts) -> Scored:
         """Return the best of the networks within the budget."""
         return self.best(self.score(self.pool, parts))
+
+    @classmethod
+    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
+        # a user's network has weights of its own
+        return settings.inherited > 0 and space.own_layers() is None
+
+    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
+        """Return the shared weights of each network, if trials begin with them."""
+        found: dict[Choice, State] = {}
+        if self.inherits(self.problem.space, self.settings):
+            for choice in choices:
+                graph = self.problem.space.architecture(choice).graph()
+                network = Network(graph, generator=torch.Generator())
+                self.weights.supernet.hand_down(network, choice)
+                found[choice] = network.state_dict()
+        return found
 
     @property
     def in_common(self) -> bool:

@@ -24,7 +24,7 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for
-from micronas.train.network import Network, mixed_precision
+from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.scores import temperature_scaled_loss
 
@@ -170,8 +170,6 @@ class Weights:
 class SharedStrategy(Strategy):
     """A strategy that proposes by the weights of a supernet, which is trained round by round."""
 
-    hands_down = False
-    """Whether trials begin with these weights."""
     warms_up = False
     """Whether weights are trained on random networks first."""
 
@@ -239,22 +237,6 @@ class SharedStrategy(Strategy):
     def score(self, choices: list[Choice], parts: Parts) -> Scored:
         losses = rank(self.weights.supernet, choices, parts[2], self.seed)
         return dict(zip(choices, losses, strict=True))
-
-    @classmethod
-    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
-        # a user's network has weights of its own
-        return cls.hands_down and settings.inherited > 0 and space.own_layers() is None
-
-    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
-        """Return the shared weights of each network, if trials begin with them."""
-        found: dict[Choice, State] = {}
-        if self.inherits(self.problem.space, self.settings):
-            for choice in choices:
-                graph = self.problem.space.architecture(choice).graph()
-                network = Network(graph, generator=torch.Generator())
-                self.weights.supernet.hand_down(network, choice)
-                found[choice] = network.state_dict()
-        return found
 
     def best(self, losses: Scored) -> Scored:
         """Return the finalists: in turn the best network of small and of large kernels.
