@@ -63,7 +63,10 @@ class Study:
             training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
             train_weights(run, (training, gating, ranking))
             scored = run.score(self.networks, (training, gating, ranking))
-            finalists = [str(self.space.architecture(each)) for each in run.best(scored)]
+            finalists = [
+                str(self.space.architecture(each))
+                for each in run.best(scored, run.settings.finalists)
+            ]
             losses = {str(self.space.architecture(each)): loss for each, loss in scored.items()}
             self._keep(supernet=seed, losses=losses, finalists=finalists)
 

@@ -73,7 +73,7 @@ class Judge:
 
     def finalists(self, ranked: Losses) -> list[Choice]:
         """The best of small and of large kernels in turn, as searches take them."""
-        return list(self._run.best(ranked))
+        return list(self._run.best(ranked, self._run.settings.finalists))
 
     def batches(self, name: str, count: int) -> list[torch.Tensor]:
         """Batches of the part for gates."""

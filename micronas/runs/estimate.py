@@ -26,7 +26,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import PARTS, fold_count
 from micronas.nas.strategies.auto import choose
 from micronas.nas.strategies.base import strategy
-from micronas.nas.strategies.shared import SharedStrategy
+from micronas.nas.strategies.shared import RANKED_BY, SIFTED, SIFTED_BY, SharedStrategy
 from micronas.nas.trials import at_once, planned_epochs
 from micronas.quantities import format_duration
 from micronas.runs.settings import RunSettings
@@ -248,8 +248,13 @@ def _supernet(space: Searchable, data: DataSet, settings: RunSettings, name: str
     run.round(data.train, data.train)
     step = (time.process_time() - start) / _SUPERNET
     rank_by = Subset(data.train, torch.arange(math.ceil(PARTS[2] * len(data.train.labels))))
+    parts = data.train, data.train, rank_by
     ranked = uniform_networks(problem)[:1] or [space.smallest()]
-    ranking = _timed(lambda: run.score(ranked, (data.train, data.train, rank_by))) / len(ranked)
+    sifting, ranking = (
+        _timed(partial(run.score, ranked, parts, examples=count))
+        for count in (SIFTED_BY, RANKED_BY)
+    )
     # warm-up trains weights alone, about half of an alternation, and ends early when it may
     warmup = search.warmup / 4 if run.warms_up else 0.0
-    return step * (search.steps + warmup) + ranking * run.rankings
+    chosen = min(run.rankings, SIFTED)
+    return step * (search.steps + warmup) + sifting * run.rankings + ranking * chosen

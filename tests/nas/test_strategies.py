@@ -20,12 +20,13 @@ from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import AFFORDABLE, choose
 from micronas.nas.strategies.dnas import Dnas
 from micronas.nas.strategies.ranked import Ranked
+from micronas.nas.strategies.shared import SIFTED_BY
 from micronas.nas.trials import rung_epochs
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
 from tests.nas.stopped import until_it_ends
-from tests.toy import SPACE, data
+from tests.toy import SPACE, data, split
 from tests.training import cached, search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -295,6 +296,24 @@ def test_finalists_have_small_and_large_kernels_in_turn() -> None:
     small, large = by_kind.values()
     losses = {choice: float(place) for place, choice in enumerate(large + small)}
     ranked = Ranked(problem, settings("ranked").model_copy(update={"finalists": 5}), 0)
-    assert [*ranked.best(losses)] == [large[0], small[0], large[1], small[1], large[2]]
+    assert [*ranked.best(losses, 5)] == [large[0], small[0], large[1], small[1], large[2]]
     few = {choice: losses[choice] for choice in (*small[:3], large[0])}
-    assert [*ranked.best(few)] == [large[0], *small[:3]]
+    assert [*ranked.best(few, 4)] == [large[0], *small[:3]]
+
+
+def test_finalists_are_the_best_by_more_examples_of_the_best_by_few() -> None:
+    """All networks are asked about 256 pictures, 24 of them about 1,024; here of one kernel."""
+    flat = SPACE.model_copy(
+        update={
+            "blocks": tuple(each.model_copy(update={"kernel": ((3, 3),)}) for each in SPACE.blocks)
+        }
+    )
+    problem = Problem(flat, BOARD, BUDGET)
+    ranked = Ranked(problem, settings("ranked"), 0)
+    parts = (data().train, data().train, split(1500, 5))
+    few = ranked.score(ranked.pool, parts, examples=SIFTED_BY)
+    near = sorted(few, key=lambda choice: few[choice] or 0.0)[:24]
+    many = ranked.score(near, parts)
+    assert many != {choice: few[choice] for choice in near}
+    best = sorted(many, key=lambda choice: many[choice] or 0.0)[:3]
+    assert ranked.propose(parts) == {choice: many[choice] for choice in best}

@@ -13,7 +13,7 @@ from micronas.nas.prior import USED, moved
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.base import Parts, Scored
-from micronas.nas.strategies.shared import SharedStrategy, copied
+from micronas.nas.strategies.shared import SIFTED_BY, SharedStrategy, copied
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.steering import Steering
 from micronas.space.decisions import Choice
@@ -67,7 +67,7 @@ class Dnas(SharedStrategy):
         """Return the best networks within the budget, of draws from the gates."""
         generator = generator_for(self.seed, "propose")
         choices = draws(self.problem, self.gates, self.settings.candidates, generator)
-        return self.best(self.score(choices, parts))
+        return self.finalists(self.score(choices, parts, examples=SIFTED_BY), parts)
 
     def most_likely(self) -> Choice:
         return self.gates.most_likely()

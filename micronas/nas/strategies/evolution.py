@@ -5,6 +5,7 @@ import random
 from micronas.nas.prior import USED, moved
 from micronas.nas.strategies.base import Parts, Scored
 from micronas.nas.strategies.ranked import Ranked
+from micronas.nas.strategies.shared import SIFTED_BY
 from micronas.space.decisions import Choice
 
 _PARENTS = 1 / 3
@@ -29,13 +30,13 @@ class Evolution(Ranked):
         known: dict[Choice, float | None] = {}
         generation = self.pool[: self.settings.draws]
         for _ in range(self.settings.generations):
-            known |= self.score(generation, parts)
+            known |= self.score(generation, parts, examples=SIFTED_BY)
             parents = sorted(known, key=lambda choice: known[choice] or 0.0)
             parents = parents[: max(2, round(_PARENTS * self.settings.draws))]
             generation = self._children(parents, known, source)
             if not generation:
                 break
-        return self.best(known)
+        return self.finalists(known, parts)
 
     def _children(
         self, parents: list[Choice], known: Scored, source: random.Random

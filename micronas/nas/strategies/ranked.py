@@ -11,7 +11,7 @@ from micronas.nas.prior import draw, draw_any, uniform_networks
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.base import Parts, Scored
-from micronas.nas.strategies.shared import SharedStrategy
+from micronas.nas.strategies.shared import SIFTED_BY, SharedStrategy
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.network import Network
@@ -59,7 +59,7 @@ class Ranked(SharedStrategy):
 
     def propose(self, parts: Parts) -> Scored:
         """Return the best of the networks within the budget."""
-        return self.best(self.score(self.pool, parts))
+        return self.finalists(self.score(self.pool, parts, examples=SIFTED_BY), parts)
 
     @classmethod
     def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:

@@ -30,8 +30,13 @@ from micronas.train.scores import temperature_scaled_loss
 
 ROUND = 20
 """Steps between two checkpoints."""
-_RANKED_BY = 1024
-"""Most examples that networks are ranked by: a hundred networks are, and the trials follow."""
+RANKED_BY = 1024
+"""Most examples that the best are ranked by: trials follow."""
+SIFTED_BY = 256
+"""Most examples that find the best of all proposals: a sixth of the time, since maps stay in cache,
+and finalists were among the best five of their kernels."""
+SIFTED = 24
+"""Networks, at most, that are ranked by more than `SIFTED_BY` examples."""
 LEARNT = 0.9
 """Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
 
@@ -234,12 +239,17 @@ class SharedStrategy(Strategy):
                 checkpoint.save("search", self.state())
                 progress(weights.phase, weights.step, weights.settings.steps, self.history[-1])
 
-    def score(self, choices: list[Choice], parts: Parts) -> Scored:
-        losses = rank(self.weights.supernet, choices, parts[2], self.seed)
+    def score(self, choices: list[Choice], parts: Parts, *, examples: int = RANKED_BY) -> Scored:
+        losses = rank(self.weights.supernet, choices, parts[2], self.seed, examples=examples)
         return dict(zip(choices, losses, strict=True))
 
-    def best(self, losses: Scored) -> Scored:
-        """Return the finalists: in turn the best network of small and of large kernels.
+    def finalists(self, losses: Scored, parts: Parts) -> Scored:
+        """Return the best of networks by more examples, given losses by `SIFTED_BY`."""
+        sifted = self.best(losses, max(SIFTED, self.settings.finalists))
+        return self.best(self.score(list(sifted), parts), self.settings.finalists)
+
+    def best(self, losses: Scored, count: int) -> Scored:
+        """Return so many networks: in turn the best of small and of large kernels.
 
         Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
         """
@@ -248,8 +258,8 @@ class SharedStrategy(Strategy):
         for choice in ranked:
             by_kernel.setdefault(self._has_large_kernels(choice), []).append(choice)
         turns = itertools.chain.from_iterable(itertools.zip_longest(*by_kernel.values()))
-        finalists = [choice for choice in turns if choice is not None]
-        return {choice: losses[choice] for choice in finalists[: self.settings.finalists]}
+        chosen = [choice for choice in turns if choice is not None]
+        return {choice: losses[choice] for choice in chosen[:count]}
 
     def _has_large_kernels(self, choice: Choice) -> bool:
         """Whether kernels are nearer to the largest than to the smallest, in the mean."""
@@ -261,13 +271,20 @@ class SharedStrategy(Strategy):
         return bool(sizes) and fmean(sizes) > 0.5
 
 
-def rank(supernet: SharedNetwork, choices: list[Choice], split: Split, seed: int) -> list[float]:
+def rank(
+    supernet: SharedNetwork,
+    choices: list[Choice],
+    split: Split,
+    seed: int,
+    *,
+    examples: int = RANKED_BY,
+) -> list[float]:
     """Cross-entropy of each network with shared weights, at its best temperature.
 
-    By some examples of the ranking part, on which batch norm is recalibrated as well (see
+    By so many examples of the ranking part, on which batch norm is recalibrated as well (see
     `supernet.units.SharedUnit`).
     """
-    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))[:_RANKED_BY]
+    order = torch.randperm(len(split.labels), generator=generator_for(seed, "rank"))[:examples]
     device = device_of(supernet)
     inputs, labels = moved((split.batch(order, None), split.labels[order]), device)
     losses = []
