@@ -149,7 +149,30 @@ def summary(records: list[Record]) -> str:
         header = ["way", "networks", "least loss", "int8 % of four", "first", "by trials"]
         header += ["inherited, by seed", "mean", "against draws", "ranked after, CPU s"]
         tables.append(f"{setting}\n{table(header, rows)}")
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, _over_all(records)])
+
+
+def _over_all(records: list[Record]) -> str:
+    """Differences to the control of the same setting and seed, over all of them."""
+    by_way: dict[str, dict[tuple[str, int], Record]] = {}
+    for each in records:
+        by_way.setdefault(each["method"], {})[each["setting"], each["seed"]] = each
+    control = by_way["draws"]
+    rows = []
+    for way in filter(by_way.__contains__, list(WAYS)[1:]):
+        pairs = [(each, control[place]) for place, each in by_way[way].items()]
+        loss = fmean(own["losses"][0] - other["losses"][0] for own, other in pairs)
+        four = [
+            {place: _four(each) for place, each in found.items()}
+            for found in (by_way[way], control)
+        ]
+        rows.append([way, f"{loss:+.3f}", against(*four), against(by_way[way], control)])
+    header = ["against draws", "least loss", "int8 of four", "of the one picked"]
+    return table(header, rows)
+
+
+def _four(record: Record) -> Record:
+    return {"int8": fmean(record["finals"])}
 
 
 def _mean_picked(seeds: dict[int, Record], who: str) -> str:
