@@ -170,11 +170,12 @@ def search(
     problem.check_feasible()
     _check_data(space, data)
     data = data.seen_as(space.input_shape)
-    name, reason = choose(
-        problem, settings, examples=len(data.train.labels), processes=everyone.size
-    )
     training, gating, ranking = divide(data.train, PARTS, generator_for(seed, "parts"))
     parts = training, gating, ranking
+    judged = judged_on(data, [training, gating], ranking)
+    name, reason = choose(
+        problem, settings, examples=len(judged.train.labels), processes=everyone.size
+    )
     run = strategy(name)(problem, settings, seed)
     with threads(settings.trial.threads):
         run.prepare(
@@ -192,8 +193,7 @@ def search(
             proposed = run.propose(parts)
             candidates = _candidates(problem, proposed, known)
             begins = run.begins([each.choice for each in candidates])
-        judged = [judged_on(data, [training, gating], ranking)]
-        return compete(candidates, judged, begins=begins)
+        return compete(candidates, [judged], begins=begins)
 
     found = everyone.once(tried)
     likely = run.most_likely()

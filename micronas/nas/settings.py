@@ -16,8 +16,9 @@ class SearchSettings(Settings):
     """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
     of a supernet. ``ranked``: shared weights, trained on smooth networks within the budget, which
     they rank. ``evolution``: the same, with crossing and mutation of the best. ``halving``: nobody;
-    `draws` smooth networks compete in trials of growing length. ``auto``: halving where a trial is
-    cheap, ranking where it is not; see `micronas.nas.strategies.auto`."""
+    `draws` smooth networks compete in trials of growing length. ``auto``: ranking where it trains
+    on at most half of the examples that halving would, else halving; see
+    `micronas.nas.strategies.auto`."""
     steps: int = Field(400, ge=1)
     """Of the supernet: alternations of one weight step and one gate step, or, without gates, four
     weight steps."""

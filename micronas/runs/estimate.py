@@ -144,7 +144,7 @@ def _candidates(
         found = problem.first(settings.search.draws, source) + problem.rivals(data)
         found.sort(key=lambda each: each.costs.macs)
         return "halving", [each.architecture for each in found], settings.search.draws // 2
-    examples = len(data.train.labels)
+    examples = round(sum(PARTS[:2]) * len(data.train.labels))
     name, _ = choose(problem, settings.search, examples=examples, processes=1)
     count = settings.search.draws if name == "halving" else settings.search.finalists
     proposed = draw(problem, count=count, source=source) + uniform_networks(problem)

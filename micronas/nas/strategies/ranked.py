@@ -18,8 +18,8 @@ from micronas.train.network import Network
 
 _POOL = 200
 """Networks on which weights are trained, and those that are ranked."""
-_PAIRS = 2
-"""Of weight steps in a step: each trains one network only, where gates take a whole supernet."""
+BATCHES = 4
+"""In a step: each trains one network only, where gates take a whole supernet."""
 
 
 class Ranked(SharedStrategy):
@@ -48,7 +48,7 @@ class Ranked(SharedStrategy):
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""
         weights, generator = self.weights, self.weights.generator()
-        splits = (training, gating) * _PAIRS
+        splits = (training, gating) * (BATCHES // 2)
         for indices in weights.steps(splits, generator):
             for split, index in zip(splits, indices, strict=True):
                 which = int(torch.randint(len(self._trained), (), generator=generator))
