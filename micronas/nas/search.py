@@ -236,6 +236,11 @@ def _search_open(
             f"weights, but search.strategy={settings.strategy}; leave it out, or give a space of "
             "one family"
         )
+    if settings.supernet == "space":
+        raise ConfigError(
+            "weights can be trained on a space of one family only, but search.supernet=space and "
+            f"'{space.title}' has several; leave it out"
+        )
     problem = OpenProblem(space, board, budget, known=data.meaning)
     problem.check_feasible()
     for member in space.members():

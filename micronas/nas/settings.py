@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from micronas.nas.strategies import check_name
 from micronas.settings import Settings
@@ -26,7 +26,7 @@ class SearchSettings(Settings):
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     supernet: Literal["budget", "space"] = "budget"
     """What `ranked` and `evolution` train shared weights on: networks within the budget, or of any
-    size. The latter serve every board and budget: a sweep trains them once."""
+    size. The latter serve every board and budget: a sweep trains them once; `auto` then ranks."""
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
@@ -63,12 +63,19 @@ class SearchSettings(Settings):
     the networks, and without `final_folds`, whose groups these weights have seen. 0: all begin
     anew."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "SearchSettings":
+        if self.supernet == "space" and self.strategy in ("dnas", "halving"):
+            raise ValueError(
+                "supernet=space is for strategy=ranked or evolution, but "
+                f"strategy={self.strategy}; leave one of the two out"
+            )
+        return self
+
     @property
     def shares(self) -> bool:
         """Whether a supernet has a part in common with searches for other boards and budgets."""
-        if self.strategy == "dnas":
-            return self.warmup > 0
-        return self.strategy in ("ranked", "evolution") and self.supernet == "space"
+        return self.supernet == "space" or (self.strategy == "dnas" and self.warmup > 0)
 
     def trial_of(self, *, inherits: bool) -> Recipe:
         """Return the recipe of trials, which begin with a supernet's weights or anew."""

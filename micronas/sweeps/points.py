@@ -43,8 +43,8 @@ class Point:
         """What the part of a supernet depends on that boards and budgets do not change, hashed;
         None where there is none.
 
-        Points of the same hash share it. Whether ``auto`` will train a supernet is not known before
-        data is read: it shares nothing.
+        Points of the same hash share it. Whether ``auto`` will train a supernet is mostly not known
+        before data is read: then it shares nothing.
         """
         run = self.settings
         if not run.search.shares:

@@ -237,6 +237,9 @@ def test_a_budget_below_every_family_and_another_strategy_are_refused() -> None:
     gates = SETTINGS.model_copy(update={"strategy": "dnas"})
     with pytest.raises(ConfigError, match="several families must be searched by halving"):
         search(OPEN, data(), board=BOARD, budget=BUDGET, settings=gates)
+    whole = SETTINGS.model_copy(update={"supernet": "space"})
+    with pytest.raises(ConfigError, match="supernet=space and 'toy' has several"):
+        search(OPEN, data(), board=BOARD, budget=BUDGET, settings=whole)
 
 
 def test_the_member_nearest_to_a_budget_is_named() -> None:

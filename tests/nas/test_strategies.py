@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
@@ -182,6 +183,17 @@ def test_shared_weights_where_they_save_half(
     found = choose(PROBLEM, settings(asked), examples=examples, processes=processes)
     assert found[0] == expected
     assert because in found[1]
+
+
+def test_weights_of_a_whole_space_are_ranked_by() -> None:
+    asked = settings("auto").model_copy(update={"supernet": "space"})
+    found = choose(PROBLEM, asked, examples=80, processes=1)
+    assert found == ("ranked", "search.supernet=space trains shared weights")
+    for strategy in ("dnas", "halving"):
+        with pytest.raises(
+            ValidationError, match=f"is for strategy=ranked or evolution, but strategy={strategy}"
+        ):
+            SearchSettings(strategy=strategy, supernet="space")
 
 
 KWS = Space.load("kws_small")

@@ -26,6 +26,8 @@ def choose(
     """
     if settings.strategy != "auto":
         return settings.strategy, "as search.strategy says"
+    if settings.supernet == "space":
+        return "ranked", "search.supernet=space trains shared weights"
     if processes > 1:
         return "ranked", f"{processes} processes can share a supernet's steps, but no trials"
     share = _ranking(problem, settings, examples) / _halving(problem, settings, examples)

@@ -33,8 +33,7 @@ ROUND = 20
 RANKED_BY = 1024
 """Most examples that the best are ranked by: trials follow."""
 SIFTED_BY = 256
-"""Most examples that find the best of all proposals: a sixth of the time, since maps stay in cache,
-and finalists were among the best five of their kernels."""
+"""Most examples that find the best of all proposals: of so few, maps stay in the cache."""
 SIFTED = 24
 """Networks, at most, that are ranked by more than `SIFTED_BY` examples."""
 LEARNT = 0.9
