@@ -28,7 +28,37 @@ def summary(records: list[Record]) -> str:
         if fewer != setting and best is not None:
             methods[f"{best} of {fewer}"] = settings[fewer][best]
         tables.append(_setting(setting, methods))
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, _ranked(settings)])
+
+
+def _ranked(settings: dict[str, Methods]) -> str:
+    """Differences of `ranked` to other strategies with the same seeds, and shares of their CPU."""
+    rows = []
+    for other in ("default", "halving", "evolution", "dnas"):
+        pairs = {
+            setting: (methods["ranked"], methods[other])
+            for setting, methods in settings.items()
+            if "ranked" in methods and other in methods
+        }
+        for setting, (own, theirs) in pairs.items():
+            rows.append([other, setting, against(own, theirs), _share(own, theirs)])
+        own, theirs = (
+            {
+                (setting, seed): each
+                for setting, pair in pairs.items()
+                for seed, each in pair[i].items()
+            }
+            for i in (0, 1)
+        )
+        if len(pairs) > 1:
+            rows.append([other, "all", against(own, theirs), _share(own, theirs)])
+    return table(["ranked against", "setting", "int8, points", "search CPU"], rows)
+
+
+def _share(own: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
+    both = own.keys() & others.keys()
+    seconds = [sum(each[key]["search_seconds"] for key in both) for each in (own, others)]
+    return f"{seconds[0] / seconds[1]:.2f}"
 
 
 def by_setting(records: list[Record]) -> dict[str, Methods]:
