@@ -16,12 +16,15 @@ pytestmark = pytest.mark.usefixtures("device")
 SETTINGS = SearchSettings(
     steps=20,
     warmup=40,
-    supernet="space",
     batch_size=32,
     candidates=3,
     finalists=1,
     trial=Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
 )
+STRATEGIES = {
+    "dnas": {"strategy": "dnas"},
+    "ranked": {"strategy": "ranked", "supernet": "space"},
+}
 POINTS = [
     ("stm32f446re", Budget(sram="4.5 KB", macs="60000")),
     ("stm32f767zi", Budget(latency="2 ms")),
@@ -57,7 +60,7 @@ def run(
         data(),
         board=Board.load(board),
         budget=budget,
-        settings=SETTINGS.model_copy(update={"strategy": strategy}),
+        settings=SETTINGS.model_copy(update=STRATEGIES[strategy]),
         seed=3,
         checkpoint=checkpoint,
         shared=shared,

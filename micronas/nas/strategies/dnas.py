@@ -87,7 +87,7 @@ class Dnas(SharedStrategy):
         return self.weights.warm and self.weights.step == 0
 
     def start_shared(self, state: State) -> None:
-        # gates have not moved: only expected costs differ, and they are told again
+        # gates have not moved: only expected costs differ, and they are recorded anew
         for record in state["history"]:
             self.weights.loss = record["loss"]
             self._record(torch.zeros(()))
