@@ -34,7 +34,7 @@ def candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
 
 def candidates_text(candidates: Sequence[Candidate]) -> str:
     """Return a table for a terminal and what it is sorted by."""
-    compared = sum(len(each.trial_accuracies) for each in candidates)
+    compared = sum(len(each.comparisons) for each in candidates)
     return (
         f"{table(HEADER, candidate_rows(candidates))}\n"
         f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "

@@ -18,13 +18,14 @@ from micronas.checkpoint import Checkpoint, State
 from micronas.cluster import connected
 from micronas.data import DataSet
 from micronas.hardware.costs import Costs
+from micronas.nas.comparison import Comparison, Lead, lead_over
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, Searchable
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
-from micronas.train.scores import Scores, temperature_scaled_loss
+from micronas.train.scores import temperature_scaled_loss
 from micronas.train.side_by_side import Job, processors, side_by_side
 
 _FINISH = 5
@@ -56,22 +57,24 @@ class Candidate:
     """Of the same."""
     trial_epochs: int = 0
     """Of its trainings together, where it had more than one of each fold."""
-    trial_accuracies: tuple[tuple[int, float], ...] = ()
-    """Epochs of each comparison it took part in, and its accuracy then."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Those it took part in, the first first."""
 
     def __str__(self) -> str:
         return self.label or str(self.architecture)
 
 
 _CPU = torch.device("cpu")
+Score = tuple[float, float, str]
+"""Of a training: loss, accuracy, and on which examples it was right (`Comparison.right`)."""
 
 
 class Crew(Protocol):
     """Runs trainings, at once or one after another; see `side_by_side`."""
 
     def __call__(
-        self, jobs: Mapping[str, Job[list[float]]], *, checkpoint: Checkpoint
-    ) -> Iterator[tuple[str, list[float]]]: ...
+        self, jobs: Mapping[str, Job[Score]], *, checkpoint: Checkpoint
+    ) -> Iterator[tuple[str, Score]]: ...
 
 
 More = Callable[[list[Candidate]], list[Candidate]]
@@ -119,7 +122,7 @@ def trials(
     """
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
-    scores: dict[str, list[float]] = dict(checkpoint.load("trials") or {})
+    scores: dict[str, Score] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     planned = _trainings(count, len(rungs), folds=len(folds), finals=len(finals))
     progress(len(scores), planned)
@@ -132,7 +135,7 @@ def trials(
         section: str,
         epochs: int,
         kept: Checkpoint,
-    ) -> list[float]:
+    ) -> Score:
         network = architecture.build(generator_for(seed, "initial", section))
         if begin is not None:
             network.load_state_dict(begin)
@@ -154,7 +157,8 @@ def trials(
             network = recalibrated(average, seen.train, recipe, source)
         logits, labels = predict(network, seen.validation), seen.validation.labels
         loss, _ = temperature_scaled_loss(logits, labels)
-        return [loss.item(), Scores.of(logits, labels).accuracy]
+        right = logits.argmax(1) == labels
+        return loss.item(), right.double().mean().item(), "".join(map(str, right.int().tolist()))
 
     def trained(
         candidates: list[Candidate], epochs: int, judges: Sequence[DataSet]
@@ -178,15 +182,17 @@ def trials(
         return sorted((told(each, epochs, judges) for each in candidates), key=_loss)
 
     def told(candidate: Candidate, epochs: int, judges: Sequence[DataSet]) -> Candidate:
+        # scores of checkpoints from before it was kept end without what was right
         found = [scores[_key(each, epochs)] for each in _sections(candidate, judges)]
-        loss, accuracy = (math.fsum(each) / len(found) for each in zip(*found, strict=True))
+        losses, accuracies, *right = zip(*found, strict=False)
+        loss, accuracy = (math.fsum(each) / len(found) for each in (losses, accuracies))
         epochs = epochs * len(judges) // len(folds)
         return replace(
             candidate,
             trial_loss=loss,
             trial_accuracy=accuracy,
             trial_epochs=epochs,
-            trial_accuracies=(*candidate.trial_accuracies, (epochs, accuracy)),
+            comparisons=(*candidate.comparisons, Comparison(epochs, accuracy, *right)),
         )
 
     def forget(candidates: list[Candidate], judges: Sequence[DataSet]) -> None:
@@ -252,21 +258,12 @@ def _loss(candidate: Candidate) -> float:
     return candidate.trial_loss or 0.0
 
 
-def ahead_of_other_origin(candidates: Sequence[Candidate]) -> tuple[float, int] | None:
-    """Return the winner's accuracy minus the best of the other origins, and the epochs of both.
-
-    Accuracies of equal epochs are compared, the most that the winner and a network of another
-    origin both reached; None where there is no other origin.
-    """
+def ahead_of_other_origin(candidates: Sequence[Candidate]) -> Lead | None:
+    """Return the winner's lead over the best of the other origins after as many epochs; None where
+    there is no other origin."""
     winner = candidates[0]
-    own = dict(winner.trial_accuracies)
-    best: dict[int, float] = {}
-    for each in candidates:
-        if each.origin != winner.origin:
-            for epochs, accuracy in each.trial_accuracies:
-                best[epochs] = max(accuracy, best.get(epochs, 0.0))
-    shared = max(own.keys() & best.keys(), default=None)
-    return None if shared is None else (own[shared] - best[shared], shared)
+    others = (each.comparisons for each in candidates if each.origin != winner.origin)
+    return lead_over(winner.comparisons, others)
 
 
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:

@@ -259,6 +259,7 @@ def _candidates(run: RunFolder) -> Data:
     return {
         "winner": search.winner,
         "margin": search.ahead_of_best_other_origin,
+        "half_width": search.ahead_half_width,
         "after": search.ahead_after_epochs,
         "rows": [each.model_dump() for each in search.candidates],
     }

@@ -37,6 +37,8 @@ class Search(_Stored):
     winner: str
     ahead_of_best_other_origin: float | None
     """None where no network of another origin had a trial."""
+    ahead_half_width: float | None = None
+    """Runs from before there was this key have none."""
     ahead_after_epochs: int | None = None
     """Of both; runs from before there was this key compared unequal ones."""
     candidates: tuple[Candidate, ...]

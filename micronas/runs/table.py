@@ -75,9 +75,11 @@ def _margin(search: Mapping[str, Any]) -> str:
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
         return "no network of another origin had a trial"
+    half_width = search.get("ahead_half_width")
+    chance = "" if half_width is None else f" +- {100 * half_width:.1f}"
     return (
-        f"{100 * ahead:+.1f} points of accuracy against the best of the other origin, both after "
-        f"{search['ahead_after_epochs']} epochs of trial"
+        f"{100 * ahead:+.1f}{chance} points of accuracy against the best of the other origin, both "
+        f"after {search['ahead_after_epochs']} epochs of trial"
     )
 
 

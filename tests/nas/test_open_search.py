@@ -21,7 +21,7 @@ from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import SearchResult, finals_of, folds_of
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import scaled, textbook_networks
-from micronas.nas.trials import Candidate, trials
+from micronas.nas.trials import Candidate, Score, trials
 from micronas.progress import Progress
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
@@ -126,7 +126,7 @@ def test_scores_are_means_over_folds() -> None:
     folds = folds_of(few, SearchSettings(), seed=0)
     (candidate,) = OpenProblem(OPEN, BOARD, BUDGET).first(1, random.Random(0))
 
-    def tried(count: int) -> tuple[Candidate, list[list[float]]]:
+    def tried(count: int) -> tuple[Candidate, list[Score]]:
         checkpoint = Checkpoint()
         (found,) = trials(
             [candidate],
@@ -139,7 +139,10 @@ def test_scores_are_means_over_folds() -> None:
         return found, list((checkpoint.load("trials") or {}).values())
 
     (alone, one), (both, two) = tried(1), tried(2)
-    assert one == [[alone.trial_loss, alone.trial_accuracy]] == two[:1]
+    (right,) = alone.comparisons[-1].right
+    assert one == [(alone.trial_loss, alone.trial_accuracy, right)] == two[:1]
+    assert right.count("1") / len(folds[0].validation.labels) == alone.trial_accuracy
+    assert both.comparisons[-1].right == (two[0][2], two[1][2])
     assert two[1] != two[0]
     assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
     assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)

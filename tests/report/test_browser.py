@@ -91,6 +91,12 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     charts = drawn(browser)
     assert min(charts.values()) > 0.002, charts
     varied = sum(len(decision.options) > 1 for decision in toy.SPACE.decisions)
+    ahead = json.loads((runs / "found" / "metrics.json").read_text())["search"]
+    lead, chance = (
+        f"{100 * ahead[key]:.1f}" for key in ("ahead_of_best_other_origin", "ahead_half_width")
+    )
+    (said,) = (each for each in texts(browser, "#candidates p") if "ahead of the best" in each)
+    assert f"{lead} ± {chance} points of accuracy ahead of the best" in said
     wrong = json.loads((runs / "found" / "history.json").read_text())["outcome"]["mistakes"]
     # gauges, network, arena, latency and MACs, training, search, candidates, layers; gates; errors
     assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 1 + 1 + varied + len(wrong)

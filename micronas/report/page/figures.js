@@ -75,9 +75,10 @@ function search({ step, loss, expected, multiplier, gates }) {
       : el("p", { class: "note" }, `Not shown: ${gates.absent ?? "there was no round"}.`));
 }
 
-function candidates({ winner, margin, after, rows }) {
+function candidates({ winner, margin, half_width: half, after, rows }) {
+  const chance = half === null ? "" : ` ± ${(100 * half).toFixed(1)}`;
   const ahead = margin === null ? "no network of another origin had a trial."
-    : `${(100 * margin).toFixed(1)} points of accuracy ahead of the best of other origins` +
+    : `${(100 * margin).toFixed(1)}${chance} points of accuracy ahead of the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
   const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", "Trial accuracy"];
   const cells = rows.map((row, index) => [number(index + 1, String(index + 1)), text(row.origin),
