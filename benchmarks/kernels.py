@@ -10,12 +10,19 @@ orders: of all, of the networks whose kernels are mostly 3x3, and of those mostl
 by how much 5x5 networks are more accurate than 3x3 ones of the same loss, in points: the third
 coefficient of accuracy = a + b loss + c large, and its standard error. The last columns are the
 most accurate of the six networks of least loss, and of the six that a search would take.
-RESULTS keeps all values for the next call.
+
+Each network is trained with two seeds; the second says what a judge can foresee at best. Printed
+is the standard deviation of one network's accuracy over seeds, of all and of the better half,
+Kendall's tau between both trainings, the supernets' with the first and with the mean of the two,
+and what a judge would have with one training who knew each mean: by simulation, with normal noise
+of that deviation. RESULTS keeps all values for the next call.
 """
 
 import argparse
+import itertools
 import random
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -38,7 +45,10 @@ from micronas.train.network import Network
 
 NETWORKS = 32
 SUPERNETS = (0, 1, 2)
+TRAINED = (0, 1)
+"""Seeds of the trainings of a network alone, of which the first is the truth of the first table."""
 SETTINGS = ("macs-1", "kws-24")
+SIMULATED = 2000
 Record = dict[str, Any]
 
 
@@ -53,10 +63,10 @@ class Study:
 
     def run(self) -> None:
         known = [each for each in read(self.results) if each["setting"] == self.setting]
-        trained = {each["network"] for each in known if "accuracy" in each}
-        for choice in self.networks:
-            if (name := str(self.space.architecture(choice))) not in trained:
-                self._keep(network=name, accuracy=self._alone(choice))
+        trained = {(each["seed"], each["network"]) for each in known if "accuracy" in each}
+        for seed, choice in itertools.product(TRAINED, self.networks):
+            if (seed, name := str(self.space.architecture(choice))) not in trained:
+                self._keep(network=name, seed=seed, accuracy=self._alone(choice, seed))
         for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
             run = Ranked(self.problem, SEARCHES["ranked"], seed)
             run.pool[:NETWORKS] = self.networks
@@ -73,20 +83,18 @@ class Study:
     def _keep(self, **values: object) -> None:
         append(self.results, {"setting": self.setting, **values})
 
-    def _alone(self, choice: Choice) -> float:
+    def _alone(self, choice: Choice, seed: int) -> float:
         graph = self.space.architecture(choice).graph()
-        network = Network(graph, generator=generator_for(0, "initial weights"))
-        fit(network, self.data.train, RECIPE, seed=0)
+        network = Network(graph, generator=generator_for(seed, "initial weights"))
+        fit(network, self.data.train, RECIPE, seed=seed)
         return evaluate(network, self.data.validation).accuracy
 
 
 def summary(records: list[Record]) -> str:
     rows = []
     for setting in SETTINGS:
-        own = [each for each in records if each["setting"] == setting]
-        accuracy = {each["network"]: 100 * each["accuracy"] for each in own if "accuracy" in each}
-        judges = sorted((each for each in own if "supernet" in each), key=lambda a: a["supernet"])
-        for judge in judges:
+        accuracy = _accuracy(records, setting, TRAINED[0])
+        for judge in _judges(records, setting):
             losses, finalists = judge["losses"], judge["finalists"]
             first = sorted(losses, key=losses.__getitem__)[: len(finalists)]
             best = [max(accuracy[name] for name in names) for names in (first, finalists)]
@@ -94,6 +102,53 @@ def summary(records: list[Record]) -> str:
             rows.append([setting, str(judge["supernet"]), *compared])
     header = ["setting", "supernet", "3x3", "5x5", "tau", "tau of 3x3", "tau of 5x5", "offset"]
     return table([*header, "best of six", "of finalists"], rows)
+
+
+def noise(records: list[Record]) -> str:
+    """What a second training says of the first, and supernets of the mean of both."""
+    rows = []
+    for setting in SETTINGS:
+        first, second = (_accuracy(records, setting, seed) for seed in TRAINED)
+        names = [name for name in first if name in second]
+        if not names:
+            continue
+        pairs = np.array([[first[name], second[name]] for name in names])
+        means = pairs.mean(1)
+        better = pairs[np.argsort(means)[len(pairs) // 2 :]]
+        deviations = [np.sqrt(np.mean(np.diff(some, axis=1) ** 2) / 2) for some in (pairs, better)]
+        taus = [
+            fmean(
+                kendalltau([-judge["losses"][name] for name in names], truth).statistic
+                for judge in _judges(records, setting)
+            )
+            for truth in (pairs[:, 0], means)
+        ]
+        again = kendalltau(*pairs.T).statistic
+        source = np.random.default_rng(0)
+        noisy = means + source.normal(0, deviations[0], (SIMULATED, len(means)))
+        perfect = fmean(kendalltau(means, each).statistic for each in noisy)
+        rows.append(
+            [
+                setting,
+                str(len(names)),
+                f"{means.std(ddof=1):.1f}",
+                *(f"{each:.1f}" for each in deviations),
+                *(f"{tau:.2f}" for tau in (again, perfect, *taus)),
+            ]
+        )
+    header = ["setting", "networks", "sd of networks", "sd of seeds", "of the better half"]
+    header += ["tau of two trainings", "of means and one", "of supernets and one", "and means"]
+    return table(header, rows)
+
+
+def _accuracy(records: list[Record], setting: str, seed: int) -> dict[str, float]:
+    own = (each for each in records if each["setting"] == setting and "accuracy" in each)
+    return {each["network"]: 100 * each["accuracy"] for each in own if each["seed"] == seed}
+
+
+def _judges(records: list[Record], setting: str) -> list[Record]:
+    own = (each for each in records if each["setting"] == setting and "supernet" in each)
+    return sorted(own, key=lambda each: each["supernet"])
 
 
 def _compared(losses: dict[str, float], accuracy: dict[str, float]) -> list[str]:
@@ -124,7 +179,8 @@ def main() -> None:
         data = load(options.features)
         for setting in options.settings:
             Study(setting, data, options.results).run()
-    print(summary(read(options.results)))
+    records = read(options.results)
+    print(summary(records) + "\n\n" + noise(records))
 
 
 if __name__ == "__main__":

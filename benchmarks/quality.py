@@ -17,6 +17,9 @@ halving, ranked, evolution, dnas
            the same with this strategy
 space      ranked by weights that are trained on networks of any size
 lean       the same with half of the finalists, whose trials have half of the epochs
+anew, whole
+           ranked with trials that begin anew, or that begin with shared weights and have all of the
+           epochs, where ranked has half of them
 depths     in the results only: ranked while its finalists were of different depths, too
 patient    the default with trials as long as the final training, and half as many draws
 random     networks of independent widths, moved into the budget, each with a whole trial; of them
@@ -86,6 +89,10 @@ SEARCHES = {
     **{
         name: SearchSettings(strategy="ranked", supernet="space", trial=TRIAL, **fewer)
         for name, fewer in (("space", {}), ("lean", {"finalists": 3, "inherited": 0.25}))
+    },
+    **{
+        name: SearchSettings(strategy="ranked", inherited=share, trial=TRIAL)
+        for name, share in (("anew", 0.0), ("whole", 1.0))
     },
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }

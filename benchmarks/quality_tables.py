@@ -41,7 +41,7 @@ def _ranked(settings: dict[str, Methods]) -> str:
             if "ranked" in methods and other in methods
         }
         for setting, (own, theirs) in pairs.items():
-            rows.append([other, setting, against(own, theirs), _share(own, theirs)])
+            rows.append([other, setting, against(own, theirs), share(own, theirs)])
         own, theirs = (
             {
                 (setting, seed): each
@@ -51,11 +51,12 @@ def _ranked(settings: dict[str, Methods]) -> str:
             for i in (0, 1)
         )
         if len(pairs) > 1:
-            rows.append([other, "all", against(own, theirs), _share(own, theirs)])
+            rows.append([other, "all", against(own, theirs), share(own, theirs)])
     return table(["ranked against", "setting", "int8, points", "search CPU"], rows)
 
 
-def _share(own: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
+def share(own: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
+    """Search CPU of what both have, as a share of the others'."""
     both = own.keys() & others.keys()
     seconds = [sum(each[key]["search_seconds"] for key in both) for each in (own, others)]
     return f"{seconds[0] / seconds[1]:.2f}"
