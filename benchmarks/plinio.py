@@ -8,7 +8,7 @@ largest network of `benchmarks.quality`'s settings, with kernels of 3x3 or of 5x
 layers, kernels of two dimensions it leaves, so that each counts as a method. It is trained first
 (`WARM` epochs), then with masks (`SEARCHED` epochs) on the whole training part, by one Adam as its
 README has it. A network over the limit is no result: the search is repeated from the warm-up, with
-a target or strength corrected by what was found, up to `TRIES` times; all count as CPU. The widest
+a strength that grows by what was missed, up to `TRIES` times; all count as CPU. The widest
 within the limit gets the final training of `benchmarks.quality`. RESULTS may be those of
 `benchmarks.quality`, beside whose methods the table is printed at the end; what is there is not
 done again.
@@ -145,8 +145,7 @@ class Bench:
             found += [each] if share <= 1 else []
             if 0.9 <= share <= 1:
                 break
-            # a target falls by what was missed; a strength grows with it
-            factor *= 0.97 / share if way == "constraint" else share / 0.97
+            factor *= share / 0.97
         return max(found, key=self._macs, default=None)
 
     def _warm(self, kernel: int) -> tuple[nn.Module, float]:
@@ -169,7 +168,7 @@ class Bench:
         shape = (channels, height, width)
         masked = PIT(model, input_shape=shape, cost={"ops": ops}, exclude_names=("classifier",))
         masked.train()
-        regularizer = DUCCIO({"ops": factor * self.limit}, task_loss=loss)
+        regularizer = DUCCIO({"ops": self.limit}, task_loss=factor * loss)
         strength = factor * loss / float(masked.get_cost("ops").detach())
         optimizer = torch.optim.Adam(
             [
