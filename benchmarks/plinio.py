@@ -7,11 +7,11 @@ CHECKOUT is one of github.com/eml-eda/plinio, whose requirements are installed. 
 largest network of `benchmarks.quality`'s settings, with kernels of 3x3 or of 5x5: PIT narrows
 layers, kernels of two dimensions it leaves, so that each counts as a method. It is trained first
 (`WARM` epochs), then with masks (`SEARCHED` epochs) on the whole training part, by one Adam as its
-README has it. A network over the limit is no result: the search is repeated from the warm-up, with
-a strength that grows by what was missed, up to `TRIES` times; all count as CPU. The widest
-within the limit gets the final training of `benchmarks.quality`. RESULTS may be those of
-`benchmarks.quality`, beside whose methods the table is printed at the end; what is there is not
-done again.
+README has it. A network over the limit is no result, and one far below is none of PIT's best: the
+search is repeated from the warm-up with another strength (`next_strength`), up to `TRIES` times;
+all count as CPU. The widest within the limit gets the final training of `benchmarks.quality`.
+RESULTS may be those of `benchmarks.quality`, beside whose methods the table is printed at the end;
+what is there is not done again.
 
 constraint  the regularizer DUCCIO, with the task's loss after warm-up, as its README has it
 strength    task + strength * cost, at first with both terms alike, as its notebook has it
@@ -20,6 +20,7 @@ strength    task + strength * cost, at first with both terms alike, as its noteb
 import argparse
 import copy
 import itertools
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,8 @@ from micronas.train.network import Network
 
 SETTINGS = ("macs-1", "macs-3")
 WARM, SEARCHED, TRIES = 4, 8, 4
+AIM = 0.97
+"""Share of the limit that tries are for."""
 BATCH = 64
 RATE, MASK_RATE = 1e-3, 3e-3
 """That of weights is its notebook's. Its masks move at 5e-4 for 25,000 steps, and here for 900: at
@@ -96,6 +99,20 @@ def _epoch(model: nn.Module, split: Split, optimizer: Any, seed: Any, cost: Cost
     return sum(losses) / len(losses)
 
 
+def next_strength(tried: dict[float, float]) -> float:
+    """Return what to try after these strengths, of which the shares of the limit are known.
+
+    Between the nearest over and below, by equal ratios of both; beyond all, by what was missed.
+    """
+    over = max((each for each, share in tried.items() if share > AIM), default=None)
+    below = min((each for each, share in tried.items() if share <= AIM), default=None)
+    if over is None or below is None:
+        (strength, share) = list(tried.items())[-1]
+        return strength * share / AIM
+    steepness = math.log(below / over) / math.log(tried[over] / tried[below])
+    return over * (tried[over] / AIM) ** steepness
+
+
 class Bench:
     """One setting and seed."""
 
@@ -137,6 +154,7 @@ class Bench:
         """Repeat the search until a network fits, and return the widest that does, if one does."""
         warm, loss = self._warm(kernel)
         found: list[Space] = []
+        tried: dict[float, float] = {}
         factor = 1.0
         for turn in range(TRIES):
             masked = self._pruned(way, copy.deepcopy(warm), loss, factor, turn)
@@ -145,7 +163,8 @@ class Bench:
             found += [each] if share <= 1 else []
             if 0.9 <= share <= 1:
                 break
-            factor *= share / 0.97
+            tried[factor] = share
+            factor = next_strength(tried)
         return max(found, key=self._macs, default=None)
 
     def _warm(self, kernel: int) -> tuple[nn.Module, float]:
