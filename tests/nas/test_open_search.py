@@ -17,6 +17,7 @@ from micronas.data import TensorSplit
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
+from micronas.nas.comparison import Comparison
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import SearchResult, finals_of, folds_of
 from micronas.nas.settings import SearchSettings
@@ -126,8 +127,8 @@ def test_scores_are_means_over_folds() -> None:
     folds = folds_of(few, SearchSettings(), seed=0)
     (candidate,) = OpenProblem(OPEN, BOARD, BUDGET).first(1, random.Random(0))
 
-    def tried(count: int) -> tuple[Candidate, list[Score]]:
-        checkpoint = Checkpoint()
+    def tried(count: int, checkpoint: Checkpoint | None = None) -> tuple[Candidate, list[Score]]:
+        checkpoint = checkpoint or Checkpoint()
         (found,) = trials(
             [candidate],
             folds[:count],
@@ -143,6 +144,11 @@ def test_scores_are_means_over_folds() -> None:
     assert one == [(alone.trial_loss, alone.trial_accuracy, right)] == two[:1]
     assert right.count("1") / len(folds[0].validation.labels) == alone.trial_accuracy
     assert both.comparisons[-1].right == (two[0][2], two[1][2])
+    older = Checkpoint()
+    name = f"trial/{candidate} after {SETTINGS.trial.epochs}"
+    older.save("trials", {name: list(one[0][:2])})
+    again, _ = tried(1, older)
+    assert again == replace(alone, comparisons=(Comparison(*alone.comparisons[-1][:2]),))
     assert two[1] != two[0]
     assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
     assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)
