@@ -71,6 +71,7 @@ BUDGETS = {
     "kws-24-64": _budget("24 KB", "60 ms", "64 KB"),
     "cifar-32": _budget("32 KB", "100 ms"),
     "cifar-64": _budget("64 KB", "200 ms"),
+    "cifar-128": _budget("128 KB", "400 ms"),
     "voices-24": _budget("24 KB", "60 ms"),
     "voices-48": _budget("48 KB", "120 ms"),
     "people-64": _budget("64 KB", "200 ms"),

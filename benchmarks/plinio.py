@@ -160,6 +160,8 @@ class Bench:
             masked = self._pruned(way, copy.deepcopy(warm), loss, factor, turn)
             each = self._architecture(masked, kernel)
             share = self._macs(each) / self.limit
+            told = f"{self.setting}, {way}: {factor:.3g} leaves {share:.3f} of the limit"
+            print(told, flush=True)
             found += [each] if share <= 1 else []
             if 0.9 <= share <= 1:
                 break

@@ -122,6 +122,7 @@ def trials(
     """
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
+    groups = tuple(tuple(each.validation.groups.tolist()) for each in (*folds, *finals))
     scores: dict[str, Score] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     planned = _trainings(count, len(rungs), folds=len(folds), finals=len(finals))
@@ -184,15 +185,17 @@ def trials(
     def told(candidate: Candidate, epochs: int, judges: Sequence[DataSet]) -> Candidate:
         # scores of checkpoints from before it was kept end without what was right
         found = [scores[_key(each, epochs)] for each in _sections(candidate, judges)]
-        losses, accuracies, *right = zip(*found, strict=False)
+        losses, accuracies, *rest = zip(*found, strict=False)
         loss, accuracy = (math.fsum(each) / len(found) for each in (losses, accuracies))
         epochs = epochs * len(judges) // len(folds)
+        right = rest[0] if rest else ()
+        comparison = Comparison(epochs, accuracy, right, groups[: len(judges)])
         return replace(
             candidate,
             trial_loss=loss,
             trial_accuracy=accuracy,
             trial_epochs=epochs,
-            comparisons=(*candidate.comparisons, Comparison(epochs, accuracy, *right)),
+            comparisons=(*candidate.comparisons, comparison),
         )
 
     def forget(candidates: list[Candidate], judges: Sequence[DataSet]) -> None:

@@ -17,7 +17,6 @@ from micronas.data import TensorSplit
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.comparison import Comparison
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import SearchResult, finals_of, folds_of
 from micronas.nas.settings import SearchSettings
@@ -148,7 +147,10 @@ def test_scores_are_means_over_folds() -> None:
     name = f"trial/{candidate} after {SETTINGS.trial.epochs}"
     older.save("trials", {name: list(one[0][:2])})
     again, _ = tried(1, older)
-    assert again == replace(alone, comparisons=(Comparison(*alone.comparisons[-1][:2]),))
+    assert again == replace(alone, comparisons=(alone.comparisons[-1]._replace(right=()),))
+    assert both.comparisons[-1].groups == tuple(
+        tuple(fold.validation.groups.tolist()) for fold in folds[:2]
+    )
     assert two[1] != two[0]
     assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
     assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)
