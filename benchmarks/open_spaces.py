@@ -24,12 +24,14 @@ published  of settings named by one, such as ds_cnn_s: the paper's network itsel
 textbook   each network of the space's `textbook`, at the widest that fits: all with the first seed,
            the best three with the second, the best two with the others; the best of them is known
            with hindsight only
+gated      textbook networks of residual blocks, with a squeeze-and-excite gate of a quarter of the
+           channels in each block, and again the widest that fit
 uniform    of voices and people: the widest that fit, of three numbers of blocks, in the paper's
            space, that for keywords in steps of four channels
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -49,7 +51,7 @@ from micronas.nas.prior import uniform_networks
 from micronas.nas.problem import Problem
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.nas.textbook import textbook_networks
+from micronas.nas.textbook import shipped, textbook_networks
 from micronas.nas.trials import Candidate
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
@@ -129,6 +131,8 @@ class Bench:
         """Yield what `run` does: a name, a seed, and how the network is found."""
         if method == "textbook":
             yield from self._raced(seeds)
+        elif method == "gated":
+            yield from self._gated(seeds)
         elif method == "published":
             yield from self._published(seeds)
         elif method == "uniform":
@@ -195,18 +199,25 @@ class Bench:
                 found = Candidate("uniform", choice, network, costs, space)
                 yield f"uniform, {len(network.blocks)}", seed, lambda found=found: (found, {})
 
+    def _widest(self, networks: Iterable[Space]) -> list[Candidate]:
+        return textbook_networks(
+            networks,
+            self.board,
+            self.budget,
+            kind=self.space.kind,
+            input_shape=self.data.input,
+            classes=len(self.data.classes),
+        )
+
+    def _gated(self, seeds: list[int]) -> "Iterator[Job]":
+        networks = shipped(self.space.textbook)
+        plain = [each for each in networks if all(b.type == "residual" for b in each.blocks)]
+        for seed in seeds:
+            for found in self._widest(map(gated, plain)):
+                yield str(found), seed, lambda found=found: (found, {})
+
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
-        networks = {
-            str(each): each
-            for each in textbook_networks(
-                self.space.textbook,
-                self.board,
-                self.budget,
-                kind=self.space.kind,
-                input_shape=self.data.input,
-                classes=len(self.data.classes),
-            )
-        }
+        networks = {str(each): each for each in self._widest(shipped(self.space.textbook))}
         for seed in seeds:
             means = {
                 name: fmean([e["int8"] for e in self._records() if e["method"] == name] or [0.0])
@@ -241,6 +252,16 @@ class Bench:
 
     def _records(self) -> list[Record]:
         return [each for each in read(self.results) if each["setting"] == self.setting]
+
+
+def gated(network: Space) -> Space:
+    """A network of residual blocks with a squeeze-and-excite gate in each."""
+    blocks, width = [], network.stem.width[0]
+    for block in network.blocks:
+        (width,) = block.width or (width,)
+        blocks.append(block.model_copy(update={"squeeze": (width // 4,)}))
+    update = {"name": f"{network.name}, gated", "blocks": tuple(blocks)}
+    return network.model_copy(update=update)
 
 
 Found = tuple[Candidate, dict[str, float]]
@@ -343,5 +364,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = [*SEARCHES, "textbook", "published", "uniform"]
+    methods = [*SEARCHES, "textbook", "gated", "published", "uniform"]
     command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)

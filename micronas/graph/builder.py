@@ -113,11 +113,14 @@ class Builder:
         )
         return self.append(op, out)
 
-    def dense(self, source: str, name: str, features: int) -> str:
+    def dense(
+        self, source: str, name: str, features: int, *, activation: Activation = "NONE"
+    ) -> str:
         """Fully connected layer on the flattened source; TFLite needs no RESHAPE before it."""
         depth = int(np.prod(self.shape(source)))
         constants = self._weights(name, (features, depth), features)
-        op = Op("FULLY_CONNECTED", name, (source, *constants), (name,))
+        inputs = (source, *constants)
+        op = Op("FULLY_CONNECTED", name, inputs, (name,), activation=activation)
         return self.append(op, (1, features))
 
     def global_average(self, source: str, name: str) -> str:
@@ -144,6 +147,13 @@ class Builder:
         left, right = (self._pad_channels(side, f"{name}/pad", width) for side in (left, right))
         op = Op("ADD", name, (left, right), (name,), activation=activation)
         return self.append(op, self.shape(left))
+
+    def mul(self, map_: str, factors: str, name: str) -> str:
+        """Elementwise product of a map and a map, or one factor for each channel."""
+        return self.append(Op("MUL", name, (map_, factors), (name,)), self.shape(map_))
+
+    def logistic(self, source: str, name: str) -> str:
+        return self.append(Op("LOGISTIC", name, (source,), (name,)), self.shape(source))
 
     def reshape(self, source: str, name: str, shape: tuple[int, ...]) -> str:
         target = self.constant(f"{name}/shape", np.array(shape, np.int32))

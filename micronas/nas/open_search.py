@@ -16,7 +16,7 @@ from micronas.hardware.costs import Budget, Limits
 from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.prior import USED, draw, moved
 from micronas.nas.problem import Problem
-from micronas.nas.textbook import textbook_networks
+from micronas.nas.textbook import shipped, textbook_networks
 from micronas.nas.trials import Candidate
 from micronas.space.decisions import Choice
 from micronas.space.open_space import OpenSpace, Picks
@@ -120,7 +120,7 @@ class OpenProblem:
         """Return the textbook networks of the space, as wide as fits; small ones, too, where the
         space draws small networks."""
         return textbook_networks(
-            self.space.textbook,
+            shipped(self.space.textbook),
             self._board,
             self._budget,
             kind=self.space.kind,

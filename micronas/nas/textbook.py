@@ -3,7 +3,7 @@
 A search that went astray costs no more than the best network that anybody can copy from a paper.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from micronas.nas.trials import Candidate
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
 
-_SCALED = ("width", "hidden", "expansion")
+_SCALED = ("width", "hidden", "expansion", "squeeze")
 _STEPS = 16
 """Of multipliers, for each factor of two."""
 _SPAN = (-3, 3)
@@ -23,7 +23,7 @@ _SPAN = (-3, 3)
 
 
 def textbook_networks(
-    names: Sequence[str],
+    networks: Iterable[Space],
     board: Board,
     budget: Budget,
     *,
@@ -33,11 +33,12 @@ def textbook_networks(
     as_published: bool = False,
     known: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """Return each network of `search_spaces/textbook/` at the widest that fits; not those none of
-    whose multipliers does.
+    """Return each network at the widest that fits; not those none of whose multipliers does.
 
     Parameters
     ----------
+    networks
+        As published; those of `search_spaces/textbook/` are shipped.
     as_published
         Whether those that could be wider than in their paper compete at its widths, too.
     kind
@@ -61,8 +62,7 @@ def textbook_networks(
         return Candidate("textbook", (), network, problem.costs(()), network, label)
 
     found = []
-    for name in names:
-        published = Space.load(f"textbook/{name}")
+    for published in networks:
         widest, low, high = None, _SPAN[0] * _STEPS, _SPAN[1] * _STEPS
         while low <= high:
             step = (low + high) // 2
@@ -70,6 +70,11 @@ def textbook_networks(
             widest, low, high = (fits, step + 1, high) if fits else (widest, low, step - 1)
         found += [widest, *([rival(published, 1.0)] if as_published and high > 0 else [])]
     return [each for each in found if each is not None]
+
+
+def shipped(names: Iterable[str]) -> list[Space]:
+    """Return networks of `search_spaces/textbook/` by name."""
+    return [Space.load(f"textbook/{name}") for name in names]
 
 
 def scaled(network: Space, factor: float) -> Space:

@@ -121,6 +121,20 @@ class Lowering:
         op = Op("ADD", name, (left, right), (name,), activation=activation)
         return self._append(self._builder.append(op, self._builder.shape(wide)), Union(*sides))
 
+    def excite(self, source: str, squeeze: Chosen) -> str:
+        """Scale each channel by a gate of its mean, from two dense layers with `squeeze` channels
+        between them (squeeze-and-excite, arXiv 1709.01507)."""
+        builder, channels = self._builder, self._channels[source]
+        mean = self.global_average(source, self._name("mean"))
+        few = builder.dense(
+            mean, self._name("squeeze"), squeeze.largest, activation=self.activation
+        )
+        self._append(few, self._made(squeeze))
+        gate = builder.dense(few, self._name("excite"), channels.size)
+        self._append(gate, channels)
+        gate = self._append(builder.logistic(gate, self._name("gate")), channels)
+        return self._append(builder.mul(source, gate, self._name("scale")), channels)
+
     def pool(
         self,
         source: str,

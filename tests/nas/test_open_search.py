@@ -20,7 +20,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import SearchResult, finals_of, folds_of
 from micronas.nas.settings import SearchSettings
-from micronas.nas.textbook import scaled, textbook_networks
+from micronas.nas.textbook import scaled, shipped, textbook_networks
 from micronas.nas.trials import Candidate, Score, trials
 from micronas.progress import Progress
 from micronas.space.open_space import OpenSpace
@@ -286,14 +286,19 @@ def test_where_draws_miss_the_smallest_networks_are_given() -> None:
 def test_textbook_networks_are_the_widest_that_fit() -> None:
     budget = Budget(sram="24 KB", latency="60 ms")
     (found,) = textbook_networks(
-        ["tc_resnet8"], BOARD, budget, kind="kws", input_shape=(49, 10, 1), classes=40
+        shipped(["tc_resnet8"]), BOARD, budget, kind="kws", input_shape=(49, 10, 1), classes=40
     )
     assert isinstance(found.architecture, Space)
     assert found.architecture.input == (49, 1, 10)
     assert budget.on(BOARD).fits(found.costs)
     assert 0.9 < max(budget.on(BOARD).used(found.costs).values()) <= 1
     none = textbook_networks(
-        ["ds_cnn"], BOARD, Budget(sram="2 KB"), kind="kws", input_shape=(49, 10, 1), classes=40
+        shipped(["ds_cnn"]),
+        BOARD,
+        Budget(sram="2 KB"),
+        kind="kws",
+        input_shape=(49, 10, 1),
+        classes=40,
     )
     assert none == []
 

@@ -48,6 +48,15 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "bits": [4, 8],
         },
         {"type": "bottleneck", "expansion": 12, "width": [8, 12], "repeat": 2, "skip": True},
+        {
+            "type": "bottleneck",
+            "expansion": [12, 20],
+            "squeeze": [4, 8],
+            "kernel": [3, 5],
+            "repeat": 2,
+            "skip": True,
+        },
+        {"type": "bottleneck", "expansion": [8, 16], "width": 8, "fused": True, "squeeze": 4},
     ],
     "conv": [
         {"type": "conv", "width": [8, 20], "kernel": [9, 1], "stride": [2, 1]},
@@ -63,6 +72,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "residual": [
         {"type": "residual", "width": [8, 20], "kernel": [[5, 1], [9, 1]], "stride": [2, 1]},
         {"type": "residual", "kernel": 3, "hidden": [8, 12], "repeat": 2, "skip": True},
+        {"type": "residual", "width": [8, 12], "squeeze": [4, 8], "stride": 2},
+        {"type": "residual", "squeeze": 4, "repeat": 2, "skip": True},
         {"type": "bottleneck", "expansion": [8, 16], "fused": True, "width": [8, 12]},
         {"type": "bottleneck", "expansion": [8, 16], "fused": True, "repeat": 2, "skip": True},
         {"type": "separable", "kernel": [3, 5], "bits": [4, 8], "repeat": 2, "skip": True},

@@ -19,7 +19,7 @@ from torch import Tensor
 from micronas.graph.ir import Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.nas.supernet.gates import Gates, Sample, is_one_hot
-from micronas.nas.supernet.masks import Masks, add_padded, weighted_sum
+from micronas.nas.supernet.masks import Masks, add_padded, along_channels, weighted_sum
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
 from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
@@ -119,6 +119,7 @@ class MaskedPass:
         if isinstance(step, Select):
             return self._select(step)
         assert step.kind != "UNKNOWN", "no space has one"
+        channels = self._choices.channels
         if step.kind in WEIGHTED:
             feature = self._weighted(step)
         elif step.name in self._choices.widening:
@@ -126,6 +127,10 @@ class MaskedPass:
             feature = Feature(add_padded(left, right))
         elif OPERATORS[step.kind].by_channel and self._keeps_channels(step):
             feature = self._values[step.operands[0]].each(lambda x, _: self._plain(step, [x]))
+        elif step.kind == "MUL" and len({channels[name] for name in step.operands}) == 1:
+            factors = [self._values[name].whole() for name in step.operands]
+            product = self._plain(step, [each.values for each in factors])
+            feature = Feature(product, all(each.waits for each in factors))  # one mask is enough
         elif step.kind == "CONCATENATION":
             parts = [self._values[name].whole() for name in step.operands]
             joined = self._plain(step, [each.values for each in parts])
@@ -156,8 +161,7 @@ class MaskedPass:
     def _masked(self, feature: Feature, name: str) -> Feature:
         mask = self._masks.of(name)
         if self._choice is None:
-            shape = 1, -1, *[1] * (feature.values.ndim - 2)
-            return Feature(feature.values * mask.view(shape).to(feature.values.dtype))
+            return Feature(feature.values * along_channels(mask, feature.values))
         kept = self._choices.channels[name].width(self._choice)
         values, hidden = mix_shown(feature.values, feature.hidden, mask, kept=kept)
         return Feature(values, hidden=hidden)

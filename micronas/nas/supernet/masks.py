@@ -86,6 +86,11 @@ def _rectangles(options: tuple[Size, ...]) -> Tensor:
     return (sides[0][:, :, None] & sides[1][:, None, :]).double()
 
 
+def along_channels(mask: Tensor, values: Tensor) -> Tensor:
+    """A mask [C] as a factor of a feature map or of vectors, [N, C, ...]."""
+    return mask.view(1, -1, *[1] * (values.ndim - 2)).to(values.dtype)
+
+
 def weighted_sum(weights: Tensor, values: list[Tensor]) -> Tensor:
     """Sum of values, each times its weight; shorter channel axes are padded with zeros."""
     total = weights[0] * values[0]

@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd import Function
 
-from micronas.nas.supernet.masks import widened
+from micronas.nas.supernet.masks import along_channels, widened
 
 _VECTOR = 16
 """Channels that a processor with 512-bit registers computes at once."""
@@ -67,7 +67,7 @@ class _Mix(Function):
     def forward(
         ctx: Any, values: Tensor, hidden: Tensor | None, mask: Tensor, kept: int
     ) -> tuple[Tensor, Tensor | None]:
-        own = mask[: values.shape[1]].view(1, -1, 1, 1).to(values.dtype)
+        own = along_channels(mask[: values.shape[1]], values)
         ctx.ones = kept >= values.shape[1]
         ctx.save_for_backward(values, hidden, own)
         zeros = None if hidden is None else values.new_zeros(()).expand_as(hidden)
@@ -128,7 +128,8 @@ class _Choose(Function):
 
 
 def _by_channel(gradient: Tensor, values: Tensor) -> Tensor:
-    return (gradient * values).sum((0, 2, 3), dtype=torch.float32)
+    axes = [0, *range(2, values.ndim)]
+    return (gradient * values).sum(axes, dtype=torch.float32)
 
 
 def _common(gradient: Tensor, values: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from micronas.settings import Extent, Settings
-from micronas.space.decisions import BitsOptions, Pair, Size, kernel_text
+from micronas.space.decisions import BitsOptions, Pair, Size, Widths, kernel_text
 from micronas.space.lowering import Lowering
 
 
@@ -28,7 +28,7 @@ class Weighted(Settings):
         return values
 
 
-_SELDOM = {"bits", "fused", "hidden", "name", "repeat", "skip"}
+_SELDOM = {"bits", "fused", "hidden", "name", "repeat", "skip", "squeeze"}
 
 
 class BlockBase(Weighted):
@@ -162,6 +162,18 @@ def stride_mark(stride: Pair) -> str:
 def width_text(width: Sequence[int] | None) -> str:
     """The one width a block has, ``=`` where it is that of its input."""
     return "=" if width is None else str(width[0])
+
+
+def gated(at: Lowering, source: str, squeeze: Widths | None) -> str:
+    """Append a squeeze-and-excite gate where a block has one."""
+    if squeeze is None:
+        return source
+    return at.excite(source, at.decide("squeeze", "width", squeeze))
+
+
+def squeeze_mark(squeeze: Sequence[int] | None) -> str:
+    """``s8`` for a squeeze-and-excite gate with 8 channels inside."""
+    return "" if squeeze is None else f"s{squeeze[0]}"
 
 
 def marks_of(block: Any) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from micronas.space.blocks.base import BlockBase, marks_of, width_text
+from micronas.space.blocks.base import BlockBase, gated, marks_of, squeeze_mark, width_text
 from micronas.space.decisions import Kernels, Widths
 from micronas.space.lowering import Lowering
 
@@ -24,6 +24,9 @@ class Bottleneck(BlockBase):
     residual: bool = False
     """Whether the input is added; needs stride 1."""
     fused: bool = False
+    squeeze: Widths | None = None
+    """Channels inside a squeeze-and-excite gate on the map inside (EfficientNet, arXiv 1905.11946);
+    no gate without them."""
 
     @property
     def has_residual(self) -> bool:
@@ -41,9 +44,11 @@ class Bottleneck(BlockBase):
         else:
             hidden = at.conv(source, expansion, layer="expand", bits=bits)
             hidden = at.depthwise(hidden, kernel, stride=self.stride)
+        hidden = gated(at, hidden, self.squeeze)
         out = at.conv(hidden, width, layer="project", bits=bits, active=False)
         return at.add(source, out) if self.has_residual else out
 
     def summary(self) -> str:
         mark = "f" if self.fused else ""
-        return f"{mark}{self.expansion[0]}-{width_text(self.width)}{marks_of(self)}"
+        inside = f"{mark}{self.expansion[0]}{squeeze_mark(self.squeeze)}"
+        return f"{inside}-{width_text(self.width)}{marks_of(self)}"

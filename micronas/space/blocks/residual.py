@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from micronas.space.blocks.base import BlockBase, marks_of, width_text
+from micronas.space.blocks.base import BlockBase, gated, marks_of, squeeze_mark, width_text
 from micronas.space.decisions import Filters, Widths
 from micronas.space.lowering import Lowering
 
@@ -21,6 +21,9 @@ class Residual(BlockBase):
     width: Widths | None = None
     hidden: Widths | None = None
     kernel: Filters = ((3, 3),)
+    squeeze: Widths | None = None
+    """Channels inside a squeeze-and-excite gate before the sum (arXiv 1709.01507); no gate without
+    them."""
 
     @property
     def has_residual(self) -> bool:
@@ -33,10 +36,12 @@ class Residual(BlockBase):
         bits = at.decide("bits", "bits", self.bits)
         first = at.conv(source, hidden, layer="first", kernel=kernel, bits=bits, stride=self.stride)
         out = at.conv(first, width, layer="second", kernel=kernel, bits=bits, active=False)
+        out = gated(at, out, self.squeeze)
         if self.width is not None:
             source = at.conv(source, width, layer="shortcut", bits=bits, stride=self.stride)
         return at.add(source, out, active=True)
 
     def summary(self) -> str:
         hidden = "" if self.hidden is None else f"{self.hidden[0]}-"
-        return f"r{hidden}{width_text(self.width)}{marks_of(self)}"
+        inside = f"r{hidden}{width_text(self.width)}{squeeze_mark(self.squeeze)}"
+        return inside + marks_of(self)

@@ -98,8 +98,22 @@ TURNS = Space.model_validate(
     }
 )
 """Stages of both kinds after each other, wider than a vector of channels."""
+GATED = Space.model_validate(
+    {
+        "name": "gated",
+        "input": [9, 10, 2],
+        "classes": 4,
+        "stem": {"width": [20, 36], "kernel": [3, 3]},
+        "blocks": [
+            {"type": "residual", "width": [20, 36], "squeeze": [4, 8, 20], "stride": 2},
+            {"type": "bottleneck", "expansion": [24, 52], "squeeze": [4, 20], "width": [8, 24]},
+            {"type": "bottleneck", "expansion": [12, 40], "squeeze": 8, "fused": True},
+        ],
+    }
+)
+"""Squeeze-and-excite gates, vectors of channels beside maps."""
 SPACES = pytest.mark.parametrize(
-    "space", [CHAIN, RESIDUAL, MIXED, TURNS], ids=lambda space: str(space.name)
+    "space", [CHAIN, RESIDUAL, MIXED, TURNS, GATED], ids=lambda space: str(space.name)
 )
 
 
@@ -177,7 +191,7 @@ def copy_weights(net: SharedNetwork, network: Network) -> None:
                 cut = cut[:, :, rows : rows + kernel[0], columns : columns + kernel[1]]
             weight.copy_(cut)
             if unit.bias is not None:
-                unit.bias.copy_(shared.bias)
+                unit.bias.copy_(shared.bias[: len(weight)])
                 continue
             unit.norm.weight.copy_(shared.scale[: len(weight)])
             unit.norm.bias.copy_(shared.shift[: len(weight)])
