@@ -148,9 +148,9 @@ class Builder:
         op = Op("ADD", name, (left, right), (name,), activation=activation)
         return self.append(op, self.shape(left))
 
-    def mul(self, map_: str, factors: str, name: str) -> str:
-        """Elementwise product of a map and a map, or one factor for each channel."""
-        return self.append(Op("MUL", name, (map_, factors), (name,)), self.shape(map_))
+    def mul(self, left: str, right: str, name: str) -> str:
+        """Elementwise product; the right operand may be one factor for each channel."""
+        return self.append(Op("MUL", name, (left, right), (name,)), self.shape(left))
 
     def logistic(self, source: str, name: str) -> str:
         return self.append(Op("LOGISTIC", name, (source,), (name,)), self.shape(source))

@@ -126,13 +126,12 @@ class Lowering:
         between them (squeeze-and-excite, arXiv 1709.01507)."""
         builder, channels = self._builder, self._channels[source]
         mean = self.global_average(source, self._name("mean"))
-        few = builder.dense(
-            mean, self._name("squeeze"), squeeze.largest, activation=self.activation
-        )
+        width, activation = squeeze.largest, self.activation
+        few = builder.dense(mean, self._name("squeeze"), width, activation=activation)
         self._append(few, self._made(squeeze))
-        gate = builder.dense(few, self._name("excite"), channels.size)
-        self._append(gate, channels)
-        gate = self._append(builder.logistic(gate, self._name("gate")), channels)
+        factors = builder.dense(few, self._name("excite"), channels.size)
+        self._append(factors, channels)
+        gate = self._append(builder.logistic(factors, self._name("gate")), channels)
         return self._append(builder.mul(source, gate, self._name("scale")), channels)
 
     def pool(
