@@ -154,7 +154,6 @@ def search(
                 recipe,
                 seed=seed,
                 finals=finals,
-                final=settings.final_recipe(families=isinstance(space, OpenSpace)),
                 checkpoint=checkpoint,
                 progress=lambda done, total: progress("trials", done, total, {}),
                 more=more,

@@ -56,9 +56,6 @@ class SearchSettings(Settings):
     """Trainings of each network that reaches the end of the trials, each ranked by other groups,
     where `folds` are fewer: between the last few, chance in one training decides as much as they
     differ."""
-    final_epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Of the trainings that `final_folds` add. ``auto``: those of a trial, in a space of several
-    families twice as many, as these differ in how fast they learn."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The short training."""
     inherited: float = Field(0.5, ge=0, le=1)
@@ -79,13 +76,6 @@ class SearchSettings(Settings):
     def shares(self) -> bool:
         """Whether a supernet has a part in common with searches for other boards and budgets."""
         return self.supernet == "space" or (self.strategy == "dnas" and self.warmup > 0)
-
-    def final_recipe(self, *, families: bool) -> Recipe:
-        """Return the recipe of the trainings that `final_folds` add, in one family or several."""
-        epochs = self.final_epochs
-        if epochs == "auto":
-            epochs = self.trial.epochs * (2 if families else 1)
-        return self.trial.model_copy(update={"epochs": epochs})
 
     def trial_of(self, *, inherits: bool) -> Recipe:
         """Return the recipe of trials, which begin with a supernet's weights or anew."""

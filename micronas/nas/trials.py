@@ -69,10 +69,6 @@ Score = tuple[float, float, str]
 """Of a training: loss, accuracy, and on which examples it was right (`Comparison.right`)."""
 
 
-Training = tuple[DataSet, Recipe, int]
-"""What trains and judges, and for how many of the recipe's epochs."""
-
-
 class Crew(Protocol):
     """Runs trainings, at once or one after another; see `side_by_side`."""
 
@@ -94,7 +90,6 @@ def trials(
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
     finals: Sequence[DataSet] = (),
-    final: Recipe | None = None,
     more: More | None = None,
     joining: int = 0,
     crew: Crew | None = None,
@@ -115,8 +110,6 @@ def trials(
         scores are means over folds. Each candidate sees them in the shape of its own input.
     finals
         Further folds, of the best `_FINISH` of those that reach the end.
-    final
-        The recipe there, if it is another one.
     more
         Asked once, after the first part, for up to `joining` candidates.
     crew
@@ -130,30 +123,20 @@ def trials(
     count = len(candidates) + joining
     rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
     groups = tuple(tuple(each.validation.groups.tolist()) for each in (*folds, *finals))
-    final = final or recipe
     scores: dict[str, Score] = dict(checkpoint.load("trials") or {})
     left, losers = candidates, list[Candidate]()
     planned = _trainings(count, len(rungs), folds=len(folds), finals=len(finals))
     progress(len(scores), planned)
     run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
-    def trainings(candidate: Candidate, epochs: int, *, last: bool) -> dict[str, Training]:
-        """Name the trainings of a candidate, one for each fold."""
-        found = [(fold, recipe, epochs) for fold in folds]
-        found += [(fold, final, final.epochs) for fold in finals if last]
-        return {
-            f"trial/{candidate}" + f"/{place}" * bool(place): each
-            for place, each in enumerate(found)
-        }
-
     def train(
-        training: Training,
+        data: DataSet,
         architecture: Architecture,
         begin: State | None,
         section: str,
+        epochs: int,
         kept: Checkpoint,
     ) -> Score:
-        data, recipe, epochs = training
         network = architecture.build(generator_for(seed, "initial", section))
         if begin is not None:
             network.load_state_dict(begin)
@@ -178,34 +161,35 @@ def trials(
         right = logits.argmax(1) == labels
         return loss.item(), right.double().mean().item(), "".join(map(str, right.int().tolist()))
 
-    def trained(candidates: list[Candidate], epochs: int, *, last: bool = False) -> list[Candidate]:
-        jobs, keys = {}, {}
-        # the longest first, so that all processes end at about the same time
-        for each in sorted(candidates, key=lambda each: -each.costs.macs):
-            for section, training in trainings(each, epochs, last=last).items():
-                key = _key(section, training)
-                # a finished trial is looked up: its weights may have been trained further since
-                if key not in scores:
-                    begin = begins.get(each.choice)
-                    jobs[section] = partial(train, training, each.architecture, begin, section)
-                    keys[section] = key
-        for section, score in run(jobs, checkpoint=checkpoint):
-            scores[keys[section]] = score
+    def trained(
+        candidates: list[Candidate], epochs: int, judges: Sequence[DataSet]
+    ) -> list[Candidate]:
+        jobs = {
+            section: partial(
+                train, data, each.architecture, begins.get(each.choice), section, epochs
+            )
+            # the longest first, so that all processes end at about the same time
+            for each in sorted(candidates, key=lambda each: -each.costs.macs)
+            for section, data in _sections(each, judges).items()
+        }
+        # a finished trial is looked up: its weights may have been trained further since
+        missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
+        for section, score in run(missing, checkpoint=checkpoint):
+            scores[_key(section, epochs)] = score
             checkpoint.save_soon("trials", dict(sorted(scores.items())))
             progress(len(scores), planned)
-        if jobs:
+        if missing:
             checkpoint.save("trials", dict(sorted(scores.items())))
-        return sorted((told(each, epochs, last=last) for each in candidates), key=_loss)
+        return sorted((told(each, epochs, judges) for each in candidates), key=_loss)
 
-    def told(candidate: Candidate, epochs: int, *, last: bool) -> Candidate:
+    def told(candidate: Candidate, epochs: int, judges: Sequence[DataSet]) -> Candidate:
         # scores of checkpoints from before it was kept end without what was right
-        done = trainings(candidate, epochs, last=last)
-        found = [scores[_key(*each)] for each in done.items()]
+        found = [scores[_key(each, epochs)] for each in _sections(candidate, judges)]
         losses, accuracies, *rest = zip(*found, strict=False)
         loss, accuracy = (math.fsum(each) / len(found) for each in (losses, accuracies))
-        epochs = sum(until for _, _, until in done.values()) // len(folds)
+        epochs = epochs * len(judges) // len(folds)
         right = rest[0] if rest else ()
-        comparison = Comparison(epochs, accuracy, right, groups[: len(done)])
+        comparison = Comparison(epochs, accuracy, right, groups[: len(judges)])
         return replace(
             candidate,
             trial_loss=loss,
@@ -214,25 +198,33 @@ def trials(
             comparisons=(*candidate.comparisons, comparison),
         )
 
-    def forget(candidates: list[Candidate], *, last: bool = False) -> None:
+    def forget(candidates: list[Candidate], judges: Sequence[DataSet]) -> None:
         for each in candidates:
-            checkpoint.discard([*trainings(each, 0, last=last)])
+            checkpoint.discard([*_sections(each, judges)])
 
     for epochs in rungs:
-        tried = trained(left, epochs)
+        tried = trained(left, epochs, folds)
         if more is not None and epochs == rungs[0]:
-            tried = sorted(tried + trained(more(tried), epochs), key=_loss)
+            tried = sorted(tried + trained(more(tried), epochs, folds), key=_loss)
         keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
         left, losers = tried[:keep], tried[keep:] + losers
-        forget(losers if epochs < rungs[-1] else left)
+        forget(losers if epochs < rungs[-1] else left, folds)
     if finals:
-        left = trained(left[:_FINISH], recipe.epochs, last=True) + left[_FINISH:]
-        forget(left[:_FINISH], last=True)
+        judges = [*folds, *finals]
+        left = trained(left[:_FINISH], recipe.epochs, judges) + left[_FINISH:]
+        forget(left[:_FINISH], judges)
     return left + losers
 
 
-def _key(section: str, training: Training) -> str:
-    return f"{section} after {training[2]}"
+def _sections(candidate: Candidate, folds: Sequence[DataSet]) -> dict[str, DataSet]:
+    """Name a candidate's trainings, one for each fold."""
+    return {
+        f"trial/{candidate}" + f"/{place}" * bool(place): fold for place, fold in enumerate(folds)
+    }
+
+
+def _key(section: str, epochs: int) -> str:
+    return f"{section} after {epochs}"
 
 
 @contextmanager
@@ -285,13 +277,7 @@ def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
 
 
 def planned_epochs(
-    count: int,
-    recipe: Recipe,
-    examples: int,
-    *,
-    folds: int = 1,
-    finals: int = 0,
-    final: Recipe | None = None,
+    count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
 ) -> tuple[int, int]:
     """Return how many trainings so many candidates get, one that goes on counted again, and the
     epochs of all."""
@@ -302,7 +288,7 @@ def planned_epochs(
         before = rung
     last = _trainings(count, len(rungs), folds=0, finals=finals)
     trainings = _trainings(count, len(rungs), folds=folds, finals=finals)
-    return trainings, folds * epochs + last * (final or recipe).epochs
+    return trainings, folds * epochs + last * recipe.epochs
 
 
 def _trainings(count: int, rungs: int, *, folds: int, finals: int) -> int:

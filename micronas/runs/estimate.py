@@ -109,10 +109,7 @@ def estimate_search(
     count = len(networks) + joining
     recipe = settings.search.trial_of(inherits=inherited)
     finals = 0 if inherited else max(settings.search.final_folds - folds, 0)
-    final = settings.search.final_recipe(families=isinstance(space, OpenSpace))
-    trainings, epochs = planned_epochs(
-        count, recipe, tried, folds=folds, finals=finals, final=final
-    )
+    trainings, epochs = planned_epochs(count, recipe, tried, folds=folds, finals=finals)
     work = epochs * recipe.steps(tried) * fmean(steps) + trainings * beside
     phases["training"] = (
         _recipe(settings.train, examples) * steps[middle] * settings.train.batch_size / batch

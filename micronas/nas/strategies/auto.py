@@ -41,22 +41,18 @@ def choose(
 
 def _halving(problem: Problem, settings: SearchSettings, examples: int) -> int:
     count = settings.draws + len(uniform_networks(problem))
-    return _trained(count, settings, settings.trial, examples, finals=settings.final_folds - 1)
+    return _trained(count, settings.trial, examples, finals=settings.final_folds - 1)
 
 
 def _ranking(problem: Problem, settings: SearchSettings, examples: int) -> int:
     inherits = Ranked.inherits(problem.space, settings)
     count = settings.finalists + len(uniform_networks(problem))
     finals = 0 if inherits else settings.final_folds - 1
-    recipe = settings.trial_of(inherits=inherits)
-    trials = _trained(count, settings, recipe, examples, finals=finals)
+    trials = _trained(count, settings.trial_of(inherits=inherits), examples, finals=finals)
     return BATCHES * settings.steps * settings.batch_size + trials
 
 
-def _trained(
-    count: int, settings: SearchSettings, recipe: Recipe, examples: int, *, finals: int
-) -> int:
+def _trained(count: int, recipe: Recipe, examples: int, *, finals: int) -> int:
     """Examples that the trials of so many networks train on."""
-    final = settings.final_recipe(families=False)
-    _, epochs = planned_epochs(count, recipe, examples, finals=finals, final=final)
+    _, epochs = planned_epochs(count, recipe, examples, finals=finals)
     return epochs * recipe.steps(examples) * recipe.batch_size
