@@ -30,9 +30,9 @@ from micronas.train.side_by_side import Job, processors, side_by_side
 
 _FINISH = 5
 """Candidates, about, whose trials go to the end, and at most, that have further trainings then."""
-_TELLING = 100
-"""Fewest steps of a training after which networks are compared: deep ones start slowly, and with
-fewer were dropped early though they ended ahead."""
+_TELLING = 150
+"""Fewest steps of a training after which networks are compared: deep and wide ones start slowly,
+and with fewer were dropped early though they ended ahead."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ SETTINGS = SearchSettings(
     batch_size=32,
     candidates=30,
     finalists=3,
-    trial=Recipe(epochs=6, batch_size=8, learning_rate=1e-2),
+    trial=Recipe(epochs=6, batch_size=5, learning_rate=1e-2),
 )
 
 SHORT = SETTINGS.model_copy(

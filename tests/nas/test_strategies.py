@@ -47,7 +47,7 @@ def settings(strategy: str) -> SearchSettings:
             "finalists": 3,
             "draws": 6,
             "generations": 3,
-            "trial": Recipe(epochs=10, batch_size=16, learning_rate=1e-2),
+            "trial": Recipe(epochs=10, batch_size=10, learning_rate=1e-2),
         }
     )
 
@@ -95,7 +95,7 @@ def test_gates_that_are_not_finite_are_an_error_that_says_what_was_not() -> None
 def test_halving_sends_the_worse_half_away() -> None:
     """6 drawn and 3 uniform networks: 9 train for 5 epochs, then the better 5 go on and begin anew.
 
-    A quarter would do to the end, but after 3 epochs of 20 steps it is too early to tell.
+    A quarter would do to the end, but after 3 epochs of 32 steps it is too early to tell.
     """
     epochs = [each.trial_epochs for each in result("halving").candidates]
     assert epochs == [20] * 5 + [5] * 4
@@ -105,8 +105,8 @@ def test_halving_sends_the_worse_half_away() -> None:
     ("count", "epochs", "steps", "expected"),
     [
         (19, 8, 90, [2, 4, 8]),
-        (19, 8, 50, [2, 4, 8]),
-        (19, 8, 49, [4, 8]),
+        (19, 8, 75, [2, 4, 8]),
+        (19, 8, 74, [4, 8]),
         (7, 8, 90, [4, 8]),
         (19, 8, 10, [8]),
         (19, 7, 90, [2, 4, 7]),
@@ -114,10 +114,10 @@ def test_halving_sends_the_worse_half_away() -> None:
         (1, 8, 90, [4, 8]),
     ],
 )
-def test_halving_waits_for_a_hundred_steps(
+def test_halving_waits_for_150_steps(
     count: int, epochs: int, steps: int, expected: list[int]
 ) -> None:
-    """About five reach the end, and none leaves before it has had a hundred steps."""
+    """About five reach the end, and none leaves before it has had 150 steps."""
     assert rung_epochs(count, epochs, steps) == expected
 
 
@@ -174,7 +174,7 @@ def test_trials_begin_with_shared_weights() -> None:
 def test_shared_weights_where_they_save_half(
     asked: str, examples: int, processes: int, expected: str, because: str
 ) -> None:
-    """By hand, of 5 and of 100 steps an epoch.
+    """By hand, of 8 and of 160 steps an epoch.
 
     Halving, of 9 networks: all 10 epochs and 5 another 10; or 9 * 5 + 5 * 5 + 5 * 10, as 5 epochs
     tell. Ranking: 160 batches of 32, and of 6 networks all 5 epochs; or 6 * 3 + 3 * 2.

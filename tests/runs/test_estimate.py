@@ -21,13 +21,13 @@ from tests import toy
 
 
 def test_epochs_of_successive_halving_by_hand() -> None:
-    """16 networks, 20 epochs of 20 steps: rungs after 5, 10 and 20, of 16, 8 and 4."""
+    """16 networks, 20 epochs of 30 steps: rungs after 5, 10 and 20, of 16, 8 and 4."""
     recipe = Recipe(epochs=20, batch_size=16)
-    assert planned_epochs(16, recipe, 320) == (16 + 8 + 4, 16 * 5 + 8 * 5 + 4 * 10)
+    assert planned_epochs(16, recipe, 480) == (16 + 8 + 4, 16 * 5 + 8 * 5 + 4 * 10)
     # three folds each, and the last four once more
-    folds, work = planned_epochs(16, recipe, 320, folds=3, finals=1)
+    folds, work = planned_epochs(16, recipe, 480, folds=3, finals=1)
     assert (folds, work) == (3 * 28 + 4, 3 * 160 + 4 * 20)
-    # under 100 steps nothing is told apart: one comparison at the end
+    # under 150 steps nothing is told apart: one comparison at the end
     assert planned_epochs(10, Recipe(epochs=10, batch_size=32), 256) == (10, 100)
 
 
