@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _NORMAL = 1.959964
 """Half width of a 95 % interval in standard errors that are known."""
+_LEAST = 2 - 1e-9
+"""Degrees of freedom below which no interval is given; three groups of one size have two."""
 
 
 class Comparison(NamedTuple):
@@ -30,8 +32,8 @@ class Lead(NamedTuple):
     """Difference of the two; negative where it is behind."""
     half_width: float | None
     """Of a 95 % interval for examples of other groups (speakers, machines); both are compared in
-    pairs. None where all examples are of one group. Another training of either differs by chance as
-    well, which is not in it."""
+    pairs. None where the groups weigh less than three of one size. Another training of either
+    differs by chance as well, which is not in it."""
     epochs: int
 
 
@@ -57,7 +59,9 @@ def _half_width(one: Comparison, other: Comparison) -> float | None:
 
     Examples of a group differ alike, so that groups are what is drawn; in each fold half a pair is
     added to each way to differ, so that few examples do not look certain (Agresti and Min 2005,
-    doi 10.1002/sim.1781).
+    doi 10.1002/sim.1781). A large group pulls the mean after it and so looks closer to it than it
+    is: each square is divided by what is left to the others (MacKinnon and White 1985, HC2), and
+    degrees of freedom are those of as many groups of one size as weigh the same (Kish 1965).
     """
     if not one.right or not other.right:
         return None
@@ -68,23 +72,24 @@ def _half_width(one: Comparison, other: Comparison) -> float | None:
     counts = [len(fold) + 2 for fold in folds]
     sums = [sum(difference for difference, _ in fold) for fold in folds]
     mean = fmean(map(truediv, sums, counts))
-    of_groups: dict[int, float] = defaultdict(float)
+    off: dict[int, float] = defaultdict(float)
+    share: dict[int, float] = defaultdict(float)
     for fold, count in zip(folds, counts, strict=True):
         for difference, group in fold:
-            of_groups[group] += (difference - mean) / count
-    if len(of_groups) < 2:
+            off[group] += (difference - mean) / count
+            share[group] += 1 / len(fold) / len(folds)
+    freedom = 1 / math.fsum(each**2 for each in share.values()) - 1
+    if freedom < _LEAST:
         return None
-    squares = math.fsum(each**2 for each in of_groups.values())
+    squares = math.fsum(off[group] ** 2 / (1 - share[group]) for group in off)
     added = math.fsum((1 + 2 * mean**2) / count**2 for count in counts)
-    variance = (squares + added) / len(folds) ** 2
-    freedom = len(of_groups) - 1
-    return student(freedom) * math.sqrt(variance * len(of_groups) / freedom)
+    return student(freedom) * math.sqrt(squares + added) / len(folds)
 
 
-def student(freedom: int) -> float:
+def student(freedom: float) -> float:
     """Half width of a 95 % interval in standard errors that are estimated (Student's t).
 
-    From 3 degrees of freedom right within 1 % (Abramowitz and Stegun, 26.7.5).
+    Right within 3 % from 2 degrees of freedom, within 1 % from 3 (Abramowitz and Stegun, 26.7.5).
     """
     z = _NORMAL
     terms = (
