@@ -62,6 +62,7 @@ class Budget(Settings):
         board: Board,
         *,
         operators: Collection[str] = (),
+        at_times: Collection[str] = (),
         front_end: FrontEndCosts | None = None,
     ) -> "Limits":
         """Fill in what the board limits and return the numbers.
@@ -70,19 +71,23 @@ class Budget(Settings):
         ----------
         operators
             Whose code the runtime holds: those of the network, or all of a space.
+        at_times
+            Further ones, which networks with weights of 4 bits need, and no others.
         front_end
             What runs in front of the network; None where it is not known.
         """
         if self.counts == "network":
-            beside, flash = Beside(), board.model_bytes
+            beside, unpacking, flash = Beside(), 0, board.model_bytes
         else:
             beside, flash = Beside.on(board, operators, front_end), board.flash_bytes
+            unpacking = code_bytes({*operators, *at_times}) - code_bytes(operators)
         return Limits(
             sram=self.sram or board.arena_bytes,
             flash=self.flash or flash,
             latency=self.latency,
             macs=self.macs,
             beside=beside,
+            unpacking=unpacking,
         )
 
 
@@ -158,6 +163,8 @@ class Limits:
     macs: float | None = None
     beside: Beside = Beside()
     """What of it the network cannot have."""
+    unpacking: int = 0
+    """Flash, in bytes, that the runtime takes on top for networks with weights of 4 bits."""
 
     def spent(self, costs: Costs) -> dict[str, float]:
         """What a network itself takes of each cost that is limited, in the limits' units.
@@ -177,7 +184,7 @@ class Limits:
 
     def used(self, costs: Costs) -> dict[str, float]:
         """Share of each limit a network and what runs beside it use; 1 is all of it."""
-        limits, beside = self.given(), vars(self.beside)
+        limits, beside = self.given(), self._beside(costs.has_int4)
         return {
             name: (amount + beside.get(name, 0)) / limits[name]
             for name, amount in self.spent(costs).items()
@@ -191,10 +198,13 @@ class Limits:
         limits = {name: getattr(self, name) for name in ("sram", "flash", "latency", "macs")}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
-    def left(self) -> dict[str, float]:
-        """What the limits that are set leave to the network itself."""
-        beside = vars(self.beside)
+    def left(self, *, int4: bool = False) -> dict[str, float]:
+        """What the limits that are set leave to the network itself, which may have int4 weights."""
+        beside = self._beside(int4)
         return {name: limit - beside.get(name, 0) for name, limit in self.given().items()}
+
+    def _beside(self, int4: bool) -> dict[str, float]:
+        return {**vars(self.beside), "flash": self.beside.flash + int4 * self.unpacking}
 
 
 def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:

@@ -150,10 +150,11 @@ class OpenProblem:
             source.randrange(size) if source.random() < _REDRAWN else pick
             for size, pick in zip(sizes, parent.picks, strict=True)
         )
-        before = self.problem(parent.family, parent.picks).space.values(parent.choice)
+        before = self.problem(parent.family, parent.picks).space
         problem = self.problem(parent.family, picks)
         floor = min(USED, self.space.fill)
-        choice = moved(problem, _varied(problem.space, before, source), floor, source)
+        varied = _varied(problem.space, before, parent.choice, source)
+        choice = moved(problem, varied, floor, source)
         return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
 
     def _keep(
@@ -192,18 +193,23 @@ def problem_of(
     return Problem(space, board, budget, front_end=front_end)
 
 
-def _varied(space: Searchable, values: Mapping[str, object], source: random.Random) -> Choice:
-    """Return a choice near these values, some of which are drawn anew."""
-    choice = []
+def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:
+    """Return a choice near a parent's, some of whose options are drawn anew.
+
+    Layers keep their bits, and new ones have those of the others: which pay is up to the budget.
+    """
+    values, varied = parent.values(choice), []
+    bits = min((values[each.name] for each in parent.decisions if each.kind == "bits"), default=8)
     for decision in space.decisions:
         options, value = decision.options, values.get(decision.name)
-        if value is None or (decision.kind != "width" and source.random() < _REDRAWN):
-            choice.append(source.randrange(len(options)))
+        if decision.kind == "bits":
+            varied.append(options.index(value or bits))
+        elif value is None or (decision.kind != "width" and source.random() < _REDRAWN):
+            varied.append(source.randrange(len(options)))
         elif decision.kind == "width":
-            assert isinstance(value, int), "a width is a number"
             wanted = value * (1 + _STEP) ** source.uniform(-1, 1)
             wanted = wanted if source.random() < _STEPPED else value
-            choice.append(min(range(len(options)), key=lambda i: abs(options[i] - wanted)))
+            varied.append(min(range(len(options)), key=lambda i: abs(options[i] - wanted)))
         else:
-            choice.append(options.index(value) if value in options else len(options) - 1)
-    return tuple(choice)
+            varied.append(options.index(value) if value in options else len(options) - 1)
+    return tuple(varied)

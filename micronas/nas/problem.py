@@ -5,7 +5,7 @@ from functools import lru_cache
 from micronas.errors import BudgetError
 from micronas.graph.ir import Op
 from micronas.hardware.board import Board
-from micronas.hardware.code import operators_of
+from micronas.hardware.code import FULL, operators_of
 from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.hardware.front_ends import FrontEndCosts
 from micronas.quantities import format_cost
@@ -37,7 +37,10 @@ class Problem:
         operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
         for choice in (space.smallest(), space.largest()):
             operators |= operators_of(space.resolve(choice))
-        self.limits: Limits = budget.on(board, operators=operators, front_end=front_end)
+        always = {name.removesuffix(FULL) for name in operators}
+        self.limits: Limits = budget.on(
+            board, operators=always, at_times=operators - always, front_end=front_end
+        )
         self._measured = lru_cache(maxsize=100_000)(self._measure)
 
     def costs(self, choice: Choice) -> Costs:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from micronas.errors import ConfigError
 from micronas.settings import Extent, read_mapping, validate_settings
+from micronas.space.decisions import BitsOptions
 from micronas.space.space import Described, Space, space_file
 from micronas.text import html_table
 
@@ -49,6 +50,9 @@ class OpenSpace(Described):
     input: tuple[Extent, Extent, Extent] | None = None
     """Height, width, channels, of families that have none of their own."""
     classes: Extent
+    bits: BitsOptions = (8,)
+    """Of weights, in all blocks that say nothing else, and in the head's convolution. Where 4 are a
+    choice, networks are drawn with them if flash is what binds."""
     fill: float = Field(0.9, gt=0, le=0.9)
     """Least share of the budget that networks use. Small data is learnt by small networks: below
     0.9, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as published,
@@ -148,7 +152,7 @@ class OpenSpace(Described):
         return lru_cache(maxsize=4096)(self._settled)
 
     def _settled(self, family: str, picks: Picks) -> Space:
-        described = _settle(self._parsed[family][0], picks)
+        described = _with_bits(_settle(self._parsed[family][0], picks), self.bits)
         values = {"name": f"{self.name}/{family}", "classes": self.classes, **described}
         if self.input is not None:
             values.setdefault("input", self.input)
@@ -183,6 +187,24 @@ def _settle(node: Any, picks: Picks) -> Any:
         is_part = isinstance(each, AnyOf) and isinstance(value, list)
         settled += value if is_part else [value]
     return settled
+
+
+def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]:
+    """Copy a settled description with `bits` in the parts that can have them and say nothing."""
+
+    def part(each: Any) -> Any:
+        if not isinstance(each, Mapping) or each.get("type") == "pool":
+            return each
+        if isinstance(each.get("options"), list):
+            return {**each, "options": list(map(part, each["options"]))}
+        return {"bits": list(bits), **each}
+
+    described, blocks, head = dict(family), family.get("blocks"), family.get("head")
+    if isinstance(blocks, list):
+        described["blocks"] = list(map(part, blocks))
+    if isinstance(head, Mapping) and head.get("width") is not None:
+        described["head"] = part(head)
+    return described
 
 
 def _each_once(sizes: Sequence[int]) -> Iterator[Picks]:

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
 from micronas.hardware.targets import plan
-from micronas.nas.prior import uniform_networks
+from micronas.nas.prior import draw, moved, uniform_networks
 from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
@@ -26,6 +27,7 @@ from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.settings import read_settings
 from micronas.space.blocks import Bottleneck, Separable
+from micronas.space.decisions import Choice
 from micronas.space.space import Head, Space, Stem
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
@@ -232,6 +234,52 @@ def test_uniform_networks_of_four_bits_are_wider() -> None:
     assert all(block.bits == (4,) for block in four.blocks)
     assert four.blocks[0].width > eight[0].blocks[0].width
     assert len(uniform_networks(Problem(Space.load("kws_small"), BOARD, budget))) == 3
+
+
+def bits_of(choice: Choice) -> set[int]:
+    return {
+        decision.options[index]
+        for decision, index in zip(SPACE.decisions, choice, strict=True)
+        if decision.kind == "bits"
+    }
+
+
+@pytest.mark.parametrize(
+    ("budget", "some"),
+    [
+        (Budget(flash="24 KB", counts="network"), True),
+        (Budget(latency="20 ms", counts="network"), False),
+        (Budget(sram="12 KB", flash="100 KB", counts="network"), False),
+        (Budget(counts="network"), False),
+    ],
+    ids=["flash", "latency", "sram", "roomy"],
+)
+def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> None:
+    """Elsewhere they would cost time and accuracy for nothing; and where flash binds, a draw is
+    wider with them."""
+    problem = Problem(SPACE, BOARD, budget)
+    drawn = draw(problem, count=30, source=random.Random(0))
+    assert len(drawn) == 30
+    assert all(problem.fits(each) for each in drawn)
+    four = [each for each in drawn if 4 in bits_of(each)]
+    assert bool(four) == some
+    if some:
+        assert 5 < len(four) < 25
+        macs = [
+            fmean(problem.costs(each).macs for each in part)
+            for part in (four, [each for each in drawn if each not in four])
+        ]
+        assert macs[0] > 1.2 * macs[1]
+
+
+def test_no_layer_goes_to_four_bits_to_fill_time() -> None:
+    """A narrow network of 8 bits has time left, and takes it by growing."""
+    problem = Problem(SPACE, BOARD, Budget(latency="40 ms", counts="network"))
+    start = SPACE.shaped((0.3,), depth=1.0)
+    for seed in range(20):
+        found = moved(problem, start, 0.9, random.Random(seed))
+        assert problem.share(found) >= 0.9
+        assert bits_of(found) == {8}
 
 
 # How 4 bits are imitated.

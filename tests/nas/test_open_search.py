@@ -60,6 +60,19 @@ OPEN = OpenSpace.model_validate(
 SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=8, learning_rate=1e-2))
 
 
+def test_descendants_have_four_bits_where_their_parents_have() -> None:
+    space = OPEN.model_copy(update={"bits": (4, 8)})
+    for budget, some in ((Budget(flash="5 KB", counts="network"), True), (BUDGET, False)):
+        problem, source = OpenProblem(space, BOARD, budget), random.Random(0)
+        drawn = problem.first(12, source)
+        four = [each for each in drawn if "b4" in str(each)]
+        assert bool(four) == some
+        near = problem.next(four or drawn, 8, source)
+        having = sum("b4" in str(each) for each in near)
+        assert having > len(near) / 2 if some else not having  # flash that is left may take 8
+        assert all(problem.problem(*next(space.ways())).limits.fits(each.costs) for each in near)
+
+
 def test_draws_cover_the_families_evenly_and_fit() -> None:
     problem, source = OpenProblem(OPEN, BOARD, BUDGET), random.Random(0)
     first = problem.first(4, source)

@@ -62,6 +62,24 @@ def test_what_runs_beside_the_network_is_counted() -> None:
     Problem(SMALL, board, tight.model_copy(update={"counts": "network"})).check_feasible()
 
 
+def test_the_code_for_weights_of_four_bits_is_charged_to_networks_that_have_any() -> None:
+    """A space with both costs its networks of 8 bits no more than one without the choice."""
+    space, board = Space.load("kws_mixed"), Board.load("stm32f446re")
+    problem = Problem(space, board, Budget(flash="200 KB"))
+    eight, four = space.uniform(0.5), space.uniform(0.5, bits=4)
+    code = [code_bytes(operators_of(space.resolve(each))) for each in (eight, four)]
+    assert code[1] > code[0] + 15_000
+    for choice, most in ((eight, 3_000), (four, 3_500)):  # a PAD may come, an 8-bit layer beside
+        files = problem.costs(choice).flash_bytes
+        beside = 200_000 * problem.used(choice)["flash"] - files
+        needed = code_bytes(operators_of(space.resolve(choice)))
+        assert needed - 1 <= beside < needed + most
+    limits = problem.limits
+    assert limits.left()["flash"] - limits.left(int4=True)["flash"] == limits.unpacking > 15_000
+    assert Problem(SMALL, board, Budget()).limits.unpacking == 0
+    assert Problem(space, board, Budget(counts="network")).limits.unpacking == 0
+
+
 def test_a_core_without_floating_point_takes_longer_for_its_front_end() -> None:
     m0, m4 = Board.load("nucleo_g0b1re"), Board.load("stm32f446re")
     assert m0.core == "Cortex-M0+"

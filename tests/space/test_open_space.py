@@ -1,6 +1,7 @@
 """Spaces of several families, and what they leave open."""
 
 import random
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,37 @@ def test_each_any_is_settled_in_every_way() -> None:
     assert {len(member.blocks) for member in over_time} == {1, 2}
     assert [member.blocks[0].type for member in members[8:]] == ["conv", "separable"]
     assert {member.name for member in members} == {"toy/over_time", "toy/flat"}
+
+
+def test_bits_of_a_space_are_those_of_all_parts_that_say_nothing() -> None:
+    families = {
+        "flat": {
+            "input": [8, 4, 1],
+            "stem": {"width": [4, 8], "kernel": 3},
+            "blocks": [
+                {"type": "pool"},
+                {"type": "conv", "width": 8, "bits": 8},
+                {
+                    "type": "select",
+                    "options": [
+                        {"type": "separable", "width": [8, 12]},
+                        {"type": "residual", "width": [8, 12]},
+                    ],
+                },
+            ],
+            "head": {"any": [{}, {"width": 16}, {"width": 16, "bits": 4}]},
+        }
+    }
+    by_hand = deepcopy(families["flat"])
+    for option in by_hand["blocks"][2]["options"]:
+        option["bits"] = [4, 8]
+    by_hand["head"]["any"][1]["bits"] = [4, 8]
+    mixed = toy(families=families, bits=[4, 8])
+    assert list(mixed.members()) == list(toy(families={"flat": by_hand}).members())
+    names = [[each.name for each in m.decisions if each.kind == "bits"] for m in mixed.members()]
+    assert names[0] == names[2] == ["block3a.bits", "block3b.bits"]
+    assert names[1] == ["block3a.bits", "block3b.bits", "head.bits"]
+    assert toy() == toy(bits=8)
 
 
 def test_a_copy_with_other_classes_has_members_with_them() -> None:

@@ -30,7 +30,7 @@ class Steering:
         self.problem, self.steps = problem, steps
         self._temperature = settings.temperature
         largest = problem.spent(problem.space.largest())
-        self._penalty = Penalty(problem.limits.left(), largest, steps)
+        self._penalty = Penalty(problem.limits.left(int4=True), largest, steps)
 
     def temperature(self, step: int) -> float:
         """Return the Gumbel-softmax's: it falls by equal ratios over the search."""
@@ -57,7 +57,7 @@ class Steering:
         with torch.no_grad():
             smooth = self._costs(gates.probabilities())
         found = {}
-        for name in self.problem.limits.left():
+        for name in self.problem.limits.given():
             ratio = self._penalty.corrections.get(name, 1.0)
             found[f"expected_{name}"] = float(smooth[name]) * ratio
             found[f"multiplier_{name}"] = self._penalty.multipliers.get(name, 0.0)
