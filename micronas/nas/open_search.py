@@ -14,7 +14,7 @@ from micronas.data import DataSet
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Limits
 from micronas.hardware.front_ends import front_end_costs
-from micronas.nas.prior import USED, draw, moved
+from micronas.nas.prior import USED, draw, four_bits_pay, moved
 from micronas.nas.problem import Problem
 from micronas.nas.textbook import shipped, textbook_networks
 from micronas.nas.trials import Candidate
@@ -32,6 +32,10 @@ _REDRAWN = 0.15
 _STEPPED = 0.3
 """Probability that one of its widths takes a step, of up to `_STEP` of its value."""
 _STEP = 0.35
+_OTHER_BITS = 0.5
+"""Probability, where flash binds, that it has 4 bits for its parent's 8, or the reverse."""
+_FACTORS = tuple(2 ** (step / 8) for step in range(16, -17, -1))
+"""By which widths are scaled then: by the first with which a network fits."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,14 @@ class OpenProblem:
             source.randrange(size) if source.random() < _REDRAWN else pick
             for size, pick in zip(sizes, parent.picks, strict=True)
         )
-        before = self.problem(parent.family, parent.picks).space
+        before = self.problem(parent.family, parent.picks)
         problem = self.problem(parent.family, picks)
         floor = min(USED, self.space.fill)
-        varied = _varied(problem.space, before, parent.choice, source)
+        varied = _varied(problem.space, before.space, parent.choice, source)
+        if before.binding(parent.choice) == "flash":
+            other = _with_other_bits(problem, varied)
+            if other is not None and source.random() < _OTHER_BITS:
+                varied = other
         choice = moved(problem, varied, floor, source)
         return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
 
@@ -193,6 +201,33 @@ def problem_of(
     return Problem(space, board, budget, front_end=front_end)
 
 
+def _with_other_bits(problem: Problem, choice: Choice) -> Choice | None:
+    """Return a network with 4 bits in all layers if most have 8, else with 8, and its widths in
+    proportion as large as then fits; None where there is none, or 4 bits would not pay."""
+    decisions = problem.space.decisions
+    taken = [n for n, each in zip(choice, decisions, strict=True) if each.kind == "bits"]
+    if not taken:
+        return None
+
+    def widest(bits: int) -> Choice | None:
+        def scaled(factor: float) -> Choice:
+            return tuple(
+                bits
+                if each.kind == "bits"
+                else each.nearest(each.options[n] * factor)
+                if each.kind == "width"
+                else n
+                for n, each in zip(choice, decisions, strict=True)
+            )
+
+        return next(filter(problem.fits, map(scaled, _FACTORS)), None)
+
+    four, eight = widest(0), widest(1)
+    if 2 * sum(taken) <= len(taken):
+        return eight
+    return four if four and eight and four_bits_pay(problem, four, eight) else None
+
+
 def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:
     """Return a choice near a parent's, some of whose options are drawn anew.
 
@@ -209,7 +244,7 @@ def _varied(space: Searchable, parent: Searchable, choice: Choice, source: rando
         elif decision.kind == "width":
             wanted = value * (1 + _STEP) ** source.uniform(-1, 1)
             wanted = wanted if source.random() < _STEPPED else value
-            varied.append(min(range(len(options)), key=lambda i: abs(options[i] - wanted)))
+            varied.append(decision.nearest(wanted))
         else:
             varied.append(options.index(value) if value in options else len(options) - 1)
     return tuple(varied)

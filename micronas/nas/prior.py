@@ -30,6 +30,9 @@ _SCALES = 64
 """Steps of a factor of 2 ** (1 / 8) in which a profile is widened."""
 _TRIES = 20
 """Draws for each network wanted, at most."""
+_PAYS = 1.4
+"""Times as many multiply-accumulates from which weights of 4 bits pay: keyword networks gained at
+1.5 to 2 times as many, and not at 1.3 to 1.4."""
 _REPEATS = 100
 """Known networks drawn one after another: a small space has no more to give."""
 
@@ -168,7 +171,7 @@ class Profile:
 def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
     space = problem.space
     profile = Profile.at(space, [source.random() for _ in range(PLACES)], source)
-    if profile.bits == 4 and (roomy or not _is_short_of_flash(problem, profile)):
+    if profile.bits == 4 and (roomy or not _wants_four(problem, profile)):
         profile = replace(profile, bits=8)
     if roomy:
         return profile.scaled(space, source.randrange(_SCALES + 1))
@@ -179,16 +182,15 @@ def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float)
     return moved(problem, profile.widest(problem, room), USED * room, source, most=room)
 
 
-def _is_short_of_flash(problem: Problem, profile: Profile) -> bool:
-    """Whether flash keeps a network of 8 bits narrow. Only there 4 bits make it wider; elsewhere
-    they cost time and accuracy for nothing."""
-    widest = replace(profile, bits=8).widest(problem)
-    return _binding(problem.used(widest)) == "flash"
+def _wants_four(problem: Problem, profile: Profile) -> bool:
+    """Whether 4 bits make a network that flash keeps narrow enough wider to pay."""
+    eight, four = (replace(profile, bits=bits).widest(problem) for bits in (8, 4))
+    return problem.binding(eight) == "flash" and four_bits_pay(problem, four, eight)
 
 
-def _binding(used: Mapping[str, float]) -> str:
-    """Return the limit of which most is used."""
-    return max(used, key=lambda name: used[name])
+def four_bits_pay(problem: Problem, four: Choice, eight: Choice) -> bool:
+    """Whether a network of 4 bits has enough more multiply-accumulates than one of 8."""
+    return problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
 
 
 def uniform_networks(problem: Problem) -> list[Choice]:
@@ -213,11 +215,10 @@ def moved(
     binds."""
     decisions = problem.space.decisions
     for _ in range(_MOVES):
-        used = problem.used(choice)
-        binding = _binding(used)
-        if floor <= used[binding] <= most:
+        share, binding = problem.share(choice), problem.binding(choice)
+        if floor <= share <= most:
             break
-        direction = 1 if used[binding] < floor else -1
+        direction = 1 if share < floor else -1
         steps = {
             position: _towards(decision, binding, direction)
             for position, decision in enumerate(decisions)

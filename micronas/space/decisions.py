@@ -34,6 +34,10 @@ class Decision:
     kind: Kind
     options: tuple[Any, ...]
 
+    def nearest(self, number: float) -> int:
+        """Return which option of a width, or of bits, is nearest to a number."""
+        return min(range(len(self.options)), key=lambda i: abs(self.options[i] - number))
+
     @property
     def labels(self) -> list[str]:
         """The options as text: ``5``, or ``9x1`` for a kernel that is not square."""

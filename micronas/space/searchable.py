@@ -214,7 +214,7 @@ class Searchable(ABC):
                     target = float(bits)
                 case "width":
                     target = shares.get(number, profile[-1]) * options[-1]
-            return min(range(len(options)), key=lambda i: abs(options[i] - target))
+            return decision.nearest(target)
 
         return tuple(index(number, each) for number, each in enumerate(self.decisions))
 

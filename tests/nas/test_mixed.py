@@ -255,8 +255,7 @@ def bits_of(choice: Choice) -> set[int]:
     ids=["flash", "latency", "sram", "roomy"],
 )
 def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> None:
-    """Elsewhere they would cost time and accuracy for nothing; and where flash binds, a draw is
-    wider with them."""
+    """And make networks wider by far; elsewhere they would cost time and accuracy for nothing."""
     problem = Problem(SPACE, BOARD, budget)
     drawn = draw(problem, count=30, source=random.Random(0))
     assert len(drawn) == 30
@@ -264,7 +263,7 @@ def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> No
     four = [each for each in drawn if 4 in bits_of(each)]
     assert bool(four) == some
     if some:
-        assert 5 < len(four) < 25
+        assert 2 < len(four) < 25
         macs = [
             fmean(problem.costs(each).macs for each in part)
             for part in (four, [each for each in drawn if each not in four])
