@@ -62,7 +62,7 @@ class Budget(Settings):
         board: Board,
         *,
         operators: Collection[str] = (),
-        at_times: Collection[str] = (),
+        for_int4: Collection[str] = (),
         front_end: FrontEndCosts | None = None,
     ) -> "Limits":
         """Fill in what the board limits and return the numbers.
@@ -71,8 +71,8 @@ class Budget(Settings):
         ----------
         operators
             Whose code the runtime holds: those of the network, or all of a space.
-        at_times
-            Further ones, which networks with weights of 4 bits need, and no others.
+        for_int4
+            Further ones, of networks with weights of 4 bits alone.
         front_end
             What runs in front of the network; None where it is not known.
         """
@@ -80,7 +80,7 @@ class Budget(Settings):
             beside, unpacking, flash = Beside(), 0, board.model_bytes
         else:
             beside, flash = Beside.on(board, operators, front_end), board.flash_bytes
-            unpacking = code_bytes({*operators, *at_times}) - code_bytes(operators)
+            unpacking = code_bytes({*operators, *for_int4}) - code_bytes(operators)
         return Limits(
             sram=self.sram or board.arena_bytes,
             flash=self.flash or flash,

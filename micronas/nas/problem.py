@@ -39,7 +39,7 @@ class Problem:
             operators |= operators_of(space.resolve(choice))
         always = {name.removesuffix(FULL) for name in operators}
         self.limits: Limits = budget.on(
-            board, operators=always, at_times=operators - always, front_end=front_end
+            board, operators=always, for_int4=operators - always, front_end=front_end
         )
         self._measured = lru_cache(maxsize=100_000)(self._measure)
 
