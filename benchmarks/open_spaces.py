@@ -16,6 +16,7 @@ default    `micronas.search` in `kws_open` or `images_open`, with the trials of 
 long       the same with trials of 15 epochs, as long as the recipe
 single     in the results only: the default while one training of each finalist decided, and before
            it the last weights of a trial and not the mean of recent ones
+eight      in the results only: the default before weights of 4 bits were a choice
 sooner     in the results only: the default while networks were compared after a hundred steps, and
            not 150 at least
 twice      in the results only: `sooner` with twice the epochs where finalists are trained again
@@ -102,7 +103,7 @@ SEARCHES = {
     "long": SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
 }
 PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
-SEARCHED = (*SEARCHES, "sooner", "single", "twice", "plain")
+SEARCHED = (*SEARCHES, "eight", "sooner", "single", "twice", "plain")
 SMALL_BATCH = 32
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""

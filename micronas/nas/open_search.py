@@ -32,8 +32,8 @@ _REDRAWN = 0.15
 _STEPPED = 0.3
 """Probability that one of its widths takes a step, of up to `_STEP` of its value."""
 _STEP = 0.35
-_OTHER_BITS = 0.5
-"""Probability, where flash binds, that it has 4 bits for its parent's 8, or the reverse."""
+_TWINS = 0.5
+"""Probability that it is its parent with 4 bits for 8, or the reverse, where that may pay."""
 _FACTORS = tuple(2 ** (step / 8) for step in range(16, -17, -1))
 """By which widths are scaled then: by the first with which a network fits."""
 
@@ -149,20 +149,20 @@ class OpenProblem:
         return list(found.values())
 
     def _descendant(self, parent: Drawn, source: random.Random) -> Drawn | None:
-        sizes = self.space.sizes(parent.family)
-        picks = tuple(
-            source.randrange(size) if source.random() < _REDRAWN else pick
-            for size, pick in zip(sizes, parent.picks, strict=True)
-        )
-        before = self.problem(parent.family, parent.picks)
-        problem = self.problem(parent.family, picks)
         floor = min(USED, self.space.fill)
-        varied = _varied(problem.space, before.space, parent.choice, source)
-        if before.binding(parent.choice) == "flash":
-            other = _with_other_bits(problem, varied)
-            if other is not None and source.random() < _OTHER_BITS:
-                varied = other
-        choice = moved(problem, varied, floor, source)
+        problem, picks = self.problem(parent.family, parent.picks), parent.picks
+        twin = _twin(problem, parent.choice)
+        if twin is not None and source.random() < _TWINS:
+            choice = moved(problem, twin, floor, source)
+        else:
+            before = problem.space
+            picks = tuple(
+                source.randrange(size) if source.random() < _REDRAWN else pick
+                for size, pick in zip(self.space.sizes(parent.family), picks, strict=True)
+            )
+            problem = self.problem(parent.family, picks)
+            varied = _varied(problem.space, before, parent.choice, source)
+            choice = moved(problem, varied, floor, source)
         return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
 
     def _keep(
@@ -201,12 +201,12 @@ def problem_of(
     return Problem(space, board, budget, front_end=front_end)
 
 
-def _with_other_bits(problem: Problem, choice: Choice) -> Choice | None:
+def _twin(problem: Problem, choice: Choice) -> Choice | None:
     """Return a network with 4 bits in all layers if most have 8, else with 8, and its widths in
-    proportion as large as then fits; None where there is none, or 4 bits would not pay."""
+    proportion as large as then fits; None where flash does not bind, or 4 bits would not pay."""
     decisions = problem.space.decisions
     taken = [n for n, each in zip(choice, decisions, strict=True) if each.kind == "bits"]
-    if not taken:
+    if not taken or problem.binding(choice) != "flash":
         return None
 
     def widest(bits: int) -> Choice | None:
