@@ -14,9 +14,9 @@ that the command can be killed and repeated, and several may write to one file.
 default    `micronas.search` in `kws_open` or `images_open`, with the trials of `benchmarks.quality`
            (8 epochs); a search for each seed
 long       the same with trials of 15 epochs, as long as the recipe
+mixed      the default where weights of 4 bits are a choice beside 8
 single     in the results only: the default while one training of each finalist decided, and before
            it the last weights of a trial and not the mean of recent ones
-eight      in the results only: the default before weights of 4 bits were a choice
 sooner     in the results only: the default while networks were compared after a hundred steps, and
            not 150 at least
 twice      in the results only: `sooner` with twice the epochs where finalists are trained again
@@ -30,6 +30,7 @@ textbook   each network of the space's `textbook`, at the widest that fits: all 
            with hindsight only
 gated      textbook networks of residual blocks, with a squeeze-and-excite gate of a quarter of the
            channels in each block, and again the widest that fit
+four       textbook networks with weights of 4 bits in their blocks, again the widest that fit
 uniform    of voices and people: the widest that fit, of three numbers of blocks, in the paper's
            space, that for keywords in steps of four channels
 """
@@ -101,9 +102,10 @@ SETTINGS = (*BUDGETS, *PUBLISHED)
 SEARCHES = {
     "default": SearchSettings(trial=TRIAL),
     "long": SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
+    "mixed": SearchSettings(trial=TRIAL),
 }
 PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
-SEARCHED = (*SEARCHES, "eight", "sooner", "single", "twice", "plain")
+SEARCHED = (*SEARCHES, "sooner", "single", "twice", "plain")
 SMALL_BATCH = 32
 RACE = (9, 3, 2, 2, 2)
 """Textbook networks that are trained with each seed."""
@@ -136,7 +138,9 @@ class Bench:
         if method == "textbook":
             yield from self._raced(seeds)
         elif method == "gated":
-            yield from self._gated(seeds)
+            yield from self._changed(seeds, gated, lambda block: block.type == "residual")
+        elif method == "four":
+            yield from self._changed(seeds, of_four_bits, lambda block: block.type != "pool")
         elif method == "published":
             yield from self._published(seeds)
         elif method == "uniform":
@@ -149,8 +153,9 @@ class Bench:
         path = self.results.with_suffix(f".{self.setting}-{method}-{seed}.pt")
         settings = SEARCHES.get(method, SEARCHES["default"])
         trial = self._recipe(settings.trial)
+        bits = (4, 8) if method == "mixed" else self.space.bits
         found = search(
-            self.space,
+            self.space.model_copy(update={"bits": bits}),
             self.data,
             board=self.board,
             budget=self.budget,
@@ -213,11 +218,13 @@ class Bench:
             classes=len(self.data.classes),
         )
 
-    def _gated(self, seeds: list[int]) -> "Iterator[Job]":
-        networks = shipped(self.space.textbook)
-        plain = [each for each in networks if all(b.type == "residual" for b in each.blocks)]
+    def _changed(
+        self, seeds: list[int], change: Callable[[Space], Space], has: Callable[[Any], bool]
+    ) -> "Iterator[Job]":
+        """Textbook networks all of whose blocks have what is changed, at the widest that fit."""
+        plain = [each for each in shipped(self.space.textbook) if all(map(has, each.blocks))]
         for seed in seeds:
-            for found in self._widest(map(gated, plain)):
+            for found in self._widest(map(change, plain)):
                 yield str(found), seed, lambda found=found: (found, {})
 
     def _raced(self, seeds: list[int]) -> "Iterator[Job]":
@@ -266,6 +273,12 @@ def gated(network: Space) -> Space:
         blocks.append(block.model_copy(update={"squeeze": (width // 4,)}))
     update = {"name": f"{network.name}, gated", "blocks": tuple(blocks)}
     return network.model_copy(update=update)
+
+
+def of_four_bits(network: Space) -> Space:
+    """A network with weights of 4 bits in its blocks."""
+    blocks = tuple(each.model_copy(update={"bits": (4,)}) for each in network.blocks)
+    return network.model_copy(update={"name": f"{network.name}, 4 bits", "blocks": blocks})
 
 
 Found = tuple[Candidate, dict[str, float]]
@@ -368,5 +381,5 @@ def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[in
 
 
 if __name__ == "__main__":
-    methods = [*SEARCHES, "textbook", "gated", "published", "uniform"]
+    methods = [*SEARCHES, "textbook", "gated", "four", "published", "uniform"]
     command(__doc__, SETTINGS, methods, ["default", "textbook"], show=summary, run=_run)
