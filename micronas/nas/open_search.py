@@ -14,7 +14,7 @@ from micronas.data import DataSet
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Limits
 from micronas.hardware.front_ends import front_end_costs
-from micronas.nas.prior import USED, draw, four_bits_pay, moved
+from micronas.nas.prior import USED, draw, moved
 from micronas.nas.problem import Problem
 from micronas.nas.textbook import shipped, textbook_networks
 from micronas.nas.trials import Candidate
@@ -32,10 +32,6 @@ _REDRAWN = 0.15
 _STEPPED = 0.3
 """Probability that one of its widths takes a step, of up to `_STEP` of its value."""
 _STEP = 0.35
-_TWINS = 0.5
-"""Probability that it is its parent with 4 bits for 8, or the reverse, where that may pay."""
-_FACTORS = tuple(2 ** (step / 8) for step in range(16, -17, -1))
-"""By which widths are scaled then: by the first with which a network fits."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +145,16 @@ class OpenProblem:
         return list(found.values())
 
     def _descendant(self, parent: Drawn, source: random.Random) -> Drawn | None:
+        sizes = self.space.sizes(parent.family)
+        picks = tuple(
+            source.randrange(size) if source.random() < _REDRAWN else pick
+            for size, pick in zip(sizes, parent.picks, strict=True)
+        )
+        before = self.problem(parent.family, parent.picks).space
+        problem = self.problem(parent.family, picks)
         floor = min(USED, self.space.fill)
-        problem, picks = self.problem(parent.family, parent.picks), parent.picks
-        twin = _twin(problem, parent.choice)
-        if twin is not None and source.random() < _TWINS:
-            choice = moved(problem, twin, floor, source)
-        else:
-            before = problem.space
-            picks = tuple(
-                source.randrange(size) if source.random() < _REDRAWN else pick
-                for size, pick in zip(self.space.sizes(parent.family), picks, strict=True)
-            )
-            problem = self.problem(parent.family, picks)
-            varied = _varied(problem.space, before, parent.choice, source)
-            choice = moved(problem, varied, floor, source)
+        varied = _varied(problem.space, before, parent.choice, source)
+        choice = moved(problem, varied, floor, source)
         return Drawn(parent.family, picks, choice) if problem.fits(choice) else None
 
     def _keep(
@@ -199,33 +191,6 @@ def problem_of(
         return OpenProblem(space, board, budget, known=known)
     front_end = front_end_costs(known, space.input_shape)
     return Problem(space, board, budget, front_end=front_end)
-
-
-def _twin(problem: Problem, choice: Choice) -> Choice | None:
-    """Return a network with 4 bits in all layers if most have 8, else with 8, and its widths in
-    proportion as large as then fits; None where flash does not bind, or 4 bits would not pay."""
-    decisions = problem.space.decisions
-    taken = [n for n, each in zip(choice, decisions, strict=True) if each.kind == "bits"]
-    if not taken or problem.binding(choice) != "flash":
-        return None
-
-    def widest(bits: int) -> Choice | None:
-        def scaled(factor: float) -> Choice:
-            return tuple(
-                bits
-                if each.kind == "bits"
-                else each.nearest(each.options[n] * factor)
-                if each.kind == "width"
-                else n
-                for n, each in zip(choice, decisions, strict=True)
-            )
-
-        return next(filter(problem.fits, map(scaled, _FACTORS)), None)
-
-    four, eight = widest(0), widest(1)
-    if 2 * sum(taken) <= len(taken):
-        return eight
-    return four if four and eight and four_bits_pay(problem, four, eight) else None
 
 
 def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:

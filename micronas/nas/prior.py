@@ -185,12 +185,8 @@ def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float)
 def _wants_four(problem: Problem, profile: Profile) -> bool:
     """Whether 4 bits make a network that flash keeps narrow enough wider to pay."""
     eight, four = (replace(profile, bits=bits).widest(problem) for bits in (8, 4))
-    return problem.binding(eight) == "flash" and four_bits_pay(problem, four, eight)
-
-
-def four_bits_pay(problem: Problem, four: Choice, eight: Choice) -> bool:
-    """Whether a network of 4 bits has enough more multiply-accumulates than one of 8."""
-    return problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
+    pays = problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
+    return problem.binding(eight) == "flash" and pays
 
 
 def uniform_networks(problem: Problem) -> list[Choice]:

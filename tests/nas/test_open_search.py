@@ -60,8 +60,7 @@ OPEN = OpenSpace.model_validate(
 SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=8, learning_rate=1e-2))
 
 
-def test_descendants_have_four_bits_or_eight_where_flash_binds() -> None:
-    """And where something else does, those of their parents: 8."""
+def test_descendants_have_four_bits_where_their_parents_have() -> None:
     space = OPEN.model_copy(update={"bits": (4, 8)})
     for budget, some in ((Budget(flash="5 KB", counts="network"), True), (BUDGET, False)):
         problem, source = OpenProblem(space, BOARD, budget), random.Random(0)
@@ -70,7 +69,7 @@ def test_descendants_have_four_bits_or_eight_where_flash_binds() -> None:
         assert bool(four) == some
         near = problem.next(four or drawn, 8, source)
         having = sum("b4" in str(each) for each in near)
-        assert 0 < having < len(near) if some else not having
+        assert having > len(near) / 2 if some else not having  # flash that is left may take 8
         assert all(problem.problem(*next(space.ways())).limits.fits(each.costs) for each in near)
 
 
