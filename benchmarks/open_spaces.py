@@ -323,21 +323,18 @@ def summary(records: list[Record]) -> str:
 def _beside_published(settings: dict[str, Methods]) -> str:
     rows = []
     for setting, methods in settings.items():
-        published = methods["published"]
-        named = {setting: published, "found": methods["default"], "mixed": methods.get("mixed", {})}
-        for name, seeds in named.items():
-            if not seeds:
-                continue
+        published, found = methods["published"], methods["default"]
+        for name, seeds in (setting, published), ("found", found):
             first = seeds[min(seeds)]
             rows.append(
                 [
                     name,
-                    "" if seeds is published else first["network"],
+                    first["network"] if seeds is found else "",
                     f"{first['macs'] / 1e6:.1f}",
                     *(f"{100 * first['used'][key]:.0f} %" for key in ("sram", "flash", "latency")),
                     _by_seed(seeds),
                     f"{100 * _mean(seeds):.1f}",
-                    "" if seeds is published else against(seeds, published),
+                    against(found, published) if seeds is found else "",
                 ]
             )
     header = ["network", "of the first seed", "MMACs", "SRAM", "flash", "latency"]
