@@ -199,9 +199,10 @@ def _with_bits(family: Mapping[str, Any], bits: Sequence[int]) -> dict[str, Any]
             return {**each, "options": list(map(part, each["options"]))}
         return {"bits": list(bits), **each}
 
-    described, blocks, head = dict(family), family.get("blocks"), family.get("head")
-    if isinstance(blocks, list):
-        described["blocks"] = list(map(part, blocks))
+    described, head = dict(family), family.get("head")
+    for name in ("blocks", "stages"):  # an older name of the same
+        if isinstance(family.get(name), list):
+            described[name] = list(map(part, family[name]))
     if isinstance(head, Mapping) and head.get("width") is not None:
         described["head"] = part(head)
     return described
