@@ -10,7 +10,8 @@ from typing import NamedTuple
 _NORMAL = 1.959964
 """Half width of a 95 % interval in standard errors that are known."""
 _LEAST = 2 - 1e-9
-"""Degrees of freedom below which no interval is given; three groups of one size have two."""
+"""Degrees of freedom below which no interval is given: the two of three groups of one size, less
+what rounding may take."""
 
 
 class Comparison(NamedTuple):

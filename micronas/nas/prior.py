@@ -184,6 +184,8 @@ def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float)
 
 def _wants_four(problem: Problem, profile: Profile) -> bool:
     """Whether 4 bits make a network that flash keeps narrow enough wider to pay."""
+    if all(each.kind != "bits" for each in problem.space.decisions):
+        return False
     eight, four = (replace(profile, bits=bits).widest(problem) for bits in (8, 4))
     pays = problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
     return problem.binding(eight) == "flash" and pays

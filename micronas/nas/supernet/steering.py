@@ -30,6 +30,7 @@ class Steering:
         self.problem, self.steps = problem, steps
         self._temperature = settings.temperature
         largest = problem.spent(problem.space.largest())
+        # any layer may end with 4 bits, whose kernels take code
         self._penalty = Penalty(problem.limits.left(int4=True), largest, steps)
 
     def temperature(self, step: int) -> float:
