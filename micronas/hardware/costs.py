@@ -199,7 +199,7 @@ class Limits:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def left(self, *, int4: bool = False) -> dict[str, float]:
-        """What the limits that are set leave to the network itself, with or without int4 weights."""
+        """What the limits that are set leave to a network, of 8 bits or with int4 weights."""
         beside = self._beside(int4)
         return {name: limit - beside.get(name, 0) for name, limit in self.given().items()}
 

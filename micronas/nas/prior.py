@@ -188,7 +188,7 @@ def _wants_four(problem: Problem, profile: Profile) -> bool:
         return False
     eight, four = (replace(profile, bits=bits).widest(problem) for bits in (8, 4))
     pays = problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
-    return problem.binding(eight) == "flash" and pays
+    return problem.binding(eight)[0] == "flash" and pays
 
 
 def uniform_networks(problem: Problem) -> list[Choice]:
@@ -213,7 +213,7 @@ def moved(
     binds."""
     decisions = problem.space.decisions
     for _ in range(_MOVES):
-        share, binding = problem.share(choice), problem.binding(choice)
+        binding, share = problem.binding(choice)
         if floor <= share <= most:
             break
         direction = 1 if share < floor else -1

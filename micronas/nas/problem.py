@@ -59,10 +59,9 @@ class Problem:
         """Return the share of the limit that binds."""
         return max(self.used(choice).values())
 
-    def binding(self, choice: Choice) -> str:
-        """Return the limit that binds: the one of which a network uses most."""
-        used = self.used(choice)
-        return max(used, key=lambda name: used[name])
+    def binding(self, choice: Choice) -> tuple[str, float]:
+        """Return the limit that binds, the one of which a network uses most, and that share."""
+        return max(self.used(choice).items(), key=lambda each: each[1])
 
     def fits(self, choice: Choice) -> bool:
         return self.share(choice) <= 1.0
