@@ -37,7 +37,12 @@ MEANINGS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What a model file says of its input, by task."""
-_SPACES = ("kws_open", "kws_strides", "images_open", "vww_small", "ad_open", "ad_small", "series")
+_SPACES = (
+    *("kws_open", "kws_strides", "kws_mixed", "images_open", "vww_small", "ad_open", "ad_small"),
+    "series",
+)
+_BITS = ((8,), (4,), (4, 8))
+"""Of the weights of open spaces."""
 _TRIES = 100
 
 
@@ -70,10 +75,13 @@ class Fitting:
 def fitting(board: Board, source: random.Random) -> Fitting:
     """Draw a space, a budget that one of its networks meets, and such a network, as a search does.
 
-    Each limit is left out half of the time: SRAM and flash are then the board's own.
+    Each limit is left out half of the time: SRAM and flash are then the board's own. Open spaces
+    have weights of 8 bits, of 4, or a choice of both.
     """
     for _ in range(_TRIES):
         space = OpenSpace.load(source.choice(_SPACES))
+        if isinstance(space, OpenSpace):
+            space = space.model_copy(update={"bits": source.choice(_BITS)})
         budget = Budget(
             sram=_share(board.arena_bytes, source),
             flash=_share(board.flash_bytes, source),

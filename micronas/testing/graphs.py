@@ -116,12 +116,13 @@ def quantize_randomly(
     graph: Graph,
     seed: int = 0,
     *,
-    filters: DataType = "int8",
+    filters: DataType | None = None,
     source: tuple[float, int] | None = None,
     by_output: bool = False,
 ) -> Graph:
     """Give a graph random weights, and scales with which its activations neither die nor clip.
 
+    Filters have the bits that the graph marks, or those of `filters` where an operator takes them.
     Scale and zero point of the inputs are drawn too unless `source` has them; RSQRT's is -128.
     Linear layers of int8 weights have a scale for each output if `by_output`.
     """
@@ -144,7 +145,8 @@ def quantize_randomly(
             kept = quantize_lstm(op, tensors, rng)
             scale, zero_point = float(kept.scale[0]), kept.zero_point
         elif op.kind in WEIGHTED:
-            packed = filters if graph.takes_int4(op) else "int8"
+            wanted = filters or tensors[op.inputs[1]].dtype
+            packed: DataType = "int4" if wanted == "int4" and graph.takes_int4(op) else "int8"
             scale = _quantize_weights(tensors, op, rng, packed, by_output)
         elif op.kind in _FIXED:
             scale, zero_point = _FIXED[op.kind]

@@ -1,5 +1,6 @@
 """The flatbuffer: layout, size, determinism, and that both runtimes take it."""
 
+import random
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from micronas.export.verify import litert_run, tflm_arena, tflm_run, verify
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.hardware.targets import HOST, plan
+from micronas.space.space import Space
 from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -96,6 +98,17 @@ def test_int4_files_hold_half_the_weights() -> None:
     int4 = len(to_flatbuffer(quantize_randomly(ds_cnn(), filters="int4")))
     weights = 64 * 40 + 4 * (64 * 9 + 64 * 64) + 12 * 64
     assert int8 - weights / 2 - 100 < int4 <= int8 - weights / 2 + 100
+
+
+def test_random_weights_have_the_bits_that_the_graph_marks() -> None:
+    space = Space.load("kws_mixed")
+    graph = space.resolve(space.random(random.Random(0)))
+    marked = {name for name, tensor in graph.tensors.items() if tensor.dtype == "int4"}
+    quantised = quantize_randomly(graph)
+    found = {name for name, tensor in quantised.tensors.items() if tensor.dtype == "int4"}
+    assert marked
+    assert found == marked
+    assert len(to_flatbuffer(quantised)) == flatbuffer_bytes(graph)
 
 
 KEYWORDS = GRAPHS["MicroNet-KWS-M"]
