@@ -45,7 +45,7 @@ from typing import Any
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
 from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
-from benchmarks.quality_tables import Methods, against
+from benchmarks.quality_tables import Methods, against, leads
 from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
@@ -308,16 +308,29 @@ def _longest(candidates: Sequence[Candidate]) -> dict[str, float]:
 
 
 def summary(records: list[Record]) -> str:
-    """A table a budget: means over seeds, and paired differences to the best textbook network; and
-    one of the published networks, each beside what a search found at no more cost."""
-    tables = []
+    """Leads of the default over the best textbook network and over published ones, whose costs are
+    its budget; then a table a budget, and one of the published networks."""
     found: dict[str, Methods] = {setting: {} for setting in SETTINGS}
     for each in records:
         found[each["setting"]].setdefault(each["method"], {})[each["seed"]] = each
-    for setting in filter(found.__getitem__, BUDGETS):
-        tables.append(f"{setting}\n{_table(found[setting])}")
+    tables = [f"{each}\n{_table(found[each])}" for each in BUDGETS if found[each]]
+    rivals = {each: _best(found[each]) for each in BUDGETS}
     both = {each: found[each] for each in PUBLISHED if {"default", "published"} <= {*found[each]}}
-    return "\n\n".join([*tables, *([_beside_published(both)] if both else [])])
+    rivals |= dict.fromkeys(both, "published")
+    compared = [
+        (setting, found[setting]["default"], rival, found[setting][rival])
+        for setting, rival in rivals.items()
+        if rival is not None and "default" in found[setting]
+    ]
+    return "\n\n".join([leads(compared), *tables, *([_beside_published(both)] if both else [])])
+
+
+def _best(methods: Methods) -> str | None:
+    """Of the networks that were not searched and have the most seeds, the most accurate."""
+    rivals = {name: seeds for name, seeds in methods.items() if name not in SEARCHED}
+    most = max(map(len, rivals.values()), default=0)
+    full = [name for name, seeds in rivals.items() if len(seeds) == most]
+    return max(full, key=lambda name: _mean(methods[name]), default=None)
 
 
 def _beside_published(settings: dict[str, Methods]) -> str:
@@ -353,10 +366,7 @@ def _table(methods: Methods) -> str:
     def mean(name: str) -> float:
         return _mean(methods[name])
 
-    most = max((len(seeds) for name, seeds in methods.items() if name not in SEARCHED), default=0)
-    rivals = [n for n, seeds in methods.items() if n not in SEARCHED and len(seeds) == most]
-    best = max(rivals, key=mean, default=None)
-    rows = []
+    best, rows = _best(methods), []
     for name in sorted(methods, key=lambda name: -mean(name)):
         seeds = methods[name]
         first = seeds[min(seeds)]

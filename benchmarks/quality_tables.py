@@ -1,7 +1,7 @@
 """Tables of `benchmarks.quality`: means over seeds and paired differences."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
@@ -17,9 +17,9 @@ Methods = dict[str, dict[int, Record]]
 
 
 def summary(records: list[Record]) -> str:
-    """A table a setting: means over seeds, and paired differences to the best uniform network."""
+    """Tables of leads over the best uniform network, of each setting and of `ranked`."""
     settings = by_setting(records)
-    tables = []
+    tables, compared = [], []
     for setting in filter(settings.__contains__, BUDGETS):
         methods = dict(settings[setting])
         # who adds a stride must be ahead of uniform networks without it as well
@@ -28,7 +28,31 @@ def summary(records: list[Record]) -> str:
         if fewer != setting and best is not None:
             methods[f"{best} of {fewer}"] = settings[fewer][best]
         tables.append(_setting(setting, methods))
-    return "\n\n".join([*tables, _ranked(settings)])
+        best = best_uniform(methods)
+        if best is not None and "default" in methods:
+            compared.append((setting, methods["default"], best, methods[best]))
+    return "\n\n".join([leads(compared), *tables, _ranked(settings)])
+
+
+def leads(compared: Iterable[tuple[str, dict[int, Record], str, dict[int, Record]]]) -> str:
+    """A line a setting: what was found beside its rival, with the CPU seconds of either."""
+    rows = []
+    for setting, found, name, rival in compared:
+        spent = f"{_mean(found, 'search_seconds'):.0f}+{_mean(found, 'train_seconds'):.0f}"
+        rows.append(
+            [
+                setting,
+                str(len(found.keys() & rival.keys())),
+                f"{100 * _mean(found, 'int8'):.1f}",
+                name,
+                f"{100 * _mean(rival, 'int8'):.1f}",
+                against(found, rival),
+                spent,
+                f"{_mean(rival, 'train_seconds'):.0f}",
+            ]
+        )
+    header = ["setting", "pairs", "found", "best rival", "has", "lead", "CPU s", "rival, CPU s"]
+    return table(header, rows)
 
 
 def _ranked(settings: dict[str, Methods]) -> str:
@@ -59,7 +83,7 @@ def share(own: Mapping[Any, Record], others: Mapping[Any, Record]) -> str:
     """Search CPU of what both have, as a share of the others'."""
     both = own.keys() & others.keys()
     seconds = [sum(each[key]["search_seconds"] for key in both) for each in (own, others)]
-    return f"{seconds[0] / seconds[1]:.2f}"
+    return f"{seconds[0] / seconds[1]:.2f}" if seconds[1] else ""
 
 
 def by_setting(records: list[Record]) -> dict[str, Methods]:

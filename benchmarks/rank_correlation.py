@@ -1,7 +1,8 @@
 """Rank correlation of shared weights with networks trained on their own.
 
-    python -m benchmarks.rank_correlation FEATURES.npz RESULTS.jsonl [--seeds 0 1 2]
+    python -m benchmarks.rank_correlation RESULTS.jsonl --features FEATURES.npz [--seeds 0 1 2]
         [--judges alone trials supernets inherited]
+    python -m benchmarks.rank_correlation RESULTS.jsonl --table
 
 FEATURES are those of `benchmarks.kws40`, networks those of `kws-24` of `benchmarks.settings`: 20
 whose widths are drawn independently and moved into the budget, and 20 from the prior of halving.
@@ -70,6 +71,14 @@ def drawn(kind: str, problem: Problem, source: random.Random, count: int) -> lis
             return [problem.space.random(source) for _ in range(count)]
 
 
+def known(results: Path) -> Known:
+    """All that the results say: of a judge and a seed, each network's value."""
+    found: Known = {}
+    for record in read(results):
+        found.setdefault((record["judge"], record["seed"]), {}).update(record["values"])
+    return found
+
+
 class Study:
     """The networks, and whoever judges them."""
 
@@ -90,25 +99,18 @@ class Study:
             name: each for choices in self.judged.values() for name, each in choices.items()
         }
 
-    def known(self) -> Known:
-        """All that the results say: of a judge and a seed, each network's value."""
-        found: Known = {}
-        for record in read(self.results):
-            found.setdefault((record["judge"], record["seed"]), {}).update(record["values"])
-        return found
-
     def learn(self, judges: list[str], seeds: list[int]) -> None:
         """Add what is missing, a line at a time."""
         by_training = {"alone": (ALONE, self._alone), "trials": (LAST_TRIED, self._trial)}
         for judge in [each for each in by_training if each in judges]:
             last, values_of = by_training[judge]
             for name, choice in self.networks.items():
-                if name not in self.known().get((last, 0), {}):
+                if name not in known(self.results).get((last, 0), {}):
                     for label, value in values_of(choice).items():
                         self._append(label, 0, {name: value})
         for seed, kind in itertools.product(seeds, KINDS if "supernets" in judges else ()):
             labels = {score: SHARED.format(kind, score) for score in SCORES}
-            if all((label, seed) in self.known() for label in labels.values()):
+            if all((label, seed) in known(self.results) for label in labels.values()):
                 continue
             pool = drawn(kind, self.problem, random.Random(seed + 1), POOL)
             for score, values in self._scores(self._supernet(pool, seed)).items():
@@ -140,7 +142,7 @@ class Study:
         shared = self._supernet(pool, seed).supernet
         for epochs, name in itertools.product(CONTINUED, self.judged["smooth"]):
             judge = INHERITED.format(epochs)
-            if name not in self.known().get((judge, seed), {}):
+            if name not in known(self.results).get((judge, seed), {}):
                 network = self._untrained(self.networks[name])
                 shared.hand_down(network, self.networks[name])
                 fit(network, self.training, TRIAL.model_copy(update={"epochs": epochs}), seed=seed)
@@ -179,30 +181,36 @@ class Study:
                 found["accuracy"].append((logits.argmax(1) == labels).float().mean().item())
         return found
 
-    def summary(self) -> str:
-        """Kendall's tau of each judge with training alone; one value a seed."""
-        found = self.known()
-        truth = found[ALONE, 0]
-        lines = []
-        for kind, names in self.judged.items():
-            values = sorted(truth[name] for name in names)
-            shown = " ".join(f"{100 * value:.0f}" for value in values)
-            lines.append(f"{kind} networks, trained alone, accuracy in %: {shown}")
-        rows = []
-        labels = [SHARED.format(kind, score) for kind in KINDS for score in SCORES]
-        others = [*map(TRIED.format, RUNGS), *map(INHERITED.format, CONTINUED)]
-        for label in [*labels, *others]:
-            seeds = sorted(seed for judge, seed in found if judge == label)
-            cells = [
-                " ".join(
-                    _tau([(found[label, seed][name], truth[name]) for name in names])
-                    for seed in seeds
-                    if found[label, seed].keys() >= names.keys()
-                )
-                for names in self.judged.values()
-            ]
-            rows.append([label, *cells])
-        return "\n".join([*lines, table(["judge", *(f"tau, {kind}" for kind in JUDGED)], rows)])
+
+def summary(results: Path) -> str:
+    """Kendall's tau of each judge with training alone; one value a seed. A supernet's line has all
+    networks in the order of `JUDGED`; today's prior draws others."""
+    found = known(results)
+    names = list(next(values for (judge, _), values in found.items() if judge.startswith("super")))
+    judged = {kind: names[i * NETWORKS :][:NETWORKS] for i, kind in enumerate(JUDGED)}
+    truth = found[ALONE, 0]
+    lines = []
+    for kind, names in judged.items():
+        values = sorted(truth[name] for name in names)
+        shown = " ".join(f"{100 * value:.0f}" for value in values)
+        lines.append(f"{kind} networks, trained alone, accuracy in %: {shown}")
+    rows = []
+    labels = [SHARED.format(kind, score) for kind in KINDS for score in SCORES]
+    others = [*map(TRIED.format, RUNGS), *map(INHERITED.format, CONTINUED)]
+    for label in [*labels, *others]:
+        seeds = sorted(seed for judge, seed in found if judge == label)
+        if not seeds:
+            continue
+        cells = [
+            " ".join(
+                _tau([(found[label, seed][name], truth[name]) for name in names])
+                for seed in seeds
+                if found[label, seed].keys() >= set(names)
+            )
+            for names in judged.values()
+        ]
+        rows.append([label, *cells])
+    return "\n".join([*lines, table(["judge", *(f"tau, {kind}" for kind in JUDGED)], rows)])
 
 
 def _tau(pairs: list[tuple[float, float]]) -> str:
@@ -211,16 +219,18 @@ def _tau(pairs: list[tuple[float, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("features", type=Path)
     parser.add_argument("results", type=Path)
+    parser.add_argument("--features", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of supernets")
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES))
+    parser.add_argument("--table", action="store_true", help="print the table and train nothing")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    study = Study(load(arguments.features), arguments.results)
-    study.learn(arguments.judges, arguments.seeds)
-    if set(arguments.judges) == set(JUDGES):
-        print(study.summary())
+    if not arguments.table:
+        torch.set_num_threads(1)
+        study = Study(load(arguments.features), arguments.results)
+        study.learn(arguments.judges, arguments.seeds)
+    else:
+        print(summary(arguments.results))
 
 
 if __name__ == "__main__":
