@@ -34,7 +34,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 -m "slow or hypothesis" --hypothesis-profile=default
+	$(BIN)/python -m pytest -n 2 -m "slow or hypothesis" --hypothesis-profile=thorough
 
 browser: $(VENV)/installed
 	$(BIN)/python -m pytest -m browser

@@ -4,12 +4,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from micronas.event_file import EventFile
 from micronas.quantities import format_cost
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -113,23 +113,18 @@ def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
 
 
 class Log:
-    """Writes every number to `folder` for TensorBoard, where it is installed."""
+    """Writes every number to `folder` for TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writer: Any = None
-        self._installed = find_spec("tensorboard") is not None
+        self._file: EventFile | None = None
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        if not self._installed or not numbers:
+        if not numbers:
             return
-        if self._writer is None:  # not before: the folder must still be claimed
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self._folder))
-        for name, value in numbers.items():
-            self._writer.add_scalar(f"{phase}/{name}", value, done)
-        self._writer.flush()
+        if self._file is None:  # not before: the folder must still be claimed
+            self._file = EventFile(self._folder)
+        self._file.add({f"{phase}/{name}": value for name, value in numbers.items()}, step=done)
 
 
 def both(first: Progress, second: Progress) -> Progress:

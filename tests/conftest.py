@@ -11,10 +11,10 @@ from tests.training import DEVICES, take
 # never flushed what another waited for passed every test.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-# `make slow` takes hypothesis' own hundred, as --hypothesis-profile=default
-# a busy machine is slow at drawing too
-SLOW = [hypothesis.HealthCheck.too_slow]
-hypothesis.settings.register_profile("quick", max_examples=40, suppress_health_check=SLOW)
+# a busy machine is slow at drawing, and at everything else
+PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("quick", max_examples=40, **PATIENT)
+hypothesis.settings.register_profile("thorough", max_examples=100, **PATIENT)  # make slow
 hypothesis.settings.load_profile("quick")
 
 

@@ -29,7 +29,7 @@ ADDS = {
     "router": "`micronas router`",
     "router-minilm": "`embedding.kind: minilm` of the router",
     "router-plot": "`micronas router plot`",
-    "tensorboard": "a TensorBoard log in every run folder",
+    "tensorboard": "the program that shows the logs of run folders",
     "tensorflow": "the cross-check against TensorFlow's converter",
     "benchmarks": "the scripts in benchmarks/",
     "test": "the tests",

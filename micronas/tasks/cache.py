@@ -1,6 +1,7 @@
 """Cache large arrays on disk: verified when read, memory-mapped."""
 
 import json
+import math
 import os
 import uuid
 import zlib
@@ -79,7 +80,8 @@ def _write(
                 crc = zlib.crc32(data, crc)
                 file.write(data)
             head = {"key": key, "shape": [rows, *tail], "dtype": dtype.str, "notes": notes}
-            file.write(_trailer(head, crc))
+            trailer = _trailer(head, crc)
+            file.write(trailer + len(trailer).to_bytes(8, "little") + _MAGIC)
             file.flush()
             os.fsync(file.fileno())
         # Mapped before it is renamed: another process may replace the file at any moment.
@@ -104,12 +106,13 @@ def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> 
             file.seek(end - length)
             trailer = file.read(length)
             head = json.loads(trailer)
-            crc = head.pop("crc")
+            del head["crc"]
             shape = (head["shape"][0], *tail)
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            size = math.prod(shape) * dtype.itemsize
             if head["key"] != key or head["shape"] != list(shape) or head["dtype"] != dtype.str:
                 return None
-            if size != end - length or _checksum(file, size, head) != crc:
+            # compared as written: JSON says one thing in many ways, and damage may find another
+            if size != end - length or trailer != _trailer(head, _checksum(file, size)):
                 return None
             if size == 0:
                 return Cached(np.zeros(shape, dtype), head["notes"])
@@ -119,15 +122,14 @@ def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> 
         return None
 
 
-def _checksum(file: Any, size: int, head: Notes) -> int:
+def _checksum(file: Any, size: int) -> int:
     file.seek(0)
     crc = 0
     for start in range(0, size, _CHUNK):
         crc = zlib.crc32(file.read(min(_CHUNK, size - start)), crc)
-    return zlib.crc32(json.dumps(head).encode(), crc)
+    return crc
 
 
 def _trailer(head: Notes, crc: int) -> bytes:
-    crc = zlib.crc32(json.dumps(head).encode(), crc)
-    text = json.dumps({**head, "crc": crc}).encode()
-    return text + len(text).to_bytes(8, "little") + _MAGIC
+    """Write the line of JSON; `crc` is that of the array's bytes."""
+    return json.dumps({**head, "crc": zlib.crc32(json.dumps(head).encode(), crc)}).encode()

@@ -129,7 +129,7 @@ def check_run(folder: Path) -> None:
     files = {path.name for path in folder.iterdir()}
     listed = {name.rstrip("/") for name in documented("tutorial.md") if "(" not in name}
     assert files <= listed
-    # a log needs TensorBoard, and a sweep's points have no report of their own
+    # a run from Python has no log, and a sweep's points have no report of their own
     assert listed - files <= {"log", "report.html"}
     assert metrics["tflm_mismatches"] == 0
 

@@ -103,7 +103,7 @@ def test_mean_is_counted_apart_from_pools() -> None:
     assert (counts.mean_inputs, counts.pool_inputs) == (128, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(*[st.integers(1, 7)] * 2),
     kernel=st.tuples(*[st.integers(1, 4)] * 2),

@@ -326,7 +326,7 @@ def check_layers(family: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
     check_layers(family, seed)
@@ -334,7 +334,7 @@ def test_every_layer_of_a_network_equals_tflm(family: str, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_layer_of_many_networks_equals_tflm(family: str, seed: int) -> None:
     check_layers(family, seed)

@@ -66,7 +66,7 @@ lifetimes = st.tuples(st.integers(1, 9), st.integers(0, 12), st.integers(0, 5)).
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(lifetimes, max_size=25))
 def test_place_equals_an_exhaustive_lowest_fit(requests: list[Request]) -> None:
     assert place(requests) == lowest_fit(requests)

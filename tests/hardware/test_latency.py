@@ -72,7 +72,7 @@ def test_a_term_that_would_be_negative_is_zero() -> None:
     assert result.model.coefficients["ops"] == pytest.approx((1 + 2 / 3 + 0.6) / (1 + 4 / 9 + 0.36))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(4, 12), columns=st.integers(1, 4))
 def test_fit_equals_scipy(seed: int, rows: int, columns: int) -> None:
     rng = np.random.default_rng(seed)

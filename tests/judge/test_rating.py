@@ -114,7 +114,7 @@ def test_one_win_and_a_prior_by_hand() -> None:
     np.testing.assert_allclose(bradley_terry(battles, prior=1).scores, [top, -top], atol=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(3, 8), st.integers(0, 10_000), st.sampled_from([0.0, 1.0]))
 def test_neither_order_nor_side_matters(models: int, seed: int, prior: float) -> None:
     battles = random_battles(models, 60, seed)
@@ -138,7 +138,7 @@ def test_neither_order_nor_side_matters(models: int, seed: int, prior: float) ->
     np.testing.assert_allclose(renamed.scores, scores[order], atol=1e-10)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 7), st.integers(1, 25), st.integers(0, 10_000))
 def test_any_battles_are_rated_or_refused(models: int, rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -114,7 +114,7 @@ PIECES = ("</script>", "<script>", "<!--", "-->", "</SCRIPT ", "<img src=x>", "<
 HOSTILE = st.lists(st.sampled_from((*PIECES, "@DATA@", "@TITLE@", "\\")) | st.text()).map("".join)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(HOSTILE, HOSTILE)
 def test_any_text_stays_inside_its_element(text: str, title: str) -> None:
     assert data_of(page_of(title, {"text": text}, parts=PARTS)) == {"text": text}

@@ -158,7 +158,7 @@ def _choices(gates: Gates) -> list[Choice]:
     return list(product(*(range(len(logits)) for logits in gates.logits)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31 - 1), limit=st.floats(0.25, 1.2))
 def test_a_fitted_choice_keeps_a_sum_of_widths(seed: int, limit: float) -> None:
     """Costs are sums of positive steps, here; every network is enumerated beside the answer."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -45,7 +45,6 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-1, 3), min_size=10, max_size=60), st.integers(2, 5))
 def test_folds_hold_categories_in_proportion(labels: list[int], folds: int) -> None:
     array = np.array(labels, np.int64)

@@ -54,7 +54,7 @@ def test_the_lowest_threshold_sends_nothing_to_the_general_expert() -> None:
     assert (composition(threshold=127).predict(inputs).experts == 2).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(-128, 126), st.integers(1, 20))
 def test_a_higher_threshold_only_adds_to_the_general_experts_inputs(low: int, more: int) -> None:
     inputs = random_inputs(composition().router, 40)

@@ -22,7 +22,7 @@ def confusions(groups: list[int], seed: int, *, noise: float) -> np.ndarray:
     return np.asarray(rng.poisson(rates) + 100 * np.eye(len(group)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(2, 6), min_size=2, max_size=5), st.integers(0, 10**6))
 def test_groups_of_confused_classes_are_found_in_any_order(sizes: list[int], seed: int) -> None:
     groups = np.repeat(np.arange(len(sizes)), sizes)

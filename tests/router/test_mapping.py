@@ -104,7 +104,7 @@ def test_an_impossible_budget_names_one_that_can_be_met(
     assert named or limits == (0.5e9, 1e9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.lists(st.floats(0, 1), min_size=2, max_size=5))
 def test_a_larger_budget_never_scores_less(seed: int, shares: list[float]) -> None:
     problem, _ = random_problem(seed)
@@ -116,7 +116,7 @@ def test_a_larger_budget_never_scores_less(seed: int, shares: list[float]) -> No
     assert all(second >= first - 1e-9 for first, second in pairwise(scores))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6))
 def test_greedy_is_within_budget_and_never_better(seed: int) -> None:
     problem, budget = random_problem(seed)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,7 +54,6 @@ def shrunken(values: Floats, category: NDArray[np.int64], categories: int) -> Fl
     return result
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 5), st.integers(1, 4))
 def test_against_loops(seed: int, prompts: int, categories: int, experts: int) -> None:
     rng = np.random.default_rng(seed)

@@ -117,9 +117,7 @@ def test_a_file_that_is_gone_or_damaged_is_left_out(whole: Path, tmp_path: Path,
         assert sections(run)["name"] == "run"
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_mutation_is_a_report_or_one_line(
     whole: Path, tmp_path: Path, data: st.DataObject

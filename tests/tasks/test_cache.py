@@ -94,6 +94,18 @@ def test_any_damage_is_noticed(whole: Path, data: st.DataObject) -> None:
     assert path.read_bytes() == whole.read_bytes()
 
 
+def test_each_flipped_bit_is_noticed(whole: Path) -> None:
+    """Also in a digit of an escaped character, which JSON reads in capitals as well."""
+    content, path = whole.read_bytes(), whole.with_name("flipped.bin")
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        source = Source()
+        load(path, source)
+        assert source.built == 1, divmod(bit, 8)
+
+
 def test_a_build_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     load(path, Source())

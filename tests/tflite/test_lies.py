@@ -134,7 +134,7 @@ def test_scales_that_no_device_can_rescale_by_are_refused(
         read(to_flatbuffer(graph))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.tuples(*[st.floats(-30, 30)] * 3), st.sampled_from(["NONE", "RELU", "RELU6"]))
 def test_whatever_scales_are_taken_are_executed_as_tflm_does(
     exponents: tuple[float, float, float], activation: str

@@ -38,7 +38,7 @@ def assert_same(left: Graph, right: Graph) -> None:
         np.testing.assert_equal(a.data, b.data)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_networks_come_back_as_they_were_written(seed: int) -> None:
     graph = random_int8_graph(seed)

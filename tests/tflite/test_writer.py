@@ -53,7 +53,7 @@ def test_the_same_graph_gives_the_same_bytes() -> None:
     assert first != to_flatbuffer(random_int8_graph(8))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["ds_cnn", "mobilenet"]))
 def test_the_size_is_known_before_training(seed: int, family: str) -> None:
     shapes = random_shapes(seed, family=family)

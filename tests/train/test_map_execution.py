@@ -32,7 +32,7 @@ def maps(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -175,7 +175,7 @@ def test_a_transposed_network_trains() -> None:
     assert math.prod(np.array(graph.tensors["up"].shape)) == 144
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),

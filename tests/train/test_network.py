@@ -57,7 +57,7 @@ class TestSameConv2d:
         for stride in ((1, 1), (2, 2)):
             assert same_conv2d(x, weight, bias, stride=stride).unique().tolist() == [7.0]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
         kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -164,7 +164,7 @@ NOISE = st.text(st.characters(codec="utf-8"), max_size=40).filter(
 TIMES = st.lists(st.tuples(NAMES, st.integers(1, 2**32 - 1), st.booleans()), min_size=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(times=TIMES, data=st.data(), end=st.sampled_from(["\n", "\r\n"]))
 def test_times_are_found_among_anything(
     times: list[tuple[str, int, bool]], data: st.DataObject, end: str

@@ -95,7 +95,7 @@ def test_an_animation_is_its_first_frame() -> None:
     assert pixel(data) == [40] * 3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_scaling_down_averages_over_all_pixels(across: int, down: int, seed: int) -> None:
     """The triangle filter by its definition, in float64: support is twice the scale."""

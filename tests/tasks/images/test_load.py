@@ -167,7 +167,7 @@ SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETTINGS, st.sampled_from([1, 3]), st.integers(0, 99))
 def test_augmentation_repeats_exactly_and_stays_in_range(
     chosen: VisualSettings, channels: int, seed: int

@@ -69,7 +69,7 @@ def test_halving_is_bilinear_interpolation() -> None:
     torch.testing.assert_close(images(frames), bilinear[0])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 200), st.integers(0, 63))
 def test_number_of_images(frames: int, overlap: int) -> None:
     expected = len([start for start in range(0, frames - 63, 64 - overlap)])

@@ -266,7 +266,7 @@ def test_damaged_files_never_stop_the_loader(tmp_path: Path) -> None:
     assert inputs.isfinite().all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from("ab"), min_size=2, max_size=12), st.floats(0.01, 0.5))
 def test_each_machine_has_clips_in_both_parts(
     tmp_path_factory: pytest.TempPathFactory, machines: list[str], fraction: float

@@ -140,7 +140,7 @@ def test_augmentation_turns_raw_axes_and_needs_threes(tmp_path: Path) -> None:
         load(settings(tmp_path / "a.npz", rotation_degrees=10))
 
 
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20)
 @given(st.integers(8, 64), st.floats(0, 0.5), st.integers(0, 99))
 def test_warped_time_runs_forward_from_end_to_end(size: int, share: float, seed: int) -> None:
     ramp = torch.arange(float(size)).reshape(1, 1, size, 1).repeat(3, 1, 1, 1)
