@@ -60,7 +60,7 @@ def vibration(records: dict[str, Array]) -> None:
     architecture = space.architecture(space.uniform(0.2))
     # One machine; its own class is "normal", so that the score is minus that probability.
     judged = Detection(
-        TensorSplit(splits[1].inputs, torch.zeros(len(test[1]))),
+        TensorSplit(splits[1].inputs, torch.zeros(len(test[1])).long()),
         torch.arange(len(test[1])),
         torch.zeros(len(test[1]), dtype=torch.long),
         test[1] == 1,
@@ -139,7 +139,7 @@ def dense(train: Array, machines: npt.NDArray[np.int64], test: Array, seed: int)
     layers = [nn.Flatten(), nn.Linear(train.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
     module = nn.Sequential(*layers, nn.Linear(64, classes))
     splits = [
-        TensorSplit(torch.from_numpy(x).float()[:, :, None, None], torch.zeros(len(x)))
+        TensorSplit(torch.from_numpy(x).float()[:, :, None, None], torch.zeros(len(x)).long())
         for x in (train, test)
     ]
     splits[0].labels = torch.from_numpy(machines)

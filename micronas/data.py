@@ -13,6 +13,47 @@ from micronas.views import Layout, Shape, View
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
+def class_numbers(labels: Tensor, *, classes: int | None = None) -> Tensor:
+    """Return labels as int64 [N], or refuse what does not number classes.
+
+    Parameters
+    ----------
+    classes
+        Number of classes, or of a network's outputs; labels are 0 to ``classes - 1``.
+
+    Raises
+    ------
+    DataError
+        If labels are no vector of whole numbers from 0, or `classes` is under 2 or too few.
+    """
+    is_whole = isinstance(labels, Tensor) and not (
+        labels.is_floating_point() or labels.is_complex()
+    )
+    if not is_whole or labels.ndim != 1:
+        found = (
+            f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels)
+        )
+        raise DataError(
+            f"labels must number classes, as a tensor of whole numbers [N], but are {found}; "
+            "pass labels.long() where they are numbers of classes, and ranges of measured values: "
+            "torch.bucketize(values, edges). There is no regression: a network with a loss of "
+            "your own goes through micronas.to_tflite"
+        )
+    if classes is not None and classes < 2:
+        raise DataError(
+            f"there must be at least two classes to tell apart, but there is {classes}: every "
+            "network would be right; add a class, or make ranges of measured values: "
+            "torch.bucketize(values, edges)"
+        )
+    if len(labels) and (labels.min() < 0 or (classes is not None and labels.max() >= classes)):
+        wanted = "0 or more" if classes is None else f"0 to {classes - 1}"
+        raise DataError(
+            f"labels must be {wanted}, but are {int(labels.min())} to {int(labels.max())}; number "
+            "classes from 0, and name each in `classes`"
+        )
+    return labels.long()
+
+
 class Split(Protocol):
     """One part of a data set (training, validation or test)."""
 
@@ -74,6 +115,19 @@ class DataSet:
     view: View = field(default_factory=Layout)
     """In which other shapes the inputs can be seen."""
 
+    def __post_init__(self) -> None:
+        """Refuse labels that are none of `classes`, and training examples of one class alone."""
+        found = None if self.detection is None else self.detection.split
+        for part in (self.train, self.validation, self.test, self.final, found):
+            if part is not None:
+                class_numbers(part.labels, classes=len(self.classes))
+        if len(self.train.labels) and (self.train.labels == self.train.labels[0]).all():
+            only = self.classes[int(self.train.labels[0])]
+            raise DataError(
+                "training examples must be of at least two classes, but all of "
+                f"{len(self.train.labels)} are of {only!r}; add examples of others"
+            )
+
     def seen_as(self, shape: Shape) -> "DataSet":
         """Return the data set with inputs of another shape; ConfigError if it has no such view."""
         if shape == self.input:
@@ -117,13 +171,18 @@ class TensorSplit(Split):
     inputs
         float32 [N, channels, height, width].
     labels
-        int64 [N].
+        Whole numbers [N], the class of each example from 0.
     groups
         int64 [N]; every example is its own group when left out.
     augment
         ``augment(inputs, generator)`` returns augmented inputs of the same shape.
     mixup
         See `Split.mixup`.
+
+    Raises
+    ------
+    DataError
+        If inputs have another shape, or labels do not number classes (`class_numbers`).
     """
 
     def __init__(
@@ -135,13 +194,13 @@ class TensorSplit(Split):
         augment: Augment | None = None,
         mixup: float = 0.0,
     ) -> None:
+        self.labels = class_numbers(labels)
         if inputs.ndim != 4 or len(inputs) != len(labels):
             raise DataError(
                 "inputs must be [N, channels, height, width] with one label each, but got "
                 f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
             )
         self.inputs = inputs.float()
-        self.labels = labels.long()
         self.groups = torch.arange(len(labels)) if groups is None else groups.long()
         self.augment = augment
         self.mixup = mixup

@@ -44,7 +44,8 @@ def evaluate(
     Raises
     ------
     DataError
-        If there is no example, or the input or the outputs of a file are of another size.
+        If there is no example, the input of a file is of another size, or labels do not number its
+        outputs.
     """
     split = data if not isinstance(data, DataSet) else data.test or data.validation
     if isinstance(model, nn.Module):
@@ -56,14 +57,7 @@ def evaluate(
     if len(index) == 0:
         raise DataError("a prediction needs at least one example: examples=0; check the split")
     logits = torch.from_numpy(_outputs(read(model), split, index)).float()
-    labels = split.labels[index]
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise DataError(
-            f"labels must be the number of an output, 0 to {logits.shape[1] - 1}, but the data has "
-            f"{low} to {high}; give the data the file was trained on"
-        )
-    return Scores.of(logits, labels)
+    return Scores.of(logits, split.labels[index])
 
 
 def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import Split
+from micronas.data import Split, class_numbers
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
@@ -101,7 +101,7 @@ def fit(
     Raises
     ------
     DataError
-        If the split is empty.
+        If the split is empty, or its labels do not number the outputs and `loss` is left out.
     ConfigError
         If the checkpoint was made with another recipe, seed or number of examples.
     MicronasError
@@ -110,7 +110,7 @@ def fit(
     count = len(split.labels)
     if count == 0:
         raise DataError("training needs at least one example: examples=0; check the split")
-    criterion = loss or _cross_entropy(recipe.label_smoothing)
+    criterion = loss or _cross_entropy(recipe.label_smoothing, split.labels)
     keep_freed_memory()
     home = device_of(module)
     for each in (module, average):
@@ -230,8 +230,13 @@ def evaluate(
     return Scores.of(logits, labels)
 
 
-def _cross_entropy(label_smoothing: float) -> Loss:
+def _cross_entropy(label_smoothing: float, every: Tensor) -> Loss:
+    """Return the loss of a training on the labels `every`; refuse a network of fewer outputs."""
+    highest = int(class_numbers(every).max())
+
     def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        if logits.shape[1] <= max(highest, 1):
+            class_numbers(every, classes=logits.shape[1])
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     return loss

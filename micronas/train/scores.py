@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from micronas.data import class_numbers
+
 _TEMPERATURES = torch.tensor([2 ** (step / 8) for step in range(-16, 17)])
 
 
@@ -21,7 +23,14 @@ class Scores:
 
     @classmethod
     def of(cls, logits: Tensor, labels: Tensor) -> "Scores":
-        """Score logits float [n, classes] by labels int64 [n]."""
+        """Score logits float [n, classes] by labels int64 [n].
+
+        Raises
+        ------
+        DataError
+            If labels do not number the outputs, see `micronas.data.class_numbers`.
+        """
+        labels = class_numbers(labels, classes=logits.shape[1])
         right = logits.argmax(1) == labels
         return cls(
             accuracy=right.double().mean().item(),

@@ -55,13 +55,12 @@ def test_a_module_is_scored_as_before_and_wrong_data_refused(
     network, model, data = made
     assert data.test is not None
     assert micronas.evaluate(network, data) == micronas.evaluate(network, data.test)
-    other = micronas.TensorSplit(torch.zeros(4, 1, 8, 12), torch.zeros(4))
+    other = micronas.TensorSplit(torch.zeros(4, 1, 8, 12), torch.zeros(4).long())
     with pytest.raises(DataError, match=r"input \[12, 12, 1\] .* but a batch has \[1, 8, 12\]"):
         micronas.evaluate(model, other)
-    for first, found in ((9, "9 to 12"), (-1, "-1 to 2")):
-        wrong = micronas.TensorSplit(torch.zeros(4, 1, 12, 12), torch.arange(4) + first)
-        with pytest.raises(DataError, match=f"0 to 3, but the data has {found}"):
-            micronas.evaluate(model, wrong)
+    wrong = micronas.TensorSplit(torch.zeros(4, 1, 12, 12), torch.arange(4) + 9)
+    with pytest.raises(DataError, match="0 to 3, but are 9 to 12"):
+        micronas.evaluate(model, wrong)
     with pytest.raises(ModelError, match=r"must be a \.tflite file"):
         micronas.evaluate("x" * 5000, data)
 

@@ -226,7 +226,7 @@ class TestFit:
             return logits.sum()
 
         inputs = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 1, 6, 6)
-        split = TensorSplit(inputs, torch.zeros(10))
+        split = TensorSplit(inputs, torch.zeros(10).long())
         recipe = Recipe(epochs=2, batch_size=4)
         fit(small_network(), split, recipe, seed=0, loss=record)
         assert [len(batch) for batch in seen] == [4, 4, 4, 4]
@@ -244,7 +244,7 @@ class TestFit:
             calls.append(len(x))
             return x
 
-        split = TensorSplit(torch.zeros(8, 1, 6, 6), torch.zeros(8), augment=augment)
+        split = TensorSplit(torch.zeros(8, 1, 6, 6), torch.zeros(8).long(), augment=augment)
         network = fit(small_network(), split, Recipe(epochs=1, batch_size=4), seed=0)
         assert calls == [4, 4]
         evaluate(network, split)
@@ -252,7 +252,7 @@ class TestFit:
 
     def test_label_smoothing_by_hand(self) -> None:
         reports: list[Epoch] = []
-        split = TensorSplit(torch.zeros(4, 1, 1, 2), torch.zeros(4))
+        split = TensorSplit(torch.zeros(4, 1, 1, 2), torch.zeros(4).long())
         split.inputs[:, 0, 0, 0] = 2.0
 
         class Scaled(nn.Module):
@@ -277,7 +277,7 @@ class TestFit:
             fit(small_network(), split, QUICK, seed=0)
 
     def test_empty_split_is_refused(self) -> None:
-        split = TensorSplit(torch.zeros(0, 1, 6, 6), torch.zeros(0))
+        split = TensorSplit(torch.zeros(0, 1, 6, 6), torch.zeros(0).long())
         with pytest.raises(DataError, match="examples=0"):
             fit(small_network(), split, QUICK, seed=0)
         with pytest.raises(DataError, match="examples=0"):

@@ -198,7 +198,7 @@ def test_a_search_can_divide_what_few_people_recorded(recordings_of: int, people
     if people == 6:
         assert found.tolist() == [int(group[1:]) for group in windows.groups]
     parts = split(
-        TensorSplit(torch.zeros(len(found), 1, 8, 1), torch.zeros(len(found)), groups=found),
+        TensorSplit(torch.zeros(len(found), 1, 8, 1), torch.zeros(len(found)).long(), groups=found),
         (0.4, 0.4, 0.2),
         torch.Generator().manual_seed(0),
     )

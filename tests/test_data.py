@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from micronas.data import DataSet, Split, TensorSplit, class_numbers
+from micronas.errors import DataError
+from micronas.evaluation.files import evaluate
+from micronas.train.loop import fit
+from micronas.train.recipe import Recipe
+from tests import toy
+
+INPUTS = torch.zeros(6, 1, 2, 2)
+PAIRS = torch.tensor([0, 1, 0, 1, 0, 1])
+
+
+class Own(Split):
+    """A split of a user's own class, which nothing has checked."""
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels, self.groups = labels, torch.arange(len(labels))
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.ones(len(index), 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([0.1, 0.7, 0.2, 1.5, 2.0, 0.0]), torch.eye(6).long(), torch.zeros(6, 1).long()],
+)
+def test_targets_that_number_no_classes_are_refused(labels: Tensor) -> None:
+    with pytest.raises(DataError, match=r"whole numbers \[N\].*torch.bucketize.*no regression"):
+        TensorSplit(INPUTS, labels)
+
+
+def test_labels_out_of_range_and_a_class_alone_are_refused() -> None:
+    with pytest.raises(DataError, match="0 or more, but are -1 to 1"):
+        TensorSplit(INPUTS, PAIRS - (torch.arange(6) == 0).long())
+    good, three = TensorSplit(INPUTS, PAIRS), TensorSplit(INPUTS, PAIRS + 1)
+    with pytest.raises(DataError, match="0 to 1, but are 1 to 2"):
+        DataSet(good, three, None, ("a", "b"), (2, 2, 1))
+    with pytest.raises(DataError, match="0 to 1, but are 1 to 2"):
+        DataSet(good, good, None, ("a", "b"), (2, 2, 1), final=three)
+    with pytest.raises(DataError, match="at least two classes to tell apart, but there is 1"):
+        DataSet(good, good, None, ("all",), (2, 2, 1))
+    alone = TensorSplit(INPUTS, torch.ones(6).long())
+    with pytest.raises(DataError, match="all of 6 are of 'b'"):
+        DataSet(alone, good, None, ("a", "b"), (2, 2, 1))
+    assert DataSet(good, alone, None, ("a", "b"), (2, 2, 1)).validation is alone
+
+
+def test_a_split_of_ones_own_is_refused_where_it_is_trained_or_judged_on() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    recipe = Recipe(epochs=1, batch_size=2)
+    for labels, rule in ((PAIRS.float(), "whole numbers"), (PAIRS + 1, "0 to 1, but are 1 to 2")):
+        with pytest.raises(DataError, match=rule):
+            fit(network, Own(labels), recipe, seed=0)
+        with pytest.raises(DataError, match=rule):
+            evaluate(network, Own(labels))
+    alone = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    for act in (lambda split: fit(alone, split, recipe, seed=0), lambda s: evaluate(alone, s)):
+        with pytest.raises(DataError, match="every network would be right"):
+            act(Own(PAIRS * 0))
+
+
+def test_whole_numbers_of_any_type_are_labels() -> None:
+    for kind in (torch.uint8, torch.int32, torch.bool):
+        assert torch.equal(class_numbers(PAIRS.to(kind)), PAIRS)
+    assert toy.data().train.labels.dtype == torch.int64
