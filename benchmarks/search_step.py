@@ -56,7 +56,7 @@ DRAWS = 10
 """Random networks whose saved bytes are averaged."""
 WIDTHS = {"skip": False, "kernel": 3}
 """Changes to the blocks of a shipped space that leave widths alone to decide on."""
-ALL = {"kernel": [3, 5]}
+ALL = {"kernel": ["3x3", "5x5"]}
 """Those that add a choice of kernels to widths and depth."""
 SPACES: dict[str, tuple[str, dict[str, object]]] = {
     "kws:width": ("kws", WIDTHS),

@@ -132,7 +132,7 @@ def space_of(setting: str, classes: int) -> Space:
         blocks = tuple(each.model_copy(update=update | kernels) for each in space.blocks)
         stem = space.stem.model_copy(update=update)
         return space.model_copy(update={"classes": classes, "stem": stem, "blocks": blocks})
-    width, kernel = list(WIDTHS), [3, 5]
+    width, kernel = list(WIDTHS), ["3x3", "5x5"]
     down = {"type": "separable", "width": width, "kernel": kernel, "stride": 2}
     more = {"type": "separable", "width": width, "kernel": kernel, "repeat": 3, "skip": True}
     return Space.model_validate(

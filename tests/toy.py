@@ -20,7 +20,7 @@ SPACE = Space.model_validate(
                 "width": {"min": 4, "max": 24, "step": 4},
                 "repeat": 3,
                 "skip": True,
-                "kernel": [3, 5],
+                "kernel": ["3x3", "5x5"],
             }
         ],
     }

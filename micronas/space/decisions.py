@@ -98,7 +98,10 @@ def _kernel(value: Any) -> Size:
     size = (value, value) if isinstance(value, int) else value
     pair = isinstance(size, list | tuple) and len(size) == 2
     if isinstance(value, bool) or not pair or not all(_is_extent(each) for each in size):
-        raise ValueError("a kernel must be a number, 9x1 or [height, width]")
+        raise ValueError(
+            "a kernel must be 3, 9x1 or [height, width], the choice of several a list of such, as "
+            "[3x3, 5x5]"
+        )
     return size[0], size[1]
 
 
@@ -106,28 +109,29 @@ def _is_extent(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65_535
 
 
-def _kernels(value: Any, *, pair_is_one: bool) -> Any:
-    is_list = isinstance(value, list | tuple)
-    if is_list and pair_is_one and len(value) == 2 and all(isinstance(each, int) for each in value):
-        return (_kernel(value),)
-    options = sorted({_kernel(each) for each in (value if is_list else [value])})
-    if not options:
-        raise ValueError("kernels must be at least one")
+def _kernels(value: Any) -> Any:
+    is_one = not isinstance(value, list | tuple) or all(isinstance(each, int) for each in value)
+    options = sorted({_kernel(each) for each in ([value] if is_one else value)})
     if len(options) > 1 and any(side % 2 == 0 for option in options for side in option):
-        raise ValueError("kernels to choose from must be odd numbers such as [3, 5]")
+        raise ValueError("kernels to choose from must be odd, such as [3x3, 5x5]")
     if len(options) > 1 and bounding(options) not in options:
         raise ValueError("one of the kernels to choose from must hold all others")
     return tuple(options)
 
 
-def _filters(value: Any) -> Any:
-    return _kernels(value, pair_is_one=True)
-
-
 def _depthwise(value: Any) -> Any:
-    options = _kernels(value, pair_is_one=False)
+    options = _kernels(value)
     if any(side % 2 == 0 for option in options for side in option):
-        raise ValueError("depthwise kernels must be odd numbers such as 3 or [3, 5]")
+        raise ValueError("depthwise kernels must be odd, such as 3 or [3x3, 5x5]")
+    height, width = options[0]
+    # in older files it is a choice, though never one of 1x1
+    if isinstance(value, list | tuple) and tuple(value) == options[0] and 1 < height != width > 1:
+        raise ValueError(
+            f"two numbers must not leave open what they are, but [{height}, {width}] can be one "
+            f"kernel, {height} high and {width} wide, or the choice of {height}x{height} and "
+            f"{width}x{width}; write {height}x{width} for the one, [{height}x{height}, "
+            f"{width}x{width}] for the other"
+        )
     return options
 
 
@@ -147,13 +151,10 @@ def _plain(options: tuple[Any, ...]) -> Any:
     return options[0] if len(options) == 1 else list(options)
 
 
-def _plain_filters(options: tuple[Size, ...]) -> Any:
-    return list(options[0]) if len(options) == 1 else [list(option) for option in options]
-
-
-def _plain_depthwise(options: tuple[Size, ...]) -> Any:
-    plain = [int(text) if text.isdigit() else text for text in map(kernel_text, options)]
-    return plain[0] if len(plain) == 1 else plain
+def _plain_kernels(options: tuple[Size, ...]) -> Any:
+    if len(options) == 1 and options[0][0] == options[0][1]:
+        return options[0][0]
+    return _plain(tuple(f"{height}x{width}" for height, width in options))
 
 
 Widths = Annotated[
@@ -161,15 +162,14 @@ Widths = Annotated[
 ]
 """A number, a list, {min, max, step} or {max, parts}."""
 Filters = Annotated[
-    tuple[Size, ...], BeforeValidator(_filters), PlainSerializer(_plain_filters, when_used="json")
+    tuple[Size, ...], BeforeValidator(_kernels), PlainSerializer(_plain_kernels, when_used="json")
 ]
-"""Kernels of a full convolution: 3, 9x1, or [9, 1] for one of 9 x 1; a list of such for several."""
+"""Kernels of a full convolution. One is written 3, 9x1 or [9, 1] (height, width), the choice of
+several as a list of such: [3x3, 5x5], [[5, 1], [9, 1]]."""
 Kernels = Annotated[
-    tuple[Size, ...],
-    BeforeValidator(_depthwise),
-    PlainSerializer(_plain_depthwise, when_used="json"),
+    tuple[Size, ...], BeforeValidator(_depthwise), PlainSerializer(_plain_kernels, when_used="json")
 ]
-"""Kernels of a depthwise convolution: 3, 3x1, or a list; [3, 5] is the choice between two."""
+"""Kernels of a depthwise convolution, written like `Filters`, odd."""
 BitsOptions = Annotated[
     tuple[int, ...], BeforeValidator(_bits_options), PlainSerializer(_plain, when_used="json")
 ]

@@ -20,13 +20,13 @@ CHAIN = Space.model_validate(
         "classes": 5,
         "stem": {"width": [8, 12, 16], "kernel": [5, 3]},
         "blocks": [
-            {"type": "separable", "width": [8, 16], "stride": [2, 2], "kernel": [3, 5]},
+            {"type": "separable", "width": [8, 16], "stride": [2, 2], "kernel": ["3x3", "5x5"]},
             {
                 "type": "separable",
                 "width": {"min": 8, "max": 24, "step": 8},
                 "repeat": 3,
                 "skip": True,
-                "kernel": [3, 5],
+                "kernel": ["3x3", "5x5"],
             },
             {"type": "separable", "width": [12, 20], "stride": [2, 2]},
         ],
@@ -48,7 +48,7 @@ RESIDUAL = Space.model_validate(
                 "repeat": 2,
                 "residual": True,
                 "skip": True,
-                "kernel": [3, 5],
+                "kernel": ["3x3", "5x5"],
             },
         ],
         "head": {"width": [16, 32], "classifier": "conv"},
@@ -69,7 +69,7 @@ MIXED = Space.model_validate(
                 "repeat": 2,
                 "residual": True,
                 "skip": True,
-                "kernel": [3, 5],
+                "kernel": ["3x3", "5x5"],
                 "bits": [4, 8],
             },
         ],
@@ -93,7 +93,7 @@ TURNS = Space.model_validate(
             },
             {"type": "separable", "width": [20, 40], "repeat": 3, "skip": True},
             {"type": "bottleneck", "width": [8, 24], "expansion": [24, 52]},
-            {"type": "separable", "width": [8, 16], "kernel": [3, 5]},
+            {"type": "separable", "width": [8, 16], "kernel": ["3x3", "5x5"]},
         ],
     }
 )
