@@ -6,6 +6,7 @@ import typer
 
 from micronas._version import VERSION
 from micronas.cli.calibrate import calibrate
+from micronas.cli.config import config
 from micronas.cli.data import data_app
 from micronas.cli.doctor import doctor
 from micronas.cli.ending import one_line_errors
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 for command in (
     *(boards, spaces, search, sweep, train, report),
-    *(export, profile, verify, calibrate, doctor),
+    *(export, profile, verify, calibrate, config, doctor),
 ):
     app.command()(command)
 app.add_typer(data_app, name="data")

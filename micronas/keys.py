@@ -1,0 +1,319 @@
+"""The keys of settings classes with their types, defaults and meanings, as rows and as YAML.
+
+Meanings are the docstrings below the fields, or the section Attributes of the class.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from micronas.errors import ConfigError
+from micronas.settings import OneOf, nearest
+
+Picked = TypeVar("Picked")
+_WIDTH = 100
+_NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path"}
+_SUFFIXES = {tuple: "[]", list: "[]", dict: ".NAME"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    Attributes
+    ----------
+    name
+        With dots; ``[]`` stands for each item of a list, ``NAME`` for any name.
+    type
+        In words; empty where keys of their own stand below.
+    default
+        As YAML; None where the key is required, empty where the defaults are those below.
+    meaning
+        Empty where the name says it.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    meaning: str
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
+    """Return the keys of a settings class and those below, in the order of their definition.
+
+    A class that occurs again, such as a recipe, is one key that names the first occurrence and
+    holds what differs.
+
+    Parameters
+    ----------
+    prefix
+        Stands in front of every name.
+    """
+    return list(_below(model, f"{prefix}." if prefix else "", PydanticUndefined, {}))
+
+
+def select(model: type[BaseModel], path: str) -> list[Key]:
+    """Return one key and those below it.
+
+    Parameters
+    ----------
+    path
+        With dots, as ``search.trial``. Where a key of the settings picks one of several kinds, the
+        kind's name follows: ``data.kws``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such key; names the nearest one.
+    """
+    return _selected(model, path.split("."), "", PydanticUndefined)
+
+
+def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: Any) -> list[Key]:
+    word, *rest = words
+    field = _picked(word, {_plain(each.name): each for each in _fields(model, given)})
+    kinds, given = field.inner, field.given
+    if len(kinds) > 1 and rest:
+        kinds, given = {rest[0]: _picked(rest[0], kinds)}, PydanticUndefined
+        rest = rest[1:]
+    if len(kinds) != 1:
+        if rest:
+            raise ConfigError(f"a key must stand below settings, but {word} has none below it")
+        return [Key(f"{above}{word}", field.kind, field.default, field.meaning)]
+    (inner,) = kinds.values()
+    above = f"{above}{field.name}."
+    return _selected(inner, rest, above, given) if rest else [*_below(inner, above, given, {})]
+
+
+def _picked(word: str, known: Mapping[str, Picked]) -> Picked:
+    if word not in known:
+        raise ConfigError(
+            f"settings must be named by their keys, but got {word}; {nearest(word, known)}"
+        )
+    return known[word]
+
+
+def _plain(name: str) -> str:
+    """A key without what stands for its items or names."""
+    return name.partition(".")[0].removesuffix("[]")
+
+
+def kinds_below(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the settings among which a key picks, by the path that `select` takes."""
+    return {
+        f"{_plain(field.name)}.{name}": kind
+        for field in _fields(model, PydanticUndefined)
+        if len(field.inner) > 1
+        for name, kind in field.inner.items()
+    }
+
+
+def as_yaml(found: Sequence[Key]) -> str:
+    """Return keys as YAML: meanings above, types behind."""
+    lines: list[str] = []
+    above: list[str] = []
+    said, first = "", False
+
+    def add(parents: Sequence[str], word: str, value: str) -> None:
+        nonlocal first
+        space = _indent(parents)
+        start = f"{space[:-2]}- " if first else space
+        lines.append(f"{start}{word.removesuffix('[]')}:{value}")
+        first = word.endswith("[]")
+
+    for key in found:
+        *parents, last = key.name.split(".")
+        common = next(
+            (i for i, pair in enumerate(zip(above, parents, strict=False)) if pair[0] != pair[1]),
+            min(len(above), len(parents)),
+        )
+        for depth in range(common, len(parents)):
+            add(parents[:depth], parents[depth], "")
+        if key.meaning != said:
+            space = _indent(parents)
+            wrapped = textwrap.wrap(key.meaning, _WIDTH - len(space) - 2)
+            lines += [f"{space}# {line}" for line in wrapped]
+        add(parents, last, _value(key))
+        above, said = [*parents, last], key.meaning
+    return "\n".join(lines)
+
+
+def _indent(parents: Sequence[str]) -> str:
+    return " " * sum(4 if each.endswith("[]") else 2 for each in parents)
+
+
+def _value(key: Key) -> str:
+    if key.default is None:
+        return f"  # {', '.join(filter(None, ('required', key.type)))}"
+    value = f" {key.default}" if key.default else ""
+    return f"{value}  # {key.type}" if key.type else value
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field, and the settings that may stand below it, by name of their kind."""
+
+    name: str
+    kind: str
+    default: str | None
+    meaning: str
+    given: Any
+    inner: dict[str, type[BaseModel]]
+
+
+def _fields(model: type[BaseModel], given: Any) -> Iterator[_Field]:
+    meanings = _meanings(model)
+    for key, field in model.model_fields.items():
+        value = getattr(given, key, field.get_default(call_default_factory=True))
+        suffix, inner = _inner(field)
+        default = None if value is PydanticUndefined else _yaml(field, value)
+        named = f"one of {', '.join(inner)}" if len(inner) > 1 else ""
+        kind = named or ("" if inner else _type(field.annotation, field.metadata))
+        yield _Field(f"{key}{suffix}", kind, default, meanings.get(key, ""), value, inner)
+
+
+def _below(
+    model: type[BaseModel], prefix: str, given: Any, seen: dict[type, tuple[str, Any]]
+) -> Iterator[Key]:
+    for field in _fields(model, given):
+        name, inner = f"{prefix}{field.name}", [*field.inner.values()]
+        if len(inner) != 1:
+            yield Key(name.removesuffix("[]"), field.kind, field.default, field.meaning)
+        elif inner[0] in seen:
+            first, before = seen[inner[0]]
+            yield Key(name, f"as {first}", _changed(before, field.given), field.meaning)
+        else:
+            absent = field.default == "null"
+            given = field.given if isinstance(field.given, BaseModel) else PydanticUndefined
+            seen[inner[0]] = name, given
+            kind = "absent by default" if absent else "required" if field.default is None else ""
+            yield Key(name, kind, "", field.meaning)
+            yield from _below(inner[0], f"{name}.", given, seen)
+
+
+def _changed(before: Any, given: Any) -> str:
+    """What differs from the settings that were shown before, as YAML."""
+    if not isinstance(given, BaseModel):
+        return "null" if given is None else ""
+    values = given.model_dump(mode="json")
+    shown = before.model_dump(mode="json") if isinstance(before, BaseModel) else {}
+    return _flow({key: value for key, value in values.items() if shown.get(key) != value})
+
+
+def _inner(field: FieldInfo) -> tuple[str, dict[str, type[BaseModel]]]:
+    for each in field.metadata:
+        if isinstance(each, OneOf):
+            return "", dict(each.kinds())
+    found = _models(field.annotation)
+    return next((suffix for suffix, _ in found), ""), {_kind(each): each for _, each in found}
+
+
+def _kind(model: type[BaseModel]) -> str:
+    """The value of the key that picks this class, else its name."""
+    for field in model.model_fields.values():
+        if get_origin(field.annotation) is Literal:
+            return str(field.default)
+    return model.__name__.lower()
+
+
+def _models(annotation: Any, suffix: str = "") -> list[tuple[str, type[BaseModel]]]:
+    """Settings inside an annotation, and how keys reach them: of each item, or of each name."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [(suffix, annotation)]
+    reached = _SUFFIXES.get(get_origin(annotation), "")
+    return [each for inner in get_args(annotation) for each in _models(inner, suffix + reached)]
+
+
+def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    if any(isinstance(each, BeforeValidator) for each in metadata):
+        return ""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner, *more = arguments
+        return _type(inner, [part for each in more for part in getattr(each, "metadata", [each])])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        each = [_type(part, metadata) for part in arguments if part is not type(None)]
+        return " or ".join(filter(None, each))
+    if origin in (tuple, list):
+        same = origin is list or arguments[-1] is Ellipsis
+        inner = _type(arguments[0])
+        return f"list of {inner}" if same else f"{len(arguments)} of {inner}"
+    if origin is dict:
+        return f"names to {_type(arguments[1])}"
+    return f"{_NAMES.get(annotation, 'any')}{_bounds(metadata)}"
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    given: dict[str, Any] = {}
+    for each in metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            value = getattr(each, name, None)
+            given |= {} if value is None else {name: value}
+    if {"ge", "le"} <= given.keys():
+        return f", {given['ge']:,} to {given['le']:,}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return "".join(f", {words[name]} {value:,}" for name, value in given.items())
+
+
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the docstrings of a class and of its bases say of its fields."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if issubclass(each, BaseModel) and each.__module__ != BaseModel.__module__:
+            found |= _listed(inspect.getdoc(each) or "") | _documented(each)
+    plain = {key: " ".join(text.split()) for key, text in found.items()}
+    return {key: re.sub(r"``(.+?)``", r"`\1`", text) for key, text in plain.items()}
+
+
+def _listed(docstring: str) -> dict[str, str]:
+    """The entries of the section Attributes."""
+    _, _, section = docstring.partition("Attributes\n----------\n")
+    found, names = dict[str, str](), ""
+    for line in section.splitlines():
+        if line and not line.startswith(" "):
+            names = line
+        elif names:
+            for name in names.split(", "):
+                found[name] = f"{found.get(name, '')} {line}"
+    return found
+
+
+@cache
+def _documented(model: type[BaseModel]) -> dict[str, str]:
+    """Strings that stand below the fields of a class."""
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    except (OSError, TypeError):  # a class whose source is no file
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            match below:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    found[field.target.id] = text
+    return found
+
+
+def _yaml(field: FieldInfo, value: Any) -> str:
+    parts, annotated = (field.annotation, *field.metadata, ""), Annotated
+    adapter: TypeAdapter[Any] = TypeAdapter(annotated[parts])  # type: ignore[arg-type]
+    return _flow(adapter.dump_python(value, mode="json"))
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n")[0]
