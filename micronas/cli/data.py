@@ -54,10 +54,10 @@ def data_check(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Report what is missing, damaged or shared between the parts, and what a search refuses."""
+    """Report what a search would read, what it refuses, and what is missing, damaged or shared."""
     from micronas.tasks.registry import check
 
-    findings = [str(finding) for finding in check(task, folder, overrides or [])]
-    show(findings, as_json, lambda: "\n".join(findings) or "nothing found")
-    if findings:
+    checked = check(task, folder, overrides or [])
+    show(checked.described(), as_json, lambda: str(checked))
+    if checked.findings:
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from micronas.errors import ConfigError, DataError
 from micronas.progress import Progress
 from micronas.settings import OneOf, nearest, validate_settings, with_overrides
+from micronas.tasks.checked import Checked
 from micronas.tasks.download import fetch
 from micronas.tasks.task import Finding, Task, TaskSettings
 
@@ -93,10 +94,10 @@ def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:
     return find(settings.task).input(settings)
 
 
-def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> list[Finding]:
-    """Report what is missing, damaged or shared between the parts of a folder.
+def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
+    """Report what is missing, damaged or shared between the parts of a folder, and what it holds.
 
-    The data is then read as a search would: what it refuses is a finding as well.
+    The data is read as a search would: what it refuses is a finding as well.
 
     Parameters
     ----------
@@ -104,16 +105,15 @@ def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> list[Findin
         ``key=value`` settings of the data, as a search has them, with or without ``data.``.
     """
     kind = find(task)
-    findings = kind.check(folder)
     values = with_overrides({}, [text.removeprefix("data.") for text in overrides])
     settings = validate_settings(
         {"task": task, "path": folder, **values}, kind.settings, source="data", overrides=overrides
     )
+    findings = kind.check(settings)
     try:
-        kind.load(settings)
+        return Checked(findings, kind.load(settings))
     except DataError as error:
-        findings.append(Finding("refused", folder.name, str(error)))
-    return findings
+        return Checked([*findings, Finding("refused", folder.name, str(error))], None)
 
 
 def sample(task: str, folder: Path, *, seed: int = 0) -> str:

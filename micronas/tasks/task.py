@@ -79,8 +79,8 @@ class Task(ABC, Generic[Kind]):
         return {}
 
     @abstractmethod
-    def check(self, folder: Path) -> list[Finding]:
-        """Report what is missing, damaged or shared between the parts of a folder."""
+    def check(self, settings: Kind) -> list[Finding]:
+        """Report what is missing, damaged or shared between the parts of a data set."""
 
     @abstractmethod
     def sample(self, folder: Path, *, seed: int = 0) -> str:

@@ -1,5 +1,6 @@
 """A task of one's own: one object and one registration, and all that tasks can do works on it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -30,8 +31,9 @@ class Toy(Task[ToySettings]):
         parts = toy.split(settings.examples, 0), toy.split(120, 1), toy.split(120, 2)
         return DataSet(*parts, toy.CLASSES, (12, 12, 1))
 
-    def check(self, folder: Path) -> list[Finding]:
-        return [] if (folder / "seed").is_file() else [Finding("missing", "seed", "is not there")]
+    def check(self, settings: ToySettings) -> list[Finding]:
+        there = (settings.path / "seed").is_file()
+        return [] if there else [Finding("missing", "seed", "is not there")]
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         folder.mkdir(parents=True)
@@ -49,10 +51,18 @@ def registered() -> Iterator[None]:
 def test_the_command_line_makes_and_checks_its_data(tmp_path: Path) -> None:
     folder = str(tmp_path / "toys")
     missing = CliRunner().invoke(app, ["data", "check", "toy", folder])
-    assert (missing.exit_code, missing.output) == (1, "missing: seed: is not there\n")
+    assert missing.exit_code == 1
+    assert missing.output.endswith("channels)\nmissing: seed: is not there\n")
     made = CliRunner().invoke(app, ["data", "synth", "toy", folder, "--seed", "7"])
     assert made.output == f"{folder}: stripes and checks\n"
-    assert CliRunner().invoke(app, ["data", "check", "toy", folder]).output == "nothing found\n"
+    well = CliRunner().invoke(app, ["data", "check", "toy", folder, "data.examples=8"])
+    assert well.exit_code == 0
+    assert "input 12 x 12 x 1 (height, width, channels)\nall is well" in well.output
+    rows = [line.split() for line in well.output.splitlines()[2:6]]
+    labels = toy.split(8, 0).labels.tolist(), toy.split(120, 1).labels.tolist()
+    assert [[name, int(train), int(held)] for name, train, held, _ in rows] == [
+        [name, *(each.count(number) for each in labels)] for number, name in enumerate(toy.CLASSES)
+    ]
 
 
 def test_a_run_reads_its_settings_and_trains_on_it(tmp_path: Path) -> None:
@@ -88,4 +98,26 @@ def test_check_finds_what_a_search_refuses(tmp_path: Path) -> None:
     assert "the class unknown must have words of its own" in found.output
     assert "set data.unknown_fraction=0" in found.output
     again = ["data", "check", "kws", str(folder), "data.unknown_fraction=0"]
-    assert CliRunner().invoke(app, again).output == "nothing found\n"
+    well = CliRunner().invoke(app, again)
+    assert (well.exit_code, well.output.splitlines()[-1][:11]) == (0, "all is well")
+
+
+def test_check_reads_with_the_settings_of_a_search(tmp_path: Path) -> None:
+    """Measured labels, a column of another name, short windows: nothing of it is the default."""
+    rows = [f"{unit},{x + unit / 100},{20 - x}" for unit in range(12) for x in range(20)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["unit,x,left", *rows]) + "\n")
+    given = ["data.label=left", "data.group=unit", "data.bins=[4, 12]", "data.window=8"]
+    told = CliRunner().invoke(app, ["data", "check", "series", str(path), *given])
+    assert (told.exit_code, told.output.splitlines()[-1][:11]) == (0, "all is well")
+    assert "12 recordings in" in told.output
+    asked = CliRunner().invoke(app, ["data", "check", "series", str(path), *given, "--json"])
+    found = json.loads(asked.output)
+    assert found["findings"] == []
+    read = found["read"]
+    assert read["input"] == [8, 1, 1]
+    assert read["classes"] == ["below 4", "4 to 12", "12 and above"]
+    assert [*read["examples"]] == ["training", "validation", "testing"]
+    odd = CliRunner().invoke(app, ["data", "check", "series", str(path), *given[:3], "--json"])
+    assert json.loads(odd.output)["read"] is None
+    assert odd.exit_code == 1

@@ -2,11 +2,10 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 from micronas.errors import DataError
 from micronas.tasks.images.files import decode, read_file, refuse_small
-from micronas.tasks.images.folder import LabelledImage, open_image_folder
+from micronas.tasks.images.folder import ImageListing, LabelledImage
 from micronas.tasks.parts import Part
 from micronas.tasks.task import Finding
 
@@ -14,20 +13,14 @@ _IMBALANCE = 10
 """Times as many images as another class has, beyond which `check` complains."""
 
 
-def check(path: Path) -> list[Finding]:
-    """Look for what makes a folder of images lie or fail; decodes every file.
+def check(listing: ImageListing) -> list[Finding]:
+    """Look for what makes a set of images lie or fail; decodes every file.
 
     Kinds: ``unreadable`` (cannot be decoded), ``short`` (under 16 pixels on a side),
     ``mislabelled`` (the same file under two classes), ``duplicate`` (the same file in two parts),
     ``empty`` (a class without a readable image in a part) and ``imbalance`` (a class with less than
     a tenth of the images that another has in the part).
-
-    Raises
-    ------
-    DataError
-        As `open_image_folder`.
     """
-    listing = open_image_folder(path)
     findings: list[Finding] = []
     first: dict[str, LabelledImage] = {}
     readable: Counter[tuple[Part | None, str]] = Counter()

@@ -84,7 +84,7 @@ def load(settings: VisualSettings) -> DataSet:
     DataError
         If the data is missing or laid out in another way, or a class has no image in a part.
     """
-    listing = open_coco(settings) if settings.annotations else open_image_folder(settings.path)
+    listing = open_listing(settings)
     read = read_images(
         [image.path for image in listing.images],
         size=settings.size,
@@ -139,6 +139,11 @@ def load(settings: VisualSettings) -> DataSet:
         summary=_summarise(listing, read, rows, settings),
         view=Pixels(),
     )
+
+
+def open_listing(settings: VisualSettings) -> ImageListing:
+    """List the images of a folder, or of COCO's annotations; raises as `open_image_folder`."""
+    return open_coco(settings) if settings.annotations else open_image_folder(settings.path)
 
 
 def _cache_folder(settings: VisualSettings, images: int) -> Path | None:

@@ -49,10 +49,11 @@ class _Images(Task[VisualSettings]):
     def known_of(self, settings: VisualSettings) -> Mapping[str, object]:
         return {"features": "pixels", "fit": settings.fit}
 
-    def check(self, folder: Path) -> list[Finding]:
+    def check(self, settings: VisualSettings) -> list[Finding]:
         from micronas.tasks.images.check import check
+        from micronas.tasks.images.load import open_listing
 
-        return check(folder)
+        return check(open_listing(settings))
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         from micronas.tasks.images.synth import sample_images

@@ -33,10 +33,10 @@ class _Keywords(Task[KeywordSettings]):
     def known_of(self, settings: KeywordSettings) -> Mapping[str, object]:
         return {"features": "mfcc", "window_ms": settings.window_ms}
 
-    def check(self, folder: Path) -> list[Finding]:
+    def check(self, settings: KeywordSettings) -> list[Finding]:
         from micronas.tasks.keywords.check import check
 
-        return check(folder)
+        return check(settings.path)
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         from micronas.tasks.keywords.synth import synthesise

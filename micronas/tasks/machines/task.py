@@ -49,10 +49,10 @@ class _Machines(Task[MachineSettings]):
     def known_of(self, settings: MachineSettings) -> Mapping[str, object]:
         return {"features": "log-mel"}
 
-    def check(self, folder: Path) -> list[Finding]:
+    def check(self, settings: MachineSettings) -> list[Finding]:
         from micronas.tasks.machines.check import check
 
-        return check(folder)
+        return check(settings.path)
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         from micronas.tasks.machines.synth import synthesise

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from micronas.tasks.task import Finding
 _IMBALANCE = 10
 
 
-def check(path: Path) -> list[Finding]:
+def check(settings: SeriesSettings) -> list[Finding]:
     """Look for what makes recordings lie or fail; reads every file.
 
     Kinds: ``unreadable``; ``short`` (shorter than a window); ``missing`` (values); ``constant`` (a
@@ -27,7 +26,7 @@ def check(path: Path) -> list[Finding]:
     DataError
         As `read_recordings`.
     """
-    settings = SeriesSettings(path=path)
+    path = settings.path
     found = read_recordings(settings)
     findings = [Finding("unreadable", path.name, line) for line in found.unreadable]
     first: dict[str, Recording] = {}

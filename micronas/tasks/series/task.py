@@ -27,10 +27,10 @@ class _Series(Task[SeriesSettings]):
     def known_of(self, settings: SeriesSettings) -> Mapping[str, object]:
         return {"features": "series"}
 
-    def check(self, folder: Path) -> list[Finding]:
+    def check(self, settings: SeriesSettings) -> list[Finding]:
         from micronas.tasks.series.check import check
 
-        return check(folder)
+        return check(settings)
 
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         from micronas.tasks.series.synth import synthesise

@@ -116,7 +116,7 @@ def test_check_finds_it_all(tmp_path: Path) -> None:
     write(tmp_path / "val/cat/leak.png", 5)
     write(tmp_path / "val/cat/again.png", 203)
     write(tmp_path / "val/dog/cat.png", 203)
-    found = sorted((each.kind, each.name, each.text) for each in check(tmp_path))
+    found = sorted((each.kind, each.name, each.text) for each in check(open_image_folder(tmp_path)))
     texts = {name: text for _, name, text in found}
     assert [(kind, name) for kind, name, _ in found] == [
         ("duplicate", "val/cat/leak.png"),
@@ -141,4 +141,4 @@ def test_check_is_silent_on_good_data(tmp_path: Path) -> None:
     write(tmp_path / "dog/0.png", 100)
     # Ten to one is still fine, and so is a copy beside its original.
     write(tmp_path / "dog/copy.png", 100)
-    assert check(tmp_path) == []
+    assert check(open_image_folder(tmp_path)) == []

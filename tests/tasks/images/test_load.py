@@ -17,6 +17,7 @@ from micronas.data import divide
 from micronas.errors import DataError
 from micronas.tasks.images.augment import augment, resample
 from micronas.tasks.images.check import check
+from micronas.tasks.images.folder import open_image_folder
 from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import VisualSettings
 from micronas.tasks.images.synth import sample_images
@@ -125,7 +126,7 @@ def test_training_with_damaged_files_goes_on(tmp_path: Path) -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
     fit(network, data.train, Recipe(epochs=10, batch_size=16, learning_rate=0.3), seed=0)
     assert evaluate(network, data.test).accuracy == 1.0
-    found = {(each.kind, each.name) for each in check(tmp_path)}
+    found = {(each.kind, each.name) for each in check(open_image_folder(tmp_path))}
     assert found == {
         ("unreadable", "dark/0.png"),
         ("unreadable", "dark/1.png"),
@@ -263,7 +264,7 @@ def test_sample_images(tmp_path: Path) -> None:
     assert data.test is not None
     for part, count in ((data.train, 60), (data.validation, 20), (data.test, 20)):
         assert torch.bincount(part.labels).tolist() == [count, count]
-    assert check(folder) == []
+    assert check(open_image_folder(folder)) == []
     assert "two parts" not in data.summary
     assert "Labeled Faces in the Wild" in (folder / "README.txt").read_text()
     # Written once; another seed is another division, and no folder is overwritten.

@@ -148,7 +148,7 @@ def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
     write(tmp_path / "on/b.csv", "x,y", *(f"{value},1" for value in long))
     write(tmp_path / "off/c.csv", "x,y", *(f"{value},{value}" for value in long), ",3")
     write(tmp_path / "off/d.csv", "x,y", "1,2", "2,3")
-    found = {finding.kind: str(finding) for finding in check(tmp_path)}
+    found = {finding.kind: str(finding) for finding in check(settings(tmp_path, window=128))}
     assert found["mislabelled"] == "mislabelled: b.csv: on, same samples as a.csv (On)"
     assert "On and on" in found["spelling"]
     assert found["constant"].endswith("y never changes")

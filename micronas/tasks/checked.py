@@ -1,0 +1,75 @@
+"""What a data set holds, and what is wrong with it: the answer of ``micronas data check``."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from micronas.tasks.task import Finding
+from micronas.text import table
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A data set as a search would read it, and findings."""
+
+    findings: list[Finding]
+    data: "DataSet | None"
+    """None where a search refuses it, which is a finding."""
+
+    def described(self) -> dict[str, Any]:
+        """Return ``findings``, a text each, and ``read``; None where the data is refused.
+
+        ``read`` has ``summary``, ``input`` (height, width, channels), ``classes`` in their order,
+        ``examples`` by part and class and, where anomalies are looked for, ``clips`` that are
+        normal and anomalous.
+        """
+        return {"findings": [str(each) for each in self.findings], "read": self._read()}
+
+    def _read(self) -> dict[str, Any] | None:
+        data = self.data
+        if data is None:
+            return None
+        parts = {"training": data.train, "validation": data.validation, "testing": data.test}
+        read: dict[str, Any] = {
+            "summary": data.summary,
+            "input": list(data.input),
+            "classes": list(data.classes),
+            "examples": {
+                part: {
+                    name: int((split.labels == number).sum())
+                    for number, name in enumerate(data.classes)
+                }
+                for part, split in parts.items()
+                if split is not None
+            },
+        }
+        if data.detection is not None:
+            anomalous = int(data.detection.anomalous.sum())
+            normal = len(data.detection.anomalous) - anomalous
+            read["clips"] = {"normal": normal, "anomalous": anomalous}
+        return read
+
+    def __str__(self) -> str:
+        findings, read = map(self.described().get, ("findings", "read"))
+        lines = []
+        if read is not None:
+            examples = read["examples"]
+            rows = [
+                [name, *(str(counts[name]) for counts in examples.values())]
+                for name in read["classes"]
+            ]
+            height, width, channels = read["input"]
+            lines = [
+                *filter(None, [read["summary"]]),
+                "",
+                table(["class", *examples], rows),
+                "",
+                f"input {height} x {width} x {channels} (height, width, channels)",
+            ]
+            if "clips" in read:
+                normal, anomalous = read["clips"].values()
+                lines.append(f"to find anomalies in: {normal} normal, {anomalous} anomalous")
+        well = "all is well: nothing found that is missing, damaged or shared between parts"
+        return "\n".join([*lines, *(findings or [well])]).lstrip("\n")
