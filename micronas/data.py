@@ -90,6 +90,18 @@ class Detection:
 
 
 @dataclass(frozen=True)
+class Sliding:
+    """Windows that a device would see one after another, of recordings in which labels change."""
+
+    within: Tensor
+    """Whether one label holds throughout a window, bool [windows]."""
+    apart: int
+    """Windows of which no two share a sample: on so many examples an interval rests."""
+    every: int
+    """Samples between the starts of windows."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """The parts of a data set; `test` is None where the source has none."""
 
@@ -97,6 +109,7 @@ class DataSet:
     validation: Split
     test: Split | None
     classes: tuple[str, ...]
+    """By number, in the order that tables and reports keep."""
     input: tuple[int, int, int]
     """Height, width, channels."""
     meaning: Mapping[str, object] = field(default_factory=dict)
@@ -107,6 +120,8 @@ class DataSet:
     """The training part as the final training hears it, augmented further; None if as `train`."""
     detection: Detection | None = None
     """What anomalies are to be found in; None where classification itself is the task."""
+    sliding: Sliding | None = None
+    """How the windows that judge lie in their recordings; None where they do not overlap."""
     ignored: tuple[str, ...] = ()
     """Classes that stand for nothing, such as silence: a report shows how often they are accepted
     as one of the others."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from micronas.data import DataSet, Split
+from micronas.data import DataSet, Sliding, Split
 from micronas.evaluation import anomalies as detect
 from micronas.evaluation.outcome import Answers, Codes, answers, codes, real, softmax
 from micronas.graph.ir import Graph
@@ -29,7 +29,9 @@ def scores(
     -------
     dict
         Keys of `metrics.json`: accuracies and, where anomalies are the task, AUC and pAUC (of
-        int8 unless the name says float).
+        int8 unless the name says float). Of sliding windows the accuracy is over all, its interval
+        rests on `judged_apart` windows that share no sample, and `int8_accuracy_within_label` is of
+        the `judged_within_label` windows in which the label does not change.
     """
     split = data.test or data.validation
     given = given or answers(graph, data)
@@ -39,8 +41,9 @@ def scores(
         "float_accuracy": evaluate(network, split).accuracy,
         "int8_accuracy": int8_accuracy,
         "int8_accuracy_per_class": dict(zip(data.classes, per_class, strict=True)),
-        "int8_accuracy_interval": list(wilson(int8_accuracy, len(split.labels))),
+        "int8_accuracy_interval": list(wilson(int8_accuracy, _apart(data, split))),
         "judged_examples": len(split.labels),
+        **_within(given.judged, split, data.sliding),
     }
     if data.detection is None or given.windows is None:
         return found
@@ -54,6 +57,22 @@ def scores(
         "auc": in_int8["auc"],
         "pauc": in_int8["pauc"],
         "per_machine": in_int8["per_machine"],
+    }
+
+
+def _apart(data: DataSet, split: Split) -> int:
+    return len(split.labels) if data.sliding is None else data.sliding.apart
+
+
+def _within(outputs: Codes, split: Split, sliding: Sliding | None) -> dict[str, Any]:
+    if sliding is None:
+        return {}
+    within = sliding.within.numpy()
+    right = (outputs.argmax(1) == split.labels.numpy())[within]
+    return {
+        "judged_apart": sliding.apart,
+        "judged_within_label": len(right),
+        "int8_accuracy_within_label": float(right.mean()) if len(right) else None,
     }
 
 

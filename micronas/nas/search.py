@@ -297,7 +297,9 @@ def fold_count(training: Split, settings: SearchSettings) -> int:
 def judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
     """Return a data set of parts of the training set, of which the last judges."""
     part = Subset(data.train, torch.cat([each.index for each in training]))
-    return replace(data, train=part, validation=ranking, test=None, final=None, detection=None)
+    return replace(
+        data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None
+    )
 
 
 def _check_data(space: Searchable, data: DataSet) -> None:

@@ -95,6 +95,12 @@ def _tiles(run: RunFolder) -> list[Data]:
     score = metrics.score_name[0].upper() + metrics.score_name[1:]
     tiles = [
         _tile(f"{score}, int8", metrics.score, "share", _judged(metrics)),
+        _tile(
+            "Accuracy within a label",
+            metrics.int8_accuracy_within_label,
+            "share",
+            f"int8, {metrics.judged_within_label} windows without a change of label",
+        ),
         _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
@@ -204,7 +210,10 @@ def _judged(metrics: Metrics) -> str:
     if metrics.auc is not None or metrics.int8_accuracy_interval is None:
         return on
     low, high = (100 * each for each in metrics.int8_accuracy_interval)
-    return f"95 % interval {low:.1f} to {high:.1f} %, {metrics.judged_examples:,} {on}"
+    count = f"{metrics.judged_examples:,}"
+    if metrics.judged_within_label is not None:
+        count = f"all {count} sliding windows"
+    return f"95 % interval {low:.1f} to {high:.1f} %, {count} {on}"
 
 
 def _layers(run: RunFolder) -> Data:

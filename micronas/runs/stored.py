@@ -68,6 +68,9 @@ class Metrics(_Stored):
     int8_accuracy_interval: tuple[float, float] | None = None
     judged_examples: int | None = None
     """Older files have neither."""
+    judged_within_label: int | None = None
+    """Sliding windows without a change of label; None where windows do not slide, as next."""
+    int8_accuracy_within_label: float | None = None
     tflm_mismatches: int
     tflm_bytes_compared: int
     budget: dict[str, float]

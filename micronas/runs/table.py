@@ -21,8 +21,19 @@ def _judged(metrics: Mapping[str, Any]) -> str:
     """On what accuracy was measured, and between what it may lie."""
     low, high = (100 * each for each in metrics["int8_accuracy_interval"])
     on = f"{metrics['judged_examples']:,} of {metrics['judged_on']}"
+    if "judged_apart" in metrics:
+        on = f"all {metrics['judged_examples']:,} sliding windows of {metrics['judged_on']}"
     without = ", there is no test part" if metrics["judged_on"] == "validation" else ""
     return f"(95 % interval {low:.1f} to {high:.1f} %; {on}{without})"
+
+
+def _within_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Accuracy beside the headline: of windows in which the label does not change."""
+    if metrics.get("int8_accuracy_within_label") is None:
+        return []
+    share = percent(metrics["int8_accuracy_within_label"])
+    count = metrics["judged_within_label"]
+    return [f"within label   int8 {share} (of the {count:,} windows without a change of label)"]
 
 
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
@@ -55,6 +66,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         f"network        {metrics['network']}",
         f"accuracy       float {percent(metrics['float_accuracy'])}, "
         f"int8 {percent(metrics['int8_accuracy'])} {_judged(metrics)}",
+        *_within_notes(metrics),
         f"cost           {format_macs(metrics['macs'])}, "
         f"flash {format_bytes(metrics['flash_bytes'])}, "
         f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "

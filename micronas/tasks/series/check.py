@@ -5,7 +5,8 @@ from collections import Counter
 
 import numpy as np
 
-from micronas.tasks.series.recordings import Recording, read_recordings
+from micronas.tasks.series.labels import in_order
+from micronas.tasks.series.recordings import NO_CHANNEL, Recording, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding
@@ -16,10 +17,11 @@ _IMBALANCE = 10
 def check(settings: SeriesSettings) -> list[Finding]:
     """Look for what makes recordings lie or fail; reads every file.
 
-    Kinds: ``unreadable``; ``short`` (shorter than a window); ``missing`` (values); ``constant`` (a
-    channel that never changes in a recording); ``duplicate`` (the same samples twice);
-    ``mislabelled`` (under two labels); ``spelling`` (classes that differ in case or spaces);
-    ``imbalance`` (a class with under a tenth of the samples of another).
+    Kinds: ``unreadable``; ``column`` (without a value, or of one, and so left out); ``short``
+    (shorter than a window); ``missing`` (values); ``constant`` (a channel that never changes in a
+    recording); ``duplicate`` (the same samples twice); ``mislabelled`` (under two labels);
+    ``spelling`` (classes that differ in case or spaces); ``imbalance`` (a class with under a tenth
+    of the samples of another).
 
     Raises
     ------
@@ -29,15 +31,21 @@ def check(settings: SeriesSettings) -> list[Finding]:
     path = settings.path
     found = read_recordings(settings)
     findings = [Finding("unreadable", path.name, line) for line in found.unreadable]
+    findings += [
+        Finding("column", name, f"{why} in any file; left out")
+        for name, why in found.left_out.items()
+        if why != NO_CHANNEL["text"]
+    ]
     first: dict[str, Recording] = {}
     sizes: Counter[str] = Counter()
     for each in found.recordings:
-        sizes[each.label] += len(each.values)
+        for stretch in each.stretches():
+            sizes[stretch.label] += len(stretch.values)
         findings += _check_values(each, settings, found.columns)
         digest = hashlib.sha1(each.values.tobytes(), usedforsecurity=False).hexdigest()
         other = first.setdefault(digest, each)
-        if other.label != each.label:
-            text = f"{each.label}, same samples as {other.name} ({other.label})"
+        if other.labels != each.labels:
+            text = f"{_and(each)}, same samples as {other.name} ({_and(other)})"
             findings.append(Finding("mislabelled", each.name, text))
         elif other is not each:
             findings.append(Finding("duplicate", each.name, f"same samples as {other.name}"))
@@ -45,10 +53,14 @@ def check(settings: SeriesSettings) -> list[Finding]:
     most = max(sizes, key=lambda label: sizes[label])
     findings += [
         Finding("imbalance", label, f"{count} samples against {sizes[most]} of {most}")
-        for label, count in sorted(sizes.items())
+        for label, count in ((label, sizes[label]) for label in in_order(sizes, settings))
         if _IMBALANCE * count < sizes[most]
     ]
     return findings
+
+
+def _and(recording: Recording) -> str:
+    return " and ".join(recording.labels)
 
 
 def _check_values(

@@ -1,13 +1,15 @@
 """Read a CSV file of numbers and texts, whatever its separator; name the line that is wrong."""
 
 import csv
+import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ from micronas.errors import DataError
 from micronas.text import listed
 
 Floats = npt.NDArray[np.float64]
+Kind = Literal["numbers", "text", "constant", "empty"]
+"""Of a column: `constant` has one number throughout, `empty` no value."""
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
 _LONGEST_LINE = 2**17
@@ -102,6 +106,44 @@ def read_header(path: Path) -> Header:
             f"{wrong!r:.60}; mend its header"
         )
     return Header(path, tuple(names), separator, int(has_names), tuple(values))
+
+
+def column_kinds(headers: Iterable[Header], names: Collection[str]) -> dict[str, Kind]:
+    """Tell what columns hold in all files together, by their values in turn.
+
+    Reads no further than the line after which each has shown two numbers or a text. A file that
+    cannot be read says nothing here; `read_table` names its line.
+    """
+    kinds: dict[str, Kind] = dict.fromkeys(names, "empty")
+    first: dict[str, float] = {}
+    for header in headers:
+        with suppress(DataError):
+            _look_at(header, kinds, first)
+    return kinds
+
+
+def _look_at(header: Header, kinds: dict[str, Kind], first: dict[str, float]) -> None:
+    left = {
+        header.place(name): name
+        for name in header.names
+        if kinds.get(name) in ("empty", "constant")
+    }
+    if not left:
+        return
+    with _lines(header.path) as lines:
+        for _, row in islice(_rows(lines, header.separator), header.skipped, None):
+            for place, name in tuple(left.items()):
+                number = _number(row[place], header.separator) if place < len(row) else math.nan
+                if number is None:  # behind numbers it is a line to mend, not a column of text
+                    kinds[name] = "numbers" if name in first else "text"
+                elif not math.isnan(number):
+                    kinds[name] = (
+                        "numbers" if first.setdefault(name, number) != number else "constant"
+                    )
+                if kinds[name] in ("numbers", "text"):
+                    del left[place]
+            if not left:
+                return
 
 
 def read_table(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from micronas.tasks.parts import Part
 from micronas.tasks.series.front_end import LIMIT, Scaler
+from micronas.tasks.series.labels import bin_names
 from micronas.tasks.series.parts import Division
 from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
@@ -52,6 +53,8 @@ def summarise(
     settings: SeriesSettings,
     division: Division,
     cut: dict[Part, Windows],
+    classes: Sequence[str],
+    every: int | None = None,
 ) -> str:
     """Say in one paragraph what was read, how it was divided, and what was left out."""
     recordings = found.recordings
@@ -64,7 +67,7 @@ def summarise(
         f"{len(found.columns)} channels: {listed(found.columns, _COLUMNS)}.",
         f"Divided {division.how}. "
         + "; ".join(
-            f"{len(windows.labels)} windows for {part} ({_counted(windows.labels)})"
+            f"{len(windows.labels)} windows for {part} ({_counted(windows.labels, classes)})"
             for part, windows in cut.items()
             if windows.labels
         )
@@ -72,6 +75,15 @@ def summarise(
     ]
     if not cut["testing"].labels:
         said.append("There is no test part: accuracy will be that of validation.")
+    if every is not None:
+        judge = cut["testing"] if cut["testing"].labels else cut["validation"]
+        which = "every sample" if every == 1 else f"one sample in {every}"
+        said.append(
+            "Labels change inside recordings, and a window has the label of its last sample: "
+            f"accuracy is over {len(judge.labels)} windows that end at {which}; "
+            f"{sum(judge.within)} of them lie within one label. A group that names takes "
+            "(data.group) ends recordings where they are not continuous."
+        )
     if division.warning:
         said.append(division.warning)
     if rates and rates[-1] > (1 + _RATES_DIFFER) * rates[0]:
@@ -79,9 +91,15 @@ def summarise(
             f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
             "the network will hear other speeds."
         )
-    said += same_but_for_case({each.label for each in recordings})
+    said += same_but_for_case({label for each in recordings for label in each.labels})
+    unused = [name for name in bin_names(settings) if name not in classes]
+    if unused and settings.goal == "classes":
+        said.append(f"No sample lies in {listed(unused)}.")
+    if found.left_out:
+        columns = (f"{name} ({why})" for name, why in found.left_out.items())
+        said.append(f"Left out, columns: {listed(columns, _COLUMNS)}.")
     short = [name for windows in cut.values() for name in windows.short]
-    missing = sum(windows.with_nan for windows in cut.values())
+    missing = sum(windows.with_nan.total() for windows in cut.values())
     for what, names in (
         (f"shorter than a window of {settings.window}", short),
         ("unreadable", found.unreadable),
@@ -93,5 +111,6 @@ def summarise(
     return " ".join(said)
 
 
-def _counted(labels: Sequence[str]) -> str:
-    return listed((f"{n} {label}" for label, n in sorted(Counter(labels).items())), _COLUMNS)
+def _counted(labels: Sequence[str], classes: Sequence[str]) -> str:
+    counts = Counter(labels)
+    return listed((f"{counts[label]} {label}" for label in classes if counts[label]), _COLUMNS)

@@ -1,5 +1,6 @@
-"""Labels that are measured numbers: classes of ranges, or refused in words."""
+"""Make classes of measured labels, or refuse them in words; put classes in order."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -20,32 +21,55 @@ def as_classes(labels: Labels, settings: SeriesSettings) -> Labels:
     Raises
     ------
     ConfigError
-        If labels have to be numbers and are not, or are so many different numbers that they must
-        be measurements.
+        If labels have to be numbers and are not.
     """
-    numbers = _numbers(labels)
     if not settings.bins:
-        kinds = 0 if numbers is None else len(np.unique(numbers))
-        if kinds > _MOST_NUMBERS:
-            raise ConfigError(
-                f"labels must be classes, but {settings.path} has {kinds} different numbers, and "
-                "there is no regression; make ranges of them by data.bins=[EDGE, ...], or name "
-                "another column in data.label"
-            )
         return labels
+    numbers = _numbers(labels)
     if numbers is None:
         wrong = next(str(label) for label in labels if _numbers(np.array([label])) is None)
         raise ConfigError(
             f"data.bins needs labels that are numbers, but {settings.path} has {wrong!r:.60}; "
             "leave it out, or name another column in data.label"
         )
-    edges = [f"{edge:g}" for edge in settings.bins]
-    ranges = [f"{low} to {high}" for low, high in pairwise(edges)]
-    names = np.array([f"below {edges[0]}", *ranges, f"{edges[-1]} and above"])
+    names = np.array(bin_names(settings))
     binned: Labels = np.where(
         np.isnan(numbers), "", names[np.digitize(numbers, np.array(settings.bins))]
     )
     return binned
+
+
+def bin_names(settings: SeriesSettings) -> tuple[str, ...]:
+    """Return the classes of `settings.bins`, the lowest first; none without edges."""
+    edges = [f"{edge:g}" for edge in settings.bins]
+    ranges = [f"{low} to {high}" for low, high in pairwise(edges)]
+    return (f"below {edges[0]}", *ranges, f"{edges[-1]} and above") if edges else ()
+
+
+def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]:
+    """Return the classes there are in the order in which all that is shown has them.
+
+    Ranges rise, and so do labels that are numbers; others are sorted as text.
+
+    Raises
+    ------
+    ConfigError
+        If labels are so many different numbers that they must be measurements.
+    """
+    found = sorted(set(labels))
+    if settings.bins:
+        return tuple(sorted(found, key=bin_names(settings).index))
+    numbers = _numbers(np.array(found))
+    if numbers is None or not found:
+        return tuple(found)
+    kinds = len(np.unique(numbers))
+    if kinds > _MOST_NUMBERS:
+        raise ConfigError(
+            f"labels must be classes, but {settings.path} has {kinds} different numbers, and "
+            "there is no regression; make ranges of them by data.bins=[EDGE, ...], or name "
+            "another column in data.label"
+        )
+    return tuple(found[place] for place in np.argsort(numbers, kind="stable"))
 
 
 def _numbers(labels: Labels) -> npt.NDArray[np.float64] | None:

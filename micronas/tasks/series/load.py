@@ -6,17 +6,18 @@ from functools import partial
 import numpy as np
 import torch
 
-from micronas.data import DataSet, TensorSplit
+from micronas.data import DataSet, Sliding, TensorSplit
 from micronas.errors import ConfigError, DataError
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
 from micronas.tasks.series.front_end import fit_scaler
+from micronas.tasks.series.labels import in_order
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.windows import cut_windows, units
+from micronas.tasks.series.windows import cut_windows, require_windows, sliding, units
 from micronas.text import listed
 
 
@@ -26,6 +27,7 @@ def load(settings: SeriesSettings) -> DataSet:
     How sources are read: `micronas.tasks.series.recordings`; how they are divided:
     `micronas.tasks.series.parts`. Mean and standard deviation of each channel are of the training
     part, rounded to four digits, and go into the model file with the columns' order.
+    Where labels change inside recordings, windows that judge begin at every sample (`sliding`).
 
     Returns
     -------
@@ -43,25 +45,23 @@ def load(settings: SeriesSettings) -> DataSet:
     _check_rotation(settings, found.columns)
     if settings.goal == "anomalies":
         return load_anomalies(found, settings)
-    classes = tuple(sorted({each.label for each in found.recordings}))
+    classes = in_order((label for each in found.recordings for label in each.labels), settings)
     if len(classes) < 2:
         raise DataError(
             f"there must be at least two classes to tell apart, but {found.root} has only "
             f"{listed(classes)}; add recordings of others, or set data.goal=anomalies"
         )
     division = divide(found.recordings, settings)
+    judge: Part = "testing" if division.parts["testing"] else "validation"
     cut = {
         part: cut_windows(each, settings, part, whole=found.windowed)
         for part, each in division.parts.items()
     }
+    every = sliding(division.parts[judge], settings)
     for part, windows in cut.items():
-        lacking = sorted(set(classes) - set(windows.labels))
-        if lacking and (part != "testing" or windows.labels):
-            raise DataError(
-                f"every class must have a whole window for {part}, but {listed(lacking)} has none "
-                f"of {settings.window} samples without missing values; make data.window smaller or "
-                "record longer"
-            )
+        if part != "testing" or division.parts[part]:
+            own = division.parts[part]
+            require_windows(classes, windows, own, settings, part, found.columns)
     scaler = fit_scaler(np.concatenate(cut["training"].values))
 
     def split(part: Part) -> TensorSplit:
@@ -79,10 +79,13 @@ def load(settings: SeriesSettings) -> DataSet:
         train=split("training"),
         validation=split("validation"),
         test=split("testing") if cut["testing"].labels else None,
+        sliding=None
+        if every is None
+        else Sliding(torch.tensor(cut[judge].within), cut[judge].apart, every),
         classes=classes,
         input=(settings.window, 1, len(found.columns)),
         meaning=meaning(found, settings, scaler),
-        summary=summarise(found, settings, division, cut),
+        summary=summarise(found, settings, division, cut, classes, every),
     )
 
 

@@ -2,12 +2,12 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from micronas.errors import DataError
 from micronas.tasks.parts import PARTS, Part
-from micronas.tasks.series.recordings import Recording, cut
+from micronas.tasks.series.recordings import Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 
@@ -27,7 +27,7 @@ def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Divisio
 
     What the source says counts. Else groups are dealt out: whole groups where they hold several
     labels (subjects, sessions), groups of each label where they hold one (files). Where a label
-    has fewer groups than there are parts, every recording is cut along time.
+    has fewer groups than there are parts, every stretch of one label is cut along time.
 
     Raises
     ------
@@ -40,13 +40,17 @@ def divide(recordings: Sequence[Recording], settings: SeriesSettings) -> Divisio
     else:
         division = _dealt(recordings, shares, settings)
     for part, found in division.parts.items():
-        lacking = sorted({each.label for each in recordings} - {each.label for each in found})
+        lacking = sorted(_labels(recordings) - _labels(found))
         if lacking and (part != "testing" or found):
             raise DataError(
                 f"every class must have recordings for {part}, but {listed(lacking)} has none "
                 f"({division.how}); add recordings or groups, or change data.group or data.seed"
             )
     return division
+
+
+def _labels(recordings: Iterable[Recording]) -> set[str]:
+    return {label for each in recordings for label in each.labels}
 
 
 def _shares(settings: SeriesSettings) -> dict[Part, float]:
@@ -76,9 +80,9 @@ def _dealt(
     recordings: Sequence[Recording], shares: dict[Part, float], settings: SeriesSettings
 ) -> Division:
     wanted = {part: share for part, share in shares.items() if share > 0}
-    labels = defaultdict(set)
+    labels: defaultdict[str, set[str]] = defaultdict(set)
     for each in recordings:
-        labels[each.group].add(each.label)
+        labels[each.group].update(each.labels)
     groups_of = Counter(label for found in labels.values() for label in found)
     if min(groups_of.values(), default=0) < len(wanted):
         return _along_time(recordings, wanted, settings, groups_of)
@@ -122,20 +126,21 @@ def _along_time(
     settings: SeriesSettings,
     groups_of: Counter[str],
 ) -> Division:
-    """Cut every recording in the order of the parts; no sample is in two."""
+    """Cut every stretch of one label in the order of the parts; no sample is in two."""
     parts: dict[Part, list[Recording]] = {part: [] for part in PARTS}
-    for each in recordings:
+    for each in (stretch for recording in recordings for stretch in recording.stretches()):
         start, total = 0, len(each.values)
         for position, part in enumerate(shares):
             end = total if position == len(shares) - 1 else start + int(shares[part] * total)
-            piece = cut(each, start, end, part)
-            parts[part].append(replace(piece, name=f"{each.name} ({part})"))
+            values, name = each.values[start:end], f"{each.name} ({part})"
+            parts[part].append(replace(each, name=name, values=values, part=part))
             start = end
     least, count = min(groups_of.items(), key=lambda each: (each[1], each[0]))
+    edges = any(each.changes for each in recordings)
     return Division(
         parts,
         "by time within each recording",
         f"{least} has {count} group{'s' if count > 1 else ''} and three parts need one each, so "
         "all parts come from the same recordings: accuracy says little of another device, person "
-        "or day.",
+        "or day" + (", and nothing of windows in which the label changes." if edges else "."),
     )

@@ -27,7 +27,7 @@ from micronas.tasks.series.front_end import LIMIT, Scaler, fit_scaler
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.recordings import Recordings
 from micronas.tasks.series.settings import SeriesSettings
-from micronas.tasks.series.windows import Windows, cut_windows, units
+from micronas.tasks.series.windows import Windows, cut_windows, require_windows, units
 from micronas.text import listed
 
 _LOUDER, _SLOWER, _ROUGHER = 1.5, 0.8, 0.3
@@ -106,8 +106,9 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
     DataError
         If no recording is normal, or there is no whole normal window for a part.
     """
-    normal = [each for each in found.recordings if each.label == settings.normal]
-    odd = [each for each in found.recordings if each.label != settings.normal]
+    stretches = [each for recording in found.recordings for each in recording.stretches()]
+    normal = [each for each in stretches if each.label == settings.normal]
+    odd = [each for each in stretches if each.label != settings.normal]
     if not normal:
         labels = listed(sorted({each.label for each in odd}))
         raise DataError(
@@ -116,17 +117,13 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
         )
     division = divide(normal, settings)
     cut = {part: cut_windows(each, settings, part) for part, each in division.parts.items()}
-    lacking = [part for part in cut if not cut[part].labels and division.parts[part]]
-    if lacking:
-        raise DataError(
-            f"every part must have a whole normal window, but {', '.join(lacking)} has none of "
-            f"{settings.window} samples without missing values; make data.window smaller or "
-            "record longer"
-        )
+    for part, own in division.parts.items():
+        if own:
+            require_windows([settings.normal], cut[part], own, settings, part, found.columns)
     scaler = fit_scaler(np.concatenate(cut["training"].values))
     strange = cut_windows(odd, settings, "testing")
     detection = _detection(cut["testing"], strange, scaler)
-    summary = summarise(found, settings, division, cut)
+    summary = summarise(found, settings, division, cut, [settings.normal])
     return DataSet(
         train=_split(cut, "training", scaler, settings),
         validation=_split(cut, "validation", scaler, settings),

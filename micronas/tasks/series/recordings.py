@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from micronas.tasks.series.csv_table import (
     LONGEST_TEXT,
     Header,
     Texts,
+    column_kinds,
     is_plain,
     read_header,
     read_table,
@@ -45,10 +47,11 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples of one sensor, one label, without a gap."""
+    """Samples of one sensor without a gap."""
 
     name: str
     label: str
+    """Of the first samples, up to the first of `changes`; empty where they have none."""
     group: str
     values: Floats
     """[samples, channels]."""
@@ -57,6 +60,31 @@ class Recording:
     rate_hz: float | None = None
     source: str = ""
     """The file."""
+    changes: tuple[tuple[int, str], ...] = ()
+    """Sample from which on another label holds, and that label; rising."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that occur, in their order; no label is none of them."""
+        return tuple(filter(None, dict.fromkeys([self.label, *(name for _, name in self.changes)])))
+
+    def stretches(self) -> "list[Recording]":
+        """Return a recording for each stretch of one label."""
+        if not self.changes:
+            return [self]
+        starts = [(0, self.label), *self.changes]
+        ends = [start for start, _ in self.changes] + [len(self.values)]
+        return [
+            replace(
+                self,
+                name=f"{self.name}, sample {start + 1} on",
+                label=label,
+                values=self.values[start:end],
+                changes=(),
+            )
+            for (start, label), end in zip(starts, ends, strict=True)
+            if label
+        ]
 
 
 @dataclass
@@ -70,6 +98,8 @@ class Recordings:
     recordings: list[Recording] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """One line each."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are no channels though nobody said so, and why."""
     windowed: bool = False
     """Whether examples are whole windows already."""
 
@@ -94,20 +124,21 @@ def read_recordings(settings: SeriesSettings) -> Recordings:
     """
     found = _read_npz(settings) if settings.path.suffix.lower() == ".npz" else _read_files(settings)
     for each in found.recordings:
-        if not is_plain(each.label):
+        wrong = [label for label in each.labels or ("",) if not is_plain(label)]
+        if wrong:
             raise DataError(
                 f"labels must have 1 to {LONGEST_TEXT} characters that can be printed, but that of "
-                f"{each.name:.60} is {each.label!r:.60}; rename it"
+                f"{each.name:.60} is {wrong[0]!r:.60}; rename it"
             )
     return found
 
 
 def _read_files(settings: SeriesSettings) -> Recordings:
     sources = _sources(settings.path)
-    columns = _columns(settings, _first_header(sources))
+    columns, left_out = _columns(settings, sources)
     labelled = any(each.label is not None for each in sources)
     layout = "a folder of CSV files per class" if labelled else "CSV with a column of labels"
-    found = Recordings(settings.path, columns, layout)
+    found = Recordings(settings.path, columns, layout, left_out=left_out)
     for source in sources:
         try:
             found.recordings += _read_csv(source, settings, columns)
@@ -122,10 +153,10 @@ def _read_files(settings: SeriesSettings) -> Recordings:
 
 
 def read_columns(settings: SeriesSettings) -> tuple[str, ...]:
-    """Return the channels a source has, by its first lines alone."""
+    """Return the channels a source has, by no more lines than it takes to see values change."""
     if settings.path.suffix.lower() == ".npz":
         return _npz_columns(settings)
-    return _columns(settings, _first_header(_sources(settings.path)))
+    return _columns(settings, _sources(settings.path))[0]
 
 
 def _sources(path: Path) -> list[_Source]:
@@ -173,23 +204,52 @@ def _first_header(sources: Sequence[_Source]) -> Header:
     raise wrong
 
 
-def _columns(settings: SeriesSettings, header: Header) -> tuple[str, ...]:
-    if settings.columns != "auto":
-        for name in settings.columns:
+NO_CHANNEL = {"text": "no numbers", "constant": "never changes", "empty": "no value"}
+"""Why a column is none, by its kind."""
+
+
+def _columns(
+    settings: SeriesSettings, sources: Sequence[_Source]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the channels, and columns that were left out with the reason."""
+    header = _first_header(sources)
+    if settings.columns == "auto":
+        special = {
+            _special(header, settings.label, _LABELS),
+            _special(header, settings.time, _TIMES),
+            _special(header, settings.group, _GROUPS),
+        }
+        names = tuple(name for name in header.names if name and name not in special)
+    else:
+        names = settings.columns
+        for name in names:
             header.place(name)
-        return settings.columns
-    special = {
-        _special(header, settings.label, _LABELS),
-        _special(header, settings.time, _TIMES),
-        _special(header, settings.group, _GROUPS),
-    }
-    found = tuple(name for name in header.numeric() if name and name not in special)
+    kinds = column_kinds(_headers(sources), names)
+    if settings.columns != "auto":
+        empty = [name for name in names if kinds[name] == "empty"]
+        if empty:
+            raise DataError(
+                f"channels must have values, but {settings.path} has none in {listed(empty)}; "
+                "take it out of data.columns"
+            )
+        return names, {}
+    changing = any(kind == "numbers" for kind in kinds.values())
+    good = ("numbers",) if changing else ("numbers", "constant")
+    found = tuple(name for name in names if kinds[name] in good)
+    left_out = {name: NO_CHANNEL[kinds[name]] for name in names if kinds[name] not in good}
     if not found:
+        why = listed(f"{name} ({reason})" for name, reason in left_out.items())
         raise DataError(
             f"recordings must have a column of numbers, but {header.path} has "
-            f"{listed(header.names)}; name the sensor's in data.columns"
+            f"{why or listed(header.names)}; name the sensor's in data.columns"
         )
-    return found
+    return found, left_out
+
+
+def _headers(sources: Sequence[_Source]) -> Iterator[Header]:
+    for source in sources:
+        with suppress(DataError):
+            yield read_header(source.path)
 
 
 def _special(header: Header, wanted: str, usual: Sequence[str]) -> str | None:
@@ -229,33 +289,32 @@ def _read_csv(
         times = _counted(time, values[:, -1]) if counted else _dated(header, next(named))
     count, rate = len(values), None if times is None else _rate(times)
     breaks = np.zeros(count - 1, np.bool_)
-    for marks in (labels, groups):
-        if marks is not None:
-            breaks |= marks.codes[1:] != marks.codes[:-1]
+    if groups is not None:
+        breaks |= groups.codes[1:] != groups.codes[:-1]
     if times is not None and rate:
         with np.errstate(invalid="ignore", over="ignore"):
             steps = np.diff(times)
         breaks |= (steps <= 0) | (steps > _JUMP / rate)
     samples = _floats(values[:, : len(columns)], source.path)
+    changes = np.flatnonzero(labels.codes[1:] != labels.codes[:-1]) + 1
     ends = [*(np.flatnonzero(breaks) + 1).tolist(), count]
     starts = [0, *ends[:-1]]
     name, file = source.path.name, str(source.path)
     found = []
     for start, end in zip(starts, ends, strict=True):
-        said = labels.names[labels.codes[start]]
-        if not said:
-            continue
-        found.append(
-            Recording(
-                name if len(ends) == 1 else f"{name} from line {start + header.skipped + 1}",
-                said,
-                groups.names[groups.codes[start]] if groups else _group(source.path, settings),
-                samples[start:end],
-                source.part,
-                rate,
-                file,
-            )
+        inside = changes[np.searchsorted(changes, start, "right") : np.searchsorted(changes, end)]
+        each = Recording(
+            name if len(ends) == 1 else f"{name} from line {start + header.skipped + 1}",
+            labels.names[labels.codes[start]],
+            groups.names[groups.codes[start]] if groups else _group(source.path, settings),
+            samples[start:end],
+            source.part,
+            rate,
+            file,
+            tuple((int(at) - start, labels.names[labels.codes[at]]) for at in inside),
         )
+        if each.labels:
+            found.append(each)
     return found
 
 
@@ -390,8 +449,3 @@ def _floats(values: Array, path: Path) -> npt.NDArray[np.float32]:
         raise _unreadable(path, ValueError(f"values are of type {values.dtype}"))
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
-
-
-def cut(recording: Recording, start: int, end: int, part: Part) -> Recording:
-    """Return a stretch of a recording as one of a part."""
-    return replace(recording, values=recording.values[start:end], part=part)

@@ -21,11 +21,11 @@ class SeriesSettings(TaskSettings):
     normal: str = "normal"
     """The label without anomalies, for that goal."""
     columns: Literal["auto"] | tuple[str, ...] = "auto"
-    """The sensor's channels, in the order of the device. ``auto``: all columns of numbers except
-    time, label and group."""
+    """The sensor's channels, in the order of the device. ``auto``: all columns of numbers that
+    change except time, label and group."""
     bins: tuple[float, ...] = ()
     """Edges between ranges, for labels that are measured numbers: ``[0.5, 2]`` makes the classes
-    ``below 0.5``, ``0.5 to 2`` and ``2 and above``."""
+    ``below 0.5``, ``0.5 to 2`` and ``2 and above``, in that order."""
     label: str = "auto"
     """Column of labels. ``auto``: ``label``, ``class``, ``activity`` or ``target``; files in a
     folder of a class have its name."""
@@ -40,7 +40,7 @@ class SeriesSettings(TaskSettings):
     """Samples the network sees at once; the height of its input."""
     stride: int | None = Field(None, ge=1)
     """Samples between the starts of training windows; half a window by default. Windows of
-    validation and test never overlap."""
+    validation and test overlap only where labels change inside recordings."""
     validation_fraction: float = Field(0.15, gt=0, le=0.4)
     """Share held out where folders or an ``.npz`` do not say which part is which."""
     test_fraction: float = Field(0.2, ge=0, le=0.4)

@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from micronas.errors import DataError
 from micronas.tasks.parts import Part
 from micronas.tasks.series.recordings import Floats, Recording
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.text import listed
 
 _FEWEST = 5
 """Units of each label that a search needs: it divides training windows in three, class by class."""
 _STRETCHES = 10
 """Of a recording, where there are fewer units than that."""
+_MOST = 20_000
+"""Windows that judge where labels change: integer execution takes minutes for more."""
 
 
 @dataclass
@@ -30,14 +34,25 @@ class Windows:
     """Place of each window's recording among those of the part."""
     short: list[str] = field(default_factory=list)
     """Names of recordings that are shorter than a window."""
-    with_nan: int = 0
-    """Windows left out for missing values."""
+    with_nan: Counter[str] = field(default_factory=Counter)
+    """Windows left out for missing values, by label."""
+    within: list[bool] = field(default_factory=list)
+    """Whether a window has one label throughout."""
+    apart: int = 0
+    """Windows of which no two share a sample."""
 
 
 def cut_windows(
-    recordings: Sequence[Recording], settings: SeriesSettings, part: Part, *, whole: bool = False
+    recordings: Sequence[Recording],
+    settings: SeriesSettings,
+    part: Part,
+    *,
+    whole: bool = False,
 ) -> Windows:
-    """Cut recordings of a part; training windows overlap, those that judge never do.
+    """Cut recordings of a part; training windows overlap, others where labels change (`sliding`).
+
+    A window has the label of its last sample, as on a device, which hears what was before it; one
+    whose last sample has no label is left out.
 
     Parameters
     ----------
@@ -45,22 +60,86 @@ def cut_windows(
         Whether every recording is one window.
     """
     size = settings.window
-    stride = size if part != "training" or whole else settings.stride or size // 2
+    if part == "training" and not whole:
+        stride = settings.stride or size // 2
+    else:
+        stride = sliding(recordings, settings) or size
     cut = Windows()
     for place, recording in enumerate(recordings):
         if len(recording.values) < size:
             cut.short.append(recording.name)
             continue
-        for start in range(0, len(recording.values) - size + 1, stride):
-            window = recording.values[start : start + size]
-            if not np.isfinite(window).all():
-                cut.with_nan += 1
+        names = (recording.label, *(name for _, name in recording.changes))
+        changes = np.array([at for at, _ in recording.changes], np.int64)
+        starts = np.arange(0, len(recording.values) - size + 1, stride)
+        first = np.searchsorted(changes, starts, "right")
+        last = np.searchsorted(changes, starts + size - 1, "right")
+        absent = np.append(0, np.cumsum(~np.isfinite(recording.values).all(axis=1)))
+        missing = absent[starts + size] > absent[starts]
+        free = 0
+        for start, is_within, end, is_missing in zip(
+            starts.tolist(), (first == last).tolist(), last.tolist(), missing.tolist(), strict=True
+        ):
+            label = names[end]
+            if is_missing and label:
+                cut.with_nan[label] += 1
+            if is_missing or not label:
                 continue
-            cut.values.append(window)
-            cut.labels.append(recording.label)
+            cut.values.append(recording.values[start : start + size])
+            cut.labels.append(label)
             cut.groups.append(recording.group)
             cut.recordings.append(place)
+            cut.within.append(is_within)
+            if start >= free:
+                free = start + size
+                cut.apart += 1
     return cut
+
+
+def sliding(recordings: Sequence[Recording], settings: SeriesSettings) -> int | None:
+    """Return the samples between windows that judge recordings in which labels change.
+
+    One, or as many as leave `_MOST` windows; None where no label changes, so that windows without
+    a common sample say as much.
+    """
+    if not any(each.changes for each in recordings):
+        return None
+    count = sum(max(len(each.values) - settings.window + 1, 0) for each in recordings)
+    return max(-(-count // _MOST), 1)
+
+
+def require_windows(
+    labels: Sequence[str],
+    windows: Windows,
+    recordings: Sequence[Recording],
+    settings: SeriesSettings,
+    part: Part,
+    columns: Sequence[str],
+) -> None:
+    """Refuse a part without a whole window of each label, and say why it has none."""
+    lacking = [label for label in labels if label not in set(windows.labels)]
+    if not lacking:
+        return
+    label = lacking[0]
+    own = [each for each in recordings if label in each.labels]
+    start = (
+        f"every class must have a whole window for {part}, but {listed(lacking)} has none of "
+        f"{settings.window} samples"
+    )
+    if windows.with_nan[label]:
+        absent = sum((~np.isfinite(each.values)).sum(axis=0) for each in own)
+        worst, count = int(np.argmax(absent)), sum(len(each.values) for each in own)
+        raise DataError(
+            f"{start} without missing values: column {columns[worst]!r:.60} lacks "
+            f"{absent[worst]:,} of {count:,} values of {label:.60}; fill it, or leave it out by "
+            "data.columns"
+        )
+    longest = max(len(each.values) for each in own)
+    ending = "" if longest < settings.window else f", and no window of them ends in {label:.60}"
+    raise DataError(
+        f"{start}: the longest of {len(own)} recordings of {label:.60} has {longest:,}{ending}; "
+        "make data.window smaller or record longer"
+    )
 
 
 def units(windows: Windows) -> Tensor:

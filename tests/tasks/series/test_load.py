@@ -170,6 +170,84 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
         load(settings(tmp_path / "s", goal="anomalies", normal="fine"))
 
 
+def failing(path: Path, units: int = 12, samples: int = 40) -> Path:
+    """Units that run to failure: `left` counts down to 0, `x` is the sample's number."""
+    rows = [
+        f"u{unit},{place},{place},{samples - 1 - place}"
+        for unit in range(units)
+        for place in range(samples)
+    ]
+    path.write_text("\n".join(["unit,time_s,x,left", *rows]) + "\n")
+    return path
+
+
+def test_windows_over_an_edge_are_judged_by_their_last_sample(tmp_path: Path) -> None:
+    """12 units of 40 samples, ranges below 4, 4 to 10, 10 to 20, 20 and above, windows of 8.
+
+    A unit has 33 windows, and their last samples, 7 to 39, have 32 to 0 left: 13, 10, 6 and 4 in
+    the ranges from above. A range of n samples holds n - 7 whole windows: 13 in the first, 3 in the
+    second, none in the others. Four windows share no sample, at 0, 8, 16, 24, and a fifth at 32.
+    """
+    path = failing(tmp_path / "a.csv")
+    given = settings(path, label="left", group="unit", bins=(4, 10, 20), window=8)
+    data = load(given)
+    assert data.classes == ("below 4", "4 to 10", "10 to 20", "20 and above")
+    assert data.test is not None
+    assert data.sliding is not None
+    units = len(data.test.labels) // 33
+    assert torch.bincount(data.test.labels).tolist() == [n * units for n in (4, 6, 10, 13)]
+    assert len(data.sliding.within) == 33 * units
+    assert int(data.sliding.within.sum()) == 16 * units
+    assert data.sliding.apart == 5 * units
+    assert data.sliding.every == 1
+    assert f"accuracy is over {33 * units} windows that end at every sample; {16 * units}" in (
+        data.summary
+    )
+    last = data.test.batch(torch.arange(33), None)[:, 0, -1, 0]  # rises by one a window
+    torch.testing.assert_close(last.diff(), last.diff().mean().expand(32), atol=1e-3, rtol=0)
+    held = load(given.model_copy(update={"test_fraction": 0.0}))
+    assert held.test is None
+    assert held.sliding is not None
+    assert len(held.sliding.within) == len(held.validation.labels)
+
+
+def test_an_unlabelled_last_sample_is_nobodys_and_labels_keep_their_order(tmp_path: Path) -> None:
+    rows = [
+        f"u{unit},{place % 7},{'' if 80 <= place < 120 else 2 if place < 80 else 10}"
+        for unit in range(12)
+        for place in range(240)
+    ]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["group,x,label", *rows]) + "\n")
+    data = load(settings(path, window=8))
+    assert data.classes == ("2", "10")
+    assert data.test is not None
+    assert data.sliding is not None
+    units = len(data.test.labels) // (73 + 120)
+    assert torch.bincount(data.test.labels).tolist() == [73 * units, 120 * units]
+    assert int(data.sliding.within.sum()) == (73 + 113) * units
+    alone = load(settings(path, window=8, group="file", columns=("x",), stride=1))
+    assert alone.sliding is None
+    assert "nothing of windows in which the label changes" in alone.summary
+
+
+def test_a_class_without_a_window_is_told_its_true_cause(tmp_path: Path) -> None:
+    rows = [
+        f"u{unit},{place},{'' if unit % 2 else place},{'ab'[unit % 2]}"
+        for unit in range(12)
+        for place in range(20)
+    ]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["group,x,y,label", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"b has none .* column 'y' lacks (\d+) of \1 values of b"):
+        load(settings(path, window=8))
+    with pytest.raises(DataError, match=r"a, b has none .* recordings of a has 20; make data.w"):
+        load(settings(path, window=24, columns=("x",)))
+    late = settings(failing(tmp_path / "b.csv"), label="left", group="unit", bins=(36,), window=8)
+    with pytest.raises(DataError, match=r"has 40, and no window of them ends in 36 and above"):
+        load(late)
+
+
 def test_classes_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     for name in ("train/a/1", "train/b/1", "val/a/1"):
         path = tmp_path / f"{name}.csv"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, DataError
 from micronas.tasks.series.check import check
 from micronas.tasks.series.csv_table import read_header, read_table
+from micronas.tasks.series.load import load
 from micronas.tasks.series.recordings import read_columns, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from tests.fuzz.series import CORPUS, read_known
@@ -51,7 +52,7 @@ def test_decimal_commas_and_missing_values(tmp_path: Path) -> None:
 
 
 def test_one_file_with_columns_of_labels_groups_and_time(tmp_path: Path) -> None:
-    """A change of label or group, and a jump in time, end a recording."""
+    """A change of group and a jump in time end a recording, a change of label does not."""
     times = [*range(0, 100, 20), *range(1000, 1100, 20), *range(1100, 1200, 20)]
     labels = ["walk"] * 10 + ["run"] * 5
     rows = [
@@ -63,10 +64,13 @@ def test_one_file_with_columns_of_labels_groups_and_time(tmp_path: Path) -> None
     assert found.columns == ("ax", "ay")
     assert [(each.label, each.group, len(each.values)) for each in found.recordings] == [
         ("walk", "anna", 5),
-        ("walk", "anna", 5),
-        ("run", "anna", 2),
+        ("walk", "anna", 7),
         ("run", "ben", 3),
     ]
+    assert [each.changes for each in found.recordings] == [(), ((5, "run"),), ()]
+    stretches = [each for recording in found.recordings for each in recording.stretches()]
+    assert [len(each.values) for each in stretches] == [5, 5, 2, 3]
+    assert stretches[2].values[0].tolist() == [10.0, -10.0]
     assert found.recordings[1].values[0].tolist() == [5.0, -5.0]
     assert found.recordings[0].rate_hz == pytest.approx(50)
     assert read_columns(settings(path)) == ("ax", "ay")
@@ -109,6 +113,16 @@ def test_arrays_of_classes_and_windows(tmp_path: Path) -> None:
         (["x,y", "1,2"], {}, "must have labels, but .* has no column label or class"),
         (["x,label", "1,a"], {"columns": ["z"]}, "must have the column 'z', but .* has x, label"),
         (["label", "a"], {}, "must have a column of numbers, but .* has label"),
+        (
+            ["y,z,label", ",u,a", ",v,b"],
+            {},
+            r"of numbers, but .* has y \(no value\), z \(no numbers\)",
+        ),
+        (
+            ["x,y,label", "1,,a", "2,,b"],
+            {"columns": ["x", "y"]},
+            "has none in y; take it out of data.columns",
+        ),
         (["x,x", "1,2"], {}, "names of their own"),
         ([""], {}, "must have lines, but .* is empty"),
     ],
@@ -156,12 +170,30 @@ def test_check_names_what_makes_data_lie(tmp_path: Path) -> None:
     assert found["short"] == "short: d.csv: 2 samples, under a window of 128"
 
 
+def test_columns_that_say_nothing_are_left_out_with_a_word(tmp_path: Path) -> None:
+    """Over all files: one that is constant or empty in one of them may change in another."""
+    write(tmp_path / "a/1.csv", "x,dead,same,late,note,twice", "1,,7,,ok,3", "2,,7,,ok,3")
+    write(tmp_path / "b/2.csv", "x,dead,same,late,note,twice", "3,,7,5,ok,4", "4,,7,6,ok,4")
+    given = settings(tmp_path)
+    found = read_recordings(given)
+    assert read_columns(given) == found.columns == ("x", "late", "twice")
+    assert found.left_out == {"dead": "no value", "same": "never changes", "note": "no numbers"}
+    assert {"dead: no value", "same: never changes"} <= {
+        f"{each.name}: {each.text.split(' in ')[0]}"
+        for each in check(given)
+        if each.kind == "column"
+    }
+    assert read_columns(settings(tmp_path, columns=["same", "x"])) == ("same", "x")
+
+
 def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
     """Edges belong to the range above them; a missing label is no sample's."""
     rows = [f"{index},{value}" for index, value in enumerate((0.1, 0.5, 1.9, 2.0, "", 7))]
     path = write(tmp_path / "a.csv", "x,target", *rows)
     found = read_recordings(settings(path, bins=[0.5, 2]))
-    assert [(each.label, each.values[:, 0].tolist()) for each in found.recordings] == [
+    (whole,) = found.recordings
+    assert whole.labels == ("below 0.5", "0.5 to 2", "2 and above")
+    assert [(each.label, each.values[:, 0].tolist()) for each in whole.stretches()] == [
         ("below 0.5", [0.0]),
         ("0.5 to 2", [1.0, 2.0]),
         ("2 and above", [3.0]),
@@ -172,7 +204,7 @@ def test_measured_labels_become_classes_of_ranges(tmp_path: Path) -> None:
     assert [each.label for each in found.recordings] == ["below 0.5", "0.5 to 2", "2 and above"]
     many = write(tmp_path / "b.csv", "x,label", *(f"1,{value / 7}" for value in range(60)))
     with pytest.raises(ConfigError, match=r"60 different numbers, and there is no regression; "):
-        read_recordings(settings(many))
+        load(settings(many))
     named = write(tmp_path / "c.csv", "x,label", "1,a")
     with pytest.raises(ConfigError, match=r"bins needs labels that are numbers, but .* has 'a'"):
         read_recordings(settings(named, bins=[1]))

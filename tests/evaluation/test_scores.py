@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from micronas.data import DataSet, Sliding, TensorSplit
+from micronas.evaluation.outcome import Answers
+from micronas.evaluation.scores import scores, wilson
+from micronas.runs.table import metrics_table
+from tests import toy
+
+
+def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart() -> None:
+    """Ten windows, six without a change of label: 7 of 10 and 5 of 6 are right, 2 are apart."""
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    split = TensorSplit(torch.eye(2)[labels].reshape(10, 2, 1, 1), labels)
+    within = torch.tensor([1, 1, 1, 0, 0, 0, 0, 1, 1, 1]).bool()
+    data = DataSet(
+        split, split, split, ("low", "high"), (1, 1, 2), sliding=Sliding(within, apart=2, every=1)
+    )
+    answered = np.array([0, 0, 1, 1, 0, 0, 1, 1, 1, 1])
+    codes = (2 * np.eye(2, dtype=np.int8)[answered] - 1).astype(np.int8)
+    graph = toy.SPACE.architecture(toy.SPACE.uniform(0.3)).graph()
+    found = scores(nn.Flatten(), graph, data, given=Answers(codes, None))
+    assert found["float_accuracy"] == 1.0
+    assert found["int8_accuracy"] == 0.7
+    assert found["int8_accuracy_interval"] == list(wilson(0.7, 2))
+    assert found["judged_examples"] == 10
+    assert found["judged_apart"] == 2
+    assert found["judged_within_label"] == 6
+    assert found["int8_accuracy_within_label"] == pytest.approx(5 / 6)
+    costs = dict.fromkeys(("macs", "flash_bytes", "arena_bytes", "latency_ms"), 1)
+    said = metrics_table(
+        {
+            **found,
+            **costs,
+            **dict.fromkeys(("network", "board"), "x"),
+            **{"budget": {}, "used": {}, "arena_is_upper_bound": False, "arena_assumes": None},
+            **{"tflm_mismatches": 0, "fits": True},
+        }
+    )
+    assert "int8 70.0 % (95 % interval" in said
+    assert "all 10 sliding windows of test)" in said
+    assert "within label   int8 83.3 % (of the 6 windows without a change of label)" in said
