@@ -120,6 +120,8 @@ class DataSet:
     """The training part as the final training hears it, augmented further; None if as `train`."""
     detection: Detection | None = None
     """What anomalies are to be found in; None where classification itself is the task."""
+    pretext: bool = False
+    """Whether classes only serve to find anomalies, also where there are none to find yet."""
     sliding: Sliding | None = None
     """How the windows that judge lie in their recordings; None where they do not overlap."""
     ignored: tuple[str, ...] = ()
@@ -142,6 +144,11 @@ class DataSet:
                 "training examples must be of at least two classes, but all of "
                 f"{len(self.train.labels)} are of {only!r}; add examples of others"
             )
+
+    @property
+    def accuracy_name(self) -> str:
+        """What the share of classes that are told right is called: it is no score of anomalies."""
+        return "pretext accuracy" if self.pretext or self.detection is not None else "accuracy"
 
     def seen_as(self, shape: Shape) -> "DataSet":
         """Return the data set with inputs of another shape; ConfigError if it has no such view."""

@@ -1,5 +1,7 @@
 """Anomaly scores of clips, and how well they separate the anomalous ones."""
 
+import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import TypedDict
 
@@ -11,12 +13,17 @@ from micronas.errors import DataError
 
 Array = npt.NDArray[np.float64]
 MAX_FALSE_POSITIVE_RATE = 0.1
+_Z = 1.959964
+"""Of the normal distribution, for 95 %."""
+_HALVINGS = 50
 
 
 class MachineScores(TypedDict):
     """How well the anomalous clips of one machine stand out, 0 to 1; chance is 0.5."""
 
     auc: float
+    auc_interval: tuple[float, float]
+    """Of 95 %, see `auc_interval`."""
     pauc: float
 
 
@@ -73,9 +80,15 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> D
     for machine in np.unique(machines):
         own = machines == machine
         curve = roc(scores[own], anomalous[own])
-        per_machine[detection.names[machine]] = {"auc": area(*curve), "pauc": partial_area(*curve)}
+        auc, count = area(*curve), int(anomalous[own].sum())
+        per_machine[detection.names[machine]] = {
+            "auc": auc,
+            "auc_interval": auc_interval(auc, count, int(own.sum()) - count),
+            "pauc": partial_area(*curve),
+        }
     return {
         "auc": fmean(each["auc"] for each in per_machine.values()),
+        "auc_interval": _mean_interval([*per_machine.values()]),
         "pauc": fmean(each["pauc"] for each in per_machine.values()),
         "per_machine": per_machine,
     }
@@ -106,6 +119,49 @@ def roc(scores: Array, anomalous: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
 def area(false: Array, true: Array) -> float:
     """Area under the curve: the chance that an anomalous clip scores above a normal one."""
     return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
+
+
+def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]:
+    """Return the 95 % interval of an AUC of so many anomalous and normal clips.
+
+    Hanley and McNeil's variance with both numbers of clips at their mean, taken at the end of the
+    interval and not at the AUC, so that a perfect one has an interval too. Clips of one recording
+    or day are alike, so that the true interval is wider.
+
+    References
+    ----------
+    R. G. Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney
+    statistic. Part 2", Statistics in Medicine, 2006: method 5.
+    """
+    mean = (anomalous + normal) / 2
+
+    def excludes(other: float) -> bool:
+        shape = 2 * mean - 1 - (3 * mean - 3) / ((2 - other) * (1 + other))
+        variance = other * (1 - other) * shape / (anomalous * normal)
+        return abs(auc - other) > _Z * math.sqrt(max(variance, 0.0))
+
+    def end(outer: float) -> float:
+        inner = auc
+        for _ in range(_HALVINGS):
+            middle = (inner + outer) / 2
+            inner, outer = (inner, middle) if excludes(middle) else (middle, outer)
+        return inner
+
+    return end(0.0), end(1.0)
+
+
+def _mean_interval(machines: Sequence[MachineScores]) -> tuple[float, float]:
+    """Interval of the mean over machines, whose errors are independent (MOVER).
+
+    Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures",
+    Statistics in Medicine, 2008.
+    """
+    mean = fmean(each["auc"] for each in machines)
+    below, above = (
+        math.hypot(*(each["auc"] - each["auc_interval"][side] for each in machines)) / len(machines)
+        for side in (0, 1)
+    )
+    return mean - below, mean + above
 
 
 def partial_area(false: Array, true: Array, *, limit: float = MAX_FALSE_POSITIVE_RATE) -> float:

@@ -28,15 +28,17 @@ def scores(
     Returns
     -------
     dict
-        Keys of `metrics.json`: accuracies and, where anomalies are the task, AUC and pAUC (of
-        int8 unless the name says float). Of sliding windows the accuracy is over all, its interval
-        rests on `judged_apart` windows that share no sample, and `int8_accuracy_within_label` is of
-        the `judged_within_label` windows in which the label does not change.
+        Keys of `metrics.json`: accuracies, whose `accuracy_name` says if they are of a pretext,
+        and, where anomalies are the task, AUC and pAUC (of int8 unless the name says float). Of
+        sliding windows the accuracy is over all, its interval rests on `judged_apart` windows that
+        share no sample, and `int8_accuracy_within_label` is of the `judged_within_label` windows in
+        which the label does not change.
     """
     split = data.test or data.validation
     given = given or answers(graph, data)
     int8_accuracy, per_class = _accuracy(given.judged, split)
     found: dict[str, Any] = {
+        "accuracy_name": data.accuracy_name,
         "judged_on": "test" if data.test is not None else "validation",
         "float_accuracy": evaluate(network, split).accuracy,
         "int8_accuracy": int8_accuracy,
@@ -55,6 +57,9 @@ def scores(
         "float_pauc": in_float["pauc"],
         "int8_auc": in_int8["auc"],
         "auc": in_int8["auc"],
+        "auc_interval": list(in_int8["auc_interval"]),
+        "judged_clips": len(data.detection.machines),
+        "anomalous_clips": int(data.detection.anomalous.sum()),
         "pauc": in_int8["pauc"],
         "per_machine": in_int8["per_machine"],
     }

@@ -60,6 +60,8 @@ class SearchResult:
     multipliers."""
     gates: list[dict[str, list[float]]] = field(default_factory=list)
     """Probabilities of each decision's options after every round, by the decision's name."""
+    accuracy_name: str = "accuracy"
+    """What `Candidate.trial_accuracy` is called, see `DataSet.accuracy_name`."""
 
     @property
     def winner(self) -> Candidate:
@@ -67,14 +69,16 @@ class SearchResult:
 
     def table(self) -> str:
         """Return the networks that had a trial as a table, the best first."""
-        return candidates_text(self.candidates)
+        return candidates_text(self.candidates, self.accuracy_name)
 
     def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
         """Draw trials against latency (``front``) or ``arena``, or the supernet's ``history``."""
         return plot(self.candidates, self.history, kind, axes)
 
     def _repr_html_(self) -> str:
-        return candidates_html(self.candidates, f"{self.strategy}: {self.winner}")
+        return candidates_html(
+            self.candidates, f"{self.strategy}: {self.winner}", self.accuracy_name
+        )
 
 
 def search(
@@ -204,6 +208,7 @@ def search(
         None if likely is None else problem.costs(likely),
         run.history,
         run.gate_history,
+        data.accuracy_name,
     )
 
 
@@ -257,7 +262,7 @@ def _search_open(
         )
 
     reason = "networks of several families share no weights"
-    return SearchResult(ranks().once(tried), "halving", reason)
+    return SearchResult(ranks().once(tried), "halving", reason, accuracy_name=data.accuracy_name)
 
 
 def folds_of(data: DataSet, settings: SearchSettings, seed: int) -> list[DataSet]:

@@ -102,6 +102,12 @@ def _tiles(run: RunFolder) -> list[Data]:
             f"int8, {metrics.judged_within_label} windows without a change of label",
         ),
         _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
+        _tile(
+            "Pretext accuracy, int8",
+            None if metrics.accuracy_name == "accuracy" else metrics.int8_accuracy,
+            "share",
+            "of classes that only serve to find anomalies",
+        ),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
         _tile("Flash", metrics.flash_bytes, "bytes", f"size of {MODEL}"),
@@ -207,7 +213,13 @@ def _judged(metrics: Metrics) -> str:
     on = f"on {metrics.judged_on}"
     if metrics.judged_on == "validation":
         on += ": there is no test part"
-    if metrics.auc is not None or metrics.int8_accuracy_interval is None:
+    if metrics.auc is not None:
+        if metrics.auc_interval is None:
+            return on
+        low, high = metrics.auc_interval
+        clips = f"{metrics.anomalous_clips:,} anomalous of {metrics.judged_clips:,} clips"
+        return f"95 % interval {low:.3f} to {high:.3f}, {clips} {on}"
+    if metrics.int8_accuracy_interval is None:
         return on
     low, high = (100 * each for each in metrics.int8_accuracy_interval)
     count = f"{metrics.judged_examples:,}"
@@ -270,6 +282,7 @@ def _candidates(run: RunFolder) -> Data:
         "margin": search.ahead_of_best_other_origin,
         "half_width": search.ahead_half_width,
         "after": search.ahead_after_epochs,
+        "accuracy": run.metrics.accuracy_name,
         "rows": [each.model_dump() for each in search.candidates],
     }
 
@@ -279,10 +292,11 @@ def _training(run: RunFolder) -> Data:
     if not phases:
         raise _AbsentError("no epoch was written down: the training is older than the history")
     return {
+        "accuracy": run.metrics.accuracy_name,
         "phases": [
             {"name": name, "epochs": [each.model_dump() for each in epochs]}
             for name, epochs in phases.items()
-        ]
+        ],
     }
 
 

@@ -17,6 +17,7 @@ class _Stored(BaseModel):
 
 class Machine(_Stored):
     auc: float
+    auc_interval: tuple[float, float] | None = None
     pauc: float
 
 
@@ -79,7 +80,13 @@ class Metrics(_Stored):
     device: dict[str, Any] | None = None
     """What the device needs in all; files of earlier versions have neither this nor the next."""
     decision: dict[str, Any] | None = None
+    accuracy_name: str = "accuracy"
+    """`pretext accuracy` where classes only serve to find anomalies."""
     auc: float | None = None
+    auc_interval: tuple[float, float] | None = None
+    """Older files have neither this nor the next two."""
+    judged_clips: int | None = None
+    anomalous_clips: int | None = None
     pauc: float | None = None
     float_auc: float | None = None
     float_pauc: float | None = None
@@ -107,6 +114,11 @@ class Metrics(_Stored):
     def score(self) -> float:
         """The int8 network's."""
         return self.int8_accuracy if self.auc is None else self.auc
+
+    @property
+    def score_interval(self) -> tuple[float, float] | None:
+        """The score's, of 95 %; None in older files."""
+        return self.int8_accuracy_interval if self.auc is None else self.auc_interval
 
     @property
     def float_score(self) -> float | None:

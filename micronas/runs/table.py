@@ -27,6 +27,23 @@ def _judged(metrics: Mapping[str, Any]) -> str:
     return f"(95 % interval {low:.1f} to {high:.1f} %; {on}{without})"
 
 
+def _row(name: str) -> str:
+    """The name of a row, as wide as the others where it fits."""
+    return f"{name:<15}" if len(name) < 15 else f"{name} "
+
+
+def _auc(metrics: Mapping[str, Any]) -> list[str]:
+    """How well anomalies are found, where that is the task."""
+    if metrics.get("auc") is None:
+        return []
+    low, high = metrics["auc_interval"]
+    odd, count = metrics["anomalous_clips"], metrics["judged_clips"]
+    return [
+        f"AUC            float {metrics['float_auc']:.3f}, int8 {metrics['auc']:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f}; {odd:,} anomalous of {count:,} clips)"
+    ]
+
+
 def _within_notes(metrics: Mapping[str, Any]) -> list[str]:
     """Accuracy beside the headline: of windows in which the label does not change."""
     if metrics.get("int8_accuracy_within_label") is None:
@@ -62,9 +79,11 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         ]
         for name, limit in budget.items()
     ]
+    name = metrics.get("accuracy_name", "accuracy")
     lines = [
         f"network        {metrics['network']}",
-        f"accuracy       float {percent(metrics['float_accuracy'])}, "
+        *_auc(metrics),
+        f"{_row(name)}float {percent(metrics['float_accuracy'])}, "
         f"int8 {percent(metrics['int8_accuracy'])} {_judged(metrics)}",
         *_within_notes(metrics),
         f"cost           {format_macs(metrics['macs'])}, "
@@ -82,7 +101,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _margin(search: Mapping[str, Any]) -> str:
+def _margin(search: Mapping[str, Any], accuracy: str) -> str:
     """How far the winner was ahead, at equal epochs."""
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
@@ -90,8 +109,8 @@ def _margin(search: Mapping[str, Any]) -> str:
     half_width = search.get("ahead_half_width")
     chance = "" if half_width is None else f" +- {100 * half_width:.1f}"
     return (
-        f"{100 * ahead:+.1f}{chance} points of accuracy against the best of the other origin, both "
-        f"after {search['ahead_after_epochs']} epochs of trial"
+        f"{100 * ahead:+.1f}{chance} points of {accuracy} against the best of the other origin, "
+        f"both after {search['ahead_after_epochs']} epochs of trial"
     )
 
 
@@ -100,7 +119,7 @@ def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             result.table(),
-            f"winner: {result.winner.origin}, {_margin(metrics['search'])}",
+            f"winner: {result.winner.origin}, {_margin(metrics['search'], result.accuracy_name)}",
             f"strategy: {result.strategy}, {result.reason}",
             "",
             metrics_table(metrics),

@@ -110,12 +110,12 @@ def _noise(points: Sequence[SweepPoint]) -> list[str]:
     halves = [
         (interval[1] - interval[0]) / 2
         for point in points
-        if (metrics := _metrics(point)) and (interval := metrics.int8_accuracy_interval)
+        if (metrics := _metrics(point)) and (interval := metrics.score_interval)
     ]
     if not halves:
         return []
     return [
-        f"noise: accuracies have 95 % intervals of up to ±{100 * max(halves):.1f} points from the "
+        f"noise: scores have 95 % intervals of up to ±{100 * max(halves):.1f} points from the "
         "number of examples, and another seed moves them too; vary seed to see"
     ]
 

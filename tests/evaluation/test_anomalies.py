@@ -9,7 +9,14 @@ from scipy.stats import mannwhitneyu
 
 from micronas.data import Detection, TensorSplit
 from micronas.errors import DataError
-from micronas.evaluation.anomalies import area, clip_scores, evaluate, partial_area, roc
+from micronas.evaluation.anomalies import (
+    area,
+    auc_interval,
+    clip_scores,
+    evaluate,
+    partial_area,
+    roc,
+)
 
 CLIPS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
     lambda clips: len({anomalous for _, anomalous in clips}) == 2
@@ -167,7 +174,11 @@ def test_machines_are_judged_apart() -> None:
     probabilities = np.stack([own, 1 - own], 1)
     probabilities[2:] = probabilities[2:, ::-1]
     scores = evaluate(cases, probabilities)
-    assert scores["per_machine"]["a"] == {"auc": 1.0, "pauc": 1.0}
+    assert scores["per_machine"]["a"] == {
+        "auc": 1.0,
+        "auc_interval": auc_interval(1.0, 1, 1),
+        "pauc": 1.0,
+    }
     assert scores["per_machine"]["b"]["auc"] == 0.5
     # The highest of two normal clips is above: no area left of 0.1, (1 - 0.005 / 0.095) / 2.
     assert scores["per_machine"]["b"]["pauc"] == pytest.approx((1 - 0.005 / 0.095) / 2)
@@ -179,3 +190,37 @@ def test_what_has_no_area_is_refused() -> None:
         evaluate(detection([0, 0], [0, 0]), np.full((2, 2), 0.5))
     with pytest.raises(DataError, match=r"= \[2, 2\], but are \[2, 3\]"):
         clip_scores(detection([0, 0], [0, 1]), np.zeros((2, 3)))
+
+
+def test_an_interval_of_an_auc_by_hand() -> None:
+    """At its ends the AUC is 1.96 of Hanley and McNeil's standard errors away, both means 10."""
+    low, high = auc_interval(0.8, 10, 10)
+    for end in (low, high):
+        first, second = end / (2 - end), 2 * end**2 / (1 + end)
+        variance = (end * (1 - end) + 9 * (first - end**2) + 9 * (second - end**2)) / 100
+        assert abs(0.8 - end) == pytest.approx(1.959964 * variance**0.5)
+    assert low < 0.8 < high < 1
+    perfect = auc_interval(1.0, 10, 10)
+    assert 0.7 < perfect[0] < perfect[1] == 1.0
+    assert auc_interval(0.5, 40, 20) == pytest.approx(
+        tuple(1 - end for end in reversed(auc_interval(0.5, 40, 20)))
+    )
+
+
+@given(st.floats(0, 1), st.integers(1, 200), st.integers(1, 200))
+def test_an_interval_holds_its_auc(auc: float, anomalous: int, normal: int) -> None:
+    low, high = auc_interval(auc, anomalous, normal)
+    assert 0 <= low <= auc <= high <= 1
+
+
+def test_the_interval_of_a_mean_adds_squares() -> None:
+    """Two machines of one score: the mean's interval is narrower by the root of two."""
+    both = detection([0] * 6 + [1] * 6, [0, 1] * 6)
+    right = np.where(np.arange(12) < 4, 0.3 + 0.4 * (np.arange(12) % 2 == 0), 0.5)
+    right[6:] = right[:6]
+    found = evaluate(both, np.stack([right, right], 1))
+    first, second = found["per_machine"].values()
+    assert first == second
+    for side in (0, 1):
+        one = first["auc"] - first["auc_interval"][side]
+        assert found["auc"] - found["auc_interval"][side] == pytest.approx(one / 2**0.5)

@@ -1,13 +1,30 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from micronas.data import DataSet, Sliding, TensorSplit
+from micronas.data import DataSet, Detection, Sliding, TensorSplit
+from micronas.evaluation.anomalies import auc_interval
 from micronas.evaluation.outcome import Answers
 from micronas.evaluation.scores import scores, wilson
 from micronas.runs.table import metrics_table
 from tests import toy
+
+
+def printed(found: dict[str, Any]) -> str:
+    """The table of a run with these scores."""
+    costs = dict.fromkeys(("macs", "flash_bytes", "arena_bytes", "latency_ms"), 1)
+    return metrics_table(
+        {
+            **found,
+            **costs,
+            **dict.fromkeys(("network", "board"), "x"),
+            **{"budget": {}, "used": {}, "arena_is_upper_bound": False, "arena_assumes": None},
+            **{"tflm_mismatches": 0, "fits": True},
+        }
+    )
 
 
 def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart() -> None:
@@ -29,16 +46,29 @@ def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart(
     assert found["judged_apart"] == 2
     assert found["judged_within_label"] == 6
     assert found["int8_accuracy_within_label"] == pytest.approx(5 / 6)
-    costs = dict.fromkeys(("macs", "flash_bytes", "arena_bytes", "latency_ms"), 1)
-    said = metrics_table(
-        {
-            **found,
-            **costs,
-            **dict.fromkeys(("network", "board"), "x"),
-            **{"budget": {}, "used": {}, "arena_is_upper_bound": False, "arena_assumes": None},
-            **{"tflm_mismatches": 0, "fits": True},
-        }
-    )
+    said = printed(found)
     assert "int8 70.0 % (95 % interval" in said
     assert "all 10 sliding windows of test)" in said
     assert "within label   int8 83.3 % (of the 6 windows without a change of label)" in said
+
+
+def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_pretext() -> None:
+    """Four clips; the two anomalous ones are less like their class: an AUC of 1."""
+    labels = torch.tensor([0, 1, 0, 1])
+    split = TensorSplit(torch.eye(2)[labels].reshape(4, 2, 1, 1), labels)
+    nothing = torch.zeros(4, dtype=torch.long)
+    found = Detection(
+        TensorSplit(split.inputs, nothing), torch.arange(4), nothing, labels.bool(), ("none", "odd")
+    )
+    data = DataSet(split, split, split, ("none", "odd"), (1, 1, 2), detection=found, pretext=True)
+    codes = (100 * np.eye(2)[labels.numpy()]).astype(np.int8)
+    graph = toy.SPACE.architecture(toy.SPACE.uniform(0.3)).graph()
+    told = scores(nn.Flatten(), graph, data, given=Answers(codes, codes))
+    assert told["accuracy_name"] == "pretext accuracy"
+    assert told["auc"] == 1.0
+    assert told["auc_interval"] == list(auc_interval(1.0, 2, 2))
+    assert (told["anomalous_clips"], told["judged_clips"]) == (2, 4)
+    lines = printed(told).splitlines()
+    low = told["auc_interval"][0]
+    assert lines[1].startswith(f"AUC            float 1.000, int8 1.000 (95 % interval {low:.3f}")
+    assert lines[2].startswith("pretext accuracy float 100.0 %")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ def test_machines_have_curves_and_scores(heard: Path) -> None:
         assert np.mean(higher) == pytest.approx(outcome["per_machine"][each["name"]]["auc"])
         assert len(each["normal"]) == len(each["anomalous"]) == 10
     tiles = {tile["label"]: tile["value"] for tile in data["tiles"]}
+    notes = {tile["label"]: tile["note"] for tile in data["tiles"]}
+    assert re.fullmatch(
+        r"95 % interval [01].\d{3} to [01].\d{3}, 40 anomalous of 80 clips on test",
+        notes["AUC, int8"],
+    )
+    assert data["training"]["accuracy"] == "pretext accuracy"
+    assert tiles["Pretext accuracy, int8"] is not None
     assert tiles["AUC, int8"] == json.loads((heard / "metrics.json").read_text())["auc"]
 
 

@@ -130,6 +130,4 @@ def test_the_network_of_a_smaller_budget_stands_beside_a_larger_one() -> None:
     lines = sweep_table(points).splitlines()
     assert "60ms" in lines[3].split()
     assert view(points)["best"] == {"60ms": "60ms", "80ms": "60ms"}
-    assert any(
-        line.startswith("noise: accuracies have 95 % intervals of up to ±2.0") for line in lines
-    )
+    assert any(line.startswith("noise: scores have 95 % intervals of up to ±2.0") for line in lines)

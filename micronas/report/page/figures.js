@@ -75,19 +75,19 @@ function search({ step, loss, expected, multiplier, gates }) {
       : el("p", { class: "note" }, `Not shown: ${gates.absent ?? "there was no round"}.`));
 }
 
-function candidates({ winner, margin, half_width: half, after, rows }) {
+function candidates({ winner, margin, half_width: half, after, accuracy, rows }) {
   const chance = half === null ? "" : ` ± ${(100 * half).toFixed(1)}`;
   const ahead = margin === null ? "no network of another origin had a trial."
-    : `${(100 * margin).toFixed(1)}${chance} points of accuracy ahead of the best of other origins` +
+    : `${(100 * margin).toFixed(1)}${chance} points of ${accuracy} ahead of the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
-  const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", "Trial accuracy"];
+  const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", `Trial ${accuracy}`];
   const cells = rows.map((row, index) => [number(index + 1, String(index + 1)), text(row.origin),
     text(row.network), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
     number(row.trial_loss, digits(row.trial_loss, 3)), number(row.trial_accuracy, share(row.trial_accuracy))]);
   section("candidates", "Candidates tried",
     "Each got a short training of its own, and those of larger loss an even shorter one. The first " +
     `won: origin ${winner}, ${ahead} Sorted by epochs reached, then loss.`,
-    bars("Trial accuracy", rows.map((row, index) => ({
+    bars(`Trial ${accuracy}`, rows.map((row, index) => ({
       label: row.network, value: row.trial_accuracy, show: share(row.trial_accuracy),
       kind: index === 0 ? "s2" : "s0",
       said: [row.origin, `${share(row.trial_accuracy)} after ${whole(row.trial_epochs)} epochs`, macs(row.macs)],
@@ -97,7 +97,7 @@ function candidates({ winner, margin, half_width: half, after, rows }) {
 
 const PHASES = { train: "float", quantize: "int8 in the loop" };
 
-function training({ phases }) {
+function training({ phases, accuracy: name }) {
   const all = phases.flatMap((phase) => phase.epochs.map((epoch) => ({ ...epoch, phase: phase.name })));
   const x = { label: "epoch", values: all.map((_, index) => index + 1) };
   const only = (name, key) => all.map((epoch) => (epoch.phase === name ? epoch[key] : null));
@@ -107,11 +107,12 @@ function training({ phases }) {
   }));
   const losses = [...phasesOf("loss", "training", 0), ...phasesOf("validation_loss", "validation", 2)];
   const accuracy = phasesOf("validation_accuracy", "validation", 2);
+  const title = name[0].toUpperCase() + name.slice(1);
   const named = (series) => legend(series.map((each) => [each.name, each.kind]));
   section("training", "Training", "Validation is watched on 1,000 examples at most, and nothing is " +
     "chosen by it.",
     pair(titled("Loss", named(losses), lines("Loss", { x, series: losses })),
-      titled("Accuracy", named(accuracy), lines("Accuracy", { x, series: accuracy,
+      titled(title, named(accuracy), lines(title, { x, series: accuracy,
         y: { show: (value) => `${Math.round(100 * value)} %`, tell: share } }))));
 }
 

@@ -116,6 +116,7 @@ def load(settings: MachineSettings) -> DataSet:
         meaning={"features": "log-mel", "mean": mean, "deviation": deviation},
         summary=_summarise(folder, read, training, held, tested),
         detection=detection,
+        pretext=True,
     )
 
 

@@ -133,6 +133,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
         meaning=meaning(found, settings, scaler),
         summary=f"{summary} Anomalous, for test alone: {len(strange.labels)} windows.",
         detection=detection,
+        pretext=True,
     )
 
 
