@@ -1,6 +1,7 @@
 """The command that serves experts."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,13 @@ def serve(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A serve configuration's YAML.")],
     overrides: Overrides = None,
 ) -> None:
-    """Serve the experts behind one OpenAI-compatible address until Ctrl-C."""
+    """Serve the experts behind one OpenAI-compatible address until Ctrl-C; SIGHUP reloads."""
     from micronas.router.serve.server import serve as run
     from micronas.router.serve.settings import read_settings
 
-    settings = read_settings(config, overrides or [])
+    read = partial(read_settings, config, overrides or [])
+    settings = read()
     if any(each.callable is not None for each in settings.experts):
         # functions may stand beside the configuration, but nothing there replaces a package
         sys.path.append(str(config.resolve().parent))
-    run(settings)
+    run(settings, read=read)

@@ -176,7 +176,7 @@ class Client:
     ) -> None:
         self.url = url
         self._stand_in = f"[{variable}]"
-        self._secrets = sorted(_forms(key), key=len, reverse=True)
+        self.secrets = sorted(_forms(key), key=len, reverse=True)
         self._address, self._proxy = yarl.URL(url), proxy_for(url)
         self._addresses = {"": self._address}
         self._certificates = httpx.create_ssl_context()
@@ -244,20 +244,20 @@ class Client:
 
     def redact(self, data: bytes) -> bytes:
         """Return received bytes without the key, in any of the forms an echo may give it."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             data = data.replace(secret.encode("ascii"), self._stand_in.encode("ascii", "replace"))
         return data
 
     def read(self, data: bytes) -> Any:
         """Return received JSON, as `read_json` does, without the key, escaped or not."""
         value = read_json(self.redact(data))
-        if self._secrets and b"\\" in data:
+        if self.secrets and b"\\" in data:
             value = read_json(self.redact(json.dumps(value).encode("ascii")))
         return value
 
     def redacted(self, text: str) -> str:
         """Return text without the key, which `redact` misses where JSON escapes its letters."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             text = text.replace(secret, self._stand_in)
         return text
 
@@ -296,9 +296,16 @@ def post_once(client: Client, content: bytes) -> tuple[int, bytes]:
 def _forms(key: str) -> set[str]:
     if len(key) < _SHORTEST_SECRET:
         return set()
-    escaped = json.dumps(key)[1:-1]
-    packed = base64.b64encode(key.encode("ascii")).decode("ascii")
-    return {key, escaped, escaped.replace("/", r"\/"), quote(key), html.escape(key), packed}
+    data, escaped = key.encode("ascii"), json.dumps(key)[1:-1]
+    digits = {data.hex(), "".join(f"%{each:02x}" for each in data)}
+    # within a longer text base64 has one of three alignments, and other letters at both ends
+    packed = {base64.b64encode(data).decode("ascii")}
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + data).decode("ascii")
+        packed.add(text[-(-before * 4 // 3) : (before + len(data)) * 4 // 3])
+    packed |= {each.replace("+", "-").replace("/", "_") for each in packed}
+    plain = {key, escaped, escaped.replace("/", r"\/"), quote(key), quote(key, safe="")}
+    return plain | {html.escape(key), *packed, *digits, *map(str.upper, digits)}
 
 
 def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:

@@ -41,14 +41,13 @@ class Price(Settings):
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
 
 
+BYTES_OF_TOKEN = 4
+"""About how many bytes of UTF-8 a token has."""
+
+
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has: one for four bytes of UTF-8."""
-    return tokens_of_bytes(len(text.encode("utf-8", "replace")))
-
-
-def tokens_of_bytes(size: int) -> int:
-    """Return about how many tokens so many bytes of UTF-8 are."""
-    return math.ceil(size / 4)
+    return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_OF_TOKEN)
 
 
 def api_key(variable: str) -> str:

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+from collections.abc import Mapping
 
 from micronas.router.policy import Router
 
@@ -55,6 +56,17 @@ class Controller:
         """The router with the dearest mapping that the target allows, or the cheapest."""
         place = bisect.bisect_right(self._bounds, self.target * (1 + 1e-9)) - 1
         return self._levels[max(place, 0)]
+
+    def state(self) -> dict[str, float]:
+        """Return what outlives a restart."""
+        names = {"requests": self.requests, "spent": self.spent, "debt": self._debt}
+        return {"budget": self.budget, **names}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` returned, if it is of the same budget."""
+        if state["budget"] == self.budget:
+            self.requests, self.spent = int(state["requests"]), float(state["spent"])
+            self._debt = float(state["debt"])
 
     def spend(self, active: float) -> None:
         """Count a routed request that an expert of so many active parameters is to answer."""

@@ -73,12 +73,16 @@ class ExpertEndpoint(Settings):
         Environment variable that holds the key; None for a server that wants none.
     timeouts
         In place of the server's own.
+    usage
+        Whether streams are asked to end with their count of tokens (``stream_options``); without
+        it what a stream costs is estimated.
     """
 
     base_url: BaseUrl
     model: str = Field(min_length=1)
     api_key_env: str | None = None
     timeouts: Timeouts | None = None
+    usage: bool = True
 
 
 class Expert(Settings):

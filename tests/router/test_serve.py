@@ -107,8 +107,9 @@ def test_the_price_is_in_the_headers_and_the_metrics() -> None:
         ends = f'category="{GENERAL}",end="200",expert="a"}} 2.0'
         until(lambda: ends in client.get("/metrics").text)
         figures = client.get("/metrics").text
-        assert 'micronas_router_usd_total{expert="a"} 0.014' in figures
-        assert 'micronas_router_tokens_total{expert="a",kind="prompt"} 2000.0' in figures
+        assert 'micronas_router_usd_total{category="general",expert="a",key=""} 0.014' in figures
+        labels = 'category="general",expert="a",key="",kind="prompt"'
+        assert f"micronas_router_tokens_total{{{labels}}} 2000.0" in figures
         assert 'micronas_router_requests_total{category="direct"' not in figures
 
 

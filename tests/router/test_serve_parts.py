@@ -24,7 +24,7 @@ from micronas.router.serve.protocol import (
     parse_ask,
     pieces,
     says_something,
-    text_of,
+    texts_of,
 )
 from micronas.router.serve.settings import ServeSettings, read_settings
 
@@ -40,6 +40,10 @@ CHOICES = st.lists(
         ANY_JSON | st.dictionaries(st.sampled_from(["role", "content"]), ANY_JSON),
     )
 )
+
+
+def text_of(value: dict[str, Any]) -> str:
+    return "".join(text for *_, text in texts_of(value))
 
 
 def read_all(parts: list[bytes]) -> list[bytes]:

@@ -1,14 +1,16 @@
 """The HTTP server's paths."""
 
-import hmac
+import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -17,15 +19,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from micronas.errors import ConfigError
-from micronas.language.endpoints import api_key
+from micronas.errors import MicronasError
 from micronas.router.decision import Routing
-from micronas.router.serve.dispatch import Dispatcher
+from micronas.router.experts import parse_parameters
 from micronas.router.serve.exchange import Exchange, Slots
-from micronas.router.serve.limits import KeyLimits
-from micronas.router.serve.metrics import CONTENT_TYPE, Metrics
-from micronas.router.serve.plan import Fixed, Planner
-from micronas.router.serve.protocol import ApiError, Kind, parse_ask
+from micronas.router.serve.metrics import CONTENT_TYPE
+from micronas.router.serve.protocol import LARGE, ApiError, Kind, ascii_text, parse_ask
+from micronas.router.serve.service import Gateway, on_hangup
 from micronas.router.serve.settings import ServeSettings
 from micronas.router.serve.web import WebGuard
 
@@ -35,7 +35,11 @@ _log = logging.getLogger("micronas.router")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starlette:
+def create_app(
+    settings: ServeSettings,
+    routing: Routing | None = None,
+    read: Callable[[], ServeSettings] | None = None,
+) -> Starlette:
     """Return the server as an ASGI application.
 
     Parameters
@@ -44,55 +48,56 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
         As read from a serve configuration.
     routing
         In place of the router the settings name.
+    read
+        Reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
 
     Raises
     ------
     ConfigError
         If a key is not set, an expert cannot be called or the router cannot be loaded.
+    DataError
+        If the router, or what an earlier server counted, cannot be read.
     """
-    keys = _keys(settings)
-    metrics = Metrics()
-    dispatcher = Dispatcher(settings, metrics)
-    planner = Planner(settings, routing or _routing(settings))
-    slots = Slots(settings, metrics)
-    limits = KeyLimits(settings.limits)
-    if planner.controller is not None:
-        metrics.watch(planner.controller)
+    gateway = Gateway(settings, routing, read)
+    metrics = gateway.metrics
+    slots = Slots(lambda: gateway.service, metrics)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        keeping = asyncio.create_task(gateway.keep())
+        on_hangup(gateway)
         yield
-        planner.close()
-        await dispatcher.aclose()
+        keeping.cancel()
+        await gateway.aclose()
 
     def protected(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        return Route(path, _Guarded(endpoint, keys), methods=[method])
+        return Route(path, _Guarded(endpoint, gateway), methods=[method])
 
     async def exchange(request: Request, kind: Kind) -> Response:
         arrival = time.monotonic()
+        service, client = gateway.service, request.state.client
         try:
-            with anyio.fail_after(settings.deadline):
-                body = await _body(request, settings.largest_body)
-                ask = parse_ask(body, kind, headers=_traced(request), key=request.state.key)
+            with anyio.fail_after(service.settings.deadline):
+                body = await _body(request, service.settings.largest_body)
+                headers, budget = _traced(request), _budget(request)
+                read = partial(parse_ask, headers=headers, key=client.name, budget=budget)
+                small = len(body) <= LARGE
+                ask = read(body, kind) if small else await to_thread.run_sync(read, body, kind)
         except TimeoutError:
-            message = f"the request must be there in {settings.deadline:g} s, but is not"
+            message = f"the request must be there in {service.settings.deadline:g} s, but is not"
             late = ApiError(408, message, "deadline")
             return JSONResponse(late.body(), late.status, {"Connection": "close"})
         except ClientDisconnect:
             metrics.requests.labels("", "", "gone").inc()
             _log.info("a client left within its request: seconds=%.3f", time.monotonic() - arrival)
             return Response()
-        planner.check(ask)
-        limits.admit(ask.key)
+        # it may have been replaced while the body came
+        service = gateway.service
+        service.planner.check(ask)
+        booking = gateway.ledger.admit(ask)
+        service.requests += 1
         return Exchange(
-            ask,
-            settings,
-            planner=planner,
-            dispatcher=dispatcher,
-            slots=slots,
-            metrics=metrics,
-            limits=limits,
-            arrival=arrival,
+            ask, service, slots=slots, booking=booking, metrics=metrics, arrival=arrival
         )
 
     def asked(kind: Kind) -> Route:
@@ -103,18 +108,33 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
         raise ApiError(404, message, "not_served")
 
     async def models(_: Request) -> Response:
-        names = [settings.model, *(each.name for each in settings.experts)]
+        known = gateway.service.settings
+        names = [known.model, *(each.name for each in known.experts)]
         return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
     async def one_model(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name != settings.model and name not in dispatcher.served:
-            raise planner.unknown(name)
+        name, service = request.path_params["name"], gateway.service
+        if name != service.settings.model and name not in service.dispatcher.served:
+            raise service.planner.unknown(name)
         return JSONResponse(_model(name))
 
+    async def usage(request: Request) -> Response:
+        client = request.state.client
+        rows = gateway.ledger.usage(None if client.admin else client.name)
+        return JSONResponse({"object": "list", "data": rows})
+
+    async def reload(request: Request) -> Response:
+        if not request.state.client.admin:
+            raise ApiError(403, "only clients with admin: true may reload", "no_admin")
+        try:
+            await gateway.reload()
+        except MicronasError as error:
+            raise ApiError(400, ascii_text(str(error)), "invalid_configuration") from None
+        return JSONResponse({"status": "ok"})
+
     async def healthz(_: Request) -> Response:
-        cooling = {name: round(each.cooling, 3) for name, each in dispatcher.served.items()}
-        resting = {name: rest for name, rest in cooling.items() if rest}
+        cooling = gateway.service.dispatcher.cooling()
+        resting = {name: round(seconds, 3) for name, seconds in cooling.items()}
         return JSONResponse({"status": "ok", "cooling": resting})
 
     async def figures(_: Request) -> Response:
@@ -130,6 +150,8 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
             protected("/v1/responses", responses, "POST"),
             protected("/v1/models", models),
             protected("/v1/models/{name:path}", one_model),
+            protected("/v1/usage", usage),
+            protected("/admin/reload", reload, "POST"),
             Route("/healthz", healthz),
             Route("/metrics", figures),
         ],
@@ -149,52 +171,28 @@ def create_app(settings: ServeSettings, routing: Routing | None = None) -> Starl
 class _Guarded:
     """An endpoint for clients with a key; as an application, which Starlette wraps in nothing."""
 
-    def __init__(self, endpoint: Endpoint, keys: Sequence[bytes]) -> None:
-        self._endpoint, self._keys = endpoint, keys
+    def __init__(self, endpoint: Endpoint, gateway: Gateway) -> None:
+        self._endpoint, self._gateway = endpoint, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        # every key is compared in full, so that the time taken tells nothing
-        fits = [hmac.compare_digest(given, key) for key in self._keys]
-        if self._keys and not any(fits):
-            raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
-        request.state.key = f"key {fits.index(True) + 1}" if fits else ""
+        given = request.headers.get("authorization", "")
+        request.state.client = self._gateway.service.clients.of(given)
         response = await self._endpoint(request)
         await response(scope, receive, send)
 
 
-def _keys(settings: ServeSettings) -> Sequence[bytes]:
-    if settings.keys_env is None:
-        return ()
-    keys = [key.strip().encode() for key in api_key(settings.keys_env).split(",") if key.strip()]
-    if not keys:
-        raise ConfigError(
-            f"keys_env must name a variable that holds keys, but {settings.keys_env} is not set"
-        )
-    return keys
-
-
-def _routing(settings: ServeSettings) -> Routing:
-    if settings.router is not None:
-        from micronas.router.policy import Router
-
-        router = Router.load(settings.router)
-        names = [each.name for each in settings.experts]
-        for row in router.mapping():
-            if row["expert"] not in names:
-                raise ConfigError(
-                    f"every expert of {settings.router} must be served, but it sends "
-                    f"{row['category']!r} to {row['expert']!r}; add it to experts"
-                )
-        return router
-    chosen = [each for each in settings.experts if settings.fixed in (None, each.name)]
-    if len(chosen) > 1:
-        raise ConfigError(
-            f"{len(chosen)} experts need router: the folder of a fitted one, or fixed: an expert"
-        )
-    (expert,) = chosen
-    return Fixed(expert.name, expert.active)
+def _budget(request: Request) -> float | None:
+    """Return the budget that a request names, if its client may name one."""
+    given = request.headers.get("x-micronas-budget")
+    if given is None:
+        return None
+    if not request.state.client.budget:
+        raise ApiError(403, "only clients with budget: true may name a budget", "no_budget")
+    try:
+        return parse_parameters(given)
+    except ValueError as error:
+        raise ApiError(400, f"X-Micronas-Budget: {error}", "invalid_request") from None
 
 
 async def _body(request: Request, largest: int) -> bytes:

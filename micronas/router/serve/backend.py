@@ -19,6 +19,8 @@ class AttemptError(Exception):
         Seconds it asked to be left alone.
     refusal
         What the client is told if no other expert answers: the request, not the expert, is why.
+    free
+        Whether the expert did no work that is paid for.
     """
 
     def __init__(
@@ -28,9 +30,11 @@ class AttemptError(Exception):
         again: bool = True,
         wait: float | None = None,
         refusal: ApiError | None = None,
+        free: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.again, self.wait, self.refusal = reason, again, wait, refusal
+        self.free = free
 
 
 class Backend(Protocol):

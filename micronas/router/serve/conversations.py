@@ -35,3 +35,7 @@ class Conversations:
         self._kept.move_to_end(name)
         if len(self._kept) > _MOST:
             self._kept.popitem(last=False)
+
+    def take(self, former: "Conversations") -> None:
+        """Go on with the conversations of a server's former configuration."""
+        self._kept.update(former._kept)

@@ -4,12 +4,14 @@ import math
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import anyio
 
 from micronas.router.experts import Expert, Timeouts
 from micronas.router.serve.backend import AttemptError, Backend
+from micronas.router.serve.limits import Booking
 from micronas.router.serve.local import Local, classifier, function
 from micronas.router.serve.metrics import Metrics
 from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text, says_something
@@ -17,7 +19,10 @@ from micronas.router.serve.settings import ServeSettings
 from micronas.router.serve.upstream import Upstream
 
 _LONGEST_COOL_DOWNS = 10
+_DRAIN = 0.05
+"""Seconds in which the rest of an answer that nobody waits for is counted."""
 _COOLING = "cooling down"
+_ALL = "*"
 
 
 @dataclass
@@ -27,16 +32,25 @@ class Served:
     expert: Expert
     backend: Backend
     timeouts: Timeouts
-    failures: int = 0
-    rested: float = 0.0
+    asked_rest: float = 0.0
+    """When it may be asked again, by its own word."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failed attempts of each client since it last answered anybody."""
+    rests: dict[str, float] = field(default_factory=dict)
+    """When clients may ask again after failures; `_ALL` stands for every one."""
 
-    @property
-    def cooling(self) -> float:
-        """Seconds until it is asked again, 0 if it may be asked now."""
-        return max(0.0, self.rested - time.monotonic())
+    def cooling(self, client: str | None) -> float:
+        """Seconds until a client may ask it, or any of them; 0 if it may now."""
+        asked = self.rests if client is None else (client, _ALL)
+        rests = (self.rests.get(each, 0.0) for each in asked)
+        return max(0.0, max(self.asked_rest, *rests, 0.0) - time.monotonic())
 
-    def cool(self, seconds: float) -> None:
-        self.rested = max(self.rested, time.monotonic() + seconds)
+    def fail(self, client: str, most: int, seconds: float) -> None:
+        """Count a failure; the one client whose prompts fail rests it for nobody else."""
+        self.failures[client] = self.failures.get(client, 0) + 1
+        if sum(self.failures.values()) >= most:
+            several = len(self.failures) > 1
+            self.rests[_ALL if several else client] = time.monotonic() + seconds
 
 
 @dataclass
@@ -52,16 +66,24 @@ class Answer:
         answer.
     rest
         What follows; whoever holds the answer closes it.
+    booking
+        Counts all of it.
     """
 
     expert: Expert
     head: list[Json]
     rest: AsyncGenerator[Json, None]
+    booking: Booking
 
-    async def close(self) -> None:
-        """End the call, also where the request itself is being cancelled."""
+    async def close(self, *, free: bool = False) -> None:
+        """End the call, also where the request itself is being cancelled, and book it."""
         with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_DRAIN), suppress(AttemptError, ApiError):
+                # what has arrived by now was paid for, though nobody waits for it
+                async for piece in self.rest:
+                    self.booking.count(piece)
             await self.rest.aclose()
+        self.booking.settle(free=free)
 
 
 class Dispatcher:
@@ -93,7 +115,7 @@ class Dispatcher:
             await each.backend.aclose()
 
     async def begin(
-        self, ask: Ask, names: Sequence[str], attempted: Callable[[str], None]
+        self, ask: Ask, names: Sequence[str], booking: Booking, attempted: Callable[[Expert], None]
     ) -> Answer:
         """Ask one expert after the other until one begins to answer, in rounds.
 
@@ -105,8 +127,10 @@ class Dispatcher:
             The request.
         names
             Experts, first to last.
+        booking
+            Where tokens and dollars are counted.
         attempted
-            Is called with the expert's name before each attempt.
+            Is called with the expert before each attempt.
 
         Raises
         ------
@@ -117,37 +141,54 @@ class Dispatcher:
         last = ""
         for number in range(1 + self._settings.retries):
             if number:
-                names = self._again(names, lost, last)
+                names = self._again(ask, names, lost, last)
                 if not names:
                     break
                 await anyio.sleep(self._pause(number - 1, [lost[name] for name in names]))
             for name in names:
                 served = self.served[name]
-                if served.cooling:
-                    lost.setdefault(name, AttemptError(_COOLING, wait=served.cooling))
+                if rest := self.cooling(ask.key).get(name):
+                    lost.setdefault(name, AttemptError(_COOLING, wait=rest))
                     continue
-                attempted(name)
-                last = name
                 try:
-                    return await self._attempt(served, ask)
+                    booking.open(served.expert)
+                    attempted(served.expert)
+                    last = name
+                    return await self._attempt(served, ask, booking)
                 except AttemptError as failed:
                     lost[name] = failed
         raise _nobody(lost)
 
+    def cooling(self, client: str | None = None) -> dict[str, float]:
+        """Return the seconds for which experts rest; never all of them because they fail."""
+        found = {name: each.cooling(client) for name, each in self.served.items()}
+        resting = {name: seconds for name, seconds in found.items() if seconds}
+        if len(resting) == len(found):
+            awake = [
+                name for name, each in self.served.items() if each.asked_rest <= time.monotonic()
+            ]
+            resting.pop(min(awake, key=resting.__getitem__, default=""), None)
+        return resting
+
     def _again(
-        self, names: Sequence[str], lost: dict[str, AttemptError], last: str
+        self, ask: Ask, names: Sequence[str], lost: dict[str, AttemptError], last: str
     ) -> Sequence[str]:
         """Return who is asked in another round; not the last one at once, unless it is alone."""
-        left = [name for name in names if lost[name].again and not self.served[name].cooling]
+        resting = self.cooling(ask.key)
+        left = [name for name in names if lost[name].again and name not in resting]
         return [] if left == [last] and len(lost) > 1 else left
 
-    async def follow(self, answer: Answer, take: Callable[[Json], Awaitable[None]]) -> None:
+    async def follow(
+        self, ask: Ask, answer: Answer, take: Callable[[Json], Awaitable[None]]
+    ) -> None:
         """Hand over what follows in a stream, piece by piece, to its end.
 
         Raises
         ------
         AttemptError
             If it breaks off.
+        ApiError
+            If it takes more than the client has left.
         """
         served = self.served[answer.expert.name]
         idle = served.timeouts.idle
@@ -155,22 +196,24 @@ class Dispatcher:
             # one scope whose end is moved: one for each piece would cost more than the piece
             with anyio.CancelScope(deadline=anyio.current_time() + idle) as patience:
                 async for piece in answer.rest:
+                    answer.booking.count(piece)
                     patience.deadline = math.inf
                     await take(piece)
                     patience.deadline = anyio.current_time() + idle
             if patience.cancelled_caught:
                 raise AttemptError("a stream that stopped")
         except AttemptError as failed:
-            self._note(served, failed)
+            self._note(served, ask, failed)
             raise
         self._answered(served)
 
-    async def _attempt(self, served: Served, ask: Ask) -> Answer:
-        answer = Answer(served.expert, [], served.backend.ask(ask))
+    async def _attempt(self, served: Served, ask: Ask, booking: Booking) -> Answer:
+        answer = Answer(served.expert, [], served.backend.ask(ask), booking)
         try:
             with anyio.fail_after(served.timeouts.first_byte):
                 async for piece in answer.rest:
                     answer.head.append(piece)
+                    booking.count(piece)
                     if ask.stream and says_something(piece):
                         return answer
             if ask.stream:
@@ -182,27 +225,31 @@ class Dispatcher:
         except AttemptError as error:
             failed = error
         except ApiError:
-            served.failures = 0
+            # before a first piece it is the expert that refuses: it is well, and nobody is paid
+            await answer.close(free=not answer.head)
+            served.failures.clear()
             self._metrics.attempts.labels(served.expert.name, "refused").inc()
             raise
         except BaseException:
             await answer.close()
             raise
-        await answer.close()
-        self._note(served, failed)
+        await answer.close(free=failed.free)
+        self._note(served, ask, failed)
         raise failed
 
     def _answered(self, served: Served) -> None:
-        served.failures = 0
+        served.failures.clear()
+        served.rests.clear()
         self._metrics.attempts.labels(served.expert.name, "answered").inc()
 
-    def _note(self, served: Served, failed: AttemptError) -> None:
-        served.failures += failed.refusal is None
+    def _note(self, served: Served, ask: Ask, failed: AttemptError) -> None:
         self._metrics.attempts.labels(served.expert.name, ascii_text(failed.reason)).inc()
-        if failed.wait is not None and failed.wait > self._settings.longest_wait:
-            served.cool(min(failed.wait, _LONGEST_COOL_DOWNS * self._settings.cool_down))
-        elif served.failures >= self._settings.failures:
-            served.cool(self._settings.cool_down)
+        settings = self._settings
+        if failed.wait is not None and failed.wait > settings.longest_wait:
+            rest = min(failed.wait, _LONGEST_COOL_DOWNS * settings.cool_down)
+            served.asked_rest = max(served.asked_rest, time.monotonic() + rest)
+        elif failed.refusal is None:
+            served.fail(ask.key, settings.failures, settings.cool_down)
 
     def _pause(self, number: int, failed: Sequence[AttemptError]) -> float:
         backoff: float = self._settings.backoff * 2**number * random.uniform(0.5, 1.0)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,14 +14,12 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from micronas.language.answers import token_count
-from micronas.language.endpoints import estimate_tokens, tokens_of_bytes
 from micronas.router.decision import Decision
+from micronas.router.experts import Expert
 from micronas.router.serve.backend import AttemptError
-from micronas.router.serve.dispatch import Answer, Dispatcher
-from micronas.router.serve.limits import KeyLimits
+from micronas.router.serve.dispatch import Answer
+from micronas.router.serve.limits import Booking
 from micronas.router.serve.metrics import Metrics
-from micronas.router.serve.plan import Planner
 from micronas.router.serve.protocol import (
     DONE,
     ApiError,
@@ -28,9 +28,8 @@ from micronas.router.serve.protocol import (
     ascii_text,
     dump,
     event,
-    text_of,
 )
-from micronas.router.serve.settings import ServeSettings
+from micronas.router.serve.service import Service
 
 _log = logging.getLogger("micronas.router")
 _LAST_WORD = 1.0
@@ -38,30 +37,56 @@ _LAST_WORD = 1.0
 
 
 class Slots:
-    """At most so many requests in work; others wait, but not for ever."""
+    """At most so many requests in work; others wait, but not for ever.
 
-    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
-        self._free = anyio.Semaphore(settings.concurrency)
-        self._patience, self._metrics = settings.patience, metrics
+    Where there are several clients, one has at most half of the slots that the others leave, so
+    that there is one for whoever comes next.
+    """
+
+    def __init__(self, service: Callable[[], Service], metrics: Metrics) -> None:
+        self._service, self._metrics = service, metrics
+        self._working: Counter[str] = Counter()
+        self._waiting: dict[anyio.Event, str] = {}
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        try:
-            self._free.acquire_nowait()
-        except anyio.WouldBlock:
-            await self._wait()
+    async def slot(self, client: str) -> AsyncIterator[None]:
+        if self._may(client):
+            self._working[client] += 1
+        else:
+            await self._wait(client)
         try:
             with self._metrics.working.track_inprogress():
                 yield
         finally:
-            self._free.release()
+            self._leave(client)
 
-    async def _wait(self) -> None:
-        with self._metrics.waiting.track_inprogress():
-            with anyio.move_on_after(self._patience) as waiting:
-                await self._free.acquire()
-            if waiting.cancelled_caught:
-                raise ApiError(503, "the server is busy", "busy", wait=self._patience)
+    def _may(self, client: str) -> bool:
+        own = self._working[client]
+        left = self._service().settings.concurrency - self._working.total() + own
+        return own < (math.ceil(left / 2) if len(self._service().clients) > 1 else left)
+
+    async def _wait(self, client: str) -> None:
+        called = anyio.Event()
+        self._waiting[called] = client
+        patience = self._service().settings.patience
+        try:
+            with self._metrics.waiting.track_inprogress(), anyio.move_on_after(patience):
+                await called.wait()
+        except BaseException:
+            if self._waiting.pop(called, None) is None:
+                self._leave(client)
+            raise
+        if self._waiting.pop(called, None) is not None:
+            raise ApiError(503, "the server is busy", "busy", wait=patience)
+
+    def _leave(self, client: str) -> None:
+        """Let in who waits, first the client with the fewest requests in work."""
+        self._working[client] -= 1
+        while waiting := [each for each in self._waiting.items() if self._may(each[1])]:
+            called, following = min(waiting, key=lambda each: self._working[each[1]])
+            del self._waiting[called]
+            self._working[following] += 1
+            called.set()
 
 
 @dataclass
@@ -116,19 +141,21 @@ class Exchange(Response):
     def __init__(
         self,
         ask: Ask,
-        settings: ServeSettings,
+        service: Service,
         *,
-        planner: Planner,
-        dispatcher: Dispatcher,
         slots: Slots,
+        booking: Booking,
         metrics: Metrics,
-        limits: KeyLimits,
         arrival: float,
     ) -> None:
         super().__init__()
-        self._limits = limits
-        self._ask, self._settings, self._slots, self._metrics = ask, settings, slots, metrics
-        self._planner, self._dispatcher = planner, dispatcher
+        self._ask, self._settings, self._slots, self._metrics = (
+            ask,
+            service.settings,
+            slots,
+            metrics,
+        )
+        self._service, self._booking = service, booking
         self._journey = Journey(arrival=arrival)
         self._started = self._ended = False
         self._end = "gone"
@@ -156,7 +183,7 @@ class Exchange(Response):
     async def _run(self, send: Send) -> None:
         try:
             with anyio.fail_after(self._settings.deadline - self._journey.age):
-                async with self._slots.slot():
+                async with self._slots.slot(self._ask.key):
                     await self._answer(send)
         except ApiError as error:
             await self._fail(send, error)
@@ -169,12 +196,16 @@ class Exchange(Response):
 
     async def _answer(self, send: Send) -> None:
         journey = self._journey
-        plan = await self._planner.plan(self._ask)
+        planner = self._service.planner
+        plan = await planner.plan(self._ask)
         journey.decision = plan.decision
+        self._booking.category = plan.decision.category
         self._metrics.until["routed"].observe(journey.age)
-        answer = await self._begin(plan.experts)
+        answer = await self._service.dispatcher.begin(
+            self._ask, plan.experts, self._booking, self._attempted
+        )
         self._metrics.until["first_byte"].observe(journey.age)
-        self._planner.answered(plan, answer.expert.name)
+        planner.answered(plan, answer.expert.name)
         if answer.expert.name != plan.experts[0]:
             self._metrics.fallbacks.labels(plan.experts[0], answer.expert.name).inc()
         try:
@@ -185,49 +216,34 @@ class Exchange(Response):
         finally:
             await answer.close()
 
-    async def _begin(self, names: Sequence[str]) -> Answer:
-        journey = self._journey
-
-        def attempted(name: str) -> None:
-            journey.attempts += 1
-            journey.expert = name
-            journey.active = self._dispatcher.served[name].expert.active
-
-        return await self._dispatcher.begin(self._ask, names, attempted)
+    def _attempted(self, expert: Expert) -> None:
+        self._journey.attempts += 1
+        self._journey.expert, self._journey.active = expert.name, expert.active
 
     async def _whole(self, send: Send, answer: Answer) -> None:
         (whole,) = answer.head
-        self._spend(answer, estimate_tokens(text_of(whole)), whole.get("usage"))
+        await answer.close()
+        if answer.expert.price is not None:
+            self._journey.usd = self._booking.usd
         await self._send_whole(send, 200, whole)
 
     async def _stream(self, send: Send, answer: Answer) -> None:
         await self._start(send, 200, {"Content-Type": "text/event-stream; charset=utf-8"})
-        # a stream may be endless: what was said is measured, not kept
-        said = sum(len(text_of(piece).encode("utf-8", "replace")) for piece in answer.head)
-        usage = answer.head[-1].get("usage")
 
         async def take(piece: Json) -> None:
-            nonlocal said, usage
-            said += len(text_of(piece).encode("utf-8", "replace"))
-            usage = piece.get("usage") or usage
-            await self._write(send, event(piece))
+            if not self._is_unasked(piece):
+                await self._write(send, event(piece))
 
-        await self._write(send, b"".join(map(event, answer.head)))
-        await self._dispatcher.follow(answer, take)
-        self._spend(answer, tokens_of_bytes(said), usage)
+        head = [piece for piece in answer.head if not self._is_unasked(piece)]
+        await self._write(send, b"".join(map(event, head)))
+        await self._service.dispatcher.follow(self._ask, answer, take)
+        await answer.close()
         self._end = "200"
         await self._write(send, DONE, last=True)
 
-    def _spend(self, answer: Answer, said: int, usage: object) -> None:
-        prompt = token_count(usage, "prompt_tokens") or self._ask.asked_tokens
-        completion = token_count(usage, "completion_tokens") or said
-        name, price = answer.expert.name, answer.expert.price
-        self._metrics.tokens.labels(name, "prompt").inc(prompt)
-        self._metrics.tokens.labels(name, "completion").inc(completion)
-        self._limits.spend(self._ask.key, prompt + completion)
-        if price is not None:
-            self._journey.usd = price.usd(prompt, completion)
-            self._metrics.usd.labels(name).inc(self._journey.usd)
+    def _is_unasked(self, piece: Json) -> bool:
+        """Whether a piece is a count of tokens that the client did not ask for."""
+        return bool(piece.get("usage")) and not piece["choices"] and not self._ask.usage
 
     async def _fail(self, send: Send, error: ApiError) -> None:
         if self._ended:
@@ -262,6 +278,8 @@ class Exchange(Response):
 
     def _note(self) -> None:
         journey = self._journey
+        self._booking.close()
+        self._service.requests -= 1
         category = journey.decision.category if journey.decision is not None else ""
         self._metrics.requests.labels(journey.expert, category, self._end).inc()
         self._metrics.until["end"].observe(journey.age)

@@ -1,31 +1,58 @@
-"""Limits of each client key: requests and tokens a minute."""
+"""Limits of each client, and what a request may take of them before it starts."""
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 
-from micronas.router.serve.protocol import ApiError
+from micronas.router.experts import Expert
+from micronas.router.serve.backend import AttemptError
+from micronas.router.serve.meter import Habits, Meter
+from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text
 from micronas.settings import Settings
 
-_MINUTE = 60.0
+_MINUTE, _DAY = 60.0, 86_400.0
 _KEYS = 10_000
+_USUAL = 1024.0
+"""Tokens reserved for an answer of any length, until a longer one was seen."""
 
 
 class Limits(Settings):
-    """Limits of each client key, refilled evenly over a minute; None is no limit.
+    """Limits of each client key, or of all clients where there are no keys; None is no limit.
 
     Attributes
     ----------
     requests_per_minute
-        Requests that may begin.
+        Requests that may begin; refilled evenly over a minute.
+    requests_at_once
+        Requests in work.
     tokens_per_minute
-        Tokens of prompts and answers. A request begins while some are left, and may overdraw.
+        Tokens of prompts and answers. A request begins while some are left that no other one
+        reserves, and may overdraw; it ends where it takes more than it reserved and none are left.
+    usd_per_day
+        US dollars by the experts' prices, a day of UTC.
+    usd_per_request
+        US dollars: experts that could cost a request more are not asked.
     """
 
     requests_per_minute: float | None = Field(default=None, ge=1)
+    requests_at_once: int | None = Field(default=None, ge=1)
     tokens_per_minute: float | None = Field(default=None, ge=1)
+    usd_per_day: float | None = Field(default=None, gt=0)
+    usd_per_request: float | None = Field(default=None, gt=0)
+
+
+@dataclass
+class Spent:
+    """What requests of one client, expert and category came to."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
 
 
 @dataclass
@@ -33,44 +60,206 @@ class _Account:
     requests: float
     tokens: float
     seen: float
+    working: int = 0
+    held_tokens: float = 0.0
+    held_usd: float = 0.0
+    day: int = 0
+    usd: float = 0.0
+
+    def left(self, day: float) -> float:
+        """Return what is left, and reserved by nobody, of so many dollars a day."""
+        self._begin_day()
+        return day - self.usd - self.held_usd
+
+    def spend(self, tokens: float, usd: float) -> None:
+        self._begin_day()
+        self.tokens, self.usd = self.tokens - tokens, self.usd + usd
+
+    def _begin_day(self) -> None:
+        # a clock that goes back begins no new day
+        if (day := int(time.time() // _DAY)) > self.day:
+            self.day, self.usd = day, 0.0
 
 
-class KeyLimits:
-    """What each key has left; keys are known by any name that does not show them."""
+class Ledger:
+    """What each client has left and has spent; clients are named as no key would show them.
 
-    def __init__(self, limits: Limits) -> None:
-        self._requests, self._tokens = limits.requests_per_minute, limits.tokens_per_minute
-        self._limited = limits != Limits()
+    Parameters
+    ----------
+    limits
+        Of a client, by its name.
+    note
+        Called with client, expert, category and counts when a call has ended.
+    """
+
+    def __init__(
+        self, limits: Callable[[str], Limits], note: Callable[[str, str, str, Spent], None]
+    ) -> None:
+        self.limits, self._note = limits, note
+        self.spent: dict[tuple[str, str, str], Spent] = {}
+        self.habits: dict[str, Habits] = {}
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
-    def admit(self, key: str) -> None:
-        """Count a request; raise ApiError (429) if the key has none, or no token, left."""
-        if not self._limited:
-            return
-        account = self._account(key)
-        for what, limit, left, needed in (
-            ("requests", self._requests, account.requests, 1.0),
-            ("tokens", self._tokens, account.tokens, 0.0),
+    def admit(self, ask: Ask) -> "Booking":
+        """Count a request and reserve its tokens; whoever holds the booking closes it.
+
+        Raises
+        ------
+        ApiError
+            429, if the client has no request or token left, or too many are in work.
+        """
+        limits, account = self.limits(ask.key), self._account(ask.key)
+        free = account.tokens - account.held_tokens
+        for what, limit, enough, lacking in (
+            ("requests", limits.requests_per_minute, account.requests >= 1, 1 - account.requests),
+            ("tokens", limits.tokens_per_minute, free > 0, -account.tokens),
         ):
-            if limit is not None and left < needed:
-                wait = (needed - left) * _MINUTE / limit
+            if limit is not None and not enough:
+                wait = max(1.0, lacking * _MINUTE / limit)
                 message = f"this key has {limit:g} {what} a minute, and none is left"
                 raise ApiError(429, message, "key_limit", wait=wait)
+        if limits.requests_at_once is not None and account.working >= limits.requests_at_once:
+            message = f"this key may have {limits.requests_at_once} requests at once"
+            raise ApiError(429, message, "key_limit", wait=1.0)
         account.requests -= 1
+        longest = max([_USUAL, *(each.longest for each in self.habits.values())])
+        return Booking(self, account, limits, ask, longest if ask.most is None else ask.most)
 
-    def spend(self, key: str, tokens: float) -> None:
-        """Count the tokens of a request that was answered."""
-        if self._limited:
-            self._account(key).tokens -= tokens
+    def add(self, client: str, expert: str, category: str, found: Spent) -> None:
+        """Count a call that has ended."""
+        row = self.spent.setdefault((client, expert, category), Spent())
+        for name, value in vars(found).items():
+            setattr(row, name, getattr(row, name) + value)
+        self._note(client, expert, category, found)
+
+    def usage(self, client: str | None = None) -> list[dict[str, Any]]:
+        """Return one row a client, expert and category, of one client or of all."""
+        return [
+            {"key": key, "model": expert, "category": category, **vars(row)}
+            for (key, expert, category), row in sorted(self.spent.items())
+            if client in (None, key)
+        ]
+
+    def state(self) -> Json:
+        """Return what outlives a restart, as JSON values."""
+        days = {name: [each.day, each.usd] for name, each in self._accounts.items() if each.usd}
+        return {"usage": self.usage(), "today": days}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; raises LookupError, TypeError or ValueError."""
+        for row in state["usage"]:
+            counts = {name: type(value)(row[name]) for name, value in vars(Spent()).items()}
+            self.spent[str(row["key"]), str(row["model"]), str(row["category"])] = Spent(**counts)
+        for name, (day, usd) in state["today"].items():
+            account = self._account(name)
+            account.day, account.usd = int(day), float(usd)
 
     def _account(self, key: str) -> _Account:
-        now = time.monotonic()
-        most_requests, most_tokens = self._requests or 0.0, self._tokens or 0.0
-        account = self._accounts.setdefault(key, _Account(most_requests, most_tokens, now))
+        limits, now = self.limits(key), time.monotonic()
+        requests, tokens = limits.requests_per_minute or 0.0, limits.tokens_per_minute or 0.0
+        account = self._accounts.setdefault(key, _Account(requests, tokens, now))
         self._accounts.move_to_end(key)
         if len(self._accounts) > _KEYS:
             self._accounts.popitem(last=False)
         share, account.seen = (now - account.seen) / _MINUTE, now
-        account.requests = min(account.requests + share * most_requests, most_requests)
-        account.tokens = min(account.tokens + share * most_tokens, most_tokens)
+        account.requests = min(account.requests + share * requests, requests)
+        account.tokens = min(account.tokens + share * tokens, tokens)
         return account
+
+
+class Booking:
+    """What one request reserves of its client's limits, and what it has spent of them."""
+
+    def __init__(
+        self, ledger: Ledger, account: _Account, limits: Limits, ask: Ask, answer: float
+    ) -> None:
+        self._ledger, self._account, self._limits, self._ask = ledger, account, limits, ask
+        self._answer, self._reserved = answer, ask.asked_tokens + answer
+        self._held_tokens = self._held_usd = 0.0
+        self._meter: Meter | None = None
+        self.category, self.usd = "", 0.0
+        account.working += 1
+        self._hold(self._reserved, 0.0)
+
+    def open(self, expert: Expert) -> None:
+        """Begin to count a call, and reserve the dollars it may cost.
+
+        Raises
+        ------
+        AttemptError
+            If it may cost more than the request or the day has left.
+        """
+        habits = self._ledger.habits.setdefault(expert.name, Habits())
+        meter = Meter(expert, self._ask, habits, self._answer)
+        day, request = self._limits.usd_per_day, self._limits.usd_per_request
+        need = meter.usd(self._answer)
+        if need and day is not None and self._account.left(day) <= 0:
+            message = f"this key has ${day:g} a day, and none is left"
+            wait = _DAY - time.time() % _DAY
+            raise _too_dear(ApiError(429, message, "key_limit", wait=wait))
+        if request is not None and self.usd + need > request:
+            message = (
+                f"a request of this key may cost ${request:g}, but may come to "
+                f"${self.usd + need:.4g} by {ascii_text(expert.name)}; set max_tokens, or lower"
+            )
+            raise _too_dear(ApiError(400, message, "too_dear"))
+        self._meter = meter
+        self._hold(max(self._reserved, meter.tokens), need)
+
+    def count(self, piece: Json) -> None:
+        """Count a piece, or a whole answer, as it comes from the expert.
+
+        Raises
+        ------
+        ApiError
+            429, if a stream takes more than it reserved and its client has nothing left.
+        """
+        meter = self._meter
+        assert meter is not None
+        meter.count(piece)
+        usd = meter.usd()
+        if meter.tokens > self._held_tokens or usd > self._held_usd:
+            self._hold(max(meter.tokens, self._held_tokens), max(usd, self._held_usd))
+            if self._ask.stream:
+                self._check(self.usd + usd)
+
+    def settle(self, *, free: bool = False) -> None:
+        """End the call that is counted, by what it came to; nobody is paid for a free one."""
+        meter, self._meter = self._meter, None
+        if meter is None or free:
+            self._hold(self._reserved, 0.0)
+            return
+        meter.close()
+        usd = meter.usd()
+        self.usd += usd
+        self._reserved = max(0.0, self._reserved - meter.tokens)
+        self._hold(self._reserved, 0.0)
+        self._account.spend(meter.tokens, usd)
+        spent = Spent(1, meter.prompt, meter.completion, usd)
+        self._ledger.add(self._ask.key, meter.expert.name, self.category, spent)
+
+    def close(self) -> None:
+        """Give back what is reserved and was not spent."""
+        self.settle()
+        self._hold(0.0, 0.0)
+        self._account.working -= 1
+
+    def _hold(self, tokens: float, usd: float) -> None:
+        self._account.held_tokens += tokens - self._held_tokens
+        self._account.held_usd += usd - self._held_usd
+        self._held_tokens, self._held_usd = tokens, usd
+
+    def _check(self, usd: float) -> None:
+        limits, account = self._limits, self._account
+        for what, limit, left in (
+            ("tokens a minute", limits.tokens_per_minute, account.tokens - account.held_tokens),
+            ("dollars a day", limits.usd_per_day, account.left(limits.usd_per_day or 0.0)),
+            ("dollars a request", limits.usd_per_request, (limits.usd_per_request or 0.0) - usd),
+        ):
+            if limit is not None and left < 0:
+                message = f"this key has {limit:g} {what}, and the answer takes more"
+                raise ApiError(429, message, "key_limit", wait=_MINUTE)
+
+
+def _too_dear(refusal: ApiError) -> AttemptError:
+    return AttemptError("too dear", again=False, refusal=refusal)

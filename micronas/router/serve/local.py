@@ -49,7 +49,7 @@ class Local:
         except (Exception, SystemExit) as error:
             # a user's function may raise anything; its text is for the log, not for clients
             _log.warning("expert %s: %s", ascii_text(self._name), ascii_text(repr(error)))
-            raise AttemptError(type(error).__name__, again=False) from None
+            raise AttemptError(type(error).__name__, again=False, free=True) from None
         if not isinstance(text, str):
             _log.warning("expert %s: no text but %s", ascii_text(self._name), type(text).__name__)
             raise AttemptError("an answer that is no text", again=False)

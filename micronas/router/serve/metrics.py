@@ -1,5 +1,9 @@
 """Metrics for Prometheus."""
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from micronas.router.control import Controller
@@ -34,12 +38,16 @@ class Metrics:
         )
         self.tokens = Counter(
             "micronas_router_tokens",
-            "Tokens of answered requests; estimated where an expert counts none.",
-            ("expert", "kind"),
+            "Tokens of all calls, also of those that broke off; estimated where an expert counts "
+            "none.",
+            ("key", "expert", "category", "kind"),
             registry=registry,
         )
         self.usd = Counter(
-            "micronas_router_usd", "US dollars spent on them.", ("expert",), registry=registry
+            "micronas_router_usd",
+            "US dollars spent on them.",
+            ("key", "expert", "category"),
+            registry=registry,
         )
         seconds = Histogram(
             "micronas_router_seconds",
@@ -54,16 +62,22 @@ class Metrics:
             "micronas_router_waiting", "Requests that wait for a slot.", registry=registry
         )
 
-    def watch(self, controller: Controller) -> None:
+    def watch(self, controller: Callable[[], Controller | None]) -> None:
         """Show the state of the budget, as it is whenever figures are asked for."""
-        for name, text, read in (
-            ("budget", "Active parameters a routed request may have on average.", "budget"),
-            ("average", "Active parameters of routed requests so far, on average.", "average"),
-            ("target", "Budget of the mapping that routes the next request.", "target"),
+        for name, text in (
+            ("budget", "Active parameters a routed request may have on average."),
+            ("average", "Active parameters of routed requests so far, on average."),
+            ("target", "Budget of the mapping that routes the next request."),
         ):
             gauge = Gauge(f"micronas_router_active_{name}", text, registry=self._registry)
-            gauge.set_function(lambda read=read: getattr(controller, read))  # type: ignore[misc]
+            gauge.set_function(partial(_read, controller, name))
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _read(controller: Callable[[], Controller | None], name: str) -> float:
+    """Return a figure of the controller there is, NaN where no budget is kept."""
+    found = controller()
+    return math.nan if found is None else float(getattr(found, name))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
+from micronas.errors import BudgetError
 from micronas.router.control import Controller
 from micronas.router.decision import GENERAL, Decision, Routing
 from micronas.router.experts import Expert
@@ -22,8 +23,8 @@ from micronas.settings import nearest
 _log = logging.getLogger("micronas.router")
 DIRECT = "direct"
 """Category of requests that name their expert."""
-_ORDERS = 1024
-"""Of category and chosen expert, kept."""
+_ORDERS, _BUDGETS = 1024, 64
+"""Of category and chosen expert, and mappings of budgets that requests name, kept."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 
@@ -51,11 +52,15 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Plan:
-    """A decision, the experts to ask, first to last, and the conversation it is of."""
+    """A decision, the experts to ask, first to last, and the conversation it is of.
+
+    ``held`` says whether it counts for the average budget.
+    """
 
     decision: Decision
     experts: tuple[str, ...]
     conversation: str = ""
+    held: bool = False
 
 
 class Planner:
@@ -70,10 +75,13 @@ class Planner:
         self._order = lru_cache(_ORDERS)(self._ordered)
         held = settings.control and isinstance(routing, Router) and routing.plan.budget.active
         self.controller = Controller(routing) if held and isinstance(routing, Router) else None
-        if self.controller is None:
-            self._budget = math.inf
-        else:
-            self._budget = self.controller.budget
+        self._mapped = lru_cache(_BUDGETS)(self._map)
+
+    def succeed(self, former: "Planner") -> None:
+        """Take over conversations, and the account of a budget that is the same."""
+        self._conversations.take(former._conversations)
+        if self.controller is not None and former.controller is not None:
+            self.controller.restore(former.controller.state())
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -104,7 +112,8 @@ class Planner:
         Raises
         ------
         ApiError
-            400, if no expert can do what the request asks for.
+            400, if no expert can do what the request asks for, or none is within the budget that it
+            names.
         """
         if ask.model in self._experts:
             expert = self._experts[ask.model]
@@ -119,9 +128,13 @@ class Planner:
         if isinstance(self._routing, Fixed):
             return self._planned(ask, self._routing.route([""])[0], name)
         routing = self._routing if self.controller is None else self.controller.router
-        loop = asyncio.get_running_loop()
+        run = asyncio.get_running_loop().run_in_executor
         try:
-            decision = await loop.run_in_executor(self._threads, _decide, routing, ask.prompts)
+            if ask.budget is not None:
+                routing = await run(self._threads, self._mapped, ask.budget)
+            decision = await run(self._threads, _decide, routing, ask.prompts)
+        except BudgetError as error:
+            raise ApiError(400, ascii_text(str(error)), "budget") from None
         except Exception as error:
             # whatever a router raises, the request has experts that can answer it
             _log.error("the router failed: %s", ascii_text(repr(error)))
@@ -136,7 +149,7 @@ class Planner:
         if plan.decision.category == DIRECT:
             return
         expert = self._experts[name]
-        if self.controller is not None:
+        if self.controller is not None and plan.held:
             first = self._experts[plan.experts[0]]
             self.controller.correct(expert.active - first.active)
         if plan.conversation:
@@ -145,28 +158,36 @@ class Planner:
 
     def _planned(self, ask: Ask, decision: Decision, conversation: str) -> Plan:
         try:
-            order = self._order(decision.category, decision.expert)
+            order = self._order(decision.category, decision.expert, ask.budget)
         except Exception as error:
             _log.error("the router failed: %s", ascii_text(repr(error)))
-            order = self._after((), decision.expert)
+            order = self._after((), decision.expert, ask.budget)
         experts = _able(order, ask)
-        if self.controller is not None:
+        held = self.controller is not None and ask.budget is None
+        if self.controller is not None and held:
             self.controller.spend(experts[0].active)
-        return Plan(decision, tuple(each.name for each in experts), conversation)
+        return Plan(decision, tuple(each.name for each in experts), conversation, held)
 
-    def _ordered(self, category: str, chosen: str) -> Sequence[Expert]:
-        return self._after(self._ranking(category) if self._ranking else (), chosen)
+    def _map(self, budget: float) -> Routing:
+        """Return the routing with the mapping of another budget of active parameters."""
+        if not isinstance(self._routing, Router):
+            return self._routing
+        return self._routing.map(replace(self._routing.plan.budget, active=budget))
 
-    def _after(self, ranked: Sequence[str], chosen: str) -> Sequence[Expert]:
+    def _ordered(self, category: str, chosen: str, budget: float | None) -> Sequence[Expert]:
+        return self._after(self._ranking(category) if self._ranking else (), chosen, budget)
+
+    def _after(self, ranked: Sequence[str], chosen: str, budget: float | None) -> Sequence[Expert]:
         """Return the experts to ask, first to last."""
         order = fallback_order(self._settings, ranked, chosen) or tuple(self._experts)
         if self._settings.fallback is None:
-            order = self._affordable(order)
+            kept = math.inf if self.controller is None else self.controller.budget
+            order = self._affordable(order, kept if budget is None else budget)
         return [self._experts[each] for each in order]
 
-    def _affordable(self, order: tuple[str, ...]) -> tuple[str, ...]:
+    def _affordable(self, order: tuple[str, ...], budget: float) -> tuple[str, ...]:
         """Put experts that are dearer than the budget and the chosen one last, cheapest first."""
-        allowed = max(self._budget, self._experts[order[0]].active)
+        allowed = max(budget, self._experts[order[0]].active)
         dear = [name for name in order if self._experts[name].active > allowed]
         dear.sort(key=lambda name: self._experts[name].active)
         return (*(name for name in order if name not in dear), *dear)

@@ -4,7 +4,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -14,9 +14,14 @@ from micronas.language.endpoints import estimate_tokens
 from micronas.router.embedding import cut
 
 Json = dict[str, Any]
+LARGE = 2**16
+"""Bytes of a request that is read and written in a thread, as others wait for the loop."""
 _LONGEST_TEXT = 500
 _INDEXES = range(128)
 """Of choices; an endless number of them would have to be remembered."""
+_LABELS = frozenset(("role", "type", "id"))
+"""Texts of an answer that nobody generates."""
+_DEEPEST = 8
 _TURNS = 8
 """Messages of the user, newest first, that a conversation's category is looked for in."""
 Kind = Literal["chat/completions", "completions", "embeddings"]
@@ -62,7 +67,11 @@ class Ask:
     headers
         Passed on to the expert.
     key
-        Name of the client's key, which does not show it.
+        Name of the client, which does not show its key.
+    budget
+        Active parameters that it names for this request.
+    size
+        Bytes of the request.
     """
 
     body: Json
@@ -72,6 +81,12 @@ class Ask:
     kind: Kind = "chat/completions"
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    budget: float | None = None
+    size: int = 0
+
+    def measure(self) -> None:
+        """Look through all messages once, as whoever reads a large request is in a thread."""
+        _ = self.asked_tokens, self.prompts, self.beginning, self.turns, self.tools, self.vision
 
     @property
     def prompt(self) -> str:
@@ -87,12 +102,12 @@ class Ask:
         users = [each for each in reversed(self.messages) if each["role"] == "user"][:_TURNS]
         return [cut(plain_text(each.get("content"))) for each in users] or [""]
 
-    @property
+    @cached_property
     def turns(self) -> int:
         """Messages of the user."""
         return sum(each["role"] == "user" for each in self.messages)
 
-    @property
+    @cached_property
     def beginning(self) -> str:
         """What stays the same while a conversation goes on: all up to the user's first message."""
         texts = []
@@ -102,12 +117,12 @@ class Ask:
                 break
         return "\n".join(texts)
 
-    @property
+    @cached_property
     def tools(self) -> bool:
         """Whether the expert may be asked to call tools."""
         return bool(self.body.get("tools") or self.body.get("functions"))
 
-    @property
+    @cached_property
     def vision(self) -> bool:
         """Whether a message holds an image."""
         return any(
@@ -117,17 +132,44 @@ class Ask:
             for part in message["content"]
         )
 
+    @property
+    def usage(self) -> bool:
+        """Whether a stream is to end with its count of tokens."""
+        options = self.body.get("stream_options")
+        return isinstance(options, dict) and bool(options.get("include_usage"))
+
     @cached_property
     def asked_tokens(self) -> int:
-        """About how many tokens the messages have."""
-        return sum(estimate_tokens(plain_text(each.get("content"))) for each in self.messages)
+        """About how many tokens the messages, and the tools they may call, have."""
+        tools = self.body.get("tools") or self.body.get("functions")
+        given = self.body.get("input" if self.kind == "embeddings" else "prompt")
+        numbers = 0 if self.kind == "chat/completions" else _numbers(given)
+        texts = sum(estimate_tokens(plain_text(each.get("content"))) for each in self.messages)
+        return texts + numbers + (estimate_tokens(json.dumps(tools)) if tools else 0)
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens that a choice of the answer may have; None for any number."""
+        limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        return next((each for each in limits if isinstance(each, int) and each > 0), None)
+
+    @property
+    def most(self) -> int | None:
+        """Most tokens that the answer may have, all choices together; None for any number."""
+        if self.kind == "embeddings" or self.longest is None:
+            return 0 if self.kind == "embeddings" else None
+        asked = (self.body.get(name) for name in ("n", "best_of"))
+        choices = max([1, *(each for each in asked if isinstance(each, int))])
+        given = self.body.get("prompt") if self.kind == "completions" else None
+        prompts = 1
+        if isinstance(given, list) and isinstance(given[0], str | list):
+            prompts = len(given)
+        return self.longest * choices * prompts
 
     @property
     def tokens(self) -> int:
         """About how many tokens of context the request needs."""
-        limits = (self.body.get(name) for name in ("max_completion_tokens", "max_tokens"))
-        numbers = [each for each in limits if isinstance(each, int) and each > 0]
-        return self.asked_tokens + (numbers[0] if numbers else 0)
+        return self.asked_tokens + (self.longest or 0)
 
 
 def parse_ask(
@@ -136,8 +178,9 @@ def parse_ask(
     *,
     headers: Mapping[str, str] | None = None,
     key: str = "",
+    budget: float | None = None,
 ) -> Ask:
-    """Read the body of a request; headers and key are kept beside it.
+    """Read the body of a request; headers, key and budget are kept beside it.
 
     Raises
     ------
@@ -154,8 +197,14 @@ def parse_ask(
         raise _invalid("model must be a name; GET /v1/models lists them")
     if not isinstance(stream, bool | None):
         raise _invalid("stream must be true or false")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise _invalid("stream_options must be an object")
     messages = _messages(body) if kind == "chat/completions" else _texts(body, kind)
-    return Ask(body, model, messages, bool(stream), kind, dict(headers or {}), key)
+    ask = Ask(
+        body, model, messages, bool(stream), kind, dict(headers or {}), key, budget, len(data)
+    )
+    ask.measure()
+    return ask
 
 
 def _messages(body: Json) -> list[Json]:
@@ -181,6 +230,13 @@ def _texts(body: Json, kind: Kind) -> list[Json]:
     texts = [given] if isinstance(given, str) else given
     # tokens instead of texts cannot be routed, but an expert may understand them
     return [{"role": "user", "content": "\n".join(each for each in texts if isinstance(each, str))}]
+
+
+def _numbers(given: object) -> int:
+    """Return how many numbers, tokens that is, a prompt or a list of prompts holds."""
+    parts = given if isinstance(given, list) else []
+    rows = (each if isinstance(each, list) else [each] for each in parts)
+    return sum(isinstance(each, int) for row in rows for each in row)
 
 
 def load(data: bytes) -> Json:
@@ -257,13 +313,29 @@ def says_something(value: Json) -> bool:
     )
 
 
-def text_of(value: Json) -> str:
-    """Return the text of an answer or a piece, all choices together."""
-    said = []
-    for each in value.get("choices") or ():
-        part = each.get("message") or each.get("delta")
-        said.append(plain_text(part.get("content") if isinstance(part, dict) else each.get("text")))
-    return "".join(said)
+def texts_of(value: Json) -> Iterator[tuple[tuple[int | str, ...], Any, Any, str]]:
+    """Yield all that an answer or a piece says: where it stands, its container, key and text."""
+    for number, choice in enumerate(value.get("choices") or ()):
+        index = choice.get("index", number)
+        if isinstance(text := choice.get("text"), str):
+            yield (index, "text"), choice, "text", text
+        for name in ("delta", "message"):
+            if isinstance(said := choice.get(name), dict):
+                yield from _texts_in(said, (index,), _DEEPEST)
+
+
+def _texts_in(
+    value: Any, path: tuple[int | str, ...], depth: int
+) -> Iterator[tuple[tuple[int | str, ...], Any, Any, str]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in items:
+        if isinstance(part, str):
+            if key not in _LABELS:
+                yield (*path, key), value, key, part
+        elif isinstance(part, dict | list) and depth:
+            place = part.get("index", key) if isinstance(part, dict) else key
+            place = place if isinstance(place, int) else key
+            yield from _texts_in(part, (*path, place), depth - 1)
 
 
 def ascii_text(text: str) -> str:

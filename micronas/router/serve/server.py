@@ -4,6 +4,7 @@ import gc
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,11 @@ _KEEP_ALIVE = 30
 """Seconds an idle connection stays: longer than clients keep theirs, or requests meet its end."""
 
 
-def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
+def serve(
+    settings: ServeSettings,
+    routing: Routing | None = None,
+    read: Callable[[], ServeSettings] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; requests in work may end first.
 
     The address is printed once the server listens, one line per request goes to stderr. Neither
@@ -32,6 +37,8 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
         As read from a serve configuration.
     routing
         In place of the router the settings name.
+    read
+        Reads the configuration again, at ``POST /admin/reload`` and SIGHUP.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def serve(settings: ServeSettings, routing: Routing | None = None) -> None:
 
     from micronas.router.serve.app import create_app
 
-    app = create_app(settings, routing)
+    app = create_app(settings, routing, read)
     _log_to_stderr()
     with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from micronas.quantities import parse_bytes
 from micronas.router.experts import Experts, Timeouts, beside, read_experts
+from micronas.router.serve.clients import Client
 from micronas.router.serve.limits import Limits
 from micronas.settings import Settings, nearest, read_mapping, validate_settings, with_overrides
 
@@ -41,8 +42,13 @@ class ServeSettings(Settings):
     keys_env
         Environment variable with the keys clients may use, separated by commas; None asks for
         none.
+    clients
+        Clients that have a name, a key, limits and rights of their own, beside those of keys_env.
     limits
-        Requests and tokens a minute of each key, or of all clients together where there are none.
+        Limits of each key, or of all clients together where there are no keys.
+    state
+        File that keeps what was spent and the budget's control over a restart. By default it
+        stands beside the configuration: ``serve.state.json`` for ``serve.yaml``.
     control
         Whether a router's budget is kept on average, whatever prompts come, by moving to the
         mapping of a smaller or a larger budget.
@@ -85,7 +91,9 @@ class ServeSettings(Settings):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     keys_env: str | None = None
+    clients: tuple[Client, ...] = ()
     limits: Limits = Limits()
+    state: Path | None = None
     control: bool = True
     sticky: float = Field(default=0.0, ge=0)
     insecure: bool = False
@@ -118,10 +126,10 @@ class ServeSettings(Settings):
             raise ValueError(f"model must be no expert's name, but {self.model!r} is one")
         if self.router is not None and self.fixed is not None:
             raise ValueError("a server routes by router or to one fixed expert, but both are given")
-        if not (is_loopback(self.host) or self.keys_env or self.insecure):
+        if not (is_loopback(self.host) or self.keys_env or self.clients or self.insecure):
             raise ValueError(
                 f"a server that others reach must ask for keys, but host {self.host} has none; "
-                "name their variable in keys_env, or set insecure: true"
+                "name their variable in keys_env or clients, or set insecure: true"
             )
         return self
 
@@ -150,6 +158,6 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
         values["experts"] = read_experts(folder / values["experts"])
     settings = validate_settings(values, ServeSettings, source=str(path), lines=lines)
     router = None if settings.router is None else folder / settings.router
-    return settings.model_copy(
-        update={"router": router, "experts": beside(settings.experts, folder)}
-    )
+    state = folder / (settings.state or f"{path.stem}.state.json")
+    experts = beside(settings.experts, folder)
+    return settings.model_copy(update={"router": router, "experts": experts, "state": state})

@@ -4,12 +4,15 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
+from anyio import to_thread
+
 from micronas.language.client import Client, ExchangeError, Received
 from micronas.language.endpoints import required_key
 from micronas.router.experts import ExpertEndpoint, Timeouts
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import (
+    LARGE,
     ApiError,
     Ask,
     Json,
@@ -19,6 +22,7 @@ from micronas.router.serve.protocol import (
     is_piece,
     says_something,
 )
+from micronas.router.serve.screen import Screen
 
 _LONGEST_SILENCE = 2**16
 """Bytes of pieces that say nothing; they are kept until something is said."""
@@ -42,7 +46,7 @@ class Upstream:
 
     def __init__(self, name: str, endpoint: ExpertEndpoint, timeouts: Timeouts) -> None:
         variable = endpoint.api_key_env
-        self._name, self._model = name, endpoint.model
+        self._name, self._model, self._usage = name, endpoint.model, endpoint.usage
         self._client = Client(
             endpoint.base_url,
             key=required_key(variable, of=f"expert {name!r}") if variable else "",
@@ -55,7 +59,13 @@ class Upstream:
         await self._client.aclose()
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
-        content = dump({**ask.body, "model": self._model})
+        body = {**ask.body, "model": self._model}
+        if ask.stream and self._usage:
+            # what is spent is known exactly only where the server counts it
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        large = ask.size > LARGE
+        content = await to_thread.run_sync(dump, body) if large else dump(body)
+        screen = Screen(self._client.secrets, self._client.redacted)
         progress = _Progress(self._client.read)
         try:
             async with self._client.post(content, path=ask.kind, headers=ask.headers) as received:
@@ -67,15 +77,18 @@ class Upstream:
                 reader = EventReader()
                 async for part in received.parts():
                     for piece in progress.read(reader.feed(part)):
-                        yield {**piece, "model": self._name}
+                        for safe in screen.feed(piece):
+                            yield {**safe, "model": self._name}
                     if progress.done:
                         break
                 await received.finish()
         except ExchangeError as broken:
             if not progress.complete:
-                raise AttemptError(broken.reason) from None
+                raise AttemptError(broken.reason, free=not broken.sent) from None
         except ValueError:
             raise AttemptError("an unreadable answer") from None
+        for safe in screen.end():
+            yield {**safe, "model": self._name}
         if not progress.complete:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
@@ -88,14 +101,14 @@ class Upstream:
     async def _refusal(self, received: Received) -> Exception:
         status = received.status
         if status in (408, 429) or status >= 500:
-            return AttemptError(f"HTTP {status}", wait=received.wait)
+            return AttemptError(f"HTTP {status}", wait=received.wait, free=True)
         if not 400 <= status < 500 or status in _OPERATORS:
-            return AttemptError(f"HTTP {status}", again=False)
+            return AttemptError(f"HTTP {status}", again=False, free=True)
         said = await received.complaint() or f"HTTP {status}"
         message = f"expert {self._name!r} refuses the request: {said}"
         if _TOO_LONG.search(said):
             refusal = ApiError(status, message, "context_length_exceeded")
-            return AttemptError("a prompt too long for it", again=False, refusal=refusal)
+            return AttemptError("a prompt too long for it", again=False, refusal=refusal, free=True)
         return ApiError(status, message, "refused_by_expert")
 
 

@@ -1,0 +1,84 @@
+"""Clients of the server: their keys, limits and rights."""
+
+import hmac
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from micronas.errors import ConfigError
+from micronas.language.endpoints import api_key, required_key
+from micronas.router.serve.limits import Limits
+from micronas.router.serve.protocol import ApiError
+from micronas.settings import Settings
+
+
+class Client(Settings):
+    """A client with a key of its own.
+
+    Attributes
+    ----------
+    name
+        What usage and metrics call it.
+    key_env
+        Environment variable that holds its key.
+    limits
+        In place of those of every key.
+    budget
+        Whether it may name a budget of active parameters in the header ``X-Micronas-Budget``.
+    admin
+        Whether it may reload the configuration, and see what others use.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    key_env: str
+    limits: Limits | None = None
+    budget: bool = False
+    admin: bool = False
+
+
+class Clients:
+    """All who may use the server; without any key everybody is one client without a name.
+
+    Raises
+    ------
+    ConfigError
+        If the variable of a key is not set, or two clients have one name or key.
+    """
+
+    def __init__(self, keys_env: str | None, named: Sequence[Client], limits: Limits) -> None:
+        self._limits = limits
+        keys = [] if keys_env is None else [each.strip() for each in api_key(keys_env).split(",")]
+        keys = [each for each in keys if each]
+        if keys_env is not None and not keys:
+            raise ConfigError(
+                f"keys_env must name a variable that holds keys, but {keys_env} is not set"
+            )
+        found = [Client(name=f"key {place}", key_env="") for place in range(1, len(keys) + 1)]
+        keys += [required_key(each.key_env, of=f"client {each.name!r}") for each in named]
+        self._clients = [*found, *named]
+        self._keys = [each.encode() for each in keys]
+        self._by_name = {each.name: each for each in self._clients}
+        if len(self._by_name) < len(keys) or len(set(keys)) < len(keys):
+            raise ConfigError("clients must have different names and keys, but two are the same")
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def of(self, authorization: str) -> Client:
+        """Return whose key a request has; raises ApiError (401) if it is nobody's."""
+        if not self._keys:
+            return _ANYBODY
+        given = authorization.removeprefix("Bearer ").encode()
+        # every key is compared in full, so that the time taken tells nothing
+        fits = [hmac.compare_digest(given, key) for key in self._keys]
+        if not any(fits):
+            raise ApiError(401, "the API key is missing or wrong", "invalid_api_key")
+        return self._clients[fits.index(True)]
+
+    def limits(self, name: str) -> Limits:
+        """Return the limits of a client, by its name."""
+        client = self._by_name.get(name, _ANYBODY)
+        return self._limits if client.limits is None else client.limits
+
+
+_ANYBODY = Client.model_construct(name="", key_env="", limits=None, budget=True, admin=False)

@@ -1,0 +1,93 @@
+"""Count the tokens of one call at an expert as they come, whoever breaks it off."""
+
+from dataclasses import dataclass, field
+
+from micronas.language.answers import token_count
+from micronas.language.endpoints import BYTES_OF_TOKEN
+from micronas.router.experts import Expert
+from micronas.router.serve.protocol import Ask, Json, texts_of
+
+_FEWEST = 4.0
+"""A count that an expert reports is at least the estimate over this, or it is a slip or a lie."""
+
+
+@dataclass
+class Ratio:
+    """Tokens that an expert reports for each one that is estimated, in all its answers so far."""
+
+    reported: float = 0.0
+    estimated: float = 0.0
+
+    def add(self, reported: float, estimated: float) -> None:
+        """Learn from one answer."""
+        if reported and estimated:
+            self.reported, self.estimated = self.reported + reported, self.estimated + estimated
+
+    def __call__(self, estimated: float) -> float:
+        return estimated * (self.reported / self.estimated if self.reported else 1.0)
+
+
+@dataclass
+class Habits:
+    """Lengths of one expert's answers so far, in tokens."""
+
+    prompt: Ratio = field(default_factory=Ratio)
+    completion: Ratio = field(default_factory=Ratio)
+    longest: float = 0.0
+    length: Ratio = field(default_factory=Ratio)
+    """Tokens of all answers over their number."""
+
+
+class Meter:
+    """Tokens of one call: as many as the expert reports, else estimated from what it has sent.
+
+    Parameters
+    ----------
+    habits
+        Of the expert; they scale estimates, and learn from what is reported.
+    answer
+        Most tokens that the answer may have.
+    """
+
+    def __init__(self, expert: Expert, ask: Ask, habits: Habits, answer: float) -> None:
+        self.expert, self._ask, self._habits, self._answer = expert, ask, habits, answer
+        self._said = self._pieces = 0
+        self._reported, self._reported_prompt, self._reported_at = 0, 0, 0
+        self.prompt, self.completion = round(habits.prompt(ask.asked_tokens)), 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of the answer so far."""
+        return self.prompt + self.completion
+
+    def usd(self, answer: float | None = None) -> float:
+        """Return US dollars so far, or with so many tokens of an answer."""
+        completion = self.completion if answer is None else answer
+        price = self.expert.price
+        return price.usd(self.prompt, completion) if price is not None else 0.0
+
+    def count(self, piece: Json) -> None:
+        """Count a piece of a stream, or a whole answer."""
+        self._pieces += 1
+        self._said += sum(len(each[-1].encode("utf-8", "replace")) for each in texts_of(piece))
+        if usage := piece.get("usage"):
+            prompt = token_count(usage, "prompt_tokens") or 0
+            if prompt >= self._ask.asked_tokens / _FEWEST:
+                self._reported_prompt = self.prompt = prompt
+            completion = token_count(usage, "completion_tokens") or 0
+            if completion >= self._said / BYTES_OF_TOKEN / _FEWEST:
+                self._reported, self._reported_at = completion, self._said
+        since = (self._said - self._reported_at) / BYTES_OF_TOKEN
+        self.completion = self._reported + round(self._habits.completion(since))
+
+    def close(self) -> None:
+        """End the count; an answer that nobody waited for is taken to be of the usual length."""
+        habits = self._habits
+        if not self._pieces and not self._ask.stream:
+            usual = habits.length(1.0) if habits.length.reported else self._answer
+            self.completion = round(min(usual, self._answer))
+            return
+        habits.prompt.add(self._reported_prompt, self._ask.asked_tokens)
+        habits.completion.add(self._reported, self._reported_at / BYTES_OF_TOKEN)
+        habits.length.add(self.completion, 1.0)
+        habits.longest = max(habits.longest, self.completion)

@@ -1,0 +1,373 @@
+"""Limits that hold: whoever breaks off, whatever an upstream counts, however many ask at once."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from micronas.router.serve.protocol import parse_ask
+from tests.router.serving import chat, said, serving, streamed, until
+from tests.router.upstreams import (
+    Call,
+    after,
+    answers,
+    broken,
+    cuts,
+    event,
+    upstream,
+    upstreams,
+    whole,
+)
+
+KEYS = "CLIENT_KEYS"
+
+
+def words(count: int, *, pause: float = 0.0, usage: bool = False) -> Any:
+    """An upstream that says so many words of four letters, a token each."""
+
+    def behaviour(call: Call) -> bool:
+        told = {"prompt_tokens": 7, "completion_tokens": count}
+        if not call.stream:
+            call.send(200, whole("abc " * count, **({"usage": told} if usage else {})))
+            return True
+        call.start_stream()
+        for _ in range(count):
+            call.piece("abc ")
+            time.sleep(pause)
+        call.piece(None, "stop")
+        if usage:
+            call.write(event({"id": "c", "choices": [], "usage": told}))
+        call.write(b"data: [DONE]\n\n")
+        return True
+
+    return behaviour
+
+
+def rows(client: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
+    found = client.get("/v1/usage").json()["data"]
+    return [row for row in found if all(row[name] == value for name, value in wanted.items())]
+
+
+def completion_tokens(client: httpx.Client) -> int:
+    return sum(row["completion_tokens"] for row in rows(client))
+
+
+@contextmanager
+def with_key(client: httpx.Client, key: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=client.base_url, headers=headers, timeout=30) as other:
+        yield other
+
+
+def leave_after(client: httpx.Client, pieces: int, text: str = "x") -> None:
+    """Read so many pieces of a stream, then hang up."""
+    body = {"model": "a", "messages": [{"role": "user", "content": text}], "stream": True}
+    with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        for number, line in enumerate(response.iter_lines()):
+            if line and number >= 2 * pieces:
+                return
+
+
+def test_streams_that_are_closed_early_are_counted_and_limited() -> None:
+    limits = {"tokens_per_minute": 400}
+    with (
+        upstream("a", words(1000, pause=0.002)) as a,
+        serving(experts=[a.expert(price={"completion": 1e6})], limits=limits) as client,
+    ):
+        leave_after(client, 300)
+        until(lambda: completion_tokens(client) >= 300)
+        leave_after(client, 200)
+        until(lambda: completion_tokens(client) >= 500)
+        refused = chat(client, "x", stream=True)
+        assert refused.json()["error"]["code"] == "key_limit"
+        assert 1 <= int(refused.headers["retry-after"]) <= 120
+        (row,) = rows(client, model="a")
+        assert row["requests"] == 2
+        assert row["usd"] == row["completion_tokens"]
+        assert "micronas_router_tokens_total" in client.get("/metrics").text
+
+
+def test_cut_upstreams_and_abandoned_answers_are_counted() -> None:
+    async def leave(address: httpx.URL) -> None:
+        async with httpx.AsyncClient(base_url=address) as client:
+            body = {"model": "a", "messages": [{"role": "user", "content": "x"}]}
+            task = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+            while a.requests < 2:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    slow = after(1.0, words(50))
+    turns = iter([words(50), slow])
+    with (
+        upstreams(a=lambda call: next(turns)(call), b=cuts, c=broken) as (a, b, c),
+        serving(experts=[a.expert(), b.expert(), c.expert()], fixed="a", retries=0) as client,
+    ):
+        said(chat(client, "x", model="a"))
+        assert completion_tokens(client) == 50
+        # nobody knows how long it would have been: as long as the answers before it
+        asyncio.run(leave(client.base_url))
+        until(lambda: completion_tokens(client) == 100)
+        assert streamed(chat(client, "x", model="b", stream=True))[1][0]["code"] == "broken_answer"
+        (row,) = rows(client, model="b")
+        assert (row["prompt_tokens"], row["completion_tokens"]) == (1, 2)
+        # an answer of status 500 is nobody's work
+        assert chat(client, "x", model="c").status_code == 502
+        assert rows(client, model="c") == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_as_many_tokens_count_as_the_upstream_says_unless_it_says_too_few(stream: bool) -> None:
+    def tells(count: int) -> Any:
+        def behaviour(call: Call) -> bool:
+            usage = {"prompt_tokens": 7, "completion_tokens": count}
+            if not call.stream:
+                call.send(200, whole("abc " * 400, usage=usage))
+                return True
+            call.start_stream()
+            call.piece("abc " * 400, "stop")
+            call.write(event({"id": "c", "choices": [], "usage": usage}))
+            call.write(b"data: [DONE]\n\n")
+            return True
+
+        return behaviour
+
+    with (
+        upstreams(a=tells(5000), b=tells(20)) as (a, b),
+        serving(experts=[a.expert(), b.expert()], fixed="a") as client,
+    ):
+        for name in "ab":
+            response = chat(client, "x", model=name, stream=stream)
+            assert response.status_code == 200
+            # the client did not ask for the count
+            assert not stream or '"usage"' not in response.text
+        until(lambda: len(rows(client)) == 2)
+        assert rows(client, model="a")[0]["completion_tokens"] == 5000
+        assert rows(client, model="b")[0]["completion_tokens"] == 400
+    assert not stream or a.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+def test_estimates_learn_from_what_an_upstream_reports() -> None:
+    def told(call: Call) -> bool:
+        # three tokens a word, where four letters are taken for one
+        usage = {"prompt_tokens": 7, "completion_tokens": 300}
+        call.start_stream()
+        for _ in range(100):
+            call.piece("abc ")
+            time.sleep(0.002)
+        call.piece(None, "stop")
+        call.write(event({"id": "c", "choices": [], "usage": usage}))
+        call.write(b"data: [DONE]\n\n")
+        return True
+
+    with upstream("a", told) as a, serving(experts=[a.expert()]) as client:
+        streamed(chat(client, "x", stream=True))
+        until(lambda: completion_tokens(client) == 300)
+        leave_after(client, 50)
+        until(lambda: sum(row["requests"] for row in rows(client)) == 2)
+        assert 300 + 3 * 50 <= completion_tokens(client) <= 300 + 3 * 75
+
+
+def at_once(client: httpx.Client, count: int, **more: Any) -> list[httpx.Response]:
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda number: chat(client, f"<{number}>", **more), range(count)))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_sixty_requests_at_once_do_not_pass_a_limit_of_one(stream: bool) -> None:
+    with (
+        upstream("a", after(0.3, answers)) as a,
+        serving(experts=[a.expert()], limits={"tokens_per_minute": 1}) as client,
+    ):
+        found = at_once(client, 60, stream=stream)
+        assert sorted(each.status_code for each in found) == [200] + [429] * 59
+        assert a.requests == 1
+
+
+def test_a_stream_ends_where_it_takes_more_than_it_reserved_and_nothing_is_left() -> None:
+    with (
+        upstream("a", words(20_000)) as a,
+        serving(experts=[a.expert()], limits={"tokens_per_minute": 500}) as client,
+    ):
+        text, errors, ended = streamed(chat(client, "x", stream=True))
+        # an answer of unknown length reserves 1,024 tokens
+        assert 4 * 1000 < len(text) < 4 * 1100
+        assert (errors[0]["code"], ended) == ("key_limit", False)
+        # one that says its length reserves just that
+        text, errors, ended = streamed(chat(client, "x", stream=True, max_tokens=10))
+        assert errors or not ended
+
+
+def test_dollars_of_a_day_and_of_a_request_are_kept() -> None:
+    price = {"prompt": 0.0, "completion": 1e4}  # a cent a token
+    with (
+        upstreams(dear=words(20, usage=True), free=words(20)) as (dear, free),
+        serving(
+            experts=[dear.expert(price=price), free.expert()],
+            fixed="dear",
+            limits={"usd_per_day": 0.5, "usd_per_request": 0.3},
+        ) as client,
+    ):
+        # who could cost too much is not asked; who costs nothing is
+        assert chat(client, "x", max_tokens=31).headers["x-micronas-expert"] == "free"
+        refused = chat(client, "x", model="dear", max_tokens=31)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_dear")
+        for _ in range(3):
+            answer = chat(client, "x", model="dear", max_tokens=20)
+            assert float(answer.headers["x-micronas-usd"]) == 0.2
+        spent = chat(client, "x", model="dear", max_tokens=20)
+        assert (spent.status_code, spent.json()["error"]["code"]) == (429, "key_limit")
+        assert chat(client, "x", max_tokens=20).headers["x-micronas-expert"] == "free"
+        assert rows(client, model="dear")[0]["usd"] == pytest.approx(0.6)
+
+
+def test_dollars_are_reserved_before_a_request_starts() -> None:
+    price = {"completion": 1e4}
+    with (
+        upstream("a", after(0.3, words(20, usage=True))) as a,
+        serving(experts=[a.expert(price=price)], limits={"usd_per_day": 0.5}) as client,
+    ):
+        found = at_once(client, 40, max_tokens=20)
+        # 0.2 each: the third begins while 0.1 is left, and is the one beyond
+        assert sum(each.status_code == 200 for each in found) == 3
+        assert a.requests == 3
+
+
+def slow_streams(client: httpx.Client, count: int) -> list[Any]:
+    """Open streams and keep them open."""
+    body = {"model": "a", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    request = client.build_request("POST", "/v1/chat/completions", json=body)
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda _: client.send(request, stream=True), range(count)))
+
+
+def test_slow_streams_of_one_key_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS, "first,second,third")
+    with (
+        upstream("a", words(40, pause=0.1)) as a,
+        serving(experts=[a.expert()], keys_env=KEYS, concurrency=8, patience=1) as server,
+        with_key(server, "first") as first,
+        with_key(server, "second") as second,
+        with_key(server, "third") as third,
+    ):
+        opened = slow_streams(first, 12)
+        assert sorted(each.status_code for each in opened) == [200] * 4 + [503] * 8
+        for other in (second, third):
+            start = time.monotonic()
+            opened.append(slow_streams(other, 1)[0])
+            assert opened[-1].status_code == 200
+            assert time.monotonic() - start < 1
+        for each in opened:
+            each.close()
+
+
+def test_a_key_may_have_so_many_requests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS, "first,second")
+    with (
+        upstream("a", after(0.3, answers)) as a,
+        serving(experts=[a.expert()], keys_env=KEYS, limits={"requests_at_once": 3}) as server,
+        with_key(server, "first") as first,
+    ):
+        found = at_once(first, 20)
+        assert sorted(each.status_code for each in found) == [200] * 3 + [429] * 17
+        assert said(chat(first, "<1>")) == "a answers <1> in full"
+
+
+def poisoned(call: Call) -> bool | None:
+    if "poison" in call.body["messages"][-1]["content"]:
+        broken(call)
+        return False
+    return answers(call)
+
+
+def test_an_expert_rests_by_its_failures_across_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS, "first,second")
+    with (
+        upstreams(a=poisoned, b=answers) as (a, b),
+        serving(experts=[a.expert(), b.expert()], fixed="a", keys_env=KEYS) as server,
+        with_key(server, "first") as first,
+        with_key(server, "second") as second,
+    ):
+        for _ in range(4):
+            chat(first, "poison")
+        assert said(chat(second, "<1>")) == "a answers <1> in full"
+        # that it answered another one is news
+        assert said(chat(first, "<2>")) == "a answers <2> in full"
+        for client in (first, second):
+            for _ in range(2):
+                chat(client, "poison")
+        assert said(chat(second, "<3>")) == "b answers <3> in full"
+
+
+def test_the_last_expert_does_not_rest() -> None:
+    with (
+        upstream("a", poisoned) as a,
+        serving(experts=[a.expert()], failures=2, retries=0) as client,
+    ):
+        for _ in range(3):
+            assert chat(client, "poison").status_code == 502
+        assert said(chat(client, "<1>")) == "a answers <1> in full"
+        assert client.get("/healthz").json()["cooling"] == {}
+
+
+KEY = "sk-proj-0123456789abcdef"
+SPELT = {
+    "plain": KEY,
+    "hex": KEY.encode().hex(),
+    "HEX": KEY.encode().hex().upper(),
+    "quoted": "".join(f"%{each:02X}" for each in KEY.encode()),
+    "url": quote(KEY),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "within base64": base64.b64encode(f"it is {KEY}, keep it".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("form", SPELT)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_does_not_come_back_letter_by_letter_or_packed(
+    form: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", KEY)
+    text = f"so it is {SPELT[form]} and so on, s"
+
+    def spells(call: Call) -> bool:
+        if not call.stream:
+            call.send(200, whole(text))
+            return True
+        call.start_stream()
+        for letter in text:
+            call.piece(letter)
+        call.piece(None, "stop")
+        call.write(b"data: [DONE]\n\n")
+        return True
+
+    with (
+        upstream("a", spells) as a,
+        serving(experts=[a.expert(endpoint={"api_key_env": "UPSTREAM_KEY"})]) as client,
+    ):
+        response = chat(client, "x", stream=stream)
+    got = streamed(response)[0] if stream else said(response)
+    longest = max(range(len(text)), key=lambda size: size if SPELT[form][:size] in got else 0)
+    assert "[UPSTREAM_KEY]" in got
+    assert longest < len(SPELT[form])
+    assert KEY not in got
+    if form != "within base64":
+        assert got == "so it is [UPSTREAM_KEY] and so on, s"
+
+
+def test_the_longest_answer_that_a_request_allows() -> None:
+    ask = parse_ask(b'{"model": "a", "messages": [{"role": "user", "content": "x"}]}')
+    assert (ask.asked_tokens, ask.most) == (1, None)
+    several = {"model": "a", "prompt": ["x", "y"], "n": 3, "max_tokens": 5}
+    assert parse_ask(json.dumps(several).encode(), "completions").most == 30
+    tokens = {"model": "a", "prompt": [[1, 2, 3], [4]]}
+    assert parse_ask(json.dumps(tokens).encode(), "completions").asked_tokens == 4
