@@ -10,7 +10,7 @@ import flatbuffers
 import numpy as np
 
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Quantization
 from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from micronas.tflite.writer import to_flatbuffer
 
@@ -128,6 +128,25 @@ def scaled_gates(place: int, scale: float) -> bytes:
     return to_flatbuffer(graph)
 
 
+def leaky(source: float, output: float, alpha: float) -> bytes:
+    """One LEAKY_RELU of these scales."""
+    graph = random_op_graph("LEAKY_RELU", 0, plain=True)
+    (op,) = graph.ops
+    for name, scale in ((op.inputs[0], source), (op.outputs[0], output)):
+        quantization = Quantization(np.array([scale], np.float32), 0)
+        graph.tensors[name] = replace(graph.tensors[name], quantization=quantization)
+    return to_flatbuffer(replace(graph, ops=(replace(op, alpha=alpha),)))
+
+
+def joined_along(axis: int) -> bytes:
+    """A CONCATENATION of tensors of rank 4; TFLM takes axes from -4 to 3."""
+
+    def edit(tree: Any) -> None:
+        tree.subgraphs[0].operators[0].builtinOptions.axis = axis
+
+    return repacked(to_flatbuffer(random_op_graph("CONCATENATION", 0)), edit)
+
+
 def dilation(step: int) -> bytes:
     """A window that spans more than any map."""
 
@@ -150,6 +169,9 @@ CORPUS: Mapping[str, Callable[[], bytes]] = {
     "a window of gigabytes": lambda: dilation(2**30),
     "gates that shift by more bits than there are": lambda: scaled_gates(7, 1e8),
     "a depth multiplier that filters belie": depth_multiplier,
+    "a slope of 1e30": lambda: leaky(0.1, 0.1, 1e30),
+    "an axis that there is not": lambda: joined_along(7),
+    "an axis below those that there are": lambda: joined_along(-9),
     "an output that is a constant": lambda: to_flatbuffer(constant_output()),
 }
 """Every file that once crashed, hung, took all memory or differed from TFLM, by what it was."""

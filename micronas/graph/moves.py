@@ -37,7 +37,7 @@ def sliced_in_steps(graph: Graph, op: Op) -> Shape | str:
 def gathered(graph: Graph, op: Op) -> Shape | str:
     """Shape of GATHER: the places' own dimensions stand where the axis was."""
     shape, places = graph.input_of(op).shape, graph.constant_of(op).data
-    if places is None or op.axis >= len(shape):
+    if places is None or not 0 <= op.axis < len(shape):
         return "GATHER must read constant places of one of its axes"
     if min(integers(graph, op)) < 0 or max(integers(graph, op)) >= shape[op.axis]:
         return "GATHER must read places of its input"

@@ -96,7 +96,14 @@ def bent(graph: Graph, op: Op) -> Shape | str | None:
 
 
 def scaled_below_zero(graph: Graph, op: Op) -> Shape | str:
-    return graph.input_of(op).shape if op.alpha >= 0 else "LEAKY_RELU must have alpha >= 0"
+    source, output = graph.input_of(op), graph.output_of(op)
+    if not 0 <= op.alpha < math.inf:
+        return "LEAKY_RELU must have a finite alpha >= 0"
+    if source.quantization is not None and output.quantization is not None:
+        factor = float(source.quantization.scale[0]) * op.alpha
+        if broken := rescaled_scales([factor], float(output.quantization.scale[0])):
+            return broken.format(kind="LEAKY_RELU") + ", alpha included"
+    return source.shape
 
 
 def rooted(graph: Graph, op: Op) -> Shape | str:

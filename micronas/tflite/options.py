@@ -69,7 +69,8 @@ def _option(
             _require(activation in _ACTIVATIONS, "activation", activation, where)
             return {"activation": _ACTIVATIONS[activation]}
         case "axis":
-            return {"axis": options["Axis"] % max(len(shapes[1]) if shapes[1:] else 1, 1)}
+            axis, rank = options["Axis"], len(shapes[1]) if shapes[1:] else 0
+            return {"axis": axis + rank if axis < 0 else axis}
         case "alpha":
             return {"alpha": float(options["Alpha"])}
         case "multiplier":  # which TFLM believes, whatever the shapes

@@ -11,7 +11,7 @@ import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import DataError, ExportError, ModelError
@@ -25,7 +25,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.placement import place
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.testing.graphs import quantize_randomly, random_inputs
+from micronas.testing.graphs import quantize_randomly, random_inputs, random_op_graph
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from tests.lies import (
@@ -34,6 +34,8 @@ from tests.lies import (
     dilation,
     ds_cnn,
     full_buffer_0,
+    joined_along,
+    leaky,
     scaled,
     scaled_gates,
     shared_scales,
@@ -146,6 +148,34 @@ def test_whatever_scales_are_taken_are_executed_as_tflm_does(
     except (ModelError, ExportError):
         return
     assert found.mismatches == 0
+
+
+@given(st.tuples(*[st.floats(-12, 12)] * 2), st.floats(-30, 30) | st.just(38.5))
+@example((-1, -1), 30)
+def test_whatever_slopes_are_taken_are_executed_as_tflm_does(
+    exponents: tuple[float, float], slope: float
+) -> None:
+    source, output = (10.0**each for each in exponents)
+    model = leaky(source, output, 10.0**slope)
+    try:
+        graph = read(model)
+    except ModelError:
+        return
+    assert verify(model, random_inputs(graph, 2)).mismatches == 0
+
+
+@pytest.mark.parametrize("axis", [7, 4, -5, -9])
+def test_an_axis_that_there_is_not_is_refused(axis: int) -> None:
+    """Taken modulo the rank, the network would be another than TFLM's, which refuses it."""
+    with pytest.raises(ModelError, match="CONCATENATION"):
+        read(joined_along(axis))
+    assert [op.kind for op in read(joined_along(axis), unknown="keep").ops] == ["UNKNOWN"]
+
+
+def test_axes_below_zero_count_from_the_end() -> None:
+    graph = read(to_flatbuffer(random_op_graph("CONCATENATION", 0)))
+    rank = len(graph.output_of(graph.ops[0]).shape)
+    assert read(joined_along(graph.ops[0].axis - rank)).ops == graph.ops
 
 
 @pytest.mark.parametrize(("place", "scale"), [(1, 1e8), (7, 1e8), (0, 1e-20)])
