@@ -197,14 +197,16 @@ class TensorSplit(Split):
     groups
         int64 [N]; every example is its own group when left out.
     augment
-        ``augment(inputs, generator)`` returns augmented inputs of the same shape.
+        ``augment(inputs, generator)`` returns augmented inputs of the same shape, float32. It is
+        tried on two examples at once.
     mixup
         See `Split.mixup`.
 
     Raises
     ------
     DataError
-        If inputs have another shape, or labels do not number classes (`class_numbers`).
+        If inputs, groups or what `augment` returns have another shape, or labels do not number
+        classes (`class_numbers`).
     """
 
     def __init__(
@@ -224,12 +226,32 @@ class TensorSplit(Split):
             )
         self.inputs = inputs.float()
         self.groups = torch.arange(len(labels)) if groups is None else groups.long()
+        if self.groups.shape != self.labels.shape:
+            raise DataError(
+                "groups must be [N], one for each example, but got groups "
+                f"{tuple(self.groups.shape)} and labels {tuple(labels.shape)}"
+            )
         self.augment = augment
         self.mixup = mixup
+        if augment is not None:
+            _check_augmented(augment, self.inputs[:2].clone())
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         inputs = self.inputs[index]
         return self.augment(inputs, generator) if self.augment and generator else inputs
+
+
+def _check_augmented(augment: Augment, inputs: Tensor) -> None:
+    shape = inputs.shape
+    found = augment(inputs, torch.Generator().manual_seed(0))
+    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (shape, torch.float32):
+        what = type(found).__name__
+        if isinstance(found, Tensor):
+            what = f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+        raise DataError(
+            f"augment must return inputs of the shape it is given, float32 {tuple(shape)}, but it "
+            f"returned {what}"
+        )
 
 
 class Subset(Split):

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -66,3 +69,25 @@ def test_whole_numbers_of_any_type_are_labels() -> None:
     for kind in (torch.uint8, torch.int32, torch.bool):
         assert torch.equal(class_numbers(PAIRS.to(kind)), PAIRS)
     assert toy.data().train.labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        (lambda x, _: x[:1], r"float32 \(2, 1, 2, 2\), but it returned float32 \(1, 1, 2, 2\)"),
+        (lambda x, _: x.double(), r"returned float64 \(2, 1, 2, 2\)"),
+        (lambda x, _: None, "returned NoneType"),
+    ],
+)
+def test_an_augmentation_that_changes_shapes_is_refused(
+    augment: Callable[[Tensor, torch.Generator], Any], said: str
+) -> None:
+    with pytest.raises(DataError, match=f"augment must return inputs of the shape .*{said}"):
+        TensorSplit(INPUTS, PAIRS, augment=augment)
+
+
+def test_an_augmentation_may_work_in_place() -> None:
+    split = TensorSplit(INPUTS.clone(), PAIRS, augment=lambda x, _: x.add_(1))
+    assert torch.equal(split.batch(torch.arange(6), None), INPUTS)
+    with pytest.raises(DataError, match=r"one for each example, but got groups \(5,\)"):
+        TensorSplit(INPUTS, PAIRS, groups=torch.arange(5))

@@ -246,9 +246,9 @@ class TestFit:
 
         split = TensorSplit(torch.zeros(8, 1, 6, 6), torch.zeros(8).long(), augment=augment)
         network = fit(small_network(), split, Recipe(epochs=1, batch_size=4), seed=0)
-        assert calls == [4, 4]
+        assert calls == [2, 4, 4]  # once on two, to see that it keeps shapes
         evaluate(network, split)
-        assert calls == [4, 4]
+        assert calls == [2, 4, 4]
 
     def test_label_smoothing_by_hand(self) -> None:
         reports: list[Epoch] = []
