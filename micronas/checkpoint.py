@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from micronas.errors import ModelError
-from micronas.files import write_atomically
+from micronas.errors import ConfigError, ModelError
+from micronas.files import hold, regular, write_atomically
 
 State = dict[str, Any]
 _SEAL = b"\nmicronas sha256 "
@@ -35,15 +35,23 @@ class Checkpoint:
     ----------
     path
         The file; None keeps the sections in memory only.
+    yields
+        Whether another process may hold the file: while one does, this object writes nothing.
 
     Raises
     ------
+    ConfigError
+        If another process holds the file, unless `yields`.
     ModelError
         If the file is damaged and so is the one before, or there is none.
+    OSError
+        If its folder cannot be written, unless `yields`.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, yields: bool = False) -> None:
         self._path = path
+        self._yields = yields
+        self._hold = None if path is None or yields else hold(path)
         self._sections: dict[str, State] = {}
         self._is_sound = True
         """Whether the file that is there may take the place of the one before it."""
@@ -99,7 +107,7 @@ class Checkpoint:
 
     def _write(self, section: str) -> None:
         """Put on disk what has changed: a section at least."""
-        if self._path is None:
+        if self._path is None or not self._holds(self._path):
             return
         buffer = io.BytesIO()
         torch.save(self._sections, buffer)
@@ -108,6 +116,15 @@ class Checkpoint:
             _keep(self._path)
         write_atomically(self._path, content + _SEAL + hashlib.sha256(content).hexdigest().encode())
         self._is_sound = True
+
+    def _holds(self, path: Path) -> bool:
+        if self._hold is None:
+            try:
+                self._hold = hold(path)
+            except ConfigError:
+                if not self._yields:
+                    raise
+        return self._hold is not None
 
 
 def _previous(path: Path) -> Path:
@@ -132,7 +149,7 @@ def _read_if_there(path: Path) -> dict[str, State]:
 
 def _read(path: Path) -> dict[str, State]:
     try:
-        content, seal, digest = path.read_bytes().rpartition(_SEAL)
+        content, seal, digest = regular(path).read_bytes().rpartition(_SEAL)
         if not seal:  # of the first edition, or not ours
             content = digest
         elif digest.decode() != hashlib.sha256(content).hexdigest():

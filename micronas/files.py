@@ -1,12 +1,34 @@
-"""Write files atomically; hash a text."""
+"""Write files and folders whole or not at all; hold a file; hash a text."""
 
+import errno
+import fcntl
 import glob
 import hashlib
 import os
-from contextlib import suppress
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakValueDictionary, finalize
+
+from micronas.errors import ConfigError
 
 _TEMPORARY = ".tmp"
+_LOCK = ".lock"
+_PASSING = re.compile(r"\..+(\.[0-9a-f]{16}\.tmp|\.lock)")
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Of file systems that have none."""
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES)
+"""Of file systems that cannot, and of folders that may be written to but not listed."""
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -17,39 +39,184 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     OSError
         If that is not possible; it names the file, also where the disk is full.
     """
+    with aside(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def aside(path: str | Path) -> Iterator[Path]:
+    """Give a name beside `path` to write a file or a folder under, then rename what is there.
+
+    The name is one that no other process can choose. Where the block or the rename fails, what was
+    written is removed and `path` is as it was. Where the process is killed it stays, and only who
+    holds `path` may remove it.
+
+    Raises
+    ------
+    OSError
+        If that is not possible; it names `path` or a file in it.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
-            if is_leftover(leftover):
-                leftover.unlink(missing_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        if path.exists():
+            regular(path)  # as root, a rename to /dev/null would succeed
+        make_folder(path.parent)
+        yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
-        # a write that fails for want of space does not know what it writes to
-        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
+        if error.errno is not None and error.filename is None:
+            # a write that fails for want of space does not know what it writes to
+            error.filename = str(path)
+        raise
     finally:
-        with suppress(NotADirectoryError):  # its folder is a file: nothing was written
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
-def is_leftover(path: Path) -> bool:
-    """Whether a file is what `write_atomically` left in a process that was killed."""
-    parts = path.name.split(".")
-    if len(parts) < 4 or parts[0] or f".{parts[-1]}" != _TEMPORARY or not parts[-2].isdecimal():
-        return False
-    number = parts[-2]
+def regular(path: Path) -> Path:
+    """Return the path of a file that may be opened.
+
+    A named pipe would wait for somebody to write to it, and some devices have no end.
+
+    Raises
+    ------
+    OSError
+        If it is neither a file nor a folder, or not there.
+    """
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no file')}", str(path))
+    return path
+
+
+def largest_unpacked(packed: int) -> int:
+    """Return the bytes that an archive of so many bytes may take in memory.
+
+    Deflate makes 1,032 of one with nothing but zeros.
+    """
+    return max(2**28, 200 * packed)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they survive a loss of power."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Put on disk what a file holds, or all files of a folder."""
+    if path.is_dir():
+        for each in path.iterdir():
+            _sync(each)
+        _sync_folder(path)
+    else:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put on disk which names a folder has; a loss of power could else undo a rename."""
     try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:  # another's process
-        return False
-    return int(number) == os.getpid()
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+class Hold:
+    """A file that no other process may write while this object is there and its process lives."""
+
+    def __init__(self, lock: Path, number: int | None) -> None:
+        self.owner = os.getpid()
+        if number is not None:
+            finalize(self, _release, lock, number, self.owner)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # what another process gets holds nothing
+
+
+_held: WeakValueDictionary[Path, Hold] = WeakValueDictionary()
+
+
+def hold(path: Path) -> Hold:
+    """Keep other processes from holding a file, and remove what killed ones wrote aside for it.
+
+    A process that holds a file may hold it again. The lock is a file beside it while it is held,
+    and ends with its process; a file system without locks keeps nobody away.
+
+    Raises
+    ------
+    ConfigError
+        If another process holds the file.
+    OSError
+        If the folder cannot be written.
+    """
+    path = path.resolve()
+    found = _held.get(path)
+    if found is None or found.owner != os.getpid():
+        make_folder(path.parent)
+        lock = path.with_name(f".{path.name}{_LOCK}")
+        try:
+            found = _held[path] = Hold(lock, _locked(lock))
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"one process at a time may write {path}, but another is at work with it; wait for "
+                "it, or write to another place"
+            ) from error
+        remove_leftovers(path)
+    return found
+
+
+def _locked(lock: Path) -> int | None:
+    """Return the descriptor of the file while it is locked, or None where files cannot be."""
+    while True:
+        number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(number), os.stat(lock)):
+                    return number
+        except OSError as error:
+            os.close(number)
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
+        os.close(number)  # its last holder removed it between these steps
+
+
+def _release(lock: Path, number: int, owner: int) -> None:
+    if os.getpid() == owner:  # and not a process that it forked
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
+        os.close(number)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes wrote aside for a file; for those that hold it."""
+    for each in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+        if is_passing(each):
+            _remove(each)
+
+
+def is_passing(path: Path) -> bool:
+    """Whether a file is one that `aside` or `hold` makes for a while."""
+    return _PASSING.fullmatch(path.name) is not None
 
 
 def text_hash(text: str) -> str:

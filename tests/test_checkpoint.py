@@ -1,16 +1,20 @@
 """Checkpoints: their checksum, and the state before the last, for disks that damage the last."""
 
 import logging
-import subprocess
-import sys
+import multiprocessing
+import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 
 from micronas.checkpoint import Checkpoint
-from micronas.errors import ModelError
+from micronas.errors import ConfigError, ModelError
 from micronas.files import write_atomically
 
 
@@ -103,19 +107,81 @@ def test_those_of_the_first_edition_are_read(tmp_path: Path) -> None:
     assert epoch(path) == 7
 
 
-def test_what_killed_processes_left_is_removed_and_a_living_ones_file_is_not(
+FORK = multiprocessing.get_context("fork")
+
+
+def holding(path: Path, ends: Connection) -> None:
+    try:
+        checkpoint = Checkpoint(path)
+        checkpoint.save("train", {"epoch": 1})
+        ends.send("holds")
+        ends.recv()
+    except ConfigError as error:
+        ends.send(str(error))
+
+
+@contextmanager
+def another_process(path: Path) -> Iterator[tuple[BaseProcess, str]]:
+    """A process that holds a checkpoint until the block ends, and what it says."""
+    here, there = FORK.Pipe()
+    process = FORK.Process(target=holding, args=(path, there))
+    process.start()
+    try:
+        yield process, here.recv()
+    finally:
+        here.send("end")
+        process.join()
+
+
+def test_two_processes_exclude_each_other_with_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with another_process(path):
+        with pytest.raises(ConfigError, match=r"one process at a time may write .*another is at"):
+            Checkpoint(path)
+        with pytest.raises(ConfigError, match="another is at work"):
+            Checkpoint(tmp_path / ".." / tmp_path.name / "checkpoint.pt")
+        # one that yields reads, and writes nothing
+        reader = Checkpoint(path, yields=True)
+        assert reader.load("train") == {"epoch": 1}
+        reader.save("train", {"epoch": 9})
+        assert Checkpoint(path, yields=True).load("train") == {"epoch": 1}
+    reader.save("train", {"epoch": 2})
+    assert Checkpoint(path).load("train") == {"epoch": 2}
+
+
+def test_a_hold_ends_with_its_process_or_object(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with another_process(path) as (process, _):
+        process.kill()
+        process.join()
+        checkpoint = Checkpoint(path)
+    # what was forked holds nothing, and takes nothing away when it ends
+    child = FORK.Process(target=checkpoint.load, args=("train",))
+    child.start()
+    child.join()
+    with another_process(path) as (_, said):
+        assert "another is at work" in said
+    assert pickle.loads(pickle.dumps(checkpoint)).load("train") == {"epoch": 1}
+    again = Checkpoint(path)  # in the same process, as after Ctrl-C in a notebook
+    del checkpoint
+    with another_process(path) as (_, said):
+        assert "another is at work" in said
+    del again
+    assert {each.name for each in tmp_path.iterdir()} == {"checkpoint.pt"}
+    with another_process(path) as (_, said):
+        assert said == "holds"
+
+
+def test_files_of_other_processes_are_left_alone_and_removed_by_who_holds_the_file(
     tmp_path: Path,
 ) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        names = {f".x.{dead.pid}.tmp": False, f".x.{alive.pid}.tmp": True, ".x.y.tmp": True}
-        names |= {f".other.{dead.pid}.tmp": True, f"x.{dead.pid}.tmp": True}
-        for name in names:
-            (tmp_path / name).write_text("half")
-        write_atomically(tmp_path / "x", b"whole")
-        found = {path.name for path in tmp_path.iterdir()}
-        assert found == {name for name, stays in names.items() if stays} | {"x"}
-    finally:
-        alive.communicate(b"\n")
+    """By number they can be of another machine or container on the same disk."""
+    others = {".checkpoint.pt.4194304.tmp", ".other.0123456789abcdef.tmp", "checkpoint.pt.1.tmp"}
+    left = ".checkpoint.pt.0123456789abcdef.tmp"
+    for name in {*others, left}:
+        (tmp_path / name).write_text("half")
+    write_atomically(tmp_path / "checkpoint.pt", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {*others, left, "checkpoint.pt"}
+    (tmp_path / "checkpoint.pt").unlink()
+    saved(tmp_path / "checkpoint.pt", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "checkpoint.pt"}

@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from micronas.errors import ConfigError, DataError, MicronasError
-from micronas.files import is_leftover, text_hash, write_atomically
+from micronas.files import is_passing, regular, remove_leftovers, text_hash, write_atomically
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.runs.stored import PARTS, Metrics
@@ -57,12 +57,16 @@ class Folder:
         self._text = yaml.safe_dump(settings, sort_keys=False).encode()
         self._doubt: str | None = None
         """Why the config does not say whose the folder is; the checkpoint may."""
+        self._examine()
+
+    def _examine(self) -> None:
+        folder = self._folder
         try:
             if self._config.exists():
-                self._check(self._config.read_bytes())
+                self._check(regular(self._config).read_bytes())
             elif (folder / CHECKPOINT).exists():
                 self._doubt = f"has no {CONFIG}"
-            elif folder.exists() and not all(is_leftover(each) for each in folder.iterdir()):
+            elif folder.exists() and not all(is_passing(each) for each in folder.iterdir()):
                 raise ConfigError(
                     f"a run folder must be new or hold a run, but {folder} holds other files; "
                     "choose another --out"
@@ -84,10 +88,18 @@ class Folder:
             raise self._foreign()
 
     def claim(self) -> "Checkpoint":
-        """Write the settings and return the state of an earlier attempt, or an empty one."""
+        """Keep other processes out, write the settings and return the state of an earlier attempt.
+
+        The folder is held as long as the checkpoint is there.
+        """
         from micronas.checkpoint import Checkpoint
 
-        checkpoint, digest = Checkpoint(self._folder / CHECKPOINT), text_hash(self._text.decode())
+        digest = text_hash(self._text.decode())
+        try:
+            checkpoint = Checkpoint(self._folder / CHECKPOINT)
+        except OSError as error:
+            raise self._unusable(error) from error
+        self._examine()  # another process may have held it a moment ago
         told = checkpoint.load(_SETTINGS)
         if told is not None and told["sha256"] != digest:
             raise self._foreign()
@@ -98,6 +110,8 @@ class Folder:
             )
         checkpoint.note(_SETTINGS, {"sha256": digest})
         try:
+            for name in (CONFIG, ARCHITECTURE, MODEL, HISTORY, METRICS):
+                remove_leftovers(self._folder / name)
             write_atomically(self._config, self._text)
         except OSError as error:
             raise self._unusable(error) from error
@@ -194,7 +208,7 @@ class RunFolder:
 
     def _bytes(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_bytes()
+            return regular(self.path / name).read_bytes()
         except OSError:
             return b""
 
@@ -272,7 +286,7 @@ def _metrics(path: Path) -> Metrics:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(regular(path).read_bytes())
     except OSError as error:
         raise DataError(
             f"a report needs {path.name} of a finished run: {error}; finish the run with the same "

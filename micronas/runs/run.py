@@ -174,7 +174,7 @@ def _run_search(
         settings=settings.search,
         seed=settings.seed,
         checkpoint=checkpoint,
-        shared=None if shared is None else Checkpoint(shared),
+        shared=None if shared is None else Checkpoint(shared, yields=True),
         workers=workers,
         ray=ray,
         device=settings.device,

@@ -28,7 +28,7 @@ def trained_network(folder: Path) -> Network | None:
     description, checkpoint = folder / ARCHITECTURE, folder / CHECKPOINT
     if not (description.is_file() and checkpoint.is_file()):
         return None
-    state = Checkpoint(checkpoint).load("train")
+    state = Checkpoint(checkpoint, yields=True).load("train")
     if state is None:
         return None
     if "widths" in read_mapping(description)[0]:

@@ -1,9 +1,9 @@
 """Cache large arrays on disk: verified when read, memory-mapped."""
 
+import errno
 import json
 import math
 import os
-import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from micronas.files import aside, regular
 
 _MAGIC = b"micronas cache 1"
 _CHUNK = 1 << 24
@@ -67,11 +69,9 @@ def cached(
 def _write(
     path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any], build: Build
 ) -> Cached:
-    path.parent.mkdir(parents=True, exist_ok=True)
     notes: Notes = {}
     rows, crc = 0, 0
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with aside(path) as temporary:
         with temporary.open("xb") as file:
             # Written and not mapped: a full disk is then an error and not a signal.
             for piece in build(notes):
@@ -82,22 +82,17 @@ def _write(
             head = {"key": key, "shape": [rows, *tail], "dtype": dtype.str, "notes": notes}
             trailer = _trailer(head, crc)
             file.write(trailer + len(trailer).to_bytes(8, "little") + _MAGIC)
-            file.flush()
-            os.fsync(file.fileno())
         # Mapped before it is renamed: another process may replace the file at any moment.
         written = _read(temporary, key, tail, dtype)
         if written is None:
-            raise OSError(f"{temporary} does not hold what was written to it")
-        os.replace(temporary, path)
-        return written
-    finally:
-        temporary.unlink(missing_ok=True)
+            raise OSError(errno.EIO, "the file does not hold what was written to it", str(path))
+    return written
 
 
 def _read(path: Path, key: str, tail: tuple[int, ...], dtype: np.dtype[Any]) -> Cached | None:
     """Return what the file holds, or None where it is not exactly what was written under `key`."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             end = file.seek(0, os.SEEK_END) - len(_MAGIC) - 8
             file.seek(max(end, 0))
             length = int.from_bytes(file.read(8), "little")

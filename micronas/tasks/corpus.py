@@ -1,11 +1,10 @@
 """Write a generated corpus into a folder atomically; a finished one is left alone."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from micronas.errors import DataError
+from micronas.files import aside
 
 
 def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], None]) -> Path:
@@ -27,14 +26,10 @@ def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], 
     """
     if _holds(folder, marker):
         return folder
-    target = folder.absolute()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        write(partial)
-        (partial / marker[0]).write_text(marker[1], encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with aside(folder.absolute()) as partial:
+            write(partial)
+            (partial / marker[0]).write_text(marker[1], encoding="utf-8")
     except OSError as error:
         # Another process may have finished the same corpus meanwhile.
         if not _holds(folder, marker):
@@ -42,8 +37,6 @@ def write_corpus(folder: Path, marker: tuple[str, str], write: Callable[[Path], 
                 f"a corpus must be written to a free folder, but {folder} cannot be used "
                 f"({error}); name another one"
             ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -7,6 +7,7 @@ import shutil
 import ssl
 import stat
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -207,8 +208,8 @@ def _digest(file: Path, archive: Archive) -> str:
 
 def _unpack(file: Path, target: Path, most: int) -> None:
     """Unpack at most so many bytes aside and rename; a single folder is the target itself."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
+    with tempfile.TemporaryDirectory(prefix=f"{file.name}.", dir=file.parent) as scratch:
+        partial = Path(scratch) / "content"
         partial.mkdir()
         try:
             if file.suffix == ".zip":
@@ -224,9 +225,8 @@ def _unpack(file: Path, target: Path, most: int) -> None:
             ) from error
         content = list(partial.iterdir())
         single = len(content) == 1 and content[0].name == target.name and content[0].is_dir()
+        os.sync()  # once for all: there may be a hundred thousand
         os.replace(content[0] if single else partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _bounded(archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:

@@ -1,9 +1,9 @@
 """Run folders, whole, old and damaged: what is read, and what is said of what is not."""
 
 import json
+import multiprocessing
 import shutil
-import subprocess
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +196,36 @@ def test_a_damaged_config_that_nothing_vouches_for_is_named(tmp_path: Path) -> N
 
 
 def test_what_a_killed_run_left_half_written_is_no_file_of_others(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (tmp_path / f".config.yaml.{ended.pid}.tmp").write_text("board: x")
+    (tmp_path / ".config.yaml.0123456789abcdef.tmp").write_text("board: x")
     claimed(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
     (tmp_path / "config.yaml").unlink()
     (tmp_path / ".config.yaml.mine.tmp").write_text("")
     with pytest.raises(ConfigError, match="holds other files"):
         claimed(tmp_path)
+
+
+def test_two_processes_in_one_folder_exclude_each_other_with_one_line(tmp_path: Path) -> None:
+    def claims(folder: Path, ends: Connection) -> None:
+        checkpoint = Folder(folder, {"seed": 0}).claim()
+        ends.send(checkpoint.load("settings"))
+        ends.recv()
+
+    fork, run = multiprocessing.get_context("fork"), tmp_path / "run"
+    for end in ("kill", "join"):
+        here, there = fork.Pipe()
+        process = fork.Process(target=claims, args=(run, there))
+        second = Folder(run, {"seed": 0})  # looked at the folder before the first was there
+        other = Folder(run, {"seed": 1}) if end == "kill" else None
+        process.start()
+        here.recv()
+        with pytest.raises(ConfigError, match="another is at work") as refused:
+            second.claim()
+        assert len(str(refused.value).splitlines()) == 1
+        here.send("end") if end == "join" else process.kill()
+        process.join()
+        if other is not None:
+            with pytest.raises(ConfigError, match="holds a run of other settings"):
+                other.claim()
+        second.claim()
+        assert [path.name for path in run.iterdir()] == ["config.yaml"]

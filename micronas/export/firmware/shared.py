@@ -1,13 +1,13 @@
 """What all firmware projects share: templates, operators, arenas, and how they are written."""
 
 import re
-import tempfile
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from micronas.errors import ExportError
+from micronas.files import aside
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST, Target
@@ -164,14 +164,11 @@ def write_folder(files: Mapping[str, str | bytes], folder: Path) -> None:
         If it cannot be written.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".micronas-", dir=folder.parent) as scratch:
-            whole = Path(scratch) / folder.name
+        with aside(folder) as whole:
             for name, content in files.items():
                 path = whole / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
-            whole.rename(folder)
     except OSError as error:
         raise ExportError(
             f"a folder to write must be writable, but {str(folder)!r} is not ({error.strerror}); "

@@ -2,17 +2,14 @@
 
 import hashlib
 import io
-import json
-import math
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from micronas.errors import DataError
-from micronas.files import write_atomically
+from micronas.files import regular
+from micronas.tasks.cache import Cached, Notes, cached
 
 Color = Literal["gray", "rgb"]
 Fit = Literal["stretch", "crop"]
@@ -33,7 +31,7 @@ SHORTEST_SIDE = 16
 """Pixels below which an image is left out: a stamp of that size shows nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What is tried; others, such as EPS, would start programs of their own."""
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _PIECE = 512
 """Images that wait to be written, at most."""
 
@@ -157,42 +155,34 @@ def read_images(
     DataError
         If the cache cannot be written.
     """
-    shape = (len(paths), 1 if color == "gray" else 3, size, size)
+    tail = (1 if color == "gray" else 3, size, size)
+
+    def build(notes: Notes) -> Iterator[Pixels]:
+        return _rows(paths, notes, tail=tail, color=color, fit=fit)
+
     if cache is None:
-        pixels: Pixels = np.zeros(shape, np.uint8)
-        return _fill(pixels, paths, color, fit)
-    key = _cache_key(paths, size, color, fit)
-    data, index = cache / f"{key}.npy", cache / f"{key}.json"
-    found = _from_cache(data, index, shape)
-    if found is not None:
-        return found
-    partial = cache / f".{key}.{os.getpid()}.npy"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        needed, free = math.prod(shape), shutil.disk_usage(cache).free
-        # Pages of a mapped file that find no room on the disk end the process.
-        if needed > free:
-            raise OSError(f"it takes {needed} bytes, and {free} are free")
-        mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        read = _fill(mapped, paths, color, fit)
-        mapped.flush()
-        os.replace(partial, data)
-        text = json.dumps({"digests": read.digests, "problems": read.problems})
-        write_atomically(index, text.encode())
-    except OSError as error:
-        raise DataError(
-            f"the cache must be a folder that can be written: {error}; name another one"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-    return read
+        notes: Notes = {}
+        pixels: Pixels = np.zeros((len(paths), *tail), np.uint8)
+        end = 0
+        for piece in build(notes):
+            start, end = end, end + len(piece)
+            pixels[start:end] = piece
+        found = Cached(pixels, notes)
+    else:
+        key = _cache_key(paths, size, color, fit)
+        try:
+            found = cached(cache / f"{key}.bin", key, tail=tail, dtype=np.uint8, build=build)
+        except OSError as error:
+            raise DataError(
+                f"the cache must be a folder that can be written: {error}; name another one"
+            ) from error
+    return ReadImages(found.array, tuple(found.notes["digests"]), tuple(found.notes["problems"]))
 
 
 def read_file(path: Path) -> bytes:
     """Read a file's bytes; DataError instead of OSError."""
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(
@@ -217,10 +207,12 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L") if image.mode in ("1", "L") else image.convert("RGB")
 
 
-def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> ReadImages:
-    """Decode into rows, in threads, which take a third of the time off on two cores."""
-    digests, problems = [], []
-    size = pixels.shape[2]
+def _rows(
+    paths: Sequence[Path], notes: Notes, *, tail: tuple[int, ...], color: Color, fit: Fit
+) -> Iterator[Pixels]:
+    """Decode by the piece, in threads, which take a third of the time off on two cores."""
+    digests: list[str] = []
+    problems: list[str] = []
 
     def read(path: Path) -> tuple[str, str, Pixels | None]:
         digest = ""
@@ -229,7 +221,7 @@ def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> Read
             digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             image = _decoded(data, path)
             refuse_small(image, path)
-            return digest, "", resize(image, size=size, color=color, fit=fit)
+            return digest, "", resize(image, size=tail[-1], color=color, fit=fit)
         except DataError as error:
             return digest, str(error), None
 
@@ -240,13 +232,15 @@ def _fill(pixels: Pixels, paths: Sequence[Path], color: Color, fit: Fit) -> Read
     ):
         for start in range(0, len(paths), _PIECE):
             some = paths[start : start + _PIECE]
-            for row, (digest, problem, found) in enumerate(pool.map(read, some), start):
+            pixels: Pixels = np.zeros((len(some), *tail), np.uint8)
+            for row, (digest, problem, found) in zip(pixels, pool.map(read, some), strict=True):
                 if found is not None:
-                    pixels[row] = found
+                    row[:] = found
                 digests.append(digest)
                 problems.append(problem)
+            yield pixels
             bar.update(len(some))
-    return ReadImages(pixels, tuple(digests), tuple(problems))
+    notes.update(digests=digests, problems=problems)
 
 
 def _cache_key(paths: Sequence[Path], size: int, color: Color, fit: Fit) -> str:
@@ -258,19 +252,3 @@ def _cache_key(paths: Sequence[Path], size: int, color: Color, fit: Fit) -> str:
             stamp = (status.st_size, status.st_mtime_ns)
         key.update(f"\0{path.absolute()}\0{stamp}".encode("utf-8", "surrogateescape"))
     return key.hexdigest()
-
-
-def _from_cache(data: Path, index: Path, shape: tuple[int, ...]) -> ReadImages | None:
-    """Return what the cache holds, or None if that is nothing, or damaged."""
-    try:
-        said: dict[str, Any] = json.loads(index.read_bytes())
-        # Copy on write: torch wants memory it could write to.
-        pixels = np.load(data, mmap_mode="c")
-        digests, problems = tuple(said["digests"]), tuple(said["problems"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        return None
-    if len(digests) != shape[0] or len(problems) != shape[0]:
-        return None
-    return ReadImages(pixels, digests, problems)
