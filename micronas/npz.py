@@ -1,6 +1,7 @@
 """Read .npy and .npz files of others, which may be damaged or ask for more memory than there is."""
 
 import lzma
+import os
 import struct
 import zipfile
 import zlib
@@ -13,10 +14,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-_ALWAYS = 2**28
-"""Bytes that any archive may take."""
-_DENSEST = 200
-"""Bytes a byte of a larger archive may become; deflate reaches 1,032 with nothing but zeros."""
+from micronas.files import largest_unpacked, regular
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +38,8 @@ def read_arrays(source: Path | IO[bytes]) -> Array | dict[str, Array]:
     with _one_error():
         # mapped, so that a header cannot ask for more memory than the file has bytes
         mapped: Literal["r"] | None = "r" if isinstance(source, Path) else None
+        if isinstance(source, Path):
+            regular(source)
         values = np.load(source, mmap_mode=mapped, allow_pickle=False)
         if isinstance(values, np.ndarray):
             return np.array(values)
@@ -60,7 +60,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         As `read_arrays`.
     """
     shapes = {}
-    with _one_error(), zipfile.ZipFile(path) as archive:
+    with _one_error(), zipfile.ZipFile(regular(path)) as archive:
         for member in archive.namelist():
             _check_array(member, member.endswith(".npy"))
             with archive.open(member) as file:
@@ -85,13 +85,14 @@ def _one_error() -> Iterator[None]:
 
 def _check_size(file: "np.lib.npyio.NpzFile") -> None:
     assert file.zip is not None, "it was opened a moment ago"
-    members = file.zip.infolist()
-    packed = sum(member.compress_size for member in members)
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > max(_ALWAYS, _DENSEST * packed):
+    assert file.zip.fp is not None, "it was opened a moment ago"
+    # what a directory says of packed sizes may be a lie; no more than the unpacked size comes out
+    most = largest_unpacked(file.zip.fp.seek(0, os.SEEK_END))
+    unpacked = sum(member.file_size for member in file.zip.infolist())
+    if unpacked > most:
         raise ValueError(
-            f"its arrays take {unpacked:,} bytes, over {_DENSEST} times those of the file; write "
-            "it with numpy.savez"
+            f"its arrays take {unpacked:,} bytes, and may take {most:,} in a file of that size; "
+            "write it with numpy.savez"
         )
 
 

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from micronas.errors import ConfigError
+from micronas.files import regular
 
 
 class _Loader(yaml.SafeLoader):
@@ -120,7 +121,7 @@ def read_settings(path: Path, model: type[Model], overrides: Iterable[str] = ())
 def read_mapping(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     """Read a YAML mapping and the line on which each of its keys stands."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             text = file.read(_LARGEST_FILE + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(

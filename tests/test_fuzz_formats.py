@@ -1,5 +1,6 @@
 """Damaged files of every format, each given to the command that reads it: a result or one line."""
 
+import os
 import random
 import shutil
 import socket
@@ -11,7 +12,7 @@ import pytest
 
 from tests.fuzz._harness import judge
 from tests.fuzz_world import CASES, Case, Ended, run, world
-from tests.limited import limited
+from tests.limited import TooLongError, limited
 from tests.mutations import mutated
 
 _SECONDS = 20
@@ -93,6 +94,25 @@ def test_the_whole_file_is_read(case: Case, folder: Path, port: int) -> None:
 def test_damaged_files_end_in_a_result_or_one_line(folder: Path, port: int) -> None:
     ends = check(folder, port, range(2 * len(CASES)))
     assert ends["2"] > len(CASES)
+
+
+def test_a_named_pipe_in_place_of_any_file_ends_in_a_result_or_one_line(
+    folder: Path, port: int
+) -> None:
+    """Opening one waits for somebody to write to it."""
+    for case in CASES:
+        path, whole = folder / case.file, folder / "whole"
+        path.rename(whole)
+        os.mkfifo(path)
+        try:
+            with limited(_SECONDS):
+                ended = started(case, port)
+            judge(ended, f"{case.file}: {case.command}")
+        except TooLongError:
+            pytest.fail(f"{case.file}: {case.command} waits without end")
+        finally:
+            whole.replace(path)
+            remove(folder, case)
 
 
 @pytest.mark.slow

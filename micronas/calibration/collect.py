@@ -9,6 +9,7 @@ from micronas.calibration.measurements import HOST, add_times
 from micronas.calibration.plan import MEASUREMENTS, read_plan
 from micronas.errors import DataError
 from micronas.export.firmware.timing import read_log
+from micronas.files import regular
 
 
 def collect(
@@ -36,7 +37,7 @@ def collect(
         return source
     if log is not None:
         try:
-            text = log.read_text(encoding="utf-8", errors="replace")
+            text = regular(log).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise DataError(f"a log must be a readable text file: {error}") from error
         return add_times(source, read_log(text, clock_hz=clock_hz))

@@ -9,7 +9,7 @@ from statistics import median
 
 from micronas.calibration.plan import MEASUREMENTS, read_plan
 from micronas.errors import DataError, MicronasError
-from micronas.files import write_atomically
+from micronas.files import regular, write_atomically
 from micronas.hardware.features import features
 from micronas.space.load import load
 
@@ -138,7 +138,7 @@ def add_times(folder: Path, latencies: Mapping[str, float], *, board: str = "") 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Return the rows that are not empty, with the lines they end on."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with regular(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = columns

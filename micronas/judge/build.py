@@ -10,7 +10,7 @@ import numpy as np
 
 from micronas._version import VERSION
 from micronas.errors import DataError
-from micronas.files import text_hash, write_atomically
+from micronas.files import regular, text_hash, write_atomically
 from micronas.judge.choose import Outcomes
 from micronas.judge.cleaning import clean
 from micronas.judge.duplicates import find_duplicates
@@ -378,6 +378,6 @@ def _sheet_row(record: Record) -> dict[str, Any]:
 
 def _file_hash(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(regular(path).read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"a source must be a readable file: {error}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
+from micronas.files import regular
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.store import writing
 from micronas.judge.verdict import Verdict, Winner, parse_label
@@ -155,7 +156,7 @@ def llmfao(path: Path) -> Imported:
     """
     places: dict[str, Winner] = {"left": "A", "right": "B", "tie": "tie"}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with regular(path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"votes must be a readable CSV file: {error}") from error
@@ -240,7 +241,7 @@ def json_list(path: Path) -> list[Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return regular(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} must be a readable text file: {error}") from error
 

@@ -1,7 +1,6 @@
 """Reading prompts from JSON lines and CSV; every error names file and line."""
 
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.judge.recipe import Source
-from micronas.language.rows import parse_rows
+from micronas.language.rows import parse_rows, read_unpacked
 from micronas.settings import nearest
 
 
@@ -116,7 +115,7 @@ def text_at(row: dict[str, Any], field: str, place: str) -> str:
 def rows_of(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
     """Read JSON lines or CSV, gzipped or not, as pairs of line number and row."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = read_unpacked(path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"a source must be a readable file: {path}: {error}") from error
     kind = path.name.removesuffix(".gz").rpartition(".")[2]

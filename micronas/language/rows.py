@@ -1,11 +1,15 @@
 """JSON lines: written in one form, read with errors that name file and line."""
 
+import errno
+import gzip
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
+from micronas.files import largest_unpacked, regular
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -23,10 +27,29 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         If the file cannot be read or a line is no JSON object; names file and line.
     """
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
     except OSError as error:
         raise DataError(f"a file of prompts must be readable: {error}") from error
     return parse_rows(data, path)
+
+
+def read_unpacked(path: Path) -> bytes:
+    """Return a file's bytes, unpacked where its name ends in .gz.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or takes far more memory than the file.
+    """
+    data = regular(path).read_bytes()
+    if path.suffix != ".gz":
+        return data
+    most = largest_unpacked(len(data))
+    with gzip.open(io.BytesIO(data)) as file:
+        unpacked = file.read(most + 1)
+    if len(unpacked) > most:
+        raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes", str(path))
+    return unpacked
 
 
 def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:

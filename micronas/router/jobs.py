@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from micronas.errors import DataError
-from micronas.files import write_atomically
+from micronas.files import regular, write_atomically
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, fit
@@ -108,7 +108,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         If the file cannot be read or holds no list of rows.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"an evaluation must be a readable JSON file: {path}: {error}") from error
     if not isinstance(rows, list) or not all(

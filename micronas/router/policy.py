@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micronas.errors import BudgetError, ConfigError, DataError
-from micronas.files import write_atomically
+from micronas.files import regular, write_atomically
 from micronas.npz import read_arrays
 from micronas.router.category import Categories, gaussians_arrays, gaussians_of
 from micronas.router.decision import GENERAL, Decision
@@ -174,8 +174,8 @@ class Router:
             If the embedder is missing.
         """
         try:
-            data = (folder / ARRAYS).read_bytes()
-            said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            data = regular(folder / ARRAYS).read_bytes()
+            said = json.loads(regular(folder / DESCRIPTION).read_text(encoding="utf-8"))
             if said["version"] != _VERSION:
                 raise ValueError(f"version {said['version']} is not {_VERSION}")
             if said["arrays_sha256"] != hashlib.sha256(data).hexdigest():

@@ -1,7 +1,6 @@
 """Scores of every expert on every prompt, which a router is fitted on and judged by."""
 
 import csv
-import gzip
 import io
 import zlib
 from collections import Counter, defaultdict
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from micronas.errors import DataError
-from micronas.language.rows import parse_rows
+from micronas.language.rows import parse_rows, read_unpacked
 from micronas.settings import nearest
 
 Floats = NDArray[np.float64]
@@ -155,8 +154,7 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
             f"a table of scores must end with .jsonl, .csv (maybe .gz) or .sqlite, but got {path}"
         )
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        data = read_unpacked(path)
         rows = parse_rows(data, path) if kind == ".jsonl" else _csv_rows(data, category)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"a table of scores must be a readable file: {path}: {error}") from error

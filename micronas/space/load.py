@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import ModelError
+from micronas.files import regular
 from micronas.graph.ir import Graph
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder, read_metadata
@@ -51,7 +52,7 @@ def load(path: Path) -> Loaded:
 def model_bytes(path: Path) -> bytes:
     """Read a .tflite file; ModelError if there is none."""
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise ModelError(
             f"a model must be a .tflite file or a run folder that holds one: {error}"

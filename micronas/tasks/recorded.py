@@ -11,6 +11,7 @@ import torch
 from micronas.errors import DataError
 from micronas.export.firmware.front_ends import FrontEnd, Image, Mfcc, Series
 from micronas.export.firmware.front_ends.front_end import Array
+from micronas.files import regular
 
 if TYPE_CHECKING:
     from micronas.tasks.waveform import Samples
@@ -123,7 +124,7 @@ def _picture(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Rec
 
 def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
     assert isinstance(front_end, Series)
-    with path.open(encoding="utf-8") as file:
+    with regular(path).open(encoding="utf-8") as file:
         header = file.readline().strip().split(",")
         rows = np.genfromtxt(file, delimiter=",", dtype=np.float32, max_rows=front_end.window)
     columns = meaning.get("columns") or header[-len(front_end.mean) :]

@@ -9,6 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from micronas.errors import DataError
+from micronas.files import regular
 
 Samples = NDArray[np.int16]
 Signal = NDArray[np.float64]
@@ -37,7 +38,7 @@ def read_samples(path: Path) -> Samples:
     """
     try:
         # Read as float whatever the file holds: libsndfile does not scale float files to int16.
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        sound, rate = soundfile.read(regular(path), dtype="float32", always_2d=True)
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"a clip must be a sound file, but {path} cannot be read ({error}); "

@@ -69,6 +69,15 @@ def _bomb() -> bytes:
     return _members(zipfile.ZIP_DEFLATED, a=data).replace(*sizes)
 
 
+def _lying_bomb() -> bytes:
+    """Zeros of which the directory says that they are packed in a tenth of their size."""
+    data = _header(f"({2**26 + 1},)") + bytes(2**28)
+    packed = bytearray(_members(zipfile.ZIP_DEFLATED, a=data))
+    entry = packed.rindex(b"PK\x01\x02")
+    packed[entry + 20 : entry + 24] = (len(data) // 10).to_bytes(4, "little")
+    return bytes(packed)
+
+
 def _windows(**other: Any) -> bytes:
     x, y = np.arange(60.0 * _WINDOW).reshape(60, _WINDOW, 1) % 7, np.array(["a", "b"] * 30)
     return _archive(**{"x": x, "y": y, **other})
@@ -133,7 +142,8 @@ CORPUS: Mapping[str, tuple[str | bytes | Callable[[], bytes], str]] = {
     "dates that are none": (_timed(lambda n: ("NaT", "2026-01-01")[n % 2]), ""),
     "dates of no calendar": (_timed(lambda _: "2026-13-45"), "must be numbers or dates"),
     "windows": (_windows(), ""),
-    "an archive that unpacks to gigabytes": (_bomb, "over 200 times those of the file"),
+    "an archive that unpacks to gigabytes": (_bomb, "and may take .* in a file of that size"),
+    "an archive that lies about it": (_lying_bomb, "and may take .* in a file of that size"),
     "a shape of 10^20": (lambda: _members(a=_header(f"({10**20},)")), "npz must be readable"),
     "a shape of terabytes": (lambda: _members(a=_header(f"({10**12},)")), "npz must be readable"),
     "10^12 channels": (lambda: _members(a=_header(f"(0, {10**12})")), "at most 65,535 channels"),

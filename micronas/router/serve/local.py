@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from micronas.errors import ConfigError
+from micronas.files import regular
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.protocol import (
     ApiError,
@@ -97,7 +98,7 @@ def classifier(path: Path) -> Callable[[Ask], str]:
     from micronas.tflite.reader import read
 
     try:
-        graph = read(path.read_bytes())
+        graph = read(regular(path).read_bytes())
     except OSError as error:
         raise ConfigError(f"the model of an expert must be a readable file: {error}") from error
     check_int8(graph)

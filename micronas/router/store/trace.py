@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from micronas.errors import ConfigError, DataError
+from micronas.files import regular
 
 
 def read_trace(path: Path) -> list[str]:
@@ -25,7 +26,7 @@ def read_trace(path: Path) -> list[str]:
         If the file cannot be read, a line names no expert, or there is no line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"a trace must be a readable text file: {error}") from error
     try:

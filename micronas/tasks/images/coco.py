@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
+from micronas.files import regular
 from micronas.tasks.images.folder import ImageListing, LabelledImage
 from micronas.tasks.images.settings import VisualSettings
 from micronas.tasks.parts import Part
@@ -111,7 +112,7 @@ def _area(annotation: Mapping[str, Any]) -> float:
 
 def _read_json(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(regular(file).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"annotations must be a JSON file that can be read, but {file} is not ({error}); "
@@ -121,7 +122,7 @@ def _read_json(file: Path) -> Any:
 
 def _read_ids(file: Path) -> frozenset[int]:
     try:
-        return frozenset(int(line) for line in file.read_text(encoding="utf-8").split())
+        return frozenset(int(line) for line in regular(file).read_text(encoding="utf-8").split())
     except (OSError, ValueError) as error:
         raise DataError(
             f"minival must be a text file of one image id a line, but {file} is not ({error}); "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from micronas.errors import DataError
+from micronas.files import regular
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.waveform import RATE
 
@@ -147,7 +148,7 @@ def hashed_part(speaker: str) -> Part:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"a list must be a text file, but {path} is not ({error}); replace or delete it"

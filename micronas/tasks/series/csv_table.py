@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.errors import DataError
+from micronas.files import regular
 from micronas.text import listed
 
 Floats = npt.NDArray[np.float64]
@@ -187,7 +188,7 @@ def read_table(
 def _lines(path: Path) -> Iterator[Iterator[str]]:
     """Open a file for its lines; DataError for whatever it is that cannot be read."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with regular(path).open(encoding="utf-8-sig", newline="") as file:
             yield map(_bounded, iter(partial(file.readline, _LONGEST_LINE + 1), ""))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(

@@ -160,9 +160,9 @@ def read_columns(settings: SeriesSettings) -> tuple[str, ...]:
 
 
 def _sources(path: Path) -> list[_Source]:
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [_Source(path, None, None)]
-    if not path.is_dir():
+    if not path.exists():
         raise DataError(
             f"recordings must be a CSV file, a folder of them or an .npz, but {path} does not "
             "exist; correct data.path, or make a sample: micronas data synth series FOLDER"

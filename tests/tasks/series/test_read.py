@@ -1,5 +1,6 @@
 """Which recordings a source holds: separators, labels, groups, time, windows; what is refused."""
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from micronas.tasks.series.load import load
 from micronas.tasks.series.recordings import read_columns, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from tests.fuzz.series import CORPUS, read_known
+from tests.limited import limited
 
 
 def settings(path: Path, **given: object) -> SeriesSettings:
@@ -140,6 +142,15 @@ def test_no_such_place(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds none; export them as .csv"):
         read_recordings(settings(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("name", [".", "a.csv", "a.npz"])
+def test_a_named_pipe_is_refused(tmp_path: Path, name: str) -> None:
+    """Opening one waits for somebody to write to it."""
+    for each in ("a.csv", "a.npz"):
+        os.mkfifo(tmp_path / each)
+    with limited(20), pytest.raises(DataError, match="named pipe"):
+        read_recordings(settings(tmp_path / name))
 
 
 @pytest.mark.parametrize("what", CORPUS)
