@@ -1,7 +1,7 @@
-"""Write the generated parts of docs/reference: commands, and keys of settings.
+"""Write the generated parts of docs/reference; the tests compare.
 
-``python .ci/reference.py`` writes them anew; the tests compare. Below ``<!-- config SECTION -->``
-stands what `micronas config SECTION` prints, below ``<!-- commands -->`` every command.
+Commands stand in commands.md below their comment, and what `micronas config SECTION` prints in
+configuration/SECTION.yaml, which the site shows in configuration.md.
 """
 
 import re
@@ -12,20 +12,24 @@ from typing import Any
 import typer.main
 
 from micronas.cli import app
-from micronas.cli.config import section_keys
+from micronas.cli.config import section_keys, sections
 from micronas.keys import as_yaml
 
-PAGES = Path(__file__).parents[1] / "docs" / "reference"
-_CONFIG = re.compile(r"(<!-- config (\S+) -->\n\n)(?:```yaml\n.*?```\n)?", re.DOTALL)
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 _COMMANDS = re.compile(r"(<!-- commands -->\n).*", re.DOTALL)
 
 
-def filled(page: str) -> str:
-    """Return a page with its generated parts as they should be."""
-    page = _CONFIG.sub(
-        lambda match: f"{match[1]}```yaml\n{as_yaml(section_keys(match[2]))}\n```\n", page
+def files() -> dict[Path, str]:
+    """Return the files as they should be."""
+    page = REFERENCE / "commands.md"
+    listed = _COMMANDS.sub(
+        lambda match: "\n".join([match[1], *commands(), ""]), page.read_text("utf-8")
     )
-    return _COMMANDS.sub(lambda match: "\n".join([match[1], *commands(), ""]), page)
+    keys = {
+        REFERENCE / "configuration" / f"{section}.yaml": f"{as_yaml(section_keys(section))}\n"
+        for section in sections()
+    }
+    return {page: listed, **keys}
 
 
 def commands() -> Iterator[str]:
@@ -57,9 +61,9 @@ def plain(text: str | None) -> str:
 
 
 def main() -> None:
-    for page in sorted(PAGES.glob("*.md")):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(filled(text), encoding="utf-8")
+    for path, text in files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
