@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from benchmarks.zoo.images import UNet
 from benchmarks.zoo.networks import NETWORKS
 from benchmarks.zoo.series import CRNN, tc_resnet8
-from micronas.export.from_torch.batches import by_input
 from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.module import to_tflite
 from micronas.export.from_torch.trace import trace
@@ -33,6 +32,7 @@ from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.finetune import finetune
+from micronas.train.inputs import by_input
 from micronas.train.loop import Loss, fit
 from micronas.train.recipe import Recipe
 

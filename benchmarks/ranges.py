@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.zoo.networks import NETWORKS
 from micronas.errors import ExportError
-from micronas.export.from_torch.batches import by_input
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import with_averages
 from micronas.text import table
 from micronas.train.calibration import Method
+from micronas.train.inputs import by_input
 from micronas.train.post_training import calibrated, sqnr_db
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 

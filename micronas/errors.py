@@ -1,4 +1,4 @@
-"""The errors micronas raises for its user: each says the rule, the value and the way out."""
+"""Errors and warnings for the user: each says the rule, the value and the way out."""
 
 
 class MicronasError(Exception):
@@ -23,3 +23,7 @@ class ExportError(MicronasError):
 
 class ModelError(MicronasError):
     """A model file is damaged or holds something micronas cannot read."""
+
+
+class CalibrationWarning(UserWarning):
+    """Ranges of activations follow from inputs that may not be typical."""

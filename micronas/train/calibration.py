@@ -16,6 +16,9 @@ learn the range. ``minmax``: everything seen. ``percentile``: all but the outerm
 side. ``mse``: the range with the smallest squared rounding and clipping error.
 """
 
+EXAMPLES = 128
+"""Inputs that calibration should have: biases are corrected by so many."""
+
 Histogram = npt.NDArray[np.float64]
 
 _BINS = 2048
@@ -65,7 +68,7 @@ class Observer:
         if values.ndim == 4:
             values = values[:, :, :: -(-values.numel() // _COUNTED)]
         if low < high:
-            self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).numpy()
+            self.counts = self.counts + torch.histc(values.detach(), _BINS, low, high).cpu().numpy()
             self.ends = low, high
 
     def span(self, method: Method) -> Tensor:

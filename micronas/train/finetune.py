@@ -55,7 +55,8 @@ def finetune(
         )
     graph = network if isinstance(network, Graph) else network.graph()
     quantized = QuantizedNetwork(graph, bits=bits, ranges=ranges)
-    quantized.calibrate(_calibration_batches(split, recipe.batch_size, seed, section))
+    batches = _calibration_batches(split, recipe.batch_size, seed, section)
+    quantized.calibrate(batches, method="average")
     return fit(
         quantized,
         split,

@@ -18,7 +18,7 @@ from micronas.errors import MicronasError
 from micronas.graph.interface import Given, by_name
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.train.calibration import Method
+from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import interpret_outputs
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
@@ -27,8 +27,6 @@ from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
-_CORRECTING = 128
-"""Examples that biases are corrected by; the more, the less of a shift is chance."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Means:
 
     def of(self, op: Op) -> Tensor:
         """Means [N, channels] of the examples that biases are corrected by."""
-        return torch.cat(self._found[op.name])[:_CORRECTING]
+        return torch.cat(self._found[op.name])[:EXAMPLES]
 
 
 @torch.no_grad()
@@ -141,7 +139,7 @@ def correct_biases(
         What `Means` saw of them, if it did.
     """
     given = [by_name(network.float_graph, batch) for batch in batches]
-    batch = {name: torch.cat([each[name] for each in given])[:_CORRECTING] for name in given[0]}
+    batch = {name: torch.cat([each[name] for each in given])[:EXAMPLES] for name in given[0]}
     wanted = means or Means(network)
     if means is None:
         interpret_outputs(network.float_graph, batch, wanted)

@@ -28,6 +28,7 @@ from micronas.train.fake_quantize import (
     span_of,
 )
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
+from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
 from micronas.train.network import (
@@ -169,9 +170,9 @@ class QuantizedNetwork(nn.Module):
     @torch.no_grad()
     def calibrate(
         self,
-        batches: Iterable[Given[Tensor]],
+        batches: Calibration,
         *,
-        method: Method = "average",
+        method: Method = "mse",
         run: Run | None = None,
     ) -> None:
         """Set the activation ranges from what inputs lead to in float32.
@@ -180,7 +181,7 @@ class QuantizedNetwork(nn.Module):
         ----------
         batches
             Inputs [N, channels, height, width], or [N, features]; of a network of several inputs
-            tuples in its order, or mappings by name.
+            tuples in its order, or mappings by name. Labels beside them are left out.
         method
             How ranges follow from the values seen, see `Method`.
         run
@@ -191,12 +192,13 @@ class QuantizedNetwork(nn.Module):
         MicronasError
             If there is no batch.
         ExportError
-            If an activation is not finite.
+            If an activation is not finite, or a batch is no tensor of floats.
         DataError
             If a batch is not of the network's input shapes.
         """
         is_counted = method not in ("average", "minmax")
-        observers = self.observe(batches, counted=is_counted, run=run or self.exact)
+        given = calibration_batches(self._graph, batches)
+        observers = self.observe(given, counted=is_counted, run=run or self.exact)
         self.cover(
             {
                 name: observer.span("minmax" if name in self._given else method)

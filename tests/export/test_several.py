@@ -93,7 +93,7 @@ def test_float_int8_and_tflm_are_near_each_other() -> None:
     graph, inputs = quantised()
     float_graph = Network(detector(), generator=torch.Generator().manual_seed(0)).graph()
     network = QuantizedNetwork(float_graph)
-    network.calibrate([tuple(inputs)])
+    network.calibrate([tuple(inputs)], method="minmax")
     outputs = network.eval()(inputs)
     assert [list(each.shape) for each in outputs] == [[6, 6, 6, 5], [6, 5], [6, 2]]
     graph = network.graph()

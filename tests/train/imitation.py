@@ -29,7 +29,8 @@ def float_network(seed: int, family: str) -> Network:
 
 def calibrated(graph: Graph, *, bits: int = 8, ranges: Ranges = "gradient") -> QuantizedNetwork:
     network = QuantizedNetwork(graph, bits=bits, ranges=ranges)
-    network.calibrate(random_batch(graph, 16, seed) for seed in range(2))
+    batches = [random_batch(graph, 16, seed) for seed in range(2)]
+    network.calibrate(batches, method="minmax")
     return network.eval()
 
 

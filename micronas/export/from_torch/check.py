@@ -9,11 +9,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from micronas.errors import ExportError
-from micronas.export.from_torch.batches import by_input
 from micronas.graph import integer
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.train.codes import quantize_all_inputs
+from micronas.train.inputs import by_input
 from micronas.train.post_training import sqnr_db
 from micronas.train.quantize import QuantizedNetwork, float_outputs
 

@@ -1,21 +1,21 @@
 """From a torch module to the bytes of an int8 ``.tflite`` file, in one call."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from torch import Tensor, nn
 
-from micronas.errors import ExportError
-from micronas.export.from_torch.batches import by_input
+from micronas.errors import CalibrationWarning, ExportError
 from micronas.export.from_torch.check import Exported, Labelled, compare
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import Average, with_averages
-from micronas.graph.interface import Given
 from micronas.graph.ir import Graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.calibration import Method
+from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
+from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.network import Network
 from micronas.train.post_training import calibrated, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
@@ -25,7 +25,7 @@ def to_tflite(
     module: nn.Module,
     example_input: Tensor | Sequence[Tensor],
     *,
-    calibration: Iterable[Given[Tensor]] | None = None,
+    calibration: Calibration | None = None,
     method: Method = "mse",
     bits: LayerBits = 8,
     averages: Average = "parts",
@@ -45,10 +45,11 @@ def to_tflite(
         float32 [N, ...], one tensor for each input of the module. The device's inputs have the
         shape of one example; see `trace` for the order of maps and sequences.
     calibration
-        Batches of typical inputs, each a tensor or one for each input, from which the ranges of
-        activations follow, and how far biases are moved so that each channel keeps its mean. Left
-        out, the example input is all there is: that is enough to try an export, but the accuracy of
-        a network depends on at least a hundred examples like those it will see.
+        Typical inputs, from which the ranges of activations follow, and how far biases are moved
+        so that each channel keeps its mean: 128 examples like those the device will see. A tensor
+        of examples; or batches, of which each is a tensor, or one for each input, alone or in a
+        pair with labels, as a DataLoader gives them. All are held in memory. Left out, the example
+        input is all there is, which a `CalibrationWarning` says: enough to try an export.
     method
         How ranges follow from the values seen: ``mse`` clips where that costs less than the finer
         steps save; ``minmax``, ``percentile`` and ``average`` as `Method` has them.
@@ -81,7 +82,8 @@ def to_tflite(
     Raises
     ------
     ExportError
-        If the module or its settings cannot be expressed in TFLite Micro.
+        If the module or its settings cannot be expressed in TFLite Micro, or an input has the same
+        value throughout the calibration.
     DataError
         If a calibration batch is not of the example's shape.
     MicronasError
@@ -95,10 +97,12 @@ def to_tflite(
             graph = module.graph()
         else:
             graph = with_averages(trace(module, example_input), averages)
-        batches = (example_input,) if calibration is None else calibration
+        seen = [example_input] if calibration is None else calibration
         network = _calibrated(
-            graph, batches, method=method, bits=bits, linear_scales=linear_scales, tune=tune
+            graph, seen, method=method, bits=bits, linear_scales=linear_scales, tune=tune
         )
+        if calibration is None:
+            _warn_of(example_input)
     written = network.graph()
     model = Exported(to_flatbuffer(written, metadata=metadata or describe(classes=(), meaning={})))
     if check is not None:
@@ -110,7 +114,7 @@ def to_tflite(
 
 def quantize(
     graph: Graph,
-    calibration: Iterable[Given[Tensor]],
+    calibration: Calibration,
     *,
     method: Method = "mse",
     bits: LayerBits = 8,
@@ -121,7 +125,8 @@ def quantize(
     Raises
     ------
     ExportError
-        If the settings do not fit the graph, or an activation is not finite.
+        If the settings do not fit the graph, an input has the same value throughout, or an
+        activation is not finite.
     MicronasError
         If there is no batch, or one is not of the graph's input shape.
     """
@@ -132,7 +137,7 @@ def quantize(
 
 def _calibrated(
     graph: Graph,
-    calibration: Iterable[Given[Tensor]],
+    calibration: Calibration,
     *,
     method: Method,
     bits: LayerBits,
@@ -153,16 +158,35 @@ def _calibrated(
         raise ExportError(
             f"bits must be 8 or 4, or a mapping from layers to them, but is {bits!r}; choose one"
         )
-    if not isinstance(calibration, Iterable) or isinstance(calibration, Tensor | str | bytes):
-        raise ExportError(
-            f"calibration must be batches of inputs, but is {type(calibration).__name__}; "
-            "pass a list of tensors"
-        )
-    given = (by_input(graph, batch) for batch in calibration)
+    batches = list(calibration_batches(graph, calibration))
+    _check_spread(graph, batches)
     if tune:
-        return tuned(graph, list(given), bits=bits, linear_scales=linear_scales)
-    network = calibrated(graph, list(given), method=method, bits=bits, linear_scales=linear_scales)
+        return tuned(graph, batches, bits=bits, linear_scales=linear_scales)
+    network = calibrated(graph, batches, method=method, bits=bits, linear_scales=linear_scales)
     return network.eval()
+
+
+def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
+    first = example_input if isinstance(example_input, Tensor) else example_input[0]
+    warnings.warn(
+        f"ranges of activations must follow from typical inputs, but the {len(first)} of "
+        "example_input are all there is: other inputs may clip, and accuracy be lost; pass "
+        f"{EXAMPLES} or more as calibration",
+        CalibrationWarning,
+        stacklevel=3,
+    )
+
+
+def _check_spread(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> None:
+    """Refuse inputs of one value: zeros reach hardly any activation, and their ranges are noise."""
+    for name in graph.inputs if batches else ():
+        low = min(batch[name].min().item() for batch in batches)
+        high = max(batch[name].max().item() for batch in batches)
+        if low == high:
+            raise ExportError(
+                f"inputs to calibrate on must vary, but all values of {name} are {low:g}: ranges "
+                "of activations would not be those of real inputs; pass typical ones as calibration"
+            )
 
 
 def _only_for_floats(bits: LayerBits, calibration: object, tune: bool) -> None:

@@ -55,11 +55,11 @@ def test_accuracies_are_those_of_torch_and_of_tflm() -> None:
 def test_outputs_are_compared_without_labels_and_without_asking_nothing_is() -> None:
     module = classifier()
     inputs, _ = examples(module, 16)
-    model = to_tflite(module, inputs, check=[(inputs, None)])
+    model = to_tflite(module, inputs, calibration=inputs, check=[(inputs, None)])
     assert model.check is not None
     assert (model.check.float_accuracy, model.check.int8_accuracy) == (None, None)
     assert model.check.sqnr_db > 20
-    assert to_tflite(module, inputs).check is None
+    assert to_tflite(module, inputs, calibration=inputs).check is None
 
 
 def test_maps_are_checked_by_position() -> None:
@@ -69,7 +69,7 @@ def test_maps_are_checked_by_position() -> None:
     with torch.no_grad():
         labels = module(inputs).argmax(1)
     labels[:4] = (labels[:4] + 1) % 4
-    check = to_tflite(module, inputs, check=[(inputs, labels)]).check
+    check = to_tflite(module, inputs, calibration=inputs, check=[(inputs, labels)]).check
     assert check is not None
     assert check.float_accuracy == 0.5
 

@@ -65,7 +65,7 @@ def test_an_output_with_small_weights_has_fine_steps(inputs: int) -> None:
 def test_one_output_and_weights_of_4_bits_have_one_scale() -> None:
     x = torch.randn(16, 24)
     for module, bits in ((nn.Linear(24, 1).eval(), 8), (layer(), 4)):
-        model = to_tflite(module, x, bits=bits, linear_scales="output")  # type: ignore[arg-type]
+        model = to_tflite(module, x, calibration=x, bits=bits, linear_scales="output")  # type: ignore[arg-type]
         assert not weights(model).per_channel
 
 
@@ -76,7 +76,7 @@ def test_another_word_is_refused() -> None:
 
 def test_a_sketch_is_refused_where_its_kernels_would_be_wrong(tmp_path: Path) -> None:
     x = torch.randn(16, 24)
-    model = to_tflite(layer(), x, linear_scales="output")
+    model = to_tflite(layer(), x, calibration=x, linear_scales="output")
     golden = np.zeros((1, 24), np.int8)
     with pytest.raises(ExportError, match=r"linear layer, but .* has 8; export the network with"):
         write_project(model, tmp_path / "sketch", golden_input=golden, kind="arduino")

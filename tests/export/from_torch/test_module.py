@@ -1,7 +1,9 @@
 """Networks as people write them in torch, exported without edits and run on TFLM."""
 
+import inspect
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -11,10 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import mobilenet_v2
 
 import micronas
-from micronas.errors import ExportError, MicronasError
+from micronas.errors import CalibrationWarning, ExportError, MicronasError
 from micronas.export import to_tflite
 from micronas.export.from_torch.module import quantize
 from micronas.export.from_torch.trace import trace
@@ -88,7 +91,7 @@ def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None
     """Without training, MobileNetV2's deep activations are so small that 6 is beyond int32."""
     torch.manual_seed(0)
     module = mobilenet_v2(width_mult=0.35, num_classes=10).eval()
-    model = to_tflite(module, torch.randn(1, 3, 96, 96))
+    model = to_tflite(module, torch.randn(1, 3, 96, 96), calibration=torch.randn(1, 3, 96, 96))
     codes = np.random.default_rng(0).integers(-128, 128, (2, 96, 96, 3)).astype(np.int8)
     assert verify(model, codes).mismatches == 0
 
@@ -148,11 +151,11 @@ class TestBits:
     x = torch.randn(4, 3, 6, 6)
 
     def test_four_spares_depthwise(self) -> None:
-        types = weight_types(to_tflite(small(), self.x, bits=4))
+        types = weight_types(to_tflite(small(), self.x, calibration=self.x, bits=4))
         assert types == {"0/weights": "int4", "2/weights": "int8", "6/weights": "int4"}
 
     def test_layers_by_name_or_pattern_and_exact_on_tflm(self) -> None:
-        model = to_tflite(small(), self.x, bits={"0": 8, "[02]": 4})
+        model = to_tflite(small(), self.x, calibration=self.x, bits={"0": 8, "[02]": 4})
         assert weight_types(model) == {
             "0/weights": "int8",
             "2/weights": "int4",
@@ -163,7 +166,7 @@ class TestBits:
     @pytest.mark.parametrize("bits", [{"features.*": 4}, {"0": 5}])
     def test_patterns_must_match_and_bits_exist(self, bits: Any) -> None:
         with pytest.raises(ExportError, match="the layers are 0, 2, 6"):
-            to_tflite(small(), self.x, bits=bits)
+            to_tflite(small(), self.x, calibration=self.x, bits=bits)
 
 
 class TestCalibration:
@@ -202,8 +205,10 @@ class TestCalibration:
         "settings",
         [
             {"calibration": []},
-            {"calibration": torch.randn(2, 3, 6, 6)},
-            {"calibration": [[torch.randn(1, 3, 6, 6), 1]]},
+            {"calibration": torch.tensor(1.0)},
+            {"calibration": torch.randn(2, 3, 5, 6)},
+            {"calibration": [[torch.randn(1, 3, 6, 6), 1, 2]]},
+            {"calibration": [torch.ones(1, 3, 6, 6, dtype=torch.uint8)]},
             {"calibration": [torch.randn(1, 3, 5, 6)]},
             {"calibration": [torch.full((1, 3, 6, 6), torch.inf)]},
             {"calibration": 3},
@@ -214,6 +219,49 @@ class TestCalibration:
         with pytest.raises(MicronasError) as caught:
             to_tflite(small(), torch.randn(1, 3, 6, 6), **settings)
         assert "\n" not in str(caught.value)
+
+    def test_a_tensor_batches_and_a_loader_with_labels_are_the_same(self) -> None:
+        x, module = torch.randn(8, 3, 6, 6), small()
+        labels = torch.zeros(8)
+        loader = DataLoader(TensorDataset(x, labels), batch_size=8)
+        found = [
+            to_tflite(module, x[:1], calibration=given)
+            for given in (x, [x], [(x, labels)], [[[x], labels]], loader, iter(loader))
+        ]
+        assert {*found} == {found[0]}
+
+    def test_labels_beside_several_inputs(self) -> None:
+        class Sum(nn.Module):
+            def forward(self, x: Tensor, y: Tensor) -> Tensor:
+                return x + 2 * y
+
+        x, y = torch.randn(4, 5), torch.randn(4, 5)
+        given = ([(x, y)], [(x, y, 1)], [((x, y), 1)], [{"x": x, "y": y}], [({"x": x, "y": y}, 1)])
+        found = [to_tflite(Sum().eval(), (x, y), calibration=each) for each in given]
+        assert {*found} == {found[0]}
+
+    def test_left_out_a_warning_names_the_risk(self) -> None:
+        x = torch.randn(2, 3, 6, 6)
+        with pytest.warns(CalibrationWarning, match="the 2 of example_input .* accuracy") as seen:
+            model = to_tflite(small(), x)
+        assert [each.filename for each in seen] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert to_tflite(small(), x, calibration=x) == model
+
+    @pytest.mark.parametrize("value", [0.0, 0.5])
+    def test_inputs_without_spread_are_refused(self, value: float) -> None:
+        x = torch.full((2, 3, 6, 6), value)
+        with pytest.raises(ExportError, match=f"all values of input are {value:g}"):
+            to_tflite(small(), x)
+        with pytest.raises(ExportError, match="must vary"):
+            to_tflite(small(), x, calibration=[x, x])
+        to_tflite(small(), x, calibration=[x, x + 1])
+
+    def test_one_default_everywhere(self) -> None:
+        functions = to_tflite, quantize, QuantizedNetwork.calibrate
+        defaults = {inspect.signature(each).parameters["method"].default for each in functions}
+        assert defaults == {"mse"}
 
     def test_of_a_softmax_leaves_its_fixed_scale(self) -> None:
         x = torch.randn(2, 5)
@@ -269,7 +317,7 @@ class TestOwnNetworks:
         network = Network(random_shapes(0, family="ds_cnn")).eval()
         _, height, width, channels = network.graph().tensors["input"].shape
         x = torch.randn(2, channels, height, width)
-        assert to_tflite(network, x) == described(quantize(network.graph(), [x]))
+        assert to_tflite(network, x, calibration=x) == described(quantize(network.graph(), [x]))
 
 
 def test_weight_normalisation_is_computed_at_export() -> None:
@@ -298,6 +346,6 @@ def test_labels_and_the_meaning_of_the_input_travel_in_the_file() -> None:
     module, x = nn.Linear(3, 2).eval(), torch.randn(4, 3)
     meaning = {"mean": 0.5, "scale": 2.0}
     metadata = describe(classes=("left", "right"), meaning=meaning)
-    found = read_metadata(to_tflite(module, x, metadata=metadata))
+    found = read_metadata(to_tflite(module, x, calibration=x, metadata=metadata))
     assert found == {"version": micronas.__version__, "labels": ["left", "right"], "input": meaning}
-    assert read_metadata(to_tflite(module, x))["version"] == micronas.__version__
+    assert read_metadata(to_tflite(module, x, calibration=x))["version"] == micronas.__version__

@@ -235,7 +235,7 @@ class TestLayout:
         for name in ("update", "training_", "input", "values"):
             module.add_module(name, nn.Conv2d(3, 3, 1))
         x = image()
-        assert len(to_tflite(module.eval(), x)) > 1000
+        assert len(to_tflite(module.eval(), x, calibration=x)) > 1000
 
 
 class TestPooling:

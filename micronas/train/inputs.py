@@ -1,0 +1,85 @@
+"""Inputs as callers and loaders pass them: checked, and by the names of a graph."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from micronas.errors import ExportError
+from micronas.graph.interface import Given, by_name
+from micronas.graph.ir import Graph
+
+Calibration = Union[Tensor, Iterable[Union[Given[Tensor], tuple[Given[Tensor], object]]]]  # noqa: UP007
+"""Typical inputs: one tensor of examples, or batches of them, with or without labels."""
+_AT_ONCE = 64
+"""Examples of one tensor that make a batch."""
+
+
+def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs by name.
+
+    Parameters
+    ----------
+    calibration
+        A tensor of examples; or an iterable, such as a DataLoader, of batches: a tensor, a tuple of
+        one for each input, a mapping by name, or any of these in a pair with labels, which are left
+        out.
+
+    Raises
+    ------
+    ExportError
+        If it is neither, or an input is not a dense tensor of floats with examples.
+    DataError
+        If there are not as many inputs as the graph takes.
+    """
+    if isinstance(calibration, Tensor):
+        calibration = torch.split(calibration, _AT_ONCE) if calibration.ndim else ()
+    if not isinstance(calibration, Iterable) or isinstance(calibration, str | bytes):
+        raise ExportError(
+            f"calibration must be inputs, but is {type(calibration).__name__}; pass a tensor of "
+            "examples, a list of batches or a DataLoader"
+        )
+    for batch in calibration:
+        yield by_input(graph, _without_labels(batch, len(graph.inputs)))
+
+
+def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:
+    """Return a batch's inputs by name, as the graph stores them: sequences as maps of width 1.
+
+    Raises
+    ------
+    ExportError
+        If an input is not a dense tensor of floats with examples.
+    DataError
+        If there are not as many as the graph takes.
+    """
+    if not isinstance(batch, Tensor | Mapping | list | tuple):
+        raise ExportError(
+            f"batches must be of tensors, but one is {type(batch).__name__}; pass tensors"
+        )
+    found = {}
+    for name, value in by_name(graph, batch).items():
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise ExportError(
+                f"batches must be floating-point tensors, but input {name} of one is {kind}; "
+                "convert it as the module's own input is"
+            )
+        if value.layout != torch.strided or not value.numel():
+            raise ExportError(
+                "batches must be dense and have examples, but one is "
+                f"{value.layout} {list(value.shape)}; leave it out"
+            )
+        is_sequence = value.ndim == 3 and len(graph.tensors[name].shape) == 4
+        found[name] = (value.unsqueeze(-1) if is_sequence else value).detach().float()
+    return found
+
+
+def _without_labels(batch: object, inputs: int) -> object:
+    """The inputs of a batch, which come first: ``(inputs, labels)`` or flat."""
+    if not isinstance(batch, list | tuple) or not batch:
+        return batch
+    if len(batch) == 2 and isinstance(batch[0], list | tuple | Mapping):
+        return batch[0]
+    return batch[:inputs] if len(batch) == inputs + 1 else batch
