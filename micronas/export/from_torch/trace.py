@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.fx.node import map_arg
+from torch.utils._pytree import SequenceKey, tree_flatten_with_path, tree_unflatten
 
 from micronas.errors import ExportError
 from micronas.export.from_torch.capture import capture
@@ -17,6 +18,7 @@ from micronas.export.from_torch.layout import Value, canonical, nhwc
 from micronas.export.from_torch.operations.movement import picked
 from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led
+from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 
 _OF_SHAPES = (
@@ -34,9 +36,10 @@ _MOVES = ("TRANSPOSE", "GATHER")
 def trace(module: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Graph:
     """Record a module in eval mode as a graph of TFLite Micro operators.
 
-    Operators are named after the modules they come from. In the graph inputs and outputs of four
-    dimensions are NHWC. A sequence [N, channels, length] that goes into convolutions is
-    [1, length, 1, channels] there; other inputs and outputs keep their order.
+    Operators are named after the modules they come from, inputs after the arguments of ``forward``,
+    outputs after the keys or fields under which it returns them, if any. In the graph inputs and
+    outputs of four dimensions are NHWC. A sequence [N, channels, length] that goes into
+    convolutions is [1, length, 1, channels] there; other inputs and outputs keep their order.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
         if node.name in held:
             tracer.constants[node] = states[held[node.name]].detach()
         elif node.op == "placeholder":
-            inputs.append(_input(tracer, len(signature.user_inputs) > 1, sequences))
+            inputs.append(_input(tracer, sequences))
         elif node.target is operator.getitem and not node.users:
             continue
         elif node.target in _OF_SHAPES:
@@ -112,13 +115,46 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
                 f"weights must be finite with batch norm folded, but {tensor.name} is not; "
                 "look for variances below zero"
             )
-    return Graph(tracer.tensors, tuple(tracer.ops.values()), tuple(inputs), outputs)
+    graph = Graph(tracer.tensors, tuple(tracer.ops.values()), tuple(inputs), outputs)
+    return _with_names(graph, _names_of_outputs(program))
 
 
-def _input(tracer: Tracer, several: bool, sequences: bool) -> str:
-    """Add an input of the module; one alone is called ``input``."""
+def _names_of_outputs(program: ExportedProgram) -> list[str | None]:
+    """Keys and fields under which a module returns its tensors, in order; None without one."""
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    paths, _ = tree_flatten_with_path(tree_unflatten(range(spec.num_leaves), spec))
+    return [
+        None
+        if all(isinstance(key, SequenceKey) for key in path)
+        else ".".join(_word(key) for key in path)
+        for path, _ in paths
+    ]
+
+
+def _word(key: object) -> str:
+    """A key of a mapping, a field, or a position."""
+    words = (getattr(key, name, None) for name in ("key", "name", "idx"))
+    return str(next(word for word in words if word is not None))
+
+
+def _with_names(graph: Graph, names: Sequence[str | None]) -> Graph:
+    """Call outputs as their module does; other tensors make room."""
+    given = zip(graph.outputs, names, strict=True)
+    wanted = {tensor: name for tensor, name in given if name is not None}
+    for name in wanted.values():
+        if name in graph.tensors and name not in wanted:
+            count = 1
+            while f"{name}_{count}" in {*graph.tensors, *wanted.values()}:
+                count += 1
+            wanted = {**wanted, name: f"{name}_{count}"}
+    return renamed(graph, wanted)
+
+
+def _input(tracer: Tracer, sequences: bool) -> str:
+    """Add an input of the module, under its name in ``forward``."""
     shape = tuple(tracer.node.meta["val"].shape)
-    name = tracer.unused(tracer.node.name if several else "input")
+    name = tracer.unused(tracer.node.name)
     if sequences and len(shape) == 3:
         stored = tracer.stored(name, (1, shape[2], 1, shape[1]))
         tracer.values[tracer.node] = Value(name, stored.positions.reshape(shape))

@@ -28,7 +28,7 @@ from micronas.testing.graphs import random_shapes
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
-from micronas.train.codes import quantize_inputs
+from micronas.train.codes import quantize_all_inputs, quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
 
@@ -167,6 +167,30 @@ class TestBits:
     def test_patterns_must_match_and_bits_exist(self, bits: Any) -> None:
         with pytest.raises(ExportError, match="the layers are 0, 2, 6"):
             to_tflite(small(), self.x, calibration=self.x, bits=bits)
+
+
+class Heads(nn.Module):
+    """A tensor under each name that another one would have had by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes, self.embedding = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Any]:
+        scaled = self.embedding(x) * scale
+        boxes = [scaled.tanh(), scaled.relu()]
+        return {"classes": self.classes(x).softmax(1), "found": {"boxes": boxes}}
+
+
+def test_inputs_and_outputs_keep_their_names() -> None:
+    x, scale = torch.randn(16, 4), torch.randn(16, 2)
+    model = to_tflite(Heads().eval(), (x, scale), calibration=[(x, scale)])
+    graph = read(model)
+    assert graph.inputs == ("x", "scale")
+    assert graph.outputs == ("classes", "found.boxes.0", "found.boxes.1")
+    classes, *_ = (graph.output_of(op) for op in graph.ops if op.kind == "SOFTMAX")
+    assert classes.name == "classes"
+    assert verify(model, quantize_all_inputs(graph, (x, scale))).mismatches == 0
 
 
 class TestCalibration:
