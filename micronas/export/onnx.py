@@ -14,7 +14,7 @@ from micronas.export import onnx_maps, onnx_moves, onnx_recurrent
 from micronas.export.onnx_writer import Rounding as Rounding
 from micronas.export.onnx_writer import Writer
 from micronas.graph.batches import keeps_examples
-from micronas.graph.check import check_int8
+from micronas.graph.check import agree, check_int8
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.kinds import each_kind
 
@@ -50,6 +50,12 @@ def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
             "writing ONNX needs the package onnx, which is not installed; pip install '.[onnx]'"
         )
     check_int8(graph)
+    for op in graph.ops:
+        if not agree(graph, op):
+            raise ExportError(
+                f"{op.kind} must read and write one scale to be written as ONNX, but {op.name!r} "
+                "does not, and TFLM copies its codes; convert the model again"
+            )
     return Writer(graph, rounding, _takes_batches(graph), _WRITTEN).write()
 
 

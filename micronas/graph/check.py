@@ -184,6 +184,21 @@ def broken_rule(graph: Graph, op: Op) -> str | None:
     )
 
 
+def agree(graph: Graph, op: Op) -> bool:
+    """Whether codes stand for the same in the operands and the output of an operator, if they must.
+
+    To TFLite they do if scales differ by up to 1e-6, in some operators only if they are equal.
+    """
+    assert op.kind != "UNKNOWN", op
+    row = OPERATORS[op.kind]
+    if row.scale not in _TOLERANCE:
+        return True
+    every = [graph.tensors[name].quantization for name in (*op.operands, op.outputs[0])]
+    scales = [float(each.scale[0]) for each in every if each is not None]
+    zero_points = {each.zero_point for each in every if each is not None}
+    return max(scales) - min(scales) <= _TOLERANCE[row.scale] and len(zero_points) == 1
+
+
 def _table_problem(graph: Graph, op: Op) -> str | None:
     """Return the rule for positions and tables that types and scales break, or None."""
     source, output = graph.input_of(op), graph.output_of(op)
@@ -216,10 +231,8 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
     if row.fixed and (output, zero_points[-1]) != row.fixed:
         scale, zero_point = row.fixed
         return f"{op.kind} must write scale 1/{1 / scale:g} and zero point {zero_point}"
-    if row.scale in _TOLERANCE:
-        spread = max(*sources, output) - min(*sources, output)
-        if spread > _TOLERANCE[row.scale] or min(zero_points) != max(zero_points):
-            return f"the inputs and output of {op.kind} must share one scale and zero point"
+    if row.compares and not agree(graph, op):
+        return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
     rule = SCALES.get(op.kind)
     broken = (rule(sources, output) if rule else None) or fused_scale(op, output)

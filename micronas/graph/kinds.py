@@ -127,6 +127,9 @@ class Operator:
     windowed: bool = False
     """Moves a window with strides and padding over a map [N, height, width, channels]."""
     scale: Scale
+    compares: bool = False
+    """TFLM refuses other scales than those that `scale` asks for. Where it does not, the kernel
+    computes with codes whatever they stand for."""
     fixed: tuple[float, int] | None = None
     """Scale and zero point of the output where they are fixed."""
     finest: int = 256

@@ -15,7 +15,7 @@ from micronas.errors import ExportError, ModelError
 from micronas.export.onnx import Rounding, to_onnx
 from micronas.graph import integer
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
 from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -192,6 +192,13 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
 def test_a_float_graph_is_refused() -> None:
     with pytest.raises(ModelError, match="quantise the model to int8 first"):
         to_onnx(ds_cnn(4, 1))
+
+
+def test_codes_that_change_their_meaning_are_refused() -> None:
+    graph = random_op_graph("RESIZE_BILINEAR", 0)
+    other = replace(graph.tensors["output"], quantization=Quantization(np.array([9.0], np.float32)))
+    with pytest.raises(ExportError, match="RESIZE_BILINEAR must read and write one scale"):
+        to_onnx(replace(graph, tensors={**graph.tensors, "output": other}))
 
 
 def test_rows_are_spread_over_maps_as_in_tflite() -> None:

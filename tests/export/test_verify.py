@@ -19,7 +19,8 @@ from micronas.export.verify import (
     verify,
 )
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph, Quantization
+from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.operators import OPERATORS
 from micronas.testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -47,6 +48,37 @@ def test_no_byte_differs(seed: int) -> None:
 def test_no_byte_differs_with_int4_filters(seed: int) -> None:
     graph = quantize_randomly(ds_cnn(12, 2), seed, filters="int4")
     assert verify(to_flatbuffer(graph), random_inputs(graph, 8)).mismatches == 0
+
+
+def rescaled(kind: Kind, seed: int) -> Graph:
+    """An operator whose output has a scale of its own, and sometimes a zero point."""
+    graph = random_op_graph(kind, seed)
+    output = graph.tensors["output"]
+    assert output.quantization is not None
+    scale = output.quantization.scale * np.float32(1.7)
+    zero_point = output.quantization.zero_point if seed % 2 else 11 * seed
+    other = replace(output, quantization=Quantization(scale, zero_point))
+    return replace(graph, tensors={**graph.tensors, "output": other})
+
+
+SHARING = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SHARING if not OPERATORS[kind].compares])
+def test_codes_are_computed_with_whatever_they_stand_for_as_on_tflm(kind: Kind) -> None:
+    for seed in range(4):
+        graph = rescaled(kind, seed)
+        assert verify(to_flatbuffer(graph), random_inputs(graph, 3)).mismatches == 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SHARING if OPERATORS[kind].compares])
+def test_where_tflm_compares_scales_both_refuse_others(kind: Kind) -> None:
+    graph = rescaled(kind, 1)
+    model, inputs = to_flatbuffer(graph), random_inputs(graph, 1)
+    with pytest.raises(ModelError, match="must share one scale"):
+        verify(model, inputs)
+    with pytest.raises((ExportError, RuntimeError)):
+        tflm_run(model, inputs)
 
 
 def test_differences_are_counted() -> None:

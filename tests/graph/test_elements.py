@@ -269,15 +269,6 @@ def test_rows_of_zeros_stay() -> None:
         ),
         (
             one(
-                "MINIMUM",
-                tensor("x", (1, 2), 1),
-                constant(tensor("c", (2,), 0.5), [0, 1]),
-                tensor("y", (1, 2), 1),
-            ),
-            "the inputs and output of MINIMUM must share one scale and zero point",
-        ),
-        (
-            one(
                 "MUL",
                 tensor("x", (1,) * 7, 1),
                 constant(tensor("c", (2,), 1), [0, 1]),
