@@ -35,7 +35,8 @@ def files() -> dict[Path, str]:
 def commands() -> Iterator[str]:
     """Yield a usage and the help of every command."""
     for path, command in below(typer.main.get_command(app), "micronas"):
-        yield f"- `{' '.join([path, *words(command)])}`: {plain(command.help)}"
+        first = (command.help or "").partition("\n\n")[0]
+        yield f"- `{' '.join([path, *words(command)])}`: {' '.join(first.split())}"
 
 
 def below(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -52,12 +53,8 @@ def words(command: Any) -> Iterator[str]:
         if each.param_type_name == "argument":
             word = each.metavar or each.name.upper()
             yield word if each.required or word.startswith("[") else f"[{word}]"
-        elif each.name != "help" and not each.hidden:
+        elif each.opts[0] not in ("--help", "--json", "--quiet") and not each.hidden:
             yield f"[{each.opts[0]}]"
-
-
-def plain(text: str | None) -> str:
-    return " ".join((text or "").split())
 
 
 def main() -> None:
