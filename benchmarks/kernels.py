@@ -35,7 +35,7 @@ from benchmarks.settings import BOARD, BUDGETS, space_of
 from benchmarks.ways import train_weights
 from micronas.data import DataSet, divide
 from micronas.nas.prior import draw
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import PARTS
 from micronas.nas.strategies.ranked import Ranked
 from micronas.space.decisions import Choice
@@ -58,8 +58,8 @@ class Study:
     def __init__(self, setting: str, data: DataSet, results: Path) -> None:
         self.setting, self.data, self.results = setting, data, results
         self.space = space_of(setting, len(data.classes))
-        self.problem = Problem(self.space, BOARD, BUDGETS[setting])
-        self.networks = draw(self.problem, count=NETWORKS, source=random.Random("truth"))
+        self.member = Member(self.space, BOARD, BUDGETS[setting])
+        self.networks = draw(self.member, count=NETWORKS, source=random.Random("truth"))
 
     def run(self) -> None:
         known = [each for each in read(self.results) if each["setting"] == self.setting]
@@ -68,7 +68,7 @@ class Study:
             if (seed, name := str(self.space.architecture(choice))) not in trained:
                 self._keep(network=name, seed=seed, accuracy=self._alone(choice, seed))
         for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
-            run = Ranked(self.problem, SEARCHES["ranked"], seed)
+            run = Ranked(self.member, SEARCHES["ranked"], seed)
             run.pool[:NETWORKS] = self.networks
             training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
             train_weights(run, (training, gating, ranking))

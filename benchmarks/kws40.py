@@ -30,7 +30,7 @@ from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import uniform_networks
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.space.decisions import GRID
@@ -124,8 +124,8 @@ def space_for(budget: str, classes: int, *, step: int) -> Space:
 def uniform(budget: str, depth: int, classes: int) -> Space:
     """The widest uniform network of one of the `DEPTHS` within a budget."""
     space = space_for(budget, classes, step=GRID)
-    problem = Problem(space, Board.load(BOARD), Budget(macs=float(budget) * 1e6))
-    return space.architecture(uniform_networks(problem)[depth - 1])
+    member = Member(space, Board.load(BOARD), Budget(macs=float(budget) * 1e6))
+    return space.architecture(uniform_networks(member)[depth - 1])
 
 
 def found(results: Path, budget: str, data: DataSet) -> Record:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
@@ -31,7 +31,7 @@ def main(names: list[str]) -> None:
 
 def measure(space: Space) -> list[str]:
     source, blobs = random.Random(0), placeholder(space.classes)
-    problem = Problem(space, Board.load("stm32f446re"), Budget())
+    member = Member(space, Board.load("stm32f446re"), Budget())
     costs, counted, written = [], [], []
     for number in range(NETWORKS):
         choice = space.random(source)
@@ -39,7 +39,7 @@ def measure(space: Space) -> list[str]:
         trained = quantize_randomly(graph, number)
 
         start = perf_counter()
-        problem.costs(choice)
+        member.costs(choice)
         measured = perf_counter()
         size = flatbuffer_bytes(graph, metadata=blobs)
         known = perf_counter()

@@ -53,7 +53,7 @@ from micronas.evaluation.scores import scores
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
 from micronas.nas.prior import uniform_networks
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import shipped, textbook_networks
@@ -201,7 +201,7 @@ class Bench:
             return
         classes = len(self.data.classes)
         space = space_of("kws", classes) if self.space.kind == "kws" else Space.load("vww")
-        problem = Problem(space, self.board, self.budget)
+        problem = Member(space, self.board, self.budget)
         for seed in seeds:
             for choice in uniform_networks(problem):
                 network, costs = space.architecture(choice), problem.costs(choice)

@@ -80,7 +80,7 @@ class Bench:
             "seed": self.seed,
             "networks": len(ranked),
             "losses": [round(ranked[each], 4) for each in best],
-            "network": str(judge.problem.space.architecture(best[picked["inherited"]])),
+            "network": str(judge.member.space.architecture(best[picked["inherited"]])),
             "finals": finals,
             "picked": picked,
             "int8": finals[picked["inherited"]],
@@ -105,11 +105,11 @@ class Bench:
         return temperature_scaled_loss(predict(network, ranking), ranking.labels)[0].item()
 
     def _untrained(self, choice: Choice) -> Network:
-        graph = self.judge.problem.space.architecture(choice).graph()
+        graph = self.judge.member.space.architecture(choice).graph()
         return Network(graph, generator=generator_for(self.seed, "initial weights"))
 
     def _final(self, choice: Choice) -> float:
-        data, name = self.judge.data, self.judge.problem.space.canonical(choice)
+        data, name = self.judge.data, self.judge.member.space.canonical(choice)
         if name not in self._finals:
             network = self._untrained(choice)
             fit(network, data.train, RECIPE, seed=self.seed)

@@ -65,7 +65,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, divide
 from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import Budget, Costs, measure
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import PARTS, judged_on, search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.trials import Candidate, trials
@@ -116,8 +116,8 @@ class Bench:
         self.setting, self.data, self.results = setting, data, results
         self.space = space_of(setting, len(data.classes))
         self.budget = (BUDGETS | LADDER)[setting]
-        self.problem = Problem(self.space, BOARD, self.budget)
-        self.limits = self.problem.limits
+        self.member = Member(self.space, BOARD, self.budget)
+        self.limits = self.member.limits
         most = max(each.repeat for each in self.space.blocks)
         self.depths = [number / most for number in range(most + 1)]
 
@@ -174,7 +174,7 @@ class Bench:
             self.space.shaped([width / widths[-1]], growth=GROWTH[method], depth=float(depth))
             for width in widths
         ]
-        fitting = [each for each in shaped if self.problem.fits(each)]
+        fitting = [each for each in shaped if self.member.fits(each)]
         return self.space.architecture(fitting[-1]) if fitting else None
 
     def _costs(self, architecture: Space) -> Costs:
@@ -208,7 +208,7 @@ class Bench:
     def _random(self, seed: int) -> Space:
         training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
         judging = judged_on(self.data, [training, gating], ranking)
-        space, costs = self.space, self.problem.costs
+        space, costs = self.space, self.member.costs
         tried = [
             trials(
                 [Candidate("random", each, space.architecture(each), costs(each), space)],
@@ -218,7 +218,7 @@ class Bench:
                 checkpoint=Checkpoint(),
                 progress=lambda done, total: None,
             )[0]
-            for each in independent(self.problem, random.Random(seed), RANDOM)
+            for each in independent(self.member, random.Random(seed), RANDOM)
         ]
         return space.architecture(min(tried, key=lambda each: each.trial_loss or math.inf).choice)
 

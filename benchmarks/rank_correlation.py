@@ -30,7 +30,7 @@ from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
 from micronas.nas.prior import draw
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import PARTS
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.shared import ROUND, Weights, batches
@@ -60,15 +60,15 @@ KINDS = ("anything", "independent", "smooth")
 JUDGED = ("independent", "smooth")
 
 
-def drawn(kind: str, problem: Problem, source: random.Random, count: int) -> list[Choice]:
+def drawn(kind: str, member: Member, source: random.Random, count: int) -> list[Choice]:
     """Networks of a kind; "anything" costs what it may, and is what warm-up trains on."""
     match kind:
         case "independent":
-            return independent(problem, source, count)
+            return independent(member, source, count)
         case "smooth":
-            return draw(problem, count=count, source=source)
+            return draw(member, count=count, source=source)
         case _:
-            return [problem.space.random(source) for _ in range(count)]
+            return [member.space.random(source) for _ in range(count)]
 
 
 def known(results: Path) -> Known:
@@ -85,13 +85,13 @@ class Study:
     def __init__(self, data: DataSet, results: Path) -> None:
         self.data, self.results = data, results
         self.space = space_of(SETTING, len(data.classes))
-        self.problem = Problem(self.space, BOARD, BUDGETS[SETTING])
+        self.member = Member(self.space, BOARD, BUDGETS[SETTING])
         training, gating, self.ranking = divide(data.train, PARTS, generator_for(0, "parts"))
         self.training = Subset(data.train, torch.cat([training.index, gating.index]))
         self.judged = {
             kind: {
                 str(self.space.architecture(each)): each
-                for each in drawn(kind, self.problem, random.Random(0), NETWORKS)
+                for each in drawn(kind, self.member, random.Random(0), NETWORKS)
             }
             for kind in JUDGED
         }
@@ -112,7 +112,7 @@ class Study:
             labels = {score: SHARED.format(kind, score) for score in SCORES}
             if all((label, seed) in known(self.results) for label in labels.values()):
                 continue
-            pool = drawn(kind, self.problem, random.Random(seed + 1), POOL)
+            pool = drawn(kind, self.member, random.Random(seed + 1), POOL)
             for score, values in self._scores(self._supernet(pool, seed)).items():
                 self._append(labels[score], seed, dict(zip(self.networks, values, strict=True)))
         for seed in seeds if "inherited" in judges else ():
@@ -138,7 +138,7 @@ class Study:
 
     def _inherit(self, seed: int) -> None:
         """Train on from shared weights, by a schedule of its own for each number of epochs."""
-        pool = drawn("smooth", self.problem, random.Random(seed + 1), POOL)
+        pool = drawn("smooth", self.member, random.Random(seed + 1), POOL)
         shared = self._supernet(pool, seed).supernet
         for epochs, name in itertools.product(CONTINUED, self.judged["smooth"]):
             judge = INHERITED.format(epochs)

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from micronas.data import TensorSplit
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.dnas import Dnas
 from micronas.space.blocks import Bottleneck
@@ -245,8 +245,8 @@ def search_steps(
 
 def a_search(space: Space, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
-    problem = Problem(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
-    search = Dnas(problem, SearchSettings(gate_learning_rate=1e-9, amp=amp), 0)
+    member = Member(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
+    search = Dnas(member, SearchSettings(gate_learning_rate=1e-9, amp=amp), 0)
     if certain:
         for logits in search.gates.logits:
             logits.data[-1] = 50.0

@@ -13,7 +13,7 @@ from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import USED, moved
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tasks.images.files import decode
@@ -147,12 +147,12 @@ def space_of(setting: str, classes: int) -> Space:
     )
 
 
-def independent(problem: Problem, source: random.Random, count: int) -> list[Choice]:
+def independent(member: Member, source: random.Random, count: int) -> list[Choice]:
     """Different networks within the budget whose widths know nothing of one another."""
-    space = problem.space
+    space = member.space
     found: dict[Choice, Choice] = {}
     while len(found) < count:
-        choice = moved(problem, space.random(source), USED, source)
-        if USED <= problem.share(choice) <= 1:
+        choice = moved(member, space.random(source), USED, source)
+        if USED <= member.share(choice) <= 1:
             found.setdefault(space.canonical(choice), choice)
     return list(found.values())

@@ -15,7 +15,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, divide
 from micronas.nas.distributed import ranks
 from micronas.nas.prior import PLACES, USED, Profile, draw, moved
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import PARTS
 from micronas.nas.strategies.base import Parts
 from micronas.nas.strategies.ranked import Ranked
@@ -45,9 +45,9 @@ class Judge:
 
     def __init__(self, setting: str, data: DataSet, seed: int) -> None:
         space = space_of(setting, len(data.classes))
-        self.seed, self.data, self.problem = seed, data, Problem(space, BOARD, BUDGETS[setting])
+        self.seed, self.data, self.member = seed, data, Member(space, BOARD, BUDGETS[setting])
         self.parts = divide(data.train, PARTS, generator_for(seed, "parts"))
-        self._run = Ranked(self.problem, SEARCHES["ranked"], seed)
+        self._run = Ranked(self.member, SEARCHES["ranked"], seed)
         train_weights(self._run, self.parts)
         self.net = self._run.weights.supernet
         self._losses: Losses = {}
@@ -58,7 +58,7 @@ class Judge:
 
     def scores(self, choices: list[Choice]) -> list[float]:
         """Losses on the ranking part; a network is asked for once."""
-        names = [self.problem.space.canonical(each) for each in choices]
+        names = [self.member.space.canonical(each) for each in choices]
         pairs = zip(names, choices, strict=True)
         new = {name: each for name, each in pairs if name not in self._losses}
         losses = rank(self.net, list(new.values()), self.parts[2], self.seed)
@@ -67,7 +67,7 @@ class Judge:
 
     def ranked(self, choices: list[Choice]) -> Losses:
         """Different networks and their losses on the ranking part, the best first."""
-        different = list({self.problem.space.canonical(each): each for each in choices}.values())
+        different = list({self.member.space.canonical(each): each for each in choices}.values())
         scored = zip(different, self.scores(different), strict=True)
         return dict(sorted(scored, key=lambda pair: pair[1]))
 
@@ -90,7 +90,7 @@ class Judge:
         """Derivatives of the loss on a batch by each decision's gates [options], at a choice."""
         index = index[:SLOPES]
         inputs, labels = self.parts[1].batch(index, None), self.parts[1].labels[index]
-        sample = Gates(self.problem.space.decisions).one_hot(choice)
+        sample = Gates(self.member.space.decisions).one_hot(choice)
         gates = [each.requires_grad_() for each in sample.values()]
         self.net.requires_grad_(False)
         loss, _ = temperature_scaled_loss(self.net.masked(inputs, sample), labels, sharpest=1.0)
@@ -100,10 +100,10 @@ class Judge:
 
     def at(self, place: Floats, source: random.Random) -> Choice | None:
         """The network within the budget whose profile is at a place of the unit cube."""
-        space = self.problem.space
+        space = self.member.space
         profile = Profile.at(space, np.clip(place, 0, 1).tolist(), source)
-        choice = moved(self.problem, profile.widest(self.problem), USED, source)
-        return choice if self.problem.fits(choice) else None
+        choice = moved(self.member, profile.widest(self.member), USED, source)
+        return choice if self.member.fits(choice) else None
 
 
 def train_weights(run: Ranked, parts: Parts) -> None:
@@ -123,7 +123,7 @@ def draws(judge: Judge) -> list[Choice]:
 
 
 def more(judge: Judge) -> list[Choice]:
-    return draw(judge.problem, count=MORE, source=judge.source("more"))
+    return draw(judge.member, count=MORE, source=judge.source("more"))
 
 
 def centre(judge: Judge, *, steps: int = 60, each: int = 10) -> list[Choice]:
@@ -213,9 +213,9 @@ def _descended(form: Floats, place: Floats) -> Floats:
 
 
 def gates(judge: Judge, *, steps: int = 100, pairs: int = 2) -> list[Choice]:
-    problem, source = judge.problem, judge.source("gates")
+    member, source = judge.member, judge.source("gates")
     numbers = np.random.default_rng(judge.seed)
-    decisions = problem.space.decisions
+    decisions = member.space.decisions
     free = [number for number, each in enumerate(decisions) if each.kind != "select"]
     sizes = np.array([len(decisions[number].options) for number in free], float)
     start = judge.at(np.full(PLACES, 0.5), source) or next(iter(judge.known))
@@ -228,12 +228,12 @@ def gates(judge: Judge, *, steps: int = 100, pairs: int = 2) -> list[Choice]:
             choice = list(start)
             for number, at, size in zip(free, centres + spread * noise, sizes, strict=True):
                 choice[number] = int(np.clip(round(at), 0, size - 1))
-            sample = moved(problem, tuple(choice), USED, source)
-            if not problem.fits(sample):
+            sample = moved(member, tuple(choice), USED, source)
+            if not member.fits(sample):
                 continue
             found.append(sample)
             task = _by_place(judge.slopes(sample, index), sample, free, spread)
-            cost = spread * _costs_by_place(problem, sample, free)
+            cost = spread * _costs_by_place(member, sample, free)
             task -= cost * (task @ cost) / max(cost @ cost, 1e-12)
             direction += task / (np.linalg.norm(task) + 1e-12)
         rate = 0.03 * (1 - step / steps)
@@ -253,24 +253,24 @@ def _by_place(
     return np.array(found)
 
 
-def _costs_by_place(problem: Problem, choice: Choice, free: list[int]) -> Floats:
+def _costs_by_place(member: Member, choice: Choice, free: list[int]) -> Floats:
     """Change of the share of the budget with a step of each decision, up or else down."""
     found = []
     for number in free:
-        up = choice[number] + 1 < len(problem.space.decisions[number].options)
+        up = choice[number] + 1 < len(member.space.decisions[number].options)
         other = list(choice)
         other[number] += 1 if up else -1
-        share = problem.share(tuple(other)) - problem.share(choice)
+        share = member.share(tuple(other)) - member.share(choice)
         found.append(share if up else -share)
     return np.array(found)
 
 
 def steps(judge: Judge, *, rounds: int = 40) -> list[Choice]:
-    problem, source = judge.problem, judge.source("steps")
+    member, source = judge.member, judge.source("steps")
     current, *_ = judge.known
     found = [current]
     for index in judge.batches("steps", rounds):
-        others = _moves(problem, current, judge.slopes(current, index), source)
+        others = _moves(member, current, judge.slopes(current, index), source)
         losses = judge.losses([current, *others], index)
         best = min(range(len(losses)), key=losses.__getitem__)
         current = [current, *others][best]
@@ -279,10 +279,10 @@ def steps(judge: Judge, *, rounds: int = 40) -> list[Choice]:
 
 
 def _moves(
-    problem: Problem, choice: Choice, slopes: list[torch.Tensor], source: random.Random
+    member: Member, choice: Choice, slopes: list[torch.Tensor], source: random.Random
 ) -> list[Choice]:
     """Networks a move away that the gradient prefers, within the budget by a second move."""
-    decisions = problem.space.decisions
+    decisions = member.space.decisions
     gains = {
         (number, step): float(
             slopes[number][choice[number] + step] - slopes[number][choice[number]]
@@ -300,9 +300,9 @@ def _moves(
         for other, back in [(number, 0), *(each for each in ordered if each[0] != number)][:8]:
             twice = [*once]
             twice[other] += back
-            near = moved(problem, tuple(twice), USED, source)
-            if problem.fits(near):
-                found[problem.space.canonical(near)] = near
+            near = moved(member, tuple(twice), USED, source)
+            if member.fits(near):
+                found[member.space.canonical(near)] = near
     return list(found.values())[:12]
 
 

@@ -62,19 +62,21 @@ class OneOf:
     key: str
     kinds: Callable[[], Mapping[str, type[Settings]]]
     """Returns the kinds by what stands under `key`."""
+    default: str | None = None
+    """What stands there where nothing is written; None where it must be."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
 
     def _validate(self, value: Any) -> Settings:
         kinds = self.kinds()
-        if isinstance(value, Settings) and type(value) in kinds.values():
+        if isinstance(value, Settings) and getattr(value, self.key, None) in kinds:
             return value
         if not isinstance(value, Mapping):
             raise ValueError("must be a mapping of keys to values")
-        if self.key not in value:
+        if self.default is None and self.key not in value:
             raise self._wrong({"type": "missing", "loc": (self.key,), "input": value})
-        name = value[self.key]
+        name = value.get(self.key, self.default)
         if not isinstance(name, str) or name not in kinds:
             rule = f"must be one of {', '.join(kinds)} ({nearest(str(name), kinds)})"
             unknown = PydanticCustomError("unknown_kind", "{rule}", {"rule": rule})

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
+from micronas.nas.member import Member
+from micronas.nas.settings import DnasSettings
 from micronas.nas.supernet.fit_choice import fit_choice
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.steering import Steering
@@ -28,7 +28,7 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 
-_DEFAULTS = SearchSettings()
+_DEFAULTS = DnasSettings()
 _OBSERVED = 10
 """Steps between two comparisons of smooth costs with exact ones, which take longer."""
 
@@ -184,11 +184,11 @@ class SearchBudget:
 
     def costs(self, supernet: Supernet, choice: Choice) -> Costs:
         """Return the exact costs of a network on the board."""
-        return self._steers(supernet).problem.costs(choice)
+        return self._steers(supernet).member.costs(choice)
 
     def used(self, supernet: Supernet, choice: Choice) -> dict[str, float]:
         """Return the exact share of each limit that a network uses."""
-        return self._steers(supernet).problem.used(choice)
+        return self._steers(supernet).member.used(choice)
 
     def fit(self, supernet: Supernet) -> Choice:
         """Return the most likely choice, moved into the budget (see `nas.supernet.fit_choice`).
@@ -201,13 +201,13 @@ class SearchBudget:
             If no network fits.
         """
         steering, gates = self._steers(supernet), supernet.gates
-        problem = steering.problem
+        member = steering.member
         key = torch.cat([each.detach() for each in gates.logits]).cpu().numpy().tobytes()
         if self._fitted is None or self._fitted[0] != key:
             choice = fit_choice(
-                gates, problem.used, lambda choice, name: steering.slopes(gates, choice, name)
+                gates, member.used, lambda choice, name: steering.slopes(gates, choice, name)
             )
-            self._fitted = key, choice if problem.fits(choice) else problem.least()
+            self._fitted = key, choice if member.fits(choice) else member.least()
         return self._fitted[1]
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,10 +228,10 @@ class SearchBudget:
                     "a SearchBudget must steer one supernet, but is asked about a second; make "
                     "another SearchBudget for it"
                 )
-            problem = Problem(supernet.space, self._board, self._budget)
-            problem.check_feasible()
+            member = Member(supernet.space, self._board, self._budget)
+            member.check_feasible()
             self._supernet = supernet
-            self._steering = Steering(problem, self.steps, _DEFAULTS)
+            self._steering = Steering(member, self.steps, _DEFAULTS.temperature)
             if self._loaded is not None:
                 self._steering.restore(dict(self._loaded))
         return self._steering

@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.space.decisions import Choice, Decision
 from micronas.space.searchable import Searchable
 
@@ -37,9 +37,7 @@ _REPEATS = 100
 """Known networks drawn one after another: a small space has no more to give."""
 
 
-def draw(
-    problem: Problem, *, count: int, source: random.Random, fill: float = USED
-) -> list[Choice]:
+def draw(member: Member, *, count: int, source: random.Random, fill: float = USED) -> list[Choice]:
     """Draw up to `count` different networks that fit, and use 90 to 100 % of the budget.
 
     With a lower `fill` each uses 90 to 100 % of a share of it, which is drawn evenly on a
@@ -49,7 +47,7 @@ def draw(
     given where there are not enough others: a space may be too small, or too coarse. Where nothing
     but the smallest networks fits, it is given whatever the draws were.
     """
-    space, roomy = problem.space, problem.is_roomy
+    space, roomy = member.space, member.is_roomy
     found: dict[Choice, Choice] = {}
     spare: dict[Choice, Choice] = {}
     repeats = 0
@@ -58,15 +56,15 @@ def draw(
             break
         # no number is drawn where there is nothing to choose: old draws stay as they were
         room = 1.0 if fill >= USED else (fill / USED) ** source.random()
-        choice = _drawn(problem, source, roomy=roomy, room=room)
+        choice = _drawn(member, source, roomy=roomy, room=room)
         if choice is None:
             continue
         network = space.canonical(choice)
-        kept = found if roomy or problem.share(choice) >= min(USED, fill) else spare
+        kept = found if roomy or member.share(choice) >= min(USED, fill) else spare
         repeats = repeats + 1 if network in kept else 0
         kept.setdefault(network, choice)
     if not found and not spare:
-        return [choice for choice in (space.smallest(), space.quickest()) if problem.fits(choice)][
+        return [choice for choice in (space.smallest(), space.quickest()) if member.fits(choice)][
             :1
         ]
     return [*found.values(), *spare.values()][:count]
@@ -157,63 +155,63 @@ class Profile:
             low, high = (step, high) if self.scaled(space, step) == least else (low, step - 1)
         return low
 
-    def widest(self, problem: Problem, room: float = 1.0) -> Choice:
+    def widest(self, member: Member, room: float = 1.0) -> Choice:
         """Return the widest network that takes no more than a share of the budget; the narrowest
         if none does."""
         low, high = 0, _SCALES
         while low < high:
             step = (low + high + 1) // 2
-            fits = problem.share(self.scaled(problem.space, step)) <= room
+            fits = member.share(self.scaled(member.space, step)) <= room
             low, high = (step, high) if fits else (low, step - 1)
-        return self.scaled(problem.space, low)
+        return self.scaled(member.space, low)
 
 
-def _drawn(problem: Problem, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
-    space = problem.space
+def _drawn(member: Member, source: random.Random, *, roomy: bool, room: float) -> Choice | None:
+    space = member.space
     profile = Profile.at(space, [source.random() for _ in range(PLACES)], source)
-    if profile.bits == 4 and (roomy or not _wants_four(problem, profile)):
+    if profile.bits == 4 and (roomy or not _wants_four(member, profile)):
         profile = replace(profile, bits=8)
     if roomy:
         return profile.scaled(space, source.randrange(_SCALES + 1))
-    least = problem.share(profile.scaled(space, 0))
+    least = member.share(profile.scaled(space, 0))
     if least > 1.0:
         return None
     room = max(room, least)
-    return moved(problem, profile.widest(problem, room), USED * room, source, most=room)
+    return moved(member, profile.widest(member, room), USED * room, source, most=room)
 
 
-def _wants_four(problem: Problem, profile: Profile) -> bool:
+def _wants_four(member: Member, profile: Profile) -> bool:
     """Whether 4 bits make a network that flash keeps narrow enough wider to pay."""
-    if all(each.kind != "bits" for each in problem.space.decisions):
+    if all(each.kind != "bits" for each in member.space.decisions):
         return False
-    eight, four = (replace(profile, bits=bits).widest(problem) for bits in (8, 4))
-    pays = problem.costs(four).macs >= _PAYS * problem.costs(eight).macs
-    return problem.binding(eight)[0] == "flash" and pays
+    eight, four = (replace(profile, bits=bits).widest(member) for bits in (8, 4))
+    pays = member.costs(four).macs >= _PAYS * member.costs(eight).macs
+    return member.binding(eight)[0] == "flash" and pays
 
 
-def uniform_networks(problem: Problem) -> list[Choice]:
+def uniform_networks(member: Member) -> list[Choice]:
     """Return the widest uniform network that fits, for each of up to three depths.
 
     Where 4 bits are a choice, of the full depth also the widest that takes them everywhere.
     """
-    space = problem.space
+    space = member.space
     found: dict[Choice, Choice] = {}
     for depth, bits in ((1.0, 8), (2 / 3, 8), (1 / 3, 8), (1.0, 4)):
         shaped = (space.uniform(percent / 100, depth, bits) for percent in range(1, 101))
-        fitting = [choice for choice in shaped if problem.fits(choice)]
+        fitting = [choice for choice in shaped if member.fits(choice)]
         if fitting:
             found.setdefault(space.canonical(fitting[-1]), fitting[-1])
     return list(found.values())
 
 
 def moved(
-    problem: Problem, choice: Choice, floor: float, source: random.Random, *, most: float = 1.0
+    member: Member, choice: Choice, floor: float, source: random.Random, *, most: float = 1.0
 ) -> Choice:
     """Move single options at random until a network uses `floor` to `most` of the limit that
     binds."""
-    decisions = problem.space.decisions
+    decisions = member.space.decisions
     for _ in range(_MOVES):
-        binding, share = problem.binding(choice)
+        binding, share = member.binding(choice)
         if floor <= share <= most:
             break
         direction = 1 if share < floor else -1

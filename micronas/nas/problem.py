@@ -1,104 +1,233 @@
-"""A search problem: a space, a board and limits; what networks cost, and which of them fit."""
+"""What is searched: the networks of a space, on a board, within limits.
 
+A space of one family and a user's own network are spaces of several families with one member.
+Members share no weights, since their maps differ in size.
+"""
+
+import random
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
-from micronas.errors import BudgetError
-from micronas.graph.ir import Op
+from micronas.data import DataSet
+from micronas.errors import ConfigError
 from micronas.hardware.board import Board
-from micronas.hardware.code import FULL, operators_of
-from micronas.hardware.costs import Budget, Costs, Limits, measure
-from micronas.hardware.front_ends import FrontEndCosts
-from micronas.quantities import format_cost
+from micronas.hardware.costs import Budget, Limits
+from micronas.hardware.front_ends import front_end_costs
+from micronas.nas.candidate import Candidate
+from micronas.nas.member import Member
+from micronas.nas.prior import USED, draw, moved, uniform_networks
+from micronas.nas.textbook import shipped, textbook_networks
 from micronas.space.decisions import Choice
+from micronas.space.open_space import OpenSpace, Picks
 from micronas.space.searchable import Searchable
+
+_TRIES = 8
+"""Draws for each network wanted, at most: some members hold none within the budget."""
+_PARENTS = 1 / 3
+"""Share of the tried networks that others descend from."""
+_REDRAWN = 0.15
+"""Probability that a descendant settles an `any`, a kernel, a depth or a kind of block anew."""
+_STEPPED = 0.3
+"""Probability that one of its widths takes a step, of up to `_STEP` of its value."""
+_STEP = 0.35
 
 
 class Problem:
-    """What is searched, and what is allowed.
+    """A space, a board and limits.
 
-    Costs are exact, and remembered: choices of the same network are counted once.
-
-    Attributes
+    Parameters
     ----------
-    limits
-        The budget on the board, as numbers.
+    space
+        Of one family or of several, or a user's network that `convert` made a space of.
+    meaning
+        Of the inputs, as `DataSet.meaning` has it: each member is charged for the front end of its
+        own input.
     """
 
     def __init__(
         self,
-        space: Searchable,
+        space: Searchable | OpenSpace,
         board: Board,
         budget: Budget,
         *,
-        front_end: FrontEndCosts | None = None,
+        meaning: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.space, self.board = space, board
-        # what any network of the space may need, a PAD between two widths included
-        operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
-        for choice in (space.smallest(), space.largest()):
-            operators |= operators_of(space.resolve(choice))
-        always = {name.removesuffix(FULL) for name in operators}
-        self.limits: Limits = budget.on(
-            board, operators=always, for_int4=operators - always, front_end=front_end
-        )
-        self._measured = lru_cache(maxsize=100_000)(self._measure)
+        self.space = space
+        self._board, self._budget, self._meaning = board, budget, meaning
+        self._member = lru_cache(maxsize=1024)(self._made)
 
-    def costs(self, choice: Choice) -> Costs:
-        """Return the exact costs of a network."""
-        return self._measured(self.space.canonical(choice))
+    def member(self, family: str, picks: Picks) -> Member:
+        """Return a member of the space, on the board within the limits."""
+        return self._member(family, picks)
 
-    def used(self, choice: Choice) -> dict[str, float]:
-        """Return the share of each limit that a network uses; 1 is all of it."""
-        return self.limits.used(self.costs(choice))
+    def only(self, purpose: str) -> Member:
+        """Return the only member.
 
-    def spent(self, choice: Choice) -> dict[str, float]:
-        """Return what a network itself takes of each cost that is limited."""
-        return self.limits.spent(self.costs(choice))
-
-    def share(self, choice: Choice) -> float:
-        """Return the share of the limit that binds."""
-        return max(self.used(choice).values())
-
-    def binding(self, choice: Choice) -> tuple[str, float]:
-        """Return the limit that binds, the one of which a network uses most, and that share."""
-        return max(self.used(choice).items(), key=lambda each: each[1])
-
-    def fits(self, choice: Choice) -> bool:
-        return self.share(choice) <= 1.0
+        Raises
+        ------
+        ConfigError
+            If there are several; the error says that `purpose` takes one.
+        """
+        first, *others = self.space.ways()
+        if others:
+            raise ConfigError(
+                f"{purpose} must have a space of one family, whose networks share weights, but "
+                f"'{self.space.title}' has several; set search.strategy=halving, or give a space "
+                "of one family"
+            )
+        return self.member(*first)
 
     @property
-    def is_roomy(self) -> bool:
-        """Whether even the largest network fits."""
-        return self.fits(self.space.largest())
-
-    def least(self) -> Choice:
-        """Return the network that is nearest to fitting, or uses least."""
-        # two, as weights of 4 bits take least flash and those of 8 least time
-        return min((self.space.smallest(), self.space.quickest()), key=self.share)
+    def limits(self) -> Limits:
+        """The budget on the board, as numbers, as the first member has it."""
+        return next(self._members()).limits
 
     def check_feasible(self) -> None:
-        """Raise BudgetError if not even the smallest network of the space fits."""
-        used, given = self.used(self.least()), self.limits.given()
-        over = [name for name, share in used.items() if share > 1]
-        if over:
-            complaints = (
-                f"{name} budget must reach the smallest network of the space: "
-                f"budget={format_cost(name, given[name])}, "
-                f"smallest={format_cost(name, given[name] * used[name])}"
-                for name in over
-            )
-            beside = vars(self.limits.beside)
-            taken = [
-                f"{name} counts {format_cost(name, beside[name])} beside the network"
-                for name in over
-                if beside.get(name)
-            ]
-            ways = " (budget.counts=network leaves it out)" if taken else ""
-            raise BudgetError(
-                f"{'; '.join([*complaints, *taken])}{ways}; raise {', '.join(over)} or give "
-                f"'{self.space.title}' smaller widths or fewer blocks"
-            )
+        """Raise BudgetError if not even the smallest network of any member fits.
 
-    def _measure(self, choice: Choice) -> Costs:
-        space = self.space
-        return measure(space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs)
+        The error is that of the member nearest to the budget.
+        """
+        shares: dict[Member, float] = {}
+        for member in self._members():
+            shares[member] = member.share(member.least())
+            if shares[member] <= 1:
+                return
+        min(shares, key=lambda member: shares[member]).check_feasible()
+
+    def check_data(self, data: DataSet) -> None:
+        """Raise ConfigError if a member cannot see the data, or gives other outputs."""
+        for member in self._members():
+            space = member.space
+            data.view.check(data.input, space.input_shape)
+            if len(data.classes) != space.outputs:
+                raise ConfigError(
+                    f"data set and search space must agree on the number of classes: "
+                    f"data={len(data.classes)}, space '{space.title}'={space.outputs}; edit "
+                    "`classes` of the space"
+                )
+
+    def draw(self, count: int, source: random.Random) -> list[Candidate]:
+        """Draw up to `count` different networks from the prior, as many of each family.
+
+        Where draws miss the few members that hold any within the budget, their smallest are given.
+        """
+        families = list(dict.fromkeys(family for family, _ in self.space.ways()))
+        source.shuffle(families)
+        found: dict[str, Candidate] = {}
+        for turn in range(count):
+            family, before = families[turn % len(families)], len(found)
+            for _ in range(_TRIES):
+                picks = self.space.draw(family, source)
+                member = self.member(family, picks)
+                for choice in draw(member, count=1, source=source, fill=self.space.fill):
+                    self._keep(found, family, picks, choice)
+                if len(found) > before:
+                    break
+        return list(found.values()) or self._smallest(count)
+
+    def descendants(
+        self, tried: list[Candidate], count: int, source: random.Random
+    ) -> list[Candidate]:
+        """Draw up to `count` new networks near the best third of those tried, best first."""
+        known = {each.label for each in tried}
+        drawn = [each for each in tried if each.origin == "search"]
+        parents = drawn[: max(2, round(_PARENTS * len(drawn)))]
+        found: dict[str, Candidate] = {}
+        for turn in range(_TRIES * count):
+            if len(found) >= count or not parents:
+                break
+            self._descend(found, parents[turn % len(parents)], source, known)
+        return list(found.values())
+
+    def rivals(self, data: DataSet) -> list[Candidate]:
+        """Return networks that anybody has without a search, at the widest that fit: the textbook
+        networks that the space names, and the uniform ones of a space of one member."""
+        named = textbook_networks(
+            shipped(self.space.textbook),
+            self._board,
+            self._budget,
+            kind=self.space.kind,
+            input_shape=data.input,
+            classes=len(data.classes),
+            as_published=self.space.fill < USED,
+            meaning=self._meaning,
+        )
+        first, *others = self.space.ways()
+        uniform = [] if others else uniform_networks(self.member(*first))
+        return named + [self.candidate("uniform", *first, choice) for choice in uniform]
+
+    def candidate(self, origin: str, family: str, picks: Picks, choice: Choice) -> Candidate:
+        """Return the network of a member's choice."""
+        member = self.member(family, picks)
+        name = self.space.label(family, member.space.architecture(choice))
+        costs = member.costs(choice)
+        return Candidate(origin, choice, member.space, costs, name, family, picks)
+
+    def _members(self) -> Iterator[Member]:
+        return (self.member(*way) for way in self.space.ways())
+
+    def _smallest(self, count: int) -> list[Candidate]:
+        found: dict[str, Candidate] = {}
+        for family, picks in self.space.ways():
+            member = self.member(family, picks)
+            if len(found) < count and member.fits(member.least()):
+                self._keep(found, family, picks, member.least())
+        return list(found.values())
+
+    def _descend(
+        self,
+        found: dict[str, Candidate],
+        parent: Candidate,
+        source: random.Random,
+        known: set[str],
+    ) -> None:
+        picks = tuple(
+            source.randrange(size) if source.random() < _REDRAWN else pick
+            for size, pick in zip(self.space.sizes(parent.family), parent.picks, strict=True)
+        )
+        member = self.member(parent.family, picks)
+        varied = _varied(member.space, parent.space, parent.choice, source)
+        choice = moved(member, varied, min(USED, self.space.fill), source)
+        if member.fits(choice):
+            self._keep(found, parent.family, picks, choice, known)
+
+    def _keep(
+        self,
+        found: dict[str, Candidate],
+        family: str,
+        picks: Picks,
+        choice: Choice,
+        known: set[str] | frozenset[str] = frozenset(),
+    ) -> None:
+        candidate = self.candidate("search", family, picks, choice)
+        if candidate.label not in known:
+            found.setdefault(candidate.label, candidate)
+
+    def _made(self, family: str, picks: Picks) -> Member:
+        space = self.space.member(family, picks)
+        front_end = front_end_costs(self._meaning, space.input_shape)
+        return Member(space, self._board, self._budget, front_end=front_end)
+
+
+def _varied(space: Searchable, parent: Searchable, choice: Choice, source: random.Random) -> Choice:
+    """Return a choice near a parent's, some of whose options are drawn anew.
+
+    Layers keep their bits, and new ones have those of the others: which pay is up to the budget.
+    """
+    values, varied = parent.values(choice), []
+    bits = min((values[each.name] for each in parent.decisions if each.kind == "bits"), default=8)
+    for decision in space.decisions:
+        options, value = decision.options, values.get(decision.name)
+        if decision.kind == "bits":
+            varied.append(options.index(value or bits))
+        elif value is None or (decision.kind != "width" and source.random() < _REDRAWN):
+            varied.append(source.randrange(len(options)))
+        elif decision.kind == "width":
+            wanted = value * (1 + _STEP) ** source.uniform(-1, 1)
+            wanted = wanted if source.random() < _STEPPED else value
+            varied.append(decision.nearest(wanted))
+        else:
+            varied.append(options.index(value) if value in options else len(options) - 1)
+    return tuple(varied)

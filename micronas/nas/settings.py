@@ -1,83 +1,184 @@
-"""Settings of a search: its strategy, length and step sizes."""
+"""Settings of a search: those that every strategy has, and those of each. Imports no torch."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from micronas.nas.strategies import check_name
-from micronas.settings import Settings
+from micronas.settings import OneOf, Settings
 from micronas.train.recipe import Amp, Recipe
 
 
-class SearchSettings(Settings):
-    """Length and step sizes of a search; the defaults suit networks of a few million MACs."""
+class StrategySettings(Settings):
+    """What every strategy has; the defaults suit networks of a few million MACs."""
 
-    strategy: Annotated[str, AfterValidator(check_name)] = "auto"
-    """Who proposes networks to the trials. ``dnas``: gates, trained in alternation with the weights
-    of a supernet. ``ranked``: shared weights, trained on smooth networks within the budget, which
-    they rank. ``evolution``: the same, with crossing and mutation of the best. ``halving``: nobody;
-    `draws` smooth networks compete in trials of growing length. ``auto``: ranking where it trains
-    on at most half of the examples that halving would, else halving; see
-    `micronas.nas.strategies.auto`."""
-    steps: int = Field(400, ge=1)
-    """Of the supernet: alternations of one weight step and one gate step, or, without gates, four
-    weight steps."""
-    warmup: int = Field(600, ge=0)
-    """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
-    supernet: Literal["budget", "space"] = "budget"
-    """What `ranked` and `evolution` train shared weights on: networks within the budget, or of any
-    size. The latter serve every board and budget: a sweep trains them once; `auto` then ranks."""
-    batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(1e-3, ge=0)
-    gate_learning_rate: float = Field(0.03, gt=0)
-    temperature: tuple[float, float] = (1.0, 0.5)
-    """Of the Gumbel-softmax, at the start and at the end."""
-    hard: bool = True
-    """One-hot straight-through samples; otherwise soft ones."""
-    amp: Amp = None
-    """``bf16``: convolutions in bfloat16, as `Recipe.amp` has it; trials have a setting of their
-    own."""
-    candidates: int = Field(60, ge=1)
-    """Sampled networks that are ranked with shared weights."""
-    finalists: int = Field(6, ge=0)
-    """Best proposals that get a short training, beside the uniform networks: half of them with
-    small kernels, half with large ones, where there are both."""
-    draws: int = Field(16, ge=2)
-    """Networks that halving begins with, and a generation of evolution. In a space of several
-    families half as many join once the first are known."""
-    generations: int = Field(8, ge=1)
-    """Of evolution."""
+    strategy: str
+    """Name of a strategy, or where to import one: ``my_package.mine:Tpe``."""
+    trial: Recipe = Recipe(epochs=20, batch_size=64)
+    """The training of a network that a strategy asks for, by which networks are compared."""
+    epochs: int | None = Field(None, ge=1)
+    """Epochs of all trials together, after which a strategy is asked no more. None: those that it
+    plans."""
     folds: Literal["auto"] | Annotated[int, Field(ge=1, le=10)] = "auto"
-    """In a space of several families: trainings of a network for each trial, each ranked by other
-    groups. ``auto``: 3 where the training part has fewer than 12 groups, since one or two people
-    say little of others; else 1, ranked by a fifth of the training part."""
+    """Trainings of a network for each trial, each ranked by other groups. ``auto``: 3 where the
+    training part has fewer than 12 groups, since one or two people say little of others; else 1,
+    ranked by a fifth of the training part."""
     final_folds: int = Field(2, ge=1, le=10)
     """Trainings of each network that reaches the end of the trials, each ranked by other groups,
     where `folds` are fewer: between the last few, chance in one training decides as much as they
     differ."""
-    trial: Recipe = Recipe(epochs=20, batch_size=64)
-    """The short training."""
-    inherited: float = Field(0.5, ge=0, le=1)
-    """Share of its epochs that a trial has where it begins with the weights that ranked or evolved
-    the networks, and without `final_folds`, whose groups these weights have seen. 0: all begin
-    anew."""
 
     @model_validator(mode="after")
-    def _check(self) -> "SearchSettings":
-        if self.supernet == "space" and self.strategy in ("dnas", "halving"):
+    def _own(self) -> "StrategySettings":
+        own = type(self).model_fields["strategy"].default
+        if isinstance(own, str) and self.strategy != own:
             raise ValueError(
-                "supernet=space is for strategy=ranked or evolution, but "
-                f"strategy={self.strategy}; leave one of the two out"
+                f"{type(self).__name__} must have strategy={own}, but got {self.strategy}; give "
+                "the settings of that strategy"
             )
         return self
 
     @property
     def shares(self) -> bool:
         """Whether a supernet has a part in common with searches for other boards and budgets."""
-        return self.supernet == "space" or (self.strategy == "dnas" and self.warmup > 0)
+        return False
 
-    def trial_of(self, *, inherits: bool) -> Recipe:
-        """Return the recipe of trials, which begin with a supernet's weights or anew."""
-        epochs = max(1, round(self.inherited * self.trial.epochs))
-        return self.trial.model_copy(update={"epochs": epochs}) if inherits else self.trial
+
+class RandomSettings(StrategySettings):
+    """``random``: networks drawn from the prior, each trained to the end."""
+
+    strategy: str = "random"
+    draws: int = Field(16, ge=2)
+    """Networks that are drawn."""
+
+
+class HalvingSettings(StrategySettings):
+    """``halving``: networks drawn from the prior compete in trials of growing length."""
+
+    strategy: str = "halving"
+    draws: int = Field(16, ge=2)
+    """Networks that are drawn. Half as many descendants join with each generation."""
+    generations: int = Field(1, ge=0)
+    """How often descendants of the best third join before the worse half is dropped."""
+
+
+class EvolutionSettings(HalvingSettings):
+    """``evolution``: halving after several generations of descendants, by real trainings."""
+
+    strategy: str = "evolution"
+    generations: int = Field(4, ge=0)
+
+
+class SupernetSettings(StrategySettings):
+    """What strategies have that train shared weights."""
+
+    steps: int = Field(400, ge=1)
+    """Of the supernet: alternations of one weight step and one gate step, or, without gates, four
+    weight steps."""
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    amp: Amp = None
+    """``bf16``: convolutions in bfloat16, as `Recipe.amp` has it; trials have a setting of their
+    own."""
+    finalists: int = Field(6, ge=0)
+    """Best proposals that have trials, beside the uniform networks: half of them with small
+    kernels, half with large ones, where there are both."""
+
+
+class RankedSettings(SupernetSettings):
+    """``ranked``: shared weights, trained on smooth networks within the budget, rank them."""
+
+    strategy: str = "ranked"
+    supernet: Literal["budget", "space"] = "budget"
+    """What trains the shared weights: networks within the budget, or of any size. The latter serve
+    every board and budget: a sweep trains them once; `auto` then ranks."""
+    inherited: float = Field(0.5, ge=0, le=1)
+    """Share of its epochs that a trial has where it begins with the shared weights, and without
+    `final_folds`, whose groups these weights have seen. 0: all begin anew."""
+
+    @property
+    def shares(self) -> bool:
+        return self.supernet == "space"
+
+
+class DnasSettings(SupernetSettings):
+    """``dnas``: gates, trained in alternation with the weights of a supernet (MicroNets)."""
+
+    strategy: str = "dnas"
+    warmup: int = Field(600, ge=0)
+    """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
+    gate_learning_rate: float = Field(0.03, gt=0)
+    temperature: tuple[float, float] = (1.0, 0.5)
+    """Of the Gumbel-softmax, at the start and at the end."""
+    hard: bool = True
+    """One-hot straight-through samples; otherwise soft ones."""
+    candidates: int = Field(60, ge=1)
+    """Sampled networks that are ranked with shared weights."""
+
+    @property
+    def shares(self) -> bool:
+        return self.warmup > 0
+
+
+class SearchSettings(HalvingSettings, RankedSettings):
+    """``auto``: ranking where it trains on at most half of the examples that halving would, else
+    halving; see `micronas.nas.strategies.auto`."""
+
+    strategy: str = "auto"
+
+
+SHIPPED: Mapping[str, type[StrategySettings]] = {
+    "auto": SearchSettings,
+    "dnas": DnasSettings,
+    "evolution": EvolutionSettings,
+    "halving": HalvingSettings,
+    "random": RandomSettings,
+    "ranked": RankedSettings,
+}
+GROUP = "micronas.strategies"
+"""Entry points under which installed packages register strategies of their own."""
+
+
+class _Kinds(Mapping[str, type[StrategySettings]]):
+    """Settings by a strategy's name, or by where it is imported from."""
+
+    def __getitem__(self, name: str) -> type[StrategySettings]:
+        if name in SHIPPED:
+            return SHIPPED[name]
+        found: type[StrategySettings] = own_strategy(name).Settings
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (":" in name or name in {*self})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**SHIPPED, **{each.name: each for each in entry_points(group=GROUP)}})
+
+    def __len__(self) -> int:
+        return len([*self])
+
+
+KINDS = _Kinds()
+
+AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: KINDS, default="auto")]
+"""Settings of any strategy; `strategy` says of which."""
+
+
+def own_strategy(name: str) -> Any:
+    """Return the class that an entry point or ``my_package.mine:Tpe`` names.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    found = [*entry_points(group=GROUP, name=name)] or [EntryPoint(name, name, GROUP)]
+    try:
+        return found[0].load()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"a strategy of one's own must be importable as MODULE:CLASS, but {name!r} is not "
+            f"({error}); install its package, or set PYTHONPATH to its folder"
+        ) from error

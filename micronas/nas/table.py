@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from micronas.errors import ConfigError, MicronasError
-from micronas.nas.trials import Candidate
+from micronas.nas.candidate import Candidate
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent, table
 

@@ -10,8 +10,8 @@ from typing import Any
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.front_ends import front_end_costs
-from micronas.nas.problem import Problem
-from micronas.nas.trials import Candidate
+from micronas.nas.candidate import Candidate
+from micronas.nas.member import Member
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
 
@@ -31,7 +31,7 @@ def textbook_networks(
     input_shape: tuple[int, int, int],
     classes: int,
     as_published: bool = False,
-    known: Mapping[str, Any] = MappingProxyType({}),
+    meaning: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Return each network at the widest that fits; not those none of whose multipliers does.
 
@@ -45,8 +45,8 @@ def textbook_networks(
         What boards have latency models for, see `Searchable.kind`.
     input_shape
         Height, width, channels of the data; a network over time has the last two as channels.
-    known
-        Of the input's meaning, for the front end's share of the budget.
+    meaning
+        Of the inputs, as `DataSet.meaning` has it, for the front end's share of the budget.
     """
     height, width, channels = input_shape
 
@@ -55,11 +55,11 @@ def textbook_networks(
         over_time = network.input[1] == 1
         shape = (height, 1, width * channels) if over_time else input_shape
         network = network.model_copy(update={"input": shape, "classes": classes, "task": kind})
-        problem = Problem(network, board, budget, front_end=front_end_costs(known, shape))
-        if not problem.fits(()):
+        member = Member(network, board, budget, front_end=front_end_costs(meaning, shape))
+        if not member.fits(()):
             return None
         label = f"{published.name} x{factor:.2f}"
-        return Candidate("textbook", (), network, problem.costs(()), network, label)
+        return Candidate("textbook", (), network, member.costs(()), label)
 
     found = []
     for published in networks:

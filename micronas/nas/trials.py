@@ -1,15 +1,10 @@
-"""The choice of the final network: strategies propose, real training disposes.
-
-Proposals, together with uniformly narrowed networks, are trained for a short while, and the best of
-those wins. So a bad search costs no more than the trivial answer.
-"""
+"""Trials: trainings of candidates side by side, which rank them by data that no weight has seen."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -17,10 +12,10 @@ import torch
 from micronas.checkpoint import Checkpoint, State
 from micronas.cluster import connected
 from micronas.data import DataSet
-from micronas.hardware.costs import Costs
-from micronas.nas.comparison import Comparison, Lead, lead_over
-from micronas.space.decisions import Choice
-from micronas.space.searchable import Architecture, Searchable
+from micronas.nas.candidate import Candidate
+from micronas.nas.comparison import Comparison
+from micronas.nas.strategies.base import Context, Training
+from micronas.space.searchable import Architecture
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
@@ -28,49 +23,14 @@ from micronas.train.recipe import Recipe
 from micronas.train.scores import temperature_scaled_loss
 from micronas.train.side_by_side import Job, processors, side_by_side
 
-_FINISH = 5
-"""Candidates, about, whose trials go to the end, and at most, that have further trainings then."""
-_TELLING = 150
-"""Fewest steps of a training after which networks are compared: deep and wide ones start slowly,
-and with fewer were dropped early though they ended ahead. What more than 100 gain on average is
-not confirmed (docs/results/search.md)."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network that fits, and what is known about how good it is."""
-
-    origin: str
-    """``search``, ``uniform`` or ``textbook``."""
-    choice: Choice
-    architecture: Architecture
-    costs: Costs
-    space: Searchable
-    """Where the choice is made; of an open space, the member."""
-    label: str = ""
-    """Tells it apart from all others; the architecture's own text if left out."""
-    supernet_loss: float | None = None
-    """Cross-entropy with shared weights, at the best temperature."""
-    trial_loss: float | None = None
-    """Cross-entropy at the best temperature after a short training of its own, on the ranking part;
-    plain cross-entropy would compare how large the logits of different families are."""
-    trial_accuracy: float | None = None
-    """Of the same."""
-    trial_epochs: int = 0
-    """Of its trainings together, where it had more than one of each fold."""
-    comparisons: tuple[Comparison, ...] = ()
-    """Those it took part in, the first first."""
-
-    def __str__(self) -> str:
-        return self.label or str(self.architecture)
-
-
 _CPU = torch.device("cpu")
+_SECTION = "trials"
+"""Where the scores of trainings are kept."""
 Score = tuple[float, float, str]
 """Of a training: loss, accuracy, and on which examples it was right (`Comparison.right`)."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Runs trainings, at once or one after another; see `side_by_side`."""
 
     def __call__(
@@ -78,150 +38,153 @@ class Crew(Protocol):
     ) -> Iterator[tuple[str, Score]]: ...
 
 
-More = Callable[[list[Candidate]], list[Candidate]]
-"""Given what was tried, the best first, returns candidates that join before the first half goes."""
+class Trials:
+    """Trains what a strategy asks for, and looks up what is trained already.
 
-
-def trials(
-    candidates: list[Candidate],
-    folds: Sequence[DataSet],
-    recipe: Recipe,
-    *,
-    seed: int,
-    checkpoint: Checkpoint,
-    progress: Callable[[int, int], None],
-    finals: Sequence[DataSet] = (),
-    more: More | None = None,
-    joining: int = 0,
-    crew: Crew | None = None,
-    device: torch.device = _CPU,
-    begins: Mapping[Choice, State] = MappingProxyType({}),
-) -> list[Candidate]:
-    """Train candidates by successive halving and return them, the best first.
-
-    All train for the first part of the recipe's epochs, at least for `_TELLING` steps, the better
-    half of them for twice as long, and so on to the end, which about `_FINISH` reach. Every
-    decision is taken on the validation part, which no weight has seen. Before the end the rate is
-    high, and the mean of recent weights is judged (`micronas.train.average`); at the end, weights.
+    A candidate is trained on each fold, a network of its own each time, in the shape of its own
+    input; scores are means over folds. Before the recipe ends the rate is high, and the mean of
+    recent weights is judged (`micronas.train.average`); at the end, weights. Results depend neither
+    on how many trainings run at once nor on kills.
 
     Parameters
     ----------
-    folds
-        Of each, the training part trains and the validation part judges, networks of their own;
-        scores are means over folds. Each candidate sees them in the shape of its own input.
-    finals
-        Further folds, of the best `_FINISH` of those that reach the end.
-    more
-        Asked once, after the first part, for up to `joining` candidates.
-    crew
-        Runs the trainings, which the result does not depend on; as many at once as there are CPUs
-        by default.
-    device
-        Where to train; on an accelerator one after another.
-    begins
-        Weights that networks begin with; others are drawn.
+    planned
+        Trainings that the strategy plans, for progress.
     """
-    count = len(candidates) + joining
-    rungs = rung_epochs(count, recipe.epochs, recipe.steps(len(folds[0].train.labels)))
-    groups = tuple(tuple(each.validation.groups.tolist()) for each in (*folds, *finals))
-    scores: dict[str, Score] = dict(checkpoint.load("trials") or {})
-    left, losers = candidates, list[Candidate]()
-    planned = _trainings(count, len(rungs), folds=len(folds), finals=len(finals))
-    progress(len(scores), planned)
-    run = crew or partial(side_by_side, workers=at_once(None, recipe, device))
 
-    def train(
-        data: DataSet,
-        architecture: Architecture,
-        begin: State | None,
-        section: str,
-        epochs: int,
-        kept: Checkpoint,
-    ) -> Score:
-        network = architecture.build(generator_for(seed, "initial", section))
-        if begin is not None:
-            network.load_state_dict(begin)
-        seen = data.seen_as(architecture.input_shape)
-        average = averaged(network) if epochs < recipe.epochs else None
-        fit(
-            network,
-            seen.train,
-            recipe,
-            seed=seed,
-            section=section,
-            checkpoint=kept,
-            until=epochs,
-            device=device,
-            average=average,
-        )
-        if average is not None:
-            source = generator_for(seed, "statistics", section, epochs)
-            network = recalibrated(average, seen.train, recipe, source)
-        logits, labels = predict(network, seen.validation), seen.validation.labels
-        loss, _ = temperature_scaled_loss(logits, labels)
-        right = logits.argmax(1) == labels
-        return loss.item(), right.double().mean().item(), "".join(map(str, right.int().tolist()))
-
-    def trained(
-        candidates: list[Candidate], epochs: int, judges: Sequence[DataSet]
-    ) -> list[Candidate]:
-        jobs = {
-            section: partial(
-                train, data, each.architecture, begins.get(each.choice), section, epochs
-            )
-            # the longest first, so that all processes end at about the same time
-            for each in sorted(candidates, key=lambda each: -each.costs.macs)
-            for section, data in _sections(each, judges).items()
+    def __init__(self, context: Context, executor: Executor, *, planned: int) -> None:
+        self._context, self._executor, self._planned = context, executor, planned
+        self._scores: dict[str, Score] = dict(context.checkpoint.load(_SECTION) or {})
+        self._groups = {
+            id(each): tuple(each.validation.groups.tolist())
+            for each in (*context.folds, *context.finals)
         }
-        # a finished trial is looked up: its weights may have been trained further since
-        missing = {name: job for name, job in jobs.items() if _key(name, epochs) not in scores}
-        for section, score in run(missing, checkpoint=checkpoint):
-            scores[_key(section, epochs)] = score
-            checkpoint.save_soon("trials", dict(sorted(scores.items())))
-            progress(len(scores), planned)
-        if missing:
-            checkpoint.save("trials", dict(sorted(scores.items())))
-        return sorted((told(each, epochs, judges) for each in candidates), key=_loss)
+        self._reached: dict[str, int] = {}
+        """Epochs that each training was asked for, at most."""
+        self._kept: set[str] = set()
+        """Trainings whose weights are kept: those of the last ask."""
 
-    def told(candidate: Candidate, epochs: int, judges: Sequence[DataSet]) -> Candidate:
+    def __call__(self, asked: Sequence[Training]) -> tuple[list[Candidate], int]:
+        """Train candidates.
+
+        Returns
+        -------
+        candidates
+            In the order asked, with what their trials gave.
+        epochs
+            How many that took, whether they were looked up or not.
+        """
+        if not self._reached:
+            self._tell()
+        checkpoint = self._context.checkpoint
+        sections = {
+            section: (each, data)
+            # the longest first, so that all processes end at about the same time
+            for each in sorted(asked, key=lambda each: -each.candidate.costs.macs)
+            for section, data in self._sections(each).items()
+        }
+        checkpoint.discard(self._kept - sections.keys())
+        # a finished training is looked up: its weights may have been trained further since
+        missing = {
+            section: self._job(section, each, data)
+            for section, (each, data) in sections.items()
+            if _key(section, each.epochs) not in self._scores
+        }
+        for section, score in self._executor(missing, checkpoint=checkpoint):
+            self._scores[_key(section, sections[section][0].epochs)] = score
+            checkpoint.save_soon(_SECTION, dict(sorted(self._scores.items())))
+            self._tell()
+        if missing:
+            checkpoint.save(_SECTION, dict(sorted(self._scores.items())))
+        self._kept = set(sections)
+        reached = {section: each.epochs for section, (each, _) in sections.items()}
+        spent = sum(max(reached[each] - self._reached.get(each, 0), 0) for each in reached)
+        self._reached |= reached
+        return [self._told(each) for each in asked], spent
+
+    def end(self) -> None:
+        """Forget the weights of the last trainings."""
+        self._context.checkpoint.discard(self._kept)
+
+    def _tell(self) -> None:
+        done = len(self._scores)
+        self._context.progress("trials", done, max(done, self._planned), {})
+
+    def _judges(self, training: Training) -> list[DataSet]:
+        return self._context.folds + (self._context.finals if training.is_final else [])
+
+    def _sections(self, training: Training) -> dict[str, DataSet]:
+        """Name a candidate's trainings, one for each fold."""
+        return {
+            f"trial/{training.candidate}" + f"/{place}" * bool(place): fold
+            for place, fold in enumerate(self._judges(training))
+        }
+
+    def _job(self, section: str, training: Training, data: DataSet) -> Job[Score]:
+        return partial(
+            _train,
+            data,
+            training.candidate.architecture,
+            training.begin,
+            training.recipe,
+            section,
+            training.epochs,
+            self._context.seed,
+            self._context.device,
+        )
+
+    def _told(self, training: Training) -> Candidate:
+        judges, epochs = self._judges(training), training.epochs
         # scores of checkpoints from before it was kept end without what was right
-        found = [scores[_key(each, epochs)] for each in _sections(candidate, judges)]
+        found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
         losses, accuracies, *rest = zip(*found, strict=False)
         loss, accuracy = (math.fsum(each) / len(found) for each in (losses, accuracies))
-        epochs = epochs * len(judges) // len(folds)
-        right = rest[0] if rest else ()
-        comparison = Comparison(epochs, accuracy, right, groups[: len(judges)])
+        epochs = epochs * len(judges) // len(self._context.folds)
+        groups = tuple(self._groups[id(each)] for each in judges)
+        comparison = Comparison(epochs, accuracy, rest[0] if rest else (), groups)
         return replace(
-            candidate,
+            training.candidate,
             trial_loss=loss,
             trial_accuracy=accuracy,
             trial_epochs=epochs,
-            comparisons=(*candidate.comparisons, comparison),
+            comparisons=(*training.candidate.comparisons, comparison),
         )
 
-    def forget(candidates: list[Candidate], judges: Sequence[DataSet]) -> None:
-        for each in candidates:
-            checkpoint.discard([*_sections(each, judges)])
 
-    for epochs in rungs:
-        tried = trained(left, epochs, folds)
-        if more is not None and epochs == rungs[0]:
-            tried = sorted(tried + trained(more(tried), epochs, folds), key=_loss)
-        keep = len(tried) if epochs == rungs[-1] else -(-len(tried) // 2)
-        left, losers = tried[:keep], tried[keep:] + losers
-        forget(losers if epochs < rungs[-1] else left, folds)
-    if finals:
-        judges = [*folds, *finals]
-        left = trained(left[:_FINISH], recipe.epochs, judges) + left[_FINISH:]
-        forget(left[:_FINISH], judges)
-    return left + losers
-
-
-def _sections(candidate: Candidate, folds: Sequence[DataSet]) -> dict[str, DataSet]:
-    """Name a candidate's trainings, one for each fold."""
-    return {
-        f"trial/{candidate}" + f"/{place}" * bool(place): fold for place, fold in enumerate(folds)
-    }
+def _train(
+    data: DataSet,
+    architecture: Architecture,
+    begin: State | None,
+    recipe: Recipe,
+    section: str,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    checkpoint: Checkpoint,
+) -> Score:
+    network = architecture.build(generator_for(seed, "initial", section))
+    if begin is not None:
+        network.load_state_dict(begin)
+    seen = data.seen_as(architecture.input_shape)
+    average = averaged(network) if epochs < recipe.epochs else None
+    fit(
+        network,
+        seen.train,
+        recipe,
+        seed=seed,
+        section=section,
+        checkpoint=checkpoint,
+        until=epochs,
+        device=device,
+        average=average,
+    )
+    if average is not None:
+        source = generator_for(seed, "statistics", section, epochs)
+        network = recalibrated(average, seen.train, recipe, source)
+    logits, labels = predict(network, seen.validation), seen.validation.labels
+    loss, _ = temperature_scaled_loss(logits, labels)
+    right = logits.argmax(1) == labels
+    return loss.item(), right.double().mean().item(), "".join(map(str, right.int().tolist()))
 
 
 def _key(section: str, epochs: int) -> str:
@@ -229,9 +192,9 @@ def _key(section: str, epochs: int) -> str:
 
 
 @contextmanager
-def gathered(
+def executor(
     recipe: Recipe, device: torch.device, *, workers: int | None = None, ray: str | None = None
-) -> Iterator[Crew]:
+) -> Iterator[Executor]:
     """Yield what runs trainings: processes of this machine, or tasks of Ray.
 
     Parameters
@@ -256,47 +219,3 @@ def at_once(workers: int | None, recipe: Recipe, device: torch.device) -> int:
     """
     alone = recipe.threads > 1 or device != _CPU
     return 1 if alone else workers or processors()
-
-
-def _loss(candidate: Candidate) -> float:
-    return candidate.trial_loss or 0.0
-
-
-def ahead_of_other_origin(candidates: Sequence[Candidate]) -> Lead | None:
-    """Return the winner's lead over the best of the other origins after as many epochs; None where
-    there is no other origin."""
-    winner = candidates[0]
-    others = (each.comparisons for each in candidates if each.origin != winner.origin)
-    return lead_over(winner.comparisons, others)
-
-
-def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
-    """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
-    halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
-    rungs = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
-    return [*sorted(each for each in rungs if each < epochs and each * steps >= _TELLING), epochs]
-
-
-def planned_epochs(
-    count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
-) -> tuple[int, int]:
-    """Return how many trainings so many candidates get, one that goes on counted again, and the
-    epochs of all."""
-    rungs = rung_epochs(count, recipe.epochs, recipe.steps(examples))
-    epochs, before = 0, 0
-    for place, rung in enumerate(rungs):
-        epochs += _left(count, place) * (rung - before)
-        before = rung
-    last = _trainings(count, len(rungs), folds=0, finals=finals)
-    trainings = _trainings(count, len(rungs), folds=folds, finals=finals)
-    return trainings, folds * epochs + last * recipe.epochs
-
-
-def _trainings(count: int, rungs: int, *, folds: int, finals: int) -> int:
-    compared = sum(_left(count, place) for place in range(rungs))
-    return folds * compared + finals * min(_left(count, rungs - 1), _FINISH)
-
-
-def _left(count: int, halvings: int) -> int:
-    """Candidates after so many halvings, each rounded up."""
-    return -(-count // (1 << halvings))

@@ -23,9 +23,9 @@ from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import measure, on_device
 from micronas.hardware.front_ends import front_end_costs
+from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
-from micronas.nas.trials import Candidate, ahead_of_other_origin
 from micronas.progress import READING, Progress
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder

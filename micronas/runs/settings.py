@@ -11,9 +11,8 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
-from micronas.nas.open_search import OpenProblem, problem_of
 from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import AnySettings, SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.open_space import OpenSpace
@@ -63,7 +62,8 @@ class RunSettings(TrainSettings):
 
     space: str
     """Name of a shipped search space, or path of a YAML file."""
-    search: SearchSettings = SearchSettings()
+    search: AnySettings = SearchSettings()
+    """Settings of a strategy, which `search.strategy` names."""
 
     def for_training(self) -> TrainSettings:
         """The same without what concerns the search only."""
@@ -98,10 +98,10 @@ class RunSettings(TrainSettings):
         space: Searchable | OpenSpace | None = None,
         *,
         known: Mapping[str, Any] | None = None,
-    ) -> Problem | OpenProblem:
+    ) -> Problem:
         """Return what is searched, with what is known of the front end before data is read."""
         space, known = space or self.load_space(), known_of(self.data) if known is None else known
-        return problem_of(space, self.load_board(), self.budget, known=known)
+        return Problem(space, self.load_board(), self.budget, meaning=known)
 
 
 def load_run(

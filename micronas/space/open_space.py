@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from micronas.errors import ConfigError
 from micronas.settings import Extent, read_mapping, validate_settings
 from micronas.space.decisions import BitsOptions
+from micronas.space.searchable import Architecture
 from micronas.space.space import Described, Space, space_file
 from micronas.text import html_table
 
@@ -124,6 +125,11 @@ class OpenSpace(Described):
     def draw(self, family: str, source: random.Random) -> Picks:
         """Draw an option of each `any`, all equally likely."""
         return tuple(source.randrange(size) for size in self.sizes(family))
+
+    def label(self, family: str, architecture: Architecture) -> str:
+        """Return what tells a network apart from all others of the space."""
+        assert isinstance(architecture, Space), "members are"
+        return f"{family} {architecture.in_full}"
 
     def count(self) -> int:
         """Number of members, without the choices that each of them has."""

@@ -3,10 +3,10 @@
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from micronas.graph.ir import Graph, Op
 from micronas.space.choice_graph import ChoiceGraph, When, holds
@@ -62,7 +62,35 @@ class OwnLayers:
 
 
 class Searchable(ABC):
-    """A search space, or a user's own network with choices in it."""
+    """A search space, or a user's own network with choices in it.
+
+    It is one family with one member where `OpenSpace` has several.
+    """
+
+    fill: ClassVar[float] = 0.9
+    """See `OpenSpace.fill`."""
+    textbook: ClassVar[tuple[str, ...]] = ()
+    """See `OpenSpace.textbook`."""
+
+    def ways(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the one way to settle the one family, see `OpenSpace.ways`."""
+        yield "", ()
+
+    def sizes(self, family: str) -> tuple[int, ...]:
+        """Return how many options each `any` has: there is none."""
+        return ()
+
+    def member(self, family: str, picks: tuple[int, ...]) -> "Searchable":
+        """Return the one member."""
+        return self
+
+    def draw(self, family: str, source: random.Random) -> tuple[int, ...]:
+        """Draw an option of each `any`: there is none."""
+        return ()
+
+    def label(self, family: str, architecture: Architecture) -> str:
+        """Return what tells a network apart from all others of the space."""
+        return str(architecture)
 
     @property
     @abstractmethod

@@ -15,10 +15,7 @@ from micronas.export.firmware.project import write_project
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits
-from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
-from micronas.nas.open_search import OpenProblem
-from micronas.nas.prior import draw
 from micronas.nas.problem import Problem
 from micronas.space.open_space import OpenSpace
 from micronas.tasks.device import front_end
@@ -103,27 +100,20 @@ def _share(limit: int, source: random.Random) -> float | None:
 def _network(
     space: Any, board: Board, budget: Budget, meaning: Mapping[str, Any], source: random.Random
 ) -> Fitting | None:
+    problem = Problem(space, board, budget, meaning=meaning)
     try:
-        if isinstance(space, OpenSpace):
-            several = OpenProblem(space, board, budget, known=meaning)
-            several.check_feasible()
-            candidate = several.first(1, source)[0]
-            member, choice = candidate.space, candidate.choice
-        else:
-            member = space
-        ends = front_end_costs(meaning, member.input_shape)
-        problem = Problem(member, board, budget, front_end=ends)
         problem.check_feasible()
-        if not isinstance(space, OpenSpace):
-            choice = draw(problem, count=1, source=source)[0]
+        candidate = problem.draw(1, source)[0]
     except (BudgetError, IndexError):
         return None
-    assert problem.fits(choice)
+    member, choice = candidate.space, candidate.choice
+    limits = problem.member(candidate.family, candidate.picks).limits
+    assert limits.fits(candidate.costs)
     graph = quantize_randomly(member.resolve(choice), source.randrange(2**31))
     outputs = graph.tensors[graph.outputs[0]].shape[-1]
     label = f"{space.name} {member.architecture(choice)}"
     model = to_flatbuffer(graph, metadata=placeholder(outputs, member.input_shape[2]))
-    return Fitting(label, model, problem.costs(choice), problem.limits, board, meaning)
+    return Fitting(label, model, candidate.costs, limits, board, meaning)
 
 
 def write_firmware(found: Fitting, folder: Path) -> None:

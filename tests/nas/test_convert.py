@@ -21,7 +21,7 @@ from micronas.hardware.features import features
 from micronas.nas.convert import SHARES, ConvertedSpace, convert
 from micronas.nas.convert.channels import find_channels
 from micronas.nas.own_loop import SearchBudget, Supernet
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.tflite.metadata import describe
@@ -104,7 +104,7 @@ def test_exact_costs_are_those_of_the_file() -> None:
     model = micronas.to_tflite(
         space.chosen(choice, None), examples(8), metadata=describe(classes=labels, meaning={})
     )
-    costs = Problem(space, BOARD, micronas.Budget()).costs(choice)
+    costs = Member(space, BOARD, micronas.Budget()).costs(choice)
     assert costs.flash_bytes == len(model)
     assert costs.host_arena_bytes == tflm_arena(model).total
 
@@ -131,7 +131,7 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(name: str) -> None:
 def test_smooth_stand_ins_follow_the_exact_costs(name: str) -> None:
     """Close in bytes, and always by about the same factor, which a search corrects."""
     space, source = converted(name), random.Random(6)
-    problem, gates = Problem(space, BOARD, micronas.Budget()), Gates(space.decisions)
+    problem, gates = Member(space, BOARD, micronas.Budget()), Gates(space.decisions)
     ratios = []
     for _ in range(20):
         choice = space.random(source)

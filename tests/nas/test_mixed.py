@@ -19,7 +19,7 @@ from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
 from micronas.hardware.targets import plan
 from micronas.nas.prior import draw, moved, uniform_networks
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.dnas import draws
@@ -170,7 +170,7 @@ def test_gates_see_flash_fall_and_instructions_rise() -> None:
 
 
 def test_smallest_and_quickest_bound_flash_and_latency() -> None:
-    problem, source = Problem(SPACE, BOARD, Budget()), random.Random(0)
+    problem, source = Member(SPACE, BOARD, Budget()), random.Random(0)
     least, quickest = problem.costs(SPACE.smallest()), problem.costs(SPACE.quickest())
     assert quickest.latency_ms < least.latency_ms
     assert least.flash_bytes < quickest.flash_bytes
@@ -181,18 +181,18 @@ def test_smallest_and_quickest_bound_flash_and_latency() -> None:
 
 
 def test_a_budget_is_refused_only_if_neither_four_nor_eight_bits_can_meet_it() -> None:
-    problem = Problem(SPACE, BOARD, Budget())
+    problem = Member(SPACE, BOARD, Budget())
     quickest = problem.costs(SPACE.quickest()).latency_ms
-    Problem(SPACE, BOARD, Budget(latency=f"{1.01 * quickest} ms")).check_feasible()
+    Member(SPACE, BOARD, Budget(latency=f"{1.01 * quickest} ms")).check_feasible()
     with pytest.raises(BudgetError, match="latency budget must reach the smallest network"):
-        Problem(SPACE, BOARD, Budget(latency=f"{0.99 * quickest} ms")).check_feasible()
+        Member(SPACE, BOARD, Budget(latency=f"{0.99 * quickest} ms")).check_feasible()
     least = problem.costs(SPACE.smallest()).flash_bytes
-    Problem(SPACE, BOARD, Budget(flash=f"{1.01 * least} B", counts="network")).check_feasible()
+    Member(SPACE, BOARD, Budget(flash=f"{1.01 * least} B", counts="network")).check_feasible()
 
 
 def test_sram_is_judged_on_the_board_alone_where_weights_have_four_bits() -> None:
     """The host's reference kernels unpack a whole filter into the arena, CMSIS-NN's do not."""
-    problem = Problem(SPACE, BOARD, Budget(sram="40 KB"))
+    problem = Member(SPACE, BOARD, Budget(sram="40 KB"))
     limits = problem.limits
     eight, four = (problem.costs(SPACE.uniform(1.0, bits=bits)) for bits in (8, 4))
     assert four.host_arena_bytes >= eight.host_arena_bytes + 96 * 96
@@ -215,11 +215,11 @@ def test_bits_move_towards_what_binds() -> None:
         "flash": (space.largest(), space.smallest()),
     }
     for cost, (start, end) in ends.items():
-        costs = Problem(space, BOARD, Budget()).costs(end)
+        costs = Member(space, BOARD, Budget()).costs(end)
         limit = costs.latency_ms if cost == "latency" else costs.flash_bytes
         unit = "ms" if cost == "latency" else "B"
         budget = Budget(**{cost: f"{1.005 * limit} {unit}", "counts": "network"})
-        problem = Problem(space, BOARD, budget)
+        problem = Member(space, BOARD, budget)
         for logits, index in zip(gates.logits, start, strict=True):
             logits.data.zero_()[index] = 50.0
         generator = torch.Generator().manual_seed(0)
@@ -228,12 +228,12 @@ def test_bits_move_towards_what_binds() -> None:
 
 def test_uniform_networks_of_four_bits_are_wider() -> None:
     budget = Budget(flash="24 KB", counts="network")
-    problem = Problem(SPACE, BOARD, budget)
+    problem = Member(SPACE, BOARD, budget)
     *eight, four = [SPACE.architecture(choice) for choice in uniform_networks(problem)]
     assert all(block.bits == (8,) for each in eight for block in each.blocks)
     assert all(block.bits == (4,) for block in four.blocks)
     assert four.blocks[0].width > eight[0].blocks[0].width
-    assert len(uniform_networks(Problem(Space.load("kws_small"), BOARD, budget))) == 3
+    assert len(uniform_networks(Member(Space.load("kws_small"), BOARD, budget))) == 3
 
 
 def bits_of(choice: Choice) -> set[int]:
@@ -256,7 +256,7 @@ def bits_of(choice: Choice) -> set[int]:
 )
 def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> None:
     """And make networks wider by far; elsewhere they would cost time and accuracy for nothing."""
-    problem = Problem(SPACE, BOARD, budget)
+    problem = Member(SPACE, BOARD, budget)
     drawn = draw(problem, count=30, source=random.Random(0))
     assert len(drawn) == 30
     assert all(problem.fits(each) for each in drawn)
@@ -273,7 +273,7 @@ def test_four_bits_are_drawn_where_flash_binds(budget: Budget, some: bool) -> No
 
 def test_no_layer_goes_to_four_bits_to_fill_time() -> None:
     """A narrow network of 8 bits has time left, and takes it by growing."""
-    problem = Problem(SPACE, BOARD, Budget(latency="40 ms", counts="network"))
+    problem = Member(SPACE, BOARD, Budget(latency="40 ms", counts="network"))
     start = SPACE.shaped((0.3,), depth=1.0)
     for seed in range(20):
         found = moved(problem, start, 0.9, random.Random(seed))

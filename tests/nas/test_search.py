@@ -8,7 +8,7 @@ from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import uniform_networks
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.dnas import draws
@@ -47,7 +47,7 @@ SHORT = SETTINGS.model_copy(
 )
 
 
-PROBLEM = Problem(SPACE, BOARD, BUDGET)
+PROBLEM = Member(SPACE, BOARD, BUDGET)
 
 
 def run(seed: int, *, settings: SearchSettings = SETTINGS, **keywords: object) -> SearchResult:

@@ -15,7 +15,7 @@ from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.prior import draw, draw_any
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.nas.search import SearchResult
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.auto import SHARE, choose
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
-PROBLEM = Problem(SPACE, BOARD, BUDGET)
+PROBLEM = Member(SPACE, BOARD, BUDGET)
 
 
 def settings(strategy: str) -> SearchSettings:
@@ -203,7 +203,7 @@ KWS = Space.load("kws_small")
     "budget", [Budget(sram="16 KB", latency="40 ms"), Budget(macs="0.5 MMACs"), Budget(sram="20KB")]
 )
 def test_drawn_networks_fit_and_use_what_there_is(budget: Budget) -> None:
-    problem = Problem(KWS, BOARD, budget)
+    problem = Member(KWS, BOARD, budget)
     drawn = draw(problem, count=20, source=random.Random(0))
     assert len({str(KWS.architecture(choice)) for choice in drawn}) == 20
     assert all(0.9 <= problem.share(choice) <= 1 for choice in drawn)
@@ -215,7 +215,7 @@ def test_drawn_networks_have_no_bottleneck() -> None:
 
     The grid, and the widening of single layers up to the budget, leave a factor of two.
     """
-    problem = Problem(KWS, BOARD, Budget(sram="64 KB", latency="100 ms"))
+    problem = Member(KWS, BOARD, Budget(sram="64 KB", latency="100 ms"))
     for choice in draw(problem, count=30, source=random.Random(0)):
         network = KWS.architecture(choice)
         widths = [network.stem.width[0], *(block.width[0] for block in network.blocks)]
@@ -224,7 +224,7 @@ def test_drawn_networks_have_no_bottleneck() -> None:
 
 
 def test_a_space_that_is_within_the_budget_is_drawn_from_as_it_is() -> None:
-    drawn = draw(Problem(SPACE, BOARD, Budget()), count=5, source=random.Random(0))
+    drawn = draw(Member(SPACE, BOARD, Budget()), count=5, source=random.Random(0))
     assert len({str(SPACE.architecture(choice)) for choice in drawn}) == 5
 
 
@@ -251,7 +251,7 @@ SMALL = Space.model_validate(
 
 
 def test_a_space_with_few_networks_gives_what_it_has() -> None:
-    drawn = draw(Problem(SMALL, BOARD, BUDGET), count=9, source=random.Random(0))
+    drawn = draw(Member(SMALL, BOARD, BUDGET), count=9, source=random.Random(0))
     assert 1 <= len(drawn) <= 2
 
 
@@ -264,7 +264,7 @@ class Deep(random.Random):
 
 def test_a_budget_for_the_smallest_network_alone_gives_it_whatever_is_drawn() -> None:
     least = count(KWS.resolve(KWS.smallest())).macs
-    drawn = draw(Problem(KWS, BOARD, Budget(macs=str(least))), count=5, source=Deep(0))
+    drawn = draw(Member(KWS, BOARD, Budget(macs=str(least))), count=5, source=Deep(0))
     assert [KWS.canonical(choice) for choice in drawn] == [KWS.smallest()]
 
 
@@ -288,7 +288,7 @@ class Late(Counted):
 def test_draws_that_do_not_fit_end_nothing_early() -> None:
     """Deep networks miss the budget by a multiply-accumulate; shallow ones come late."""
     deep = count(KWS.resolve(KWS.uniform(0.01, 1.0))).macs
-    problem = Problem(KWS, BOARD, Budget(macs=str(deep - 1)))
+    problem = Member(KWS, BOARD, Budget(macs=str(deep - 1)))
     drawn = draw(problem, count=20, source=Late(0))
     assert KWS.smallest() not in drawn
     assert len(drawn) >= 3
@@ -296,14 +296,14 @@ def test_draws_that_do_not_fit_end_nothing_early() -> None:
 
 def test_a_space_of_two_networks_is_not_asked_for_a_thousand() -> None:
     source = Counted(0)
-    drawn = draw(Problem(SMALL, BOARD, BUDGET), count=1000, source=source)
+    drawn = draw(Member(SMALL, BOARD, BUDGET), count=1000, source=source)
     assert len(drawn) == 2
     assert source.draws < 1000
 
 
 def test_finalists_have_small_and_large_kernels_in_turn() -> None:
     """The best of each kind, though the worst of one kind may be ahead of the best of the other."""
-    problem = Problem(KWS, BOARD, Budget(macs="0.5 MMACs"))
+    problem = Member(KWS, BOARD, Budget(macs="0.5 MMACs"))
     pool = draw(problem, count=30, source=random.Random(0))
     by_kind: dict[bool, list[Choice]] = {False: [], True: []}
     for choice in pool:
@@ -324,7 +324,7 @@ def test_finalists_are_the_best_by_more_examples_of_the_best_by_few() -> None:
             "blocks": tuple(each.model_copy(update={"kernel": ((3, 3),)}) for each in SPACE.blocks)
         }
     )
-    problem = Problem(flat, BOARD, BUDGET)
+    problem = Member(flat, BOARD, BUDGET)
     ranked = Ranked(problem, settings("ranked"), 0)
     parts = (data().train, data().train, split(1500, 5))
     few = ranked.score(ranked.pool, parts, examples=SIFTED_BY)

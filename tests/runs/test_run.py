@@ -16,7 +16,7 @@ from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
@@ -217,7 +217,7 @@ def test_the_found_network_is_trained_again_from_its_file(
 def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None:
     """Random budgets between the smallest and the largest network: each result fits."""
     space, board = Space.load("kws_small"), Board.load("stm32f446re")
-    problem = Problem(space, board, Budget())
+    problem = Member(space, board, Budget())
     low, high = (problem.costs(choice) for choice in (space.smallest(), space.largest()))
     source = random.Random(seed)
     short = [setting for setting in SHORT if "epochs" not in setting]

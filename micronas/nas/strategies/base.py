@@ -1,82 +1,159 @@
-"""Strategies: how networks are proposed to the trials. One class a strategy, known by its name."""
+"""The protocol of a strategy: it is asked for trainings, and told what each of them gave.
+
+A strategy is a function of its context and of what it was told. So a search that was killed goes on
+by asking anew: trainings that are done are looked up, and the strategy is where it was.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import torch
 
 from micronas.checkpoint import Checkpoint, State
-from micronas.data import Split
-from micronas.errors import ConfigError
+from micronas.data import DataSet
+from micronas.hardware.costs import Costs
+from micronas.nas.candidate import Candidate
+from micronas.nas.distributed import Ranks
+from micronas.nas.folds import finals_of, folds_of
 from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies import STRATEGIES, check_name
+from micronas.nas.settings import StrategySettings
 from micronas.progress import Progress
-from micronas.space.decisions import Choice
-from micronas.space.searchable import Searchable
+from micronas.train.recipe import Recipe
 
-if TYPE_CHECKING:
-    import torch
 
-    from micronas.nas.distributed import Ranks
+@dataclass(frozen=True)
+class Context:
+    """One search, as its strategy sees it."""
 
-Scored = Mapping[Choice, float | None]
-"""Networks, and their losses with shared weights where there are some."""
-Parts = tuple[Split, Split, Split]
-"""Of the training set: for weights, for gates, and for ranking."""
+    problem: Problem
+    data: DataSet
+    settings: StrategySettings
+    seed: int = 0
+    everyone: Ranks = field(default_factory=Ranks)
+    """The processes that search together. All ask and are told; one of them trains candidates."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """Where a strategy keeps what it trains itself."""
+    shared: Checkpoint | None = None
+    """Where searches for other boards and budgets share what depends on neither."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    progress: Progress = lambda phase, done, total, numbers: None
+
+    @cached_property
+    def folds(self) -> list[DataSet]:
+        """Data sets whose training part trains and whose validation part ranks candidates."""
+        return folds_of(self.data, self.settings, self.seed)
+
+    @cached_property
+    def finals(self) -> list[DataSet]:
+        """Further folds, for candidates that reach the end."""
+        return finals_of(self.data, self.settings, self.seed, folds=len(self.folds))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a strategy asks for.
+
+    A candidate that was in the ask before goes on from there; any other begins.
+    """
+
+    candidate: Candidate
+    recipe: Recipe
+    epochs: int
+    """Epochs from the first one on after which it is judged, of those the recipe has."""
+    is_final: bool = False
+    """Whether it is trained and judged on `Context.finals`, too."""
+    begin: State | None = None
+    """Weights to begin with; None for random ones."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search will take, as far as it is known before it begins."""
+
+    networks: list[Candidate]
+    """Networks like those that will be trained."""
+    count: int
+    """How many networks will be trained."""
+    trainings: int
+    """How many trainings they get, one that goes on counted again."""
+    epochs: int
+    """Epochs of all trainings."""
 
 
 class Strategy(ABC):
-    """One search; what it proposes depends on the problem, the data, its settings and the seed."""
+    """Chooses which networks are trained, and for how long.
 
-    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
-        self.problem, self.settings, self.seed = problem, settings, seed
+    Class attribute `Settings` is what `search:` holds where this strategy is named.
+    """
+
+    Settings: ClassVar[type[StrategySettings]] = StrategySettings
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.problem, self.seed = context.problem, context.seed
+        self.reason = "as search.strategy says"
+        """Why this strategy."""
         self.history: list[dict[str, float]] = []
-        """One record a round of a supernet."""
+        """One record a round of a supernet; empty without."""
         self.gate_history: list[dict[str, list[float]]] = []
         """Probabilities of options after each round, by decision; empty without gates."""
 
-    def prepare(
-        self,
-        parts: Parts,
-        everyone: "Ranks",
-        *,
-        checkpoint: Checkpoint,
-        shared: Checkpoint | None,
-        progress: Progress,
-        device: "torch.device",
-    ) -> None:
-        """Train what proposals are made by, in all processes; nothing by default."""
-        return
+    @property
+    def name(self) -> str:
+        """How `search.strategy` names it."""
+        default = self.Settings.model_fields["strategy"].default
+        return default if isinstance(default, str) else self.context.settings.strategy
 
     @abstractmethod
-    def propose(self, parts: Parts) -> Scored:
-        """Return different networks within the budget; in one process only."""
+    def ask(self, left: float) -> Sequence[Training]:
+        """Return trainings, of at most about `left` epochs together; none ends the search."""
 
-    def score(self, choices: list[Choice], parts: Parts) -> Scored:
-        """Return losses with shared weights of networks that are known anyway."""
-        return dict.fromkeys(choices)
+    @abstractmethod
+    def tell(self, tried: Sequence[Candidate]) -> None:
+        """Take in the candidates of the last ask, in its order, with what their trials gave."""
 
-    @classmethod
-    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
-        """Return whether trials begin with weights that were trained before."""
-        return False
+    @abstractmethod
+    def plan(self) -> Plan:
+        """Return what the search will take."""
 
-    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
-        """Return weights for trials of these networks to begin with, where there are some."""
-        return {}
+    def rehearse(self) -> float:
+        """Return seconds of CPU of what it computes beside trials, from a few steps of it."""
+        return 0.0
 
-    def most_likely(self) -> Choice | None:
-        """Return the largest logit of every decision, where there are gates."""
+    def most_likely(self) -> Costs | None:
+        """Return the costs of the network with the largest logit of every decision, where there
+        are gates."""
         return None
 
 
-def strategy(name: str) -> type[Strategy]:
-    """Return the class of a strategy; ConfigError if there is none of that name."""
-    try:
-        check_name(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    module, _, found = STRATEGIES[name].partition(":")
-    loaded: type[Strategy] = getattr(import_module(module), found)
-    return loaded
+Script = Generator[list[Training], Sequence[Candidate], None]
+"""Yields trainings and receives their candidates with what the trials gave."""
+
+
+class Scripted(Strategy):
+    """A strategy written down as one generator."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._script: Script | None = None
+        self._next: list[Training] = []
+
+    @abstractmethod
+    def script(self) -> Script:
+        """Yield the trainings of each ask."""
+
+    def ask(self, left: float) -> list[Training]:
+        if self._script is None:
+            self._script = self.script()
+            self._next = next(self._script, [])
+        return self._next
+
+    def tell(self, tried: Sequence[Candidate]) -> None:
+        assert self._script is not None, "asked before"
+        try:
+            self._next = self._script.send(tried)
+        except StopIteration:
+            self._next = []

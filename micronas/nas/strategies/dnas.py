@@ -2,6 +2,7 @@
 
 import copy
 import random
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,11 +10,13 @@ from torch import Tensor
 from micronas.checkpoint import State
 from micronas.data import Split
 from micronas.errors import MicronasError
+from micronas.hardware.costs import Costs
+from micronas.nas.member import Member
 from micronas.nas.prior import USED, moved
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies.base import Parts, Scored
-from micronas.nas.strategies.shared import SIFTED_BY, SharedStrategy, copied
+from micronas.nas.settings import DnasSettings, StrategySettings
+from micronas.nas.strategies.base import Context
+from micronas.nas.strategies.shared import SharedStrategy
+from micronas.nas.strategies.weights import copied
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.steering import Steering
 from micronas.space.decisions import Choice
@@ -35,19 +38,25 @@ class Dnas(SharedStrategy):
     and the multipliers' schedule are our own.
     """
 
-    warms_up = True
+    Settings: ClassVar[type[StrategySettings]] = DnasSettings
 
-    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
-        super().__init__(problem, settings, seed)
-        self.gates = Gates(problem.space.decisions)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.settings, DnasSettings), "OneOf saw to it"
+        self.gated = context.settings
+        self.gates = Gates(self.member.space.decisions)
         self.gate_optimizer = Adam(
-            self.gates.parameters(), settings.gate_learning_rate, betas=(0.5, 0.999)
+            self.gates.parameters(), self.gated.gate_learning_rate, betas=(0.5, 0.999)
         )
-        self.steering = Steering(problem, settings.steps, settings)
+        self.steering = Steering(self.member, self.gated.steps, self.gated.temperature)
+
+    @property
+    def warmup(self) -> int:
+        return self.gated.warmup
 
     @property
     def rankings(self) -> int:
-        return self.settings.candidates
+        return self.gated.candidates
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps: of weights on random networks in warm-up, then of both."""
@@ -63,14 +72,13 @@ class Dnas(SharedStrategy):
             weights.settle()
         self._record(penalty)
 
-    def propose(self, parts: Parts) -> Scored:
-        """Return the best networks within the budget, of draws from the gates."""
+    def proposals(self) -> list[Choice]:
+        """Return draws from the gates within the budget."""
         generator = generator_for(self.seed, "propose")
-        choices = draws(self.problem, self.gates, self.settings.candidates, generator)
-        return self.finalists(self.score(choices, parts, examples=SIFTED_BY), parts)
+        return draws(self.member, self.gates, self.gated.candidates, generator)
 
-    def most_likely(self) -> Choice:
-        return self.gates.most_likely()
+    def most_likely(self) -> Costs:
+        return self.member.costs(self.gates.most_likely())
 
     def state(self) -> State:
         return {
@@ -106,7 +114,7 @@ class Dnas(SharedStrategy):
         inputs, labels = self.weights.part(split, index, generator)
         step, supernet = self.weights.step, self.weights.supernet
         temperature = self.steering.temperature(step)
-        sample = self.gates.sample(temperature, generator, hard=self.settings.hard)
+        sample = self.gates.sample(temperature, generator, hard=self.gated.hard)
         supernet.requires_grad_(False)
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = supernet.masked(inputs, sample)
@@ -140,18 +148,18 @@ class Dnas(SharedStrategy):
         self.history.append(record | self.steering.record(self.gates))
 
 
-def draws(problem: Problem, gates: Gates, count: int, generator: torch.Generator) -> list[Choice]:
+def draws(member: Member, gates: Gates, count: int, generator: torch.Generator) -> list[Choice]:
     """Draw different networks that use 90 to 100 % of the budget.
 
     Draws that miss are thrown away; if too few hit, further draws are moved by single options,
     at random, until they do. A space whose largest network fits is drawn from as it is.
     """
-    floor = 0.0 if problem.is_roomy else USED
+    floor = 0.0 if member.is_roomy else USED
     found: dict[Choice, Choice] = {}
 
     def keep(choice: Choice) -> None:
-        if floor <= problem.share(choice) <= 1.0:
-            found.setdefault(problem.space.canonical(choice), choice)
+        if floor <= member.share(choice) <= 1.0:
+            found.setdefault(member.space.canonical(choice), choice)
 
     for _ in range(_DRAWS * count):
         if len(found) >= count:
@@ -161,5 +169,5 @@ def draws(problem: Problem, gates: Gates, count: int, generator: torch.Generator
     for _ in range(2 * count):
         if len(found) >= count:
             break
-        keep(moved(problem, gates.draw(generator), floor, source))
+        keep(moved(member, gates.draw(generator), floor, source))
     return list(found.values())

@@ -1,14 +1,199 @@
-"""No shared weights: smooth networks compete in trials of growing length."""
+"""Real trainings alone: successive halving, evolution, and random search."""
 
+import math
 import random
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import ClassVar
 
-from micronas.nas.prior import draw
-from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.checkpoint import State
+from micronas.nas.candidate import Candidate, ranked
+from micronas.nas.settings import (
+    EvolutionSettings,
+    HalvingSettings,
+    RandomSettings,
+    StrategySettings,
+)
+from micronas.nas.strategies.base import Context, Plan, Script, Scripted, Training
+from micronas.train.recipe import Recipe
+
+FINISH = 5
+"""Candidates, about, whose trials go to the end, and at most, that have final trainings then."""
+_TELLING = 150
+"""Fewest steps of a training after which networks are compared: deep and wide ones start slowly,
+and with fewer were dropped early though they ended ahead. What more than 100 gain on average is
+not confirmed (docs/results/search.md)."""
 
 
-class Halving(Strategy):
-    """Draws from the prior of `micronas.nas.prior`; the trials do the rest."""
+class Drawing(Scripted):
+    """A strategy that begins with draws from the prior and their rivals."""
 
-    def propose(self, parts: Parts) -> Scored:
-        source = random.Random(f"{self.seed} draw")
-        return dict.fromkeys(draw(self.problem, count=self.settings.draws, source=source))
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = context.settings
+        assert isinstance(settings, HalvingSettings | RandomSettings), "OneOf saw to it"
+        self.draws, self.recipe = settings.draws, settings.trial
+        self._source = random.Random(f"{self.seed} draw")
+
+    @cached_property
+    def entrants(self) -> list[Candidate]:
+        drawn = self.problem.draw(self.draws, self._source)
+        return without_twins(drawn + self.problem.rivals(self.context.data))
+
+
+class Random(Drawing):
+    """Draws, each trained to the end."""
+
+    Settings: ClassVar[type[StrategySettings]] = RandomSettings
+
+    def script(self) -> Script:
+        tried = ranked((yield trainings(self.entrants, self.recipe, self.recipe.epochs)))
+        yield from finals(self.context, tried, self.recipe)
+
+    def plan(self) -> Plan:
+        count, again = len(self.entrants), len(self.context.finals)
+        count_again = again * min(count, FINISH)
+        folds = len(self.context.folds)
+        total = folds * count + count_again
+        return Plan(self.entrants, count, total, total * self.recipe.epochs)
+
+
+class Halving(Drawing):
+    """Draws compete in trials of growing length; descendants of the best join once the first
+    trials are known."""
+
+    Settings: ClassVar[type[StrategySettings]] = HalvingSettings
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.settings, HalvingSettings), "OneOf saw to it"
+        self._joining = [self.draws // 2] * context.settings.generations
+
+    def script(self) -> Script:
+        count = len(self.entrants) + sum(self._joining)
+        epochs = rungs(self.context, count, self.recipe)
+        tried = ranked((yield trainings(self.entrants, self.recipe, epochs[0])))
+        for joining in self._joining:
+            new = self.problem.descendants(tried, joining, self._source)
+            tried = ranked([*tried, *(yield trainings(new, self.recipe, epochs[0]))])
+        yield from rest(self.context, tried, self.recipe, epochs)
+
+    def plan(self) -> Plan:
+        count = len(self.entrants) + sum(self._joining)
+        return planned(self.context, self.entrants, count, self.recipe)
+
+
+class Evolution(Halving):
+    """Halving after several generations of descendants: evolution by real trainings."""
+
+    Settings: ClassVar[type[StrategySettings]] = EvolutionSettings
+
+
+def halving(
+    context: Context,
+    entrants: list[Candidate],
+    recipe: Recipe,
+    *,
+    begins: Mapping[str, State] | None = None,
+    again: bool = True,
+) -> Script:
+    """Train all for the first part of the recipe's epochs, at least for `_TELLING` steps, the
+    better half of them for twice as long, and so on to the end, which about `FINISH` reach.
+
+    Parameters
+    ----------
+    begins
+        Weights to begin with, by a candidate's label.
+    again
+        Whether the last have trainings on further folds.
+    """
+    epochs = rungs(context, len(entrants), recipe)
+    tried = ranked((yield trainings(entrants, recipe, epochs[0], begins=begins)))
+    yield from rest(context, tried, recipe, epochs, again=again)
+
+
+def rest(
+    context: Context,
+    tried: list[Candidate],
+    recipe: Recipe,
+    epochs: Sequence[int],
+    *,
+    again: bool = True,
+) -> Script:
+    """Train on after the first rung, whose candidates come best first."""
+    for rung in epochs[1:]:
+        tried = ranked((yield trainings(tried[: -(-len(tried) // 2)], recipe, rung)))
+    if again:
+        yield from finals(context, tried, recipe)
+
+
+def finals(context: Context, tried: list[Candidate], recipe: Recipe) -> Script:
+    """Train the best, which reached the end, on further folds."""
+    if context.finals:
+        yield [Training(each, recipe, recipe.epochs, is_final=True) for each in tried[:FINISH]]
+
+
+def trainings(
+    candidates: Sequence[Candidate],
+    recipe: Recipe,
+    epochs: int,
+    *,
+    begins: Mapping[str, State] | None = None,
+) -> list[Training]:
+    begins = begins or {}
+    return [Training(each, recipe, epochs, begin=begins.get(each.label)) for each in candidates]
+
+
+def without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates of which no two are the same network; the first of them stays."""
+    return list({each.label: each for each in reversed(candidates)}.values())[::-1]
+
+
+def rungs(context: Context, count: int, recipe: Recipe) -> list[int]:
+    """Return after how many epochs candidates are compared, and the last epoch."""
+    return rung_epochs(count, recipe.epochs, recipe.steps(len(context.folds[0].train.labels)))
+
+
+def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
+    """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
+    halvings = max(1, math.ceil(math.log2(max(count, 1) / FINISH)))
+    found = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
+    return [*sorted(each for each in found if each < epochs and each * steps >= _TELLING), epochs]
+
+
+def planned(
+    context: Context,
+    networks: list[Candidate],
+    count: int,
+    recipe: Recipe,
+    *,
+    again: bool = True,
+) -> Plan:
+    """Return the plan of a halving of so many networks."""
+    trainings, epochs = planned_epochs(
+        count,
+        recipe,
+        len(context.folds[0].train.labels),
+        folds=len(context.folds),
+        finals=len(context.finals) if again else 0,
+    )
+    return Plan(networks, count, trainings, epochs)
+
+
+def planned_epochs(
+    count: int, recipe: Recipe, examples: int, *, folds: int = 1, finals: int = 0
+) -> tuple[int, int]:
+    """Return how many trainings so many candidates get, one that goes on counted again, and the
+    epochs of all."""
+    reached = rung_epochs(count, recipe.epochs, recipe.steps(examples))
+    left = list(_halved(count, len(reached)))
+    last = finals * min(left[-1], FINISH)
+    steps = [epochs - before for before, epochs in zip([0, *reached], reached, strict=False)]
+    epochs = sum(each * step for each, step in zip(left, steps, strict=True))
+    return folds * sum(left) + last, folds * epochs + last * recipe.epochs
+
+
+def _halved(count: int, times: int) -> Iterator[int]:
+    for _ in range(times):
+        yield count
+        count = -(-count // 2)

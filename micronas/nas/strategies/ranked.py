@@ -2,24 +2,26 @@
 
 import random
 from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 
 from micronas.checkpoint import State
 from micronas.data import Split
-from micronas.nas.prior import draw, draw_any, uniform_networks
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies.base import Parts, Scored
-from micronas.nas.strategies.shared import SIFTED_BY, SharedStrategy
+from micronas.nas.candidate import Candidate
+from micronas.nas.prior import draw, draw_any
+from micronas.nas.settings import RankedSettings, StrategySettings
+from micronas.nas.strategies.base import Context
+from micronas.nas.strategies.shared import SharedStrategy
 from micronas.space.decisions import Choice
-from micronas.space.searchable import Searchable
 from micronas.train.network import Network
+from micronas.train.recipe import Recipe
 
 _POOL = 200
 """Networks on which weights are trained, and those that are ranked."""
 BATCHES = 4
-"""In a step: each trains one network only, where gates take a whole supernet."""
+"""Batches of a step, each of which trains one network; gates take a whole supernet a step."""
 
 
 class Ranked(SharedStrategy):
@@ -27,23 +29,49 @@ class Ranked(SharedStrategy):
 
     Networks within the budget, drawn as `micronas.nas.prior` describes, and uniform ones train the
     weights, one a batch, and are ranked by them afterwards. Instead networks of any size may train
-    them (`SearchSettings.supernet`): such weights belong to the space, whatever the board and
+    them (`RankedSettings.supernet`): such weights belong to the space, whatever the board and
     budget. Trials begin with these weights.
     """
 
-    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
-        super().__init__(problem, settings, seed)
-        source = random.Random(f"{seed} pool")
-        self.pool = draw(problem, count=_POOL, source=source) + uniform_networks(problem)
-        self._trained = self.pool
-        if settings.supernet == "space":
-            self._trained = draw_any(
-                problem.space, count=_POOL, source=random.Random(f"{seed} space")
-            )
+    Settings: ClassVar[type[StrategySettings]] = RankedSettings
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.settings, RankedSettings), "OneOf saw to it"
+        self._ranked = context.settings
+
+    @cached_property
+    def pool(self) -> list[Choice]:
+        """Networks within the budget, which are ranked."""
+        drawn = draw(self.member, count=_POOL, source=random.Random(f"{self.seed} pool"))
+        return drawn + [each.choice for each in self.uniform]
+
+    @cached_property
+    def _trained(self) -> list[Choice]:
+        if self._ranked.supernet == "budget":
+            return self.pool
+        source = random.Random(f"{self.seed} space")
+        return draw_any(self.member.space, count=_POOL, source=source)
 
     @property
     def rankings(self) -> int:
         return len(self.pool)
+
+    @property
+    def examples(self) -> int:
+        """Examples that the supernet trains on."""
+        return BATCHES * self.settings.steps * self.settings.batch_size
+
+    @property
+    def inherits(self) -> bool:
+        # a user's network has weights of its own
+        return self._ranked.inherited > 0 and self.member.space.own_layers() is None
+
+    @property
+    def recipe(self) -> Recipe:
+        trial = self.settings.trial
+        epochs = max(1, round(self._ranked.inherited * trial.epochs))
+        return trial.model_copy(update={"epochs": epochs}) if self.inherits else trial
 
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""
@@ -57,24 +85,16 @@ class Ranked(SharedStrategy):
         weights.settle()
         self.history.append({"step": float(weights.step), "loss": weights.loss})
 
-    def propose(self, parts: Parts) -> Scored:
-        """Return the best of the networks within the budget."""
-        return self.finalists(self.score(self.pool, parts, examples=SIFTED_BY), parts)
+    def proposals(self) -> list[Choice]:
+        return self.pool
 
-    @classmethod
-    def inherits(cls, space: Searchable, settings: SearchSettings) -> bool:
-        # a user's network has weights of its own
-        return settings.inherited > 0 and space.own_layers() is None
-
-    def begins(self, choices: list[Choice]) -> Mapping[Choice, State]:
-        """Return the shared weights of each network, if trials begin with them."""
-        found: dict[Choice, State] = {}
-        if self.inherits(self.problem.space, self.settings):
-            for choice in choices:
-                graph = self.problem.space.architecture(choice).graph()
-                network = Network(graph, generator=torch.Generator())
-                self.weights.supernet.hand_down(network, choice)
-                found[choice] = network.state_dict()
+    def begins(self, candidates: list[Candidate]) -> Mapping[str, State]:
+        found: dict[str, State] = {}
+        if self.inherits:
+            for each in candidates:
+                network = Network(each.architecture.graph(), generator=torch.Generator())
+                self.weights.supernet.hand_down(network, each.choice)
+                found[each.label] = network.state_dict()
         return found
 
     @property

@@ -1,186 +1,78 @@
-"""The supernet's weights in training: on networks drawn at random first, on better ones later."""
+"""Strategies with shared weights: a supernet is trained, ranks proposals, and trials follow."""
 
-import copy
 import itertools
 import math
+import random
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, partial
 from statistics import fmean
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from micronas.checkpoint import Checkpoint, State
-from micronas.data import Split
-from micronas.errors import MicronasError
-from micronas.nas.distributed import Ranks, ranks
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.data import Split, Subset
+from micronas.nas.candidate import Candidate
+from micronas.nas.folds import PARTS, parts_of
+from micronas.nas.settings import SupernetSettings
+from micronas.nas.strategies.base import Context, Plan, Script, Scripted
+from micronas.nas.strategies.halving import halving, planned, without_twins
+from micronas.nas.strategies.weights import SharedWeights
 from micronas.nas.supernet.supernet import SharedNetwork
-from micronas.progress import Progress
 from micronas.space.decisions import Choice
-from micronas.space.searchable import Searchable
 from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for
-from micronas.train.network import mixed_precision
-from micronas.train.optimizer import AdamW
+from micronas.train.recipe import Recipe
 from micronas.train.scores import temperature_scaled_loss
+from micronas.train.threads import threads
+from micronas.train.timing import seconds_of
 
-ROUND = 20
-"""Steps between two checkpoints."""
 RANKED_BY = 1024
 """Most examples that the best are ranked by: trials follow."""
 SIFTED_BY = 256
 """Most examples that find the best of all proposals: of so few, maps stay in the cache."""
 SIFTED = 24
 """Networks, at most, that are ranked by more than `SIFTED_BY` examples."""
-LEARNT = 0.9
-"""Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
+_REHEARSED = 3
+"""Alternations of a supernet that are timed."""
+
+Scored = Mapping[Choice, float]
+"""Networks and their losses with shared weights."""
 
 
-class Weights:
-    """A supernet, its optimizer, and how far both have come.
+class SharedStrategy(Scripted):
+    """Trains a supernet round by round; the best networks by its weights compete with uniform ones
+    in successive halving."""
 
-    Attributes
-    ----------
-    warm_steps, step
-        Steps on random networks in warm-up, and after it.
-    loss
-        Running mean.
-    warm
-        Whether warm-up is over.
-    """
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = context.settings
+        assert isinstance(settings, SupernetSettings), "OneOf saw to it"
+        self.settings = settings
+        self.member = self.problem.only(f"search.strategy={settings.strategy}")
+        self.data = context.data.seen_as(self.member.space.input_shape)
+        context.everyone.check_batch(settings.batch_size)
 
-    def __init__(self, space: Searchable, settings: SearchSettings, seed: int) -> None:
-        self.space, self.settings, self.seed = space, settings, seed
-        # the only use of torch's global generator: initial weights
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            self.supernet = SharedNetwork(space)
-        self._optimizer = AdamW(
-            self.supernet.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.ranks = ranks()
-        self.warm_steps = 0
-        self.step = 0
-        self.loss = math.log(space.outputs)
-        self._losses: list[Tensor] = []
-        self.warm = True
+    @cached_property
+    def weights(self) -> SharedWeights:
+        space, settings = self.member.space, self.settings
+        return SharedWeights(space, settings, self.seed, warmup=self.warmup)
 
-    @property
-    def finished(self) -> bool:
-        return self.step >= self.settings.steps
+    @cached_property
+    def parts(self) -> list[Subset]:
+        """The parts of the training set for weights, for gates and for ranking."""
+        return parts_of(self.data, self.seed)
+
+    @cached_property
+    def uniform(self) -> list[Candidate]:
+        return self.problem.rivals(self.context.data)
 
     @property
-    def phase(self) -> str:
-        return "search" if self.warm else "warm-up"
-
-    def generator(self) -> torch.Generator:
-        """Random numbers of the round that comes."""
-        return generator_for(self.seed, "round", self.warm_steps, self.step)
-
-    def warm_up(self, training: Split, generator: torch.Generator) -> None:
-        """Take `ROUND` steps on random networks."""
-        for index in batches(training, self.settings.batch_size, ROUND, generator):
-            self.train(training, index, self.random(generator), generator)
-        self.settle()
-        self.warm_steps += ROUND
-        learnt = self.loss < LEARNT * math.log(self.space.outputs)
-        self.warm = learnt or self.warm_steps >= self.settings.warmup
-
-    def steps(
-        self, splits: tuple[Split, ...], generator: torch.Generator
-    ) -> "zip[tuple[Tensor, ...]]":
-        """Batches of each split for the steps of a round after warm-up."""
-        count = min(ROUND, self.settings.steps - self.step)
-        size = self.settings.batch_size
-        return zip(*(batches(split, size, count, generator) for split in splits), strict=True)
-
-    def train(
-        self, split: Split, index: Tensor, choice: Choice, generator: torch.Generator
-    ) -> None:
-        """One step of the weights that a network uses."""
-        inputs, labels = self.part(split, index, generator)
-        with mixed_precision(self.settings.amp, inputs.device.type):
-            logits = self.supernet.sliced(inputs, choice)
-        loss = F.cross_entropy(logits.float(), labels)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self._rate()
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss = self.ranks.average(self.supernet, loss)
-        self._optimizer.step()
-        self._losses.append(loss)
-
-    def settle(self) -> None:
-        """Take the losses of a round into the mean; no step waits for its own.
-
-        Raises
-        ------
-        MicronasError
-            If one is not finite.
-        """
-        losses = torch.stack(self._losses).tolist() if self._losses else []
-        self._losses.clear()
-        for number, loss in enumerate(losses, 1 - len(losses)):
-            if not math.isfinite(loss):
-                raise MicronasError(
-                    f"the supernet's loss must stay finite: loss={loss} {-number} weight steps "
-                    f"before step {self.step} ended; lower "
-                    f"search.learning_rate={self.settings.learning_rate:g}"
-                )
-            self.loss += 0.05 * (loss - self.loss)
-
-    def part(
-        self, split: Split, index: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of this process's part of a batch."""
-        index = self.ranks.part(index)
-        inputs = split.batch(index, self.ranks.own(generator))
-        inputs, labels = moved((inputs, split.labels[index]), device_of(self.supernet))
-        return inputs, labels
-
-    def random(self, generator: torch.Generator) -> Choice:
-        return tuple(
-            int(torch.randint(len(decision.options), (), generator=generator))
-            for decision in self.space.decisions
-        )
-
-    def state(self) -> State:
-        """Everything a step changes."""
-        return {
-            "supernet": copied(self.supernet.state_dict()),
-            "weight_optimizer": copy.deepcopy(self._optimizer.state_dict()),
-            "warm_steps": self.warm_steps,
-            "step": self.step,
-            "loss": self.loss,
-            "warm": self.warm,
-        }
-
-    def restore(self, state: State) -> None:
-        self.supernet.load_state_dict(state["supernet"])
-        self._optimizer.load_state_dict(copy.deepcopy(state["weight_optimizer"]))
-        self.warm_steps, self.step = state["warm_steps"], state["step"]
-        self.loss, self.warm = state["loss"], state["warm"]
-
-    def _rate(self) -> float:
-        """A short rise, then level through warm-up, then a cosine over the search."""
-        rise = min((self.warm_steps + self.step + 1) / ROUND, 1.0)
-        return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
-
-
-class SharedStrategy(Strategy):
-    """A strategy that proposes by the weights of a supernet, which is trained round by round."""
-
-    warms_up = False
-    """Whether weights are trained on random networks first."""
-
-    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
-        super().__init__(problem, settings, seed)
-        self.weights = Weights(problem.space, settings, seed)
-        self.weights.warm = not self.warms_up or settings.warmup == 0
+    def warmup(self) -> int:
+        """Most weight steps on random networks before all others."""
+        return 0
 
     @property
     @abstractmethod
@@ -192,8 +84,12 @@ class SharedStrategy(Strategy):
         """Take `ROUND` steps."""
 
     @abstractmethod
+    def proposals(self) -> list[Choice]:
+        """Return different networks within the budget, of which the best have trials."""
+
+    @abstractmethod
     def state(self) -> State:
-        """Everything a round changes."""
+        """Return everything that a round changes."""
 
     @abstractmethod
     def resume(self, state: State) -> None:
@@ -209,19 +105,44 @@ class SharedStrategy(Strategy):
     def start_shared(self, state: State) -> None:
         """Go on from where a search for another board or budget was then."""
 
-    def prepare(
-        self,
-        parts: Parts,
-        everyone: Ranks,
-        *,
-        checkpoint: Checkpoint,
-        shared: Checkpoint | None,
-        progress: Progress,
-        device: torch.device,
-    ) -> None:
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of trials."""
+        return self.settings.trial
+
+    @property
+    def inherits(self) -> bool:
+        """Whether trials begin with shared weights; their folds must be those that trained them."""
+        return False
+
+    def begins(self, candidates: list[Candidate]) -> Mapping[str, State]:
+        """Return shared weights for trials to begin with, by label, where they do."""
+        return {}
+
+    def script(self) -> Script:
+        self.train()
+
+        def proposed() -> tuple[list[Candidate], Mapping[str, State]]:
+            uniform = [self._with_loss(each) for each in self.uniform]
+            found = without_twins([*self.finalists(self.proposals()), *uniform])
+            return found, self.begins(found)
+
+        with threads(self.settings.trial.threads):
+            entrants, begins = self.context.everyone.once(proposed)
+        yield from halving(
+            self.context, entrants, self.recipe, begins=begins, again=not self.inherits
+        )
+
+    def plan(self) -> Plan:
+        like = self.problem.draw(self.settings.finalists, random.Random(f"{self.seed} draw"))
+        networks = without_twins(like + self.uniform)
+        return planned(self.context, networks, len(networks), self.recipe, again=not self.inherits)
+
+    def train(self) -> None:
         """Train the supernet to the end, from where an earlier call or another search left it."""
-        weights = self.weights
-        weights.supernet.to(device)
+        weights, context = self.weights, self.context
+        everyone, checkpoint, shared = context.everyone, context.checkpoint, context.shared
+        weights.supernet.to(context.device)
         saved = everyone.once(lambda: checkpoint.load("search"))
         others = everyone.once(lambda: None if shared is None else shared.load("search"))
         if saved is not None:
@@ -229,30 +150,41 @@ class SharedStrategy(Strategy):
         elif others is not None:
             self.start_shared(others)
         if everyone.first:
-            progress(weights.phase, weights.step, weights.settings.steps, {})
-        while not weights.finished:
-            self.round(*parts[:2])
-            if everyone.first:
-                if shared is not None and self.in_common:
-                    shared.save("search", self.state())
-                checkpoint.save("search", self.state())
-                progress(weights.phase, weights.step, weights.settings.steps, self.history[-1])
+            context.progress(weights.phase, weights.step, self.settings.steps, {})
+        with threads(self.settings.trial.threads):
+            while not weights.finished:
+                self.round(*self.parts[:2])
+                if everyone.first:
+                    if shared is not None and self.in_common:
+                        shared.save("search", self.state())
+                    checkpoint.save("search", self.state())
+                    done, last = weights.step, self.history[-1]
+                    context.progress(weights.phase, done, self.settings.steps, last)
 
-    def score(self, choices: list[Choice], parts: Parts, *, examples: int = RANKED_BY) -> Scored:
-        losses = rank(self.weights.supernet, choices, parts[2], self.seed, examples=examples)
+    def score(self, choices: list[Choice], *, examples: int = RANKED_BY) -> Scored:
+        """Return losses with shared weights, by so many examples of the part for ranking."""
+        supernet = self.weights.supernet
+        losses = rank(supernet, choices, self.parts[2], self.seed, examples=examples)
         return dict(zip(choices, losses, strict=True))
 
-    def finalists(self, losses: Scored, parts: Parts) -> Scored:
-        """Return the best of networks by more examples, given losses by `SIFTED_BY`."""
-        sifted = self.best(losses, max(SIFTED, self.settings.finalists))
-        return self.best(self.score(list(sifted), parts), self.settings.finalists)
+    def finalists(self, choices: list[Choice]) -> list[Candidate]:
+        """Return the best of networks by shared weights, in two steps by more examples each."""
+        sifted = self.best(
+            self.score(choices, examples=SIFTED_BY), max(SIFTED, self.settings.finalists)
+        )
+        best = self.best(self.score(list(sifted)), self.settings.finalists)
+        family, picks = next(self.problem.space.ways())
+        return [
+            replace(self.problem.candidate("search", family, picks, choice), supernet_loss=loss)
+            for choice, loss in best.items()
+        ]
 
     def best(self, losses: Scored, count: int) -> Scored:
         """Return so many networks: in turn the best of small and of large kernels.
 
         Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
         """
-        ranked = sorted(losses, key=lambda choice: (losses[choice] or 0.0, choice))
+        ranked = sorted(losses, key=lambda choice: (losses[choice], choice))
         by_kernel: dict[bool, list[Choice]] = {}
         for choice in ranked:
             by_kernel.setdefault(self._has_large_kernels(choice), []).append(choice)
@@ -260,11 +192,36 @@ class SharedStrategy(Strategy):
         chosen = [choice for choice in turns if choice is not None]
         return {choice: losses[choice] for choice in chosen[:count]}
 
+    def rehearse(self) -> float:
+        """Return seconds of CPU of warm-up and steps of a supernet, and of ranking proposals."""
+        brief = {"steps": _REHEARSED} | ({"warmup": 0} if self.warmup else {})
+        short = self.settings.model_copy(update=brief)
+        alone = replace(self.context, settings=short, checkpoint=Checkpoint(), shared=None)
+        run = type(self)(alone)
+        start = time.process_time()
+        run.round(run.data.train, run.data.train)
+        step = (time.process_time() - start) / _REHEARSED
+        count = math.ceil(PARTS[2] * len(run.data.train.labels))
+        run.parts = [*run.parts[:2], Subset(run.data.train, torch.arange(count))]
+        ranked = [each.choice for each in self.uniform[:1]] or [self.member.space.smallest()]
+        sifting, ranking = (
+            seconds_of(partial(run.score, ranked, examples=examples))
+            for examples in (SIFTED_BY, RANKED_BY)
+        )
+        chosen = min(self.rankings, SIFTED)
+        # warm-up trains weights alone, about half of an alternation, and ends early when it may
+        steps = self.settings.steps + self.warmup / 4
+        return step * steps + sifting * self.rankings + ranking * chosen
+
+    def _with_loss(self, candidate: Candidate) -> Candidate:
+        (loss,) = self.score([candidate.choice]).values()
+        return replace(candidate, supernet_loss=loss)
+
     def _has_large_kernels(self, choice: Choice) -> bool:
         """Whether kernels are nearer to the largest than to the smallest, in the mean."""
         sizes = [
             index / (len(decision.options) - 1)
-            for decision, index in zip(self.problem.space.decisions, choice, strict=True)
+            for decision, index in zip(self.member.space.decisions, choice, strict=True)
             if decision.kind == "kernel"
         ]
         return bool(sizes) and fmean(sizes) > 0.5
@@ -292,15 +249,3 @@ def rank(
             logits = supernet.sliced(inputs, choice)
             losses.append(float(temperature_scaled_loss(logits, labels)[0]))
     return losses
-
-
-def batches(split: Split, size: int, count: int, generator: torch.Generator) -> list[Tensor]:
-    """`count` batches in which every example comes once before any comes again."""
-    examples = len(split.labels)
-    passes = -(-count * size // examples)
-    order = torch.cat([torch.randperm(examples, generator=generator) for _ in range(passes)])
-    return list(torch.split(order, size)[:count])
-
-
-def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in state.items()}

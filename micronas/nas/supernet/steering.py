@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from micronas.checkpoint import State
-from micronas.nas.problem import Problem
-from micronas.nas.settings import SearchSettings
+from micronas.nas.member import Member
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates, Sample
 from micronas.nas.supernet.penalty import Penalty
@@ -16,22 +15,22 @@ from micronas.space.decisions import Choice
 
 
 class Steering:
-    """What pulls the gates of one search into its budget.
+    """Lagrangian controller of the expected costs of one search's gates.
 
     Parameters
     ----------
     steps
         Gate steps of the whole search.
-    settings
-        Of which the temperature is taken.
+    temperature
+        Of the Gumbel-softmax, at the start and at the end.
     """
 
-    def __init__(self, problem: Problem, steps: int, settings: SearchSettings) -> None:
-        self.problem, self.steps = problem, steps
-        self._temperature = settings.temperature
-        largest = problem.spent(problem.space.largest())
+    def __init__(self, member: Member, steps: int, temperature: tuple[float, float]) -> None:
+        self.member, self.steps = member, steps
+        self._temperature = temperature
+        largest = member.spent(member.space.largest())
         # any layer may end with 4 bits, whose kernels take code
-        self._penalty = Penalty(problem.limits.left(int4=True), largest, steps)
+        self._penalty = Penalty(member.limits.left(int4=True), largest, steps)
 
     def temperature(self, step: int) -> float:
         """Return the Gumbel-softmax's: it falls by equal ratios over the search."""
@@ -49,7 +48,7 @@ class Steering:
         if drawn is not None:
             with torch.no_grad():
                 smooth = self._costs(gates.one_hot(drawn))
-            self._penalty.observe(self.problem.spent(drawn), smooth)
+            self._penalty.observe(self.member.spent(drawn), smooth)
         costs = self._costs(gates.probabilities())
         return self._penalty.loss(costs, min(step / self.steps, 1.0))
 
@@ -58,7 +57,7 @@ class Steering:
         with torch.no_grad():
             smooth = self._costs(gates.probabilities())
         found = {}
-        for name in self.problem.limits.given():
+        for name in self.member.limits.given():
             ratio = self._penalty.corrections.get(name, 1.0)
             found[f"expected_{name}"] = float(smooth[name]) * ratio
             found[f"multiplier_{name}"] = self._penalty.multipliers.get(name, 0.0)
@@ -82,5 +81,5 @@ class Steering:
         self._penalty.restore(state)
 
     def _costs(self, gates: Sample) -> dict[str, Tensor]:
-        space = self.problem.space
-        return expected(space, gates).by_limit(self.problem.board, space.kind)
+        space = self.member.space
+        return expected(space, gates).by_limit(self.member.board, space.kind)

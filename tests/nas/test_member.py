@@ -11,7 +11,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.code import code_bytes, operators_of
 from micronas.hardware.costs import Budget, front_end_ms
 from micronas.hardware.front_ends import mfcc
-from micronas.nas.problem import Problem
+from micronas.nas.member import Member
 from micronas.space.space import Space
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes
@@ -43,41 +43,41 @@ def test_what_runs_beside_the_network_is_counted() -> None:
     instructions."""
     board, front_end = Board.load("stm32f446re"), mfcc(40)
     budget = Budget(sram="30 KB", flash="124 KB", latency="80 ms")
-    problem = Problem(SMALL, board, budget, front_end=front_end)
+    member = Member(SMALL, board, budget, front_end=front_end)
     code = code_bytes(operators_of(SMALL.resolve(SMALL.largest())))
     rate = board.latency_model().ms_per_instruction
     assert rate is not None
-    assert problem.limits.given() == {"sram": 30_000, "flash": 124_000, "latency": 80}
-    left = problem.limits.left()
+    assert member.limits.given() == {"sram": 30_000, "flash": 124_000, "latency": 80}
+    left = member.limits.left()
     assert left["sram"] == 30_000 - 6_040
     assert 0 <= 124_000 - code - front_end.flash_bytes - left["flash"] < 3_000  # a PAD may come
     assert left["latency"] == pytest.approx(80 - 91_160 * rate)
     choice = SMALL.smallest()
-    costs, used = problem.costs(choice), problem.used(choice)
-    assert problem.spent(choice)["latency"] == costs.latency_ms
+    costs, used = member.costs(choice), member.used(choice)
+    assert member.spent(choice)["latency"] == costs.latency_ms
     assert used["latency"] == pytest.approx((costs.latency_ms + 91_160 * rate) / 80)
     tight = Budget(flash="48 KB")
     with pytest.raises(BudgetError, match=r"flash counts .* beside the network \(budget.counts"):
-        Problem(SMALL, board, tight, front_end=front_end).check_feasible()
-    Problem(SMALL, board, tight.model_copy(update={"counts": "network"})).check_feasible()
+        Member(SMALL, board, tight, front_end=front_end).check_feasible()
+    Member(SMALL, board, tight.model_copy(update={"counts": "network"})).check_feasible()
 
 
 def test_the_code_for_weights_of_four_bits_is_charged_to_networks_that_have_any() -> None:
     """A space with both costs its networks of 8 bits no more than one without the choice."""
     space, board = Space.load("kws_mixed"), Board.load("stm32f446re")
-    problem = Problem(space, board, Budget(flash="200 KB"))
+    member = Member(space, board, Budget(flash="200 KB"))
     eight, four = space.uniform(0.5), space.uniform(0.5, bits=4)
     code = [code_bytes(operators_of(space.resolve(each))) for each in (eight, four)]
     assert code[1] > code[0] + 15_000
     for choice, most in ((eight, 3_000), (four, 3_500)):  # a PAD may come, an 8-bit layer beside
-        files = problem.costs(choice).flash_bytes
-        beside = 200_000 * problem.used(choice)["flash"] - files
+        files = member.costs(choice).flash_bytes
+        beside = 200_000 * member.used(choice)["flash"] - files
         needed = code_bytes(operators_of(space.resolve(choice)))
         assert needed - 1 <= beside < needed + most
-    limits = problem.limits
+    limits = member.limits
     assert limits.left()["flash"] - limits.left(int4=True)["flash"] == limits.unpacking > 15_000
-    assert Problem(SMALL, board, Budget()).limits.unpacking == 0
-    assert Problem(space, board, Budget(counts="network")).limits.unpacking == 0
+    assert Member(SMALL, board, Budget()).limits.unpacking == 0
+    assert Member(space, board, Budget(counts="network")).limits.unpacking == 0
 
 
 def test_a_core_without_floating_point_takes_longer_for_its_front_end() -> None:
@@ -100,9 +100,9 @@ def test_a_wrong_unit_is_refused(wrong: dict[str, str]) -> None:
 
 
 def test_costs_are_those_of_the_exported_file() -> None:
-    problem = Problem(SMALL, Board.load("stm32f446re"), Budget())
+    member = Member(SMALL, Board.load("stm32f446re"), Budget())
     choice = SMALL.uniform(0.5, 0.5)
-    costs, metadata = problem.costs(choice), placeholder(SMALL.classes)
+    costs, metadata = member.costs(choice), placeholder(SMALL.classes)
     assert costs.flash_bytes == flatbuffer_bytes(SMALL.resolve(choice), metadata=metadata)
     assert costs.arena_required_bytes >= costs.arena_bytes > costs.arena_head_bytes
     assert costs.ops == 2 * costs.macs
@@ -113,8 +113,8 @@ def test_a_budget_below_the_smallest_network_names_it(name: str) -> None:
     board = Board.load("stm32f446re")
     budget = {"sram": "4 KB", "flash": "2 KB", "latency": "1 ms", "macs": "0.1 MMACs"}[name]
     with pytest.raises(BudgetError, match=rf"^{name} budget must reach .*smallest=.*raise {name}"):
-        Problem(SMALL, board, Budget(**{name: budget})).check_feasible()
-    Problem(SMALL, board, Budget()).check_feasible()
+        Member(SMALL, board, Budget(**{name: budget})).check_feasible()
+    Member(SMALL, board, Budget()).check_feasible()
 
 
 def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,59 @@
+"""Networks that fit, and what trainings told of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from micronas.hardware.costs import Costs
+from micronas.nas.comparison import Comparison, Lead, lead_over
+from micronas.space.decisions import Choice
+from micronas.space.open_space import Picks
+from micronas.space.searchable import Architecture, Searchable
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that fits, and what is known about how good it is."""
+
+    origin: str
+    """``search``, ``uniform`` or ``textbook``."""
+    choice: Choice
+    space: Searchable
+    """Where the choice is made; of a space of several families, the member."""
+    costs: Costs
+    label: str
+    """Tells it apart from all others of a search."""
+    family: str = ""
+    """Of a space of several families the one it is drawn from; see `OpenSpace.member`."""
+    picks: Picks = ()
+    """Of that family the option of each `any`."""
+    supernet_loss: float | None = None
+    """Loss with shared weights, as `Objective` ranks."""
+    trial_loss: float | None = None
+    """Loss on the ranking part after the longest of its trials."""
+    trial_accuracy: float | None = None
+    """Accuracy on the ranking part after that trial, 0 to 1."""
+    trial_epochs: int = 0
+    """Epochs of that trial; of its trainings together, where it had more than one of each fold."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Comparisons that it took part in, oldest first."""
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        return self.space.architecture(self.choice)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort by epochs of trial, most first, then by loss: the first is the winner."""
+    return sorted(candidates, key=lambda each: (-each.trial_epochs, each.trial_loss or 0.0))
+
+
+def ahead_of_other_origin(candidates: Sequence[Candidate]) -> Lead | None:
+    """Return the winner's lead over the best of the other origins after as many epochs; None where
+    there is no other origin."""
+    winner = candidates[0]
+    others = (each.comparisons for each in candidates if each.origin != winner.origin)
+    return lead_over(winner.comparisons, others)

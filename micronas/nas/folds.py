@@ -1,0 +1,62 @@
+"""Parts of the training set that train and rank networks; no two share a group."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from micronas.data import DataSet, Split, Subset, divide
+from micronas.nas.settings import StrategySettings
+from micronas.train.loop import generator_for
+
+PARTS = (0.4, 0.4, 0.2)
+"""Shares of the training set for weights, gates and ranking."""
+FEW_GROUPS = 12
+"""Groups below which one or two of them would rank all networks."""
+_FOLDS = 3
+
+
+def parts_of(data: DataSet, seed: int) -> list[Subset]:
+    """Return the parts of the training set for weights, for gates and for ranking."""
+    return divide(data.train, PARTS, generator_for(seed, "parts"))
+
+
+def folds_of(data: DataSet, settings: StrategySettings, seed: int) -> list[DataSet]:
+    """Return data sets that train and rank the networks of a search.
+
+    One, with a fifth of the training part for ranking; or several where groups are few, each with
+    another share of the groups, so that every group ranks.
+    """
+    count = fold_count(data.train, settings)
+    if count == 1:
+        *training, ranking = parts_of(data, seed)
+        return [_judged_on(data, training, ranking)]
+    parts = divide(data.train, (1 / count,) * count, generator_for(seed, "parts"))
+    return [
+        _judged_on(data, parts[:place] + parts[place + 1 :], ranking)
+        for place, ranking in enumerate(parts)
+    ]
+
+
+def finals_of(data: DataSet, settings: StrategySettings, seed: int, *, folds: int) -> list[DataSet]:
+    """Return data sets that the last networks are trained and ranked on beside so many folds."""
+    found = []
+    for place in range(folds, settings.final_folds):
+        *training, ranking = divide(data.train, PARTS, generator_for(seed, "parts", place))
+        found.append(_judged_on(data, training, ranking))
+    return found
+
+
+def fold_count(training: Split, settings: StrategySettings) -> int:
+    """Return how many networks a trial trains, see `StrategySettings.folds`."""
+    if settings.folds != "auto":
+        return settings.folds
+    return _FOLDS if _FOLDS <= len(torch.unique(training.groups)) < FEW_GROUPS else 1
+
+
+def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:
+    """Return a data set of parts of the training set, of which the last judges."""
+    part = Subset(data.train, torch.cat([each.index for each in training]))
+    return replace(
+        data, train=part, validation=ranking, test=None, final=None, detection=None, sliding=None
+    )

@@ -1,0 +1,104 @@
+"""One space on a board within limits: what its networks cost, and which of them fit."""
+
+from functools import lru_cache
+
+from micronas.errors import BudgetError
+from micronas.graph.ir import Op
+from micronas.hardware.board import Board
+from micronas.hardware.code import FULL, operators_of
+from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.hardware.front_ends import FrontEndCosts
+from micronas.quantities import format_cost
+from micronas.space.decisions import Choice
+from micronas.space.searchable import Searchable
+
+
+class Member:
+    """A space with one set of decisions, a board and limits.
+
+    Costs are exact, and remembered: choices of the same network are counted once.
+
+    Attributes
+    ----------
+    limits
+        The budget on the board, as numbers.
+    """
+
+    def __init__(
+        self,
+        space: Searchable,
+        board: Board,
+        budget: Budget,
+        *,
+        front_end: FrontEndCosts | None = None,
+    ) -> None:
+        self.space, self.board = space, board
+        # what any network of the space may need, a PAD between two widths included
+        operators: set[str] = {step.kind for step in space.choices.steps if isinstance(step, Op)}
+        for choice in (space.smallest(), space.largest()):
+            operators |= operators_of(space.resolve(choice))
+        always = {name.removesuffix(FULL) for name in operators}
+        self.limits: Limits = budget.on(
+            board, operators=always, for_int4=operators - always, front_end=front_end
+        )
+        self._measured = lru_cache(maxsize=100_000)(self._measure)
+
+    def costs(self, choice: Choice) -> Costs:
+        """Return the exact costs of a network."""
+        return self._measured(self.space.canonical(choice))
+
+    def used(self, choice: Choice) -> dict[str, float]:
+        """Return the share of each limit that a network uses; 1 is all of it."""
+        return self.limits.used(self.costs(choice))
+
+    def spent(self, choice: Choice) -> dict[str, float]:
+        """Return what a network itself takes of each cost that is limited."""
+        return self.limits.spent(self.costs(choice))
+
+    def share(self, choice: Choice) -> float:
+        """Return the share of the limit that binds."""
+        return max(self.used(choice).values())
+
+    def binding(self, choice: Choice) -> tuple[str, float]:
+        """Return the limit that binds, the one of which a network uses most, and that share."""
+        return max(self.used(choice).items(), key=lambda each: each[1])
+
+    def fits(self, choice: Choice) -> bool:
+        return self.share(choice) <= 1.0
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether even the largest network fits."""
+        return self.fits(self.space.largest())
+
+    def least(self) -> Choice:
+        """Return the network that is nearest to fitting, or uses least."""
+        # two, as weights of 4 bits take least flash and those of 8 least time
+        return min((self.space.smallest(), self.space.quickest()), key=self.share)
+
+    def check_feasible(self) -> None:
+        """Raise BudgetError if not even the smallest network of the space fits."""
+        used, given = self.used(self.least()), self.limits.given()
+        over = [name for name, share in used.items() if share > 1]
+        if over:
+            complaints = (
+                f"{name} budget must reach the smallest network of the space: "
+                f"budget={format_cost(name, given[name])}, "
+                f"smallest={format_cost(name, given[name] * used[name])}"
+                for name in over
+            )
+            beside = vars(self.limits.beside)
+            taken = [
+                f"{name} counts {format_cost(name, beside[name])} beside the network"
+                for name in over
+                if beside.get(name)
+            ]
+            ways = " (budget.counts=network leaves it out)" if taken else ""
+            raise BudgetError(
+                f"{'; '.join([*complaints, *taken])}{ways}; raise {', '.join(over)} or give "
+                f"'{self.space.title}' smaller widths or fewer blocks"
+            )
+
+    def _measure(self, choice: Choice) -> Costs:
+        space = self.space
+        return measure(space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs)

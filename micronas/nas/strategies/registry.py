@@ -1,0 +1,43 @@
+"""Strategies by name. A new one is a class in a file of its own, its settings, and a line here."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from micronas.errors import ConfigError
+from micronas.nas.settings import own_strategy
+from micronas.nas.strategies.base import Context, Strategy
+
+STRATEGIES = {
+    "auto": "auto:chosen",
+    "dnas": "dnas:Dnas",
+    "evolution": "halving:Evolution",
+    "halving": "halving:Halving",
+    "random": "halving:Random",
+    "ranked": "ranked:Ranked",
+}
+
+
+def strategy(context: Context) -> Strategy:
+    """Return the strategy that the settings name, ready to be asked.
+
+    Raises
+    ------
+    ConfigError
+        If a strategy of one's own cannot be imported, or the problem does not suit it.
+    """
+    name = context.settings.strategy
+    try:
+        made: Callable[[Context], Strategy] = _shipped(name) or own_strategy(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return made(context)
+
+
+def _shipped(name: str) -> Callable[[Context], Strategy] | None:
+    if name not in STRATEGIES:
+        return None
+    module, _, found = STRATEGIES[name].partition(":")
+    loaded: Callable[[Context], Strategy] = getattr(
+        import_module(f"micronas.nas.strategies.{module}"), found
+    )
+    return loaded
