@@ -34,8 +34,8 @@ from benchmarks.quality import RECIPE, SEARCHES
 from benchmarks.settings import BOARD, BUDGETS, space_of
 from benchmarks.ways import train_weights
 from micronas.data import DataSet, divide
-from micronas.nas.prior import draw
 from micronas.nas.member import Member
+from micronas.nas.prior import draw
 from micronas.nas.search import PARTS
 from micronas.nas.strategies.ranked import Ranked
 from micronas.space.decisions import Choice

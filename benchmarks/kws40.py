@@ -29,8 +29,8 @@ from micronas.evaluation.scores import accuracy
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import uniform_networks
 from micronas.nas.member import Member
+from micronas.nas.prior import uniform_networks
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.space.decisions import GRID

@@ -52,8 +52,8 @@ from micronas.data import DataSet
 from micronas.evaluation.scores import scores
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
-from micronas.nas.prior import uniform_networks
 from micronas.nas.member import Member
+from micronas.nas.prior import uniform_networks
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import shipped, textbook_networks

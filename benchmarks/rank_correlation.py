@@ -29,8 +29,8 @@ from benchmarks.quality import RECIPE, TRIAL
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
-from micronas.nas.prior import draw
 from micronas.nas.member import Member
+from micronas.nas.prior import draw
 from micronas.nas.search import PARTS
 from micronas.nas.settings import SearchSettings
 from micronas.nas.strategies.shared import ROUND, Weights, batches

@@ -12,8 +12,8 @@ from torch import Tensor
 from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import USED, moved
 from micronas.nas.member import Member
+from micronas.nas.prior import USED, moved
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tasks.images.files import decode

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from micronas.nas.open_search import OpenProblem
 from scipy.stats import kendalltau
 from torch import nn
 
@@ -30,7 +31,6 @@ from benchmarks.quality import RECIPE, TRIAL, command
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Split, divide
-from micronas.nas.open_search import OpenProblem
 from micronas.nas.search import PARTS, judged_on
 from micronas.nas.trials import Candidate
 from micronas.space.space import Space

@@ -14,8 +14,8 @@ from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, divide
 from micronas.nas.distributed import ranks
-from micronas.nas.prior import PLACES, USED, Profile, draw, moved
 from micronas.nas.member import Member
+from micronas.nas.prior import PLACES, USED, Profile, draw, moved
 from micronas.nas.search import PARTS
 from micronas.nas.strategies.base import Parts
 from micronas.nas.strategies.ranked import Ranked

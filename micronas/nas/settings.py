@@ -157,7 +157,7 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
         return iter({**SHIPPED, **{each.name: each for each in entry_points(group=GROUP)}})
 
     def __len__(self) -> int:
-        return len([*self])
+        return sum(1 for _ in self)
 
 
 KINDS = _Kinds()

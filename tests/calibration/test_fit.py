@@ -19,7 +19,7 @@ from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
 from micronas.hardware.forms import fit_form
 from micronas.nas.search import search
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings
 from micronas.runs.folder import model_file
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly
@@ -237,8 +237,7 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
         for choice in (toy.SPACE.largest(), toy.SPACE.smallest())
     )
     budget = Budget(latency=(largest + smallest) / 2)
-    settings = SearchSettings(
-        strategy="dnas",
+    settings = DnasSettings(
         steps=20,
         warmup=20,
         candidates=4,

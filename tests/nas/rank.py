@@ -8,6 +8,7 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.nas.distributed import joined
+from micronas.nas.settings import DnasSettings, RankedSettings
 from micronas.runs.run import run_search
 from micronas.runs.settings import RunSettings
 from tests.toy import SPACE, data
@@ -19,18 +20,17 @@ SETTINGS = RunSettings.model_validate(
         "budget": {"sram": "4.5 KB", "macs": "60000"},
         "space": "toy",
         "data": {"task": "kws", "path": "none"},
-        "search": {
-            "steps": 40,
-            "warmup": 20,
-            "batch_size": 32,
-            "candidates": 6,
-            "finalists": 1,
-            "trial": QUICK,
-        },
         "train": QUICK,
         "quantize": QUICK,
     }
 )
+
+
+SUPERNET = {"steps": 40, "batch_size": 32, "finalists": 1, "trial": QUICK}
+SEARCHES = {
+    "dnas": DnasSettings.model_validate({**SUPERNET, "warmup": 20, "candidates": 6}),
+    "ranked": RankedSettings.model_validate(SUPERNET),
+}
 
 
 def refused() -> str:
@@ -38,8 +38,7 @@ def refused() -> str:
 
 
 def main(folder: Path, strategy: str) -> None:
-    search = SETTINGS.search.model_copy(update={"strategy": strategy})
-    settings = SETTINGS.model_copy(update={"search": search})
+    settings = SETTINGS.model_copy(update={"search": SEARCHES[strategy]})
     torch.set_num_threads(1)
     with joined() as everyone:
         layer = torch.nn.Linear(3, 2)

@@ -18,10 +18,10 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.features import features
 from micronas.hardware.targets import plan
-from micronas.nas.prior import draw, moved, uniform_networks
 from micronas.nas.member import Member
+from micronas.nas.prior import draw, moved, uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
@@ -372,8 +372,7 @@ def data() -> DataSet:
 
 @cached
 def found() -> SearchResult:
-    settings = SearchSettings(
-        strategy="dnas",
+    settings = DnasSettings(
         steps=100,
         warmup=100,
         batch_size=32,

@@ -1,15 +1,22 @@
-"""To add a strategy: one class, and its line in the registry."""
+"""A strategy of one's own: a class in one's own package, named by where it is imported from."""
 
 import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
+from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import uniform_networks
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies import STRATEGIES
-from micronas.nas.strategies.base import Parts, Scored, Strategy
+from micronas.nas import settings as settings_of
+from micronas.nas.candidate import Candidate
+from micronas.nas.search import SearchResult
+from micronas.nas.settings import StrategySettings
+from micronas.nas.strategies.base import Plan, Strategy, Training
+from micronas.runs.settings import RunSettings, load_run
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
 from tests.training import search
@@ -17,28 +24,111 @@ from tests.training import search
 pytestmark = pytest.mark.usefixtures("device")
 
 
+class WidestSettings(StrategySettings):
+    epochs: int | None = 3
+    """Three trainings of one epoch."""
+    wanted: int = Field(2, ge=1)
+
+
 class Widest(Strategy):
-    """Proposes the widest uniform network and nothing else."""
+    """Trains rivals again and again, the widest first, each time with what it was told."""
 
-    def propose(self, parts: Parts) -> Scored:
-        return {uniform_networks(self.problem)[0]: None}
+    Settings: ClassVar[type[StrategySettings]] = WidestSettings
+    told: ClassVar[list[list[Candidate]]] = []
+    lefts: ClassVar[list[float]] = []
+
+    def ask(self, left: float) -> Sequence[Training]:
+        self.lefts.append(left)
+        networks = sorted(self.problem.rivals(self.context.data), key=lambda each: -each.costs.macs)
+        trial = self.context.settings.trial
+        which = networks[len(self.told) % len(networks)]
+        return [Training(which, trial, trial.epochs)]
+
+    def tell(self, tried: Sequence[Candidate]) -> None:
+        self.told.append(list(tried))
+
+    def plan(self) -> Plan:
+        return Plan(self.problem.rivals(self.context.data), 3, 3, 3)
 
 
-def test_a_strategy_of_ones_own_is_searched_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "widest", sys.modules[__name__])
-    monkeypatch.setitem(STRATEGIES, "widest", "widest:Widest")
-    settings = SearchSettings(strategy="widest", trial=Recipe(epochs=1, batch_size=32))
-    found = search(
+PATH = "own_strategies:Widest"
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "own_strategies", sys.modules[__name__])
+    monkeypatch.setattr(Widest, "told", [])
+    monkeypatch.setattr(Widest, "lefts", [])
+
+
+def found(settings: StrategySettings) -> SearchResult:
+    result: SearchResult = search(
         SPACE,
         data(),
         board=Board.load("stm32f446re"),
         budget=Budget(sram="4.5 KB"),
         settings=settings,
     )
-    assert found.strategy == "widest"
-    assert [each.origin for each in found.candidates].count("search") == 1
+    return result
 
 
-def test_an_unknown_strategy_is_named_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="unknown strategy 'halfing'; did you mean 'halving'"):
-        SearchSettings(strategy="halfing")
+def test_it_is_asked_until_its_epochs_are_spent_and_told_each_result() -> None:
+    trial = Recipe(epochs=1, batch_size=32)
+    result = found(WidestSettings(strategy=PATH, trial=trial, final_folds=1))
+    assert result.strategy == PATH
+    assert Widest.lefts == [3, 2, 1]
+    told = [each for tried in Widest.told for each in tried]
+    assert [each.trial_epochs for each in told] == [1, 1, 1]
+    assert all(each.trial_loss is not None for each in told)
+    assert {each.label for each in told} == {each.label for each in result.candidates}
+    losses = [each.trial_loss or 0.0 for each in result.candidates]
+    assert losses == sorted(losses)
+
+
+RUN = ("board=stm32f446re", "data.path=x", "data.task=kws")
+
+
+def loaded(*search: str) -> RunSettings:
+    return load_run("kws_small", [*RUN, *search])
+
+
+def test_its_settings_are_read_from_yaml() -> None:
+    settings = loaded(f"search.strategy={PATH}", "search.wanted=7").search
+    assert settings == WidestSettings(strategy=PATH, wanted=7)
+    with pytest.raises(ConfigError, match=r"search.wanted: input should be greater"):
+        loaded(f"search.strategy={PATH}", "search.wanted=0")
+    with pytest.raises(ConfigError, match=r"unknown key 'search.wante'"):
+        loaded(f"search.strategy={PATH}", "search.wante=1")
+
+
+def test_an_installed_package_registers_one_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("widest", PATH, settings_of.GROUP)
+
+    def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
+        assert group == settings_of.GROUP
+        return [point] if name in (None, "widest") else []
+
+    monkeypatch.setattr(settings_of, "entry_points", entry_points)
+    settings = loaded("search.strategy=widest").search
+    assert isinstance(settings, WidestSettings)
+    assert found(settings.model_copy(update={"trial": Recipe(epochs=1)})).strategy == "widest"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("halfing", "did you mean 'halving'"),
+        ("no_such_package:Tpe", "must be importable as MODULE:CLASS.*No module named"),
+        ("own_strategies:Tpe", "must be importable as MODULE:CLASS.*no attribute 'Tpe'"),
+    ],
+)
+def test_an_unknown_strategy_is_one_error(name: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        loaded(f"search.strategy={name}")
+
+
+def test_settings_of_another_strategy_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key .search\.steps."):
+        loaded("search.strategy=halving", "search.steps=3")
+    with pytest.raises(ValueError, match="HalvingSettings must have strategy=halving, but got dna"):
+        settings_of.HalvingSettings(strategy="dnas")

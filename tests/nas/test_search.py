@@ -7,17 +7,17 @@ from micronas.data import DataSet, TensorSplit, divide
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.prior import uniform_networks
 from micronas.nas.member import Member
+from micronas.nas.prior import uniform_networks
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings, StrategySettings
 from micronas.nas.strategies.dnas import draws
 from micronas.nas.strategies.shared import rank
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
-from tests.nas.stopped import StoppedError, until_it_ends
+from tests.nas.stopped import StoppedError
 from tests.toy import SPACE, data
 from tests.toy import split as toy_split
 from tests.training import cached, search
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.usefixtures("device")
 
 BOARD = Board.load("stm32f446re")
 BUDGET = Budget(sram="4.5 KB", macs="60000")
-SETTINGS = SearchSettings(
-    strategy="dnas",
+SETTINGS = DnasSettings(
     steps=120,
     warmup=200,
     batch_size=32,
@@ -47,10 +46,10 @@ SHORT = SETTINGS.model_copy(
 )
 
 
-PROBLEM = Member(SPACE, BOARD, BUDGET)
+MEMBER = Member(SPACE, BOARD, BUDGET)
 
 
-def run(seed: int, *, settings: SearchSettings = SETTINGS, **keywords: object) -> SearchResult:
+def run(seed: int, *, settings: StrategySettings = SETTINGS, **keywords: object) -> SearchResult:
     return search(
         SPACE,
         data(),
@@ -71,8 +70,8 @@ def test_the_winner_fits_and_has_learnt() -> None:
     found = result()
     for candidate in found.candidates:
         assert candidate.architecture == SPACE.architecture(candidate.choice)
-        assert candidate.costs == PROBLEM.costs(candidate.choice)
-        assert PROBLEM.fits(candidate.choice)
+        assert candidate.costs == MEMBER.costs(candidate.choice)
+        assert MEMBER.fits(candidate.choice)
     assert {candidate.origin for candidate in found.candidates} == {"search", "uniform"}
     assert (found.winner.trial_accuracy or 0) > 0.8
     assert found.winner.trial_epochs == 2 * SETTINGS.trial.epochs
@@ -120,29 +119,13 @@ def test_another_seed_is_another_search() -> None:
     assert first[0] != result().history[0]
 
 
-def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """Stopped by an exception in warm-up, search and trials, from the file on disk.
-
-    So the same seed gives the same result, too.
-    """
-    found, attempts = until_it_ends(
-        lambda checkpoint, progress: run(
-            1, settings=SHORT, checkpoint=checkpoint, progress=progress
-        ),
-        tmp_path / "checkpoint.pt",
-        lambda attempt: attempt + 1,
-    )
-    assert attempts >= 3
-    assert found == run(1, settings=SHORT)
-
-
 def test_proposals_use_ninety_to_a_hundred_percent_of_the_binding_budget() -> None:
     gates = Gates(SPACE.decisions)
-    proposals = draws(PROBLEM, gates, 40, torch.Generator().manual_seed(0))
+    proposals = draws(MEMBER, gates, 40, torch.Generator().manual_seed(0))
     networks = {str(SPACE.architecture(choice)) for choice in proposals}
     assert len(networks) == len(proposals) == 40
     for choice in proposals:
-        assert 0.9 <= max(PROBLEM.used(choice).values()) <= 1.0
+        assert 0.9 <= max(MEMBER.used(choice).values()) <= 1.0
 
 
 def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
@@ -150,7 +133,7 @@ def test_proposals_reach_the_budget_from_gates_that_collapsed() -> None:
     gates = Gates(SPACE.decisions)
     for logits in gates.logits:
         logits.data[-1] = 50.0
-    assert len(draws(PROBLEM, gates, 10, torch.Generator().manual_seed(0))) == 10
+    assert len(draws(MEMBER, gates, 10, torch.Generator().manual_seed(0))) == 10
 
 
 def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None:
@@ -162,7 +145,7 @@ def test_a_search_that_learnt_nothing_still_returns_the_uniform_answer() -> None
         budget=BUDGET,
         settings=SHORT.model_copy(update={"steps": 1, "warmup": 0, "finalists": 0}),
     )
-    uniform = set(uniform_networks(PROBLEM))
+    uniform = set(uniform_networks(MEMBER))
     assert {candidate.choice for candidate in found.candidates} == uniform
 
 

@@ -10,14 +10,14 @@ from scipy.stats import binomtest, bootstrap
 from scipy.stats import t as student_t
 
 from micronas.evaluation.scores import wilson
+from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.comparison import Comparison, lead_over, student
-from micronas.nas.trials import Candidate, ahead_of_other_origin
 
 
 def tried(origin: str, *accuracies: tuple[int, float]) -> Candidate:
     nothing: Any = None
     comparisons = tuple(Comparison(*each) for each in accuracies)
-    return Candidate(origin, (), nothing, nothing, nothing, comparisons=comparisons)
+    return Candidate(origin, (), nothing, nothing, "one", comparisons=comparisons)
 
 
 def judged(groups: list[Any], *folds: "np.ndarray[Any, np.dtype[np.bool_]]") -> list[Comparison]:

@@ -15,7 +15,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.cluster import connected
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.train.on_ray import on_ray
-from tests.nas.test_open_search import run
+from tests.nas.test_open_problem import run
 from tests.sweeps.runs import descendants
 from tests.toy import data
 

@@ -9,7 +9,7 @@ from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings
 from micronas.progress import Progress
 from micronas.train.loop import evaluate
 from micronas.train.network import Network
@@ -75,8 +75,7 @@ def searched(checkpoint: Checkpoint, progress: Progress | None = None) -> Search
         toy.data(),
         board=Board.load("stm32f446re"),
         budget=Budget(latency=20.0),
-        settings=SearchSettings(
-            strategy="dnas",
+        settings=DnasSettings(
             steps=40,
             warmup=20,
             batch_size=16,

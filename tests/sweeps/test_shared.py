@@ -6,24 +6,22 @@ from micronas.checkpoint import Checkpoint
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.search import SearchResult
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings, RankedSettings, StrategySettings
 from micronas.train.recipe import Recipe
 from tests.toy import SPACE, data
 from tests.training import cached, search
 
 pytestmark = pytest.mark.usefixtures("device")
 
-SETTINGS = SearchSettings(
-    steps=20,
-    warmup=40,
-    batch_size=32,
-    candidates=3,
-    finalists=1,
-    trial=Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
-)
-STRATEGIES = {
-    "dnas": {"strategy": "dnas"},
-    "ranked": {"strategy": "ranked", "supernet": "space"},
+COMMON = {
+    "steps": 20,
+    "batch_size": 32,
+    "finalists": 1,
+    "trial": Recipe(epochs=1, batch_size=32, learning_rate=1e-2),
+}
+STRATEGIES: dict[str, StrategySettings] = {
+    "dnas": DnasSettings(warmup=40, candidates=3, **COMMON),  # type: ignore[arg-type]
+    "ranked": RankedSettings(supernet="space", **COMMON),  # type: ignore[arg-type]
 }
 POINTS = [
     ("stm32f446re", Budget(sram="4.5 KB", macs="60000")),
@@ -60,7 +58,7 @@ def run(
         data(),
         board=Board.load(board),
         budget=budget,
-        settings=SETTINGS.model_copy(update=STRATEGIES[strategy]),
+        settings=STRATEGIES[strategy],
         seed=3,
         checkpoint=checkpoint,
         shared=shared,

@@ -7,7 +7,7 @@ from torch import nn
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.loop import evaluate
@@ -94,8 +94,7 @@ def test_both_passes_of_the_supernet_agree_in_bfloat16() -> None:
 
 
 def test_a_search_in_bfloat16_learns_and_repeats() -> None:
-    settings = SearchSettings(
-        strategy="dnas",
+    settings = DnasSettings(
         steps=30,
         warmup=100,
         batch_size=32,

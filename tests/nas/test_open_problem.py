@@ -1,4 +1,4 @@
-"""A search over several families, on the toy data set."""
+"""A space of several families: what is drawn from it, and a search, on the toy data set."""
 
 import math
 import os
@@ -17,16 +17,17 @@ from micronas.data import TensorSplit
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.open_search import OpenProblem
-from micronas.nas.search import SearchResult, finals_of, folds_of
-from micronas.nas.settings import SearchSettings
+from micronas.nas.candidate import Candidate
+from micronas.nas.folds import finals_of, folds_of
+from micronas.nas.problem import Problem
+from micronas.nas.search import SearchResult
+from micronas.nas.settings import DnasSettings, SearchSettings
+from micronas.nas.strategies.base import Context, Training
 from micronas.nas.textbook import scaled, shipped, textbook_networks
-from micronas.nas.trials import Candidate, Score, trials
-from micronas.progress import Progress
+from micronas.nas.trials import Score, Trials, executor
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.train.recipe import Recipe
-from tests.nas.stopped import until_it_ends
 from tests.toy import SPACE, data
 from tests.training import search
 
@@ -63,29 +64,29 @@ SETTINGS = SearchSettings(draws=4, trial=Recipe(epochs=2, batch_size=8, learning
 def test_descendants_have_four_bits_where_their_parents_have() -> None:
     space = OPEN.model_copy(update={"bits": (4, 8)})
     for budget, some in ((Budget(flash="5 KB", counts="network"), True), (BUDGET, False)):
-        problem, source = OpenProblem(space, BOARD, budget), random.Random(0)
-        drawn = problem.first(12, source)
+        problem, source = Problem(space, BOARD, budget), random.Random(0)
+        drawn = problem.draw(12, source)
         four = [each for each in drawn if "b4" in str(each)]
         assert bool(four) == some
-        near = problem.next(four or drawn, 8, source)
+        near = problem.descendants(four or drawn, 8, source)
         having = sum("b4" in str(each) for each in near)
         assert having > len(near) / 2 if some else not having  # flash that is left may take 8
-        assert all(problem.problem(*next(space.ways())).limits.fits(each.costs) for each in near)
+        assert all(problem.limits.fits(each.costs) for each in near)
 
 
 def test_draws_cover_the_families_evenly_and_fit() -> None:
-    problem, source = OpenProblem(OPEN, BOARD, BUDGET), random.Random(0)
-    first = problem.first(4, source)
+    problem, source = Problem(OPEN, BOARD, BUDGET), random.Random(0)
+    first = problem.draw(4, source)
     assert len({str(each) for each in first}) == 4
     assert sorted(each.space.title for each in first) == ["toy/flat"] * 2 + ["toy/rows"] * 2
     assert all(problem_fits(each.costs) for each in first)
 
 
 def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
-    problem, source = OpenProblem(OPEN, BOARD, BUDGET), random.Random(1)
-    first = problem.first(9, source)
+    problem, source = Problem(OPEN, BOARD, BUDGET), random.Random(1)
+    first = problem.draw(9, source)
     leading = sorted(first, key=lambda each: each.space.title != "toy/rows")
-    later = problem.next(leading, 4, source)
+    later = problem.descendants(leading, 4, source)
     assert later
     assert {each.space.title for each in later} == {"toy/rows"}
     assert not {str(each) for each in later} & {str(each) for each in first}
@@ -95,19 +96,19 @@ def test_later_draws_are_new_and_of_the_families_that_lead() -> None:
 def test_a_space_that_need_not_be_filled_draws_small_networks_too() -> None:
     """Sizes from a quarter of the budget up, evenly on a logarithmic scale: half below a half."""
     space = OPEN.model_copy(update={"fill": 0.25})
-    problem, source = OpenProblem(space, BOARD, BUDGET), random.Random(3)
+    problem, source = Problem(space, BOARD, BUDGET), random.Random(3)
     shares = [
         max(BUDGET.on(BOARD).used(each.costs).values())
         for _ in range(12)
-        for each in problem.first(4, source)
+        for each in problem.draw(4, source)
     ]
     assert 0.2 < min(shares) < 0.5
     assert max(shares) <= 1
     assert 0.25 < sum(share < 0.5 for share in shares) / len(shares) < 0.75
     roomy = Budget(sram="100 KB")
-    widest, published = OpenProblem(space, BOARD, roomy).rivals(data())
+    widest, published = Problem(space, BOARD, roomy).rivals(data())
     assert published.label == "ds_cnn x1.00"
-    assert OpenProblem(OPEN, BOARD, roomy).rivals(data()) == [widest]
+    assert Problem(OPEN, BOARD, roomy).rivals(data()) == [widest]
 
 
 @pytest.mark.parametrize(
@@ -136,19 +137,18 @@ def by_groups(count: int) -> TensorSplit:
 def test_scores_are_means_over_folds() -> None:
     """Of what the checkpoint holds for each training; the first is as without other folds."""
     few = replace(data(), train=by_groups(7))
+    problem = Problem(OPEN, BOARD, BUDGET)
+    (candidate,) = problem.draw(1, random.Random(0))
     folds = folds_of(few, SearchSettings(), seed=0)
-    (candidate,) = OpenProblem(OPEN, BOARD, BUDGET).first(1, random.Random(0))
 
     def tried(count: int, checkpoint: Checkpoint | None = None) -> tuple[Candidate, list[Score]]:
         checkpoint = checkpoint or Checkpoint()
-        (found,) = trials(
-            [candidate],
-            folds[:count],
-            SETTINGS.trial,
-            seed=0,
-            checkpoint=checkpoint,
-            progress=lambda done, total: None,
-        )
+        context = Context(problem, few, SETTINGS, checkpoint=checkpoint)
+        vars(context)["folds"] = folds[:count]
+        with executor(SETTINGS.trial, torch.device("cpu")) as run:
+            trials = Trials(context, run, planned=count)
+            (found,), epochs = trials([Training(candidate, SETTINGS.trial, SETTINGS.trial.epochs)])
+        assert epochs == SETTINGS.trial.epochs * count
         return found, list((checkpoint.load("trials") or {}).values())
 
     (alone, one), (both, two) = tried(1), tried(2)
@@ -172,21 +172,21 @@ def test_scores_are_means_over_folds() -> None:
 def test_the_last_are_trained_on_other_groups_as_well() -> None:
     """The best five of six, whose score is then the mean of both trainings: the sixth has one."""
     many = replace(data(), train=by_groups(40))
-    folds, settings = folds_of(many, SETTINGS, seed=0), SearchSettings(final_folds=2)
-    (final,) = finals_of(many, settings, 0, folds=1)
+    settings = SETTINGS.model_copy(update={"draws": 6, "generations": 0, "final_folds": 2})
+    folds, (final,) = folds_of(many, settings, seed=0), finals_of(many, settings, 0, folds=1)
     assert {*final.validation.groups.tolist()} != {*folds[0].validation.groups.tolist()}
     assert not {*final.train.groups.tolist()} & {*final.validation.groups.tolist()}
     assert finals_of(many, settings, 0, folds=3) == []
     checkpoint, told = Checkpoint(), list[tuple[int, int]]()
-    *best, last = trials(
-        OpenProblem(OPEN, BOARD, BUDGET).first(6, random.Random(0)),
-        folds,
-        SETTINGS.trial,
-        seed=0,
-        finals=[final],
+    *best, last = search(
+        OPEN.model_copy(update={"textbook": ()}),
+        many,
+        board=BOARD,
+        budget=BUDGET,
+        settings=settings,
         checkpoint=checkpoint,
-        progress=lambda done, total: told.append((done, total)),
-    )
+        progress=lambda phase, done, total, numbers: told.append((done, total)),
+    ).candidates
     scores = checkpoint.load("trials") or {}
     assert told[-1] == (11, 11)
     assert len(scores) == 11
@@ -198,6 +198,7 @@ def test_the_last_are_trained_on_other_groups_as_well() -> None:
     assert [each.trial_loss for each in best] == sorted(each.trial_loss or 0 for each in best)
     assert last.trial_loss == scores[f"trial/{last} after 2"][0]
     assert last.trial_epochs == 2
+    assert not [each for each in best if checkpoint.load(f"trial/{each}")]
 
 
 def problem_fits(costs: object) -> bool:
@@ -228,15 +229,6 @@ def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
     )
 
 
-def test_a_search_stopped_anywhere_ends_in_the_same_result(tmp_path: Path) -> None:
-    def stopped(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
-        return run(checkpoint, progress=progress)
-
-    found, attempts = until_it_ends(stopped, tmp_path / "stopped.pt", lambda attempt: attempt + 4)
-    assert attempts >= 2
-    assert found == run()
-
-
 @pytest.mark.parametrize("workers", [2, 4])
 def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) -> None:
     killed = threading.Event()
@@ -258,21 +250,18 @@ def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) ->
 def test_a_budget_below_every_family_and_another_strategy_are_refused() -> None:
     with pytest.raises(BudgetError, match="sram budget must reach the smallest network"):
         search(OPEN, data(), board=BOARD, budget=Budget(sram="1 KB"), settings=SETTINGS)
-    gates = SETTINGS.model_copy(update={"strategy": "dnas"})
-    with pytest.raises(ConfigError, match="several families must be searched by halving"):
-        search(OPEN, data(), board=BOARD, budget=BUDGET, settings=gates)
-    whole = SETTINGS.model_copy(update={"supernet": "space"})
-    with pytest.raises(ConfigError, match="supernet=space and 'toy' has several"):
-        search(OPEN, data(), board=BOARD, budget=BUDGET, settings=whole)
+    for other in (DnasSettings(), SETTINGS.model_copy(update={"supernet": "space"})):
+        with pytest.raises(ConfigError, match=r"must have a space of one family.*'toy' has"):
+            search(OPEN, data(), board=BOARD, budget=BUDGET, settings=other)
 
 
 def test_the_member_nearest_to_a_budget_is_named() -> None:
-    asked = OpenProblem(OPEN, BOARD, Budget(macs="100"))
+    asked = Problem(OPEN, BOARD, Budget(macs="100"))
     least = {}
     for way in OPEN.ways():
-        problem = asked.problem(*way)
-        least[problem.space.title] = min(
-            problem.costs(problem.least()).macs, least.get(problem.space.title, math.inf)
+        member = asked.member(*way)
+        least[member.space.title] = min(
+            member.costs(member.least()).macs, least.get(member.space.title, math.inf)
         )
     # in either order of the families
     assert len(set(least.values())) == 2
@@ -291,8 +280,8 @@ def test_where_draws_miss_the_smallest_networks_are_given() -> None:
         "blocks": [],
     }
     space = OpenSpace.model_validate({"name": "rare", "classes": 4, "families": {"one": family}})
-    problem = OpenProblem(space, BOARD, Budget(macs="2000"))
-    (only,) = problem.first(1, random.Random(0))
+    problem = Problem(space, BOARD, Budget(macs="2000"))
+    (only,) = problem.draw(1, random.Random(0))
     assert str(only).startswith("one 12x12x1 3@2: 4; ")
 
 

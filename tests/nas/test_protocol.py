@@ -1,0 +1,112 @@
+"""One loop for every strategy and every kind of space, stopped anywhere and gone on with."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from micronas.checkpoint import Checkpoint
+from micronas.errors import ConfigError
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
+from micronas.nas.candidate import Candidate
+from micronas.nas.convert import convert
+from micronas.nas.search import SearchResult
+from micronas.nas.settings import StrategySettings
+from micronas.nas.strategies.base import Context, Plan, Strategy, Training
+from micronas.progress import Progress
+from micronas.train.recipe import Recipe
+from tests.nas.brief import brief
+from tests.nas.own_networks import DSCNN
+from tests.nas.stopped import until_it_ends
+from tests.nas.test_open_problem import OPEN
+from tests.toy import CLASSES, SPACE, data
+from tests.training import search
+
+pytestmark = pytest.mark.usefixtures("device")
+
+BOARD = Board.load("stm32f446re")
+TRIAL = Recipe(epochs=2, batch_size=40, learning_rate=1e-2)
+
+
+class Climb(Strategy):
+    """Hill climbing on real trainings: each ask is for two descendants of the best so far."""
+
+    Settings: ClassVar[type[StrategySettings]] = StrategySettings
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._source = random.Random(self.seed)
+        self._tried: list[Candidate] = []
+
+    def ask(self, left: float) -> Sequence[Training]:
+        trial = self.context.settings.trial
+        best = sorted(self._tried, key=lambda each: each.trial_loss or 0.0)
+        near = self.problem.descendants(best, 2, self._source) if best else []
+        networks = near or self.problem.draw(2, self._source)
+        return [Training(each, trial, trial.epochs) for each in networks]
+
+    def tell(self, tried: Sequence[Candidate]) -> None:
+        self._tried += tried
+
+    def plan(self) -> Plan:
+        return Plan(self.problem.draw(2, random.Random(0)), 6, 6, 12)
+
+
+PLUGIN = f"{__name__}:Climb"
+
+
+@pytest.fixture(scope="module")
+def spaces() -> dict[str, tuple[Any, Budget]]:
+    torch.manual_seed(0)
+    module = DSCNN(classes=len(CLASSES))
+    return {
+        "several families": (OPEN, Budget(sram="6 KB", macs="60000")),
+        "one family": (SPACE, Budget(sram="4.5 KB", macs="60000")),
+        "a module": (convert(module, torch.randn(1, 1, 12, 12)), Budget(latency="1.8 ms")),
+    }
+
+
+def settings(strategy: str) -> StrategySettings:
+    if strategy == PLUGIN:
+        return StrategySettings(strategy=PLUGIN, trial=TRIAL, epochs=12)
+    return brief(strategy, trial=TRIAL)
+
+
+@pytest.mark.parametrize("strategy", ["random", "halving", "evolution", "ranked", "dnas", PLUGIN])
+@pytest.mark.parametrize("kind", ["several families", "one family", "a module"])
+def test_a_search_stopped_anywhere_ends_in_the_same_result(
+    kind: str, strategy: str, spaces: dict[str, tuple[Any, Budget]], tmp_path: Path
+) -> None:
+    space, budget = spaces[kind]
+
+    def run(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
+        result: SearchResult = search(
+            space,
+            data(),
+            board=BOARD,
+            budget=budget,
+            settings=settings(strategy),
+            seed=1,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return result
+
+    if kind == "several families" and strategy in ("ranked", "dnas"):
+        with pytest.raises(ConfigError, match=f"search.strategy={strategy} must have"):
+            run(Checkpoint())
+        return
+    whole = run(Checkpoint())
+    found, attempts = until_it_ends(
+        run,
+        tmp_path / "checkpoint.pt",
+        lambda attempt: 6 * attempt,  # finished trials are told of again
+    )
+    assert attempts >= 2
+    assert found == whole
+    assert found.strategy == strategy
+    assert all(budget.on(BOARD).fits(each.costs) for each in found.candidates)
