@@ -8,9 +8,8 @@ import random
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from micronas.data import DataSet
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Limits
@@ -22,6 +21,9 @@ from micronas.nas.textbook import shipped, textbook_networks
 from micronas.space.decisions import Choice
 from micronas.space.open_space import OpenSpace, Picks
 from micronas.space.searchable import Searchable
+
+if TYPE_CHECKING:
+    from micronas.data import DataSet
 
 _TRIES = 8
 """Draws for each network wanted, at most: some members hold none within the budget."""
@@ -96,7 +98,7 @@ class Problem:
                 return
         min(shares, key=lambda member: shares[member]).check_feasible()
 
-    def check_data(self, data: DataSet) -> None:
+    def check_data(self, data: "DataSet") -> None:
         """Raise ConfigError if a member cannot see the data, or gives other outputs."""
         for member in self._members():
             space = member.space
@@ -141,7 +143,7 @@ class Problem:
             self._descend(found, parents[turn % len(parents)], source, known)
         return list(found.values())
 
-    def rivals(self, data: DataSet) -> list[Candidate]:
+    def rivals(self, data: "DataSet") -> list[Candidate]:
         """Return networks that anybody has without a search, at the widest that fit: the textbook
         networks that the space names, and the uniform ones of a space of one member."""
         named = textbook_networks(

@@ -16,7 +16,7 @@ _BRIEF = {
 
 
 def brief(strategy: str, **settings: Any) -> StrategySettings:
-    """Return settings of a strategy: few steps, few networks, and what is given."""
+    """Return settings of a strategy: few steps and networks, and of those given what it has."""
     kind = SHIPPED[strategy]
-    few = {name: value for name, value in _BRIEF.items() if name in kind.model_fields}
-    return kind.model_validate({**few, **settings})
+    known = {**_BRIEF, **settings}
+    return kind.model_validate({name: known[name] for name in known.keys() & kind.model_fields})
