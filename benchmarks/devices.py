@@ -18,8 +18,8 @@ from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.search import search
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies.shared import Weights
+from micronas.nas.settings import RankedSettings, SearchSettings
+from micronas.nas.strategies.weights import SharedWeights
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import table
@@ -48,7 +48,7 @@ def data_of(examples: int) -> DataSet:
 def jobs(data: DataSet, device: Device) -> dict[str, Callable[[], object]]:
     where = torch.device(device)
     space = Space.load("kws_small").model_copy(update={"classes": CLASSES})
-    weights = Weights(space, SearchSettings(), 0)
+    weights = SharedWeights(space, RankedSettings(), 0)
     weights.supernet.to(where)
     network = space.architecture(space.uniform(0.3)).build(generator_for(0, "devices"))
     families = OpenSpace.load("kws_open").model_copy(update={"classes": CLASSES})

@@ -32,11 +32,11 @@ from scipy.stats import kendalltau
 from benchmarks.kws40 import append, load, read
 from benchmarks.quality import RECIPE, SEARCHES
 from benchmarks.settings import BOARD, BUDGETS, space_of
-from benchmarks.ways import train_weights
-from micronas.data import DataSet, divide
+from micronas.data import DataSet
 from micronas.nas.member import Member
 from micronas.nas.prior import draw
-from micronas.nas.search import PARTS
+from micronas.nas.problem import Problem
+from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.ranked import Ranked
 from micronas.space.decisions import Choice
 from micronas.text import table
@@ -68,11 +68,11 @@ class Study:
             if (seed, name := str(self.space.architecture(choice))) not in trained:
                 self._keep(network=name, seed=seed, accuracy=self._alone(choice, seed))
         for seed in {*SUPERNETS} - {each["supernet"] for each in known if "supernet" in each}:
-            run = Ranked(self.member, SEARCHES["ranked"], seed)
+            problem = Problem(self.space, BOARD, BUDGETS[self.setting])
+            run = Ranked(Context(problem, self.data, SEARCHES["ranked"], seed))
             run.pool[:NETWORKS] = self.networks
-            training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
-            train_weights(run, (training, gating, ranking))
-            scored = run.score(self.networks, (training, gating, ranking))
+            run.train()
+            scored = run.score(self.networks)
             finalists = [
                 str(self.space.architecture(each))
                 for each in run.best(scored, run.settings.finalists)

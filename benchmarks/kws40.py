@@ -32,7 +32,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.member import Member
 from micronas.nas.prior import uniform_networks
 from micronas.nas.search import search
-from micronas.nas.settings import SearchSettings
+from micronas.nas.settings import DnasSettings
 from micronas.space.decisions import GRID
 from micronas.space.space import Space
 from micronas.text import table
@@ -44,7 +44,7 @@ from micronas.views import Frames
 
 RECIPE = Recipe(epochs=15)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
-SEARCH = SearchSettings(strategy="dnas", trial=Recipe(epochs=12, batch_size=64))
+SEARCH = DnasSettings(trial=Recipe(epochs=12, batch_size=64))
 SEEDS = (0, 1, 2)
 NOISE = 0.3
 """Standard deviation of the noise added to standardised features."""

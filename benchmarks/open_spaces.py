@@ -52,12 +52,12 @@ from micronas.data import DataSet
 from micronas.evaluation.scores import scores
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits, measure
+from micronas.nas.candidate import Candidate
 from micronas.nas.member import Member
 from micronas.nas.prior import uniform_networks
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import shipped, textbook_networks
-from micronas.nas.trials import Candidate
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.text import table
@@ -176,7 +176,7 @@ class Bench:
         network = Space.load(f"published/{setting}").model_copy(
             update={"classes": len(self.data.classes)}
         )
-        return Candidate("textbook", (), network, self._costs(network), network, setting)
+        return Candidate("textbook", (), network, self._costs(network), setting)
 
     def _costs(self, network: Space) -> Costs:
         graph, kind = network.graph(), self.space.kind
@@ -201,11 +201,11 @@ class Bench:
             return
         classes = len(self.data.classes)
         space = space_of("kws", classes) if self.space.kind == "kws" else Space.load("vww")
-        problem = Member(space, self.board, self.budget)
+        member = Member(space, self.board, self.budget)
         for seed in seeds:
-            for choice in uniform_networks(problem):
-                network, costs = space.architecture(choice), problem.costs(choice)
-                found = Candidate("uniform", choice, network, costs, space)
+            for choice in uniform_networks(member):
+                network, costs = space.architecture(choice), member.costs(choice)
+                found = Candidate("uniform", choice, space, costs, str(network))
                 yield f"uniform, {len(network.blocks)}", seed, lambda found=found: (found, {})
 
     def _widest(self, networks: Iterable[Space]) -> list[Candidate]:

@@ -38,7 +38,7 @@ from benchmarks.settings import BOARD, BUDGETS, space_of
 from micronas.data import DataSet, Split
 from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import measure
-from micronas.nas.strategies.shared import batches
+from micronas.nas.strategies.weights import batches
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
 from micronas.train.loop import evaluate, fit, generator_for

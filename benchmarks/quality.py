@@ -62,13 +62,15 @@ from benchmarks.settings import (
     voices,
 )
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, divide
+from micronas.data import DataSet
 from micronas.evaluation.scores import accuracy
 from micronas.hardware.costs import Budget, Costs, measure
 from micronas.nas.member import Member
-from micronas.nas.search import PARTS, judged_on, search
-from micronas.nas.settings import SearchSettings
-from micronas.nas.trials import Candidate, trials
+from micronas.nas.problem import Problem
+from micronas.nas.search import search
+from micronas.nas.settings import SHIPPED, RankedSettings, SearchSettings, StrategySettings
+from micronas.nas.strategies.base import Context, Training
+from micronas.nas.trials import Trials, executor
 from micronas.space.blocks import Separable
 from micronas.space.space import Space
 from micronas.train.finetune import finetune
@@ -80,18 +82,18 @@ RECIPE = Recipe(epochs=15)
 LONGER = Recipe(epochs=30)
 QUANTIZE = Recipe(epochs=2, learning_rate=1e-3, warmup=0.1)
 TRIAL = Recipe(epochs=8, batch_size=64)
-SEARCHES = {
+SEARCHES: dict[str, StrategySettings] = {
     "default": SearchSettings(trial=TRIAL),
     **{
-        name: SearchSettings(strategy=name, trial=TRIAL)
-        for name in ("halving", "ranked", "evolution", "dnas")
+        name: SHIPPED[name](trial=TRIAL)  # type: ignore[call-arg]
+        for name in ("halving", "ranked", "dnas")
     },
     **{
-        name: SearchSettings(strategy="ranked", supernet="space", trial=TRIAL, **fewer)
+        name: RankedSettings(supernet="space", trial=TRIAL, **fewer)
         for name, fewer in (("space", {}), ("lean", {"finalists": 3, "inherited": 0.25}))
     },
     **{
-        name: SearchSettings(strategy="ranked", inherited=share, trial=TRIAL)
+        name: RankedSettings(inherited=share, trial=TRIAL)
         for name, share in (("anew", 0.0), ("whole", 1.0))
     },
     "patient": SearchSettings(draws=8, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
@@ -206,21 +208,18 @@ class Bench:
         return found
 
     def _random(self, seed: int) -> Space:
-        training, gating, ranking = divide(self.data.train, PARTS, generator_for(seed, "parts"))
-        judging = judged_on(self.data, [training, gating], ranking)
-        space, costs = self.space, self.member.costs
-        tried = [
-            trials(
-                [Candidate("random", each, space.architecture(each), costs(each), space)],
-                [judging],
-                TRIAL,
-                seed=seed,
-                checkpoint=Checkpoint(),
-                progress=lambda done, total: None,
-            )[0]
-            for each in independent(self.member, random.Random(seed), RANDOM)
-        ]
-        return space.architecture(min(tried, key=lambda each: each.trial_loss or math.inf).choice)
+        problem = Problem(self.space, BOARD, self.budget)
+        context = Context(problem, self.data, SearchSettings(trial=TRIAL, folds=1), seed)
+        drawn = independent(self.member, random.Random(seed), RANDOM)
+        with executor(TRIAL, context.device, workers=1) as run:
+            tried, _ = Trials(context, run, planned=RANDOM)(
+                [
+                    Training(problem.candidate("random", "", (), choice), TRIAL, TRIAL.epochs)
+                    for choice in drawn
+                ]
+            )
+        best = min(tried, key=lambda each: each.trial_loss or math.inf)
+        return self.space.architecture(best.choice)
 
     def _judge(self, name: str, seed: int, architecture: Space, searched: float) -> Record:
         started = cpu_seconds()

@@ -29,11 +29,11 @@ from benchmarks.quality import RECIPE, TRIAL
 from benchmarks.settings import BOARD, BUDGETS, independent, space_of
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet, Subset, divide
+from micronas.nas.folds import PARTS
 from micronas.nas.member import Member
 from micronas.nas.prior import draw
-from micronas.nas.search import PARTS
-from micronas.nas.settings import SearchSettings
-from micronas.nas.strategies.shared import ROUND, Weights, batches
+from micronas.nas.settings import RankedSettings
+from micronas.nas.strategies.weights import ROUND, SharedWeights, batches
 from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, predict
@@ -156,9 +156,9 @@ class Study:
         graph = self.space.architecture(choice).graph()
         return Network(graph, generator=generator_for(0, "initial weights"))
 
-    def _supernet(self, pool: list[Choice], seed: int) -> Weights:
+    def _supernet(self, pool: list[Choice], seed: int) -> SharedWeights:
         """Shared weights after `STEPS` steps on networks of a pool."""
-        weights = Weights(self.space, SearchSettings(steps=STEPS, warmup=0), seed)
+        weights = SharedWeights(self.space, RankedSettings(steps=STEPS), seed)
         while not weights.finished:
             generator = weights.generator()
             for index in batches(self.training, weights.settings.batch_size, ROUND, generator):
@@ -167,7 +167,7 @@ class Study:
                 weights.step += 1
         return weights
 
-    def _scores(self, weights: Weights) -> dict[str, list[float]]:
+    def _scores(self, weights: SharedWeights) -> dict[str, list[float]]:
         """What shared weights say of each network; more is better."""
         everything = torch.arange(len(self.ranking.labels))
         inputs, labels = self.ranking.batch(everything, None), self.ranking.labels

@@ -77,7 +77,7 @@ def measure(kind: str, folder: Path, small: Path) -> dict[str, float]:
     from micronas.hardware.board import Board
     from micronas.hardware.costs import Budget
     from micronas.nas.search import search
-    from micronas.nas.settings import SearchSettings
+    from micronas.nas.settings import DnasSettings
     from micronas.space.space import Space
     from micronas.train.loop import fit, generator_for
     from micronas.train.recipe import Recipe
@@ -107,12 +107,11 @@ def measure(kind: str, folder: Path, small: Path) -> dict[str, float]:
             data,
             board=Board.load("stm32f746zg"),
             budget=Budget(macs="3 MMACs"),
-            settings=SearchSettings(
+            settings=DnasSettings(
                 steps=STEPS,
                 warmup=STEPS,
                 candidates=4,
                 finalists=FINALISTS,
-                draws=2,
                 trial=Recipe(epochs=epochs, batch_size=BATCH),
             ),
         )

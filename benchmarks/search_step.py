@@ -35,11 +35,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from micronas.data import TensorSplit
+from micronas.data import DataSet, TensorSplit
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.nas.member import Member
-from micronas.nas.settings import SearchSettings
+from micronas.nas.problem import Problem
+from micronas.nas.settings import DnasSettings
+from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.dnas import Dnas
 from micronas.space.blocks import Bottleneck
 from micronas.space.decisions import Choice
@@ -120,7 +121,7 @@ def time_table(space: Space, rounds: int, *, bf16: bool) -> str:
             for _ in range(SETTLING):
                 steps[f"{kind}{where}"]()
     ratios = measure(steps, rounds)
-    default = SearchSettings()
+    default = DnasSettings()
     for where in (*uniform, LARGEST):
         both = zip(ratios[f"weight{where}"], ratios[f"gate{where}"], strict=True)
         ratios[f"alternation{where}"] = [weight + gate for weight, gate in both]
@@ -245,8 +246,11 @@ def search_steps(
 
 def a_search(space: Space, *, certain: bool, amp: Amp = None) -> Dnas:
     """A search whose gates hardly move, so that every round measures the same."""
-    member = Member(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
-    search = Dnas(member, SearchSettings(gate_learning_rate=1e-9, amp=amp), 0)
+    problem = Problem(space, Board.load("stm32f746zg"), Budget(latency="1 s"))
+    data = DataSet(
+        split(space), split(space), None, tuple(map(str, range(space.classes))), space.input_shape
+    )
+    search = Dnas(Context(problem, data, DnasSettings(gate_learning_rate=1e-9, amp=amp)))
     if certain:
         for logits in search.gates.logits:
             logits.data[-1] = 50.0

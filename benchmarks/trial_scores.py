@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from micronas.nas.open_search import OpenProblem
 from scipy.stats import kendalltau
 from torch import nn
 
@@ -30,9 +29,11 @@ from benchmarks.open_spaces import BUDGETS, Bench, Record
 from benchmarks.quality import RECIPE, TRIAL, command
 from benchmarks.settings import BOARD
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Split, divide
-from micronas.nas.search import PARTS, judged_on
-from micronas.nas.trials import Candidate
+from micronas.data import DataSet, Split
+from micronas.nas.candidate import Candidate
+from micronas.nas.folds import finals_of
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SearchSettings
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.average import averaged, recalibrated
@@ -55,14 +56,15 @@ TURNS = 2000
 
 def networks(bench: Bench) -> list[Candidate]:
     """Return the networks of a setting: draws from all families, and textbooks."""
-    problem = OpenProblem(bench.space, BOARD, bench.budget)
-    return [*problem.first(NETWORKS, random.Random(0)), *problem.rivals(bench.data)]
+    problem = Problem(bench.space, BOARD, bench.budget)
+    return [*problem.draw(NETWORKS, random.Random(0)), *problem.rivals(bench.data)]
 
 
 def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[float]]:
     """Return the scores after each rung of a trial, the higher the better."""
-    training, gating, ranking = divide(data.train, PARTS, generator_for(0, "parts", place))
-    seen = judged_on(data, [training, gating], ranking).seen_as(candidate.architecture.input_shape)
+    settings = SearchSettings(final_folds=place + 1)
+    (fold,) = finals_of(data, settings, 0, folds=place)
+    seen = fold.seen_as(candidate.architecture.input_shape)
     network = candidate.architecture.build(generator_for(place, "initial"))
     average, checkpoint, found = averaged(network), Checkpoint(), {}
     for epochs in RUNGS:

@@ -11,15 +11,14 @@ from scipy.special import softmax
 
 from benchmarks.quality import SEARCHES
 from benchmarks.settings import BOARD, BUDGETS, space_of
-from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, divide
-from micronas.nas.distributed import ranks
+from micronas.data import DataSet
 from micronas.nas.member import Member
 from micronas.nas.prior import PLACES, USED, Profile, draw, moved
-from micronas.nas.search import PARTS
-from micronas.nas.strategies.base import Parts
+from micronas.nas.problem import Problem
+from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.ranked import Ranked
-from micronas.nas.strategies.shared import batches, rank
+from micronas.nas.strategies.shared import rank
+from micronas.nas.strategies.weights import batches
 from micronas.nas.supernet.gates import Gates
 from micronas.space.decisions import Choice
 from micronas.train.loop import generator_for
@@ -46,9 +45,10 @@ class Judge:
     def __init__(self, setting: str, data: DataSet, seed: int) -> None:
         space = space_of(setting, len(data.classes))
         self.seed, self.data, self.member = seed, data, Member(space, BOARD, BUDGETS[setting])
-        self.parts = divide(data.train, PARTS, generator_for(seed, "parts"))
-        self._run = Ranked(self.member, SEARCHES["ranked"], seed)
-        train_weights(self._run, self.parts)
+        problem = Problem(space, BOARD, BUDGETS[setting])
+        self._run = Ranked(Context(problem, data, SEARCHES["ranked"], seed))
+        self._run.train()
+        self.parts = self._run.parts
         self.net = self._run.weights.supernet
         self._losses: Losses = {}
         self.known = self.ranked(self._run.pool)
@@ -104,18 +104,6 @@ class Judge:
         profile = Profile.at(space, np.clip(place, 0, 1).tolist(), source)
         choice = moved(self.member, profile.widest(self.member), USED, source)
         return choice if self.member.fits(choice) else None
-
-
-def train_weights(run: Ranked, parts: Parts) -> None:
-    """Train the supernet of a strategy to the end, on the CPU, and keep nothing of the way."""
-    run.prepare(
-        parts,
-        ranks(),
-        checkpoint=Checkpoint(),
-        shared=None,
-        progress=lambda phase, done, total, numbers: None,
-        device=torch.device("cpu"),
-    )
 
 
 def draws(judge: Judge) -> list[Choice]:

@@ -71,7 +71,7 @@ def select(model: type[BaseModel], path: str) -> list[Key]:
     ----------
     path
         With dots, as ``search.trial``. Where a key of the settings picks one of several kinds, the
-        kind's name follows: ``data.kws``.
+        kind's name follows: ``data.kws``; left out, it is the default's.
 
     Raises
     ------
@@ -85,9 +85,11 @@ def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: A
     word, *rest = words
     field = _picked(word, {_plain(each.name): each for each in _fields(model, given)})
     kinds, given = field.inner, field.given
-    if len(kinds) > 1 and rest:
+    if len(kinds) > 1 and rest and (rest[0] in kinds or not isinstance(given, BaseModel)):
         kinds, given = {rest[0]: _picked(rest[0], kinds)}, PydanticUndefined
         rest = rest[1:]
+    elif len(kinds) > 1 and isinstance(given, BaseModel):
+        kinds = {field.name: type(given)}
     if len(kinds) != 1:
         if rest:
             raise ConfigError(f"a key must stand below settings, but {word} has none below it")
@@ -189,7 +191,10 @@ def _below(
 ) -> Iterator[Key]:
     for field in _fields(model, given):
         name, inner = f"{prefix}{field.name}", [*field.inner.values()]
-        if len(inner) != 1:
+        if len(inner) > 1 and isinstance(field.given, BaseModel):
+            yield Key(name, field.kind, "", field.meaning)
+            yield from _below(type(field.given), f"{name}.", field.given, seen)
+        elif len(inner) != 1:
             yield Key(name.removesuffix("[]"), field.kind, field.default, field.meaning)
         elif inner[0] in seen:
             first, before = seen[inner[0]]

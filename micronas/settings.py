@@ -334,8 +334,7 @@ def _complaint(
     line = f"line {found[0]}: " if found else ""
     key = ".".join(str(part) for part in path) or "the file"
     if item["type"] == "extra_forbidden":
-        hint = nearest(str(path[-1]), _fields(model, path[:-1]))
-        return f"{line}unknown key {key!r}; {hint}"
+        return f"{line}unknown key {key!r}; {_hint(model, path)}"
     if item["type"] == "missing":
         return f"{line}key {key!r} is required"
     wanted = dict.fromkeys(map(_wanted, items))
@@ -349,6 +348,17 @@ def _complaint(
     # a rule of ours says the value where it has more to say than that
     is_said = said in message or isinstance(item["input"], dict)
     return told if is_said else f"{told}, but got {said}"
+
+
+def _hint(model: type[BaseModel], path: Location) -> str:
+    """Return whose key it is, where settings of another kind have it; else the nearest key."""
+    field = model.model_fields.get(str(path[0]))
+    for one_of in (each for each in (field.metadata if field else ()) if isinstance(each, OneOf)):
+        kinds = [name for name, kind in one_of.kinds().items() if path[-1] in kind.model_fields]
+        if kinds and len(path) == 2:
+            which = " or ".join(kinds)
+            return f"it is one of {path[0]}.{one_of.key}={which}"
+    return nearest(str(path[-1]), _fields(model, path[:-1]))
 
 
 def _wanted(item: Any) -> str | None:

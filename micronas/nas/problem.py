@@ -191,7 +191,9 @@ class Problem:
         )
         member = self.member(parent.family, picks)
         varied = _varied(member.space, parent.space, parent.choice, source)
-        choice = moved(member, varied, min(USED, self.space.fill), source)
+        # where even the largest network fits, no share of the budget is worth moving to
+        floor = 0.0 if member.is_roomy else min(USED, self.space.fill)
+        choice = moved(member, varied, floor, source)
         if member.fits(choice):
             self._keep(found, parent.family, picks, choice, known)
 

@@ -10,23 +10,16 @@ import yaml
 from micronas.data import DataSet, Detection, TensorSplit
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
+from micronas.train.recipe import Recipe
 from tests import toy
+from tests.nas.brief import brief
 
 SHORT = ("board=stm32f446re", "data.path=x", "data.task=kws", "budget.latency=50 ms")
 TRAINING = (
     "train={epochs: 2, batch_size: 16}",
     "quantize={epochs: 1, batch_size: 16, learning_rate: 0.001}",
 )
-SEARCH = (
-    "search.steps=60",
-    "search.warmup=20",
-    "search.batch_size=16",
-    "search.candidates=4",
-    "search.finalists=1",
-    "search.draws=4",
-    "search.generations=2",
-    "search.trial={epochs: 1, batch_size: 16}",
-)
+_BRIEF = {"steps": 60, "warmup": 20, "batch_size": 16, "candidates": 4, "finalists": 1, "draws": 4}
 NASTY = '</script><img src="https://example.org/x" onerror="globalThis.hacked=1">@DATA@\u2028'
 
 
@@ -42,7 +35,9 @@ def searched(
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
     plain = toy.data()
     data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
-    settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *SEARCH, *TRAINING])
+    settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
+    search = brief(strategy, **_BRIEF, trial=Recipe(epochs=1, batch_size=16))
+    settings = settings.model_copy(update={"search": search})
     run_search(settings, folder, progress=quiet, data=data)
     return folder
 

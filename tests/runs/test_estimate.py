@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from micronas.nas.trials import planned_epochs
+from micronas.nas.strategies.halving import planned_epochs
 from micronas.progress import Bars
 from micronas.quantities import format_duration
 from micronas.runs.estimate import estimate_search
@@ -67,7 +67,8 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
         settings, tmp_path / "run", progress=progress, data=data, tell=told.append
     )
     assert f"of {estimate.networks} networks" in told[-1]
-    assert estimate.networks == len(result.candidates)
+    # of the two that may join, some may be known already
+    assert 0 <= estimate.networks - len(result.candidates) <= 2
     assert list(seen) == ["estimate", "trials", "training", "quantization", "checks"]
     del seen["estimate"]
     took = {phase: times[-1] - times[0] for phase, times in seen.items()}

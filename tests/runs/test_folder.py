@@ -39,7 +39,7 @@ def test_a_whole_run_leaves_nothing_out(whole: Path) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "said"),
-    [("halving", "no supernet was trained"), ("evolution", "evolution has no gates")],
+    [("halving", "no supernet was trained"), ("ranked", "ranked has no gates")],
 )
 def test_what_a_strategy_does_not_have_is_said(strategy: str, said: str, tmp_path: Path) -> None:
     data = sections(searched(tmp_path / "run", strategy=strategy))

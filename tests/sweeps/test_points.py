@@ -29,7 +29,9 @@ def test_the_product_in_order_with_readable_names() -> None:
 
 
 def test_values_may_be_lists_and_mappings_and_names_stay_files() -> None:
-    over = parse_over(["search.temperature=[1, 0.5],[2, 0.5]", "train={epochs: 3}"])
+    over = parse_over(
+        ["search.temperature=[1, 0.5],[2, 0.5]", "train={epochs: 3}", "search.strategy=dnas"]
+    )
     points = plan("kws_small", over, RUN)
     assert points[1].settings.search.temperature == (2.0, 0.5)
     assert points[0].settings.train.epochs == 3
@@ -57,8 +59,9 @@ def test_who_shares_a_part_of_the_supernet(tmp_path: Path) -> None:
     for over in ("seed=0,1", "data.path=a,b", "search.learning_rate=0.01,0.02", "space=kws,vww"):
         assert len(set(shared(over))) == 2
     assert shared("seed=0,1", "search.warmup=0") == [None, None]
-    strategies = "search.strategy=ranked,evolution,auto"
-    assert [each is not None for each in shared(f"{strategies},dnas")] == [*[False] * 3, True]
+    strategies = "search.strategy=ranked,auto"
+    others = shared(f"{strategies},halving,evolution,random,dnas")
+    assert [each is not None for each in others] == [*[False] * 5, True]
     assert None not in shared(strategies, "search.supernet=space")
 
 
