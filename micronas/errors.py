@@ -27,3 +27,7 @@ class ModelError(MicronasError):
 
 class CalibrationWarning(UserWarning):
     """Ranges of activations follow from inputs that may not be typical."""
+
+
+class FineTuneWarning(UserWarning):
+    """The weights of a network have not been trained at its widths."""

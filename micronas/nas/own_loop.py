@@ -10,13 +10,14 @@
 in real trainings. Here one loss trains weights and gates together.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from micronas.errors import ConfigError
+from micronas.errors import ConfigError, FineTuneWarning
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs
 from micronas.nas.member import Member
@@ -87,6 +88,8 @@ class Supernet(nn.Module):
         Space or nn.Module
             Of a search space the network, to be trained; of a user's module the module with the
             chosen channels alone, in eval mode: the user's class, and the weights of the search.
+            They served networks of all widths, so that it may be at chance until it is trained on,
+            which a `FineTuneWarning` says.
 
         Raises
         ------
@@ -101,7 +104,16 @@ class Supernet(nn.Module):
                 "choose() must know the budget, but budget.penalty(supernet) was never called; "
                 "call it in every step, or pass choose(budget)"
             )
-        return self.space.chosen(self.choice(), self.shared.module)
+        found = self.space.chosen(self.choice(), self.shared.module)
+        if isinstance(found, nn.Module):
+            warnings.warn(
+                f"a narrowed network must be trained on before it is used: weights and batch norms "
+                f"of this {type(found).__name__} served networks of all widths, and by themselves "
+                "it may be no better than chance",
+                FineTuneWarning,
+                stacklevel=2,
+            )
+        return found
 
     def widths(self, choice: Choice | None = None) -> dict[str, Any]:
         """Return the option each decision takes, by its name; of `choice()` when left out."""

@@ -71,9 +71,14 @@ def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:
                 "batches must be dense and have examples, but one is "
                 f"{value.layout} {list(value.shape)}; leave it out"
             )
-        is_sequence = value.ndim == 3 and len(graph.tensors[name].shape) == 4
-        found[name] = (value.unsqueeze(-1) if is_sequence else value).detach().float()
+        found[name] = as_stored(graph, name, value).detach().float()
     return found
+
+
+def as_stored(graph: Graph, name: str, value: Tensor) -> Tensor:
+    """Return an input with the dimensions the graph stores: sequences as maps of width 1."""
+    is_sequence = value.ndim == 3 and len(graph.tensors[name].shape) == 4
+    return value.unsqueeze(-1) if is_sequence else value
 
 
 def _without_labels(batch: object, inputs: int) -> object:

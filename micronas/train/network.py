@@ -22,6 +22,7 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.kinds import Weights
 from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
 from micronas.graph.transposing import before
+from micronas.train.inputs import as_stored
 from micronas.train.operators import activate, constant, nchw, nhwc, unweighted
 from micronas.train.recipe import Amp
 from micronas.train.recurrent import RecurrentUnit
@@ -127,8 +128,9 @@ def interpret_outputs(
     Parameters
     ----------
     x
-        float32 [N, channels, height, width] for an input of four dimensions, and [N, ...] as in the
-        graph for any other; of several inputs a tuple in the graph's order, or a mapping by name.
+        float32 [N, channels, height, width] for an input of four dimensions, or [N, channels,
+        length] where its width is 1, and [N, ...] as in the graph for any other; of several inputs
+        a tuple in the graph's order, or a mapping by name.
     weighted
         ``weighted(op, x)`` computes an operator that has weights, without its activation.
     after
@@ -142,6 +144,7 @@ def interpret_outputs(
     """
     values: dict[str, Tensor] = {}
     for name, value in by_name(graph, x).items():
+        value = as_stored(graph, name, value)
         _check_input(graph, name, value, next(iter(values.values()), value))
         if value.ndim == 4:
             value = value.contiguous(memory_format=torch.channels_last)

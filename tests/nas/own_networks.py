@@ -7,8 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 
-def examples(count: int) -> Tensor:
-    return torch.randn(count, 1, 12, 12)
+def examples(count: int, name: str = "") -> Tensor:
+    return torch.randn(count, *((6, 40) if name == "series" else (1, 12, 12)))
 
 
 class Plain(nn.Module):
@@ -153,6 +153,27 @@ class Gated(nn.Module):
         return y
 
 
+class Series(nn.Module):
+    """Convolutions of one dimension: strided, residual, depthwise, dilated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(6, 16, 9, 2, 4, bias=False)
+        self.norm = nn.BatchNorm1d(16)
+        self.inner = nn.Conv1d(16, 16, 5, padding=2)
+        self.depthwise = nn.Conv1d(16, 16, 3, padding=2, dilation=2, groups=16)
+        self.pointwise = nn.Conv1d(16, 24, 1, bias=False)
+        self.norm2 = nn.BatchNorm1d(24)
+        self.classifier = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        x = F.relu(x + self.inner(x))
+        x = F.max_pool1d(F.relu(self.norm2(self.pointwise(self.depthwise(x)))), 2)
+        y: Tensor = self.classifier(x.mean(2))
+        return y
+
+
 EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "plain": Plain,
     "ds_cnn": DSCNN,
@@ -160,4 +181,5 @@ EXAMPLES: Mapping[str, Callable[[], nn.Module]] = {
     "same": Same,
     "joined": Joined,
     "gated": Gated,
+    "series": Series,
 }

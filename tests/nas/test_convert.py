@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
 import micronas
-from micronas.errors import BudgetError, ConfigError, ExportError
+from micronas.errors import BudgetError, ConfigError, ExportError, FineTuneWarning
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
@@ -44,7 +44,7 @@ def converted(name: str, shares: tuple[float, ...] = SHARES) -> ConvertedSpace:
                 nn.init.normal_(tensor, 0, 0.3)
             for tensor in (part.running_var, part.weight):
                 nn.init.uniform_(tensor, 0.5, 1.5)
-    return convert(module, examples(1), shares=shares)
+    return convert(module, examples(1, name), shares=shares)
 
 
 def as_numbers(costs: dict[str, Tensor]) -> dict[str, float]:
@@ -53,7 +53,7 @@ def as_numbers(costs: dict[str, Tensor]) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_choice_computes_what_the_pruned_module_does(name: str) -> None:
-    space, source, x = converted(name), random.Random(1), examples(6)
+    space, source, x = converted(name), random.Random(1), examples(6, name)
     supernet = Supernet(space)
     for _ in range(5):
         choice = space.random(source)
@@ -74,7 +74,7 @@ def test_a_choice_computes_what_the_pruned_module_does(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_widest_choice_is_the_module_itself(name: str) -> None:
     torch.manual_seed(2)
-    module, x = EXAMPLES[name]().eval(), examples(3)
+    module, x = EXAMPLES[name]().eval(), examples(3, name)
     space = convert(module, x)
     widest, supernet = space.largest(), Supernet(space).eval()
     assert torch.equal(space.chosen(widest, None)(x), module(x))
@@ -88,13 +88,28 @@ def test_certain_gates_cost_what_the_exported_network_counts(name: str) -> None:
     gates = Gates(space.decisions)
     for _ in range(2):
         choice = space.random(source)
-        graph = trace(space.chosen(choice, None), examples(1))
+        graph = trace(space.chosen(choice, None), examples(1, name))
         assert space.resolve(choice) == graph
         counted = features(graph)
         found = expected(space, gates.one_hot(choice)).features
         assert {key: float(value) for key, value in found.items()} == pytest.approx(
             counted, rel=1e-12
         )
+
+
+def test_sequences_are_also_taken_as_data_sets_hold_them() -> None:
+    space, x = converted("series"), examples(3, "series")
+    network = space.architecture(space.smallest()).build().eval()
+    assert torch.equal(network(x.unsqueeze(-1)), network(x))
+    assert trace(network, x) == space.resolve(space.smallest())
+
+
+def test_a_narrowed_network_says_that_it_must_be_fine_tuned() -> None:
+    supernet = Supernet(converted("plain"))
+    with pytest.warns(FineTuneWarning, match="Plain served networks of all widths"):
+        supernet.choose(SearchBudget(micronas.Budget(), BOARD, steps=1))
+    text = supernet.space.architecture(supernet.choice()).text()
+    assert text.startswith("# Weights cut from the module must be fine-tuned")
 
 
 def test_exact_costs_are_those_of_the_file() -> None:

@@ -18,6 +18,7 @@ from micronas.space.decisions import Choice
 from micronas.train.network import weighted_ops
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
+Convolution = nn.Conv1d | nn.Conv2d
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[L
         for each in {id(item): item for item in owned}.values():
             _check_own(each, norm if each is not part else path, op, claimed)
         columns = np.rint(weights[0]).astype(np.int64) if isinstance(part, nn.Linear) else None
-        groups = part.groups if isinstance(part, nn.Conv2d) else 1
+        groups = part.groups if isinstance(part, Convolution) else 1
         layers.append(Layer(op, None if isinstance(part, Norm) else path, norm, columns, groups))
     return graph, layers
 
@@ -156,7 +157,7 @@ def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
             if part.affine:
                 nn.init.ones_(part.weight)
                 nn.init.zeros_(part.bias)
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+        if isinstance(part, Convolution | nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
         if isinstance(part, nn.Linear) and _is_plain(part):
             with torch.no_grad():
@@ -168,11 +169,11 @@ def _path_of(op: Op, module: nn.Module) -> str:
     """Path of the layer an operator is named after; of a layer's subclass, it is in front."""
     modules = dict(module.named_modules())
     for path in (op.name, op.name.rpartition(".")[0]):
-        if isinstance(modules.get(path), nn.Conv2d | nn.Linear | Norm):
+        if isinstance(modules.get(path), Convolution | nn.Linear | Norm):
             return path
     raise ExportError(
-        "weights must be those of a Conv2d, Linear or BatchNorm layer that is called once, but "
-        f"{op.kind} '{op.name}' is not; give it a layer of its own"
+        "weights must be those of a Conv1d, Conv2d, Linear or BatchNorm layer that is called once, "
+        f"but {op.kind} '{op.name}' is not; give it a layer of its own"
     )
 
 
@@ -199,7 +200,7 @@ def _cut_layer(part: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
         part.in_features, part.out_features = int(inputs.sum()), int(outputs.sum())
         _cut(part, "weight", outputs, inputs)
     else:
-        assert isinstance(part, nn.Conv2d)
+        assert isinstance(part, Convolution)
         depthwise = part.groups == part.in_channels > 1
         _cut(part, "weight", outputs, None if part.groups > 1 else inputs)
         part.in_channels, part.out_channels = int(inputs.sum()), int(outputs.sum())

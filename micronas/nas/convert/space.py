@@ -26,6 +26,8 @@ from micronas.space.searchable import Architecture, OwnLayers, Searchable
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 """Of a layer's channels: the widths to choose from."""
 
+_ADVICE = "# Weights cut from the module must be fine-tuned at these widths.\n"
+
 
 def convert(
     module: nn.Module,
@@ -39,7 +41,8 @@ def convert(
 
     Channels that must agree, at sums and through depthwise convolutions, are one decision. Weights
     and running statistics are kept; a narrower network keeps the channels whose weights, batch norm
-    folded, have the largest L1 norm. The module given is not changed.
+    folded, have the largest L1 norm, and must be fine-tuned: by itself it may be no better than
+    chance. The module given is not changed.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def convert(
         Takes and returns one float32 tensor. Convolutions, linear layers and batch norms must be
         layers that are called once; see `export.from_torch.trace` for what it may do besides.
     example_input
-        float32 [N, channels, height, width] or [N, features]; N is free.
+        float32 [N, channels, height, width], [N, channels, length] or [N, features]; N is free.
     shares
         Widths to choose from, as shares of the layer's, in (0, 1]; the layer's own is always among
         them.
@@ -138,8 +141,14 @@ class ConvertedSpace(Searchable):
         return self.narrowed(self.module if module is None else module, choice).eval()
 
     def narrowed(self, module: nn.Module, choice: Choice) -> nn.Module:
-        """Return a copy of a module like the space's with the chosen channels alone."""
-        return prune(module, self._choices, self._layers, choice)
+        """Return a copy of a module like the space's with the chosen channels alone.
+
+        One that takes sequences also takes them as data sets hold them, as maps of width 1.
+        """
+        network = prune(module, self._choices, self._layers, choice)
+        if self.example.ndim == 3 and _squeeze not in network._forward_pre_hooks.values():
+            network.register_forward_pre_hook(_squeeze)
+        return network
 
     def drawing(self, choice: Choice) -> list[dict[str, Any]]:
         drawn = []
@@ -179,6 +188,11 @@ class ConvertedSpace(Searchable):
         )
 
 
+def _squeeze(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    (sequences,) = inputs
+    return (sequences.squeeze(-1) if sequences.ndim == 4 else sequences,)
+
+
 @dataclass(frozen=True, eq=False)
 class NarrowedNetwork(Architecture):
     """A user's network with some of its channels."""
@@ -190,7 +204,10 @@ class NarrowedNetwork(Architecture):
         return self.space.resolve(self.choice)
 
     def build(self, generator: torch.Generator | None = None) -> nn.Module:
-        """Return the user's module with the chosen channels alone, and the weights it came with."""
+        """Return the user's module with the chosen channels alone, to be fine-tuned.
+
+        Its weights are those that the module came with.
+        """
         return self.space.narrowed(self.space.module, self.choice)
 
     def float_graph(self, module: nn.Module) -> Graph:
@@ -206,7 +223,7 @@ class NarrowedNetwork(Architecture):
             "classes": self.outputs,
             "widths": self.space.values(self.choice),
         }
-        return str(yaml.safe_dump(described, sort_keys=False))
+        return _ADVICE + str(yaml.safe_dump(described, sort_keys=False))
 
     def __str__(self) -> str:
         widths = self.space.values(self.choice)

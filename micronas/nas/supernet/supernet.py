@@ -89,6 +89,7 @@ class SharedNetwork(nn.Module):
 
     def masked(self, x: Tensor, gates: Sample) -> Tensor:
         """Logits under gates, with a gradient to every option."""
+        x = x.unsqueeze(-1) if x.ndim == 3 else x
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return MaskedPass(self._choices, self.by_name, gates, running=self.running).run(x)

@@ -107,7 +107,7 @@ class LayerUnit(SharedUnit):
         self.op = layer.op
         part = None if layer.path is None else module.get_submodule(layer.path)
         norm = None if layer.norm is None else module.get_submodule(layer.norm)
-        assert part is None or isinstance(part, nn.Conv2d | nn.Linear)
+        assert part is None or isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear)
         assert norm is None or isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
         self._layer, self._norm = part, norm
         self._groups = layer.groups if layer.mixes else 1
@@ -120,6 +120,7 @@ class LayerUnit(SharedUnit):
             assert example is not None, "a trace takes running statistics only"
             return torch.ones(len(example), 1, 1, 1, device=example.device)
         weight: Tensor = self._layer.weight
+        weight = weight.unsqueeze(-1) if weight.ndim == 3 else weight  # a map of width 1
         return weight if self._columns is None else weight[:, self._columns.to(weight.device)]
 
     def bias_of(self, out: Part) -> Tensor | None:
@@ -131,8 +132,9 @@ class LayerUnit(SharedUnit):
         if norm is None:
             return y
         if running and norm.training and y.shape[1] == norm.num_features:
-            found: Tensor = norm(y)
-            return found
+            # of sequences [N, channels, length, 1]
+            found: Tensor = norm(y.flatten(2) if isinstance(norm, nn.BatchNorm1d) else y)
+            return found.view_as(y)
         weight, bias = (None if each is None else each[out] for each in (norm.weight, norm.bias))
         if not running or norm.training:
             return F.batch_norm(y, None, None, weight, bias, training=True, eps=norm.eps)
