@@ -41,16 +41,24 @@ def with_averages(graph: Graph, how: Average) -> Graph:
     for op in graph.ops:
         if how == "pool" or not is_global(graph, op):
             continue
-        if how == "mean" or math.prod(op.window) >= _SMALLEST:
-            graph = _averaged(graph, op, how)
+        window = pool_window(op.window) if how == "parts" else (1, 1)
+        if window != op.window:
+            graph = _averaged(graph, op, window)
     return graph
 
 
-def _averaged(graph: Graph, op: Op, how: Average) -> Graph:
+def pool_window(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the window of the pool that is best in front of a MEAN over a map, height x width.
+
+    It is the whole of a small map, which needs no MEAN, and 1x1 where MEAN alone is best.
+    """
+    return size if math.prod(size) < _SMALLEST else _window(*size)
+
+
+def _averaged(graph: Graph, op: Op, window: tuple[int, int]) -> Graph:
     _, height, width, depth = graph.input_of(op).shape
     table = Tensor(f"{op.name}/axes", (2,), "int32", constant=True, data=np.array([1, 2], np.int32))
     tensors, source, ops = {**graph.tensors, table.name: table}, op.inputs[0], []
-    window = _window(height, width) if how == "parts" else (1, 1)
     if window != (1, 1):
         parts = f"{op.name}/parts"
         shape = (1, height // window[0], width // window[1], depth)
@@ -63,7 +71,7 @@ def _averaged(graph: Graph, op: Op, how: Average) -> Graph:
 
 
 def _window(height: int, width: int) -> tuple[int, int]:
-    """Windows that cut a map into equal parts, so that rounding these costs the least."""
+    """Window that cuts a map into equal parts, so that rounding these costs the least."""
     rows, columns = (
         [part for part in range(1, side + 1) if side % part == 0] for side in (height, width)
     )

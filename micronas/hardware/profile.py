@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from micronas.graph.averages import pool_window
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
@@ -222,8 +223,12 @@ def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
 
 
 def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
-    """What AVERAGE_POOL_2D saves against MEAN over a whole map, or would save."""
+    """What AVERAGE_POOL_2D saves against MEAN over a whole map, or would save in front of it.
+
+    Of a MEAN only where the exporter would pool: over few values it is worth what it takes.
+    """
     compared = []
+    pooled = {op.outputs[0] for op in graph.ops if op.kind == "AVERAGE_POOL_2D"}
     for op in graph.ops:
         if op.kind not in ("AVERAGE_POOL_2D", "MEAN") or len(graph.input_of(op).shape) != 4:
             continue
@@ -232,8 +237,14 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
         if not is_global or (op.kind == "AVERAGE_POOL_2D" and op.window != (height, width)):
             continue
         size = height, width
-        pool = convolutions.pool(Sweep(size, (1, 1), size, size, "VALID"), depth)
+        window = size if op.kind == "AVERAGE_POOL_2D" else pool_window(size)
+        if window == (1, 1) or op.inputs[0] in pooled:
+            continue
+        parts = height // window[0], width // window[1]
+        pool = convolutions.pool(Sweep(size, parts, window, window, "VALID"), depth)
         fast = float(instructions(pool))
+        if parts != (1, 1):
+            fast += float(instructions(reduction("mean", (1, *parts, depth), (1, 2), depth)))
         mean = reduction("mean", (1, height, width, depth), (1, 2), depth)
         slow = float(instructions(mean))
         rate = model.ms_per_instruction
@@ -241,6 +252,8 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
             {
                 "layer": op.name,
                 "op": op.kind,
+                "window": list(window),
+                "parts": list(parts),
                 "mean_instructions": round(slow),
                 "average_pool_instructions": round(fast),
                 "difference_ms": None if rate is None else (slow - fast) * rate,

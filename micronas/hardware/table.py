@@ -166,10 +166,13 @@ def _pooling(compared: Mapping[str, Any]) -> str:
     unit = "" if difference is None else f" ({difference:.2f} ms)"
     both = (
         f"{compared['average_pool_instructions']:,} instructions against "
-        f"{compared['mean_instructions']:,} of MEAN{unit}"
+        f"{compared['mean_instructions']:,} of MEAN alone{unit}"
     )
-    if compared["op"] == "MEAN":
+    if compared["op"] == "MEAN" and compared["parts"] == [1, 1]:
         return f"{compared['layer']}: AVERAGE_POOL_2D would take {both}"
+    if compared["op"] == "MEAN":
+        window = _size(compared["window"])
+        return f"{compared['layer']}: AVERAGE_POOL_2D of {window}, then MEAN, would take {both}"
     return f"{compared['layer']}: AVERAGE_POOL_2D takes {both}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
@@ -10,6 +11,8 @@ import pytest
 
 from micronas.errors import ExportError, ModelError
 from micronas.export.verify import tflm_arena
+from micronas.graph.averages import Average, with_averages
+from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board, available
 from micronas.hardware.latency import CONSTANT
@@ -101,7 +104,28 @@ def test_pooling_says_what_mean_would_take() -> None:
     (mean,) = with_mean["pooling"]
     assert mean["op"] == "MEAN"
     assert mean["mean_instructions"] == pool["mean_instructions"]
-    assert "AVERAGE_POOL_2D would take" in profile_table(with_mean)
+    assert "AVERAGE_POOL_2D of 5x1, then MEAN, would take" in profile_table(with_mean)
+
+
+@pytest.mark.parametrize("how", ["pool", "parts"])
+@pytest.mark.parametrize("size", [(3, 3), (7, 7), (8, 8), (25, 5), (98, 1)])
+def test_the_exporters_choice_is_advised_and_nothing_against_it(
+    size: tuple[int, int], how: Average
+) -> None:
+    def profiled(how: Average) -> dict[str, Any]:
+        builder = Builder((*size, 40))
+        pooled = builder.global_average(builder.input, "pool")
+        graph = builder.finish(builder.dense(pooled, "classes", 4))
+        return profile(with_averages(graph, how), BOARD)
+
+    assert all(each["op"] != "MEAN" for each in profiled(how)["pooling"])
+    advised, ours = profiled("mean")["pooling"], profiled("parts")
+    layers = {layer["name"]: layer["instructions"] for layer in ours["layers"]}
+    if not advised:
+        assert "pool/parts" not in layers
+    for each in advised:
+        own = layers["pool"] + layers.get("pool/parts", 0)
+        assert each["average_pool_instructions"] == pytest.approx(own, abs=2)
 
 
 def test_what_a_form_was_not_fitted_to_is_priced_and_flagged() -> None:
