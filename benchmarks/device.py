@@ -32,7 +32,6 @@ from micronas.hardware.profile import profile
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
 from micronas.testing.budgets import MEANINGS
-from micronas.testing.emulator import INSTRUCTIONS_PER_TICK
 from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
 from micronas.tflite.metadata import read_metadata
@@ -70,14 +69,15 @@ def _row(name: str) -> list[str]:
         (project / "recordings").mkdir()
         (project / "recordings" / "noise").write_bytes(_noise(graph, meaning))
         said = _make(project, "check", "say", "size")
-    front, network = map(int, re.findall(r"front end (\d+) \+ network (\d+) ticks", said)[-1])
+    front, network = map(
+        int, re.findall(r"front end (\d+) \+ network (\d+) instructions", said)[-1]
+    )
     text, data, bss = map(int, re.findall(r"^ *(\d+)\s+(\d+)\s+(\d+).*app\.elf", said, re.M)[-1])
     device = predicted["device"]
     flash = device["flash_bytes"]
     if _LEVEL == "-Os":
         flash += device["code_bytes_at_os"] - device["code_bytes"]
     arena = -(-predicted["arena_required_bytes"] // 16) * 16
-    each = INSTRUCTIONS_PER_TICK["mps2-an386"]
     used, given = map(int, re.findall(r"arena: (\d+) of (\d+) bytes used", said)[0])
     assert given == arena
     stack, of_stack = max(
@@ -86,8 +86,8 @@ def _row(name: str) -> list[str]:
     checked = re.findall(r"PASS: .*|FAIL: .*", said)
     return [
         name,
-        _pair(costs.step_instructions, front * each),
-        _pair(predicted["instructions"], network * each),
+        _pair(costs.step_instructions, front),
+        _pair(predicted["instructions"], network),
         _pair(flash, text + data),
         f"{used:,} of {arena:,}",
         f"{data + bss - arena - costs.buffer_bytes - of_stack:,}",

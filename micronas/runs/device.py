@@ -25,6 +25,9 @@ from micronas.tflite.metadata import read_metadata
 from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
+_IGNORED = ("silence", "unknown")
+"""Of keywords: what a model file without its run, or a run of an earlier version, leaves unsaid."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -79,10 +82,11 @@ def _board(path: Path) -> Emulated | None:
 
 def _decision(stored: object) -> Decision:
     if not isinstance(stored, dict):
-        return Decision()
+        return Decision(ignored=_IGNORED)
     right = stored.get("right")
     source = "" if right is None else f"{100 * right:.1f} % of them right on the validation data"
-    return Decision(int(stored["margin"]), int(stored["smoothing"]), source)
+    ignored = tuple(stored.get("ignored", _IGNORED))
+    return Decision(int(stored["margin"]), int(stored["smoothing"]), source, ignored)
 
 
 def _stored(path: Path, key: str) -> object:

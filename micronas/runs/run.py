@@ -361,7 +361,8 @@ def _train(
             given.judged if data.test is None else codes(graph, data.validation),
             data.validation.labels.numpy(),
             features=data.meaning.get("features"),
-        ),
+        )
+        | {"ignored": list(data.ignored)},
     }
     history = training_history(
         board=board,

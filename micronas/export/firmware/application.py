@@ -1,4 +1,4 @@
-"""From samples to labels: the sources of a program around front end, network and decision."""
+"""From samples to events: the sources of a program around front end, network and decision."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,10 @@ class Decision:
     """Inferences whose scores are averaged."""
     source: str = ""
     """Where the margin comes from, as a comment says it."""
+    ignored: tuple[str, ...] = ()
+    """Labels of nothing, such as silence: they make no event."""
+    refractory: int = 3
+    """Inferences in a row without an event's label after which the event is over."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,7 @@ class Application:
         assert source.quantization is not None, "the network is int8"
         assert output is not None, "the network is int8"
         labels = self.labels or [str(number) for number in range(target.elements)]
-        codes = "interpreter.input(0)->data.int8"
-        read = f"  FrontEndRead(&front_end, {codes});\n" if self.front_end.streams else ""
-        stem = "audio" if self.front_end.samples == "int16" else self.front_end.kind
+        ignored = (str(label in self.decision.ignored).lower() for label in labels)
         values = {
             **values,
             "LABELS": texts(labels),
@@ -57,14 +59,29 @@ class Application:
             "SMOOTHING": str(self.decision.smoothing),
             "MARGIN": str(self.decision.margin),
             "SOURCE": f" ({self.decision.source})" if self.decision.source else "",
-            "READ": read,
-            "HEAR": filled(f"hear_{stem}.cc.in", values),
+            "IGNORED": ", ".join(ignored),
+            "REFRACTORY": str(self.decision.refractory),
+            "INPUT": filled(f"input_{self._senses}.h.in", values),
         }
         files = dict(self.front_end.files(source.quantization))
-        files["decision.h"] = filled("decision.h.in", values)
+        files |= {name: filled(f"{name}.in", values) for name in ("decision.h", "listen.h")}
         if kind == "cmake":
             files["app.cc"] = filled("app.cc.in", values)
         return files
+
+    @property
+    def loop(self) -> str:
+        """What a sketch does after its check: it listens."""
+        sensor = {"audio": "microphone", "image": "camera", "series": "sensors"}[self._senses]
+        source = filled("sketch_serial.ino.in", {"SENSOR": sensor})
+        if self._senses == "audio":
+            source = filled("sketch_microphone.ino.in", {"SERIAL": source})
+        return filled("sketch_loop.ino.in", {"SOURCE": source})
+
+    @property
+    def _senses(self) -> str:
+        """One word for all front ends that read samples alike, as templates are named."""
+        return "audio" if self.front_end.samples == "int16" else self.front_end.kind
 
     def _ends(self, graph: Graph) -> tuple[Tensor, Tensor]:
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -87,9 +104,10 @@ class Application:
 
 
 def sources_of(application: Application | None, name: str) -> dict[str, str]:
-    """Return what build files say of the application's sources; nothing where there is none."""
+    """Return what build files and sketches say of an application, or of none."""
     if application is None:
-        return dict.fromkeys(("SOURCES", "PROGRAMS", "OBJECTS", "PHONY", "SAY", "APP"), "")
+        empty = dict.fromkeys(("SOURCES", "PROGRAMS", "OBJECTS", "PHONY", "SAY", "APP"), "")
+        return {**empty, "THEN": "", "LOOP": "void loop() {}\n", "START": ""}
     say = (
         "comma := ,\nspace := $() $()\n"
         "say: $(BUILD)/app.elf\n"
@@ -103,4 +121,7 @@ def sources_of(application: Application | None, name: str) -> dict[str, str]:
         "PHONY": " say",
         "SAY": say,
         "APP": " $(BUILD)/app.elf",
+        "THEN": ", then every event it hears",
+        "LOOP": application.loop,
+        "START": "  StartListening();\n",
     }

@@ -7,31 +7,44 @@ downloaded for it. Beside what `make firmware` needs: CMake.
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application, Decision
 from micronas.export.firmware.front_ends import FrontEnd
+from micronas.export.firmware.front_ends.front_end import Array
+from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
 from micronas.graph.ir import Graph
+from micronas.hardware.features import prices
 from micronas.hardware.targets import CMSIS_NN
 from micronas.router.device import write_composition
+from micronas.runs.device import device
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.recorded import recordings
 from micronas.testing.graphs import quantize_randomly
+from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from tests.compositions import composition
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
+
+OTHERS = ("cat", "house", "tree", "seven", "bird", "four")
+SHORT = (
+    *("board=stm32f446re", "train.epochs=30", "train.batch_size=32"),
+    *("quantize.epochs=6", "quantize.learning_rate=0.0005"),
+)
 
 pytestmark = pytest.mark.tflm
 
@@ -61,6 +74,10 @@ def written(published: str, project: Path) -> Graph:
     return graph
 
 
+def micronas(folder: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "micronas", *arguments], cwd=folder, check=True)
+
+
 def make(project: Path, library: tuple[str, str], *arguments: str) -> tuple[int, str]:
     source, archive = library
     command = ["make", "-C", f"{project}/qemu", f"TFLM_DIR={source}", f"TFLM_LIBRARY={archive}"]
@@ -74,12 +91,16 @@ def test_firmware_passes_and_needs_every_line_of_its_arena(
     published: str, library: tuple[str, str], tmp_path: Path
 ) -> None:
     project = tmp_path / "firmware"
-    plan = CMSIS_NN.plan(written(published, project))
+    graph = written(published, project)
+    plan = CMSIS_NN.plan(graph)
     code, said = make(project, library, "check")
     assert code == 0, said
     assert "PASS: 12 output bytes as expected" in said
     given = -(-plan.required // 16) * 16
     assert f"arena: {plan.total} of {given} bytes used" in said
+    instructions = sum(cost.instructions for cost in prices(graph) if cost)
+    (counted,) = re.findall(r"^inference: (\d+) instructions$", said, re.MULTILINE)
+    assert int(counted) == pytest.approx(instructions, rel=0.01)
     less = f"DEFINITIONS=-DMICRONAS_ARENA_BYTES={given - 16}"
     code, said = make(project, library, less, "check")
     assert code != 0
@@ -97,13 +118,63 @@ def test_the_program_hears_what_python_hears(library: tuple[str, str], tmp_path:
     scores = integer.run(graph, codes).reshape(10, -1).astype(int)
     ahead = np.diff(np.sort(scores)[:, -2:]).ravel()
     expected = [
-        f"{each.path}: {WORDS[int(row.argmax())]} (ahead by {margin})"
+        f"{each.path}: {WORDS[int(row.argmax())]} at 1000 ms (ahead by {margin})"
         for each, row, margin in zip(heard, scores, ahead, strict=True)
     ]
     files = " ".join(str(each.path) for each in heard)
     code, said = make(project, library, f"FILES={files}", "say")
     assert code == 0, said
     assert re.findall(r"^(.*ahead by \d+\)), front end", said, re.MULTILINE) == expected
+
+
+def test_ten_words_in_one_recording_are_ten_lines(library: tuple[str, str], tmp_path: Path) -> None:
+    """A network that was trained, on the emulated core: what Python hears in each window."""
+    words = ("yes", "no", "left", "stop")
+    corpus = synthesise(tmp_path / "speech", words=(*words, *OTHERS), voices=(32, 6, 6))
+    network = Space.load("textbook/tc_resnet8").model_copy(update={"classes": 6})
+    network.save(tmp_path / "network.yaml")
+    settings = [f"data.path={corpus}", f"data.keywords=[{','.join(words)}]", *SHORT]
+    micronas(tmp_path, "train", "network.yaml", *settings, "--out", "run", "--quiet")
+    micronas(tmp_path, "export", "run", "--format", "project", "--out", "firmware")
+    spoken = ["yes", "no", "left", "stop", "stop", "yes", "no", "no", "left", "yes"]
+    clip = np.random.default_rng(0).normal(size=21 * 16_000) * 20
+    for number, word in enumerate(spoken):
+        sound, _ = soundfile.read(min((corpus / word).glob("*.wav")), dtype="int16")
+        clip[(2 * number + 1) * 16_000 :][: len(sound)] += sound
+    soundfile.write(tmp_path / "ten.wav", clip.astype(np.int16), 16_000)
+    code, said = make(tmp_path / "firmware", library, f"FILES={tmp_path / 'ten.wav'}", "say")
+    assert code == 0, said
+    lines = re.findall(r"ten\.wav: (.*), front end \d+ \+ network \d+ instructions", said)
+    assert lines == events(tmp_path / "run", clip.astype(np.int16))
+    assert [line.split()[0] for line in lines] == spoken
+
+
+def events(run: Path, samples: Array) -> list[str]:
+    """What is to be said of a recording: a window every fifth of a second, three averaged."""
+    data = (run / "model.tflite").read_bytes()
+    graph = read(data)
+    known = device(run, data, graph).application
+    assert known is not None
+    given = graph.tensors[graph.inputs[0]]
+    assert given.quantization is not None
+    hears = OnHost(known.front_end, given.quantization)
+    starts = range(0, len(samples) - 16_000 + 1, 3_200)
+    codes = np.stack([hears.codes(samples[at : at + 16_000]) for at in starts])
+    scores = integer.run(graph, codes.reshape(-1, *given.shape[1:])).reshape(len(codes), -1)
+    found, current, without = [], None, 0
+    for number, start in enumerate(starts):
+        latest = scores[max(0, number - 2) : number + 1].astype(int)
+        best, second = np.argsort(-latest.sum(0), kind="stable")[:2]
+        ahead = int(latest.sum(0)[best] - latest.sum(0)[second]) // len(latest)
+        label = known.labels[best]
+        sure = ahead >= known.decision.margin and label not in ("silence", "unknown")
+        without = 0 if sure and label == current else without + 1
+        if without >= 3:
+            current = None
+        if sure and current is None:
+            current, without = label, 0
+            found.append(f"{label} at {1000 + start // 16} ms (ahead by {ahead})")
+    return found
 
 
 def test_a_router_and_its_experts_pass(library: tuple[str, str], tmp_path: Path) -> None:
@@ -129,6 +200,7 @@ def test_cmake_builds_it_as_the_head_of_its_file_says(
         done = subprocess.run(each, cwd=project, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     emulator = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none"]
+    emulator += ["-icount", "shift=0"]
     emulator += ["-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel"]
     done = subprocess.run(
         [*emulator, "build/firmware"], cwd=project, capture_output=True, text=True, check=False

@@ -106,11 +106,17 @@ def test_times_are_printed_and_read_back(kind: ProjectKind, tmp_path: Path) -> N
     }
 
 
-def test_times_in_cycles_need_the_clock(tmp_path: Path) -> None:
+def test_ticks_of_unknown_length_are_neither_cycles_nor_a_time(tmp_path: Path) -> None:
     code, said = run(tmp_path, ticks_per_second=0)
     assert code == 0
-    assert said.count(" cycles 102 runs 10\n") == len(GRAPHS)
-    assert read_log(said, clock_hz=80e6) == pytest.approx(dict.fromkeys(GRAPHS, 102 / 80e3))
+    assert said.count(" ticks 102 runs 10\n") == len(GRAPHS)
+    with pytest.raises(DataError, match=r"must read 'NAME us\|cycles NUMBER"):
+        read_log(said)
+
+
+def test_times_in_cycles_need_the_clock() -> None:
+    said = "micronas-timing kws_03 cycles 102 runs 10\n"
+    assert read_log(said, clock_hz=80e6) == pytest.approx({"kws_03": 102 / 80e3})
     with pytest.raises(ConfigError, match="the clock is None; give it"):
         read_log(said)
 

@@ -1,0 +1,238 @@
+"""The generated application listens: compiled, fed with samples, and answered by a stand-in.
+
+TFLM is the stubs' here, the network some lines of C++; front end, decision, events and program are
+what a board runs. `make tflm` runs the same with a real network.
+"""
+
+import os
+import re
+import select
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.front_ends import Camera, FrontEnd
+from micronas.export.firmware.front_ends.front_end import Array
+from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.graph import integer
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph
+from micronas.tasks.device import front_end
+from micronas.testing.graphs import quantize_randomly
+from micronas.tflite.writer import to_flatbuffer
+
+STUBS = Path(__file__).parent / "stubs"
+FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
+LABELS = ("silence", "low", "high", "unknown")
+RATE = 16_000
+
+# of tones whether they are there, and whether they are low; of noise that it is louder
+SPEECH = {"features": "mfcc", "window_ms": 40}
+HEARS = """
+  int rows = 0, loudness = 0, tilt = 0;
+  for (int row = 0; row < 49; ++row) {
+    const int loud = input[10 * row] - ZERO;
+    if (loud > -22) ++rows, loudness += loud, tilt += input[10 * row + 1] - ZERO;
+  }
+  const int heard = rows < 10 ? 0 : loudness > 0 ? 3 : tilt > 0 ? 1 : 2;
+"""
+# whether pictures are bright, or readings positive
+SEES = """
+  int sum = 0;
+  for (int i = 0; i < SIZE; ++i) sum += input[i] - ZERO;
+  const int heard = sum > 0 ? 1 : 2;
+"""
+BOARD = r"""
+extern "C" const char* micronas_next() {
+  static const char* const names[] = {"microphone", nullptr};
+  static int next = 0;
+  return names[next++];
+}
+extern "C" std::uint32_t micronas_read(void* bytes, std::uint32_t count) {
+  return static_cast<std::uint32_t>(std::fread(bytes, 1, count, stdin));
+}
+"""
+LINES = """
+#include <cstdio>
+__attribute__((constructor)) static void SpeakAtOnce() { std::setvbuf(stdout, nullptr, _IOLBF, 0); }
+"""
+SKETCH = """
+void setup();
+void loop();
+int main() {
+  setup();
+  while (!std::feof(stdin)) loop();
+}
+"""
+
+
+def network(*shape: int) -> Graph:
+    """Return a network of four outputs, in whose place the stand-in answers."""
+    builder = Builder(shape)
+    return quantize_randomly(builder.finish(builder.dense(builder.input, "y", 4)))
+
+
+def program(
+    folder: Path,
+    graph: Graph,
+    ends: FrontEnd,
+    *,
+    stand_in: str,
+    kind: ProjectKind = "cmake",
+    board: str = BOARD,
+    flags: tuple[str, ...] = (),
+    smoothing: int = 3,
+) -> Path:
+    """Write the project, compile it with a stand-in for the network, return the program."""
+    project = folder / "listener"
+    golden = random_inputs(graph, 1, seed=0)
+    decision = Decision(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
+    application = Application(ends, LABELS, decision)
+    write_project(
+        to_flatbuffer(graph), project, golden_input=golden, kind=kind, application=application
+    )
+    (given,) = golden.values()
+    quantization = graph.tensors[graph.inputs[0]].quantization
+    assert quantization is not None
+    zero = int(quantization.zero_point)
+    answered = integer.run(graph, given).reshape(-1)
+    own = [
+        "#include <cstddef>\n#include <cstdint>\n#include <cstring>",
+        f"std::int8_t stub_input[] = {{{', '.join(map(str, given.reshape(-1)))}}};",
+        f"std::int8_t stub_output[] = {{{', '.join(map(str, answered))}}};",
+        "extern const std::size_t stub_input_sizes[], stub_output_sizes[], stub_arena_bytes;",
+        f"const std::size_t stub_input_sizes[] = {{{given.size}, 0}};",
+        "const std::size_t stub_output_sizes[] = {4, 0}, stub_arena_bytes = 0;",
+        "void stub_network(const std::int8_t* input, std::int8_t* output) {",
+        stand_in.replace("SIZE", str(given.size)).replace("ZERO", str(zero)),
+        "std::memset(output, -50, 4);\noutput[heard] = 50;\n}",
+        LINES + (board if kind == "cmake" else SKETCH),
+    ]
+    (folder / "own.cc").write_text("\n".join(own))
+    sources = [folder / "own.cc"]
+    if kind == "cmake":
+        sources += [project / "app.cc", project / "console.cc"]
+    made = folder / "program"
+    c = ["gcc", "-std=c99", *FLAGS, "-c", f"{project}/front_end.c", "-o", f"{folder}/front_end.o"]
+    cxx = ["g++", "-std=c++17", *FLAGS, *flags, *map(str, sources), f"{folder}/front_end.o"]
+    if kind == "arduino":
+        cxx += ["-include", "Arduino.h", "-x", "c++", str(project / "listener.ino")]
+    for command in (c, [*cxx, "-o", str(made)]):
+        subprocess.run(command, check=True)
+    return made
+
+
+def heard(made: Path, samples: bytes) -> list[str]:
+    done = subprocess.run([str(made)], input=samples, capture_output=True, check=False, timeout=60)
+    return done.stdout.decode().splitlines()
+
+
+def tone(hertz: float, seconds: float = 0.6) -> Array:
+    time = np.arange(round(seconds * RATE)) / RATE
+    return 8000 * np.sin(2 * np.pi * hertz * time)
+
+
+def speech() -> FrontEnd:
+    made = front_end(SPEECH, (1, 49, 10, 1))
+    assert made is not None
+    return made
+
+
+def spoken(words: list[str], every: float = 2.0) -> Array:
+    """A recording with a word every so many seconds, the first after half of that."""
+    source = np.random.default_rng(0)
+    clip = source.normal(size=round(every * RATE * (len(words) + 0.5)))
+    sounds = {"low": tone(150), "high": tone(1500), "unknown": source.normal(size=9600) * 4000}
+    for number, word in enumerate(words):
+        start = round((number + 0.5) * every * RATE)
+        clip[start : start + len(sounds[word])] += sounds[word]
+    return clip.astype(np.int16)
+
+
+WORDS = ["low", "high", "high", "low", "low", "low", "high", "low", "high", "high"]
+
+
+def test_ten_words_in_one_recording_are_ten_lines(tmp_path: Path) -> None:
+    """Each at its place, between its begin and the end of the last window that holds it."""
+    made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS)
+    lines = heard(made, spoken(WORDS).tobytes())
+    pattern = r"microphone: (\w+) at (\d+) ms \(ahead by \d+\), front end 7 \+ network 7 ticks"
+    events = [re.fullmatch(pattern, line) for line in lines if not line.startswith("registered")]
+    assert [each and each[1] for each in events] == WORDS
+    for number, each in enumerate(events):
+        assert each is not None
+        assert 2000 * number + 1000 < int(each[2]) < 2000 * number + 2600
+
+
+def test_what_is_ignored_or_not_sure_is_no_event(tmp_path: Path) -> None:
+    made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS)
+    lines = heard(made, spoken(["unknown", "unknown"]).tobytes())
+    assert [re.sub(r" \(.*", "", line) for line in lines[-1:]] == ["microphone: no event; silence"]
+    assert heard(made, b"\0" * 1000)[-1] == "microphone: too short"
+
+
+def test_it_speaks_and_calls_back_while_it_listens(tmp_path: Path) -> None:
+    """The line is there while the microphone goes on; so is what a board does at an event."""
+    own = r"""
+    extern "C" void micronas_event(const char* label, std::uint32_t position, int margin) {
+      std::printf("event %s %u %d\n", label, static_cast<unsigned>(position), margin);
+    }"""
+    made = program(tmp_path, network(49, 10, 1), speech(), stand_in=HEARS, board=BOARD + own)
+    with subprocess.Popen([str(made)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        said = b""
+        for word in ("low", "high"):
+            running.stdin.write(spoken([word]).tobytes())
+            running.stdin.flush()
+            while f"event {word}".encode() not in said:
+                assert select.select([running.stdout], [], [], 20)[0], said
+                said += os.read(running.stdout.fileno(), 4096)
+        running.stdin.close()
+        assert running.wait() == 0
+    lines = re.findall(r"(?:microphone: |event )\w+(?: at)? \d+", said.decode())
+    assert [line.split()[1] for line in lines] == ["low", "low", "high", "high"]
+    assert lines[0].split()[-1] == lines[1].split()[-1]  # one place in both
+
+
+@pytest.mark.parametrize("flags", [(), ("-DARDUINO_ARDUINO_NANO33BLE",)], ids=["serial", "pdm"])
+def test_a_sketch_checks_itself_and_listens(flags: tuple[str, ...], tmp_path: Path) -> None:
+    made = program(
+        tmp_path, network(49, 10, 1), speech(), stand_in=HEARS, kind="arduino", flags=flags
+    )
+    lines = [line for line in heard(made, spoken(WORDS).tobytes()) if "registered" not in line]
+    assert lines[1:3] == ["inference: 7 ticks of 1/1000 s", "PASS"]
+    assert [line.split(" at ")[0] for line in lines[3:]] == WORDS
+
+
+def test_a_state_that_lasts_is_one_event(tmp_path: Path) -> None:
+    """Readings that stay positive, then negative; two windows of a lapse are no end."""
+    meaning = {"features": "series", "window": 8, "limit": 4.0, "mean": [0.0], "deviation": [1.0]}
+    ends = front_end(meaning, (1, 8, 1, 1))
+    assert ends is not None
+    made = program(tmp_path, network(8, 1, 1), ends, stand_in=SEES, smoothing=1)
+    signs = np.repeat([1, -1, 1, -1, 1], [40, 4, 40, 40, 40]).astype(np.float32)
+    lines = [line for line in heard(made, signs.tobytes()) if "registered" not in line]
+    # a window of 8 every 4 readings, negative where it is half and half; three end a state
+    assert [" ".join(line.split()[1:5]) for line in lines] == [
+        "low at 8 readings",
+        "high at 96 readings",
+        "low at 140 readings",
+    ]
+
+
+def test_pictures_are_events_where_they_change(tmp_path: Path) -> None:
+    meaning = {"features": "pixels", "fit": "stretch", "mean": 128.0}
+    ends = front_end(meaning, (1, 8, 8, 1), camera=Camera.parse("16x16:gray"))
+    assert ends is not None
+    made = program(tmp_path, network(8, 8, 1), ends, stand_in=SEES, smoothing=1)
+    pictures = np.repeat(np.array([250] * 5 + [5] * 5, np.uint8), 256)
+    lines = [line for line in heard(made, pictures.tobytes()) if "registered" not in line]
+    assert [" ".join(line.split()[1:5]) for line in lines] == [
+        "low at 1 pictures",
+        "high at 8 pictures",
+    ]
