@@ -134,6 +134,19 @@ def check_run(folder: Path) -> None:
     assert metrics["tflm_mismatches"] == 0
 
 
+def test_a_strategy_of_ones_own(
+    few_words: Path, tmp_path: Path, reader: Callable[..., Reader]
+) -> None:
+    (tmp_path / "speech").symlink_to(few_words)
+    brief = [each for each in SHORT if not each.startswith("search.")]
+    brief += ["search.trial={epochs: 1, batch_size: 128}", "search.epochs=3", "search.first=2"]
+    reader(**{"search ": brief}).read(ROOT / "docs" / "howto" / "my-strategy.md")
+    metrics = json.loads((tmp_path / "runs" / "kws_open" / "metrics.json").read_text())
+    assert metrics["search"]["strategy"] == "mine:Tpe"
+    assert len(metrics["search"]["candidates"]) == 3
+    assert metrics["tflm_mismatches"] == 0
+
+
 def test_the_tutorial(few_words: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
     """On a small corpus, in place of the one it makes."""
     (tmp_path / "speech").symlink_to(few_words)
