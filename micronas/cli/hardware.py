@@ -28,17 +28,13 @@ def boards(
         view = Board.load(network).view()
         show(view, as_json, lambda: f"{known_boards_table([view])}\n\n{board_notes(view)}")
         return
-    known = [Board.load(name) for name in available()]
     if network is None:
-        views = [board.view() for board in known]
+        views = [Board.load(name).view() for name in available()]
         show(views, as_json, lambda: known_boards_table(views))
         return
-    from micronas.hardware.profile import on_boards
-    from micronas.runs.folder import model_file
-    from micronas.space.load import load
+    from micronas.runs.costs import describe_boards
 
-    loaded = load(model_file(network))
-    found = on_boards(loaded.graph, known, flash_bytes=loaded.flash_bytes)
+    found = describe_boards(network)
     show(found, as_json, lambda: boards_table(found))
 
 
@@ -59,7 +55,7 @@ def profile(
         list[str] | None,
         typer.Option(
             "--board",
-            help="A board of `micronas boards`; may be repeated, or all.",
+            help="A board of `micronas boards`; may be repeated, or all. A run's own by default.",
             autocompletion=board_names,
         ),
     ] = None,
@@ -69,9 +65,8 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
-    from micronas.hardware.describe import describe_costs
     from micronas.hardware.table import profile_table
-    from micronas.runs.folder import model_file
+    from micronas.runs.costs import describe_costs
 
-    described = describe_costs(model_file(network), board or ["stm32f446re"], form=form)
+    described = describe_costs(network, board or (), form=form)
     show(described, as_json, lambda: profile_table(described))

@@ -104,10 +104,21 @@ def verify(
 
     found = compare_runtimes(data, examples)
     heard = _compare_front_end(model, data, graph, recordings)
-    found |= heard
+    found |= heard | _promise(model)
     show(found, as_json, lambda: pairs(found))
     if found["tflm_mismatches"] or heard.get("differing_decisions"):
         raise typer.Exit(1)
+
+
+def _promise(model: Path) -> dict[str, Any]:
+    """Return what a run's board has to do with it: its arena, and whether the budget holds."""
+    from micronas.runs.costs import describe_costs
+    from micronas.runs.folder import own
+
+    if own(model).board is None:
+        return {}
+    described = describe_costs(model)
+    return {key: described[key] for key in ("board", "arena_bytes", "fits")}
 
 
 def _compare_front_end(

@@ -85,7 +85,7 @@ def train(
     from micronas.space.space import Space
 
     network = Space.load(architecture)
-    settings = load_training(config, overrides or [])
+    settings = load_training(config, overrides or [], network=network)
     silent = quiet or as_json
     announce(f"reading {settings.data.path}", silent)
     from micronas.progress import Bars, Log, both

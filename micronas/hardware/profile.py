@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from micronas.graph.averages import pool_window
@@ -12,7 +13,7 @@ from micronas.hardware import convolutions
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
 from micronas.hardware.convolutions import Sweep
-from micronas.hardware.costs import on_device
+from micronas.hardware.costs import Budget, Costs, Limits, on_device
 from micronas.hardware.elements import reduction
 from micronas.hardware.features import (
     COVERED,
@@ -22,7 +23,7 @@ from micronas.hardware.features import (
     of_instructions,
     prices,
 )
-from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
 from micronas.hardware.instructions import Price, instructions
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.targets import HOST
@@ -59,6 +60,7 @@ def profile(
     kind: str | None = None,
     flash_bytes: int | None = None,
     meaning: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
 ) -> Profile:
     """Count a network's costs; keys are those of `metrics.json`.
 
@@ -77,6 +79,8 @@ def profile(
         Size of the model file, where one exists; otherwise that of the file it would become.
     meaning
         Of the input, as the model file has it: what runs in front of the network is counted by it.
+    budget
+        What has to fit; the board's own limits when left out.
     """
     counts = count(graph)
     size = flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes
@@ -102,7 +106,8 @@ def profile(
         layer["instructions"] = None if cost is None else round(cost.instructions)
         if _is_extrapolated(op, cost, model) and not _is_left_out(op, cost, model):
             layer["flags"].append("extrapolated")
-    described = {
+    operators, front_end = operators_of(graph), _front_end(graph, meaning)
+    described: dict[str, Any] = {
         "board": board.name,
         "inputs": _interface(graph, graph.inputs),
         "outputs": _interface(graph, graph.outputs),
@@ -114,7 +119,14 @@ def profile(
         "arena_required_bytes": on_board.required,
         "host_arena_bytes": on_host.total,
         "host_arena_head_bytes": on_host.head,
-        "device": _on_device(graph, board, meaning, size, on_board.required, latency),
+        "device": on_device(
+            board,
+            operators,
+            front_end,
+            flash_bytes=size,
+            arena_bytes=on_board.required,
+            latency_ms=latency,
+        ),
         "latency_ms": latency,
         "latency_form": model.form,
         "latency_status": model.status,
@@ -131,7 +143,8 @@ def profile(
     }
     if INSTRUCTIONS in board.forms:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
-    return Profile(described, fits=_fits(described, board))
+    limits = (budget or Budget()).on(board, operators=operators, front_end=front_end)
+    return Profile(described | _within(described, limits))
 
 
 def on_boards(
@@ -161,40 +174,29 @@ def on_boards(
     return [{key: each[key] for key in keys} for each in described]
 
 
-def _on_device(
-    graph: Graph,
-    board: Board,
-    meaning: Mapping[str, Any] | None,
-    flash_bytes: int,
-    arena_bytes: int,
-    latency_ms: float,
-) -> dict[str, Any]:
-    """What the device needs in all, where its input's shape is that of a front end."""
+def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts | None:
+    """What runs in front of the network, where its input's shape is that of a front end."""
     shape = graph.tensors[graph.inputs[0]].shape
-    front_end = None
     if meaning and len(shape) == 4:
-        front_end = front_end_costs(meaning, (shape[1], shape[2], shape[3]))
-    return on_device(
-        board,
-        operators_of(graph),
-        front_end,
-        flash_bytes=flash_bytes,
-        arena_bytes=arena_bytes,
-        latency_ms=latency_ms,
-    )
+        return front_end_costs(meaning, (shape[1], shape[2], shape[3]))
+    return None
 
 
-def _fits(described: dict[str, Any], board: Board) -> bool | None:
-    """Whether arena and file fit; None where lower bounds fit and the truth is not known.
+def _within(described: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """What is used of each limit, and whether all fit.
 
-    With int4 weights the host's arena says nothing: only its kernels unpack whole filters.
+    None where lower bounds fit and the truth is not known.
     """
-    arena, device = described["arena_required_bytes"], described["device"]
-    buffers = device["sram_bytes"] - arena
-    if not described["int4_layers"]:
-        arena = max(arena, described["host_arena_bytes"])
-    fits = arena + buffers <= board.arena_bytes and device["flash_bytes"] <= board.flash_bytes
-    return None if fits and described["arena_is_lower_bound"] else bool(fits)
+    costs = Costs(
+        has_int4=described["int4_layers"] > 0,
+        **{each.name: described[each.name] for each in fields(Costs) if each.name in described},
+    )
+    fits = limits.fits(costs)
+    return {
+        "budget": limits.given(),
+        "used": limits.used(costs),
+        "fits": None if fits and described["arena_is_lower_bound"] else fits,
+    }
 
 
 def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyModel) -> list[float]:

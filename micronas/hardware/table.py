@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from micronas.quantities import format_bytes, format_macs
+from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.text import pairs, percent, table
 
 
@@ -42,7 +42,7 @@ def profile_table(described: Mapping[str, Any]) -> str:
         f"{described['latency_form']}{_doubt(described)}",
         "on the device": _device(described["device"], least),
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
-        "fits": _verdict(described["fits"]),
+        "fits": f"{_verdict(described['fits'])} ({_used(described)})",
     }
     if described["arena_assumes"]:
         totals["arena planned for"] = described["arena_assumes"]
@@ -132,6 +132,15 @@ def _device(device: Mapping[str, Any], least: str) -> str:
     return (
         f"SRAM {device['sram_bytes']:,} B, flash {device['flash_bytes']:,} B (runtime code "
         f"{device['code_bytes']:,} B), {least}{device['latency_ms']:.1f} ms; {with_it}"
+    )
+
+
+def _used(described: Mapping[str, Any]) -> str:
+    """Each limit and its used share."""
+    used = described["used"]
+    return ", ".join(
+        f"{name} {100 * used[name]:.0f} % of {format_cost(name, limit)}"
+        for name, limit in described["budget"].items()
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.errors import ConfigError
 from micronas.export.firmware.application import Application, Decision
 from micronas.export.firmware.board import Emulated, with_memory_of
 from micronas.export.firmware.front_ends import Camera
@@ -16,8 +15,7 @@ from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
-from micronas.hardware.board import Board
-from micronas.runs.folder import CONFIG, HISTORY, METRICS
+from micronas.runs.folder import CONFIG, HISTORY, METRICS, own
 from micronas.settings import read_mapping
 from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
@@ -53,9 +51,10 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     camera
         See `micronas.tasks.device.front_end`.
     """
-    board = _board(path)
+    board = own(path).board
+    emulated = None if board is None else with_memory_of(board)
     if len(graph.inputs) != 1:
-        return Device(None, None, board)
+        return Device(None, None, emulated)
     described = read_metadata(data)
     shape = graph.tensors[graph.inputs[0]].shape
     meaning = described.get("input") or {}
@@ -69,15 +68,7 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
         example = np.array(codes, np.int64).astype(np.int8).reshape(shape)
-    return Device(application, example, board)
-
-
-def _board(path: Path) -> Emulated | None:
-    named = _setting(path, "board")
-    try:
-        return None if named is None else with_memory_of(Board.load(str(named)))
-    except ConfigError:  # a file of the user's that is gone
-        return None
+    return Device(application, example, emulated)
 
 
 def _decision(stored: object) -> Decision:

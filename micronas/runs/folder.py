@@ -9,7 +9,7 @@ with the reason, so that an old run still has a report.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.files import is_passing, regular, remove_leftovers, text_hash, write_atomically
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
 from micronas.runs.stored import PARTS, Metrics
-from micronas.settings import read_mapping
+from micronas.settings import read_mapping, validate_settings
 from micronas.space.load import model_bytes
 from micronas.space.searchable import Architecture
 from micronas.space.space import Space
@@ -153,6 +154,58 @@ def model_file(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class Own:
+    """By what a run judges its network; nothing is known of a file that lies elsewhere."""
+
+    board: Board | None = None
+    """As it was, with the latency model that was believed; None where nothing says it."""
+    gone: str | None = None
+    """Why the board that is named cannot be read."""
+    budget: Budget = field(default_factory=Budget)
+    kind: str | None = None
+    """What the board's latency models are looked up by."""
+
+
+def own(path: Path) -> Own:
+    """Return what the history and settings of a run folder say; of a file nothing.
+
+    Raises
+    ------
+    ConfigError
+        If the settings are damaged.
+    """
+    if not path.is_dir():
+        return Own()
+    parts = _parts(path / HISTORY, {})
+    settings = read_mapping(path / CONFIG)[0] if (path / CONFIG).is_file() else {}
+    budget = settings.get("budget", {})
+    limits = validate_settings(budget, Budget, source=str(path / CONFIG))
+    known = Own(budget=limits, kind=_kind(parts, settings))
+    try:
+        board = _board(parts, settings.get("board"), settings.get("latency_form"))
+    except ConfigError as error:
+        return replace(known, gone=str(error))
+    return replace(known, board=board)
+
+
+def _board(parts: Mapping[str, Any], name: object, form: object) -> Board | None:
+    """The board as the history has it, or else that of a name as it is now."""
+    if name is None or "board" in parts:
+        return parts.get("board")
+    return Board.load(str(name)).using(form)  # type: ignore[arg-type]
+
+
+def _kind(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    space = parts.get("space")
+    return (space.task or space.name) if space else _task(settings) or None
+
+
+def _task(settings: Mapping[str, Any]) -> str:
+    data = settings.get("data")
+    return str(data.get("task", "")) if isinstance(data, dict) else ""
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """One run."""
 
@@ -176,8 +229,7 @@ class RunFolder:
     @property
     def task(self) -> str:
         """The task of its data settings; empty where they do not say."""
-        data = self.settings.get("data")
-        return str(data.get("task", "")) if isinstance(data, dict) else ""
+        return _task(self.settings)
 
     @property
     def drawing(self) -> list[dict[str, Any]]:
@@ -189,8 +241,7 @@ class RunFolder:
     @property
     def kind(self) -> str | None:
         """What the board's latency models are looked up by."""
-        space = self.parts.get("space")
-        return (space.task or space.name) if space else self.task or None
+        return _kind(self.parts, self.settings)
 
     def texts(self) -> dict[str, str]:
         """The files one would read to repeat the run."""
@@ -226,7 +277,7 @@ def open_run(path: Path) -> RunFolder:
     parts = _parts(path / HISTORY, absent)
     settings: dict[str, Any] = {}
     graph = architecture = None
-    board = parts.get("board")
+    board = None
     try:
         settings, _ = read_mapping(path / CONFIG)
     except MicronasError as error:
@@ -239,12 +290,10 @@ def open_run(path: Path) -> RunFolder:
         architecture = Space.load(path / ARCHITECTURE)
     except MicronasError as error:
         absent[ARCHITECTURE] = _line(error)
-    if board is None:
-        try:
-            shipped = Board.load(str(settings.get("board", metrics.board)))
-            board = shipped.using(metrics.latency_form)  # type: ignore[arg-type]
-        except MicronasError as error:
-            absent["board"] = _line(error)
+    try:
+        board = _board(parts, settings.get("board", metrics.board), metrics.latency_form)
+    except MicronasError as error:
+        absent["board"] = _line(error)
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)
 
 

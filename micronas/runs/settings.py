@@ -18,7 +18,13 @@ from micronas.settings import Settings, read_mapping, validate_settings, with_ov
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
-from micronas.tasks.registry import DEFAULT, DataSettings, input_of, known_of, names
+from micronas.tasks.registry import (
+    DEFAULT,
+    DataSettings,
+    input_of,
+    known_of,
+    names,
+)
 from micronas.train.recipe import FINETUNE, Device, Recipe
 
 
@@ -139,38 +145,53 @@ def load_run(
             )
     values = with_overrides(values, [f"{key}={json.dumps(name)}" for key, name in own.items()])
     _check_given(values)
-    values = _with_task(values, None if "space" in own else values.get("space"))
+    values = _completed(values, None if "space" in own else values.get("space"))
     return validate_settings(
         values, RunSettings, source=str(path), lines=lines, overrides=overrides
     )
 
 
-def load_training(source: Path | None, overrides: Sequence[str] = ()) -> TrainSettings:
-    """Read the settings of a training from a run's YAML, or from overrides alone."""
+def load_training(
+    source: Path | None, overrides: Sequence[str] = (), *, network: Space | None = None
+) -> TrainSettings:
+    """Read the settings of a training from a run's YAML, or from overrides alone.
+
+    Parameters
+    ----------
+    network
+        What is trained: where the settings name no task, it does.
+    """
     values, lines = read_mapping(source) if source else ({}, {})
     _check_units(overrides)
     known = {name: value for name, value in values.items() if name not in _SEARCH_ONLY}
     known = with_overrides(known, overrides)
     _check_given(known)
-    known = _with_task(known, values.get("space"))
+    known = _completed(known, values.get("space"), network)
     return validate_settings(
         known, TrainSettings, source=str(source or "settings"), lines=lines, overrides=overrides
     )
 
 
-def _with_task(values: Mapping[str, Any], space: Any) -> dict[str, Any]:
-    """Add the space's task to data settings that name none."""
+def _completed(
+    values: Mapping[str, Any], space: object, network: Space | None = None
+) -> dict[str, Any]:
+    """Add to data settings the task of the space, or of the network to be trained."""
     data = values["data"]
-    if not isinstance(data, Mapping) or "task" in data:
+    if not isinstance(data, Mapping):
         return dict(values)
-    task = DEFAULT if space is None else OpenSpace.load(str(space)).task
-    if task is None:
-        raise ConfigError(
-            f"a run must say what its data is, but neither data.task nor the space {str(space)!r} "
-            f"does; add data.task={', '.join(names()[:-1])} or {names()[-1]}, or `task:` to the "
-            "space"
-        )
-    return {**values, "data": {"task": task, **data}}
+    known: Space | OpenSpace | None = network
+    if space is not None and (known is None or (known.task is None and "task" not in data)):
+        known = OpenSpace.load(str(space))
+    if "task" not in data:
+        task = known.task if known else None
+        if task is None and space is not None:
+            raise ConfigError(
+                f"a run must say what its data is, but neither data.task nor the space "
+                f"{str(space)!r} does; add data.task={', '.join(names()[:-1])} or {names()[-1]}, "
+                "or `task:` to the space"
+            )
+        data = {"task": task or DEFAULT, **data}
+    return {**values, "data": data}
 
 
 def _check_units(overrides: Sequence[str]) -> None:

@@ -110,7 +110,7 @@ class Space(Described, Searchable, Architecture):
 
     @model_serializer(mode="wrap")
     def _without_task(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a task that is not given, as networks have none."""
+        """Leave out a task that is not given."""
         values: dict[str, Any] = dump(self)
         if values.get("task") is None:
             values.pop("task", None)
@@ -159,7 +159,7 @@ class Space(Described, Searchable, Architecture):
             part.model_copy(update=chosen_fields(part, scope, options))
             for scope, part in (("stem", self.stem), ("head", self.head))
         )
-        update = {"stem": stem, "blocks": tuple(blocks), "head": head, "task": None}
+        update = {"stem": stem, "blocks": tuple(blocks), "head": head}
         return self.model_copy(update=update)
 
     def places(self) -> list[tuple[Any, list[str]]]:

@@ -15,6 +15,7 @@ from micronas.evaluation.scores import scores
 from micronas.graph import integer
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_run, load_training
+from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
 from micronas.tasks import registry
 from micronas.tasks.images.settings import VisualSettings
@@ -22,6 +23,7 @@ from micronas.tasks.images.synth import sample_images
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.machines.settings import MachineSettings
 from micronas.tasks.machines.synth import synthesise
+from micronas.tasks.series.settings import SeriesSettings
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import predict
@@ -79,6 +81,21 @@ def test_a_training_takes_the_task_of_its_runs_space_or_the_users() -> None:
     assert isinstance(images.data, VisualSettings)
     example = Path(__file__).parents[2] / "examples" / "vww.yaml"
     assert isinstance(load_training(example).data, VisualSettings)
+
+
+def test_a_found_network_knows_the_task_of_its_data(tmp_path: Path) -> None:
+    given = ["board=stm32f446re", "data.path=x"]
+    space = next(iter(OpenSpace.load("series").members()))  # type: ignore[union-attr]
+    space.architecture(space.smallest()).save(tmp_path / "architecture.yaml")
+    network = Space.load(tmp_path / "architecture.yaml")
+    assert network.task == "series"
+    settings = load_training(None, [*given, "data.window=64", "data.stride=32"], network=network)
+    assert isinstance(settings.data, SeriesSettings)
+    assert (settings.data.window, settings.data.stride) == (64, 32)
+    images = load_training(None, given, network=Space.load("published/vww_2"))
+    assert isinstance(images.data, VisualSettings)
+    own = load_training(None, [*given, "data.task=kws"], network=network)
+    assert isinstance(own.data, KeywordSettings)
 
 
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:

@@ -1,0 +1,85 @@
+"""What a network costs on boards; that of a run by the run's own board and settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from micronas.errors import ConfigError
+from micronas.hardware.board import Board, available
+from micronas.hardware.forms import check_form
+from micronas.hardware.profile import on_boards, profile
+from micronas.runs.folder import Own, model_file, own
+from micronas.space.load import Loaded, load
+from micronas.space.published import paper_figures, paper_ops
+
+_BOARD = "stm32f446re"
+"""Where none is named."""
+
+
+def describe_costs(
+    network: Path, names: Sequence[str] = (), *, form: str | None = None
+) -> dict[str, Any]:
+    """Return the costs of a network on the first board and whether it fits each, as JSON values.
+
+    Parameters
+    ----------
+    network
+        A ``.tflite``, an architecture or a run folder.
+    names
+        Boards, or ``all`` alone. Without any a run is judged on its board, by its latency model and
+        its budget.
+    form
+        Form of latency model; each board's own where it is None.
+
+    Raises
+    ------
+    ConfigError
+        If no board is named and a run's own cannot be read.
+    """
+    run, loaded = own(network), load(model_file(network))
+    if names:
+        known = [Board.load(name) for name in (available() if [*names] == ["all"] else names)]
+    elif run.gone:
+        raise ConfigError(
+            f"a run must have its board to be judged by, but {network} does not: {run.gone}; name "
+            "one with --board"
+        )
+    else:
+        known = [run.board or Board.load(_BOARD)]
+    boards = [each.using(check_form(form)) for each in known]
+    described = profile(
+        loaded.graph,
+        boards[0],
+        kind=run.kind,
+        flash_bytes=loaded.flash_bytes,
+        meaning=_meaning(loaded),
+        budget=None if names else run.budget,
+    )
+    described["metadata"] = loaded.metadata
+    paper = paper_figures(network, boards[0].name)
+    if paper is not None:
+        described["paper"] = paper | {"ops_by_its_rounding": paper_ops(loaded.graph)}
+    if len(boards) > 1:
+        described["boards"] = _on(boards, loaded, run)
+    return described
+
+
+def describe_boards(network: Path) -> list[dict[str, Any]]:
+    """Return whether a network fits each shipped board, and its latency and energy there."""
+    boards = [Board.load(name) for name in available()]
+    return _on(boards, load(model_file(network)), own(network))
+
+
+def _on(boards: Sequence[Board], loaded: Loaded, run: Own) -> list[dict[str, Any]]:
+    return on_boards(
+        loaded.graph,
+        boards,
+        kind=run.kind,
+        flash_bytes=loaded.flash_bytes,
+        meaning=_meaning(loaded),
+    )
+
+
+def _meaning(loaded: Loaded) -> Mapping[str, Any] | None:
+    meaning = (loaded.metadata or {}).get("input")
+    return meaning if isinstance(meaning, dict) else None
