@@ -24,6 +24,7 @@ from micronas.tasks.registry import (
     input_of,
     known_of,
     names,
+    reading_of,
 )
 from micronas.train.recipe import FINETUNE, Device, Recipe
 
@@ -159,7 +160,7 @@ def load_training(
     Parameters
     ----------
     network
-        What is trained: where the settings name no task, it does.
+        What is trained: where the settings say nothing of them, it says task and input.
     """
     values, lines = read_mapping(source) if source else ({}, {})
     _check_units(overrides)
@@ -175,7 +176,10 @@ def load_training(
 def _completed(
     values: Mapping[str, Any], space: object, network: Space | None = None
 ) -> dict[str, Any]:
-    """Add to data settings the task of the space, or of the network to be trained."""
+    """Add to data settings what the space, or the network to be trained, says of its data.
+
+    That is the task, and settings by which the data is read as finely as the input asks.
+    """
     data = values["data"]
     if not isinstance(data, Mapping):
         return dict(values)
@@ -191,6 +195,9 @@ def _completed(
                 "or `task:` to the space"
             )
         data = {"task": task or DEFAULT, **data}
+    shown = network or known
+    if shown is not None and data["task"] in names():
+        data = {**reading_of(data["task"], shown.inputs), **data}
     return {**values, "data": data}
 
 

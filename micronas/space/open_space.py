@@ -102,6 +102,11 @@ class OpenSpace(Described):
         """What boards have latency models for: the task, or else the name."""
         return self.task or self.name
 
+    @property
+    def inputs(self) -> tuple[tuple[int, int, int], ...]:
+        """Height, width and channels of every member, each once."""
+        return tuple(dict.fromkeys(member.input for member in self.members()))
+
     def sizes(self, family: str) -> Picks:
         """Return how many options each `any` of a family has."""
         return tuple(len(each.options) for each in self._parsed[family][1])

@@ -146,6 +146,11 @@ class Space(Described, Searchable, Architecture):
         return self.task or self.name
 
     @property
+    def inputs(self) -> tuple[tuple[int, int, int], ...]:
+        """The one `input`, as `OpenSpace.inputs` has it."""
+        return (self.input,)
+
+    @property
     def is_network(self) -> bool:
         """Whether nothing is left to choose."""
         return not self.decisions

@@ -94,6 +94,11 @@ def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:
     return find(settings.task).input(settings)
 
 
+def reading_of(task: str, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
+    """Return settings by which a task's data is read as finely as inputs of these shapes ask."""
+    return find(task).reading(inputs)
+
+
 def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
     """Report what is missing, damaged or shared between the parts of a folder, and what it holds.
 

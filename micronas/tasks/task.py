@@ -6,7 +6,7 @@ which ties them together. `micronas.tasks.registry` names the folders.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -70,6 +70,18 @@ class Task(ABC, Generic[Kind]):
         Reads no more than it has to; a space of the task is searched for inputs of that shape.
         """
         return None
+
+    def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
+        """Return settings by which data is read as finely as networks of these inputs ask.
+
+        They stand where a run's own settings say nothing; empty where the data has one form.
+
+        Parameters
+        ----------
+        inputs
+            Height, width and channels, of which a search may choose.
+        """
+        return {}
 
     def known_of(self, settings: Kind) -> Mapping[str, object]:
         """Return what is known of an input's meaning before the data is read.

@@ -22,15 +22,20 @@ from micronas.space.space import Space
 from micronas.tasks.keywords.synth import synthesise
 from tests.docs.markdown import ROOT, blocks
 
-SHORT = [
+_ONCE = [
     "data.keywords=[yes, no]",
+    *(f"{name}={{epochs: 1, batch_size: 128}}" for name in ("search.trial", "train", "quantize")),
+]
+SHORT = [
     "search.strategy=dnas",
     "search.steps=2",
     "search.warmup=2",
     "search.candidates=2",
     "search.finalists=1",
-    *(f"{name}={{epochs: 1, batch_size: 128}}" for name in ("search.trial", "train", "quantize")),
+    *_ONCE,
 ]
+OPEN = ["search.draws=2", *_ONCE]
+"""Of a space of several families, which has no gates."""
 
 
 class Reader:
@@ -107,7 +112,11 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rea
 
     def make(*, short: bool = True, **added: list[str]) -> Reader:
         corpus = {"data check kws": ["data.keywords=[yes, no]"]}
-        trained = {"search ": SHORT, "sweep words.yaml --over": SHORT, **corpus} if short else {}
+        trained = (
+            {"search kws_open ": OPEN, "search ": SHORT, "sweep words.yaml --over": SHORT, **corpus}
+            if short
+            else {}
+        )
         return Reader(tmp_path, environment, added={**trained, **added})
 
     return make

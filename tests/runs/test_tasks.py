@@ -92,10 +92,41 @@ def test_a_found_network_knows_the_task_of_its_data(tmp_path: Path) -> None:
     settings = load_training(None, [*given, "data.window=64", "data.stride=32"], network=network)
     assert isinstance(settings.data, SeriesSettings)
     assert (settings.data.window, settings.data.stride) == (64, 32)
+    unnamed = load_training(None, given, network=network)
+    assert isinstance(unnamed.data, SeriesSettings)
+    assert unnamed.data.window == network.input[0]
     images = load_training(None, given, network=Space.load("published/vww_2"))
     assert isinstance(images.data, VisualSettings)
     own = load_training(None, [*given, "data.task=kws"], network=network)
     assert isinstance(own.data, KeywordSettings)
+
+
+def test_pictures_are_read_as_the_space_sees_them(images: Path) -> None:
+    """A folder of any classes, without a word about size or colours."""
+    given = ["board=stm32f446re", f"data.path={images}"]
+    settings = load_run("images_open", given)
+    data, space = registry.load(settings.data), settings.load_space()
+    assert isinstance(space, OpenSpace)
+    assert (data.input, data.meaning["color"]) == ((32, 32, 3), "rgb")
+    assert "read" not in data.seen_as(space.inputs[0]).meaning, "firmware has a front end"
+    for name, size, color in (("vww_small", 50, "gray"), ("vww", 96, "gray")):
+        read = load_run(name, given).data
+        assert isinstance(read, VisualSettings)
+        assert (read.size, read.color) == (size, color)
+    own = load_run("images_open", [*given, "data.size=64"]).data
+    assert isinstance(own, VisualSettings)
+    assert (own.size, own.color) == (64, "rgb")
+    network = load_training(None, given, network=Space.load("textbook/resnet8")).data
+    assert isinstance(network, VisualSettings)
+    assert (network.size, network.color) == (32, "rgb")
+
+
+def test_the_finest_input_of_a_space_is_read() -> None:
+    several = [(32, 32, 3), (48, 48, 1), (16, 16, 1)]
+    assert registry.reading_of("vww", several) == {"size": 48, "color": "rgb"}
+    assert registry.reading_of("vww", several[2:]) == {"size": 32, "color": "gray"}
+    assert registry.reading_of("kws", [(49, 10, 1)]) == {}
+    assert registry.reading_of("series", [(64, 1, 6), (32, 1, 6)]) == {}
 
 
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:
@@ -117,7 +148,7 @@ def test_images_from_a_folder_to_a_checked_network(images: Path, tmp_path: Path)
     files = sorted(folder.rglob("*.png"))
     for path in files[::20]:
         path.write_bytes(path.read_bytes()[:100])
-    overrides = [*SHORT, f"data.path={folder}", "data.size=50", "budget.sram=32 KB"]
+    overrides = [*SHORT, f"data.path={folder}", "budget.sram=32 KB"]
     settings = load_run("vww_small", overrides)
     data = registry.load(settings.data)
     assert files[0].name in data.summary

@@ -7,6 +7,9 @@ from pydantic import Field
 
 from micronas.tasks.task import TaskSettings
 
+SMALLEST = 32
+"""Pixels a side, at least."""
+
 
 class VisualSettings(TaskSettings):
     """How to read images with and without a person; the defaults fit boards of 128 KB and more."""
@@ -23,9 +26,10 @@ class VisualSettings(TaskSettings):
     """COCO's name of what is looked for."""
     smallest: float = Field(0.005, ge=0, lt=1)
     """Fraction of the image that one has to cover more of, to count as present."""
-    size: int = Field(96, ge=32, le=224)
-    """Pixels a side; the paper takes 50 to 160."""
+    size: int = Field(96, ge=SMALLEST, le=224)
+    """Pixels a side; a run reads what its space's input asks for where this is not set."""
     color: Literal["gray", "rgb"] = "gray"
+    """As `size`."""
     fit: Literal["stretch", "crop"] = "stretch"
     """``stretch`` squeezes the whole image into the square, ``crop`` takes the middle of it."""
     validation_fraction: float = Field(0.1, gt=0, le=0.4)

@@ -1,11 +1,11 @@
 """The task ``vww``: visual wake words on COCO, or on one's own folders of images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from micronas.tasks.download import Archive
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.settings import SMALLEST, VisualSettings
 from micronas.tasks.task import Finding, Task
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class _Images(Task[VisualSettings]):
         from micronas.tasks.images.load import load
 
         return load(settings)
+
+    def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
+        heights, widths, channels = zip(*inputs, strict=True)
+        size = max(SMALLEST, *heights, *widths)
+        return {"size": size, "color": "gray" if max(channels) == 1 else "rgb"}
 
     def known_of(self, settings: VisualSettings) -> Mapping[str, object]:
         return {"features": "pixels", "fit": settings.fit}

@@ -1,6 +1,6 @@
 """The task ``series``: accelerometers, vibration, currents and other sensors over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,10 @@ class _Series(Task[SeriesSettings]):
         from micronas.tasks.series.recordings import read_columns
 
         return settings.window, 1, len(read_columns(settings))
+
+    def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
+        lengths = {height for height, _, _ in inputs}
+        return {"window": lengths.pop()} if len(lengths) == 1 else {}
 
     def known_of(self, settings: SeriesSettings) -> Mapping[str, object]:
         return {"features": "series"}
