@@ -4,6 +4,7 @@ A KB is 1,000 bytes and a KiB 1,024: data sheets and the MicroNets paper's table
 thousands, and the smaller reading of a limit is the safe one.
 """
 
+import math
 import re
 
 from micronas.errors import ConfigError
@@ -85,3 +86,24 @@ def format_cost(name: str, value: float) -> str:
 def format_macs(count: float) -> str:
     """Write a number of multiply-accumulates for a person: ``15.56 MMACs``."""
     return f"{count / 1e6:.2f} MMACs" if abs(count) >= 1e5 else f"{count / 1e3:.1f} kMACs"
+
+
+def format_number(value: float) -> str:
+    """Write a number for a person: ``1,024``, ``0.7812``, ``30 billion``, ``2 x 10^24``."""
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if size >= 1e15:
+        digits, _, power = f"{value:.0e}".partition("e")
+        return f"{digits} x 10^{int(power)}"
+    for unit, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if size >= unit and (isinstance(value, float) or value % (unit / 1e3) == 0):
+            return f"{value / unit:.4g} {name}"
+    if isinstance(value, int) or size >= 1e3:
+        return f"{value:,.0f}"
+    return "below 0.0001" if 0 < size < 1e-4 else f"{value:.4g}"
+
+
+def format_dollars(value: float) -> str:
+    """Write a price for a person: ``0.78 dollars``, ``0.0012 dollars``."""
+    return f"{value:,.2f} dollars" if value == 0 or abs(value) >= 0.1 else f"{value:.2g} dollars"

@@ -1,31 +1,101 @@
-"""Tables for a terminal. Imports no torch."""
+"""Tables and values for a person, and tables as CSV. Imports no torch."""
 
+import csv
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import io
+import json
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
+
+from micronas.quantities import format_number
 
 _LONGEST = 60
 """Characters of a name in a list."""
+_NARROWEST = 30
+"""Characters that a cell or value has at least before it goes on in the next line."""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return columns as wide as their widest cell, numbers to the right."""
-    cells = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    width: int | None = None,
+    drop: Sequence[str] = (),
+    wrap: str | None = None,
+) -> str:
+    """Return columns as wide as their widest cell, numbers to the right.
+
+    Parameters
+    ----------
+    width
+        Characters that a line may have; no limit when left out.
+    drop
+        Columns that are left out where the table is wider, the least important first; a last line
+        names them.
+    wrap
+        A column whose cells go on in the next line where that is not enough.
+    """
+    sizes = {
+        name: max(len(row[column]) for row in [header, *rows]) for column, name in enumerate(header)
+    }
+    shown, gone = dict(sizes), list[str]()
+    if wrap is not None:
+        shown[wrap] = min(sizes[wrap], _NARROWEST)
+    for name in drop:
+        if width is None or _line_width(shown.values()) <= width:
+            break
+        gone.append(name)
+        del shown[name]
+    if wrap is not None:
+        most = sizes[wrap] if width is None else width - _line_width(shown.values()) + shown[wrap]
+        shown[wrap] = max(shown[wrap], min(sizes[wrap], most))
+    places = [column for column, name in enumerate(header) if name in shown]
     right = [
-        all(row[column][:1].isdigit() or row[column] in ("", "-") for row in rows)
-        for column in range(len(header))
+        all(row[place][:1].isdigit() or row[place] in ("", "-") for row in rows) for place in places
     ]
 
-    def line(row: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if side else cell.ljust(width)
-            for cell, width, side in zip(row, widths, right, strict=True)
-        )
-        return "  ".join(padded).rstrip()
+    def lines(row: Sequence[str]) -> Iterator[str]:
+        cells = [
+            (textwrap.wrap(row[place], size) or [""]) if header[place] == wrap else [row[place]]
+            for place, size in zip(places, shown.values(), strict=True)
+        ]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (
+                cell.rjust(size) if side else cell.ljust(size)
+                for cell, size, side in zip(parts, shown.values(), right, strict=True)
+            )
+            yield "  ".join(padded).rstrip()
 
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+    rule = "  ".join("-" * size for size in shown.values())
+    left_out = [f"not shown: {', '.join(gone)} (--wide)"] if gone else []
+    return "\n".join(
+        [*lines(header), rule, *(line for row in rows for line in lines(row)), *left_out]
+    )
+
+
+def _line_width(sizes: Collection[int]) -> int:
+    return sum(sizes) + 2 * (len(sizes) - 1)
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return values as CSV: a mapping within a row is several columns, a list one of JSON."""
+    flat = [dict(_flat(row)) for row in rows]
+    written = io.StringIO()
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    writer = csv.DictWriter(written, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return written.getvalue().rstrip("\n")
+
+
+def _flat(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", json.dumps(value) if isinstance(value, list) else value
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
@@ -41,10 +111,35 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title
     return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
-def pairs(values: Mapping[str, Any]) -> str:
-    """Return one line per value, names to the left."""
-    width = max(map(len, values))
-    return "\n".join(f"{name:{width}}  {value}" for name, value in values.items())
+def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
+    """Return one line per value, names to the left and numbers as a person writes them.
+
+    Parameters
+    ----------
+    width
+        Characters after which a value goes on in the next line; never when left out.
+    """
+    names = max(map(len, values))
+    lines = list[str]()
+    for name, value in values.items():
+        text = for_people(value)
+        room = len(text) if width is None else max(width - names - 2, _NARROWEST)
+        parts = textwrap.wrap(text, room, break_on_hyphens=False) if len(text) > room else [text]
+        lines += [f"{name:{names}}  {parts[0]}", *(f"{'':{names}}  {part}" for part in parts[1:])]
+    return "\n".join(lines)
+
+
+def for_people(value: object) -> str:
+    """Write a value as a person would: ``true``, ``1,024``, ``30 billion``, ``-`` for none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return format_number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {for_people(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(for_people, value))
+    return "-" if value is None else str(value)
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from micronas.cli.complete import board_names, networks
-from micronas.cli.shared import Json, show
+from micronas.cli.shared import Csv, Json, Wide, show, window
 
 
 def boards(
@@ -18,6 +18,8 @@ def boards(
             autocompletion=networks,
         ),
     ] = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
     """List the boards: memory, clock, and how well their latency is known."""
@@ -26,24 +28,31 @@ def boards(
 
     if network is not None and is_board(network):
         view = Board.load(network).view()
-        show(view, as_json, lambda: f"{known_boards_table([view])}\n\n{board_notes(view)}")
+        seen = window(wide)
+        show(
+            view,
+            as_json,
+            lambda: f"{known_boards_table([view], width=seen)}\n\n{board_notes(view, width=seen)}",
+            as_csv=as_csv,
+            rows=[view],
+        )
         return
     if network is None:
         views = [Board.load(name).view() for name in available()]
-        show(views, as_json, lambda: known_boards_table(views))
+        show(views, as_json, lambda: known_boards_table(views, width=window(wide)), as_csv=as_csv)
         return
     from micronas.runs.costs import describe_boards
 
     found = describe_boards(network)
-    show(found, as_json, lambda: boards_table(found))
+    show(found, as_json, lambda: boards_table(found, width=window(wide)), as_csv=as_csv)
 
 
-def spaces(as_json: Json = False) -> None:
+def spaces(wide: Wide = False, as_csv: Csv = False, as_json: Json = False) -> None:
     """List the shipped search spaces: what is chosen, and their smallest and largest networks."""
     from micronas.space.shipped import describe_spaces, spaces_table
 
     described = describe_spaces()
-    show(described, as_json, lambda: spaces_table(described))
+    show(described, as_json, lambda: spaces_table(described, width=window(wide)), as_csv=as_csv)
 
 
 def profile(
@@ -62,6 +71,8 @@ def profile(
     form: Annotated[
         str | None, typer.Option(help="Latency model: ops, terms or instructions.")
     ] = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
     """Count MACs, flash, arena, latency and energy on a board, in total and for each layer."""
@@ -69,4 +80,10 @@ def profile(
     from micronas.runs.costs import describe_costs
 
     described = describe_costs(network, board or (), form=form)
-    show(described, as_json, lambda: profile_table(described))
+    show(
+        described,
+        as_json,
+        lambda: profile_table(described, width=window(wide)),
+        as_csv=as_csv,
+        rows=described["layers"],
+    )

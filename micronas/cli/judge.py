@@ -1,9 +1,10 @@
 """Commands on judged comparisons: make an evaluation set, judge answers on it, rate, report."""
 
 import sys
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,7 +127,7 @@ def estimate(
 
     settings, asked, said = run_inputs(config, overrides or [], prompts, answers, null=null)
     expected = vars(estimate_run(settings, asked, said, out))
-    show(expected, as_json, lambda: pairs(expected))
+    show(expected, as_json, lambda: pairs(_in_dollars(expected)))
 
 
 @judge_app.command()
@@ -159,7 +160,7 @@ def run(
             bar.update(done - bar.n)
 
         summary = vars(run_judge(settings, asked, said, out, progress=progress))
-    show(summary, as_json, lambda: pairs(summary))
+    show(summary, as_json, lambda: pairs(_in_dollars(summary)))
     if summary["stopped"]:
         print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
         raise typer.Exit(1)
@@ -348,6 +349,15 @@ def accuracy(
 
     found = vars(measure(verdicts_of(store), judge, humans))
     show(found, as_json, lambda: pairs(found))
+
+
+def _in_dollars(values: Mapping[str, Any]) -> dict[str, Any]:
+    from micronas.quantities import format_dollars
+
+    return {
+        name: format_dollars(value) if name.startswith("usd") else value
+        for name, value in values.items()
+    }
 
 
 def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":

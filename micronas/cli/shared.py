@@ -1,15 +1,20 @@
 """Options that several commands share, and the one place where they print an answer."""
 
 import json
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from micronas.cli.complete import settings
+from micronas.errors import ConfigError
+from micronas.text import to_csv
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout and nothing else.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, however long lines are.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Overrides = Annotated[
     list[str] | None,
@@ -21,9 +26,32 @@ Overrides = Annotated[
 ]
 
 
-def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
-    """Print a command's answer: the value as JSON, or the text for a person."""
-    typer.echo(json.dumps(value, indent=2) if as_json else text())
+def show(
+    value: Any,
+    as_json: bool,
+    text: Callable[[], str],
+    *,
+    as_csv: bool = False,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
+    """Print a command's answer: the value as JSON, rows of it as CSV, or the text for a person.
+
+    Parameters
+    ----------
+    rows
+        Of a table, where it is a part of the value.
+    """
+    if as_json and as_csv:
+        raise ConfigError("an answer must have one form, but both --json and --csv are given")
+    if as_csv:
+        typer.echo(to_csv(value if rows is None else rows))
+    else:
+        typer.echo(json.dumps(value, indent=2) if as_json else text())
+
+
+def window(wide: bool) -> int | None:
+    """Return how many characters of a line can be seen; None for any number."""
+    return None if wide else shutil.get_terminal_size().columns
 
 
 def announce(line: str, silent: bool) -> None:

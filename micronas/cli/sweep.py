@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, show
+from micronas.cli.shared import Csv, Json, Overrides, Quiet, Wide, show, window
 
 
 def sweep(
@@ -34,6 +34,8 @@ def sweep(
     status: Annotated[
         bool, typer.Option("--status", help="Run nothing; show the sweep in --out as it stands.")
     ] = False,
+    wide: Wide = False,
+    as_csv: Csv = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -51,7 +53,7 @@ def sweep(
     if status:
         points = points_of(folder)
     else:
-        silent = quiet or as_json
+        silent = quiet or as_json or as_csv
         with stoppable(), Bars(quiet=silent) as bars:
             points = run(
                 config,
@@ -65,6 +67,13 @@ def sweep(
                 tell=None if silent else lambda line: tqdm.write(line, file=sys.stderr),
                 progress=bars,
             )
-    show(view(points), as_json, lambda: f"{sweep_table(points)}\nsweep folder: {folder}")
+    viewed = view(points)
+    show(
+        viewed,
+        as_json,
+        lambda: f"{sweep_table(points, width=window(wide))}\nsweep folder: {folder}",
+        as_csv=as_csv,
+        rows=viewed["points"],
+    )
     if any(point.state == "failed" for point in points):
         raise typer.Exit(1)

@@ -7,8 +7,14 @@ from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.text import pairs, percent, table
 
 
-def profile_table(described: Mapping[str, Any]) -> str:
-    """One line a layer, then the totals, then what they leave out."""
+def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> str:
+    """One line a layer, then the totals, then what they leave out.
+
+    Parameters
+    ----------
+    width
+        Characters of a line; no limit when left out.
+    """
     rows = [
         [
             layer["name"],
@@ -48,7 +54,8 @@ def profile_table(described: Mapping[str, Any]) -> str:
         totals["arena planned for"] = described["arena_assumes"]
     if described.get("metadata"):
         totals["labels"] = ", ".join(described["metadata"]["labels"])
-    lines = [table(header, rows), "", pairs(totals)]
+    drop = ("stride", "kernel", "weights", "output", "op")
+    lines = [table(header, rows, width=width, drop=drop), "", pairs(totals, width=width)]
     if excluded:
         listed = ", ".join(f"{name} x{times}" for name, times in described["unknown_ops"].items())
         lines.append(f"not counted: {listed}")
@@ -62,26 +69,28 @@ def profile_table(described: Mapping[str, Any]) -> str:
             "int4 weights: only the 64-bit host unpacks whole filters; SRAM is judged on the board"
         )
     if described.get("boards"):
-        lines += ["", boards_table(described["boards"])]
+        lines += ["", boards_table(described["boards"], width=width)]
     return "\n".join(lines)
 
 
-def boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+def boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
     """Whether a network fits each board, and what one inference costs there."""
     rows = [
         [
             each["board"],
             _verdict(each["fits"]),
-            _arena_of(each),
-            f"{each['latency_ms']:.1f} ms{_doubt(each)}",
+            f"{each['latency_ms']:.1f} ms",
+            _known(each["latency_status"], each["latency_within"]),
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
+            _arena_of(each),
         ]
         for each in boards
     ]
-    return table(["board", "fits", "arena", "latency", "energy"], rows)
+    header = ["board", "fits", "latency", "latency is", "energy", "arena"]
+    return table(header, rows, width=width, drop=("arena", "energy"))
 
 
-def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
+def known_boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
     """Limits of boards, and how well their latency is known."""
     rows = []
     for board in boards:
@@ -94,30 +103,42 @@ def known_boards_table(boards: Sequence[Mapping[str, Any]]) -> str:
                 format_bytes(board["sram_bytes"]),
                 format_bytes(board["flash_bytes"]),
                 f"{board['clock_hz'] / 1e6:.0f} MHz",
+                _error(mean, worst, latency["status"], latency["within"]),
                 "-" if board["power_mw"] is None else f"{board['power_mw']:.0f} mW",
                 latency["form"],
-                _error(mean, worst, latency["within"]),
-                f"{latency['networks']}{_unless_validated(latency['status'])}",
+                str(latency["networks"]),
                 board["kernels"],
                 _arena_of(board),
             ]
         )
-    header = ["board", "core", "SRAM", "flash", "clock", "power", "latency by"]
-    return table([*header, "error, mean / worst", "networks", "measured with", "arena"], rows)
+    header = ["board", "core", "SRAM", "flash", "clock", "latency off by", "power"]
+    drop = ("arena", "measured with", "networks", "latency by", "power", "clock")
+    return table(
+        [*header, "latency by", "networks", "measured with", "arena"], rows, width=width, drop=drop
+    )
 
 
-def board_notes(board: Mapping[str, Any]) -> str:
+def board_notes(board: Mapping[str, Any], *, width: int | None = None) -> str:
     """Where what is known of a board comes from."""
     latency = board["latency"]
     said = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
-    return pairs({**({"like": board["like"]} if board["like"] else {}), **said})
+    return pairs({**({"like": board["like"]} if board["like"] else {}), **said}, width=width)
 
 
-def _error(mean: float | None, worst: float | None, within: Sequence[float] | None) -> str:
-    """How far predictions may be off: in percent where measured, by factors where estimated."""
-    if within is not None:
-        return f"x {within[0]:.1f} to {within[1]:.1f}"
-    return "-" if mean is None else f"{mean:.0f} / {worst:.0f} %"
+def _error(
+    mean: float | None, worst: float | None, status: str, within: Sequence[float] | None
+) -> str:
+    """Mean and worst error of networks that were left out, and what is no more than that."""
+    if mean is None or within is not None:
+        return _known(status, within)
+    doubt = "" if status == "validated" else f", {_known(status, within)}"
+    return f"{mean:.0f} / {worst:.0f} %{doubt}"
+
+
+def _known(status: str, within: Sequence[float] | None) -> str:
+    """The first word of a status; of an estimate, between how many times it measured boards lay."""
+    factors = f" x {within[0]:.1f}-{within[1]:.1f}" if within else ""
+    return f"{status.partition(',')[0]}{factors}"
 
 
 def _device(device: Mapping[str, Any], least: str) -> str:
@@ -155,10 +176,6 @@ def _doubt(described: Mapping[str, Any]) -> str:
     status, within = described["latency_status"], described["latency_within"]
     factors = f", boards lay at {within[0]:.1f} to {within[1]:.1f} times such" if within else ""
     return "" if status == "validated" else f" ({status}{factors})"
-
-
-def _unless_validated(status: str) -> str:
-    return "" if status == "validated" else f" ({status})"
 
 
 def _paper(figures: Mapping[str, Any]) -> str:

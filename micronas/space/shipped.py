@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from micronas.graph.counts import count
-from micronas.quantities import format_macs
+from micronas.quantities import format_macs, format_number
 from micronas.resources import names
 from micronas.space.open_space import OpenSpace
 from micronas.space.space import Space
@@ -40,7 +40,7 @@ def _described(name: str) -> dict[str, Any]:
     }
 
 
-def spaces_table(described: Sequence[Mapping[str, Any]]) -> str:
+def spaces_table(described: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:
     """Return a table for a terminal, one line per space."""
     rows = [
         [
@@ -48,11 +48,11 @@ def spaces_table(described: Sequence[Mapping[str, Any]]) -> str:
             "x".join(map(str, each["input"])),
             str(each["families"]),
             str(each["decisions"]),
-            f"{each['networks']:.0e}",
+            format_number(float(f"{each['networks']:.0e}")),
             format_macs(each["smallest_macs"]),
             format_macs(each["largest_macs"]),
         ]
         for each in described
     ]
     header = ["space", "input", "families", "decisions", "networks", "smallest", "largest"]
-    return table(header, rows)
+    return table(header, rows, width=width, drop=("families", "decisions"))

@@ -58,7 +58,7 @@ def _holds(limits: Metrics, other: Metrics) -> bool:
     return all(spent[name] <= limit for name, limit in limits.budget.items())
 
 
-def sweep_table(points: Sequence[SweepPoint]) -> str:
+def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:
     """One line a point, the fronts it is on, and a line for each that has no result."""
     known, best = fronts(points), best_that_fit(points)
     rows = [_row(point, known, best) for point in points]
@@ -80,7 +80,14 @@ def sweep_table(points: Sequence[SweepPoint]) -> str:
         "front: no point of the same board that fits is better in both score and this cost",
         *_noise(points),
     ]
-    return "\n".join([table([*header, "best", "front"], rows), "", *notes, *reasons])
+    shown = table(
+        [*header, "best", "front"],
+        rows,
+        width=width,
+        drop=("tries", "time", "MACs", "best", "front", "state"),
+        wrap="point",
+    )
+    return "\n".join([shown, "", *notes, *reasons])
 
 
 def view(points: Sequence[SweepPoint]) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronas.text import for_people, pairs, table, to_csv
+from tests.command import command
+
+HEADER = ("name", "size", "note")
+ROWS = [["one", "1", "a long note of nine words about nothing much"], ["twenty", "20", "-"]]
+
+
+def test_a_table_drops_what_matters_least_and_says_so() -> None:
+    assert table(HEADER, ROWS, width=30, drop=("note", "size")).splitlines() == [
+        "name    size",
+        "------  ----",
+        "one        1",
+        "twenty    20",
+        "not shown: note (--wide)",
+    ]
+    assert table(HEADER, ROWS, width=7, drop=("note", "size")).splitlines()[-1] == (
+        "not shown: note, size (--wide)"
+    )
+    assert table(HEADER, ROWS, width=200, drop=("note",)) == table(HEADER, ROWS)
+
+
+def test_a_long_cell_goes_on_in_the_next_line() -> None:
+    assert table(HEADER, ROWS, width=46, drop=("size",), wrap="note").splitlines() == [
+        "name    size  note",
+        "------  ----  --------------------------------",
+        "one        1  a long note of nine words about",
+        "              nothing much",
+        "twenty    20  -",
+    ]
+    assert "size" not in table(HEADER, ROWS, width=40, drop=("size",), wrap="note").split("\n")[0]
+
+
+@given(
+    st.lists(st.lists(st.text("ab ", max_size=60), min_size=3, max_size=3)), st.integers(45, 200)
+)
+def test_no_line_is_wider_than_asked(rows: list[list[str]], width: int) -> None:
+    text = table(HEADER, rows, width=width, drop=("size", "name"), wrap="note")
+    assert max(map(len, text.splitlines())) <= width
+    assert len(text.split("\n")) >= 2 + len(rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (None, "-"),
+        (38_400, "38,400"),
+        (30_000_000_000, "30 billion"),
+        (12_345_678, "12,345,678"),
+        (30e9, "30 billion"),
+        (1.5e6, "1.5 million"),
+        (9e15, "9 x 10^15"),
+        (1.1e-82, "below 0.0001"),
+        (0.0, "0"),
+        (0.78123, "0.7812"),
+        (20.565204096, "20.57"),
+        (9_999.6, "10,000"),
+        (float("nan"), "nan"),
+        ([1, 0.5], "1, 0.5"),
+        ({"a": 0.25}, "a 0.25"),
+        ("as it is", "as it is"),
+    ],
+)
+def test_values_as_a_person_writes_them(value: object, text: str) -> None:
+    assert for_people(value) == text
+
+
+def test_a_long_value_goes_on_below_itself() -> None:
+    said = pairs({"a": "five words of one value that is long", "name": 1}, width=36)
+    assert said.splitlines() == [
+        "a     five words of one value that",
+        "      is long",
+        "name  1",
+    ]
+
+
+def test_rows_as_csv() -> None:
+    rows = [{"name": 'a "b", c', "inner": {"x": 1, "y": None}}, {"name": "d", "kernel": [3, 1]}]
+    read = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert read == [
+        {"name": 'a "b", c', "inner.x": "1", "inner.y": "", "kernel": ""},
+        {"name": "d", "inner.x": "", "inner.y": "", "kernel": "[3, 1]"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("boards",),
+        ("boards", "published/kws_m"),
+        ("boards", "rp2040"),
+        ("spaces",),
+        ("profile", "published/vww_2"),
+        ("profile", "published/kws_m", "--board", "all"),
+    ],
+)
+def test_tables_fit_80_columns_and_have_all_with_wide(words: tuple[str, ...]) -> None:
+    narrow, wide = (
+        command(*words, *more, environment={"COLUMNS": "80"}).stdout for more in ((), ("--wide",))
+    )
+    tables = [line for line in narrow.splitlines() if "  " in line]
+    assert max(map(len, tables)) <= 80
+    assert "not shown" not in wide
+    assert len(wide) >= len(narrow)
+
+
+def test_csv_holds_what_json_holds() -> None:
+    boards = command("boards", "--csv").stdout
+    read = list(csv.DictReader(io.StringIO(boards)))
+    described = json.loads(command("boards", "--json").stdout)
+    assert [row["name"] for row in read] == [board["name"] for board in described]
+    assert [int(row["sram_bytes"]) for row in read] == [each["sram_bytes"] for each in described]
+    layers = list(
+        csv.DictReader(io.StringIO(command("profile", "published/kws_s", "--csv").stdout))
+    )
+    profiled = json.loads(command("profile", "published/kws_s", "--json").stdout)["layers"]
+    assert [(row["name"], int(row["macs"])) for row in layers] == [
+        (layer["name"], layer["macs"]) for layer in profiled
+    ]
+    both = command("spaces", "--csv", "--json")
+    assert both.returncode != 0
+    assert "both --json and --csv" in both.stderr
