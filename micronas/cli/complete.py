@@ -6,9 +6,9 @@ import typer
 
 
 def board_names(incomplete: str) -> list[str]:
-    from micronas.hardware.board import available
+    from micronas.hardware.names import all_names
 
-    return _starting(incomplete, [*available(), "all"])
+    return _starting(incomplete, [*all_names(), "all"])
 
 
 def space_names(incomplete: str) -> list[str]:

@@ -15,6 +15,7 @@ from micronas.hardware.estimates import completed
 from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
+from micronas.hardware.names import board_file, is_name, names_of
 from micronas.hardware.targets import Choice, choose
 from micronas.quantities import format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
@@ -143,14 +144,14 @@ class Board(Settings):
 
     @classmethod
     def load(cls, name: str | Path) -> "Board":
-        """Load a shipped board by its name, or a user's own from a YAML file.
+        """Load a shipped board by one of its names or a chip's, or a user's own from a YAML file.
 
         Raises
         ------
         ConfigError
             If there is no such board, or the file is not valid; names line, key and nearest name.
         """
-        return read_settings(resources.find("latency_models", name), cls)
+        return read_settings(board_file(name), cls)
 
     def save(self, path: str | Path) -> None:
         """Write the YAML file that `load` reads; ConfigError where that is not possible."""
@@ -239,6 +240,7 @@ class Board(Settings):
         """Return what ``micronas boards --json`` prints of a board."""
         return {
             "name": self.name,
+            "names": names_of(self.name),
             "title": self.title,
             "core": self.core,
             "like": self.like,
@@ -265,7 +267,7 @@ def available() -> list[str]:
 def is_board(path: Path) -> bool:
     """Whether this is a shipped board's name, or YAML that describes a board, well or not."""
     if not path.is_file():
-        return str(path) in available()
+        return is_name(str(path))
     if path.suffix not in (".yaml", ".yml"):
         return False
     values, _ = read_mapping(path)

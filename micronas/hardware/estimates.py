@@ -13,6 +13,7 @@ from typing import Any
 
 from micronas import resources
 from micronas.errors import ConfigError
+from micronas.hardware.names import board_file
 from micronas.quantities import parse
 from micronas.settings import read_mapping
 
@@ -76,7 +77,7 @@ def spread(core: str) -> tuple[float, float]:
 
 def _like(found: Values, described: Callable[[Path], Values]) -> Values:
     name = str(found["like"])
-    path = resources.find("latency_models", name)
+    path = board_file(name)
     unread, _ = read_mapping(path)
     if unread.get("like"):
         other = "another board" if unread["like"] == found["like"] else f"like: {unread['like']}"

@@ -122,7 +122,9 @@ def board_notes(board: Mapping[str, Any], *, width: int | None = None) -> str:
     """Where what is known of a board comes from."""
     latency = board["latency"]
     said = {"sizes": board["source"], "latency": latency["source"], "status": latency["status"]}
-    return pairs({**({"like": board["like"]} if board["like"] else {}), **said}, width=width)
+    like = {"like": board["like"]} if board["like"] else {}
+    names = {"also called": board["names"]} if board["names"] else {}
+    return pairs({**names, **like, **said}, width=width)
 
 
 def _error(

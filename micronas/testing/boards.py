@@ -51,6 +51,14 @@ BOARDS = {
     "nrf5340dk": Facts("nRF5340-DK", "Cortex-M33", 512 * _KIB, _MIB, 128_000_000),
     "disco_f746ng": Facts("32F746GDISCOVERY", "Cortex-M7", 320 * _KIB, _MIB, 216_000_000),
     "ek_ra6m4": Facts("EK-RA6M4", "Cortex-M33", 256 * _KIB, _MIB, 200_000_000),
+    "ek_ra8d1": Facts(
+        "EK-RA8D1",
+        "Cortex-M85",
+        896 * _KIB,
+        2 * _MIB,
+        480_000_000,
+        "SRAM: without the 128 KiB of tightly coupled memory",
+    ),
     "cy8cproto_062": Facts(
         "CY8CPROTO-062-4343W (PSoC 62)", "Cortex-M4", _MIB, 2 * _MIB, 150_000_000
     ),

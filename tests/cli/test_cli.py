@@ -42,7 +42,7 @@ def test_help_lists_every_command() -> None:
 
 def test_boards_in_json_have_the_documented_keys() -> None:
     boards = json.loads(run("boards", "--json").stdout)
-    assert len(boards) == 21
+    assert len(boards) == 23
     for board in boards:
         assert {"name", "sram_bytes", "flash_bytes", "clock_hz", "latency"} <= board.keys()
         assert {"terms", "networks", "leave_one_out_percent", "source"} <= board["latency"].keys()
@@ -114,7 +114,7 @@ def test_profile_of_several_boards_has_a_row_each(model: Path) -> None:
     described = json.loads(run("profile", model, "--board", "all", "--json").stdout)
     listed = json.loads(run("boards", model, "--json").stdout)
     assert described["boards"] == listed
-    assert len(listed) == 21
+    assert len(listed) == 23
     assert "fits" in run("boards", model).stdout
     two = run("profile", model, "--board", "stm32f767zi", "--board", "stm32f446re").stdout
     assert two.index("on stm32f767zi") < two.rindex("stm32f446re")

@@ -76,7 +76,8 @@ def test_markers_are_obeyed() -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("micronas profile --board stm32f7", {"stm32f746zg", "stm32f767zi"}),
+        ("micronas profile --board stm32f76", {"stm32f767zi"}),
+        ("micronas profile --board arduino_nano33", {"arduino_nano33"}),
         ("micronas search kws_", {"kws_small", "kws_strides", "kws_mixed", "kws_open"}),
         ("micronas train published/vww_2", {"published/vww_2"}),
         ("micronas data check v", {"vww"}),

@@ -47,8 +47,8 @@ def measured_boards() -> list[str]:
 
 def test_shipped_boards() -> None:
     assert set(measured_boards()) == set(fit_boards.BOARDS)
-    assert len(measured_boards()) == 14
-    assert len(board.available()) == 21
+    assert len(measured_boards()) == 15
+    assert len(board.available()) == 23
     small, medium, large = (board.Board.load(name) for name in PAPER)
     assert (small.sram_bytes, small.flash_bytes, small.clock_hz) == (2**17, 2**19, 180_000_000)
     assert (medium.sram_bytes, medium.flash_bytes) == (320 * 2**10, 2**20)

@@ -62,8 +62,8 @@ def test_another_core_takes_its_own_cycles(tmp_path: Path) -> None:
 def test_what_ships_unmeasured_says_so() -> None:
     names = [name for name in available() if Board.load(name).like]
     assert names == [
-        *("esp32c3", "nrf52840dk", "nrf54l15dk", "nucleo_h743zi", "nucleo_l476rg"),
-        *("rp2040", "rp2350"),
+        *("ensemble_e7", "esp32c3", "nrf52840dk", "nrf54l15dk", "nucleo_h743zi"),
+        *("nucleo_l476rg", "rp2040", "rp2350"),
     ]
     for name in names:
         board = Board.load(name)
