@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from micronas.cli.complete import board_names, networks
+from micronas.cli.complete import board_names, networks, space_names
 from micronas.cli.shared import Csv, Json, Wide, show, window
 
 
@@ -47,8 +47,33 @@ def boards(
     show(found, as_json, lambda: boards_table(found, width=window(wide)), as_csv=as_csv)
 
 
-def spaces(wide: Wide = False, as_csv: Csv = False, as_json: Json = False) -> None:
-    """List the shipped search spaces: what is chosen, and their smallest and largest networks."""
+def spaces(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A space's name or YAML: what does it leave to be chosen?",
+            autocompletion=space_names,
+        ),
+    ] = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
+    as_json: Json = False,
+) -> None:
+    """List the shipped search spaces, or draw the decisions of one as a tree."""
+    if name is not None:
+        from micronas.space.open_space import OpenSpace
+        from micronas.space.tree import describe_tree, tree_rows, tree_text
+
+        tree = describe_tree(OpenSpace.load(name))
+        seen = window(wide)
+        show(
+            tree,
+            as_json,
+            lambda: tree_text(tree, width=seen),
+            as_csv=as_csv,
+            rows=tree_rows(tree),
+        )
+        return
     from micronas.space.shipped import describe_spaces, spaces_table
 
     described = describe_spaces()

@@ -124,8 +124,17 @@ class OpenSpace(Described):
 
     def members(self) -> Iterator[Space]:
         """Yield every member of every family."""
-        for family, picks in self.ways():
+        for family in self.families:
+            yield from self.members_of(family)
+
+    def members_of(self, family: str) -> Iterator[Space]:
+        """Yield every member of a family."""
+        for picks in product(*map(range, self.sizes(family))):
             yield self.member(family, picks)
+
+    def layouts(self, family: str) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return where each `any` of a family stands, and its options as they are written."""
+        return list(_layouts(self._parsed[family][0], ""))
 
     def draw(self, family: str, source: random.Random) -> Picks:
         """Draw an option of each `any`, all equally likely."""
@@ -183,6 +192,27 @@ def _parse(node: Any, found: list[AnyOf]) -> Any:
             return found[number]
         return {key: _parse(value, found) for key, value in node.items()}
     return [_parse(each, found) for each in node] if isinstance(node, list) else node
+
+
+def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the path and the options of each `AnyOf` of a description."""
+    if isinstance(node, AnyOf):
+        yield at, tuple(map(_unparsed, node.options))
+        for option in node.options:
+            yield from _layouts(option, at)
+    elif isinstance(node, Mapping | list):
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for key, value in items:
+            yield from _layouts(value, f"{at}.{key}" if at else str(key))
+
+
+def _unparsed(node: Any) -> Any:
+    """A description as it is written."""
+    if isinstance(node, AnyOf):
+        return {"any": [_unparsed(each) for each in node.options]}
+    if isinstance(node, Mapping):
+        return {key: _unparsed(value) for key, value in node.items()}
+    return [_unparsed(each) for each in node] if isinstance(node, list) else node
 
 
 def _settle(node: Any, picks: Picks) -> Any:

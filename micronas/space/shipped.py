@@ -48,7 +48,7 @@ def spaces_table(described: Sequence[Mapping[str, Any]], *, width: int | None = 
             "x".join(map(str, each["input"])),
             str(each["families"]),
             str(each["decisions"]),
-            format_number(float(f"{each['networks']:.0e}")),
+            format_number(float(f"{each['networks']:.2g}")),
             format_macs(each["smallest_macs"]),
             format_macs(each["largest_macs"]),
         ]
