@@ -1,5 +1,6 @@
-"""Progress of a long command: one bar per phase, and a TensorBoard log."""
+"""Progress of a long command: a bar or a line per phase, and a TensorBoard log."""
 
+import io
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from micronas.event_file import EventFile
-from micronas.quantities import format_cost
+from micronas.quantities import format_cost, format_duration
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """``progress(phase, done, total, numbers)``; a phase begins with none done, or where it goes on."""
@@ -26,22 +27,34 @@ _TICK = 1.0
 
 
 class Bars:
-    """Progress bars on stderr, or in a notebook, with what each phase has left; none if `quiet`.
+    """What each phase has left: bars in a terminal or a notebook, elsewhere a line a minute.
 
-    Used as a context manager, so that the last bar is closed whatever happens.
+    All on stderr; nothing if `quiet`. Used as a context manager, so that the last bar is closed
+    whatever happens.
 
     Parameters
     ----------
     limits
         Limits of ``sram``, ``flash`` (bytes), ``latency`` (ms) and ``macs``: expected costs are
         shown against them.
+    every
+        Seconds between two lines.
     """
 
-    def __init__(self, *, quiet: bool = False, limits: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        limits: Mapping[str, float] | None = None,
+        every: float = 60.0,
+    ) -> None:
         self._quiet = quiet
         self._limits = limits or {}
+        self._every = every
+        self._drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
         self._bar: tqdm[Any] | None = None
         self._phase = ""
+        self._said = time.monotonic()
         self._ended = threading.Event()
 
     def __enter__(self) -> "Bars":
@@ -64,10 +77,15 @@ class Bars:
             bar.close()
 
     def _tick(self) -> None:
-        while not self._ended.wait(_TICK):
+        while not self._ended.wait(min(_TICK, self._every)):
             bar = self._bar
-            if bar is not None:
+            if bar is None:
+                continue
+            if self._drawn:
                 _refresh(bar)
+            elif time.monotonic() >= self._said + self._every:
+                self._said = time.monotonic()
+                self.tell(_line(bar))
 
     def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         bar = self._bar
@@ -79,9 +97,9 @@ class Bars:
                 total=total,
                 # what an earlier run did says nothing of this one's speed
                 initial=done,
-                file=sys.stderr,
+                file=sys.stderr if self._drawn else io.StringIO(),
+                disable=self._quiet,
                 # one step alone says that something goes on, to a person who waits
-                disable=self._quiet or (None if total == 1 else False),
                 leave=total > 1,
                 bar_format=_FORMAT,
                 delay=_DELAY if phase == READING else 0,
@@ -89,12 +107,23 @@ class Bars:
             self._bar = bar
         bar.set_postfix_str(shown(numbers, self._limits), refresh=False)
         bar.n = done
-        _refresh(bar)
+        if self._drawn:
+            _refresh(bar)
 
 
 def _refresh(bar: "tqdm[Any]") -> None:
     if not bar.disable and time.time() >= bar.start_t + (bar.delay or 0):
         bar.refresh()
+
+
+def _line(bar: "tqdm[Any]") -> str:
+    """The state of a bar as a line: ``training 12/40, 3 min, 7 min left, loss 0.412``."""
+    said = bar.format_dict
+    done, total, elapsed = said["n"] - said["initial"], said["total"], said["elapsed"]
+    left = f", {format_duration(elapsed / done * (total - said['n']))} left" if done > 0 else ""
+    numbers = f", {said['postfix']}" if said["postfix"] else ""
+    phase = said["prefix"].removesuffix(": ").strip()
+    return f"{phase} {said['n']}/{total}, {format_duration(elapsed)}{left}{numbers}"
 
 
 def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:

@@ -1,6 +1,7 @@
 """The command line in a process of its own: a fork, which has what takes a second to import."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,12 @@ def command(
             file.seek(0)
             texts.append(file.read().decode())
     return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
+
+
+def complaints(stderr: str) -> str:
+    """Return what a command said but for its sign of life, which a busy machine makes it show."""
+    lines = stderr.splitlines(keepends=True)
+    return "".join(line for line in lines if not re.fullmatch(r"micronas .* is at work\n", line))
 
 
 def _become(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import complaints
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -32,8 +34,8 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProce
 def test_a_wrong_setting_ends_in_one_line(name: str, folder: Path) -> None:
     done = start(folder, name, "sede=1")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    assert complaints(done.stderr).startswith("error: ")
+    assert complaints(done.stderr).count("\n") == 1
     assert "sede" in done.stderr
 
 
@@ -50,7 +52,7 @@ def test_a_run_folder_of_other_settings_is_kept(folder: Path) -> None:
     (taken / "config.yaml").write_text("seed: 1\n")
     done = start(folder, "vww", "budget.latency=90ms", "--out", str(taken), "seed=2")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: a run folder must belong to one run")
+    assert complaints(done.stderr).startswith("error: a run folder must belong to one run")
     assert "choose another --out" in done.stderr
     assert [path.name for path in taken.iterdir()] == ["config.yaml"]
 

@@ -12,6 +12,7 @@ from micronas.testing.graphs import random_int8_graph
 from micronas.testing.networks import random_network
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
+from tests.command import complaints
 from tests.limited import limited
 
 _SECONDS = 5
@@ -65,12 +66,12 @@ def check(
         if ended.value.code in (0, None):
             reports += 1
             assert "latency" in printed.out, seed
-            assert printed.err == "", seed
+            assert complaints(printed.err) == "", seed
         else:
             assert ended.value.code == 2, seed
             assert printed.out == "", seed
-            assert printed.err.startswith("error: "), seed
-            assert len(printed.err.splitlines()) == 1, (seed, printed.err)
+            assert complaints(printed.err).startswith("error: "), seed
+            assert len(complaints(printed.err).splitlines()) == 1, (seed, printed.err)
         assert list(folder.iterdir()) == [path]
     return reports
 
@@ -101,6 +102,6 @@ def test_a_process_ends_the_same_way(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode in (0, 2), seed
-        assert len(done.stderr.splitlines()) == (1 if done.returncode else 0), seed
+        assert len(complaints(done.stderr).splitlines()) == (1 if done.returncode else 0), seed
         assert (done.returncode == 0) == ("latency" in done.stdout), seed
     assert list(tmp_path.iterdir()) == [path]

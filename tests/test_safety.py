@@ -18,6 +18,7 @@ from micronas.settings import read_mapping, with_overrides
 from micronas.tasks import registry
 from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from tests.command import complaints
 
 ROOT = Path(__file__).parents[1]
 CALLS_NEED = {
@@ -104,7 +105,7 @@ def test_arrays_hold_no_objects(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: examples must be a .npy file")
+    assert complaints(done.stderr).startswith("error: examples must be a .npy file")
     assert not proof.exists()
 
 

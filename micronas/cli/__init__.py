@@ -1,10 +1,12 @@
 """The command line: reads arguments, calls the library, prints. It holds no logic of its own."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from micronas._version import VERSION
+from micronas.cli.alive import sign_of_life
 from micronas.cli.calibrate import calibrate
 from micronas.cli.config import config
 from micronas.cli.data import data_app
@@ -52,5 +54,5 @@ def _common(
 
 def main() -> None:
     """Run the command line."""
-    with one_line_errors():
+    with one_line_errors(), sign_of_life(sys.argv[1:]):
         app(prog_name="micronas")

@@ -146,18 +146,16 @@ def run(
     if dry_run:
         estimate(config, prompts, answers, out, overrides, null, as_json)
         return
-    from tqdm import tqdm
-
     from micronas.judge.jobs import run_inputs
     from micronas.judge.run import run as run_judge
+    from micronas.progress import Bars
     from micronas.text import pairs
 
     settings, asked, said = run_inputs(config, overrides or [], prompts, answers, null=null)
-    with stoppable(), tqdm(unit="verdict", disable=quiet or as_json) as bar:
+    with stoppable(), Bars(quiet=quiet or as_json) as bars:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            bars("verdicts", done, total, {})
 
         summary = vars(run_judge(settings, asked, said, out, progress=progress))
     show(summary, as_json, lambda: pairs(_in_dollars(summary)))

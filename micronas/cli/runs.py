@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, announce, show
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 
 def search(
@@ -36,8 +36,6 @@ def search(
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
     silent = quiet or as_json or not first
-    # torch and the data take seconds, in which nothing else is to be seen
-    announce(f"reading {settings.data.path}", silent)
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.folder import LOG
@@ -87,7 +85,6 @@ def train(
     network = Space.load(architecture)
     settings = load_training(config, overrides or [], network=network)
     silent = quiet or as_json
-    announce(f"reading {settings.data.path}", silent)
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.folder import LOG

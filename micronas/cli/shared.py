@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -52,9 +51,3 @@ def show(
 def window(wide: bool) -> int | None:
     """Return how many characters of a line can be seen; None for any number."""
     return None if wide else shutil.get_terminal_size().columns
-
-
-def announce(line: str, silent: bool) -> None:
-    """Say to a person at a terminal what begins, unless progress is not wanted."""
-    if not silent and sys.stderr.isatty():
-        typer.echo(line, err=True)

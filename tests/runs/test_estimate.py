@@ -90,8 +90,13 @@ def test_a_supernet_is_timed_too(strategy: str, tmp_path: Path) -> None:
     assert min(phases.values()) > 0
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_bar_moves_without_a_step_and_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.StringIO()
+    shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     with Bars() as bars:
         bars("training", 0, 4, {})
@@ -104,3 +109,32 @@ def test_a_bar_moves_without_a_step_and_says_what_is_left(monkeypatch: pytest.Mo
         last = shown.getvalue()
     assert re.search(r"2/4 00:0(\d), 00:0\1 left", last)
     assert "a line" in last
+
+
+def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a log or a pipe gets: at most one line in `every` seconds, and no moves of a cursor."""
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    began = time.monotonic()
+    with Bars(every=0.5) as bars:
+        bars("training", 1, 9, {})
+        for done in range(2, 5):
+            time.sleep(0.4)
+            bars("training", done, 9, {"loss": 0.4123, "validation_accuracy": 0.5})
+    lines = shown.getvalue().splitlines()
+    assert 1 <= len(lines) <= (time.monotonic() - began) / 0.5
+    for line in lines:
+        assert re.fullmatch(
+            r"training [1-4]/9, \d s(, \d+ s left)?(, accuracy 50.0 %, loss 0.412)?", line
+        )
+    assert "\r" not in shown.getvalue()
+
+
+def test_a_minute_goes_by_without_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with Bars() as bars:
+        for done in range(1000):
+            bars("training", done, 1000, {"loss": 0.4})
+        time.sleep(2.5)
+    assert shown.getvalue() == ""

@@ -1,0 +1,44 @@
+"""Say that a command goes on while it has nothing to show: imports and data take seconds."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+_AFTER = 1.5
+"""Seconds; what is wrong is mostly said before."""
+_SILENT = {"--quiet", "--json", "--csv"}
+_GROUPS = ("data", "router", "judge")
+
+
+@contextmanager
+def sign_of_life(words: Sequence[str], *, after: float = _AFTER) -> Iterator[None]:
+    """Write one line to stderr if what is done in the block takes longer.
+
+    Parameters
+    ----------
+    words
+        Of the command, without the program's name. One that is to print values alone, and a shell
+        that completes a line, get none.
+    """
+    completes = any(name.endswith("_COMPLETE") and name[0] == "_" for name in os.environ)
+    if not words or completes or not _SILENT.isdisjoint(words):
+        yield
+        return
+    name = " ".join(words[: 2 if words[0] in _GROUPS else 1])
+    timer = threading.Timer(after, _say, (f"micronas {name} is at work",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say(line: str) -> None:
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None or not hasattr(tqdm, "tqdm"):
+        print(line, file=sys.stderr, flush=True)
+    else:
+        tqdm.tqdm.write(line, file=sys.stderr)  # above a bar
