@@ -1,5 +1,6 @@
 """Sound as arrays: reading, resampling, cutting to one second, noises. NumPy only."""
 
+import io
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +55,16 @@ def read_samples(path: Path) -> Samples:
 def to_int16(signal: Signal) -> Samples:
     """Round [-1, 1) to int16, limiting what lies outside."""
     return np.clip(np.rint(signal * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def write_samples(path: Path, samples: Samples) -> None:
+    """Write a WAV file of 16 kHz mono.
+
+    libsndfile writes to memory: of what a disk refuses when it closes a file it says nothing.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, subtype="PCM_16", format="WAV")
+    path.write_bytes(file.getvalue())
 
 
 def one_second(samples: Samples) -> Samples:

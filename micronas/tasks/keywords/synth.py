@@ -13,14 +13,20 @@ from types import ModuleType
 from typing import IO
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.keywords.folder import NOISE_FOLDER, STANDARD_KEYWORDS
 from micronas.tasks.parts import PARTS
-from micronas.tasks.waveform import RATE, Signal, coloured_noise, resample, to_int16
+from micronas.tasks.waveform import (
+    RATE,
+    Signal,
+    coloured_noise,
+    resample,
+    to_int16,
+    write_samples,
+)
 
 OTHER_WORDS = ("bed", "bird", "cat", "happy", "house", "seven", "tree", "wow")
 _ACCENTS = (
@@ -161,7 +167,7 @@ def _write_clips(
     )
     for utterance, speech in spoken:
         clip = to_int16(_record(speech, generator))
-        soundfile.write(folder / utterance.name, clip, RATE, subtype="PCM_16")
+        write_samples(folder / utterance.name, clip)
     for i, part in enumerate(PARTS):
         names = sorted(utterance.name for utterance in utterances if utterance.part == i)
         (folder / f"{part}_list.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
@@ -235,4 +241,4 @@ def _write_noises(folder: Path, seed: int) -> None:
     }
     for name, noise in noises.items():
         level = 0.1 / np.sqrt(np.mean(np.square(noise)))
-        soundfile.write(folder / f"{name}.wav", to_int16(level * noise), RATE, subtype="PCM_16")
+        write_samples(folder / f"{name}.wav", to_int16(level * noise))

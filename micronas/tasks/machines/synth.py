@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 
 from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
-from micronas.tasks.waveform import RATE, Signal, coloured_noise, to_int16
+from micronas.tasks.waveform import RATE, Signal, coloured_noise, to_int16, write_samples
 
 Fault = Literal["normal", "imbalance", "ticks", "rub", "loose belt"]
 _FAULTS: dict[str, tuple[Fault, ...]] = {
@@ -132,7 +131,7 @@ def _write(folder: Path, plan: _Plan) -> None:
             for name, fault in clips:
                 severity = float(generator.uniform(0.5, 1.5)) if fault != "normal" else 0.0
                 clip = _record(kind, machine, fault, severity, plan.seconds, generator)
-                soundfile.write(folder / kind / name, to_int16(clip), RATE, subtype="PCM_16")
+                write_samples(folder / kind / name, to_int16(clip))
                 if fault != "normal":
                     rows.append((f"{kind}/{name}", fault, f"{severity:.3f}"))
     with (folder / FAULT_LIST).open("w", encoding="utf-8", newline="") as file:
