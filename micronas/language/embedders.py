@@ -220,7 +220,8 @@ class Cached:
                     known.update((key, vector) for _, key, vector in rows)
         except sqlite3.DatabaseError as error:
             raise DataError(
-                f"{self._path} must be a cache of vectors: {error}; delete it"
+                f"{self._path} must be a cache of vectors that can be written: {error}; make room "
+                "for it, or delete it"
             ) from error
         vectors_of = [np.frombuffer(known[key], "<f4") for key in hashes]
         if len({len(vector) for vector in vectors_of}) > 1:

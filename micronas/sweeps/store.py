@@ -19,18 +19,18 @@ from micronas.sweeps.points import Point
 
 State = Literal["waiting", "running", "done", "infeasible", "failed"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS points (
-    name TEXT PRIMARY KEY, over TEXT NOT NULL, settings TEXT NOT NULL,
-    state TEXT NOT NULL
-        CHECK (state IN ('waiting', 'running', 'done', 'infeasible', 'failed')),
-    reason TEXT NOT NULL, metrics TEXT
-);
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, point TEXT NOT NULL REFERENCES points (name),
-    started REAL NOT NULL, ended REAL, outcome TEXT NOT NULL, reason TEXT NOT NULL
-);
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS points (
+        name TEXT PRIMARY KEY, over TEXT NOT NULL, settings TEXT NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('waiting', 'running', 'done', 'infeasible', 'failed')),
+        reason TEXT NOT NULL, metrics TEXT
+    )""",
+    """CREATE TABLE IF NOT EXISTS attempts (
+        id INTEGER PRIMARY KEY, point TEXT NOT NULL REFERENCES points (name),
+        started REAL NOT NULL, ended REAL, outcome TEXT NOT NULL, reason TEXT NOT NULL
+    )""",
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,10 @@ def leading(folder: Path, planned: Sequence[Point]) -> Iterator[Store]:
         ):
             lock.execute("BEGIN EXCLUSIVE")
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_SCHEMA)
+            # one transaction with the points: a reader sees a sweep that is planned, or none
+            connection.execute("BEGIN")
+            for statement in _SCHEMA:
+                connection.execute(statement)
             store = Store(connection)
             store.claim(planned)
             try:
@@ -188,8 +191,9 @@ def points_of(folder: Path) -> list[SweepPoint]:
         If the folder holds no sweep.
     """
     path = _file(folder)
+    absent = DataError(f"a sweep's folder must hold sweep.sqlite, but {folder} does not; start it")
     if not path.is_file():
-        raise DataError(f"a sweep's folder must hold sweep.sqlite, but {folder} does not; start it")
+        raise absent
     try:
         with closing(sqlite3.connect(path)) as sql:
             rows = sql.execute(
@@ -199,6 +203,8 @@ def points_of(folder: Path) -> list[SweepPoint]:
                 "FROM points ORDER BY rowid"
             ).fetchall()
     except sqlite3.DatabaseError as error:
+        if "no such table" in str(error):  # its leader was killed before it had planned
+            raise absent from error
         raise _damaged(folder, error) from error
     return [
         SweepPoint(

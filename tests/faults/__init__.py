@@ -1,0 +1,1 @@
+"""Disks that fail at one call: every call that writes, in turn."""

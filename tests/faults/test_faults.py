@@ -1,0 +1,27 @@
+"""A disk that fails at one call: afterwards there is the state before or the one after."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.layer import tried
+from tests.faults.scenarios import SCENARIOS
+
+
+def check(folder: Path, every: int) -> None:
+    found = tried([*SCENARIOS], folder, every=every)
+    for each in found:
+        print(f"{each.scenario:20}{each.calls:5} calls{each.cases:6} cases")
+        assert each.calls > 0, each
+    wrong = [line for each in found for line in each.wrong]
+    assert not wrong, "\n".join(wrong)
+    print(f"{sum(each.calls for each in found)} calls, {sum(each.cases for each in found)} cases")
+
+
+def test_some_faults_leave_the_state_before_or_after(tmp_path: Path) -> None:
+    check(tmp_path, every=23)
+
+
+@pytest.mark.slow
+def test_every_fault_leaves_the_state_before_or_after(tmp_path: Path) -> None:
+    check(tmp_path, every=1)
