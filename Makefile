@@ -6,6 +6,8 @@
 # make docs   the documentation, into site/; fails on any warning
 # make fuzz SECONDS=600  every fuzzer for so long, in tests/fuzz
 # make audit  known holes of the dependencies (asks a service on the network), and those of a linter
+# make sbom   a bill of materials (CycloneDX) of micronas and what it requires, into sbom.json
+# VERSIONS=newest  what pip finds newest, in place of the versions that passed (.ci/tested.txt)
 # make browser  the tests that open report pages in headless Chromium, which has to be installed
 # make firmware  front ends on an emulated Cortex-M; needs arm-none-eabi-gcc and qemu-system-arm
 # make tflm   firmware on TensorFlow Lite Micro, a build named by TFLM_SOURCE and TFLM_LIBRARY
@@ -16,8 +18,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 SECONDS ?= 600
+VERSIONS ?= tested
+CONSTRAINTS := $(if $(filter-out newest,$(VERSIONS)),--constraint .ci/$(VERSIONS).txt)
 
-.PHONY: demo test versions lint slow browser firmware tflm package ray docs fuzz audit clean
+.PHONY: demo test versions lint slow browser firmware tflm package ray docs fuzz audit sbom clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/kws.py
@@ -57,26 +61,25 @@ ray: $(VENV)/installed
 fuzz: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(SECONDS)
 
-# beside the environment that is tested: what they bring is theirs alone
 audit: $(VENV)/installed
-	$(PYTHON) -m venv $(VENV)-audit
-	$(VENV)-audit/bin/python -m pip install --quiet 'bandit>=1.8' 'pip-audit>=2.7'
-	$(VENV)-audit/bin/bandit --quiet --recursive --severity-level medium micronas
-	$(VENV)-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	.ci/audit $(PYTHON) $(VENV)
+
+sbom: $(VENV)/demo
+	$(BIN)/python .ci/sbom.py keywords > sbom.json
 
 package: $(VENV)/installed
 	$(BIN)/python -m pytest -m package
 
 # what the demo needs and no more, and pip says how far it is: torch alone takes minutes
-$(VENV)/demo: setup.cfg
+$(VENV)/demo: setup.cfg .ci/tested.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable '.[keywords]'
+	$(BIN)/python -m pip install $(CONSTRAINTS) --editable '.[keywords]'
 	touch $@
 
-$(VENV)/installed: setup.cfg
+$(VENV)/installed: setup.cfg .ci/tested.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[test]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis sbom.json

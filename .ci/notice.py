@@ -6,7 +6,7 @@ lower bounds are given; what a package installs on other platforms alone (CUDA) 
 
 import configparser
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, metadata, requires
 from pathlib import Path
 
@@ -52,22 +52,35 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def closure(names: list[str]) -> Iterator[str]:
-    """Names and all that they require here."""
-    waiting, seen = list(names), set[str]()
+def closure(wanted: Iterable[str]) -> dict[str, set[str]]:
+    """Packages and all that they require here: what each requires itself, by name.
+
+    Parameters
+    ----------
+    wanted
+        Requirements, such as ``uvicorn[standard]``.
+    """
+    waiting, seen = [Requirement(each) for each in wanted], set[tuple[str, str]]()
+    found: dict[str, set[str]] = {}
     while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        yield name
-        try:
-            needed = [Requirement(line) for line in requires(name) or ()]
-        except PackageNotFoundError:
-            continue
-        for each in needed:
-            if each.marker is None or each.marker.evaluate({"extra": ""}):
-                waiting.append(normal(each.name))
+        each = waiting.pop()
+        name = normal(each.name)
+        for extra in {"", *each.extras} - {extra for known, extra in seen if known == name}:
+            seen.add((name, extra))
+            needed = _required(name, extra)
+            found.setdefault(name, set()).update(normal(other.name) for other in needed)
+            waiting += needed
+    return found
+
+
+def _required(name: str, extra: str) -> list[Requirement]:
+    try:
+        needed = [Requirement(line) for line in requires(name) or ()]
+    except PackageNotFoundError:
+        return []
+    return [
+        each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})
+    ]
 
 
 def licence(name: str) -> str:
@@ -86,7 +99,7 @@ def licence(name: str) -> str:
 def main() -> None:
     known = direct()
     rows = []
-    for name in sorted(closure([*known])):
+    for name in sorted(closure(known)):
         where = known.get(name)
         said = "indirect" if where is None else f"extra {where}" if where else "required"
         rows.append(f"{name:32}{said:22}{licence(name)}")

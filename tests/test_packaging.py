@@ -1,6 +1,8 @@
 """What ships: nothing that is needed is left out, and the wheel works on its own."""
 
 import configparser
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from micronas.cli.installation import ADDS
 
@@ -54,6 +58,49 @@ def test_notice_names_every_dependency_and_the_gpl_in_one() -> None:
     assert needed <= named
     assert "eSpeak NG (GPL-3.0-or-later)" in notice
     assert "NOTICE" in lines(config["metadata"]["license_files"])
+
+
+def test_the_tested_versions_are_those_of_every_dependency() -> None:
+    """.ci/lock.py prints them; setup.cfg says what they must satisfy."""
+    pins = {}
+    for line in lines((ROOT / ".ci/tested.txt").read_text())[1:]:
+        pin = Requirement(line)
+        (pins[pin.name],) = pin.specifier
+    config = declared()
+    extras = config["options.extras_require"]
+    wanted = (config["options"]["install_requires"], extras["keywords"], extras["test"])
+    for line in lines("".join(wanted)):
+        if not line.startswith("#"):
+            each = Requirement(line)
+            assert pins[canonicalize_name(each.name)].version in each.specifier, line
+
+
+def test_a_bill_of_materials_names_what_requires_what() -> None:
+    command = [sys.executable, ".ci/sbom.py", "keywords"]
+    bill = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    named = {each["bom-ref"]: each["name"] for each in bill["components"]}
+    main = bill["metadata"]["component"]
+    assert {"torch", "numpy", "soundfile", "cffi"} <= {*named.values()}
+    required = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
+    assert required.keys() == {*named, main["bom-ref"]}
+    assert {each for some in required.values() for each in some} == named.keys()
+    assert "soundfile" in {named[each] for each in required[main["bom-ref"]]}
+
+
+@pytest.mark.package
+def test_an_audit_that_cannot_ask_says_so(tmp_path: Path) -> None:
+    nowhere = {f"{scheme}_PROXY": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS")}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    command = [ROOT / ".ci/audit", sys.executable, tmp_path / "venv"]
+    answers = [
+        subprocess.run(command, capture_output=True, text=True, env={**os.environ, **more})
+        for more in (nowhere, {}, nowhere)  # without its tools, with them, and with them alone
+    ]
+    said = [each.stderr.splitlines()[-1] for each in (answers[0], answers[2])]
+    assert all(line.startswith("audit: known holes were NOT looked up: ") for line in said), said
+    assert [each.returncode for each in (answers[0], answers[2])] == [3, 3]
+    assert re.search(r"audit: \d+ known holes in [1-9]\d* packages\n$", answers[1].stdout)
 
 
 def test_every_package_is_listed() -> None:
