@@ -135,14 +135,6 @@ CASES = (
     Case("scores.jsonl", "router fit router.yaml --out new", ("new",)),
     Case("fitted/router.json", "router map fitted --budget 3B --dry"),
     Case("fitted/router.npz", "router explain add --router fitted"),
-    Case("trace.csv", "router simulate --trace trace.csv --size 1GB --host 2GB --disk-bw 2GB/s"),
-    Case(
-        "trace.jsonl", "router simulate --trace trace.jsonl --size 1GB --host 2GB --disk-bw 2GB/s"
-    ),
-    Case(
-        "sizes.yaml",
-        "router simulate --zipf 1 --requests 50 --sizes sizes.yaml --host 2GB --disk-bw 2GB/s",
-    ),
     Case("serve.yaml", "router serve serve.yaml host=127.0.0.1 port=PORT", steady=True),
 )
 
@@ -388,9 +380,6 @@ def _router() -> None:
         "budget": {"active": "12B"},
     }
     Path("router.yaml").write_text(yaml.safe_dump(config))
-    Path("trace.csv").write_text("expert\n" + "\n".join("abacabad") + "\n")
-    Path("trace.jsonl").write_bytes(json_lines({"expert": each} for each in "abacabad"))
-    Path("sizes.yaml").write_text("a: 1GB\nb: 500MB\nc: 2GB\n")
     endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
     serve = {"experts": [{"name": "small", "active": 1e9, "endpoint": endpoint}], "fixed": "small"}
     Path("serve.yaml").write_text(yaml.safe_dump(serve))

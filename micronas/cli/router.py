@@ -1,12 +1,11 @@
-"""Commands on compositions of experts: fit, map, evaluate, device, serve and others."""
+"""Commands on compositions of experts: fit, map, evaluate, serve and others."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from micronas.cli.router_serve import serve
-from micronas.cli.router_store import simulate
 from micronas.cli.shared import Json, Overrides, show
 
 if TYPE_CHECKING:
@@ -119,33 +118,7 @@ def explain(
     show(decision, as_json, lambda: pairs(decision))
 
 
-@router_app.command()
-def device(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A composition's YAML: board, data, networks.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the firmware project.")],
-    overrides: Overrides = None,
-    form: Annotated[str, typer.Option("--format", help="project (CMake) or arduino.")] = "project",
-    as_json: Json = False,
-) -> None:
-    """Train a router and experts that share one arena on a board, and write their firmware."""
-    from micronas.errors import ConfigError
-    from micronas.router.device.job import read_settings_of, write_device
-    from micronas.text import pairs
-
-    if form not in ("project", "arduino"):
-        raise ConfigError(
-            f"a format must be project or arduino, but got {form!r}; choose one of them"
-        )
-    settings = read_settings_of(config, overrides or [])
-    kind: Any = "cmake" if form == "project" else form
-    written = write_device(settings, out, kind=kind)
-    show(written, as_json, lambda: pairs(written))
-
-
 router_app.command()(serve)
-router_app.command()(simulate)
 
 
 def _show(router: "Router", as_json: bool) -> None:

@@ -25,7 +25,6 @@ from micronas.graph import integer
 from micronas.graph.ir import Graph
 from micronas.hardware.features import prices
 from micronas.hardware.targets import CMSIS_NN
-from micronas.router.device import write_composition
 from micronas.runs.device import device
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
@@ -35,7 +34,6 @@ from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
-from tests.compositions import composition
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
@@ -175,15 +173,6 @@ def events(run: Path, samples: Array) -> list[str]:
             current, without = label, 0
             found.append(f"{label} at {1000 + start // 16} ms (ahead by {ahead})")
     return found
-
-
-def test_a_router_and_its_experts_pass(library: tuple[str, str], tmp_path: Path) -> None:
-    parts = composition()
-    inputs = random_inputs(parts.router, 12, seed=1)[parts.router.inputs[0]]
-    write_composition(parts, tmp_path / "words", golden_inputs=inputs)
-    code, said = make(tmp_path / "words", library, "check")
-    assert code == 0, said
-    assert re.search(r"PASS: \d+ output bytes of 12 inputs as expected", said)
 
 
 def test_cmake_builds_it_as_the_head_of_its_file_says(
