@@ -1,0 +1,139 @@
+"""A configuration that is read again while requests are under way, and what outlives a restart."""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from micronas.router.control import Controller
+from micronas.router.embedding import Embedding
+from micronas.router.fit import FitSettings, fit
+from micronas.router.mapping import ParameterBudget
+from tests.router.serving import chat, running, said, serving, until
+from tests.router.upstreams import after, answers, upstreams
+from tests.router.world import EXPERTS, prompt, table
+
+KEYS = {"ADMIN_KEY": "admin-secret", "USER_KEY": "user-secret"}
+CLIENTS = [
+    {"name": "boss", "key_env": "ADMIN_KEY", "admin": True, "budget": True},
+    {"name": "team", "key_env": "USER_KEY", "limits": {"requests_per_minute": 500}},
+]
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+def client_of(url: str, key: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=url.removesuffix("/v1"), headers=headers, timeout=30)
+
+
+def test_a_reload_under_load_loses_no_request_and_takes_effect(tmp_path: Path) -> None:
+    config = tmp_path / "serve.yaml"
+    with (
+        upstreams(a=after(0.05, answers), b=after(0.05, answers)) as (a, b),
+        running(tmp_path, experts=[a.expert(), b.expert()], fixed="a", clients=CLIENTS) as server,
+        client_of(server.url, KEYS["ADMIN_KEY"]) as admin,
+        client_of(server.url, KEYS["USER_KEY"]) as user,
+    ):
+        stop = threading.Event()
+
+        def ask() -> list[str]:
+            found = []
+            while not stop.is_set():
+                found.append(said(chat(user, f"<{len(found)}>"))[0])
+            return found
+
+        with ThreadPoolExecutor(8) as threads:
+            running_now = [threads.submit(ask) for _ in range(8)]
+            for number, by_signal in enumerate((True, False, True, False)):
+                settings = yaml.safe_load(config.read_text())
+                settings["fixed"] = "ba"[number % 2]
+                config.write_text(yaml.safe_dump(settings))
+                if by_signal:
+                    os.kill(server.process.pid, signal.SIGHUP)
+                else:
+                    assert user.post("/admin/reload").status_code == 403
+                    assert admin.post("/admin/reload").json() == {"status": "ok"}
+                until(lambda wanted=settings["fixed"]: said(chat(admin, "<x>"))[0] == wanted)
+                time.sleep(0.1)
+            config.write_text("experts: []\n")
+            refused = admin.post("/admin/reload")
+            assert (refused.status_code, "experts" in refused.text) == (400, True)
+            assert said(chat(admin, "<x>")).startswith("a")
+            stop.set()
+            answered = [each for task in running_now for each in task.result()]
+        assert {"a", "b"} == set(answered)
+        rows = admin.get("/v1/usage").json()["data"]
+        assert sum(row["requests"] for row in rows if row["key"] == "team") == len(answered)
+        # a client sees its own usage alone
+        assert {row["key"] for row in user.get("/v1/usage").json()["data"]} == {"team"}
+
+
+def test_what_was_spent_and_the_budget_outlive_a_restart(tmp_path: Path) -> None:
+    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
+    router = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+    sizes = {each.name: each.active for each in EXPERTS}
+    kept = tmp_path / "state.json"
+    price = {"completion": 1e4}
+    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
+        experts = [each.expert(active=sizes[each.name], price=price) for each in servers]
+        more: dict[str, Any] = {"experts": experts, "state": kept, "limits": {"usd_per_day": 50}}
+        with serving(router, **more) as client:
+            for number in range(40):
+                chat(client, prompt("code", random.Random(number)), max_tokens=20)
+            before = client.get("/v1/usage").json()
+            figures = client.get("/metrics").text
+        with serving(router, **more) as client:
+            assert client.get("/v1/usage").json() == before
+            average = "micronas_router_active_average "
+            assert [line for line in figures.splitlines() if line.startswith(average)] == [
+                line
+                for line in client.get("/metrics").text.splitlines()
+                if line.startswith(average)
+            ]
+    state = json.loads(kept.read_text())
+    again = Controller(router)
+    again.restore(state["budget"])
+    assert again.target < 12e9
+    kept.write_text("{")
+    with (
+        pytest.raises(Exception, match="must hold what a server has counted"),
+        serving(router, **more),
+    ):
+        pass
+
+
+def test_a_client_that_may_names_a_budget() -> None:
+    settings = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
+    router = fit(table(240), EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
+    sizes = {each.name: each.active for each in EXPERTS}
+    messages = [{"role": "user", "content": prompt("code", random.Random(1))}]
+    body = {"model": "micronas-router", "messages": messages}
+    found = {}
+    with upstreams(small=answers, reckoner=answers, large=answers) as servers:
+        experts = [each.expert(active=sizes[each.name]) for each in servers]
+        with serving(router, experts=experts, clients=CLIENTS) as server:
+            for key in KEYS.values():
+                for budget in ("1B", "30B", "0.5B", "much"):
+                    headers = {"Authorization": f"Bearer {key}", "X-Micronas-Budget": budget}
+                    answer = server.post("/v1/chat/completions", json=body, headers=headers)
+                    found[key, budget] = answer
+    expert = "x-micronas-expert"
+    assert found["admin-secret", "1B"].headers[expert] == "small"
+    assert found["admin-secret", "30B"].headers[expert] == "large"
+    assert found["admin-secret", "0.5B"].status_code == 400
+    assert found["admin-secret", "much"].status_code == 400
+    assert {found["user-secret", each].status_code for each in ("1B", "30B")} == {403}
