@@ -20,7 +20,7 @@ from micronas.hardware.costs import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import RankedSettings, SearchSettings
 from micronas.nas.strategies.weights import SharedWeights
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.loop import fit, generator_for
@@ -51,7 +51,7 @@ def jobs(data: DataSet, device: Device) -> dict[str, Callable[[], object]]:
     weights = SharedWeights(space, RankedSettings(), 0)
     weights.supernet.to(where)
     network = space.architecture(space.uniform(0.3)).build(generator_for(0, "devices"))
-    families = OpenSpace.load("kws_open").model_copy(update={"classes": CLASSES})
+    families = load_space("kws_open").model_copy(update={"classes": CLASSES})
 
     def steps() -> None:
         generator = generator_for(0, "steps")

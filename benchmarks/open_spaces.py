@@ -58,7 +58,7 @@ from micronas.nas.prior import uniform_networks
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
 from micronas.nas.textbook import shipped, textbook_networks
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.finetune import finetune
@@ -288,7 +288,7 @@ Job = tuple[str, int, Callable[[], Found]]
 def _space(setting: str, data: DataSet) -> OpenSpace:
     """The open space of a setting; pictures that are not those it is written for in their size."""
     kind = next((each for each in SPACES if setting.startswith(each)), "kws")
-    space = OpenSpace.load(SPACES[kind])
+    space = load_space(SPACES[kind])
     assert isinstance(space, OpenSpace)
     families = space.families
     if kind in ("vww", "people"):

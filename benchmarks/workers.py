@@ -24,7 +24,7 @@ from micronas.data import Subset
 from micronas.hardware.costs import Budget
 from micronas.nas.search import search
 from micronas.nas.settings import SearchSettings
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import load_space
 from micronas.text import table
 from micronas.train.recipe import Recipe
 from micronas.train.side_by_side import processors
@@ -43,7 +43,7 @@ def main() -> None:
     data = load(arguments.features)
     few = Subset(data.train, torch.arange(0, len(data.train.labels), 2))
     data = replace(data, train=few)
-    space = OpenSpace.load("kws_open").model_copy(update={"classes": len(data.classes)})
+    space = load_space("kws_open").model_copy(update={"classes": len(data.classes)})
     seconds: dict[int, list[float]] = {count: [] for count in arguments.counts}
     busy: list[float] = []
     found = set()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from micronas.nas.own_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
-    from micronas.space.open_space import OpenSpace
+    from micronas.runs.front import Run, run
+    from micronas.space.open_space import OpenSpace, load_space
     from micronas.space.space import Space
     from micronas.sweeps.sweep import sweep
     from micronas.tflite.writer import to_flatbuffer
@@ -45,6 +46,7 @@ _HOMES = {
     "OpenSpace": "space.open_space",
     "QuantizedNetwork": "train.quantize",
     "Recipe": "train.recipe",
+    "Run": "runs.front",
     "SearchBudget": "nas.own_loop",
     "SearchSettings": "nas.settings",
     "Space": "space.space",
@@ -54,6 +56,8 @@ _HOMES = {
     "evaluate": "evaluation.files",
     "finetune": "train.finetune",
     "fit": "train.loop",
+    "load_space": "space.open_space",
+    "run": "runs.front",
     "search": "nas.search",
     "sweep": "sweeps.sweep",
     "to_flatbuffer": "tflite.writer",
@@ -72,6 +76,7 @@ __all__ = [
     "OpenSpace",
     "QuantizedNetwork",
     "Recipe",
+    "Run",
     "SearchBudget",
     "SearchSettings",
     "Space",
@@ -82,6 +87,8 @@ __all__ = [
     "evaluate",
     "finetune",
     "fit",
+    "load_space",
+    "run",
     "search",
     "sweep",
     "to_flatbuffer",

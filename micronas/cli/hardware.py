@@ -61,10 +61,10 @@ def spaces(
 ) -> None:
     """List the shipped search spaces, or draw the decisions of one as a tree."""
     if name is not None:
-        from micronas.space.open_space import OpenSpace
+        from micronas.space.open_space import load_space
         from micronas.space.tree import describe_tree, tree_rows, tree_text
 
-        tree = describe_tree(OpenSpace.load(name))
+        tree = describe_tree(load_space(name))
         seen = window(wide)
         show(
             tree,

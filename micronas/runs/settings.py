@@ -15,7 +15,7 @@ from micronas.nas.problem import Problem
 from micronas.nas.settings import AnySettings, SearchSettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 from micronas.tasks.registry import (
@@ -78,7 +78,7 @@ class RunSettings(TrainSettings):
 
     def load_space(self) -> Space | OpenSpace:
         """Read the space, for inputs of the shape the data has where the data says one."""
-        space, shape = OpenSpace.load(self.space), input_of(self.data)
+        space, shape = load_space(self.space), input_of(self.data)
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})
@@ -132,7 +132,7 @@ def load_run(
         path = find("search_spaces", source)
     values, lines = read_mapping(path)
     if {"stem", "families"} & values.keys():
-        OpenSpace.load(path)
+        load_space(path)
         values, lines = {"space": str(path)}, {}
     _check_units(overrides)
     values = with_overrides(values, overrides)
@@ -150,6 +150,23 @@ def load_run(
     return validate_settings(
         values, RunSettings, source=str(path), lines=lines, overrides=overrides
     )
+
+
+def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -> RunSettings:
+    """Return the settings of a run from a mapping, as its YAML would hold it.
+
+    Parameters
+    ----------
+    space
+        What is searched, which says the task and the input of data that say none.
+
+    Raises
+    ------
+    ConfigError
+        If a key is missing, unknown or wrong.
+    """
+    _check_given(values)
+    return validate_settings(_completed(values, None, space), RunSettings, source="settings")
 
 
 def load_training(
@@ -174,7 +191,7 @@ def load_training(
 
 
 def _completed(
-    values: Mapping[str, Any], space: object, network: Space | None = None
+    values: Mapping[str, Any], space: object, network: Space | OpenSpace | None = None
 ) -> dict[str, Any]:
     """Add to data settings what the space, or the network to be trained, says of its data.
 
@@ -185,7 +202,7 @@ def _completed(
         return dict(values)
     known: Space | OpenSpace | None = network
     if space is not None and (known is None or (known.task is None and "task" not in data)):
-        known = OpenSpace.load(str(space))
+        known = load_space(str(space))
     if "task" not in data:
         task = known.task if known else None
         if task is None and space is not None:

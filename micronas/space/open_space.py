@@ -84,15 +84,6 @@ class OpenSpace(Described):
                     raise ValueError(str(error)) from error
         return self
 
-    @classmethod
-    def load(cls, source: str | Path) -> "OpenSpace | Space":
-        """Read a space of one family or of several, as `Space.load` does."""
-        path = space_file(source)
-        values, lines = read_mapping(path)
-        if "families" in values:
-            return validate_settings(values, cls, source=str(path), lines=lines)
-        return validate_settings(values, Space, source=str(path), lines=lines)
-
     @property
     def title(self) -> str:
         return self.name
@@ -179,6 +170,25 @@ class OpenSpace(Described):
         if self.task is not None:
             values["task"] = self.task
         return validate_settings(values, Space, source=f"families.{family}")
+
+
+def load_space(source: str | Path) -> OpenSpace | Space:
+    """Read a space of several families or of one.
+
+    Parameters
+    ----------
+    source
+        A YAML file, or the name of a shipped space.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such space, or the file is not valid.
+    """
+    path = space_file(source)
+    values, lines = read_mapping(path)
+    kind: type[OpenSpace] | type[Space] = OpenSpace if "families" in values else Space
+    return validate_settings(values, kind, source=str(path), lines=lines)
 
 
 def _parse(node: Any, found: list[AnyOf]) -> Any:

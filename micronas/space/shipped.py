@@ -6,7 +6,7 @@ from typing import Any
 from micronas.graph.counts import count
 from micronas.quantities import format_macs, format_number
 from micronas.resources import names
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.text import table
 
@@ -21,7 +21,7 @@ def describe_spaces() -> list[dict[str, Any]]:
 
 
 def _described(name: str) -> dict[str, Any]:
-    space = OpenSpace.load(name)
+    space = load_space(name)
     members = [space] if isinstance(space, Space) else list(space.members())
     macs = [
         count(member.resolve(choice)).macs

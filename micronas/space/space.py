@@ -129,7 +129,7 @@ class Space(Described, Searchable, Architecture):
         if "families" in values:
             raise ConfigError(
                 f"a space must be of one family here, but {source} has several; read it with "
-                "OpenSpace.load"
+                "micronas.load_space"
             )
         return validate_settings(values, cls, source=str(path), lines=lines)
 

@@ -17,7 +17,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, Costs, Limits
 from micronas.hardware.profile import profile
 from micronas.nas.problem import Problem
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.tasks.device import front_end
 from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.metadata import placeholder
@@ -76,7 +76,7 @@ def fitting(board: Board, source: random.Random) -> Fitting:
     have weights of 8 bits, of 4, or a choice of both.
     """
     for _ in range(_TRIES):
-        space = OpenSpace.load(source.choice(_SPACES))
+        space = load_space(source.choice(_SPACES))
         if isinstance(space, OpenSpace):
             space = space.model_copy(update={"bits": source.choice(_BITS)})
         budget = Budget(

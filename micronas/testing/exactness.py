@@ -8,7 +8,7 @@ from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
@@ -36,7 +36,7 @@ def measure(name: str, networks: int, seed: int) -> Exactness:
 
     Of a space of several families each network is of a member drawn at random.
     """
-    loaded, source, found = OpenSpace.load(name), random.Random(seed), Exactness()
+    loaded, source, found = load_space(name), random.Random(seed), Exactness()
     members = [loaded] if isinstance(loaded, Space) else list(loaded.members())
     for number in range(networks):
         space = source.choice(members)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.tasks.keywords.synth import synthesise
 from tests.docs.markdown import ROOT, blocks
@@ -229,7 +229,7 @@ def test_spaces_as_they_are_written_down(tmp_path: Path) -> None:
     for number, block in enumerate(whole):
         file = tmp_path / f"{number}.yaml"
         file.write_text(block)
-        space = OpenSpace.load(file)
+        space = load_space(file)
         members = [space] if isinstance(space, Space) else list(space.members())
         assert all(member.decisions for member in members)
     assert len(whole) == 2

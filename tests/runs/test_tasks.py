@@ -15,7 +15,7 @@ from micronas.evaluation.scores import scores
 from micronas.graph import integer
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_run, load_training
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 from micronas.tasks import registry
 from micronas.tasks.images.settings import VisualSettings
@@ -85,7 +85,7 @@ def test_a_training_takes_the_task_of_its_runs_space_or_the_users() -> None:
 
 def test_a_found_network_knows_the_task_of_its_data(tmp_path: Path) -> None:
     given = ["board=stm32f446re", "data.path=x"]
-    space = next(iter(OpenSpace.load("series").members()))  # type: ignore[union-attr]
+    space = next(iter(load_space("series").members()))  # type: ignore[union-attr]
     space.architecture(space.smallest()).save(tmp_path / "architecture.yaml")
     network = Space.load(tmp_path / "architecture.yaml")
     assert network.task == "series"

@@ -10,7 +10,7 @@ import yaml
 
 from micronas.errors import ConfigError
 from micronas.resources import names
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -115,11 +115,11 @@ def test_a_file_is_of_one_family_or_of_several(tmp_path: Path) -> None:
     several, one = tmp_path / "several.yaml", tmp_path / "one.yaml"
     several.write_text(yaml.safe_dump(toy().model_dump(mode="json")))
     one.write_text(next(toy().members()).text())
-    assert isinstance(OpenSpace.load(several), OpenSpace)
-    assert isinstance(OpenSpace.load(one), Space)
+    assert isinstance(load_space(several), OpenSpace)
+    assert isinstance(load_space(one), Space)
     several.write_text("families: {}\n")
     with pytest.raises(ConfigError, match="classes"):
-        OpenSpace.load(several)
+        load_space(several)
 
 
 def test_several_families_are_no_space_of_one() -> None:
@@ -128,7 +128,7 @@ def test_several_families_are_no_space_of_one() -> None:
 
 
 def test_shipped_open_spaces_name_textbook_networks_that_ship() -> None:
-    spaces = [OpenSpace.load(name) for name in names("search_spaces")]
+    spaces = [load_space(name) for name in names("search_spaces")]
     several = [space for space in spaces if isinstance(space, OpenSpace)]
     assert {space.name for space in several} >= {"kws_open", "images_open"}
     assert {name for space in several for name in space.textbook} <= {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from micronas import resources
-from micronas.space.open_space import OpenSpace
+from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 from micronas.space.tree import describe_tree, tree_rows, tree_text
 from tests.command import command
@@ -62,12 +62,12 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_a_space_is_drawn_as_its_file_says(mine: Path) -> None:
-    assert tree_text(describe_tree(OpenSpace.load(mine))) == DRAWN
+    assert tree_text(describe_tree(load_space(mine))) == DRAWN
 
 
 @pytest.mark.parametrize("name", resources.names("search_spaces"))
 def test_every_decision_of_a_space_stands_in_its_tree(name: str) -> None:
-    space = OpenSpace.load(name)
+    space = load_space(name)
     first = [
         space if isinstance(space, Space) else space.member(family, (0,) * len(space.sizes(family)))
         for family in ([""] if isinstance(space, Space) else space.families)

@@ -1,0 +1,179 @@
+"""The front door: from data, a space, a board and a budget to a verified int8 file, in one call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from micronas.data import DataSet
+from micronas.errors import ConfigError
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, Costs
+from micronas.nas.search import SearchResult
+from micronas.nas.settings import StrategySettings
+from micronas.nas.table import Picture
+from micronas.progress import Bars
+from micronas.runs.run import Metrics, run_search
+from micronas.runs.settings import settings_of
+from micronas.runs.table import search_summary
+from micronas.runs.trained import trained_network
+from micronas.space.open_space import OpenSpace, load_space
+from micronas.space.searchable import Searchable
+from micronas.space.space import Space
+from micronas.tasks.arrays.loaders import as_data_set
+from micronas.text import html_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    """Where everything is written down; see docs/reference/metrics.md and the tutorial."""
+    search: SearchResult
+    """All networks that were tried, the best first."""
+    model: bytes
+    """The int8 .tflite file, checked on TFLM."""
+    metrics: Metrics
+    """What metrics.json holds."""
+
+    @property
+    def costs(self) -> Costs:
+        """Exact costs of the network on the board."""
+        return self.search.winner.costs
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The trained float network; None of a user's own module, whose class no file knows."""
+        return trained_network(self.folder)
+
+    def table(self) -> str:
+        """Return trials, accuracy, and each cost beside its limit."""
+        return search_summary(self.search, self.metrics)
+
+    def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
+        """Draw the trials; see `SearchResult.plot`."""
+        return self.search.plot(kind, axes=axes)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("network", str(self.metrics["network"])),
+            ("int8 accuracy", f"{100 * self.metrics['int8_accuracy']:.1f} %"),
+            ("file", f"{len(self.model):,} bytes"),
+            ("arena", f"{self.costs.arena_bytes:,} bytes"),
+            ("latency", f"{self.costs.latency_ms:.1f} ms on {self.metrics['board']}"),
+            ("fits", str(self.metrics["fits"]).lower()),
+            ("TFLM mismatches", str(self.metrics["tflm_mismatches"])),
+        ]
+        return html_table(("", ""), rows, title=str(self.folder))
+
+
+def run(
+    data: Any,
+    space: str | Path | Searchable | OpenSpace,
+    *,
+    board: str | Path | Board,
+    folder: str | Path | None = None,
+    quiet: bool = False,
+    workers: int | None = None,
+    **settings: Any,
+) -> Run:
+    """Search, train with quantisation, export and verify.
+
+    Parameters
+    ----------
+    data
+        A path in the layout of the space's task; a mapping of ``data`` settings; or what
+        `micronas.tasks.arrays.loaders.as_data_set` takes: a `DataSet`, torch Datasets or DataLoaders.
+    space
+        Name of a shipped space, path of a YAML file, or a space: one with other classes or of
+        another input than the data follows the data.
+    board
+        Name of a shipped board, path of a YAML file, or a shipped board.
+    folder
+        The run folder, ``runs/NAME`` of the space by default. The same call resumes a run that was
+        killed, and returns at once what is finished.
+    quiet
+        Whether to show no progress.
+    workers
+        Trial trainings at once, on which nothing that is written depends.
+    **settings
+        Other keys of a run, as its YAML has them: ``budget={"sram": "24 KB"}``, ``seed=1``,
+        ``search={"draws": 8}``, ``train={"epochs": 20}``.
+
+    Returns
+    -------
+    Run
+        The network, its file, costs, metrics and trials.
+
+    Raises
+    ------
+    BudgetError
+        Before data is read, if no network of the space can fit.
+    ConfigError
+        If a name or a setting is wrong, or the folder holds a run of other settings.
+    DataError
+        If the data is not usable.
+    """
+    values = {**settings, "board": _named(board)}
+    loaded = None
+    if isinstance(data, str | Path):
+        values["data"] = {"path": str(data)}
+    elif isinstance(data, Mapping):
+        values["data"] = dict(data)
+    else:
+        values["data"] = {"task": "arrays"}
+        loaded = as_data_set(data, seed=int(settings.get("seed", 0)))
+    for key in ("budget", "search"):
+        if isinstance(values.get(key), Budget | StrategySettings):
+            values[key] = values[key].model_dump(mode="json")
+    given = load_space(space) if isinstance(space, str | Path) else space
+    named = given if isinstance(given, Space | OpenSpace) else None
+    values["space"] = str(space) if isinstance(space, str | Path) else given.title
+    checked = settings_of(values, space=named)
+    if loaded is not None:
+        given = _following(given, loaded)
+    where = Path("runs") / Path(values["space"]).stem if folder is None else Path(folder)
+    with Bars(quiet=quiet) as bars:
+        result, trained = run_search(
+            checked,
+            where,
+            progress=bars,
+            data=loaded,
+            space=None if isinstance(space, str | Path) and loaded is None else given,
+            workers=workers,
+            tell=None if quiet else bars.tell,
+        )
+    return Run(where, result, trained.model, trained.metrics)
+
+
+def _following(space: Searchable | OpenSpace, data: DataSet) -> Searchable | OpenSpace:
+    """Return a space with the data's classes and, where it cannot see the data, its input."""
+    if not isinstance(space, Space | OpenSpace):
+        return space
+    update: dict[str, Any] = {"classes": len(data.classes)}
+    if space.input is not None:
+        try:
+            data.view.check(data.input, space.input)
+        except ConfigError:
+            update["input"] = data.input
+    return space.model_copy(update=update)
+
+
+def _named(board: str | Path | Board) -> str:
+    if not isinstance(board, Board):
+        return str(board)
+    if Board.load(board.name) == board:
+        return board.name
+    raise ConfigError(
+        f"a run must name its board, so that its folder repeats it, but {board.name!r} is not as "
+        "shipped; board.save(PATH) and give the path"
+    )

@@ -1,0 +1,101 @@
+"""Data sets of torch's datasets and loaders, held in memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from micronas.data import DataSet, TensorSplit
+from micronas.errors import DataError
+
+_KEPT_OUT = 0.2
+"""Share of a lone data set that becomes its validation part."""
+
+
+def as_data_set(given: Any, *, seed: int = 0) -> DataSet:
+    """Return a data set of what may stand for one.
+
+    Parameters
+    ----------
+    given
+        A `DataSet`, which is returned; a torch `Dataset` or `DataLoader` of (input, label); or two
+        or three of them, for training, validation and test. Inputs are float [channels, height,
+        width], labels whole numbers from 0. One alone is cut at random, a fifth for validation.
+        All of it is read once, so that what a transform draws at random is drawn once.
+    seed
+        Of the random cut.
+
+    Raises
+    ------
+    DataError
+        If it is none of these, or its inputs or labels have another form.
+    """
+    if isinstance(given, DataSet):
+        return given
+    parts = list(given) if isinstance(given, tuple | list) else [given]
+    if not 1 <= len(parts) <= 3 or not all(
+        isinstance(each, Dataset | DataLoader) for each in parts
+    ):
+        raise DataError(
+            "data must be a path, a micronas.DataSet, or one to three torch Datasets or "
+            f"DataLoaders (training, validation, test), but got {_kinds(parts)}; wrap tensors in "
+            "torch.utils.data.TensorDataset(inputs, labels)"
+        )
+    splits = [_read(each) for each in parts]
+    is_cut = len(splits) == 1
+    if is_cut:
+        splits = _cut(splits[0], seed)
+    train, validation = splits[:2]
+    channels, height, width = splits[0].inputs.shape[1:]
+    classes = _classes(parts[0], [each.labels for each in splits])
+    cut = ["A fifth of the examples, drawn at random, became the validation part."]
+    return DataSet(
+        train,
+        validation,
+        splits[2] if len(splits) > 2 else None,
+        classes,
+        (height, width, channels),
+        summary=" ".join(
+            [
+                f"{len(train.labels):,} examples for training, {len(validation.labels):,} for "
+                f"validation, {len(classes)} classes.",
+                *(cut if is_cut else []),
+            ]
+        ),
+    )
+
+
+def _cut(split: TensorSplit, seed: int) -> list[TensorSplit]:
+    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
+    kept_out = round(_KEPT_OUT * len(order))
+    parts = order[kept_out:], order[:kept_out]
+    return [TensorSplit(split.inputs[index], split.labels[index]) for index in parts]
+
+
+def _read(part: Any) -> TensorSplit:
+    batches = part if isinstance(part, DataLoader) else DataLoader(part, batch_size=256)
+    inputs, labels = list[Tensor](), list[Tensor]()
+    for batch in batches:
+        if not (isinstance(batch, Sequence) and len(batch) == 2):
+            raise DataError(
+                "an example must be a pair of input and label, but the data set gives "
+                f"{_kinds([batch])}; return (input, label) from its __getitem__"
+            )
+        inputs.append(batch[0])
+        labels.append(torch.as_tensor(batch[1]))
+    if not inputs:
+        raise DataError("a data set must hold examples, but one is empty; give it some")
+    return TensorSplit(torch.cat(inputs), torch.cat(labels))
+
+
+def _classes(part: Any, labels: Iterable[Tensor]) -> tuple[str, ...]:
+    """Names that the data set says, as those of torchvision do; else numbers."""
+    named = getattr(getattr(part, "dataset", part), "classes", None)
+    count = 1 + max(int(each.max()) for each in labels)
+    return tuple(map(str, named if named is not None else range(count)))
+
+
+def _kinds(parts: Iterable[Any]) -> str:
+    return ", ".join(type(each).__name__ for each in parts)

@@ -1,0 +1,110 @@
+"""One call from data to a verified file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import micronas
+from micronas.errors import ConfigError, DataError
+from micronas.export.verify import verify
+from micronas.tasks.arrays.loaders import as_data_set
+from tests.docs.markdown import ROOT, blocks
+from tests.toy import CLASSES, SPACE, data, split
+
+BRIEF: dict[str, Any] = {
+    "search": {"draws": 2, "generations": 0, "trial": {"epochs": 1, "batch_size": 32}},
+    "train": {"epochs": 1, "batch_size": 32},
+    "quantize": {"epochs": 1, "batch_size": 32},
+}
+
+
+def pictures(count: int, seed: int) -> TensorDataset:
+    given = split(count, seed)
+    return TensorDataset(given.inputs, given.labels)
+
+
+def test_the_page_of_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = (
+        each
+        for each in blocks(ROOT / "docs" / "howto" / "ten-lines.md")
+        if each.language == "python"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(block.text, "ten-lines", "exec"), names)
+    result = names["result"]
+    assert isinstance(result, micronas.Run)
+    assert result.folder == Path("runs/kws_small")
+    assert (result.folder / "model.tflite").read_bytes() == result.model
+    assert result.metrics["fits"] is True
+    assert result.metrics["tflm_mismatches"] == 0
+    assert result.costs.macs == result.metrics["macs"]
+    assert "fits true" in str(result)
+    assert "TFLM mismatches" in result._repr_html_()
+    network = result.network
+    assert network is not None
+    assert network(names["patterns"][:5]).shape == (5, 3)
+
+
+def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
+    """A loader each for training and validation; the space has other classes than the data."""
+    parts = [DataLoader(pictures(count, seed), 50) for count, seed in ((200, 0), (80, 1))]
+    space = SPACE.model_copy(update={"classes": 9})
+    board, budget = micronas.Board.load("stm32f446re"), micronas.Budget(sram="6 KB")
+    run = micronas.run(
+        parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
+    )
+    assert run.metrics["judged_on"] == "validation"
+    assert run.metrics["judged_examples"] == 80
+    assert verify(run.model, torch.zeros(1, 12, 12, 1, dtype=torch.int8).numpy()).mismatches == 0
+    again = micronas.run(
+        parts, space, board=board, budget=budget, folder=tmp_path / "run", quiet=True, **BRIEF
+    )
+    assert again.model == run.model
+    with pytest.raises(ConfigError, match="holds a run of other settings"):
+        micronas.run(
+            parts, space, board=board, folder=tmp_path / "run", seed=1, quiet=True, **BRIEF
+        )
+
+
+def test_one_data_set_keeps_a_fifth_for_validation() -> None:
+    found = as_data_set(pictures(200, 0))
+    assert (len(found.train.labels), len(found.validation.labels)) == (160, 40)
+    assert found.input == (12, 12, 1)
+    assert found.classes == ("0", "1", "2", "3")
+    assert "drawn at random" in found.summary
+    given = data()
+    assert as_data_set(given) is given
+    named = pictures(20, 0)
+    named.classes = CLASSES  # type: ignore[attr-defined]
+    assert as_data_set([named, pictures(20, 1)]).classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (3, "but got int"),
+        ([], "one to three torch Datasets"),
+        (torch.zeros(3), "wrap tensors in torch.utils.data.TensorDataset"),
+        (TensorDataset(torch.zeros(4, 1, 2, 2)), "must be a pair of input and label"),
+        (TensorDataset(torch.zeros(4, 1, 2, 2), torch.rand(4)), "labels must number classes"),
+        (TensorDataset(torch.zeros(4, 9), torch.arange(4)), "inputs must be"),
+    ],
+)
+def test_other_data_is_one_error(given: Any, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        as_data_set(given)
+
+
+def test_a_board_that_no_name_repeats_is_refused(tmp_path: Path) -> None:
+    changed = micronas.Board.load("stm32f446re").model_copy(update={"clock_hz": 90e6})
+    with pytest.raises(ConfigError, match=r"board.save\(PATH\) and give the path"):
+        micronas.run(data(), SPACE, board=changed, folder=tmp_path)
+
+
+def test_spaces_of_both_kinds_load_by_one_name() -> None:
+    assert isinstance(micronas.load_space("kws_open"), micronas.OpenSpace)
+    assert isinstance(micronas.load_space("kws_small"), micronas.Space)
