@@ -91,8 +91,8 @@ def run(
     Parameters
     ----------
     data
-        A path in the layout of the space's task; a mapping of ``data`` settings; or what
-        `micronas.tasks.arrays.loaders.as_data_set` takes: a `DataSet`, torch Datasets or DataLoaders.
+        A path in the layout of the space's task; a mapping of ``data`` settings; a `DataSet`; or
+        torch Datasets or DataLoaders, see `micronas.tasks.arrays.loaders.as_data_set`.
     space
         Name of a shipped space, path of a YAML file, or a space: one with other classes or of
         another input than the data follows the data.
