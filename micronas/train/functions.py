@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+_SMALLEST = 1e-6
+"""Nearer to zero no value is divided by."""
+
 FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "gelu": lambda x, _: F.gelu(x),
     "gelu_tanh": lambda x, _: F.gelu(x, approximate="tanh"),
@@ -24,6 +27,22 @@ FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "erf": lambda x, _: torch.erf(x),
     "sin": lambda x, _: torch.sin(x),
     "cos": lambda x, _: torch.cos(x),
+    "reciprocal": lambda x, _: torch.where(x.abs() < _SMALLEST, _SMALLEST, x).reciprocal(),
+    "sign": lambda x, _: torch.sign(x),
+    "floor": lambda x, _: torch.floor(x),
+    "ceil": lambda x, _: torch.ceil(x),
+    "round": lambda x, _: torch.round(x),
+    "trunc": lambda x, _: torch.trunc(x),
+    "log1p": lambda x, _: torch.log1p(x.clamp(min=_SMALLEST - 1)),
+    "expm1": lambda x, _: torch.expm1(x),
+    "atan": lambda x, _: torch.atan(x),
+    "exponential": lambda x, base: torch.pow(base, x),
+    "gt": lambda x, other: (x > other).to(x.dtype),
+    "ge": lambda x, other: (x >= other).to(x.dtype),
+    "lt": lambda x, other: (x < other).to(x.dtype),
+    "le": lambda x, other: (x <= other).to(x.dtype),
+    "eq": lambda x, other: (x == other).to(x.dtype),
+    "ne": lambda x, other: (x != other).to(x.dtype),
     "power": lambda x, exponent: torch.pow(x, exponent),
 }
 """By name: of x, and of a number that some of them need."""

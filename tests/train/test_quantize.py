@@ -245,8 +245,8 @@ class TestConstantOperands:
     @pytest.mark.parametrize("name", FUNCTIONS)
     def test_a_function_is_looked_up_to_the_bit(self, name: str) -> None:
         builder = Builder((4, 4, 2))
-        given = {"softplus": 2.0, "elu": 1.5, "celu": 0.7, "power": 3.0}.get(name, 0.0)
-        shapes = builder.finish(builder.function(builder.input, "y", name, given))
+        numbers = {"softplus": 2.0, "elu": 1.5, "celu": 0.7, "power": 3.0, "exponential": 2.0}
+        shapes = builder.finish(builder.function(builder.input, "y", name, numbers.get(name, 0.0)))
         network = calibrated(shapes)
         graph = network.graph()
         x = random_batch(graph, 20, seed=3)

@@ -9,10 +9,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.fx import Node
 from torch.nn.parameter import is_lazy
 
 from micronas.errors import ExportError
+from micronas.export.from_torch.decompositions import decomposed
 from micronas.export.from_torch.functional import make_functional
 
 _LONGEST_QUOTE = 200
@@ -52,12 +52,8 @@ def capture(
         with torch.no_grad(), _silence(), _without_origins():
             program = torch.export.export(module, example, strict=False)
             make_functional(program.graph)
-            if all(_is_plain(node, plain) for node in program.graph.nodes):
-                return program
-            # The in-place operators that are left become functional too: no value ever changes.
             program.graph_module.recompile()
-            functional: ExportedProgram = program.run_decompositions({})
-            return functional
+            return decomposed(program, plain)
     except Exception as error:
         raise ExportError(
             "a module must do the same steps for every input, as torch.export records them, but "
@@ -81,13 +77,6 @@ def _without_origins() -> Iterator[None]:
         yield
     finally:
         torch.fx.config.do_not_emit_stack_traces = before
-
-
-def _is_plain(node: Node, plain: Container[object]) -> bool:
-    if node.op != "call_function":
-        return True
-    by_batch = node.target is torch.ops.aten.batch_norm.default and node.args[5]
-    return node.target in plain and not by_batch
 
 
 def _check_module(module: object) -> None:

@@ -1,7 +1,7 @@
 """A graph in the making, next to the recorded torch program it is made from."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,8 @@ class Tracer:
     constants: dict[Node, Tensor] = field(default_factory=dict)
     lengths: dict[Node, tuple[Node, int]] = field(default_factory=dict)
     """Nodes that are the lengths of vectors: whose, and along which dimension."""
+    deferred: dict[Node, Callable[[], Value]] = field(default_factory=dict)
+    """Values that are computed only if they are read."""
     names: set[str] = field(default_factory=set)
     arranged: dict[tuple[str, bytes, Shape], str] = field(default_factory=dict)
     """Tensors that were moved, by where their elements come from."""
@@ -85,6 +87,10 @@ class Tracer:
 
     def value(self, node: object) -> Value:
         """Return an operand that is computed from the input."""
+        if isinstance(node, Node) and node in self.deferred and node not in self.values:
+            reader, self.node = self.node, node
+            self.values[node] = self.deferred[node]()
+            self.node = reader
         if not isinstance(node, Node) or node not in self.values:
             raise self.refusal(
                 "operands must be computed from the input, but one is constant",
@@ -331,14 +337,8 @@ class Tracer:
         zeros
             So do zeros around the map.
         """
-        outputs = self.map_shape[2:]
         height, width = self.shape_of(source)[1:3]
-        sizes = list(zip((height, width), outputs, window, stride, before, strict=True))
-        amounts = [(b, max((out - 1) * s + k - n - b, 0)) for n, out, k, s, b in sizes]
-        fits = all(
-            same_output(n, s) == out and same_padding(n, k, s) == pads
-            for (n, out, k, s, _), pads in zip(sizes, amounts, strict=True)
-        )
+        amounts, fits = self.margins((height, width), window, stride, before)
         none = not any(map(any, amounts))
         if fits and (same or none):
             return source, "SAME"
@@ -352,6 +352,18 @@ class Tracer:
             )
         table = np.array([(0, 0), *amounts, (0, 0)], np.int32)
         return self.padded(f"{name}/pad", source, table), "VALID"
+
+    def margins(
+        self, size: Pair, window: Pair, stride: Pair, before: Pair
+    ) -> tuple[list[Pair], bool]:
+        """Return padding before and after each dimension, and whether SAME means the same."""
+        sizes = list(zip(size, self.map_shape[2:], window, stride, before, strict=True))
+        amounts = [(b, max((out - 1) * s + k - n - b, 0)) for n, out, k, s, b in sizes]
+        fits = all(
+            same_output(n, s) == out and same_padding(n, k, s) == pads
+            for (n, out, k, s, _), pads in zip(sizes, amounts, strict=True)
+        )
+        return amounts, fits
 
     def without_pad(self, node: object) -> tuple[Value, Pair]:
         """Take back a PAD of rows and columns that only this node reads.

@@ -30,13 +30,10 @@ def affine(tracer: Tracer, node: object, factor: Tensor, shift: Tensor) -> Value
     has weights and no other reader, or become a depthwise 1x1 convolution.
     """
     value = tracer.value(node)
-    if np.broadcast_shapes(value.shape, factor.shape, shift.shape) != value.shape:
-        raise tracer.refusal(
-            f"constants must not be larger than what they meet, but {list(value.shape)} becomes "
-            f"{list(tracer.shape)}",
-            "expand the value first",
-        )
+    shape = np.broadcast_shapes(value.shape, factor.shape, shift.shape)
     factor, shift = factor.double(), shift.double()
+    if shape != value.shape:
+        return scaled(tracer, Value(value.tensor, value.positions.expand(shape)), factor, shift)
     if bool((factor == 1).all()) and bool((shift == 0).all()):
         return value
     by_channel = _by_channel(tracer, value, factor, shift)

@@ -10,7 +10,13 @@ import torch
 
 from micronas.export.from_torch.layout import Value, broadcast_shape, in_order, nhwc
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.affine import affine, narrowed, once, with_constant
+from micronas.export.from_torch.operations.affine import (
+    affine,
+    narrowed,
+    once,
+    scaled,
+    with_constant,
+)
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
@@ -51,6 +57,7 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
     node = arguments["self"]
     if node in tracer.lengths:  # kept from zero, as L2_NORMALIZATION does itself
         tracer.lengths[tracer.node] = tracer.lengths[node]
+        tracer.deferred[tracer.node] = lambda: tracer.value(node)
         return None
     low = arguments.get("min", arguments.get("min_val"))
     high = arguments.get("max", arguments.get("max_val"))
@@ -133,6 +140,22 @@ def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> V
     return Value(tracer.append(op, stored.shape).tensor, value.positions)
 
 
+def exponential(tracer: Tracer, arguments: Arguments) -> Value:
+    """A constant to the power of a value."""
+    return tabled(
+        tracer, tracer.value(arguments["exponent"]), "exponential", float(arguments["self"])
+    )
+
+
+def compared(function: str) -> _Lowering:
+    """Lower a comparison of two values to one of their difference with zero; true is 1."""
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Value:
+        return tabled(tracer, _sum(tracer, {**arguments, "alpha": 1}, -1.0), function)
+
+    return lower
+
+
 def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
     """relu6(x + 3) / 6; the shift goes into the weights in front if they have no other reader."""
     node = arguments["self"]
@@ -204,11 +227,14 @@ def multiply(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def divide(tracer: Tracer, arguments: Arguments) -> Value:
+    """Multiply by the reciprocal, looked up in a table where it is computed."""
     if not tracer.is_constant(arguments["other"]):
-        raise tracer.refusal(
-            "divisors must be constant, but one is computed from the input",
-            "multiply by torch.rsqrt, or normalise by torch.nn.functional.normalize",
-        )
+        inverse = tabled(tracer, tracer.value(arguments["other"]), "reciprocal")
+        dividend = arguments["self"]
+        if not tracer.is_constant(dividend):
+            return combined(tracer, "MUL", tracer.value(dividend), inverse, "quotient")
+        wide = Value(inverse.tensor, inverse.positions.expand(tracer.shape))
+        return scaled(tracer, wide, tracer.constant(dividend), torch.tensor(0.0))
     factor = tracer.constant(arguments["other"]).double().reciprocal()
     return affine(tracer, arguments["self"], factor, torch.tensor(0.0))
 

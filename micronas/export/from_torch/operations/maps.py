@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from micronas.export.from_torch.layout import Value, axes_of, canonical, split_at
 from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.movement import moved
 from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
@@ -47,8 +49,16 @@ def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
             f"averages must divide by the window, but divide by {arguments['divisor_override']}",
             "leave divisor_override out",
         )
-    counted = bool(arguments["count_include_pad"])
-    return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=not counted, zeros=counted)
+    if arguments["count_include_pad"]:
+        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
+    if _margins(tracer, arguments)[1]:
+        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
+    # zeros are counted, and what they took is given back
+    found = _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
+    ones = torch.ones(tracer.node.args[0].meta["val"].shape)  # type: ignore[union-attr]
+    counted = {**arguments, "self": ones, "count_include_pad": True}
+    shares = tracer.node.target(**counted)  # type: ignore[operator]
+    return scaled(tracer, found, 1 / shares, torch.tensor(0.0))
 
 
 def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
@@ -57,11 +67,40 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
             f"pools must have dilation 1, but have {arguments['dilation']}", "leave it out"
         )
     zeros = tracer.nonnegative(tracer.value(arguments["self"]).tensor)
-    return _pool(tracer, arguments, "MAX_POOL_2D", same=True, zeros=zeros)
-
-
-def _pool(tracer: Tracer, arguments: Arguments, kind: Kind, *, same: bool, zeros: bool) -> Value:
+    (rows, columns), fits = _margins(tracer, arguments)
+    if zeros or fits or not any((*rows, *columns)):
+        return _pool(tracer, arguments, "MAX_POOL_2D", same=True, zeros=zeros)
+    # an edge that is repeated is in each window already that reaches beyond it
     value = tracer.map_value(arguments["self"])
+    wide = F.pad(value.positions.double(), (*columns, *rows), mode="replicate").long()
+    return _pool(
+        tracer,
+        {**arguments, "padding": [0, 0]},
+        "MAX_POOL_2D",
+        same=True,
+        zeros=False,
+        value=Value(value.tensor, wide),
+    )
+
+
+def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
+    """Padding of a pool, and whether SAME means the same."""
+    value, window = tracer.map_value(arguments["self"]), _sizes(arguments["kernel_size"], 1)
+    stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
+    height, width = value.shape[2:]
+    return tracer.margins((height, width), window, stride, _sizes(arguments["padding"], 0))
+
+
+def _pool(
+    tracer: Tracer,
+    arguments: Arguments,
+    kind: Kind,
+    *,
+    same: bool,
+    zeros: bool,
+    value: Value | None = None,
+) -> Value:
+    value = value or tracer.map_value(arguments["self"])
     window = _sizes(arguments["kernel_size"], 1)
     stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
     before = _sizes(arguments["padding"], 0)
@@ -153,7 +192,7 @@ def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -
 def mean(tracer: Tracer, arguments: Arguments) -> Value:
     """Average over rows and columns by a pool, 20 times cheaper on Cortex-M than MEAN."""
     value = tracer.value(arguments["self"])
-    dims = _dims(arguments["dim"], len(value.shape))
+    dims = dimensions(arguments["dim"], len(value.shape))
     if dims == [2, 3] and len(value.shape) == 4:
         return windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
     if dims == [2] and tracer.is_sequence(value):
@@ -164,12 +203,12 @@ def mean(tracer: Tracer, arguments: Arguments) -> Value:
 
 def total(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["self"])
-    return reduced(tracer, "SUM", value, _dims(arguments["dim"], len(value.shape)))
+    return reduced(tracer, "SUM", value, dimensions(arguments["dim"], len(value.shape)))
 
 
 def largest(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["self"])
-    dims = _dims(arguments["dim"], len(value.shape))
+    dims = dimensions(arguments["dim"], len(value.shape))
     if dims == [2, 3] and len(value.shape) == 4:
         return windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
     return reduced(tracer, "REDUCE_MAX", value, dims)
@@ -217,7 +256,8 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
     return Value(source, positions), [dim + skipped for dim in dims]
 
 
-def _dims(dims: object, rank: int) -> list[int]:
+def dimensions(dims: object, rank: int) -> list[int]:
+    """Return dimensions in order, counted from the front; all but that of examples if none."""
     if dims is None or dims == []:
         return list(range(1, rank))
     listed: Sequence[int] = dims if isinstance(dims, list | tuple) else [dims]  # type: ignore[list-item]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
 
 from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments
@@ -15,7 +16,12 @@ from micronas.graph.operators import OPERATORS
 def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
     """Do to the positions what torch does to the elements."""
     if _is_length(tracer, tracer.node.args[0]):
+        tracer.deferred[tracer.node] = lambda: _moved(tracer)
         return None
+    return _moved(tracer)
+
+
+def _moved(tracer: Tracer) -> Value:
     value = tracer.value(tracer.node.args[0])
     result = _run(tracer, value.positions)
     assert isinstance(result, Tensor)
@@ -24,10 +30,15 @@ def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
 
 def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:
     """Expand a value to the shape torch gives it."""
+
+    def expanded() -> Value:
+        value = tracer.value(arguments["self"])
+        return Value(value.tensor, value.positions.expand(tracer.shape))
+
     if _is_length(tracer, arguments["self"]):
+        tracer.deferred[tracer.node] = expanded
         return None
-    value = tracer.value(arguments["self"])
-    return Value(value.tensor, value.positions.expand(tracer.shape))
+    return expanded()
 
 
 def _is_length(tracer: Tracer, node: object) -> bool:
@@ -47,9 +58,9 @@ def divided(tracer: Tracer, arguments: Arguments) -> Sequence[Value]:
 def _run(tracer: Tracer, positions: Tensor) -> Tensor | Sequence[Tensor]:
     # float64 holds every position exactly, and all operations take it
     node = tracer.node
-    target = node.target
-    result: Tensor | Sequence[Tensor] = target(  # type: ignore[operator]
-        positions.contiguous().double(), *node.args[1:], **node.kwargs
+    args, kwargs = map_arg((node.args[1:], node.kwargs), tracer.constant)
+    result: Tensor | Sequence[Tensor] = node.target(  # type: ignore[operator]
+        positions.contiguous().double(), *args, **kwargs
     )
     return result
 

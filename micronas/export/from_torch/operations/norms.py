@@ -1,12 +1,14 @@
 """Layer, group and instance norms, and division by a vector's length."""
 
+import math
+
 import torch
 
 from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments, affine, elementwise
 from micronas.export.from_torch.operations.affine import once, with_constant
 from micronas.export.from_torch.operations.elementwise import applied, combined
-from micronas.export.from_torch.operations.maps import reduced
+from micronas.export.from_torch.operations.maps import dimensions, reduced
 from micronas.export.from_torch.operations.rows import rowwise
 from micronas.export.from_torch.tracer import Tracer
 
@@ -64,14 +66,27 @@ def _affine(tracer: Tracer, value: Value, arguments: Arguments, spatial: tuple[i
     return affine.scaled(tracer, value, *wide)
 
 
-def length(tracer: Tracer, arguments: Arguments) -> None:
-    """Note the length of vectors, by which only a division can follow."""
+def length(tracer: Tracer, arguments: Arguments) -> Value | None:
+    """Note the length of vectors, for a division that L2_NORMALIZATION has; or compute it."""
     dims = arguments["dim"]
     if arguments["ord"] != 2 or dims is None or len(dims) != 1 or not arguments["keepdim"]:
-        raise tracer.refusal(
-            "lengths must be over one dimension, of order 2", "use torch.nn.functional.normalize"
-        )
+        return _measured(tracer, arguments)
     tracer.lengths[tracer.node] = arguments["self"], dims[0]
+    tracer.deferred[tracer.node] = lambda: _measured(tracer, arguments)
+    return None
+
+
+def _measured(tracer: Tracer, arguments: Arguments) -> Value:
+    """The length by order 1, 2, or the largest element's."""
+    value, order = tracer.value(arguments["self"]), arguments["ord"]
+    dims = dimensions(arguments["dim"], len(value.shape))
+    if order not in (1, 2, math.inf):
+        raise tracer.refusal(f"lengths must be of order 1, 2 or inf, but this is of {order}")
+    if order == 2:
+        squares = combined(tracer, "MUL", value, value, "squares")
+        return elementwise.tabled(tracer, reduced(tracer, "SUM", squares, dims), "sqrt")
+    sizes = applied(tracer, "ABS", value, "sizes")
+    return reduced(tracer, "SUM" if order == 1 else "REDUCE_MAX", sizes, dims)
 
 
 def divide(tracer: Tracer, arguments: Arguments) -> Value:
@@ -80,7 +95,5 @@ def divide(tracer: Tracer, arguments: Arguments) -> Value:
         return elementwise.divide(tracer, arguments)
     vectors, dim = tracer.lengths[arguments["other"]]
     if vectors is not arguments["self"]:
-        raise tracer.refusal(
-            "vectors must be divided by their own length", "use torch.nn.functional.normalize"
-        )
+        return elementwise.divide(tracer, arguments)
     return rowwise(tracer, "L2_NORMALIZATION", tracer.value(vectors), dim)

@@ -6,11 +6,13 @@ import torch
 
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.affine import scaled
+from micronas.export.from_torch.operations.affine import scaled, with_constant
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
 
+_EXTREME = 1e3
+"""Masks beyond it leave no codes to tell scores apart."""
 _MOST = 4
 """Dimensions of BATCH_MATMUL."""
 
@@ -34,8 +36,15 @@ def rowwise(tracer: Tracer, kind: Kind, value: Value, dim: int, suffix: str = ""
 
 def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
     left, right = arguments["self"], arguments.get("other", arguments.get("mat2"))
-    if tracer.is_constant(right) and tracer.constant(right).ndim == 2:
-        return multiplied(tracer, tracer.value(left), tracer.constant(right).t(), None)
+    for side, other in ((right, left), (left, right)):
+        if tracer.is_constant(side) and tracer.constant(side).shape[:-2].numel() == 1:
+            matrix, value = tracer.constant(side), tracer.value(other)
+            matrix = matrix.reshape(matrix.shape[-2:])
+            if side is right:
+                return multiplied(tracer, value, matrix.t(), None)
+            turned = Value(value.tensor, value.positions.transpose(-1, -2))
+            found = multiplied(tracer, turned, matrix, None)
+            return Value(found.tensor, found.positions.transpose(-1, -2))
     return product(tracer, tracer.value(left), tracer.value(right))
 
 
@@ -65,14 +74,29 @@ def product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Valu
     return Value(result.tensor, torch.arange(math.prod(shape)).reshape(shape))
 
 
+def _mask(tracer: Tracer, arguments: Arguments) -> torch.Tensor | None:
+    """What is added to scores, a constant."""
+    mask = arguments["attn_mask"]
+    if mask is None and not arguments["is_causal"]:
+        return None
+    if not tracer.is_constant(mask) or not bool((tracer.constant(mask).abs() < _EXTREME).all()):
+        raise tracer.refusal(
+            "an attention's mask must be a constant that is added, within 1,000 of zero, but this "
+            "is another",
+            "pass a float mask; -16 hides as -inf does",
+        )
+    return tracer.constant(mask)
+
+
 def attention(tracer: Tracer, arguments: Arguments) -> Value:
-    """softmax(q k^T / sqrt(d)) v, the scale on the queries."""
-    if arguments["attn_mask"] is not None or arguments["is_causal"]:
-        raise tracer.refusal("attention must have no mask, but has one", "leave it out")
+    """softmax(q k^T / sqrt(d) + mask) v, the scale on the queries."""
+    mask = _mask(tracer, arguments)
     query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
     scale = arguments["scale"] or query.shape[-1] ** -0.5
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
     scores = product(tracer, query, turned, "scores")
     scores = scaled(tracer, scores, torch.tensor(scale), torch.tensor(0.0))
+    if mask is not None:
+        scores = with_constant(tracer, "ADD", scores, mask, "mask")
     weights = rowwise(tracer, "SOFTMAX", scores, -1, "softmax")
     return product(tracer, weights, value, "mix")

@@ -74,6 +74,20 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     aten.erf.default: elementwise.looked_up("erf"),
     aten.sin.default: elementwise.looked_up("sin"),
     aten.cos.default: elementwise.looked_up("cos"),
+    **{
+        getattr(aten, name).default: elementwise.looked_up(name)
+        for name in ("reciprocal", "sign", "floor", "ceil", "round", "trunc", "log1p", "expm1")
+    },
+    aten.atan.default: elementwise.looked_up("atan"),
+    aten.pow.Scalar: elementwise.exponential,
+    **{
+        getattr(aten, name).Scalar: elementwise.looked_up(name, "other")
+        for name in ("gt", "ge", "lt", "le", "eq", "ne")
+    },
+    **{
+        getattr(aten, name).Tensor: elementwise.compared(name)
+        for name in ("gt", "ge", "lt", "le", "eq", "ne")
+    },
     aten.add.Tensor: elementwise.add,
     aten.sub.Tensor: elementwise.subtract,
     aten.rsub.Scalar: elementwise.reversed_subtract,
@@ -143,6 +157,12 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
             aten.pixel_unshuffle.default,
             aten.roll.default,
             aten.flip.default,
+            aten.rot90.default,
+            aten.unfold.default,
+            aten.index_select.default,
+            aten.index.Tensor,
+            aten.repeat_interleave.self_int,
+            aten.repeat_interleave.self_Tensor,
         ),
         movement.moved,
     ),
@@ -153,6 +173,7 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
             aten.alias.default,
             aten.contiguous.default,
             aten._to_copy.default,
+            aten.nan_to_num.default,
         ),
         movement.kept,
     ),

@@ -1,0 +1,209 @@
+"""Writes operators without a lowering in terms of others: torch's own ways, and ours.
+
+Torch's reach down to primitives, branch on infinities or build indices where plain arithmetic does;
+those that matter are written here. What has neither stays, and is refused by name.
+"""
+
+from collections.abc import Callable, Container, Mapping, Sequence, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram, default_decompositions
+from torch.fx import Node
+
+aten = torch.ops.aten
+_MOST_ROUNDS = 6
+"""Decompositions may bring others: an LSTM cell's gates, of which each is a linear layer."""
+_MOST_FACTORS = 32
+"""Factors of a product that become as many multiplications."""
+_EXTREME = 1e3
+
+Dims = int | Sequence[int] | None
+
+
+def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedProgram:
+    """Write what depends on an input and is not `plain` in terms of other operators.
+
+    In-place operators become functional, too. An operator that cannot be written so is left.
+    """
+    tried: set[Any] = set()
+    for _ in range(_MOST_ROUNDS):
+        unknown = {each.target for each in _computed(program) if each.target not in plain}
+        table = _ways({*unknown} - tried)
+        if not table and not any(_changes(node) for node in program.graph.nodes):
+            return program
+        tried |= unknown
+        program = program.run_decompositions(table)
+    return program
+
+
+def _computed(program: ExportedProgram) -> list[Node]:
+    """Nodes that depend on an input."""
+    inputs = {*program.graph_signature.user_inputs}
+    found: dict[Node, None] = {}
+    for node in program.graph.nodes:
+        if node.name in inputs or any(source in found for source in node.all_input_nodes):
+            found[node] = None
+    return [node for node in found if node.op == "call_function"]
+
+
+def _changes(node: Node) -> bool:
+    """Whether an operator changes its operand."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _ways(unknown: Set[Any]) -> dict[Any, Callable[..., Any]]:
+    if not unknown:
+        return {}
+    theirs = default_decompositions()
+    found = {}
+    for target in unknown:
+        if target in OURS:
+            found[target] = OURS[target]
+        elif target in theirs:
+            found[target] = theirs[target]
+    return found
+
+
+def _listed(x: Tensor, dim: Dims) -> list[int]:
+    if dim is None or dim == []:
+        return list(range(x.ndim))
+    return [dim] if isinstance(dim, int) else list(dim)
+
+
+def _var(
+    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+) -> Any:
+    dims, of = _listed(x, dim), 1 if correction is None else correction
+    count = 1
+    for each in dims:
+        count *= x.shape[each]
+    centred = x - x.mean(dims, keepdim=True)
+    return (centred * centred).mean(dims, keepdim=keepdim) * (count / max(count - of, 1e-9))
+
+
+def _var_of(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
+    return _var(x, dim, correction=float(unbiased), keepdim=keepdim)
+
+
+def _std(
+    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+) -> Any:
+    return _var(x, dim, correction=correction, keepdim=keepdim).sqrt()
+
+
+def _std_of(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
+    return _std(x, dim, correction=float(unbiased), keepdim=keepdim)
+
+
+def _var_mean(
+    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    of_all = _listed(x, dim)
+    return _var(x, dim, correction=correction, keepdim=keepdim), x.mean(of_all, keepdim=keepdim)
+
+
+def _var_mean_of(
+    x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    return _var_mean(x, dim, correction=float(unbiased), keepdim=keepdim)
+
+
+def _lerp(x: Tensor, end: Tensor, weight: Any) -> Any:
+    return x + (end - x) * weight
+
+
+def _prod(x: Tensor, dim: int, keepdim: bool = False, **_: object) -> Any:
+    if x.shape[dim] > _MOST_FACTORS:
+        return NotImplemented
+    first, *others = x.unbind(dim)
+    for each in others:
+        first = first * each
+    return first.unsqueeze(dim) if keepdim else first
+
+
+def _cumsum(x: Tensor, dim: int, **_: object) -> Any:
+    sums = torch.ones(x.shape[dim], x.shape[dim]).triu()
+    return torch.matmul(x.movedim(dim, -1), sums).movedim(-1, dim)
+
+
+def _logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Any:
+    dims = _listed(x, dim)
+    largest = x.amax(dims, keepdim=True)
+    found = (x - largest).exp().sum(dims, keepdim=True).log() + largest
+    return found if keepdim else found.squeeze(dims)
+
+
+def _amin(x: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
+    return -(-x).amax(_listed(x, dim), keepdim=keepdim)
+
+
+def _rms_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Any:
+    dims = list(range(x.ndim - len(shape), x.ndim))
+    small = torch.finfo(torch.float32).eps if eps is None else eps
+    found = x * ((x * x).mean(dims, keepdim=True) + small).rsqrt()
+    return found if weight is None else found * weight
+
+
+def _addmm(x: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    return torch.mm(left, right) * alpha + x * beta
+
+
+def _clamp(x: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Any:
+    x = x if min is None else torch.maximum(x, min)
+    return x if max is None else torch.minimum(x, max)
+
+
+def _is_extreme(value: object) -> bool:
+    """Whether a number stands for infinity: 256 codes that reach so far tell nothing else apart."""
+    return isinstance(value, int | float) and not abs(value) < _EXTREME
+
+
+def _where(mask: Tensor, x: Any, other: Any) -> Any:
+    """A mask is 0 or 1 on the device."""
+    if _is_extreme(x) or _is_extreme(other):
+        return NotImplemented
+    chosen = mask.to(torch.float32)
+    if isinstance(other, int | float) and other == 0:
+        return chosen * x
+    return chosen * (x - other) + other
+
+
+def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
+    if _is_extreme(value):
+        return NotImplemented
+    chosen = mask.to(torch.float32)
+    return x * (1 - chosen) + chosen * value
+
+
+OURS: Mapping[Any, Callable[..., Any]] = {
+    aten.var.correction: _var,
+    aten.var.dim: _var_of,
+    aten.std.correction: _std,
+    aten.std.dim: _std_of,
+    aten.var_mean.correction: _var_mean,
+    aten.var_mean.dim: _var_mean_of,
+    aten.lerp.Scalar: _lerp,
+    aten.lerp.Tensor: _lerp,
+    aten.prod.dim_int: _prod,
+    aten.cumsum.default: _cumsum,
+    aten.logsumexp.default: _logsumexp,
+    aten.amin.default: _amin,
+    aten.rms_norm.default: _rms_norm,
+    aten.addmm.default: _addmm,
+    **dict.fromkeys(
+        (aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther, aten.where.Scalar), _where
+    ),
+    aten.masked_fill.Scalar: _masked_fill,
+    aten.masked_fill.Tensor: _masked_fill,
+    aten.logical_not.default: lambda x: 1 - x.to(torch.float32),
+    aten.bitwise_not.default: lambda x: 1 - x.to(torch.float32),
+    aten.logical_and.default: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
+    aten.bitwise_and.Tensor: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
+    aten.clamp.Tensor: _clamp,
+}
+"""Ways that suit the device."""
