@@ -14,7 +14,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = (
-    *("graph", "tflite", "train", "space", "hardware", "evaluation", "export", "nas", "tasks"),
+    *(
+        "graph",
+        "tflite",
+        "train",
+        "space",
+        "hardware",
+        "evaluation",
+        "engine",
+        "export",
+        "nas",
+        "tasks",
+    ),
     *("calibration", "runs", "report", "sweeps", "language", "judge", "router", "cli", "testing"),
 )
 """Rooms from the bottom.

@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[Path, typer.Argument(help="A run folder or a .tflite file.")],
     form: Annotated[
-        str, typer.Option("--format", help="tflite, c, onnx, project (CMake) or arduino.")
+        str, typer.Option("--format", help="tflite, c, engine, onnx, project (CMake) or arduino.")
     ] = "tflite",
     out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
     camera: Annotated[
         str | None, typer.Option(help="What a camera gives, such as 320x240:rgb565; for images.")
     ] = None,
+    arena: Annotated[
+        str | None,
+        typer.Option(help="The engine's arena, such as 16KB, beyond which it goes row by row."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network as a .tflite file, C++ header, ONNX or a program that checks itself."""
+    """Write a network as a .tflite file, header, ONNX, C or a program that checks itself."""
     from micronas.export.formats import export as write
+    from micronas.quantities import parse_bytes
     from micronas.runs.folder import model_file
     from micronas.space.load import model_bytes
 
@@ -47,8 +52,14 @@ def export(
         application=application,
         example=example,
         board=board,
+        arena=None if arena is None else parse_bytes(arena),
     )
-    if "folder" in written:
+    if form == "engine":
+        line = (
+            f"{written['folder']}: {written['arena_bytes']} bytes of arena; "
+            f"{len(written['references'])} operators without a kernel of their own"
+        )
+    elif "folder" in written:
         kind = written["front_end"]
         with_it = "" if kind is None else f", with a front end ({kind})"
         line = (

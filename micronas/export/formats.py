@@ -26,6 +26,7 @@ def export(
     application: "Application | None" = None,
     example: Values | None = None,
     board: "Emulated | None" = None,
+    arena: int | None = None,
 ) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
 
@@ -34,7 +35,7 @@ def export(
     data
         A ``.tflite`` file.
     form
-        ``tflite``, ``c``, ``onnx``, ``project`` (CMake) or ``arduino``.
+        ``tflite``, ``c``, ``engine``, ``onnx``, ``project`` (CMake) or ``arduino``.
     name
         Begins the name of the output where `out` is not given.
     application
@@ -43,6 +44,8 @@ def export(
         int8 codes of a real input, on which a project checks itself; random ones when left out.
     board
         What a project is emulated on, with the memory it has to fit; a large one when left out.
+    arena
+        Bytes of the engine's arena, beyond which its first operators run row by row.
 
     Raises
     ------
@@ -72,9 +75,11 @@ def export(
             "front_end": None if application is None else application.front_end.kind,
             "golden_input": "random" if example is None else "example",
         }
+    if form == "engine":
+        return _engine(data, out or Path(f"{name}-engine"), name, arena)
     if form not in _SUFFIXES:
         raise ConfigError(
-            f"a format must be tflite, c, onnx, project or arduino, but got {form!r}; "
+            f"a format must be tflite, c, engine, onnx, project or arduino, but got {form!r}; "
             "choose one of them"
         )
     path = out or Path(f"{name}{_SUFFIXES[form]}")
@@ -84,6 +89,25 @@ def export(
     except OSError as error:
         raise ExportError(f"an output file must be writable: {error}; choose another") from error
     return {"file": str(path), "format": form, "bytes": len(content)}
+
+
+def _engine(data: bytes, folder: Path, name: str, arena: int | None) -> dict[str, Any]:
+    from micronas.engine.generate import generate
+    from micronas.export.firmware.shared import check_new, write_folder
+
+    check_new(folder)
+    files = generate(read(data), name, most=arena)
+    write_folder(
+        {f"{files.name}.h": files.header, f"{files.name}.c": files.source}, folder.absolute()
+    )
+    return {
+        "folder": str(folder),
+        "format": "engine",
+        "arena_bytes": files.arena,
+        "arena_bound_bytes": files.bound,
+        "state_bytes": files.state,
+        "references": list(files.references),
+    }
 
 
 def _content(data: bytes, form: str, path: Path) -> bytes:

@@ -107,11 +107,11 @@ def power_of(scale: float) -> int:
 
 
 # Sigmoid at k / 24 in Q0.16, between which TFLM's kernels of 16 bits draw lines.
-_SIGMOID = np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64)
+SIGMOID = np.rint(65536 / (1 + np.exp(-np.arange(256) / 24))).astype(np.int64)
 # Their table is rounded up at these.
-_SIGMOID[[4, 8, 12, *range(14, 18), *range(19, 23), 25, *range(27, 32), 33, 34, 35, 37, 39]] += 1
-_SIGMOID[[40, 41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112]] += 1
-_SIGMOID[[116, 135, 255]] += 1
+SIGMOID[[4, 8, 12, *range(14, 18), *range(19, 23), 25, *range(27, 32), 33, 34, 35, 37, 39]] += 1
+SIGMOID[[40, 41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112]] += 1
+SIGMOID[[116, 135, 255]] += 1
 Wide = npt.NDArray[np.int64]
 
 
@@ -120,7 +120,7 @@ def sigmoid(codes: Wide) -> Wide:
     raised = codes * 3
     size = np.abs(raised)
     place = np.minimum(size >> 9, 254)
-    low, high = _SIGMOID[place], _SIGMOID[place + 1]
+    low, high = SIGMOID[place], SIGMOID[place + 1]
     curve = np.where(size >> 9 >= 255, 0x7FFF << 10, (low << 9) + (size & 0x1FF) * (high - low))
     curve = np.where(raised >= 0, curve + (1 << 9), (1 << 25) - curve + (1 << 9) - 1)
     return curve >> 10
@@ -133,7 +133,7 @@ def tanh(codes: Wide, power: int = -12) -> Wide:
     raised = (codes * (3 << up) + ((1 << down) >> 1)) >> down
     size = np.abs(raised)
     place = np.minimum(size >> 8, 254)
-    low, high = _SIGMOID[place], _SIGMOID[place + 1]
+    low, high = SIGMOID[place], SIGMOID[place + 1]
     curve = np.where(size >> 8 >= 255, 0xFFFF << 8, (low << 8) + (size & 0xFF) * (high - low))
     half, bit = 1 << 23, 1 << 7
     return np.where(raised >= 0, curve - half + bit, -curve + half + bit - 1) >> 8

@@ -188,6 +188,13 @@ def emulate(program: Path, files: Sequence[Path], board: Emulated = CORTEX_M4) -
     subprocess.CalledProcessError
         If the program fails; what it printed is in `stderr`.
     """
+    return emulate_with_stack(program, files, board)[0]
+
+
+def emulate_with_stack(
+    program: Path, files: Sequence[Path], board: Emulated = CORTEX_M4
+) -> tuple[list[str], int]:
+    """Run a program as `emulate` does; return its lines, and the bytes of stack it used."""
     arguments = "".join(f",arg={path}" for path in files)
     command = [
         *("qemu-system-arm", "-M", board.machine, "-nographic", "-monitor", "none"),
@@ -196,7 +203,8 @@ def emulate(program: Path, files: Sequence[Path], board: Emulated = CORTEX_M4) -
         *("-kernel", str(program)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stderr.strip().splitlines()[:-1]
+    *lines, stack = done.stderr.strip().splitlines()
+    return lines, int(stack.split()[1])
 
 
 def _sections(path: Path) -> tuple[int, int]:

@@ -1,0 +1,30 @@
+/* Copies along up to six dimensions, in steps of each operand's own, over what may be filled first. */
+typedef struct {
+  int32_t rank;
+  int32_t sizes[6], from[6], to[6];
+  int32_t first, place; /* where reading and writing begins */
+  int32_t filled;       /* bytes of the output to be filled, or 0 */
+  int8_t fill;
+} Move;
+
+KERNEL void move(const Move* m, const int8_t* in, int8_t* out) {
+  int32_t at[6] = {0};
+  const int last = m->rank - 1;
+  memset(out, m->fill, (size_t)m->filled);
+  in += m->first, out += m->place;
+  for (;;) {
+    if (m->from[last] == 1 && m->to[last] == 1) {
+      memcpy(out, in, (size_t)m->sizes[last]);
+    } else {
+      for (int i = 0; i < m->sizes[last]; ++i) out[i * m->to[last]] = in[i * m->from[last]];
+    }
+    int axis = last - 1;
+    for (; axis >= 0; --axis) {
+      in += m->from[axis], out += m->to[axis];
+      if (++at[axis] < m->sizes[axis]) break;
+      in -= m->from[axis] * at[axis], out -= m->to[axis] * at[axis];
+      at[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}

@@ -1,0 +1,85 @@
+"""Constants and structures as C text."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_TYPES = {
+    np.dtype(np.int8): "int8_t",
+    np.dtype(np.uint16): "uint16_t",
+    np.dtype(np.int32): "int32_t",
+}
+_ROWS = {"scales": "Scale", "factors": "Factor", "rows": "Between", "columns": "Between"}
+"""Structures that arrays of two dimensions consist of, by the member that points to them."""
+
+
+def structure(name: str, kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the definitions of a constant structure: its arrays first."""
+    arrays: list[str] = []
+    body = _written(name, fields, arrays)
+    yield from arrays
+    yield f"static const {kind} {name} = {body};"
+
+
+def _written(name: str, value: Any, arrays: list[str], member: str = "") -> str:
+    if isinstance(value, Mapping):
+        inner = (
+            f".{key} = {_written(f'{name}_{key}', each, arrays, key)}"
+            for key, each in value.items()
+        )
+        return "{" + ", ".join(inner) + "}"
+    if isinstance(value, list):
+        parts = (_written(f"{name}_{index}", each, arrays) for index, each in enumerate(value))
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, tuple):
+        return "{" + ", ".join(integer(each) for each in value) + "}"
+    if isinstance(value, np.ndarray):
+        arrays.append(array(name, value, _ROWS.get(member, "")))
+        return name
+    return value if isinstance(value, str) else integer(value)
+
+
+def array(name: str, values: np.ndarray, kind: str = "") -> str:
+    """Return the definition of a constant array.
+
+    Two dimensions are structures; uint8 stands for filters whose form depends on the core.
+    """
+    if values.dtype == np.uint8:
+        items, kind = [f"W({each})" for each in values.view(np.int8).tolist()], "uint8_t"
+    elif values.ndim == 2:
+        items = ["{" + ", ".join(integer(each) for each in row) + "}" for row in values.tolist()]
+    else:
+        items = [integer(each) for each in values.tolist()]
+        kind = _TYPES[values.dtype]
+    aligned = " ALIGNED" if kind in ("int8_t", "uint8_t") else ""
+    text = textwrap.fill(", ".join(items), 100, initial_indent="    ", subsequent_indent="    ")
+    return f"static const {kind} {name}[{len(items)}]{aligned} = {{\n{text}}};"
+
+
+def integer(value: int) -> str:
+    """Return a C integer; the least one of 32 bits has no literal."""
+    return "INT32_MIN" if value == -(2**31) else str(int(value))
+
+
+def identifier(name: str) -> str:
+    """Return lower-case words of letters and digits."""
+    words = re.findall(r"[a-z0-9]+", name.lower()) or ["model"]
+    found = "_".join(words)
+    return f"n_{found}" if found[0].isdigit() else found
+
+
+def unique(names: Sequence[str]) -> dict[str, str]:
+    """Return identifiers by name, each of its own."""
+    found: dict[str, str] = {}
+    for position, name in enumerate(names):
+        word = identifier(name)
+        found[name] = f"{word}_{position}" if word in found.values() else word
+    return found
+
+
+def comment(text: str) -> str:
+    """Return text that may stand in a C comment."""
+    return re.sub(r"[^\w/.:+-]|/(?=\*)|(?<=\*)/", "_", text, flags=re.ASCII)[:80]

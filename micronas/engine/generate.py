@@ -1,0 +1,328 @@
+"""Write an int8 network as C99: one header, one source file."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from micronas._version import VERSION
+from micronas.engine import c_text
+from micronas.engine.layout import Layout, scratch_of
+from micronas.engine.plan import aligned
+from micronas.engine.rows import Stream
+from micronas.engine.steps import Call, Step
+from micronas.graph.check import check_int8
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import zero_point
+from micronas.resources import folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """Text of the generated files, and what they take."""
+
+    name: str
+    """Of both files, without suffix."""
+    header: str
+    source: str
+    arena: int
+    """Bytes: activations and work memory."""
+    bound: int
+    """Fewest bytes that any placement of these kernels takes."""
+    state: int
+    """Bytes of recurrent states."""
+    references: tuple[str, ...]
+    """Operators for which there is no kernel but a plain loop."""
+
+
+def generate(graph: Graph, name: str = "model", *, most: int | None = None) -> Files:
+    """Return a network in C.
+
+    Parameters
+    ----------
+    graph
+        A complete int8 graph.
+    name
+        Begins the names of functions and constants; letters and digits are kept.
+    most
+        Bytes of arena from which on the first operators run row by row, which takes more
+        instructions; 0 for as little memory as can be, never when left out.
+
+    Raises
+    ------
+    ModelError
+        If the graph cannot be executed in integers.
+    ExportError
+        If a number does not fit what the kernels count with.
+    """
+    check_int8(graph)
+    return _Writer(graph, c_text.identifier(name), most).files()
+
+
+class _Writer:
+    def __init__(self, graph: Graph, name: str, most: int | None) -> None:
+        self._graph, self._name = graph, name
+        self._layout = Layout(graph, most)
+        self._names: dict[str, str] = {}
+        """Parameters by tensor."""
+        for role, names in (("in", graph.inputs), ("out", graph.outputs)):
+            for name, word in c_text.unique(names).items():
+                self._names[name] = f"{role}_{word}" if len(names) > 1 else role
+
+    def files(self) -> Files:
+        states = _states(self._graph)
+        references = tuple(
+            f"{step.op.kind} {c_text.comment(step.op.name)}"
+            for step, calls in zip(self._layout.steps, self._layout.calls, strict=True)
+            if any(call.is_reference for call in calls)
+        )
+        state = aligned(sum(3 * units for _, _, units in states)) if states else 0
+        header, source = self._header(states), self._source(states, references)
+        return Files(
+            self._name,
+            header,
+            source,
+            self._layout.plan.size,
+            self._layout.plan.bound,
+            state,
+            references,
+        )
+
+    def _header(self, states: list[tuple[str, str, int]]) -> str:
+        upper, graph, placed = self._name.upper(), self._graph, self._layout.plan
+        lines = [
+            f"/* Written by micronas {VERSION}: a network in C99, for any core.",
+            " *",
+            f" * The arena is aligned to 4; no placement takes less than {placed.bound} bytes.",
+            " * Inputs and outputs lie outside of it, or in it at their offsets, where the network",
+            " * overwrites its inputs. */",
+            f"#ifndef MICRONAS_{upper}_H",
+            f"#define MICRONAS_{upper}_H",
+            "#include <stdint.h>",
+            "",
+            f"#define {upper}_ARENA_BYTES {self._layout.plan.size}",
+        ]
+        for role, names in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
+            for name in names:
+                tensor = graph.tensors[name]
+                assert tensor.quantization is not None
+                word = self._names[name].upper().removeprefix(role[: -len("PUT")])
+                begin = f"#define {upper}_{role}{word}"
+                lines += [
+                    "",
+                    f"/* {c_text.comment(name)}, int8 {list(tensor.shape)}:",
+                    " * value = scale * (code - zero point) */",
+                    f"{begin}_BYTES {tensor.elements}",
+                    f"{begin}_SCALE {float(tensor.quantization.scale[0])!r}f",
+                    f"{begin}_ZERO_POINT ({tensor.quantization.zero_point})",
+                    f"{begin}_OFFSET {self._layout.place_of(name)}",
+                ]
+        lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif"]
+        if states:
+            lines += [
+                "/* Kept from run to run: to be reset before the first. */",
+                "typedef struct {",
+                *(
+                    f"  int16_t cell_{number}[{units}];"
+                    for number, (_, _, units) in enumerate(states)
+                ),
+                *(
+                    f"  int8_t hidden_{number}[{units}];"
+                    for number, (_, _, units) in enumerate(states)
+                ),
+                f"}} {self._name}_state;",
+                f"void {self._name}_reset({self._name}_state* state);",
+            ]
+        lines += [
+            "/* Returns 0, or 1 if a pointer is null or the arena is not aligned. */",
+            f"{self._signature(bool(states))};",
+            "#ifdef __cplusplus",
+            "}",
+            "#endif",
+            "#endif",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _signature(self, with_state: bool) -> str:
+        inputs = [f"const int8_t* {self._names[name]}" for name in self._graph.inputs]
+        outputs = [f"int8_t* {self._names[name]}" for name in self._graph.outputs]
+        state = [f"{self._name}_state* state"] if with_state else []
+        return f"int {self._name}_invoke({', '.join([*inputs, *outputs, 'void* arena', *state])})"
+
+    def _source(self, states: list[tuple[str, str, int]], references: tuple[str, ...]) -> str:
+        listed = "".join(f"\n *   {each}" for each in references) or " none"
+        used = {each for calls in self._layout.calls for call in calls for each in call.uses}
+        head = _text("preamble.c.in")
+        for key, value in {
+            "VERSION": VERSION,
+            "NAME": self._name,
+            "REFERENCES": listed,
+            "PLAIN4": str(int("tile_plain4" in used)),
+            "PLAIN": str(int("tile_plain" in used)),
+        }.items():
+            head = head.replace(f"@{key}@", value)
+        parts = [head, *self._kernels(), *self._constants(states)]
+        if states:
+            resets = [
+                line
+                for number, (_, hidden, units) in enumerate(states)
+                for line in (
+                    f"  memset(state->cell_{number}, 0, sizeof(state->cell_{number}));",
+                    f"  memset(state->hidden_{number}, "
+                    f"{zero_point(self._graph.tensors[hidden])}, {units});",
+                )
+            ]
+            parts.append(
+                "\n".join([f"void {self._name}_reset({self._name}_state* state) {{", *resets, "}"])
+            )
+        return "\n\n".join(parts) + "\n\n" + "\n".join(self._invoke(bool(states))) + "\n"
+
+    def _kernels(self) -> Iterator[str]:
+        generated: dict[str, str] = {}
+        wanted: list[str] = []
+        for call in (call for calls in self._layout.calls for call in calls):
+            generated |= call.generated
+            wanted += [*call.uses, *call.generated]
+        for stage in self._layout.stream.stages if self._layout.stream else ():
+            generated |= stage.rows.generated
+            wanted.append(stage.rows.function)
+        yield from _with_needs(wanted, generated)
+
+    def _constants(self, states: list[tuple[str, str, int]]) -> Iterator[str]:
+        graph = self._graph
+        places = {
+            tensor: f"(int32_t)offsetof({self._name}_state, {member}_{number})"
+            for number, (cell, hidden, _) in enumerate(states)
+            for tensor, member in ((cell, "cell"), (hidden, "hidden"))
+        }
+        for place, (step, calls) in enumerate(
+            zip(self._layout.steps, self._layout.calls, strict=True)
+        ):
+            given = {step.operands[each] for call in calls for each in call.operands}
+            for name in dict.fromkeys(step.operands):
+                if name in given and name not in self._layout.roots:
+                    data = graph.tensors[name].data
+                    assert data is not None
+                    operand = step.operands.index(name)
+                    yield c_text.array(f"operand{place}_{operand}", data.astype("int8").ravel())
+            for number, call in enumerate(calls):
+                fields = dict(call.fields)
+                if call.state:
+                    hidden, cell = step.op.inputs[-2:]
+                    fields |= {"hidden": places[hidden], "cell": places[cell]}
+                yield from c_text.structure(f"op{place}_{number}", call.structure, fields)
+        if self._layout.stream:
+            yield self._stages(self._layout.stream)
+
+    def _bands(self, stream: Stream) -> dict[str, int]:
+        """Return the places of tensors among the bands: what is read, then what is written."""
+        names = [name for stage in stream.stages for name in stage.reads]
+        return {name: place for place, name in enumerate(dict.fromkeys([*names, stream.last]))}
+
+    def _stages(self, stream: Stream) -> str:
+        bands, lines = self._bands(stream), []
+        for place, stage in enumerate(stream.stages):
+            given = [bands[name] for name in (*stage.reads, stage.reads[-1])[:2]]
+            numbers = [*given, bands[stage.step.op.outputs[0]], stage.in_height, stage.height]
+            numbers += [stage.rows.stride, stage.rows.top, stage.rows.reach]
+            listed = ", ".join(map(str, numbers))
+            lines.append(f"    {{{stage.rows.function}, &op{place}_0, {listed}}},")
+        return "\n".join([f"static const Stage kStages[{len(lines)}] = {{", *lines, "};"])
+
+    def _streamed(self, stream: Stream) -> Iterator[str]:
+        graph, bands = self._graph, self._bands(stream)
+        yield "  {"
+        yield f"    Band bands[{len(bands)}] = {{"
+        for name in bands:
+            height = graph.tensors[name].shape[1]
+            row = graph.tensors[name].elements // height
+            pointer = f"(int8_t*)(uintptr_t)({self._pointer(name)})"
+            there = height if name in graph.inputs else 0
+            most = height if name in graph.inputs else stream.kept[name]
+            yield f"        {{{pointer}, {row}, 0, {there}, {most}}},"
+        count = len(stream.stages)
+        work = self._layout.places[scratch_of(count - 1)] if stream.scratch else 0
+        yield "    };"
+        yield f"    stream(kStages, {count}, bands, at + {work});"
+        yield "  }"
+
+    def _invoke(self, with_state: bool) -> Iterator[str]:
+        graph = self._graph
+        yield f"{self._signature(with_state)} {{"
+        yield "  int8_t* const at = arena;"
+        pointers = [self._names[name] for name in (*graph.inputs, *graph.outputs)]
+        pointers += ["arena"] + (["state"] if with_state else [])
+        yield f"  if ({' || '.join(f'!{each}' for each in pointers)}) return 1;"
+        yield "  if ((uintptr_t)arena % 4) return 1;"
+        if self._layout.stream:
+            yield from self._streamed(self._layout.stream)
+        for place, (step, calls) in enumerate(
+            zip(self._layout.steps, self._layout.calls, strict=True)
+        ):
+            if place < self._layout.streamed:
+                continue
+            for number, call in enumerate(calls):
+                yield from self._called(place, number, step, call)
+        yield "  (void)at;"
+        yield "  return 0;"
+        yield "}"
+
+    def _called(self, place: int, number: int, step: Step, call: Call) -> Iterator[str]:
+        out = self._pointer(step.op.outputs[0])
+        reads = [self._operand(place, step, operand) for operand in call.operands]
+        if call.maps > 1:
+            jump = self._graph.tensors[step.source].elements // call.maps
+            reads = [f"{each} + n * {jump}" for each in reads]
+            out = f"{out} + n * {self._graph.output_of(step.op).elements // call.maps}"
+        arguments = [f"&op{place}_{number}", *reads, out]
+        if call.scratch:
+            arguments.append(f"(void*)(at + {self._layout.places[scratch_of(place)]})")
+        if call.state:
+            arguments.append("(uint8_t*)state")
+        loop = f"for (int n = 0; n < {call.maps}; ++n) " if call.maps > 1 else ""
+        said = c_text.comment(step.op.name)
+        yield f"  {loop}{call.function}({', '.join(arguments)}); /* {said} */"
+
+    def _operand(self, place: int, step: Step, operand: int) -> str:
+        name = step.operands[operand]
+        if name in self._layout.roots:
+            return self._pointer(name)
+        return f"operand{place}_{step.operands.index(name)}"
+
+    def _pointer(self, name: str) -> str:
+        root = self._layout.roots[name]
+        for end in (*self._graph.inputs, *self._graph.outputs):
+            if self._layout.roots[end] == root:
+                return self._names[end]
+        return f"at + {self._layout.places[root]}"
+
+
+def _states(graph: Graph) -> list[tuple[str, str, int]]:
+    """Cell, hidden state and units of each recurrent operator."""
+    return [
+        (op.inputs[-1], op.inputs[-2], graph.output_of(op).shape[2])
+        for op in graph.ops
+        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    ]
+
+
+def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator[str]:
+    """Yield kernel files once each, after those that their first line names."""
+    seen: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        if name in seen:
+            return
+        seen.add(name)
+        text = generated.get(name) or _text(f"{name}.c")
+        needs = re.match(r"/\* needs ([\w ]+) \*/\n", text)
+        for each in needs[1].split() if needs else ():
+            yield from visit(each)
+        yield text[needs.end() :].rstrip() if needs else text.rstrip()
+
+    for name in wanted:
+        yield from visit(name)
+
+
+def _text(name: str) -> str:
+    return (folder("export") / "engine" / name).read_text(encoding="utf-8")

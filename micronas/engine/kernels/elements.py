@@ -1,0 +1,193 @@
+"""Operators on single elements: functions of one code, and pairs of elements."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
+from micronas.graph import fixed_point
+from micronas.graph.ir import Graph, Tensor
+from micronas.graph.kernels import KERNELS
+from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
+
+_CODES = np.arange(-128, 128, dtype=np.int8)
+_IN_PLACE = Overlap(0)
+_BITS = 20
+_SQUARE_BITS = 7
+"""Spare bits of operands at their common scale; see graph.kernels.elements."""
+_SHIFTS = range(1, 23)
+
+
+def function(graph: Graph, step: Step) -> list[Call]:
+    """Any function of one code: a table, or bounds where it only clips."""
+    op = step.op
+    assert op.kind != "UNKNOWN"
+    return _looked_up(graph, step, KERNELS[op.kind](graph, op)(_CODES[:, None]).ravel())
+
+
+def positions(graph: Graph, step: Step) -> list[Call]:
+    """Codes stand for their places in a table."""
+    return []
+
+
+def table(graph: Graph, step: Step) -> list[Call]:
+    return _looked_up(graph, step, data(graph.constant_of(step.op)).astype(np.int8))
+
+
+def _looked_up(graph: Graph, step: Step, codes: np.ndarray) -> list[Call]:
+    count = graph.output_of(step.op).elements
+    low, high = int(codes.min()), int(codes.max())
+    if np.array_equal(codes, _CODES):
+        return []
+    if np.array_equal(codes, np.clip(_CODES, low, high)):
+        fields = {"count": count, "low": low, "high": high}
+        return [
+            Call(
+                "clamp",
+                ("clamp",),
+                fields,
+                "Clamp",
+                overlaps={0: _IN_PLACE},
+                rows=Rows("clamp_row"),
+            )
+        ]
+    return [
+        Call(
+            "table", ("table",), {"codes": codes, "count": count}, "Table", overlaps={0: _IN_PLACE}
+        )
+    ]
+
+
+def add(graph: Graph, step: Step) -> list[Call]:
+    """Two maps of one shape; the coarser comes first."""
+    op = step.op
+    tensors = [graph.tensors[name] for name in step.operands]
+    output = graph.output_of(op)
+    order = (0, 1) if scale(tensors[0]) >= scale(tensors[1]) else (1, 0)
+    coarse, fine = (tensors[place] for place in order)
+    multiplier, shift = _factor(scale(fine) / (2 * scale(coarse)))
+    out_multiplier, out_shift = _factor(2 * scale(coarse) / (2**_BITS * scale(output)))
+    usual = (shift == 0 and scale(fine) == scale(coarse)) or -shift in _SHIFTS
+    if {each.shape for each in tensors} != {output.shape} or not usual or -out_shift not in _SHIFTS:
+        return _spread(graph, step, "sum_pairs")
+    low, high = activation_range(op, output)
+    fields = {
+        "count": output.elements,
+        "multiplier": multiplier,
+        "shift": -shift,
+        "rounding": 1 << -shift - 1 if shift else 0,
+        "out_multiplier": out_multiplier,
+        "out_shift": -out_shift,
+        "out_rounding": (2 * zero_point(output) + 1) * (1 << -out_shift - 1),
+        "coarse_zero": zero_point(coarse),
+        "fine_zero": zero_point(fine),
+        "low": low,
+        "high": high,
+    }
+    overlaps = {0: _IN_PLACE, 1: _IN_PLACE}
+    return [Call("add", ("add",), fields, "Add", order, overlaps=overlaps, rows=Rows("add_row"))]
+
+
+def pairs(graph: Graph, step: Step) -> list[Call]:
+    assert step.op.kind != "UNKNOWN"
+    return _spread(graph, step, _FUNCTIONS[step.op.kind])
+
+
+_FUNCTIONS: Mapping[str, str] = {
+    "SUB": "subtract",
+    "MUL": "multiply",
+    "SQUARED_DIFFERENCE": "squared_difference",
+    "MAXIMUM": "maximum",
+    "MINIMUM": "minimum",
+    "PRELU": "bend",
+}
+
+
+def _spread(graph: Graph, step: Step, name: str) -> list[Call]:
+    op = step.op
+    tensors = [graph.tensors[name] for name in step.operands]
+    output = graph.output_of(op)
+    low, high = activation_range(op, output)
+    plain = op.kind in ("MAXIMUM", "MINIMUM")
+    sizes, first, second = _steps(tensors, output)
+    fields = {
+        "rank": len(sizes),
+        "sizes": sizes,
+        "first": first,
+        "second": second,
+        "first_zero": zero_point(tensors[0]),
+        "second_zero": zero_point(tensors[1]),
+        "zero": 0 if plain else zero_point(output),
+        "low": low,
+        "high": high,
+        **_factors(op.kind, [float(scale(each)) for each in tensors], float(scale(output))),
+    }
+    same = {place: _IN_PLACE for place, each in enumerate(tensors) if each.shape == output.shape}
+    return [Call(name, (name,), fields, "Spread", (0, 1), overlaps=same, is_reference=True)]
+
+
+def _factors(kind: str, scales: list[float], output: float) -> Fields:
+    left, right = scales
+    none = (0, 0)
+    if kind == "MUL":
+        return {
+            "bits": 0,
+            "first_factor": none,
+            "second_factor": none,
+            "factor": _factor(left * right / output),
+        }
+    if kind == "PRELU":
+        product = _factor(left * right / output)
+        return {
+            "bits": 0,
+            "first_factor": _factor(left / output),
+            "second_factor": none,
+            "factor": product,
+        }
+    if kind in ("MAXIMUM", "MINIMUM"):
+        return {"bits": 0, "first_factor": none, "second_factor": none, "factor": none}
+    common = 2 * max(scales)
+    bits = _SQUARE_BITS if kind == "SQUARED_DIFFERENCE" else _BITS
+    step = (
+        common**2 / (output * 2.0 ** (2 * bits))
+        if bits == _SQUARE_BITS
+        else common / (2.0**bits * output)
+    )
+    return {
+        "bits": bits,
+        "first_factor": _factor(left / common),
+        "second_factor": _factor(right / common),
+        "factor": _factor(step),
+    }
+
+
+def _factor(real: float) -> tuple[int, int]:
+    multiplier, shift = fixed_point.quantize_multiplier(real)
+    return int(multiplier), int(shift)
+
+
+def _steps(tensors: list[Tensor], output: Tensor) -> tuple[tuple[int, ...], ...]:
+    """Sizes, and steps of both operands, with dimensions joined that are walked alike."""
+    rank = len(output.shape)
+    shapes = [(1,) * (rank - len(each.shape)) + each.shape for each in tensors]
+    joined: list[tuple[int, tuple[bool, ...]]] = []
+    for axis, size in enumerate(output.shape):
+        moves = tuple(shape[axis] == size for shape in shapes)
+        if size == 1:
+            continue
+        if joined and joined[-1][1] == moves:
+            joined[-1] = joined[-1][0] * size, moves
+        else:
+            joined.append((size, moves))
+    joined = joined or [(1, (True, True))]
+    sizes = tuple(size for size, _ in joined)
+    steps = [
+        tuple(
+            math.prod(size for size, moves in joined[axis + 1 :] if moves[place])
+            * joined[axis][1][place]
+            for axis in range(len(joined))
+        )
+        for place in (0, 1)
+    ]
+    return sizes, *steps

@@ -1,0 +1,275 @@
+"""Pools, reductions and whatever moves values."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from micronas.engine.kernels.window import channel_overlap, window_of
+from micronas.engine.steps import Call, Rows, Step
+from micronas.graph import fixed_point, moves, resizing
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
+
+Sizes = tuple[int, ...]
+
+
+def average_pool(graph: Graph, step: Step) -> list[Call]:
+    return _pool(graph, step, "average")
+
+
+def max_pool(graph: Graph, step: Step) -> list[Call]:
+    return _pool(graph, step, "largest")
+
+
+def _pool(graph: Graph, step: Step, function: str) -> list[Call]:
+    op = step.op
+    window = window_of(graph, step, op.window)
+    low, high = activation_range(op, graph.output_of(op))
+    fields = {"window": window.fields, "low": low, "high": high}
+    overlaps = {0: channel_overlap(window)} if window.maps == 1 else {}
+    return [
+        Call(
+            function,
+            (function,),
+            fields,
+            "Pool",
+            overlaps=overlaps,
+            maps=window.maps,
+            rows=window.rows(f"{function}_row"),
+        )
+    ]
+
+
+def reduce_max(graph: Graph, step: Step) -> list[Call]:
+    return _reduction(graph, step, "reduce_max", (0, 0))
+
+
+def sum_up(graph: Graph, step: Step) -> list[Call]:
+    multiplier, shift = fixed_point.quantize_multiplier(_ratio(graph, step))
+    return _reduction(graph, step, "reduce_sum", (int(multiplier), int(shift)))
+
+
+def mean(graph: Graph, step: Step) -> list[Call]:
+    """Average with 1/count folded into the multiplier by an integer division."""
+    count = math.prod(_reduced(graph, step))
+    multiplier, shift = fixed_point.quantize_multiplier(_ratio(graph, step))
+    fold = min(count.bit_length() - 1, 32, 31 + int(shift))
+    folded = int(np.array((int(multiplier) << fold) // count).astype(np.int32))
+    return _reduction(graph, step, "reduce_sum", (folded, int(shift) - fold))
+
+
+def _ratio(graph: Graph, step: Step) -> float:
+    return float(scale(graph.tensors[step.source]) / scale(graph.output_of(step.op)))
+
+
+def _axes(graph: Graph, step: Step) -> list[int]:
+    rank = len(graph.tensors[step.source].shape)
+    return sorted({int(axis) % rank for axis in data(graph.constant_of(step.op)).flat})
+
+
+def _reduced(graph: Graph, step: Step) -> Sizes:
+    return tuple(graph.tensors[step.source].shape[axis] for axis in _axes(graph, step))
+
+
+def _reduction(graph: Graph, step: Step, function: str, factor: tuple[int, int]) -> list[Call]:
+    source = graph.tensors[step.source]
+    axes = _axes(graph, step)
+    kept = [axis for axis in range(len(source.shape)) if axis not in axes]
+    order = [*kept, *axes]
+    steps = _strides(source.shape)
+    pairs = [(source.shape[axis], steps[axis]) for axis in order]
+    kept_pairs, reduced_pairs = _joined(pairs[: len(kept)]), _joined(pairs[len(kept) :]) or [(1, 0)]
+    both = [*kept_pairs, *reduced_pairs]
+    offset = -zero_point(source) * math.prod(_reduced(graph, step))
+    fields = {
+        "kept": len(kept_pairs),
+        "reduced": len(reduced_pairs),
+        "sizes": tuple(size for size, _ in both),
+        "steps": tuple(step for _, step in both),
+        "offset": int(np.array(offset).astype(np.int32)),
+        "factor": factor,
+        "zero": zero_point(graph.output_of(step.op)),
+    }
+    return [Call(function, (function,), fields, "Reduce")]
+
+
+def _joined(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join neighbouring dimensions (size, step) that are walked as one."""
+    found: list[tuple[int, int]] = []
+    for size, step in pairs:
+        if size == 1:
+            continue
+        if found and found[-1][1] == size * step:
+            found[-1] = found[-1][0] * size, step
+        else:
+            found.append((size, step))
+    return found
+
+
+def _strides(shape: Sequence[int]) -> Sizes:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _move(
+    sizes: Sequence[int],
+    steps: Sequence[int],
+    to: Sequence[int],
+    *,
+    operand: int = 0,
+    first: int = 0,
+    place: int = 0,
+    filled: int = 0,
+    fill: int = 0,
+) -> Call:
+    """Copy along dimensions that both operands walk in steps of their own."""
+    joined: list[tuple[int, int, int]] = []
+    for size, one, other in zip(sizes, steps, to, strict=True):
+        if size == 1:
+            continue
+        if joined and joined[-1][1:] == (size * one, size * other):
+            joined[-1] = joined[-1][0] * size, one, other
+        else:
+            joined.append((size, one, other))
+    joined = joined or [(1, 1, 1)]
+    if len(joined) > 6:
+        raise NotImplementedError
+    columns = list(zip(*joined, strict=True))
+    fields = {
+        "rank": len(joined),
+        "sizes": columns[0],
+        "from": columns[1],
+        "to": columns[2],
+        "first": first,
+        "place": place,
+        "filled": filled,
+        "fill": fill,
+    }
+    return Call("move", ("move",), fields, "Move", (operand,))
+
+
+def pad(graph: Graph, step: Step) -> list[Call]:
+    return _padded(graph, step, 1, zero_point(graph.output_of(step.op)))
+
+
+def pad_with(graph: Graph, step: Step) -> list[Call]:
+    return _padded(graph, step, 2, int(data(graph.tensors[step.op.inputs[1]]).item()))
+
+
+def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:
+    shape, output = graph.tensors[step.source].shape, graph.output_of(step.op)
+    to = _strides(output.shape)
+    amounts = data(graph.constant_of(step.op, position))
+    place = sum(int(pair[0]) * one for pair, one in zip(amounts, to, strict=True))
+    call = _move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
+    # channels alone: pixels come first, which rows consist of
+    by_pixel = len(shape) == 4 and not amounts[:3].any() and call.fields["rank"] == 2
+    return [replace(call, rows=Rows("move_row") if by_pixel else None)]
+
+
+def reshape(graph: Graph, step: Step) -> list[Call]:
+    return []
+
+
+def concatenation(graph: Graph, step: Step) -> list[Call]:
+    axis, to = step.op.axis, _strides(graph.output_of(step.op).shape)
+    calls, place = [], 0
+    for operand, name in enumerate(step.operands):
+        shape = graph.tensors[name].shape
+        calls.append(_move(shape, _strides(shape), to, operand=operand, place=place))
+        place += shape[axis] * to[axis]
+    return calls
+
+
+def transpose(graph: Graph, step: Step) -> list[Call]:
+    shape, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
+    steps = _strides(shape)
+    order = moves.integers(graph, step.op)
+    return [_move(output, [steps[axis] for axis in order], _strides(output))]
+
+
+def cut(graph: Graph, step: Step) -> list[Call]:
+    shape = graph.tensors[step.source].shape
+    pieces = moves.pieces(graph, step.op)
+    assert pieces is not None  # check_int8 has seen it
+    steps = _strides(shape)
+    sizes = [len(piece) for piece in pieces]
+    first = sum(piece.start * one for piece, one in zip(pieces, steps, strict=True))
+    jumps = [piece.step * one for piece, one in zip(pieces, steps, strict=True)]
+    return [_move(sizes, jumps, _strides(sizes), first=first)]
+
+
+def broadcast_to(graph: Graph, step: Step) -> list[Call]:
+    source, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
+    shape = (1,) * (len(output) - len(source)) + source
+    steps = [one if size > 1 else 0 for size, one in zip(shape, _strides(shape), strict=True)]
+    return [_move(output, steps, _strides(output))]
+
+
+def space_to_depth(graph: Graph, step: Step) -> list[Call]:
+    batch, height, width, _ = graph.output_of(step.op).shape
+    block, depth = step.op.block, graph.tensors[step.source].shape[3]
+    shape = (batch, height, block, width, block, depth)
+    return [_exchanged(shape, (0, 1, 3, 2, 4, 5))]
+
+
+def depth_to_space(graph: Graph, step: Step) -> list[Call]:
+    batch, height, width, _ = graph.tensors[step.source].shape
+    block, depth = step.op.block, graph.output_of(step.op).shape[3]
+    shape = (batch, height, width, block, block, depth)
+    return [_exchanged(shape, (0, 1, 3, 2, 4, 5))]
+
+
+def _exchanged(shape: Sizes, order: Sizes) -> Call:
+    output = [shape[axis] for axis in order]
+    steps = _strides(shape)
+    return _move(output, [steps[axis] for axis in order], _strides(output))
+
+
+def gather(graph: Graph, step: Step) -> list[Call]:
+    shape, axis = graph.tensors[step.source].shape, step.op.axis
+    places = data(graph.constant_of(step.op)).ravel()
+    return [_picked(shape, axis, 1, np.zeros(1, np.int64), places)]
+
+
+def resize_nearest(graph: Graph, step: Step) -> list[Call]:
+    source, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
+    rows, columns = (resizing.nearest(source[side], output[side], step.op) for side in (1, 2))
+    return [_picked(source, 2, source[1], rows, columns)]
+
+
+def _picked(shape: Sizes, axis: int, rows: int, from_rows: np.ndarray, places: np.ndarray) -> Call:
+    if max(shape) > 2**16:
+        raise NotImplementedError
+    fields = {
+        "rows": from_rows.astype(np.uint16),
+        "columns": places.astype(np.uint16),
+        "outer": math.prod(shape[:axis]) // rows,
+        "many_rows": len(from_rows),
+        "many_columns": len(places),
+        "in_rows": rows,
+        "in_columns": shape[axis],
+        "inner": math.prod(shape[axis + 1 :]),
+    }
+    return Call("pick", ("pick",), fields, "Pick")
+
+
+def resize_bilinear(graph: Graph, step: Step) -> list[Call]:
+    source, output = graph.tensors[step.source].shape, graph.output_of(step.op).shape
+    if max(source) > 2**16:
+        raise NotImplementedError
+    rows, columns = (
+        np.stack(resizing.between(source[side], output[side], step.op), axis=1) for side in (1, 2)
+    )
+    fields = {
+        "rows": rows,
+        "columns": columns,
+        "maps": source[0],
+        "height": output[1],
+        "width": output[2],
+        "in_height": source[1],
+        "in_width": source[2],
+        "depth": source[3],
+    }
+    return [Call("interpolate", ("interpolate",), fields, "Interpolate", is_reference=True)]

@@ -1,0 +1,379 @@
+"""Convolutions and linear layers: filters packed for tiles, taps written out for planes."""
+
+import math
+from dataclasses import replace
+from string import Template
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.engine.kernels.window import (
+    Window,
+    column_overlap,
+    tiles_of,
+    window_of,
+)
+from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
+from micronas.graph import fixed_point
+from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels.codes import activation_range, data, scale, scales, zero_point
+from micronas.graph.transposing import before
+from micronas.resources import folder
+
+Wide = npt.NDArray[np.int64]
+_LARGEST_SUM = 2**30
+"""Of sums that SMMULR rescales as TFLM does."""
+_SHIFTS = range(1, 23)
+"""Shifts to the right at which rounding and zero point fit in one constant."""
+
+
+class _Rescaling:
+    """Biases, with the input's zero point in them, and factors of each channel."""
+
+    def __init__(self, graph: Graph, step: Step, rows: Wide, *, is_folded: bool = True) -> None:
+        """`rows` holds the weights of each channel."""
+        op = step.op
+        source, weights, output = (
+            graph.tensors[step.source],
+            graph.constant_of(op),
+            graph.output_of(op),
+        )
+        channels = len(rows)
+        offset = (
+            -zero_point(source) * rows.sum(axis=1) if is_folded else np.zeros(channels, np.int64)
+        )
+        for name in op.learnt[1:]:
+            offset = offset + data(graph.tensors[name])
+        self.bias = offset.astype(np.int32).astype(np.int64)
+        factors = scale(source) * scales(weights) / scale(output)
+        multiplier, shift = fixed_point.quantize_multiplier(np.broadcast_to(factors, channels))
+        self.multiplier, self.right = multiplier, -shift.astype(np.int64)
+        self.zero = zero_point(output)
+        self.low, self.high = activation_range(op, output)
+        largest = np.abs(rows).sum(axis=1) * 128 + np.abs(offset)
+        self.largest = int(largest.max())
+        """Bound of all sums."""
+        self.is_usual = self.largest < _LARGEST_SUM and all(
+            each in _SHIFTS for each in np.unique(self.right)
+        )
+
+    @property
+    def factors(self) -> npt.NDArray[np.int32]:
+        return np.stack([self.multiplier, -self.right], axis=1).astype(np.int32)
+
+    def limits(self) -> Fields:
+        return {"zero": 2 * self.zero + 1, "low": self.low, "high": self.high}
+
+    def scales(self, times: int = 1, *, even: bool = False) -> Fields:
+        more = len(self.bias) % 2 if even else 0
+        pairs = np.stack([self.bias * times, self.multiplier], axis=1).astype(np.int32)
+        return {
+            "scales": np.pad(pairs, ((0, more), (0, 0))),
+            "shifts": np.pad(self.right.astype(np.int8), (0, more)),
+        }
+
+
+def fully_connected(graph: Graph, step: Step) -> list[Call]:
+    rows = data(graph.constant_of(step.op)).astype(np.int64)
+    pixels = graph.tensors[step.source].elements // rows.shape[1]
+    return _pointwise(graph, step, rows, pixels)
+
+
+def convolution(graph: Graph, step: Step) -> list[Call]:
+    filters = data(graph.constant_of(step.op)).astype(np.int64)
+    window = window_of(graph, step, (filters.shape[1], filters.shape[2]))
+    rows = filters.reshape(len(filters), -1)
+    if graph.groups_of(step.op) > 1:
+        return _reference(graph, step, window, "reference_convolution")
+    if window.is_plain:
+        return _pointwise(graph, step, rows, window.maps * math.prod(window.out))
+    is_flat, window = window.laid_flat() != window, window.laid_flat()
+    height, width = window.taps
+    taps, runs = (width, 1) if window.dilation[1] == 1 else (1, width)
+    run = taps * window.depth
+    columns = np.pad(
+        filters.reshape(len(filters), height * runs, run), ((0, 0), (0, 0), (0, run % 2))
+    )
+    tile = _tile(graph, step, rows, columns.reshape(len(filters), -1))
+    if tile is None:
+        return _reference(graph, step, window, "reference_convolution")
+    fields, uses, size = tile
+    overlap = column_overlap(window, len(filters), tiles_of(math.prod(window.out)))
+    return [
+        Call(
+            "convolution",
+            ("convolution", *uses),
+            {"tile": fields, "window": window.fields, "runs": runs, "taps": taps},
+            "Convolution",
+            scratch=3 * size,
+            overlaps={0: overlap} if window.maps == 1 else {},
+            maps=window.maps,
+            rows=None if is_flat else window.rows("convolution_row", 3 * size),
+        )
+    ]
+
+
+def _pointwise(graph: Graph, step: Step, rows: Wide, pixels: int) -> list[Call]:
+    tile = _tile(graph, step, rows, np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))))
+    channels, depth = rows.shape
+    window = Window((1, pixels), depth, (1, pixels), (1, 1), (1, 1), (1, 1), (0, 0), 0)
+    if tile is None:
+        return _reference(graph, step, window, "reference_convolution")
+    fields, uses, size = tile
+    return [
+        Call(
+            "pointwise",
+            ("pointwise", *uses),
+            {"tile": fields, "pixels": pixels, "depth": depth},
+            "Pointwise",
+            scratch=size * min(pixels, 3) if pixels >= 3 else size,
+            overlaps={0: column_overlap(window, channels, tiles_of(pixels))},
+            rows=Rows("pointwise_row", scratch=3 * size),
+        ),
+    ]
+
+
+def _tile(
+    graph: Graph, step: Step, rows: Wide, columns: Wide
+) -> tuple[Fields, tuple[str, ...], int] | None:
+    """Return fields of a tile, kernel files and bytes of a column, or None where sums wrap around.
+
+    Parameters
+    ----------
+    rows
+        Weights of each channel.
+    columns
+        The same with zeros where columns have gaps; of even length.
+    """
+    rescaling = _Rescaling(graph, step, rows)
+    if rescaling.largest >= 2**31 or columns.shape[1] > 2**17 - 8:
+        return None
+    channels = len(rows)
+    if channels >= 2**16:
+        raise NotImplementedError
+    is_packed = graph.constant_of(step.op).dtype == "int4" and rescaling.largest < 2**27
+    full = np.pad(columns, ((0, channels % 2), (0, -columns.shape[1] % 4)))
+    pairs = full.shape[1] // 2
+    # bytes of a word: element a of both channels, then element b
+    words = full.reshape(-1, 2, pairs, 2).transpose(0, 2, 3, 1).astype(np.int8)
+    if is_packed:
+        halves = words.reshape(-1, pairs // 2, 2, 4).view(np.uint8) & 15
+        words = (halves[:, :, 0] | halves[:, :, 1] << 4).view(np.int8)
+    bits = "4" if is_packed else "8"
+    form, name = f"tile_{bits}", f"k{bits}"
+    if not rescaling.is_usual:
+        form, name = ("tile_plain4", "kPlain4") if is_packed else ("tile_plain", "kPlain")
+    fields = {
+        "weights": words.reshape(-1) if is_packed else words.reshape(-1).view(np.uint8),
+        **rescaling.scales(16 if is_packed else 1, even=True),
+        "pairs": pairs,
+        "channels": channels,
+        **rescaling.limits(),
+        "form": f"&{name}",
+    }
+    return fields, (form,), pairs * 4
+
+
+def depthwise(graph: Graph, step: Step) -> list[Call]:
+    filters = data(graph.constant_of(step.op)).astype(np.int64)
+    window = window_of(graph, step, (filters.shape[1], filters.shape[2]))
+    channels = filters.shape[3]
+    rows = filters.reshape(-1, channels).T
+    rescaling = _Rescaling(graph, step, rows)
+    if channels != window.depth or not rescaling.is_usual:
+        return _reference(graph, step, window, "reference_depthwise")
+    is_flat, window = window.laid_flat() != window, window.laid_flat()
+    (height, width), (_, apart) = window.taps, window.dilation
+    reach = (width - 1) * apart + 1
+    rows_of_plane = (window.out[0] - 1) * window.stride[0] + (height - 1) * window.dilation[0] + 1
+    together = 2 if window.stride[1] == 1 else 1
+    last = -(-window.out[1] // together) * together - 1
+    pitch = last * window.stride[1] + reach + 1
+    pitch += pitch % 2
+    plane = rows_of_plane * pitch
+    if plane >= 2**20 or max(pitch, rows_of_plane) >= 2**16:
+        return _reference(graph, step, window, "reference_depthwise")
+    is_packed = graph.constant_of(step.op).dtype == "int4"
+    kernel = _Taps(window, is_packed)
+    taps = rows.astype(np.int8)
+    if is_packed:
+        halves = np.pad(taps, ((0, 0), (0, taps.shape[1] % 2))).view(np.uint8) & 15
+        taps = (halves[:, ::2] | halves[:, 1::2] << 4).view(np.int8)
+    fields = {
+        "weights": taps.reshape(-1),
+        **rescaling.scales(16 if is_packed else 1),
+        "window": window.fields,
+        "rows": rows_of_plane,
+        "pitch": pitch,
+        **rescaling.limits(),
+    }
+    if is_packed and rescaling.largest >= 2**27:
+        return _reference(graph, step, window, "reference_depthwise")
+    row = (height - 1) * window.dilation[0] + 1
+    rows = None if is_flat else window.rows(f"{kernel.name}_row", 2 * row * pitch)
+    if rows is not None:
+        rows = replace(rows, generated={rows.function: kernel.row_text})
+    is_shrunk = math.prod(window.out) <= math.prod(window.size)
+    return [
+        Call(
+            kernel.name,
+            ("depthwise",),
+            fields,
+            "Depthwise",
+            scratch=-(-plane * 2 // 4) * 4,
+            overlaps={0: Overlap(0, exact=True)} if is_shrunk and window.maps == 1 else {},
+            maps=window.maps,
+            generated={kernel.name: kernel.text},
+            rows=rows,
+        ),
+    ]
+
+
+class _Taps:
+    """The depthwise kernel of one window: its taps in pairs, written out."""
+
+    def __init__(self, window: Window, is_packed: bool) -> None:
+        (self._height, self._width), (down, self._apart) = window.taps, window.dilation
+        self._down, self._step = down, window.stride[1]
+        self._is_packed = is_packed
+        names = [f"depthwise_{self._height}x{self._width}"]
+        names += [f"apart_{down}x{self._apart}"] if window.dilation != (1, 1) else []
+        names += [f"step_{self._step}"] if self._step > 1 else []
+        names += ["4"] if is_packed else []
+        self.name = "_".join(names)
+        reach = (self._width - 1) * self._apart + 1
+        self._taps = {place * self._apart: place for place in range(self._width)}
+        self._words = -(-(reach + (self._step == 1)) // 2)
+
+    @property
+    def text(self) -> str:
+        twice = self._step == 1
+        count = self._height * self._width
+        sums = ["first"] + (["second"] if twice else [])
+        rescale = [
+            f"{'if (many > 1) {' if twice else ''}",
+            f"second = product({self._doubled('second')}, multiplier);",
+            "second = (second + (second >> 31) + rounding) >> shift;",
+            "*to = (int8_t)codes(second), to += depth;",
+            "}",
+        ]
+        template = (folder("export") / "engine" / "depthwise_taps.c.in").read_text(encoding="utf-8")
+        pairs, steps = self._pairs_and_sums()
+        body = ["#if DSP", *steps, "#else", *self._plain(sums), "#endif"]
+        return Template(template).substitute(
+            comment=f"{self._height} x {self._width} taps, steps of {self._step} along rows.",
+            name=self.name,
+            bytes=(count + 1) // 2 if self._is_packed else count,
+            pairs=_indented(pairs, 4),
+            together=len(sums),
+            step=self._step * len(sums),
+            sums=_indented([*(["int32_t second = bias;"] if twice else []), *body], 8),
+            double=self._doubled("first"),
+            second=_indented(rescale if twice else [], 8),
+        )
+
+    @property
+    def row_text(self) -> str:
+        template = (folder("export") / "engine" / "depthwise_row.c.in").read_text(encoding="utf-8")
+        return Template(template).substitute(name=self.name)
+
+    def _doubled(self, name: str) -> str:
+        return f"{name} >> 3" if self._is_packed else f"{name} * 2"
+
+    def _tap(self, row: int, place: int) -> str:
+        index = row * self._width + place
+        if not self._is_packed:
+            return f"w[{index}]"
+        byte = f"(uint8_t)w[{index // 2}]"
+        return f"(int8_t)({byte} & 0xF0)" if index % 2 else f"(int8_t)({byte} << 4)"
+
+    def _pairs_and_sums(self) -> tuple[list[str], list[str]]:
+        """Words of taps, made once a channel, and what multiplies words of the plane with them.
+
+        The second sum's window begins in the upper half of a word, one element later.
+        """
+        words: dict[tuple[int, int], str] = {}
+        lines: list[str] = []
+
+        def word(row: int, first: int) -> str:
+            """Name the pair of taps at two places; one that is not there is 0."""
+            if (row, first) not in words:
+                words[row, first] = f"w{row}_{len(words)}"
+            return words[row, first]
+
+        for row in range(self._height):
+            at = f"x + {row * self._down} * pitch" if row else "x"
+            for number in range(self._words):
+                place = 2 * number
+                uses = []
+                for sum_, start in (("first", place), ("second", place - 1)):
+                    if sum_ == "second" and self._step > 1:
+                        continue
+                    low, up = start in self._taps, start + 1 in self._taps
+                    if low and up:
+                        uses.append(f"{sum_} = smlad({sum_}, v, {word(row, start)});")
+                    elif low and self._step == 1 and start - 1 in self._taps:
+                        uses.append(f"{sum_} = smlabt({sum_}, v, {word(row, start - 1)});")
+                    elif low:
+                        uses.append(f"{sum_} = smlabb({sum_}, v, {word(row, start)});")
+                    elif up:
+                        uses.append(f"{sum_} = smlatb({sum_}, v, {word(row, start + 1)});")
+                if uses:
+                    lines += [f"{{ const int32_t v = word({at} + {place});", *uses, "}"]
+        pairs = [
+            f"const int32_t {name} = pair({self._at(row, first)}, {self._at(row, first + 1)});"
+            for (row, first), name in words.items()
+        ]
+        return pairs, lines
+
+    def _at(self, row: int, place: int) -> str:
+        return self._tap(row, self._taps[place]) if place in self._taps else "0"
+
+    def _plain(self, sums: list[str]) -> list[str]:
+        return [
+            f"{name} += x[{row * self._down} * pitch + {place * self._apart + more}]"
+            f" * {self._tap(row, place)};"
+            for row in range(self._height)
+            for place in range(self._width)
+            for more, name in enumerate(sums)
+        ]
+
+
+def transposed(graph: Graph, step: Step) -> list[Call]:
+    op = step.op
+    filters = data(graph.constant_of(op)).astype(np.int64)
+    taps = filters.shape[1], filters.shape[2]
+    cut = tuple(before(many, reach) for many, reach in zip(taps, op.reach, strict=True))
+    source, output = graph.tensors[step.source], graph.output_of(op)
+    maps, height, width, depth = source.shape
+    out = output.shape[1], output.shape[2]
+    zero = zero_point(source)
+    window = Window((height, width), depth, out, taps, op.stride, (1, 1), cut, zero, maps)  # type: ignore[arg-type]
+    return _reference(graph, step, window, "reference_transposed")
+
+
+def _reference(graph: Graph, step: Step, window: Window, function: str) -> list[Call]:
+    filters = data(graph.constant_of(step.op)).astype(np.int64)
+    by_channel = function == "reference_depthwise"
+    channels = filters.shape[-1] if by_channel else len(filters)
+    rows = filters.reshape(-1, channels).T if by_channel else filters.reshape(channels, -1)
+    rescaling = _Rescaling(graph, step, rows, is_folded=function != "reference_transposed")
+    op: Op = step.op
+    fields = {
+        "weights": filters.astype(np.int8).reshape(-1),
+        "biases": rescaling.bias.astype(np.int32),
+        "factors": rescaling.factors,
+        "window": {**window.fields, "zero": zero_point(graph.tensors[step.source])},
+        "channels": channels,
+        "groups": graph.groups_of(op) if op.kind == "CONV_2D" else 1,
+        "zero": rescaling.zero,
+        "low": rescaling.low,
+        "high": rescaling.high,
+    }
+    return [Call(function, (function,), fields, "Reference", is_reference=True, maps=window.maps)]
+
+
+def _indented(lines: list[str], by: int) -> str:
+    return "\n".join(
+        " " * by + line if not line.startswith("#") else line for line in lines if line
+    )

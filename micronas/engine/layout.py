@@ -1,0 +1,166 @@
+"""Where everything lies while a network runs: calls, shared memory, and what goes row by row."""
+
+from collections.abc import Mapping
+
+from micronas.engine.kernels import MAKERS
+from micronas.engine.plan import Buffer, Plan, lower_bound, plan
+from micronas.engine.rows import Stream, streams
+from micronas.engine.steps import Call, Overlap, Step, folded
+from micronas.errors import ExportError
+from micronas.graph.ir import Graph
+
+_TRIED = 6
+"""Streams of the least bounds that are placed."""
+
+
+class Layout:
+    """The calls of a network and the places of its buffers.
+
+    Parameters
+    ----------
+    most
+        Bytes of arena from which on the first operators run row by row; never when None.
+
+    Attributes
+    ----------
+    steps, calls
+        Operators, and the calls of each.
+    roots
+        For each activation the tensor in whose memory it lies.
+    stream
+        The first operators, where they go row by row.
+    places
+        Bytes from the arena's start, by tensor; of work memory by `scratch_of` an operator's place.
+    """
+
+    def __init__(self, graph: Graph, most: int | None) -> None:
+        self._graph = graph
+        self.steps = folded(graph)
+        self.calls = [self._made(step) for step in self.steps]
+        self.roots = self._shared()
+        self.stream: Stream | None = None
+        buffers, self.plan = self._planned(None)
+        if most is not None and self.plan.size > most:
+            buffers = self._choose_stream(buffers)
+        self.places = dict(zip(buffers, self.plan.offsets, strict=True))
+
+    @property
+    def streamed(self) -> int:
+        """How many operators go row by row."""
+        return len(self.stream.stages) if self.stream else 0
+
+    def place_of(self, name: str) -> int:
+        """Return where an activation lies in the arena, bytes."""
+        return self.places[self.roots[name]]
+
+    def _made(self, step: Step) -> list[Call]:
+        assert step.op.kind != "UNKNOWN"
+        try:
+            return MAKERS[step.op.kind](self._graph, step)
+        except NotImplementedError as error:
+            raise ExportError(
+                f"the engine's kernels count pixels and channels in 16 bits, but {step.op.name!r} "
+                f"({step.op.kind}) has more; take --format c with TFLM"
+            ) from error
+
+    def _shared(self) -> dict[str, str]:
+        """Return the tensor in whose memory each activation lies."""
+        graph = self._graph
+        roots = {name: name for name in graph.inputs}
+        held = {*graph.inputs, *graph.outputs}
+        for position, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+            out = step.op.outputs[0]
+            source = roots.get(step.source)
+            is_held = out in graph.outputs and (
+                source is None
+                or source in graph.inputs
+                or any(roots.get(name) == source for name in held if name != out)
+            )
+            if not calls and (source is None or is_held):
+                self.calls[position] = [_copy(graph, step)]
+            roots[out] = out if self.calls[position] else str(source)
+        return roots
+
+    def _choose_stream(self, buffers: dict[str, Buffer]) -> dict[str, Buffer]:
+        """Let as many of the first operators run row by row as takes the least memory."""
+        found = [
+            (stream, self._laid_out(stream))
+            for stream in streams(self._graph, self.steps, self.calls)
+        ]
+        found.sort(key=lambda pair: lower_bound(list(pair[1][0].values()), pair[1][1]))
+        for stream, _ in found[:_TRIED]:
+            others, placed = self._planned(stream)
+            if placed.size < self.plan.size:
+                self.stream, self.plan, buffers = stream, placed, others
+        return buffers
+
+    def _planned(self, stream: Stream | None) -> tuple[dict[str, Buffer], Plan]:
+        buffers, overlaps = self._laid_out(stream)
+        return buffers, plan(list(buffers.values()), overlaps)
+
+    def _laid_out(
+        self, stream: Stream | None
+    ) -> tuple[dict[str, Buffer], dict[tuple[int, int], Overlap]]:
+        """Return activations by their first tensor and scratch memory by its operator's place.
+
+        What runs row by row runs at once, in the place of its last operator.
+        """
+        graph, roots = self._graph, self.roots
+        sizes: dict[str, int] = {}
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        streamed = len(stream.stages) if stream else 0
+        for name in graph.inputs:
+            sizes[name], first[name], last[name] = graph.tensors[name].elements, -1, -1
+        for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+            place = max(number, streamed - 1)
+            for name in step.operands:
+                if name in roots:
+                    last[roots[name]] = place
+            name = step.op.outputs[0]
+            out = roots[name]
+            if out not in sizes:
+                size = graph.tensors[out].elements
+                if stream and number < streamed:
+                    size = size // graph.tensors[name].shape[1] * stream.kept[name]
+                sizes[out], first[out], last[out] = size, place, place
+            scratch = max((call.scratch for call in calls), default=0)
+            if stream and number < streamed:
+                scratch = stream.scratch if number == streamed - 1 else 0
+            if scratch:
+                key = scratch_of(place)
+                sizes[key], first[key], last[key] = scratch, place, place
+        for name in graph.outputs:
+            last[roots[name]] = len(self.steps)
+        buffers = {name: Buffer(sizes[name], first[name], last[name]) for name in sizes}
+        return buffers, self._overlaps(buffers, streamed)
+
+    def _overlaps(
+        self, buffers: Mapping[str, Buffer], streamed: int
+    ) -> dict[tuple[int, int], Overlap]:
+        order = {name: place for place, name in enumerate(buffers)}
+        overlaps: dict[tuple[int, int], Overlap] = {}
+        for place, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
+            if len(calls) != 1 or place < streamed:
+                continue
+            out = self.roots[step.op.outputs[0]]
+            operands = [self.roots.get(name) for name in step.operands]
+            for operand, overlap in calls[0].overlaps.items():
+                root = operands[operand]
+                if root is None or buffers[root].last > place:
+                    continue
+                if operands.count(root) > 1 and overlap != Overlap(0):  # read twice
+                    continue
+                overlaps[order[root], order[out]] = overlap
+        return overlaps
+
+
+def scratch_of(place: int) -> str:
+    """Return the key of the work memory of the operator at a place; no tensor is named so."""
+    return f"/{place}"
+
+
+def _copy(graph: Graph, step: Step) -> Call:
+    count = graph.output_of(step.op).elements
+    one = {"rank": 1, "sizes": (count,), "from": (1,), "to": (1,), "first": 0, "place": 0}
+    return Call("move", ("move",), {**one, "filled": 0, "fill": 0}, "Move")

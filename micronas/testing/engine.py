@@ -1,0 +1,251 @@
+"""Compile generated networks and run them, on the host and on emulated cores."""
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from micronas._version import VERSION
+from micronas.engine.generate import Files, generate
+from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
+from micronas.graph.integer import run_outputs
+from micronas.graph.ir import Graph
+from micronas.graph.kernels.codes import Values
+from micronas.testing.emulator import emulate_with_stack
+
+THUMB_1 = replace(CORTEX_M4, core="Cortex-M0+", flags="-mcpu=cortex-m0plus -mthumb")
+"""A Cortex-M0+'s instructions on a machine with memory for any network."""
+SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+_WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+_TICK = 40
+"""Instructions of one tick of SysTick under ``-icount shift=0``."""
+_HOST = """#include <stdio.h>
+#include <stdlib.h>
+#include "net.h"
+int main(void) {
+  int8_t* arena = malloc(NET_ARENA_BYTES + 4);
+@BUFFERS@
+  for (;;) {
+@READ@
+@RESET@
+    if (net_invoke(@ARGUMENTS@)) return 2;
+@WRITE@
+  }
+}
+"""
+_BOARD = """#include <stdint.h>
+#include "net.h"
+const char* micronas_next(void);
+uint32_t micronas_read(void* bytes, uint32_t count);
+void micronas_puts(const char* text);
+static uint32_t wraps;
+void SysTick_Handler(void) { ++*(volatile uint32_t*)&wraps; }
+static uint32_t Now(void) {
+  return (*(volatile uint32_t*)&wraps << 24) + 0xFFFFFF - *(volatile uint32_t*)0xE000E018;
+}
+static void Number(uint32_t value) {
+  char text[12], *at = text + 11;
+  *at = 0;
+  *--at = ' ';
+  do *--at = (char)('0' + value % 10); while (value /= 10);
+  micronas_puts(at);
+}
+static int8_t arena[NET_ARENA_BYTES + 4] __attribute__((aligned(8)));
+@BUFFERS@
+int main(void) {
+  *(volatile uint32_t*)0xE000E014 = 0xFFFFFF;
+  *(volatile uint32_t*)0xE000E018 = 0;
+  *(volatile uint32_t*)0xE000E010 = 7;
+  while (*(volatile uint32_t*)0xE000E018 == 0) {
+  }
+  while (micronas_next()) {
+    for (;;) {
+@READ@
+@RESET@
+      const uint32_t begin = Now();
+      if (net_invoke(@ARGUMENTS@)) return 2;
+      Number(Now() - begin);
+@WRITE@
+      micronas_puts("\\n");
+    }
+  }
+  return 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a generated network computed."""
+
+    outputs: bytes
+    """Of each example all outputs, in the graph's order."""
+    instructions: int = 0
+    """Of one example in the mean; on an emulated core."""
+    stack: int = 0
+    """Bytes of stack, those of the program around it included."""
+
+
+def examples(graph: Graph, count: int, seed: int = 0) -> dict[str, Values]:
+    """Return random codes for each input, [count, ...]; first all -128, then all 127."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name in graph.inputs:
+        shape = graph.tensors[name].shape
+        shape = shape[1:] if shape[0] == 1 else shape
+        codes = rng.integers(-128, 128, (count, *shape)).astype(np.int8)
+        codes[:1], codes[1:2] = -128, 127
+        found[name] = codes
+    return found
+
+
+def wanted(graph: Graph, given: Mapping[str, Values]) -> bytes:
+    """Return what integer execution gives, in the form of `Ran.outputs`."""
+    return _joined(run_outputs(graph, given), graph.outputs)
+
+
+def _joined(values: Mapping[str, Values], names: Sequence[str]) -> bytes:
+    count = len(next(iter(values.values())))
+    return b"".join(
+        np.ascontiguousarray(values[name][index]).tobytes()
+        for index in range(count)
+        for name in names
+    )
+
+
+def on_host(
+    graph: Graph,
+    given: Mapping[str, Values],
+    folder: Path,
+    *,
+    compiler: str = "gcc",
+    flags: Sequence[str] = ("-O0", *SANITIZED),
+    in_arena: bool = False,
+    most: int | None = None,
+) -> Ran:
+    """Compile a network and run it here, its inputs and outputs apart or in the arena."""
+    files = generate(graph, "net", most=most)
+    offsets = re.findall(r"#define (NET_(?:INPUT|OUTPUT)\w*_OFFSET) ", files.header)
+    buffers = [
+        f"  int8_t* {name} = {f'arena + {offset}' if in_arena else f'malloc({size})'};"
+        for (name, size), offset in zip(_sizes(graph).items(), offsets, strict=True)
+    ]
+    state = "  static net_state state;" if "net_state" in files.header else ""
+    text = _filled(_HOST, graph, files, [*buffers, state], "fread({0}, 1, {1}, stdin)", "return 0")
+    text = text.replace(
+        "@WRITE@",
+        "\n".join(f"fwrite({name}, 1, {size}, stdout);" for name, size in _outputs(graph)),
+    )
+    _write(folder, files, text)
+    sources = [str(folder / name) for name in ("net.c", "main.c")]
+    program = folder / "run"
+    subprocess.run(
+        [compiler, *_WARNINGS, *flags, "-o", str(program), *sources],
+        check=True,
+        capture_output=True,
+    )
+    environment = {"ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [str(program)],
+        input=_joined(given, graph.inputs),
+        check=True,
+        capture_output=True,
+        env=environment,
+    )
+    return Ran(done.stdout)
+
+
+def build(
+    graph: Graph,
+    folder: Path,
+    board: Emulated = CORTEX_M4,
+    *,
+    optimize: str = "-O2",
+    most: int | None = None,
+) -> Path:
+    """Compile a network for an emulated core; return the program."""
+    files = generate(graph, "net", most=most)
+    buffers = [f"static int8_t {name}[{size}];" for name, size in _sizes(graph).items()]
+    state = "static net_state state;" if "net_state" in files.header else ""
+    text = _filled(_BOARD, graph, files, [*buffers, state], "micronas_read({0}, {1})", "break")
+    show = "\n".join(
+        f"for (int i = 0; i < {size}; ++i) Number((uint8_t){name}[i]);"
+        for name, size in _outputs(graph)
+    )
+    _write(folder, files, text.replace("@WRITE@", show))
+    for name, content in board_files(
+        {"VERSION": VERSION, "COMMIT": "", "OBJECTS": "", "PHONY": "", "SAY": "", "APP": ""}, board
+    ).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    core = board.flags.split()
+    network = [*_WARNINGS, *core, optimize, "-ffunction-sections", "-fdata-sections"]
+    subprocess.run(
+        ["arm-none-eabi-gcc", *network, "-c", str(folder / "net.c"), "-o", str(folder / "net.o")],
+        check=True,
+        capture_output=True,
+    )
+    program = folder / "run.elf"
+    command = [
+        *("arm-none-eabi-gcc", "-std=gnu99", *core, "-O2", "-nostartfiles", "--specs=nano.specs"),
+        *("-fno-tree-loop-distribute-patterns", "-Wl,--gc-sections", f"-T{folder}/qemu/board.ld"),
+        *(f"-Wl,-Map={folder}/run.map", str(folder / "main.c"), str(folder / "qemu/board.c")),
+        *(str(folder / "net.o"), "-o", str(program)),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return program
+
+
+def on_core(
+    program: Path, given: Mapping[str, Values], graph: Graph, board: Emulated = CORTEX_M4
+) -> Ran:
+    """Run a built network on its emulated core."""
+    path = program.parent / "examples"
+    path.write_bytes(_joined(given, graph.inputs))
+    lines, stack = emulate_with_stack(program, [path], board)
+    rows = [[int(word) for word in line.split()] for line in lines]
+    codes = b"".join(bytes(row[1:]) for row in rows)
+    ticks = sum(row[0] for row in rows)
+    return Ran(codes, round(ticks * _TICK / len(rows)), stack)
+
+
+def _filled(
+    template: str, graph: Graph, files: Files, buffers: Sequence[str], read: str, end: str
+) -> str:
+    names = [*_sizes(graph), "arena", *(["&state"] if files.state else [])]
+    reads = [
+        f"if ({read.format(name, size)} != {size}) {end};"
+        for name, size in list(_sizes(graph).items())[: len(graph.inputs)]
+    ]
+    values = {
+        "BUFFERS": "\n".join(buffers),
+        "READ": "\n".join(reads),
+        "RESET": "net_reset(&state);" if files.state else "",
+        "ARGUMENTS": ", ".join(names),
+    }
+    for key, value in values.items():
+        template = template.replace(f"@{key}@", value)
+    return template
+
+
+def _sizes(graph: Graph) -> dict[str, int]:
+    roles = (("input", graph.inputs), ("output", graph.outputs))
+    return {
+        f"{role}_{number}": graph.tensors[name].elements
+        for role, names in roles
+        for number, name in enumerate(names)
+    }
+
+
+def _outputs(graph: Graph) -> list[tuple[str, int]]:
+    return list(_sizes(graph).items())[len(graph.inputs) :]
+
+
+def _write(folder: Path, files: Files, main: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "net.h").write_text(files.header, encoding="utf-8")
+    (folder / "net.c").write_text(files.source, encoding="utf-8")
+    (folder / "main.c").write_text(main, encoding="utf-8")

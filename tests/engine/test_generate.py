@@ -1,0 +1,174 @@
+"""Generated C beside integer execution, byte by byte, compiled with sanitizers."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from micronas.engine.generate import generate
+from micronas.errors import MicronasError
+from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Op, Quantization
+from micronas.graph.operators import OPERATORS
+from micronas.testing.engine import THUMB_1, build, examples, on_core, on_host, wanted
+from micronas.testing.graphs import (
+    ds_cnn,
+    quantize_randomly,
+    random_int8_graph,
+    random_op_graph,
+    random_shapes,
+)
+from micronas.testing.interfaces import opened
+from micronas.testing.networks import random_network
+
+
+def assert_same_on_host(graph: Graph, folder: Path, **how: object) -> None:
+    given = examples(graph, 4)
+    assert on_host(graph, given, folder, **how).outputs == wanted(graph, given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_every_operator_gives_the_bits_of_integer_execution(kind: str, tmp_path: Path) -> None:
+    assert_same_on_host(random_op_graph(kind, 3), tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_networks_of_several_inputs_and_outputs_too(seed: int, tmp_path: Path) -> None:
+    assert_same_on_host(opened(random_network(seed), seed), tmp_path)
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_with_clang_as_with_gcc(family: str, level: str, tmp_path: Path) -> None:
+    if not shutil.which("clang"):
+        pytest.fail("install clang")
+    graph = random_int8_graph(5, family=family)
+    assert_same_on_host(graph, tmp_path, compiler="clang", flags=(level,))
+
+
+def test_a_network_of_separable_blocks_runs_in_one_map_and_a_little(tmp_path: Path) -> None:
+    """Depthwise and pointwise layers of one width write over what they read."""
+    graph = quantize_randomly(ds_cnn(), 1)
+    files = generate(graph, "net")
+    largest = 25 * 5 * 64
+    assert largest <= files.bound == files.arena <= largest + 3 * 2 * 64 + 27 * 9 * 2
+    assert not files.references
+
+
+def surrounded(builder: Builder, source: str, sides: tuple[tuple[int, int], ...]) -> str:
+    name = f"{source}/surrounded"
+    amounts = np.array([(0, 0), *sides, (0, 0)], np.int32)
+    table = builder.constant(f"{name}/amounts", amounts)
+    shape = tuple(
+        size + sum(pair) for size, pair in zip(builder.shape(source), amounts.tolist(), strict=True)
+    )
+    return builder.append(Op("PAD", name, (source, table), (name,)), shape)
+
+
+def test_zeros_around_a_map_become_bounds(tmp_path: Path) -> None:
+    builder = Builder((9, 7, 3))
+    value = surrounded(builder, builder.input, ((2, 1), (1, 3)))
+    value = builder.depthwise(value, "dw", (2, 3), padding="VALID")
+    value = surrounded(builder, value, ((1, 0), (0, 2)))
+    graph = builder.finish(builder.conv(value, "conv", 6, (3, 2), stride=(2, 1)))
+    *first, last = graph.ops
+    _, height, width, _ = graph.tensors[value].shape
+    smaller = replace(graph.tensors["conv"], shape=(1, (height - 3) // 2 + 1, width - 1, 6))
+    ops = (*first, replace(last, padding="VALID"))
+    graph = quantize_randomly(
+        replace(graph, ops=ops, tensors={**graph.tensors, "conv": smaller}), 2
+    )
+    assert "move(" not in generate(graph).source
+    assert_same_on_host(graph, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inputs_and_outputs_may_lie_in_the_arena(seed: int, tmp_path: Path) -> None:
+    assert_same_on_host(random_network(seed + 10), tmp_path, in_arena=True)
+    family = ("ds_cnn", "mobilenet", "maps")[seed]
+    assert_same_on_host(random_int8_graph(seed, family=family), tmp_path, in_arena=True)
+
+
+def test_names_are_those_of_c() -> None:
+    files = generate(random_int8_graph(1, family="ds_cnn"), "1 kws/Näme*/")
+    assert files.name == "n_1_kws_n_me"
+    assert "#define N_1_KWS_N_ME_INPUT_OFFSET " in files.header
+    assert "int n_1_kws_n_me_invoke(const int8_t* in, int8_t* out, void* arena)" in files.header
+
+
+@pytest.mark.parametrize(("family", "seed"), [("ds_cnn", 1), ("mobilenet", 3), ("mobilenet", 6)])
+def test_first_operators_row_by_row(family: str, seed: int, tmp_path: Path) -> None:
+    graph = random_int8_graph(seed, family=family)
+    whole, by_rows = generate(graph), generate(graph, most=0)
+    assert "stream(" in by_rows.source
+    assert by_rows.arena < whole.arena
+    assert generate(graph, most=whole.arena).source == whole.source
+    assert_same_on_host(graph, tmp_path, most=0)
+
+
+@pytest.mark.parametrize("bias", [2**31 - 1, -(2**31), 2**30])
+def test_sums_that_wrap_around_are_right_or_refused(bias: int, tmp_path: Path) -> None:
+    graph = random_int8_graph(1, family="ds_cnn")
+    tensors = {
+        name: replace(each, data=np.full_like(each.data, bias)) if each.dtype == "int32" else each
+        for name, each in graph.tensors.items()
+        if each.data is not None or not each.constant
+    }
+    assert_same_on_host(replace(graph, tensors={**graph.tensors, **tensors}), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000, 1), (1, 3, 70_000), (70_000, 2, 1)])
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "pool"])
+def test_maps_beyond_16_bits_are_refused(kind: str, shape: tuple[int, int, int]) -> None:
+    builder = Builder(shape)
+    if kind == "conv":
+        value = builder.conv(builder.input, "y", 1, (1, 3))
+    elif kind == "depthwise":
+        value = builder.depthwise(builder.input, "y", (1, 3))
+    else:
+        value = builder.global_average(builder.input, "y")
+    with pytest.raises(MicronasError):
+        generate(quantize_randomly(builder.finish(value)))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e6])
+def test_odd_scales_are_right_or_refused(scale: float, tmp_path: Path) -> None:
+    graph = random_int8_graph(1, family="mobilenet")
+    name = graph.ops[1].outputs[0]
+    odd = replace(graph.tensors[name], quantization=Quantization(np.array([scale], np.float32), 3))
+    graph = replace(graph, tensors={**graph.tensors, name: odd})
+    try:
+        generate(graph)
+    except MicronasError:
+        return
+    assert_same_on_host(graph, tmp_path)
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("board", [CORTEX_M4, CORTEX_M0], ids=lambda board: board.core)
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet"])
+def test_emulated_cores_give_the_same_bits(
+    family: str, bits: str, board: Emulated, tmp_path: Path
+) -> None:
+    graph = random_int8_graph(0 if family == "mobilenet" else 3, family=family)
+    if bits == "int4":
+        graph = quantize_randomly(random_shapes(3, family=family), 3, filters="int4")
+    given = examples(graph, 3)
+    board = board if generate(graph, "net").arena < 8000 or board is CORTEX_M4 else THUMB_1
+    for most in (None, 0):
+        program = build(graph, tmp_path, board, most=most)
+        assert on_core(program, given, graph, board).outputs == wanted(graph, given)
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("seed", range(6))
+def test_mixed_networks_on_an_emulated_core(seed: int, tmp_path: Path) -> None:
+    graph = random_network(seed)
+    given = examples(graph, 3)
+    ran = on_core(build(graph, tmp_path), given, graph)
+    assert ran.outputs == wanted(graph, given)
+    assert ran.stack < 700
