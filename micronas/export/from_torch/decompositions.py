@@ -30,9 +30,9 @@ def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedPr
     tried: set[Any] = set()
     for _ in range(_MOST_ROUNDS):
         unknown = {each.target for each in _computed(program) if each.target not in plain}
-        table = _ways({*unknown} - tried)
-        if not table and not any(_changes(node) for node in program.graph.nodes):
+        if unknown <= tried and not any(_changes(node) for node in program.graph.nodes):
             return program
+        table = _ways(unknown - tried)
         tried |= unknown
         program = program.run_decompositions(table)
     return program

@@ -38,6 +38,11 @@ def grn(y: Tensor, x: Tensor) -> Tensor:
     return y * (size / (size.mean(1, True) + 1e-6))
 
 
+def in_float32(y: Tensor, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return y.float() / (1 + x.abs())
+
+
 CAUSAL = torch.full((6, 6), -8.0).triu(1)
 CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
     "addcmul": (lambda y, x: torch.addcmul(x, y, x, value=0.5), FEATURES),
@@ -65,6 +70,7 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
     "quotient": (lambda y, x: x / (1 + y.sigmoid()), FEATURES),
     "reciprocal": (lambda y, x: 2 / (1 + y.sigmoid()), FEATURES),
     "softsign": (lambda y, x: F.softsign(y), FEATURES),
+    "without autocast": (in_float32, FEATURES),
     "response norm": (grn, MAPS),
     "normalised by sums": (lambda y, x: F.normalize(y.relu() + 0.1, p=1.0), FEATURES),
     "some columns": (lambda y, x: y[:, [0, 2]], FEATURES),
