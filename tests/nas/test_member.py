@@ -1,9 +1,9 @@
 """Budgets: units, the board's own limits, refusal before anything heavy."""
 
+import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -132,9 +132,10 @@ def test_an_impossible_budget_is_refused_without_torch_and_before_data(tmp_path)
         "budget.sram=2KB",
         f"data.path={tmp_path / 'none'}",
     ]
-    started = time.monotonic()
+    before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert time.monotonic() - started < 20  # 2 s alone; the machine may be busy
+    after = os.times()
+    assert after.children_user - before.children_user < 10  # 2 s alone; of processor time
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert len(lines) == 1

@@ -199,12 +199,12 @@ def fuzz(seeds: range) -> list[str]:
             value = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
             damaged[int(rng.integers(0, min(len(damaged), 2000)))] = value
         for mode in MODES:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 check_kept(read(bytes(damaged), unknown=mode))
             except ModelError as error:
                 refused.append(str(error))
-            assert time.perf_counter() - start < 2
+            assert time.process_time() - start < 2
     assert not any("\n" in message for message in refused)
     return refused
 
