@@ -252,6 +252,7 @@ class Board(Settings):
             "kernels": self.kernels,
             "arena_is_upper_bound": self.arena.is_upper_bound,
             "arena_assumes": self.arena.assumes,
+            "code_assumes": self.arena.code_assumes,
             "compiler": self.compiler,
             "source": self.source,
             "latency": _view(self.latency_model()),

@@ -207,6 +207,24 @@ class Limits:
         return {**vars(self.beside), "flash": self.beside.flash + int4 * self.unpacking}
 
 
+def estimates(board: Board, limits: Limits, *, kind: str | None = None) -> list[str]:
+    """Return the limits, of those that are set, that are judged by an estimate on a board.
+
+    What is said of these may be wrong: nobody measured the board's own arena, code or time.
+
+    Parameters
+    ----------
+    kind
+        Of network, for the board's latency model.
+    """
+    doubtful = {
+        "sram": board.arena.assumes is not None,
+        "flash": limits.beside.flash > 0 and board.arena.code_assumes is not None,
+        "latency": board.latency_model(kind).status != "validated",
+    }
+    return [name for name in limits.given() if doubtful.get(name, False)]
+
+
 def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
     """Count the exact costs of a network, of which the shapes are enough.
 
@@ -259,6 +277,7 @@ def on_device(
         "latency_ms": latency_ms + beside.latency,
         "code_bytes": code_bytes(operators),
         "code_bytes_at_os": code_bytes(operators, kernels="-Os"),
+        "code_assumes": board.arena.code_assumes,
         "front_end": None,
     }
     if front_end is not None:

@@ -13,7 +13,7 @@ from micronas.hardware import convolutions
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
 from micronas.hardware.convolutions import Sweep
-from micronas.hardware.costs import Budget, Costs, Limits, on_device
+from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
 from micronas.hardware.elements import reduction
 from micronas.hardware.features import (
     COVERED,
@@ -67,7 +67,8 @@ def profile(
     UNKNOWN operators of unknown cost are listed, never guessed: they are left out of MACs and
     latency. A known operator the board's latency model was not fitted to is priced from above
     and flagged as extrapolated. Arenas are those of `Board.arena`: `arena_is_upper_bound` and
-    `arena_assumes` say where that is not exactly the board.
+    `arena_assumes` say where that is not exactly the board. `fits_estimates` names what `fits`
+    rests on and nobody measured for the board.
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ def profile(
     if INSTRUCTIONS in board.forms:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
     limits = (budget or Budget()).on(board, operators=operators, front_end=front_end)
-    return Profile(described | _within(described, limits))
+    doubtful = estimates(board, limits, kind=kind)
+    return Profile(described | _within(described, limits), fits_estimates=doubtful)
 
 
 def on_boards(
@@ -163,6 +165,7 @@ def on_boards(
     keys = (
         "board",
         "fits",
+        "fits_estimates",
         "arena_is_upper_bound",
         "arena_assumes",
         "latency_ms",

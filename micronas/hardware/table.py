@@ -48,10 +48,12 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         f"{described['latency_form']}{_doubt(described)}",
         "on the device": _device(described["device"], least),
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
-        "fits": f"{_verdict(described['fits'])} ({_used(described)})",
+        "fits": f"{verdict(described['fits'])} ({_used(described)})",
     }
     if described["arena_assumes"]:
         totals["arena planned for"] = described["arena_assumes"]
+    if described["device"]["code_assumes"]:
+        totals["code measured for"] = described["device"]["code_assumes"]
     if described.get("metadata"):
         totals["labels"] = ", ".join(described["metadata"]["labels"])
     drop = ("stride", "kernel", "weights", "output", "op")
@@ -78,7 +80,7 @@ def boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = Non
     rows = [
         [
             each["board"],
-            _verdict(each["fits"]),
+            verdict(each["fits"], each["fits_estimates"]),
             f"{each['latency_ms']:.1f} ms",
             _known(each["latency_status"], each["latency_within"]),
             "-" if each["energy_mj"] is None else f"{each['energy_mj']:.2f} mJ",
@@ -152,17 +154,19 @@ def _device(device: Mapping[str, Any], least: str) -> str:
             f"front end {front['kind']}: {front['buffer_bytes']:,} B of SRAM, "
             f"{front['flash_bytes']:,} B of flash, {front['step_ms']:.2f} ms a step"
         )
+    about = "an estimated " if device["code_assumes"] else ""
     return (
-        f"SRAM {device['sram_bytes']:,} B, flash {device['flash_bytes']:,} B (runtime code "
-        f"{device['code_bytes']:,} B), {least}{device['latency_ms']:.1f} ms; {with_it}"
+        f"SRAM {device['sram_bytes']:,} B, flash {about}{device['flash_bytes']:,} B (runtime code "
+        f"{about}{device['code_bytes']:,} B), {least}{device['latency_ms']:.1f} ms; {with_it}"
     )
 
 
 def _used(described: Mapping[str, Any]) -> str:
     """Each limit and its used share."""
-    used = described["used"]
+    used, estimated = described["used"], described["fits_estimates"]
     return ", ".join(
         f"{name} {100 * used[name]:.0f} % of {format_cost(name, limit)}"
+        f"{', estimated' * (name in estimated)}"
         for name, limit in described["budget"].items()
     )
 
@@ -212,5 +216,7 @@ def _size(sizes: Sequence[int] | None) -> str:
     return "-" if sizes is None else "x".join(map(str, sizes))
 
 
-def _verdict(fits: bool | None) -> str:
-    return "not known" if fits is None else str(fits).lower()
+def verdict(fits: bool | None, estimates: Sequence[str] = ()) -> str:
+    """Whether a network fits, and which of the limits nobody measured on its board."""
+    said = "not known" if fits is None else str(fits).lower()
+    return f"{said} ({', '.join(estimates)} estimated)" if estimates else said

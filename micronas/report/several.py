@@ -93,6 +93,7 @@ def _row(run: RunFolder) -> Row:
         "score": metrics.score,
         "float_score": metrics.float_score,
         "fits": metrics.fits,
+        "estimates": metrics.fits_estimates,
         "latency_ms": metrics.latency_ms,
         "sram_bytes": spent or metrics.host_arena_bytes,
         "flash_bytes": metrics.flash_bytes,

@@ -149,7 +149,8 @@ def _budget(run: RunFolder) -> Data:
             notes["flash"] += f", the front end {front['flash_bytes']:,} B"
             notes["sram"] += f" The front end's buffers take {front['buffer_bytes']:,} B more."
             notes["latency"] += f" One step of the front end takes {front['step_ms']:.2f} ms of it."
-        notes["flash"] += "."
+        assumed = metrics.device.get("code_assumes")
+        notes["flash"] += f"; an estimate, of {assumed}." if assumed else "."
     units = {"latency": "ms", "macs": "macs"}
     rows = [
         {
@@ -161,7 +162,7 @@ def _budget(run: RunFolder) -> Data:
         }
         for name, limit in metrics.budget.items()
     ]
-    return {"rows": rows, "fits": metrics.fits}
+    return {"rows": rows, "fits": metrics.fits, "estimates": metrics.fits_estimates}
 
 
 def _network(run: RunFolder, layers: Data) -> Data:

@@ -21,7 +21,7 @@ from micronas.evaluation.scores import scores
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
-from micronas.hardware.costs import measure, on_device
+from micronas.hardware.costs import estimates, measure, on_device
 from micronas.hardware.front_ends import front_end_costs
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
@@ -348,6 +348,7 @@ def _train(
         "fits": limits.fits(costs)
         and (costs.has_int4 or arena.total <= left["sram"])
         and len(model) <= left["flash"],
+        "fits_estimates": estimates(board, limits, kind=kind),
         "device": on_device(
             board,
             operators,

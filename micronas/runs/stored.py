@@ -77,6 +77,8 @@ class Metrics(_Stored):
     budget: dict[str, float]
     used: dict[str, float]
     fits: bool
+    fits_estimates: tuple[str, ...] = ()
+    """Limits that nobody measured on the board; files of earlier versions do not say."""
     device: dict[str, Any] | None = None
     """What the device needs in all; files of earlier versions have neither this nor the next."""
     decision: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from micronas.hardware.table import verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.text import percent, table
 
@@ -58,7 +59,9 @@ def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
     if device is None:
         return []
     front = device["front_end"]
-    parts = [f"runtime code {format_bytes(device['code_bytes'])} of flash"]
+    assumed = device.get("code_assumes")
+    estimated = f" (estimated: {assumed})" if assumed else ""
+    parts = [f"runtime code {format_bytes(device['code_bytes'])} of flash{estimated}"]
     if front is not None:
         parts.append(
             f"front end {front['kind']} {format_bytes(front['buffer_bytes'])} of SRAM, "
@@ -96,7 +99,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         table(["budget", "used", "limit", "share"], rows),
         "",
         f"tflm_mismatches {metrics['tflm_mismatches']}",
-        f"fits {str(metrics['fits']).lower()}",
+        f"fits {verdict(metrics['fits'], metrics.get('fits_estimates', ()))}",
     ]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from micronas.hardware.table import verdict
 from micronas.quantities import format_bytes, format_duration, format_macs
 from micronas.report.several import front
 from micronas.runs.stored import Metrics
@@ -141,7 +142,7 @@ def _row(point: SweepPoint, known: Fronts, best: Mapping[str, str]) -> list[str]
         format_bytes(_cost(metrics, "sram")),
         format_bytes(metrics.flash_bytes),
         format_macs(metrics.macs),
-        str(metrics.fits).lower(),
+        verdict(metrics.fits, metrics.fits_estimates),
         "" if best.get(point.name) == point.name else best.get(point.name, ""),
         " ".join(cost for cost in COSTS if point.name in own.get(cost, [])),
     ]

@@ -1,5 +1,6 @@
 """Targets, and which of them stands for a board; Helium and Arduino against measured arenas."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from micronas.export.firmware.shared import arena
 from micronas.graph.builder import Builder
 from micronas.hardware.board import Board, available
+from micronas.hardware.costs import Budget, estimates
 from micronas.hardware.profile import on_boards, profile
 from micronas.hardware.table import boards_table, profile_table
 from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, choose
@@ -97,3 +99,39 @@ def test_every_output_says_where_the_arena_is_not_the_boards_own() -> None:
     assert small.view()["arena_is_upper_bound"]
     mine = small.model_copy(update={"core": "Cortex-M55"})
     assert profile(graph, mine)["arena_bytes"] == HELIUM.plan(graph).total
+
+
+@pytest.mark.parametrize(
+    ("board", "doubtful"),
+    [
+        ("stm32f446re", []),
+        ("nucleo_h743zi", ["flash"]),
+        ("rp2040", ["flash"]),
+        ("esp32s3", ["sram", "flash"]),
+    ],
+)
+def test_a_verdict_names_the_estimates_it_rests_on(board: str, doubtful: list[str]) -> None:
+    """Code was linked for a Cortex-M4: elsewhere flash and what is said of it are estimates."""
+    graph, known = load(Path("published") / "kws_s").graph, Board.load(board)
+    found = profile(graph, known)
+    assert (found["fits"], found["fits_estimates"]) == (True, doubtful)
+    shown = profile_table(found)
+    (verdict,) = re.findall(r"^fits +(true .*)$", shown, re.MULTILINE)
+    assert re.findall(r"(\w+) \d+ % of [\d.]+ .B, estimated", verdict) == doubtful
+    listed = f"true ({', '.join(doubtful)} estimated)" if doubtful else "true "
+    assert listed in boards_table(on_boards(graph, [known]))
+    is_estimate = "flash" in doubtful
+    assert ("flash an estimated" in shown) == ("code measured for" in shown) == is_estimate
+    assumed = found["device"]["code_assumes"]
+    assert f"on a Cortex-M4 in place of {known.core}" in assumed if is_estimate else not assumed
+    assert known.view()["code_assumes"] == assumed
+
+
+def test_a_budget_says_which_of_its_limits_are_estimates() -> None:
+    """Time of a board like another is one; a budget of the network alone has no code in it."""
+    measured, scaled = Board.load("stm32f446re"), Board.load("rp2040")
+    budget = Budget(latency="50 ms", macs="1 MMACs")
+    alone = Budget(latency="50 ms", counts="network")
+    assert estimates(measured, budget.on(measured)) == []
+    assert estimates(scaled, budget.on(scaled)) == ["flash", "latency"]
+    assert estimates(scaled, alone.on(scaled)) == ["latency"]

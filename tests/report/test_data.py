@@ -20,12 +20,15 @@ from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.report.network import blocks_of
 from micronas.report.several import front
 from micronas.report.write import write_report
+from micronas.runs.table import metrics_table
 from micronas.space.space import Space
+from micronas.sweeps.store import SweepPoint
+from micronas.sweeps.table import sweep_table
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from tests import toy
 from tests.pages import data_of
-from tests.report.runs import NASTY, by_hand, listening, searched
+from tests.report.runs import NASTY, by_hand, estimated, listening, searched
 
 NAMES = (NASTY, "rows", "co<l>umns", "checks & balances")
 
@@ -81,6 +84,25 @@ def test_rounds_and_gates_stand_side_by_side(found: Path) -> None:
     for name, limit in metrics["budget"].items():
         left = limit - metrics["device"]["beside"].get(name, 0)
         assert search["expected"][name][-1] == pytest.approx(record[f"expected_{name}"] / left)
+
+
+def test_what_rests_on_estimates_says_so(tmp_path: Path) -> None:
+    """In the file, in what is printed and on both pages."""
+    run = estimated(tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["fits"], metrics["fits_estimates"]) == (True, ["sram", "flash", "latency"])
+    assert "in place of Xtensa LX7" in metrics["device"]["code_assumes"]
+    printed = metrics_table(metrics)
+    assert printed.endswith("\nfits true (sram, flash, latency estimated)")
+    assert "of flash (estimated: TFLM with CMSIS-NN on a Cortex-M4 in place of" in printed
+    budget = shown(run)["budget"]
+    assert budget["estimates"] == metrics["fits_estimates"]
+    notes = {row["name"]: row["note"] for row in budget["rows"]}
+    assert "an estimate, of TFLM with CMSIS-NN on a Cortex-M4" in notes["flash"]
+    both = shown(run, by_hand(tmp_path / "plain"))["rows"]
+    assert [row["estimates"] for row in both] == [metrics["fits_estimates"], []]
+    point = SweepPoint("one", {}, "done", "", 1, metrics, tmp_path, 1.0)
+    assert "true (sram, flash, latency estimated)" in sweep_table([point])
 
 
 def test_every_epoch_is_watched(found: Path) -> None:

@@ -1,5 +1,6 @@
 """Targets, one a file, and which of them stands for a board."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from micronas.graph.ir import Graph
@@ -14,6 +15,8 @@ _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 WITHOUT_FPU = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
 """Cores on which a front end runs in integers."""
 _PLAIN = WITHOUT_FPU  # none of them has the DSP extension either
+_LINKED = ("Cortex-M4",)
+"""Cores for which code was linked and measured: another compiles to another size."""
 _HELIUM = ("Cortex-M52", "Cortex-M55", "Cortex-M85")
 
 
@@ -26,6 +29,8 @@ class Choice:
     """Kernels on this core ask for no more than the target says, perhaps for less."""
     assumes: str | None
     """What was planned in place of the board's own kernels or core; None where it is those."""
+    code_assumes: str | None
+    """Whose code was measured in place of the board's own; None where it is that."""
 
 
 def choose(kernels: str, core: str) -> Choice:
@@ -36,7 +41,7 @@ def choose(kernels: str, core: str) -> Choice:
     of its own. Without either CMSIS-NN's kernels ask for the same scratch memory or none: an upper
     bound. Where the networks were measured with another library, or
     the core is no Cortex-M, nothing is known of what that library needs: `assumes` says so, and
-    every output repeats it.
+    every output repeats it. `code_assumes` says the same of code, which was linked for a Cortex-M4.
 
     Parameters
     ----------
@@ -46,14 +51,19 @@ def choose(kernels: str, core: str) -> Choice:
     core
         Such as ``Cortex-M4``.
     """
-    target = HELIUM if core in _HELIUM else CMSIS_NN
-    is_known = core in (*_DSP, *_PLAIN, *_HELIUM)
-    place = "" if is_known else f" on a Cortex-M4 in place of {core}"
+    return Choice(
+        target=HELIUM if core in _HELIUM else CMSIS_NN,
+        is_upper_bound=core in _PLAIN,
+        assumes=_assumed(kernels, core, known=(*_DSP, *_PLAIN, *_HELIUM)),
+        code_assumes=_assumed(kernels, core, known=_LINKED),
+    )
+
+
+def _assumed(kernels: str, core: str, *, known: Collection[str]) -> str | None:
+    place = "" if core in known else f" on a Cortex-M4 in place of {core}"
     if "CMSIS-NN" not in kernels:
-        assumes: str | None = f"TFLM with CMSIS-NN{place}, not the kernels measured ({kernels})"
-    else:
-        assumes = f"TFLM with CMSIS-NN{place}" if place else None
-    return Choice(target, core in _PLAIN, assumes)
+        return f"TFLM with CMSIS-NN{place}, not the kernels measured ({kernels})"
+    return f"TFLM with CMSIS-NN{place}" if place else None
 
 
 def plan(graph: Graph, target: Target = CMSIS_NN) -> ArenaPlan:

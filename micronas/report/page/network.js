@@ -83,5 +83,7 @@ const wide = (...nodes) => el("div", { class: "wide" }, ...nodes);
 const pair = (...nodes) => el("div", { class: "pair" }, ...nodes);
 const three = (...nodes) => el("div", { class: "three" }, ...nodes);
 const titled = (title, ...nodes) => el("div", {}, el("h3", {}, title), ...nodes);
-const badge = (fits) => el("span", { class: `badge ${fits ? "fits" : "over"}` },
-  fits ? "fits" : "does not fit");
+const judged = (verdict, estimates) => estimates.length
+  ? `${verdict} (${estimates.join(", ")} estimated)` : verdict;
+const badge = (fits, estimates) => el("span", { class: `badge ${fits ? "fits" : "over"}` },
+  judged(fits ? "fits" : "does not fit", estimates));

@@ -26,8 +26,8 @@ function gauge(row) {
     el("small", {}, row.note));
 }
 
-function budget({ rows, fits }) {
-  section("budget", "Budget", "", badge(fits), pair(...rows.map(gauge)));
+function budget({ rows, fits, estimates }) {
+  section("budget", "Budget", "", badge(fits, estimates), pair(...rows.map(gauge)));
 }
 
 function network({ blocks, input, classes, largest }) {

@@ -8,7 +8,7 @@ const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 const saidOf = (row) => [row.name, `${row.score_name} ${share(row.score)} int8`,
   `${ms(row.latency_ms)}, SRAM ${bytes(row.sram_bytes)}, flash ${bytes(row.flash_bytes)}`,
-  macs(row.macs), `${row.board}, ${row.fits ? "fits" : "does not fit its budget"}`];
+  macs(row.macs), `${row.board}, ${judged(row.fits ? "fits" : "does not fit its budget", row.estimates)}`];
 
 function pareto(group, cost) {
   const [title, , unit] = COSTS[cost];
@@ -66,7 +66,7 @@ function everyRun() {
     text(row.origin), number(row.score, `${row.score_name} ${share(row.score)}`),
     number(row.float_score, share(row.float_score)), ...costCells(row),
     number(row.macs, macs(row.macs)), number(row.energy_mj, UNITS.mj(row.energy_mj)),
-    text(row.fits ? "yes" : "no"), text(row.network), text(row.path)]);
+    text(judged(row.fits ? "yes" : "no", row.estimates)), text(row.network), text(row.path)]);
   section("runs", "Runs", "", wide(table(headers, rows)));
 }
 
@@ -74,7 +74,7 @@ function sideBySide() {
   section("networks", "Networks side by side", "A bar is a block's width, its outline the largest of " +
     "the search space, or of the network itself where that was given. Point at a block for its shape.",
     el("div", { class: "grid" }, ...data.rows.map((row) => el("article", {}, el("h3", {}, row.name),
-      el("p", {}, `${share(row.score)}, ${ms(row.latency_ms)} on ${row.board} `, badge(row.fits)),
+      el("p", {}, `${share(row.score)}, ${ms(row.latency_ms)} on ${row.board} `, badge(row.fits, row.estimates)),
       row.blocks.length ? drawNetwork(row.blocks, true)
         : el("p", {}, "Its architecture.yaml cannot be read.")))));
 }
