@@ -23,10 +23,10 @@ def main() -> None:
     print(f"calls {found.calls}, requests {found.requests}, verdicts {found.verdicts}")
     print(f"calls paid twice: {found.paid_twice}")
     print(f"limit {found.limit:.6f} US dollars, spent {found.usd_at_limit:.6f} when it stopped, ")
-    print(f"dearest call {found.dearest:.6f}, in all {found.usd:.6f}")
+    print(f"a call at most {found.most:.6f}, in all {found.usd:.6f}")
     print(f"files with the key: {len(found.leaks)}")
     assert (found.calls, found.verdicts, found.paid_twice) == (count, count, 0)
-    assert found.limit - found.dearest <= found.usd_at_limit <= found.limit * (1 + 1e-9)
+    assert found.limit - found.most <= found.usd_at_limit <= found.limit * (1 + 1e-9)
     assert not found.leaks
 
 

@@ -159,6 +159,12 @@ def run(
 
         summary = vars(run_judge(settings, asked, said, out, progress=progress))
     show(summary, as_json, lambda: pairs(_in_dollars(summary)))
+    if summary["refused"]:
+        print(
+            f"{summary['refused']} verdicts are missing: the endpoint refuses their prompts, the "
+            f"first {summary['first_refusal']}; the same command asks for them once more",
+            file=sys.stderr,
+        )
     if summary["stopped"]:
         print("stopped by max_usd; raise it and run again to go on", file=sys.stderr)
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,10 +14,15 @@ from pydantic import Field
 from micronas.errors import ConfigError, DataError
 from micronas.language.answers import plain_text, read_json, token_count, whole_characters
 from micronas.language.client import Client, ExchangeError, Received
-from micronas.language.endpoints import BaseUrl, Price, api_key, estimate_tokens
+from micronas.language.endpoints import BYTES_OF_TOKEN, BaseUrl, Price, api_key, estimate_tokens
 from micronas.settings import Settings
 
 _LONGEST_WAIT = 120.0
+_OF_THE_PROMPT = (400, 403, 413, 422, 451)
+"""Statuses that may be about one prompt: a content filter, a text that is too long."""
+_RUN = re.compile(r"(.)\1+", re.DOTALL)
+_LONGEST_TOKEN = 8
+"""Characters that a token has at most in the mean, runs of one character counted as one."""
 
 
 class EndpointSettings(Settings):
@@ -31,6 +37,10 @@ class EndpointSettings(Settings):
     api_key_env
         Environment variable that holds the key; the key itself is never written anywhere. If the
         variable is not set, no key is sent, as local servers want none.
+    billed_tokens
+        The most completion tokens that the endpoint bills for a call; ``max_tokens`` if absent. A
+        model whose hidden reasoning is billed beyond ``max_tokens`` needs it: ``max_usd`` is kept
+        by this number.
     options
         Further parameters of the request, as the endpoint names them (``seed``, ``top_p``).
     concurrency
@@ -47,6 +57,7 @@ class EndpointSettings(Settings):
     api_key_env: str = "OPENAI_API_KEY"
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=4096, gt=0)
+    billed_tokens: int | None = Field(default=None, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
     price: Price = Price()
     concurrency: int = Field(default=8, gt=0)
@@ -62,6 +73,20 @@ class EndpointSettings(Settings):
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
+
+    @property
+    def most_tokens(self) -> int:
+        """The most completion tokens that are billed for a call."""
+        return self.billed_tokens or self.max_tokens
+
+    def least_usd(self, messages: Sequence[dict[str, str]]) -> float:
+        """Return what a call costs if nothing comes back."""
+        return self.price.usd(sum(estimate_tokens(each["content"]) for each in messages), 0)
+
+    def most_usd(self, messages: Sequence[dict[str, str]]) -> float:
+        """Return the most that a call may cost."""
+        # no tokenizer makes more tokens than there are bytes
+        return BYTES_OF_TOKEN * self.least_usd(messages) + self.price.usd(0, self.most_tokens)
 
 
 @dataclass(frozen=True)
@@ -86,11 +111,14 @@ class Lost:
         Whether the endpoint may have worked, and charged, for it: a timeout or a cut answer.
     wait
         Seconds the server asks to wait, or None.
+    refused
+        Whether the endpoint refuses what was asked, so that asking again does not help.
     """
 
     reason: str
     perhaps_paid: bool
     wait: float | None = None
+    refused: bool = False
 
 
 class JudgeEndpoint:
@@ -123,7 +151,7 @@ class JudgeEndpoint:
         Raises
         ------
         ConfigError
-            If the endpoint refuses the request for a reason that trying again does not change.
+            If the endpoint refuses every request: there is no such model, or the key is wrong.
         """
         body = {**self.settings.parameters(), "messages": list(messages)}
         try:
@@ -154,13 +182,20 @@ class JudgeEndpoint:
         await asyncio.sleep(min(max(wait, lost.wait or 0.0), _LONGEST_WAIT))
 
     async def _refused(self, received: Received) -> Lost:
-        status, settings = received.status, self.settings
+        status = received.status
         if status in (408, 409, 425, 429) or status >= 500:
             wait = None if received.wait is None else min(received.wait, _LONGEST_WAIT)
             return Lost(f"HTTP {status}", perhaps_paid=False, wait=wait)
-        raise ConfigError(
-            f"{self._client.url} answered HTTP {status} ({await received.complaint()}); check "
-            f"model, base_url and the key in {settings.api_key_env}"
+        said = f"HTTP {status} ({await received.complaint()})"
+        if status in _OF_THE_PROMPT:
+            return Lost(said, perhaps_paid=False, refused=True)
+        raise self.misconfigured(said)
+
+    def misconfigured(self, said: str) -> ConfigError:
+        """Return the error of an endpoint that refuses everything, by what it says."""
+        return ConfigError(
+            f"{self._client.url} must answer, but refuses all it is asked, the first with {said}; "
+            f"check model, base_url and the key in {self.settings.api_key_env}"
         )
 
     def _read(self, body: bytes, messages: Sequence[dict[str, str]]) -> Reply | Lost:
@@ -173,9 +208,20 @@ class JudgeEndpoint:
         if not isinstance(content, str | list | None):
             return Lost("an answer whose content is no text", perhaps_paid=True)
         text = self._client.redacted(whole_characters(plain_text(content)))
-        # a server that counts no tokens, or none that can be, must not make a budget endless
-        asked = sum(estimate_tokens(each["content"]) for each in messages)
-        prompt_tokens = token_count(usage, "prompt_tokens") or asked
-        completion_tokens = token_count(usage, "completion_tokens") or estimate_tokens(text)
+        asked = [each["content"] for each in messages]
+        prompt_tokens = _tokens(usage, "prompt_tokens", *asked)
+        completion_tokens = _tokens(usage, "completion_tokens", text)
         usd = self.settings.price.usd(prompt_tokens, completion_tokens)
         return Reply(text, prompt_tokens, completion_tokens, usd)
+
+
+def _tokens(usage: object, name: str, *texts: str) -> int:
+    """Return the tokens of texts as the server counts them, or our own count where it cannot be.
+
+    A server that counts none, or far fewer than the texts have, must not make a budget endless.
+    """
+    told = token_count(usage, name) or 0
+    varied = sum(len(_RUN.sub(r"\1", text)) for text in texts)
+    if told * _LONGEST_TOKEN >= varied and told:
+        return told
+    return sum(map(estimate_tokens, texts))

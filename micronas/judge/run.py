@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
 from micronas.judge.adaptive import NOT_CHOSEN, AdaptiveSettings, Known, stages
-from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Reply
+from micronas.judge.allowance import Allowance
+from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
@@ -21,6 +22,8 @@ from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import estimate_tokens
 from micronas.settings import Settings, nearest
 
+_REFUSALS = 10
+"""Prompts refused, and none answered, after which it is the settings that are refused."""
 _OUTCOME = {("A", "first"): 1.0, ("B", "first"): 0.0, ("A", "second"): 0.0, ("B", "second"): 1.0}
 
 
@@ -36,8 +39,9 @@ class JudgeSettings(Settings):
     models
         The models to judge; by default all that have answers.
     max_usd
-        The run stops before the call that would exceed it; everything paid for in the same store
-        counts. Calls that may have been paid for without an answer are counted as the dearest.
+        The run stops before the call that could exceed it at the most that a call may cost
+        (``judge.billed_tokens``) or has cost; everything paid for in the same store counts. Calls
+        that may have been paid for without an answer are counted as the dearest.
     attempts
         How often a judge is asked until its verdict is readable. After that the verdict is
         invalid; a later run with more attempts goes on from there.
@@ -79,6 +83,9 @@ class Summary:
         What the store has cost in all.
     stopped
         Whether the budget ended the run.
+    refused, first_refusal
+        Verdicts that are missing because the endpoint refuses their prompts, and what it said of
+        the first; empty if there is none.
     """
 
     wanted: int
@@ -88,11 +95,13 @@ class Summary:
     lost: int
     usd: float
     stopped: bool
+    refused: int = 0
+    first_refusal: str = ""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected cost of a run; ``usd_at_most`` is the price if every text had ``max_tokens``."""
+    """Expected cost of a run; ``usd_at_most`` is the price if every text were as long as can be."""
 
     verdicts: int
     calls: int
@@ -133,6 +142,8 @@ async def judge(
     """Judge all models on all prompts and store the verdicts.
 
     A run that was killed, or stopped by its budget or an error, goes on when it is started again.
+    After an error no call leaves any more, and the answers to those in flight are waited for. A
+    prompt that the endpoint refuses is a missing verdict.
 
     Parameters
     ----------
@@ -144,9 +155,9 @@ async def judge(
     Raises
     ------
     ConfigError
-        If a model has no answers, or the endpoint refuses the request.
+        If a model has no answers, or the endpoint refuses every request.
     DataError
-        If an answer is missing, the store is in use, or the endpoint does not answer.
+        If an answer is missing, the endpoint does not answer, or the store cannot be written.
     """
     known, parts = _stages(settings, prompts, answers, path)
     total = 0
@@ -173,18 +184,13 @@ async def judge(
 
             for count, tasks in parts:
                 total += count
-                workers = [
+                await judging.all_of(
                     asyncio.create_task(work(tasks)) for _ in range(settings.judge.concurrency)
-                ]
-                try:
-                    await asyncio.gather(*workers)
-                finally:
-                    for worker in workers:
-                        worker.cancel()
-                    await asyncio.gather(*workers, return_exceptions=True)
+                )
                 _set_aside(store, settings, rows if settings.adaptive else [], models)
                 if judging.allowance.exhausted:
                     break
+            judging.check_refusals()
         after = store.spending()
     return Summary(
         wanted=total,
@@ -194,6 +200,8 @@ async def judge(
         lost=after.lost - before.lost,
         usd=after.usd,
         stopped=judging.allowance.exhausted,
+        refused=len(judging.refusals),
+        first_refusal=judging.refusals[0] if judging.refusals else "",
     )
 
 
@@ -219,7 +227,7 @@ def estimate(
                 continue
             seen.add(key)
             calls += 1
-            prompt_tokens += _prompt_tokens(task.call)
+            prompt_tokens += sum(estimate_tokens(each["content"]) for each in task.call.messages)
     price = settings.judge.price
     return Estimate(
         verdicts=verdicts,
@@ -227,68 +235,59 @@ def estimate(
         prompt_tokens=prompt_tokens,
         completion_tokens=round(calls * expected),
         usd=price.usd(prompt_tokens, calls * expected),
-        usd_at_most=price.usd(prompt_tokens, calls * settings.judge.max_tokens),
+        usd_at_most=price.usd(prompt_tokens, calls * settings.judge.most_tokens),
     )
-
-
-class Allowance:
-    """Money that calls in flight share.
-
-    A call may leave if it fits at its worst price next to the worst price of all others in flight.
-    If it does not, it waits; once it is alone it may leave if it fits at the dearest price seen,
-    so that neither more than ``max_usd`` is spent (up to one call dearer than any before) nor a
-    call's worth left over.
-    """
-
-    def __init__(self, max_usd: float | None, spent: float, dearest: float) -> None:
-        self.limit = float("inf") if max_usd is None else max_usd * (1 + 1e-9)
-        self.spent, self.dearest = spent, dearest
-        self.exhausted = False
-        self._reserved: list[float] = []
-        self._changed = asyncio.Condition()
-
-    async def admit(self, least: float, worst: float) -> bool:
-        """Wait for a decision whether a call may leave; if so, `settle` must follow."""
-        async with self._changed:
-            while not self.exhausted:
-                if self.spent + sum(self._reserved) + worst <= self.limit:
-                    self._reserved.append(worst)
-                    return True
-                if not self._reserved:
-                    if self.spent + max(self.dearest, least) <= self.limit:
-                        self._reserved.append(worst)
-                        return True
-                    self.exhausted = True
-                    self._changed.notify_all()
-                    break
-                await self._changed.wait()
-            return False
-
-    async def settle(self, worst: float, usd: float) -> None:
-        """Replace a call's reservation by what it cost."""
-        async with self._changed:
-            self._reserved.remove(worst)
-            self.spent += usd
-            self.dearest = max(self.dearest, usd)
-            self._changed.notify_all()
 
 
 class _Run:
     def __init__(self, settings: JudgeSettings, store: Store, endpoint: JudgeEndpoint) -> None:
         spending = store.spending()
-        self.allowance = Allowance(settings.max_usd, spending.usd, spending.dearest)
+        self.allowance = Allowance(
+            settings.max_usd, spending.usd, spending.dearest, seen=spending.answered > 0
+        )
+        self.refusals: list[str] = []
+        self._answers = store.has_verdicts(settings.judge.model)
+        self._flying: set[asyncio.Task[None] | None] = set()
         self._settings, self._store, self._endpoint = settings, store, endpoint
         self._parameters = settings.parameters()
         # two models with the same answer are one question; it must not be asked twice at once
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    async def all_of(self, workers: Iterable[asyncio.Task[None]]) -> None:
+        """Wait for workers; if one fails, for no more than the answers that are paid for."""
+        working = set(workers)
+        try:
+            done, left = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+            if left:
+                self.allowance.exhausted = True
+                for worker in left - self._flying:
+                    worker.cancel()
+                await asyncio.wait(left)
+        finally:
+            for worker in working:
+                worker.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        for worker in done:
+            worker.result()
+
+    def check_refusals(self, patience: int = 1) -> None:
+        """Raise ConfigError if the endpoint has refused so many prompts and answered none."""
+        if len(self.refusals) >= patience and not self._answers:
+            raise self._endpoint.misconfigured(self.refusals[0])
+
     async def decide(self, task: _Task) -> VerdictRow | None:
-        """Return one verdict, from the store where it is known; None if the budget is spent."""
+        """Return one verdict, from the store where it is known.
+
+        None if the budget is spent, or the endpoint refuses the prompt.
+        """
         call, replies = task.call, list[Reply]()
         verdict: Verdict | None = None
         for _ in range(self._settings.attempts):
             reply = await self._reply(call)
-            if reply is None:
+            if isinstance(reply, Lost):
+                self.refusals.append(f"{task.prompt.id}: {reply.reason}")
+                self.check_refusals(_REFUSALS)
+            if not isinstance(reply, Reply):
                 return None
             replies.append(reply)
             scale = self._settings.rubric.scale
@@ -317,37 +316,42 @@ class _Run:
         self._store.put_verdicts([row])
         return row
 
-    async def _reply(self, call: Call) -> Reply | None:
+    async def _reply(self, call: Call) -> Reply | Lost | None:
         key = _key(self._settings, call)
         async with self._asking[key]:
             reply = self._store.reply(key) or await self._pay(key, call)
         self._asking.pop(key, None)
         return reply
 
-    async def _pay(self, key: str, call: Call) -> Reply | None:
-        price = self._settings.judge.price
-        least = price.usd(_prompt_tokens(call), 0)
-        # no tokenizer makes more tokens than there are bytes
-        worst = price.usd(4 * _prompt_tokens(call), self._settings.judge.max_tokens)
-        tries = 0
-        while await self.allowance.admit(least, worst):
-            charged = max(least, self.allowance.dearest)
-            attempt = self._store.send(key, charged)
-            cost = charged
+    async def _pay(self, key: str, call: Call) -> Reply | Lost | None:
+        """Return an answer, or the refusal of one; None if there is no money for it."""
+        judge, me = self._settings.judge, asyncio.current_task()
+        worst, tries = judge.most_usd(call.messages), 0
+        while await self.allowance.admit(worst):
+            charged = max(judge.least_usd(call.messages), self.allowance.dearest)
+            cost, answer = 0.0, None
             try:
+                attempt = self._store.send(key, charged)
+                cost = charged
+                self._flying.add(me)
                 answer = await self._endpoint.send(call.messages)
                 if isinstance(answer, Reply):
-                    cost = answer.usd
+                    self._answers, cost = True, answer.usd
                     self._store.receive(attempt, answer)
                     return answer
                 cost = charged if answer.perhaps_paid else 0.0
                 self._store.lose(attempt, answer.reason, cost)
             except ConfigError as error:
-                self._store.lose(attempt, str(error), 0.0)
+                cost = 0.0
+                self._store.lose(attempt, str(error), cost)
                 raise
             finally:
-                await self.allowance.settle(worst, cost)
-            await self._endpoint.pause(tries, answer)
+                self._flying.discard(me)
+                await self.allowance.settle(worst, cost, answered=isinstance(answer, Reply))
+            if answer.refused:
+                return answer
+            if not self.allowance.exhausted:
+                await self._endpoint.pause(tries, answer)
             tries += 1
         return None
 
@@ -431,7 +435,3 @@ def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:
 def _key(settings: JudgeSettings, call: Call) -> str:
     text = json.dumps([settings.judge.parameters(), call.hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _prompt_tokens(call: Call) -> int:
-    return sum(estimate_tokens(message["content"]) for message in call.messages)

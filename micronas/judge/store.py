@@ -172,6 +172,11 @@ class Store:
         """Return what all requests of this store came to."""
         return _spending(self._sql)
 
+    def has_verdicts(self, judge: str) -> bool:
+        """Whether there is a verdict of a judge."""
+        found = self._sql.execute("SELECT 1 FROM verdicts WHERE judge = ? LIMIT 1", (judge,))
+        return found.fetchone() is not None
+
     def mean_completion(self) -> float | None:
         """Return the mean number of tokens of the judge's texts so far."""
         row = self._sql.execute(

@@ -18,6 +18,8 @@ from micronas.testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
 KEY = "sk-odd-0123456789abcdef"
 VARIABLE = "MICRONAS_ODD_KEY"
 _TAG = re.compile(r"<<([0-9a-f]{16}) PROMPT>>")
+_MOST = 0.01
+"""US dollars, more than a call may cost by its bytes and ``max_tokens``."""
 _PATIENT = 5
 """Requests of one body after which the endpoint answers so that it can be read."""
 
@@ -34,8 +36,9 @@ class OddRun:
         Calls that were sent again although an answer had been sent to its end.
     forms
         How often each form was sent.
-    limit, usd_at_limit, dearest
-        US dollars: what a first run was allowed, what it spent, and the dearest call.
+    limit, usd_at_limit, most
+        US dollars: what a first run was allowed, what it spent, and what a call cost or may cost at
+        most.
     usd, verdicts
         Of both runs.
     leaks
@@ -48,7 +51,7 @@ class OddRun:
     forms: Counter[str]
     limit: float
     usd_at_limit: float
-    dearest: float
+    most: float
     usd: float
     verdicts: int
     leaks: tuple[str, ...]
@@ -116,7 +119,7 @@ def odd_run(folder: Path, calls: int, *, timeout: float = 20.0) -> OddRun:
         forms=forms,
         limit=limit,
         usd_at_limit=short.usd,
-        dearest=spending_of(store).dearest,
+        most=max(spending_of(store).dearest, _MOST),
         usd=rest.usd,
         verdicts=sum(row.verdict is not None for row in verdicts_of(store)),
         leaks=tuple(p.name for p in sorted(folder.iterdir()) if KEY.encode() in p.read_bytes()),

@@ -142,17 +142,20 @@ def test_unreadable_verdicts_are_counted_and_asked_again_later(tmp_path: Path) -
     assert all(row.attempts == 2 for row in verdicts_of(tmp_path / "run.db"))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
+MOST = 0.005
+"""US dollars; more than a call in these tests may cost."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.5])
 def test_budget_holds_to_one_call(tmp_path: Path, share: float) -> None:
     whole = Judge()
     run_once(whole, tmp_path / "whole.db", 8, 3)
     judge = Judge(delay=0.001)
     limit = whole.usd * share
     summary = run_once(judge, tmp_path / "run.db", 8, 3, max_usd=limit)
-    dearest = spending_of(tmp_path / "whole.db").dearest
     assert summary.stopped
     assert judge.usd == pytest.approx(summary.usd)
-    assert limit - dearest <= judge.usd <= limit + 1e-12
+    assert limit - MOST <= judge.usd <= limit + 1e-12
     # more money: it goes on, and pays for nothing twice
     rest = run_once(judge, tmp_path / "run.db", 8, 3)
     assert not rest.stopped
@@ -166,7 +169,7 @@ def test_budget_counts_calls_that_failed(tmp_path: Path) -> None:
     summary = run_once(judge, tmp_path / "run.db", 20, 3, max_usd=limit)
     assert summary.stopped
     assert summary.lost > 0
-    assert limit - spending_of(tmp_path / "run.db").dearest <= summary.usd <= limit + 1e-12
+    assert limit - MOST <= summary.usd <= limit + 1e-12
     assert judge.usd <= summary.usd
 
 

@@ -1,0 +1,123 @@
+"""A judge run before an endpoint that bills what it likes, counts wrongly, or refuses prompts."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from micronas.errors import ConfigError
+from micronas.judge.endpoint import EndpointSettings
+from micronas.judge.run import JudgeSettings, Summary, run
+from micronas.judge.store import verdicts_of
+from micronas.testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
+from tests.judge.runs import answers_for, prompts_for
+from tests.judge.test_odd_endpoint import send
+from tests.judge.test_run import settings_for
+
+REFUSAL = refusing("400 Bad Request", body=b'{"error": {"message": "content filter"}}')
+
+
+def changed(url: str, judge: dict[str, Any], **changes: Any) -> JudgeSettings:
+    settings = settings_for(url, attempts=1, **changes)
+    whole = EndpointSettings.model_validate({**settings.judge.model_dump(), **judge})
+    return settings.model_copy(update={"judge": whole})
+
+
+def spend(path: Path, tokens: int, limit: float, **judge: Any) -> Summary:
+    """Judge 40 prompts where each call is billed at $10 a million tokens."""
+    form = counting("400", str(tokens))
+    endpoint = OddEndpoint(lambda body, _: (str(body), "dear"), more={"dear": form})
+    with serving(endpoint) as url:
+        settings = changed(url, judge, max_usd=limit)
+        return run(settings, prompts_for(40), answers_for(40, 1), path)
+
+
+@pytest.mark.parametrize("concurrency", [8, 64])
+@pytest.mark.parametrize("tokens", [20_000, 1_000_000])
+def test_bills_beyond_max_tokens_exceed_the_limit_by_one_call_at_most(
+    tmp_path: Path, concurrency: int, tokens: int
+) -> None:
+    price = tokens * 10 / 1e6 + 400 * 2 / 1e6
+    summary = spend(tmp_path / "run.db", tokens, 1.0, concurrency=concurrency)
+    assert summary.stopped
+    # the first call shows what one costs; no other leaves before
+    assert summary.usd <= max(1.0, price + 1e-9)
+    assert summary.calls == max(1, int(1.0 / price))
+
+
+@pytest.mark.parametrize("concurrency", [8, 64])
+@pytest.mark.parametrize(("tokens", "limit"), [(20_000, 1.0), (1_000_000, 1.0), (1_000_000, 25.0)])
+def test_a_stated_bound_keeps_the_limit(
+    tmp_path: Path, concurrency: int, tokens: int, limit: float
+) -> None:
+    told = {"concurrency": concurrency, "billed_tokens": tokens}
+    summary = spend(tmp_path / "run.db", tokens, limit, **told)
+    assert summary.stopped
+    assert summary.usd <= limit
+    assert summary.calls == int((limit - 0.004) / (tokens / 1e5))
+
+
+def test_counts_that_are_too_low_are_replaced() -> None:
+    words = "lorem ipsum " * 200
+
+    async def few(exchange: Exchange) -> None:
+        await exchange.answer(words, '{"prompt_tokens": 2, "completion_tokens": 20}')
+
+    async def rows(exchange: Exchange) -> None:
+        await exchange.answer("-" * 2400, '{"prompt_tokens": 2, "completion_tokens": 20}')
+
+    for form, count in ((few, 600), (rows, 20)):
+        with serving(OddEndpoint(lambda *_: ("", "own"), more={"own": form})) as url:
+            reply = send(url)
+        assert reply.completion_tokens == count  # type: ignore[union-attr]
+
+
+def test_a_refused_prompt_is_a_missing_verdict(tmp_path: Path) -> None:
+    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
+        text = body["messages"][1]["content"]
+        return text, "refusal" if "question 3\n" in text else "plain"
+
+    endpoint = OddEndpoint(wish, more={"refusal": REFUSAL})
+    with serving(endpoint) as url:
+        first = run(changed(url, {}), prompts_for(20), answers_for(20, 1), tmp_path / "run.db")
+        again = run(changed(url, {}), prompts_for(20), answers_for(20, 1), tmp_path / "run.db")
+    assert (first.wanted, first.judged, first.refused) == (40, 38, 2)
+    assert first.first_refusal == "p0003: HTTP 400 (content filter)"
+    assert (again.calls, again.refused) == (0, 2)
+    assert set(endpoint.answered.values()) == {1}
+    assert len(verdicts_of(tmp_path / "run.db")) == 38
+
+
+def test_an_endpoint_that_refuses_everything_is_an_error(tmp_path: Path) -> None:
+    endpoint = OddEndpoint(lambda *_: ("", "refusal"), more={"refusal": REFUSAL})
+    for prompts in (2, 40):
+        with serving(endpoint) as url, pytest.raises(ConfigError, match="refuses all"):
+            run(changed(url, {}), prompts_for(prompts), answers_for(prompts, 1), tmp_path / "r.db")
+    assert sum(endpoint.asked.values()) < 30
+
+
+def test_an_error_keeps_what_is_in_flight(tmp_path: Path) -> None:
+    """One call ends the run; the seven beside it are answered later, and kept."""
+
+    async def late(exchange: Exchange) -> None:
+        await asyncio.sleep(0.5)
+        await exchange.answer()
+        endpoint.answered[str(exchange.body)] += 1
+
+    def wish(body: dict[str, Any], before: int) -> tuple[str, str]:
+        text = body["messages"][1]["content"]
+        return text, "refuses_with_key" if "question 3\n" in text and not closed else "own"
+
+    closed: list[bool] = []
+    endpoint = OddEndpoint(wish, more={"own": late})
+    work = (prompts_for(8), answers_for(8, 1), tmp_path / "run.db")
+    with serving(endpoint) as url:
+        with pytest.raises(ConfigError, match="HTTP 401"):
+            run(changed(url, {}), *work)
+        kept = sum(endpoint.answered.values())
+        closed.append(True)
+        rest = run(changed(url, {}), *work)
+    assert kept >= 6
+    assert rest.calls == 16 - kept
+    assert set(endpoint.answered.values()) == {1}
