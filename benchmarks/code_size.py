@@ -25,8 +25,8 @@ from micronas.export.firmware.shared import INT8_ALONE
 from micronas.graph.builder import Builder
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import FULL
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 _MODEL = re.compile(r"kModel\b|kGolden|_ZL6kModel|_ZL\d+kGolden")
 _SECTION = re.compile(

@@ -31,12 +31,12 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
 from micronas.space.space import Space
 from micronas.tasks.device import front_end
-from micronas.testing.budgets import MEANINGS
-from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
 from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.budgets import MEANINGS
+from testing.graphs import quantize_randomly
 
 _LEVEL = os.environ.get("OPTIMIZATION", "-O2")
 _SAMPLES = {"mfcc": 16_000, "log-mel": 1024 + 63 * 512}

@@ -30,12 +30,12 @@ from micronas.export.firmware.project import write_project
 from micronas.graph.ir import DataType, Graph
 from micronas.hardware.board import Board
 from micronas.space.space import Space
-from micronas.testing.budgets import fitting
-from micronas.testing.engine import build, examples, on_core, wanted
-from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.budgets import fitting
+from testing.engine import build, examples, on_core, wanted
+from testing.graphs import quantize_randomly
 
 _RESULTS = Path(__file__).with_name("results") / "engine.jsonl"
 _INVOKE = "_ZN6tflite16MicroInterpreter6InvokeEv"

@@ -16,10 +16,10 @@ from pathlib import Path
 from micronas.errors import MicronasError
 from micronas.export.firmware.board import CORTEX_M4, Emulated
 from micronas.graph.ir import Graph
-from micronas.testing.engine import SANITIZED, THUMB_1, build, examples, on_core, on_host, wanted
-from micronas.testing.graphs import random_int8_graph
-from micronas.testing.interfaces import opened
-from micronas.testing.networks import random_network
+from testing.engine import SANITIZED, THUMB_1, build, examples, on_core, on_host, wanted
+from testing.graphs import random_int8_graph
+from testing.interfaces import opened
+from testing.networks import random_network
 
 _WAYS = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O0", "-O3")]
 _FAMILIES = ("ds_cnn", "mobilenet", "maps", "series")

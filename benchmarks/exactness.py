@@ -11,9 +11,9 @@ every kind of operator, int4 weights among them. Needs the wheel `tflite-micro` 
 
 import sys
 
-from micronas.testing.exactness import SPACES, measure
-from micronas.testing.networks import agreement
 from micronas.text import table
+from testing.exactness import SPACES, measure
+from testing.networks import agreement
 
 
 def main(networks: int, *spaces: str) -> None:

@@ -18,15 +18,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from micronas.testing.export_networks import NETWORKS
 from micronas.tflite.writer import to_flatbuffer
+from testing.export_networks import NETWORKS
 
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def main(rounds: int = 5) -> None:
-    from micronas.testing.tensorflow_export import convert, with_snapped_scales
     from micronas.text import table
+    from testing.tensorflow_export import convert, with_snapped_scales
 
     os.environ.update(_ENVIRONMENT)
     rows = []
@@ -81,7 +81,7 @@ def export(side: str, path: str) -> None:
     if side == "ours":
         model = to_flatbuffer(graph)
     else:
-        from micronas.testing.tensorflow_export import convert
+        from testing.tensorflow_export import convert
 
         model = convert(graph)
     Path(path).with_suffix(".tflite").write_bytes(model)

@@ -3,7 +3,7 @@
     TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> \
         python -m benchmarks.firmware_budgets [COUNT]
 
-Spaces, budgets and networks are drawn (`micronas.testing.budgets`); weights are random. The whole
+Spaces, budgets and networks are drawn (`testing.budgets`); weights are random. The whole
 program, from samples to labels, is built by the project's own Makefile for a board's flash and
 SRAM, with 4 KB of stack. What is linked is compared with the budget, its flash with the prediction.
 """
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from micronas.hardware.board import Board
-from micronas.testing.budgets import Fitting, fitting, write_firmware
 from micronas.text import table
+from testing.budgets import Fitting, fitting, write_firmware
 
 BOARDS = ("stm32f446re", "nucleo_l476rg")
 

@@ -2,7 +2,7 @@
 
 Run from the checkout: ``python -m benchmarks.fit_boards`` prints every fit, with ``--write`` it
 also writes ``latency_models/*.yaml``. Measurements are ``latency_models/published_latencies.csv``;
-counts are the true ones of the networks in ``micronas/testing/published.py``.
+counts are the true ones of the networks in ``testing/published.py``.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import numpy as np
 
 from micronas import resources
 from micronas.hardware.board import LatencyModel
-from micronas.testing.boards import Row, board, measurements
+from testing.boards import Row, board, measurements
 
 
 def print_paper_lines(rows: Sequence[Row]) -> None:

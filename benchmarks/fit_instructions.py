@@ -11,8 +11,8 @@ import yaml
 from micronas import resources
 from micronas.files import write_atomically
 from micronas.hardware.instructions import Kernels
-from micronas.testing import census
-from micronas.testing.kernel_fits import fit_kernels, left_out_percent
+from testing import census
+from testing.kernel_fits import fit_kernels, left_out_percent
 
 _SOURCE = (
     "TFLM 90b983c2 with CMSIS-NN 4ab83cc3, GCC 14.2 -O2, Cortex-M4 simulated by QEMU "

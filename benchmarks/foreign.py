@@ -8,8 +8,8 @@ predicted head of the arena against TFLM's. Needs tensorflow (2.21 was used).
 
 import sys
 
-from micronas.testing.foreign import measure
 from micronas.text import table
+from testing.foreign import measure
 
 
 def main(networks: int = 20) -> None:

@@ -40,13 +40,13 @@ from micronas.tasks.keywords.synth import synthesise as words
 from micronas.tasks.machines.synth import synthesise as machines
 from micronas.tasks.recorded import Recorded, recordings
 from micronas.tasks.series.synth import synthesise as gestures
-from micronas.testing.budgets import MEANINGS
-from micronas.testing.emulator import OnEmulator
 from micronas.text import pairs, table
 from micronas.tflite.metadata import read_metadata
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
+from testing.budgets import MEANINGS
+from testing.emulator import OnEmulator
 
 _STEP = Quantization(np.array([0.0297952], np.float32), -7)
 _TASKS: dict[str, tuple[Callable[[Path], Any], tuple[int, int, int], int]] = {

@@ -13,9 +13,9 @@ from typing import get_args
 
 from micronas.calibration.host import Engine, measure_all
 from micronas.hardware.features import features
-from micronas.testing.host_latency import FORMS, UNSEEN, draw, errors
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
+from testing.host_latency import FORMS, UNSEEN, draw, errors
 
 
 def main(seeds: int = 3, networks: int = 12) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.special import expit
 
 from micronas.judge.rating import bradley_terry
-from micronas.testing.coverage import PROMPTS, battles_of, coverage, games
 from micronas.text import table
+from testing.coverage import PROMPTS, battles_of, coverage, games
 
 
 def main(simulations: int = 300, rounds: int = 400) -> None:

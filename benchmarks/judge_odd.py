@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from micronas.testing.odd_endpoint import LOST, READABLE
-from micronas.testing.odd_judge import odd_run
+from testing.odd_endpoint import LOST, READABLE
+from testing.odd_judge import odd_run
 
 
 def main() -> None:

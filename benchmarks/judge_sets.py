@@ -33,8 +33,8 @@ from micronas.judge.recipe import Recipe, RecipeFile
 from micronas.judge.rows import StoredPrompt, VerdictRow
 from micronas.judge.sample import apportion
 from micronas.judge.store import prompts_of, verdicts_of, writing
-from micronas.testing.arena_hard import load_arena
 from micronas.text import table
+from testing.arena_hard import load_arena
 
 TOPICS = Path(__file__).with_name("judge_topics.csv")
 BASELINE = "gpt4_1106_preview"

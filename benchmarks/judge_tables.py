@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from micronas.judge.quality import Quality, quality
-from micronas.testing.arena_hard import load_arena, load_bootstrap, shared
 from micronas.text import table
+from testing.arena_hard import load_arena, load_bootstrap, shared
 
 FILES = {
     "Arena-Hard": "arena_hard",

@@ -28,8 +28,8 @@ from micronas.files import text_hash
 from micronas.judge.manifest import Prompt
 from micronas.language.rows import json_lines
 from micronas.tasks.keywords.synth import synthesise
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 
 _SEARCH = (
     *("board=stm32f446re", "budget.sram=16 KB", "budget.flash=20 KB", "budget.latency=40 ms"),

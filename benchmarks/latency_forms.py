@@ -13,7 +13,7 @@ import numpy as np
 from micronas.hardware.features import INSTRUCTIONS, features
 from micronas.hardware.forms import OPS, THREE_TERMS
 from micronas.hardware.latency import fit, mean_worst_percent
-from micronas.testing.latency_forms import (
+from testing.latency_forms import (
     COMPARED,
     Network,
     by_kernel,
@@ -24,7 +24,7 @@ from micronas.testing.latency_forms import (
     networks,
     wrong_pairs,
 )
-from micronas.testing.published import CENSUS, NETWORKS
+from testing.published import CENSUS, NETWORKS
 
 SPACES = ("kws", "ad", "vww")
 

@@ -15,10 +15,10 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.nas.member import Member
 from micronas.space.space import Space
-from micronas.testing.graphs import quantize_randomly
 from micronas.text import table
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from testing.graphs import quantize_randomly
 
 NETWORKS = 200
 SPACES = ("kws_small", "kws", "vww")

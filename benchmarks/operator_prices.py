@@ -5,7 +5,7 @@
         [--any-scale --results FILE]
     python -m benchmarks.operator_prices [--seed 0] --table
 
-Draws networks of one operator (`micronas.testing.priced_operators`), runs each 32 times on QEMU's
+Draws networks of one operator (`testing.priced_operators`), runs each 32 times on QEMU's
 mps2-an386, an instruction being a nanosecond, and takes what TFLM's profiler sees of the operator.
 The library must be built with BUILD_TYPE=release_with_logs, as that of the census was: assertions,
 which TFLM's usual build keeps, multiply what plain C kernels take. Outputs are compared with
@@ -35,11 +35,11 @@ from micronas.graph.ir import Array, Graph
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.features import features
 from micronas.hardware.targets import plan
-from micronas.testing.emulator import INSTRUCTIONS_PER_TICK, emulate
-from micronas.testing.lone_operators import described
-from micronas.testing.priced_operators import priced_operator
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
+from testing.emulator import INSTRUCTIONS_PER_TICK, emulate
+from testing.lone_operators import described
+from testing.priced_operators import priced_operator
 
 _RESULTS = Path(__file__).parent / "results" / "operator_prices.jsonl"
 _PROGRAM = Path(__file__).with_suffix(".cc")

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from micronas.testing.soak import KEY, p95, soak
 from micronas.text import table
+from testing.soak import KEY, p95, soak
 
 
 def main() -> None:

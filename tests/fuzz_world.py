@@ -25,10 +25,10 @@ from micronas.runs.run import run_training
 from micronas.runs.settings import load_training
 from micronas.sweeps.points import plan
 from micronas.sweeps.store import leading
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests import toy
 from tests.report.runs import SHORT, quiet
 from tests.router.world import EXPERTS, table

@@ -11,8 +11,8 @@ import numpy as np
 
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Quantization
-from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 
 
 def packed(tree: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from micronas.testing.exactness import SPACES, Exactness, measure
+from testing.exactness import SPACES, Exactness, measure
 
 
 def check(name: str, networks: int, seed: int) -> None:

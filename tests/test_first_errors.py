@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from micronas.space.space import Space
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests.command import command as forked
 from tests.command import complaints
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from micronas import cli
-from micronas.testing.graphs import random_int8_graph
-from micronas.testing.networks import random_network
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
+from testing.networks import random_network
 from tests.command import complaints
 from tests.limited import limited
 

@@ -26,7 +26,7 @@ FLOORS = (
         "nas",
         "tasks",
     ),
-    *("calibration", "runs", "report", "sweeps", "language", "judge", "router", "cli", "testing"),
+    *("calibration", "runs", "report", "sweeps", "language", "judge", "router", "cli"),
 )
 """Rooms from the bottom.
 
@@ -81,6 +81,11 @@ def imports() -> dict[str, set[str]]:
 def test_every_module_is_in_a_room() -> None:
     rooms = {room_of(name) for name in MODULES}
     assert rooms <= {*FLOORS, *LOOSE, "", "__main__", "_version"}
+
+
+def test_what_tests_share_is_not_imported() -> None:
+    wanted = {each for tree in MODULES.values() for each in imported(tree)}
+    assert not [each for each in wanted if each.split(".")[0] in ("testing", "tests", "benchmarks")]
 
 
 def test_no_import_circle(imports: dict[str, set[str]]) -> None:

@@ -16,8 +16,8 @@ from micronas.errors import ConfigError, ModelError
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import read_mapping, with_overrides
 from micronas.tasks import registry
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests.command import complaints
 
 ROOT = Path(__file__).parents[1]

@@ -22,9 +22,9 @@ from micronas.nas.search import search
 from micronas.nas.settings import DnasSettings
 from micronas.runs.folder import model_file
 from micronas.space.space import Space
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.recipe import Recipe
+from testing.graphs import quantize_randomly
 from tests import toy
 from tests.command import command as micronas
 from tests.command import complaints

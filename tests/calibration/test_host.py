@@ -18,9 +18,9 @@ from micronas.calibration.host import Engine, Timing, _Session, _time, measure, 
 from micronas.errors import ConfigError, ExportError, ModelError
 from micronas.graph.builder import Builder
 from micronas.hardware.features import features
-from micronas.testing.graphs import quantize_randomly
-from micronas.testing.host_latency import FORMS, UNSEEN, draw, errors
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
+from testing.host_latency import FORMS, UNSEEN, draw, errors
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 

@@ -23,8 +23,8 @@ from micronas.hardware.features import features
 from micronas.hardware.targets import plan as arena_plan
 from micronas.resources import find
 from micronas.space.space import Space
-from micronas.testing.graphs import random_inputs
 from micronas.tflite.reader import read
+from testing.graphs import random_inputs
 
 Floats = npt.NDArray[np.float64]
 

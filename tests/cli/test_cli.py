@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests.command import command as run
 from tests.command import complaints
 

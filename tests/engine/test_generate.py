@@ -13,16 +13,16 @@ from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization
 from micronas.graph.operators import OPERATORS
-from micronas.testing.engine import THUMB_1, build, examples, on_core, on_host, wanted
-from micronas.testing.graphs import (
+from testing.engine import THUMB_1, build, examples, on_core, on_host, wanted
+from testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_int8_graph,
     random_op_graph,
     random_shapes,
 )
-from micronas.testing.interfaces import opened
-from micronas.testing.networks import random_network
+from testing.interfaces import opened
+from testing.networks import random_network
 
 
 def assert_same_on_host(graph: Graph, folder: Path, **how: object) -> None:

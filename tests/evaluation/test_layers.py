@@ -11,12 +11,12 @@ from micronas.errors import ModelError
 from micronas.evaluation.layers import LayerError, compare, culprit, dequantized
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization, Tensor
-from micronas.testing.graphs import ds_cnn, random_inputs, random_int8_graph
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import ds_cnn, random_inputs, random_int8_graph
 
 
 def network() -> tuple[Graph, Graph]:

@@ -16,17 +16,17 @@ from micronas.export.onnx import Rounding, to_onnx
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
-from micronas.testing.graphs import (
+from micronas.train.network import Network
+from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
 )
-from micronas.testing.movement import MOVEMENT
-from micronas.testing.recurrent import lstm
-from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork
+from testing.movement import MOVEMENT
+from testing.recurrent import lstm
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LSTM: Kind = "UNIDIRECTIONAL_SEQUENCE_LSTM"

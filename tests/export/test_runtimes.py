@@ -2,8 +2,8 @@
 
 from micronas.export.runtimes import compare_runtimes
 from micronas.graph.builder import Builder
-from micronas.testing.graphs import ds_cnn, quantize_randomly, random_inputs
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly, random_inputs
 
 
 def test_what_litert_refuses_is_compared_with_tflm_all_the_same() -> None:

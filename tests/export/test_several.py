@@ -31,14 +31,14 @@ from micronas.graph.builder import Builder
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.graphs import quantize_randomly
-from micronas.testing.interfaces import opened
-from micronas.testing.networks import random_network
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_all_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import quantize_randomly
+from testing.interfaces import opened
+from testing.networks import random_network
 
 
 def detector() -> Graph:

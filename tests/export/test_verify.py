@@ -21,14 +21,14 @@ from micronas.export.verify import (
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.graph.operators import OPERATORS
-from micronas.testing.graphs import (
+from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
 )
-from micronas.tflite.writer import to_flatbuffer
 
 
 def one_convolution(channels: int = 8, side: int = 10) -> Graph:

@@ -26,8 +26,8 @@ from micronas.tasks.arrays import store
 from micronas.tasks.cache import Notes, cached
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.waveform import write_samples
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests import toy
 from tests.report.runs import by_hand
 

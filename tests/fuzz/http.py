@@ -32,9 +32,9 @@ import httpx
 from micronas.errors import ConfigError
 from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.store import Store, writing
-from micronas.testing.odd_endpoint import LOST, READABLE, REFUSED, Exchange, OddEndpoint
-from micronas.testing.odd_endpoint import serving as serving_odd
-from micronas.testing.soak import HOSTILE
+from testing.odd_endpoint import LOST, READABLE, REFUSED, Exchange, OddEndpoint
+from testing.odd_endpoint import serving as serving_odd
+from testing.soak import HOSTILE
 from tests.router.serving import serving
 
 _WORKERS = 4

@@ -17,9 +17,9 @@ import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from micronas.graph.ir import Kind
-from micronas.testing.graphs import random_int8_graph, random_op_graph
-from micronas.testing.networks import random_network
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph, random_op_graph
+from testing.networks import random_network
 from tests.fuzz._harness import bounded, judge, rounds
 from tests.fuzz_world import run as command
 from tests.lies import CORPUS, packed

@@ -9,7 +9,7 @@ import pytest
 from micronas.errors import ModelError
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Quantization, Tensor
-from micronas.testing.graphs import random_int8_graph, random_op_graph
+from testing.graphs import random_int8_graph, random_op_graph
 
 
 def change(graph: Graph, name: str, **fields: Any) -> Graph:

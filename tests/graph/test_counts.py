@@ -11,7 +11,7 @@ from micronas.graph.builder import Builder
 from micronas.graph.counts import FEATURES, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.published import GRAPHS
+from testing.published import GRAPHS
 
 
 def small() -> Graph:

@@ -13,9 +13,9 @@ from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
 from micronas.graph.kernels.elements import same_in_all_versions
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 Codes = list[int]
 
@@ -248,7 +248,7 @@ def test_rows_of_zeros_stay() -> None:
         ),
         (
             one("LEAKY_RELU", tensor("x", (1, 2), 1), tensor("y", (1, 2), 1), alpha=-0.5),
-            "LEAKY_RELU must have alpha >= 0",
+            "LEAKY_RELU must have a finite alpha >= 0",
         ),
         (
             one(

@@ -15,14 +15,14 @@ from micronas.export.verify import tflm_run
 from micronas.graph import fixed_point, integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Activation, Graph, Kind, Op, Padding, Quantization, Tensor
-from micronas.testing.graphs import (
+from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import (
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
     random_shapes,
 )
-from micronas.tflite.writer import to_flatbuffer
 
 FAMILIES = ["ds_cnn", "mobilenet", "maps", "series"]
 INT32 = st.integers(-(2**31), 2**31 - 1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from micronas.graph.ir import Op, Quantization
-from micronas.testing.graphs import random_int8_graph
+from testing.graphs import random_int8_graph
 
 
 def test_quantizations_compare_by_every_scale() -> None:

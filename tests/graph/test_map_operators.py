@@ -13,9 +13,9 @@ from micronas.graph.check import check_int8
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Kind, Op, Padding, Quantization, Tensor
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 
 def activation(name: str, shape: tuple[int, ...], scale: float = 1.0, zero: int = 0) -> Tensor:

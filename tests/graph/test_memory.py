@@ -19,10 +19,10 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op, Quantization
 from micronas.graph.memory import Request, place
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
-from micronas.testing import census
-from micronas.testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
-from micronas.testing.published import GRAPHS
 from micronas.tflite.writer import to_flatbuffer
+from testing import census
+from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
+from testing.published import GRAPHS
 
 # the planner
 

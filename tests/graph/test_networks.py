@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from micronas.graph.ir import Kind
-from micronas.testing.networks import Agreement, agreement
+from testing.networks import Agreement, agreement
 
 
 def check(found: Agreement) -> None:

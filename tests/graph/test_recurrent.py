@@ -12,10 +12,10 @@ from micronas.graph.check import broken_rule, check_int8
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Quantization, Tensor
 from micronas.hardware.targets import CMSIS_NN, HOST, plan
-from micronas.testing.graphs import random_inputs, random_op_graph
-from micronas.testing.recurrent import lstm
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_inputs, random_op_graph
+from testing.recurrent import lstm
 
 KIND = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 

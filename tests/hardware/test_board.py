@@ -12,8 +12,8 @@ from micronas.errors import ConfigError
 from micronas.hardware import board
 from micronas.hardware.features import features
 from micronas.hardware.latency import fit, mean_worst_percent
-from micronas.testing import boards as fit_boards
-from micronas.testing.published import GRAPHS
+from testing import boards as fit_boards
+from testing.published import GRAPHS
 
 OWN = """\
 name: mine

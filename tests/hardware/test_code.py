@@ -5,7 +5,7 @@ import pytest
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import code_bytes, operators_of
 from micronas.space.space import Space
-from micronas.testing.graphs import ds_cnn, quantize_randomly
+from testing.graphs import ds_cnn, quantize_randomly
 
 # of firmware linked with GCC 14.2 and TFLM 90b983c2, less model and golden tensors; at -O2 and -Os
 SMALL = ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE")

@@ -12,7 +12,7 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board, available
 from micronas.hardware.estimates import ESTIMATED, spread
 from micronas.hardware.features import features
-from micronas.testing.published import GRAPHS
+from testing.published import GRAPHS
 
 PICO = "name: pico\nlike: nucleo_g0b1re\nclock: 128 MHz\nsram: 264 KB\nflash: 2 MB\n"
 

@@ -28,8 +28,8 @@ from micronas.hardware.memory import Runs, copying, filling
 from micronas.hardware.targets import plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
-from micronas.testing import census, kernel_fits, latency_forms
-from micronas.testing.published import CENSUS, NETWORKS
+from testing import census, kernel_fits, latency_forms
+from testing.published import CENSUS, NETWORKS
 
 LIBRARY = read_settings(resources.folder("latency_models") / "kernels" / "cmsis_nn.yaml", Kernels)
 

@@ -8,10 +8,10 @@ from micronas.graph.ir import Kind
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import plan
 from micronas.hardware.targets.cmsis_nn_work import work
-from micronas.testing import census
-from micronas.testing.lone_operators import LoneOperator, described
-from micronas.testing.priced_operators import priced_operator
 from micronas.tflite.writer import to_flatbuffer
+from testing import census
+from testing.lone_operators import LoneOperator, described
+from testing.priced_operators import priced_operator
 
 
 @pytest.mark.parametrize("kind", OPERATORS)

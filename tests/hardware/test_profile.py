@@ -18,11 +18,11 @@ from micronas.hardware.board import Board, available
 from micronas.hardware.latency import CONSTANT
 from micronas.hardware.profile import on_boards, profile
 from micronas.hardware.table import profile_table
-from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
-from micronas.testing.published import GRAPHS
 from micronas.tflite.metadata import describe, entries, placeholder, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
+from testing.published import GRAPHS
 
 BOARD = Board.load("stm32f446re")
 CLASSES = [f"word {number}" for number in range(12)]

@@ -10,7 +10,7 @@ from micronas.judge.battles import Battles, Floats
 from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals
-from micronas.testing.coverage import apart, coverage
+from testing.coverage import apart, coverage
 
 
 def robin(models: int, prompts: int, seed: int, *, spread: float = 0.8) -> Battles:

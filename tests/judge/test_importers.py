@@ -11,7 +11,7 @@ from micronas.judge.checks import accuracy
 from micronas.judge.importers import alpaca_eval, arena_hard, judgebench, llmfao
 from micronas.judge.jobs import import_verdicts
 from micronas.judge.store import battles_of, battles_of_rows, dropped_of, verdicts_of
-from micronas.testing.pandalm import pandalm
+from testing.pandalm import pandalm
 
 
 def write(path: Path, rows: list[Any], *, lines: bool = False) -> Path:

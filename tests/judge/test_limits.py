@@ -10,7 +10,7 @@ from micronas.errors import ConfigError
 from micronas.judge.endpoint import EndpointSettings
 from micronas.judge.run import JudgeSettings, Summary, run
 from micronas.judge.store import verdicts_of
-from micronas.testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
+from testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
 from tests.judge.runs import answers_for, prompts_for
 from tests.judge.test_odd_endpoint import send
 from tests.judge.test_run import settings_for

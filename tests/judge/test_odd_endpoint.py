@@ -13,8 +13,8 @@ from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.rows import Answer
 from micronas.judge.run import run
 from micronas.judge.store import answers_of, verdicts_of, writing
-from micronas.testing.odd_endpoint import LOST, READABLE, Exchange, Form, OddEndpoint, bomb, serving
-from micronas.testing.odd_judge import odd_run
+from testing.odd_endpoint import LOST, READABLE, Exchange, Form, OddEndpoint, bomb, serving
+from testing.odd_judge import odd_run
 from tests.judge.runs import prompts_for
 from tests.judge.test_run import MOST, settings_for
 

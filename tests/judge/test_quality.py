@@ -22,7 +22,7 @@ from micronas.judge.quality import (
     separability,
     strict_agreement,
 )
-from micronas.testing.arena_hard import load_arena, load_bootstrap, shared
+from testing.arena_hard import load_arena, load_bootstrap, shared
 
 
 def estimates(*bounds: tuple[float, float]) -> Estimates:

@@ -13,7 +13,7 @@ from micronas.errors import DataError
 from micronas.language.client import Client, post_once
 from micronas.language.embedders import EmbeddingEndpoint
 from micronas.language.endpoints import retry_after
-from micronas.testing.odd_endpoint import Exchange, OddEndpoint, bomb, serving
+from testing.odd_endpoint import Exchange, OddEndpoint, bomb, serving
 
 KEY = 'sk-1/2"3<4&5+6789'
 ASK = json.dumps({"messages": [{"role": "user", "content": "<1 x>"}]}).encode()

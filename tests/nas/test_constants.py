@@ -18,8 +18,8 @@ from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
-from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly, random_inputs
 
 
 def choices() -> ChoiceGraph:

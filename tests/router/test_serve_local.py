@@ -14,8 +14,8 @@ from micronas.graph import integer
 from micronas.router.serve.app import create_app
 from micronas.router.serve.local import classifier
 from micronas.router.serve.settings import ServeSettings
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 from tests.router.serving import chat, said, serving, streamed
 
 

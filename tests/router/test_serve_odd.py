@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from micronas.router.serve.events import EventReader
-from micronas.testing.odd_endpoint import (
+from testing.odd_endpoint import (
     LOST,
     READABLE,
     Exchange,
@@ -20,7 +20,7 @@ from micronas.testing.odd_endpoint import (
     bomb,
     piece,
 )
-from micronas.testing.odd_endpoint import (
+from testing.odd_endpoint import (
     serving as serving_odd,
 )
 from tests.router.serving import chat, said, serving, streamed, until

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from micronas.testing.soak import KEY, soak
+from testing.soak import KEY, soak
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])

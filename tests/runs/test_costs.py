@@ -13,10 +13,10 @@ from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import mfcc
 from micronas.runs.costs import describe_boards, describe_costs
 from micronas.runs.device import device
-from micronas.testing.graphs import ds_cnn, quantize_randomly
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly
 from tests.command import command
 
 LABELS = tuple(f"word {number}" for number in range(12))

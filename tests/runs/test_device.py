@@ -13,10 +13,10 @@ from micronas.evaluation.decision import decision
 from micronas.graph.ir import Graph
 from micronas.runs.device import compare_front_end, device
 from micronas.space.space import Space
-from micronas.testing.graphs import ds_cnn, quantize_randomly
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly
 
 LABELS = tuple(f"word {number}" for number in range(12))
 

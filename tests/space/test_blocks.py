@@ -18,11 +18,11 @@ from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.space.blocks import Block
 from micronas.space.space import Space
-from micronas.testing.graphs import random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import random_inputs
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "separable": [

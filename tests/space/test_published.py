@@ -10,9 +10,9 @@ from micronas.export.verify import tflm_arena
 from micronas.graph.builder import Builder
 from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.graphs import quantize_randomly
-from micronas.testing.published import CENSUS, NETWORKS, NOT_REBUILT
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
+from testing.published import CENSUS, NETWORKS, NOT_REBUILT
 
 
 def published_latencies() -> list[dict[str, str]]:

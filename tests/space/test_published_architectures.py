@@ -19,10 +19,10 @@ from micronas.graph.counts import count
 from micronas.hardware.targets import HOST, plan
 from micronas.space.published import paper_ops, table
 from micronas.space.space import Space
-from micronas.testing.graphs import random_inputs
-from micronas.testing.published import NETWORKS
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.recipe import Recipe
+from testing.graphs import random_inputs
+from testing.published import NETWORKS
 from tests.training import finetune, fit
 
 pytestmark = pytest.mark.usefixtures("device")

@@ -25,9 +25,9 @@ from micronas.graph.builder import Builder
 from micronas.graph.placement import place
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.testing.graphs import quantize_randomly, random_inputs, random_op_graph
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly, random_inputs, random_op_graph
 from tests.lies import (
     constant_output,
     depth_multiplier,

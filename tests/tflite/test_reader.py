@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from micronas.errors import ModelError
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Kind
-from micronas.testing.graphs import (
+from micronas.tflite.reader import read, unpack_int4
+from micronas.tflite.writer import pack_int4, to_flatbuffer
+from testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
     random_int8_graph,
     random_op_graph,
 )
-from micronas.tflite.reader import read, unpack_int4
-from micronas.tflite.writer import pack_int4, to_flatbuffer
 from tests.lies import repacked
 
 

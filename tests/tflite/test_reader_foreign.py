@@ -16,10 +16,10 @@ from micronas.graph.check import check_structure
 from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph, Kind, Op, Quantization, Tensor
 from micronas.hardware.targets import HOST, plan
-from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
-from micronas.testing.networks import random_network
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph, random_op_graph
+from testing.networks import random_network
 from tests.lies import repacked
 
 MODES: tuple[Literal["refuse", "keep"], ...] = ("refuse", "keep")

@@ -15,11 +15,11 @@ import pytest
 
 from micronas.export.verify import compare, tflm_run, verify
 from micronas.graph.ir import Graph
-from micronas.testing.export_networks import NETWORKS
-from micronas.testing.foreign import Foreign, measure
-from micronas.testing.graphs import random_inputs, random_int8_graph
-from micronas.testing.tensorflow_export import convert, with_snapped_scales
 from micronas.tflite.writer import to_flatbuffer
+from testing.export_networks import NETWORKS
+from testing.foreign import Foreign, measure
+from testing.graphs import random_inputs, random_int8_graph
+from testing.tensorflow_export import convert, with_snapped_scales
 
 pytestmark = pytest.mark.tensorflow
 

@@ -17,7 +17,9 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Quantization
 from micronas.hardware.targets import HOST, plan
 from micronas.space.space import Space
-from micronas.testing.graphs import (
+from micronas.tflite.reader import read
+from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
+from testing.graphs import (
     ds_cnn,
     quantize_randomly,
     random_inputs,
@@ -25,9 +27,7 @@ from micronas.testing.graphs import (
     random_op_graph,
     random_shapes,
 )
-from micronas.testing.published import GRAPHS
-from micronas.tflite.reader import read
-from micronas.tflite.writer import flatbuffer_bytes, pack_int4, to_flatbuffer
+from testing.published import GRAPHS
 
 
 def parsed(model: bytes) -> Any:

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.testing.graphs import random_shapes
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network, interpret
 from micronas.train.quantize import QuantizedNetwork, Ranges
+from testing.graphs import random_shapes
 
 
 def random_batch(graph: Graph, count: int, seed: int = 0) -> Tensor:

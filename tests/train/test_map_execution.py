@@ -16,9 +16,9 @@ from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.padding import torch_output, window_padding
 from micronas.graph.transposing import Transposed, of_torch
-from micronas.testing.graphs import quantize_randomly
 from micronas.train.network import Network, interpret, linear
 from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import quantize_randomly
 
 
 def run(

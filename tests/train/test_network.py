@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from micronas.errors import ConfigError, DataError
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.testing.graphs import random_shapes
 from micronas.train.network import (
     Network,
     from_tflite,
@@ -23,6 +22,7 @@ from micronas.train.network import (
     to_tflite,
 )
 from micronas.train.operators import nchw, nhwc, unweighted
+from testing.graphs import random_shapes
 
 
 def run_float(graph: Graph, x: torch.Tensor) -> torch.Tensor:

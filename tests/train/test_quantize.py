@@ -18,15 +18,15 @@ from micronas.graph.batches import keeps_examples
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Kind, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.testing import elements
-from micronas.testing.graphs import random_op_graph, random_shapes
-from micronas.testing.movement import MOVEMENT
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.fake_quantize import Range
 from micronas.train.functions import FUNCTIONS
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing import elements
+from testing.graphs import random_op_graph, random_shapes
+from testing.movement import MOVEMENT
 from tests.train.imitation import calibrated, differences, float_network, random_batch
 
 

@@ -10,12 +10,12 @@ from torch import nn
 from micronas.evaluation.layers import compare, dequantized
 from micronas.export.verify import verify
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.testing.recurrent import lstm
 from micronas.tflite.writer import flatbuffer_bytes, to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recurrent import RecurrentUnit
+from testing.recurrent import lstm
 from tests.train.imitation import calibrated, differences, random_batch
 
 STEPS, DEPTH, UNITS = 20, 9, 16

@@ -22,8 +22,8 @@ from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.tasks.device import front_end
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 STUBS = Path(__file__).parent / "stubs"
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")

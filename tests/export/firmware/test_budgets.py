@@ -13,7 +13,7 @@ import pytest
 
 from micronas.hardware.board import Board
 from micronas.hardware.code import code_bytes, operators_of
-from micronas.testing.budgets import Fitting, fitting, write_firmware
+from testing.budgets import Fitting, fitting, write_firmware
 
 STUBS = Path(__file__).parent / "stubs"
 FLAGS = (

@@ -19,7 +19,7 @@ from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
 from micronas.hardware.front_ends import front_end_costs
 from micronas.tasks.device import front_end
-from micronas.testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
+from testing.emulator import INSTRUCTIONS_PER_TICK, OnEmulator
 
 STUBS = Path(__file__).parent / "stubs"
 STEP = Quantization(np.array([0.0297952], np.float32), -7)

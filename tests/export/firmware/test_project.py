@@ -21,9 +21,9 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Values
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
-from micronas.testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")

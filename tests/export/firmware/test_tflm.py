@@ -30,10 +30,10 @@ from micronas.space.space import Space
 from micronas.tasks.device import front_end
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.recorded import recordings
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
+from testing.graphs import quantize_randomly
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]

@@ -19,8 +19,8 @@ from micronas.export.firmware.timing import read_log, timing_project
 from micronas.export.verify import tflm_arena
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
-from micronas.testing.graphs import random_int8_graph
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
 GRAPHS = {

@@ -24,13 +24,13 @@ from micronas.export.from_torch.trace import trace
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.testing.graphs import random_shapes
 from micronas.tflite.metadata import describe, read_metadata
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_all_inputs, quantize_inputs
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork
+from testing.graphs import random_shapes
 
 
 class Block(nn.Module):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from micronas.hardware.features import features
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit
-from micronas.testing import census
-from micronas.testing.census import Measured
-from micronas.testing.kernel_fits import fit_kernels, predict
+from testing import census
+from testing.census import Measured
+from testing.kernel_fits import fit_kernels, predict
 
 COMPARED: Mapping[str, Terms] = {
     "ops": OPS,

@@ -10,9 +10,9 @@ from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.open_space import load_space
 from micronas.space.space import Space
-from micronas.testing.graphs import quantize_randomly, random_inputs
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly, random_inputs
 
 SPACES = ("kws", "vww", "ad", "kws_open", "images_open", "ad_open", "series")
 

@@ -20,7 +20,7 @@ from micronas.hardware import convolutions, copies, kernels
 from micronas.hardware.convolutions import Sweep
 from micronas.hardware.elements import reduction
 from micronas.hardware.kernels import Work
-from micronas.testing.lone_operators import LoneOperator
+from testing.lone_operators import LoneOperator
 
 _NAMES = {
     "QUANTIZE": "quantize",

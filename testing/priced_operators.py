@@ -1,6 +1,6 @@
 """Random operators of the sizes that networks for microcontrollers have, one a network.
 
-Those of `micronas.testing.graphs.random_op_graph` cover every corner and are tiny: what they take
+Those of `testing.graphs.random_op_graph` cover every corner and are tiny: what they take
 is hardly more than what any call takes.
 """
 
@@ -18,11 +18,11 @@ from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.kinds import each_kind
 from micronas.graph.operators import OPERATORS
 from micronas.graph.rules import SHAPES
-from micronas.testing import elements
-from micronas.testing.graphs import quantize_randomly
-from micronas.testing.map_operators import MAPS, map_op
-from micronas.testing.movement import MOVEMENT
-from micronas.testing.recurrent import lstm
+from testing import elements
+from testing.graphs import quantize_randomly
+from testing.map_operators import MAPS, map_op
+from testing.movement import MOVEMENT
+from testing.recurrent import lstm
 
 _LEAST_ELEMENTS, _MOST_ELEMENTS = 100, 20_000
 """Of all activations: from hundreds to hundreds of thousands of instructions."""

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Padding, Quantization, Tensor, extent
 from micronas.graph.operators import OPERATORS, WEIGHTED
-from micronas.testing import elements
-from micronas.testing.map_networks import map_network
-from micronas.testing.map_operators import MAPS, map_op
-from micronas.testing.movement import MOVEMENT, movement_op
-from micronas.testing.products import product_op
-from micronas.testing.recurrent import lstm_op, quantize_lstm
+from testing import elements
+from testing.map_networks import map_network
+from testing.map_operators import MAPS, map_op
+from testing.movement import MOVEMENT, movement_op
+from testing.products import product_op
+from testing.recurrent import lstm_op, quantize_lstm
 
 _WINDOWED = [kind for kind, row in OPERATORS.items() if row.windowed]
 _SAME_SCALE = [kind for kind, row in OPERATORS.items() if row.scale in ("shared", "identical")]

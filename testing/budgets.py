@@ -19,10 +19,10 @@ from micronas.hardware.profile import profile
 from micronas.nas.problem import Problem
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.tasks.device import front_end
-from micronas.testing.graphs import quantize_randomly
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
 
 MEANINGS: Mapping[str, Mapping[str, Any]] = {
     "kws": {"features": "mfcc", "window_ms": 40},

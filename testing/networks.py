@@ -10,14 +10,14 @@ from micronas.graph.builder import Builder
 from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.targets import HOST, plan
-from micronas.testing import elements, map_networks
-from micronas.testing.graphs import quantize_randomly, random_inputs
-from micronas.testing.map_networks import map_network
-from micronas.testing.movement import MOVEMENT, move
-from micronas.testing.products import multiply
-from micronas.testing.recurrent import lstm
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing import elements, map_networks
+from testing.graphs import quantize_randomly, random_inputs
+from testing.map_networks import map_network
+from testing.movement import MOVEMENT, move
+from testing.products import multiply
+from testing.recurrent import lstm
 
 _INNER: tuple[Kind, ...] = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE"),

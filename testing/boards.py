@@ -10,7 +10,7 @@ from micronas.calibration.fit import default_form, fit_forms, latency_model
 from micronas.hardware.board import FIRMWARE, Board, LatencyModel
 from micronas.hardware.features import features
 from micronas.hardware.latency import fit
-from micronas.testing.published import NETWORKS
+from testing.published import NETWORKS
 
 Row = Mapping[str, str]
 FAMILIES = (("kws", "ad"), ("vww",))

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 
-from micronas.testing.odd_endpoint import LOST, READABLE, OddEndpoint, bomb, serving
+from testing.odd_endpoint import LOST, READABLE, OddEndpoint, bomb, serving
 
 KINDS = ("slow", "cut", "huge", "odd", "hostile", *("good",) * 5)
 _FLOODS = tuple(form for form in LOST if form.startswith("endless") or form == "bomb")

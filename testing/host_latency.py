@@ -8,7 +8,7 @@ from micronas.hardware.features import INSTRUCTIONS
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit, mean_worst_percent
 from micronas.space.space import Space
-from micronas.testing.graphs import quantize_randomly
+from testing.graphs import quantize_randomly
 
 SPACES = ("kws", "ad", "vww")
 UNSEEN = 20

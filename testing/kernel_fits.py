@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from micronas.hardware.instructions import Kernel
 from micronas.hardware.kernels import Work
 from micronas.hardware.latency import Fit, fit, mean_worst_percent
-from micronas.testing.census import Measured
+from testing.census import Measured
 
 
 def fit_kernels(measured: Iterable[Measured]) -> dict[str, Kernel]:

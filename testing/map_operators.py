@@ -5,7 +5,7 @@ import numpy as np
 from micronas.graph.ir import Array, Kind, Op, Padding, Tensor
 from micronas.graph.resizing import between
 from micronas.graph.transposing import is_computed
-from micronas.testing.elements import ACTIVATIONS
+from testing.elements import ACTIVATIONS
 
 MAPS: tuple[Kind, ...] = (
     "MEAN",

@@ -14,7 +14,7 @@ from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
 from micronas.graph.integer import run_outputs
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
-from micronas.testing.emulator import emulate_with_stack
+from testing.emulator import emulate_with_stack
 
 THUMB_1 = replace(CORTEX_M4, core="Cortex-M0+", flags="-mcpu=cortex-m0plus -mthumb")
 """A Cortex-M0+'s instructions on a machine with memory for any network."""

@@ -13,7 +13,7 @@ from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer
 from micronas.judge.run import JudgeSettings, run
 from micronas.judge.store import spending_of, verdicts_of
-from micronas.testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
+from testing.odd_endpoint import LOST, READABLE, OddEndpoint, serving
 
 KEY = "sk-odd-0123456789abcdef"
 VARIABLE = "MICRONAS_ODD_KEY"
