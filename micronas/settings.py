@@ -211,6 +211,7 @@ def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
             raise ValueError("a text must not hold a zero byte")
         size = 1 + len(node.value.encode())  # an error where half a surrogate pair was escaped
     elif isinstance(node, yaml.MappingNode):
+        _check_keys(node)
         size = 1 + sum(_check_size(part, known) for pair in node.value for part in pair)
     else:
         size = 1 + sum(_check_size(part, known) for part in node.value)
@@ -218,6 +219,20 @@ def _check_size(node: yaml.Node, known: dict[yaml.Node, int | None]) -> int:
         raise ValueError("its aliases must not stand for more than a file could hold")
     known[node] = size
     return size
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a key that stands twice, of which a parser takes the last one."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise ValueError(
+                    f"key {key.value[:_LONGEST_NAME]!r} stands twice, on lines {lines[name]} and "
+                    f"{line}; keep one"
+                )
+            lines[name] = line
 
 
 def validate_settings(

@@ -181,3 +181,13 @@ def test_aliases_within_reason_are_read(tmp_path: Path) -> None:
         "train": {"epochs": 3},
         "quantize": {"epochs": 3, "lr": 1},
     }
+
+
+def test_a_key_that_stands_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\njudge:\n  model: one\n  price: {prompt: 1}\n  model: two\n")
+    with pytest.raises(ConfigError, match="'model' stands twice, on lines 3 and 5; keep one"):
+        read_mapping(path)
+    # a key that replaces a merged one stands once
+    path.write_text("base: &base {x: 1}\nown:\n  <<: *base\n  x: 2\n")
+    assert read_mapping(path)[0]["own"] == {"x": 2}

@@ -93,9 +93,11 @@ def read_answers(path: Path) -> list[Answer]:
     Raises
     ------
     DataError
-        If a line is not such an object; the message names the line.
+        If a line is not such an object, or a model's second answer to a prompt; the message names
+        the line.
     """
     answers = []
+    lines: dict[tuple[str, str], int] = {}
     for number, row in read_rows(path):
         try:
             texts = [row[key] for key in ("prompt_id", "model", "text")]
@@ -110,5 +112,11 @@ def read_answers(path: Path) -> list[Answer]:
                 f"an answer must be a JSON object with prompt_id, model and text, but line "
                 f"{number} of {path} is not ({error})"
             ) from error
+        before = lines.setdefault((texts[0], texts[1]), number)
+        if before != number:
+            raise DataError(
+                f"a model must have one answer to a prompt, but {path} has two of {texts[1]!r} to "
+                f"{texts[0]!r}, on lines {before} and {number}; keep one"
+            )
         answers.append(Answer(texts[0], texts[1], texts[2], tokens))
     return answers

@@ -364,7 +364,14 @@ def _stages(
     A stage begins where what is known holds the verdicts of those before. Questions come prompt by
     prompt: a budget then ends with whole prompts.
     """
-    texts = {(answer.prompt_id, answer.model): answer.text for answer in answers}
+    texts: dict[tuple[str, str], str] = {}
+    for answer in answers:
+        if (answer.prompt_id, answer.model) in texts:
+            raise DataError(
+                f"a model must have one answer to a prompt, but {answer.model!r} has two to "
+                f"{answer.prompt_id!r}; keep one"
+            )
+        texts[answer.prompt_id, answer.model] = answer.text
     models = _models(settings, answers)
     for model in (settings.baseline, *models):
         missing = [prompt.id for prompt in prompts if (prompt.id, model) not in texts]

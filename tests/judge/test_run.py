@@ -223,7 +223,7 @@ def test_two_models_with_one_answer_are_one_question(tmp_path: Path) -> None:
 
 
 def test_only_one_run_at_a_time(tmp_path: Path) -> None:
-    with writing(tmp_path / "run.db"), pytest.raises(DataError, match="only one run"):
+    with writing(tmp_path / "run.db"), pytest.raises(ConfigError, match="one process at a time"):
         run_once(Judge(), tmp_path / "run.db", 1, 1)
 
 
@@ -244,6 +244,19 @@ def test_answers_are_read_from_json_lines(tmp_path: Path) -> None:
     path.write_text('{"prompt_id": "p", "model": "m"}\n')
     with pytest.raises(DataError, match="line 1 of"):
         read_answers(path)
+
+
+def test_two_answers_of_one_model_to_one_prompt_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    line = '{"prompt_id": "p", "model": "m", "text": "one"}\n'
+    path.write_text(line + line.replace('"m"', '"n"') + line)
+    with pytest.raises(DataError, match="two of 'm' to 'p', on lines 1 and 3"):
+        read_answers(path)
+    judge = Judge()
+    twice = [*answers_for(1, 1), Answer("p0000", "m1", "another", 1)]
+    with serve(judge) as url, pytest.raises(DataError, match="'m1' has two to 'p0000'"):
+        run(settings_for(url), prompts_for(1), twice, tmp_path / "run.db")
+    assert judge.requests == 0
 
 
 def test_constant_answers_lose_to_a_sound_judge_and_fool_a_weak_one(tmp_path: Path) -> None:
