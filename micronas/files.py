@@ -154,25 +154,27 @@ class Hold:
 _held: WeakValueDictionary[Path, Hold] = WeakValueDictionary()
 
 
-def hold(path: Path) -> Hold:
+def hold(path: Path, *, again: bool = True) -> Hold:
     """Keep other processes from holding a file, and remove what killed ones wrote aside for it.
 
-    A process that holds a file may hold it again. The lock is a file beside it while it is held,
+    A process that holds a file may hold it `again`. The lock is a file beside it while it is held,
     and ends with its process; a file system without locks keeps nobody away.
 
     Raises
     ------
     ConfigError
-        If another process holds the file.
+        If another process holds the file, or this one does and may not `again`.
     OSError
         If the folder cannot be written.
     """
     path = path.resolve()
     found = _held.get(path)
-    if found is None or found.owner != os.getpid():
+    if found is None or found.owner != os.getpid() or not again:
         make_folder(path.parent)
         lock = path.with_name(f".{path.name}{_LOCK}")
         try:
+            if found is not None and found.owner == os.getpid():
+                raise BlockingIOError
             found = _held[path] = Hold(lock, _locked(lock))
         except BlockingIOError as error:
             raise ConfigError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
+from micronas.files import hold
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
 from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
@@ -191,19 +192,14 @@ def writing(path: Path) -> Iterator[Store]:
 
     Raises
     ------
+    ConfigError
+        If another run writes to it.
     DataError
-        If the file is no store, or another process writes to it.
+        If the file is no store.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a lock that a killed process cannot leave behind: an open transaction on a file of its own
-    guard = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, isolation_level=None)
+    path = path.resolve()  # by another name it is the same file
+    held = hold(path, again=False)
     try:
-        try:
-            guard.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            raise DataError(
-                f"only one run may write to {path} at a time; wait for the other one ({error})"
-            ) from error
         with _translated(path):
             connection = sqlite3.connect(path)
         try:
@@ -216,7 +212,7 @@ def writing(path: Path) -> Iterator[Store]:
         finally:
             connection.close()
     finally:
-        guard.close()
+        del held  # a traceback may keep this frame
 
 
 def battles_of(

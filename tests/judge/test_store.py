@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from micronas.errors import DataError
+from micronas.errors import ConfigError, DataError
 from micronas.judge.endpoint import Reply
 from micronas.judge.rows import Answer, Spending, StoredPrompt, VerdictRow
 from micronas.judge.store import (
@@ -118,8 +118,16 @@ def test_requests_are_accounted_for(path: Path) -> None:
 
 
 def test_only_one_writer(path: Path) -> None:
-    with writing(path), pytest.raises(DataError, match="only one run may write"), writing(path):
-        pass
+    link, folder = path.with_name("link.db"), path.parent.parent / "folder"
+    link.symlink_to(path)
+    folder.symlink_to(path.parent)
+    for name in (path, link, folder / path.name):
+        with (
+            writing(path),
+            pytest.raises(ConfigError, match="one process at a time may write"),
+            writing(name),
+        ):
+            pass
     with writing(path):
         assert len(verdicts_of(path)) == 6  # readers are welcome meanwhile
 
