@@ -80,10 +80,14 @@ class Range(nn.Module):
 
     @torch.no_grad()
     def cover(self, span: Tensor) -> None:
-        """Make [low, high] and zero representable, with steps no finer than `finest`."""
+        """Make [low, high] and zero representable, with steps no finer than `finest`.
+
+        Of zero alone any step does, and one far from others' could not be added to them.
+        """
         self.span.copy_(span)
         low = torch.zeros(()) if self.nonnegative else span[0].clamp(max=0)
-        scale = ((span[1].clamp(min=0) - low) / 255).maximum(self.finest)
+        extent = span[1].clamp(min=0) - low
+        scale = (torch.where(extent == 0, 1.0, extent) / 255).maximum(self.finest)
         self.log2_scale.copy_(scale.log2())
         self.zero_point.copy_((LOWEST - low / scale).round())
 

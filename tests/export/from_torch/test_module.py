@@ -96,6 +96,26 @@ def test_a_network_whose_activations_have_vanished_still_loads_on_tflm() -> None
     assert verify(model, codes).mismatches == 0
 
 
+def test_a_branch_of_zeros_is_added_to_others() -> None:
+    """As residual branches begin: their last batch norm has a weight of zero."""
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+            nn.init.zeros_(self.norm.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = x + self.norm(self.conv(x))
+            return y
+
+    x = 100 * torch.randn(16, 3, 6, 6)
+    model = to_tflite(Residual().eval(), x[:1], calibration=x, check=[(x, None)])
+    assert model.check is not None
+    assert model.check.sqnr_db > 30
+    assert verify(model, quantize_inputs(read(model), x[:2])).mismatches == 0
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_networks_export_without_edits(name: str) -> None:
     make, shape = FOREIGN[name]
