@@ -63,19 +63,19 @@ class Store:
     every commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._sql = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._sql, self._path = connection, path
 
     def put_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
         """Add prompts, or replace those of the same id."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.executemany(
                 "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", map(_row, prompts)
             )
 
     def put_answers(self, answers: Iterable[Answer]) -> None:
         """Add answers; an answer that differs from the stored one takes its verdicts with it."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             for row in map(_row, answers):
                 prompt_id, model, text, _ = row
                 old = self._sql.execute(
@@ -92,7 +92,7 @@ class Store:
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
         """Add verdicts, or replace those of the same key; what was dropped stays dropped."""
         marks = ", ".join(f"?{number}" for number, _ in enumerate(fields(VerdictRow), 1))
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.executemany(
                 f"INSERT OR REPLACE INTO verdicts SELECT {marks} WHERE NOT EXISTS (SELECT 1 FROM "
                 'dropped WHERE (prompt_id, model, baseline, "order", judge) = '
@@ -102,7 +102,7 @@ class Store:
 
     def drop_verdicts(self, judge: str, *, unless: str) -> None:
         """Forget a judge's verdicts under other parameters; what it wrote stays in ``attempts``."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             for table in ("verdicts", "dropped"):
                 self._sql.execute(
                     f"DELETE FROM {table} WHERE judge = ? AND parameters != ?", (judge, unless)
@@ -110,7 +110,7 @@ class Store:
 
     def drop(self, reason: str, where: str, values: Sequence[str] = ()) -> int:
         """Set verdicts aside with a reason; return how many. `where` is an SQL condition."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.execute(
                 f"INSERT OR REPLACE INTO dropped SELECT *, ? FROM verdicts WHERE {where}",
                 (reason, *values),
@@ -120,7 +120,7 @@ class Store:
     def restore(self, where: str, values: Sequence[str] = ()) -> int:
         """Take back verdicts that were set aside; return how many."""
         names = ", ".join(f'"{field.name}"' for field in fields(VerdictRow))
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.execute(
                 f"INSERT OR REPLACE INTO verdicts SELECT {names} FROM dropped WHERE {where}", values
             )
@@ -137,7 +137,7 @@ class Store:
 
     def send(self, key: str, usd: float) -> int:
         """Note that a request leaves; ``usd`` is charged should its outcome never be known."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             cursor = self._sql.execute(
                 "INSERT INTO attempts VALUES (NULL, ?, 'sent', '', NULL, 0, 0, ?, ?)",
                 (key, usd, time.time()),
@@ -146,7 +146,7 @@ class Store:
 
     def receive(self, attempt: int, reply: Reply) -> None:
         """Note the answer to a request."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
                 "completion_tokens = ?, usd = ? WHERE id = ?",
@@ -155,7 +155,7 @@ class Store:
 
     def lose(self, attempt: int, reason: str, usd: float) -> None:
         """Note that a request brought no answer, and what it may have cost."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'lost', reason = ?, usd = ? WHERE id = ?",
                 (reason, usd, attempt),
@@ -163,7 +163,7 @@ class Store:
 
     def settle(self) -> None:
         """Count the requests that were in flight when an earlier run ended as lost."""
-        with self._sql:
+        with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'lost', reason = 'the run was stopped' "
                 "WHERE status = 'sent'"
@@ -208,7 +208,7 @@ def writing(path: Path) -> Iterator[Store]:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 _check_schema(connection, path, fresh=True)
                 connection.executescript(_SCHEMA)
-            yield Store(connection)
+            yield Store(connection, path)
         finally:
             connection.close()
     finally:
@@ -367,13 +367,22 @@ def _row(values: Any) -> tuple[Any, ...]:
     return tuple(whole_characters(each) if isinstance(each, str) else each for each in row)
 
 
+_REMEDIES = {
+    "is locked": "close the program that holds it, and run the same command again",
+    "is full": "free some space, and run the same command again",
+    "readonly": "look at its rights, and run the same command again",
+}
+
+
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        remedies = (remedy for sign, remedy in _REMEDIES.items() if sign in str(error))
         raise DataError(
-            f"{path} must be a readable store of a judge run: {error}; restore it or start anew"
+            f"{path} must be a readable store of a judge run: {error}; "
+            f"{next(remedies, 'restore it or start anew')}"
         ) from error
 
 

@@ -182,3 +182,13 @@ def test_what_a_person_adds_to_a_store_is_no_harm(path: Path) -> None:
     with writing(path) as store:
         store.put_verdicts(ROWS)
     assert len(verdicts_of(path)) == len(ROWS)
+
+
+def test_a_store_that_cannot_be_written_is_one_line(path: Path) -> None:
+    with writing(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DataError, match="database is locked; close the program") as locked:
+            store.send("a", 0.5)
+        other.execute("ROLLBACK")
+        store.send("a", 0.5)
+    assert "\n" not in str(locked.value)
