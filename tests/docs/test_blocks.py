@@ -149,7 +149,8 @@ def test_a_strategy_of_ones_own(
     (tmp_path / "speech").symlink_to(few_words)
     brief = [each for each in SHORT if not each.startswith("search.")]
     brief += ["search.trial={epochs: 1, batch_size: 128}", "search.epochs=3", "search.first=2"]
-    reader(**{"search ": brief}).read(ROOT / "docs" / "howto" / "my-strategy.md")
+    page = reader(short=False, **{"search ": brief})
+    page.read(ROOT / "docs" / "howto" / "my-strategy.md")
     metrics = json.loads((tmp_path / "runs" / "kws_open" / "metrics.json").read_text())
     assert metrics["search"]["strategy"] == "mine:Tpe"
     assert len(metrics["search"]["candidates"]) == 3

@@ -227,7 +227,7 @@ class HardCoded(Plain):
 
 class Unsupported(Plain):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.last(torch.cumsum(self.first(x), 1).mean((2, 3)))
+        y: Tensor = self.last(torch.sort(self.first(x), 1).values.mean((2, 3)))
         return y
 
 
@@ -243,7 +243,7 @@ def _parametrised() -> nn.Module:
         (Functional, r"layer that is called once, but CONV_2D 'conv2d' is not"),
         (Reused, r"layer that is called once, but CONV_2D 'again_1' is not"),
         (HardCoded, r"work at every width .* HardCoded raises RuntimeError: .* or name the layers"),
-        (Unsupported, r"aten.cumsum in the outermost module"),
+        (Unsupported, r"aten.sort.* in the outermost module"),
         (_parametrised, r"that of 'first' in CONV_2D 'first' is computed from others"),
         (lambda: "network", r"convert takes a torch.nn.Module, but got str"),
     ],

@@ -132,8 +132,9 @@ class LayerUnit(SharedUnit):
         if norm is None:
             return y
         if running and norm.training and y.shape[1] == norm.num_features:
-            # of sequences [N, channels, length, 1]
-            found: Tensor = norm(y.flatten(2) if isinstance(norm, nn.BatchNorm1d) else y)
+            # sequences are maps [N, channels, length, 1] here
+            is_sequence = isinstance(norm, nn.BatchNorm1d) and y.ndim == 4
+            found: Tensor = norm(y.flatten(2) if is_sequence else y)
             return found.view_as(y)
         weight, bias = (None if each is None else each[out] for each in (norm.weight, norm.bias))
         if not running or norm.training:
