@@ -37,29 +37,29 @@ def table(
     wrap
         A column whose cells go on in the next line where that is not enough.
     """
-    sizes = {
-        name: max(len(row[column]) for row in [header, *rows]) for column, name in enumerate(header)
-    }
-    shown, gone = dict(sizes), list[str]()
-    if wrap is not None:
-        shown[wrap] = min(sizes[wrap], _NARROWEST)
+    sizes = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    shown, gone = dict(enumerate(sizes)), list[str]()
+    wrapped = None if wrap is None else header.index(wrap)
+    if wrapped is not None:
+        shown[wrapped] = min(sizes[wrapped], _NARROWEST)
     for name in drop:
         if width is None or _line_width(shown.values()) <= width:
             break
         gone.append(name)
-        del shown[name]
-    if wrap is not None:
-        most = sizes[wrap] if width is None else width - _line_width(shown.values()) + shown[wrap]
-        shown[wrap] = max(shown[wrap], min(sizes[wrap], most))
-    places = [column for column, name in enumerate(header) if name in shown]
+        del shown[header.index(name)]
+    if wrapped is not None:
+        room = sizes[wrapped]
+        if width is not None:
+            room = width - _line_width(shown.values()) + shown[wrapped]
+        shown[wrapped] = max(shown[wrapped], min(sizes[wrapped], room))
     right = [
-        all(row[place][:1].isdigit() or row[place] in ("", "-") for row in rows) for place in places
+        all(row[place][:1].isdigit() or row[place] in ("", "-") for row in rows) for place in shown
     ]
 
     def lines(row: Sequence[str]) -> Iterator[str]:
         cells = [
-            (textwrap.wrap(row[place], size) or [""]) if header[place] == wrap else [row[place]]
-            for place, size in zip(places, shown.values(), strict=True)
+            (textwrap.wrap(row[place], size) or [""]) if place == wrapped else [row[place]]
+            for place, size in shown.items()
         ]
         for parts in zip_longest(*cells, fillvalue=""):
             padded = (
