@@ -22,8 +22,8 @@ class Size(torch.nn.Module):
 def test_a_range_moves_where_versions_disagree() -> None:
     network = QuantizedNetwork(trace(Size().eval(), torch.ones(1, 4)), ranges="average")
     network.calibrate([torch.tensor([[-1.0, 0.5, 1.0, 2.0]])])
-    scales = {"input": "0x1.45edd2p-7", "abs": "0x1.2314ccp-7"}
-    zeros = {"input": 90, "abs": -58}
+    scales = {"x": "0x1.45edd2p-7", "abs": "0x1.2314ccp-7"}
+    zeros = {"x": 90, "abs": -58}
     for name, text in scales.items():
         found = network.ranges[name]
         assert isinstance(found, Range)
