@@ -22,7 +22,7 @@ def test_folders_of_a_checkout() -> None:
 def test_folders_of_a_wheel(tmp_path: Path) -> None:
     package = tmp_path / "micronas"
     package.mkdir()
-    for name in ("__init__", "_version", "errors", "resources", "settings"):
+    for name in ("__init__", "_version", "errors", "files", "resources", "settings"):
         shutil.copy(ROOT / "micronas" / f"{name}.py", package)
     (package / "export").mkdir()  # code, not templates
     for name in ("search_spaces", "latency_models", "export_templates"):
