@@ -14,7 +14,6 @@ from micronas.errors import ConfigError, ExportError
 from micronas.graph.builder import Builder
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
-from micronas.graph.padding import torch_output, window_padding
 from micronas.graph.transposing import Transposed, of_torch
 from micronas.train.network import Network, interpret, linear
 from micronas.train.quantize import QuantizedNetwork
@@ -173,39 +172,3 @@ def test_a_transposed_network_trains() -> None:
         optimizer.step()
     assert loss.item() < 0.05
     assert math.prod(np.array(graph.tensors["up"].shape)) == 144
-
-
-@settings(max_examples=80)
-@given(
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    ceil=st.booleans(),
-)
-def test_pools_of_torch(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    ceil: bool,
-) -> None:
-    """Pools, uneven last windows among them, are torch's wherever `window_padding` has a way."""
-    padding = min(padding[0], kernel[0] // 2), min(padding[1], kernel[1] // 2)
-    if any(n + 2 * p < k for n, k, p in zip(size, kernel, padding, strict=True)):
-        return
-    x = maps(2, *size)
-    most = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil)
-    mean = F.avg_pool2d(x, kernel, stride, padding, ceil, count_include_pad=False)
-    sides = zip(size, kernel, stride, padding, strict=True)
-    outs = [torch_output(*side, ceil=ceil) for side in sides]
-    assert list(most.shape[2:]) == outs
-    found = window_padding(size, outs, kernel, stride, padding)
-    if found is None:
-        usual = all(k in (s, s + 1) and s == 2 for k, s in zip(kernel, stride, strict=True))
-        assert any(padding) or not ceil or not usual
-        return
-    for kind, expected in (("MAX_POOL_2D", most), ("AVERAGE_POOL_2D", mean)):
-        builder = Builder((*size, 2))
-        name = builder.pool(builder.input, "y", kind, kernel, stride=stride, padding=found)  # type: ignore[arg-type]
-        torch.testing.assert_close(run(builder.finish(name), x), expected)
