@@ -17,7 +17,7 @@ from micronas.export.from_torch.check import int8_outputs
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import is_global, with_averages
 from micronas.graph.ir import Graph
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.text import table
 from micronas.train.post_training import sqnr_db
 from micronas.train.quantize import QuantizedNetwork
@@ -56,7 +56,7 @@ def _measured(name: str) -> list[str]:
     for way in _WAYS:
         changed = with_averages(graph, way)
         got = _run(changed, calibration, inputs)
-        cost = features(changed)["instructions"] / 1e6
+        cost = CMSIS_NN.features(changed)["instructions"] / 1e6
         row += [f"{sqnr_db(wanted, got.reshape(wanted.shape)):.1f}", f"{cost:.2f}"]
     return row
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import get_args
 
 from micronas.calibration.host import Engine, measure_all
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
 from testing.host_latency import FORMS, UNSEEN, draw, errors
@@ -23,7 +23,7 @@ def main(seeds: int = 3, networks: int = 12) -> None:
     for seed in range(seeds):
         graphs = draw(networks + UNSEEN, seed)
         models = {name: to_flatbuffer(graph) for name, graph in graphs.items()}
-        counts = [features(graph) for graph in graphs.values()]
+        counts = [CMSIS_NN.features(graph) for graph in graphs.values()]
         for engine in get_args(Engine):
             timings = list(measure_all(models, engine=engine).values())
             times = [timing.median_ms for timing in timings]

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from micronas.hardware.board import Board
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.runs.folder import model_file
 from micronas.runs.settings import load_run
 from micronas.space.load import load
@@ -25,7 +25,7 @@ def main(folders: list[Path]) -> None:
     for folder in folders:
         metrics = json.loads((folder / "metrics.json").read_text())
         space = load_run(folder / "config.yaml").load_space()
-        counts = features(load(model_file(folder)).graph)
+        counts = CMSIS_NN.features(load(model_file(folder)).graph)
         board = Board.load(metrics["board"])
         latencies = {form: board.using(form).latency_ms(counts, space=space.kind) for form in forms}
         rows.append(

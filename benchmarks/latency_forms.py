@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas.hardware.features import INSTRUCTIONS, features
+from micronas.hardware.features import INSTRUCTIONS
 from micronas.hardware.forms import OPS, THREE_TERMS
 from micronas.hardware.latency import fit, mean_worst_percent
+from micronas.hardware.targets import CMSIS_NN
 from testing.latency_forms import (
     COMPARED,
     Network,
@@ -87,7 +88,7 @@ def main() -> None:
         print(f"  {label}, fitted to all: {wrong} of {near} ({100 * wrong / near:.1f} %)")
 
     print(f"\ninstructions of {len(CENSUS)} other networks, none in the fit")
-    others = {name: features(NETWORKS[name].graph)[INSTRUCTIONS] for name in CENSUS}
+    others = {name: CMSIS_NN.features(NETWORKS[name].graph)[INSTRUCTIONS] for name in CENSUS}
     off = {name: others[name] / CENSUS[name].instructions - 1 for name in CENSUS}
     for name, error in off.items():
         print(f"  {name:28}{others[name] / 1e6:8.2f} M {100 * error:+6.2f} %")

@@ -33,8 +33,7 @@ from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Array, Graph
 from micronas.graph.operators import OPERATORS
-from micronas.hardware.features import features
-from micronas.hardware.targets import plan
+from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.text import table
 from micronas.tflite.writer import to_flatbuffer
 from testing.emulator import INSTRUCTIONS_PER_TICK, emulate
@@ -141,7 +140,7 @@ def _compared(graph: Graph, line: str) -> dict[str, Any]:
     planned = plan(graph)
     return {
         **described(graph),
-        "predicted": round(features(graph)["instructions"], 1),
+        "predicted": round(CMSIS_NN.features(graph)["instructions"], 1),
         "measured": ticks * INSTRUCTIONS_PER_TICK["mps2-an386"] / runs,
         "head_predicted": planned.head,
         "head": head,

@@ -9,8 +9,7 @@ prediction: those are what ``python -m benchmarks.fit_boards`` prints.
 
 from micronas.graph.counts import count
 from micronas.hardware.board import Board
-from micronas.hardware.features import features
-from micronas.hardware.targets import HOST
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.space.published import Row, paper_ops
 from micronas.space.published import table as paper_table
 from micronas.space.space import Space
@@ -27,7 +26,7 @@ BOARDS = {
 def row(name: str, paper: Row) -> list[str]:
     """One line of the table."""
     graph = Space.load(f"published/{name}").graph()
-    counts = features(graph)
+    counts = CMSIS_NN.features(graph)
     latencies = [
         f"{Board.load(board).latency_ms(counts, space=paper['family']):.0f} / "
         f"{paper[f'{board}_ms'] or '-'}"

@@ -8,8 +8,8 @@ from statistics import fmean
 from micronas import resources
 from micronas.calibration.fit import default_form, fit_forms, latency_model
 from micronas.hardware.board import FIRMWARE, Board, LatencyModel
-from micronas.hardware.features import features
 from micronas.hardware.latency import fit
+from micronas.hardware.targets import CMSIS_NN
 from testing.published import NETWORKS
 
 Row = Mapping[str, str]
@@ -80,7 +80,7 @@ def board(name: str, rows: Sequence[Row]) -> Board:
     Rows marked as estimated, and networks of unknown architecture, take no part.
     """
     known = [row for row in rows if row["network"] in NETWORKS and row["estimated"] == "no"]
-    counts = [features(NETWORKS[row["network"]].graph) for row in known]
+    counts = [CMSIS_NN.features(NETWORKS[row["network"]].graph) for row in known]
     latencies = [float(row["latency_ms"]) for row in known]
     fits = fit_forms(counts, latencies)
     source = _source(known)
@@ -123,7 +123,7 @@ def _by_family(rows: Sequence[Row], shared: LatencyModel) -> list[LatencyModel]:
     for spaces in FAMILIES:
         of_family = [row for row in rows if NETWORKS[row["network"]].family in spaces]
         if len(of_family) >= _SMALLEST_FAMILY and len(of_family) < len(rows):
-            counts = [features(NETWORKS[row["network"]].graph) for row in of_family]
+            counts = [CMSIS_NN.features(NETWORKS[row["network"]].graph) for row in of_family]
             fitted = fit_forms(counts, [float(row["latency_ms"]) for row in of_family])["ops"]
             models.append(latency_model("ops", fitted, _source(of_family), spaces=spaces))
     return models

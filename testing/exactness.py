@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from micronas.export.verify import verify_and_measure
 from micronas.graph.counts import count
-from micronas.hardware.targets import HOST, plan
+from micronas.hardware.targets import CMSIS_NN, HOST, plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.open_space import load_space
@@ -43,7 +43,8 @@ def measure(name: str, networks: int, seed: int) -> Exactness:
         gates, choice = Gates(space.decisions), space.random(source)
         model = to_flatbuffer(quantize_randomly(space.architecture(choice).graph(), number))
         graph = read(model)
-        counts, costs = count(graph), expected(space, gates.one_hot(choice)).features
+        counts = count(graph)
+        costs = expected(space, gates.one_hot(choice), target=CMSIS_NN).features
         checked, arena = verify_and_measure(model, random_inputs(graph, 2, number))
         predicted = plan(graph, HOST)
         found.networks += 1

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from micronas.hardware.features import features
 from micronas.hardware.forms import FIVE_TERMS, OPS, THREE_TERMS, TWO_TERMS
 from micronas.hardware.latency import Terms, fit
+from micronas.hardware.targets import CMSIS_NN
 from testing import census
 from testing.census import Measured
 from testing.kernel_fits import fit_kernels, predict
@@ -37,7 +37,7 @@ def networks() -> list[Network]:
         Network(
             row["id"],
             census.space(row),
-            features(census.network(row)),
+            CMSIS_NN.features(census.network(row)),
             operators[row["id"]],
             float(row["instructions_m4_cmsisnn"]),
         )

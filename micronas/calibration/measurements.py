@@ -10,7 +10,7 @@ from statistics import median
 from micronas.calibration.plan import MEASUREMENTS, read_plan
 from micronas.errors import DataError, MicronasError
 from micronas.files import regular, write_atomically
-from micronas.hardware.features import features
+from micronas.hardware.targets import DEFAULT, Target
 from micronas.space.load import load
 
 _ENDLESS = 1e12
@@ -40,7 +40,9 @@ class Measurement:
         return self.board.startswith(HOST)
 
 
-def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> list[Measurement]:
+def read_measurements(
+    path: Path, *, locate: Callable[[Path], Path] = Path, target: Target = DEFAULT
+) -> list[Measurement]:
     """Read measurements and the networks they are of.
 
     Parameters
@@ -52,6 +54,8 @@ def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> l
         counts.
     locate
         Returns the network's file of what a row names, so that it may be a folder.
+    target
+        The board's, of whose kernels features are counted.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def read_measurements(path: Path, *, locate: Callable[[Path], Path] = Path) -> l
     return [
         Measurement(
             name,
-            _features(path, lines[name], name, locate),
+            _features(path, lines[name], name, locate, target),
             median(latency for latency, _ in runs),
             _median([energy for _, energy in runs if energy is not None]),
             boards[0] if boards else "",
@@ -175,10 +179,10 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
 
 
 def _features(
-    path: Path, line: int, model: str, locate: Callable[[Path], Path]
+    path: Path, line: int, model: str, locate: Callable[[Path], Path], target: Target
 ) -> dict[str, float]:
     try:
-        return features(load(locate(path.parent / Path(model).expanduser())).graph)
+        return target.features(load(locate(path.parent / Path(model).expanduser())).graph)
     except MicronasError as error:
         raise DataError(
             f"model must name a .tflite, an architecture or a run folder, relative to the CSV "

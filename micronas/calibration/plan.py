@@ -9,8 +9,9 @@ coefficients that are fitted within one space do not carry over to another.
 import math
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,11 @@ from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
 from micronas.graph.ir import Graph
 from micronas.hardware.board import FIRMWARE
-from micronas.hardware.targets import CMSIS_NN
+from micronas.hardware.targets import DEFAULT, Target
 from micronas.quantities import format_bytes
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
 from micronas.tflite.metadata import describe
-from micronas.tflite.writer import flatbuffer_bytes
 
 _FOLDER = "networks"
 MEASUREMENTS = "measurements.csv"
@@ -67,6 +67,7 @@ def write_plan(
     sram_bytes: float | None = None,
     flash_bytes: float | None = None,
     kind: ProjectKind = "cmake",
+    target: Target = DEFAULT,
     seed: int = 0,
 ) -> list[Path]:
     """Write networks to measure, firmware that times them, and a table for the times.
@@ -88,6 +89,8 @@ def write_plan(
         no limit.
     kind
         Of the firmware projects, see `timing_project`.
+    target
+        The board's, by which networks fit.
     seed
         Of choice and weights.
 
@@ -115,11 +118,12 @@ def write_plan(
     generator = random.Random(seed)
     loaded = [Space.load(space) for space in dict.fromkeys(spaces)]
     wanted = max(_CANDIDATES, _CANDIDATES_PER_NETWORK * count // len(loaded))
+    fits = partial(_fits, target, sram_bytes, flash_bytes)
     candidates: list[_Candidate] = []
     for number, space in enumerate(loaded):
         fitting = [
             _candidate(number, choice, graph)
-            for choice, graph in _draw(space, wanted, generator, sram_bytes, flash_bytes)
+            for choice, graph in _draw(space, wanted, generator, fits)
         ]
         usual = _usual(fitting)
         candidates += usual if len(usual) >= count else fitting
@@ -168,11 +172,7 @@ def read_plan(folder: Path) -> dict[str, Path]:
 
 
 def _draw(
-    space: Space,
-    wanted: int,
-    generator: random.Random,
-    sram_bytes: float | None,
-    flash_bytes: float | None,
+    space: Space, wanted: int, generator: random.Random, fits: Callable[[Graph], bool]
 ) -> list[tuple[Choice, Graph]]:
     """Draw different networks that fit, from thin to wide and from regular to irregular.
 
@@ -187,7 +187,7 @@ def _draw(
             return
         drawn.add(choice)
         graph = space.resolve(choice)
-        if _fits(graph, sram_bytes, flash_bytes):
+        if fits(graph):
             found.append((choice, graph))
 
     judge(space.smallest())
@@ -213,12 +213,14 @@ def _candidate(space: int, choice: Choice, graph: Graph) -> _Candidate:
     return _Candidate(space, choice, costs.macs, (math.log(costs.macs), *shares))
 
 
-def _fits(graph: Graph, sram_bytes: float | None, flash_bytes: float | None) -> bool:
-    if sram_bytes is not None and arena_bytes(graph, CMSIS_NN) > sram_bytes - FIRMWARE.sram_bytes:
+def _fits(
+    target: Target, sram_bytes: float | None, flash_bytes: float | None, graph: Graph
+) -> bool:
+    if sram_bytes is not None and arena_bytes(graph, target) > sram_bytes - FIRMWARE.sram_bytes:
         return False
     if flash_bytes is None:
         return True
-    size = flatbuffer_bytes(graph, metadata=describe(classes=(), meaning={}))
+    size = target.model_bytes(graph, metadata=describe(classes=(), meaning={}))
     return _stored(size) <= flash_bytes - FIRMWARE.flash_bytes
 
 

@@ -47,8 +47,10 @@ def calibrate(
 
     4. micronas search kws board=NAME.yaml ...
     """
+    from micronas.hardware.targets import choose
     from micronas.quantities import parse
 
+    target = choose(kernels, core).target
     sizes = [None if size is None else parse(size, "bytes") for size in (sram, flash)]
     clock_hz = None if clock is None else parse(clock, "hertz")
     if plan is not None:
@@ -61,6 +63,7 @@ def calibrate(
             sram_bytes=sizes[0],
             flash_bytes=sizes[1],
             kind="arduino" if arduino else "cmake",
+            target=target,
         )
         firmware = sorted(path.name for path in source.glob("firmware*"))
         show(
@@ -94,7 +97,7 @@ def calibrate(
     from micronas.runs.folder import model_file
 
     calibration = fitting.calibrate(
-        read_measurements(table, locate=model_file),
+        read_measurements(table, locate=model_file, target=target),
         name=board,
         sram_bytes=sizes[0],
         flash_bytes=sizes[1],
@@ -103,12 +106,12 @@ def calibrate(
         power_mw=power,
         kernels=kernels,
     )
-    target = out or Path(f"{board}.yaml")
-    calibration.board.save(target)
+    file = out or Path(f"{board}.yaml")
+    calibration.board.save(file)
     from micronas.calibration.report import calibration_report
 
     show(
-        {"file": str(target), **calibration.view()},
+        {"file": str(file), **calibration.view()},
         as_json,
-        lambda: f"{calibration_report(calibration)}\n{target}: use it as board={target}",
+        lambda: f"{calibration_report(calibration)}\n{file}: use it as board={file}",
     )

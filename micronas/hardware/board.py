@@ -16,7 +16,7 @@ from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTION
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.names import board_file, is_name, names_of
-from micronas.hardware.targets import Choice, choose
+from micronas.hardware.targets import Choice, Target, choose, named
 from micronas.quantities import format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
 from micronas.text import html_table
@@ -35,6 +35,12 @@ def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(milliseconds) or milliseconds < 0:
             raise ValueError(f"{term} must be a number of ms that is not negative")
     return coefficients
+
+
+def _check_engine(name: str | None) -> str | None:
+    if name is not None:
+        named(name)
+    return name
 
 
 _HEADER = """\
@@ -116,6 +122,8 @@ class Board(Settings):
     """Where sizes, clock and power come from."""
     kernels: str
     """The library that ran the measured networks; `targets.choose` says what is planned for it."""
+    engine: Annotated[str | None, AfterValidator(_check_engine)] = None
+    """Registered target that runs the network in place of TFLM."""
     compiler: str | None = None
     form: Form
     """The latency model to use unless another is asked for."""
@@ -177,8 +185,13 @@ class Board(Settings):
 
     @property
     def arena(self) -> Choice:
-        """The target that stands for the board's kernels and core when arenas are planned."""
-        return choose(self.kernels, self.core)
+        """What stands for the board's engine, or its kernels and core, and how well."""
+        return choose(self.engine or self.kernels, self.core)
+
+    @property
+    def target(self) -> Target:
+        """What a network takes on the board."""
+        return self.arena.target
 
     @property
     def forms(self) -> tuple[Form, ...]:

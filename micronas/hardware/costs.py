@@ -13,14 +13,11 @@ from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
-from micronas.hardware.code import code_bytes
-from micronas.hardware.features import features
 from micronas.hardware.front_ends import FrontEndCosts
-from micronas.hardware.targets import HOST, WITHOUT_FPU
+from micronas.hardware.targets import WITHOUT_FPU
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
-from micronas.tflite.writer import flatbuffer_bytes
 
 _IN_INTEGERS = 4.8
 """Instructions of a front end in integers, over those in float32."""
@@ -80,6 +77,7 @@ class Budget(Settings):
             beside, unpacking, flash = Beside(), 0, board.model_bytes
         else:
             beside, flash = Beside.on(board, operators, front_end), board.flash_bytes
+            code_bytes = board.target.code_bytes
             unpacking = code_bytes({*operators, *for_int4}) - code_bytes(operators)
         return Limits(
             sram=self.sram or board.arena_bytes,
@@ -107,7 +105,7 @@ class Beside:
         cls, board: Board, operators: Collection[str], front_end: FrontEndCosts | None
     ) -> "Beside":
         """Count it on a board."""
-        code = code_bytes(operators)
+        code = board.target.code_bytes(operators)
         if front_end is None:
             return cls(flash=code)
         return cls(
@@ -133,14 +131,14 @@ class Costs:
 
     macs: int
     flash_bytes: int
-    """Size of the .tflite file."""
+    """Size of the .tflite file, or of the constants and kernels an engine makes of it."""
     arena_bytes: int
-    """Tensor arena on the board: 32-bit structures, CMSIS-NN's scratch memory."""
+    """Tensor arena on the board: of TFLM, 32-bit structures and the kernels' scratch memory."""
     arena_head_bytes: int
     arena_required_bytes: int
     """What the interpreter needs to start on the board; more than it uses for some networks."""
     host_arena_bytes: int
-    """Tensor arena of TFLM on a 64-bit host: what the `tflite_micro` package reports."""
+    """Arena on a 64-bit host: of TFLM, what the `tflite_micro` package reports."""
     host_arena_head_bytes: int
     latency_ms: float
     energy_mj: float | None
@@ -236,11 +234,12 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
         Elements of the output, of which the file describes each.
     """
     channels = graph.tensors[graph.inputs[0]].shape[-1]
-    latency = board.latency_ms(features(graph), space=kind)
-    on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
+    target = board.target
+    latency = board.latency_ms(target.features(graph), space=kind)
+    on_board, on_host = target.plan(graph), target.on_host.plan(graph)
     return Costs(
         macs=count(graph).macs,
-        flash_bytes=flatbuffer_bytes(graph, metadata=placeholder(outputs, channels)),
+        flash_bytes=target.model_bytes(graph, metadata=placeholder(outputs, channels)),
         arena_bytes=on_board.total,
         arena_head_bytes=on_board.head,
         arena_required_bytes=on_board.required,
@@ -275,8 +274,8 @@ def on_device(
         "sram_bytes": arena_bytes + beside.sram,
         "flash_bytes": flash_bytes + beside.flash,
         "latency_ms": latency_ms + beside.latency,
-        "code_bytes": code_bytes(operators),
-        "code_bytes_at_os": code_bytes(operators, kernels="-Os"),
+        "code_bytes": board.target.code_bytes(operators),
+        "code_bytes_at_os": board.target.code_bytes(operators, kernels="-Os"),
         "code_assumes": board.arena.code_assumes,
         "front_end": None,
     }

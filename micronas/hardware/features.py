@@ -8,7 +8,6 @@ from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.instructions import Price
-from micronas.hardware.targets.cmsis_nn import price
 
 INSTRUCTIONS: Final = "instructions"
 OTHER_INSTRUCTIONS: Final = "other_instructions"
@@ -17,29 +16,20 @@ COVERED = tuple(kind for kind, row in OPERATORS.items() if row.counted)
 FEATURES = (*COUNTS, INSTRUCTIONS, OTHER_INSTRUCTIONS)
 """Names of all features.
 
-``instructions`` are those of the whole network on a Cortex-M4 with CMSIS-NN;
+``instructions`` are those of the whole network as the board's target counts them, on a Cortex-M4;
 ``other_instructions`` are those of operators that no count stands for, so that a model of counts
 alone does not take them to be free.
 """
 
 
-def prices(graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
-    """Return the instructions of each operator, in the order they run; None where unknown."""
-    return [price(graph, op) for op in (graph.ops if ops is None else ops)]
-
-
 def features(
-    graph: Graph,
-    priced: Sequence[Price | None] | None = None,
-    ops: Sequence[Op] | None = None,
+    graph: Graph, priced: Sequence[Price | None], ops: Sequence[Op] | None = None
 ) -> dict[str, float]:
     """Return the features of a network, or of some of its operators, by name.
 
-    `priced` is what `prices` returns of them, where it is known; those of unknown cost are left
-    out.
+    `priced` is what a target says of each (`Target.prices`); those of unknown cost are left out.
     """
     ops = graph.ops if ops is None else ops
-    priced = prices(graph, ops) if priced is None else priced
     return {**count(graph, ops).features, **of_instructions(ops, priced)}
 
 

@@ -6,30 +6,26 @@ from dataclasses import fields
 from typing import Any
 
 from micronas.graph.averages import pool_window
+from micronas.graph.builder import Builder
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
-from micronas.hardware import convolutions
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
-from micronas.hardware.convolutions import Sweep
 from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
-from micronas.hardware.elements import reduction
 from micronas.hardware.features import (
     COVERED,
     INSTRUCTIONS,
     OTHER_INSTRUCTIONS,
     features,
     of_instructions,
-    prices,
 )
 from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
-from micronas.hardware.instructions import Price, instructions
+from micronas.hardware.instructions import Price
 from micronas.hardware.latency import CONSTANT, LinearLatency
-from micronas.hardware.targets import HOST
+from micronas.hardware.targets import Target
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent
-from micronas.tflite.writer import flatbuffer_bytes
 
 
 class Profile(dict[str, Any]):
@@ -83,10 +79,10 @@ def profile(
     budget
         What has to fit; the board's own limits when left out.
     """
-    counts = count(graph)
-    size = flatbuffer_bytes(graph) if flash_bytes is None else flash_bytes
-    on_board, on_host = board.arena.target.plan(graph), HOST.plan(graph)
-    priced = prices(graph)
+    counts, target = count(graph), board.target
+    size = target.model_bytes(graph) if flash_bytes is None else flash_bytes
+    on_board, on_host = target.plan(graph), target.on_host.plan(graph)
+    priced = target.prices(graph)
     latency = board.latency_ms(features(graph, priced), space=kind)
     model = board.latency_model(kind)
     milliseconds = _milliseconds(graph, priced, model)
@@ -139,7 +135,7 @@ def profile(
         "arena_assumes": board.arena.assumes,
         "int4_layers": sum("int4" in layer["flags"] for layer in layers),
         "unknown_ops": dict(sorted(unknown.items())),
-        "pooling": _pooling(graph, model),
+        "pooling": _pooling(graph, target, model),
         "layers": layers,
     }
     if INSTRUCTIONS in board.forms:
@@ -227,7 +223,7 @@ def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
     return cost.extrapolated or (model.form != INSTRUCTIONS and op.kind not in COVERED)
 
 
-def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
+def _pooling(graph: Graph, target: Target, model: LatencyModel) -> list[dict[str, Any]]:
     """What AVERAGE_POOL_2D saves against MEAN over a whole map, or would save in front of it.
 
     Of a MEAN only where the exporter would pool: over few values it is worth what it takes.
@@ -246,12 +242,11 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
         if window == (1, 1) or op.inputs[0] in pooled:
             continue
         parts = height // window[0], width // window[1]
-        pool = convolutions.pool(Sweep(size, parts, window, window, "VALID"), depth)
-        fast = float(instructions(pool))
-        if parts != (1, 1):
-            fast += float(instructions(reduction("mean", (1, *parts, depth), (1, 2), depth)))
-        mean = reduction("mean", (1, height, width, depth), (1, 2), depth)
-        slow = float(instructions(mean))
+        pool, mean = Builder((height, width, depth)), Builder((height, width, depth))
+        last = pool.pool(pool.input, "pool", "AVERAGE_POOL_2D", window, stride=window)
+        fast = pool.finish(pool.mean(last, "mean") if parts != (1, 1) else last)
+        both = fast, mean.finish(mean.mean(mean.input, "mean"))
+        fewer, more = (target.features(each)[INSTRUCTIONS] for each in both)
         rate = model.ms_per_instruction
         compared.append(
             {
@@ -259,9 +254,9 @@ def _pooling(graph: Graph, model: LatencyModel) -> list[dict[str, Any]]:
                 "op": op.kind,
                 "window": list(window),
                 "parts": list(parts),
-                "mean_instructions": round(slow),
-                "average_pool_instructions": round(fast),
-                "difference_ms": None if rate is None else (slow - fast) * rate,
+                "mean_instructions": round(more),
+                "average_pool_instructions": round(fewer),
+                "difference_ms": None if rate is None else (more - fewer) * rate,
             }
         )
     return compared

@@ -14,7 +14,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.hardware.targets import CMSIS_NN, HOST
+from micronas.hardware.targets import DEFAULT
 from micronas.report.network import blocks_of
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
 from micronas.runs.stored import Metrics
@@ -180,8 +180,8 @@ def _network(run: RunFolder, layers: Data) -> Data:
 
 def _arena(run: RunFolder) -> Data:
     graph = _graph(run)
-    target = run.board.arena.target if run.board else CMSIS_NN
-    plans = {"board": target.plan(graph), "host": HOST.plan(graph)}
+    target = run.board.target if run.board else DEFAULT
+    plans = {"board": target.plan(graph), "host": target.on_host.plan(graph)}
     return {
         "ops": [op.name for op in graph.ops],
         "limit": run.metrics.left("sram"),

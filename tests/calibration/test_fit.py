@@ -16,8 +16,8 @@ from micronas.calibration.plan import read_plan, write_plan
 from micronas.errors import ConfigError, DataError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.hardware.features import features
 from micronas.hardware.forms import fit_form
+from micronas.hardware.targets import CMSIS_NN
 from micronas.nas.search import search
 from micronas.nas.settings import DnasSettings
 from micronas.runs.folder import model_file
@@ -36,7 +36,9 @@ def networks(count: int, seed: int = 0) -> list[dict[str, float]]:
     generator = random.Random(seed)
     spaces = [Space.load(name) for name in ("kws", "ad", "vww")]
     drawn = [spaces[number % 3] for number in range(count)]
-    return [features(space.architecture(space.random(generator)).graph()) for space in drawn]
+    return [
+        CMSIS_NN.features(space.architecture(space.random(generator)).graph()) for space in drawn
+    ]
 
 
 def measured(law: Callable[[dict[str, float]], float], count: int = 12) -> list[Measurement]:
@@ -143,7 +145,7 @@ def test_a_csv_of_files_and_architectures(plan: Path) -> None:
     first, second = read_measurements(csv(plan, text))
     assert (first.name, first.latency_ms, first.energy_mj) == ("networks/kws_01.tflite", 6.5, 0.5)
     assert (second.latency_ms, second.energy_mj) == (3, None)
-    assert second.features == features(architecture.graph())
+    assert second.features == CMSIS_NN.features(architecture.graph())
 
 
 def test_a_csv_may_name_a_run_folder(plan: Path) -> None:
@@ -228,13 +230,13 @@ def test_plan_measure_calibrate_search_with_this_machine_as_the_board(tmp_path: 
         [timings[Path(each.name).stem].median_ms / each.latency_ms for each in before]
     )
     errors = [
-        slower * board.latency_ms(features(graph)) / timings[str(number)].median_ms - 1
+        slower * board.latency_ms(CMSIS_NN.features(graph)) / timings[str(number)].median_ms - 1
         for number, graph in enumerate(shapes)
     ]
     assert np.abs(errors).mean() < 0.15
 
     largest, smallest = (
-        board.latency_ms(features(toy.SPACE.architecture(choice).graph()))
+        board.latency_ms(CMSIS_NN.features(toy.SPACE.architecture(choice).graph()))
         for choice in (toy.SPACE.largest(), toy.SPACE.smallest())
     )
     budget = Budget(latency=(largest + smallest) / 2)

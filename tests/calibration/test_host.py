@@ -17,7 +17,7 @@ import pytest
 from micronas.calibration.host import Engine, Timing, _Session, _time, measure, measure_all
 from micronas.errors import ConfigError, ExportError, ModelError
 from micronas.graph.builder import Builder
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
 from testing.host_latency import FORMS, UNSEEN, draw, errors
@@ -204,7 +204,7 @@ def test_twelve_networks_predict_unseen_ones() -> None:
     models = {name: to_flatbuffer(graph) for name, graph in graphs.items()}
     timings = measure_all(models, repeats=8)
     assert list(timings) == list(graphs)
-    counts = [features(graph) for graph in graphs.values()]
+    counts = [CMSIS_NN.features(graph) for graph in graphs.values()]
     times = [timing.median_ms for timing in timings.values()]
     found = {form: errors(counts, times, terms, fitted=12)[0] for form, terms in FORMS.items()}
     assert found["5 terms"] < 15

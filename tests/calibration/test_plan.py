@@ -19,7 +19,7 @@ from micronas.export.firmware.timing import read_log
 from micronas.export.verify import tflm_arena, tflm_run, verify
 from micronas.graph.counts import Counts, count
 from micronas.graph.ir import Graph
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.hardware.targets import plan as arena_plan
 from micronas.resources import find
 from micronas.space.space import Space
@@ -101,7 +101,7 @@ def test_three_terms_fitted_to_a_plan_predict_other_networks(graphs: dict[str, G
     terms = ("conv_macs", "depthwise_macs", "conv_outputs")
 
     def table(networks: Iterable[Graph]) -> tuple[Floats, Floats]:
-        costs = [features(graph) for graph in networks]
+        costs = [CMSIS_NN.features(graph) for graph in networks]
         counts = np.array([[cost[term] for term in terms] for cost in costs])
         return counts, np.array([cost["instructions"] for cost in costs])
 

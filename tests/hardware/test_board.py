@@ -10,8 +10,8 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.hardware import board
-from micronas.hardware.features import features
 from micronas.hardware.latency import fit, mean_worst_percent
+from micronas.hardware.targets import CMSIS_NN
 from testing import boards as fit_boards
 from testing.published import GRAPHS
 
@@ -75,7 +75,7 @@ def test_two_terms_over_all_tasks_as_an_earlier_analysis_found_them(
         if row["network"] in GRAPHS and row["estimated"] == "no"
     ]
     fitted = fit(
-        [features(GRAPHS[row["network"]]) for row in rows],
+        [CMSIS_NN.features(GRAPHS[row["network"]]) for row in rows],
         [float(row["latency_ms"]) for row in rows],
         terms=("conv_macs", "conv_outputs"),
     )
@@ -134,7 +134,7 @@ def test_shipped_models_are_what_the_measurements_give() -> None:
 )
 def test_latency_of_published_networks(name: str, network: str, measured: float) -> None:
     target = board.Board.load(name)
-    counts = features(GRAPHS[network])
+    counts = CMSIS_NN.features(GRAPHS[network])
     for form in target.forms:
         worst = target.using(form).latency_model().in_sample_percent
         limit = 0.1 if worst is None else worst.worst + 0.1

@@ -11,7 +11,7 @@ from micronas.cli import app
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board, available
 from micronas.hardware.estimates import ESTIMATED, spread
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from testing.published import GRAPHS
 
 PICO = "name: pico\nlike: nucleo_g0b1re\nclock: 128 MHz\nsram: 264 KB\nflash: 2 MB\n"
@@ -25,7 +25,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_twice_the_clock_is_half_the_time_and_an_estimate(tmp_path: Path) -> None:
     pico, measured = Board.load(written(tmp_path, PICO)), Board.load("nucleo_g0b1re")
-    counted = features(GRAPHS["MicroNet-KWS-S"])
+    counted = CMSIS_NN.features(GRAPHS["MicroNet-KWS-S"])
     assert pico.latency_ms(counted) == pytest.approx(measured.latency_ms(counted) / 2, rel=1e-4)
     assert (pico.sram_bytes, pico.flash_bytes, pico.clock_hz) == (264_000, 2_000_000, 128_000_000)
     assert pico.core == "Cortex-M0+"
@@ -42,7 +42,7 @@ def test_the_clock_of_a_measured_board_matters(tmp_path: Path) -> None:
     source = Path(__file__).parents[2] / "latency_models" / "stm32f446re.yaml"
     slower = source.read_text().replace("clock_hz: 180000000", "clock_hz: 90 MHz")
     half, whole = Board.load(written(tmp_path, slower)), Board.load("stm32f446re")
-    counted = features(GRAPHS["MicroNet-KWS-S"])
+    counted = CMSIS_NN.features(GRAPHS["MicroNet-KWS-S"])
     assert half.latency_ms(counted) == pytest.approx(2 * whole.latency_ms(counted), rel=1e-4)
     assert half.latency_model().status == ESTIMATED
     assert "measured at 180 MHz, scaled to 90 MHz" in half.latency_model().source
@@ -52,7 +52,7 @@ def test_the_clock_of_a_measured_board_matters(tmp_path: Path) -> None:
 def test_another_core_takes_its_own_cycles(tmp_path: Path) -> None:
     """An M7 at the clock of an M4 is faster, by the medians of measured boards of both."""
     text = "name: a\nlike: stm32f446re\ncore: Cortex-M7\nclock: 180 MHz\n"
-    counted = features(GRAPHS["MicroNet-KWS-S"])
+    counted = CMSIS_NN.features(GRAPHS["MicroNet-KWS-S"])
     faster = Board.load(written(tmp_path, text)).latency_ms(counted)
     # by hand: M7 0.516 0.598 1.101 1.063, M4 0.986 1.577 2.092 cycles an instruction
     ratio = (0.598 + 1.063) / 2 / 1.577
@@ -116,7 +116,7 @@ def test_a_boards_file_is_shown_and_not_taken_for_a_network(tmp_path: Path) -> N
 
 
 def test_times_of_a_computer_validate_no_board() -> None:
-    counted = [features(graph) for graph in list(GRAPHS.values())[:8]]
+    counted = [CMSIS_NN.features(graph) for graph in list(GRAPHS.values())[:8]]
     measured = [
         Measurement(f"n{place}", each, 1e-6 * each["ops"], board=f"{HOST}x86_64 by tflm")
         for place, each in enumerate(counted)

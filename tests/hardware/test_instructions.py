@@ -21,11 +21,10 @@ from micronas.hardware.convolutions import (
 )
 from micronas.hardware.copies import concatenation
 from micronas.hardware.elements import larger_of_two, of_two
-from micronas.hardware.features import features, prices
 from micronas.hardware.instructions import Kernels, instructions
 from micronas.hardware.kernels import matrix_product
 from micronas.hardware.memory import Runs, copying, filling
-from micronas.hardware.targets import plan
+from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings
 from testing import census, kernel_fits, latency_forms
@@ -240,7 +239,7 @@ def test_the_kernel_depends_on_shape_and_bits() -> None:
 
 def test_27_networks_that_are_not_in_the_fit() -> None:
     errors = [
-        abs(features(NETWORKS[name].graph)["instructions"] / CENSUS[name].instructions - 1)
+        abs(CMSIS_NN.features(NETWORKS[name].graph)["instructions"] / CENSUS[name].instructions - 1)
         for name in CENSUS
     ]
     assert len(errors) == 27
@@ -251,7 +250,9 @@ def test_27_networks_that_are_not_in_the_fit() -> None:
 def test_census_networks_whole() -> None:
     rows = census.rows("census_models")
     errors = [
-        features(census.network(row))["instructions"] / float(row["instructions_m4_cmsisnn"]) - 1
+        CMSIS_NN.features(census.network(row))["instructions"]
+        / float(row["instructions_m4_cmsisnn"])
+        - 1
         for row in rows
     ]
     assert np.abs(errors).mean() < 0.005
@@ -261,7 +262,7 @@ def test_census_networks_whole() -> None:
 def test_an_operator_costs_the_same_from_a_graph_as_from_the_census() -> None:
     of_network = census.by_network(census.operators())
     for row in census.rows("census_models")[::20]:
-        found = [each.instructions for each in prices(census.network(row)) if each]
+        found = [each.instructions for each in CMSIS_NN.prices(census.network(row)) if each]
         expected = [float(instructions(each.work)) for each in of_network[row["id"]]]
         assert found == pytest.approx(expected)
 

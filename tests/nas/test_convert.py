@@ -17,7 +17,7 @@ from micronas.errors import BudgetError, ConfigError, ExportError, FineTuneWarni
 from micronas.export.from_torch.trace import trace
 from micronas.export.verify import tflm_arena, verify
 from micronas.graph.builder import Builder
-from micronas.hardware.features import features
+from micronas.hardware.targets import CMSIS_NN
 from micronas.nas.convert import SHARES, ConvertedSpace, convert
 from micronas.nas.convert.channels import find_channels
 from micronas.nas.member import Member
@@ -90,8 +90,8 @@ def test_certain_gates_cost_what_the_exported_network_counts(name: str) -> None:
         choice = space.random(source)
         graph = trace(space.chosen(choice, None), examples(1, name))
         assert space.resolve(choice) == graph
-        counted = features(graph)
-        found = expected(space, gates.one_hot(choice)).features
+        counted = CMSIS_NN.features(graph)
+        found = expected(space, gates.one_hot(choice), target=CMSIS_NN).features
         assert {key: float(value) for key, value in found.items()} == pytest.approx(
             counted, rel=1e-12
         )
@@ -136,9 +136,9 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(name: str) -> None:
     for choice in product(*(range(len(each.options)) for each in space.decisions)):
         weights = zip(gates.values(), choice, strict=True)
         probability = float(np.prod([float(gate[index]) for gate, index in weights]))
-        for key, value in features(space.resolve(choice)).items():
+        for key, value in CMSIS_NN.features(space.resolve(choice)).items():
             mean[key] = mean.get(key, 0.0) + probability * value
-    found = expected(space, gates).features
+    found = expected(space, gates, target=CMSIS_NN).features
     assert as_numbers(found) == pytest.approx(mean, rel=1e-9)
 
 
@@ -150,7 +150,10 @@ def test_smooth_stand_ins_follow_the_exact_costs(name: str) -> None:
     ratios = []
     for _ in range(20):
         choice = space.random(source)
-        smooth, costs = expected(space, gates.one_hot(choice)), problem.costs(choice)
+        smooth, costs = (
+            expected(space, gates.one_hot(choice), target=CMSIS_NN),
+            problem.costs(choice),
+        )
         assert float(smooth.flash) == pytest.approx(costs.flash_bytes, rel=0.05)
         ratios.append(costs.arena_bytes / float(smooth.sram))
     assert max(ratios) / min(ratios) < 1.25
@@ -161,7 +164,7 @@ def test_every_option_has_a_gradient_of_the_loss_and_of_every_cost() -> None:
     supernet = Supernet(space)
     sample = supernet.gates.one_hot(tuple(1 for _ in space.decisions))
     leaves = {name: gate.requires_grad_() for name, gate in sample.items()}
-    costs = expected(space, leaves)
+    costs = expected(space, leaves, target=CMSIS_NN)
     loss = F.cross_entropy(supernet.shared.masked(examples(4), leaves), torch.arange(4))
     for value in (loss, costs.features["macs"], costs.features["instructions"], costs.flash):
         slopes = torch.autograd.grad(value, list(leaves.values()), retain_graph=True)
@@ -350,8 +353,8 @@ def test_mobilenet_v2_searched_and_exported() -> None:
     assert 0.9 <= max(used.values()) <= 1
     graph = trace(found, example)
     assert graph == supernet.space.resolve(choice)
-    costs = expected(supernet.space, supernet.gates.one_hot(choice)).features
-    assert as_numbers(costs) == pytest.approx(features(graph), rel=1e-12)
+    costs = expected(supernet.space, supernet.gates.one_hot(choice), target=CMSIS_NN).features
+    assert as_numbers(costs) == pytest.approx(CMSIS_NN.features(graph), rel=1e-12)
     inputs = stripes(4, 96, 3)[0]
     check_on_tflm(micronas.to_tflite(found, example, calibration=[inputs]), inputs)
 

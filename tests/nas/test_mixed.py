@@ -16,8 +16,7 @@ from micronas.graph.counts import count, per_op
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
-from micronas.hardware.features import features
-from micronas.hardware.targets import plan
+from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.nas.member import Member
 from micronas.nas.prior import draw, moved, uniform_networks
 from micronas.nas.search import SearchResult
@@ -148,12 +147,12 @@ def test_a_boards_arena_does_not_change_but_flash_and_time_do() -> None:
     assert plan(four).total == plan(eight).total
     pointwise = 5 * 96 * 96
     assert count(eight).weights_bytes - count(four).weights_bytes == pointwise // 2
-    assert features(four)["instructions"] > 1.3 * features(eight)["instructions"]
+    assert CMSIS_NN.features(four)["instructions"] > 1.3 * CMSIS_NN.features(eight)["instructions"]
 
 
 def test_gates_see_flash_fall_and_instructions_rise() -> None:
     gates = Gates(MIXED.decisions)
-    costs = expected(MIXED, gates.probabilities())
+    costs = expected(MIXED, gates.probabilities(), target=CMSIS_NN)
     free = [
         logits
         for decision, logits in zip(MIXED.decisions, gates.logits, strict=True)
@@ -415,6 +414,6 @@ def test_a_mixed_network_is_exported_as_it_was_counted() -> None:
     assert int4_layers(read(model)) == wanted
     assert len(model) == mixed.costs.flash_bytes
     assert count(graph) == count(mixed.architecture.graph())
-    assert features(graph) == features(mixed.architecture.graph())
+    assert CMSIS_NN.features(graph) == CMSIS_NN.features(mixed.architecture.graph())
     assert evaluate(quantized, split).accuracy > 0.8
     assert evaluate(quantized, split).accuracy > evaluate(float_network, split).accuracy - 0.06

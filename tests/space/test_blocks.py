@@ -11,8 +11,7 @@ import torch
 
 from micronas.data import TensorSplit
 from micronas.export.verify import tflm_arena, verify
-from micronas.hardware.features import features
-from micronas.hardware.targets import HOST
+from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
@@ -145,8 +144,11 @@ def test_a_block_is_chosen_in_a_supernet_and_priced_exactly(kind: str) -> None:
         one_hot = gates.one_hot(choice)
         sliced, masked = supernet.sliced(inputs(4), choice), supernet.masked(inputs(4), one_hot)
         torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-5)
-        costs = {name: float(value) for name, value in expected(found, one_hot).features.items()}
-        assert costs == pytest.approx(features(found.resolve(choice)), rel=1e-12)
+        costs = {
+            name: float(value)
+            for name, value in expected(found, one_hot, target=CMSIS_NN).features.items()
+        }
+        assert costs == pytest.approx(CMSIS_NN.features(found.resolve(choice)), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -1,16 +1,21 @@
 """Targets, one a file, and which of them stands for a board."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from micronas.errors import ConfigError
 from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.targets.arduino import ARDUINO as ARDUINO
 from micronas.hardware.targets.cmsis_nn import CMSIS_NN as CMSIS_NN
 from micronas.hardware.targets.helium import HELIUM as HELIUM
 from micronas.hardware.targets.host import HOST as HOST
+from micronas.hardware.targets.target import Choice as Choice
 from micronas.hardware.targets.target import Target as Target
+from micronas.settings import nearest
 
+DEFAULT: Target = CMSIS_NN
+"""Where no board says another: what firmware that micronas writes runs with."""
+_NAMED: dict[str, Target] = {}
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 WITHOUT_FPU = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
 """Cores on which a front end runs in integers."""
@@ -20,21 +25,32 @@ _LINKED = ("Cortex-M4",)
 _HELIUM = ("Cortex-M52", "Cortex-M55", "Cortex-M85")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The target that stands for a board, and how well it does."""
+def register(target: Target) -> Target:
+    """Make a target known by its name, which boards give as their `kernels` or `engine`."""
+    _NAMED[target.name] = target
+    return target
 
-    target: Target
-    is_upper_bound: bool
-    """Kernels on this core ask for no more than the target says, perhaps for less."""
-    assumes: str | None
-    """What was planned in place of the board's own kernels or core; None where it is those."""
-    code_assumes: str | None
-    """Whose code was measured in place of the board's own; None where it is that."""
+
+def forget(target: Target) -> None:
+    """Undo `register`."""
+    del _NAMED[target.name]
+
+
+def named(name: str) -> Target:
+    """Return a registered target.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    if name not in _NAMED:
+        raise ConfigError(f"unknown engine {name!r}; {nearest(name, tuple(_NAMED))}")
+    return _NAMED[name]
 
 
 def choose(kernels: str, core: str) -> Choice:
-    """Choose the target of a board's kernels and core.
+    """Choose the target of a board's kernels and core: one registered by that name, or TFLM.
 
     Firmware that micronas writes runs TFLM with CMSIS-NN on any Cortex-M, so that is what is
     planned for all of them. It is exact on cores with the DSP extension, and with Helium, a target
@@ -51,6 +67,8 @@ def choose(kernels: str, core: str) -> Choice:
     core
         Such as ``Cortex-M4``.
     """
+    if kernels in _NAMED:
+        return _NAMED[kernels].chosen(core)
     return Choice(
         target=HELIUM if core in _HELIUM else CMSIS_NN,
         is_upper_bound=core in _PLAIN,
@@ -66,6 +84,6 @@ def _assumed(kernels: str, core: str, *, known: Collection[str]) -> str | None:
     return f"TFLM with CMSIS-NN{place}" if place else None
 
 
-def plan(graph: Graph, target: Target = CMSIS_NN) -> ArenaPlan:
+def plan(graph: Graph, target: Target = DEFAULT) -> ArenaPlan:
     """Predict the arena of a network on a target; shapes are enough."""
     return target.plan(graph)

@@ -12,9 +12,10 @@ from micronas.graph.memory import Sizes, Structures
 from micronas.graph.transposing import is_turned
 from micronas.hardware.instructions import Price, priced
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution, work
-from micronas.hardware.targets.target import (
+from micronas.hardware.targets.host import HOST
+from micronas.hardware.targets.tflm import (
     REDUCING,
-    Target,
+    Tflm,
     lstm_scratch,
     prepared,
     reduce_scratch,
@@ -142,10 +143,11 @@ def price(graph: Graph, op: Op) -> Price | None:
     return None if found is None else priced(found)
 
 
-CMSIS_NN = Target(
+CMSIS_NN = Tflm(
     "cmsis_nn",
     "TFLM with CMSIS-NN on a Cortex-M with the DSP extension (M4, M7, M33)",
     _SIZES,
     _scratch,
     price,
+    HOST,
 )

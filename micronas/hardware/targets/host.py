@@ -6,9 +6,9 @@ from micronas.graph.ir import Graph, Op
 from micronas.graph.kinds import each_kind
 from micronas.graph.memory import Sizes, Structures
 from micronas.graph.operators import WEIGHTED
-from micronas.hardware.targets.target import (
+from micronas.hardware.targets.tflm import (
     REDUCING,
-    Target,
+    Tflm,
     lstm_scratch,
     prepared,
     reduce_scratch,
@@ -91,4 +91,4 @@ def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:
     return ()
 
 
-HOST = Target("host", "TFLM's reference kernels on a 64-bit host", _SIZES, _scratch)
+HOST = Tflm("host", "TFLM's reference kernels on a 64-bit host", _SIZES, _scratch)

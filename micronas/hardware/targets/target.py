@@ -1,81 +1,95 @@
-"""A target: kernels on a kind of processor, and what they take."""
+"""What a target says: which operators there are on a kind of processor, and what they take."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from micronas.graph import memory
-from micronas.graph.ir import Graph, Kind, Op, Tensor
-from micronas.graph.memory import ArenaPlan, Scratch, Sizes
+from micronas.graph.ir import Graph, Kind, Op
+from micronas.graph.memory import ArenaPlan
+from micronas.graph.operators import OPERATORS
+from micronas.hardware.code import Level
+from micronas.hardware.features import features
 from micronas.hardware.instructions import Price
+from micronas.tflite.writer import flatbuffer_bytes
 
 
 @dataclass(frozen=True)
-class Target:
-    """TFLM with a library of kernels on a kind of processor."""
+class Choice:
+    """A target that stands for a board, and how well it does."""
+
+    target: "Target"
+    is_upper_bound: bool = False
+    """Kernels on this core ask for no more than the target says, perhaps for less."""
+    assumes: str | None = None
+    """What was planned in place of the board's own kernels or core; None where it is those."""
+    code_assumes: str | None = None
+    """Whose code was measured in place of the board's own; None where it is that."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Bytes that a layer with weights adds beside its weights and activations.
+
+    What gates cost is steered by these where exact figures have no gradient; sampled networks
+    correct them.
+    """
+
+    flash_per_channel: float
+    flash_per_width: float
+    """For each channel of each width that filters write, once."""
+    flash_per_layer: float
+    sram_per_channel: float
+    sram_per_layer: float
+
+
+class Target(ABC):
+    """Kernels on a kind of processor.
+
+    Whatever counts costs asks the board for its target (`Board.target`); `targets.register` makes
+    one known under its name, which a board gives as its `kernels` or `engine`.
+    """
 
     name: str
     title: str
-    sizes: Sizes
-    scratch: Scratch
-    price: Callable[[Graph, Op], Price | None] | None = None
-    """Instructions of an operator; None for those of unknown kind, or where nobody counts them."""
+    growth: Growth
+    kinds: Collection[Kind] = tuple(OPERATORS)
+    """Operators that there are kernels for."""
 
+    @abstractmethod
     def plan(self, graph: Graph) -> ArenaPlan:
-        """Predict the arena of a network; shapes are enough. See `micronas.graph.memory.plan`."""
-        return memory.plan(graph, self.sizes, self.scratch)
+        """Predict the arena of a network; shapes are enough."""
 
+    @abstractmethod
+    def price(self, graph: Graph, op: Op) -> Price | None:
+        """Return what an operator of a network takes, or None where that is not known."""
 
-REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
+    @abstractmethod
+    def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
+        """Return the flash of what is not the network's: start-up, libraries, kernels.
 
+        Parameters
+        ----------
+        operators
+            As `hardware.code.operators_of` returns them.
+        """
 
-_RESHAPING: tuple[Kind, ...] = ("GATHER", "TABLE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-"""Kinds whose kernels write the output's sizes again."""
+    def chosen(self, core: str) -> Choice:
+        """Return how well the target does on a core of a board that names it."""
+        return Choice(self)
 
+    @property
+    def on_host(self) -> "Target":
+        """What runs the same network on a 64-bit computer, where its arena can be checked."""
+        return self
 
-def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
-    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
-    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
+    def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
+        """Return the flash of the network itself: its file, where an interpreter reads it."""
+        return flatbuffer_bytes(graph, metadata=metadata)
 
+    def prices(self, graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
+        """Return what each operator takes, in the order they run; None where unknown."""
+        return [self.price(graph, op) for op in (graph.ops if ops is None else ops)]
 
-def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
-    """What kernels allocate for good in Prepare.
-
-    Parameters
-    ----------
-    eval_tensor
-        Size of the structure that describes a tensor to a running kernel.
-    lstm_sums
-        How many sums of weights an LSTM keeps for each unit.
-    """
-
-    def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
-        if op.kind == "BATCH_MATMUL":
-            return _product_memory(graph, op, eval_tensor)
-        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
-            return (4 * graph.output_of(op).shape[2],) * lstm_sums
-        return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
-
-    return sizes
-
-
-def _dimensions(tensor: Tensor) -> int:
-    """A copy of a tensor's rank and sizes, which a kernel may write."""
-    return 4 * (1 + len(tensor.shape))
-
-
-def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
-    """Multipliers, sizes of the output, and whole copies of operands that lie the other way.
-
-    The kernels want a row of the first operand beside a row of the second one's transpose.
-    """
-    copied = zip(op.operands, (op.transposed[0], not op.transposed[1]), strict=True)
-    asked = [28, _dimensions(graph.output_of(op))]
-    for tensor in (graph.tensors[name] for name, copies in copied if copies):
-        asked += [eval_tensor, _dimensions(tensor), tensor.elements]
-    return tuple(asked)
-
-
-def lstm_scratch(graph: Graph, op: Op, buffers: int) -> tuple[int, ...]:
-    """Scratch memory of an LSTM: so many vectors of gates or cells in 16 bits."""
-    return (2 * graph.output_of(op).shape[2],) * buffers
+    def features(self, graph: Graph) -> dict[str, float]:
+        """Return the features of a network by name; those of unknown cost are left out."""
+        return features(graph, self.prices(graph))

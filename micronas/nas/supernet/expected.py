@@ -20,8 +20,8 @@ from torch import Tensor
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import MAKES, OPERATORS
 from micronas.hardware.board import Board
-from micronas.hardware.features import FEATURES, features
-from micronas.hardware.targets import CMSIS_NN, plan
+from micronas.hardware.features import FEATURES
+from micronas.hardware.targets import Target
 from micronas.nas.supernet.gates import Sample
 from micronas.nas.supernet.law import Law, joint, numbers
 from micronas.space.channels import Channels
@@ -29,13 +29,7 @@ from micronas.space.choice_graph import Acts, ChoiceGraph, Select, When, both
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.tflite.metadata import placeholder
-from micronas.tflite.writer import flatbuffer_bytes
 
-_BYTES_PER_CHANNEL = 8  # in the file: scales of filter and bias; the bias counts as weights
-_BYTES_PER_ZERO_POINT = 8  # in the file: int64; filters and biases of one width share a list
-_BYTES_PER_LAYER = 400  # in the file: operator, tensors, names, buffers
-_TAIL_PER_CHANNEL = 8  # in the arena: multiplier and shift, int32 each
-_TAIL_PER_LAYER = 150  # in the arena: operator data, tensors, node
 _SOFTNESS = 0.02
 """Of the maximum over operators, as a share of it."""
 _COLUMNS = (*FEATURES, "channels", "layers", "scratch")
@@ -65,31 +59,33 @@ class Expected:
         }
 
 
-def expected(space: Searchable, gates: Sample) -> Expected:
+def expected(space: Searchable, gates: Sample, *, target: Target) -> Expected:
     """Return the expected counts of a network drawn from gates.
 
     Parameters
     ----------
     gates
         Probabilities, or a (soft or one-hot) sample, of each decision.
+    target
+        The board's, whose figures they are.
     """
-    return _tables(space.choices).expected(gates)
+    return _tables(space.choices, target).expected(gates)
 
 
 @lru_cache(maxsize=16)
-def _tables(choices: ChoiceGraph) -> "CostTables":
-    return CostTables(choices)
+def _tables(choices: ChoiceGraph, target: Target) -> "CostTables":
+    return CostTables(choices, target)
 
 
 class CostTables:
     """Features of every operator of a graph with choices, at every combination of its sizes."""
 
-    def __init__(self, choices: ChoiceGraph) -> None:
-        self._choices = choices
+    def __init__(self, choices: ChoiceGraph, target: Target) -> None:
+        self._choices, self._target = choices, target
         ops = [step for step in choices.steps if isinstance(step, Op)]
         self._ops = [op for op in ops if op.outputs[0] in choices.when]
         tables: dict[Any, Tensor] = {}
-        rows = [_Row(choices, op, tables) for op in self._ops]
+        rows = [_Row(choices, op, tables, target) for op in self._ops]
         groups: dict[Any, list[int]] = {}
         for number, row in enumerate(rows):
             groups.setdefault(row.table_key, []).append(number)
@@ -108,10 +104,10 @@ class CostTables:
             decision.name: torch.eye(len(decision.options))[index]
             for decision, index in zip(self._choices.decisions, choice, strict=True)
         }
-        smooth, exact = self.expected(gates), plan(graph, CMSIS_NN)
+        smooth, exact = self.expected(gates), self._target.plan(graph)
         labels = graph.tensors[graph.outputs[0]].elements
         channels = graph.tensors[graph.inputs[0]].shape[-1]
-        size = flatbuffer_bytes(graph, metadata=placeholder(labels, channels))
+        size = self._target.model_bytes(graph, metadata=placeholder(labels, channels))
         return size - float(smooth.flash), exact.total - float(smooth.sram)
 
     def expected(self, gates: Sample) -> Expected:
@@ -126,18 +122,19 @@ class CostTables:
         sums = dict(zip(_COLUMNS, total, strict=True))
         channels, layers = sums.pop("channels"), sums.pop("layers")
         del sums["scratch"]
+        growth = self._target.growth
         alive = present * counted[:, -1] + self._held.bytes(law, len(self._ops))
         scale = _SOFTNESS * alive.detach().max()
         return Expected(
             sums,
             flash=sums["weights_bytes"]
-            + _BYTES_PER_CHANNEL * channels
-            + _BYTES_PER_ZERO_POINT * self._zero_points.count(law)
-            + _BYTES_PER_LAYER * layers
+            + growth.flash_per_channel * channels
+            + growth.flash_per_width * self._zero_points.count(law)
+            + growth.flash_per_layer * layers
             + self._rest[0],
             sram=scale * (alive / scale).logsumexp(0)
-            + _TAIL_PER_CHANNEL * channels
-            + _TAIL_PER_LAYER * layers
+            + growth.sram_per_channel * channels
+            + growth.sram_per_layer * layers
             + self._rest[1],
         )
 
@@ -151,7 +148,9 @@ class _Row:
         Of operators before, by key: layers of one shape share a table.
     """
 
-    def __init__(self, choices: ChoiceGraph, op: Op, tables: dict[Any, Tensor]) -> None:
+    def __init__(
+        self, choices: ChoiceGraph, op: Op, tables: dict[Any, Tensor], target: Target
+    ) -> None:
         self.when = choices.when[op.outputs[0]]
         acts, out = choices.acts.get(op.name, Acts()), choices.channels[op.outputs[0]]
         sources = [choices.channels[name] for name in op.operands]
@@ -181,7 +180,8 @@ class _Row:
                 given = [picked[place] for place in places]
                 width = picked[widths.index(out)] if makes else _written(choices, op, given)
                 filtered = dict(zip(filters, picked[len(sizes) :], strict=True))
-                rows.append(_price(choices.alone(op, given, width, **filtered), makes))
+                alone = choices.alone(op, given, width, **filtered)
+                rows.append(_price(alone, makes, target))
             shape = (*map(len, sizes), *map(len, options), len(_COLUMNS))
             known = torch.tensor(rows, dtype=torch.float64).view(shape)
             tables[self.table_key] = known
@@ -249,11 +249,11 @@ def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
     return operands[0] * out // source
 
 
-def _price(graph: Graph, makes: bool) -> list[float]:
-    counted = features(graph)
+def _price(graph: Graph, makes: bool, target: Target) -> list[float]:
+    counted = target.features(graph)
     weighted = makes or any(op.kind == "DEPTHWISE_CONV_2D" for op in graph.ops)
     channels = graph.tensors[graph.outputs[0]].shape[-1] if weighted else 0
-    scratch = sum(buffer.size for buffer in plan(graph, CMSIS_NN).buffers if buffer.is_scratch)
+    scratch = sum(buffer.size for buffer in target.plan(graph).buffers if buffer.is_scratch)
     return [*(float(counted[name]) for name in FEATURES), channels, float(weighted), float(scratch)]
 
 

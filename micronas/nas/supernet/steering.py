@@ -81,5 +81,5 @@ class Steering:
         self._penalty.restore(state)
 
     def _costs(self, gates: Sample) -> dict[str, Tensor]:
-        space = self.member.space
-        return expected(space, gates).by_limit(self.member.board, space.kind)
+        space, board = self.member.space, self.member.board
+        return expected(space, gates, target=board.target).by_limit(board, space.kind)

@@ -23,7 +23,6 @@ from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
 from micronas.graph.ir import Graph
-from micronas.hardware.features import prices
 from micronas.hardware.targets import CMSIS_NN
 from micronas.runs.device import device
 from micronas.space.space import Space
@@ -96,7 +95,7 @@ def test_firmware_passes_and_needs_every_line_of_its_arena(
     assert "PASS: 12 output bytes as expected" in said
     given = -(-plan.required // 16) * 16
     assert f"arena: {plan.total} of {given} bytes used" in said
-    instructions = sum(cost.instructions for cost in prices(graph) if cost)
+    instructions = sum(cost.instructions for cost in CMSIS_NN.prices(graph) if cost)
     (counted,) = re.findall(r"^inference: (\d+) instructions$", said, re.MULTILINE)
     assert int(counted) == pytest.approx(instructions, rel=0.01)
     less = f"DEFINITIONS=-DMICRONAS_ARENA_BYTES={given - 16}"

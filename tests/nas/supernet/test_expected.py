@@ -6,8 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from micronas.hardware.features import features as measured
-from micronas.hardware.targets import plan
+from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
@@ -24,8 +23,8 @@ def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
     gates, source = Gates(space.decisions), random.Random(4)
     for _ in range(200):
         choice = space.random(source)
-        counted = measured(space.architecture(choice).graph())
-        features = expected(space, gates.one_hot(choice)).features
+        counted = CMSIS_NN.features(space.architecture(choice).graph())
+        features = expected(space, gates.one_hot(choice), target=CMSIS_NN).features
         for feature, value in features.items():
             assert float(value) == pytest.approx(counted[feature], rel=1e-12), feature
         assert features.keys() == counted.keys()
@@ -50,10 +49,10 @@ def test_uncertain_gates_cost_the_mean_over_all_networks(space: Space) -> None:
         for position, index in zip(free, picked, strict=True):
             choice[position] = index
             probability *= float(weights[space.decisions[position].name][index])
-        counted = measured(space.architecture(tuple(choice)).graph())
+        counted = CMSIS_NN.features(space.architecture(tuple(choice)).graph())
         for name in mean:
             mean[name] += probability * counted[name]
-    features = expected(space, weights).features
+    features = expected(space, weights, target=CMSIS_NN).features
     assert {name: float(features[name]) for name in mean} == pytest.approx(mean, rel=1e-6)
 
 
@@ -66,7 +65,7 @@ def test_smooth_stand_ins_follow_the_exact_arena(name: str) -> None:
     for _ in range(60):
         choice = space.random(source)
         exact = plan(space.architecture(choice).graph()).total
-        ratios.append(exact / float(expected(space, gates.one_hot(choice)).sram))
+        ratios.append(exact / float(expected(space, gates.one_hot(choice), target=CMSIS_NN).sram))
     assert max(ratios) / min(ratios) < 1.5
 
 
@@ -80,14 +79,14 @@ def test_smooth_flash_is_that_of_the_file_within_5_percent(name: str) -> None:
         (inner,), (outer,) = graph.inputs, graph.outputs
         labels, depth = graph.tensors[outer].elements, graph.tensors[inner].shape[-1]
         exact = flatbuffer_bytes(graph, metadata=placeholder(labels, depth))
-        smooth = expected(space, gates.one_hot(choice)).flash
+        smooth = expected(space, gates.one_hot(choice), target=CMSIS_NN).flash
         assert float(smooth) == pytest.approx(exact, rel=0.05)
 
 
 def test_every_decision_moves_every_cost() -> None:
     space = RESIDUAL
     gates = Gates(space.decisions)
-    costs = expected(space, gates.probabilities())
+    costs = expected(space, gates.probabilities(), target=CMSIS_NN)
     instructions = costs.features["instructions"]
     for value in (costs.features["macs"], instructions, costs.flash, costs.sram):
         gates.zero_grad()

@@ -1,0 +1,101 @@
+"""TFLM with a library of kernels: its interpreter, whose arena `graph.memory` predicts."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from micronas.graph import memory
+from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.memory import ArenaPlan, Scratch, Sizes
+from micronas.hardware.code import Level, code_bytes
+from micronas.hardware.instructions import Price
+from micronas.hardware.targets.target import Growth, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Tflm(Target):
+    """TFLM with a library of kernels on a kind of processor."""
+
+    name: str
+    title: str
+    sizes: Sizes
+    scratch: Scratch
+    counted: Callable[[Graph, Op], Price | None] | None = None
+    """Instructions of an operator; None where nobody counts them."""
+    host: Target | None = None
+    growth = Growth(
+        flash_per_channel=8,  # scales of filter and bias; the bias counts as weights
+        flash_per_width=8,  # a zero point, int64; filters and biases of one width share a list
+        flash_per_layer=400,  # operator, tensors, names, buffers
+        sram_per_channel=8,  # multiplier and shift, int32 each
+        sram_per_layer=150,  # operator data, tensors, node
+    )
+
+    def plan(self, graph: Graph) -> ArenaPlan:
+        """Predict the arena of a network; shapes are enough. See `micronas.graph.memory.plan`."""
+        return memory.plan(graph, self.sizes, self.scratch)
+
+    def price(self, graph: Graph, op: Op) -> Price | None:
+        return None if self.counted is None else self.counted(graph, op)
+
+    def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
+        return code_bytes(operators, kernels=kernels)
+
+    @property
+    def on_host(self) -> Target:
+        return self.host or self
+
+
+REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
+
+
+_RESHAPING: tuple[Kind, ...] = ("GATHER", "TABLE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+"""Kinds whose kernels write the output's sizes again."""
+
+
+def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
+    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
+    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
+
+
+def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
+    """What kernels allocate for good in Prepare.
+
+    Parameters
+    ----------
+    eval_tensor
+        Size of the structure that describes a tensor to a running kernel.
+    lstm_sums
+        How many sums of weights an LSTM keeps for each unit.
+    """
+
+    def sizes(graph: Graph, op: Op) -> tuple[int, ...]:
+        if op.kind == "BATCH_MATMUL":
+            return _product_memory(graph, op, eval_tensor)
+        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+            return (4 * graph.output_of(op).shape[2],) * lstm_sums
+        return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
+
+    return sizes
+
+
+def _dimensions(tensor: Tensor) -> int:
+    """A copy of a tensor's rank and sizes, which a kernel may write."""
+    return 4 * (1 + len(tensor.shape))
+
+
+def _product_memory(graph: Graph, op: Op, eval_tensor: int) -> tuple[int, ...]:
+    """Multipliers, sizes of the output, and whole copies of operands that lie the other way.
+
+    The kernels want a row of the first operand beside a row of the second one's transpose.
+    """
+    copied = zip(op.operands, (op.transposed[0], not op.transposed[1]), strict=True)
+    asked = [28, _dimensions(graph.output_of(op))]
+    for tensor in (graph.tensors[name] for name, copies in copied if copies):
+        asked += [eval_tensor, _dimensions(tensor), tensor.elements]
+    return tuple(asked)
+
+
+def lstm_scratch(graph: Graph, op: Op, buffers: int) -> tuple[int, ...]:
+    """Scratch memory of an LSTM: so many vectors of gates or cells in 16 bits."""
+    return (2 * graph.output_of(op).shape[2],) * buffers
