@@ -183,7 +183,8 @@ def test_the_tutorials_firmware(
     made.read(page)
     said = "".join(made.run(each.text) for each in blocks(page) if "make tflm" in each.reason)
     assert "PASS: 4 output bytes as expected" in said
-    heard = re.findall(r"^(\S+): (?:yes|no|silence|unknown)\?? \(ahead", said, re.MULTILINE)
+    event, none = r"(?:yes|no) at 1000 ms", r"no event; (?:yes|no|silence|unknown)\??"
+    heard = re.findall(rf"^(\S+): (?:{event}|{none}) \(ahead", said, re.MULTILINE)
     assert heard == [str(tmp_path / clip) for clip in sorted(tmp_path.glob("speech/yes/*.wav"))]
 
 
