@@ -7,7 +7,8 @@ The first library has kernels at -O2, which is TFLM's default, the second at -Os
 BASE_GENDIR=gen_os KERNEL_OPTIMIZATION_LEVEL=-Os THIRD_PARTY_KERNEL_OPTIMIZATION_LEVEL=-Os. The
 firmware that micronas writes is linked once for each operator, with unused sections left out.
 Sections that the same operators need are one row, so that the code of any set of operators is the
-sum of the rows that name one of them.
+sum of the rows that name one of them. The linker keeps one of equal strings, so that each string is
+counted as a section of its own, whoever needs it. What is counted of a link is held against it.
 """
 
 import os
@@ -30,11 +31,14 @@ from testing.graphs import quantize_randomly
 
 _MODEL = re.compile(r"kModel\b|kGolden|_ZL6kModel|_ZL\d+kGolden")
 _SECTION = re.compile(
-    r"^ \.(text|rodata|data|init_array|ARM.exidx)(\S*)\s+0x\w+\s+0x(\w+)\s+(\S+)$"
-    # strings of all objects are merged; the map has them where the first one lies
+    r"^ \.(text|rodata|data|init_array|ARM.exidx)(\S*)\s+0x(\w+)\s+0x(\w+)\s+(\S+)$"
+    # of sections that were merged: the size in the map is that of all, where the first one lies
     r"(?:\n\s+0x(\w+) \(size before relaxing\))?",
     re.MULTILINE,
 )
+_STRINGS = re.compile(r"\.str1\.(\d)$")
+_SLACK = 0.005
+"""Share of a link by which more may be counted: sections that need no address of four bytes."""
 
 
 _LEVELS = {"-O2": "TFLM_LIBRARY", "-Os": "TFLM_LIBRARY_OS"}
@@ -138,12 +142,43 @@ class _Build:
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         text = map_file.read_text().split("Linker script and memory map")[1]
         text = re.sub(r"^( \.\S+)\n\s+", r"\1 ", text, flags=re.MULTILINE)
+        image = self._image()
+        model = 0
         found: dict[tuple[str, str], int] = defaultdict(int)
-        for part, rest, merged, where, size in _SECTION.findall(text):
-            if not _MODEL.search(rest):
+        found["gaps", ""] = 32  # before what begins at an address of 8 or 16 bytes, as the model
+        for part, rest, start, merged, where, size in _SECTION.findall(text):
+            if _MODEL.search(rest):
+                model += int(merged, 16)
+            elif strings := _STRINGS.search(rest):
+                first = int(start, 16)
+                kept = image[first : first + int(merged, 16)] if size else b""
+                found |= _strings(kept, int(strings[1]))
+            else:
                 # a section begins at an address of four bytes
-                found[f".{part}{rest}", where] += -(-int(size or merged, 16) // 4) * 4
+                found[f".{part}{rest}", where] += _rounded(int(size or merged, 16), 4)
+        counted, linked = sum(found.values()), len(image) - model
+        assert linked <= counted <= (1 + _SLACK) * linked, (name, linked, counted)
         return {section: size for section, size in found.items() if size}
+
+    def _image(self) -> bytes:
+        """Return what lies in flash, which begins at address 0."""
+        image = self.folder / "firmware.bin"
+        elf = self.folder / "firmware.elf"
+        subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", str(elf), str(image)], check=True)
+        return image.read_bytes()
+
+
+def _strings(kept: bytes, alignment: int) -> dict[tuple[str, str], int]:
+    """Return the size of each string among those that the linker kept."""
+    return {
+        (f".str{alignment}", text.decode("latin-1")): _rounded(len(text) + 1, alignment)
+        for text in kept.split(b"\0")
+        if text
+    }
+
+
+def _rounded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
 if __name__ == "__main__":

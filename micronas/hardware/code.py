@@ -31,8 +31,9 @@ def code_bytes(operators: Iterable[str], *, kernels: Level = "-O2") -> int:
     """Return the flash that start-up, interpreter, libraries and kernels take.
 
     Measured on a Cortex-M4 with CMSIS-NN, the interpreter at -Os, unused sections left out; see
-    ``benchmarks/code_size.py``. Never below what is linked: strings that occur twice are counted
-    twice. An operator that was not measured adds nothing.
+    ``benchmarks/code_size.py``. Never below what is linked, and at most 1 % above in nine networks'
+    firmware: a section is counted as if it began at an address of four bytes. An operator that was
+    not measured adds nothing.
 
     Parameters
     ----------
