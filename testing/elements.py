@@ -7,8 +7,8 @@ import numpy as np
 
 from micronas.graph import products
 from micronas.graph.ir import LIMITS, Activation, Graph, Kind, Op, Quantization, Tensor
+from micronas.graph.kernels import RULES
 from micronas.graph.operators import OPERATORS
-from micronas.graph.rules import SHAPES
 
 PAIRS: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.spreads)
 """Kinds of two operands that are spread over each other."""
@@ -50,7 +50,7 @@ def pair(kind: Kind, tensors: dict[str, Tensor], rng: np.random.Generator) -> Op
         inputs = ("input", str(rng.choice(["input", "other", "other"])))
         inputs = inputs[::-1] if kind != "PRELU" and rng.random() < 0.5 else inputs
         op = Op(kind, "output", inputs, ("output",), activation=activation)
-        found = SHAPES[kind](graph, op)
+        found = RULES[kind].shape(graph, op)
         if isinstance(found, tuple):
             if "other" not in inputs:
                 del tensors["other"]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.graph.ir import DataType, Graph, Kind, Op, Tensor
-from micronas.graph.rules import SHAPES
+from micronas.graph.kernels import RULES
 
 Shape = tuple[int, ...]
 Tables = dict[str, npt.ArrayLike]
@@ -38,7 +38,7 @@ def move(
         )
     op = Op(kind, name, tuple(inputs), (name,), **options)
     tensors[name] = tensors[source]
-    found = SHAPES[kind](Graph(tensors, (op,), (), ()), op)
+    found = RULES[kind].shape(Graph(tensors, (op,), (), ()), op)
     assert isinstance(found, tuple), found
     tensors[name] = Tensor(name, found)
     return op
@@ -100,6 +100,13 @@ def _pad(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]
     return {"amounts": amounts}, {}
 
 
+def _mirror_pad(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]]:
+    symmetric = bool(rng.random() < 0.5)
+    most = [min(3, size - (not symmetric)) for size in shape]
+    amounts = [[0, 0], *(rng.integers(0, size + 1, 2) for size in most[1:])]
+    return {"amounts": amounts}, {"symmetric": symmetric}
+
+
 def _pad_with(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]]:
     value = rng.integers(-128, 128, 1).astype(np.int8)
     return {"value": value, **_pad(shape, rng)[0]}, {}
@@ -113,6 +120,7 @@ MOVEMENT: Mapping[Kind, Callable[[Shape, np.random.Generator], tuple[Tables, dic
     "BROADCAST_TO": _broadcast_to,
     "PAD": _pad,
     "PADV2": _pad_with,
+    "MIRROR_PAD": _mirror_pad,
 }
 """Given the operand's shape, the tables and options of an operator."""
 _RANKS: Mapping[Kind, tuple[int, int]] = {
@@ -123,4 +131,5 @@ _RANKS: Mapping[Kind, tuple[int, int]] = {
     "BROADCAST_TO": (1, 5),
     "PAD": (1, 4),
     "PADV2": (1, 4),
+    "MIRROR_PAD": (1, 5),
 }

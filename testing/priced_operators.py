@@ -15,13 +15,12 @@ import numpy.typing as npt
 from micronas.graph.builder import Builder
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph, Kind, Op, Tensor
-from micronas.graph.kinds import each_kind
-from micronas.graph.operators import OPERATORS
-from micronas.graph.rules import SHAPES
+from micronas.graph.kernels import RULES
+from micronas.graph.operators import OPERATORS, each_kind
 from testing import elements
 from testing.graphs import quantize_randomly
 from testing.map_operators import MAPS, map_op
-from testing.movement import MOVEMENT
+from testing.movement import MOVEMENT, move
 from testing.recurrent import lstm
 
 _LEAST_ELEMENTS, _MOST_ELEMENTS = 100, 20_000
@@ -128,7 +127,7 @@ def _drawn(kind: Kind, rng: np.random.Generator) -> Graph | None:
     if "output" not in draft.tensors:
         draft.written(draft.tensors["input"].shape)
     inputs = tuple(name for name in op.operands if not draft.tensors[name].constant)
-    shape = SHAPES[kind](Graph(draft.tensors, (op,), inputs, ("output",)), op)
+    shape = RULES[kind].shape(Graph(draft.tensors, (op,), inputs, ("output",)), op)
     if not isinstance(shape, tuple):  # this combination cannot be computed
         return None
     draft.written(shape)
@@ -280,6 +279,11 @@ def _cut(draft: _Draft, kind: Kind) -> Op:
     return _op(kind, source, draft.table("begin", first), draft.table("size", sizes))
 
 
+def _movement(draft: _Draft, kind: Kind) -> Op:
+    draft.given(draft.any_shape())
+    return move(kind, "input", "output", draft.tensors, draft.rng)
+
+
 def _transpose(draft: _Draft, kind: Kind) -> Op:
     shape = draft.any_shape()
     tables, _ = MOVEMENT[kind](shape, draft.rng)
@@ -329,6 +333,7 @@ _BY_ROW: tuple[Kind, ...] = ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")
 _DRAWS: Mapping[Kind, Draw] = each_kind(
     "testing.priced_operators",
     {
+        **dict.fromkeys(MOVEMENT, _movement),
         **dict.fromkeys(MAPS, _on_map),
         **dict.fromkeys(elements.PAIRS, _pair),
         **dict.fromkeys(elements.SINGLE, _single),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from micronas.engine.kernels import MAKERS
+from micronas.engine.kernels import maker_of
 from micronas.engine.plan import Buffer, Plan, lower_bound, plan
 from micronas.engine.rows import Stream, streams
 from micronas.engine.steps import Call, Overlap, Step, folded
@@ -55,8 +55,14 @@ class Layout:
 
     def _made(self, step: Step) -> list[Call]:
         assert step.op.kind != "UNKNOWN"
+        make = maker_of(step.op.kind)
+        if make is None:
+            raise ExportError(
+                f"the engine must have a kernel for each operator, but has none for {step.op.kind} "
+                f"({step.op.name!r}); take --format c with TFLM"
+            )
         try:
-            return MAKERS[step.op.kind](self._graph, step)
+            return make(self._graph, step)
         except NotImplementedError as error:
             raise ExportError(
                 f"the engine's kernels count pixels and channels in 16 bits, but {step.op.name!r} "

@@ -16,7 +16,7 @@ from micronas.export.onnx_writer import Writer
 from micronas.graph.batches import keeps_examples
 from micronas.graph.check import agree, check_int8
 from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.kinds import each_kind
+from micronas.graph.operators import each_kind
 
 
 def to_onnx(graph: Graph, *, rounding: Rounding = "device") -> bytes:
@@ -117,4 +117,5 @@ _WRITTEN: Mapping[Kind, Callable[[Writer, Op], None]] = each_kind(
         "TABLE": Writer.table,
         "L2_NORMALIZATION": lambda writer, op: writer.rows(op, "LpNormalization", p=2),
     },
+    moved=onnx_moves.moved,
 )

@@ -8,6 +8,18 @@ import numpy as np
 from micronas.export.onnx_writer import TO_NCHW, Writer
 from micronas.graph import moves
 from micronas.graph.ir import Op
+from micronas.graph.kernels import places
+
+
+def moved(writer: Writer, op: Op) -> None:
+    """Write any operator that moves values, as GATHER from its input as one row."""
+    source, output = writer.graph.input_of(op), writer.graph.output_of(op)
+    table = places(writer.graph, op).reshape(-1)
+    value = writer.reshaped(source, (1, source.elements), output.name)
+    at = writer.constant(f"{output.name}:places", table)
+    value = writer.node("Gather", [value, at], f"{output.name}:picked", axis=1)
+    rows = writer.constant(f"{output.name}:out", np.array(writer.leading(output.shape)))
+    writer.to_nchw(writer.node("Reshape", [value, rows], f"{output.name}:moved"), output)
 
 
 def transposed(writer: Writer, op: Op) -> None:

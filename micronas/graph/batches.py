@@ -4,28 +4,9 @@ A device runs one example: dimension 0 of its tensors is 1. Where many run at on
 that dimension, which no operator may then move, merge or leave out.
 """
 
-from collections.abc import Callable, Mapping
-
 from micronas.errors import ConfigError
-from micronas.graph import moves, products
-from micronas.graph.ir import Graph, Kind, Op
-
-
-def _reduces_first(graph: Graph, op: Op) -> bool:
-    rank = len(graph.input_of(op).shape)
-    return any(axis % rank == 0 for axis in moves.integers(graph, op))
-
-
-_MOVES_FIRST: Mapping[Kind, Callable[[Graph, Op], bool]] = {
-    "TRANSPOSE": lambda graph, op: moves.integers(graph, op)[0] != 0,
-    "STRIDED_SLICE": lambda graph, op: 0 in moves.dropped(op),
-    "GATHER": lambda graph, op: op.axis == 0,
-    "CONCATENATION": lambda graph, op: op.axis == 0,
-    "BATCH_MATMUL": products.mixes_examples,
-    "MEAN": _reduces_first,
-    "SUM": _reduces_first,
-    "REDUCE_MAX": _reduces_first,
-}
+from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels import RULES
 
 
 def keeps_examples(graph: Graph, op: Op) -> bool:
@@ -34,8 +15,8 @@ def keeps_examples(graph: Graph, op: Op) -> bool:
     shapes = [tensor.shape for tensor in tensors if not tensor.constant]
     if op.kind == "UNKNOWN" or any(len(shape) < 2 or shape[0] != 1 for shape in shapes):
         return False
-    moves_first = _MOVES_FIRST.get(op.kind)
-    return moves_first is None or not moves_first(graph, op)
+    mixes = RULES[op.kind].mixes_examples
+    return mixes is None or not mixes(graph, op)
 
 
 def check_batches(graph: Graph) -> None:

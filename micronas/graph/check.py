@@ -10,9 +10,10 @@ import numpy.typing as npt
 from micronas.errors import ModelError
 from micronas.graph import recurrent
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.kinds import Operator, Scale, Weights
+from micronas.graph.kernels import RULES
+from micronas.graph.kernels.rule import fused_scale, product_scales
 from micronas.graph.operators import OPERATORS
-from micronas.graph.rules import SCALES, SHAPES, fused_scale, rescaled
+from micronas.graph.operators.row import Operator, Scale, Weights
 
 _LARGEST_TENSOR = 2**26
 _LONGEST_STEP = 2**16
@@ -234,7 +235,7 @@ def _scale_problem(graph: Graph, op: Op, row: Operator) -> str | None:
     if row.compares and not agree(graph, op):
         return f"the inputs and output of {op.kind} must share one scale and zero point"
     assert op.kind != "UNKNOWN", op
-    rule = SCALES.get(op.kind)
+    rule = RULES[op.kind].scales
     broken = (rule(sources, output) if rule else None) or fused_scale(op, output)
     return broken.format(kind=op.kind) if broken else None
 
@@ -249,7 +250,7 @@ def _weights_problem(graph: Graph, op: Op, expected: Weights) -> str | None:
     if quantization.zero_point != 0 or len(quantization.scale) not in (1, channels):
         return "weights must be symmetric with one scale, or one for each channel"
     factors = [_largest(each) for each in (graph.input_of(op), weights)]
-    if problem := rescaled(factors, _largest(graph.output_of(op))):
+    if problem := product_scales(factors, _largest(graph.output_of(op))):
         return problem
     for name in op.learnt[1:]:
         bias = graph.tensors[name]
@@ -266,7 +267,7 @@ def _largest(tensor: Tensor) -> float:
 def _shape_problem(graph: Graph, op: Op, row: Operator) -> str | None:
     source, output = graph.input_of(op), graph.output_of(op)
     assert op.kind != "UNKNOWN", op
-    expected = SHAPES[op.kind](graph, op)
+    expected = RULES[op.kind].shape(graph, op)
     if isinstance(expected, str):
         return expected
     if expected is None:

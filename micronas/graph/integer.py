@@ -13,7 +13,7 @@ from micronas.errors import ModelError
 from micronas.graph.check import check_int8
 from micronas.graph.interface import Given, by_name, only_output
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.kernels import KERNELS
+from micronas.graph.kernels import RULES
 from micronas.graph.kernels.codes import Kernel, Values
 
 _WORKSPACE_BYTES = 32 * 2**20
@@ -128,4 +128,4 @@ def _workspace(graph: Graph, op: Op) -> int:
 
 def _kernel(graph: Graph, op: Op) -> Kernel:
     assert op.kind != "UNKNOWN", op  # check_int8 refuses it
-    return KERNELS[op.kind](graph, op)
+    return RULES[op.kind].kernel(graph, op)

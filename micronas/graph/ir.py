@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.kinds import Kind as Kind
 from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import Kind as Kind
 from micronas.graph.padding import extent as extent
 from micronas.graph.padding import same_output as same_output
 from micronas.graph.padding import same_padding as same_padding
@@ -125,6 +125,8 @@ class Op:
     """Positions of a resized map are those of pixels' centres, not of their first corners."""
     block: int = 1
     """Side of the squares that SPACE_TO_DEPTH and DEPTH_TO_SPACE move into channels and back."""
+    symmetric: bool = False
+    """MIRROR_PAD repeats the values at the edge, which are the mirror otherwise."""
     axis: int = 0
     """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
     transposed: tuple[bool, bool] = (False, False)

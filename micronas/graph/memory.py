@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from micronas.graph.ir import DataType, Graph, Kind, Op
 from micronas.graph.operators import OPERATORS
+from micronas.graph.operators.row import Structures
 from micronas.graph.placement import Request, place
 
 _ALIGNMENT = 16
@@ -76,18 +77,6 @@ class ArenaPlan:
         step = position + 1
         found = (buffer for buffer in self.buffers if buffer.first <= step <= buffer.last)
         return tuple(sorted(found, key=lambda buffer: buffer.offset))
-
-
-@dataclass(frozen=True)
-class Structures:
-    """Sizes of what TFLM keeps of one operator, in bytes."""
-
-    options: int = 0
-    """The operator's parsed options."""
-    alignment: int = 4
-    """Of the options."""
-    data: int = 0
-    """The kernel's own structure."""
 
 
 @dataclass(frozen=True)

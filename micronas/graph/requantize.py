@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from micronas.graph.ir import Graph, Op, Tensor
-from micronas.graph.kinds import Scale
 from micronas.graph.operators import OPERATORS
+from micronas.graph.operators.row import Scale
 
 _SHARING: tuple[Scale, ...] = ("shared", "identical", "positions")
 Fixed = tuple[float, int]

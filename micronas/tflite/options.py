@@ -1,14 +1,15 @@
 """Options of operators in a file: tables that the schema has one of for each kind."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, get_args
 
 import ai_edge_litert.schema_py_generated as schema
 
 from micronas.errors import ModelError
-from micronas.graph.ir import Activation, Kind, Padding
-from micronas.graph.kinds import Option
+from micronas.graph.ir import Activation, Kind, Op, Padding
 from micronas.graph.operators import OPERATORS
+from micronas.graph.operators.row import Field, Option
 from micronas.tflite.parts import Part
 
 _ACTIVATIONS: Mapping[int, Activation] = {
@@ -19,6 +20,9 @@ _PADDINGS: Mapping[int, Padding] = {
 }
 _INFERRED: tuple[Option, ...] = ("keep_dims", "new_shape")
 """Options that the shapes of a graph say."""
+
+
+_TYPES: Mapping[str, type] = {field.name: type(field.default) for field in fields(Op)}
 
 
 def read_options(
@@ -55,9 +59,11 @@ def read_options(
 
 
 def _option(
-    options: Part, option: Option, shapes: Sequence[tuple[int, ...]], where: str
+    options: Part, option: Option | Field, shapes: Sequence[tuple[int, ...]], where: str
 ) -> dict[str, Any]:
     """Fields of `Op` that some fields of the options' table stand for."""
+    if isinstance(option, Field):
+        return {option.name: _TYPES[option.name](options[option.option])}
     match option:
         case "sweep":
             stride = (options["StrideH"], options["StrideW"])
@@ -71,8 +77,6 @@ def _option(
         case "axis":
             axis, rank = options["Axis"], len(shapes[1]) if shapes[1:] else 0
             return {"axis": axis + rank if axis < 0 else axis}
-        case "alpha":
-            return {"alpha": float(options["Alpha"])}
         case "multiplier":  # which TFLM believes, whatever the shapes
             multiplier, (_, source, weights, *_) = options["DepthMultiplier"], shapes
             told = multiplier * source[-1] == weights[-1]
@@ -82,12 +86,6 @@ def _option(
             activation = options["FusedActivationFunction"]
             _require(activation == 0, "activation", activation, where)
             return {}
-        case "corners":
-            return {"align_corners": bool(options["AlignCorners"])}
-        case "half_pixel":
-            return {"half_pixel": bool(options["HalfPixelCenters"])}
-        case "block":
-            return {"block": options["BlockSize"]}
         case "beta":
             _require(options["Beta"] == 1.0, "beta", options["Beta"], where)
             return {}

@@ -12,8 +12,8 @@ import numpy as np
 
 from micronas.errors import ExportError
 from micronas.graph.ir import Array, DataType, Graph, Op, Quantization, Tensor
-from micronas.graph.kinds import Option
 from micronas.graph.operators import OPERATORS
+from micronas.graph.operators.row import Field, Option
 from micronas.tflite.flatbuffer import Bytes, Size
 from micronas.tflite.order import in_file
 
@@ -228,8 +228,10 @@ class _Writer:
             fields["BuiltinOptions"] = self._table(row.options, **options)
         return self._table("Operator", **fields)
 
-    def _option(self, graph: Graph, op: Op, option: Option) -> dict[str, float]:
+    def _option(self, graph: Graph, op: Op, option: Option | Field) -> dict[str, float]:
         """Fields of the options' table; those that are always the schema's default are left out."""
+        if isinstance(option, Field):
+            return {option.option: getattr(op, option.name)}
         match option:
             case "sweep":
                 padding = getattr(schema.Padding, op.padding)
@@ -248,20 +250,12 @@ class _Writer:
             case "new_shape":
                 is_told = len(op.inputs) > 1
                 return {} if is_told else {"NewShape": self._integers(graph.output_of(op).shape)}
-            case "corners":
-                return {"AlignCorners": op.align_corners}
-            case "half_pixel":
-                return {"HalfPixelCenters": op.half_pixel}
-            case "block":
-                return {"BlockSize": op.block}
             case "beta":
                 return {"Beta": 1.0}
             case "axis":
                 return {"Axis": op.axis}
             case "dilation":
                 return {"DilationHFactor": op.dilation[0], "DilationWFactor": op.dilation[1]}
-            case "alpha":
-                return {"Alpha": op.alpha}
             case "masks":
                 begin, end, dropped = op.masks
                 return {"BeginMask": begin, "EndMask": end, "ShrinkAxisMask": dropped}

@@ -19,8 +19,8 @@ from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given, alone_or_tuple, by_name, only_output
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kinds import Weights
 from micronas.graph.operators import LEARNING, OPERATORS, WEIGHTED
+from micronas.graph.operators.row import Weights
 from micronas.graph.transposing import before
 from micronas.train.inputs import as_stored
 from micronas.train.operators import activate, constant, nchw, nhwc, unweighted

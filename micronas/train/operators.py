@@ -13,8 +13,8 @@ from torch import Tensor
 
 from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kinds import each_kind
-from micronas.graph.operators import LEARNING, OPERATORS
+from micronas.graph.kernels import places
+from micronas.graph.operators import LEARNING, OPERATORS, each_kind
 from micronas.train.functions import FUNCTIONS
 
 
@@ -205,6 +205,13 @@ def _batch_matmul(graph: Graph, op: Op, *operands: Tensor) -> Tensor:
     return nchw(left @ right)
 
 
+def _moved(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """Run an operator that moves values, by the places its integer kernel takes them from."""
+    at = torch.from_numpy(places(graph, op).reshape(-1)).to(x.device)
+    value = nhwc(x).reshape(len(x), -1).index_select(1, at)
+    return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
+
+
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
@@ -251,6 +258,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "L2_NORMALIZATION": _of_rows(lambda x: F.normalize(x, dim=-1)),
     },
     OPERATORS.keys() - {*LEARNING},
+    moved=_moved,
 )
 """Float execution of each kind without weights: of its operands, without its activation."""
 

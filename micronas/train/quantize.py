@@ -14,8 +14,8 @@ from micronas.graph import ir
 from micronas.graph.batches import check_batches
 from micronas.graph.interface import Given
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kinds import Measure, Operator
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.graph.operators.row import Measure, Operator
 from micronas.graph.requantize import owners, requantized, shares
 from micronas.train.calibration import Method, Observer
 from micronas.train.codes import codes_of

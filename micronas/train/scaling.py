@@ -9,16 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import WEIGHTED
+from micronas.graph.ir import Graph, Op
+from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.train.network import weights_of
 
 Floats = npt.NDArray[np.float64]
-
-_PROPORTIONAL: tuple[Kind, ...] = (
-    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "SUM", "REDUCE_MAX", "PAD", "RELU"),
-    *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "RESHAPE"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,8 @@ def _reads_channels(graph: Graph, op: Op, channels: int) -> bool:
 
 def _passes(graph: Graph, op: Op, channels: int) -> bool:
     """Whether an operator keeps channels last, and their proportions."""
-    if op.kind not in _PROPORTIONAL or op.activation not in ("NONE", "RELU"):
+    is_proportional = op.kind != "UNKNOWN" and OPERATORS[op.kind].proportional
+    if not is_proportional or op.activation not in ("NONE", "RELU"):
         return False
     source, output = graph.input_of(op).shape, graph.output_of(op).shape
     if op.kind in ("MEAN", "SUM", "REDUCE_MAX"):

@@ -4,8 +4,7 @@ from typing import get_args
 
 import pytest
 
-from micronas.graph.kinds import Kind, each_kind
-from micronas.graph.operators import OPERATORS
+from micronas.graph.operators import OPERATORS, Kind, each_kind
 
 
 def test_a_table_without_a_kind_is_an_error_that_names_it() -> None:

@@ -4,46 +4,48 @@ from collections.abc import Mapping
 
 from micronas.engine.kernels import elements, maps, rows, weighted
 from micronas.engine.steps import Maker
-from micronas.graph.kinds import Kind, each_kind
+from micronas.graph.operators import OPERATORS, Kind
 
-MAKERS: Mapping[Kind, Maker] = each_kind(
-    "engine.kernels",
-    {
-        "CONV_2D": weighted.convolution,
-        "DEPTHWISE_CONV_2D": weighted.depthwise,
-        "FULLY_CONNECTED": weighted.fully_connected,
-        "TRANSPOSE_CONV": weighted.transposed,
-        "ADD": elements.add,
-        **dict.fromkeys(
-            ("MUL", "SUB", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "PRELU"), elements.pairs
-        ),
-        **dict.fromkeys(
-            ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "LEAKY_RELU", "ELU"), elements.function
-        ),
-        **dict.fromkeys(("TANH", "ABS", "RSQRT", "QUANTIZE"), elements.function),
-        "POSITIONS": elements.positions,
-        "TABLE": elements.table,
-        "AVERAGE_POOL_2D": maps.average_pool,
-        "MAX_POOL_2D": maps.max_pool,
-        "MEAN": maps.mean,
-        "SUM": maps.sum_up,
-        "REDUCE_MAX": maps.reduce_max,
-        "PAD": maps.pad,
-        "PADV2": maps.pad_with,
-        "RESHAPE": maps.reshape,
-        "CONCATENATION": maps.concatenation,
-        "TRANSPOSE": maps.transpose,
-        **dict.fromkeys(("SLICE", "STRIDED_SLICE"), maps.cut),
-        "GATHER": maps.gather,
-        "BROADCAST_TO": maps.broadcast_to,
-        "SPACE_TO_DEPTH": maps.space_to_depth,
-        "DEPTH_TO_SPACE": maps.depth_to_space,
-        "RESIZE_NEAREST_NEIGHBOR": maps.resize_nearest,
-        "RESIZE_BILINEAR": maps.resize_bilinear,
-        "SOFTMAX": rows.softmax,
-        "LOG_SOFTMAX": rows.log_softmax,
-        "L2_NORMALIZATION": rows.l2_normalization,
-        "BATCH_MATMUL": rows.batch_matmul,
-        "UNIDIRECTIONAL_SEQUENCE_LSTM": rows.lstm,
-    },
-)
+_MAKERS: Mapping[str, Maker] = {
+    "CONV_2D": weighted.convolution,
+    "DEPTHWISE_CONV_2D": weighted.depthwise,
+    "FULLY_CONNECTED": weighted.fully_connected,
+    "TRANSPOSE_CONV": weighted.transposed,
+    "ADD": elements.add,
+    **dict.fromkeys(
+        ("MUL", "SUB", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM", "PRELU"), elements.pairs
+    ),
+    **dict.fromkeys(
+        ("LOGISTIC", "HARD_SWISH", "RELU", "RELU6", "LEAKY_RELU", "ELU"), elements.function
+    ),
+    **dict.fromkeys(("TANH", "ABS", "RSQRT", "QUANTIZE"), elements.function),
+    "POSITIONS": elements.positions,
+    "TABLE": elements.table,
+    "AVERAGE_POOL_2D": maps.average_pool,
+    "MAX_POOL_2D": maps.max_pool,
+    "MEAN": maps.mean,
+    "SUM": maps.sum_up,
+    "REDUCE_MAX": maps.reduce_max,
+    "PAD": maps.pad,
+    "PADV2": maps.pad_with,
+    "RESHAPE": maps.reshape,
+    "CONCATENATION": maps.concatenation,
+    "TRANSPOSE": maps.transpose,
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE"), maps.cut),
+    "GATHER": maps.gather,
+    "BROADCAST_TO": maps.broadcast_to,
+    "SPACE_TO_DEPTH": maps.space_to_depth,
+    "DEPTH_TO_SPACE": maps.depth_to_space,
+    "RESIZE_NEAREST_NEIGHBOR": maps.resize_nearest,
+    "RESIZE_BILINEAR": maps.resize_bilinear,
+    "SOFTMAX": rows.softmax,
+    "LOG_SOFTMAX": rows.log_softmax,
+    "L2_NORMALIZATION": rows.l2_normalization,
+    "BATCH_MATMUL": rows.batch_matmul,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": rows.lstm,
+}
+
+
+def maker_of(kind: Kind) -> Maker | None:
+    """Return how an operator is computed; None where the engine cannot."""
+    return _MAKERS.get(kind, maps.moved if OPERATORS[kind].moves else None)

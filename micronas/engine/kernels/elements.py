@@ -8,7 +8,7 @@ import numpy as np
 from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
 from micronas.graph import fixed_point
 from micronas.graph.ir import Graph, Tensor
-from micronas.graph.kernels import KERNELS
+from micronas.graph.kernels import RULES
 from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
 
 _CODES = np.arange(-128, 128, dtype=np.int8)
@@ -23,7 +23,7 @@ def function(graph: Graph, step: Step) -> list[Call]:
     """Any function of one code: a table, or bounds where it only clips."""
     op = step.op
     assert op.kind != "UNKNOWN"
-    return _looked_up(graph, step, KERNELS[op.kind](graph, op)(_CODES[:, None]).ravel())
+    return _looked_up(graph, step, RULES[op.kind].kernel(graph, op)(_CODES[:, None]).ravel())
 
 
 def positions(graph: Graph, step: Step) -> list[Call]:

@@ -10,6 +10,7 @@ from micronas.engine.kernels.window import channel_overlap, window_of
 from micronas.engine.steps import Call, Rows, Step
 from micronas.graph import fixed_point, moves, resizing
 from micronas.graph.ir import Graph
+from micronas.graph.kernels import places
 from micronas.graph.kernels.codes import activation_range, data, scale, zero_point
 
 Sizes = tuple[int, ...]
@@ -229,8 +230,15 @@ def _exchanged(shape: Sizes, order: Sizes) -> Call:
 
 def gather(graph: Graph, step: Step) -> list[Call]:
     shape, axis = graph.tensors[step.source].shape, step.op.axis
-    places = data(graph.constant_of(step.op)).ravel()
-    return [_picked(shape, axis, 1, np.zeros(1, np.int64), places)]
+    table = data(graph.constant_of(step.op)).ravel()
+    return [_picked(shape, axis, 1, np.zeros(1, np.int64), table)]
+
+
+def moved(graph: Graph, step: Step) -> list[Call]:
+    """Pick each value by its place, for any operator that moves values."""
+    source = (graph.tensors[step.source].elements,)
+    table = places(graph, step.op).ravel()
+    return [replace(_picked(source, 0, 1, np.zeros(1, np.int64), table), is_reference=True)]
 
 
 def resize_nearest(graph: Graph, step: Step) -> list[Call]:
@@ -239,15 +247,15 @@ def resize_nearest(graph: Graph, step: Step) -> list[Call]:
     return [_picked(source, 2, source[1], rows, columns)]
 
 
-def _picked(shape: Sizes, axis: int, rows: int, from_rows: np.ndarray, places: np.ndarray) -> Call:
+def _picked(shape: Sizes, axis: int, rows: int, from_rows: np.ndarray, table: np.ndarray) -> Call:
     if max(shape) > 2**16:
         raise NotImplementedError
     fields = {
         "rows": from_rows.astype(np.uint16),
-        "columns": places.astype(np.uint16),
+        "columns": table.astype(np.uint16),
         "outer": math.prod(shape[:axis]) // rows,
         "many_rows": len(from_rows),
-        "many_columns": len(places),
+        "many_columns": len(table),
         "in_rows": rows,
         "in_columns": shape[axis],
         "inner": math.prod(shape[axis + 1 :]),

@@ -1,5 +1,6 @@
 """Operators on single elements: sums, products, and functions of one code as tables."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from micronas.graph.kernels.codes import (
     scale,
     zero_point,
 )
+from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape, rescaled_scales, same_shape
 
 Precision = type[np.float32] | type[np.float64]
 """What scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until August
@@ -217,3 +219,121 @@ def _widened(x: Values, output: Tensor) -> Values:
 def _looked_up(table: Values) -> Kernel:
     """Replace each code; the table starts with that of -128."""
     return lambda x: table[x.astype(np.intp) + 128]
+
+
+def _broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of two operands whose sizes, counted from the last, are equal or 1."""
+    left, right = (graph.tensors[name].shape for name in op.operands)
+    sides = zip(left[::-1], right[::-1], strict=False)
+    if left != right and not all(a == b or 1 in (a, b) for a, b in sides):
+        return None
+    shape = left if left == right else np.broadcast_shapes(left, right)
+    if len(shape) > LARGEST_RANK:
+        return f"{op.kind} must have up to {LARGEST_RANK} dimensions"
+    return shape
+
+
+def _loop_broadcast_shape(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of MAXIMUM and MINIMUM, which CMSIS-NN walks along four dimensions.
+
+    It steps twice over an operand that has one element a row, unless it has only one in all.
+    """
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    if max(map(len, shapes)) > 4:
+        return f"{op.kind} must have up to 4 dimensions"
+    for shape, other in (shapes, shapes[::-1]):
+        is_thin = math.prod(shape[-2:]) == 1 < math.prod(shape)
+        if is_thin and math.prod(other[-2:]) > 1:
+            return f"{op.kind} must not spread single elements over rows"
+    return _broadcast_shape(graph, op)
+
+
+def _prelu_shape(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of PRELU: its slopes are spread over the values."""
+    shape = graph.input_of(op).shape
+    found = _broadcast_shape(graph, op)
+    return found if isinstance(found, str) or found == shape else None
+
+
+def _leaky_relu_shape(graph: Graph, op: Op) -> Shape | str:
+    source, output = graph.input_of(op), graph.output_of(op)
+    if not 0 <= op.alpha < math.inf:
+        return "LEAKY_RELU must have a finite alpha >= 0"
+    if source.quantization is not None and output.quantization is not None:
+        factor = float(source.quantization.scale[0]) * op.alpha
+        if broken := rescaled_scales([factor], float(output.quantization.scale[0])):
+            return broken.format(kind="LEAKY_RELU") + ", alpha included"
+    return source.shape
+
+
+def _rsqrt_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of RSQRT, which stops the network at a code below that of zero."""
+    quantization = graph.input_of(op).quantization
+    if quantization is not None and quantization.zero_point != -128:
+        return "RSQRT must read values that are never negative, at zero point -128"
+    return graph.input_of(op).shape
+
+
+def _usual_scales(sources: Sequence[float], output: float) -> str | None:
+    """Scales that LOGISTIC, TANH and RELU6 take."""
+    return None if 2**-27 < sources[0] < 2**16 else "{kind} must read a scale of 2**-27 to 2**16"
+
+
+def _prelu_scales(sources: Sequence[float], output: float) -> str | None:
+    return rescaled_scales(sources, output) or _mul_scales(sources, output)
+
+
+def _inverse_root_scales(sources: Sequence[float], output: float) -> str | None:
+    """A root has 20 bits behind the point; together with the factor they must fit in int32."""
+    factor = 1 / (sources[0] ** 0.5 * output)
+    holds = 2**-11 < factor < 2**20
+    return None if holds else "{kind} must write 2**-20 to 2**11 times 1 / sqrt(the scale it reads)"
+
+
+def _hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
+    shift, gate_shift = lookup.hard_swish_shifts(np.float32(sources[0]), np.float32(output))
+    if -15 <= shift <= 0 and -15 <= gate_shift <= 30:
+        return None
+    return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
+
+
+def _common_scales(sources: Sequence[float], output: float) -> str | None:
+    if min(sources) * 2**30 < max(sources):
+        return "{kind} must read scales that differ by less than 2**30"
+    holds = max(sources) < output * 2**19
+    return None if holds else "{kind} must write a scale above 2**-19 of those it reads"
+
+
+def _mul_scales(sources: Sequence[float], output: float) -> str | None:
+    holds = sources[0] * sources[1] < output * 2**14
+    return (
+        None if holds else "{kind} must write a scale above 2**-14 of the product of those it reads"
+    )
+
+
+def _square_scales(sources: Sequence[float], output: float) -> str | None:
+    if min(sources) * 2**30 < max(sources):
+        return "{kind} must read scales that differ by less than 2**30"
+    holds = max(sources) ** 2 < output * 2**12
+    return None if holds else "{kind} must write a scale above 2**-12 of the read one's square"
+
+
+RULES: Mapping[str, Rule] = {
+    "ADD": Rule(_broadcast_shape, add, scales=_common_scales),
+    "MUL": Rule(_broadcast_shape, mul, scales=_mul_scales),
+    "LOGISTIC": Rule(same_shape, logistic, scales=_usual_scales),
+    "HARD_SWISH": Rule(same_shape, hard_swish, scales=_hard_swish_scales),
+    "RELU": Rule(same_shape, relu, scales=rescaled_scales),
+    "RELU6": Rule(same_shape, relu6, scales=_usual_scales),
+    "SUB": Rule(_broadcast_shape, sub, scales=_common_scales),
+    "SQUARED_DIFFERENCE": Rule(_broadcast_shape, squared_difference, scales=_square_scales),
+    "MAXIMUM": Rule(_loop_broadcast_shape, maximum),
+    "MINIMUM": Rule(_loop_broadcast_shape, minimum),
+    "PRELU": Rule(_prelu_shape, prelu, scales=_prelu_scales),
+    "LEAKY_RELU": Rule(_leaky_relu_shape, leaky_relu, scales=rescaled_scales),
+    "ELU": Rule(same_shape, elu),
+    "TANH": Rule(same_shape, tanh, scales=_usual_scales),
+    "ABS": Rule(same_shape, absolute, scales=rescaled_scales),
+    "RSQRT": Rule(_rsqrt_shape, inverse_root, scales=_inverse_root_scales),
+    "QUANTIZE": Rule(same_shape, quantize, scales=rescaled_scales),
+}

@@ -1,11 +1,12 @@
 """Operators on maps: pooling, means, padding and pieces that only change places."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from micronas.graph import fixed_point, resizing
+from micronas.graph import fixed_point, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import (
     Accumulators,
@@ -17,17 +18,10 @@ from micronas.graph.kernels.codes import (
     windows,
     zero_point,
 )
+from micronas.graph.kernels.rule import Rule, Shape, product_scales, window_shape
 
-
-def pad(graph: Graph, op: Op) -> Kernel:
-    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
-    fill = zero_point(graph.output_of(op))
-    return lambda x: np.pad(x, amounts, constant_values=fill)
-
-
-def pad_with(graph: Graph, op: Op) -> Kernel:
-    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, 2)))]
-    return lambda x, value: np.pad(x, amounts, constant_values=value.item())
+_LARGEST_SIDE = 2**15
+"""Of a resized map: its positions, in 1/1024 of a pixel, fit int32."""
 
 
 def average_pool(graph: Graph, op: Op) -> Kernel:
@@ -131,44 +125,72 @@ def resize_bilinear(graph: Graph, op: Op) -> Kernel:
     return resize
 
 
-def space_to_depth(graph: Graph, op: Op) -> Kernel:
-    batch, height, width, depth = graph.output_of(op).shape
-    block = op.block
-
-    def move(x: Values) -> Values:
-        split = x.reshape(len(x), batch, height, block, width, block, -1)
-        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
-        return moved.reshape(len(x), batch, height, width, depth)
-
-    return move
+def _pool_shape(graph: Graph, op: Op) -> Shape | None:
+    return window_shape(graph, op, op.window, graph.input_of(op).shape[3])
 
 
-def depth_to_space(graph: Graph, op: Op) -> Kernel:
-    batch, height, width, _ = graph.input_of(op).shape
-    block, shape = op.block, graph.output_of(op).shape
-
-    def move(x: Values) -> Values:
-        split = x.reshape(len(x), batch, height, width, block, block, -1)
-        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
-        return moved.reshape(len(x), *shape)
-
-    return move
-
-
-def reshape(graph: Graph, op: Op) -> Kernel:
-    shape = graph.output_of(op).shape
-    return lambda x: x.reshape(len(x), *shape)
+def _reduction_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of MEAN, SUM or REDUCE_MAX: axes become 1, or all of them are dropped."""
+    shape, data = graph.input_of(op).shape, graph.constant_of(op).data
+    rank = len(shape)
+    if data is None or not data.size or data.min() < -rank or data.max() >= rank:
+        return f"{op.kind} must name axes from {-rank} to {rank - 1}"
+    axes = {int(axis) % rank for axis in data.flat}
+    if len(graph.output_of(op).shape) == rank:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
 
 
-def concatenation(graph: Graph, op: Op) -> Kernel:
-    """Codes as they are: all operands share one scale. Constants stand for every example."""
-    shapes = [graph.tensors[name].shape for name in op.operands]
+def _resize_shape(graph: Graph, op: Op) -> Shape | str:
+    source, table = graph.input_of(op).shape, graph.constant_of(op).data
+    sizes = [] if table is None else [int(size) for size in table.flat]
+    if len(source) != 4 or len(sizes) != 2 or min(sizes) < 1 or max(sizes) > _LARGEST_SIDE:
+        return f"{op.kind} must read a map [N, ...] and two sizes of 1 to {_LARGEST_SIDE}"
+    if op.kind == "RESIZE_BILINEAR":
+        if op.half_pixel and op.align_corners:
+            return "RESIZE_BILINEAR must have centres of half a pixel or aligned corners, not both"
+        sides = zip(source[1:3], sizes, strict=True)
+        if any(resizing.between(size, out, op)[0].max() >= size for size, out in sides):
+            return "RESIZE_BILINEAR must not enlarge so much that TFLM reads beyond the map"
+    return (source[0], *sizes, source[3])
 
-    def join(*parts: Values) -> Values:
-        size = max(len(part) for part in parts)
-        whole = [
-            np.broadcast_to(part, (size, *shape)) for part, shape in zip(parts, shapes, strict=True)
-        ]
-        return np.concatenate(whole, axis=op.axis + 1)
 
-    return join
+def _total_scales(sources: Sequence[float], output: float) -> str | None:
+    holds = sources[0] < output * 2**7
+    return None if holds else "SUM must write a scale above 2**-7 of that it reads"
+
+
+def _reduction_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Return the sizes of sums, index and axes, int32 each."""
+    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
+    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
+
+
+def _reduces_first(graph: Graph, op: Op) -> bool:
+    rank = len(graph.input_of(op).shape)
+    return any(axis % rank == 0 for axis in moves.integers(graph, op))
+
+
+RULES: Mapping[str, Rule] = {
+    "AVERAGE_POOL_2D": Rule(_pool_shape, average_pool),
+    "MAX_POOL_2D": Rule(_pool_shape, max_pool),
+    "MEAN": Rule(
+        _reduction_shape,
+        mean,
+        scales=product_scales,
+        scratch=_reduction_scratch,
+        mixes_examples=_reduces_first,
+    ),
+    "SUM": Rule(
+        _reduction_shape,
+        sum_up,
+        scales=_total_scales,
+        scratch=_reduction_scratch,
+        mixes_examples=_reduces_first,
+    ),
+    "REDUCE_MAX": Rule(
+        _reduction_shape, reduce_max, scratch=_reduction_scratch, mixes_examples=_reduces_first
+    ),
+    "RESIZE_NEAREST_NEIGHBOR": Rule(_resize_shape, resize_nearest),
+    "RESIZE_BILINEAR": Rule(_resize_shape, resize_bilinear),
+}

@@ -1,10 +1,14 @@
-"""Operators that only move values: axes in another order, and pieces of them."""
+"""Operators that move values without computing with them."""
+
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
 from micronas.graph import moves
 from micronas.graph.ir import Graph, Op
-from micronas.graph.kernels.codes import Kernel, data
+from micronas.graph.kernels.codes import Kernel, Values, data, zero_point
+from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape
 
 
 def transpose(graph: Graph, op: Op) -> Kernel:
@@ -35,3 +39,157 @@ def broadcast_to(graph: Graph, op: Op) -> Kernel:
 def as_slice(piece: range) -> slice:
     """Return the slice of an axis that takes these positions."""
     return slice(piece.start, piece.stop if piece.stop >= 0 else None, piece.step)
+
+
+def pad(graph: Graph, op: Op) -> Kernel:
+    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
+    fill = zero_point(graph.output_of(op))
+    return lambda x: np.pad(x, amounts, constant_values=fill)
+
+
+def mirror_pad(graph: Graph, op: Op) -> Kernel:
+    """MIRROR_PAD: ``symmetric`` repeats the values at the edge, otherwise they are the mirror."""
+    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
+    mode: Literal["symmetric", "reflect"] = "symmetric" if op.symmetric else "reflect"
+    return lambda x: np.pad(x, amounts, mode)
+
+
+def pad_with(graph: Graph, op: Op) -> Kernel:
+    amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, 2)))]
+    return lambda x, value: np.pad(x, amounts, constant_values=value.item())
+
+
+def space_to_depth(graph: Graph, op: Op) -> Kernel:
+    batch, height, width, depth = graph.output_of(op).shape
+    block = op.block
+
+    def move(x: Values) -> Values:
+        split = x.reshape(len(x), batch, height, block, width, block, -1)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), batch, height, width, depth)
+
+    return move
+
+
+def depth_to_space(graph: Graph, op: Op) -> Kernel:
+    batch, height, width, _ = graph.input_of(op).shape
+    block, shape = op.block, graph.output_of(op).shape
+
+    def move(x: Values) -> Values:
+        split = x.reshape(len(x), batch, height, width, block, block, -1)
+        moved: Values = split.transpose(0, 1, 2, 4, 3, 5, 6)
+        return moved.reshape(len(x), *shape)
+
+    return move
+
+
+def reshape(graph: Graph, op: Op) -> Kernel:
+    shape = graph.output_of(op).shape
+    return lambda x: x.reshape(len(x), *shape)
+
+
+def concatenation(graph: Graph, op: Op) -> Kernel:
+    """Codes as they are: all operands share one scale. Constants stand for every example."""
+    shapes = [graph.tensors[name].shape for name in op.operands]
+
+    def join(*parts: Values) -> Values:
+        size = max(len(part) for part in parts)
+        whole = [
+            np.broadcast_to(part, (size, *shape)) for part, shape in zip(parts, shapes, strict=True)
+        ]
+        return np.concatenate(whole, axis=op.axis + 1)
+
+    return join
+
+
+def _pad_shape(graph: Graph, op: Op) -> Shape | str:
+    source, table = graph.input_of(op).shape, graph.constant_of(op, -1).data
+    # CMSIS-NN looks at the last four dimensions alone
+    if table is None or table.shape != (len(source), 2) or table.min() < 0 or len(source) > 4:
+        return f"{op.kind} must have two amounts >= 0 for each dimension, of which there are 4"
+    return tuple(size + int(sum(pair)) for size, pair in zip(source, table, strict=True))
+
+
+def _mirror_pad_shape(graph: Graph, op: Op) -> Shape | str:
+    source, amounts = graph.input_of(op).shape, graph.constant_of(op).data
+    if amounts is None or amounts.shape != (len(source), 2) or amounts.min() < 0:
+        return "MIRROR_PAD must have two constant amounts >= 0 for each dimension"
+    pairs = [(int(first), int(last)) for first, last in amounts]
+    sides = zip(source, pairs, strict=True)
+    if any(max(pair) > size - (not op.symmetric) for size, pair in sides):
+        return "MIRROR_PAD must add no more than there is to mirror on each side"
+    return tuple(size + sum(pair) for size, pair in zip(source, pairs, strict=True))
+
+
+def _mirror_pad_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Return the sizes of two tables of strides, int32."""
+    size = 4 * len(graph.input_of(op).shape)
+    return size, size
+
+
+def _pad_with_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of PADV2, whose second operand is what it writes around the first."""
+    value = graph.constant_of(op)
+    if value.data is None or value.elements != 1:
+        return "PADV2 must write one constant around its input"
+    return _pad_shape(graph, op)
+
+
+def _space_to_depth_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of SPACE_TO_DEPTH: squares of pixels become channels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[1] % block or shape[2] % block:
+        return "SPACE_TO_DEPTH must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] // block, shape[2] // block, shape[3] * block**2)
+
+
+def _depth_to_space_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of DEPTH_TO_SPACE: channels become squares of pixels."""
+    shape, block = graph.input_of(op).shape, op.block
+    if len(shape) != 4 or block < 1 or shape[3] % block**2:
+        return "DEPTH_TO_SPACE must read [N, height, width, channels] of whole blocks"
+    return (shape[0], shape[1] * block, shape[2] * block, shape[3] // block**2)
+
+
+def _reshape_shape(graph: Graph, op: Op) -> Shape | None:
+    source, output = graph.input_of(op), graph.output_of(op)
+    return output.shape if output.elements == source.elements else None
+
+
+def _concatenation_shape(graph: Graph, op: Op) -> Shape | None:
+    """Shape of tensors side by side."""
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    rank, axis = len(shapes[0]), op.axis
+    rests = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
+    if (
+        not 0 <= axis < rank <= LARGEST_RANK
+        or len(rests) > 1
+        or {len(shape) for shape in shapes} != {rank}
+    ):
+        return None
+    total = sum(shape[axis] for shape in shapes)
+    return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+
+
+RULES: Mapping[str, Rule] = {
+    "PAD": Rule(_pad_shape, pad),
+    "PADV2": Rule(_pad_with_shape, pad_with),
+    "MIRROR_PAD": Rule(_mirror_pad_shape, mirror_pad, scratch=_mirror_pad_scratch),
+    "SPACE_TO_DEPTH": Rule(_space_to_depth_shape, space_to_depth),
+    "DEPTH_TO_SPACE": Rule(_depth_to_space_shape, depth_to_space),
+    "RESHAPE": Rule(_reshape_shape, reshape),
+    "CONCATENATION": Rule(
+        _concatenation_shape, concatenation, mixes_examples=lambda graph, op: op.axis == 0
+    ),
+    "TRANSPOSE": Rule(
+        moves.transposed,
+        transpose,
+        mixes_examples=lambda graph, op: moves.integers(graph, op)[0] != 0,
+    ),
+    "SLICE": Rule(moves.sliced, cut),
+    "STRIDED_SLICE": Rule(
+        moves.sliced_in_steps, cut, mixes_examples=lambda graph, op: 0 in moves.dropped(op)
+    ),
+    "GATHER": Rule(moves.gathered, gather, mixes_examples=lambda graph, op: op.axis == 0),
+    "BROADCAST_TO": Rule(moves.repeated, broadcast_to),
+}

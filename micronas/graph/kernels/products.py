@@ -1,10 +1,13 @@
 """Products of two activations as matrices."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from micronas.graph import fixed_point, products
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
+from micronas.graph.kernels.rule import Rule
 
 
 def batch_matmul(graph: Graph, op: Op) -> Kernel:
@@ -26,3 +29,10 @@ def batch_matmul(graph: Graph, op: Op) -> Kernel:
         return np.clip(scaled, -128, 127).astype(np.int8)
 
     return multiply
+
+
+RULES: Mapping[str, Rule] = {
+    "BATCH_MATMUL": Rule(
+        products.product_shape, batch_matmul, mixes_examples=products.mixes_examples
+    ),
+}

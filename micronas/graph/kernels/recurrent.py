@@ -1,6 +1,6 @@
 """Recurrent operators: gates of 16 bits, step by step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,7 @@ import numpy.typing as npt
 from micronas.graph import fixed_point, recurrent
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.kernels.codes import Kernel, Values, data, scale, zero_point
+from micronas.graph.kernels.rule import Rule
 from micronas.graph.recurrent import Wide
 
 _GATE_STEP = 2.0**-12
@@ -77,3 +78,8 @@ def _rescaled(values: Wide, factor: tuple[npt.NDArray[np.int32], ...]) -> Wide:
 
 def _int16(values: Wide) -> Wide:
     return np.clip(values, -(2**15), 2**15 - 1)
+
+
+RULES: Mapping[str, Rule] = {
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(recurrent.sequence_shape, lstm),
+}

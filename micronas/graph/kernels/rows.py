@@ -1,14 +1,20 @@
 """Operators on rows, the values along the last dimension: softmax and normalisation."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from micronas.graph import fixed_point
 from micronas.graph.fixed_point import Int32, Int64
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
+from micronas.graph.kernels.rule import Rule, Shape, same_shape
 
 _LOG_BITS = 22
 """Bits behind the point of a logarithm in Q5.26 that a step of 1/16 leaves out."""
+
+
+_MOST_SQUARES = (2**31 - 1) // 255**2
 
 
 def softmax(graph: Graph, op: Op) -> Kernel:
@@ -72,3 +78,26 @@ def _exponentials(multiplier: Int32, shift: Int32, radius: int) -> tuple[Int64, 
     kept = differences >= -radius
     raised = fixed_point.doubling_high_mul(np.where(kept, differences, 0) << shift, multiplier)
     return raised, np.where(kept, fixed_point.exp_of_negative(raised), 0)
+
+
+def _l2_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of L2_NORMALIZATION along the last dimension; sums of squares must fit in int32."""
+    shape = graph.input_of(op).shape
+    if len(shape) > 4 or shape[-1] > _MOST_SQUARES:
+        return f"{op.kind} must have up to 4 dimensions, the last of up to {_MOST_SQUARES}"
+    return shape
+
+
+def _softmax_scales(sources: Sequence[float], output: float) -> str | None:
+    return "SOFTMAX must read a scale above 2**-26" if sources[0] * 2**26 <= 1 else None
+
+
+def _log_softmax_scales(sources: Sequence[float], output: float) -> str | None:
+    return "LOG_SOFTMAX must read a scale above 2**-25" if sources[0] * 2**25 <= 1 else None
+
+
+RULES: Mapping[str, Rule] = {
+    "SOFTMAX": Rule(same_shape, softmax, scales=_softmax_scales),
+    "LOG_SOFTMAX": Rule(same_shape, log_softmax, scales=_log_softmax_scales),
+    "L2_NORMALIZATION": Rule(_l2_shape, l2_normalization),
+}

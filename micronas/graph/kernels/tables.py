@@ -1,9 +1,12 @@
 """Functions of one code that TFLM has no kernel for: a table of 256 codes, picked by position."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, data
+from micronas.graph.kernels.rule import Rule, Shape, same_shape
 
 
 def positions(graph: Graph, op: Op) -> Kernel:
@@ -14,3 +17,18 @@ def positions(graph: Graph, op: Op) -> Kernel:
 def table(graph: Graph, op: Op) -> Kernel:
     codes = data(graph.constant_of(op)).astype(np.int8)
     return lambda places: codes[places]
+
+
+def _table_shape(graph: Graph, op: Op) -> Shape | str:
+    """Shape of TABLE; TFLM does not check that positions lie in the table."""
+    source, table = graph.input_of(op), graph.constant_of(op)
+    written = {name: each.kind for each in graph.ops for name in each.outputs}
+    if op.axis != 0 or table.shape != (256,) or written.get(source.name) != "POSITIONS":
+        return "TABLE must read positions of 256 codes"
+    return source.shape
+
+
+RULES: Mapping[str, Rule] = {
+    "POSITIONS": Rule(same_shape, positions),
+    "TABLE": Rule(_table_shape, table),
+}

@@ -1,6 +1,6 @@
 """Convolutions and fully connected layers: dot products, rescaled to int8."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from micronas.graph.kernels.codes import (
     windows,
     zero_point,
 )
-from micronas.graph.transposing import before
+from micronas.graph.kernels.rule import Rule, Shape, window_shape
+from micronas.graph.transposing import before, is_computed
 
 
 def convolution(graph: Graph, op: Op) -> Kernel:
@@ -146,3 +147,65 @@ def _finish(
         return np.clip(scaled, low, high, out=scaled).astype(np.int8)
 
     return finish
+
+
+def _conv_shape(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of CONV_2D: the filters' first dimension is the output's channels.
+
+    Filters of less depth than the input divide it into groups.
+    """
+    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op)
+    channels, *window, part = filters.shape
+    if depth % part or channels % (depth // part):
+        return None
+    if part < depth and (len(op.inputs) < 3 or filters.dtype == "int4"):
+        # CMSIS-NN steps a bias from group to group unasked, and takes int4 filters for whole ones
+        return "CONV_2D in groups must have a bias, and weights of 8 bits"
+    return window_shape(graph, op, window, channels)
+
+
+def _depthwise_shape(graph: Graph, op: Op) -> Shape | None:
+    """Shape of DEPTHWISE_CONV_2D: each channel gives one or several."""
+    depth, filters = graph.input_of(op).shape[3], graph.constant_of(op).shape
+    fits = filters[0] == 1 and filters[3] % depth == 0
+    return window_shape(graph, op, filters[1:3], filters[3]) if fits else None
+
+
+def _dense_shape(graph: Graph, op: Op) -> Shape | None:
+    """Shape of FULLY_CONNECTED: any that holds a row of features for each row of the input."""
+    source, output = graph.input_of(op), graph.output_of(op)
+    features, depth = graph.constant_of(op).shape
+    fits = source.elements % depth == 0 and output.shape[-1] == features
+    fits = fits and output.elements == source.elements // depth * features
+    return output.shape if fits else None
+
+
+def _transpose_conv_shape(graph: Graph, op: Op) -> Shape | str | None:
+    """Shape of TRANSPOSE_CONV: that of maps which a convolution would make the input from."""
+    batch, *area, depth = graph.input_of(op).shape
+    channels, *window, part = graph.constant_of(op).shape
+    (height, width), (rows, columns) = area, window
+    sizes = []
+    for size, step, taps, reach in zip(area, op.stride, window, op.reach, strict=True):
+        first = taps if op.padding == "VALID" else 1
+        if not first <= reach < first + step:
+            return "TRANSPOSE_CONV must write a map from which its convolution makes the input"
+        sizes.append((size - 1) * step + reach)
+    if not is_computed((height, width), (rows, columns), op.stride, op.reach, depth):
+        return (
+            "TRANSPOSE_CONV of up to 16 channels or strides above 2 must be padded by whole "
+            "strides and have filters as large as strides, as CMSIS-NN computes no others"
+        )
+    shape = (batch, *sizes, channels)
+    table = graph.tensors[op.inputs[-1]].data
+    if table is None or tuple(table.ravel()) != shape:
+        return "TRANSPOSE_CONV must name the shape it writes"
+    return shape if part == depth else None
+
+
+RULES: Mapping[str, Rule] = {
+    "CONV_2D": Rule(_conv_shape, convolution),
+    "DEPTHWISE_CONV_2D": Rule(_depthwise_shape, depthwise_convolution),
+    "FULLY_CONNECTED": Rule(_dense_shape, fully_connected),
+    "TRANSPOSE_CONV": Rule(_transpose_conv_shape, transposed_convolution),
+}

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 
 from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
-from micronas.graph.kinds import each_kind
 from micronas.graph.transposing import is_turned
 from micronas.hardware import convolutions, copies, elements, kernels
 from micronas.hardware.convolutions import Sweep
@@ -21,7 +20,9 @@ def work(graph: Graph, op: Op) -> Work | None:
 
     Shapes are enough, and the data of tables such as axes and paddings.
     """
-    return _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK[op.kind](graph, op)
+    return (
+        _foreign(graph, op) if op.kind == "UNKNOWN" else _WORK.get(op.kind, _unmeasured)(graph, op)
+    )
 
 
 def runs_as_convolution(graph: Graph, op: Op) -> bool:
@@ -184,57 +185,60 @@ def _blocks(graph: Graph, op: Op) -> Work:
     return copies.blocks(op.kind.lower(), deep, op.block)
 
 
-_WORK: Mapping[Kind, _Rule] = each_kind(
-    "hardware.targets.cmsis_nn_work",
-    {
-        "CONV_2D": _convolution,
-        "DEPTHWISE_CONV_2D": _convolution,
-        "FULLY_CONNECTED": _dense,
-        "ADD": _of_two("add"),
-        "MUL": _of_two("mul"),
-        "PAD": _padded,
-        "PADV2": _padded,
-        "AVERAGE_POOL_2D": _pool,
-        "MAX_POOL_2D": _pool,
-        "MEAN": _reduced("mean"),
-        "SUM": _reduced("sum"),
-        "REDUCE_MAX": _reduced("reduce_max"),
-        "TRANSPOSE_CONV": _transposed,
-        "RESIZE_NEAREST_NEIGHBOR": _resized,
-        "RESIZE_BILINEAR": lambda graph, op: elements.resize_bilinear(_out(graph, op)),
-        "SPACE_TO_DEPTH": _blocks,
-        "DEPTH_TO_SPACE": _blocks,
-        "RESHAPE": lambda graph, op: copies.reshape(graph.output_of(op).elements),
-        "SOFTMAX": _by_row("softmax"),
-        "CONCATENATION": _joined,
-        "TRANSPOSE": _transposition,
-        "SLICE": _cut,
-        "STRIDED_SLICE": _strided,
-        "GATHER": _gathered,
-        "POSITIONS": _each("positions"),
-        "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
-        "BROADCAST_TO": _repeated,
-        "BATCH_MATMUL": _product_of_matrices,
-        "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
-        "LOGISTIC": _each("logistic"),
-        "HARD_SWISH": _each("hard_swish"),
-        "RELU": _each("relu"),
-        "RELU6": _each("relu6"),
-        "SUB": _of_two("sub"),
-        "SQUARED_DIFFERENCE": _of_two("squared_difference"),
-        "MAXIMUM": _larger,
-        "MINIMUM": _larger,
-        "PRELU": _of_two("prelu"),
-        "LEAKY_RELU": _each("leaky_relu"),
-        "ELU": _each("elu"),
-        "TANH": _each("tanh"),
-        "ABS": _each("abs"),
-        "RSQRT": _each("rsqrt"),
-        "QUANTIZE": _each("quantize"),
-        "LOG_SOFTMAX": _by_row("log_softmax"),
-        "L2_NORMALIZATION": _by_row("l2_normalization"),
-    },
-)
+_WORK: Mapping[Kind, _Rule] = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _convolution,
+    "FULLY_CONNECTED": _dense,
+    "ADD": _of_two("add"),
+    "MUL": _of_two("mul"),
+    "PAD": _padded,
+    "PADV2": _padded,
+    "AVERAGE_POOL_2D": _pool,
+    "MAX_POOL_2D": _pool,
+    "MEAN": _reduced("mean"),
+    "SUM": _reduced("sum"),
+    "REDUCE_MAX": _reduced("reduce_max"),
+    "TRANSPOSE_CONV": _transposed,
+    "RESIZE_NEAREST_NEIGHBOR": _resized,
+    "RESIZE_BILINEAR": lambda graph, op: elements.resize_bilinear(_out(graph, op)),
+    "SPACE_TO_DEPTH": _blocks,
+    "DEPTH_TO_SPACE": _blocks,
+    "RESHAPE": lambda graph, op: copies.reshape(graph.output_of(op).elements),
+    "SOFTMAX": _by_row("softmax"),
+    "CONCATENATION": _joined,
+    "TRANSPOSE": _transposition,
+    "SLICE": _cut,
+    "STRIDED_SLICE": _strided,
+    "GATHER": _gathered,
+    "POSITIONS": _each("positions"),
+    "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
+    "BROADCAST_TO": _repeated,
+    "BATCH_MATMUL": _product_of_matrices,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
+    "LOGISTIC": _each("logistic"),
+    "HARD_SWISH": _each("hard_swish"),
+    "RELU": _each("relu"),
+    "RELU6": _each("relu6"),
+    "SUB": _of_two("sub"),
+    "SQUARED_DIFFERENCE": _of_two("squared_difference"),
+    "MAXIMUM": _larger,
+    "MINIMUM": _larger,
+    "PRELU": _of_two("prelu"),
+    "LEAKY_RELU": _each("leaky_relu"),
+    "ELU": _each("elu"),
+    "TANH": _each("tanh"),
+    "ABS": _each("abs"),
+    "RSQRT": _each("rsqrt"),
+    "QUANTIZE": _each("quantize"),
+    "LOG_SOFTMAX": _by_row("log_softmax"),
+    "L2_NORMALIZATION": _by_row("l2_normalization"),
+}
+"""Work of the kinds that were measured."""
+
+
+def _unmeasured(graph: Graph, op: Op) -> Work:
+    elements = max(graph.input_of(op).elements, graph.output_of(op).elements)
+    return kernels.elementwise("unmeasured", elements)
 
 
 def _operands(graph: Graph, op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:

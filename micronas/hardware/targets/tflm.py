@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from micronas.graph import memory
-from micronas.graph.ir import Graph, Kind, Op, Tensor
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.kernels import RULES
 from micronas.graph.memory import ArenaPlan, Scratch, Sizes
+from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level, code_bytes
 from micronas.hardware.instructions import Price
 from micronas.hardware.targets.target import Growth, Target
@@ -45,17 +47,10 @@ class Tflm(Target):
         return self.host or self
 
 
-REDUCING: tuple[Kind, ...] = ("MEAN", "SUM", "REDUCE_MAX")
-
-
-_RESHAPING: tuple[Kind, ...] = ("GATHER", "TABLE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
-"""Kinds whose kernels write the output's sizes again."""
-
-
-def reduce_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
-    """Scratch memory of TFLM's reference reductions, int32 each: sums, index and axes."""
-    index = 4 * len(graph.input_of(op).shape), 4 * graph.constant_of(op).elements
-    return index if op.kind == "REDUCE_MAX" else (4 * graph.output_of(op).elements, *index)
+def reference_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
+    """Scratch memory of TFLM's reference kernel."""
+    rule = None if op.kind == "UNKNOWN" else RULES[op.kind].scratch
+    return rule(graph, op) if rule else ()
 
 
 def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
@@ -74,7 +69,8 @@ def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], t
             return _product_memory(graph, op, eval_tensor)
         if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
             return (4 * graph.output_of(op).shape[2],) * lstm_sums
-        return (_dimensions(graph.output_of(op)),) if op.kind in _RESHAPING else ()
+        keeps = op.kind != "UNKNOWN" and OPERATORS[op.kind].keeps_sizes
+        return (_dimensions(graph.output_of(op)),) if keeps else ()
 
     return sizes
 

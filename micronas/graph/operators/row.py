@@ -1,62 +1,8 @@
-"""What a kind of operator is: the fields of its row in `graph.operators`, and tables by kind."""
+"""The row of an operator: what every room that tells kinds apart reads of it."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, NamedTuple
 
-Kind = Literal[
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "ADD",
-    "MUL",
-    "PAD",
-    "PADV2",
-    "AVERAGE_POOL_2D",
-    "MAX_POOL_2D",
-    "MEAN",
-    "SUM",
-    "REDUCE_MAX",
-    "TRANSPOSE_CONV",
-    "RESIZE_NEAREST_NEIGHBOR",
-    "RESIZE_BILINEAR",
-    "SPACE_TO_DEPTH",
-    "DEPTH_TO_SPACE",
-    "RESHAPE",
-    "SOFTMAX",
-    "CONCATENATION",
-    "TRANSPOSE",
-    "SLICE",
-    "STRIDED_SLICE",
-    "GATHER",
-    "BROADCAST_TO",
-    "BATCH_MATMUL",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM",
-    "LOGISTIC",
-    "HARD_SWISH",
-    "RELU",
-    "RELU6",
-    "SUB",
-    "SQUARED_DIFFERENCE",
-    "MAXIMUM",
-    "MINIMUM",
-    "PRELU",
-    "LEAKY_RELU",
-    "ELU",
-    "TANH",
-    "ABS",
-    "RSQRT",
-    "QUANTIZE",
-    "LOG_SOFTMAX",
-    "L2_NORMALIZATION",
-    "POSITIONS",
-    "TABLE",
-]
-"""Operators that can be executed and exported; named as in TFLite, but for two.
-
-A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
-TABLE, GATHER from a constant table of 256 codes.
-"""
 Scale = Literal["own", "shared", "identical", "fixed", "positions"]
 """Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
 ``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
@@ -77,20 +23,36 @@ Option = Literal[
     "activation",
     "unclamped",
     "keep_dims",
-    "corners",
-    "half_pixel",
-    "block",
     "new_shape",
     "beta",
     "axis",
-    "alpha",
     "plain_gather",
     "masks",
     "transposed",
     "recurrence",
 ]
 """Fields of TFLite's options that go together; `tflite.writer` and `tflite.reader` know each."""
-_Entry = TypeVar("_Entry")
+
+
+class Field(NamedTuple):
+    """A number of TFLite's options that an `Op` holds as it is."""
+
+    option: str
+    """Its name in the generated schema."""
+    name: str
+    """The field of `Op`; the type of its default is that of the value."""
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Sizes of what TFLM keeps of one operator, in bytes."""
+
+    options: int = 0
+    """The operator's parsed options."""
+    alignment: int = 4
+    """Of the options."""
+    data: int = 0
+    """The kernel's own structure."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +106,22 @@ class Operator:
     """Treats channels alike, one by one, as long as it writes as many as it reads."""
     options: str | None
     """The table of TFLite's schema that holds its options."""
-    stored: tuple[Option, ...] = ()
+    stored: tuple[Option | Field, ...] = ()
     """What that table holds, in the order it is written."""
     version: int
     """TFLite's version of the int8 operator."""
     register: str
     """Method of TFLM's MicroMutableOpResolver."""
+    structures: Structures = Structures()
+    """Of TFLM's reference kernel on a 64-bit host."""
+    cortex_m: Structures | None = None
+    """Of CMSIS-NN's kernel, or the reference kernel on 32 bits, where that is another."""
+    keeps_sizes: bool = False
+    """TFLM's kernel keeps a copy of the output's sizes."""
+    moves: bool = False
+    """Each value it writes is one that it read from its only operand, chosen by place alone."""
+    proportional: bool = False
+    """Writes channels multiplied by positive factors where it reads them so."""
     counted: bool = False
     """`graph.counts` carries its cost, so that a latency model of counts alone prices it."""
 
@@ -157,22 +129,3 @@ class Operator:
     def fuses(self) -> bool:
         """Whether it can clamp what it writes."""
         return "activation" in self.stored
-
-
-def each_kind(
-    room: str, table: Mapping[Kind, _Entry], kinds: Iterable[Kind] = get_args(Kind)
-) -> Mapping[Kind, _Entry]:
-    """Return a room's table, checked to have an entry for each of `kinds` and no other.
-
-    Raises
-    ------
-    LookupError
-        Naming the kinds that are missing or too many.
-    """
-    wrong = sorted(set(kinds) ^ table.keys())
-    if wrong:
-        raise LookupError(
-            f"{room} must have an entry for every operator and no other, but that is not so for "
-            f"{', '.join(wrong)}; add what is missing to its table"
-        )
-    return table

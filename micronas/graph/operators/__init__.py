@@ -1,0 +1,74 @@
+"""The operators micronas knows, a module for each family.
+
+To add one, write its name and its `Operator` row in the family's module here, and its rule (shape,
+scales, integer kernel) in that of `graph.kernels`; a new option is a field of `graph.ir.Op`. Where
+the row says `moves`, everything else follows from the integer kernel. Otherwise its float execution
+goes to `train.operators` and its ONNX form to `export.onnx`, tables that `each_kind` checks at
+import. A kernel of the engine (`engine.kernels`) and a price (`hardware.targets.cmsis_nn_work`) can
+wait: the engine refuses what it has none for, and a profile says "extrapolated". `testing.movement`
+or its neighbours draw random ones, which every test of operators then runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar, cast, get_args
+
+from micronas.graph.operators import elements, maps, movement, rows, weighted
+from micronas.graph.operators.row import Operator as Operator
+
+Kind = Literal[
+    weighted.WeightedKind,
+    elements.ElementKind,
+    maps.MapKind,
+    movement.MovementKind,
+    rows.RowKind,
+]
+"""Operators that can be executed and exported; named as in TFLite, but for two.
+
+A function of one value without a kernel is POSITIONS, QUANTIZE from codes to int32 positions, and
+TABLE, GATHER from a constant table of 256 codes.
+"""
+_Entry = TypeVar("_Entry")
+
+
+_ROWS = {**weighted.ROWS, **elements.ROWS, **maps.ROWS, **movement.ROWS, **rows.ROWS}
+OPERATORS = cast("Mapping[Kind, Operator]", _ROWS)
+
+
+def each_kind(
+    room: str,
+    table: Mapping[str, _Entry],
+    kinds: Iterable[str] = OPERATORS,
+    *,
+    moved: _Entry | None = None,
+) -> Mapping[Kind, _Entry]:
+    """Return a room's table, checked to have an entry for each of `kinds` and no other.
+
+    Operators that only move values may be left out where the entry `moved` serves all of them.
+
+    Raises
+    ------
+    LookupError
+        Naming the kinds that are missing or too many.
+    """
+    if moved is not None:
+        moving = {kind for kind, row in OPERATORS.items() if row.moves}
+        table = {**dict.fromkeys(moving.intersection(kinds), moved), **table}
+    wrong = sorted(set(kinds) ^ table.keys())
+    if wrong:
+        raise LookupError(
+            f"{room} must have an entry for every operator and no other, but that is not so for "
+            f"{', '.join(wrong)}; add what is missing to its table"
+        )
+    return cast("Mapping[Kind, _Entry]", table)
+
+
+each_kind("graph.operators", _ROWS, get_args(Kind))
+WEIGHTED: tuple[Kind, ...] = tuple(kind for kind, row in OPERATORS.items() if row.weights)
+"""Kinds that have weights."""
+LEARNING: tuple[Kind, ...] = (
+    *WEIGHTED,
+    *(kind for kind, row in OPERATORS.items() if row.recurrent),
+)
+"""Kinds whose constants are trained."""
+MAKES: tuple[Kind, ...] = tuple(kind for kind in WEIGHTED if not OPERATORS[kind].by_channel)
+"""Kinds whose output channels are new, each made of all that are read."""

@@ -1,0 +1,86 @@
+"""Operators with weights."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from micronas.graph.operators.row import Operator, Structures, Weights
+
+WeightedKind = Literal[
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "TRANSPOSE_CONV",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+]
+ROWS: Mapping[str, Operator] = {
+    "CONV_2D": Operator(
+        inputs=(2, 3),
+        weights=Weights(rank=4, axis=0, per_channel=True, int4_version=7),
+        windowed=True,
+        scale="own",
+        sign="any",
+        options="Conv2DOptions",
+        stored=("sweep", "dilation", "activation"),
+        version=3,
+        register="AddConv2D",
+        counted=True,
+        structures=Structures(28, data=80),
+        cortex_m=Structures(28, data=60),
+    ),
+    "DEPTHWISE_CONV_2D": Operator(
+        inputs=(2, 3),
+        weights=Weights(rank=4, axis=3, per_channel=True, int4_version=7),
+        windowed=True,
+        scale="own",
+        sign="any",
+        by_channel=True,
+        options="DepthwiseConv2DOptions",
+        stored=("sweep", "multiplier", "dilation", "activation"),
+        version=3,
+        register="AddDepthwiseConv2D",
+        counted=True,
+        structures=Structures(28, data=80),
+        cortex_m=Structures(28, data=60),
+    ),
+    "FULLY_CONNECTED": Operator(
+        inputs=(2, 3),
+        weights=Weights(2, axis=0, per_channel=False, int4_version=10, per_channel_version=12),
+        scale="own",
+        sign="any",
+        options="FullyConnectedOptions",
+        stored=("format", "activation"),
+        version=4,
+        register="AddFullyConnected",
+        counted=True,
+        structures=Structures(32, data=72),
+        cortex_m=Structures(5, 1, data=80),
+    ),
+    "TRANSPOSE_CONV": Operator(
+        inputs=(3, 4),
+        weights=Weights(rank=4, axis=0, per_channel=True, int4_version=None),
+        tables=1,
+        windowed=True,
+        scale="own",
+        sign="any",
+        options="TransposeConvOptions",
+        stored=("sweep", "activation"),
+        version=4,
+        register="AddTransposeConv",
+        structures=Structures(20, data=88),
+        cortex_m=Structures(16, data=76),
+    ),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Operator(
+        inputs=(15, 15),
+        recurrent=True,
+        tables=2,
+        scale="own",
+        finest=2**16,  # what it reads has no say in what it writes, from -1 to 1
+        sign="any",
+        options="UnidirectionalSequenceLSTMOptions",
+        stored=("recurrence",),
+        version=1,
+        register="AddUnidirectionalSequenceLSTM",
+        structures=Structures(16, data=688),
+        cortex_m=Structures(16, data=912),
+    ),
+}
