@@ -103,7 +103,7 @@ def _pad(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]
 def _mirror_pad(shape: Shape, rng: np.random.Generator) -> tuple[Tables, dict[str, Any]]:
     symmetric = bool(rng.random() < 0.5)
     most = [min(3, size - (not symmetric)) for size in shape]
-    amounts = [[0, 0], *(rng.integers(0, size + 1, 2) for size in most[1:])]
+    amounts = np.array([(0, 0), *(rng.integers(0, size + 1, 2) for size in most[1:])])
     return {"amounts": amounts}, {"symmetric": symmetric}
 
 
