@@ -223,11 +223,21 @@ class ChoiceGraph:
                 self._filter(op, constants[0], source, out, choice),
                 *(_resized(bias, out.shape[-1]) for bias in constants[1:]),
             ]
+        elif op.kind == "SLICE":
+            constants = self._sliced(op, choice, out)
         elif op.kind == "RESHAPE" and constants:
             constants = [replace(constants[0], data=np.array(out.shape, np.int32))]
         inputs = (*operands, *(each.name for each in constants))
         own = op if inputs == op.inputs else replace(op, inputs=inputs)
         return [(own, [*constants, out])]
+
+    def _sliced(self, op: Op, choice: Choice, out: Tensor) -> list[Tensor]:
+        """Return begins and sizes of a SLICE where channels before it may be gone."""
+        begin, size = (self.tensors[name] for name in op.inputs[1:])
+        assert begin.data is not None, f"{op.name}: a lowering writes its tables"
+        places = begin.data.copy()
+        places[-1] = self.channels[op.operands[0]].kept(choice)[: places[-1]].sum()
+        return [replace(begin, data=places), replace(size, data=np.array(out.shape, np.int32))]
 
     def _filter(
         self, op: Op, filters: Tensor, source: Tensor, out: Tensor, choice: Choice

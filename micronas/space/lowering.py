@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from micronas.errors import ConfigError
 from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Op
-from micronas.space.channels import Channels, Union, fixed, owned
+from micronas.space.channels import Channels, Union, Units, fixed, owned
 from micronas.space.choice_graph import Acts, ChoiceGraph, Select, Step, either
 from micronas.space.decisions import Decision, Kind
 
@@ -120,6 +123,56 @@ class Lowering:
         wide = left if sides[0].size >= sides[1].size else right
         op = Op("ADD", name, (left, right), (name,), activation=activation)
         return self._append(self._builder.append(op, self._builder.shape(wide)), Union(*sides))
+
+    def concatenate(self, sources: Sequence[str], *, layer: str = "concatenation") -> str:
+        """Append a CONCATENATION along channels, whose widths are those of layers."""
+        parts = [self._units(each) for each in sources]
+        channels = Units(
+            np.concatenate([each.owners for each in parts]),
+            np.concatenate([each.ranks for each in parts]),
+            self._options,
+        )
+        shape = self._builder.shape(sources[0])
+        op = Op("CONCATENATION", self._name(layer), tuple(sources), (self._name(layer),), axis=3)
+        return self._append(self._builder.append(op, (*shape[:3], channels.size)), channels)
+
+    def halves(self, source: str) -> tuple[str, str]:
+        """Append a SLICE for each half of the channels.
+
+        Raises
+        ------
+        ConfigError
+            If a width leaves nothing of one of them.
+        """
+        middle = self._units(source).size // 2
+        first = self._slice(source, slice(0, middle), "first_half")
+        return first, self._slice(source, slice(middle, None), "second_half")
+
+    def _slice(self, source: str, part: slice, layer: str) -> str:
+        units, name, shape = self._units(source), self._name(layer), self._builder.shape(source)
+        kept = Units(units.owners[part], units.ranks[part], self._options)
+        if kept.values[0] == 0:
+            raise ConfigError(
+                f"each half of the channels must keep some at every width, but the smallest of "
+                f"{units.values} leaves {self.scope} without one; put a shuffle block with a width "
+                "before it, whose halves are equally wide"
+            )
+        begin, size = (0, 0, 0, part.start), (*shape[:3], kept.size)
+        tables = [
+            self._builder.constant(f"{name}/{table}", np.array(values, np.int32))
+            for table, values in (("begin", begin), ("size", size))
+        ]
+        op = Op("SLICE", name, (source, *tables), (name,))
+        return self._append(self._builder.append(op, size), kept)
+
+    def _units(self, source: str) -> Units:
+        channels = self._channels[source]
+        if not isinstance(channels, Units):
+            raise ConfigError(
+                f"channels that are joined or cut must be those of layers, but {self.scope} reads "
+                "what a decision selects or a sum of two widths; put a block with a width between"
+            )
+        return channels
 
     def excite(self, source: str, squeeze: Chosen) -> str:
         """Scale each channel by a gate of its mean, from two dense layers with `squeeze` channels

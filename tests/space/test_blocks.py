@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from micronas.data import TensorSplit
+from micronas.errors import ConfigError
 from micronas.export.verify import tflm_arena, verify
 from micronas.hardware.targets import CMSIS_NN, HOST
 from micronas.nas.supernet.expected import expected
@@ -76,6 +77,12 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"type": "bottleneck", "expansion": [8, 16], "fused": True, "width": [8, 12]},
         {"type": "bottleneck", "expansion": [8, 16], "fused": True, "repeat": 2, "skip": True},
         {"type": "separable", "kernel": ["3x3", "5x5"], "bits": [4, 8], "repeat": 2, "skip": True},
+    ],
+    "shuffle": [
+        {"type": "shuffle", "width": [4, 8], "kernel": ["3x3", "5x5"], "stride": 2},
+        {"type": "shuffle", "kernel": ["3x3", "5x3"], "bits": [4, 8], "repeat": 2, "skip": True},
+        {"type": "shuffle", "width": [4, 12], "bits": [4, 8]},
+        {"type": "shuffle"},
     ],
     "pool": [
         {"type": "conv", "width": [8, 12]},
@@ -188,3 +195,11 @@ def test_a_block_is_trained_quantised_exported_and_run(kind: str) -> None:
     assert verify(model, random_inputs(graph, 8, 0)).mismatches == 0
     predicted, arena = HOST.plan(graph), tflm_arena(model)
     assert (predicted.head, predicted.total) == (arena.head, arena.total)
+
+
+def test_a_half_without_channels_is_refused() -> None:
+    blocks = [{"type": "conv", "width": [8, 16]}, {"type": "shuffle"}]
+    stem = {"width": 8, "kernel": 3}
+    values = {"name": "empty", "input": [8, 8, 1], "classes": 2, "stem": stem}
+    with pytest.raises(ConfigError, match=r"each half .* of \(8, 16\) leaves block2 without one"):
+        _ = Space.model_validate({**values, "blocks": blocks}).choices

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from micronas.graph.ir import Graph, Op
-from micronas.graph.operators import MAKES, OPERATORS
+from micronas.graph.operators import MAKES, OPERATORS, WEIGHTED
 from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES
 from micronas.hardware.targets import Target
@@ -154,7 +154,7 @@ class _Row:
         self.when = choices.when[op.outputs[0]]
         acts, out = choices.acts.get(op.name, Acts()), choices.channels[op.outputs[0]]
         sources = [choices.channels[name] for name in op.operands]
-        makes = op.kind in MAKES
+        makes = op.kind in MAKES or op.kind == "SLICE"
         widths = list(dict.fromkeys([*sources, out] if makes else sources))
         filters = {
             name: number
@@ -181,7 +181,7 @@ class _Row:
                 width = picked[widths.index(out)] if makes else _written(choices, op, given)
                 filtered = dict(zip(filters, picked[len(sizes) :], strict=True))
                 alone = choices.alone(op, given, width, **filtered)
-                rows.append(_price(alone, makes, target))
+                rows.append(_price(alone, target))
             shape = (*map(len, sizes), *map(len, options), len(_COLUMNS))
             known = torch.tensor(rows, dtype=torch.float64).view(shape)
             tables[self.table_key] = known
@@ -249,9 +249,9 @@ def _written(choices: ChoiceGraph, op: Op, operands: Sequence[int]) -> int:
     return operands[0] * out // source
 
 
-def _price(graph: Graph, makes: bool, target: Target) -> list[float]:
+def _price(graph: Graph, target: Target) -> list[float]:
     counted = target.features(graph)
-    weighted = makes or any(op.kind == "DEPTHWISE_CONV_2D" for op in graph.ops)
+    weighted = any(op.kind in WEIGHTED for op in graph.ops)
     channels = graph.tensors[graph.outputs[0]].shape[-1] if weighted else 0
     scratch = sum(buffer.size for buffer in target.plan(graph).buffers if buffer.is_scratch)
     return [*(float(counted[name]) for name in FEATURES), channels, float(weighted), float(scratch)]

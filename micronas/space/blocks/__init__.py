@@ -10,9 +10,20 @@ from micronas.space.blocks.pool import Pool
 from micronas.space.blocks.residual import Residual
 from micronas.space.blocks.select import Select
 from micronas.space.blocks.separable import Separable
+from micronas.space.blocks.shuffle import Shuffle
 
 Block = Annotated[
-    Separable | Bottleneck | Convolution | Residual | Pool | Select, Field(discriminator="type")
+    Separable | Bottleneck | Convolution | Residual | Shuffle | Pool | Select,
+    Field(discriminator="type"),
 ]
 
-__all__ = ["Block", "Bottleneck", "Convolution", "Pool", "Residual", "Select", "Separable"]
+__all__ = [
+    "Block",
+    "Bottleneck",
+    "Convolution",
+    "Pool",
+    "Residual",
+    "Select",
+    "Separable",
+    "Shuffle",
+]
