@@ -7,7 +7,7 @@ Without these variables the engine is measured alone. Networks are the paper's, 
 and three draws of open spaces, with random weights; a path is a .tflite file. Both are compiled by
 gcc at -O2. Code is what of the program is neither constants of the network nor the program around;
 SRAM is the arena and the stack. ``--rows`` lets first operators run row by row wherever that takes
-less. Cycles are modelled, see `benchmarks.m4_cycles`. Outputs are compared with integer execution;
+less. Cycles are modelled, see `testing.m4_cycles`. Outputs are compared with integer execution;
 a line of JSON for each network goes to results/engine.jsonl.
 """
 
@@ -23,7 +23,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.m4_cycles import cost_of
 from micronas.engine.generate import generate
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import write_project
@@ -34,8 +33,9 @@ from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.budgets import fitting
-from testing.engine import build, examples, on_core, wanted
+from testing.engine import build, examples, on_core, sections, wanted
 from testing.graphs import quantize_randomly
+from testing.m4_cycles import cost_of
 
 _RESULTS = Path(__file__).with_name("results") / "engine.jsonl"
 _INVOKE = "_ZN6tflite16MicroInterpreter6InvokeEv"
@@ -85,7 +85,7 @@ def _engine(graph: Graph, rows: bool) -> dict[str, int]:
         ran = on_core(program, given, graph)
         differing = sum(a != b for a, b in zip(ran.outputs, wanted(graph, given), strict=True))
         cost = cost_of(program, "net_invoke", [folder / "examples"])
-        text, constants = _sections(folder / "net.o")
+        text, constants = sections(folder / "net.o")
     return {
         "code": text,
         "flash": text + constants,
@@ -114,8 +114,8 @@ def _tflm(graph: Graph) -> dict[str, int]:
         assert "PASS" in said, said
         built = project / "qemu" / "build"
         cost = cost_of(built / "main.elf", _INVOKE)
-        around = sum(sum(_sections(path)) for path in built.glob("*.o"))
-        code = sum(_sections(built / "main.elf")) - around
+        around = sum(sum(sections(path)) for path in built.glob("*.o"))
+        code = sum(sections(built / "main.elf")) - around
     return {
         "code": code,
         "flash": code + len(model),
@@ -123,16 +123,6 @@ def _tflm(graph: Graph) -> dict[str, int]:
         "instructions": cost.instructions,
         "cycles": cost.cycles,
     }
-
-
-def _sections(path: Path) -> tuple[int, int]:
-    """Bytes of code, and of constants and initial values."""
-    command = ["arm-none-eabi-size", "-A", str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    sizes = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", said, re.M)}
-    text = sum(size for name, size in sizes.items() if name.startswith(".text"))
-    rest = sum(size for name, size in sizes.items() if re.match(r"\.(rodata|data|ARM)", name))
-    return text, rest
 
 
 def _print(found: list[dict[str, Any]]) -> None:

@@ -212,6 +212,16 @@ def on_core(
     return Ran(codes, round(ticks * _TICK / len(rows)), stack)
 
 
+def sections(path: Path) -> tuple[int, int]:
+    """Return bytes of code, and of constants and initial values."""
+    command = ["arm-none-eabi-size", "-A", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    sizes = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", said, re.M)}
+    text = sum(size for name, size in sizes.items() if name.startswith(".text"))
+    rest = sum(size for name, size in sizes.items() if re.match(r"\.(rodata|data|ARM)", name))
+    return text, rest
+
+
 def _filled(
     template: str, graph: Graph, files: Files, buffers: Sequence[str], read: str, end: str
 ) -> str:

@@ -96,6 +96,10 @@ def profile(
     form: Annotated[
         str | None, typer.Option(help="Latency model: ops, terms or instructions.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs the network: tflm, or micronas (C of its own)."),
+    ] = None,
     wide: Wide = False,
     as_csv: Csv = False,
     as_json: Json = False,
@@ -104,7 +108,7 @@ def profile(
     from micronas.hardware.table import profile_table
     from micronas.runs.costs import describe_costs
 
-    described = describe_costs(network, board or (), form=form)
+    described = describe_costs(network, board or (), form=form, engine=engine)
     show(
         described,
         as_json,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from micronas.engine.steps import Constant
+
 _TYPES = {
     np.dtype(np.int8): "int8_t",
     np.dtype(np.uint16): "uint16_t",
@@ -36,6 +38,8 @@ def _written(name: str, value: Any, arrays: list[str], member: str = "") -> str:
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, tuple):
         return "{" + ", ".join(integer(each) for each in value) + "}"
+    if isinstance(value, Constant):
+        value = value.values
     if isinstance(value, np.ndarray):
         arrays.append(array(name, value, _ROWS.get(member, "")))
         return name

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from micronas._version import VERSION
 from micronas.engine import c_text
 from micronas.engine.layout import Layout, scratch_of
-from micronas.engine.plan import aligned
 from micronas.engine.rows import Stream
 from micronas.engine.steps import Call, Step
 from micronas.graph.check import check_int8
@@ -69,13 +68,12 @@ class _Writer:
                 self._names[name] = f"{role}_{word}" if len(names) > 1 else role
 
     def files(self) -> Files:
-        states = _states(self._graph)
+        states = self._layout.states
         references = tuple(
             f"{step.op.kind} {c_text.comment(step.op.name)}"
             for step, calls in zip(self._layout.steps, self._layout.calls, strict=True)
             if any(call.is_reference for call in calls)
         )
-        state = aligned(sum(3 * units for _, _, units in states)) if states else 0
         header, source = self._header(states), self._source(states, references)
         return Files(
             self._name,
@@ -83,7 +81,7 @@ class _Writer:
             source,
             self._layout.plan.size,
             self._layout.plan.bound,
-            state,
+            self._layout.state_bytes,
             references,
         )
 
@@ -295,15 +293,6 @@ class _Writer:
             if self._layout.roots[end] == root:
                 return self._names[end]
         return f"at + {self._layout.places[root]}"
-
-
-def _states(graph: Graph) -> list[tuple[str, str, int]]:
-    """Cell, hidden state and units of each recurrent operator."""
-    return [
-        (op.inputs[-1], op.inputs[-2], graph.output_of(op).shape[2])
-        for op in graph.ops
-        if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    ]
 
 
 def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator[str]:

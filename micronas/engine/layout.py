@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from micronas.engine.kernels import maker_of
-from micronas.engine.plan import Buffer, Plan, lower_bound, plan
+from micronas.engine.plan import Buffer, Plan, aligned, lower_bound, plan
 from micronas.engine.rows import Stream, streams
 from micronas.engine.steps import Call, Overlap, Step, folded
 from micronas.errors import ExportError
@@ -29,12 +29,13 @@ class Layout:
         For each activation the tensor in whose memory it lies.
     stream
         The first operators, where they go row by row.
-    places
-        Bytes from the arena's start, by tensor; of work memory by `scratch_of` an operator's place.
+    buffers, places
+        What lies in the arena, and bytes from its start, by tensor; of work memory by `scratch_of`
+        an operator's place.
     """
 
     def __init__(self, graph: Graph, most: int | None) -> None:
-        self._graph = graph
+        self.graph = graph
         self.steps = folded(graph)
         self.calls = [self._made(step) for step in self.steps]
         self.roots = self._shared()
@@ -42,12 +43,27 @@ class Layout:
         buffers, self.plan = self._planned(None)
         if most is not None and self.plan.size > most:
             buffers = self._choose_stream(buffers)
+        self.buffers = buffers
         self.places = dict(zip(buffers, self.plan.offsets, strict=True))
 
     @property
     def streamed(self) -> int:
         """How many operators go row by row."""
         return len(self.stream.stages) if self.stream else 0
+
+    @property
+    def states(self) -> list[tuple[str, str, int]]:
+        """Cell, hidden state and units of each recurrent operator."""
+        return [
+            (op.inputs[-1], op.inputs[-2], self.graph.output_of(op).shape[2])
+            for op in self.graph.ops
+            if op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"
+        ]
+
+    @property
+    def state_bytes(self) -> int:
+        """Of recurrent states, beside the arena."""
+        return aligned(sum(3 * units for _, _, units in self.states))
 
     def place_of(self, name: str) -> int:
         """Return where an activation lies in the arena, bytes."""
@@ -62,7 +78,7 @@ class Layout:
                 f"({step.op.name!r}); take --format c with TFLM"
             )
         try:
-            return make(self._graph, step)
+            return make(self.graph, step)
         except NotImplementedError as error:
             raise ExportError(
                 f"the engine's kernels count pixels and channels in 16 bits, but {step.op.name!r} "
@@ -71,7 +87,7 @@ class Layout:
 
     def _shared(self) -> dict[str, str]:
         """Return the tensor in whose memory each activation lies."""
-        graph = self._graph
+        graph = self.graph
         roots = {name: name for name in graph.inputs}
         held = {*graph.inputs, *graph.outputs}
         for position, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
@@ -91,7 +107,7 @@ class Layout:
         """Let as many of the first operators run row by row as takes the least memory."""
         found = [
             (stream, self._laid_out(stream))
-            for stream in streams(self._graph, self.steps, self.calls)
+            for stream in streams(self.graph, self.steps, self.calls)
         ]
         found.sort(key=lambda pair: lower_bound(list(pair[1][0].values()), pair[1][1]))
         for stream, _ in found[:_TRIED]:
@@ -111,7 +127,7 @@ class Layout:
 
         What runs row by row runs at once, in the place of its last operator.
         """
-        graph, roots = self._graph, self.roots
+        graph, roots = self.graph, self.roots
         sizes: dict[str, int] = {}
         first: dict[str, int] = {}
         last: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """The calls that a network becomes: one or several for each operator, and what each needs."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,29 @@ import numpy.typing as npt
 from micronas.graph.ir import Graph, Op
 
 Table = npt.NDArray[Any]
-Value = "int | float | str | Table | Fields | list[Fields] | tuple[int, ...]"
 Fields = Mapping[str, Any]
-"""Members of a C structure by name. An array becomes a constant of its own, which the member
-points to; a mapping a structure, a tuple numbers; text stands as it is."""
+"""Members of a C structure by name. An array or `Constant` becomes a constant of its own, which the
+member points to; a mapping a structure, a tuple numbers; text stands as it is."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array whose values are made when it is written: its size follows from shapes alone."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    made: Callable[[], Table]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def values(self) -> Table:
+        """Raises AssertionError if they are not of the shape that was said."""
+        found = self.made().astype(self.dtype)
+        assert found.shape == self.shape, (found.shape, self.shape)
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,7 @@ def folded(graph: Graph) -> list[Step]:
         after = readers.get(out, [])
         is_bound = _is_border(graph, op) and all(_takes_border(each, out) for each in after)
         if is_bound and after and out not in graph.outputs:
-            top, left = (int(pair[0]) for pair in _amounts(graph, op)[1:3])
+            top, left = (int(pair[0]) for pair in amounts(graph, op)[1:3])
             gone[out] = op.operands[0], (top, left)
             continue
         source = op.operands[0]
@@ -109,17 +129,20 @@ def folded(graph: Graph) -> list[Step]:
     return steps
 
 
-def _amounts(graph: Graph, op: Op) -> Table:
+def amounts(graph: Graph, op: Op) -> Table:
+    """Return what a PAD adds before and after each dimension; without a table, all of it after."""
     data = graph.constant_of(op).data
-    assert data is not None
-    return np.asarray(data)
+    if data is not None:
+        return np.asarray(data)
+    sizes = zip(graph.input_of(op).shape, graph.output_of(op).shape, strict=True)
+    return np.array([(0, more - size) for size, more in sizes])
 
 
 def _is_border(graph: Graph, op: Op) -> bool:
     if op.kind != "PAD":
         return False
-    amounts = _amounts(graph, op)
-    if len(amounts) != 4 or amounts[[0, 3]].any() or graph.tensors[op.operands[0]].constant:
+    added = amounts(graph, op)
+    if len(added) != 4 or added[[0, 3]].any() or graph.tensors[op.operands[0]].constant:
         return False
     # zeros are codes of the zero point, which both tensors share
     source, output = graph.input_of(op).quantization, graph.output_of(op).quantization

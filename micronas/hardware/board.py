@@ -12,11 +12,11 @@ from micronas import resources
 from micronas.errors import ConfigError
 from micronas.files import write_atomically
 from micronas.hardware.estimates import completed
-from micronas.hardware.features import FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
+from micronas.hardware.features import CYCLES, FEATURES, INSTRUCTIONS, OTHER_INSTRUCTIONS
 from micronas.hardware.forms import FORMS, Form
 from micronas.hardware.latency import CONSTANT, LinearLatency
 from micronas.hardware.names import board_file, is_name, names_of
-from micronas.hardware.targets import Choice, Target, choose, named
+from micronas.hardware.targets import TFLM, Choice, Target, choose, named
 from micronas.quantities import format_bytes
 from micronas.settings import Settings, nearest, read_mapping, read_settings
 from micronas.text import html_table
@@ -38,9 +38,7 @@ def _check_terms(coefficients: dict[str, float]) -> dict[str, float]:
 
 
 def _check_engine(name: str | None) -> str | None:
-    if name is not None:
-        named(name)
-    return name
+    return None if name in (None, TFLM) else named(str(name)).name
 
 
 _HEADER = """\
@@ -59,7 +57,8 @@ class Percent(Settings):
 class LatencyModel(Settings):
     """A linear latency model, how well it fits and where it comes from."""
 
-    form: Form
+    form: Form | Literal["cycles"]
+    """``cycles`` are an engine's, of which no board's file holds a model."""
     spaces: tuple[str, ...] = ()
     """Search spaces it is for; none if it is for any network."""
     coefficients: Annotated[dict[str, float], Field(min_length=1), AfterValidator(_check_terms)]
@@ -83,6 +82,11 @@ class LatencyModel(Settings):
             if term in self.coefficients:
                 return self.coefficients[term]
         return None
+
+    @property
+    def prices_all(self) -> bool:
+        """Whether operators cost something that no count stands for."""
+        return not self.coefficients.keys().isdisjoint((INSTRUCTIONS, OTHER_INSTRUCTIONS, CYCLES))
 
 
 class Reserved(Settings):
@@ -123,7 +127,8 @@ class Board(Settings):
     kernels: str
     """The library that ran the measured networks; `targets.choose` says what is planned for it."""
     engine: Annotated[str | None, AfterValidator(_check_engine)] = None
-    """Registered target that runs the network in place of TFLM."""
+    """``micronas`` runs the network as C of its own, without an interpreter; ``tflm`` is the rest's
+    default."""
     compiler: str | None = None
     form: Form
     """The latency model to use unless another is asked for."""
@@ -198,14 +203,22 @@ class Board(Settings):
         """The forms of latency model there are for this board."""
         return tuple(form for form in FORMS if any(m.form == form for m in self.latency))
 
-    def using(self, form: Form | None) -> "Board":
-        """Return the board with another latency model as its own; None keeps it.
+    def using(self, form: Form | None, *, engine: str | None = None) -> "Board":
+        """Return the board with another latency model or engine as its own; None keeps it.
+
+        Parameters
+        ----------
+        engine
+            A registered target's name; ``tflm`` is what kernels and core say.
 
         Raises
         ------
         ConfigError
-            If there is no model of that form for any network.
+            If there is no model of that form for any network, or no such engine.
         """
+        if engine is not None:
+            chosen = {"engine": _check_engine(engine)}
+            return self.model_copy(update=chosen).using(form)
         if form is None or form == self.form:
             return self
         if not any(model.form == form and not model.spaces for model in self.latency):
@@ -216,7 +229,22 @@ class Board(Settings):
         return self.model_copy(update={"form": form})
 
     def latency_model(self, space: str | None = None) -> LatencyModel:
-        """Return the model of the board's form for a search space, or else for any network."""
+        """Return the engine's model, or that of the board's form for a space or any network."""
+        found = self.measured_model(space)
+        by_instruction = next((m for m in self.latency if m.form == INSTRUCTIONS), found)
+        timed = self.target.timed(by_instruction.ms_per_instruction, self.clock_hz)
+        if timed is None:
+            return found
+        return LatencyModel(
+            form="cycles",
+            coefficients=timed,
+            networks=found.networks,
+            status="estimate, not measured",
+            source=f"{self.target.title}: modelled cycles, with the waits of {found.source}",
+        )
+
+    def measured_model(self, space: str | None = None) -> LatencyModel:
+        """Return the model of TFLM's kernels, of the board's form for a space or any network."""
         models = [model for model in self.latency if model.form == self.form]
         own = [model for model in models if space in model.spaces]
         return next(iter(own), None) or next(model for model in models if not model.spaces)
@@ -263,6 +291,7 @@ class Board(Settings):
             "reserved": self.reserved.model_dump(),
             "power_mw": self.power_mw,
             "kernels": self.kernels,
+            "engine": self.engine or TFLM,
             "arena_is_upper_bound": self.arena.is_upper_bound,
             "arena_assumes": self.arena.assumes,
             "code_assumes": self.arena.code_assumes,

@@ -121,7 +121,7 @@ def front_end_ms(board: Board, instructions: int) -> float:
     Where that was never fitted, an instruction is a cycle. Cores without a floating-point unit
     take the integer form, of 4.8 times as many instructions (measured of spectra on a Cortex-M0).
     """
-    rate = board.latency_model().ms_per_instruction or 1e3 / board.clock_hz
+    rate = board.measured_model().ms_per_instruction or 1e3 / board.clock_hz
     return instructions * rate * (_IN_INTEGERS if board.core in WITHOUT_FPU else 1.0)
 
 

@@ -11,14 +11,15 @@ from micronas.hardware.instructions import Price
 
 INSTRUCTIONS: Final = "instructions"
 OTHER_INSTRUCTIONS: Final = "other_instructions"
+CYCLES: Final = "cycles"
 COVERED = tuple(kind for kind, row in OPERATORS.items() if row.counted)
 """Kinds whose cost the counts of `graph.counts` carry."""
-FEATURES = (*COUNTS, INSTRUCTIONS, OTHER_INSTRUCTIONS)
+FEATURES = (*COUNTS, INSTRUCTIONS, OTHER_INSTRUCTIONS, CYCLES)
 """Names of all features.
 
 ``instructions`` are those of the whole network as the board's target counts them, on a Cortex-M4;
 ``other_instructions`` are those of operators that no count stands for, so that a model of counts
-alone does not take them to be free.
+alone does not take them to be free; ``cycles`` are 0 where the target models none.
 """
 
 
@@ -36,11 +37,10 @@ def features(
 def of_instructions(ops: Sequence[Op], priced: Sequence[Price | None]) -> dict[str, float]:
     """Return those features that are prices and no counts."""
     known = [
-        (op.kind in COVERED, each.instructions)
-        for op, each in zip(ops, priced, strict=True)
-        if each is not None
+        (op.kind in COVERED, each) for op, each in zip(ops, priced, strict=True) if each is not None
     ]
     return {
-        INSTRUCTIONS: sum(cost for _, cost in known),
-        OTHER_INSTRUCTIONS: sum(cost for covered, cost in known if not covered),
+        INSTRUCTIONS: sum(each.instructions for _, each in known),
+        OTHER_INSTRUCTIONS: sum(each.instructions for covered, each in known if not covered),
+        CYCLES: sum(each.cycles for _, each in known),
     }

@@ -53,6 +53,8 @@ class Price:
     instructions: float
     extrapolated: bool
     """No operator of this kind was counted: a guess from above."""
+    cycles: float = 0.0
+    """Of the same core, with memory that never waits, where they are modelled."""
 
 
 def instructions(work: Work) -> Any:

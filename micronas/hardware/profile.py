@@ -15,6 +15,7 @@ from micronas.hardware.code import operators_of
 from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
 from micronas.hardware.features import (
     COVERED,
+    CYCLES,
     INSTRUCTIONS,
     OTHER_INSTRUCTIONS,
     features,
@@ -23,7 +24,7 @@ from micronas.hardware.features import (
 from micronas.hardware.front_ends import FrontEndCosts, front_end_costs
 from micronas.hardware.instructions import Price
 from micronas.hardware.latency import CONSTANT, LinearLatency
-from micronas.hardware.targets import Target
+from micronas.hardware.targets import TFLM, Target
 from micronas.quantities import format_bytes, format_macs
 from micronas.text import html_table, percent
 
@@ -73,14 +74,17 @@ def profile(
     kind
         Search space or task the network belongs to, for the board's latency model of that kind.
     flash_bytes
-        Size of the model file, where one exists; otherwise that of the file it would become.
+        Size of the model file, where one exists; otherwise that of the file it would become. An
+        engine without an interpreter makes its own of it.
     meaning
         Of the input, as the model file has it: what runs in front of the network is counted by it.
     budget
         What has to fit; the board's own limits when left out.
     """
     counts, target = count(graph), board.target
-    size = target.model_bytes(graph) if flash_bytes is None else flash_bytes
+    size = flash_bytes
+    if size is None or not target.reads_file:
+        size = target.model_bytes(graph)
     on_board, on_host = target.plan(graph), target.on_host.plan(graph)
     priced = target.prices(graph)
     latency = board.latency_ms(features(graph, priced), space=kind)
@@ -106,6 +110,7 @@ def profile(
     operators, front_end = operators_of(graph), _front_end(graph, meaning)
     described: dict[str, Any] = {
         "board": board.name,
+        "engine": board.engine or TFLM,
         "inputs": _interface(graph, graph.inputs),
         "outputs": _interface(graph, graph.outputs),
         "macs": counts.macs,
@@ -138,7 +143,7 @@ def profile(
         "pooling": _pooling(graph, target, model),
         "layers": layers,
     }
-    if INSTRUCTIONS in board.forms:
+    if INSTRUCTIONS in board.forms or not target.reads_file:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
     limits = (budget or Budget()).on(board, operators=operators, front_end=front_end)
     doubtful = estimates(board, limits, kind=kind)
@@ -204,7 +209,7 @@ def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyMo
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
     pairs = list(zip(graph.ops, priced, strict=True))
-    if linear.coefficients.keys() <= {INSTRUCTIONS, OTHER_INSTRUCTIONS}:  # most boards; no counts
+    if linear.coefficients.keys() <= {INSTRUCTIONS, OTHER_INSTRUCTIONS, CYCLES}:  # no counts
         found = (of_instructions((op,), (cost,)) for op, cost in pairs)
     else:
         found = (features(graph, (cost,), (op,)) for op, cost in pairs)
@@ -213,14 +218,16 @@ def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyMo
 
 def _is_left_out(op: Op, cost: Price | None, model: LatencyModel) -> bool:
     """Whether the latency says nothing of an operator."""
-    return cost is None or (op.kind not in COVERED and model.ms_per_instruction is None)
+    return cost is None or (op.kind not in COVERED and not model.prices_all)
 
 
 def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
     """Whether nothing like the operator was among what the latency model was fitted to."""
     if cost is None:
         return False
-    return cost.extrapolated or (model.form != INSTRUCTIONS and op.kind not in COVERED)
+    return cost.extrapolated or (
+        model.form not in (INSTRUCTIONS, "cycles") and op.kind not in COVERED
+    )
 
 
 def _pooling(graph: Graph, target: Target, model: LatencyModel) -> list[dict[str, Any]]:

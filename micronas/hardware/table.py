@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from micronas.hardware.targets import TFLM
 from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.text import pairs, percent, table
 
@@ -50,6 +51,8 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": f"{verdict(described['fits'])} ({_used(described)})",
     }
+    if described["engine"] != TFLM:
+        totals["engine"] = described["engine"]
     if described["arena_assumes"]:
         totals["arena planned for"] = described["arena_assumes"]
     if described["device"]["code_assumes"]:

@@ -14,7 +14,7 @@ from micronas.graph.ir import Graph
 from micronas.graph.memory import ArenaPlan
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
-from micronas.hardware.targets import DEFAULT
+from micronas.hardware.targets import DEFAULT, TFLM
 from micronas.report.network import blocks_of
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
 from micronas.runs.stored import Metrics
@@ -110,7 +110,7 @@ def _tiles(run: RunFolder) -> list[Data]:
         ),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
-        _tile("Flash", metrics.flash_bytes, "bytes", f"size of {MODEL}"),
+        _tile("Flash", metrics.flash_bytes, "bytes", _flash_note(metrics)),
         _tile("Arena", metrics.arena_bytes, "bytes", _arena_note(metrics)),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
         _tile(
@@ -127,6 +127,10 @@ def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
     return {"label": label, "value": value, "unit": unit, "note": note}
 
 
+def _flash_note(metrics: Metrics) -> str:
+    return f"size of {MODEL}" if metrics.engine == TFLM else f"as C, by engine {metrics.engine}"
+
+
 def _arena_note(metrics: Metrics) -> str:
     most = "at most, " if metrics.arena_is_upper_bound else ""
     assumed = f", planned for {metrics.arena_assumes}" if metrics.arena_assumes else ""
@@ -135,10 +139,13 @@ def _arena_note(metrics: Metrics) -> str:
 
 def _budget(run: RunFolder) -> Data:
     metrics = run.metrics
+    is_read = metrics.engine == TFLM
     notes = {
         "sram": f"TFLM itself reports {metrics.host_arena_bytes:,} B on a 64-bit host; on the "
-        f"board it takes {metrics.arena_bytes:,} B. The larger need counts.",
-        "flash": "The size of model.tflite.",
+        f"board it takes {metrics.arena_bytes:,} B. The larger need counts."
+        if is_read
+        else f"The engine's own plan takes {metrics.arena_bytes:,} B.",
+        "flash": "The size of model.tflite." if is_read else "Constants and code of the network.",
         "latency": f"Predicted by the board's latency model, form {metrics.latency_form}.",
         "macs": "Counted on the file.",
     }

@@ -17,7 +17,7 @@ _BOARD = "stm32f446re"
 
 
 def describe_costs(
-    network: Path, names: Sequence[str] = (), *, form: str | None = None
+    network: Path, names: Sequence[str] = (), *, form: str | None = None, engine: str | None = None
 ) -> dict[str, Any]:
     """Return the costs of a network on the first board and whether it fits each, as JSON values.
 
@@ -30,6 +30,8 @@ def describe_costs(
         its budget.
     form
         Form of latency model; each board's own where it is None.
+    engine
+        What runs the network, ``tflm`` or ``micronas``; each board's own where it is None.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def describe_costs(
         )
     else:
         known = [run.board or Board.load(_BOARD)]
-    boards = [each.using(check_form(form)) for each in known]
+    boards = [each.using(check_form(form), engine=engine) for each in known]
     described = profile(
         loaded.graph,
         boards[0],

@@ -21,6 +21,7 @@ from micronas.files import is_passing, regular, remove_leftovers, text_hash, wri
 from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
+from micronas.hardware.forms import FORMS
 from micronas.runs.stored import PARTS, Metrics
 from micronas.settings import read_mapping, validate_settings
 from micronas.space.load import model_bytes
@@ -182,17 +183,20 @@ def own(path: Path) -> Own:
     limits = validate_settings(budget, Budget, source=str(path / CONFIG))
     known = Own(budget=limits, kind=_kind(parts, settings))
     try:
-        board = _board(parts, settings.get("board"), settings.get("latency_form"))
+        board = _board(parts, settings.get("board"), settings.get("latency_form"), settings)
     except ConfigError as error:
         return replace(known, gone=str(error))
     return replace(known, board=board)
 
 
-def _board(parts: Mapping[str, Any], name: object, form: object) -> Board | None:
+def _board(
+    parts: Mapping[str, Any], name: object, form: object, settings: Mapping[str, Any]
+) -> Board | None:
     """The board as the history has it, or else that of a name as it is now."""
     if name is None or "board" in parts:
         return parts.get("board")
-    return Board.load(str(name)).using(form)  # type: ignore[arg-type]
+    form = form if form in FORMS else None  # an engine's has no choice
+    return Board.load(str(name)).using(form, engine=settings.get("engine"))
 
 
 def _kind(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
@@ -291,7 +295,7 @@ def open_run(path: Path) -> RunFolder:
     except MicronasError as error:
         absent[ARCHITECTURE] = _line(error)
     try:
-        board = _board(parts, settings.get("board", metrics.board), metrics.latency_form)
+        board = _board(parts, settings.get("board", metrics.board), metrics.latency_form, settings)
     except MicronasError as error:
         absent["board"] = _line(error)
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)

@@ -23,6 +23,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import estimates, measure, on_device
 from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.targets import TFLM
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
@@ -324,13 +325,17 @@ def _train(
     limits = settings.budget.on(board, operators=operators, front_end=front_end)
     left = limits.left()
     costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
+    target, flash_bytes, largest_arena = board.target, len(model), arena.total
+    if not target.reads_file:
+        flash_bytes, largest_arena = target.model_bytes(graph), target.plan(graph).total
     metrics: Metrics = {
         "version": METRICS_VERSION,
         "board": board.name,
+        "engine": board.engine or TFLM,
         "network": str(architecture),
         "macs": costs.macs,
         "ops": costs.ops,
-        "flash_bytes": len(model),
+        "flash_bytes": flash_bytes,
         "arena_bytes": costs.arena_bytes,
         "arena_head_bytes": costs.arena_head_bytes,
         "arena_is_upper_bound": board.arena.is_upper_bound,
@@ -338,7 +343,7 @@ def _train(
         "host_arena_bytes": arena.total,
         "host_arena_head_bytes": arena.head,
         "latency_ms": costs.latency_ms,
-        "latency_form": board.form,
+        "latency_form": board.latency_model(kind).form,
         "energy_mj": costs.energy_mj,
         **scores(network, graph, data, given=given),
         "tflm_mismatches": checked.mismatches,
@@ -346,14 +351,14 @@ def _train(
         "budget": limits.given(),
         "used": limits.used(costs),
         "fits": limits.fits(costs)
-        and (costs.has_int4 or arena.total <= left["sram"])
-        and len(model) <= left["flash"],
+        and (costs.has_int4 or largest_arena <= left["sram"])
+        and flash_bytes <= left["flash"],
         "fits_estimates": estimates(board, limits, kind=kind),
         "device": on_device(
             board,
             operators,
             front_end,
-            flash_bytes=len(model),
+            flash_bytes=flash_bytes,
             arena_bytes=costs.arena_required_bytes,
             latency_ms=costs.latency_ms,
         )

@@ -46,6 +46,9 @@ class TrainSettings(Settings):
     """Name of a shipped board, or path of a YAML file."""
     latency_form: Form | None = None
     """Which of the board's latency models to believe; None takes the board's own choice."""
+    engine: str | None = None
+    """What runs the network on the board: ``tflm`` with a file, or ``micronas``, C of its own
+    without an interpreter; None takes the board's own choice."""
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: DataSettings
@@ -61,7 +64,7 @@ class TrainSettings(Settings):
     seed: int = 0
 
     def load_board(self) -> Board:
-        return Board.load(self.board).using(self.latency_form)
+        return Board.load(self.board).using(self.latency_form, engine=self.engine)
 
 
 class RunSettings(TrainSettings):

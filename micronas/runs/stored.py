@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from micronas.hardware.board import Board
+from micronas.hardware.targets import TFLM
 from micronas.space.space import Space
 
 
@@ -51,6 +52,8 @@ class Metrics(_Stored):
     """`metrics.json`."""
 
     board: str
+    engine: str = TFLM
+    """Files of earlier versions do not say."""
     network: str
     macs: int
     flash_bytes: int

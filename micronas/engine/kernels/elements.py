@@ -32,7 +32,10 @@ def positions(graph: Graph, step: Step) -> list[Call]:
 
 
 def table(graph: Graph, step: Step) -> list[Call]:
-    return _looked_up(graph, step, data(graph.constant_of(step.op)).astype(np.int8))
+    codes = graph.constant_of(step.op)
+    if codes.data is None:  # any function of one code
+        return _looked_up(graph, step, -1 - _CODES)
+    return _looked_up(graph, step, data(codes).astype(np.int8))
 
 
 def _looked_up(graph: Graph, step: Step, codes: np.ndarray) -> list[Call]:

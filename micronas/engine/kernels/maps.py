@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from micronas.engine.kernels.window import channel_overlap, window_of
-from micronas.engine.steps import Call, Rows, Step
+from micronas.engine.steps import Call, Rows, Step, amounts
 from micronas.graph import fixed_point, moves, resizing
 from micronas.graph.ir import Graph
 from micronas.graph.kernels import places
@@ -161,11 +161,11 @@ def pad_with(graph: Graph, step: Step) -> list[Call]:
 def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:
     shape, output = graph.tensors[step.source].shape, graph.output_of(step.op)
     to = _strides(output.shape)
-    amounts = data(graph.constant_of(step.op, position))
-    place = sum(int(pair[0]) * one for pair, one in zip(amounts, to, strict=True))
+    added = amounts(graph, step.op) if position == 1 else data(graph.constant_of(step.op, position))
+    place = sum(int(pair[0]) * one for pair, one in zip(added, to, strict=True))
     call = _move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
     # channels alone: pixels come first, which rows consist of
-    by_pixel = len(shape) == 4 and not amounts[:3].any() and call.fields["rank"] == 2
+    by_pixel = len(shape) == 4 and not added[:3].any() and call.fields["rank"] == 2
     return [replace(call, rows=Rows("move_row") if by_pixel else None)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.engine.steps import Call, Overlap, Step
+from micronas.engine.steps import Call, Constant, Overlap, Step
 from micronas.graph import fixed_point, recurrent
 from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels.codes import data, scale, zero_point
@@ -42,6 +42,10 @@ def l2_normalization(graph: Graph, step: Step) -> list[Call]:
 
 def _rows(tensor: Tensor) -> dict[str, Any]:
     return {"rows": math.prod(tensor.shape[:-1]), "count": tensor.shape[-1]}
+
+
+def _constant(tensor: Tensor, dtype: type[np.generic]) -> Constant:
+    return Constant((tensor.elements,), dtype, lambda: data(tensor).ravel())
 
 
 def _factor(real: float) -> tuple[int, int]:
@@ -82,9 +86,9 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
     limit = int(min(float(np.float32(op.clip)) / step_of_cell, 32767.0))
     gates = [
         {
-            "weights": data(weights).ravel().astype(np.int8),
-            "before": data(before).ravel().astype(np.int8),
-            "bias": data(bias).astype(np.int32),
+            "weights": _constant(weights, np.int8),
+            "before": _constant(before, np.int8),
+            "bias": _constant(bias, np.int32),
             "read": _factor(float(scale(source) * scale(weights) / 2.0**-12)),
             "kept": _factor(float(scale(output) * scale(before) / 2.0**-12)),
         }

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from string import Template
 
 import numpy as np
@@ -13,9 +14,9 @@ from micronas.engine.kernels.window import (
     tiles_of,
     window_of,
 )
-from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
+from micronas.engine.steps import Call, Constant, Fields, Overlap, Rows, Step, Table
 from micronas.graph import fixed_point
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import activation_range, data, scale, scales, zero_point
 from micronas.graph.transposing import before
 from micronas.resources import folder
@@ -30,75 +31,101 @@ _SHIFTS = range(1, 23)
 class _Rescaling:
     """Biases, with the input's zero point in them, and factors of each channel."""
 
-    def __init__(self, graph: Graph, step: Step, rows: Wide, *, is_folded: bool = True) -> None:
-        """`rows` holds the weights of each channel."""
+    def __init__(self, graph: Graph, step: Step, *, is_folded: bool = True) -> None:
+        self._graph, self._step, self._is_folded = graph, step, is_folded
         op = step.op
         source, weights, output = (
             graph.tensors[step.source],
             graph.constant_of(op),
             graph.output_of(op),
         )
-        channels = len(rows)
-        offset = (
-            -zero_point(source) * rows.sum(axis=1) if is_folded else np.zeros(channels, np.int64)
-        )
-        for name in op.learnt[1:]:
-            offset = offset + data(graph.tensors[name])
-        self.bias = offset.astype(np.int32).astype(np.int64)
+        self._by_column = op.kind == "DEPTHWISE_CONV_2D"
+        self.channels = weights.shape[-1 if self._by_column else 0]
         factors = scale(source) * scales(weights) / scale(output)
-        multiplier, shift = fixed_point.quantize_multiplier(np.broadcast_to(factors, channels))
+        multiplier, shift = fixed_point.quantize_multiplier(np.broadcast_to(factors, self.channels))
         self.multiplier, self.right = multiplier, -shift.astype(np.int64)
         self.zero = zero_point(output)
         self.low, self.high = activation_range(op, output)
-        largest = np.abs(rows).sum(axis=1) * 128 + np.abs(offset)
-        self.largest = int(largest.max())
-        """Bound of all sums."""
-        self.is_usual = self.largest < _LARGEST_SUM and all(
+
+    @cached_property
+    def rows(self) -> Wide:
+        """Weights of each channel."""
+        filters: Wide = data(self._graph.constant_of(self._step.op)).astype(np.int64)
+        shape = (-1, self.channels) if self._by_column else (self.channels, -1)
+        rows: Wide = filters.reshape(shape)
+        return rows.T if self._by_column else rows
+
+    @cached_property
+    def _offset(self) -> Wide:
+        zero = zero_point(self._graph.tensors[self._step.source])
+        offset: Wide = -zero * self.rows.sum(axis=1) * self._is_folded
+        for name in self._step.op.learnt[1:]:
+            offset = offset + data(self._graph.tensors[name])
+        return offset
+
+    @cached_property
+    def bias(self) -> Wide:
+        return self._offset.astype(np.int32).astype(np.int64)
+
+    @cached_property
+    def largest(self) -> int:
+        """Bound of all sums; 0 where weights are not known, which usual ones do not exceed."""
+        if self._graph.constant_of(self._step.op).data is None:
+            return 0
+        return int((np.abs(self.rows).sum(axis=1) * 128 + np.abs(self._offset)).max())
+
+    @property
+    def is_usual(self) -> bool:
+        return self.largest < _LARGEST_SUM and all(
             each in _SHIFTS for each in np.unique(self.right)
         )
 
     @property
-    def factors(self) -> npt.NDArray[np.int32]:
-        return np.stack([self.multiplier, -self.right], axis=1).astype(np.int32)
+    def factors(self) -> Constant:
+        return Constant(
+            (self.channels, 2),
+            np.int32,
+            lambda: np.stack([self.multiplier, -self.right], axis=1),
+        )
 
     def limits(self) -> Fields:
         return {"zero": 2 * self.zero + 1, "low": self.low, "high": self.high}
 
     def scales(self, times: int = 1, *, even: bool = False) -> Fields:
-        more = len(self.bias) % 2 if even else 0
-        pairs = np.stack([self.bias * times, self.multiplier], axis=1).astype(np.int32)
+        more = self.channels % 2 if even else 0
+        count = self.channels + more
+
+        def pairs() -> npt.NDArray[np.int64]:
+            found = np.stack([self.bias * times, self.multiplier], axis=1)
+            return np.pad(found, ((0, more), (0, 0)))
+
         return {
-            "scales": np.pad(pairs, ((0, more), (0, 0))),
-            "shifts": np.pad(self.right.astype(np.int8), (0, more)),
+            "scales": Constant((count, 2), np.int32, pairs),
+            "shifts": Constant((count,), np.int8, lambda: np.pad(self.right, (0, more))),
         }
 
 
 def fully_connected(graph: Graph, step: Step) -> list[Call]:
-    rows = data(graph.constant_of(step.op)).astype(np.int64)
-    pixels = graph.tensors[step.source].elements // rows.shape[1]
-    return _pointwise(graph, step, rows, pixels)
+    _, depth = graph.constant_of(step.op).shape
+    return _pointwise(graph, step, graph.tensors[step.source].elements // depth)
 
 
 def convolution(graph: Graph, step: Step) -> list[Call]:
-    filters = data(graph.constant_of(step.op)).astype(np.int64)
-    window = window_of(graph, step, (filters.shape[1], filters.shape[2]))
-    rows = filters.reshape(len(filters), -1)
+    channels, *sides, _ = graph.constant_of(step.op).shape
+    window = window_of(graph, step, (sides[0], sides[1]))
     if graph.groups_of(step.op) > 1:
         return _reference(graph, step, window, "reference_convolution")
     if window.is_plain:
-        return _pointwise(graph, step, rows, window.maps * math.prod(window.out))
+        return _pointwise(graph, step, window.maps * math.prod(window.out))
     is_flat, window = window.laid_flat() != window, window.laid_flat()
     height, width = window.taps
     taps, runs = (width, 1) if window.dilation[1] == 1 else (1, width)
     run = taps * window.depth
-    columns = np.pad(
-        filters.reshape(len(filters), height * runs, run), ((0, 0), (0, 0), (0, run % 2))
-    )
-    tile = _tile(graph, step, rows, columns.reshape(len(filters), -1))
+    tile = _tile(graph, step, height * runs, run)
     if tile is None:
         return _reference(graph, step, window, "reference_convolution")
     fields, uses, size = tile
-    overlap = column_overlap(window, len(filters), tiles_of(math.prod(window.out)))
+    overlap = column_overlap(window, channels, tiles_of(math.prod(window.out)))
     return [
         Call(
             "convolution",
@@ -113,9 +140,9 @@ def convolution(graph: Graph, step: Step) -> list[Call]:
     ]
 
 
-def _pointwise(graph: Graph, step: Step, rows: Wide, pixels: int) -> list[Call]:
-    tile = _tile(graph, step, rows, np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))))
-    channels, depth = rows.shape
+def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
+    channels, *_, depth = graph.constant_of(step.op).shape
+    tile = _tile(graph, step, 1, depth)
     window = Window((1, pixels), depth, (1, pixels), (1, 1), (1, 1), (1, 1), (0, 0), 0)
     if tile is None:
         return _reference(graph, step, window, "reference_convolution")
@@ -134,37 +161,42 @@ def _pointwise(graph: Graph, step: Step, rows: Wide, pixels: int) -> list[Call]:
 
 
 def _tile(
-    graph: Graph, step: Step, rows: Wide, columns: Wide
+    graph: Graph, step: Step, runs: int, run: int
 ) -> tuple[Fields, tuple[str, ...], int] | None:
     """Return fields of a tile, kernel files and bytes of a column, or None where sums wrap around.
 
     Parameters
     ----------
-    rows
-        Weights of each channel.
-    columns
-        The same with zeros where columns have gaps; of even length.
+    runs, run
+        Elements that lie side by side in the map, and how many such; each begins at an even place.
     """
-    rescaling = _Rescaling(graph, step, rows)
-    if rescaling.largest >= 2**31 or columns.shape[1] > 2**17 - 8:
+    rescaling, length = _Rescaling(graph, step), runs * (run + run % 2)
+    if rescaling.largest >= 2**31 or length > 2**17 - 8:
         return None
-    channels = len(rows)
+    channels = rescaling.channels
     if channels >= 2**16:
         raise NotImplementedError
     is_packed = graph.constant_of(step.op).dtype == "int4" and rescaling.largest < 2**27
-    full = np.pad(columns, ((0, channels % 2), (0, -columns.shape[1] % 4)))
-    pairs = full.shape[1] // 2
-    # bytes of a word: element a of both channels, then element b
-    words = full.reshape(-1, 2, pairs, 2).transpose(0, 2, 3, 1).astype(np.int8)
-    if is_packed:
-        halves = words.reshape(-1, pairs // 2, 2, 4).view(np.uint8) & 15
-        words = (halves[:, :, 0] | halves[:, :, 1] << 4).view(np.int8)
+    pairs = (length + -length % 4) // 2
+
+    def words() -> Table:
+        columns = rescaling.rows.reshape(channels, runs, run)
+        even = np.pad(columns, ((0, 0), (0, 0), (0, run % 2))).reshape(channels, length)
+        full = np.pad(even, ((0, channels % 2), (0, -length % 4)))
+        # bytes of a word: element a of both channels, then element b
+        found: Table = full.reshape(-1, 2, pairs, 2).transpose(0, 2, 3, 1).astype(np.int8)
+        if is_packed:
+            halves = found.reshape(-1, pairs // 2, 2, 4).view(np.uint8) & 15
+            found = halves[:, :, 0] | halves[:, :, 1] << 4
+        return found.reshape(-1).view(np.int8 if is_packed else np.uint8)
+
+    size = (channels + channels % 2) * pairs * (1 if is_packed else 2)
     bits = "4" if is_packed else "8"
     form, name = f"tile_{bits}", f"k{bits}"
     if not rescaling.is_usual:
         form, name = ("tile_plain4", "kPlain4") if is_packed else ("tile_plain", "kPlain")
     fields = {
-        "weights": words.reshape(-1) if is_packed else words.reshape(-1).view(np.uint8),
+        "weights": Constant((size,), np.int8 if is_packed else np.uint8, words),
         **rescaling.scales(16 if is_packed else 1, even=True),
         "pairs": pairs,
         "channels": channels,
@@ -175,11 +207,9 @@ def _tile(
 
 
 def depthwise(graph: Graph, step: Step) -> list[Call]:
-    filters = data(graph.constant_of(step.op)).astype(np.int64)
-    window = window_of(graph, step, (filters.shape[1], filters.shape[2]))
-    channels = filters.shape[3]
-    rows = filters.reshape(-1, channels).T
-    rescaling = _Rescaling(graph, step, rows)
+    _, *sides, channels = graph.constant_of(step.op).shape
+    window = window_of(graph, step, (sides[0], sides[1]))
+    rescaling = _Rescaling(graph, step)
     if channels != window.depth or not rescaling.is_usual:
         return _reference(graph, step, window, "reference_depthwise")
     is_flat, window = window.laid_flat() != window, window.laid_flat()
@@ -195,12 +225,16 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
         return _reference(graph, step, window, "reference_depthwise")
     is_packed = graph.constant_of(step.op).dtype == "int4"
     kernel = _Taps(window, is_packed)
-    taps = rows.astype(np.int8)
-    if is_packed:
-        halves = np.pad(taps, ((0, 0), (0, taps.shape[1] % 2))).view(np.uint8) & 15
-        taps = (halves[:, ::2] | halves[:, 1::2] << 4).view(np.int8)
+
+    def taps() -> npt.NDArray[np.int8]:
+        found = rescaling.rows.astype(np.int8)
+        if is_packed:
+            halves = np.pad(found, ((0, 0), (0, found.shape[1] % 2))).view(np.uint8) & 15
+            found = (halves[:, ::2] | halves[:, 1::2] << 4).view(np.int8)
+        return found.reshape(-1)
+
     fields = {
-        "weights": taps.reshape(-1),
+        "weights": Constant((channels * kernel.bytes,), np.int8, taps),
         **rescaling.scales(16 if is_packed else 1),
         "window": window.fields,
         "rows": rows_of_plane,
@@ -246,9 +280,14 @@ class _Taps:
         self._words = -(-(reach + (self._step == 1)) // 2)
 
     @property
+    def bytes(self) -> int:
+        """Of one channel's taps."""
+        count = self._height * self._width
+        return (count + 1) // 2 if self._is_packed else count
+
+    @property
     def text(self) -> str:
         twice = self._step == 1
-        count = self._height * self._width
         sums = ["first"] + (["second"] if twice else [])
         rescale = [
             f"{'if (many > 1) {' if twice else ''}",
@@ -263,7 +302,7 @@ class _Taps:
         return Template(template).substitute(
             comment=f"{self._height} x {self._width} taps, steps of {self._step} along rows.",
             name=self.name,
-            bytes=(count + 1) // 2 if self._is_packed else count,
+            bytes=self.bytes,
             pairs=_indented(pairs, 4),
             together=len(sums),
             step=self._step * len(sums),
@@ -341,8 +380,8 @@ class _Taps:
 
 def transposed(graph: Graph, step: Step) -> list[Call]:
     op = step.op
-    filters = data(graph.constant_of(op)).astype(np.int64)
-    taps = filters.shape[1], filters.shape[2]
+    _, *sides, _ = graph.constant_of(op).shape
+    taps = sides[0], sides[1]
     cut = tuple(before(many, reach) for many, reach in zip(taps, op.reach, strict=True))
     source, output = graph.tensors[step.source], graph.output_of(op)
     maps, height, width, depth = source.shape
@@ -353,15 +392,12 @@ def transposed(graph: Graph, step: Step) -> list[Call]:
 
 
 def _reference(graph: Graph, step: Step, window: Window, function: str) -> list[Call]:
-    filters = data(graph.constant_of(step.op)).astype(np.int64)
-    by_channel = function == "reference_depthwise"
-    channels = filters.shape[-1] if by_channel else len(filters)
-    rows = filters.reshape(-1, channels).T if by_channel else filters.reshape(channels, -1)
-    rescaling = _Rescaling(graph, step, rows, is_folded=function != "reference_transposed")
-    op: Op = step.op
+    op, filters = step.op, graph.constant_of(step.op)
+    rescaling = _Rescaling(graph, step, is_folded=function != "reference_transposed")
+    channels = rescaling.channels
     fields = {
-        "weights": filters.astype(np.int8).reshape(-1),
-        "biases": rescaling.bias.astype(np.int32),
+        "weights": Constant((filters.elements,), np.int8, lambda: data(filters).reshape(-1)),
+        "biases": Constant((channels,), np.int32, lambda: rescaling.bias),
         "factors": rescaling.factors,
         "window": {**window.fields, "zero": zero_point(graph.tensors[step.source])},
         "channels": channels,

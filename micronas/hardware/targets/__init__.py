@@ -9,13 +9,16 @@ from micronas.hardware.targets.arduino import ARDUINO as ARDUINO
 from micronas.hardware.targets.cmsis_nn import CMSIS_NN as CMSIS_NN
 from micronas.hardware.targets.helium import HELIUM as HELIUM
 from micronas.hardware.targets.host import HOST as HOST
+from micronas.hardware.targets.micronas import MICRONAS as MICRONAS
 from micronas.hardware.targets.target import Choice as Choice
 from micronas.hardware.targets.target import Target as Target
 from micronas.settings import nearest
 
 DEFAULT: Target = CMSIS_NN
 """Where no board says another: what firmware that micronas writes runs with."""
-_NAMED: dict[str, Target] = {}
+TFLM = "tflm"
+"""The engine that kernels and core decide on."""
+_NAMED: dict[str, Target] = {MICRONAS.name: MICRONAS}
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 WITHOUT_FPU = ("Cortex-M0", "Cortex-M0+", "Cortex-M1", "Cortex-M3", "Cortex-M23")
 """Cores on which a front end runs in integers."""
@@ -45,7 +48,7 @@ def named(name: str) -> Target:
         If there is none of that name.
     """
     if name not in _NAMED:
-        raise ConfigError(f"unknown engine {name!r}; {nearest(name, tuple(_NAMED))}")
+        raise ConfigError(f"unknown engine {name!r}; {nearest(name, (TFLM, *_NAMED))}")
     return _NAMED[name]
 
 

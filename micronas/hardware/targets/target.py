@@ -54,6 +54,8 @@ class Target(ABC):
     growth: Growth
     kinds: Collection[Kind] = tuple(OPERATORS)
     """Operators that there are kernels for."""
+    reads_file: bool = True
+    """Whether an interpreter reads the .tflite file, so that TFLM on a computer shows its arena."""
 
     @abstractmethod
     def plan(self, graph: Graph) -> ArenaPlan:
@@ -76,6 +78,16 @@ class Target(ABC):
     def chosen(self, core: str) -> Choice:
         """Return how well the target does on a core of a board that names it."""
         return Choice(self)
+
+    def timed(self, rate: float | None, clock_hz: int) -> dict[str, float] | None:
+        """Return coefficients of a latency model of its own; None for the board's.
+
+        Parameters
+        ----------
+        rate
+            ms of an instruction of TFLM's kernels on the board; None if that was never fitted.
+        """
+        return None
 
     @property
     def on_host(self) -> "Target":

@@ -32,13 +32,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Instruction:
+    function: str
     address: int
     name: str
     operands: str
 
 
 def cost_of(program: Path, function: str, files: Sequence[Path] = ()) -> Cost:
-    """Run a program on QEMU's mps2-an386 and count what one call of a function takes.
+    """Return what `costs_by_function` counts in all."""
+    found = costs_by_function(program, function, files).values()
+    return Cost(sum(each.instructions for each in found), sum(each.cycles for each in found))
+
+
+def costs_by_function(program: Path, function: str, files: Sequence[Path] = ()) -> dict[str, Cost]:
+    """Run a program on QEMU's mps2-an386; count what one call of a function takes, where it goes.
 
     Parameters
     ----------
@@ -47,6 +54,43 @@ def cost_of(program: Path, function: str, files: Sequence[Path] = ()) -> Cost:
     files
         Arguments of the program.
     """
+    found: dict[str, list[int]] = {}
+    walked, entered = _walked(program, function, files)
+    for each, count, jumped, price in walked:
+        total = found.setdefault(each.function, [0, 0])
+        total[0] += count
+        total[1] += count * price + jumped * _REFILL
+    return {
+        name: Cost(instructions // entered, cycles // entered)
+        for name, (instructions, cycles) in found.items()
+    }
+
+
+def blocks_of(
+    program: Path, function: str, inner: str, files: Sequence[Path] = ()
+) -> tuple[dict[int, Cost], dict[int, int]]:
+    """Return what of a function runs how often in one call of `function`.
+
+    By number of executions the instructions and their cycles, without refills; by number of jumps
+    the instructions that jump.
+    """
+    runs: dict[int, list[int]] = {}
+    jumps: dict[int, int] = {}
+    walked, entered = _walked(program, function, files)
+    for each, count, jumped, price in walked:
+        if each.function == inner:
+            total = runs.setdefault(count // entered, [0, 0])
+            total[0] += 1
+            total[1] += price
+            if jumped:
+                jumps[jumped // entered] = jumps.get(jumped // entered, 0) + 1
+    return {count: Cost(*total) for count, total in runs.items()}, jumps
+
+
+def _walked(
+    program: Path, function: str, files: Sequence[Path]
+) -> tuple[list[tuple[_Instruction, int, int, int]], int]:
+    """Return instructions that ran with executions, jumps and price; and how many calls ran."""
     listed = _disassembled(program)
     calls = [
         place
@@ -57,13 +101,10 @@ def cost_of(program: Path, function: str, files: Sequence[Path] = ()) -> Cost:
     begin, end = int(listed[call].operands.split()[0], 16), listed[call + 1].address
     runs, jumps = _counted(program, begin, end, files)
     inside = [each for each in listed if each.address in runs]
-    cycles, before = 0, None
-    for each in inside:
-        count = runs[each.address]
-        cycles += count * _price(each, before) + jumps.get(each.address, 0) * _REFILL
-        before = each
-    entered = runs[begin]
-    return Cost(sum(runs.values()) // entered, cycles // entered)
+    return [
+        (each, runs[each.address], jumps.get(each.address, 0), _price(each, before))
+        for each, before in zip(inside, [None, *inside], strict=False)
+    ], runs[begin]
 
 
 def _price(each: _Instruction, before: _Instruction | None) -> int:
@@ -102,11 +143,15 @@ def _disassembled(program: Path) -> list[_Instruction]:
         text=True,
         check=True,
     ).stdout
-    found = re.findall(r"^ +([0-9a-f]+):\t(\S+)\t?([^@;\n]*)", said, re.M)
-    return [
-        _Instruction(int(address, 16), name.split(".")[0], operands.strip())
-        for address, name, operands in found
-    ]
+    found, function = [], ""
+    for line in said.splitlines():
+        if heading := re.match(r"[0-9a-f]+ <(.+)>:", line):
+            function = heading[1]
+        elif row := re.match(r" +([0-9a-f]+):\t(\S+)\t?([^@;\n]*)", line):
+            address, name, operands = row.groups()
+            name = name.split(".")[0]
+            found.append(_Instruction(function, int(address, 16), name, operands.strip()))
+    return found
 
 
 @lru_cache(maxsize=1)

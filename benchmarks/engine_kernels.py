@@ -1,0 +1,330 @@
+"""Measure the engine's kernels alone on an emulated Cortex-M4, and fit what they take.
+
+    python -m benchmarks.engine_kernels [--write]
+
+Networks of one operator are compiled by gcc at -O2; how often each instruction runs is counted, and
+goes to the function it stands in. Lines of results/engine_kernels.jsonl are kept: what is there is
+not measured again. ``--write`` writes latency_models/kernels/micronas.yaml.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import yaml
+
+from micronas import resources
+from micronas.engine.layout import Layout
+from micronas.engine.work import Terms, work_of, written_out
+from micronas.files import write_atomically
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph
+from micronas.graph.operators import OPERATORS
+from micronas.hardware.targets.micronas import ANY_WINDOW, INVOKE, Engine, Function
+from testing.engine import build, examples, on_core
+from testing.graphs import quantize_randomly, random_op_graph
+from testing.m4_cycles import blocks_of, costs_by_function
+
+RESULTS = Path(__file__).with_name("results") / "engine_kernels.jsonl"
+_SEEDS = {
+    **{
+        "CONV_2D": 24,
+        "DEPTHWISE_CONV_2D": 24,
+        "FULLY_CONNECTED": 14,
+        "ADD": 8,
+        "TRANSPOSE_CONV": 8,
+    },
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "CONCATENATION"), 10),
+}
+_OTHERS = 5
+_WINDOWS = [
+    *((side, side, step) for side in (3, 5) for step in (1, 2)),
+    *((1, side, step) for side in (3, 5, 7, 9) for step in (1, 2)),
+    (7, 7, 1),
+]
+
+
+def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
+    """Yield names and what makes each."""
+    for kind in OPERATORS:
+        for seed in range(_SEEDS.get(kind, _OTHERS)):
+            yield f"{kind} {seed}", lambda kind=kind, seed=seed: random_op_graph(kind, seed)
+    for window in _WINDOWS:
+        for bits in (8, 4):
+            for odd in (False, True):
+                name = f"depthwise {'x'.join(map(str, window))} {bits} {'odd' if odd else 'even'}"
+                if not odd or window[2] == 1:
+                    yield name, lambda window=window, bits=bits, odd=odd: _plane(window, bits, odd)
+    for seed, (depth, width, pixels) in enumerate(_DENSE):
+        for bits in (8, 4):
+            name = f"pointwise {depth} {width} {pixels} {bits}"
+            yield name, lambda s=seed, d=depth, w=width, p=pixels, b=bits: _points(s, d, w, p, b)
+
+
+_DENSE = [(4, 2, 3), (6, 3, 5), (16, 8, 9), (17, 12, 7), (32, 5, 12), (64, 64, 2), (24, 1, 3)]
+
+
+_LINES, _CHANNELS = 7, 3
+"""Of the maps that kernels of single windows are measured on."""
+
+
+def _plane(window: tuple[int, int, int], bits: int, odd: bool) -> Graph:
+    height, width, step = window
+    builder = Builder((_LINES, 9 if odd else 8 * step, _CHANNELS))
+    value = builder.depthwise(builder.input, "y", (height, width), stride=(1, step))
+    return quantize_randomly(builder.finish(value), 1, filters="int4" if bits == 4 else "int8")
+
+
+def _points(seed: int, depth: int, width: int, pixels: int, bits: int) -> Graph:
+    builder = Builder((1, pixels, depth))
+    value = builder.conv(builder.input, "y", width, activation="RELU" if seed % 2 else "NONE")
+    return quantize_randomly(builder.finish(value), seed, filters="int4" if bits == 4 else "int8")
+
+
+def measured(graph: Graph) -> dict[str, Any]:
+    """Return what a network's functions do and take, and the sizes of its symbols."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        program = build(graph, folder)
+        given = examples(graph, 2)
+        on_core(program, given, graph)
+        costs = costs_by_function(program, "net_invoke", [folder / "examples"])
+        symbols = _symbols(folder / "net.o")
+        blocks = {}
+        kernels = [name for name in costs if name.startswith("depthwise_")]
+        if len(kernels) == 1:
+            runs, jumps = blocks_of(program, "net_invoke", kernels[0], [folder / "examples"])
+            taken = {count: [each.instructions, each.cycles] for count, each in runs.items()}
+            blocks = {"blocks": {"runs": taken, "jumps": jumps}}
+    layout = Layout(graph, None)
+    return {
+        "calls": [call.function for calls in layout.calls for call in calls],
+        "structures": [call.structure for calls in layout.calls for call in calls],
+        "costs": {name: [each.instructions, each.cycles] for name, each in costs.items()},
+        "code": symbols["t"],
+        "constants": symbols["r"],
+        **blocks,
+    }
+
+
+def _symbols(path: Path) -> dict[str, dict[str, int]]:
+    command = ["arm-none-eabi-nm", "-S", "--defined-only", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, dict[str, int]] = {"t": {}, "r": {}}
+    for size, kind, name in re.findall(r"^\w+ (\w+) (\w) (\S+)$", said, re.M):
+        if kind.lower() in found:
+            found[kind.lower()][name] = int(size, 16)
+    return found
+
+
+def rows() -> dict[str, Mapping[str, Any]]:
+    """Return what was measured, by name."""
+    if not RESULTS.is_file():
+        return {}
+    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    return {each["network"]: each for each in lines}
+
+
+def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
+    """Return the engine's costs, fitted to what was measured."""
+    made = dict(networks())
+    works = {name: _works(made[name]()) for name in known}
+    own = {INVOKE} | {function for each in works.values() for function in each}
+    seen: dict[str, list[tuple[Terms, float, float]]] = {}
+    sizes: dict[str, list[int]] = {}
+    structures: dict[str, int] = {}
+    invoked: list[tuple[Terms, float]] = []
+    for name, row in known.items():
+        spent: dict[str, list[float]] = {}
+        for symbol, cost in row["costs"].items():
+            plain = INVOKE if symbol == "net_invoke" else symbol.partition(".")[0]
+            place = plain if plain in own else row["calls"][0] if row["calls"] else INVOKE
+            total = spent.setdefault(place, [0.0, 0.0])
+            total[0], total[1] = total[0] + cost[0], total[1] + cost[1]
+        for function, terms in works[name].items():
+            seen.setdefault(function, []).append((terms, *spent.get(function, [0.0, 0.0])))
+        code: dict[str, int] = {}
+        for symbol, size in row["code"].items():
+            plain = symbol.partition(".")[0]
+            code[plain] = code.get(plain, 0) + size
+        calls = {"bytes": 1.0, "calls": float(len(row["calls"]))}
+        invoked.append((calls, code.pop("net_invoke")))
+        for function, size in code.items():
+            sizes.setdefault(function, []).append(size)
+        placed = [name for name in row["constants"] if re.fullmatch(r"op\d+_\d+", name)]
+        places = sorted(placed, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+        for structure, place in zip(row["structures"], places, strict=True):
+            structures[structure] = row["constants"][place]
+    functions = {
+        name: _function(name, found, sizes.get(name, []))
+        for name, found in sorted(seen.items())
+        if not name.startswith("depthwise_")
+    }
+    functions[INVOKE].code.update(_solved([(t, s) for t, s in invoked]))
+    windows = [each for name in seen if name.startswith("depthwise_") for each in seen[name]]
+    functions[ANY_WINDOW] = _function(ANY_WINDOW, windows, [])
+    texts = [
+        ({"bytes": 1.0, **_text_of(made[name]())}, float(row["code"][row["calls"][0]]))
+        for name, row in known.items()
+        if row["calls"] and row["calls"][0].startswith("depthwise_")
+    ]
+    functions[ANY_WINDOW].code.update(_solved(texts))
+    for name in known:
+        if name.startswith("depthwise ") and name.endswith(" even"):
+            kernel = known[name]["calls"][0]
+            functions[kernel] = _window(known[name], known.get(f"{name[:-4]}odd"))
+    for name in sorted(sizes.keys() - functions.keys()):
+        if not name.startswith("depthwise_"):
+            functions[name] = Function(code={"bytes": float(median(sizes[name]))})
+    beside = [each["tflm"] for each in _beside()]
+    rate = fmean(each["cycles"] / each["instructions"] for each in beside)
+    return Engine(
+        source=_SOURCE,
+        start_bytes=_START,
+        cycles_per_instruction=round(rate, 4),
+        structures=dict(sorted(structures.items())),
+        functions=functions,
+    )
+
+
+def _works(graph: Graph) -> dict[str, Terms]:
+    layout = Layout(graph, None)
+    found: dict[str, Terms] = {}
+    calls = [call for each in layout.calls for call in each]
+    for step, each in zip(layout.steps, layout.calls, strict=True):
+        for done in (d for call in each for d in work_of(call, graph.output_of(step.op).elements)):
+            terms = found.setdefault(done.function, {})
+            for name, amount in done.terms.items():
+                terms[name] = terms.get(name, 0.0) + float(amount)
+    found[INVOKE] = {"calls": float(len(calls)), "bytes": 1.0}
+    return found
+
+
+def _text_of(graph: Graph) -> Terms:
+    return next(written_out(call) for each in Layout(graph, None).calls for call in each)
+
+
+def _function(name: str, found: list[tuple[Terms, float, float]], sizes: list[int]) -> Function:
+    return Function(
+        code={"bytes": float(median(sizes))} if sizes else {},
+        instructions=_solved([(terms, spent) for terms, spent, _ in found]),
+        cycles=_solved([(terms, spent) for terms, _, spent in found]),
+        networks=len(found),
+    )
+
+
+_STEPS = {True: 8, False: 4}
+"""Of a row 8 outputs wide, where each is a step of its own or two are."""
+
+
+def _window(row: Mapping[str, Any], odd: Mapping[str, Any] | None) -> Function:
+    """One window's own kernel: what its instructions are run by, which their number says.
+
+    An odd number of outputs in a row leaves the second of a step out: `odd` says what that spares.
+    """
+    kernel, lines = row["calls"][0], _CHANNELS * _LINES
+    steps = lines * _STEPS["_step_" in kernel]
+    amounts = {"calls": 1, "channels": _CHANNELS, "rows": lines, "steps": steps}
+    kinds = [*amounts]
+    by_count: dict[int, Terms] = {n: {kind: 1.0} for kind, n in amounts.items()}
+    for outer, inner in pairwise(kinds):
+        by_count.setdefault(amounts[inner] - amounts[outer], {inner: 1.0, outer: -1.0})
+        by_count.setdefault(amounts[inner] + amounts[outer], {inner: 1.0, outer: 1.0})
+    spent: tuple[Terms, Terms] = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
+    for count, costs in row["blocks"]["runs"].items():
+        terms = by_count.get(int(count), {"steps": int(count) / steps})
+        for place in (0, 1):
+            for kind, share in terms.items():
+                spent[place][kind] += share * costs[place]
+    for count, number in row["blocks"]["jumps"].items():
+        for kind, share in by_count.get(int(count), {"steps": int(count) / steps}).items():
+            spent[1][kind] += 2 * share * number
+    if odd is not None:
+        times = amounts | {"steps": lines * 5}
+        for place in (0, 1):
+            whole = sum(spent[place][kind] * times[kind] for kind in kinds)
+            spent[place]["left_over"] = round((odd["costs"][kernel][place] - whole) / lines, 3)
+    return Function(
+        code={"bytes": float(row["code"][kernel])},
+        instructions=spent[0],
+        cycles={kind: round(value, 3) for kind, value in spent[1].items()},
+        networks=1 + (odd is not None),
+    )
+
+
+def _solved(found: Sequence[tuple[Terms, float]]) -> Terms:
+    """Least squares of relative errors."""
+    used = [(terms, spent) for terms, spent in found if spent > 0]
+    names = list(dict.fromkeys(key for terms, _ in used for key in terms))
+    if not used:
+        return {}
+    matrix = np.array([[terms.get(name, 0.0) / spent for name in names] for terms, spent in used])
+    scale = np.linalg.norm(matrix, axis=0)
+    keep = scale > 0
+    solution = np.linalg.lstsq(matrix[:, keep] / scale[keep], np.ones(len(used)), rcond=1e-9)[0]
+    values = dict.fromkeys(names, 0.0)
+    for name, value in zip(np.array(names)[keep], solution / scale[keep], strict=True):
+        values[str(name)] = round(float(value), 4)
+    return {name: value for name, value in values.items() if value}
+
+
+def _beside() -> list[Mapping[str, Any]]:
+    path = RESULTS.with_name("engine.jsonl")
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [each for each in lines if "tflm" in each]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    known = rows()
+    for name, make in networks():
+        if name not in known and not arguments.write:
+            row = {"network": name, **measured(make())}
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    known = rows()
+    found = fitted(known)
+    _print(found, {name: _works(make()) for name, make in networks() if name in known}, known)
+    if arguments.write:
+        text = _HEADER + yaml.safe_dump(found.model_dump(), sort_keys=False, width=98)
+        path = resources.folder("latency_models") / "kernels" / "micronas.yaml"
+        write_atomically(path, text.encode())
+
+
+def _print(found: Engine, works: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Print the errors of single networks of one operator, by their call."""
+    errors: dict[str, list[float]] = {}
+    for name, row in known.items():
+        spent = sum(cost[0] for cost in row["costs"].values())
+        predicted = sum(
+            value * terms.get(key, 0.0)
+            for function, terms in works[name].items()
+            for key, value in (
+                found.functions.get(function) or found.functions[ANY_WINDOW]
+            ).instructions.items()
+        )
+        errors.setdefault((row["calls"] or ["none"])[0], []).append(100 * (predicted / spent - 1))
+    for name, each in sorted(errors.items()):
+        print(f"{name:40} {len(each):4} {fmean(map(abs, each)):6.2f} {max(map(abs, each)):6.2f}")
+
+
+_SOURCE = "gcc 14.2 -O2, Cortex-M4 emulated by QEMU (mps2-an386): results/engine_kernels.jsonl"
+_START = 1000
+_HEADER = """\
+# Written by benchmarks/engine_kernels.py. What each function of generated C takes on a Cortex-M4
+# for each thing it does; micronas/engine/work.py says what the terms are.
+"""
+
+
+if __name__ == "__main__":
+    main()

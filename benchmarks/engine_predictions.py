@@ -1,0 +1,69 @@
+"""Predictions of the engine's arena, flash, instructions and cycles beside an emulated Cortex-M4.
+
+    python -m benchmarks.engine_predictions [NETWORKS]
+
+Predictions are made from shapes alone. Networks are drawn by turns from spaces under budgets, as a
+search draws them, from blocks of random sizes, and from all operators. Measured are generated
+arena, sections of the object file, and counts of `testing.m4_cycles`. Lines of
+results/engine_predictions.jsonl are kept: what is there is not measured again.
+"""
+
+import json
+import random
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from micronas.graph.ir import Graph
+from micronas.hardware.board import Board
+from micronas.text import table
+from testing.budgets import fitting
+from testing.engine_costs import measured, predicted
+from testing.graphs import random_int8_graph
+from testing.networks import random_network
+
+RESULTS = Path(__file__).with_name("results") / "engine_predictions.jsonl"
+_COSTS = ("arena", "flash", "instructions", "cycles")
+_KINDS: Mapping[str, Callable[[int], Graph]] = {
+    "spaces": lambda seed: fitting(Board.load("stm32f446re"), random.Random(seed)).graph,
+    "blocks": lambda seed: random_int8_graph(seed, family=("ds_cnn", "mobilenet")[seed % 2]),
+    "operators": random_network,
+}
+
+
+def main(networks: int) -> None:
+    rows = []
+    if RESULTS.is_file():
+        rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    known = {(row["kind"], row["seed"]) for row in rows}
+    for place in range(networks):
+        kind, seed = list(_KINDS)[place % len(_KINDS)], place // len(_KINDS)
+        if (kind, seed) in known:
+            continue
+        rows.append({"kind": kind, "seed": seed, **measured(_KINDS[kind](seed))})
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    _print(rows)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    errors: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        ours = predicted(_KINDS[row["kind"]](row["seed"]))
+        errors.setdefault(row["kind"], []).append(
+            {name: 100 * (ours[name] / row[name] - 1) for name in _COSTS}
+        )
+    lines = []
+    for kind, found in errors.items():
+        for name in _COSTS:
+            sizes = [abs(each[name]) for each in found]
+            within = sum(size <= 2 for size in sizes)
+            cells = [f"{fmean(sizes):.2f} %", f"{max(sizes):.2f} %", f"{within} of {len(sizes)}"]
+            lines.append([kind, name, *cells])
+    print(table(["networks", "cost", "mean error", "worst", "within 2 %"], lines))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 0)

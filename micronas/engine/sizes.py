@@ -1,0 +1,81 @@
+"""Flash of a generated network, from shapes: its constants, and which functions it consists of."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from micronas.engine.layout import Layout
+from micronas.engine.steps import Call, Constant
+from micronas.resources import folder
+
+_DEFINED = re.compile(r"^(?:KERNEL|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE)\((\w+),", re.M)
+_NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
+
+
+def constant_bytes(layout: Layout, structures: Mapping[str, int]) -> int:
+    """Return the bytes of all constants, each in whole words.
+
+    Parameters
+    ----------
+    structures
+        Bytes of each kind of structure.
+    """
+    size, graph = 0, layout.graph
+    for step, calls in zip(layout.steps, layout.calls, strict=True):
+        given = {step.operands[each] for call in calls for each in call.operands}
+        size += sum(
+            _words(graph.tensors[name].elements) for name in given if name not in layout.roots
+        )
+        size += sum(structures[call.structure] + _arrays(call.fields) for call in calls)
+    return size
+
+
+def functions_of(calls: Iterator[Call] | list[Call]) -> set[str]:
+    """Return the names of all functions that the calls' kernel files define, or could inline."""
+    found: set[str] = set()
+    for call in calls:
+        for name in call.uses:
+            found |= _defined(name)
+        for text in call.generated.values():
+            found |= _in(text)
+    uses = {name for call in calls for name in call.uses}
+    for unused in {"tile_plain", "tile_plain4"} - uses:  # left out by the preprocessor
+        found -= _own(unused)
+    return found
+
+
+@lru_cache
+def _defined(name: str) -> frozenset[str]:
+    return frozenset(_in(_text(name)))
+
+
+@lru_cache
+def _own(name: str) -> frozenset[str]:
+    return frozenset(first or second for first, second in _DEFINED.findall(_text(name)))
+
+
+def _text(name: str) -> str:
+    return (folder("export") / "engine" / f"{name}.c").read_text(encoding="utf-8")
+
+
+def _in(text: str) -> set[str]:
+    needs = _NEEDS.match(text)
+    found = {first or second for first, second in _DEFINED.findall(text)}
+    for each in needs[1].split() if needs else ():
+        found |= _defined(each)
+    return found
+
+
+def _arrays(value: Any) -> int:
+    if isinstance(value, Constant | np.ndarray):
+        return _words(value.nbytes)
+    if isinstance(value, Mapping):
+        return sum(map(_arrays, value.values()))
+    return sum(map(_arrays, value)) if isinstance(value, list) else 0
+
+
+def _words(size: int) -> int:
+    return -(-size // 4) * 4

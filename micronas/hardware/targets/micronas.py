@@ -1,0 +1,174 @@
+"""The engine: C without an interpreter (`micronas.engine`), on a Cortex-M with the DSP extension.
+
+Its arena is the generator's own plan. Instructions and cycles are amounts of work
+(`engine.work`) times what a Cortex-M4 takes for each, in ``latency_models/kernels/micronas.yaml``.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+
+from pydantic import Field
+
+from micronas import resources
+from micronas.engine.kernels import maker_of
+from micronas.engine.layout import Layout
+from micronas.engine.shapes import described
+from micronas.engine.sizes import constant_bytes, functions_of
+from micronas.engine.steps import Call, folded
+from micronas.engine.work import Done, work_of, written_out
+from micronas.errors import ModelError
+from micronas.graph.ir import Graph, Op
+from micronas.graph.memory import ArenaPlan, Buffer
+from micronas.hardware.code import Level
+from micronas.hardware.features import CYCLES
+from micronas.hardware.instructions import Price
+from micronas.hardware.targets.target import Choice, Growth, Target
+from micronas.settings import Settings, read_settings
+
+DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
+"""Cores whose instructions are those that were counted."""
+INVOKE = "invoke"
+"""Stands for the function that calls all others."""
+ANY_WINDOW = "depthwise"
+"""Stands for depthwise kernels of windows that were not measured."""
+
+
+class Function(Settings):
+    """What one function of generated C takes on a Cortex-M4, for each thing it does."""
+
+    code: dict[str, float] = Field(default_factory=dict)
+    """Bytes; ``bytes`` or, of any window, by what its text holds."""
+    instructions: dict[str, float] = Field(default_factory=dict)
+    cycles: dict[str, float] = Field(default_factory=dict)
+    """With memory that never waits."""
+    networks: int = 0
+    """How many measured ones it was fitted to."""
+
+
+class Engine(Settings):
+    """Costs of generated C, as a YAML file describes them."""
+
+    source: str
+    start_bytes: int
+    """Flash of start-up and of the C library's part."""
+    cycles_per_instruction: float
+    """Of TFLM with CMSIS-NN by the same model of the core, mean over networks."""
+    structures: dict[str, int]
+    functions: dict[str, Function]
+
+
+@lru_cache
+def engine() -> Engine:
+    """Read what was measured of the engine."""
+    path = resources.folder("latency_models") / "kernels" / "micronas.yaml"
+    return read_settings(path, Engine)
+
+
+class Micronas(Target):
+    """Generated C, with whole maps in memory."""
+
+    name = "micronas"
+    title = "C without an interpreter, on a Cortex-M with the DSP extension"
+    reads_file = False
+    growth = Growth(
+        flash_per_channel=9,  # bias, multiplier, shift; the bias counts as weights
+        flash_per_width=0,
+        flash_per_layer=60,
+        sram_per_channel=0,
+        sram_per_layer=0,
+    )
+
+    def __init__(self) -> None:
+        self._last: tuple[Graph, Layout] | None = None
+
+    def chosen(self, core: str) -> Choice:
+        assumes = None if core in DSP else f"the engine on a Cortex-M4 in place of {core}"
+        return Choice(self, code_assumes=assumes)
+
+    def plan(self, graph: Graph) -> ArenaPlan:
+        """Return where the generated code has its buffers; the tail is what states take."""
+        layout = self._layout(graph)
+        placed, states = layout.plan, layout.state_bytes
+        buffers = tuple(
+            Buffer(name, each.size, each.first + 1, each.last + 1, at, name.startswith("/"))
+            for (name, each), at in zip(layout.buffers.items(), placed.offsets, strict=True)
+        )
+        return ArenaPlan(placed.size, states, placed.size + states, buffers)
+
+    def price(self, graph: Graph, op: Op) -> Price | None:
+        return self.prices(graph, (op,))[0]
+
+    def prices(self, graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
+        """Return what each operator takes; one that was folded into the next takes nothing."""
+        _check(graph)
+        known = described(graph)
+        steps = {step.op.name: step for step in folded(known)}
+        found: list[Price | None] = []
+        for op in graph.ops if ops is None else ops:
+            assert op.kind != "UNKNOWN"
+            step = steps.get(op.name)
+            make = maker_of(op.kind)
+            calls = [] if step is None or make is None else make(known, step)
+            priced = _priced(calls, graph.output_of(op).elements)
+            found.append(None if make is None else priced)
+        return found
+
+    def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
+        """Return what start-up takes: kernels are counted with each network, which has its own."""
+        return engine().start_bytes
+
+    def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
+        """Return the flash of constants and kernels."""
+        layout, costs = self._layout(graph), engine()
+        calls = [call for each in layout.calls for call in each]
+        code = sum(
+            costs.functions[name].code.get("bytes", 0)
+            for name in functions_of(calls)
+            if name in costs.functions
+        )
+        for call in {call.function: call for call in calls if call.generated}.values():
+            if call.function not in costs.functions:
+                code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
+        invoke = {"bytes": 1, "calls": len(calls), "maps": sum(call.maps > 1 for call in calls)}
+        code += _amount(costs.functions[INVOKE].code, invoke)
+        return constant_bytes(layout, costs.structures) + round(code)
+
+    def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
+        """Return ms per modelled cycle: the board waits for its memory as often as with TFLM."""
+        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / engine().cycles_per_instruction
+        return {CYCLES: 1e3 * waits / clock_hz}
+
+    def _layout(self, graph: Graph) -> Layout:
+        if self._last is None or self._last[0] is not graph:
+            _check(graph)
+            self._last = graph, Layout(described(graph), None)
+        return self._last[1]
+
+
+MICRONAS = Micronas()
+
+
+def _check(graph: Graph) -> None:
+    unknown = sorted({op.name for op in graph.ops if op.kind == "UNKNOWN"})
+    if unknown:
+        raise ModelError(
+            "the engine must know every operator of a network, but does not know "
+            f"{', '.join(unknown)}; leave out engine=micronas"
+        )
+
+
+def _priced(calls: Sequence[Call], written: int) -> Price:
+    functions, extrapolated = engine().functions, False
+    invoke = Done(INVOKE, {"calls": len(calls)})
+    instructions = cycles = 0.0
+    for done in (invoke, *(each for call in calls for each in work_of(call, written))):
+        found = functions.get(done.function) or functions[ANY_WINDOW]
+        extrapolated |= done.function not in functions
+        instructions += _amount(found.instructions, done.terms)
+        cycles += _amount(found.cycles, done.terms)
+    name = next((call.function for call in calls), "none")
+    return Price(name, instructions, extrapolated, cycles)
+
+
+def _amount(coefficients: Mapping[str, float], terms: Mapping[str, float]) -> float:
+    return sum(each * terms.get(name, 0.0) for name, each in coefficients.items())

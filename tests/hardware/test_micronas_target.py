@@ -1,0 +1,112 @@
+"""The engine as a target: what is predicted from shapes is what generated C takes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from micronas.cli import app
+from micronas.engine.generate import generate
+from micronas.errors import ConfigError, ModelError
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Op, Tensor
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, measure
+from micronas.hardware.profile import profile
+from micronas.hardware.targets import CMSIS_NN, MICRONAS
+from micronas.nas.supernet.expected import expected
+from micronas.nas.supernet.gates import Gates
+from micronas.space.space import Space
+from testing.engine_costs import measured, predicted, shapes_of
+from testing.graphs import random_int8_graph
+from testing.networks import random_network
+
+BOARD = Board.load("stm32f446re")
+ENGINE = BOARD.using(None, engine="micronas")
+
+
+@pytest.mark.parametrize("family", ["ds_cnn", "mobilenet", "maps", "series"])
+def test_shapes_alone_give_the_generated_arena(family: str) -> None:
+    for seed in range(8):
+        graph = random_int8_graph(seed, family=family)
+        files = generate(graph)
+        assert MICRONAS.plan(shapes_of(graph)).total == files.arena + files.state
+
+
+def test_any_operators_too() -> None:
+    for seed in range(20):
+        graph = random_network(seed)
+        files = generate(graph)
+        assert MICRONAS.plan(graph).total == files.arena + files.state
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_an_emulated_core_takes_what_shapes_say(seed: int) -> None:
+    graph = random_int8_graph(seed, family=("ds_cnn", "mobilenet")[seed % 2])
+    ours, theirs = predicted(graph), measured(graph)
+    assert ours["arena"] == theirs["arena"]
+    for name in ("flash", "instructions", "cycles"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.02), name
+
+
+@pytest.mark.parametrize("name", ["kws_small", "kws_mixed", "vww"])
+def test_certain_gates_expect_what_the_graph_takes(name: str) -> None:
+    space = Space.load(name)
+    gates = Gates(space.decisions)
+    for choice in (space.smallest(), space.largest()):
+        counted = MICRONAS.features(space.resolve(choice))
+        found = expected(space, gates.one_hot(choice), target=MICRONAS).features
+        for feature, value in found.items():
+            assert float(value) == pytest.approx(counted[feature], rel=1e-9), feature
+
+
+def test_a_network_takes_less_than_with_an_interpreter() -> None:
+    graph = Space.load("published/kws_s").graph()
+    ours, theirs = (measure(graph, each, kind="kws", outputs=12) for each in (ENGINE, BOARD))
+    assert ours.arena_bytes < 0.7 * theirs.arena_bytes
+    assert ours.latency_ms < 0.8 * theirs.latency_ms
+    code = [each.on(board).beside.flash for each, board in ((Budget(), ENGINE), (Budget(), BOARD))]
+    assert code[0] < 0.05 * code[1]
+
+
+def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:
+    described = profile(Space.load("published/kws_s").graph(), ENGINE)
+    assert described["engine"] == "micronas"
+    assert sum(layer["latency_share"] for layer in described["layers"]) == pytest.approx(1)
+    assert (described["latency_form"], described["latency_excludes"]) == ("cycles", [])
+    assert described["fits_estimates"] == []  # a latency was not limited
+    limited = profile(Space.load("textbook/resnet8").graph(), ENGINE, budget=Budget(latency=100))
+    assert limited["fits_estimates"] == ["latency"]
+
+
+def test_a_core_without_its_instructions_is_marked() -> None:
+    plain = Board.load("nucleo_g0b1re").using(None, engine="micronas")
+    assert "Cortex-M0+" in str(plain.arena.code_assumes)
+
+
+def test_a_run_and_a_command_choose_the_engine(tmp_path: Path) -> None:
+    assert BOARD.using(None, engine="tflm").target is CMSIS_NN
+    with pytest.raises(ConfigError, match="unknown engine 'micronaut'"):
+        BOARD.using(None, engine="micronaut")
+    path = tmp_path / "net.yaml"
+    Space.load("published/kws_s").save(path)
+    board = tmp_path / "mine.yaml"
+    board.write_text("like: stm32f446re\nname: mine\nengine: micronas\n")
+    arenas = []
+    for options in (("--board", "stm32f446re", "--engine", "micronas"), ("--board", str(board))):
+        done = CliRunner().invoke(app, ["profile", str(path), *options, "--json"])
+        assert done.exit_code == 0, done.output
+        arenas.append(json.loads(done.stdout)["arena_bytes"])
+    assert arenas == [MICRONAS.plan(Space.load("published/kws_s").graph()).total] * 2
+
+
+def test_an_operator_nobody_knows_is_refused() -> None:
+    builder = Builder((4, 4, 2))
+    graph = builder.finish(builder.conv(builder.input, "y", 3))
+    tensors = {**graph.tensors, "z": Tensor("z", (1, 4, 4, 3))}
+    odd = Op("UNKNOWN", "SVDF", ("y",), ("z",))
+    with pytest.raises(ModelError, match="SVDF"):
+        profile(replace(graph, tensors=tensors, ops=(*graph.ops, odd), outputs=("z",)), ENGINE)
