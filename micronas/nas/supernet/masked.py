@@ -185,10 +185,10 @@ class MaskedPass:
             if len(weight) != len(feature.values[0]) + _count(feature.hidden):
                 feature = feature.whole()  # several outputs a channel
                 return Feature(
-                    unit.run(feature.values, weight, slice(None), running=self._running), True
+                    unit.run(op, feature.values, weight, slice(None), running=self._running), True
                 )
             return feature.each(
-                lambda x, part: unit.run(x, weight[part], part, running=self._running)
+                lambda x, part: unit.run(op, x, weight[part], part, running=self._running)
             )._replace(waits=True)
         source, mask = self._mixed(op.operands[0]), None
         if self._choices.channels[op.operands[0]].decisions:
@@ -213,7 +213,7 @@ class MaskedPass:
             bias = unit.bias_of(out)
             y = y if bias is None else y + bias.view(1, -1, 1, 1)
             return unit.normalise(y, out, running=self._running)
-        return unit.run(source.whole().values, weight[out], out, running=self._running)
+        return unit.run(op, source.whole().values, weight[out], out, running=self._running)
 
     def _filter(self, op: Op, weight: Tensor, present: Tensor | None) -> Tensor:
         """Return a filter with its kernel masked and its bits mixed."""

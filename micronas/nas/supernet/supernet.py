@@ -1,6 +1,7 @@
 """The supernet: one set of weights, at the largest width and kernel, shared by all networks."""
 
 import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -52,29 +53,40 @@ class SharedNetwork(nn.Module):
     running
         Whether batch norms of a user's network behave as theirs do, in training and in eval mode.
         By default all take the statistics of the batch at hand, see `units.SharedUnit`.
+    units
+        Of another member of the family, by operator, whose weights these networks share; the
+        kernels of those may be larger. See `micronas.nas.supernet.family`.
     """
 
-    def __init__(self, space: Searchable, *, running: bool = False) -> None:
+    def __init__(
+        self,
+        space: Searchable,
+        *,
+        running: bool = False,
+        units: Mapping[str, SharedUnit] | None = None,
+    ) -> None:
         super().__init__()
         self.space, self.running = space, running
         self._choices = space.choices
         graph = self._choices.largest
         self._ops = {op.name: op for op in weighted_ops(graph)}
+        self._kernels: dict[str, tuple[int, ...]] = {
+            op.name: filter_layout(op, graph.constant_of(op).shape)[2:]
+            for op in self._ops.values()
+        }
         own = space.own_layers()
         self.module: nn.Module | None = None
         self.units = nn.ModuleDict()
         self.by_name: dict[str, SharedUnit] = {}
         """The unit of each operator that has weights."""
-        if own is not None:
+        if units is not None:
+            self.by_name = dict(units)
+        elif own is not None:
             self.module = own.module
             self.by_name = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
         else:
-            keys, classifier = submodule_names(self._ops), logits_of(graph, graph.outputs[0])
-            for op in self._ops.values():
-                norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
-                shape = filter_layout(op, graph.constant_of(op).shape)
-                unit = self.units[keys[op.name]] = FreshUnit(op, shape, norm=norm)
-                self.by_name[op.name] = unit
+            fresh = fresh_units([graph])
+            self.by_name, self.units = {**fresh}, registered(fresh)
         self._resolved = lru_cache(maxsize=_REMEMBERED)(space.resolve)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -121,7 +133,7 @@ class SharedNetwork(nn.Module):
         if acts.bits is not None:
             is_int4 = decisions[acts.bits].options[choice[acts.bits]] == 4
         weight = round_weights(weight, 4) if is_int4 else weight
-        return unit.run(x, weight, out, running=self.running)
+        return unit.run(op, x, weight, out, running=self.running)
 
     def _part(self, op: Op, choice: Choice, device: torch.device) -> tuple[Tensor, Part]:
         """The weights of an operator that a choice uses, not rounded, and what they write."""
@@ -134,7 +146,32 @@ class SharedNetwork(nn.Module):
             if op.kind == "FULLY_CONNECTED":
                 positions = choices.tensors[op.inputs[0]].elements // source.size
             weight = weight[:, part_of(source, choice, device, repeats=positions)]
-        kernel = choices.acts.get(op.name, Acts()).kernel
-        if kernel is not None:
-            weight = cut_kernel(weight, choices.decisions[kernel].options[choice[kernel]])
+        if weight.ndim == 4:
+            decision = choices.acts.get(op.name, Acts()).kernel
+            kernel = self._kernels[op.name]
+            if decision is not None:
+                kernel = choices.decisions[decision].options[choice[decision]]
+            weight = cut_kernel(weight, kernel)
         return weight, out
+
+
+def fresh_units(graphs: Sequence[Graph]) -> dict[str, FreshUnit]:
+    """Return units for all operators with weights, by name, drawn by torch's generator.
+
+    Operators of one name in several graphs share a unit: they must agree in channels, and the
+    largest of their kernels is taken.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    norms: dict[str, bool] = {}
+    for graph in graphs:
+        classifier = logits_of(graph, graph.outputs[0])
+        for op in weighted_ops(graph):
+            shape = filter_layout(op, graph.constant_of(op).shape)
+            shapes[op.name] = tuple(map(max, shapes.get(op.name, shape), shape))
+            norms[op.name] = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
+    return {name: FreshUnit(shape, norm=norms[name]) for name, shape in shapes.items()}
+
+
+def registered(units: Mapping[str, FreshUnit]) -> nn.ModuleDict:
+    """Return units under names that torch allows."""
+    return nn.ModuleDict({key: units[name] for name, key in submodule_names(units).items()})

@@ -30,8 +30,6 @@ ALL = slice(None)
 class SharedUnit(ABC):
     """A filter at its largest, and what is added to or normalises its output."""
 
-    op: Op
-
     @abstractmethod
     def largest(self) -> Tensor:
         """Return the weights [out, in, height, width], or [out, in] in the order of the graph."""
@@ -49,9 +47,9 @@ class SharedUnit(ABC):
         shared weights need. With `running`, as the layer they belong to does it.
         """
 
-    def run(self, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
-        """Run the operator with the part of the weights that writes these channels."""
-        return self.normalise(linear(self.op, x, weight, self.bias_of(out)), out, running=running)
+    def run(self, op: Op, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
+        """Run an operator with the part of the weights that writes these channels."""
+        return self.normalise(linear(op, x, weight, self.bias_of(out)), out, running=running)
 
 
 class FreshUnit(nn.Module, SharedUnit):
@@ -65,9 +63,9 @@ class FreshUnit(nn.Module, SharedUnit):
         Whether the output is normalised; otherwise it has a bias.
     """
 
-    def __init__(self, op: Op, shape: Sequence[int], *, norm: bool) -> None:
+    def __init__(self, shape: Sequence[int], *, norm: bool) -> None:
         super().__init__()
-        self.op, width = op, shape[0]
+        width = shape[0]
         self.weight = nn.Parameter(torch.empty(*shape))
         # PyTorch's default scale: larger ones learn more slowly
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -104,7 +102,6 @@ class LayerUnit(SharedUnit):
     """
 
     def __init__(self, layer: "Layer", module: nn.Module) -> None:
-        self.op = layer.op
         part = None if layer.path is None else module.get_submodule(layer.path)
         norm = None if layer.norm is None else module.get_submodule(layer.norm)
         assert part is None or isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear)
@@ -144,19 +141,19 @@ class LayerUnit(SharedUnit):
         means, variances = norm.running_mean[out], norm.running_var[out]
         return F.batch_norm(y, means, variances, weight, bias, eps=norm.eps)
 
-    def run(self, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
+    def run(self, op: Op, x: Tensor, weight: Tensor, out: Part, *, running: bool) -> Tensor:
         if self._groups == 1:
-            return super().run(x, weight, out, running=running)
+            return super().run(op, x, weight, out, running=running)
         # in groups no channel is ever taken out
-        bias, stride = self.bias_of(out), self.op.stride
-        if self.op.padding == "SAME":
+        bias, stride = self.bias_of(out), op.stride
+        if op.padding == "SAME":
             y = same_conv2d(x, weight, bias, stride=stride, groups=self._groups)
         else:
             y = F.conv2d(x, weight, bias, stride, groups=self._groups)
         return self.normalise(y, out, running=running)
 
 
-def cut_kernel(weight: Tensor, kernel: tuple[int, int]) -> Tensor:
+def cut_kernel(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Return the centre of a superkernel [out, in, height, width]."""
     rows, columns = ((weight.shape[2 + axis] - kernel[axis]) // 2 for axis in (0, 1))
     return weight[:, :, rows : rows + kernel[0], columns : columns + kernel[1]]
