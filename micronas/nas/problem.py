@@ -5,7 +5,7 @@ Members share no weights, since their maps differ in size.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,21 @@ class Problem:
                 if len(found) > before:
                     break
         return list(found.values()) or self._smallest(count)
+
+    def draw_of(
+        self, family: str, ways: Sequence[Picks], count: int, source: random.Random
+    ) -> list[Candidate]:
+        """Draw up to `count` different networks of a family from the prior, settled in one of
+        `ways`."""
+        found: dict[str, Candidate] = {}
+        for _ in range(_TRIES * count):
+            if len(found) >= count:
+                break
+            picks = source.choice(ways)
+            member = self.member(family, picks)
+            for choice in draw(member, count=1, source=source, fill=self.space.fill):
+                self._keep(found, family, picks, choice)
+        return list(found.values())
 
     def descendants(
         self, tried: list[Candidate], count: int, source: random.Random

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board
@@ -46,6 +46,8 @@ class SearchResult:
     multipliers."""
     gates: list[dict[str, list[float]]] = field(default_factory=list)
     """Probabilities of each decision's options after every round, by the decision's name."""
+    begin: State | None = field(default=None, repr=False, compare=False)
+    """Weights of the winner that its final training begins with; None for random ones."""
     accuracy_name: str = "accuracy"
     """What `Candidate.trial_accuracy` is called, see `DataSet.accuracy_name`."""
 
@@ -153,12 +155,14 @@ def search(
             left -= spent
             chosen.tell(tried)
         trials.end()
+    candidates = ranked([*known.values(), *chosen.found])
     return SearchResult(
-        ranked(known.values()),
+        candidates,
         chosen.name,
         chosen.reason,
         chosen.most_likely(),
         chosen.history,
         chosen.gate_history,
+        everyone.once(lambda: chosen.begin(candidates[0])),
         data.accuracy_name,
     )

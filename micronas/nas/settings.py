@@ -122,6 +122,19 @@ class DnasSettings(SupernetSettings):
         return self.warmup > 0
 
 
+class SingleStageSettings(StrategySettings):
+    """``single_stage``: a pool of networks with shared weights narrows while it trains, and the
+    winner's final training goes on from them."""
+
+    strategy: str = "single_stage"
+    epochs: int = Field(160, ge=1)
+    """Epochs of shared training, one network a batch: about what as many of one network take."""
+    draws: int = Field(32, ge=2)
+    """Networks that are drawn from all families, and again from the family that wins."""
+    race: float = Field(0.2, ge=0, lt=1)
+    """Share of the epochs in which families compete."""
+
+
 class SearchSettings(HalvingSettings, RankedSettings):
     """``auto``: ranking where it trains on at most half of the examples that halving would, else
     halving; see `micronas.nas.strategies.auto`."""
@@ -136,6 +149,7 @@ SHIPPED: Mapping[str, type[StrategySettings]] = {
     "halving": HalvingSettings,
     "random": RandomSettings,
     "ranked": RankedSettings,
+    "single_stage": SingleStageSettings,
 }
 GROUP = "micronas.strategies"
 """Entry points under which installed packages register strategies of their own."""

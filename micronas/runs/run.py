@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from micronas.checkpoint import Checkpoint
+from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
 from micronas.evaluation.decision import decision
@@ -53,6 +53,7 @@ from micronas.train.devices import describe_device, find_device
 from micronas.train.distill import distillation
 from micronas.train.finetune import finetune
 from micronas.train.loop import Epoch, Loss, fit, generator_for
+from micronas.train.recipe import going_on
 
 METRICS_VERSION = 1
 Metrics = dict[str, Any]
@@ -190,6 +191,7 @@ def _run_search(
             kind=space.kind,
             checkpoint=checkpoint,
             progress=progress,
+            begin=result.begin,
         )
         trained.metrics["search"] = _search_metrics(result)
         trained.history.update(search_history(result))
@@ -279,18 +281,23 @@ def _train(
     kind: str,
     checkpoint: Checkpoint,
     progress: Progress,
+    begin: State | None = None,
 ) -> Trained:
     data = data.seen_as(architecture.input_shape)
     described = describe(classes=data.classes, meaning=data.meaning, channels=data.input[2])
     board, device = settings.load_board(), find_device(settings.device)
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
+    recipe = settings.train
+    if begin is not None:
+        network.load_state_dict(begin)
+        recipe = going_on(recipe)
     split, losses, shown = data.final or data.train, _losses(settings), watched(data)
     progress("training", 0, settings.train.epochs, {})
     fit(
         network,
         split,
-        settings.train,
+        recipe,
         seed=settings.seed,
         loss=losses[0],
         checkpoint=checkpoint,

@@ -100,6 +100,8 @@ class Strategy(ABC):
         """One record a round of a supernet; empty without."""
         self.gate_history: list[dict[str, list[float]]] = []
         """Probabilities of options after each round, by decision; empty without gates."""
+        self.found: list[Candidate] = []
+        """Networks that it ranked without trials, the best first."""
 
     @property
     def name(self) -> str:
@@ -122,6 +124,10 @@ class Strategy(ABC):
     def rehearse(self) -> float:
         """Return seconds of CPU of what it computes beside trials, from a few steps of it."""
         return 0.0
+
+    def begin(self, winner: Candidate) -> State | None:
+        """Return weights with which the final training begins; None for random ones."""
+        return None
 
     def most_likely(self) -> Costs | None:
         """Return the costs of the network with the largest logit of every decision, where there

@@ -14,6 +14,7 @@ STRATEGIES = {
     "halving": "halving:Halving",
     "random": "halving:Random",
     "ranked": "ranked:Ranked",
+    "single_stage": "single_stage:SingleStage",
 }
 
 

@@ -71,8 +71,7 @@ class SharedNetwork(nn.Module):
         graph = self._choices.largest
         self._ops = {op.name: op for op in weighted_ops(graph)}
         self._kernels: dict[str, tuple[int, ...]] = {
-            op.name: filter_layout(op, graph.constant_of(op).shape)[2:]
-            for op in self._ops.values()
+            op.name: filter_layout(op, graph.constant_of(op).shape)[2:] for op in self._ops.values()
         }
         own = space.own_layers()
         self.module: nn.Module | None = None

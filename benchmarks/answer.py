@@ -1,0 +1,165 @@
+"""What computation buys: networks found and trained beside the best textbook network, at equal CPU.
+
+    python -m benchmarks.answer RESULTS.jsonl --features kws40.npz --images cifar10/train \
+        [--settings kws-24 cifar-32] [--methods single_stage textbook] [--seeds 0 1]
+    python -m benchmarks.answer RESULTS.jsonl --table
+
+Data, spaces, budgets and the board are those of `benchmarks.open_spaces`. The computation of a
+setting is `EFFORT` epochs, search and training together, of the networks that the prior draws,
+which is about what the search by halving and 15 epochs take there. RESULTS gets a line for each
+finished network; what is there is not done again.
+
+single_stage   a fifth of the epochs train the winner alone, the rest all networks of the pool
+halving        the search by halving, and 15 epochs from random weights
+textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
+               as many epochs as the CPU seconds of its steps allow
+"""
+
+import math
+import random
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from benchmarks.clock import cpu_seconds
+from benchmarks.kws40 import append
+from benchmarks.open_spaces import BUDGETS, Bench, Record
+from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
+from micronas.checkpoint import Checkpoint
+from micronas.data import DataSet
+from micronas.evaluation.scores import scores
+from micronas.nas.candidate import Candidate
+from micronas.nas.problem import Problem
+from micronas.nas.search import search
+from micronas.nas.settings import SearchSettings, SingleStageSettings, StrategySettings
+from micronas.nas.textbook import shipped
+from micronas.space.space import Space
+from micronas.text import table
+from micronas.train.finetune import finetune
+from micronas.train.loop import fit, generator_for
+from micronas.train.network import Network
+from micronas.train.recipe import Recipe, going_on
+from micronas.train.timing import seconds_of
+
+EFFORT = {"kws": 200, "cifar": 165}
+"""Epochs of computation, by kind of data: halving takes so many there."""
+ALONE = 0.2
+"""Share of the epochs in which the winner trains alone."""
+RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
+METHODS = ("single_stage", "halving", "textbook")
+_DRAWN = 12
+"""Networks whose steps are timed."""
+
+
+class Answer(Bench):
+    """One setting; each method ends in a trained network."""
+
+    def run(self, method: str, seeds: list[int]) -> None:
+        kind = self.setting.partition("-")[0]
+        self.effort, self.rival = EFFORT[kind], RIVAL[kind]
+        for seed in seeds:
+            if any((e["method"], e["seed"]) == (method, seed) for e in self._records()):
+                continue
+            started = cpu_seconds()
+            record = getattr(self, f"_{method}")(seed)
+            append(
+                self.results, {**record, "method": method, "cpu": round(cpu_seconds() - started)}
+            )
+
+    def _single_stage(self, seed: int) -> Record:
+        alone = round(ALONE * self.effort)
+        settings = SingleStageSettings(epochs=self.effort - alone, trial=RECIPE)
+        return self._searched(settings, RECIPE.model_copy(update={"epochs": alone}), seed)
+
+    def _halving(self, seed: int) -> Record:
+        return self._searched(SearchSettings(trial=TRIAL), RECIPE, seed)
+
+    def _searched(self, settings: StrategySettings, recipe: Recipe, seed: int) -> Record:
+        path = self.results.with_suffix(f".{self.setting}-{settings.strategy}-{seed}.pt")
+        found = search(
+            self.space,
+            self.data,
+            board=self.board,
+            budget=self.budget,
+            settings=settings,
+            seed=seed,
+            checkpoint=Checkpoint(path),
+        )
+        path.unlink(missing_ok=True)
+        network = self._built(found.winner, seed)
+        if found.begin is not None:
+            network.load_state_dict(found.begin)
+            recipe = going_on(recipe)
+        return self._trained(found.winner, network, recipe, seed)
+
+    def _textbook(self, seed: int) -> Record:
+        (rival,) = self._widest(shipped([self.rival]))
+        problem = Problem(self.space, self.board, self.budget)
+        drawn = problem.draw(_DRAWN, random.Random(f"{seed} timed"))
+        epochs = self.effort * fmean(map(self._step, drawn)) / self._step(rival)
+        recipe = RECIPE.model_copy(update={"epochs": math.ceil(epochs)})
+        return self._trained(rival, self._built(rival, seed), recipe, seed)
+
+    def _step(self, candidate: Candidate) -> float:
+        """Return seconds of CPU of an epoch of one batch."""
+        data = self.data.seen_as(candidate.architecture.input_shape)
+        network = self._built(candidate, 0)
+        few = data.train.batch(torch.arange(RECIPE.batch_size), None)
+        return seconds_of(lambda: network(few).square().mean().backward())
+
+    def _built(self, candidate: Candidate, seed: int) -> Network:
+        network_of = candidate.architecture
+        assert isinstance(network_of, Space)
+        return Network(network_of.graph(), generator=generator_for(seed, "initial weights"))
+
+    def _trained(self, found: Candidate, network: Network, recipe: Recipe, seed: int) -> Record:
+        data = self.data.seen_as(found.architecture.input_shape)
+        fit(network, data.train, recipe, seed=seed)
+        quantized = finetune(network, data.train, QUANTIZE, seed=seed)
+        judged = scores(network, quantized.graph(), data)
+        return {
+            "setting": self.setting,
+            "seed": seed,
+            "network": str(found),
+            "macs": found.costs.macs,
+            "epochs": recipe.epochs,
+            "float": judged["float_accuracy"],
+            "int8": judged["int8_accuracy"],
+        }
+
+
+def summary(records: list[Record]) -> str:
+    """A row for each setting and method: accuracy by seed, and seconds of CPU in all."""
+    rows = []
+    for setting in BUDGETS:
+        for method in METHODS:
+            found = sorted(
+                (
+                    each
+                    for each in records
+                    if (each["setting"], each["method"]) == (setting, method)
+                ),
+                key=lambda each: each["seed"],
+            )
+            if found:
+                rows.append(
+                    [
+                        setting,
+                        method,
+                        found[0]["network"],
+                        " ".join(f"{100 * each['int8']:.1f}" for each in found),
+                        f"{100 * fmean(each['int8'] for each in found):.1f}",
+                        f"{fmean(each['cpu'] for each in found):.0f}",
+                    ]
+                )
+    header = ["setting", "method", "network of the first seed", "int8 % by seed", "mean", "CPU s"]
+    return table(header, rows)
+
+
+def _run(setting: str, data: DataSet, results: Path, method: str, seeds: list[int]) -> None:
+    Answer(setting, data, results).run(method, seeds)
+
+
+if __name__ == "__main__":
+    command(__doc__, BUDGETS, METHODS, ["single_stage", "textbook"], show=summary, run=_run)

@@ -1,0 +1,184 @@
+"""Training of a family's shared weights on the networks that are still in, one a batch."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from micronas.checkpoint import State
+from micronas.data import DataSet, Split
+from micronas.errors import MicronasError
+from micronas.nas.candidate import Candidate
+from micronas.nas.distributed import ranks
+from micronas.nas.strategies.weights import ROUND, batches
+from micronas.nas.supernet.family import Family
+from micronas.space.open_space import Picks
+from micronas.space.searchable import Searchable
+from micronas.train.average import averaged
+from micronas.train.devices import moved
+from micronas.train.loop import generator_for
+from micronas.train.network import Network, mixed_precision
+from micronas.train.optimizer import AdamW
+from micronas.train.recipe import Recipe
+from micronas.train.scores import temperature_scaled_loss
+
+_RANKED_BY = 2048
+"""Most examples that networks are ranked by: batch norm takes its statistics from them as well."""
+
+
+class FamilyTraining:
+    """A family's weights, their optimizer and their running mean.
+
+    Networks are ranked by the mean of recent weights, and handed it.
+
+    Attributes
+    ----------
+    candidates
+        Networks that are still in.
+    step
+        Steps so far.
+    loss
+        Running mean.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spaces: dict[Picks, Searchable],
+        candidates: Sequence[Candidate],
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.name, self.spaces, self.candidates = name, spaces, list(candidates)
+        self._recipe, self._seed, self._device = recipe, seed, device
+        # the only use of torch's global generator: initial weights
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            self._weights = Family(spaces).to(device)
+        self._parameters = nn.ParameterList(self._weights.parameters())
+        self._average = averaged(self._parameters)
+        decays = [each for each in self._parameters if each.ndim > 1]
+        others = [each for each in self._parameters if each.ndim <= 1]
+        parameter_groups: list[dict[str, Any]] = [
+            {"params": decays},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self._optimizer = AdamW(
+            parameter_groups,
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        self._ranks = ranks()
+        self.step, self.loss = 0, float("nan")
+
+    def round(self, data: DataSet, last: int) -> None:
+        """Take `ROUND` steps, or fewer up to the step `last`; all depends on seed and step.
+
+        Parameters
+        ----------
+        data
+            As its input comes; members see it in the shape of theirs.
+        """
+        count = min(ROUND, last - self.step)
+        generator = generator_for(self._seed, "family", self.name, self.step)
+        size = self._recipe.batch_size
+        losses = [
+            self._train(data, index, generator)
+            for index in batches(data.train, size, count, generator)
+        ]
+        self.step += count
+        self.loss = float(torch.stack(losses).mean())
+        if not torch.isfinite(torch.tensor(self.loss)):
+            raise MicronasError(
+                f"the loss of shared weights must stay finite: loss={self.loss} before step "
+                f"{self.step} of {self.name}; lower "
+                f"search.trial.learning_rate={self._recipe.learning_rate:g}"
+            )
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the steps that come."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def scores(self, data: DataSet) -> list[tuple[float, float]]:
+        """Return loss, at its best temperature, and accuracy of each candidate on validation."""
+        return [self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates]
+
+    def hand_down(self, candidate: Candidate) -> State | None:
+        """Return these weights for a network to go on from; None for a user's own network."""
+        if candidate.space.own_layers() is not None:
+            return None
+        network = Network(candidate.architecture.graph(), generator=torch.Generator())
+        with self._averaged():
+            self._weights.hand_down(network, candidate.picks, candidate.choice)
+        state: State = network.state_dict()
+        return state
+
+    def state(self) -> State:
+        """Return everything that a round changes."""
+        return {
+            "weights": copy.deepcopy(self._weights.state_dict()),
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
+            "average": copy.deepcopy(self._average.state_dict()),
+            "step": self.step,
+            "loss": self.loss,
+        }
+
+    def restore(self, state: State) -> None:
+        self._weights.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._average.load_state_dict(state["average"])
+        self.step, self.loss = state["step"], state["loss"]
+
+    def _train(self, data: DataSet, index: Tensor, generator: torch.Generator) -> Tensor:
+        which = int(torch.randint(len(self.candidates), (), generator=generator))
+        candidate = self.candidates[which]
+        split = data.seen_as(candidate.space.input_shape).train
+        index = self._ranks.part(index)
+        inputs, labels = moved(
+            (split.batch(index, self._ranks.own(generator)), split.labels[index]), self._device
+        )
+        with mixed_precision(self._recipe.amp, self._device.type):
+            logits = self._weights.sliced(inputs, candidate.picks, candidate.choice)
+            loss = F.cross_entropy(
+                logits.float(), labels, label_smoothing=self._recipe.label_smoothing
+            )
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._ranks.average(self._weights, loss)
+        self._optimizer.step()
+        self._average.update_parameters(self._parameters)
+        return loss.detach()
+
+    def _score(self, candidate: Candidate, data: DataSet) -> tuple[float, float]:
+        split: Split = data.validation
+        order = torch.randperm(len(split.labels), generator=generator_for(self._seed, "rank"))
+        index = order[:_RANKED_BY]
+        inputs, labels = moved((split.batch(index, None), split.labels[index]), self._device)
+        with torch.inference_mode(), self._averaged():
+            logits = self._weights.sliced(inputs, candidate.picks, candidate.choice)
+        loss, _ = temperature_scaled_loss(logits, labels)
+        return float(loss), float((logits.argmax(1) == labels).double().mean())
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Use the mean of recent weights meanwhile."""
+        means = list(self._average.module.parameters())
+        own = [each.detach().clone() for each in self._parameters]
+        _copy(self._parameters, means)
+        try:
+            yield
+        finally:
+            _copy(self._parameters, own)
+
+
+@torch.no_grad()
+def _copy(parameters: Iterable[nn.Parameter], values: Iterable[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
