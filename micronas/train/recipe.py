@@ -50,6 +50,6 @@ FINETUNE = Recipe(epochs=4, learning_rate=1e-3, warmup=0.1)
 
 
 def going_on(recipe: Recipe) -> Recipe:
-    """Return the recipe of a training that goes on from trained weights: half of the rate, which
-    rises in a twentieth of the steps."""
-    return recipe.model_copy(update={"learning_rate": recipe.learning_rate / 2, "warmup": 0.05})
+    """Return the recipe of a training that goes on from trained weights: its rate rises in a
+    twentieth of the steps."""
+    return recipe.model_copy(update={"warmup": min(recipe.warmup, 0.05)})
