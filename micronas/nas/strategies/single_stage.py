@@ -46,6 +46,7 @@ class SingleStage(Strategy):
         self._fold = context.folds[0]
         self._source = random.Random(f"{self.seed} draw")
         self._epoch = self.recipe.steps(len(self._fold.train.labels))
+        self._steps = self.settings.epochs * self._epoch
         self._dropped: list[Candidate] = []
         self._states: dict[str, State] = {}
         self._told: dict[str, list[tuple[float, float]]] = {}
@@ -74,11 +75,10 @@ class SingleStage(Strategy):
         self.history = saved.get("history", [])
         drawn = self.problem.draw(self.settings.draws, self._source)
         families = self._families(drawn)
-        steps = self.settings.epochs * self._epoch
         rounds = math.ceil(math.log2(len(families)))
         alive = [-(-len(families) // 2**number) for number in range(rounds)]
-        shares = [round(self.settings.race * steps / rounds / each) for each in alive]
-        left = steps - sum(each * share for each, share in zip(alive, shares, strict=True))
+        shares = [round(self.settings.race * self._steps / rounds / each) for each in alive]
+        left = self._steps - sum(each * share for each, share in zip(alive, shares, strict=True))
         self._whole = sum(shares) + left
         """Steps of the family that wins, whose rate all have."""
         for number in range(rounds):
@@ -150,11 +150,14 @@ class SingleStage(Strategy):
         key = f"{place} {family.name}"
         if key not in self._told:
             while family.step < last:
-                family.set_rate(self.recipe.learning_rate * self._share(family.step))
+                before = family.step
+                family.set_rate(self.recipe.learning_rate * self._share(before))
                 family.round(self._fold, last)
-                self.history.append({"step": float(family.step), "loss": family.loss})
+                taken = self.history[-1]["step"] if self.history else 0.0
+                self.history.append({"step": taken + family.step - before, "loss": family.loss})
                 self._keep(family, soon=True)
-                self.context.progress("search", family.step, self._whole, self.history[-1])
+                done = round(self.history[-1]["step"])
+                self.context.progress("search", done, self._steps, self.history[-1])
             self._told[key] = self.context.everyone.once(partial(family.scores, self._fold))
             self._keep(family, soon=False)
         family.candidates = ranked(

@@ -1,0 +1,88 @@
+"""Shared weights of a family, and the strategy that ships them."""
+
+import random
+from collections import defaultdict
+
+import pytest
+import torch
+
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget
+from micronas.nas.candidate import Candidate
+from micronas.nas.problem import Problem
+from micronas.nas.settings import SingleStageSettings
+from micronas.nas.supernet.family import Family, signature
+from micronas.train.network import Network
+from micronas.train.recipe import Recipe
+from tests.nas.test_open_problem import OPEN
+from tests.toy import data
+from tests.training import search
+
+BUDGET = Budget(sram="6 KB", macs="60000")
+BOARD = Board.load("stm32f446re")
+
+
+def families() -> list[tuple[Family, list[Candidate]]]:
+    """All families of a space, with draws of several members each."""
+    problem = Problem(OPEN, BOARD, BUDGET)
+    groups = defaultdict(list)
+    for each in problem.draw(40, random.Random(0)):
+        groups[each.family, signature(each.space)].append(each)
+    return [
+        (Family({each.picks: each.space for each in candidates}), candidates)
+        for candidates in groups.values()
+    ]
+
+
+def test_networks_of_all_members_are_those_they_hand_down() -> None:
+    torch.manual_seed(0)
+    together = families()
+    assert any(len({each.picks for each in group}) > 1 for _, group in together)
+    seen = data()
+    for family, candidates in together:
+        for each in candidates:
+            network = Network(each.architecture.graph()).train()
+            family.hand_down(network, each.picks, each.choice)
+            split = seen.seen_as(each.space.input_shape).train
+            x = split.batch(torch.arange(16), None)
+            with torch.no_grad():
+                torch.testing.assert_close(
+                    family.sliced(x, each.picks, each.choice), network(x), rtol=1e-4, atol=1e-5
+                )
+
+
+def test_members_share_filters_and_a_smaller_kernel_is_the_centre_of_a_larger() -> None:
+    for family, candidates in families():
+        picks = {each.picks for each in candidates}
+        own = sum(each.numel() for each in family.parameters())
+        largest = max(
+            sum(p.numel() for p in Family({each.picks: each.space}).parameters())
+            for each in candidates
+        )
+        assert own == largest, picks
+
+
+def test_the_winner_is_handed_what_the_pool_learnt() -> None:
+    seen = data()
+    recipe = Recipe(epochs=2, batch_size=40, learning_rate=1e-2)
+    settings = SingleStageSettings(epochs=30, draws=8, trial=recipe)
+    result = search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1)
+    winner = result.winner
+    assert result.begin is not None
+    network = winner.architecture.build()
+    network.load_state_dict(result.begin)
+    validation = seen.seen_as(winner.space.input_shape).validation
+    x = validation.batch(torch.arange(len(validation.labels)), None)
+    with torch.no_grad():
+        right = network.train()(x).argmax(1) == validation.labels
+    assert right.double().mean() > 0.9
+    assert winner.trial_accuracy is not None
+    assert winner.trial_accuracy > 0.9
+
+
+@pytest.mark.parametrize("epochs", [7, 30])
+def test_all_steps_of_the_effort_are_taken(epochs: int) -> None:
+    seen = data()
+    settings = SingleStageSettings(epochs=epochs, draws=8, trial=Recipe(epochs=1, batch_size=16))
+    result = search(OPEN, seen, board=BOARD, budget=BUDGET, settings=settings, seed=1)
+    assert result.history[-1]["step"] == epochs * (len(seen.train.labels) * 4 // 5 // 16)
