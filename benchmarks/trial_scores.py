@@ -71,7 +71,7 @@ def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[flo
         kept = {"checkpoint": checkpoint, "average": average}
         fit(network, seen.train, TRIAL, seed=place, until=epochs, **kept)
         statistics = generator_for(place, "statistics", epochs)
-        mean = recalibrated(copy.deepcopy(average), seen.train, TRIAL, statistics)
+        mean = recalibrated(copy.deepcopy(average.module), seen.train, TRIAL, statistics)
         found[str(epochs)] = [
             *_scores(network, seen.validation),
             *_scores(mean, seen.validation)[1:],

@@ -180,7 +180,7 @@ def _train(
     )
     if average is not None:
         source = generator_for(seed, "statistics", section, epochs)
-        network = recalibrated(average, seen.train, recipe, source)
+        network = recalibrated(average.module, seen.train, recipe, source)
     logits, labels = predict(network, seen.validation), seen.validation.labels
     loss, _ = temperature_scaled_loss(logits, labels)
     right = logits.argmax(1) == labels

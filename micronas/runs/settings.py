@@ -74,6 +74,9 @@ class RunSettings(TrainSettings):
     """Name of a shipped search space, or path of a YAML file."""
     search: AnySettings = SearchSettings()
     """Settings of a strategy, which `search.strategy` names."""
+    effort: int | None = Field(None, ge=2)
+    """Epochs that search and training take together, in place of `search.epochs` and
+    `train.epochs`: a fifth of them train the winner alone. More find a better network."""
 
     def for_training(self) -> TrainSettings:
         """The same without what concerns the search only."""
@@ -151,7 +154,7 @@ def load_run(
     _check_given(values)
     values = _completed(values, None if "space" in own else values.get("space"))
     return validate_settings(
-        values, RunSettings, source=str(path), lines=lines, overrides=overrides
+        _divided(values), RunSettings, source=str(path), lines=lines, overrides=overrides
     )
 
 
@@ -169,7 +172,8 @@ def settings_of(values: Mapping[str, Any], *, space: Space | OpenSpace | None) -
         If a key is missing, unknown or wrong.
     """
     _check_given(values)
-    return validate_settings(_completed(values, None, space), RunSettings, source="settings")
+    values = _divided(_completed(values, None, space))
+    return validate_settings(values, RunSettings, source="settings")
 
 
 def load_training(
@@ -221,6 +225,27 @@ def _completed(
     return {**values, "data": data}
 
 
+def _divided(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Divide the effort between search and training, where it is given."""
+    effort = values.get("effort")
+    if not isinstance(effort, int) or effort < 2:
+        return dict(values)
+    alone = max(1, round(_ALONE * effort))
+    found = dict(values)
+    for section, epochs in (("search", effort - alone), ("train", alone)):
+        given = values.get(section) or {}
+        if not isinstance(given, Mapping):
+            continue  # which validation refuses
+        if "epochs" in given and given["epochs"] != epochs:
+            raise ConfigError(
+                f"a run must have effort or {section}.epochs, but has effort={effort}, which gives "
+                f"{section}.epochs={epochs}, and {section}.epochs={given['epochs']}; leave one of "
+                "them out"
+            )
+        found[section] = {**given, "epochs": epochs}
+    return found
+
+
 def _check_units(overrides: Sequence[str]) -> None:
     """Refuse a budget whose unit is left to be guessed: 0.06 was meant in seconds."""
     # a long value of another key is not read twice
@@ -239,6 +264,8 @@ def _check_given(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"a run must name its {key}, but does not; {way}")
 
 
+_ALONE = 0.2
+"""Share of the effort in which the winner trains alone."""
 _UNITS = {
     "sram": '"128 KB"',
     "flash": '"1 MB"',

@@ -28,19 +28,18 @@ def averaged(module: nn.Module) -> AveragedModel:
 
 
 def recalibrated(
-    average: AveragedModel, split: Split, recipe: Recipe, generator: torch.Generator
+    network: nn.Module, split: Split, recipe: Recipe, generator: torch.Generator
 ) -> nn.Module:
-    """Return the averaged module in eval mode, its batch norm as some batches of a training say."""
+    """Return the network in eval mode, its batch norm as some batches of a training say."""
     order = torch.randperm(len(split.labels), generator=generator)
-    found: nn.Module = average.module
     update_bn(
         (
             split.batch(order[step * recipe.batch_size :][: recipe.batch_size], generator)
             for step in range(min(recipe.steps(len(order)), _BATCHES))
         ),
-        found,
+        network,
     )
-    return found.eval()
+    return network.eval()
 
 
 def _towards(

@@ -74,7 +74,7 @@ def test_the_winner_is_handed_what_the_pool_learnt() -> None:
     validation = seen.seen_as(winner.space.input_shape).validation
     x = validation.batch(torch.arange(len(validation.labels)), None)
     with torch.no_grad():
-        right = network.train()(x).argmax(1) == validation.labels
+        right = network.eval()(x).argmax(1) == validation.labels
     assert right.double().mean() > 0.9
     assert winner.trial_accuracy is not None
     assert winner.trial_accuracy > 0.9

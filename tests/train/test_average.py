@@ -51,7 +51,7 @@ def test_batch_norm_is_that_of_batches_of_the_training_part() -> None:
     split = TensorSplit(torch.randn(40, 3, 4, 4) * 2 + 5, torch.zeros(40, dtype=torch.long))
     average = averaged(nn.Sequential(nn.BatchNorm2d(3)))
     recipe = Recipe(epochs=1, batch_size=8)
-    found = recalibrated(average, split, recipe, generator_for(0))
+    found = recalibrated(average.module, split, recipe, generator_for(0))
     norm = found[0]  # type: ignore[index]
     assert not found.training
     assert torch.allclose(norm.running_mean, split.inputs.mean((0, 2, 3)), atol=1e-5)

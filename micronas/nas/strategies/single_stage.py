@@ -67,7 +67,7 @@ class SingleStage(Strategy):
         return Plan(drawn, len(drawn), 0, self.settings.epochs)
 
     def begin(self, winner: Candidate) -> State | None:
-        return self._winning.hand_down(winner)
+        return self._winning.hand_down(winner, self._fold)
 
     def _search(self) -> None:
         saved = self.context.everyone.once(lambda: self.context.checkpoint.load(_SECTION)) or {}

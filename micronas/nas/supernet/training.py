@@ -18,7 +18,7 @@ from micronas.nas.strategies.weights import ROUND, batches
 from micronas.nas.supernet.family import Family
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
-from micronas.train.average import averaged
+from micronas.train.average import averaged, recalibrated
 from micronas.train.devices import moved
 from micronas.train.loop import generator_for
 from micronas.train.network import Network, mixed_precision
@@ -110,14 +110,16 @@ class FamilyTraining:
         """Return loss, at its best temperature, and accuracy of each candidate on validation."""
         return [self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates]
 
-    def hand_down(self, candidate: Candidate) -> State | None:
+    def hand_down(self, candidate: Candidate, data: DataSet) -> State | None:
         """Return these weights for a network to go on from; None for a user's own network."""
         if candidate.space.own_layers() is not None:
             return None
         network = Network(candidate.architecture.graph(), generator=torch.Generator())
         with self._averaged():
             self._weights.hand_down(network, candidate.picks, candidate.choice)
-        state: State = network.state_dict()
+        split = data.seen_as(candidate.space.input_shape).train
+        generator = generator_for(self._seed, "statistics", self.name)
+        state: State = recalibrated(network, split, self._recipe, generator).state_dict()
         return state
 
     def state(self) -> State:

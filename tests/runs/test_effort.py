@@ -1,0 +1,67 @@
+"""One number of epochs for search and training, and weights that go from one to the other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import micronas
+from micronas.errors import ConfigError
+from micronas.runs.settings import settings_of
+from tests.toy import SPACE, data
+
+BATCH = {"batch_size": 40, "learning_rate": 1e-2}
+BRIEF: dict[str, Any] = {
+    "board": "stm32f446re",
+    "budget": micronas.Budget(sram="6 KB"),
+    "quantize": {"epochs": 1, "batch_size": 40},
+    "quiet": True,
+}
+
+
+def settings(**keys: Any) -> Any:
+    given = {"board": "stm32f446re", "space": "kws_small", "data": {"path": "words"}, **keys}
+    return settings_of(given, space=None)
+
+
+def test_a_fifth_of_the_effort_trains_the_winner_alone() -> None:
+    found = settings(effort=200, search={"strategy": "single_stage"})
+    assert (found.search.epochs, found.train.epochs) == (160, 40)
+    assert settings(effort=2).train.epochs == 1
+    plain = settings()
+    assert plain.effort is None
+    assert plain.search.epochs is None
+
+
+def test_what_is_stored_says_the_same_again() -> None:
+    found = settings(effort=50)
+    assert settings_of(found.model_dump(mode="json"), space=None) == found
+
+
+def test_effort_and_epochs_that_disagree_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"effort=200, which gives train\.epochs=40, and train"):
+        settings(effort=200, train={"epochs": 30})
+    with pytest.raises(ConfigError, match="effort"):
+        settings(effort=1)
+
+
+def test_the_shipped_network_goes_on_from_what_the_search_learnt(tmp_path: Path) -> None:
+    """One epoch at a rate of almost nothing: what it is worth is what the pool learnt."""
+
+    def accuracy(strategy: dict[str, Any], name: str) -> float:
+        run = micronas.run(
+            data(),
+            SPACE,
+            folder=tmp_path / name,
+            search={**strategy, "draws": 4, "trial": {"epochs": 1, **BATCH}},
+            train={"epochs": 1, "batch_size": 40, "learning_rate": 1e-6},
+            **BRIEF,
+        )
+        assert run.metrics["tflm_mismatches"] == 0
+        found: float = run.metrics["float_accuracy"]
+        return found
+
+    shared = accuracy({"strategy": "single_stage", "epochs": 40}, "shared")
+    anew = accuracy({"strategy": "halving", "generations": 0}, "anew")
+    assert shared > 0.9
+    assert anew < 0.7
