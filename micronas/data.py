@@ -156,8 +156,8 @@ class DataSet:
             return self
         self.view.check(self.input, shape)
 
-        def seen(split: Split) -> Seen:
-            return Seen(split, self.view, shape)
+        def seen(split: Split) -> _Seen:
+            return _Seen(split, self.view, shape)
 
         detection = self.detection
         if detection is not None:
@@ -174,7 +174,7 @@ class DataSet:
         )
 
 
-class Seen(Split):
+class _Seen(Split):
     """A split with inputs of another shape."""
 
     def __init__(self, split: Split, view: View, shape: Shape) -> None:

@@ -61,7 +61,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     try:
         if path.exists():
             regular(path)  # as root, a rename to /dev/null would succeed
-        make_folder(path.parent)
+        _make_folder(path.parent)
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -99,10 +99,10 @@ def largest_unpacked(packed: int) -> int:
     return max(2**28, 200 * packed)
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, so that they survive a loss of power."""
     if not folder.is_dir():
-        make_folder(folder.parent)
+        _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync_folder(folder.parent)
 
@@ -139,7 +139,7 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-class Hold:
+class _Hold:
     """A file that no other process may write while this object is there and its process lives."""
 
     def __init__(self, lock: Path, number: int | None) -> None:
@@ -151,10 +151,10 @@ class Hold:
         return type(None), ()  # what another process gets holds nothing
 
 
-_held: WeakValueDictionary[Path, Hold] = WeakValueDictionary()
+_held: WeakValueDictionary[Path, _Hold] = WeakValueDictionary()
 
 
-def hold(path: Path, *, again: bool = True) -> Hold:
+def hold(path: Path, *, again: bool = True) -> _Hold:
     """Keep other processes from holding a file, and remove what killed ones wrote aside for it.
 
     A process that holds a file may hold it `again`. The lock is a file beside it while it is held,
@@ -170,12 +170,12 @@ def hold(path: Path, *, again: bool = True) -> Hold:
     path = path.resolve()
     found = _held.get(path)
     if found is None or found.owner != os.getpid() or not again:
-        make_folder(path.parent)
+        _make_folder(path.parent)
         lock = path.with_name(f".{path.name}{_LOCK}")
         try:
             if found is not None and found.owner == os.getpid():
                 raise BlockingIOError
-            found = _held[path] = Hold(lock, _locked(lock))
+            found = _held[path] = _Hold(lock, _locked(lock))
         except BlockingIOError as error:
             raise ConfigError(
                 f"one process at a time may write {path}, but another is at work with it; wait for "

@@ -29,7 +29,7 @@ _SUFFIXES = {tuple: "[]", list: "[]", dict: ".NAME"}
 
 
 @dataclass(frozen=True)
-class Key:
+class _Key:
     """One key.
 
     Attributes
@@ -50,7 +50,7 @@ class Key:
     meaning: str
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
+def keys(model: type[BaseModel], prefix: str = "") -> list[_Key]:
     """Return the keys of a settings class and those below, in the order of their definition.
 
     A class that occurs again, such as a recipe, is one key that names the first occurrence and
@@ -64,7 +64,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[Key]:
     return list(_below(model, f"{prefix}." if prefix else "", PydanticUndefined, {}))
 
 
-def select(model: type[BaseModel], path: str) -> list[Key]:
+def select(model: type[BaseModel], path: str) -> list[_Key]:
     """Return one key and those below it.
 
     Parameters
@@ -81,7 +81,7 @@ def select(model: type[BaseModel], path: str) -> list[Key]:
     return _selected(model, path.split("."), "", PydanticUndefined)
 
 
-def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: Any) -> list[Key]:
+def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: Any) -> list[_Key]:
     word, *rest = words
     field = _picked(word, {_plain(each.name): each for each in _fields(model, given)})
     kinds, given = field.inner, field.given
@@ -93,7 +93,7 @@ def _selected(model: type[BaseModel], words: Sequence[str], above: str, given: A
     if len(kinds) != 1:
         if rest:
             raise ConfigError(f"a key must stand below settings, but {word} has none below it")
-        return [Key(f"{above}{word}", field.kind, field.default, field.meaning)]
+        return [_Key(f"{above}{word}", field.kind, field.default, field.meaning)]
     (inner,) = kinds.values()
     above = f"{above}{field.name}."
     return _selected(inner, rest, above, given) if rest else [*_below(inner, above, given, {})]
@@ -122,7 +122,7 @@ def kinds_below(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     }
 
 
-def as_yaml(found: Sequence[Key]) -> str:
+def as_yaml(found: Sequence[_Key]) -> str:
     """Return keys as YAML: meanings above, types behind."""
     lines: list[str] = []
     above: list[str] = []
@@ -156,7 +156,7 @@ def _indent(parents: Sequence[str]) -> str:
     return " " * sum(4 if each.endswith("[]") else 2 for each in parents)
 
 
-def _value(key: Key) -> str:
+def _value(key: _Key) -> str:
     if key.default is None:
         return f"  # {', '.join(filter(None, ('required', key.type)))}"
     value = f" {key.default}" if key.default else ""
@@ -188,23 +188,23 @@ def _fields(model: type[BaseModel], given: Any) -> Iterator[_Field]:
 
 def _below(
     model: type[BaseModel], prefix: str, given: Any, seen: dict[type, tuple[str, Any]]
-) -> Iterator[Key]:
+) -> Iterator[_Key]:
     for field in _fields(model, given):
         name, inner = f"{prefix}{field.name}", [*field.inner.values()]
         if len(inner) > 1 and isinstance(field.given, BaseModel):
-            yield Key(name, field.kind, "", field.meaning)
+            yield _Key(name, field.kind, "", field.meaning)
             yield from _below(type(field.given), f"{name}.", field.given, seen)
         elif len(inner) != 1:
-            yield Key(name.removesuffix("[]"), field.kind, field.default, field.meaning)
+            yield _Key(name.removesuffix("[]"), field.kind, field.default, field.meaning)
         elif inner[0] in seen:
             first, before = seen[inner[0]]
-            yield Key(name, f"as {first}", _changed(before, field.given), field.meaning)
+            yield _Key(name, f"as {first}", _changed(before, field.given), field.meaning)
         else:
             absent = field.default == "null"
             given = field.given if isinstance(field.given, BaseModel) else PydanticUndefined
             seen[inner[0]] = name, given
             kind = "absent by default" if absent else "required" if field.default is None else ""
-            yield Key(name, kind, "", field.meaning)
+            yield _Key(name, kind, "", field.meaning)
             yield from _below(inner[0], f"{name}.", given, seen)
 
 

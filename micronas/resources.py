@@ -6,7 +6,7 @@ from typing import Literal
 from micronas.errors import ConfigError
 from micronas.settings import nearest
 
-Folder = Literal[
+_Folder = Literal[
     "search_spaces",
     "search_spaces/published",
     "search_spaces/textbook",
@@ -15,14 +15,14 @@ Folder = Literal[
 ]
 
 # in a wheel the folders are packages below micronas, and `micronas.export` is taken by code
-_PACKAGES: dict[Folder, str] = {
+_PACKAGES: dict[_Folder, str] = {
     "search_spaces": "search_spaces",
     "search_spaces/published": "search_spaces/published",
     "search_spaces/textbook": "search_spaces/textbook",
     "latency_models": "latency_models",
     "export": "export_templates",
 }
-_MEANT: dict[Folder, str] = {
+_MEANT: dict[_Folder, str] = {
     "search_spaces": "a search space",
     "search_spaces/published": "an architecture",
     "search_spaces/textbook": "an architecture",
@@ -31,7 +31,7 @@ _MEANT: dict[Folder, str] = {
 }
 
 
-def folder(name: Folder) -> Path:
+def folder(name: _Folder) -> Path:
     """Return a shipped folder: inside the package in a wheel, beside it in a checkout.
 
     Raises
@@ -49,12 +49,12 @@ def folder(name: Folder) -> Path:
     )
 
 
-def names(name: Folder) -> list[str]:
+def names(name: _Folder) -> list[str]:
     """Return the names `find` knows in a folder of YAML files, in alphabetical order."""
     return sorted(path.stem for path in folder(name).glob("*.yaml"))
 
 
-def find(name: Folder, wanted: str | Path) -> Path:
+def find(name: _Folder, wanted: str | Path) -> Path:
     """Resolve a shipped file's name, with or without ``.yaml``, or the path of a user's own file.
 
     A user's file wins over a shipped one of the same name, so that a copy can be edited in place;

@@ -46,10 +46,10 @@ def section_keys(section: str) -> list[Any]:
     file, _, path = section.partition(".")
     if file not in FILES:
         file, path = "run", section
-    return select(settings_of(file), path) if path else keys(settings_of(file))
+    return select(_settings_of(file), path) if path else keys(_settings_of(file))
 
 
-def settings_of(file: str) -> Any:
+def _settings_of(file: str) -> Any:
     """Return the settings class of a kind of file."""
     module, _, name = FILES[file][1].partition(":")
     return getattr(import_module(module), name)
@@ -59,8 +59,8 @@ def sections() -> dict[str, str]:
     """Return what each section that stands by itself is."""
     from micronas.keys import kinds_below
 
-    data = {name: "data of a task" for name in kinds_below(settings_of("run"))}
-    blocks = {f"space.{name}": "a type of block" for name in kinds_below(settings_of("space"))}
+    data = {name: "data of a task" for name in kinds_below(_settings_of("run"))}
+    blocks = {f"space.{name}": "a type of block" for name in kinds_below(_settings_of("space"))}
     return {name: what for name, (what, _) in FILES.items()} | data | blocks
 
 

@@ -11,7 +11,7 @@ from micronas.cli.shared import Json, Overrides, Quiet, show
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, fetch and check data sets.")
 
-Task = Annotated[
+_Task = Annotated[
     str,
     typer.Argument(help="A task, such as kws; a wrong one lists all.", autocompletion=tasks),
 ]
@@ -19,7 +19,7 @@ Task = Annotated[
 
 @data_app.command("synth")
 def data_synth(
-    task: Task,
+    task: _Task,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     seed: int = 0,
     as_json: Json = False,
@@ -33,7 +33,7 @@ def data_synth(
 
 @data_app.command("download")
 def data_download(
-    task: Task,
+    task: _Task,
     folder: Annotated[Path, typer.Argument(help="Where to unpack; a stopped download goes on.")],
     as_json: Json = False,
     quiet: Quiet = False,
@@ -49,7 +49,7 @@ def data_download(
 
 @data_app.command("check")
 def data_check(
-    task: Task,
+    task: _Task,
     folder: Annotated[Path, typer.Argument(help="A folder of the task's layout.")],
     overrides: Overrides = None,
     as_json: Json = False,

@@ -52,7 +52,7 @@ _IMPORTED_AS = {
 
 
 @dataclass(frozen=True)
-class Package:
+class _Package:
     """A package that micronas needs on this machine, always or for an extra."""
 
     name: str
@@ -70,7 +70,7 @@ class Package:
         return _IMPORTED_AS.get(self.name, self.name.replace("-", "_"))
 
 
-def packages() -> list[Package]:
+def packages() -> list[_Package]:
     """Return what setup.cfg names for this machine; nothing where micronas was never installed."""
     try:
         about = metadata.metadata("micronas")
@@ -86,7 +86,7 @@ def packages() -> list[Package]:
     ]
 
 
-def install_command(extra: str) -> str:
+def _install_command(extra: str) -> str:
     """Return what installs an extra from a checkout, which works before any release."""
     return f"pip install '.[{extra}]'"
 
@@ -105,7 +105,7 @@ def missing_package(error: ModuleNotFoundError) -> str | None:
         way = "install micronas again, with its dependencies"
     else:
         asked = [part for part in _parts(error.__traceback__) if part in extras]
-        way = install_command(asked[-1] if asked else extras[0])
+        way = _install_command(asked[-1] if asked else extras[0])
     return f"this command needs the package {known[0].name}, which is not installed; {way}"
 
 
@@ -153,10 +153,10 @@ def problems(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _package(requirement: Requirement, extra: str | None) -> Package:
+def _package(requirement: Requirement, extra: str | None) -> _Package:
     version = _version(requirement.name)
     fits = version is not None and requirement.specifier.contains(version, prereleases=True)
-    return Package(requirement.name.lower(), str(requirement.specifier), extra, version, fits)
+    return _Package(requirement.name.lower(), str(requirement.specifier), extra, version, fits)
 
 
 def _is_for(requirement: Requirement, extra: str | None) -> bool:
@@ -175,13 +175,13 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _extra(name: str, found: list[Package]) -> dict[str, Any]:
+def _extra(name: str, found: list[_Package]) -> dict[str, Any]:
     absent = [each.name for each in found if each.extra == name and not each.satisfied]
     return {
         "name": name,
         "adds": ADDS[name],
         "missing": absent,
-        "command": install_command(name) if absent else None,
+        "command": _install_command(name) if absent else None,
     }
 
 

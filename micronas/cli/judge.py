@@ -20,29 +20,29 @@ judge_app = typer.Typer(
     help="Build an evaluation set of a domain, judge models on it, measure how good it is.",
 )
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML.")]
-SetFolder = Annotated[Path, typer.Option("--out", help="Folder of the evaluation set.")]
+_RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe's YAML.")]
+_SetFolder = Annotated[Path, typer.Option("--out", help="Folder of the evaluation set.")]
 Config = Annotated[Path, typer.Argument(help="A judge run's YAML.")]
-SetPath = Annotated[Path, typer.Option("--set", help="The evaluation set: folder or JSON lines.")]
-Answers = Annotated[
+_SetPath = Annotated[Path, typer.Option("--set", help="The evaluation set: folder or JSON lines.")]
+_Answers = Annotated[
     Path, typer.Option(help="JSON lines of prompt_id, model, text: what the models said.")
 ]
-StoreOut = Annotated[Path, typer.Option("--out", help="SQLite file of the run; goes on if there.")]
+_StoreOut = Annotated[Path, typer.Option("--out", help="SQLite file of the run; goes on if there.")]
 Null = Annotated[
     bool, typer.Option("--null", help="Judge constant answers too: do they fool the judge?")
 ]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="SQLite file of a judge run.")]
-JudgeName = Annotated[str | None, typer.Option("--judge", help="Verdicts of this judge alone.")]
-StrongWeight = Annotated[float, typer.Option(help="Weight of a 'much better' verdict.")]
-Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
-Level = Annotated[float, typer.Option(help="Level of intervals.")]
-Prior = Annotated[
+_StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="SQLite file of a judge run.")]
+_JudgeName = Annotated[str | None, typer.Option("--judge", help="Verdicts of this judge alone.")]
+_StrongWeight = Annotated[float, typer.Option(help="Weight of a 'much better' verdict.")]
+_Rounds = Annotated[int, typer.Option(help="Bootstrap rounds.")]
+_Level = Annotated[float, typer.Option(help="_Level of intervals.")]
+_Prior = Annotated[
     float, typer.Option(help="Drawn battles a model is given; 1 where models win all or nothing.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 
 
-class Format(str, Enum):
+class _Format(str, Enum):
     """Files of other tools."""
 
     arena_hard = "arena-hard"
@@ -53,7 +53,7 @@ class Format(str, Enum):
 
 @judge_app.command()
 def build(
-    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+    recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Make an evaluation set from a recipe; steps whose input did not change are kept."""
     manifest = _build(recipe, out, overrides, quiet=as_json).run()
@@ -64,8 +64,8 @@ def build(
 
 @judge_app.command()
 def label(
-    recipe: RecipePath,
-    out: SetFolder,
+    recipe: _RecipePath,
+    out: _SetFolder,
     size: Annotated[int, typer.Option(min=1, help="Prompts to label by hand.")] = 100,
     overrides: Overrides = None,
     as_json: Json = False,
@@ -83,7 +83,7 @@ def label(
 
 @judge_app.command()
 def review(
-    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+    recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Take in the categories that were filled into the sheet; the next build learns from them."""
     from micronas.judge.build import LABELS, REVIEW
@@ -101,7 +101,7 @@ def review(
 
 @judge_app.command()
 def sample(
-    recipe: RecipePath, out: SetFolder, overrides: Overrides = None, as_json: Json = False
+    recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Draw a built set again, after quotas or sampling changed; fails where there is none."""
     from micronas.judge.jobs import check_built
@@ -113,9 +113,9 @@ def sample(
 @judge_app.command()
 def estimate(
     config: Config,
-    prompts: SetPath,
-    answers: Answers,
-    out: StoreOut,
+    prompts: _SetPath,
+    answers: _Answers,
+    out: _StoreOut,
     overrides: Overrides = None,
     null: Null = False,
     as_json: Json = False,
@@ -133,9 +133,9 @@ def estimate(
 @judge_app.command()
 def run(
     config: Config,
-    prompts: SetPath,
-    answers: Answers,
-    out: StoreOut,
+    prompts: _SetPath,
+    answers: _Answers,
+    out: _StoreOut,
     overrides: Overrides = None,
     null: Null = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as estimate.")] = False,
@@ -172,12 +172,12 @@ def run(
 
 @judge_app.command()
 def rate(
-    store: StorePath,
-    judge: JudgeName = None,
-    strong_weight: StrongWeight = 3.0,
-    rounds: Rounds = 1000,
-    level: Level = 0.95,
-    prior: Prior = 0.0,
+    store: _StorePath,
+    judge: _JudgeName = None,
+    strong_weight: _StrongWeight = 3.0,
+    rounds: _Rounds = 1000,
+    level: _Level = 0.95,
+    prior: _Prior = 0.0,
     seed: Seed = 0,
     by_category: Annotated[
         bool, typer.Option("--by-category", help="Win rates in each category instead.")
@@ -208,7 +208,7 @@ def rate(
 
 @judge_app.command()
 def quality(
-    store: StorePath,
+    store: _StorePath,
     reference: Annotated[
         Path | None,
         typer.Option(help="CSV of model, score, lower, upper: a ranking by people."),
@@ -219,11 +219,11 @@ def quality(
     signed: Annotated[
         bool, typer.Option("--signed", help="Agreement counts 1, 0, -1 instead of 1, 0.5, 0.")
     ] = False,
-    judge: JudgeName = None,
-    strong_weight: StrongWeight = 3.0,
-    rounds: Rounds = 1000,
-    level: Level = 0.95,
-    prior: Prior = 0.0,
+    judge: _JudgeName = None,
+    strong_weight: _StrongWeight = 3.0,
+    rounds: _Rounds = 1000,
+    level: _Level = 0.95,
+    prior: _Prior = 0.0,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -258,17 +258,17 @@ def quality(
 
 @judge_app.command()
 def report(
-    store: StorePath,
+    store: _StorePath,
     out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")],
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Judge report",
     texts: Annotated[
         int | None, typer.Option(min=0, help="Prompts whose texts the file holds; all by default.")
     ] = None,
-    judge: JudgeName = None,
-    strong_weight: StrongWeight = 3.0,
-    rounds: Rounds = 1000,
-    level: Level = 0.95,
-    prior: Prior = 0.0,
+    judge: _JudgeName = None,
+    strong_weight: _StrongWeight = 3.0,
+    rounds: _Rounds = 1000,
+    level: _Level = 0.95,
+    prior: _Prior = 0.0,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -290,9 +290,9 @@ def report(
 
 @judge_app.command("import")
 def import_(
-    kind: Annotated[Format, typer.Argument(help="Tool that wrote the files.")],
+    kind: Annotated[_Format, typer.Argument(help="Tool that wrote the files.")],
     sources: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
-    out: StoreOut,
+    out: _StoreOut,
     baseline: Annotated[
         str | None, typer.Option(help="arena-hard v0.1: the model its rows do not name.")
     ] = None,
@@ -314,12 +314,12 @@ def import_(
 
 @judge_app.command()
 def drop(
-    store: StorePath,
+    store: _StorePath,
     reason: Annotated[str | None, typer.Option(help="Why; kept with the verdicts.")] = None,
     model: Annotated[str | None, typer.Option(help="Verdicts on this model.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Verdicts against this model.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Verdicts on the prompt of this id.")] = None,
-    judge: JudgeName = None,
+    judge: _JudgeName = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take them back instead.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -339,7 +339,7 @@ def drop(
 
 @judge_app.command()
 def accuracy(
-    store: StorePath,
+    store: _StorePath,
     judge: Annotated[str, typer.Option("--judge", help="The judge to check.")],
     humans: Annotated[
         list[str], typer.Option("--human", help="A judge that is right; may be repeated.")

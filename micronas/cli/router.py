@@ -18,12 +18,12 @@ router_app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A router's YAML.")]
-Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="Folder of a fitted router.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the fitted router.")]
+_Folder = Annotated[Path, typer.Argument(metavar="ROUTER", help="_Folder of a fitted router.")]
+_Out = Annotated[Path, typer.Option("--out", help="_Folder of the fitted router.")]
 
 
 @router_app.command()
-def fit(config: Config, out: Out, overrides: Overrides = None, as_json: Json = False) -> None:
+def fit(config: Config, out: _Out, overrides: Overrides = None, as_json: Json = False) -> None:
     """Fit categories and a mapping on scored prompts; what is chosen is chosen on held-out ones."""
     from micronas.router.jobs import fit_file
 
@@ -34,7 +34,7 @@ def fit(config: Config, out: Out, overrides: Overrides = None, as_json: Json = F
 
 @router_app.command("map")
 def map_budget(
-    folder: Folder,
+    folder: _Folder,
     budget: Annotated[
         str | None, typer.Option(help="Active parameters on average, such as 12B.")
     ] = None,
@@ -107,7 +107,7 @@ def plot(
 @router_app.command()
 def explain(
     prompt: Annotated[str, typer.Argument(help="A prompt.")],
-    folder: Annotated[Path, typer.Option("--router", help="Folder of a fitted router.")],
+    folder: Annotated[Path, typer.Option("--router", help="_Folder of a fitted router.")],
     as_json: Json = False,
 ) -> None:
     """Say where a prompt would go, and why."""

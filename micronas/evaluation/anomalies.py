@@ -11,14 +11,14 @@ import numpy.typing as npt
 from micronas.data import Detection
 from micronas.errors import DataError
 
-Array = npt.NDArray[np.float64]
-MAX_FALSE_POSITIVE_RATE = 0.1
+_Array = npt.NDArray[np.float64]
+_MAX_FALSE_POSITIVE_RATE = 0.1
 _Z = 1.959964
 """Of the normal distribution, for 95 %."""
 _HALVINGS = 50
 
 
-class MachineScores(TypedDict):
+class _MachineScores(TypedDict):
     """How well the anomalous clips of one machine stand out, 0 to 1; chance is 0.5."""
 
     auc: float
@@ -27,13 +27,13 @@ class MachineScores(TypedDict):
     pauc: float
 
 
-class DetectionScores(MachineScores):
+class _DetectionScores(_MachineScores):
     """The same, averaged over machines, and for each."""
 
-    per_machine: dict[str, MachineScores]
+    per_machine: dict[str, _MachineScores]
 
 
-def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> Array:
+def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _Array:
     """Anomaly score of each clip: minus the softmax of its own machine, averaged over its windows.
 
     Parameters
@@ -55,11 +55,11 @@ def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -
         )
     own = -probabilities[np.arange(len(labels)), labels].astype(np.float64)
     count = len(detection.machines)
-    scores: Array = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
+    scores: _Array = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
     return scores
 
 
-def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> DetectionScores:
+def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _DetectionScores:
     """Area under the ROC curve of each machine's clips, and the means over the machines.
 
     Scores of different machines are never compared, since each has a threshold of its own.
@@ -76,7 +76,7 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> D
     """
     scores = clip_scores(detection, probabilities)
     machines, anomalous = detection.machines.numpy(), detection.anomalous.numpy()
-    per_machine: dict[str, MachineScores] = {}
+    per_machine: dict[str, _MachineScores] = {}
     for machine in np.unique(machines):
         own = machines == machine
         curve = roc(scores[own], anomalous[own])
@@ -94,7 +94,7 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> D
     }
 
 
-def roc(scores: Array, anomalous: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+def roc(scores: _Array, anomalous: npt.NDArray[np.bool_]) -> tuple[_Array, _Array]:
     """False and true positive rates at each threshold, from (0, 0) to (1, 1).
 
     Equal scores share a threshold, so that their order does not matter.
@@ -116,7 +116,7 @@ def roc(scores: Array, anomalous: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
     return np.append(0.0, false / false[-1]), np.append(0.0, found / found[-1])
 
 
-def area(false: Array, true: Array) -> float:
+def area(false: _Array, true: _Array) -> float:
     """Area under the curve: the chance that an anomalous clip scores above a normal one."""
     return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
 
@@ -150,7 +150,7 @@ def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]
     return end(0.0), end(1.0)
 
 
-def _mean_interval(machines: Sequence[MachineScores]) -> tuple[float, float]:
+def _mean_interval(machines: Sequence[_MachineScores]) -> tuple[float, float]:
     """Interval of the mean over machines, whose errors are independent (MOVER).
 
     Source: G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures",
@@ -164,7 +164,7 @@ def _mean_interval(machines: Sequence[MachineScores]) -> tuple[float, float]:
     return mean - below, mean + above
 
 
-def partial_area(false: Array, true: Array, *, limit: float = MAX_FALSE_POSITIVE_RATE) -> float:
+def partial_area(false: _Array, true: _Array, *, limit: float = _MAX_FALSE_POSITIVE_RATE) -> float:
     """Area left of a false positive rate, scaled so that chance is 0.5 and perfection 1.
 
     That is ``(1 + (area - limit^2 / 2) / (limit - limit^2 / 2)) / 2`` (McClish 1989), which is

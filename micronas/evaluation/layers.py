@@ -27,11 +27,11 @@ from micronas.train.network import (
 )
 from micronas.train.recurrent import GATES, lstm
 
-Floats = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Noise:
+class _Noise:
     """Signal-to-quantisation-noise ratios in dB: 10 log10(sum x^2 / sum (x - int8)^2)."""
 
     sqnr_db: float
@@ -49,9 +49,9 @@ class LayerError:
 
     name: str
     kind: Kind
-    cumulative: Noise
+    cumulative: _Noise
     """Against the float network run on its own: errors of all layers before add up."""
-    local: Noise
+    local: _Noise
     """Against the float operator fed with the int8 values this layer reads: its own doing."""
     saturated: float
     """Share of the float network's values that lie outside what the int8 tensor can hold."""
@@ -168,9 +168,9 @@ def _check_float(graph: Graph) -> None:
             )
 
 
-def _run(graph: Graph, restored: dict[str, Floats], replaced: Sequence[str]) -> dict[str, Floats]:
+def _run(graph: Graph, restored: dict[str, _Floats], replaced: Sequence[str]) -> dict[str, _Floats]:
     """Every activation of the float network; what follows `replaced` ones reads the int8 values."""
-    seen: dict[str, Floats] = {}
+    seen: dict[str, _Floats] = {}
     weights = {
         op.name: [_constant(graph, op, position) for position in range(1, 1 + len(op.learnt))]
         for op in graph.ops
@@ -204,12 +204,12 @@ def _constant(graph: Graph, op: Op, position: int) -> Tensor:
     return from_tflite(op, data) if position == 1 else torch.tensor(data)
 
 
-def _tensor(values: Floats) -> Tensor:
+def _tensor(values: _Floats) -> Tensor:
     x = torch.tensor(values)
     return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
 
 
-def _scale(graph: Graph, name: str) -> Floats:
+def _scale(graph: Graph, name: str) -> _Floats:
     quantization = graph.tensors[name].quantization
     assert quantization is not None, f"{name}: integer execution takes quantised tensors"
     return quantization.scale
@@ -220,28 +220,28 @@ def _zero_point(graph: Graph, name: str) -> int:
     return quantization.zero_point if quantization else 0
 
 
-def _real(graph: Graph, name: str, codes: npt.NDArray[np.int8]) -> Floats:
-    values: Floats = _scale(graph, name) * (codes.astype(np.float32) - _zero_point(graph, name))
+def _real(graph: Graph, name: str, codes: npt.NDArray[np.int8]) -> _Floats:
+    values: _Floats = _scale(graph, name) * (codes.astype(np.float32) - _zero_point(graph, name))
     return values
 
 
-def _saturated(graph: Graph, name: str, values: Floats) -> float:
+def _saturated(graph: Graph, name: str, values: _Floats) -> float:
     codes = values / _scale(graph, name) + _zero_point(graph, name)
     return float(((codes < -128.5) | (codes > 127.5)).mean())
 
 
-def _lowest(noise: Noise) -> float:
+def _lowest(noise: _Noise) -> float:
     return min(noise.sqnr_db, noise.median_channel_db)
 
 
-def _noise(exact: Floats, restored: Floats) -> Noise:
+def _noise(exact: _Floats, restored: _Floats) -> _Noise:
     signal = exact.reshape(-1, exact.shape[-1]).astype(np.float64)
     noise = signal - restored.reshape(signal.shape)
     powers, losses = (signal**2).sum(axis=0), (noise**2).sum(axis=0)
     ratios = np.array([_decibels(*pair) for pair in zip(powers, losses, strict=True)])
     heard = np.flatnonzero(powers)  # a channel that is off has no ratio
     worst = int(heard[ratios[heard].argmin()]) if len(heard) else None
-    return Noise(
+    return _Noise(
         _decibels(powers.sum(), losses.sum()),
         float(np.sort(ratios[heard])[(len(heard) - 1) // 2]) if len(heard) else math.inf,
         worst,

@@ -35,7 +35,7 @@ def patience(graph: Graph, samples: int) -> float:
 
 
 @dataclass(frozen=True)
-class Answers:
+class _Answers:
     """What the runtimes made of a model."""
 
     tflm: tuple[Values, ...]
@@ -45,7 +45,7 @@ class Answers:
     """Outputs, or why it refuses the file."""
 
 
-def run_apart(model: bytes, inputs: Sequence[Values], *, seconds: float) -> Answers:
+def run_apart(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
     """Run a model on TFLM and LiteRT.
 
     Parameters
@@ -89,7 +89,7 @@ def run_apart(model: bytes, inputs: Sequence[Values], *, seconds: float) -> Answ
         refusal = folder / _REFUSAL
         litert = refusal.read_text() if refusal.exists() else _loaded(folder / _ANSWERS[1])
         arena = Arena(**json.loads((folder / _ARENA).read_text()))
-        return Answers(_loaded(folder / _ANSWERS[0]), arena, litert)
+        return _Answers(_loaded(folder / _ANSWERS[0]), arena, litert)
 
 
 def _loaded(path: Path) -> tuple[Values, ...]:
@@ -108,7 +108,7 @@ def _fault(folder: Path, what: str) -> ExportError:
     )
 
 
-def limit_memory() -> None:
+def _limit_memory() -> None:
     """Bound what this process may take, before a runtime is loaded."""
     try:
         import resource
@@ -138,5 +138,5 @@ def _answer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    limit_memory()
+    _limit_memory()
     _answer(Path(sys.argv[1]))

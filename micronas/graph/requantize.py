@@ -8,7 +8,7 @@ from micronas.graph.operators import OPERATORS
 from micronas.graph.operators.row import Scale
 
 _SHARING: tuple[Scale, ...] = ("shared", "identical", "positions")
-Fixed = tuple[float, int]
+_Fixed = tuple[float, int]
 """Scale and zero point."""
 
 
@@ -33,7 +33,7 @@ def requantized(graph: Graph) -> Graph:
     A graph that needs none is returned as it is; so is one that was passed through here before.
     """
     found = {name: name for name in graph.inputs}
-    fixed: dict[str, Fixed] = {}
+    fixed: dict[str, _Fixed] = {}
     tensors, ops = dict(graph.tensors), list[Op]()
     for op in graph.ops:
         for name in op.operands:
@@ -68,7 +68,7 @@ def _share(found: dict[str, str], op: Op) -> None:
         found.update({name: owner for name, other in found.items() if other in joined})
 
 
-def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, Fixed]) -> bool:
+def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, _Fixed]) -> bool:
     """Whether one scale can serve all operands of an operator."""
     wanted = set(_wanted(graph, op, found, fixed))
     if len(wanted) != 1:
@@ -80,14 +80,14 @@ def _agree(graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, Fixed])
 
 
 def _wanted(
-    graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, Fixed]
-) -> Iterator[Fixed | None]:
+    graph: Graph, op: Op, found: dict[str, str], fixed: dict[str, _Fixed]
+) -> Iterator[_Fixed | None]:
     for name in op.operands:
         if name not in graph.tensors or not graph.tensors[name].constant:
             yield fixed.get(found[name])
 
 
-def _holds(scale: Fixed, constant: Tensor) -> bool:
+def _holds(scale: _Fixed, constant: Tensor) -> bool:
     """Whether a constant lies within the range of a scale."""
     if constant.data is None:
         return False

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from micronas.graph.ir import Op
 
-Indices = npt.NDArray[np.int64]
+_Indices = npt.NDArray[np.int64]
 
 _ONE = 1 << 10
 """A pixel, in the fixed point of int8 interpolation."""
 
 
-def nearest(size: int, out: int, op: Op) -> Indices:
+def nearest(size: int, out: int, op: Op) -> _Indices:
     """Return the pixel [out] each pixel of the result repeats, in float32 as TFLM finds it."""
     aligned = op.align_corners and out > 1
     spans = (size - 1, out - 1) if aligned else (size, out)
@@ -22,11 +22,11 @@ def nearest(size: int, out: int, op: Op) -> Indices:
     offset = np.float32(0.5 if op.half_pixel else 0)
     at = ((np.arange(out, dtype=np.float32) + offset) * scale).astype(np.float64)
     found = np.floor(at + 0.5) if op.align_corners else np.floor(at)
-    pixels: Indices = np.minimum(found.astype(np.int64), size - 1)
+    pixels: _Indices = np.minimum(found.astype(np.int64), size - 1)
     return pixels
 
 
-def between(size: int, out: int, op: Op) -> tuple[Indices, Indices, Indices]:
+def between(size: int, out: int, op: Op) -> tuple[_Indices, _Indices, _Indices]:
     """Return the two pixels [out] each pixel lies between, and the second one's weight in 1/1024.
 
     Near an edge both may be the same pixel. `size` or more stands for a pixel beyond the map: TFLM
@@ -46,7 +46,7 @@ def between(size: int, out: int, op: Op) -> tuple[Indices, Indices, Indices]:
 
 def between_coarsely(
     size: int, out: int, op: Op
-) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
     """The same with weights as real numbers."""
     first, second, share = between(size, out, op)
     return first, second, share / _ONE
@@ -54,7 +54,7 @@ def between_coarsely(
 
 def between_exactly(
     size: int, out: int, op: Op
-) -> tuple[Indices, Indices, npt.NDArray[np.float64]]:
+) -> tuple[_Indices, _Indices, npt.NDArray[np.float64]]:
     """The same for real positions, which fixed point comes close to."""
     aligned = op.align_corners and out > 1
     at = np.arange(out) * ((size - 1) / (out - 1) if aligned else size / out)

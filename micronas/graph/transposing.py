@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from micronas.graph.ir import Padding
 
-Pair = tuple[int, int]
+_Pair = tuple[int, int]
 
 _TURNED_ABOVE = 16
 """Channels (REVERSE_TCOL_EFFICIENT_THRESHOLD)."""
@@ -22,13 +22,13 @@ class Transposed:
     """A transposed convolution in TFLite's terms."""
 
     padding: Padding
-    zeros: tuple[Pair, Pair]
+    zeros: tuple[_Pair, _Pair]
     """Taps of zero to add before and after, down and across."""
-    reach: Pair
+    reach: _Pair
     """See `Op.reach`."""
 
 
-def is_turned(stride: Pair, depth: int) -> bool:
+def is_turned(stride: _Pair, depth: int) -> bool:
     """Whether CMSIS-NN runs an operator that reads `depth` channels as a convolution."""
     return max(stride) <= 2 and depth > _TURNED_ABOVE
 
@@ -38,7 +38,7 @@ def before(taps: int, reach: int) -> int:
     return max(taps - reach, 0) // 2
 
 
-def is_computed(size: Pair, taps: Pair, stride: Pair, reach: Pair, depth: int) -> bool:
+def is_computed(size: _Pair, taps: _Pair, stride: _Pair, reach: _Pair, depth: int) -> bool:
     """Whether CMSIS-NN computes a TRANSPOSE_CONV as TFLM's reference kernel does.
 
     Parameters
@@ -60,7 +60,7 @@ def is_computed(size: Pair, taps: Pair, stride: Pair, reach: Pair, depth: int) -
 
 
 def of_torch(
-    size: Pair, kernel: Pair, stride: Pair, padding: Pair, output_padding: Pair, depth: int
+    size: _Pair, kernel: _Pair, stride: _Pair, padding: _Pair, output_padding: _Pair, depth: int
 ) -> Transposed | None:
     """Write torch's ``conv_transpose2d`` as a TRANSPOSE_CONV, or None if it needs a crop behind.
 
@@ -90,5 +90,5 @@ def of_torch(
     return None
 
 
-def _widened(kernel: Pair, zeros: Sequence[Pair]) -> Pair:
+def _widened(kernel: _Pair, zeros: Sequence[_Pair]) -> _Pair:
     return kernel[0] + sum(zeros[0]), kernel[1] + sum(zeros[1])

@@ -14,9 +14,9 @@ from micronas.graph.transposing import before
 from micronas.hardware.kernels import Work
 from micronas.hardware.memory import copied, filled
 
-Area = tuple[int, int]
+_Area = tuple[int, int]
 """Height, width."""
-Seen = tuple[int, int, int]
+_Seen = tuple[int, int, int]
 """Taps of a kernel's side before, inside and behind the map."""
 
 
@@ -24,12 +24,12 @@ Seen = tuple[int, int, int]
 class Sweep:
     """A window moved over a map of `source` to give one of `out`."""
 
-    source: Area
-    out: Area
-    kernel: Area
-    stride: Area = (1, 1)
+    source: _Area
+    out: _Area
+    kernel: _Area
+    stride: _Area = (1, 1)
     padding: Padding = "SAME"
-    dilation: Area = (1, 1)
+    dilation: _Area = (1, 1)
 
     @property
     def positions(self) -> int:
@@ -40,12 +40,12 @@ class Sweep:
         return self.kernel[0] * self.kernel[1]
 
     @property
-    def seen(self) -> tuple[tuple[Seen, ...], tuple[Seen, ...]]:
+    def seen(self) -> tuple[tuple[_Seen, ...], tuple[_Seen, ...]]:
         """Kernel rows before, inside and behind the map, by row of outputs; columns likewise."""
         return self._seen(0), self._seen(1)
 
     @property
-    def inside(self) -> Area:
+    def inside(self) -> _Area:
         """Kernel rows and columns inside the map, each summed over its output coordinate."""
         rows, columns = (sum(inside for _, inside, _ in axis) for axis in self.seen)
         return rows, columns
@@ -61,7 +61,7 @@ class Sweep:
         """Kernel rows inside the map, summed over positions."""
         return self.inside[0] * self.out[1]
 
-    def _seen(self, axis: int) -> tuple[Seen, ...]:
+    def _seen(self, axis: int) -> tuple[_Seen, ...]:
         sizes = (side[axis] for side in (self.source, self.out, self.kernel))
         return _taps_seen(*sizes, self.stride[axis], self.dilation[axis], self.padding)
 
@@ -69,7 +69,7 @@ class Sweep:
 @lru_cache(maxsize=4096)
 def _taps_seen(
     size: int, out: int, kernel: int, stride: int, apart: int, padding: Padding
-) -> tuple[Seen, ...]:
+) -> tuple[_Seen, ...]:
     reach = extent(kernel, apart)
     pad = same_padding(size, reach, stride)[0] if padding == "SAME" else 0
     seen = []
@@ -197,10 +197,10 @@ def pool(sweep: Sweep, channels: int, *, maximum: bool = False) -> Work:
 
 
 def transposed(
-    source: Area,
-    reached: Area,
-    kernel: Area,
-    stride: Area,
+    source: _Area,
+    reached: _Area,
+    kernel: _Area,
+    stride: _Area,
     depth: int,
     out: int,
     *,
@@ -249,7 +249,7 @@ def _rows_visited(rows: int, reached: int, taps: int, stride: int) -> int:
 
 
 def transposed_turned(
-    source: Area, reached: Area, kernel: Area, stride: Area, depth: int, out: int
+    source: _Area, reached: _Area, kernel: _Area, stride: _Area, depth: int, out: int
 ) -> Work:
     """TRANSPOSE_CONV as a convolution over an enlarged map, filters turned around.
 

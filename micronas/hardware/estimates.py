@@ -25,10 +25,10 @@ _ACCELERATED = ("Silicon Labs MVP",)
 """Kernels that leave the core's work to other hardware say nothing of it."""
 _FEWEST = 4
 """Networks behind a board that says anything of its core."""
-Values = dict[str, Any]
+_Values = dict[str, Any]
 
 
-def completed(values: Mapping[str, Any], described: Callable[[Path], Values]) -> Values:
+def completed(values: Mapping[str, Any], described: Callable[[Path], _Values]) -> _Values:
     """Return what a board's file says with units read, ``like`` followed, and clocks respected.
 
     Parameters
@@ -75,7 +75,7 @@ def spread(core: str) -> tuple[float, float]:
     return round(min(ratios), 2), round(max(ratios), 2)
 
 
-def _like(found: Values, described: Callable[[Path], Values]) -> Values:
+def _like(found: _Values, described: Callable[[Path], _Values]) -> _Values:
     name = str(found["like"])
     path = board_file(name)
     unread, _ = read_mapping(path)
@@ -131,7 +131,7 @@ def _factor(core: str, base: str) -> tuple[float, str]:
 
 def _scaled(
     models: Any, scale: float, note: str, within: tuple[float, float] | None
-) -> list[Values]:
+) -> list[_Values]:
     """Return latency models times a factor, each marked as an estimate."""
     return [
         {
@@ -163,7 +163,7 @@ def _cycles() -> dict[str, list[float]]:
     return found
 
 
-def _measured() -> Iterator[Values]:
+def _measured() -> Iterator[_Values]:
     for name in resources.names("latency_models"):
         values, _ = read_mapping(resources.find("latency_models", name))
         if not values.get("like") and values["kernels"] not in _ACCELERATED:

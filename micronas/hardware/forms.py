@@ -45,7 +45,7 @@ FIVE_TERMS: Terms = {
 }
 OPS: Terms = {"slope": {"ops": 1.0}, CONSTANT: {CONSTANT: 1.0}}
 
-TERMS: Mapping[Form, Sequence[Terms]] = {
+_TERMS: Mapping[Form, Sequence[Terms]] = {
     "ops": (OPS,),
     "terms": (TWO_TERMS, THREE_TERMS, FIVE_TERMS),
     "instructions": ({INSTRUCTIONS: {INSTRUCTIONS: 1.0}},),
@@ -86,7 +86,7 @@ def fit_form(
     """
     fits = [
         fit(features, latencies, terms=terms)
-        for terms in TERMS[form]
+        for terms in _TERMS[form]
         if len(latencies) >= len(terms)
         and all(
             name == CONSTANT or any(row[name] for row in features)

@@ -68,14 +68,14 @@ def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEn
     if features == "mfcc":
         return mfcc(int(meaning["window_ms"]), rows=shape[0], columns=shape[1] * shape[2])
     if features == "log-mel":
-        return log_mel()
+        return _log_mel()
     if features == "pixels":
         if "read" in meaning:  # seen smaller than it was read: no front end is generated
             return None
         width, height, pixels = CAMERA[shape[2]]
         fit = str(meaning["fit"])
-        return image(width, height, pixels, size=shape[0], channels=shape[2], fit=fit)
-    return series(shape[0], shape[2]) if features == "series" else None
+        return _image(width, height, pixels, size=shape[0], channels=shape[2], fit=fit)
+    return _series(shape[0], shape[2]) if features == "series" else None
 
 
 def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
@@ -95,7 +95,7 @@ def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
     )
 
 
-def log_mel() -> FrontEndCosts:
+def _log_mel() -> FrontEndCosts:
     """Return the costs of `micronas.tasks.machines.front_end`: 64 frames, halved to 32 x 32."""
     window, fft, bins, bands, frame = 1024, 1024, 513, 64, 110_000
     return FrontEndCosts(
@@ -107,7 +107,7 @@ def log_mel() -> FrontEndCosts:
     )
 
 
-def image(
+def _image(
     width: int, height: int, pixels: str, *, size: int, channels: int, fit: str = "stretch"
 ) -> FrontEndCosts:
     """Return the costs of a camera's picture, scaled to ``size x size``, a row at a time.
@@ -138,7 +138,7 @@ def image(
     )
 
 
-def series(window: int, channels: int) -> FrontEndCosts:
+def _series(window: int, channels: int) -> FrontEndCosts:
     """Return the costs of windows of sensor readings, standardised as they come."""
     reading = 30 + 66 * channels
     return FrontEndCosts(

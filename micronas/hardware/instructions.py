@@ -16,7 +16,7 @@ from micronas import resources
 from micronas.hardware.kernels import Work
 from micronas.settings import Settings, read_settings
 
-ASSUMED: dict[str, dict[str, float]] = {
+_ASSUMED: dict[str, dict[str, float]] = {
     # the slowest reference kernel of 29 networks took 37 instructions a MAC
     "unknown_convolution": {"macs": 37.0, "calls": 5000.0},
     # no measured kernel that works element by element took more than 461 instructions for each
@@ -77,7 +77,7 @@ def _measured() -> dict[str, dict[str, float]]:
 
 @lru_cache
 def _coefficients(kernel: str) -> dict[str, float]:
-    known = _measured() | ASSUMED
+    known = _measured() | _ASSUMED
     if kernel in known:
         return known[kernel]
     slower = known[kernel.removesuffix("_int4")]

@@ -15,7 +15,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Named:
+class _Named:
     """What a name stands for."""
 
     name: str
@@ -76,10 +76,10 @@ def _plain(name: str) -> str:
 
 
 @cache
-def _named() -> dict[str, Named]:
+def _named() -> dict[str, _Named]:
     """What there is, by plain names."""
     folder = resources.folder("latency_models")
-    boards = [Named(name, name, "") for name in resources.names("latency_models")]
+    boards = [_Named(name, name, "") for name in resources.names("latency_models")]
     with (folder / "board_names.csv").open(newline="", encoding="utf-8") as file:
-        further = [Named(**row) for row in csv.DictReader(file)]
+        further = [_Named(**row) for row in csv.DictReader(file)]
     return {_plain(each.name): each for each in [*boards, *further]}

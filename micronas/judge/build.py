@@ -35,7 +35,7 @@ from micronas.language.rows import json_lines
 
 REVIEW = "review.csv"
 LABELS = "labels.csv"
-DROPPED = "dropped.jsonl"
+_DROPPED = "dropped.jsonl"
 
 _CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
 
@@ -308,7 +308,7 @@ class Build:
             )
             for record in sorted(drawn.kept, key=lambda record: (record.category, record.id))
         ]
-        write_atomically(self._out / DROPPED, json_lines(self._steps.dropped))
+        write_atomically(self._out / _DROPPED, json_lines(self._steps.dropped))
         strata = {
             name: {
                 "quota": category.quota,

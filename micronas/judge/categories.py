@@ -18,7 +18,7 @@ from micronas.judge.rating import bradley_terry
 
 
 @dataclass(frozen=True, eq=False)
-class CategoryTable:
+class _CategoryTable:
     """Scores in log-odds [categories, models] with simultaneous bounds.
 
     The zero is the baseline, or else the mean of the models in that category. A model without
@@ -50,7 +50,7 @@ def category_table(
     prior: float = 1.0,
     baseline: str | None = None,
     seed: int = 0,
-) -> CategoryTable:
+) -> _CategoryTable:
     """Rate models in every category.
 
     Parameters
@@ -90,7 +90,7 @@ def category_table(
         deviations.append(np.where(played > 0, deviation, np.nan))
     width = float(np.quantile(largest, level))
     table, half = np.stack(scores), width * np.stack(deviations)
-    return CategoryTable(
+    return _CategoryTable(
         categories=tuple(parts),
         models=battles.models,
         scores=table,

@@ -101,7 +101,7 @@ def null_answers(prompts: Sequence[Prompt], scale: Scale) -> list[Answer]:
 
 
 @dataclass(frozen=True)
-class NullModel:
+class _NullModel:
     """Result of a constant answer.
 
     Attributes
@@ -126,7 +126,7 @@ class NullModel:
     fooled: bool
 
 
-def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[NullModel]:
+def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[_NullModel]:
     """Tell which constant answers fool a judge.
 
     A sound judge lets a constant answer lose nearly always; ``allowed`` is the share on which it
@@ -148,12 +148,12 @@ def null_models(rows: Iterable[VerdictRow], *, allowed: float = 0.05) -> list[Nu
         low = float(beta.ppf(0.025, not_lost, len(points) - not_lost + 1)) if not_lost else 0.0
         invalid = sum(row.outcome is None for row in found)
         fooled = low > allowed or invalid > allowed * len(found)
-        results.append(NullModel(model, len(points), not_lost, low, invalid, fooled))
+        results.append(_NullModel(model, len(points), not_lost, low, invalid, fooled))
     return results
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class _Accuracy:
     """Agreement of a judge with the majority of human labels.
 
     Attributes
@@ -171,7 +171,7 @@ class Accuracy:
     kappa: float
 
 
-def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> Accuracy:
+def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> _Accuracy:
     """Compare a judge with the label that more than half of the human judges gave.
 
     The verdicts of a judge on the same two answers, in both orders, are one label, as in
@@ -200,4 +200,4 @@ def accuracy(rows: Iterable[VerdictRow], judge: str, humans: Sequence[str]) -> A
     same = sum(a == b for a, b in zip(truth, given, strict=True)) / count
     expected = sum(Counter(truth)[label] * Counter(given)[label] for label in set(truth)) / count**2
     kappa = (same - expected) / (1 - expected) if expected < 1 else 1.0
-    return Accuracy(count, same, kappa)
+    return _Accuracy(count, same, kappa)

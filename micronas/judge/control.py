@@ -25,7 +25,7 @@ _SINGULAR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Controlled:
+class _Controlled:
     """Ratings at equal style, and what style was worth.
 
     ``coefficients`` [features] are log-odds a standard deviation (about zero) of the feature;
@@ -66,7 +66,7 @@ def control(
     baseline: str | None = None,
     rounds: int = 0,
     seed: int = 0,
-) -> Controlled:
+) -> _Controlled:
     """Fit scores and the effect of style together, by maximum likelihood.
 
     Parameters
@@ -107,7 +107,7 @@ def control(
         ]
         samples = at_zero(np.stack(fits), battles, baseline)
     scores = at_zero(solution[:models], battles, baseline)
-    return Controlled(
+    return _Controlled(
         ratings=Ratings(battles.models, scores, baseline),
         features=tuple(features),
         coefficients=solution[models:],

@@ -22,7 +22,7 @@ _SIGNS = frozenset("#%&*-/@\\_")
 
 
 @dataclass(frozen=True)
-class Duplicate:
+class _Duplicate:
     """A text that says the same as an earlier one."""
 
     index: int
@@ -32,7 +32,7 @@ class Duplicate:
     """1 for texts that differ in case, punctuation and blanks at most."""
 
 
-def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[Duplicate]:
+def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[_Duplicate]:
     """Return the texts that repeat an earlier one which stays.
 
     The similarity of two texts is the share of n-grams they have in common, each weighted by its
@@ -48,7 +48,7 @@ def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[Duplicat
     duplicates = []
     for index, text in enumerate(plain):
         if text in first and numbers[index] == numbers[first[text]]:
-            duplicates.append(Duplicate(index, first[text], 1.0))
+            duplicates.append(_Duplicate(index, first[text], 1.0))
             continue
         keys = list(enumerate(row.tobytes() for row in _signature(grams[index])))
         candidates = sorted({other for key in keys for other in buckets[key]})
@@ -57,7 +57,7 @@ def find_duplicates(texts: Sequence[str], settings: Duplicates) -> list[Duplicat
         similar = [_similarity(grams[index], grams[other], weights) for other in candidates]
         if similar and max(similar) >= settings.threshold:
             best = int(np.argmax(similar))
-            duplicates.append(Duplicate(index, candidates[best], similar[best]))
+            duplicates.append(_Duplicate(index, candidates[best], similar[best]))
             continue
         first.setdefault(text, index)
         for key in keys:

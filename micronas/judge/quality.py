@@ -19,7 +19,7 @@ from micronas.judge.battles import Floats
 from micronas.language.intervals import intervals, paired_intervals
 from micronas.settings import nearest
 
-Convention = Literal["half", "signed", "arena-hard"]
+_Convention = Literal["half", "signed", "arena-hard"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def quality(
     reference: Estimates | None = None,
     *,
     top: int | None = None,
-    convention: Convention = "half",
+    convention: _Convention = "half",
     level: float = 0.95,
 ) -> Quality:
     """Every figure on the models that benchmark and reference share.
@@ -200,7 +200,9 @@ def strict_agreement(scores: Floats, reference: Floats) -> Share:
     return Share(float(same.sum()), len(first))
 
 
-def agreement(benchmark: Estimates, reference: Estimates, convention: Convention = "half") -> Share:
+def agreement(
+    benchmark: Estimates, reference: Estimates, convention: _Convention = "half"
+) -> Share:
     """Agreement with confidence on the pairs that the reference separates.
 
     A pair counts 1 in the same order. Models of both arguments stand in the same order.

@@ -13,10 +13,10 @@ from pydantic import Field, model_validator
 from micronas.language.endpoints import BaseUrl
 from micronas.settings import Settings, read_settings
 
-DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
+_DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=1)]
 
 
 class Source(Settings):
@@ -56,11 +56,11 @@ class Source(Settings):
 class Cleaning(Settings):
     """Limits on the texts that are kept as prompts."""
 
-    min_characters: Count = 16
-    max_characters: Count = 8000
-    min_letters: Share = 0.3
+    min_characters: _Count = 16
+    max_characters: _Count = 8000
+    min_letters: _Share = 0.3
     """Least share of letters and digits among characters that are not blank."""
-    max_repetition: Share = 0.85
+    max_repetition: _Share = 0.85
     """Largest share of a text that compression removes; a repeated line exceeds it."""
     personal: Literal["drop", "mask", "keep"] = "mask"
     """Treatment of e-mail addresses, telephone and card numbers."""
@@ -73,18 +73,18 @@ class Languages(Settings):
 
     expected: tuple[str, ...] = ("en",)
     """ISO 639-1 codes to choose from; those of the categories are added."""
-    min_confidence: Share = 0.0
+    min_confidence: _Share = 0.0
     """Below it the language is ``und``."""
-    max_characters: Count = 1000
+    max_characters: _Count = 1000
     """Characters of a prompt that are looked at."""
 
 
 class Duplicates(Settings):
     """When two prompts are the same."""
 
-    threshold: Share = 0.7
+    threshold: _Share = 0.7
     """Least weighted Jaccard similarity of character n-grams."""
-    characters: Count = 4
+    characters: _Count = 4
     """Length of an n-gram."""
     same_numbers: bool = True
     """Whether prompts that differ in a number or operator stay apart, as sums of a textbook do."""
@@ -94,9 +94,9 @@ class Embedding(Settings):
     """Embedding of texts as vectors."""
 
     kind: Literal["tfidf", "wordllama", "endpoint"] = "tfidf"
-    words: tuple[Count, ...] = (1, 2)
+    words: tuple[_Count, ...] = (1, 2)
     """Lengths of word n-grams of ``tfidf``."""
-    dimensions: Count = 2**18
+    dimensions: _Count = 2**18
     """Hash buckets of ``tfidf``."""
     url: BaseUrl | None = None
     """Address of an OpenAI-compatible ``endpoint``, up to and including ``/v1``."""
@@ -104,7 +104,7 @@ class Embedding(Settings):
     """Model of the ``endpoint``."""
     key_variable: str | None = None
     """Environment variable that holds the key of the ``endpoint``."""
-    batch: Count = 64
+    batch: _Count = 64
     """Texts in a request."""
 
     @model_validator(mode="after")
@@ -119,14 +119,14 @@ class Labelling(Settings):
 
     labels: tuple[Path, ...] = ()
     """CSV files with columns ``id`` and ``category``, relative to the recipe's folder."""
-    neighbours: tuple[Count, ...] = (5, 10, 20, 40)
+    neighbours: tuple[_Count, ...] = (5, 10, 20, 40)
     """Values to cross-validate."""
     prior: Literal["seed", "uniform", "estimated"] = "estimated"
     """Share of each category among unlabelled prompts: as among the seeds, all alike, or
     estimated from the votes."""
-    precision: Share = 0.9
+    precision: _Share = 0.9
     """Cross-validated accuracy wanted of the labels that are kept; sets the entropy threshold."""
-    threshold: Share | None = None
+    threshold: _Share | None = None
     """Entropy of the votes (1 is even) above which a label is uncertain; replaces `precision`."""
     uncertain: Literal["general", "review"] = "general"
     """Whether uncertain prompts become `general` or wait in the review file."""
@@ -149,14 +149,14 @@ class Category(Settings):
 class Sampling(Settings):
     """Drawing of prompts within a category."""
 
-    clusters: Count = 8
+    clusters: _Count = 8
     """Clusters in each category and language; prompts are drawn evenly over them."""
     judged: tuple[Path, ...] = ()
     """Earlier judge runs, relative to the recipe's folder. With them, prompts that tell models
     apart are chosen instead, across all categories at once."""
     compared: tuple[str, ...] = ()
     """Models whose verdicts take no part in that choice, as the set is to compare them."""
-    min_quality: Share = 0.3
+    min_quality: _Share = 0.3
     """Least quality score of a prompt; see `micronas.judge.sample.quality`."""
     shortage: Literal["error", "accept"] = "error"
     """Treatment of a category with fewer prompts than its quota."""
@@ -218,5 +218,5 @@ def read_recipe(path: Path | None = None, overrides: Iterable[str] = ()) -> Reci
     ConfigError
         If the file is not a recipe. One line that names file, line and key.
     """
-    recipe = read_settings(path or DEFAULT_RECIPE, Recipe, overrides)
+    recipe = read_settings(path or _DEFAULT_RECIPE, Recipe, overrides)
     return RecipeFile(recipe, path.parent if path else Path())

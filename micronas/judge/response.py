@@ -24,7 +24,7 @@ _PRECISION = (0.5, 4.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class _Response:
     """Strengths and logarithms of slopes [models], shares of eases, and what follows.
 
     ``precision`` is the variance of a win over that of an outcome; ``chance`` [prompts, models] is
@@ -39,8 +39,8 @@ class Response:
 
 
 def respond(
-    won: Floats, counts: Floats | None = None, start: Response | None = None, steps: int = _STEPS
-) -> Response:
+    won: Floats, counts: Floats | None = None, start: _Response | None = None, steps: int = _STEPS
+) -> _Response:
     """Fit all by expectation and maximization.
 
     Parameters
@@ -57,7 +57,7 @@ def respond(
     weight = np.where(known.any(axis=1), 1.0 if counts is None else counts, 0.0)
     if start is None:
         begin = np.asarray(logit((gained.sum(axis=0) + 0.5) / (known.sum(axis=0) + 1)))
-        start = Response(begin, np.zeros_like(begin), softmax(-(_EASES**2) / 4), 1.0, known)
+        start = _Response(begin, np.zeros_like(begin), softmax(-(_EASES**2) / 4), 1.0, known)
     strength: Floats = start.strength
     steepness, share, precision = start.steepness, start.share, start.precision
     for _ in range(steps):
@@ -83,7 +83,7 @@ def respond(
         steepness -= steepness.mean()
         spread = gained.T**2 @ drawn - 2 * points * chance + judged * chance**2
         precision = float(np.clip(curve.sum() / max(spread.sum(), 1e-9), *_PRECISION))
-    return Response(strength, steepness, share, precision, ease @ chance.T)
+    return _Response(strength, steepness, share, precision, ease @ chance.T)
 
 
 def expected(won: Floats) -> Floats:
@@ -104,7 +104,7 @@ def pool_rates(won: Floats, counts: Indices) -> tuple[Floats, Floats]:
     """
     whole = respond(won)
 
-    def rates(fit: Response, weight: Floats) -> Floats:
+    def rates(fit: _Response, weight: Floats) -> Floats:
         filled = np.where(np.isnan(won), fit.chance, won)
         return np.asarray(weight @ filled / weight.sum())
 

@@ -100,7 +100,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class _Estimate:
     """Expected cost of a run; ``usd_at_most`` is the price if every text were as long as can be."""
 
     verdicts: int
@@ -127,11 +127,11 @@ def run(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
-    """Judge all models on all prompts; see `judge`, of which this is the blocking form."""
-    return asyncio.run(judge(settings, prompts, answers, path, progress=progress))
+    """Judge all models on all prompts; see `_judge`, of which this is the blocking form."""
+    return asyncio.run(_judge(settings, prompts, answers, path, progress=progress))
 
 
-async def judge(
+async def _judge(
     settings: JudgeSettings,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
@@ -207,7 +207,7 @@ async def judge(
 
 def estimate(
     settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
-) -> Estimate:
+) -> _Estimate:
     """Count the calls, tokens and price that a run would take, without any call.
 
     Verdicts whose texts the store holds cost nothing. Tokens are estimated from bytes, the judge's
@@ -229,7 +229,7 @@ def estimate(
             calls += 1
             prompt_tokens += sum(estimate_tokens(each["content"]) for each in task.call.messages)
     price = settings.judge.price
-    return Estimate(
+    return _Estimate(
         verdicts=verdicts,
         calls=calls,
         prompt_tokens=prompt_tokens,

@@ -25,7 +25,7 @@ import yarl
 from micronas.language.answers import read_json
 from micronas.language.endpoints import proxy_for, retry_after
 
-LARGEST_ANSWER = 16 * 2**20
+_LARGEST_ANSWER = 16 * 2**20
 _LARGEST_ERROR = 64 * 2**10
 _LARGEST_HEADER = 64 * 2**10
 _LONGEST_TEXT = 500
@@ -107,7 +107,7 @@ class Received:
                 if len(part) == _PIECE:
                     await anyio.sleep(0)  # unpacking a lot must not keep others waiting
 
-    async def body(self, largest: int = LARGEST_ANSWER) -> bytes:
+    async def body(self, largest: int = _LARGEST_ANSWER) -> bytes:
         """Return the whole body without the key.
 
         Raises

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from micronas.errors import DataError
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
-def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+def intervals(samples: _Floats, level: float = 0.95) -> tuple[_Floats, _Floats]:
     """Percentile interval (lower, upper) of each column [...] of samples [rounds, ...]."""
     if not 0 < level < 1:
         raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
@@ -16,7 +16,7 @@ def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     return lower, upper
 
 
-def paired_intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+def paired_intervals(samples: _Floats, level: float = 0.95) -> tuple[_Floats, _Floats]:
     """Intervals [models, models] of row's minus column's score, on the same drawn prompts."""
     bounds = [intervals(samples[:, [model]] - samples, level) for model in range(samples.shape[1])]
     return np.stack([lower for lower, _ in bounds]), np.stack([upper for _, upper in bounds])

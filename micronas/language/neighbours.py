@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar, nnls
 from micronas.errors import DataError
 from micronas.language.embedders import Vectors, cosines
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 _SMOOTHING = 0.1
 """Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
@@ -31,7 +31,7 @@ class CrossValidation:
     accuracy: float
     by_neighbours: dict[int, float]
     """Accuracy of each number of neighbours."""
-    confusion: Integers
+    confusion: _Integers
     """Seeds of each category (row) labelled as each category (column)."""
     sharpness: float
     """Power that makes probabilities of votes, by their log-loss."""
@@ -44,26 +44,26 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
-class Votes:
+class _Votes:
     """Labels of unlabelled prompts."""
 
-    probabilities: Floats
+    probabilities: _Floats
     """[prompts, categories]."""
-    prior: Floats
+    prior: _Floats
     """Share of each category among the prompts, as it was assumed or estimated [categories]."""
 
     @property
-    def label(self) -> Integers:
+    def label(self) -> _Integers:
         """Most likely category [prompts]."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
-    def entropy(self) -> Floats:
+    def entropy(self) -> _Floats:
         """Entropy over that of an even vote, 0 to 1 [prompts]."""
         return entropy(self.probabilities)
 
 
-def entropy(probabilities: Floats) -> Floats:
+def entropy(probabilities: _Floats) -> _Floats:
     """Return the entropy of each row divided by its largest possible value; 0 for one category."""
     categories = probabilities.shape[1]
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
@@ -71,8 +71,8 @@ def entropy(probabilities: Floats) -> Floats:
 
 
 def vote(
-    seeds: Vectors, labels: Integers, categories: int, prompts: Vectors, neighbours: int
-) -> Floats:
+    seeds: Vectors, labels: _Integers, categories: int, prompts: Vectors, neighbours: int
+) -> _Floats:
     """Return the share of each category in the votes of the nearest seeds.
 
     A seed's vote is its cosine, negative ones count nothing.
@@ -101,7 +101,7 @@ def vote(
     return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
-def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> Votes:
+def correct_prior(votes: _Floats, found: CrossValidation, prior: str) -> _Votes:
     """Replace the share of each category among the seeds by its share among the prompts.
 
     ``estimated`` finds the shares that explain, with the confusion of the seeds, how often each
@@ -121,7 +121,7 @@ def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> Votes:
     seeds = confusion.sum(axis=1) / confusion.sum()
     categories = len(seeds)
     if prior == "seed" or not len(votes):
-        return Votes(votes, seeds)
+        return _Votes(votes, seeds)
     if prior == "uniform":
         ratio = 1 / (categories * seeds)
     else:
@@ -132,12 +132,12 @@ def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> Votes:
     # votes are less certain than probabilities: these would be votes to the power of the sharpness
     weighted = votes * ratio ** (1 / found.sharpness)
     shares = ratio * seeds
-    return Votes(weighted / weighted.sum(axis=1, keepdims=True), shares / shares.sum())
+    return _Votes(weighted / weighted.sum(axis=1, keepdims=True), shares / shares.sum())
 
 
 def cross_validate(
     seeds: Vectors,
-    labels: Integers,
+    labels: _Integers,
     categories: int,
     seed: int,
     *,
@@ -200,7 +200,7 @@ def cross_validate(
     )
 
 
-def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float) -> float:
+def entropy_threshold(doubt: _Floats, right: NDArray[np.bool_], precision: float) -> float:
     """Return an entropy up to which at least `precision` of the labels are right, the largest.
 
     It lies half-way to the next larger entropy that was seen, at most 0.05 above the last one
@@ -217,12 +217,12 @@ def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float)
     return float(min((last + following) / 2, last + _MARGIN))
 
 
-def _log_loss(weights: Floats, labels: Integers) -> float:
+def _log_loss(weights: _Floats, labels: _Integers) -> float:
     right = weights[np.arange(len(labels)), labels] / weights.sum(axis=1)
     return float(-np.log(right).mean())
 
 
-def _folds(labels: Integers, folds: int, seed: int) -> Integers:
+def _folds(labels: _Integers, folds: int, seed: int) -> _Integers:
     rng = np.random.default_rng(seed)
     fold = np.empty(len(labels), np.int64)
     shuffled = rng.permutation(len(labels))
@@ -232,8 +232,8 @@ def _folds(labels: Integers, folds: int, seed: int) -> Integers:
 
 
 def _out_of_fold(
-    seeds: Vectors, labels: Integers, categories: int, neighbours: int, fold: Integers
-) -> Floats:
+    seeds: Vectors, labels: _Integers, categories: int, neighbours: int, fold: _Integers
+) -> _Floats:
     votes = np.empty((len(labels), categories))
     for part in range(int(fold.max()) + 1):
         inside = fold == part

@@ -11,7 +11,7 @@ from micronas.train.loop import generator_for
 
 PARTS = (0.4, 0.4, 0.2)
 """Shares of the training set for weights, gates and ranking."""
-FEW_GROUPS = 12
+_FEW_GROUPS = 12
 """Groups below which one or two of them would rank all networks."""
 _FOLDS = 3
 
@@ -27,7 +27,7 @@ def folds_of(data: DataSet, settings: StrategySettings, seed: int) -> list[DataS
     One, with a fifth of the training part for ranking; or several where groups are few, each with
     another share of the groups, so that every group ranks.
     """
-    count = fold_count(data.train, settings)
+    count = _fold_count(data.train, settings)
     if count == 1:
         *training, ranking = parts_of(data, seed)
         return [_judged_on(data, training, ranking)]
@@ -47,11 +47,11 @@ def finals_of(data: DataSet, settings: StrategySettings, seed: int, *, folds: in
     return found
 
 
-def fold_count(training: Split, settings: StrategySettings) -> int:
+def _fold_count(training: Split, settings: StrategySettings) -> int:
     """Return how many networks a trial trains, see `StrategySettings.folds`."""
     if settings.folds != "auto":
         return settings.folds
-    return _FOLDS if _FOLDS <= len(torch.unique(training.groups)) < FEW_GROUPS else 1
+    return _FOLDS if _FOLDS <= len(torch.unique(training.groups)) < _FEW_GROUPS else 1
 
 
 def _judged_on(data: DataSet, training: Sequence[Subset], ranking: Split) -> DataSet:

@@ -174,9 +174,9 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
         return sum(1 for _ in self)
 
 
-KINDS = _Kinds()
+_KINDS = _Kinds()
 
-AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: KINDS, default="auto")]
+AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: _KINDS, default="auto")]
 """Settings of any strategy; `strategy` says of which."""
 
 

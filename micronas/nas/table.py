@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Picture = Literal["front", "history", "arena"]
-HEADER = ("origin", "network", "MACs", "latency", "arena", "epochs", "loss")
+_HEADER = ("origin", "network", "MACs", "latency", "arena", "epochs", "loss")
 
 
-def candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
-    """Return the cells of `HEADER` and the accuracy, a row a network, the best first."""
+def _candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
+    """Return the cells of `_HEADER` and the accuracy, a row a network, the best first."""
     return [
         [
             each.origin,
@@ -36,7 +36,7 @@ def candidates_text(candidates: Sequence[Candidate], accuracy: str) -> str:
     """Return a table for a terminal and what it is sorted by; `accuracy` is its column's name."""
     compared = sum(len(each.comparisons) for each in candidates)
     return (
-        f"{table((*HEADER, accuracy), candidate_rows(candidates))}\n"
+        f"{table((*_HEADER, accuracy), _candidate_rows(candidates))}\n"
         f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "
         f"{compared} comparisons"
     )
@@ -44,7 +44,7 @@ def candidates_text(candidates: Sequence[Candidate], accuracy: str) -> str:
 
 def candidates_html(candidates: Sequence[Candidate], title: str, accuracy: str) -> str:
     """Return a table for a notebook."""
-    return html_table((*HEADER, accuracy), candidate_rows(candidates), title=title)
+    return html_table((*_HEADER, accuracy), _candidate_rows(candidates), title=title)
 
 
 def plot(

@@ -30,7 +30,7 @@ Score = tuple[float, float, str]
 """Of a training: loss, accuracy, and on which examples it was right (`Comparison.right`)."""
 
 
-class Executor(Protocol):
+class _Executor(Protocol):
     """Runs trainings, at once or one after another; see `side_by_side`."""
 
     def __call__(
@@ -52,7 +52,7 @@ class Trials:
         Trainings that the strategy plans, for progress.
     """
 
-    def __init__(self, context: Context, executor: Executor, *, planned: int) -> None:
+    def __init__(self, context: Context, executor: _Executor, *, planned: int) -> None:
         self._context, self._executor, self._planned = context, executor, planned
         self._scores: dict[str, Score] = dict(context.checkpoint.load(_SECTION) or {})
         self._groups = {
@@ -194,7 +194,7 @@ def _key(section: str, epochs: int) -> str:
 @contextmanager
 def executor(
     recipe: Recipe, device: torch.device, *, workers: int | None = None, ray: str | None = None
-) -> Iterator[Executor]:
+) -> Iterator[_Executor]:
     """Yield what runs trainings: processes of this machine, or tasks of Ray.
 
     Parameters

@@ -7,8 +7,8 @@ from micronas.report.network import blocks_of
 from micronas.report.single import finite
 from micronas.runs.folder import RunFolder
 
-Row = dict[str, Any]
-COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
+_Row = dict[str, Any]
+_COSTS = ("latency_ms", "sram_bytes", "flash_bytes")
 
 
 def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def _boards(rows: Sequence[Row], own: Sequence[int]) -> list[Row]:
+def _boards(rows: Sequence[_Row], own: Sequence[int]) -> list[_Row]:
     """Fronts and the best run of each board, among the runs that fit their budget."""
     found = []
     for board in dict.fromkeys(rows[index]["board"] for index in own):
@@ -72,14 +72,14 @@ def _boards(rows: Sequence[Row], own: Sequence[int]) -> list[Row]:
                 fitting[place]
                 for place in front([(rows[i][cost], rows[i]["score"]) for i in fitting])
             ]
-            for cost in COSTS
+            for cost in _COSTS
         }
         best = min(fitting, key=lambda i: (-rows[i]["score"], rows[i]["latency_ms"]), default=None)
         found.append({"board": board, "fronts": fronts, "best": best})
     return found
 
 
-def _row(run: RunFolder) -> Row:
+def _row(run: RunFolder) -> _Row:
     metrics = run.metrics
     spent = metrics.budget.get("sram", 0.0) * metrics.used.get("sram", 0.0)
     return {

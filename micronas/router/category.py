@@ -15,9 +15,9 @@ from micronas.errors import DataError
 from micronas.language.neighbours import entropy
 from micronas.settings import Settings
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Share = Annotated[float, Field(ge=0, le=1)]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 _RIDGES = (0.1, 0.3, 1.0)
 """Shares of the mean variance added to each; validation takes the one of least log-loss."""
@@ -28,16 +28,16 @@ _NEVER = 50.0
 class CategorySettings(Settings):
     """Settings of the classifier of categories."""
 
-    precision: Share = 0.9
+    precision: _Share = 0.9
     """Share of right categories wanted among those given to prompts that have none."""
-    familiar: Share = 0.95
+    familiar: _Share = 0.95
     """Share of the fitting prompts, each by a fit without it, that is not `general`."""
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussians:
+class _Gaussians:
     """A normal distribution for each category, of one covariance, and one for all prompts.
 
     Categories are told apart by linear discriminants (Fisher). How unlike all of them a prompt is,
@@ -58,13 +58,13 @@ class Gaussians:
         Of the fitting prompts [categories].
     """
 
-    mean: Floats
-    quadratic: Floats
-    weights: Floats
-    offsets: Floats
-    shares: Floats
+    mean: _Floats
+    quadratic: _Floats
+    weights: _Floats
+    offsets: _Floats
+    shares: _Floats
 
-    def __call__(self, vectors: Floats) -> tuple[Floats, Floats]:
+    def __call__(self, vectors: _Floats) -> tuple[_Floats, _Floats]:
         """Return logits [prompts, categories] and relative distances [prompts].
 
         A distance is per dimension, and negative where a category explains a prompt better than
@@ -77,7 +77,7 @@ class Gaussians:
         return near + np.log(self.shares), np.asarray(distance)
 
 
-def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: float) -> Gaussians:
+def fit_gaussians(vectors: _Floats, labels: _Integers, categories: int, ridge: float) -> _Gaussians:
     """Fit on labelled prompts; covariances gain `ridge` of the mean variance on their diagonal."""
     known = labels >= 0
     vectors, labels = vectors[known], labels[known]
@@ -93,7 +93,7 @@ def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: flo
     identity = np.eye(len(mean))
     inverse = cho_solve(cho_factor(within), identity)
     weights = inverse @ means.T
-    return Gaussians(
+    return _Gaussians(
         mean=mean,
         quadratic=inverse - cho_solve(cho_factor(everything), identity),
         weights=weights,
@@ -103,7 +103,7 @@ def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: flo
 
 
 @dataclass(frozen=True, eq=False)
-class Classified:
+class _Classified:
     """Predictions of step 1.
 
     Attributes
@@ -113,15 +113,15 @@ class Classified:
     entropy
         Of the probabilities over its maximum, 0 to 1 [prompts].
     distance
-        How unlike the fitting prompts it is [prompts]; see `Gaussians`.
+        How unlike the fitting prompts it is [prompts]; see `_Gaussians`.
     category
         Index [prompts]; the number of categories stands for `general`.
     """
 
-    probabilities: Floats
-    entropy: Floats
-    distance: Floats
-    category: Integers
+    probabilities: _Floats
+    entropy: _Floats
+    distance: _Floats
+    category: _Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,19 +141,19 @@ class Categories:
     """
 
     names: tuple[str, ...]
-    gaussians: Gaussians
+    gaussians: _Gaussians
     temperature: float
     max_distance: float
 
-    def classify(self, vectors: Floats) -> Classified:
+    def classify(self, vectors: _Floats) -> _Classified:
         """Return categories of prompts from their vectors [prompts, dimensions]."""
         logits, distance = self.gaussians(vectors)
         return self._decide(softmax(logits / self.temperature, axis=1), distance)
 
-    def _decide(self, probabilities: Floats, distance: Floats) -> Classified:
+    def _decide(self, probabilities: _Floats, distance: _Floats) -> _Classified:
         category = np.asarray(probabilities.argmax(axis=1), np.int64)
         category[distance > self.max_distance] = len(self.names)
-        return Classified(probabilities, entropy(probabilities), distance, category)
+        return _Classified(probabilities, entropy(probabilities), distance, category)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,18 +171,18 @@ class Validation:
         `general` and precision of those.
     """
 
-    classified: Classified
-    fold: Integers
+    classified: _Classified
+    fold: _Integers
     summary: Mapping[str, float]
 
 
 def fit_categories(
-    vectors: Floats,
-    labels: Integers,
+    vectors: _Floats,
+    labels: _Integers,
     *,
     names: tuple[str, ...],
     settings: CategorySettings,
-    truth: Integers | None = None,
+    truth: _Integers | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
 
@@ -215,11 +215,11 @@ def fit_categories(
     fold = folds_of(labels, settings.folds, settings.seed)
     right_ones = labels[known]
 
-    def loss(logits: Floats) -> float:
+    def loss(logits: _Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
         return _log_loss(logits[known] / temperature, right_ones)
 
-    tried: dict[float, tuple[Floats, Floats]] = {}
+    tried: dict[float, tuple[_Floats, _Floats]] = {}
     for ridge in _RIDGES:
         logits, distance = np.empty((len(labels), len(names))), np.empty(len(labels))
         for inside, rest in _parts(fold):
@@ -251,7 +251,7 @@ def fit_categories(
     return model, Validation(classified, fold, summary)
 
 
-def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
+def folds_of(labels: _Integers, folds: int, seed: int) -> _Integers:
     """Return a fold for each prompt, categories in proportion."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), np.int64)
@@ -259,7 +259,7 @@ def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
     return fold
 
 
-def temperature_of(logits: Floats, labels: Integers) -> float:
+def temperature_of(logits: _Floats, labels: _Integers) -> float:
     """Return the temperature of least log-loss, between 0.05 and 20 (Guo et al. 2017)."""
     found = minimize_scalar(
         lambda log: _log_loss(logits / np.exp(log), labels),
@@ -269,7 +269,7 @@ def temperature_of(logits: Floats, labels: Integers) -> float:
     return float(np.exp(found.x))
 
 
-def calibration_error(probabilities: Floats, labels: Integers, *, bins: int = 15) -> float:
+def calibration_error(probabilities: _Floats, labels: _Integers, *, bins: int = 15) -> float:
     """Return the expected calibration error of the likeliest categories.
 
     Mean over prompts of |share right - mean probability| in the bin of equal width that the
@@ -281,17 +281,17 @@ def calibration_error(probabilities: Floats, labels: Integers, *, bins: int = 15
     return float(np.abs(np.bincount(place, right - top, bins)).sum() / len(labels))
 
 
-def gaussians_arrays(gaussians: Gaussians) -> dict[str, NDArray[Any]]:
+def gaussians_arrays(gaussians: _Gaussians) -> dict[str, NDArray[Any]]:
     """Return what `gaussians_of` makes the distributions from."""
     return {f"gaussians_{name}": value for name, value in vars(gaussians).items()}
 
 
-def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> Gaussians:
+def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
     """Return the distributions of `gaussians_arrays`."""
-    return Gaussians(*(arrays[f"gaussians_{name}"] for name in Gaussians.__dataclass_fields__))
+    return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
 
 
-def _regular(centred: Floats, ridge: float) -> Floats:
+def _regular(centred: _Floats, ridge: float) -> _Floats:
     """Return the covariance of centred vectors, made regular."""
     covariance = centred.T @ centred / len(centred)
     size = len(covariance)
@@ -299,11 +299,11 @@ def _regular(centred: Floats, ridge: float) -> Floats:
     return np.asarray(covariance + ridge * variance * np.eye(size))
 
 
-def _parts(fold: Integers) -> Iterator[tuple[Integers, Integers]]:
+def _parts(fold: _Integers) -> Iterator[tuple[_Integers, _Integers]]:
     """Yield the prompts of each fold, and all others."""
     for number in range(int(fold.max()) + 1):
         yield np.flatnonzero(fold == number), np.flatnonzero(fold != number)
 
 
-def _log_loss(logits: Floats, labels: Integers) -> float:
+def _log_loss(logits: _Floats, labels: _Integers) -> float:
     return -float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

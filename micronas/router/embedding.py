@@ -15,8 +15,8 @@ from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, Wor
 from micronas.language.endpoints import BaseUrl
 from micronas.settings import Settings
 
-Count = Annotated[int, Field(ge=1)]
-Floats = NDArray[np.float64]
+_Count = Annotated[int, Field(ge=1)]
+_Floats = NDArray[np.float64]
 
 _LAYOUT = 1.0
 """Weight of the layout beside a unit vector of words."""
@@ -40,7 +40,7 @@ class Embedding(Settings):
     """Model of the ``endpoint``."""
     key_variable: str | None = None
     """Environment variable that holds the key of the ``endpoint``."""
-    batch: Count = 64
+    batch: _Count = 64
     """Prompts in a request, or in a pass of ``minilm``."""
     callable: str | None = None
     """``package.module:function`` of a ``callable`` from a list of texts to a matrix."""
@@ -61,7 +61,7 @@ class Embedding(Settings):
         return self.model_copy(update={"kind": "wordllama" if installed else "ngrams"})
 
 
-def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., Floats]:
+def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., _Floats]:
     """Return a function from prompts to vectors [prompts, dimensions].
 
     Parameters
@@ -77,7 +77,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     words = _words_of(settings.resolved(), cache)
     source = settings.callable or settings.kind
 
-    def embed(prompts: Sequence[str]) -> Floats:
+    def embed(prompts: Sequence[str]) -> _Floats:
         # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
         prompts = [cut(prompt).encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
         vectors: Any = words(prompts)
@@ -101,7 +101,7 @@ def cut(prompt: str) -> str:
     return f"{prompt[:_HEAD]}\n{prompt[-_TAIL:]}"
 
 
-def layout(prompts: Sequence[str]) -> Floats:
+def layout(prompts: Sequence[str]) -> _Floats:
     """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
 
     Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;

@@ -15,11 +15,11 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, check_apart
 
-Floats = NDArray[np.float64]
-Say = Callable[[str], None]
-Part = tuple[NDArray[np.int64], NDArray[np.int64]]
+_Floats = NDArray[np.float64]
+_Say = Callable[[str], None]
+_Part = tuple[NDArray[np.int64], NDArray[np.int64]]
 OURS = "two steps"
-CLUSTERS = "two steps, clusters"
+_CLUSTERS = "two steps, clusters"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,8 @@ class Evaluation:
     """
 
     budgets: tuple[float, ...]
-    scores: Mapping[str, Floats]
-    active: Mapping[str, Floats]
+    scores: Mapping[str, _Floats]
+    active: Mapping[str, _Floats]
 
     def rows(
         self, *, against: str = OURS, rounds: int = 2000, level: float = 0.95, seed: int = 0
@@ -64,15 +64,15 @@ class Evaluation:
 
 def evaluate(
     table: ScoreTable,
-    vectors: Floats,
+    vectors: _Floats,
     *,
-    active: Floats,
-    total: Floats,
+    active: _Floats,
+    total: _Floats,
     budgets: Sequence[float],
-    parts: Sequence[Part],
+    parts: Sequence[_Part],
     settings: FitSettings | None = None,
     clusters: bool = True,
-    say: Say = lambda line: None,
+    say: _Say = lambda line: None,
 ) -> Evaluation:
     """Compare the router with its baselines on the same parts of a table.
 
@@ -101,7 +101,7 @@ def evaluate(
     wanted = settings or FitSettings()
     steps = {OURS: wanted}
     if clusters and wanted.source != "clusters":
-        steps[CLUSTERS] = wanted.model_copy(update={"source": "clusters"})
+        steps[_CLUSTERS] = wanted.model_copy(update={"source": "clusters"})
     methods = (*steps, *BASELINES)
     shape = (len(budgets), len(parts), len(table))
     scores = {method: np.full(shape, np.nan) for method in methods}
@@ -122,7 +122,7 @@ def evaluate(
     return Evaluation(tuple(budgets), scores, spent)
 
 
-def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -> list[Part]:
+def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -> list[_Part]:
     """Return random splits of `size` prompts, a share of them to fit.
 
     Raises
@@ -137,7 +137,7 @@ def random_parts(size: int, splits: int, *, seed: int = 0, share: float = 0.6) -
     return [(order[:cut], order[cut:]) for order in orders]
 
 
-def random_folds(size: int, folds: int, *, seed: int = 0) -> list[Part]:
+def random_folds(size: int, folds: int, *, seed: int = 0) -> list[_Part]:
     """Return splits in which each of `size` prompts is tested on once."""
     order = np.random.default_rng(seed).permutation(size)
     tests = np.array_split(order, folds)
@@ -145,7 +145,7 @@ def random_folds(size: int, folds: int, *, seed: int = 0) -> list[Part]:
 
 
 def paired_interval(
-    differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
+    differences: _Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean difference and its interval from a bootstrap over prompts.
 
@@ -171,20 +171,20 @@ def paired_interval(
     return _mean(differences), float(lower), float(upper)
 
 
-def _compared(differences: Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
+def _compared(differences: _Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
     found = paired_interval(differences, rounds=rounds, level=level, seed=seed)
     spread = float(np.nanmean(differences, axis=1).std())
     return {**dict(zip(("difference", "low", "high"), found, strict=True)), "spread": spread}
 
 
-def _mean(values: Floats) -> float:
+def _mean(values: _Floats) -> float:
     """Mean over splits of the means over prompts."""
     return float(np.nanmean(values, axis=1).mean())
 
 
 def _two_steps(
     split: Split, table: ScoreTable, budgets: Sequence[float], settings: FitSettings
-) -> list[Floats]:
+) -> list[_Floats]:
     found = fit_step1(
         split.vectors, table, active=split.active, total=split.total, settings=settings
     )

@@ -23,9 +23,9 @@ from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Count = Annotated[int, Field(ge=1)]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
+_Count = Annotated[int, Field(ge=1)]
 
 
 class BudgetSettings(Settings):
@@ -44,7 +44,7 @@ class FitSettings(Settings):
     categories: CategorySettings = CategorySettings()
     source: Literal["labels", "clusters"] = "labels"
     """Whether categories are those of the table of scores, or clusters of the vectors."""
-    clusters: tuple[Count, ...] = (2, 4, 8, 16, 32)
+    clusters: tuple[_Count, ...] = (2, 4, 8, 16, 32)
     """Numbers of clusters of which validation takes the best."""
 
 
@@ -62,7 +62,7 @@ class RouterSettings(FitSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Step1:
+class _Step1:
     """A fitted first step with its evidence."""
 
     model: Categories
@@ -76,7 +76,7 @@ def fit(
     *,
     settings: FitSettings | None = None,
     budget: ParameterBudget | None = None,
-    embedder: Callable[[Sequence[str]], Floats] | None = None,
+    embedder: Callable[[Sequence[str]], _Floats] | None = None,
     cache: Path | None = None,
 ) -> Router:
     """Fit both steps on scored prompts.
@@ -122,8 +122,8 @@ def fit(
 
 
 def fit_step1(
-    vectors: Floats, table: ScoreTable, *, active: Floats, total: Floats, settings: FitSettings
-) -> Step1:
+    vectors: _Floats, table: ScoreTable, *, active: _Floats, total: _Floats, settings: FitSettings
+) -> _Step1:
     """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores."""
     if settings.source == "clusters":
         fitted = [
@@ -160,14 +160,14 @@ def fit_step1(
 
 
 def _fit_labels(
-    vectors: Floats,
-    labels: Integers,
+    vectors: _Floats,
+    labels: _Integers,
     names: Sequence[str],
     table: ScoreTable,
-    active: Floats,
-    total: Floats,
+    active: _Floats,
+    total: _Floats,
     settings: FitSettings,
-) -> Step1:
+) -> _Step1:
     wanted = settings.categories
     guessed = labels
     # too few labels to learn from are an error of `fit_categories`
@@ -187,4 +187,4 @@ def _fit_labels(
         active=active,
         total=total,
     )
-    return Step1(model, validation, evidence)
+    return _Step1(model, validation, evidence)

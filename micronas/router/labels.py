@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from micronas.language.embedders import unit
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 
 def propagate(
-    vectors: Floats, labels: Integers, *, categories: int, precision: float, seed: int = 0
-) -> Integers:
+    vectors: _Floats, labels: _Integers, *, categories: int, precision: float, seed: int = 0
+) -> _Integers:
     """Give unlabelled prompts the category that their nearest labelled ones vote for.
 
     Neighbours, the shares of categories among the unlabelled, and the entropy above which a

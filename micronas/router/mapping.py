@@ -15,8 +15,8 @@ from scipy.sparse import coo_array
 
 from micronas.errors import BudgetError
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 _SLACK = 1e-9
 """Share of a budget by which sums may exceed it in floating point."""
@@ -52,28 +52,28 @@ class Problem:
         Parameters of each expert [experts].
     """
 
-    utilities: Floats
-    weights: Floats
-    active: Floats
-    total: Floats
+    utilities: _Floats
+    weights: _Floats
+    active: _Floats
+    total: _Floats
 
-    def score(self, experts: Integers) -> float:
+    def score(self, experts: _Integers) -> float:
         """Expected score of a mapping [categories]."""
         return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
 
-    def cost(self, experts: Integers) -> ParameterBudget:
+    def cost(self, experts: _Integers) -> ParameterBudget:
         """Return what a mapping [categories] uses of both budgets."""
         return ParameterBudget(
             float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
         )
 
-    def fits(self, experts: Integers, budget: ParameterBudget) -> bool:
+    def fits(self, experts: _Integers, budget: ParameterBudget) -> bool:
         """Whether a mapping [categories] is within the budget."""
         used = self.cost(experts)
         return _within(used.active, budget.active) and _within(used.total, budget.total)
 
 
-def solve(problem: Problem, budget: ParameterBudget) -> Integers:
+def solve(problem: Problem, budget: ParameterBudget) -> _Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
     A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
@@ -91,7 +91,7 @@ def solve(problem: Problem, budget: ParameterBudget) -> Integers:
     return found
 
 
-def exhaustive(problem: Problem, budget: ParameterBudget) -> Integers | None:
+def exhaustive(problem: Problem, budget: ParameterBudget) -> _Integers | None:
     """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
     categories, experts = problem.utilities.shape
     mappings = (np.array(each) for each in product(range(experts), repeat=categories))
@@ -99,7 +99,7 @@ def exhaustive(problem: Problem, budget: ParameterBudget) -> Integers | None:
     return max(fitting, key=problem.score, default=None)
 
 
-def greedy(problem: Problem, budget: ParameterBudget) -> Integers | None:
+def greedy(problem: Problem, budget: ParameterBudget) -> _Integers | None:
     """Begin with the best single expert that fits, then change one category at a time.
 
     Each step takes the change that fits and gains most for each active parameter it adds; steps
@@ -134,8 +134,8 @@ def _within(used: float | None, limit: float | None) -> bool:
 
 
 def _program(
-    problem: Problem, costs: Floats, used_costs: Floats, budget: ParameterBudget
-) -> Integers | None:
+    problem: Problem, costs: _Floats, used_costs: _Floats, budget: ParameterBudget
+) -> _Integers | None:
     """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
     categories, experts = problem.utilities.shape
     size = categories * experts

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from micronas.router.mapping import ParameterBudget, Problem, solve
 from micronas.router.utility import utilities
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the experts' active parameters at which numbers of categories are compared."""
@@ -38,12 +38,12 @@ class Evidence:
         Whether all categories are mapped as one, because validation found no use in them.
     """
 
-    category: Integers
+    category: _Integers
     categories: int
-    fold: Integers
-    scores: Floats
-    active: Floats
-    total: Floats
+    fold: _Integers
+    scores: _Floats
+    active: _Floats
+    total: _Floats
     merged: bool = False
 
     def problem(self, rows: NDArray[np.bool_] | None = None) -> Problem:
@@ -83,9 +83,9 @@ class Plan:
     """
 
     budget: ParameterBudget
-    experts: Integers
-    utilities: Floats
-    weights: Floats
+    experts: _Integers
+    utilities: _Floats
+    weights: _Floats
     score: float
     used: ParameterBudget
 
@@ -102,7 +102,7 @@ def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:
     return plan_of(evidence, budget, np.resize(experts, evidence.categories))
 
 
-def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> Plan:
+def plan_of(evidence: Evidence, budget: ParameterBudget, experts: _Integers) -> Plan:
     """Return the plan of a mapping [categories], with what it is expected to score and to cost."""
     apart = replace(evidence, merged=False).problem()
     values = np.resize(evidence.problem().utilities, apart.utilities.shape)
@@ -117,7 +117,7 @@ def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> P
     )
 
 
-def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
+def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> _Floats:
     """Return the score [prompts] of each prompt under a mapping that was made without its fold."""
     result = np.empty(len(evidence.category))
     for number in range(int(evidence.fold.max()) + 1):

@@ -22,7 +22,7 @@ from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.plan import Evidence, Plan, make_plan, plan_of
 from micronas.settings import nearest, validate_settings
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
 _VERSION = 2
 
@@ -50,7 +50,7 @@ class Router:
     """
 
     embedding: Embedding | None
-    embed: Callable[[Sequence[str]], Floats]
+    embed: Callable[[Sequence[str]], _Floats]
     categories: Categories
     experts: tuple[str, ...]
     evidence: Evidence
@@ -98,7 +98,7 @@ class Router:
         ]
 
     def _decision(
-        self, category: int, probabilities: Floats, doubt: float, distance: float
+        self, category: int, probabilities: _Floats, doubt: float, distance: float
     ) -> Decision:
         top = int(probabilities.argmax())
         likeliest = self.categories.names[top]
@@ -157,7 +157,7 @@ class Router:
 
     @classmethod
     def load(
-        cls, folder: Path, *, embedder: Callable[[Sequence[str]], Floats] | None = None
+        cls, folder: Path, *, embedder: Callable[[Sequence[str]], _Floats] | None = None
     ) -> "Router":
         """Read a router from the folder that `save` wrote.
 
@@ -196,7 +196,7 @@ class Router:
         cls,
         said: Mapping[str, Any],
         arrays: Mapping[str, NDArray[Any]],
-        embedder: Callable[[Sequence[str]], Floats] | None,
+        embedder: Callable[[Sequence[str]], _Floats] | None,
     ) -> "Router":
         embedding = None
         if embedder is None:

@@ -16,7 +16,7 @@ from micronas.errors import DataError
 from micronas.language.rows import parse_rows, read_unpacked
 from micronas.settings import nearest
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class ScoreTable:
 
     prompts: tuple[str, ...]
     experts: tuple[str, ...]
-    scores: Floats
+    scores: _Floats
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:

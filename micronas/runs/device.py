@@ -28,7 +28,7 @@ _IGNORED = ("silence", "unknown")
 
 
 @dataclass(frozen=True)
-class Device:
+class _Device:
     """Of a model: what firmware does around it."""
 
     application: Application | None
@@ -39,7 +39,7 @@ class Device:
     """With the memory of the run's board; None where that is not known."""
 
 
-def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> Device:
+def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> _Device:
     """Find out what is known of a run folder's or a file's network.
 
     Parameters
@@ -54,7 +54,7 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     board = own(path).board
     emulated = None if board is None else with_memory_of(board)
     if len(graph.inputs) != 1:
-        return Device(None, None, emulated)
+        return _Device(None, None, emulated)
     described = read_metadata(data)
     shape = graph.tensors[graph.inputs[0]].shape
     meaning = described.get("input") or {}
@@ -68,7 +68,7 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
         example = np.array(codes, np.int64).astype(np.int8).reshape(shape)
-    return Device(application, example, emulated)
+    return _Device(application, example, emulated)
 
 
 def _decision(stored: object) -> Decision:

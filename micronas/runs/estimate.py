@@ -43,7 +43,7 @@ _CHECKED = 232
 
 
 @dataclass(frozen=True)
-class Estimate:
+class _Estimate:
     """Seconds of each phase of a run."""
 
     phases: dict[str, float]
@@ -69,7 +69,7 @@ def estimate_search(
     settings: RunSettings,
     *,
     workers: int | None = None,
-) -> Estimate:
+) -> _Estimate:
     """Time steps of the networks a search would try, and multiply; takes some seconds.
 
     A search that goes on from a checkpoint has less to do.
@@ -105,7 +105,7 @@ def estimate_search(
     phases = {phase: alone * seconds for phase, seconds in phases.items()}
     phases["trials"] = stretch * work / at_a_time
     order = [each for each in _PHASES if phases[each]]
-    return Estimate({each: phases[each] for each in order}, plan.count, plan.trainings)
+    return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings)
 
 
 class _Clock:

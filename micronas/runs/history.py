@@ -21,7 +21,7 @@ from micronas.hardware.board import Board
 from micronas.nas.search import SearchResult
 from micronas.space.space import Space
 
-HISTORY_VERSION = 1
+_HISTORY_VERSION = 1
 History = dict[str, Any]
 _WATCHED = 1000
 _COMPARED = 32
@@ -54,7 +54,7 @@ def training_history(
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     epochs = {name: (checkpoint.load(name) or {}) for name in ("train", "quantize")}
     return {
-        "version": HISTORY_VERSION,
+        "version": _HISTORY_VERSION,
         "made": {
             "command": shlex.join(sys.orig_argv),
             "micronas": VERSION,

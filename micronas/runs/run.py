@@ -55,7 +55,7 @@ from micronas.train.finetune import finetune
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.recipe import going_on
 
-METRICS_VERSION = 1
+_METRICS_VERSION = 1
 Metrics = dict[str, Any]
 Kind = TypeVar("Kind", bound=TrainSettings)
 _VERIFIED = 100
@@ -336,7 +336,7 @@ def _train(
     if not target.reads_file:
         flash_bytes, largest_arena = target.model_bytes(graph), target.plan(graph).total
     metrics: Metrics = {
-        "version": METRICS_VERSION,
+        "version": _METRICS_VERSION,
         "board": board.name,
         "engine": board.engine or TFLM,
         "network": str(architecture),

@@ -22,7 +22,7 @@ class Machine(_Stored):
     pauc: float
 
 
-class Candidate(_Stored):
+class _Candidate(_Stored):
     """A network that got a trial training."""
 
     origin: str
@@ -43,7 +43,7 @@ class Search(_Stored):
     """Runs from before there was this key have none."""
     ahead_after_epochs: int | None = None
     """Of both; runs from before there was this key compared unequal ones."""
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[_Candidate, ...]
     history: tuple[dict[str, float], ...]
     """One record a round."""
 
@@ -130,7 +130,7 @@ class Metrics(_Stored):
         return self.float_accuracy if self.auc is None else self.float_auc
 
 
-class Made(_Stored):
+class _Made(_Stored):
     """How the run was started, and with which versions."""
 
     command: str
@@ -147,14 +147,14 @@ class Examples(_Stored):
     """By part."""
 
 
-class Epoch(_Stored):
+class _Epoch(_Stored):
     number: int
     loss: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
 
 
-class Decision(_Stored):
+class _Decision(_Stored):
     name: str
     options: tuple[str | int, ...]
     """As text; numbers in files of the first edition."""
@@ -163,7 +163,7 @@ class Decision(_Stored):
 class Gates(_Stored):
     """Probabilities [round][decision][option]."""
 
-    decisions: tuple[Decision, ...]
+    decisions: tuple[_Decision, ...]
     rounds: tuple[tuple[tuple[float, ...], ...], ...]
 
     @model_validator(mode="after")
@@ -174,7 +174,7 @@ class Gates(_Stored):
         return self
 
 
-class Curve(_Stored):
+class _Curve(_Stored):
     """How the clips of one machine were told apart."""
 
     name: str
@@ -185,7 +185,7 @@ class Curve(_Stored):
     anomalous: tuple[float, ...]
 
 
-class Mistake(_Stored):
+class _Mistake(_Stored):
     """A misclassified example: what it was, and how to draw and play it."""
 
     label: int
@@ -200,25 +200,25 @@ class Mistake(_Stored):
     """Mu-law of 8 kHz in base64."""
 
 
-class Accepted(_Stored):
+class _Accepted(_Stored):
     threshold: float
     misses: float
     false_accepts: float
 
 
-class Thresholds(_Stored):
+class _Thresholds(_Stored):
     ignored: tuple[str, ...]
     seconds: float | None
-    points: tuple[Accepted, ...]
+    points: tuple[_Accepted, ...]
 
 
 class Outcome(_Stored):
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Examples by class (row) and answer (column)."""
-    machines: tuple[Curve, ...] | None = None
-    mistakes: tuple[Mistake, ...] = ()
-    thresholds: Thresholds | None = None
+    machines: tuple[_Curve, ...] | None = None
+    mistakes: tuple[_Mistake, ...] = ()
+    thresholds: _Thresholds | None = None
 
     @model_validator(mode="after")
     def _is_square(self) -> "Outcome":
@@ -231,7 +231,7 @@ class Outcome(_Stored):
         return self
 
 
-class Noise(_Stored):
+class _Noise(_Stored):
     """Ratios in dB; None stands for infinite."""
 
     sqnr_db: float | None
@@ -240,11 +240,11 @@ class Noise(_Stored):
     worst_channel_db: float | None
 
 
-class LayerError(_Stored):
+class _LayerError(_Stored):
     name: str
     kind: str
-    cumulative: Noise
-    local: Noise
+    cumulative: _Noise
+    local: _Noise
     saturated: float
 
 
@@ -252,7 +252,7 @@ class Layers(_Stored):
     reference: str
     samples: int
     culprit: str | None
-    layers: tuple[LayerError, ...]
+    layers: tuple[_LayerError, ...]
 
 
 class Block(BaseModel):
@@ -268,10 +268,10 @@ class Block(BaseModel):
 
 
 PARTS: dict[str, TypeAdapter[Any]] = {
-    "made": TypeAdapter(Made),
+    "made": TypeAdapter(_Made),
     "board": TypeAdapter(Board),
     "data": TypeAdapter(Examples),
-    "training": TypeAdapter(dict[str, tuple[Epoch, ...]]),
+    "training": TypeAdapter(dict[str, tuple[_Epoch, ...]]),
     "outcome": TypeAdapter(Outcome),
     "layers": TypeAdapter(Layers),
     "space": TypeAdapter(Space),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int64]
 Kept = npt.NDArray[np.bool_]
-Options = Sequence[tuple[int, ...]]
+_Options = Sequence[tuple[int, ...]]
 """Options of each decision that is a width; () for others."""
 
 ALWAYS = -1
@@ -68,7 +68,7 @@ class Units(Channels):
         Widths of each decision.
     """
 
-    def __init__(self, owners: Numbers, ranks: Numbers, options: Options) -> None:
+    def __init__(self, owners: Numbers, ranks: Numbers, options: _Options) -> None:
         self.owners, self.ranks = owners, ranks
         self.key = ("units", owners.tobytes(), ranks.tobytes())
         self.size = len(owners)
@@ -143,7 +143,7 @@ def fixed(size: int) -> Units:
     return Units(np.full(size, ALWAYS, np.int64), np.arange(size), ())
 
 
-def owned(decision: int, options: Options) -> Units:
+def owned(decision: int, options: _Options) -> Units:
     """Return the channels of one width decision, largest first option last."""
     largest = options[decision][-1]
     return Units(np.full(largest, decision, np.int64), np.arange(largest), options)
@@ -153,5 +153,5 @@ def _padded(kept: Kept, size: int) -> Kept:
     return np.concatenate([kept, np.zeros(size - len(kept), np.bool_)])
 
 
-Widths = Mapping[str, int]
+_Widths = Mapping[str, int]
 """Channels of tensors by name."""

@@ -18,7 +18,7 @@ from micronas.space.decisions import Choice, Decision
 
 When = Mapping[int, frozenset[int]]
 """A condition: each of these decisions takes one of these options."""
-ALWAYS: When = {}
+_ALWAYS: When = {}
 _NONE: frozenset[int] = frozenset()
 
 
@@ -73,13 +73,13 @@ class ChoiceGraph:
     def when(self) -> dict[str, When]:
         """When each step runs, by the name of the tensor it writes; not those nobody reads."""
         found: dict[str, When] = {}
-        readers: dict[str, list[When]] = {self.output: [ALWAYS]}
+        readers: dict[str, list[When]] = {self.output: [_ALWAYS]}
         for step in (*reversed(self.steps), None):
             name = self.input if step is None else written(step)
             if name not in readers:
                 continue
-            found[name] = own = either_holds(readers[name], self.decisions)
-            for source, condition in () if step is None else reads(step, own):
+            found[name] = own = _either_holds(readers[name], self.decisions)
+            for source, condition in () if step is None else _reads(step, own):
                 readers.setdefault(source, []).append(condition)
         return found
 
@@ -106,7 +106,7 @@ class ChoiceGraph:
             deciding = {step.decision} if isinstance(step, Select) else self._deciding(step)
             for decision in deciding:
                 found[decision].append(here)
-        return tuple(either_holds(each, self.decisions) if each else ALWAYS for each in found)
+        return tuple(_either_holds(each, self.decisions) if each else _ALWAYS for each in found)
 
     def canonical(self, choice: Choice) -> Choice:
         """Return the choice with every decision that makes no difference at its first option.
@@ -213,7 +213,7 @@ class ChoiceGraph:
             for side in operands:
                 missing = out.shape[-1] - tensors[side].shape[-1]
                 if missing:
-                    found.append(padded(f"{op.name}/pad", tensors[side], missing))
+                    found.append(_padded(f"{op.name}/pad", tensors[side], missing))
                 sides.append(f"{op.name}/pad" if missing else side)
             return [*found, (replace(op, inputs=tuple(sides)), [out])]
         constants = [self.tensors[name] for name in op.inputs[len(op.operands) :]]
@@ -259,7 +259,7 @@ class ChoiceGraph:
         return Tensor(filters.name, shape, dtype, True)
 
 
-def reads(step: Step, own: When) -> list[tuple[str, When]]:
+def _reads(step: Step, own: When) -> list[tuple[str, When]]:
     """Return what a step reads, and when, if it runs on a condition."""
     if isinstance(step, Op):
         return [(name, own) for name in step.operands]
@@ -269,7 +269,7 @@ def reads(step: Step, own: When) -> list[tuple[str, When]]:
     ]
 
 
-def either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> When:
+def _either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> When:
     """Return the condition that holds where one of these does.
 
     Raises
@@ -290,7 +290,7 @@ def either_holds(conditions: Sequence[When], decisions: Sequence[Decision]) -> W
             raise ValueError(f"a layer must stand in branches of one selection, not {left}")
         one, other, found = pair
         left = [each for each in left if each is not one and each is not other]
-        left.append(simplified(found, decisions))
+        left.append(_simplified(found, decisions))
     return left[0]
 
 
@@ -321,7 +321,7 @@ def holds(condition: When, choice: Sequence[int]) -> bool:
     return all(choice[decision] in options for decision, options in condition.items())
 
 
-def simplified(condition: When, decisions: Sequence[Decision]) -> When:
+def _simplified(condition: When, decisions: Sequence[Decision]) -> When:
     """Leave out decisions of which every option will do."""
     return {
         each: options
@@ -330,7 +330,7 @@ def simplified(condition: When, decisions: Sequence[Decision]) -> When:
     }
 
 
-def padded(name: str, source: Tensor, missing: int) -> tuple[Op, list[Tensor]]:
+def _padded(name: str, source: Tensor, missing: int) -> tuple[Op, list[Tensor]]:
     """Return a PAD that appends zero channels, with its constant and its output."""
     amounts = np.zeros((len(source.shape), 2), np.int32)
     amounts[-1, 1] = missing

@@ -30,7 +30,7 @@ Picks = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class AnyOf:
+class _AnyOf:
     """Stands for one of several values in the description of a family."""
 
     number: int
@@ -151,10 +151,10 @@ class OpenSpace(Described):
         return html_table(header, rows, title=", ".join([self.name, *self.textbook]))
 
     @cached_property
-    def _parsed(self) -> dict[str, tuple[Any, list[AnyOf]]]:
+    def _parsed(self) -> dict[str, tuple[Any, list[_AnyOf]]]:
         found = {}
         for family, described in self.families.items():
-            open_values: list[AnyOf] = []
+            open_values: list[_AnyOf] = []
             found[family] = _parse(described, open_values), open_values
         return found
 
@@ -191,22 +191,22 @@ def load_space(source: str | Path) -> OpenSpace | Space:
     return validate_settings(values, kind, source=str(path), lines=lines)
 
 
-def _parse(node: Any, found: list[AnyOf]) -> Any:
-    """Copy a description with an `AnyOf` for each `any`, all of which are listed in `found`."""
+def _parse(node: Any, found: list[_AnyOf]) -> Any:
+    """Copy a description with an `_AnyOf` for each `any`, all of which are listed in `found`."""
     if isinstance(node, Mapping):
         if node.keys() == {"any"} and isinstance(node["any"], list):
             number = len(found)
-            found.append(AnyOf(number, ()))
+            found.append(_AnyOf(number, ()))
             options = tuple(_parse(each, found) for each in node["any"])
-            found[number] = AnyOf(number, options)
+            found[number] = _AnyOf(number, options)
             return found[number]
         return {key: _parse(value, found) for key, value in node.items()}
     return [_parse(each, found) for each in node] if isinstance(node, list) else node
 
 
 def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the path and the options of each `AnyOf` of a description."""
-    if isinstance(node, AnyOf):
+    """Yield the path and the options of each `_AnyOf` of a description."""
+    if isinstance(node, _AnyOf):
         yield at, tuple(map(_unparsed, node.options))
         for option in node.options:
             yield from _layouts(option, at)
@@ -218,7 +218,7 @@ def _layouts(node: Any, at: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 def _unparsed(node: Any) -> Any:
     """A description as it is written."""
-    if isinstance(node, AnyOf):
+    if isinstance(node, _AnyOf):
         return {"any": [_unparsed(each) for each in node.options]}
     if isinstance(node, Mapping):
         return {key: _unparsed(value) for key, value in node.items()}
@@ -226,7 +226,7 @@ def _unparsed(node: Any) -> Any:
 
 
 def _settle(node: Any, picks: Picks) -> Any:
-    if isinstance(node, AnyOf):
+    if isinstance(node, _AnyOf):
         return _settle(node.options[picks[node.number]], picks)
     if isinstance(node, Mapping):
         return {key: _settle(value, picks) for key, value in node.items()}
@@ -235,7 +235,7 @@ def _settle(node: Any, picks: Picks) -> Any:
     settled = list[Any]()
     for each in node:
         value = _settle(each, picks)
-        is_part = isinstance(each, AnyOf) and isinstance(value, list)
+        is_part = isinstance(each, _AnyOf) and isinstance(value, list)
         settled += value if is_part else [value]
     return settled
 

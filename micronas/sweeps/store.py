@@ -17,7 +17,7 @@ from typing import Any, Literal
 from micronas.errors import ConfigError, DataError
 from micronas.sweeps.points import Point
 
-State = Literal["waiting", "running", "done", "infeasible", "failed"]
+_State = Literal["waiting", "running", "done", "infeasible", "failed"]
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS points (
@@ -40,7 +40,7 @@ class SweepPoint:
     name: str
     over: dict[str, Any]
     """What is varied: the value of each key."""
-    state: State
+    state: _State
     reason: str
     """One line: why it is infeasible, or why its last attempt failed; empty otherwise."""
     attempts: int
@@ -119,7 +119,7 @@ class Store:
             )
 
     def end(
-        self, name: str, outcome: str, *, state: State, reason: str, metrics: str | None
+        self, name: str, outcome: str, *, state: _State, reason: str, metrics: str | None
     ) -> None:
         """Record how the attempt at a running point ended, and the point's state."""
         with self._sql:

@@ -25,7 +25,7 @@ _WAIT = 1.0
 """Seconds between two looks at who may start."""
 
 
-class Workers(Protocol):
+class _Workers(Protocol):
     """Where points are run."""
 
     def start(self, job: Job) -> None:
@@ -122,7 +122,7 @@ def sweep(
         _refuse(store, planned, searched)
         waiting = store.waiting()
         if waiting:
-            pool: Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
+            pool: _Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
                 _Leader(folder.resolve(), store, pool, planned, cpus, retries).run(
                     count, tell or (lambda line: None), progress or (lambda *_: None)
@@ -152,7 +152,7 @@ class _Leader:
         self,
         folder: Path,
         store: Store,
-        pool: Workers,
+        pool: _Workers,
         planned: Sequence[Point],
         cpus: int,
         retries: int,

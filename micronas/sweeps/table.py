@@ -10,17 +10,17 @@ from micronas.runs.stored import Metrics
 from micronas.sweeps.store import SweepPoint
 from micronas.text import percent, table
 
-Fronts = dict[str, dict[str, list[str]]]
-COSTS = ("latency", "sram", "flash")
+_Fronts = dict[str, dict[str, list[str]]]
+_COSTS = ("latency", "sram", "flash")
 
 
-def fronts(points: Sequence[SweepPoint]) -> Fronts:
+def fronts(points: Sequence[SweepPoint]) -> _Fronts:
     """Names of the points that no other beats, by board and cost, the cheapest first.
 
     One point beats another if it is not worse in score (accuracy, or AUC) and in the cost, and
     better in one. Points that do not fit their budget take no part.
     """
-    found: Fronts = {}
+    found: _Fronts = {}
     fitting = [
         (point.name, metrics) for point in points if (metrics := _metrics(point)) and metrics.fits
     ]
@@ -28,7 +28,7 @@ def fronts(points: Sequence[SweepPoint]) -> Fronts:
         own = [(name, metrics) for name, metrics in fitting if metrics.board == board]
         found[board] = {
             cost: [own[i][0] for i in front([(_cost(each, cost), each.score) for _, each in own])]
-            for cost in COSTS
+            for cost in _COSTS
         }
     return found
 
@@ -128,7 +128,7 @@ def _noise(points: Sequence[SweepPoint]) -> list[str]:
     ]
 
 
-def _row(point: SweepPoint, known: Fronts, best: Mapping[str, str]) -> list[str]:
+def _row(point: SweepPoint, known: _Fronts, best: Mapping[str, str]) -> list[str]:
     metrics = _metrics(point)
     time = "-" if point.seconds is None else format_duration(point.seconds)
     head = [point.name, point.state, str(point.attempts), time]
@@ -144,7 +144,7 @@ def _row(point: SweepPoint, known: Fronts, best: Mapping[str, str]) -> list[str]
         format_macs(metrics.macs),
         verdict(metrics.fits, metrics.fits_estimates),
         "" if best.get(point.name) == point.name else best.get(point.name, ""),
-        " ".join(cost for cost in COSTS if point.name in own.get(cost, [])),
+        " ".join(cost for cost in _COSTS if point.name in own.get(cost, [])),
     ]
 
 

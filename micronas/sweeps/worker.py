@@ -86,7 +86,7 @@ def _end_with_leader() -> None:
     os._exit(1)
 
 
-def main() -> None:
+def _main() -> None:
     """Read a job from stdin, a line of JSON, and answer with its outcome on stdout."""
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_leader, daemon=True).start()
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

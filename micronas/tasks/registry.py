@@ -70,12 +70,12 @@ def register(task: Task[Any]) -> Callable[[], None]:
     return withdraw
 
 
-def kinds() -> dict[str, type[TaskSettings]]:
+def _kinds() -> dict[str, type[TaskSettings]]:
     """Return the settings of each task."""
     return {name: find(name).settings for name in names()}
 
 
-DataSettings = Annotated[TaskSettings, OneOf("task", kinds)]
+DataSettings = Annotated[TaskSettings, OneOf("task", _kinds)]
 """Settings of any task; `task` says of which."""
 
 

@@ -11,7 +11,7 @@ import ai_edge_litert.schema_py_generated as schema
 from flatbuffers import number_types
 
 
-class Field(NamedTuple):
+class _Field(NamedTuple):
     slot: int
     """Its place in the table's vtable."""
     packer: struct.Struct
@@ -25,13 +25,13 @@ class Field(NamedTuple):
         return self.packer.size
 
 
-class Fields(dict[str, Field]):
+class _Fields(dict[str, _Field]):
     """The fields of a table by name, looked up as they are asked for."""
 
     def __init__(self, table: str) -> None:
         self._table = table
 
-    def __missing__(self, name: str) -> Field:
+    def __missing__(self, name: str) -> _Field:
         """Return what the generated code that adds a field asks of a builder."""
         asked = _Asked()
         getattr(schema, f"{self._table}Add{name}")(asked, 1)
@@ -40,20 +40,20 @@ class Fields(dict[str, Field]):
 
 
 @cache
-def fields_of(table: str) -> Fields:
-    return Fields(table)
+def fields_of(table: str) -> _Fields:
+    return _Fields(table)
 
 
 class _Asked:
     """Stands in for a builder; a field is added by ``Prepend<type>Slot(slot, value, default)``."""
 
-    answer: Field
+    answer: _Field
 
     def __getattr__(self, method: str) -> Callable[[int, Any, float], None]:
         kind = method.removeprefix("Prepend").removesuffix("Slot").removesuffix("Relative")
 
         def prepend(slot: int, _value: Any, default: float) -> None:
             packer = getattr(number_types, f"{kind}Flags").packer_type
-            self.answer = Field(slot, packer, default)
+            self.answer = _Field(slot, packer, default)
 
         return prepend

@@ -19,7 +19,7 @@ _ALIGNMENT = 16
 """Of constants, in bytes; the generated code ignores the schema's ``force_align``."""
 _IDENTIFIER = b"TFL3"
 
-Fields = dict[str, float]
+_Fields = dict[str, float]
 """Names as in the schema; values are scalars, or offsets that a target gave."""
 
 
@@ -29,7 +29,7 @@ class Bytes:
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(64 * 1024)
 
-    def table(self, name: str, fields: Fields) -> int:
+    def table(self, name: str, fields: _Fields) -> int:
         getattr(schema, f"{name}Start")(self._builder)
         for field, value in fields.items():
             getattr(schema, f"{name}Add{field}")(self._builder, value)
@@ -70,7 +70,7 @@ class Size:
         self._strings: dict[str, int] = {}
         self._vtables: set[_Vtable] = set()
 
-    def table(self, name: str, fields: Fields) -> int:
+    def table(self, name: str, fields: _Fields) -> int:
         known = fields_of(name)
         used = [field for field, value in fields.items() if value != known[field].default]
         layout = _layout(name, tuple(used), self._size % 8)

@@ -14,7 +14,7 @@ import ai_edge_litert.schema_py_generated as schema
 from micronas._version import VERSION
 from micronas.errors import ExportError, ModelError
 
-KEY = "micronas"
+_KEY = "micronas"
 """Name of the entry in the flatbuffer."""
 _BYTES = 256
 _BYTES_PER_LABEL = 24
@@ -51,12 +51,12 @@ def describe(
             f"labels and meaning of the input must fit in {size} bytes of JSON, but take "
             f"{len(text)}; shorten the labels"
         )
-    return {KEY: text.ljust(size)}
+    return {_KEY: text.ljust(size)}
 
 
 def placeholder(classes: int, channels: int = 1) -> dict[str, bytes]:
     """Return metadata of the size `describe` gives any model of so many labels and channels."""
-    return {KEY: b" " * _size(classes, channels)}
+    return {_KEY: b" " * _size(classes, channels)}
 
 
 def entries(data: bytes) -> dict[str, bytes]:
@@ -71,8 +71,8 @@ def entries(data: bytes) -> dict[str, bytes]:
         model = schema.Model.GetRootAs(data, 0)
         for position in range(min(model.MetadataLength(), len(data) // 4)):
             entry = model.Metadata(position)
-            if entry.Name() == KEY.encode():
-                return {KEY: model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()}
+            if entry.Name() == _KEY.encode():
+                return {_KEY: model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()}
     except (struct.error, LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(error) from error
     return {}
@@ -90,7 +90,7 @@ def read_metadata(data: bytes) -> dict[str, Any]:
     ModelError
         If the file is damaged.
     """
-    blob = entries(data).get(KEY)
+    blob = entries(data).get(_KEY)
     if blob is None:
         return {}
     try:

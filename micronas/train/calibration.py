@@ -19,7 +19,7 @@ side. ``mse``: the range with the smallest squared rounding and clipping error.
 EXAMPLES = 128
 """Inputs that calibration should have: biases are corrected by so many."""
 
-Histogram = npt.NDArray[np.float64]
+_Histogram = npt.NDArray[np.float64]
 
 _BINS = 2048
 _COUNTED = 2**18
@@ -37,7 +37,7 @@ class Observer:
     high: Tensor
     batches: int
     sums: Tensor
-    counts: Histogram
+    counts: _Histogram
     ends: tuple[float, float] = (0.0, 0.0)
     """Of the histogram."""
 
@@ -83,14 +83,14 @@ class Observer:
         return torch.tensor(pick(self.counts, edges), dtype=torch.float32)
 
 
-def _percentiles(counts: Histogram, edges: Histogram) -> tuple[float, float]:
+def _percentiles(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
     share = np.cumsum(counts) / counts.sum()
     first = int(np.searchsorted(share, _TAIL, side="right"))
     last = int(np.searchsorted(share, 1 - _TAIL))
     return float(edges[first]), float(edges[min(last, _BINS - 1) + 1])
 
 
-def _least_error(counts: Histogram, edges: Histogram) -> tuple[float, float]:
+def _least_error(counts: _Histogram, edges: _Histogram) -> tuple[float, float]:
     """Try ranges of 256 steps that hold zero, from the extremes inwards.
 
     What lies outside is clipped, and the rest is off by a twelfth of a squared step; zeros, which
@@ -106,7 +106,7 @@ def _least_error(counts: Histogram, edges: Histogram) -> tuple[float, float]:
     return -float(lows[low]), float(highs[high])
 
 
-def _clipped(values: Histogram, counts: Histogram) -> tuple[Histogram, Histogram]:
+def _clipped(values: _Histogram, counts: _Histogram) -> tuple[_Histogram, _Histogram]:
     """Ends that positive values are clipped at, and the squared error of each."""
     ends = max(values[-1], 0.0) * _CUTS
     beyond = np.maximum(values[None, :] - ends[:, None], 0)

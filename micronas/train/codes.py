@@ -11,10 +11,10 @@ from micronas.graph.ir import Graph
 from micronas.train.fake_quantize import HIGHEST, LOWEST
 from micronas.train.operators import nhwc
 
-Codes = npt.NDArray[np.int8]
+_Codes = npt.NDArray[np.int8]
 
 
-def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
+def quantize_inputs(graph: Graph, x: Tensor) -> _Codes:
     """The int8 input [N, height, width, channels] of float32 [N, channels, height, width].
 
     Inputs of other ranks stay as they are. See `quantize_all_inputs` for a graph of several.
@@ -30,14 +30,14 @@ def quantize_inputs(graph: Graph, x: Tensor) -> Codes:
     return codes
 
 
-def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, Codes]:
+def quantize_all_inputs(graph: Graph, x: Given[Tensor]) -> dict[str, _Codes]:
     """Quantise every input of a graph, by name, as `quantize_inputs` does one."""
     return {
         name: _input_codes(graph.tensors[name], value) for name, value in by_name(graph, x).items()
     }
 
 
-def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
+def _input_codes(tensor: ir.Tensor, x: Tensor) -> _Codes:
     if tensor.quantization is None:
         raise ExportError(
             "inputs can be quantised only for an int8 graph, but this one is float32; "
@@ -46,8 +46,8 @@ def _input_codes(tensor: ir.Tensor, x: Tensor) -> Codes:
     return codes_of(nhwc(x).numpy(), tensor.quantization)
 
 
-def codes_of(values: ir.Array, quantization: ir.Quantization) -> Codes:
+def codes_of(values: ir.Array, quantization: ir.Quantization) -> _Codes:
     with np.errstate(over="ignore"):  # beyond all codes, which end at the last one
         steps = np.rint(values.astype(np.float32) / quantization.scale)
-    codes: Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
+    codes: _Codes = np.clip(steps + quantization.zero_point, LOWEST, HIGHEST).astype(np.int8)
     return codes

@@ -30,7 +30,7 @@ _SMALLEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Gain:
+class _Gain:
     """What the output's ratio would gain if one operator alone were not rounded, in dB."""
 
     name: str
@@ -101,7 +101,7 @@ def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.N
     return factors
 
 
-class Means:
+class _Means:
     """Runs operators in float32, and keeps the mean of each channel of each example."""
 
     def __init__(self, network: QuantizedNetwork) -> None:
@@ -120,7 +120,7 @@ class Means:
 
 @torch.no_grad()
 def correct_biases(
-    network: QuantizedNetwork, batches: Iterable[Given[Tensor]], means: "Means | None" = None
+    network: QuantizedNetwork, batches: Iterable[Given[Tensor]], means: "_Means | None" = None
 ) -> None:
     """Move biases so that each channel of an operator with weights has its mean of float32.
 
@@ -136,11 +136,11 @@ def correct_biases(
     batches
         Inputs, as `QuantizedNetwork.calibrate` takes them; the first 128 examples count.
     means
-        What `Means` saw of them, if it did.
+        What `_Means` saw of them, if it did.
     """
     given = [by_name(network.float_graph, batch) for batch in batches]
     batch = {name: torch.cat([each[name] for each in given])[:EXAMPLES] for name in given[0]}
-    wanted = means or Means(network)
+    wanted = means or _Means(network)
     if means is None:
         interpret_outputs(network.float_graph, batch, wanted)
 
@@ -269,14 +269,14 @@ def calibrated(
     if not is_corrected:
         network.calibrate(batches, method=method)
         return network
-    means = Means(network)
+    means = _Means(network)
     network.calibrate(batches, method=method, run=means)
     correct_biases(network, batches, means)
     return network
 
 
 @torch.no_grad()
-def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
+def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[_Gain]:
     """Tell which operators cost most: each in turn is left unrounded, most costly first.
 
     Candidates for weights of 8 bits in place of 4, for another range, or for training with
@@ -291,7 +291,7 @@ def gains(network: QuantizedNetwork, batch: Given[Tensor]) -> list[Gain]:
         if op.learnt:
             weights = _decibels(_error(wanted, _rounded(network, batch, exact=op))) - before
         output = _decibels(_error(wanted, _rounded(network, batch, kept=op.outputs[0]))) - before
-        found.append(Gain(op.name, op.kind, weights, output))
+        found.append(_Gain(op.name, op.kind, weights, output))
     return sorted(found, key=lambda gain: -max(gain.weights_db, gain.output_db))
 
 

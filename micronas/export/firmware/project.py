@@ -28,14 +28,14 @@ from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
 from micronas.tflite.reader import read
 
-Values = npt.NDArray[np.int8]
+_Values = npt.NDArray[np.int8]
 
 
 def write_project(
     model: bytes,
     folder: Path,
     *,
-    golden_input: Given[Values],
+    golden_input: Given[_Values],
     kind: ProjectKind = "cmake",
     application: Application | None = None,
     board: Emulated = CORTEX_M4,
@@ -80,7 +80,7 @@ def write_project(
 
 def _files(
     model: bytes,
-    golden_input: Given[Values],
+    golden_input: Given[_Values],
     kind: ProjectKind,
     name: str,
     application: Application | None,
@@ -120,7 +120,7 @@ def _files(
     return files | (board_files(values, board) if kind == "cmake" else {})
 
 
-def _golden(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -> dict[str, str]:
+def _golden(inputs: Mapping[str, _Values], outputs: Mapping[str, _Values]) -> dict[str, str]:
     """Return what the template says of golden tensors: an array each, and lists of them."""
     arrays, lists = [], {}
     for role, tensors in (("Input", inputs), ("Output", outputs)):

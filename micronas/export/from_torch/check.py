@@ -23,7 +23,7 @@ _Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Check:
+class _Check:
     """How near an int8 network is to float; its outputs are those of the device, bit for bit."""
 
     examples: int
@@ -43,10 +43,10 @@ class Check:
 class Exported(bytes):
     """The contents of a ``.tflite`` file, and how they compare with float where that was asked."""
 
-    check: Check | None = None
+    check: _Check | None = None
 
 
-def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> Check:
+def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check:
     """Run examples in the integers of the device, and in float32.
 
     Parameters
@@ -95,7 +95,7 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> Check:
         float_share, int8_share = (float(each) / total for each in sums)
         shares = float_share, int8_share
     ratio = sqnr_db(np.concatenate(wanted), np.concatenate(got))
-    return Check(total, ratio, *shares)
+    return _Check(total, ratio, *shares)
 
 
 def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, _Floats]:

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.export import ExportedProgram, default_decompositions
 from torch.fx import Node
 
-aten = torch.ops.aten
+_aten = torch.ops.aten
 _MOST_ROUNDS = 6
 """Decompositions may bring others: an LSTM cell's gates, of which each is a linear layer."""
 _MOST_FACTORS = 32
 """Factors of a product that become as many multiplications."""
 _EXTREME = 1e3
 
-Dims = int | Sequence[int] | None
+_Dims = int | Sequence[int] | None
 
 
 def decomposed(program: ExportedProgram, plain: Container[object]) -> ExportedProgram:
@@ -60,21 +60,21 @@ def _ways(unknown: Set[Any]) -> dict[Any, Callable[..., Any]]:
     theirs = default_decompositions()
     found = {}
     for target in unknown:
-        if target in OURS:
-            found[target] = OURS[target]
+        if target in _OURS:
+            found[target] = _OURS[target]
         elif target in theirs:
             found[target] = theirs[target]
     return found
 
 
-def _listed(x: Tensor, dim: Dims) -> list[int]:
+def _listed(x: Tensor, dim: _Dims) -> list[int]:
     if dim is None or dim == []:
         return list(range(x.ndim))
     return [dim] if isinstance(dim, int) else list(dim)
 
 
 def _var(
-    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+    x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> Any:
     dims, of = _listed(x, dim), 1 if correction is None else correction
     count = 1
@@ -84,29 +84,29 @@ def _var(
     return (centred * centred).mean(dims, keepdim=keepdim) * (count / max(count - of, 1e-9))
 
 
-def _var_of(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
+def _var_of(x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
     return _var(x, dim, correction=float(unbiased), keepdim=keepdim)
 
 
 def _std(
-    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+    x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> Any:
     return _var(x, dim, correction=correction, keepdim=keepdim).sqrt()
 
 
-def _std_of(x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
+def _std_of(x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False) -> Any:
     return _std(x, dim, correction=float(unbiased), keepdim=keepdim)
 
 
 def _var_mean(
-    x: Tensor, dim: Dims = None, *, correction: float | None = 1, keepdim: bool = False
+    x: Tensor, dim: _Dims = None, *, correction: float | None = 1, keepdim: bool = False
 ) -> tuple[Tensor, Tensor]:
     of_all = _listed(x, dim)
     return _var(x, dim, correction=correction, keepdim=keepdim), x.mean(of_all, keepdim=keepdim)
 
 
 def _var_mean_of(
-    x: Tensor, dim: Dims, unbiased: bool = True, keepdim: bool = False
+    x: Tensor, dim: _Dims, unbiased: bool = True, keepdim: bool = False
 ) -> tuple[Tensor, Tensor]:
     return _var_mean(x, dim, correction=float(unbiased), keepdim=keepdim)
 
@@ -129,14 +129,14 @@ def _cumsum(x: Tensor, dim: int, **_: object) -> Any:
     return torch.matmul(x.movedim(dim, -1), sums).movedim(-1, dim)
 
 
-def _logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Any:
+def _logsumexp(x: Tensor, dim: _Dims, keepdim: bool = False) -> Any:
     dims = _listed(x, dim)
     largest = x.amax(dims, keepdim=True)
     found = (x - largest).exp().sum(dims, keepdim=True).log() + largest
     return found if keepdim else found.squeeze(dims)
 
 
-def _amin(x: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
+def _amin(x: Tensor, dim: _Dims = (), keepdim: bool = False) -> Tensor:
     return -(-x).amax(_listed(x, dim), keepdim=keepdim)
 
 
@@ -180,30 +180,31 @@ def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
     return x * (1 - chosen) + chosen * value
 
 
-OURS: Mapping[Any, Callable[..., Any]] = {
-    aten.var.correction: _var,
-    aten.var.dim: _var_of,
-    aten.std.correction: _std,
-    aten.std.dim: _std_of,
-    aten.var_mean.correction: _var_mean,
-    aten.var_mean.dim: _var_mean_of,
-    aten.lerp.Scalar: _lerp,
-    aten.lerp.Tensor: _lerp,
-    aten.prod.dim_int: _prod,
-    aten.cumsum.default: _cumsum,
-    aten.logsumexp.default: _logsumexp,
-    aten.amin.default: _amin,
-    aten.rms_norm.default: _rms_norm,
-    aten.addmm.default: _addmm,
+_OURS: Mapping[Any, Callable[..., Any]] = {
+    _aten.var.correction: _var,
+    _aten.var.dim: _var_of,
+    _aten.std.correction: _std,
+    _aten.std.dim: _std_of,
+    _aten.var_mean.correction: _var_mean,
+    _aten.var_mean.dim: _var_mean_of,
+    _aten.lerp.Scalar: _lerp,
+    _aten.lerp.Tensor: _lerp,
+    _aten.prod.dim_int: _prod,
+    _aten.cumsum.default: _cumsum,
+    _aten.logsumexp.default: _logsumexp,
+    _aten.amin.default: _amin,
+    _aten.rms_norm.default: _rms_norm,
+    _aten.addmm.default: _addmm,
     **dict.fromkeys(
-        (aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther, aten.where.Scalar), _where
+        (_aten.where.self, _aten.where.ScalarSelf, _aten.where.ScalarOther, _aten.where.Scalar),
+        _where,
     ),
-    aten.masked_fill.Scalar: _masked_fill,
-    aten.masked_fill.Tensor: _masked_fill,
-    aten.logical_not.default: lambda x: 1 - x.to(torch.float32),
-    aten.bitwise_not.default: lambda x: 1 - x.to(torch.float32),
-    aten.logical_and.default: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
-    aten.bitwise_and.Tensor: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
-    aten.clamp.Tensor: _clamp,
+    _aten.masked_fill.Scalar: _masked_fill,
+    _aten.masked_fill.Tensor: _masked_fill,
+    _aten.logical_not.default: lambda x: 1 - x.to(torch.float32),
+    _aten.bitwise_not.default: lambda x: 1 - x.to(torch.float32),
+    _aten.logical_and.default: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
+    _aten.bitwise_and.Tensor: lambda x, y: x.to(torch.float32) * y.to(torch.float32),
+    _aten.clamp.Tensor: _clamp,
 }
 """Ways that suit the device."""

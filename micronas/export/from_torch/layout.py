@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Order = npt.NDArray[np.int64]
+_Order = npt.NDArray[np.int64]
 Shape = tuple[int, ...]
 
 _MOST_TURNED = 4
@@ -71,7 +71,7 @@ class Pick:
     """Gather ``indices`` along an axis of a tensor of ``shape``."""
 
     shape: Shape
-    indices: Order
+    indices: _Order
     axis: int
 
 
@@ -176,7 +176,7 @@ def split_at(positions: Tensor, dims: Sequence[int]) -> tuple[Shape, list[int]] 
     )
 
 
-def rearrangement(order: Order, stored: Shape) -> list[Step]:
+def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     """Find the steps that bring the stored elements ``order`` side by side.
 
     Parameters
@@ -207,7 +207,7 @@ def rearrangement(order: Order, stored: Shape) -> list[Step]:
     return [*steps, turn] if picked is None or cut.is_whole else [picked]
 
 
-def _of_axes(order: Order, stored: Shape) -> Cut | Pick | None:
+def _of_axes(order: _Order, stored: Shape) -> Cut | Pick | None:
     """Cut the axes as they are stored, or pick places of one of them."""
     places = np.unravel_index(order, stored)
     axes = [axis[np.sort(np.unique(axis, return_index=True)[1])] for axis in places]
@@ -229,13 +229,13 @@ def _of_axes(order: Order, stored: Shape) -> Cut | Pick | None:
     return Pick(stored, axes[changed[0]], changed[0]) if len(changed) == 1 else None
 
 
-def broadcast_shape(order: Order) -> Shape | None:
+def broadcast_shape(order: _Order) -> Shape | None:
     """Split a tensor so finely that `order` repeats along whole dimensions; None if it does not."""
     dims = _digits(order)
     return None if dims is None else (1, *(size for size, _ in dims))
 
 
-def _digits(order: Order) -> list[tuple[int, int]] | None:
+def _digits(order: _Order) -> list[tuple[int, int]] | None:
     """Sizes and strides, outermost first, of an order that is a strided view; None if it is not."""
     dims: list[tuple[int, int]] = []
     rest = order
@@ -289,7 +289,7 @@ def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
     return Turn(shape, (0, *(stored.index(group) + 1 for group in groups)))
 
 
-def _pick(order: Order, elements: int) -> Pick:
+def _pick(order: _Order, elements: int) -> Pick:
     """Gather along rows, or blocks, as long as they can be, of elements that stay side by side."""
     picked = _pick_of_rows(order, elements)
     if picked is not None:
@@ -303,7 +303,7 @@ def _pick(order: Order, elements: int) -> Pick:
     return Pick((1, elements // block, block), order[::block] // block, 1)
 
 
-def _pick_of_rows(order: Order, elements: int) -> Pick | None:
+def _pick_of_rows(order: _Order, elements: int) -> Pick | None:
     """The same places of each row, for the shortest rows; None if they differ."""
     for size in range(2, elements // 2 + 1):
         count = elements // size

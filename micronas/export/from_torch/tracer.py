@@ -31,7 +31,7 @@ from micronas.graph.ir import Graph, Kind, Op, Padding, same_output, same_paddin
 from micronas.train.network import nonnegative_tensors, weights_of
 
 Pair = tuple[int, int]
-Doubles = npt.NDArray[np.float64]
+_Doubles = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -386,7 +386,7 @@ class Tracer:
         before = int(table[1, 0]), int(table[2, 0])
         return Value(op.inputs[0], canonical(self.shape_of(op.inputs[0]))[:, found[1]]), before
 
-    def scale_weights(self, op: Op, factor: Doubles, shift: Doubles) -> None:
+    def scale_weights(self, op: Op, factor: _Doubles, shift: _Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""
         for name, added in zip(op.learnt, (np.zeros(1), shift), strict=True):
             tensor = self.tensors[name]

@@ -19,7 +19,7 @@ from micronas.graph.kernels.codes import (
 )
 from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape, rescaled_scales, same_shape
 
-Precision = type[np.float32] | type[np.float64]
+_Precision = type[np.float32] | type[np.float64]
 """What scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until August
 2026, and does so in float64 since; for all others it always took float64."""
 
@@ -27,13 +27,13 @@ _SUM_BITS, _SQUARE_BITS = 20, 7
 """Spare bits of operands at their common scale."""
 
 
-def add(graph: Graph, op: Op) -> Kernel:
+def _add(graph: Graph, op: Op) -> Kernel:
     left, right = _at_common_scale(graph, op, _SUM_BITS, np.float64)
     factor = _sum_factor(graph, op, np.float64)
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) + right(y), *factor))
 
 
-def sub(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def _sub(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     left, right = _at_common_scale(graph, op, _SUM_BITS, precision)
     factor = _sum_factor(graph, op, precision)
     return _finished(graph, op, lambda x, y: fixed_point.rescale(left(x) - right(y), *factor))
@@ -52,7 +52,7 @@ def squared_difference(graph: Graph, op: Op) -> Kernel:
     return _finished(graph, op, square)
 
 
-def mul(graph: Graph, op: Op) -> Kernel:
+def _mul(graph: Graph, op: Op) -> Kernel:
     left, right = (graph.tensors[name] for name in op.operands)
     output = graph.output_of(op)
     factor = fixed_point.quantize_multiplier(scale(left) * scale(right) / scale(output))
@@ -64,7 +64,7 @@ def mul(graph: Graph, op: Op) -> Kernel:
     return _finished(graph, op, multiply)
 
 
-def prelu(graph: Graph, op: Op) -> Kernel:
+def _prelu(graph: Graph, op: Op) -> Kernel:
     """Codes below zero are multiplied by slopes that have a scale of their own."""
     source, slopes = (graph.tensors[name] for name in op.operands)
     step = scale(source) / scale(graph.output_of(op))
@@ -80,68 +80,68 @@ def prelu(graph: Graph, op: Op) -> Kernel:
     return _finished(graph, op, bend)
 
 
-def maximum(graph: Graph, op: Op) -> Kernel:
+def _maximum(graph: Graph, op: Op) -> Kernel:
     """The larger codes: all three tensors share one scale."""
     output = graph.output_of(op)
     return lambda x, y: np.maximum(_widened(x, output), _widened(y, output))
 
 
-def minimum(graph: Graph, op: Op) -> Kernel:
+def _minimum(graph: Graph, op: Op) -> Kernel:
     output = graph.output_of(op)
     return lambda x, y: np.minimum(_widened(x, output), _widened(y, output))
 
 
-def logistic(graph: Graph, op: Op) -> Kernel:
+def _logistic(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
     return _looked_up(lookup.logistic(float(scale(source)), zero_point(source)))
 
 
-def tanh(graph: Graph, op: Op) -> Kernel:
+def _tanh(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
     return _looked_up(lookup.tanh(float(scale(source)), zero_point(source)))
 
 
-def hard_swish(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def hard_swish(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     return _looked_up(lookup.hard_swish(*_ends(graph, op, precision)))
 
 
-def relu(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def _relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     return _looked_up(lookup.relu(*_ends(graph, op, precision)))
 
 
-def relu6(graph: Graph, op: Op) -> Kernel:
+def _relu6(graph: Graph, op: Op) -> Kernel:
     source = graph.input_of(op)
     return _looked_up(lookup.relu6(np.float32(scale(source)), zero_point(source)))
 
 
-def quantize(graph: Graph, op: Op) -> Kernel:
+def _quantize(graph: Graph, op: Op) -> Kernel:
     """Codes at another scale."""
     return _looked_up(lookup.requantize(*_ends(graph, op, np.float64)))
 
 
-def leaky_relu(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def leaky_relu(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     return _looked_up(lookup.leaky_relu(*_ends(graph, op, precision), op.alpha))
 
 
-def elu(graph: Graph, op: Op) -> Kernel:
+def _elu(graph: Graph, op: Op) -> Kernel:
     return _looked_up(lookup.elu(*_ends(graph, op, np.float32)))
 
 
-def absolute(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def _absolute(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     return _looked_up(lookup.absolute(*_ends(graph, op, precision)))
 
 
-def inverse_root(graph: Graph, op: Op, precision: Precision = np.float64) -> Kernel:
+def inverse_root(graph: Graph, op: Op, precision: _Precision = np.float64) -> Kernel:
     source_scale, _, output_scale, zero = _ends(graph, op, precision)
     return _looked_up(lookup.inverse_root(source_scale, output_scale, zero))
 
 
-BY_VERSION: Mapping[str, Callable[[Graph, Op, Precision], Kernel]] = {
-    "SUB": sub,
-    "RELU": relu,
+BY_VERSION: Mapping[str, Callable[[Graph, Op, _Precision], Kernel]] = {
+    "SUB": _sub,
+    "RELU": _relu,
     "LEAKY_RELU": leaky_relu,
     "HARD_SWISH": hard_swish,
-    "ABS": absolute,
+    "ABS": _absolute,
     "RSQRT": inverse_root,
 }
 """Kernels whose codes may differ by one between versions of TFLM, at a few scales."""
@@ -154,7 +154,7 @@ def same_in_all_versions(graph: Graph, op: Op) -> bool:
     codes = np.arange(-128, 128).astype(np.int8)
     rank = len(graph.output_of(op).shape)
     pairs = (codes.reshape(256, *(1,) * rank), codes.reshape(1, 256, *(1,) * (rank - 1)))
-    precisions: tuple[Precision, ...] = (np.float32, np.float64)
+    precisions: tuple[_Precision, ...] = (np.float32, np.float64)
     first, second = (
         BY_VERSION[op.kind](graph, op, precision)(*pairs[: len(op.operands)])
         for precision in precisions
@@ -162,7 +162,7 @@ def same_in_all_versions(graph: Graph, op: Op) -> bool:
     return np.array_equal(first, second)
 
 
-def _ends(graph: Graph, op: Op, precision: Precision) -> tuple[Any, int, Any, int]:
+def _ends(graph: Graph, op: Op, precision: _Precision) -> tuple[Any, int, Any, int]:
     """Scale and zero point of what an operator reads, and of what it writes."""
     source, output = graph.input_of(op), graph.output_of(op)
     steps = precision(scale(source)), precision(scale(output))
@@ -170,7 +170,7 @@ def _ends(graph: Graph, op: Op, precision: Precision) -> tuple[Any, int, Any, in
 
 
 def _at_common_scale(
-    graph: Graph, op: Op, bits: int, precision: Precision
+    graph: Graph, op: Op, bits: int, precision: _Precision
 ) -> list[Callable[[Values], Accumulators]]:
     """Move each operand to twice the larger scale, with spare bits, by a table of 256 entries."""
     tensors = [graph.tensors[name] for name in op.operands]
@@ -183,14 +183,14 @@ def _at_common_scale(
     return [lambda x, table=table: table[x.astype(np.intp) + 128] for table in tables]  # type: ignore[misc]
 
 
-def _sum_factor(graph: Graph, op: Op, precision: Precision) -> tuple[Int32, Int32]:
+def _sum_factor(graph: Graph, op: Op, precision: _Precision) -> tuple[Int32, Int32]:
     """From operands at their common scale to the output."""
     common = _twice_the_largest([graph.tensors[name] for name in op.operands], precision)
     step = precision(2**_SUM_BITS) * precision(scale(graph.output_of(op)))
     return fixed_point.quantize_multiplier(common / step)
 
 
-def _twice_the_largest(tensors: Sequence[Tensor], precision: Precision) -> Any:
+def _twice_the_largest(tensors: Sequence[Tensor], precision: _Precision) -> Any:
     return precision(2) * precision(max(scale(tensor) for tensor in tensors))
 
 
@@ -319,21 +319,21 @@ def _square_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 RULES: Mapping[str, Rule] = {
-    "ADD": Rule(_broadcast_shape, add, scales=_common_scales),
-    "MUL": Rule(_broadcast_shape, mul, scales=_mul_scales),
-    "LOGISTIC": Rule(same_shape, logistic, scales=_usual_scales),
+    "ADD": Rule(_broadcast_shape, _add, scales=_common_scales),
+    "MUL": Rule(_broadcast_shape, _mul, scales=_mul_scales),
+    "LOGISTIC": Rule(same_shape, _logistic, scales=_usual_scales),
     "HARD_SWISH": Rule(same_shape, hard_swish, scales=_hard_swish_scales),
-    "RELU": Rule(same_shape, relu, scales=rescaled_scales),
-    "RELU6": Rule(same_shape, relu6, scales=_usual_scales),
-    "SUB": Rule(_broadcast_shape, sub, scales=_common_scales),
+    "RELU": Rule(same_shape, _relu, scales=rescaled_scales),
+    "RELU6": Rule(same_shape, _relu6, scales=_usual_scales),
+    "SUB": Rule(_broadcast_shape, _sub, scales=_common_scales),
     "SQUARED_DIFFERENCE": Rule(_broadcast_shape, squared_difference, scales=_square_scales),
-    "MAXIMUM": Rule(_loop_broadcast_shape, maximum),
-    "MINIMUM": Rule(_loop_broadcast_shape, minimum),
-    "PRELU": Rule(_prelu_shape, prelu, scales=_prelu_scales),
+    "MAXIMUM": Rule(_loop_broadcast_shape, _maximum),
+    "MINIMUM": Rule(_loop_broadcast_shape, _minimum),
+    "PRELU": Rule(_prelu_shape, _prelu, scales=_prelu_scales),
     "LEAKY_RELU": Rule(_leaky_relu_shape, leaky_relu, scales=rescaled_scales),
-    "ELU": Rule(same_shape, elu),
-    "TANH": Rule(same_shape, tanh, scales=_usual_scales),
-    "ABS": Rule(same_shape, absolute, scales=rescaled_scales),
+    "ELU": Rule(same_shape, _elu),
+    "TANH": Rule(same_shape, _tanh, scales=_usual_scales),
+    "ABS": Rule(same_shape, _absolute, scales=rescaled_scales),
     "RSQRT": Rule(_rsqrt_shape, inverse_root, scales=_inverse_root_scales),
-    "QUANTIZE": Rule(same_shape, quantize, scales=rescaled_scales),
+    "QUANTIZE": Rule(same_shape, _quantize, scales=rescaled_scales),
 }

@@ -39,7 +39,7 @@ def average_pool(graph: Graph, op: Op) -> Kernel:
     return pool
 
 
-def max_pool(graph: Graph, op: Op) -> Kernel:
+def _max_pool(graph: Graph, op: Op) -> Kernel:
     output = graph.output_of(op)
     low, high = activation_range(op, output)
 
@@ -51,7 +51,7 @@ def max_pool(graph: Graph, op: Op) -> Kernel:
     return pool
 
 
-def mean(graph: Graph, op: Op) -> Kernel:
+def _mean(graph: Graph, op: Op) -> Kernel:
     """Mean over axes, with 1/count folded into the multiplier by an integer division."""
     source, output = graph.input_of(op), graph.output_of(op)
     axes, count = _reduced(graph, op)
@@ -68,7 +68,7 @@ def mean(graph: Graph, op: Op) -> Kernel:
     return mean
 
 
-def sum_up(graph: Graph, op: Op) -> Kernel:
+def _sum_up(graph: Graph, op: Op) -> Kernel:
     source, output = graph.input_of(op), graph.output_of(op)
     axes, count = _reduced(graph, op)
     factor = fixed_point.quantize_multiplier(scale(source) / scale(output))
@@ -173,17 +173,17 @@ def _reduces_first(graph: Graph, op: Op) -> bool:
 
 RULES: Mapping[str, Rule] = {
     "AVERAGE_POOL_2D": Rule(_pool_shape, average_pool),
-    "MAX_POOL_2D": Rule(_pool_shape, max_pool),
+    "MAX_POOL_2D": Rule(_pool_shape, _max_pool),
     "MEAN": Rule(
         _reduction_shape,
-        mean,
+        _mean,
         scales=product_scales,
         scratch=_reduction_scratch,
         mixes_examples=_reduces_first,
     ),
     "SUM": Rule(
         _reduction_shape,
-        sum_up,
+        _sum_up,
         scales=_total_scales,
         scratch=_reduction_scratch,
         mixes_examples=_reduces_first,

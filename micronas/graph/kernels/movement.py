@@ -11,21 +11,21 @@ from micronas.graph.kernels.codes import Kernel, Values, data, zero_point
 from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape
 
 
-def transpose(graph: Graph, op: Op) -> Kernel:
+def _transpose(graph: Graph, op: Op) -> Kernel:
     order = (0, *(axis + 1 for axis in moves.integers(graph, op)))
     return lambda x: x.transpose(order)
 
 
-def cut(graph: Graph, op: Op) -> Kernel:
+def _cut(graph: Graph, op: Op) -> Kernel:
     """SLICE and STRIDED_SLICE."""
     pieces = moves.pieces(graph, op)
     assert pieces is not None  # check_int8 has seen it
-    index = (slice(None), *(as_slice(piece) for piece in pieces))
+    index = (slice(None), *(_as_slice(piece) for piece in pieces))
     shape = graph.output_of(op).shape
     return lambda x: x[index].reshape(len(x), *shape)
 
 
-def gather(graph: Graph, op: Op) -> Kernel:
+def _gather(graph: Graph, op: Op) -> Kernel:
     places = data(graph.constant_of(op))
     return lambda x: np.take(x, places, axis=op.axis + 1)
 
@@ -36,25 +36,25 @@ def broadcast_to(graph: Graph, op: Op) -> Kernel:
     return lambda x: np.broadcast_to(x.reshape(len(x), *widened), (len(x), *shape))
 
 
-def as_slice(piece: range) -> slice:
+def _as_slice(piece: range) -> slice:
     """Return the slice of an axis that takes these positions."""
     return slice(piece.start, piece.stop if piece.stop >= 0 else None, piece.step)
 
 
-def pad(graph: Graph, op: Op) -> Kernel:
+def _pad(graph: Graph, op: Op) -> Kernel:
     amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
     fill = zero_point(graph.output_of(op))
     return lambda x: np.pad(x, amounts, constant_values=fill)
 
 
-def mirror_pad(graph: Graph, op: Op) -> Kernel:
+def _mirror_pad(graph: Graph, op: Op) -> Kernel:
     """MIRROR_PAD: ``symmetric`` repeats the values at the edge, otherwise they are the mirror."""
     amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op)))]
     mode: Literal["symmetric", "reflect"] = "symmetric" if op.symmetric else "reflect"
     return lambda x: np.pad(x, amounts, mode)
 
 
-def pad_with(graph: Graph, op: Op) -> Kernel:
+def _pad_with(graph: Graph, op: Op) -> Kernel:
     amounts = [(0, 0), *((int(a), int(b)) for a, b in data(graph.constant_of(op, 2)))]
     return lambda x, value: np.pad(x, amounts, constant_values=value.item())
 
@@ -83,7 +83,7 @@ def depth_to_space(graph: Graph, op: Op) -> Kernel:
     return move
 
 
-def reshape(graph: Graph, op: Op) -> Kernel:
+def _reshape(graph: Graph, op: Op) -> Kernel:
     shape = graph.output_of(op).shape
     return lambda x: x.reshape(len(x), *shape)
 
@@ -172,24 +172,24 @@ def _concatenation_shape(graph: Graph, op: Op) -> Shape | None:
 
 
 RULES: Mapping[str, Rule] = {
-    "PAD": Rule(_pad_shape, pad),
-    "PADV2": Rule(_pad_with_shape, pad_with),
-    "MIRROR_PAD": Rule(_mirror_pad_shape, mirror_pad, scratch=_mirror_pad_scratch),
+    "PAD": Rule(_pad_shape, _pad),
+    "PADV2": Rule(_pad_with_shape, _pad_with),
+    "MIRROR_PAD": Rule(_mirror_pad_shape, _mirror_pad, scratch=_mirror_pad_scratch),
     "SPACE_TO_DEPTH": Rule(_space_to_depth_shape, space_to_depth),
     "DEPTH_TO_SPACE": Rule(_depth_to_space_shape, depth_to_space),
-    "RESHAPE": Rule(_reshape_shape, reshape),
+    "RESHAPE": Rule(_reshape_shape, _reshape),
     "CONCATENATION": Rule(
         _concatenation_shape, concatenation, mixes_examples=lambda graph, op: op.axis == 0
     ),
     "TRANSPOSE": Rule(
         moves.transposed,
-        transpose,
+        _transpose,
         mixes_examples=lambda graph, op: moves.integers(graph, op)[0] != 0,
     ),
-    "SLICE": Rule(moves.sliced, cut),
+    "SLICE": Rule(moves.sliced, _cut),
     "STRIDED_SLICE": Rule(
-        moves.sliced_in_steps, cut, mixes_examples=lambda graph, op: 0 in moves.dropped(op)
+        moves.sliced_in_steps, _cut, mixes_examples=lambda graph, op: 0 in moves.dropped(op)
     ),
-    "GATHER": Rule(moves.gathered, gather, mixes_examples=lambda graph, op: op.axis == 0),
+    "GATHER": Rule(moves.gathered, _gather, mixes_examples=lambda graph, op: op.axis == 0),
     "BROADCAST_TO": Rule(moves.repeated, broadcast_to),
 }

@@ -15,7 +15,7 @@ _GATE_STEP = 2.0**-12
 """Of what goes into a curve; curves give steps of 2**-15."""
 
 
-def lstm(graph: Graph, op: Op) -> Kernel:
+def _lstm(graph: Graph, op: Op) -> Kernel:
     source, output, cell = graph.input_of(op), graph.output_of(op), graph.tensors[op.inputs[-1]]
     parts = [_gate(source, output, *gate) for gate in recurrent.gates(graph, op)]
     power = recurrent.power_of(float(scale(cell)))
@@ -81,5 +81,5 @@ def _int16(values: Wide) -> Wide:
 
 
 RULES: Mapping[str, Rule] = {
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(recurrent.sequence_shape, lstm),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(recurrent.sequence_shape, _lstm),
 }

@@ -17,7 +17,7 @@ _LOG_BITS = 22
 _MOST_SQUARES = (2**31 - 1) // 255**2
 
 
-def softmax(graph: Graph, op: Op) -> Kernel:
+def _softmax(graph: Graph, op: Op) -> Kernel:
     """exp from a table over the 256 differences to the maximum, then a Newton reciprocal."""
     _, exponentials = _exponentials(*_softmax_input(graph, op))
     addends = fixed_point.rounding_divide(exponentials.copy(), 12)
@@ -97,7 +97,7 @@ def _log_softmax_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 RULES: Mapping[str, Rule] = {
-    "SOFTMAX": Rule(same_shape, softmax, scales=_softmax_scales),
+    "SOFTMAX": Rule(same_shape, _softmax, scales=_softmax_scales),
     "LOG_SOFTMAX": Rule(same_shape, log_softmax, scales=_log_softmax_scales),
     "L2_NORMALIZATION": Rule(_l2_shape, l2_normalization),
 }

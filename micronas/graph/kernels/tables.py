@@ -9,12 +9,12 @@ from micronas.graph.kernels.codes import Kernel, data
 from micronas.graph.kernels.rule import Rule, Shape, same_shape
 
 
-def positions(graph: Graph, op: Op) -> Kernel:
+def _positions(graph: Graph, op: Op) -> Kernel:
     """From a code to its place in a table that starts with that of -128."""
     return lambda x: x.astype(np.int32) + 128
 
 
-def table(graph: Graph, op: Op) -> Kernel:
+def _table(graph: Graph, op: Op) -> Kernel:
     codes = data(graph.constant_of(op)).astype(np.int8)
     return lambda places: codes[places]
 
@@ -29,6 +29,6 @@ def _table_shape(graph: Graph, op: Op) -> Shape | str:
 
 
 RULES: Mapping[str, Rule] = {
-    "POSITIONS": Rule(same_shape, positions),
-    "TABLE": Rule(_table_shape, table),
+    "POSITIONS": Rule(same_shape, _positions),
+    "TABLE": Rule(_table_shape, _table),
 }

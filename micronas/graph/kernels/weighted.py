@@ -45,7 +45,7 @@ def convolution(graph: Graph, op: Op) -> Kernel:
     return convolve
 
 
-def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
+def _depthwise_convolution(graph: Graph, op: Op) -> Kernel:
     filters, output = graph.constant_of(op), graph.output_of(op)
     _, height, width, channels = filters.shape
     taps = data(filters)[0]
@@ -74,7 +74,7 @@ def depthwise_convolution(graph: Graph, op: Op) -> Kernel:
     return convolve
 
 
-def transposed_convolution(graph: Graph, op: Op) -> Kernel:
+def _transposed_convolution(graph: Graph, op: Op) -> Kernel:
     """Each pixel adds the filters times its channels to as many pixels as they are large."""
     source, filters, output = graph.input_of(op), graph.constant_of(op), graph.output_of(op)
     channels, height, width, depth = filters.shape
@@ -104,7 +104,7 @@ def transposed_convolution(graph: Graph, op: Op) -> Kernel:
     return convolve
 
 
-def fully_connected(graph: Graph, op: Op) -> Kernel:
+def _fully_connected(graph: Graph, op: Op) -> Kernel:
     rows, output = data(graph.constant_of(op)), graph.output_of(op)
     dtype = _exact_type(rows)
     columns = rows.T.astype(dtype)
@@ -205,7 +205,7 @@ def _transpose_conv_shape(graph: Graph, op: Op) -> Shape | str | None:
 
 RULES: Mapping[str, Rule] = {
     "CONV_2D": Rule(_conv_shape, convolution),
-    "DEPTHWISE_CONV_2D": Rule(_depthwise_shape, depthwise_convolution),
-    "FULLY_CONNECTED": Rule(_dense_shape, fully_connected),
-    "TRANSPOSE_CONV": Rule(_transpose_conv_shape, transposed_convolution),
+    "DEPTHWISE_CONV_2D": Rule(_depthwise_shape, _depthwise_convolution),
+    "FULLY_CONNECTED": Rule(_dense_shape, _fully_connected),
+    "TRANSPOSE_CONV": Rule(_transpose_conv_shape, _transposed_convolution),
 }

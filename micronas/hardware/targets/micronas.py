@@ -25,7 +25,7 @@ from micronas.hardware.instructions import Price
 from micronas.hardware.targets.target import Choice, Growth, Target
 from micronas.settings import Settings, read_settings
 
-DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
+_DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 """Cores whose instructions are those that were counted."""
 INVOKE = "invoke"
 """Stands for the function that calls all others."""
@@ -58,13 +58,13 @@ class Engine(Settings):
 
 
 @lru_cache
-def engine() -> Engine:
+def _engine() -> Engine:
     """Read what was measured of the engine."""
     path = resources.folder("latency_models") / "kernels" / "micronas.yaml"
     return read_settings(path, Engine)
 
 
-class Micronas(Target):
+class _Micronas(Target):
     """Generated C, with whole maps in memory."""
 
     name = "micronas"
@@ -82,7 +82,7 @@ class Micronas(Target):
         self._last: tuple[Graph, Layout] | None = None
 
     def chosen(self, core: str) -> Choice:
-        assumes = None if core in DSP else f"the engine on a Cortex-M4 in place of {core}"
+        assumes = None if core in _DSP else f"the engine on a Cortex-M4 in place of {core}"
         return Choice(self, code_assumes=assumes)
 
     def plan(self, graph: Graph) -> ArenaPlan:
@@ -115,11 +115,11 @@ class Micronas(Target):
 
     def code_bytes(self, operators: Collection[str], *, kernels: Level = "-O2") -> int:
         """Return what start-up takes: kernels are counted with each network, which has its own."""
-        return engine().start_bytes
+        return _engine().start_bytes
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
         """Return the flash of constants and kernels."""
-        layout, costs = self._layout(graph), engine()
+        layout, costs = self._layout(graph), _engine()
         calls = [call for each in layout.calls for call in each]
         code = sum(
             costs.functions[name].code.get("bytes", 0)
@@ -135,7 +135,7 @@ class Micronas(Target):
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
         """Return ms per modelled cycle: the board waits for its memory as often as with TFLM."""
-        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / engine().cycles_per_instruction
+        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / _engine().cycles_per_instruction
         return {CYCLES: 1e3 * waits / clock_hz}
 
     def _layout(self, graph: Graph) -> Layout:
@@ -145,7 +145,7 @@ class Micronas(Target):
         return self._last[1]
 
 
-MICRONAS = Micronas()
+MICRONAS = _Micronas()
 
 
 def _check(graph: Graph) -> None:
@@ -158,7 +158,7 @@ def _check(graph: Graph) -> None:
 
 
 def _priced(calls: Sequence[Call], written: int) -> Price:
-    functions, extrapolated = engine().functions, False
+    functions, extrapolated = _engine().functions, False
     invoke = Done(INVOKE, {"calls": len(calls)})
     instructions = cycles = 0.0
     for done in (invoke, *(each for call in calls for each in work_of(call, written))):

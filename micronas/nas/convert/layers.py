@@ -17,7 +17,7 @@ from micronas.space.choice_graph import ChoiceGraph
 from micronas.space.decisions import Choice
 from micronas.train.network import weighted_ops
 
-Norm = nn.BatchNorm1d | nn.BatchNorm2d
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Convolution = nn.Conv1d | nn.Conv2d
 
 
@@ -91,7 +91,7 @@ def find_layers(module: nn.Module, example_input: Tensor) -> tuple[Graph, list[L
             _check_own(each, norm if each is not part else path, op, claimed)
         columns = np.rint(weights[0]).astype(np.int64) if isinstance(part, nn.Linear) else None
         groups = part.groups if isinstance(part, Convolution) else 1
-        layers.append(Layer(op, None if isinstance(part, Norm) else path, norm, columns, groups))
+        layers.append(Layer(op, None if isinstance(part, _Norm) else path, norm, columns, groups))
     return graph, layers
 
 
@@ -104,7 +104,7 @@ def strength(layer: Layer, module: nn.Module) -> npt.NDArray[np.float64]:
     factor = torch.ones(1)
     if layer.norm is not None:
         norm = module.get_submodule(layer.norm)
-        assert isinstance(norm, Norm)
+        assert isinstance(norm, _Norm)
         assert norm.running_var is not None, "a trace takes running statistics only"
         factor = (norm.running_var + norm.eps).rsqrt()
         if norm.affine:
@@ -129,7 +129,7 @@ def prune(
             _cut_layer(pruned.get_submodule(layer.path), inputs, outputs)
         if layer.norm is not None:
             norm = pruned.get_submodule(layer.norm)
-            assert isinstance(norm, Norm)
+            assert isinstance(norm, _Norm)
             norm.num_features = int(outputs.sum())
             for name in ("weight", "bias", "running_mean", "running_var"):
                 _cut(norm, name, outputs)
@@ -149,7 +149,7 @@ def _marked(module: nn.Module) -> tuple[nn.Module, dict[int, str]]:
     probe = copy.deepcopy(module).eval()
     norms: dict[int, str] = {}
     for path, part in probe.named_modules():
-        if isinstance(part, Norm) and part.running_mean is not None:
+        if isinstance(part, _Norm) and part.running_mean is not None:
             norms[len(norms) + 1] = path
             assert part.running_var is not None
             nn.init.constant_(part.running_mean, -len(norms))
@@ -169,7 +169,7 @@ def _path_of(op: Op, module: nn.Module) -> str:
     """Path of the layer an operator is named after; of a layer's subclass, it is in front."""
     modules = dict(module.named_modules())
     for path in (op.name, op.name.rpartition(".")[0]):
-        if isinstance(modules.get(path), Convolution | nn.Linear | Norm):
+        if isinstance(modules.get(path), Convolution | nn.Linear | _Norm):
             return path
     raise ExportError(
         "weights must be those of a Conv1d, Conv2d, Linear or BatchNorm layer that is called once, "
@@ -179,8 +179,8 @@ def _path_of(op: Op, module: nn.Module) -> str:
 
 def _check_own(part: nn.Module, path: str | None, op: Op, claimed: set[int]) -> None:
     """Refuse weights that are computed, and such that another operator uses as well."""
-    plain = isinstance(part, Norm) or _is_plain(part)
-    weight = part if isinstance(part, Norm) else part.weight
+    plain = isinstance(part, _Norm) or _is_plain(part)
+    weight = part if isinstance(part, _Norm) else part.weight
     if not plain or id(weight) in claimed:
         problem = "is used twice" if plain else "is computed from others"
         raise ExportError(

@@ -25,7 +25,7 @@ from micronas.train.network import mixed_precision
 from micronas.train.optimizer import Adam
 from micronas.train.scores import temperature_scaled_loss
 
-CORRECTED = 5
+_CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
 _DRAWS = 40
 """Draws from the gates for each proposal wanted, before draws are adjusted to the budget."""
@@ -121,7 +121,7 @@ class Dnas(SharedStrategy):
         # below 1 a temperature enlarges gradients, most while the supernet knows nothing
         task, _ = temperature_scaled_loss(logits.float(), labels, sharpest=1.0)
         supernet.requires_grad_(True)
-        drawn = Gates.choice_of(sample) if step % CORRECTED == 0 else None
+        drawn = Gates.choice_of(sample) if step % _CORRECTED == 0 else None
         penalty = self.steering.penalty(self.gates, step, drawn=drawn)
         self.gate_optimizer.zero_grad()
         (task + penalty.to(task.device)).backward()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from micronas.nas.settings import (
 from micronas.nas.strategies.base import Context, Plan, Script, Scripted, Training
 from micronas.train.recipe import Recipe
 
-FINISH = 5
+_FINISH = 5
 """Candidates, about, whose trials go to the end, and at most, that have final trainings then."""
 _TELLING = 150
 """Fewest steps of a training after which networks are compared: deep and wide ones start slowly,
@@ -25,7 +25,7 @@ and with fewer were dropped early though they ended ahead. What more than 100 ga
 not confirmed (docs/results/search.md)."""
 
 
-class Drawing(Scripted):
+class _Drawing(Scripted):
     """A strategy that begins with draws from the prior and their rivals."""
 
     def __init__(self, context: Context) -> None:
@@ -41,24 +41,24 @@ class Drawing(Scripted):
         return without_twins(drawn + self.problem.rivals(self.context.data))
 
 
-class Random(Drawing):
+class Random(_Drawing):
     """Draws, each trained to the end."""
 
     Settings: ClassVar[type[StrategySettings]] = RandomSettings
 
     def script(self) -> Script:
-        tried = ranked((yield trainings(self.entrants, self.recipe, self.recipe.epochs)))
-        yield from finals(self.context, tried, self.recipe)
+        tried = ranked((yield _trainings(self.entrants, self.recipe, self.recipe.epochs)))
+        yield from _finals(self.context, tried, self.recipe)
 
     def plan(self) -> Plan:
         count, again = len(self.entrants), len(self.context.finals)
-        count_again = again * min(count, FINISH)
+        count_again = again * min(count, _FINISH)
         folds = len(self.context.folds)
         total = folds * count + count_again
         return Plan(self.entrants, count, total, total * self.recipe.epochs)
 
 
-class Halving(Drawing):
+class Halving(_Drawing):
     """Draws compete in trials of growing length; descendants of the best join once the first
     trials are known."""
 
@@ -71,12 +71,12 @@ class Halving(Drawing):
 
     def script(self) -> Script:
         count = len(self.entrants) + sum(self._joining)
-        epochs = rungs(self.context, count, self.recipe)
-        tried = ranked((yield trainings(self.entrants, self.recipe, epochs[0])))
+        epochs = _rungs(self.context, count, self.recipe)
+        tried = ranked((yield _trainings(self.entrants, self.recipe, epochs[0])))
         for joining in self._joining:
             new = self.problem.descendants(tried, joining, self._source)
-            tried = ranked([*tried, *(yield trainings(new, self.recipe, epochs[0]))])
-        yield from rest(self.context, tried, self.recipe, epochs)
+            tried = ranked([*tried, *(yield _trainings(new, self.recipe, epochs[0]))])
+        yield from _rest(self.context, tried, self.recipe, epochs)
 
     def plan(self) -> Plan:
         count = len(self.entrants) + sum(self._joining)
@@ -98,7 +98,7 @@ def halving(
     again: bool = True,
 ) -> Script:
     """Train all for the first part of the recipe's epochs, at least for `_TELLING` steps, the
-    better half of them for twice as long, and so on to the end, which about `FINISH` reach.
+    better half of them for twice as long, and so on to the end, which about `_FINISH` reach.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def halving(
     again
         Whether the last have trainings on further folds.
     """
-    epochs = rungs(context, len(entrants), recipe)
-    tried = ranked((yield trainings(entrants, recipe, epochs[0], begins=begins)))
-    yield from rest(context, tried, recipe, epochs, again=again)
+    epochs = _rungs(context, len(entrants), recipe)
+    tried = ranked((yield _trainings(entrants, recipe, epochs[0], begins=begins)))
+    yield from _rest(context, tried, recipe, epochs, again=again)
 
 
-def rest(
+def _rest(
     context: Context,
     tried: list[Candidate],
     recipe: Recipe,
@@ -122,18 +122,18 @@ def rest(
 ) -> Script:
     """Train on after the first rung, whose candidates come best first."""
     for rung in epochs[1:]:
-        tried = ranked((yield trainings(tried[: -(-len(tried) // 2)], recipe, rung)))
+        tried = ranked((yield _trainings(tried[: -(-len(tried) // 2)], recipe, rung)))
     if again:
-        yield from finals(context, tried, recipe)
+        yield from _finals(context, tried, recipe)
 
 
-def finals(context: Context, tried: list[Candidate], recipe: Recipe) -> Script:
+def _finals(context: Context, tried: list[Candidate], recipe: Recipe) -> Script:
     """Train the best, which reached the end, on further folds."""
     if context.finals:
-        yield [Training(each, recipe, recipe.epochs, is_final=True) for each in tried[:FINISH]]
+        yield [Training(each, recipe, recipe.epochs, is_final=True) for each in tried[:_FINISH]]
 
 
-def trainings(
+def _trainings(
     candidates: Sequence[Candidate],
     recipe: Recipe,
     epochs: int,
@@ -149,14 +149,14 @@ def without_twins(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list({each.label: each for each in reversed(candidates)}.values())[::-1]
 
 
-def rungs(context: Context, count: int, recipe: Recipe) -> list[int]:
+def _rungs(context: Context, count: int, recipe: Recipe) -> list[int]:
     """Return after how many epochs candidates are compared, and the last epoch."""
     return rung_epochs(count, recipe.epochs, recipe.steps(len(context.folds[0].train.labels)))
 
 
 def rung_epochs(count: int, epochs: int, steps: int) -> list[int]:
     """Epochs after which the worse half goes, and the last; an epoch has so many steps."""
-    halvings = max(1, math.ceil(math.log2(max(count, 1) / FINISH)))
+    halvings = max(1, math.ceil(math.log2(max(count, 1) / _FINISH)))
     found = {-(-epochs // 2**power) for power in range(1, halvings + 1)}
     return [*sorted(each for each in found if each < epochs and each * steps >= _TELLING), epochs]
 
@@ -187,7 +187,7 @@ def planned_epochs(
     epochs of all."""
     reached = rung_epochs(count, recipe.epochs, recipe.steps(examples))
     left = list(_halved(count, len(reached)))
-    last = finals * min(left[-1], FINISH)
+    last = finals * min(left[-1], _FINISH)
     steps = [epochs - before for before, epochs in zip([0, *reached], reached, strict=False)]
     epochs = sum(each * step for each, step in zip(left, steps, strict=True))
     return folds * sum(left) + last, folds * epochs + last * recipe.epochs

@@ -20,7 +20,7 @@ from micronas.train.recipe import Recipe
 
 _POOL = 200
 """Networks on which weights are trained, and those that are ranked."""
-BATCHES = 4
+_BATCHES = 4
 """Batches of a step, each of which trains one network; gates take a whole supernet a step."""
 
 
@@ -60,7 +60,7 @@ class Ranked(SharedStrategy):
     @property
     def examples(self) -> int:
         """Examples that the supernet trains on."""
-        return BATCHES * self.settings.steps * self.settings.batch_size
+        return _BATCHES * self.settings.steps * self.settings.batch_size
 
     @property
     def inherits(self) -> bool:
@@ -76,7 +76,7 @@ class Ranked(SharedStrategy):
     def round(self, training: Split, gating: Split) -> None:
         """Take `ROUND` steps; the part for gates trains weights as well."""
         weights, generator = self.weights, self.weights.generator()
-        splits = (training, gating) * (BATCHES // 2)
+        splits = (training, gating) * (_BATCHES // 2)
         for indices in weights.steps(splits, generator):
             for split, index in zip(splits, indices, strict=True):
                 which = int(torch.randint(len(self._trained), (), generator=generator))

@@ -7,7 +7,7 @@ from micronas.errors import ConfigError
 from micronas.nas.settings import own_strategy
 from micronas.nas.strategies.base import Context, Strategy
 
-STRATEGIES = {
+_STRATEGIES = {
     "auto": "auto:chosen",
     "dnas": "dnas:Dnas",
     "evolution": "halving:Evolution",
@@ -35,9 +35,9 @@ def strategy(context: Context) -> Strategy:
 
 
 def _shipped(name: str) -> Callable[[Context], Strategy] | None:
-    if name not in STRATEGIES:
+    if name not in _STRATEGIES:
         return None
-    module, _, found = STRATEGIES[name].partition(":")
+    module, _, found = _STRATEGIES[name].partition(":")
     loaded: Callable[[Context], Strategy] = getattr(
         import_module(f"micronas.nas.strategies.{module}"), found
     )

@@ -29,16 +29,16 @@ from micronas.train.scores import temperature_scaled_loss
 from micronas.train.threads import threads
 from micronas.train.timing import seconds_of
 
-RANKED_BY = 1024
+_RANKED_BY = 1024
 """Most examples that the best are ranked by: trials follow."""
 SIFTED_BY = 256
 """Most examples that find the best of all proposals: of so few, maps stay in the cache."""
-SIFTED = 24
+_SIFTED = 24
 """Networks, at most, that are ranked by more than `SIFTED_BY` examples."""
 _REHEARSED = 3
 """Alternations of a supernet that are timed."""
 
-Scored = Mapping[Choice, float]
+_Scored = Mapping[Choice, float]
 """Networks and their losses with shared weights."""
 
 
@@ -161,7 +161,7 @@ class SharedStrategy(Scripted):
                     done, last = weights.step, self.history[-1]
                     context.progress(weights.phase, done, self.settings.steps, last)
 
-    def score(self, choices: list[Choice], *, examples: int = RANKED_BY) -> Scored:
+    def score(self, choices: list[Choice], *, examples: int = _RANKED_BY) -> _Scored:
         """Return losses with shared weights, by so many examples of the part for ranking."""
         supernet = self.weights.supernet
         losses = rank(supernet, choices, self.parts[2], self.seed, examples=examples)
@@ -170,7 +170,7 @@ class SharedStrategy(Scripted):
     def finalists(self, choices: list[Choice]) -> list[Candidate]:
         """Return the best of networks by shared weights, in two steps by more examples each."""
         sifted = self.best(
-            self.score(choices, examples=SIFTED_BY), max(SIFTED, self.settings.finalists)
+            self.score(choices, examples=SIFTED_BY), max(_SIFTED, self.settings.finalists)
         )
         best = self.best(self.score(list(sifted)), self.settings.finalists)
         family, picks = next(self.problem.space.ways())
@@ -179,7 +179,7 @@ class SharedStrategy(Scripted):
             for choice, loss in best.items()
         ]
 
-    def best(self, losses: Scored, count: int) -> Scored:
+    def best(self, losses: _Scored, count: int) -> _Scored:
         """Return so many networks: in turn the best of small and of large kernels.
 
         Shared weights prefer small ones: see docs/results/search.md, "Small and large kernels".
@@ -206,9 +206,9 @@ class SharedStrategy(Scripted):
         ranked = [each.choice for each in self.uniform[:1]] or [self.member.space.smallest()]
         sifting, ranking = (
             seconds_of(partial(run.score, ranked, examples=examples))
-            for examples in (SIFTED_BY, RANKED_BY)
+            for examples in (SIFTED_BY, _RANKED_BY)
         )
-        chosen = min(self.rankings, SIFTED)
+        chosen = min(self.rankings, _SIFTED)
         # warm-up trains weights alone, about half of an alternation, and ends early when it may
         steps = self.settings.steps + self.warmup / 4
         return step * steps + sifting * self.rankings + ranking * chosen
@@ -233,7 +233,7 @@ def rank(
     split: Split,
     seed: int,
     *,
-    examples: int = RANKED_BY,
+    examples: int = _RANKED_BY,
 ) -> list[float]:
     """Cross-entropy of each network with shared weights, at its best temperature.
 

@@ -23,7 +23,7 @@ from micronas.train.optimizer import AdamW
 
 ROUND = 20
 """Steps between two checkpoints."""
-LEARNT = 0.9
+_LEARNT = 0.9
 """Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
 
 
@@ -82,7 +82,7 @@ class SharedWeights:
             self.train(training, index, self.random(generator), generator)
         self.settle()
         self.warm_steps += ROUND
-        learnt = self.loss < LEARNT * math.log(self.space.outputs)
+        learnt = self.loss < _LEARNT * math.log(self.space.outputs)
         self.warm = learnt or self.warm_steps >= self._warmup
 
     def steps(

@@ -37,7 +37,7 @@ _COLUMNS = (*FEATURES, "channels", "layers", "scratch")
 
 
 @dataclass
-class Expected:
+class _Expected:
     """Expected counts of a network drawn from gates (float64 scalars).
 
     `features` has names of `hardware.features`; `flash` and `sram` are smooth stand-ins
@@ -59,7 +59,7 @@ class Expected:
         }
 
 
-def expected(space: Searchable, gates: Sample, *, target: Target) -> Expected:
+def expected(space: Searchable, gates: Sample, *, target: Target) -> _Expected:
     """Return the expected counts of a network drawn from gates.
 
     Parameters
@@ -110,7 +110,7 @@ class CostTables:
         size = self._target.model_bytes(graph, metadata=placeholder(labels, channels))
         return size - float(smooth.flash), exact.total - float(smooth.sram)
 
-    def expected(self, gates: Sample) -> Expected:
+    def expected(self, gates: Sample) -> _Expected:
         law = Law(self._choices, gates)
         present = torch.stack([law.probability(row.when) for row in self._rows])
         parts = []
@@ -125,7 +125,7 @@ class CostTables:
         growth = self._target.growth
         alive = present * counted[:, -1] + self._held.bytes(law, len(self._ops))
         scale = _SOFTNESS * alive.detach().max()
-        return Expected(
+        return _Expected(
             sums,
             flash=sums["weights_bytes"]
             + growth.flash_per_channel * channels

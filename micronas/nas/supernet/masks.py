@@ -47,21 +47,21 @@ class Masks:
             weights = self._gates[channels.decision]
             return weighted_sum(weights, [self._of(each) for each in channels.branches])
         if isinstance(channels, Union):
-            return union_mask(self._of(channels.left), self._of(channels.right))
+            return _union_mask(self._of(channels.left), self._of(channels.right))
         assert isinstance(channels, Units), "there are three kinds of channels"
         if channels.is_prefix and channels.owned:
             (owner,) = channels.owned
-            return width_mask(self._gates[owner], self._choices.decisions[owner].options)
+            return _width_mask(self._gates[owner], self._choices.decisions[owner].options)
         mask = torch.ones(channels.size, device=self._device)
         for owner in channels.owned:
-            prefix = width_mask(self._gates[owner], self._choices.decisions[owner].options)
+            prefix = _width_mask(self._gates[owner], self._choices.decisions[owner].options)
             mine = torch.from_numpy(channels.owners == owner).to(self._device)
             ranks = torch.from_numpy(channels.ranks).to(self._device)
             mask = torch.where(mine, prefix[ranks.clamp(max=len(prefix) - 1)], mask)
         return mask
 
 
-def width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
+def _width_mask(gates: Tensor, options: tuple[int, ...]) -> Tensor:
     """Expected prefix mask [largest width]: entry c is the probability of more than c channels."""
     return gates @ _prefixes(options).to(gates)
 
@@ -106,7 +106,7 @@ def add_padded(left: Tensor, right: Tensor) -> Tensor:
     return widened(left, width) + widened(right, width)
 
 
-def union_mask(left: Tensor, right: Tensor) -> Tensor:
+def _union_mask(left: Tensor, right: Tensor) -> Tensor:
     """Mask of the larger of two independent widths: 1 - (1 - left)(1 - right)."""
     shared = min(len(left), len(right))
     both = left[:shared] * right[:shared]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Part = slice | Tensor
 """Some channels: the first ones, or those at these positions."""
-ALL = slice(None)
+_ALL = slice(None)
 
 
 class SharedUnit(ABC):

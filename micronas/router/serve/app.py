@@ -32,7 +32,7 @@ from micronas.router.serve.web import WebGuard
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_STATE = 512
 _log = logging.getLogger("micronas.router")
-Endpoint = Callable[[Request], Awaitable[Response]]
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
@@ -70,7 +70,7 @@ def create_app(
         keeping.cancel()
         await gateway.aclose()
 
-    def protected(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    def protected(path: str, endpoint: _Endpoint, method: str = "GET") -> Route:
         return Route(path, _Guarded(endpoint, gateway), methods=[method])
 
     async def exchange(request: Request, kind: Kind) -> Response:
@@ -171,7 +171,7 @@ def create_app(
 class _Guarded:
     """An endpoint for clients with a key; as an application, which Starlette wraps in nothing."""
 
-    def __init__(self, endpoint: Endpoint, gateway: Gateway) -> None:
+    def __init__(self, endpoint: _Endpoint, gateway: Gateway) -> None:
         self._endpoint, self._gateway = endpoint, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,7 +26,7 @@ _ALL = "*"
 
 
 @dataclass
-class Served:
+class _Served:
     """One expert in service and how it has been doing."""
 
     expert: Expert
@@ -104,11 +104,11 @@ class Dispatcher:
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, _Served] = {}
         for each in settings.experts:
             own = each.endpoint.timeouts if each.endpoint is not None else None
             timeouts = own or settings.timeouts
-            self.served[each.name] = Served(each, _backend_of(each, timeouts), timeouts)
+            self.served[each.name] = _Served(each, _backend_of(each, timeouts), timeouts)
 
     async def aclose(self) -> None:
         for each in self.served.values():
@@ -207,7 +207,7 @@ class Dispatcher:
             raise
         self._answered(served)
 
-    async def _attempt(self, served: Served, ask: Ask, booking: Booking) -> Answer:
+    async def _attempt(self, served: _Served, ask: Ask, booking: Booking) -> Answer:
         answer = Answer(served.expert, [], served.backend.ask(ask), booking)
         try:
             with anyio.fail_after(served.timeouts.first_byte):
@@ -237,12 +237,12 @@ class Dispatcher:
         self._note(served, ask, failed)
         raise failed
 
-    def _answered(self, served: Served) -> None:
+    def _answered(self, served: _Served) -> None:
         served.failures.clear()
         served.rests.clear()
         self._metrics.attempts.labels(served.expert.name, "answered").inc()
 
-    def _note(self, served: Served, ask: Ask, failed: AttemptError) -> None:
+    def _note(self, served: _Served, ask: Ask, failed: AttemptError) -> None:
         self._metrics.attempts.labels(served.expert.name, ascii_text(failed.reason)).inc()
         settings = self._settings
         if failed.wait is not None and failed.wait > settings.longest_wait:

@@ -90,7 +90,7 @@ class Slots:
 
 
 @dataclass
-class Journey:
+class _Journey:
     """Facts about a request so far; its headers say them."""
 
     arrival: float
@@ -156,7 +156,7 @@ class Exchange(Response):
             metrics,
         )
         self._service, self._booking = service, booking
-        self._journey = Journey(arrival=arrival)
+        self._journey = _Journey(arrival=arrival)
         self._started = self._ended = False
         self._end = "gone"
 

@@ -12,7 +12,7 @@ _FEWEST = 4.0
 
 
 @dataclass
-class Ratio:
+class _Ratio:
     """Tokens that an expert reports for each one that is estimated, in all its answers so far."""
 
     reported: float = 0.0
@@ -31,10 +31,10 @@ class Ratio:
 class Habits:
     """Lengths of one expert's answers so far, in tokens."""
 
-    prompt: Ratio = field(default_factory=Ratio)
-    completion: Ratio = field(default_factory=Ratio)
+    prompt: _Ratio = field(default_factory=_Ratio)
+    completion: _Ratio = field(default_factory=_Ratio)
     longest: float = 0.0
-    length: Ratio = field(default_factory=Ratio)
+    length: _Ratio = field(default_factory=_Ratio)
     """Tokens of all answers over their number."""
 
 

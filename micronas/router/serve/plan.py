@@ -21,7 +21,7 @@ from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
 
 _log = logging.getLogger("micronas.router")
-DIRECT = "direct"
+_DIRECT = "direct"
 """Category of requests that name their expert."""
 _ORDERS, _BUDGETS = 1024, 64
 """Of category and chosen expert, and mappings of budgets that requests name, kept."""
@@ -29,7 +29,7 @@ _WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 
 @runtime_checkable
-class Ranking(Protocol):
+class _Ranking(Protocol):
     """A routing that also says who comes next."""
 
     def ranking(self, category: str) -> Sequence[str]:
@@ -51,7 +51,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class _Plan:
     """A decision, the experts to ask, first to last, and the conversation it is of.
 
     ``held`` says whether it counts for the average budget.
@@ -68,7 +68,7 @@ class Planner:
 
     def __init__(self, settings: ServeSettings, routing: Routing) -> None:
         self._settings, self._routing = settings, routing
-        self._ranking = routing.ranking if isinstance(routing, Ranking) else None
+        self._ranking = routing.ranking if isinstance(routing, _Ranking) else None
         self._experts = {each.name: each for each in settings.experts}
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="routing")
         self._conversations = Conversations(settings.sticky)
@@ -104,7 +104,7 @@ class Planner:
         message = f"model {ascii_text(model)!r} is not served; {hint}"
         return ApiError(404, message, "model_not_found")
 
-    async def plan(self, ask: Ask) -> Plan:
+    async def plan(self, ask: Ask) -> _Plan:
         """Return who should answer a request that was checked.
 
         A router that fails loses no request: it goes to the experts in the order of the fallback.
@@ -118,8 +118,8 @@ class Planner:
         if ask.model in self._experts:
             expert = self._experts[ask.model]
             reason = "the request names this expert"
-            decision = Decision(DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
-            return Plan(decision, (expert.name,))
+            decision = Decision(_DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
+            return _Plan(decision, (expert.name,))
         name = self._conversations.name(ask)
         before = self._conversations.decision(name) if ask.turns > 1 else None
         if before is not None:
@@ -144,9 +144,9 @@ class Planner:
             decision = Decision(GENERAL, 0.0, 1.0, expert.name, expert.active, None, reason)
         return self._planned(ask, decision, name)
 
-    def answered(self, plan: Plan, name: str) -> None:
+    def answered(self, plan: _Plan, name: str) -> None:
         """Note who answered, for the budget and for what follows in the conversation."""
-        if plan.decision.category == DIRECT:
+        if plan.decision.category == _DIRECT:
             return
         expert = self._experts[name]
         if self.controller is not None and plan.held:
@@ -156,7 +156,7 @@ class Planner:
             decision = replace(plan.decision, expert=name, active=expert.active)
             self._conversations.keep(plan.conversation, decision)
 
-    def _planned(self, ask: Ask, decision: Decision, conversation: str) -> Plan:
+    def _planned(self, ask: Ask, decision: Decision, conversation: str) -> _Plan:
         try:
             order = self._order(decision.category, decision.expert, ask.budget)
         except Exception as error:
@@ -166,7 +166,7 @@ class Planner:
         held = self.controller is not None and ask.budget is None
         if self.controller is not None and held:
             self.controller.spend(experts[0].active)
-        return Plan(decision, tuple(each.name for each in experts), conversation, held)
+        return _Plan(decision, tuple(each.name for each in experts), conversation, held)
 
     def _map(self, budget: float) -> Routing:
         """Return the routing with the mapping of another budget of active parameters."""

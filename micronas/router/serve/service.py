@@ -42,7 +42,7 @@ class Service:
         self.settings = settings
         self.clients = Clients(settings.keys_env, settings.clients, settings.limits)
         self.dispatcher = Dispatcher(settings, metrics)
-        self.planner = Planner(settings, routing or routing_of(settings))
+        self.planner = Planner(settings, routing or _routing_of(settings))
         self.requests = 0
         """Requests that are under way and began with it."""
 
@@ -167,7 +167,7 @@ async def _retire(service: Service) -> None:
     await service.aclose()
 
 
-def routing_of(settings: ServeSettings) -> Routing:
+def _routing_of(settings: ServeSettings) -> Routing:
     """Return the router of the settings, or one expert for every prompt.
 
     Raises

@@ -9,9 +9,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from micronas.router.serve.protocol import ApiError
 
-LARGEST_HEAD = 64 * 2**10
+_LARGEST_HEAD = 64 * 2**10
 """Bytes between two bodies: a request's line, headers and trailers."""
-MOST_HEADERS = 100
+_MOST_HEADERS = 100
 _SLICE = 2**14
 _PATIENCE = 15.0
 """Seconds for the head of a request; for a body that nobody reads; for any progress at the end."""
@@ -40,7 +40,7 @@ class Connection(HttpToolsProtocol):
             part = data[start : start + _SLICE]
             self._unparsed += len(part)
             super().data_received(part)
-            if self._unparsed > LARGEST_HEAD:
+            if self._unparsed > _LARGEST_HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
@@ -49,7 +49,7 @@ class Connection(HttpToolsProtocol):
         self._hurry()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) == MOST_HEADERS:
+        if len(self.headers) == _MOST_HEADERS:
             raise ValueError("too many headers")  # ends in send_400_response
         super().on_header(name, value)
 
@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
             self._hurry()
 
     def send_400_response(self, msg: str) -> None:
-        many = self.headers is not None and len(self.headers) == MOST_HEADERS
+        many = self.headers is not None and len(self.headers) == _MOST_HEADERS
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if many else HTTPStatus.BAD_REQUEST)
 
     def _refuse(self, status: HTTPStatus) -> None:

@@ -149,7 +149,7 @@ def stage_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]}-{names[-1].removeprefix('block')}"
 
 
-def kernel_mark(kernel: Size) -> str:
+def _kernel_mark(kernel: Size) -> str:
     """``k5`` for a kernel, nothing for the usual 3 x 3."""
     return "" if kernel == (3, 3) else f"k{kernel_text(kernel)}"
 
@@ -178,7 +178,7 @@ def squeeze_mark(squeeze: Sequence[int] | None) -> str:
 
 def marks_of(block: Any) -> str:
     """What a summary says of bits, kernel and stride where they are not the usual ones."""
-    return bits_mark(block.bits) + kernel_mark(block.kernel[0]) + stride_mark(block.stride)
+    return bits_mark(block.bits) + _kernel_mark(block.kernel[0]) + stride_mark(block.stride)
 
 
 def bits_mark(bits: BitsOptions) -> str:

@@ -21,7 +21,7 @@ from micronas.tasks.arrays.settings import ArraySettings
 _PARTS = ("train", "validation", "test")
 _FIELDS = ("inputs", "labels", "groups")
 _BATCH = 256
-Arrays = dict[str, NDArray[Any]]
+_Arrays = dict[str, NDArray[Any]]
 
 
 def digest(data: DataSet) -> str:
@@ -47,14 +47,14 @@ def save(data: DataSet, path: Path) -> None:
         write_atomically(path, buffer.getvalue())
 
 
-def _packed(data: DataSet) -> Arrays:
+def _packed(data: DataSet) -> _Arrays:
     if data.detection is not None or data.final is not None:
         raise ConfigError(
             "a run on arrays must be repeatable, but `detection` and `final` of a data set are not "
             "written down; register a task of your own (micronas.tasks.registry.register)"
         )
     parts = dict(zip(_PARTS, (data.train, data.validation, data.test), strict=True))
-    arrays: Arrays = {}
+    arrays: _Arrays = {}
     for name, split in parts.items():
         if split is not None:
             arrays |= {f"{name}_{key}": value for key, value in _arrays(split).items()}
@@ -105,14 +105,14 @@ def load(settings: ArraySettings) -> DataSet:
         raise _foreign(settings.path, error) from error
 
 
-def _arrays(split: Split) -> Arrays:
+def _arrays(split: Split) -> _Arrays:
     index = torch.arange(len(split.labels))
     inputs = torch.cat([split.batch(part, None) for part in torch.split(index, _BATCH)])
     values = dict(zip(_FIELDS, (inputs, split.labels, split.groups), strict=True))
     return {name: value.numpy() for name, value in values.items()}
 
 
-def _split(name: str, arrays: Arrays, said: dict[str, Any]) -> TensorSplit:
+def _split(name: str, arrays: _Arrays, said: dict[str, Any]) -> TensorSplit:
     inputs, labels, groups = (torch.from_numpy(arrays[f"{name}_{key}"]) for key in _FIELDS)
     augment = _found(said["augment"][name])
     return TensorSplit(inputs, labels, groups=groups, augment=augment, mixup=said["mixup"][name])
@@ -158,7 +158,7 @@ def _unnamed(what: str) -> ConfigError:
     )
 
 
-def _read(path: Path) -> Arrays:
+def _read(path: Path) -> _Arrays:
     try:
         arrays = read_arrays(path)
         if not isinstance(arrays, dict):
@@ -168,7 +168,7 @@ def _read(path: Path) -> Arrays:
     return arrays
 
 
-def _digest(arrays: Arrays) -> str:
+def _digest(arrays: _Arrays) -> str:
     found = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])

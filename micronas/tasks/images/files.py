@@ -20,14 +20,14 @@ from micronas.errors import DataError
 from micronas.files import regular
 from micronas.tasks.cache import Cached, Notes, cached
 
-Color = Literal["gray", "rgb"]
+_Color = Literal["gray", "rgb"]
 Fit = Literal["stretch", "crop"]
 Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
-SHORTEST_SIDE = 16
+_SHORTEST_SIDE = 16
 """Pixels below which an image is left out: a stamp of that size shows nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What is tried; others, such as EPS, would start programs of their own."""
@@ -102,14 +102,14 @@ def _decoded(data: bytes, name: object) -> Image.Image:
 
 def refuse_small(image: Image.Image, name: object) -> None:
     """Raise DataError if an image is shorter than 16 pixels on a side."""
-    if min(image.size) < SHORTEST_SIDE:
+    if min(image.size) < _SHORTEST_SIDE:
         raise DataError(
-            f"an image must have at least {SHORTEST_SIDE} pixels a side, but {name} is "
+            f"an image must have at least {_SHORTEST_SIDE} pixels a side, but {name} is "
             f"{image.width}x{image.height}; replace or delete it"
         )
 
 
-def resize(image: Image.Image, *, size: int, color: Color, fit: Fit) -> Pixels:
+def resize(image: Image.Image, *, size: int, color: _Color, fit: Fit) -> Pixels:
     """Bring an image to a square of pixels.
 
     Gray is ITU-R 601 luma. The resampling is Pillow's bilinear filter, which averages over all the
@@ -140,7 +140,7 @@ def resize(image: Image.Image, *, size: int, color: Color, fit: Fit) -> Pixels:
 
 
 def read_images(
-    paths: Sequence[Path], *, size: int, color: Color, fit: Fit, cache: Path | None = None
+    paths: Sequence[Path], *, size: int, color: _Color, fit: Fit, cache: Path | None = None
 ) -> ReadImages:
     """Read files, in memory, or in a file of the cache folder that is memory-mapped.
 
@@ -208,7 +208,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _rows(
-    paths: Sequence[Path], notes: Notes, *, tail: tuple[int, ...], color: Color, fit: Fit
+    paths: Sequence[Path], notes: Notes, *, tail: tuple[int, ...], color: _Color, fit: Fit
 ) -> Iterator[Pixels]:
     """Decode by the piece, in threads, which take a third of the time off on two cores."""
     digests: list[str] = []
@@ -243,7 +243,7 @@ def _rows(
     notes.update(digests=digests, problems=problems)
 
 
-def _cache_key(paths: Sequence[Path], size: int, color: Color, fit: Fit) -> str:
+def _cache_key(paths: Sequence[Path], size: int, color: _Color, fit: Fit) -> str:
     key = hashlib.sha1(f"{_CACHE_VERSION} {size} {color} {fit}".encode(), usedforsecurity=False)
     for path in paths:
         stamp: tuple[int, ...] = ()

@@ -28,7 +28,7 @@ from micronas.views import Pixels
 _LARGE = 256 * 2**20
 
 
-class ImageSplit(Split):
+class _ImageSplit(Split):
     """One part: pixels in memory or mapped from disk, turned into features a batch at a time.
 
     Parameters
@@ -105,7 +105,7 @@ def load(settings: VisualSettings) -> DataSet:
     group = {digest: i for i, digest in enumerate(dict.fromkeys(read.digests))}
     pixels = Rows(read.pixels)
 
-    def split(part: Part) -> ImageSplit:
+    def split(part: Part) -> _ImageSplit:
         labels = [label[listing.images[row].label] for row in rows[part]]
         empty = [name for name, i in label.items() if i not in labels]
         if empty:
@@ -114,7 +114,7 @@ def load(settings: VisualSettings) -> DataSet:
                 f"be read in {listing.root}; add images or divide them into the folders train, "
                 "validation and test"
             )
-        return ImageSplit(
+        return _ImageSplit(
             pixels,
             rows=torch.tensor(rows[part]),
             labels=torch.tensor(labels),

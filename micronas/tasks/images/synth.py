@@ -10,7 +10,7 @@ from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.images.files import Pixels
 
-CLASSES = ("face", "no_face")
+_CLASSES = ("face", "no_face")
 _PARTS = {"train": 60, "validation": 20, "test": 20}
 """Images of each class in each part."""
 _README = "README.txt"
@@ -50,7 +50,7 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
 
     def write(partial: Path) -> None:
         images, generator = _images(), np.random.default_rng(seed)
-        for position, label in enumerate(CLASSES):
+        for position, label in enumerate(_CLASSES):
             order = iter(generator.permutation(100) + 100 * position)
             for part, count in _PARTS.items():
                 target = partial / part / label

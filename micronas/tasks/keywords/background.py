@@ -24,14 +24,14 @@ _SHARES: dict[Part, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Background:
+class _Background:
     """Noise of each part, int16 end to end, and what the user should know about it."""
 
     parts: dict[Part, Samples]
     notes: tuple[str, ...]
 
 
-def read_background(folder: SpeechFolder) -> Background:
+def read_background(folder: SpeechFolder) -> _Background:
     """Read the background recordings; without any, white and pink noise stand in.
 
     Each recording is cut into 80 % for training, 10 % for validation and 10 % for test, so that no
@@ -42,14 +42,14 @@ def read_background(folder: SpeechFolder) -> Background:
         try:
             recording = read_recording(path, longest_s=LONGEST_NOISE_S).samples
         except DataError as error:
-            notes.append(f"Background left out: {error}.")
+            notes.append(f"_Background left out: {error}.")
             continue
         if len(recording) < RATE:
-            notes.append(f"Background left out: {path} is shorter than a second.")
+            notes.append(f"_Background left out: {path} is shorter than a second.")
         else:
             recordings.append(recording)
     if recordings:
-        notes.append(f"Background: {len(recordings)} recordings.")
+        notes.append(f"_Background: {len(recordings)} recordings.")
     else:
         generator = np.random.default_rng(EVALUATION_SEED)
         noises = [coloured_noise(60 * RATE, exponent, generator) for exponent in (0.0, 1.0)]
@@ -59,7 +59,7 @@ def read_background(folder: SpeechFolder) -> Background:
         part: np.concatenate([_piece(recording, *share) for recording in recordings])
         for part, share in _SHARES.items()
     }
-    return Background(parts, tuple(notes))
+    return _Background(parts, tuple(notes))
 
 
 def fixed_silence(noise: Samples, count: int, seed: int) -> Samples:

@@ -24,7 +24,7 @@ _Callback = ctypes.CFUNCTYPE(
 )
 
 
-def main(library: str, data: str) -> None:
+def _main(library: str, data: str) -> None:
     """Answer every request on standard input, then return."""
     engine = ctypes.CDLL(library)
     engine.espeak_Synth.argtypes = [
@@ -71,4 +71,4 @@ def main(library: str, data: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    _main(*sys.argv[1:])

@@ -33,7 +33,7 @@ from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.waveform import RATE, Samples
 from micronas.views import Frames
 
-SILENCE, UNKNOWN = "silence", "unknown"
+_SILENCE, UNKNOWN = "silence", "unknown"
 _UNKNOWN_POOL = 5
 _FEATURES_VERSION = 1
 """Rises whenever the same clips would have other features."""
@@ -80,7 +80,7 @@ def load(settings: KeywordSettings) -> DataSet:
     """
     folder = open_folder(settings.path)
     keywords = _choose_keywords(folder, settings)
-    extra = {SILENCE: settings.silence_fraction, UNKNOWN: settings.unknown_fraction}
+    extra = {_SILENCE: settings.silence_fraction, UNKNOWN: settings.unknown_fraction}
     classes = (*keywords, *(name for name, fraction in extra.items() if fraction > 0))
     if len(classes) < 2:
         raise DataError(
@@ -125,13 +125,13 @@ def load(settings: KeywordSettings) -> DataSet:
         final=splits["training"].with_masks()
         if settings.time_mask or settings.frequency_mask
         else None,
-        ignored=(SILENCE, UNKNOWN),
+        ignored=(_SILENCE, UNKNOWN),
         seconds=1.0,
     )
 
 
 def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[str, ...]:
-    words = [word for word in folder.words if word not in (SILENCE, UNKNOWN)]
+    words = [word for word in folder.words if word not in (_SILENCE, UNKNOWN)]
     keywords: tuple[str, ...]
     if settings.keywords == "auto":
         standard = set(words) >= set(STANDARD_KEYWORDS)
@@ -155,7 +155,7 @@ def _choose_keywords(folder: SpeechFolder, settings: KeywordSettings) -> tuple[s
 
 
 def _other_words(folder: SpeechFolder, keywords: Sequence[str]) -> list[str]:
-    return [word for word in folder.words if word not in keywords and word != SILENCE]
+    return [word for word in folder.words if word not in keywords and word != _SILENCE]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _plan(
 ) -> _Plan:
     training = part == "training"
     seed = settings.seed if training else EVALUATION_SEED
-    clips = [clip for clip in folder.clips if clip.part == part and clip.word != SILENCE]
+    clips = [clip for clip in folder.clips if clip.part == part and clip.word != _SILENCE]
     spoken = [clip for clip in clips if clip.word in keywords]
     unknowns = math.ceil(settings.unknown_fraction * len(spoken))
     others = sorted(
@@ -207,7 +207,7 @@ def _cache_folder(folder: SpeechFolder, settings: KeywordSettings) -> Path | Non
 def _read_planned(folder: SpeechFolder, plans: Iterable[_Plan], cache: Path | None) -> Clips:
     if cache is None:
         return read_clips([clip for plan in plans for clip in plan.clips], None)
-    spoken = [clip for clip in folder.clips if clip.word != SILENCE]
+    spoken = [clip for clip in folder.clips if clip.word != _SILENCE]
     return read_clips(spoken, cache / "clips.bin")
 
 
@@ -238,7 +238,7 @@ def _lay_out(
             redraw = pool[clip.speaker] if training else [row]
             examples.append((row, redraw[0], len(redraw), label[UNKNOWN], speaker[clip.speaker]))
     for i in range(plan.silences):
-        examples.append((i, 0, 0, label[SILENCE], len(speaker) + i))
+        examples.append((i, 0, 0, label[_SILENCE], len(speaker) + i))
 
     present = {example[3] for example in examples}
     empty = [name for name, i in label.items() if i not in present]

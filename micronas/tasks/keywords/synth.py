@@ -28,7 +28,7 @@ from micronas.tasks.waveform import (
     write_samples,
 )
 
-OTHER_WORDS = ("bed", "bird", "cat", "happy", "house", "seven", "tree", "wow")
+_OTHER_WORDS = ("bed", "bird", "cat", "happy", "house", "seven", "tree", "wow")
 _ACCENTS = (
     *("en", "en-us", "en-029", "en-gb-scotland"),
     *("en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc"),
@@ -68,7 +68,7 @@ class _Utterance:
 def synthesise(
     folder: Path,
     *,
-    words: Sequence[str] = STANDARD_KEYWORDS + OTHER_WORDS,
+    words: Sequence[str] = STANDARD_KEYWORDS + _OTHER_WORDS,
     voices: tuple[int, int, int] = (64, 20, 20),
     clips_per_voice: int = 2,
     seed: int = 0,

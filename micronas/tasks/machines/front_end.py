@@ -13,14 +13,14 @@ from micronas.tasks.waveform import RATE
 WINDOW = RATE * 64 // 1000
 HOP = WINDOW // 2
 BANDS = 64
-FRAMES = 64
+_FRAMES = 64
 """Frames of an image; they are as many as bands."""
 SIZE = 32
-OVERLAP = 44
-SHORTEST = WINDOW + (FRAMES - 1) * HOP
+_OVERLAP = 44
+SHORTEST = WINDOW + (_FRAMES - 1) * HOP
 """Samples of one image: 2.08 s."""
 _FLOOR = 1e-6
-LIMIT = 4.0
+_LIMIT = 4.0
 """Inputs lie in [-LIMIT, LIMIT] standard deviations of the normal training sounds."""
 
 
@@ -59,7 +59,7 @@ def log_mel(waveforms: Tensor) -> Tensor:
     return (energies + _FLOOR).log_()
 
 
-def images(frames: Tensor, *, overlap: int = OVERLAP) -> Tensor:
+def images(frames: Tensor, *, overlap: int = _OVERLAP) -> Tensor:
     """Stack frames into overlapping images and halve them.
 
     An image starts every ``64 - overlap`` frames, as long as 64 are left. Bilinear interpolation
@@ -82,15 +82,15 @@ def images(frames: Tensor, *, overlap: int = OVERLAP) -> Tensor:
     ConfigError
         If the overlap is not possible.
     """
-    if not 0 <= overlap < FRAMES:
+    if not 0 <= overlap < _FRAMES:
         raise ConfigError(
-            f"the overlap of images must be 0 to {FRAMES - 1} frames, but is {overlap}; "
-            f"{OVERLAP} is the paper's"
+            f"the overlap of images must be 0 to {_FRAMES - 1} frames, but is {overlap}; "
+            f"{_OVERLAP} is the paper's"
         )
-    if len(frames) < FRAMES:
+    if len(frames) < _FRAMES:
         return torch.zeros(0, SIZE, SIZE)
-    stacked = frames.unfold(0, FRAMES, FRAMES - overlap).transpose(1, 2)
-    return torch.nn.functional.avg_pool2d(stacked, FRAMES // SIZE)
+    stacked = frames.unfold(0, _FRAMES, _FRAMES - overlap).transpose(1, 2)
+    return torch.nn.functional.avg_pool2d(stacked, _FRAMES // SIZE)
 
 
 def in_c(mean: float, deviation: float) -> LogMel:
@@ -105,15 +105,15 @@ def in_c(mean: float, deviation: float) -> LogMel:
         floor=_FLOOR,
         rows=SIZE,
         columns=SIZE,
-        limit=LIMIT,
+        limit=_LIMIT,
         mean=mean,
         deviation=deviation,
     )
 
 
 def standardise(values: Tensor, mean: float, deviation: float) -> Tensor:
-    """Return how many deviations values are from the mean, at most `LIMIT`."""
-    return ((values - mean) / deviation).clamp_(-LIMIT, LIMIT)
+    """Return how many deviations values are from the mean, at most `_LIMIT`."""
+    return ((values - mean) / deviation).clamp_(-_LIMIT, _LIMIT)
 
 
 @lru_cache

@@ -13,14 +13,14 @@ from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.waveform import RATE, Signal, coloured_noise, to_int16, write_samples
 
-Fault = Literal["normal", "imbalance", "ticks", "rub", "loose belt"]
-_FAULTS: dict[str, tuple[Fault, ...]] = {
+_Fault = Literal["normal", "imbalance", "ticks", "rub", "loose belt"]
+_FAULTS: dict[str, tuple[_Fault, ...]] = {
     "fan": ("imbalance", "ticks", "rub"),
     "slider": ("loose belt", "ticks", "rub"),
 }
-IDS = 4
+_IDS = 4
 """Machines of each type."""
-FAULT_LIST = "faults.csv"
+_FAULT_LIST = "faults.csv"
 _MARKER = "machines.json"
 _VERSION = 1
 _README = """\
@@ -114,10 +114,10 @@ def _write(folder: Path, plan: _Plan) -> None:
     for number, (kind, faults) in enumerate(_FAULTS.items()):
         for part in ("train", "test"):
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
-        for unit in range(IDS):
+        for unit in range(_IDS):
             generator = np.random.default_rng((plan.seed, number, unit, 3))
             machine = _machine(kind, unit, (plan.seed, number))
-            clips: list[tuple[str, Fault]] = [
+            clips: list[tuple[str, _Fault]] = [
                 *(
                     (f"train/normal_id_{unit:02}_{i:08}.wav", "normal")
                     for i in range(plan.training)
@@ -134,7 +134,7 @@ def _write(folder: Path, plan: _Plan) -> None:
                 write_samples(folder / kind / name, to_int16(clip))
                 if fault != "normal":
                     rows.append((f"{kind}/{name}", fault, f"{severity:.3f}"))
-    with (folder / FAULT_LIST).open("w", encoding="utf-8", newline="") as file:
+    with (folder / _FAULT_LIST).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
@@ -158,7 +158,7 @@ def _machine(kind: str, unit: int, seed: tuple[int, int]) -> _Machine:
 def _record(
     kind: str,
     machine: _Machine,
-    fault: Fault,
+    fault: _Fault,
     severity: float,
     seconds: float,
     generator: np.random.Generator,
@@ -174,7 +174,7 @@ def _record(
 
 
 def _fan(
-    machine: _Machine, fault: Fault, severity: float, samples: int, generator: np.random.Generator
+    machine: _Machine, fault: _Fault, severity: float, samples: int, generator: np.random.Generator
 ) -> Signal:
     """Shaft harmonics, blades, load noise in time with the shaft, and a bearing's resonance."""
     time = np.arange(samples) / RATE
@@ -207,7 +207,7 @@ def _fan(
 
 
 def _slider(
-    machine: _Machine, fault: Fault, severity: float, samples: int, generator: np.random.Generator
+    machine: _Machine, fault: _Fault, severity: float, samples: int, generator: np.random.Generator
 ) -> Signal:
     """Strokes to and fro: a motor whose pitch follows the speed, rolling noise, and end stops."""
     time = np.arange(samples) / RATE

@@ -18,7 +18,7 @@ from micronas.errors import DataError
 from micronas.files import regular
 from micronas.text import listed
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 Kind = Literal["numbers", "text", "constant", "empty"]
 """Of a column: `constant` has one number throughout, `empty` no value."""
 _SEPARATORS = ",;\t"
@@ -149,7 +149,7 @@ def _look_at(header: Header, kinds: dict[str, Kind], first: dict[str, float]) ->
 
 def read_table(
     header: Header, numbers: Sequence[str], texts: Sequence[str] = ()
-) -> tuple[Floats, list[Texts]]:
+) -> tuple[_Floats, list[Texts]]:
     """Read columns of numbers as float64 [rows, columns], missing ones nan, and columns of texts.
 
     Raises

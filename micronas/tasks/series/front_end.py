@@ -12,7 +12,7 @@ LIMIT = 4.0
 _DIGITS = 4
 _LEAST = 1e-6
 
-Floats = npt.NDArray[np.floating]
+_Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Scaler:
         return ((windows - mean) / deviation).clamp_(-LIMIT, LIMIT)
 
 
-def fit_scaler(values: Floats) -> Scaler:
+def fit_scaler(values: _Floats) -> Scaler:
     """Return the scaler of samples [samples, channels]; a constant channel is only centred."""
     deviations = values.std(axis=0, dtype=np.float64)
     return Scaler(

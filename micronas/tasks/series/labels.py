@@ -12,10 +12,10 @@ from micronas.tasks.series.settings import SeriesSettings
 _MOST_NUMBERS = 50
 """Numbers that may be names of classes."""
 
-Labels = npt.NDArray[np.str_]
+_Labels = npt.NDArray[np.str_]
 
 
-def as_classes(labels: Labels, settings: SeriesSettings) -> Labels:
+def as_classes(labels: _Labels, settings: SeriesSettings) -> _Labels:
     """Return labels as they are, or the ranges of `settings.bins` that they lie in.
 
     Raises
@@ -33,7 +33,7 @@ def as_classes(labels: Labels, settings: SeriesSettings) -> Labels:
             "leave it out, or name another column in data.label"
         )
     names = np.array(bin_names(settings))
-    binned: Labels = np.where(
+    binned: _Labels = np.where(
         np.isnan(numbers), "", names[np.digitize(numbers, np.array(settings.bins))]
     )
     return binned
@@ -72,7 +72,7 @@ def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]
     return tuple(found[place] for place in np.argsort(numbers, kind="stable"))
 
 
-def _numbers(labels: Labels) -> npt.NDArray[np.float64] | None:
+def _numbers(labels: _Labels) -> npt.NDArray[np.float64] | None:
     """Return labels as numbers, nan where one is missing; None where they are names."""
     try:
         return np.where(labels == "", "nan", labels).astype(np.float64)

@@ -58,7 +58,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 """What is done to standardised windows [n, channels, time, 1]; the first is nothing."""
 
 
-class TransformedSplit(Split):
+class _TransformedSplit(Split):
     """Every window under every transform; a label is the transform.
 
     Parameters
@@ -139,10 +139,10 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
 
 def _split(
     cut: dict[Part, Windows], part: Part, scaler: Scaler, settings: SeriesSettings
-) -> TransformedSplit:
+) -> _TransformedSplit:
     windows = cut[part]
     moved = partial(augment, settings=settings, scaler=scaler)
-    return TransformedSplit(
+    return _TransformedSplit(
         as_inputs(windows, scaler), units(windows), moved if part == "training" else None
     )
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from micronas.tasks.corpus import write_corpus
 
-RATE_HZ = 50
+_RATE_HZ = 50
 COLUMNS = ("ax", "ay", "az", "gx", "gy", "gz")
 _README = "README.txt"
 _TEXT = """\
@@ -19,38 +19,38 @@ the device. No human moved; a network that knows these knows nobody's wrist.
 _PEOPLE, _TAKES, _SECONDS = 10, 2, 12.0
 _GRAVITY = 9.81
 
-Floats = npt.NDArray[np.float64]
+_Floats = npt.NDArray[np.float64]
 
 
-def _idle(phase: Floats, size: float) -> tuple[Floats, Floats]:
+def _idle(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
     still = 0.02 * size * np.sin(phase / 3)
     return np.stack([still, still, still], 1), np.stack([still, still, still], 1)
 
 
-def _shake(phase: Floats, size: float) -> tuple[Floats, Floats]:
+def _shake(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
     side = 8 * size * np.sign(np.sin(2 * phase)) * np.abs(np.sin(2 * phase)) ** 0.7
     zero = np.zeros_like(phase)
     return np.stack([side, 0.2 * side, zero], 1), np.stack([zero, zero, 0.5 * np.cos(2 * phase)], 1)
 
 
-def _circle(phase: Floats, size: float) -> tuple[Floats, Floats]:
+def _circle(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
     across, up = 6 * size * np.cos(phase), 6 * size * np.sin(phase)
     return np.stack([across, up, 0 * up], 1), np.stack([0 * up, 0 * up, 0.4 * np.sin(phase)], 1)
 
 
-def _lift(phase: Floats, size: float) -> tuple[Floats, Floats]:
+def _lift(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
     up = 5 * size * np.sin(phase) * (1 + 0.5 * np.sin(2 * phase))
     zero = np.zeros_like(phase)
     return np.stack([zero, 0.2 * up, up], 1), np.stack([0.8 * np.sin(phase), zero, zero], 1)
 
 
-def _twist(phase: Floats, size: float) -> tuple[Floats, Floats]:
+def _twist(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
     zero = np.zeros_like(phase)
     roll = 4 * size * np.sin(phase)
     return np.stack([zero, 0.3 * roll, 0.3 * roll], 1), np.stack([roll, zero, zero], 1)
 
 
-GESTURES: dict[str, Callable[[Floats, float], tuple[Floats, Floats]]] = {
+_GESTURES: dict[str, Callable[[_Floats, float], tuple[_Floats, _Floats]]] = {
     "circle": _circle,
     "idle": _idle,
     "lift": _lift,
@@ -76,12 +76,12 @@ def synthesise(
     """
 
     def write(partial: Path) -> None:
-        for number, gesture in enumerate(GESTURES):
+        for number, gesture in enumerate(_GESTURES):
             (partial / gesture).mkdir(parents=True)
             for person in range(people):
                 for take in range(_TAKES):
                     source = np.random.default_rng((seed, number, person, take))
-                    table = record(gesture, np.random.default_rng((seed, person)), source, seconds)
+                    table = _record(gesture, np.random.default_rng((seed, person)), source, seconds)
                     np.savetxt(
                         partial / gesture / f"p{person:02}_{take}.csv",
                         table,
@@ -95,15 +95,15 @@ def synthesise(
     return write_corpus(folder, (_README, text), write)
 
 
-def record(
+def _record(
     gesture: str, person: np.random.Generator, take: np.random.Generator, seconds: float
-) -> Floats:
+) -> _Floats:
     """Return one take [samples, 7]: the time and six axes, of a person's size, tempo and wrist."""
-    time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    time = np.arange(round(seconds * _RATE_HZ)) / _RATE_HZ
     tempo, size, tilt = person.uniform(0.8, 1.7), person.uniform(0.6, 1.4), person.normal(0, 0.4, 3)
     wander = np.cumsum(take.normal(0, 0.02, len(time)))
     phase = 2 * np.pi * tempo * time * take.uniform(0.9, 1.1) + wander + take.uniform(0, 6.28)
-    moved, turned = GESTURES[gesture](phase, size * take.uniform(0.8, 1.2))
+    moved, turned = _GESTURES[gesture](phase, size * take.uniform(0.8, 1.2))
     worn = _rotation(tilt + take.normal(0, 0.1, 3))
     force = (moved + np.array([0.0, 0.0, _GRAVITY])) @ worn.T / _GRAVITY + take.normal(
         0, 0.06, moved.shape
@@ -112,7 +112,7 @@ def record(
     return np.column_stack([time, force, rate])
 
 
-def _rotation(angles: Floats) -> Floats:
+def _rotation(angles: _Floats) -> _Floats:
     """Return the rotation [3, 3] about x, then y, then z."""
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):

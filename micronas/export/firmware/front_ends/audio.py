@@ -22,7 +22,7 @@ _LOG_STEPS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Audio(FrontEnd):
+class _Audio(FrontEnd):
     """What all spectra have in common: frames, window, Fourier transform, bands, logarithm.
 
     Parameters
@@ -133,7 +133,7 @@ class Audio(FrontEnd):
 
 
 @dataclass(frozen=True, eq=False)
-class Mfcc(Audio):
+class Mfcc(_Audio):
     """Mel-frequency cepstral coefficients: a row is a frame.
 
     Parameters
@@ -168,7 +168,7 @@ class Mfcc(Audio):
 
 
 @dataclass(frozen=True, eq=False)
-class LogMel(Audio):
+class LogMel(_Audio):
     """Log-mel images: a row is the mean of two frames and two bands, standardised."""
 
     mean: float

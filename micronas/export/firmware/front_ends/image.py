@@ -11,7 +11,7 @@ from micronas.errors import ConfigError
 from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, written
 from micronas.graph.ir import Quantization
 
-FORMATS = {"gray": 1, "rgb": 3, "rgb565": 2}
+_FORMATS = {"gray": 1, "rgb": 3, "rgb565": 2}
 """Bytes of a pixel."""
 _BITS = 22
 """Pillow's weights are in units of 2^-22."""
@@ -37,10 +37,10 @@ class Camera:
         """
         found = re.fullmatch(r"(\d{1,5})x(\d{1,5}):(\w+)", text)
         sides = [int(side) for side in found.groups()[:2]] if found else []
-        if found is None or found[3] not in FORMATS or not all(16 <= s <= 4096 for s in sides):
+        if found is None or found[3] not in _FORMATS or not all(16 <= s <= 4096 for s in sides):
             raise ConfigError(
                 "a camera must be written as WIDTHxHEIGHT:FORMAT with sides of 16 to 4096 pixels "
-                f"and a format of {', '.join(FORMATS)}, but got {text!r}; such as 160x120:gray"
+                f"and a format of {', '.join(_FORMATS)}, but got {text!r}; such as 160x120:gray"
             )
         return cls(sides[0], sides[1], found[3])
 
@@ -81,7 +81,7 @@ class Image(FrontEnd):
         return {
             "WIDTH": str(self.camera.width),
             "HEIGHT": str(self.camera.height),
-            "PIXEL": str(FORMATS[self.camera.format]),
+            "PIXEL": str(_FORMATS[self.camera.format]),
             "SIZE": str(self.size),
             "CHANNELS": str(self.channels),
             "LINES": str(self._scaling()[1][2].shape[1]),

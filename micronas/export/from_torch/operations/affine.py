@@ -65,7 +65,7 @@ def _by_channel(
     if not in_order(value.positions.flatten().sort().values, tracer.elements_of(value.tensor)):
         return None
     channels = tracer.shape_of(value.tensor)[-1]
-    rows = [spread(value, constant).reshape(-1, channels) for constant in (factor, shift)]
+    rows = [_spread(value, constant).reshape(-1, channels) for constant in (factor, shift)]
     if any(not torch.equal(part, part[:1].expand_as(part)) for part in rows):
         return None
     return rows[0][0], rows[1][0]
@@ -90,14 +90,14 @@ def with_constant(
     """Append an operator on a value and a constant that is broadcast to its shape."""
     value = once(tracer, value)
     shape = tracer.shape_of(value.tensor)
-    reduced = narrowed(spread(value, constant).reshape(shape))
+    reduced = narrowed(_spread(value, constant).reshape(shape))
     name = tracer.name(suffix)
     other = tracer.filled(f"{name}/constant", reduced.float().numpy())
     op = Op(kind, name, (value.tensor, other), (name,), **fields)  # type: ignore[arg-type]
     return Value(tracer.append(op, shape).tensor, value.positions)
 
 
-def spread(value: Value, constant: Tensor) -> Tensor:
+def _spread(value: Value, constant: Tensor) -> Tensor:
     """A constant for each stored element of a value that has each of them once."""
     stored = torch.empty(value.positions.numel(), dtype=constant.dtype)
     stored[value.positions.flatten()] = constant.expand(value.shape).flatten()

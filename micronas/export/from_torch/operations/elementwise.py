@@ -45,11 +45,11 @@ def applied(tracer: Tracer, kind: Kind, value: Value, suffix: str = "", **fields
 
 
 def relu(tracer: Tracer, arguments: Arguments) -> Value:
-    return activated(tracer, arguments["self"], "RELU")
+    return _activated(tracer, arguments["self"], "RELU")
 
 
 def relu6(tracer: Tracer, arguments: Arguments) -> Value:
-    return activated(tracer, arguments["self"], "RELU6")
+    return _activated(tracer, arguments["self"], "RELU6")
 
 
 def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
@@ -63,9 +63,9 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
     high = arguments.get("max", arguments.get("max_val"))
     value = tracer.value(node)
     if low == 0 and high in (None, 6, math.inf):
-        return activated(tracer, node, "RELU6" if high == 6 else "RELU")
+        return _activated(tracer, node, "RELU6" if high == 6 else "RELU")
     if (low, high) == (-1, 1):
-        return activated(tracer, node, "RELU_N1_TO_1")
+        return _activated(tracer, node, "RELU_N1_TO_1")
     bounds: tuple[tuple[Kind, Any], ...] = (("MAXIMUM", low), ("MINIMUM", high))
     for kind, bound in bounds:
         if bound is not None and math.isfinite(bound):
@@ -73,7 +73,7 @@ def clamp(tracer: Tracer, arguments: Arguments) -> Value | None:
     return value
 
 
-def activated(tracer: Tracer, node: object, kind: Activation) -> Value:
+def _activated(tracer: Tracer, node: object, kind: Activation) -> Value:
     """Fuse an activation into the operator in front, or append it."""
     op = tracer.producer(node, _FUSES)
     if op is not None:
@@ -163,7 +163,7 @@ def hardsigmoid(tracer: Tracer, arguments: Arguments) -> Value:
     if op is not None and len(op.learnt) == 2:
         channels = tracer.shape_of(op.outputs[0])[-1]
         tracer.scale_weights(op, np.ones(channels), np.full(channels, 3.0))
-        value = activated(tracer, node, "RELU6")
+        value = _activated(tracer, node, "RELU6")
     else:
         value = with_constant(
             tracer, "ADD", tracer.value(node), torch.tensor(3.0), "shifted", activation="RELU6"

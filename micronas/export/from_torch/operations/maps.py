@@ -142,10 +142,10 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
             f"{height}x{width}",
             "use output size 1",
         )
-    return windows(tracer, kind, value, (height // rows, width // columns))
+    return _windows(tracer, kind, value, (height // rows, width // columns))
 
 
-def windows(tracer: Tracer, kind: Kind, value: Value, window: Pair) -> Value:
+def _windows(tracer: Tracer, kind: Kind, value: Value, window: Pair) -> Value:
     """Pool windows of a map that stand side by side."""
     if window == (1, 1):
         return Value(value.tensor, value.positions.reshape(tracer.shape))
@@ -194,10 +194,10 @@ def mean(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["self"])
     dims = dimensions(arguments["dim"], len(value.shape))
     if dims == [2, 3] and len(value.shape) == 4:
-        return windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
+        return _windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
     if dims == [2] and tracer.is_sequence(value):
         sequence = tracer.map_value(arguments["self"])
-        return windows(tracer, "AVERAGE_POOL_2D", sequence, (value.shape[2], 1))
+        return _windows(tracer, "AVERAGE_POOL_2D", sequence, (value.shape[2], 1))
     return reduced(tracer, "MEAN", value, dims)
 
 
@@ -210,7 +210,7 @@ def largest(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["self"])
     dims = dimensions(arguments["dim"], len(value.shape))
     if dims == [2, 3] and len(value.shape) == 4:
-        return windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
+        return _windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
     return reduced(tracer, "REDUCE_MAX", value, dims)
 
 

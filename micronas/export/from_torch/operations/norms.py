@@ -18,7 +18,7 @@ def layer_norm(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["input"])
     rank = len(value.shape)
     dims = list(range(rank - len(arguments["normalized_shape"]), rank))
-    return _affine(tracer, normed(tracer, value, dims, arguments["eps"]), arguments, ())
+    return _affine(tracer, _normed(tracer, value, dims, arguments["eps"]), arguments, ())
 
 
 def instance_norm(tracer: Tracer, arguments: Arguments) -> Value:
@@ -28,7 +28,7 @@ def instance_norm(tracer: Tracer, arguments: Arguments) -> Value:
     value = tracer.value(arguments["input"])
     spatial = (1,) * (len(value.shape) - 2)
     dims = list(range(2, len(value.shape)))
-    return _affine(tracer, normed(tracer, value, dims, arguments["eps"]), arguments, spatial)
+    return _affine(tracer, _normed(tracer, value, dims, arguments["eps"]), arguments, spatial)
 
 
 def group_norm(tracer: Tracer, arguments: Arguments) -> Value:
@@ -38,12 +38,12 @@ def group_norm(tracer: Tracer, arguments: Arguments) -> Value:
     split = (shape[0], groups, shape[1] // groups, *shape[2:])
     wide = Value(value.tensor, value.positions.reshape(split))
     dims = list(range(2, len(split)))
-    result = normed(tracer, wide, dims, arguments["eps"])
+    result = _normed(tracer, wide, dims, arguments["eps"])
     narrow = Value(result.tensor, result.positions.reshape(shape))
     return _affine(tracer, narrow, arguments, (1,) * (len(shape) - 2))
 
 
-def normed(tracer: Tracer, value: Value, dims: list[int], epsilon: float) -> Value:
+def _normed(tracer: Tracer, value: Value, dims: list[int], epsilon: float) -> Value:
     """Subtract the mean over `dims` and divide by the root of the variance and `epsilon`."""
     shape = tuple(1 if dim in dims else size for dim, size in enumerate(value.shape))
     value = once(tracer, value)

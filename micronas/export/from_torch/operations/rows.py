@@ -45,10 +45,10 @@ def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
             turned = Value(value.tensor, value.positions.transpose(-1, -2))
             found = multiplied(tracer, turned, matrix, None)
             return Value(found.tensor, found.positions.transpose(-1, -2))
-    return product(tracer, tracer.value(left), tracer.value(right))
+    return _product(tracer, tracer.value(left), tracer.value(right))
 
 
-def product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
+def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
     """Multiply matrices, the last two dimensions; others must be equal."""
     if left.shape[:-2] != right.shape[:-2]:
         raise tracer.refusal(
@@ -94,9 +94,9 @@ def attention(tracer: Tracer, arguments: Arguments) -> Value:
     query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
     scale = arguments["scale"] or query.shape[-1] ** -0.5
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
-    scores = product(tracer, query, turned, "scores")
+    scores = _product(tracer, query, turned, "scores")
     scores = scaled(tracer, scores, torch.tensor(scale), torch.tensor(0.0))
     if mask is not None:
         scores = with_constant(tracer, "ADD", scores, mask, "mask")
     weights = rowwise(tracer, "SOFTMAX", scores, -1, "softmax")
-    return product(tracer, weights, value, "mix")
+    return _product(tracer, weights, value, "mix")
