@@ -8,7 +8,7 @@ import torch
 
 from micronas.errors import ConfigError
 from micronas.nas.distributed import joined
-from micronas.nas.settings import DnasSettings, RankedSettings
+from micronas.nas.settings import DnasSettings, RankedSettings, SingleStageSettings
 from micronas.runs.run import run_search
 from micronas.runs.settings import RunSettings
 from tests.toy import SPACE, data
@@ -30,6 +30,7 @@ SUPERNET = {"steps": 40, "batch_size": 32, "finalists": 1, "trial": QUICK}
 SEARCHES = {
     "dnas": DnasSettings.model_validate({**SUPERNET, "warmup": 20, "candidates": 6}),
     "ranked": RankedSettings.model_validate(SUPERNET),
+    "single_stage": SingleStageSettings.model_validate({"epochs": 10, "trial": QUICK}),
 }
 
 

@@ -34,7 +34,7 @@ def torchrun(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-@pytest.mark.parametrize("strategy", ["dnas", "ranked"])
+@pytest.mark.parametrize("strategy", ["dnas", "ranked", "single_stage"])
 def test_two_processes_are_one_search(strategy: str, tmp_path: Path) -> None:
     torchrun("-m", "tests.nas.rank", str(tmp_path), strategy)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))

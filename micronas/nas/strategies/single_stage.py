@@ -156,8 +156,9 @@ class SingleStage(Strategy):
                 taken = self.history[-1]["step"] if self.history else 0.0
                 self.history.append({"step": taken + family.step - before, "loss": family.loss})
                 self._keep(family, soon=True)
-                done = round(self.history[-1]["step"])
-                self.context.progress("search", done, self._steps, self.history[-1])
+                if self.context.everyone.first:
+                    done = round(self.history[-1]["step"])
+                    self.context.progress("search", done, self._steps, self.history[-1])
             self._told[key] = self.context.everyone.once(partial(family.scores, self._fold))
             self._keep(family, soon=False)
         family.candidates = ranked(
