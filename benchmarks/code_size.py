@@ -22,7 +22,7 @@ from pathlib import Path
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.board import CORTEX_M4
 from micronas.export.firmware.project import write_project
-from micronas.export.firmware.shared import INT8_ALONE
+from micronas.export.firmware.tflm import INT8_ALONE
 from micronas.graph.builder import Builder
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import FULL

@@ -123,9 +123,12 @@ bool Measure() {
 
 }  // namespace
 
+// tflite-micro's cortex_m_generic logs through a callback; other libraries do not have it.
+extern "C" __attribute__((weak)) void RegisterDebugLogCallback(void (*callback)(const char* text));
+
 int main() {
   tflite::InitializeTarget();
-  StartConsole();
+  if (RegisterDebugLogCallback != nullptr) RegisterDebugLogCallback(micronas_puts);
   while (const char* path = micronas_next()) {
     if (!Measure()) {
       MicroPrintf("%s cannot be run", path);

@@ -28,7 +28,8 @@ import numpy as np
 from micronas._version import VERSION
 from micronas.export.firmware.application import sources_of
 from micronas.export.firmware.board import board_files
-from micronas.export.firmware.shared import TFLM_COMMIT, filled
+from micronas.export.firmware.shared import filled
+from micronas.export.firmware.tflm import build_values
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.ir import Array, Graph
@@ -42,7 +43,7 @@ from testing.priced_operators import priced_operator
 
 _RESULTS = Path(__file__).parent / "results" / "operator_prices.jsonl"
 _PROGRAM = Path(__file__).with_suffix(".cc")
-_SHARED = ("resolver.h", "clock.h", "console.h", "console.cc")
+_SHARED = ("resolver.h", "clock.h", "console.h", "console.cc", "qemu/tflm.mk")
 
 
 def main() -> None:
@@ -92,12 +93,13 @@ def _built(folder: Path) -> Path:
     calls = [f"resolver.{name}() == kTfLiteOk" for name in registers]
     values = {
         "VERSION": VERSION,
-        "COMMIT": TFLM_COMMIT,
+        **build_values(),
         "COUNT": str(len(calls)),
         "RESOLVE": " && ".join(calls),
         **sources_of(None, _PROGRAM.stem),
     }
-    files = {name: filled(f"{name}.in", values) for name in _SHARED} | board_files(values)
+    files = {name: filled(f"{Path(name).name}.in", values) for name in _SHARED}
+    files |= board_files(values)
     for name, content in {**files, _PROGRAM.name: _PROGRAM.read_text(encoding="utf-8")}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")

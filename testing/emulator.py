@@ -11,9 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas._version import VERSION
-from micronas.export.firmware.application import sources_of
-from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
+from micronas.export.firmware.board import CORTEX_M4, Emulated, startup_files
 from micronas.export.firmware.front_ends.front_end import Array, FrontEnd
 from micronas.graph.ir import Quantization
 from micronas.graph.kernels.codes import Values
@@ -27,6 +25,7 @@ const char* micronas_next(void);
 uint32_t micronas_read(void* bytes, uint32_t count);
 void micronas_puts(const char* text);
 static FrontEnd state;
+OWN
 static int8_t codes[FRONT_END_CODES];
 static SAMPLE samples[STEP];
 volatile uint32_t wraps;
@@ -112,21 +111,21 @@ class OnEmulator:
         board: Emulated = CORTEX_M4,
         fixed_point: bool | None = None,
     ) -> None:
-        self._board, self._folder = board, folder
+        self._board, self._folder, self._works = board, folder, front_end.works
         self._form = [] if fixed_point is None else [f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"]
-        values = {"VERSION": VERSION, "COMMIT": "", **sources_of(None, "front_end")}
-        files = {**front_end.files(quantization), **board_files(values, board)}
+        files = {**front_end.files(quantization), **startup_files(board)}
         width = {"float32": 4, "int16": 2, "uint8": 1}[front_end.samples]
         c_type = {4: "float", 2: "int16_t", 1: "uint8_t"}[width]
         streams = front_end.streams
         columns = step if front_end.samples == "float32" else 1
-        text = _MAIN
+        text, lent = _MAIN, "&work, " if front_end.works else ""
         for name, value in {
             "SAMPLE": c_type,
             "STEP": str(step),
             "WIDTH": str(columns),
+            "OWN": "static FrontEndWork work;" if front_end.works else "",
             "START": "FrontEndReset(&state);" if streams else "",
-            "PUSH": "FrontEndPush(&state, samples, count);"
+            "PUSH": f"FrontEndPush(&state, {lent}samples, count);"
             if streams
             else "FrontEndRead(&state, samples, codes);",
             "READ": "FrontEndRead(&state, codes);" if streams else "",
@@ -172,7 +171,8 @@ class OnEmulator:
         (self._folder / "empty.c").write_text(empty, encoding="utf-8")
         self._link("empty", ["empty.c", "qemu/board.c"])
         without = _sections(self._folder / "empty.elf")
-        probe = '#include "front_end.h"\nchar bytes[sizeof(FrontEnd)];\n'
+        probe = '#include "front_end.h"\nFrontEnd state;\n'
+        probe += "FrontEndWork work;\n" if self._works else ""
         (self._folder / "probe.c").write_text(probe, encoding="utf-8")
         command = ["arm-none-eabi-gcc", *self._board.flags.split(), "-c", "-fno-common"]
         target = self._folder / "probe.o"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas._version import VERSION
 from micronas.engine.generate import Files, generate
-from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
+from micronas.export.firmware.board import CORTEX_M4, Emulated, startup_files
 from micronas.graph.integer import run_outputs
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import Values
@@ -176,9 +175,7 @@ def build(
         for name, size in _outputs(graph)
     )
     _write(folder, files, text.replace("@WRITE@", show))
-    for name, content in board_files(
-        {"VERSION": VERSION, "COMMIT": "", "OBJECTS": "", "PHONY": "", "SAY": "", "APP": ""}, board
-    ).items():
+    for name, content in startup_files(board).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     core = board.flags.split()

@@ -27,6 +27,9 @@ class Files:
     """Bytes: activations and work memory."""
     bound: int
     """Fewest bytes that any placement of these kernels takes."""
+    inputs: tuple[str, ...]
+    """What they are called in names of constants, such as ``INPUT`` in ``MODEL_INPUT_BYTES``."""
+    outputs: tuple[str, ...]
     state: int
     """Bytes of recurrent states."""
     references: tuple[str, ...]
@@ -81,6 +84,8 @@ class _Writer:
             source,
             self._layout.plan.size,
             self._layout.plan.bound,
+            tuple(self._constant("INPUT", name) for name in self._graph.inputs),
+            tuple(self._constant("OUTPUT", name) for name in self._graph.outputs),
             self._layout.state_bytes,
             references,
         )
@@ -103,8 +108,7 @@ class _Writer:
             for name in names:
                 tensor = graph.tensors[name]
                 assert tensor.quantization is not None
-                word = self._names[name].upper().removeprefix(role[: -len("PUT")])
-                begin = f"#define {upper}_{role}{word}"
+                begin = f"#define {upper}_{self._constant(role, name)}"
                 lines += [
                     "",
                     f"/* {c_text.comment(name)}, int8 {list(tensor.shape)}:",
@@ -140,6 +144,9 @@ class _Writer:
             "",
         ]
         return "\n".join(lines)
+
+    def _constant(self, role: str, name: str) -> str:
+        return role + self._names[name].upper().removeprefix(role[: -len("PUT")])
 
     def _signature(self, with_state: bool) -> str:
         inputs = [f"const int8_t* {self._names[name]}" for name in self._graph.inputs]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from micronas.export.firmware.shared import arena
+from micronas.export.firmware.tflm import arena
 from micronas.graph.builder import Builder
 from micronas.hardware.board import Board, available
 from micronas.hardware.costs import Budget, estimates

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -61,10 +62,12 @@ class Application:
             "SOURCE": f" ({self.decision.source})" if self.decision.source else "",
             "IGNORED": ", ".join(ignored),
             "REFRACTORY": str(self.decision.refractory),
-            "INPUT": filled(f"input_{self._senses}.h.in", values),
+            "INPUT": filled(f"input_{self._senses}.h.in", {}),
         }
-        files = dict(self.front_end.files(source.quantization))
-        files |= {name: filled(f"{name}.in", values) for name in ("decision.h", "listen.h")}
+        files = self.front_end.files(source.quantization)
+        files |= {
+            name: filled(f"{name}.in", values) for name in ("decision.h", "input.h", "listen.h")
+        }
         if kind == "cmake":
             files["app.cc"] = filled("app.cc.in", values)
         return files
@@ -103,11 +106,67 @@ class Application:
         return source, target
 
 
-def sources_of(application: Application | None, name: str) -> dict[str, str]:
-    """Return what build files and sketches say of an application, or of none."""
+@dataclass(frozen=True)
+class Program:
+    """What a program does first."""
+
+    header: str
+    function: str
+    """Returns whether all is well."""
+    says: str
+
+
+CHECK = Program(
+    "check.h", "SayCheck", "Prints PASS if this board computes what was promised, or FAIL"
+)
+
+
+def program_files(
+    kind: ProjectKind,
+    values: Mapping[str, str],
+    program: Program,
+    application: Application | None = None,
+) -> dict[str, str]:
+    """Return what is common to programs of a kind: console, clock, and where it begins."""
+    values = {
+        **values,
+        "HEADER": program.header,
+        "PROGRAM": program.function,
+        "SAYS": program.says,
+        "THEN": "" if application is None else ", then every event it hears",
+        "LOOP": "\nvoid loop() {}\n" if application is None else application.loop,
+        "START": f"{program.function}()"
+        if application is None
+        else f"if ({program.function}()) StartListening()",
+    }
+    files = {name: f"{name}.in" for name in ("clock.h", "console.h")}
+    if kind == "cmake":
+        files |= {name: f"{name}.in" for name in ("console.cc", "main.cc", "CMakeLists.txt")}
+    else:
+        files[f"{values['NAME']}.ino"] = "sketch.ino.in"
+    return {name: filled(template, values) for name, template in files.items()}
+
+
+def sources_of(
+    application: Application | None, name: str, sources: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Return what build files and sketches say of an application, or of none.
+
+    Parameters
+    ----------
+    name
+        Of the program.
+    sources
+        Files of C that both programs have.
+    """
+    files = (*sources, *(() if application is None else ("front_end.c",)))
+    values = {
+        "NAME": name,
+        "SOURCES": " ".join(files),
+        "OBJECTS": "".join(f" $(BUILD)/{Path(each).stem}.o" for each in files),
+    }
     if application is None:
-        empty = dict.fromkeys(("SOURCES", "PROGRAMS", "OBJECTS", "PHONY", "SAY", "APP"), "")
-        return {**empty, "THEN": "", "LOOP": "void loop() {}\n", "START": ""}
+        return {**values, **dict.fromkeys(("PROGRAMS", "PHONY", "SAY", "APP"), "")}
     say = (
         "comma := ,\nspace := $() $()\n"
         "say: $(BUILD)/app.elf\n"
@@ -115,13 +174,9 @@ def sources_of(application: Application | None, name: str) -> dict[str, str]:
         "FILE,$(wildcard $(FILES)),$(comma)arg=$(FILE))) -kernel $<\n\n"
     )
     return {
-        "SOURCES": "front_end.c",
+        **values,
         "PROGRAMS": f"if(MICRONAS_SOURCES)\n  add_firmware({name}-app app.cc)\nendif()\n",
-        "OBJECTS": " $(BUILD)/front_end.o",
         "PHONY": " say",
         "SAY": say,
         "APP": " $(BUILD)/app.elf",
-        "THEN": ", then every event it hears",
-        "LOOP": application.loop,
-        "START": "  StartListening();\n",
     }

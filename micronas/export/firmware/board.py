@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from micronas._version import VERSION
 from micronas.export.firmware.shared import filled
 from micronas.hardware.board import Board
 
@@ -53,6 +54,11 @@ def with_memory_of(board: Board) -> Emulated:
     )
 
 
+def startup_files(board: Emulated = CORTEX_M4) -> dict[str, str]:
+    """Return start-up code and linker script of an emulated board, below ``qemu/``."""
+    return _filled({"board.c": "board.c.in", "board.ld": "board.ld.in"}, {}, board)
+
+
 def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[str, str]:
     """Return the files of an emulated board, below ``qemu/``.
 
@@ -61,7 +67,15 @@ def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[
     values
         Of the project's templates.
     """
+    builds = {"toolchain.cmake": "toolchain.cmake.in", "Makefile": "qemu_makefile.in"}
+    return startup_files(board) | _filled(builds, values, board)
+
+
+def _filled(
+    templates: Mapping[str, str], values: Mapping[str, str], board: Emulated
+) -> dict[str, str]:
     values = {
+        "VERSION": VERSION,
         **values,
         "CORE": board.core,
         "FLAGS": board.flags,
@@ -69,11 +83,5 @@ def board_files(values: Mapping[str, str], board: Emulated = CORTEX_M4) -> dict[
         "RAM": str(board.ram_bytes),
         "STACK": str(board.stack_bytes),
         "MEMORY": board.memory_of,
-    }
-    templates = {
-        "board.c": "board.c.in",
-        "board.ld": "board.ld.in",
-        "toolchain.cmake": "toolchain.cmake.in",
-        "Makefile": "qemu_makefile.in",
     }
     return {f"qemu/{name}": filled(template, values) for name, template in templates.items()}

@@ -50,6 +50,11 @@ def to_c_header(model: bytes, *, name: str = "model") -> str:
     return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template)
 
 
+def constant_name(name: str) -> str:
+    """Return what `to_c_header` calls a model."""
+    return f"k{_camel(_words(name) or ['model'])}"
+
+
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """Return what tensors are called in C, each in its own way: ``head/boxes`` is HeadBoxes.
 

@@ -18,6 +18,7 @@ _FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _SIZES = """
 #include "front_end.c"
 unsigned long FrontEndBytes(void) { return sizeof(FrontEnd); }
+unsigned long WorkBytes(void) { return WORK; }
 unsigned long FrontEndCodes(void) { return FRONT_END_CODES; }
 """
 
@@ -53,13 +54,15 @@ class OnHost:
             )
         self._samples = front_end.samples
         self._streams = front_end.streams
+        works = front_end.works
         with tempfile.TemporaryDirectory(prefix="micronas-") as scratch:
             for name, text in front_end.files(quantization).items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             (Path(scratch) / "host.c").write_text(_SIZES, encoding="utf-8")
             library = Path(scratch) / "front_end.so"
-            define = f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"
-            command = [compiler, *_FLAGS, define, f"{scratch}/host.c", "-o", str(library), "-lm"]
+            define = [f"-DFRONT_END_FIXED_POINT={int(fixed_point)}"]
+            define += [f"-DWORK={'sizeof(FrontEndWork)' if works else '0'}"]
+            command = [compiler, *_FLAGS, *define, f"{scratch}/host.c", "-o", str(library), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ExportError(
@@ -67,9 +70,10 @@ class OnHost:
                     "set $CC to another compiler"
                 )
             self._code = ctypes.CDLL(str(library))
-        for size in (self._code.FrontEndBytes, self._code.FrontEndCodes):
+        for size in (self._code.FrontEndBytes, self._code.WorkBytes, self._code.FrontEndCodes):
             size.restype = ctypes.c_ulong
         self._state = ctypes.create_string_buffer(self._code.FrontEndBytes())
+        self._work = (ctypes.create_string_buffer(self._code.WorkBytes()),) if works else ()
 
     def codes(self, samples: Array) -> Values:
         """Return the int8 codes of one input.
@@ -97,7 +101,7 @@ class OnHost:
             self._code.FrontEndRead(self._state, pointer, written)
             return codes
         self._code.FrontEndReset(self._state)
-        self._code.FrontEndPush(self._state, pointer, ctypes.c_size_t(len(given)))
+        self._code.FrontEndPush(self._state, *self._work, pointer, ctypes.c_size_t(len(given)))
         if not self._code.FrontEndReady(self._state):
             raise DataError(
                 f"an input must be heard in whole, but {len(given)} samples are too few"

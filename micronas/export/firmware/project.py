@@ -8,22 +8,21 @@ import numpy.typing as npt
 
 from micronas._version import VERSION
 from micronas.errors import ExportError
-from micronas.export.firmware.application import Application, sources_of
+from micronas.export.firmware.application import CHECK, Application, program_files, sources_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
-from micronas.export.firmware.c_source import identifiers, to_c_header
+from micronas.export.firmware.c_source import identifiers
+from micronas.export.firmware.engine import OnEngine
+from micronas.export.firmware.runtime import Runtime, EngineName
 from micronas.export.firmware.shared import (
     ProjectKind,
-    arena,
     check_kind,
     check_name,
     check_new,
-    check_scales,
-    common_files,
     filled,
     numbers,
-    resolver,
     write_folder,
 )
+from micronas.export.firmware.tflm import OnTflm
 from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
 from micronas.tflite.reader import read
@@ -39,6 +38,8 @@ def write_project(
     kind: ProjectKind = "cmake",
     application: Application | None = None,
     board: Emulated = CORTEX_M4,
+    engine: EngineName = "tflm",
+    arena: int | None = None,
 ) -> None:
     """Write a program that runs the model once and prints PASS, or FAIL, and the time it took.
 
@@ -56,12 +57,16 @@ def write_project(
         a mapping by name. The expected outputs, compiled in beside it, are what integer execution
         gives.
     kind
-        ``cmake``: C++17 for a checkout of tflite-micro. ``arduino``: a sketch for one of its
-        Arduino libraries.
+        ``cmake``: C++17 for any board. ``arduino``: a sketch.
     application
         Front end, labels and decision.
     board
         What is emulated, with the memory that the linker may fill; of a project for CMake.
+    engine
+        ``tflm``: a checkout of tflite-micro, or one of its Arduino libraries, runs the network.
+        ``micronas``: generated C does, see `micronas.engine.generate.generate`.
+    arena
+        Bytes of the engine's arena, beyond which its first operators run row by row.
 
     Raises
     ------
@@ -75,7 +80,14 @@ def write_project(
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
-    write_folder(_files(model, golden_input, kind, folder.name, application, board), folder)
+    runs = _runtime(model, kind, engine, arena)
+    write_folder(_files(model, golden_input, kind, folder.name, application, board, runs), folder)
+
+
+def _runtime(model: bytes, kind: ProjectKind, name: EngineName, arena: int | None) -> Runtime:
+    if name == "micronas":
+        return OnEngine({"model": model}, kind, "the network", most=arena)
+    return OnTflm({"model": model}, kind, "the network")
 
 
 def _files(
@@ -85,9 +97,9 @@ def _files(
     name: str,
     application: Application | None,
     board: Emulated,
+    runtime: Runtime,
 ) -> dict[str, str]:
     graph = read(model)
-    check_scales(kind, [graph])
     inputs = {
         # the graph's own shape, or that of one example
         name: values[None] if values.shape == graph.tensors[name].shape[1:] else values
@@ -99,25 +111,20 @@ def _files(
         raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
     values = {
         "VERSION": VERSION,
-        "NAME": name,
-        **arena([graph], "the network"),
-        **resolver([graph]),
+        **runtime.values(),
         **_golden(inputs, outputs),
-        **sources_of(application, name),
+        **sources_of(application, name, runtime.sources),
     }
-    sources = {"check.h": "check.h.in", "golden.h": "golden.h.in"}
-    if kind == "cmake":
-        sources |= {"CMakeLists.txt": "CMakeLists.txt.in", "main.cc": "main.cc.in"}
-    else:
-        sources |= {f"{name}.ino": "sketch.ino.in"}
     files = {
-        "model.h": to_c_header(model),
-        **common_files(kind, values),
-        **{target: filled(template, values) for target, template in sources.items()},
+        **runtime.files(works=application is not None and application.front_end.works),
+        **{each: filled(f"{each}.in", values) for each in ("check.h", "golden.h")},
+        **program_files(kind, values, CHECK, application),
     }
     if application is not None:
         files |= application.files(graph, kind, values)
-    return files | (board_files(values, board) if kind == "cmake" else {})
+    if kind == "cmake":
+        files |= board_files(values, board) | runtime.board_files()
+    return files
 
 
 def _golden(inputs: Mapping[str, _Values], outputs: Mapping[str, _Values]) -> dict[str, str]:

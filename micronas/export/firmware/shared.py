@@ -1,31 +1,20 @@
-"""What all firmware projects share: templates, operators, arenas, and how they are written."""
+"""What all firmware projects share: templates, text in C, and how folders are written."""
 
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from micronas.errors import ExportError
 from micronas.files import aside
-from micronas.graph.ir import Graph, Kind, Op
-from micronas.graph.operators import OPERATORS
-from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST, Target
+from micronas.graph.ir import Graph
+from micronas.hardware.targets import Target
 from micronas.resources import folder as shipped_folder
 
 ProjectKind = Literal["cmake", "arduino"]
 
-TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
-"""Of tensorflow/tflite-micro: what arena, instructions and flash were measured with."""
-
 _ALIGNMENT = 16
-_ARDUINO_MARGIN = 32
-"""Bytes of arena an operator beside `ARDUINO`'s plan; six networks took 11 to 16."""
-INT8_ALONE: tuple[Kind, ...] = (
-    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "PAD"),
-    *("AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "TRANSPOSE_CONV"),
-)
-"""Kinds of which CMSIS-NN has a kernel for int8 alone; it takes a third less flash."""
 
 
 def check_name(folder: Path) -> None:
@@ -55,63 +44,6 @@ def check_kind(kind: str) -> None:
             f"a project must be one of {', '.join(get_args(ProjectKind))}, but got {kind!r}; "
             "choose one of them"
         )
-
-
-def check_scales(kind: ProjectKind, graphs: Iterable[Graph]) -> None:
-    """Raise ExportError if a sketch's linear layer has a scale for each output.
-
-    The kernels of TFLM's Arduino library take the first for all, without a word.
-    """
-    for graph in graphs if kind == "arduino" else ():
-        for op in graph.ops:
-            if op.kind == "FULLY_CONNECTED" and graph.constant_of(op).per_channel:
-                raise ExportError(
-                    "TFLM's Arduino library knows one scale for all weights of a linear layer, but "
-                    f"{op.name} has {graph.constant_of(op).shape[0]}; export the network with "
-                    "to_tflite(..., linear_scales='tensor')"
-                )
-
-
-def resolver(graphs: Collection[Graph]) -> dict[str, str]:
-    """Return what templates say of the operators of some graphs: COUNT and RESOLVE."""
-    kinds: dict[Kind, bool] = {}  # whether one of them has weights of 4 bits
-    for graph in graphs:
-        for op in graph.ops:
-            if op.kind != "UNKNOWN":
-                kinds[op.kind] = kinds.get(op.kind, False) or _has_int4(graph, op)
-    registers: dict[str, str] = {}  # once each
-    for kind in sorted(kinds):
-        is_alone = kind in INT8_ALONE and not kinds[kind]
-        given = f"MICRONAS_INT8({kind})" if is_alone else ""
-        registers.setdefault(OPERATORS[kind].register, given)
-    calls = [f"resolver.{name}({given}) == kTfLiteOk" for name, given in registers.items()]
-    return {"COUNT": str(len(calls)), "RESOLVE": " &&\n         ".join(calls)}
-
-
-def _has_int4(graph: Graph, op: Op) -> bool:
-    return any(name in graph.tensors and graph.tensors[name].dtype == "int4" for name in op.inputs)
-
-
-def arena(graphs: Collection[Graph], what: str) -> dict[str, str]:
-    """Return what templates say of the arena of the largest of some graphs."""
-    board = max(arena_bytes(graph, CMSIS_NN) for graph in graphs)
-    sketch = max(arena_bytes(graph, ARDUINO) + _ARDUINO_MARGIN * len(graph.ops) for graph in graphs)
-    return {
-        "WHAT": what,
-        "COMMIT": TFLM_COMMIT,
-        "HOST": str(max(arena_bytes(graph, HOST) for graph in graphs)),
-        "BOARD": str(board),
-        "HELIUM": str(max(arena_bytes(graph, HELIUM) for graph in graphs)),
-        "MARGIN": str(-(-(sketch - board) // _ALIGNMENT) * _ALIGNMENT),
-    }
-
-
-def common_files(kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the files that every project of a kind has."""
-    names = ["arena.h", "resolver.h", "clock.h"]
-    if kind == "cmake":
-        names += ["console.h", "console.cc"]
-    return {name: filled(f"{name}.in", values) for name in names}
 
 
 def arena_bytes(graph: Graph, target: Target) -> int:

@@ -6,18 +6,9 @@ from collections.abc import Mapping
 
 from micronas._version import VERSION
 from micronas.errors import ConfigError, DataError
-from micronas.export.firmware.application import sources_of
-from micronas.export.firmware.c_source import to_c_header
-from micronas.export.firmware.shared import (
-    ProjectKind,
-    arena,
-    check_kind,
-    check_scales,
-    common_files,
-    filled,
-    resolver,
-)
-from micronas.tflite.reader import read
+from micronas.export.firmware.application import Program, program_files, sources_of
+from micronas.export.firmware.shared import ProjectKind, check_kind, filled
+from micronas.export.firmware.tflm import OnTflm
 
 _MARK = "micronas-timing"
 """What every line with a time contains, whatever a logger puts before it."""
@@ -27,6 +18,9 @@ _TIME = re.compile(
 )
 _FAILURE = re.compile(r"(?P<name>\w+) failed: (?P<reason>.*)", re.ASCII)
 _LONGEST_QUOTE = 80
+_TIMES = Program(
+    "timing.h", "SayTimes", "Prints the time of one inference of each network, one a line"
+)
 
 
 def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind) -> dict[str, str]:
@@ -53,30 +47,20 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
         If a model is damaged or holds operators that micronas does not know.
     """
     check_kind(kind)
-    graphs = [read(model) for model in models.values()]
-    check_scales(kind, graphs)
-    networks = enumerate(models, 1)
+    symbols = {f"network{number}": model for number, model in enumerate(models.values(), 1)}
+    runtime = OnTflm(symbols, kind, "the largest network")
     values = {
         "VERSION": VERSION,
-        "NAME": name,
         "MARK": _MARK,
-        "INCLUDES": "\n".join(f'#include "{network}.h"' for network in models),
-        "NETWORKS": "\n".join(f'    {{"{network}", kNetwork{n}}},' for n, network in networks),
-        **sources_of(None, name),
-        **arena(graphs, "the largest network"),
-        **resolver(graphs),
+        "NAMES": "\n".join(f'    "{network}",' for network in models),
+        **runtime.values(),
+        **sources_of(None, name, runtime.sources),
     }
-    sources = {"timing.h": "timing.h.in"}
-    if kind == "cmake":
-        sources |= {"CMakeLists.txt": "CMakeLists.txt.in", "main.cc": "timing_main.cc.in"}
-    else:
-        sources |= {f"{name}.ino": "timing_sketch.ino.in"}
-    headers = {
-        f"{network}.h": to_c_header(model, name=f"network{n}")
-        for n, (network, model) in enumerate(models.items(), 1)
+    return {
+        **runtime.files(works=False),
+        "timing.h": filled("timing.h.in", values),
+        **program_files(kind, values, _TIMES),
     }
-    headers |= common_files(kind, values)
-    return headers | {target: filled(template, values) for target, template in sources.items()}
 
 
 def read_log(text: str, *, clock_hz: float | None = None) -> dict[str, float]:

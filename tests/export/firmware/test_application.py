@@ -16,7 +16,6 @@ import pytest
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application, Decision
 from micronas.export.firmware.front_ends import Camera, FrontEnd
-from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.graph import integer
 from micronas.graph.builder import Builder
@@ -24,14 +23,20 @@ from micronas.graph.ir import Graph
 from micronas.tasks.device import front_end
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
+from tests.export.firmware.listening import (
+    BOARD,
+    LABELS,
+    SKETCH,
+    STUBS,
+    WORDS,
+    heard,
+    speech,
+    spoken,
+)
 
-STUBS = Path(__file__).parent / "stubs"
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
-LABELS = ("silence", "low", "high", "unknown")
-RATE = 16_000
 
 # of tones whether they are there, and whether they are low; of noise that it is louder
-SPEECH = {"features": "mfcc", "window_ms": 40}
 HEARS = """
   int rows = 0, loudness = 0, tilt = 0;
   for (int row = 0; row < 49; ++row) {
@@ -45,28 +50,6 @@ SEES = """
   int sum = 0;
   for (int i = 0; i < SIZE; ++i) sum += input[i] - ZERO;
   const int heard = sum > 0 ? 1 : 2;
-"""
-BOARD = r"""
-extern "C" const char* micronas_next() {
-  static const char* const names[] = {"microphone", nullptr};
-  static int next = 0;
-  return names[next++];
-}
-extern "C" std::uint32_t micronas_read(void* bytes, std::uint32_t count) {
-  return static_cast<std::uint32_t>(std::fread(bytes, 1, count, stdin));
-}
-"""
-LINES = """
-#include <cstdio>
-__attribute__((constructor)) static void SpeakAtOnce() { std::setvbuf(stdout, nullptr, _IOLBF, 0); }
-"""
-SKETCH = """
-void setup();
-void loop();
-int main() {
-  setup();
-  while (!std::feof(stdin)) loop();
-}
 """
 
 
@@ -110,7 +93,7 @@ def program(
         "void stub_network(const std::int8_t* input, std::int8_t* output) {",
         stand_in.replace("SIZE", str(given.size)).replace("ZERO", str(zero)),
         "std::memset(output, -50, 4);\noutput[heard] = 50;\n}",
-        LINES + (board if kind == "cmake" else SKETCH),
+        board if kind == "cmake" else SKETCH,
     ]
     (folder / "own.cc").write_text("\n".join(own))
     sources = [folder / "own.cc"]
@@ -124,36 +107,6 @@ def program(
     for command in (c, [*cxx, "-o", str(made)]):
         subprocess.run(command, check=True)
     return made
-
-
-def heard(made: Path, samples: bytes) -> list[str]:
-    done = subprocess.run([str(made)], input=samples, capture_output=True, check=False, timeout=60)
-    return done.stdout.decode().splitlines()
-
-
-def tone(hertz: float, seconds: float = 0.6) -> Array:
-    time = np.arange(round(seconds * RATE)) / RATE
-    return 8000 * np.sin(2 * np.pi * hertz * time)
-
-
-def speech() -> FrontEnd:
-    made = front_end(SPEECH, (1, 49, 10, 1))
-    assert made is not None
-    return made
-
-
-def spoken(words: list[str], every: float = 2.0) -> Array:
-    """A recording with a word every so many seconds, the first after half of that."""
-    source = np.random.default_rng(0)
-    clip = source.normal(size=round(every * RATE * (len(words) + 0.5)))
-    sounds = {"low": tone(150), "high": tone(1500), "unknown": source.normal(size=9600) * 4000}
-    for number, word in enumerate(words):
-        start = round((number + 0.5) * every * RATE)
-        clip[start : start + len(sounds[word])] += sounds[word]
-    return clip.astype(np.int16)
-
-
-WORDS = ["low", "high", "high", "low", "low", "low", "high", "low", "high", "high"]
 
 
 def test_ten_words_in_one_recording_are_ten_lines(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from micronas.errors import DataError, ExportError, ModelError
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.project import ProjectKind, write_project
-from micronas.export.firmware.shared import resolver, texts
+from micronas.export.firmware.shared import texts
+from micronas.export.firmware.tflm import resolver
 from micronas.export.verify import tflm_arena, tflm_outputs, tflm_run
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op
@@ -26,6 +27,8 @@ from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly, random_int8_graph
 
 STUBS = Path(__file__).parent / "stubs"
+SPEAKS = """#include <cstdio>
+extern "C" void micronas_puts(const char* text) { std::fputs(text, stdout); }"""
 COMPILER = ("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 
 
@@ -89,6 +92,8 @@ def run(
     ]
     if sketch.exists():
         code += ["void setup();\nvoid loop();", "int main() { setup(); loop(); }"]
+    else:
+        code.append(SPEAKS)
     answer, program = project.parent / "answer.cc", project.parent / "program"
     answer.write_text("\n".join(code))
     source = [str(project / name) for name in ("main.cc", "console.cc")]
@@ -134,11 +139,14 @@ def test_an_arena_that_is_too_small_fails(graph: Graph, tmp_path: Path) -> None:
     assert "FAIL: the tensor arena is too small" in said
 
 
-@pytest.mark.parametrize(("wrong_byte", "last"), [(False, "PASS"), (True, "mismatches: 1")])
+@pytest.mark.parametrize(
+    ("wrong_byte", "last"), [(False, "as expected"), (True, "differ (1 of 10)")]
+)
 def test_a_sketch_checks_itself(graph: Graph, tmp_path: Path, wrong_byte: bool, last: str) -> None:
     project = written(graph, tmp_path / "Wake_word", "arduino")
     assert {path.name for path in project.iterdir()} == {
-        *("Wake_word.ino", "arena.h", "check.h", "clock.h", "golden.h", "model.h", "resolver.h")
+        *("Wake_word.ino", "arena.h", "check.h", "clock.h", "console.h", "golden.h", "model.h"),
+        *("network.h", "resolver.h"),
     }
     assert run(project, graph, wrong_byte=wrong_byte)[1].splitlines()[-1].endswith(last)
 
@@ -148,7 +156,7 @@ def test_a_cmake_project_is_complete(graph: Graph, tmp_path: Path) -> None:
     files = {path.name: path.read_text() for path in project.rglob("*") if path.is_file()}
     assert set(files) == {
         *("CMakeLists.txt", "arena.h", "check.h", "clock.h", "console.cc", "console.h"),
-        *("golden.h", "main.cc", "model.h", "resolver.h"),
+        *("golden.h", "main.cc", "model.h", "network.h", "resolver.h", "tflm.cmake", "tflm.mk"),
         *("Makefile", "board.c", "board.ld", "toolchain.cmake"),
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())

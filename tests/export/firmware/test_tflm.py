@@ -18,8 +18,6 @@ import torch
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application, Decision
 from micronas.export.firmware.front_ends import FrontEnd
-from micronas.export.firmware.front_ends.front_end import Array
-from micronas.export.firmware.host import OnHost
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
 from micronas.graph.ir import Graph
@@ -33,6 +31,7 @@ from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.codes import quantize_inputs
 from testing.graphs import quantize_randomly
+from tests.export.firmware.listening import events
 
 SPEECH = {"features": "mfcc", "window_ms": 40}
 WORDS = [f"word {number}" for number in range(12)]
@@ -142,36 +141,11 @@ def test_ten_words_in_one_recording_are_ten_lines(library: tuple[str, str], tmp_
     code, said = make(tmp_path / "firmware", library, f"FILES={tmp_path / 'ten.wav'}", "say")
     assert code == 0, said
     lines = re.findall(r"ten\.wav: (.*), front end \d+ \+ network \d+ instructions", said)
-    assert lines == events(tmp_path / "run", clip.astype(np.int16))
-    assert [line.split()[0] for line in lines] == spoken
-
-
-def events(run: Path, samples: Array) -> list[str]:
-    """What is to be said of a recording: a window every fifth of a second, three averaged."""
-    data = (run / "model.tflite").read_bytes()
-    graph = read(data)
-    known = device(run, data, graph).application
+    data = (tmp_path / "run/model.tflite").read_bytes()
+    known = device(tmp_path / "run", data, read(data)).application
     assert known is not None
-    given = graph.tensors[graph.inputs[0]]
-    assert given.quantization is not None
-    hears = OnHost(known.front_end, given.quantization)
-    starts = range(0, len(samples) - 16_000 + 1, 3_200)
-    codes = np.stack([hears.codes(samples[at : at + 16_000]) for at in starts])
-    scores = integer.run(graph, codes.reshape(-1, *given.shape[1:])).reshape(len(codes), -1)
-    found, current, without = [], None, 0
-    for number, start in enumerate(starts):
-        latest = scores[max(0, number - 2) : number + 1].astype(int)
-        best, second = np.argsort(-latest.sum(0), kind="stable")[:2]
-        ahead = int(latest.sum(0)[best] - latest.sum(0)[second]) // len(latest)
-        label = known.labels[best]
-        sure = ahead >= known.decision.margin and label not in ("silence", "unknown")
-        without = 0 if sure and label == current else without + 1
-        if without >= 3:
-            current = None
-        if sure and current is None:
-            current, without = label, 0
-            found.append(f"{label} at {1000 + start // 16} ms (ahead by {ahead})")
-    return found
+    assert lines == events(read(data), known, clip.astype(np.int16))
+    assert [line.split()[0] for line in lines] == spoken
 
 
 def test_cmake_builds_it_as_the_head_of_its_file_says(

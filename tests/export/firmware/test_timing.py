@@ -22,6 +22,8 @@ from micronas.hardware.targets import CMSIS_NN, HOST, Target, plan
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
 
+SPEAKS = """#include <cstdio>
+extern "C" void micronas_puts(const char* text) { std::fputs(text, stdout); }"""
 STUBS = Path(__file__).parent / "stubs"
 GRAPHS = {
     "ds_01": random_int8_graph(1, family="ds_cnn"),
@@ -76,7 +78,7 @@ def run(
         extern const std::size_t stub_input_sizes[], stub_output_sizes[];
         const std::size_t stub_input_sizes[] = {{100, 200, 0}}, stub_output_sizes[] = {{12, 0}};
         extern const std::size_t stub_arena_bytes; const std::size_t stub_arena_bytes = {arena};
-        {"void setup(); void loop(); int main() { setup(); loop(); }" * (kind == "arduino")}
+        {SPEAKS if kind == "cmake" else "void setup(); int main() { setup(); }"}
         """
     )
     source = ["-include", "Arduino.h", "-x", "c++", str(project / "firmware.ino")]
@@ -147,10 +149,10 @@ def test_the_arena_is_that_of_the_largest_network(tmp_path: Path) -> None:
 
 def test_a_project_is_complete() -> None:
     files = timing_project(MODELS, "firmware", kind="cmake")
-    headers = {f"{name}.h" for name in GRAPHS}
+    headers = {f"network{number}.h" for number in (1, 2, 3)}
     assert set(files) == {
         *("CMakeLists.txt", "arena.h", "clock.h", "console.cc", "console.h", "main.cc"),
-        *("resolver.h", "timing.h", *headers),
+        *("network.h", "resolver.h", "tflm.cmake", "timing.h", *headers),
     }
     assert not any(re.search(r"@[A-Z]+@", text) for text in files.values())
     assert "project(firmware " in files["CMakeLists.txt"]

@@ -54,6 +54,7 @@ class _Audio(FrontEnd):
     title: ClassVar[str]
     samples: ClassVar[str] = "int16"
     streams: ClassVar[bool] = True
+    works: ClassVar[bool] = True
     stacked: ClassVar[int]
     """Frames of a row."""
 

@@ -35,6 +35,8 @@ class FrontEnd(ABC):
     """NumPy's name of a sample's type."""
     streams: ClassVar[bool]
     """Whether samples come one after another, and not as whole pictures."""
+    works: ClassVar[bool] = False
+    """Whether it works in memory that the caller lends, ``FrontEndWork``."""
 
     @property
     @abstractmethod

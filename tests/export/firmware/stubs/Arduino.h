@@ -6,6 +6,7 @@
 #include <cstdio>
 
 inline unsigned long millis() { return 0; }
+inline unsigned long micros() { return 0; }
 void yield();  // PDM.h waits by it
 
 struct SerialPort {

@@ -1,0 +1,97 @@
+"""Networks as generated C, without an interpreter."""
+
+from collections.abc import Mapping
+
+from micronas._version import VERSION
+from micronas.engine.generate import Files, generate
+from micronas.export.firmware.runtime import Runtime
+from micronas.export.firmware.shared import ProjectKind, filled
+from micronas.tflite.reader import read
+
+_CLOCKS = {
+    "cmake": ("<ctime>", "static_cast<unsigned>(std::clock())", "CLOCKS_PER_SEC"),
+    "arduino": ("<Arduino.h>", "static_cast<unsigned>(micros())", "1000000"),
+}
+"""What counts time on processors without a counter of cycles: header, ticks, ticks a second."""
+
+
+class OnEngine(Runtime):
+    """Networks in C99.
+
+    Parameters
+    ----------
+    most
+        Bytes of arena from which on the first operators run row by row, see `generate`.
+    """
+
+    name = "micronas"
+
+    def __init__(
+        self,
+        models: Mapping[str, bytes],
+        kind: ProjectKind,
+        what: str,
+        *,
+        most: int | None = None,
+    ) -> None:
+        super().__init__(models, kind, what)
+        self._generated = {
+            name: generate(read(model), name, most=most) for name, model in models.items()
+        }
+        self.sources = tuple(f"{each.name}.c" for each in self._generated.values())
+
+    def files(self, *, works: bool) -> dict[str, str]:
+        generated = self._generated.values()
+        values = {
+            "VERSION": VERSION,
+            "WHAT": self.what,
+            "INCLUDES": "\n".join(
+                f'#include "{name}.h"'
+                for name in (["input"] if works else []) + [each.name for each in generated]
+            ),
+            "PLACES": "\n".join(_places(each) for each in generated),
+            "MODELS": "\n".join(_model(each) for each in generated),
+            "ARENA": str(max(each.arena for each in generated)),
+            "WORK": "sizeof(Input::Work)" if works else "0",
+        }
+        return {
+            "network.h": filled("network_engine.h.in", values),
+            **{f"{each.name}.h": each.header for each in generated},
+            **{f"{each.name}.c": each.source for each in generated},
+        }
+
+    def values(self) -> dict[str, str]:
+        header, ticks, rate = _CLOCKS[self.kind]
+        empty = ("MADE", "GIVEN", "MADEFOR", "GIVENFOR", "RUNTIME", "MAKES", "INCLUDE")
+        return {
+            **dict.fromkeys(empty, ""),
+            "CMAKE": "Needs nothing but a compiler.",
+            "LIBRARY": ".",
+            "NEEDS": "// Needs no library.",
+            "CLOCK": header,
+            "TICKS": ticks,
+            "RATE": rate,
+        }
+
+
+def _places(files: Files) -> str:
+    upper = files.name.upper()
+    lists = (
+        f"constexpr Place {files.name}_{role}s[] = {{\n"
+        + "\n".join(f"    {{{upper}_{word}_OFFSET, {upper}_{word}_BYTES}}," for word in words)
+        + "\n};"
+        for role, words in (("input", files.inputs), ("output", files.outputs))
+    )
+    state = [f"inline {files.name}_state {files.name}_kept;"] if files.state else []
+    return "\n".join([*lists, *state])
+
+
+def _model(files: Files) -> str:
+    upper, name = files.name.upper(), files.name
+    given = [f"at + {upper}_{word}_OFFSET" for word in (*files.inputs, *files.outputs)]
+    given += ["at"] + ([f"&{name}_kept"] if files.state else [])
+    reset = f"[]() {{ {name}_reset(&{name}_kept); }}" if files.state else "nullptr"
+    return (
+        f"    {{[](std::int8_t* at) {{ return {name}_invoke({', '.join(given)}); }}, {reset},\n"
+        f"     {name}_inputs, {name}_outputs, {len(files.inputs)}, {upper}_ARENA_BYTES}},"
+    )

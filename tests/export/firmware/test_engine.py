@@ -1,0 +1,137 @@
+"""Whole firmware on the generated engine: here, and by `make firmware` on an emulated Cortex-M4."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from testing.networks import random_network
+from tests.export.firmware.listening import (
+    BOARD,
+    LABELS,
+    SKETCH,
+    STUBS,
+    WORDS,
+    events,
+    heard,
+    speech,
+    spoken,
+    trained,
+)
+
+FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
+KNOWN = Application(speech(), LABELS, Decision(20, 3, ignored=("silence", "unknown")))
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return trained()
+
+
+def written(
+    model: bytes,
+    project: Path,
+    application: Application | None = KNOWN,
+    kind: ProjectKind = "cmake",
+    arena: int | None = None,
+) -> Path:
+    golden = random_inputs(read(model), 1, seed=0)
+    write_project(
+        *(model, project),
+        golden_input=golden,
+        kind=kind,
+        application=application,
+        engine="micronas",
+        arena=arena,
+    )
+    return project
+
+
+def compiled(project: Path, *, main: str = "main.cc", around: str = BOARD) -> Path:
+    """Compile for this machine, with what a board would bring."""
+    (project.parent / "own.cc").write_text(
+        "#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + around
+    )
+    objects = []
+    for source in project.glob("*.c"):
+        objects.append(str(source.with_suffix(".o")))
+        c = ["gcc", "-std=c99", *FLAGS, "-c", str(source), "-o", objects[-1]]
+        subprocess.run(c, check=True)
+    made = project.parent / "program"
+    given = [str(project.parent / "own.cc"), *objects]
+    if main.endswith(".ino"):
+        given += ["-include", "Arduino.h", "-x", "c++"]
+    cxx = ["g++", "-std=c++17", *FLAGS, *given, str(project / main), "-o", str(made)]
+    subprocess.run(cxx, check=True)
+    return made
+
+
+def expected(model: bytes) -> list[str]:
+    found = events(read(model), KNOWN, spoken(WORDS))
+    assert [line.split()[0] for line in found] == WORDS  # it hears something at all
+    return found
+
+
+def test_ten_words_are_ten_lines_of_what_integers_compute(model: bytes, tmp_path: Path) -> None:
+    project = written(model, tmp_path / "listener")
+    lines = heard(compiled(project, main="app.cc"), spoken(WORDS).tobytes())
+    assert [re.sub(r"microphone: |, front.*", "", line) for line in lines] == expected(model)
+
+
+def test_a_sketch_checks_itself_and_listens(model: bytes, tmp_path: Path) -> None:
+    project = written(model, tmp_path / "listener", kind="arduino")
+    made = compiled(project, main="listener.ino", around=SKETCH)
+    lines = heard(made, spoken(WORDS).tobytes())
+    assert lines[2] == "PASS: 4 output bytes as expected"
+    assert lines[3:] == expected(model)
+
+
+@pytest.mark.parametrize("seed", [2, 6, 11])
+def test_a_network_of_any_operators_checks_itself(seed: int, tmp_path: Path) -> None:
+    project = written(to_flatbuffer(random_network(seed)), tmp_path / "any", None)
+    assert heard(compiled(project), b"")[-1].startswith("PASS")
+    golden = project / "golden.h"
+    arrays = golden.read_text()
+    last = re.findall(r"(-?\d+)\n};\n\nstruct", arrays)[0]
+    golden.write_text(arrays.replace(f"{last}\n}};\n\nstruct", f"{int(last) ^ 1}\n}};\n\nstruct"))
+    assert "output bytes differ (1 of" in heard(compiled(project), b"")[-1]
+
+
+def emulated(project: Path, *arguments: str) -> str:
+    command = ["make", "-C", f"{project}/qemu", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("arena", [None, 0], ids=["whole maps", "row by row"])
+def test_an_emulated_core_hears_the_same(model: bytes, arena: int | None, tmp_path: Path) -> None:
+    project = written(model, tmp_path / "listener", arena=arena)
+    soundfile.write(tmp_path / "ten.wav", spoken(WORDS), 16_000)
+    said = emulated(project, "check", "say", f"FILES={tmp_path / 'ten.wav'}")
+    assert "PASS: 4 output bytes as expected" in said
+    assert re.findall(r"ten\.wav: (.*), front end \d+ \+ netw", said) == expected(model)
+
+
+@pytest.mark.firmware
+def test_cmake_builds_it_without_anything_else(model: bytes, tmp_path: Path) -> None:
+    project = written(model, tmp_path / "listener")
+    head = (project / "CMakeLists.txt").read_text().split("cmake_minimum_required")[0]
+    (command,) = re.findall(r"cmake -S . -B build +\\.*", head, re.S)
+    command = re.sub(r"[#\\\n]", " ", command)
+    for each in (command.split(), ["cmake", "--build", "build"]):
+        subprocess.run(each, cwd=project, capture_output=True, check=True)
+    sizes = subprocess.run(
+        ["arm-none-eabi-size", "build/listener-app"], cwd=project, capture_output=True, check=True
+    ).stdout.split()
+    text, data, bss = map(int, sizes[6:9])
+    assert text + data < 32 * 1024
+    assert bss - 4096 < 8 * 1024  # a stack of 4 KB among it
