@@ -21,9 +21,13 @@ def export(
     camera: Annotated[
         str | None, typer.Option(help="What a camera gives, such as 320x240:rgb565; for images.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs a project's network: tflm, or micronas, generated C."),
+    ] = None,
     arena: Annotated[
         str | None,
-        typer.Option(help="The engine's arena, such as 16KB, beyond which it goes row by row."),
+        typer.Option(help="That engine's arena, such as 16KB, beyond which it goes row by row."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +56,7 @@ def export(
         application=application,
         example=example,
         board=board,
+        engine=engine,
         arena=None if arena is None else parse_bytes(arena),
     )
     if form == "engine":

@@ -26,6 +26,7 @@ def export(
     application: "Application | None" = None,
     example: Values | None = None,
     board: "Emulated | None" = None,
+    engine: str | None = None,
     arena: int | None = None,
 ) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
@@ -44,19 +45,22 @@ def export(
         int8 codes of a real input, on which a project checks itself; random ones when left out.
     board
         What a project is emulated on, with the memory it has to fit; a large one when left out.
+    engine
+        What runs a project's network: ``tflm``, the default, or ``micronas``.
     arena
         Bytes of the engine's arena, beyond which its first operators run row by row.
 
     Raises
     ------
     ConfigError
-        If the form is none of these.
+        If the form is none of these, or there is no such engine.
     ExportError
         If the output cannot be written.
     """
     if form in _PROJECTS:
         from micronas.export.firmware.board import CORTEX_M4
         from micronas.export.firmware.project import write_project
+        from micronas.export.firmware.runtime import engine_of
 
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
@@ -68,10 +72,13 @@ def export(
             kind=kind,
             application=application,
             board=board or CORTEX_M4,
+            engine=engine_of(engine),
+            arena=arena,
         )
         return {
             "folder": str(folder),
             "format": form,
+            "engine": engine_of(engine),
             "front_end": None if application is None else application.front_end.kind,
             "golden_input": "random" if example is None else "example",
         }

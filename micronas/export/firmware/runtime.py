@@ -4,9 +4,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from micronas.errors import ConfigError
 from micronas.export.firmware.shared import ProjectKind
 
 EngineName = Literal["tflm", "micronas"]
+
+
+def engine_of(name: str | None) -> EngineName:
+    """Return what runs networks by its name; TFLM where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such engine.
+    """
+    if name in (None, "tflm"):
+        return "tflm"
+    if name == "micronas":
+        return "micronas"
+    raise ConfigError(f"an engine must be tflm or micronas, but got {name!r}; choose one of them")
 
 
 class Runtime(ABC):
