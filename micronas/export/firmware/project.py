@@ -12,7 +12,7 @@ from micronas.export.firmware.application import CHECK, Application, program_fil
 from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
 from micronas.export.firmware.c_source import identifiers
 from micronas.export.firmware.engine import OnEngine
-from micronas.export.firmware.runtime import Runtime, EngineName
+from micronas.export.firmware.runtime import EngineName, Runtime
 from micronas.export.firmware.shared import (
     ProjectKind,
     check_kind,

@@ -158,7 +158,7 @@ def test_a_sketch_checks_itself_and_listens(flags: tuple[str, ...], tmp_path: Pa
         tmp_path, network(49, 10, 1), speech(), stand_in=HEARS, kind="arduino", flags=flags
     )
     lines = [line for line in heard(made, spoken(WORDS).tobytes()) if "registered" not in line]
-    assert lines[1:3] == ["inference: 7 ticks of 1/1000 s", "PASS"]
+    assert lines[1:3] == ["inference: 7 ticks of 1/1000 s", "PASS: 4 output bytes as expected"]
     assert [line.split(" at ")[0] for line in lines[3:]] == WORDS
 
 
