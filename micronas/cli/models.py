@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[Path, typer.Argument(help="A run folder or a .tflite file.")],
     form: Annotated[
-        str, typer.Option("--format", help="tflite, c, engine, onnx, project (CMake) or arduino.")
+        str,
+        typer.Option(
+            "--format",
+            help="tflite, c, engine, onnx, project (CMake), arduino, platformio, esp-idf, zephyr.",
+        ),
     ] = "tflite",
     out: Annotated[Path | None, typer.Option(help="Output file, or the project's folder.")] = None,
     camera: Annotated[
@@ -32,6 +36,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, header, ONNX, C or a program that checks itself."""
+    from micronas.export.formats import FIRMWARE
     from micronas.export.formats import export as write
     from micronas.quantities import parse_bytes
     from micronas.runs.folder import model_file
@@ -39,7 +44,7 @@ def export(
 
     data = model_bytes(model_file(model))
     application, example, board = None, None, None
-    if form in ("project", "arduino"):
+    if form in FIRMWARE:
         from micronas.export.firmware.front_ends import Camera
         from micronas.runs.device import device
         from micronas.tflite.reader import read

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {"tflite": ".tflite", "c": ".h", "onnx": ".onnx"}
 _PROJECTS = {"project": "cmake", "arduino": "arduino"}
+_LIBRARIES = ("platformio", "esp-idf", "zephyr")
+FIRMWARE = (*_PROJECTS, *_LIBRARIES)
+"""Forms that are programs, or have one."""
+FORMS = (*_SUFFIXES, "engine", *FIRMWARE)
 
 
 def export(
@@ -36,7 +40,8 @@ def export(
     data
         A ``.tflite`` file.
     form
-        ``tflite``, ``c``, ``engine``, ``onnx``, ``project`` (CMake) or ``arduino``.
+        ``tflite``, ``c``, ``engine``, ``onnx``, ``project`` (CMake), ``arduino``, or a library for
+        ``platformio``, ``esp-idf`` or ``zephyr``.
     name
         Begins the name of the output where `out` is not given.
     application
@@ -57,28 +62,32 @@ def export(
     ExportError
         If the output cannot be written.
     """
-    if form in _PROJECTS:
-        from micronas.export.firmware.board import CORTEX_M4
-        from micronas.export.firmware.project import write_project
-        from micronas.export.firmware.runtime import engine_of
-
+    if form in FIRMWARE:
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
-        kind: Any = _PROJECTS[form]
-        write_project(
-            data,
-            folder,
-            golden_input=golden,
-            kind=kind,
-            application=application,
-            board=board or CORTEX_M4,
-            engine=engine_of(engine),
-            arena=arena,
-        )
+        given: Any = {"golden_input": golden, "application": application, "arena": arena}
+        if form in _LIBRARIES:
+            from micronas.export.firmware.library import write_library
+
+            if engine == "tflm":
+                raise ConfigError(
+                    f"--format {form} runs the network on --engine micronas, but got tflm; leave "
+                    "the engine out, or take --format project or arduino"
+                )
+            engine = "micronas"
+            write_library(data, folder, kind=form, **given)
+        else:
+            from micronas.export.firmware.board import CORTEX_M4
+            from micronas.export.firmware.project import write_project
+            from micronas.export.firmware.runtime import engine_of
+
+            kind: Any = _PROJECTS[form]
+            engine = engine_of(engine)
+            write_project(data, folder, kind=kind, board=board or CORTEX_M4, engine=engine, **given)
         return {
             "folder": str(folder),
             "format": form,
-            "engine": engine_of(engine),
+            "engine": engine,
             "front_end": None if application is None else application.front_end.kind,
             "golden_input": "random" if example is None else "example",
         }
@@ -86,8 +95,7 @@ def export(
         return _engine(data, out or Path(f"{name}-engine"), name, arena)
     if form not in _SUFFIXES:
         raise ConfigError(
-            f"a format must be tflite, c, engine, onnx, project or arduino, but got {form!r}; "
-            "choose one of them"
+            f"a format must be one of {', '.join(FORMS)}, but got {form!r}; choose one of them"
         )
     path = out or Path(f"{name}{_SUFFIXES[form]}")
     content = _content(data, form, path)

@@ -9,8 +9,14 @@ import numpy as np
 
 from micronas.errors import ExportError
 from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
-from micronas.export.firmware.shared import ProjectKind, filled, texts
+from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, texts
 from micronas.graph.ir import Graph, Tensor
+
+_SOURCES: Mapping[ProjectKind, str] = {
+    **dict.fromkeys(SKETCHES, "sketch_serial.ino.in"),
+    "esp-idf": "source_espidf.in",
+    "zephyr": "source_zephyr.in",
+}
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,13 @@ class Application:
             files["app.cc"] = filled("app.cc.in", values)
         return files
 
-    @property
-    def loop(self) -> str:
-        """What a sketch does after its check: it listens."""
+    def listening(self, kind: ProjectKind) -> str:
+        """Return what a program does after its check, where it has one entry: it listens."""
         sensor = {"audio": "microphone", "image": "camera", "series": "sensors"}[self._senses]
-        source = filled("sketch_serial.ino.in", {"SENSOR": sensor})
-        if self._senses == "audio":
+        source = filled(_SOURCES[kind], {"SENSOR": sensor})
+        if self._senses == "audio" and kind in SKETCHES:
             source = filled("sketch_microphone.ino.in", {"SERIAL": source})
-        return filled("sketch_loop.ino.in", {"SOURCE": source})
+        return filled("listening.in", {"SOURCE": source})
 
     @property
     def _senses(self) -> str:
@@ -127,24 +132,39 @@ def program_files(
     program: Program,
     application: Application | None = None,
 ) -> dict[str, str]:
-    """Return what is common to programs of a kind: console, clock, and where it begins."""
-    values = {
-        **values,
-        "HEADER": program.header,
-        "PROGRAM": program.function,
-        "SAYS": program.says,
-        "THEN": "" if application is None else ", then every event it hears",
-        "LOOP": "\nvoid loop() {}\n" if application is None else application.loop,
-        "START": f"{program.function}()"
-        if application is None
-        else f"if ({program.function}()) StartListening()",
-    }
-    files = {name: f"{name}.in" for name in ("clock.h", "console.h")}
+    """Return where a program of a kind begins, and what builds it."""
+    values = {**values, "HEADER": program.header, "PROGRAM": program.function, "SAYS": program.says}
     if kind == "cmake":
-        files |= {name: f"{name}.in" for name in ("console.cc", "main.cc", "CMakeLists.txt")}
-    else:
-        files[f"{values['NAME']}.ino"] = "sketch.ino.in"
-    return {name: filled(template, values) for name, template in files.items()}
+        own = ("console.cc", "main.cc", "CMakeLists.txt")
+        return {name: filled(f"{name}.in", values) for name in own}
+    headers = [program.header, *(["listen.h"] if application else [])]
+    return {f"{values['NAME']}.ino": sketch(values, headers, program, application, kind)}
+
+
+def sketch(
+    values: Mapping[str, str],
+    headers: Sequence[str],
+    program: Program,
+    application: Application | None,
+    kind: ProjectKind,
+) -> str:
+    """Return a program with one entry and one loop: of Arduino, ESP-IDF or Zephyr."""
+    listens = application is not None
+    template = "sketch.ino.in" if kind in SKETCHES else f"{kind}_main.cc.in"
+    return filled(
+        template,
+        {
+            **values,
+            "SAYS": program.says,
+            "THEN": ", then every event it hears" if listens else "",
+            "INCLUDES": "\n".join(f'#include "{each}"' for each in headers),
+            "LISTENING": "" if application is None else application.listening(kind),
+            "START": f"if ({program.function}()) StartListening()"
+            if listens
+            else f"{program.function}()",
+            "LOOP": " Listen(); " if listens else "",
+        },
+    )
 
 
 def sources_of(

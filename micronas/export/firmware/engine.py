@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from micronas._version import VERSION
 from micronas.engine.generate import Files, generate
 from micronas.export.firmware.runtime import Runtime
-from micronas.export.firmware.shared import ProjectKind, filled
+from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled
 from micronas.tflite.reader import read
 
-_CLOCKS = {
+_CLOCKS: Mapping[ProjectKind, tuple[str, str, str]] = {
     "cmake": ("<ctime>", "static_cast<unsigned>(std::clock())", "CLOCKS_PER_SEC"),
-    "arduino": ("<Arduino.h>", "static_cast<unsigned>(micros())", "1000000"),
+    **dict.fromkeys(SKETCHES, ("<Arduino.h>", "static_cast<unsigned>(micros())", "1000000")),
+    "esp-idf": ("<esp_timer.h>", "static_cast<unsigned>(esp_timer_get_time())", "1000000"),
+    "zephyr": (
+        "<zephyr/kernel.h>",
+        "k_cycle_get_32()",
+        "static_cast<unsigned>(sys_clock_hw_cycles_per_sec())",
+    ),
 }
 """What counts time on processors without a counter of cycles: header, ticks, ticks a second."""
 

@@ -99,6 +99,25 @@ def _files(
     board: Emulated,
     runtime: Runtime,
 ) -> dict[str, str]:
+    values = {"VERSION": VERSION, **runtime.values()}
+    values |= sources_of(application, name, runtime.sources)
+    files = {
+        **common_files(model, golden_input, kind, application, runtime),
+        **program_files(kind, values, CHECK, application),
+    }
+    if kind == "cmake":
+        files |= board_files(values, board) | runtime.board_files()
+    return files
+
+
+def common_files(
+    model: bytes,
+    golden_input: Given[Values],
+    kind: ProjectKind,
+    application: Application | None,
+    runtime: Runtime,
+) -> dict[str, str]:
+    """Return network, check and application, without build files and entries of programs."""
     graph = read(model)
     inputs = {
         # the graph's own shape, or that of one example
@@ -109,22 +128,11 @@ def _files(
     count = len(next(iter(outputs.values())))
     if count != 1:
         raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
-    values = {
-        "VERSION": VERSION,
-        **runtime.values(),
-        **_golden(inputs, outputs),
-        **sources_of(application, name, runtime.sources),
-    }
-    files = {
-        **runtime.files(works=application is not None and application.front_end.works),
-        **{each: filled(f"{each}.in", values) for each in ("check.h", "golden.h")},
-        **program_files(kind, values, CHECK, application),
-    }
-    if application is not None:
-        files |= application.files(graph, kind, values)
-    if kind == "cmake":
-        files |= board_files(values, board) | runtime.board_files()
-    return files
+    values = {"VERSION": VERSION, **runtime.values(), **_golden(inputs, outputs)}
+    files = runtime.files(works=application is not None and application.front_end.works)
+    names = ("check.h", "golden.h", "clock.h", "console.h")
+    files |= {each: filled(f"{each}.in", values) for each in names}
+    return files if application is None else files | application.files(graph, kind, values)
 
 
 def _golden(inputs: Mapping[str, _Values], outputs: Mapping[str, _Values]) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from micronas.errors import ExportError
 from micronas.files import aside
@@ -12,7 +12,11 @@ from micronas.graph.ir import Graph
 from micronas.hardware.targets import Target
 from micronas.resources import folder as shipped_folder
 
-ProjectKind = Literal["cmake", "arduino"]
+ProjectKind = Literal["cmake", "arduino", "platformio", "esp-idf", "zephyr"]
+PROGRAMS: tuple[ProjectKind, ...] = ("cmake", "arduino")
+LIBRARIES: tuple[ProjectKind, ...] = ("platformio", "esp-idf", "zephyr")
+SKETCHES: tuple[ProjectKind, ...] = ("arduino", "platformio")
+"""What Arduino's libraries compile."""
 
 _ALIGNMENT = 16
 
@@ -37,12 +41,11 @@ def lines(written: Iterable[str]) -> str:
     return textwrap.fill(listed, 96, initial_indent="    ", subsequent_indent="    ")
 
 
-def check_kind(kind: str) -> None:
-    """Raise ExportError unless this is a kind of project."""
-    if kind not in get_args(ProjectKind):
+def check_kind(kind: str, kinds: Collection[str] = PROGRAMS) -> None:
+    """Raise ExportError unless this is one of these kinds of project."""
+    if kind not in kinds:
         raise ExportError(
-            f"a project must be one of {', '.join(get_args(ProjectKind))}, but got {kind!r}; "
-            "choose one of them"
+            f"a project must be one of {', '.join(kinds)}, but got {kind!r}; choose one of them"
         )
 
 

@@ -58,7 +58,7 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
     }
     return {
         **runtime.files(works=False),
-        "timing.h": filled("timing.h.in", values),
+        **{each: filled(f"{each}.in", values) for each in ("timing.h", "clock.h", "console.h")},
         **program_files(kind, values, _TIMES),
     }
 

@@ -1,0 +1,100 @@
+"""Libraries for PlatformIO, ESP-IDF and Zephyr: a network on the engine, and its program."""
+
+from pathlib import Path
+
+from micronas._version import VERSION
+from micronas.engine.c_text import identifier
+from micronas.export.firmware.application import CHECK, Application, sketch
+from micronas.export.firmware.engine import OnEngine
+from micronas.export.firmware.project import Values, common_files
+from micronas.export.firmware.shared import (
+    LIBRARIES,
+    ProjectKind,
+    check_kind,
+    check_name,
+    check_new,
+    filled,
+    write_folder,
+)
+from micronas.graph.interface import Given
+
+_METADATA: dict[ProjectKind, dict[str, str]] = {
+    "platformio": {"library.json": "library.json.in"},
+    "esp-idf": {
+        "CMakeLists.txt": "espidf_component.cmake.in",
+        "idf_component.yml": "espidf_component.yml.in",
+        "examples/listen/CMakeLists.txt": "espidf_example.cmake.in",
+        "examples/listen/main/CMakeLists.txt": "espidf_main.cmake.in",
+    },
+    "zephyr": {
+        "zephyr/module.yml": "zephyr_module.yml.in",
+        "zephyr/CMakeLists.txt": "zephyr_library.cmake.in",
+        "zephyr/Kconfig": "zephyr_kconfig.in",
+        "samples/listen/CMakeLists.txt": "zephyr_sample.cmake.in",
+        "samples/listen/prj.conf": "zephyr_prj.conf.in",
+    },
+}
+_PROGRAMS: dict[ProjectKind, str] = {
+    "platformio": "examples/listen/listen.ino",
+    "esp-idf": "examples/listen/main/main.cc",
+    "zephyr": "samples/listen/src/main.cc",
+}
+
+
+def write_library(
+    model: bytes,
+    folder: Path,
+    *,
+    golden_input: Given[Values],
+    kind: ProjectKind,
+    application: Application | None = None,
+    arena: int | None = None,
+) -> None:
+    """Write a library with its metadata, and a program that checks itself and then listens.
+
+    Parameters
+    ----------
+    model
+        Contents of a ``.tflite`` file, int8 in and out.
+    folder
+        Where to write; must not exist yet, or be empty. Its name becomes that of the library.
+    golden_input
+        See `micronas.export.firmware.project.write_project`.
+    kind
+        ``platformio``: for Arduino's framework. ``esp-idf``: a component. ``zephyr``: a module.
+    application
+        Front end, labels and decision; without one the program checks itself alone.
+    arena
+        Bytes of arena, beyond which the first operators run row by row.
+
+    Raises
+    ------
+    ExportError
+        If the folder is not empty, cannot be written, or has a name no library can have; if the
+        application does not match the model.
+    ModelError
+        If the model is damaged, or `golden_input` does not match its input.
+    """
+    check_kind(kind, LIBRARIES)
+    folder = folder.expanduser().absolute()
+    check_name(folder)
+    check_new(folder)
+    name = folder.name
+    runtime = OnEngine({identifier(name): model}, kind, "the network", most=arena)
+    sources = common_files(model, golden_input, kind, application, runtime)
+    up = "../" if kind == "zephyr" else ""
+    values = {
+        **runtime.values(),
+        "VERSION": VERSION,
+        "NAME": name,
+        "SYMBOL": f"MICRONAS_{identifier(name).upper()}",
+        "DESCRIPTION": "An int8 network in C99, and what goes with it",
+        "SOURCES": " ".join(f"{up}src/{name}/{each}" for each in sources if each.endswith(".c")),
+    }
+    files = {f"src/{name}/{each}": text for each, text in sources.items()}
+    headers = ["check.h", *(["listen.h"] if application else [])]
+    includes = "\n".join(f'#include "{name}/{each}"' for each in headers)
+    files[f"src/{name}.h"] = f"// Written by micronas {VERSION}.\n#pragma once\n{includes}\n"
+    files[_PROGRAMS[kind]] = sketch(values, [f"{name}.h"], CHECK, application, kind)
+    files |= {each: filled(template, values) for each, template in _METADATA[kind].items()}
+    write_folder(files, folder)

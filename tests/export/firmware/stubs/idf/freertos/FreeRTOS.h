@@ -1,0 +1,3 @@
+// Stub for tests.
+#pragma once
+#define pdMS_TO_TICKS(ms) (ms)

@@ -1,0 +1,3 @@
+// Stub for tests.
+#pragma once
+inline void vTaskDelay(unsigned) {}

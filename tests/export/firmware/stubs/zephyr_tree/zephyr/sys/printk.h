@@ -1,0 +1,4 @@
+// Stub for tests.
+#pragma once
+#include <cstdio>
+#define printk std::printf

@@ -1,0 +1,101 @@
+"""Libraries for PlatformIO, ESP-IDF and Zephyr, built by their own files against stubs.
+
+The stubs are headers and CMake functions of these platforms, whose toolchains no package registry
+has; network, front end, decision and program are what a board runs.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from micronas.errors import ConfigError, ExportError
+from micronas.export.examples import random_inputs
+from micronas.export.firmware.library import write_library
+from micronas.export.firmware.shared import ProjectKind
+from micronas.export.formats import export
+from micronas.tflite.reader import read
+from tests.export.firmware.listening import SKETCH, STUBS, WORDS, heard, spoken, trained
+from tests.export.firmware.test_engine import KNOWN, expected
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return trained()
+
+
+def written(model: bytes, folder: Path, kind: ProjectKind) -> Path:
+    golden = random_inputs(read(model), 1, seed=0)
+    write_library(model, folder, golden_input=golden, kind=kind, application=KNOWN)
+    return folder
+
+
+def built(project: Path, tree: dict[str, str], *names: str) -> list[Path]:
+    """Build with CMake; return the programs."""
+    build = project / "build"
+    environment = {**os.environ, **tree}
+    for command in (["cmake", "-S", ".", "-B", str(build)], ["cmake", "--build", str(build)]):
+        done = subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return [build / name for name in names]
+
+
+def platformio(library: Path) -> Path:
+    described = json.loads((library / "library.json").read_text())
+    source = library / described["build"]["srcDir"]
+    (example,) = described["examples"]
+    (library / "own.cc").write_text("#include <cstdio>\n" + SKETCH)
+    flags = ["-Wall", "-Wextra", "-Werror", f"-I{STUBS}", f"-I{source}"]
+    objects = []
+    for path in source.rglob("*.c"):
+        objects.append(str(path.with_suffix(".o")))
+        subprocess.run(["gcc", "-std=c99", *flags, "-c", str(path), "-o", objects[-1]], check=True)
+    (sketch,) = (library / example["base"] / each for each in example["files"])
+    command = ["g++", "-std=gnu++17", *flags, *objects, str(library / "own.cc")]
+    command += ["-include", "Arduino.h", "-x", "c++", str(sketch), "-o", str(library / "program")]
+    subprocess.run(command, check=True)
+    return library / "program"
+
+
+def esp_idf(library: Path) -> Path:
+    component = yaml.safe_load((library / "idf_component.yml").read_text())
+    assert {*component} == {"version", "description", "dependencies"}
+    (made,) = built(library / "examples/listen", {"IDF_PATH": str(STUBS / "idf")}, "main/main")
+    return made
+
+
+def zephyr(library: Path) -> Path:
+    module = yaml.safe_load((library / "zephyr/module.yml").read_text())
+    assert (library / module["build"]["kconfig"]).is_file()
+    tree = {"ZEPHYR_BASE": str(STUBS / "zephyr_tree")}
+    (made,) = built(library / "samples/listen", tree, "app")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "build"), [("platformio", platformio), ("esp-idf", esp_idf), ("zephyr", zephyr)]
+)
+def test_a_program_of_each_library_checks_itself_and_listens(
+    kind: ProjectKind, build: "object", model: bytes, tmp_path: Path
+) -> None:
+    made = build(written(model, tmp_path / "Wake-word", kind))  # type: ignore[operator]
+    lines = heard(made, spoken(WORDS).tobytes())
+    assert lines[2] == "PASS: 4 output bytes as expected"
+    assert lines[3:] == expected(model)
+
+
+def test_a_kind_that_is_no_library_and_an_engine_that_is_none_are_refused(
+    model: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match="platformio, esp-idf, zephyr, but got 'cmake'"):
+        written(model, tmp_path / "a", "cmake")
+    for engine, said in (("tflm", "leave the engine out"), ("tflite", "must be tflm or micronas")):
+        form = "zephyr" if engine == "tflm" else "project"
+        with pytest.raises(ConfigError, match=said):
+            export(model, form, name="a", out=tmp_path / "a", engine=engine)
+    assert not (tmp_path / "a").exists()
