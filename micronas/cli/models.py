@@ -27,7 +27,9 @@ def export(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What runs a project's network: tflm, or micronas, generated C."),
+        typer.Option(
+            help="What runs a project's network: tflm or micronas; the run's when left out."
+        ),
     ] = None,
     arena: Annotated[
         str | None,
@@ -53,6 +55,7 @@ def export(
             model, data, read(data), camera=None if camera is None else Camera.parse(camera)
         )
         application, example, board = found.application, found.example, found.board
+        engine = engine or found.engine
     written = write(
         data,
         form,

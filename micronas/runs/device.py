@@ -37,6 +37,8 @@ class _Device:
     """int8, the shape of the input; None where the run stored none."""
     board: Emulated | None = None
     """With the memory of the run's board; None where that is not known."""
+    engine: str | None = None
+    """What runs the network there, where a run says so."""
 
 
 def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = None) -> _Device:
@@ -52,9 +54,9 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
         See `micronas.tasks.device.front_end`.
     """
     board = own(path).board
-    emulated = None if board is None else with_memory_of(board)
+    emulated, engine = (None, None) if board is None else (with_memory_of(board), board.engine)
     if len(graph.inputs) != 1:
-        return _Device(None, None, emulated)
+        return _Device(None, None, emulated, engine)
     described = read_metadata(data)
     shape = graph.tensors[graph.inputs[0]].shape
     meaning = described.get("input") or {}
@@ -68,7 +70,7 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
         example = np.array(codes, np.int64).astype(np.int8).reshape(shape)
-    return _Device(application, example, emulated)
+    return _Device(application, example, emulated, engine)
 
 
 def _decision(stored: object) -> Decision:
