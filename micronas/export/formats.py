@@ -65,6 +65,7 @@ def export(
     if form in FIRMWARE:
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
+        kind: Any = _PROJECTS.get(form, form)
         given: Any = {"golden_input": golden, "application": application, "arena": arena}
         if form in _LIBRARIES:
             from micronas.export.firmware.library import write_library
@@ -75,13 +76,12 @@ def export(
                     "the engine out, or take --format project or arduino"
                 )
             engine = "micronas"
-            write_library(data, folder, kind=form, **given)
+            write_library(data, folder, kind=kind, **given)
         else:
             from micronas.export.firmware.board import CORTEX_M4
             from micronas.export.firmware.project import write_project
             from micronas.export.firmware.runtime import engine_of
 
-            kind: Any = _PROJECTS[form]
             engine = engine_of(engine)
             write_project(data, folder, kind=kind, board=board or CORTEX_M4, engine=engine, **given)
         return {
