@@ -6,7 +6,7 @@ from micronas._version import VERSION
 from micronas.engine.c_text import identifier
 from micronas.export.firmware.application import CHECK, Application, sketch
 from micronas.export.firmware.engine import OnEngine
-from micronas.export.firmware.project import Values, common_files
+from micronas.export.firmware.project import common_files
 from micronas.export.firmware.shared import (
     LIBRARIES,
     ProjectKind,
@@ -17,6 +17,7 @@ from micronas.export.firmware.shared import (
     write_folder,
 )
 from micronas.graph.interface import Given
+from micronas.graph.kernels.codes import Values
 
 _METADATA: dict[ProjectKind, dict[str, str]] = {
     "platformio": {"library.json": "library.json.in"},

@@ -112,7 +112,7 @@ def _files(
 
 def common_files(
     model: bytes,
-    golden_input: Given[Values],
+    golden_input: Given[_Values],
     kind: ProjectKind,
     application: Application | None,
     runtime: Runtime,
