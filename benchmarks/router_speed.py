@@ -20,7 +20,7 @@ from benchmarks.router_heldout import read
 from micronas.router.embedding import Embedding
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import ParameterBudget, Problem, greedy, solve
+from micronas.router.mapping import MappingProblem, ParameterBudget, greedy, solve
 from micronas.text import table
 
 PROMPTS, REPEATS = 500, 10
@@ -69,7 +69,7 @@ def main(scores: str, models: str) -> None:
         for seed in range(REPEATS):
             rng = np.random.default_rng(seed)
             active = rng.uniform(1e9, 70e9, number)
-            problem = Problem(
+            problem = MappingProblem(
                 rng.uniform(size=(categories, number)),
                 rng.dirichlet(np.ones(categories)),
                 active,

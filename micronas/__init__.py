@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from micronas.hardware.board import Board
     from micronas.hardware.costs import Budget
     from micronas.nas.convert import ConvertedSpace, convert
-    from micronas.nas.own_loop import SearchBudget, Supernet
+    from micronas.nas.custom_loop import SearchBudget, Supernet
     from micronas.nas.search import search
     from micronas.nas.settings import SearchSettings
     from micronas.runs.front import Run, run
@@ -47,10 +47,10 @@ _HOMES = {
     "QuantizedNetwork": "train.quantize",
     "Recipe": "train.recipe",
     "Run": "runs.front",
-    "SearchBudget": "nas.own_loop",
+    "SearchBudget": "nas.custom_loop",
     "SearchSettings": "nas.settings",
     "Space": "space.space",
-    "Supernet": "nas.own_loop",
+    "Supernet": "nas.custom_loop",
     "TensorSplit": "data",
     "convert": "nas.convert",
     "evaluate": "evaluation.files",

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import expit
 
-from micronas.judge.battles import Battles, Floats
+from micronas.arrays import Floats
+from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap
 from micronas.language.intervals import intervals
 

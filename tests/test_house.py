@@ -35,7 +35,18 @@ becomes a space by the exporter's tracing. A router reads what a judge run wrote
 """
 
 LOOSE = {
-    *("checkpoint", "cluster", "data", "errors", "event_file", "files", "keys", "npz", "page"),
+    *(
+        "arrays",
+        "checkpoint",
+        "cluster",
+        "data",
+        "errors",
+        "event_file",
+        "files",
+        "keys",
+        "npz",
+        "page",
+    ),
     *("progress", "quantities", "resources", "settings", "text", "views"),
 }
 """Modules of no room, below all of them."""

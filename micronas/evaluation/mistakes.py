@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from micronas.arrays import Floats
 from micronas.data import DataSet, Split
 
 _SHOWN = 12
@@ -18,10 +19,9 @@ _HEARD_HZ = 8_000
 _MU = 255
 _POINTS = 60
 _RATE = 16_000
-_Floats = npt.NDArray[np.float64]
 
 
-def mistakes(split: Split, answers: _Floats) -> list[dict[str, Any]]:
+def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     """Describe the most certain wrong answers, so that a page can draw and play them.
 
     Parameters
@@ -58,7 +58,7 @@ def mistakes(split: Split, answers: _Floats) -> list[dict[str, Any]]:
     ]
 
 
-def thresholds(data: DataSet, split: Split, answers: _Floats) -> dict[str, Any] | None:
+def thresholds(data: DataSet, split: Split, answers: Floats) -> dict[str, Any] | None:
     """Return misses against false accepts as the threshold of acceptance moves.
 
     An example is accepted where the largest probability of a class that counts reaches the

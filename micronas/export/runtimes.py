@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from micronas.export.apart import patience, run_apart
+from micronas.export.sandbox import patience, run_sandboxed
 from micronas.export.verify import compare_outputs
 from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
@@ -28,7 +28,7 @@ def compare_runtimes(data: bytes, inputs: Given[Values]) -> dict[str, Any]:
     graph = read(data)
     given = by_name(graph, inputs)
     ours, values = integer.run_outputs(graph, given), tuple(given.values())
-    answers = run_apart(data, values, seconds=patience(graph, len(values[0])))
+    answers = run_sandboxed(data, values, seconds=patience(graph, len(values[0])))
     tflm = dict(zip(ours, answers.tflm, strict=True))
     checked, arena = compare_outputs(ours, tflm), answers.arena
     found: dict[str, Any] = {

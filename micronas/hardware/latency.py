@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from micronas.arrays import Floats
 from micronas.errors import ConfigError
 
 CONSTANT = "constant"
@@ -19,8 +19,6 @@ CONSTANT = "constant"
 
 Terms = Mapping[str, Mapping[str, float]]
 """What is fitted: for each coefficient the features it prices, and in what ratio."""
-
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -144,16 +142,16 @@ def _amount(row: Mapping[str, float], group: Mapping[str, float]) -> float:
     )
 
 
-def _solve(matrix: _Floats, measured: _Floats) -> _Floats:
+def _solve(matrix: Floats, measured: Floats) -> Floats:
     """Non-negative least squares on relative errors; columns are brought to one scale first."""
     relative = matrix / measured[:, None]
     scale = np.linalg.norm(relative, axis=0)
     scale[scale == 0] = 1
-    solution: _Floats = _nnls(relative / scale, np.ones_like(measured)) / scale
+    solution: Floats = _nnls(relative / scale, np.ones_like(measured)) / scale
     return solution
 
 
-def _nnls(matrix: _Floats, target: _Floats) -> _Floats:
+def _nnls(matrix: Floats, target: Floats) -> Floats:
     """Lawson and Hanson's active set method (Solving Least Squares Problems, chapter 23)."""
     solution = np.zeros(matrix.shape[1])
     free = np.zeros(matrix.shape[1], dtype=bool)

@@ -16,8 +16,9 @@ from pydantic import Field
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Floats, Indices
+from micronas.judge.battles import Indices
 from micronas.judge.choose import Outcomes, discriminating
 from micronas.judge.response import expected, respond
 from micronas.judge.rows import VerdictRow

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.settings import nearest
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 

@@ -9,8 +9,9 @@ difference of two columns of the samples is a paired difference.
 import numpy as np
 from scipy import sparse
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats, Indices
+from micronas.judge.battles import Battles, Indices
 from micronas.judge.rating import Likelihood, Pairs, at_zero
 
 # a table of points by pair and prompt with at most this many cells a battle is kept dense: such

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats, Indices
+from micronas.judge.battles import Battles, Indices
 from micronas.judge.bootstrap import bootstrap
 from micronas.judge.rating import bradley_terry
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Floats, Indices
+from micronas.judge.battles import Indices
 from micronas.judge.rows import NULL_PREFIX, VerdictRow
 
 _NORMAL = 1.96

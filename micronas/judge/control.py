@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import expit
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats
+from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import prompt_counts
 from micronas.judge.rating import Ratings, at_zero, check_connected
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.adaptive import NOT_CHOSEN
-from micronas.judge.battles import Battles, Floats
+from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.categories import category_table
 from micronas.judge.control import control

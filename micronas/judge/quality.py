@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Floats
 from micronas.language.intervals import intervals, paired_intervals
 from micronas.settings import nearest
 

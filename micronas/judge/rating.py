@@ -13,8 +13,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.special import expit
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats, Indices
+from micronas.judge.battles import Battles, Indices
 
 _TOLERANCE = 1e-12
 _ROUNDING = 1e-9

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, softmax
 
-from micronas.judge.battles import Floats, Indices
+from micronas.arrays import Floats
+from micronas.judge.battles import Indices
 
 _EASES = np.linspace(-6, 6, 25)
 _STEPS, _RESAMPLE_STEPS = 40, 12

@@ -1,14 +1,12 @@
 """Percentile intervals of bootstrap samples."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 
-_Floats = NDArray[np.float64]
 
-
-def intervals(samples: _Floats, level: float = 0.95) -> tuple[_Floats, _Floats]:
+def intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     """Percentile interval (lower, upper) of each column [...] of samples [rounds, ...]."""
     if not 0 < level < 1:
         raise DataError(f"the level of an interval must be between 0 and 1, but got {level}")
@@ -16,7 +14,7 @@ def intervals(samples: _Floats, level: float = 0.95) -> tuple[_Floats, _Floats]:
     return lower, upper
 
 
-def paired_intervals(samples: _Floats, level: float = 0.95) -> tuple[_Floats, _Floats]:
+def paired_intervals(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     """Intervals [models, models] of row's minus column's score, on the same drawn prompts."""
     bounds = [intervals(samples[:, [model]] - samples, level) for model in range(samples.shape[1])]
     return np.stack([lower for lower, _ in bounds]), np.stack([upper for _, upper in bounds])

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.embedders import Vectors, cosines
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 _SMOOTHING = 0.1
@@ -47,9 +47,9 @@ class CrossValidation:
 class _Votes:
     """Labels of unlabelled prompts."""
 
-    probabilities: _Floats
+    probabilities: Floats
     """[prompts, categories]."""
-    prior: _Floats
+    prior: Floats
     """Share of each category among the prompts, as it was assumed or estimated [categories]."""
 
     @property
@@ -58,12 +58,12 @@ class _Votes:
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
     @property
-    def entropy(self) -> _Floats:
+    def entropy(self) -> Floats:
         """Entropy over that of an even vote, 0 to 1 [prompts]."""
         return entropy(self.probabilities)
 
 
-def entropy(probabilities: _Floats) -> _Floats:
+def entropy(probabilities: Floats) -> Floats:
     """Return the entropy of each row divided by its largest possible value; 0 for one category."""
     categories = probabilities.shape[1]
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
@@ -72,7 +72,7 @@ def entropy(probabilities: _Floats) -> _Floats:
 
 def vote(
     seeds: Vectors, labels: _Integers, categories: int, prompts: Vectors, neighbours: int
-) -> _Floats:
+) -> Floats:
     """Return the share of each category in the votes of the nearest seeds.
 
     A seed's vote is its cosine, negative ones count nothing.
@@ -101,7 +101,7 @@ def vote(
     return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
-def correct_prior(votes: _Floats, found: CrossValidation, prior: str) -> _Votes:
+def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> _Votes:
     """Replace the share of each category among the seeds by its share among the prompts.
 
     ``estimated`` finds the shares that explain, with the confusion of the seeds, how often each
@@ -200,7 +200,7 @@ def cross_validate(
     )
 
 
-def entropy_threshold(doubt: _Floats, right: NDArray[np.bool_], precision: float) -> float:
+def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float) -> float:
     """Return an entropy up to which at least `precision` of the labels are right, the largest.
 
     It lies half-way to the next larger entropy that was seen, at most 0.05 above the last one
@@ -217,7 +217,7 @@ def entropy_threshold(doubt: _Floats, right: NDArray[np.bool_], precision: float
     return float(min((last + following) / 2, last + _MARGIN))
 
 
-def _log_loss(weights: _Floats, labels: _Integers) -> float:
+def _log_loss(weights: Floats, labels: _Integers) -> float:
     right = weights[np.arange(len(labels)), labels] / weights.sum(axis=1)
     return float(-np.log(right).mean())
 
@@ -233,7 +233,7 @@ def _folds(labels: _Integers, folds: int, seed: int) -> _Integers:
 
 def _out_of_fold(
     seeds: Vectors, labels: _Integers, categories: int, neighbours: int, fold: _Integers
-) -> _Floats:
+) -> Floats:
     votes = np.empty((len(labels), categories))
     for part in range(int(fold.max()) + 1):
         inside = fold == part

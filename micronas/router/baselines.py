@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from micronas.arrays import Floats
 from micronas.errors import BudgetError
 from micronas.language.embedders import cosines, unit
 from micronas.router.category import folds_of
 from micronas.router.mapping import parameters
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
-_Predict = Callable[[_Floats, _Floats, _Floats, float], _Floats]
+_Predict = Callable[[Floats, Floats, Floats, float], Floats]
 """From vectors and scores of prompts, vectors of others and a strength, to the others' scores."""
 
 _FOLDS = 5
@@ -42,21 +42,21 @@ class Split:
         Parameters [experts].
     """
 
-    vectors: _Floats
-    scores: _Floats
-    test_vectors: _Floats
-    test_scores: _Floats
-    active: _Floats
-    total: _Floats
+    vectors: Floats
+    scores: Floats
+    test_vectors: Floats
+    test_scores: Floats
+    active: Floats
+    total: Floats
 
 
-def _best_single(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def _best_single(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """The expert of the largest mean score, whatever it costs."""
     expert = np.full(len(split.test_vectors), split.scores.mean(axis=0).argmax())
     return [_one_hot(expert, split)] * len(budgets)
 
 
-def _best_single_within(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def _best_single_within(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """The expert of the largest mean score among those that a budget allows."""
     means = split.scores.mean(axis=0)
     return [
@@ -65,7 +65,7 @@ def _best_single_within(split: Split, budgets: Sequence[float]) -> list[_Floats]
     ]
 
 
-def random_mix(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def random_mix(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """Prompts drawn at random between two experts, the best such mix a budget allows."""
     shares = []
     for budget in budgets:
@@ -77,7 +77,7 @@ def random_mix(split: Split, budgets: Sequence[float]) -> list[_Floats]:
     return shares
 
 
-def oracle(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def oracle(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """The best expert of each test prompt by its own scores: what no router can reach.
 
     Where many prompts change at one price, as right and wrong answers do, so many of them do as
@@ -93,10 +93,10 @@ def oracle(split: Split, budgets: Sequence[float]) -> list[_Floats]:
     return shares
 
 
-def _knn_scores(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def _knn_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """Scores as means over the nearest fitting prompts; score less a price is maximised."""
 
-    def predict(vectors: _Floats, scores: _Floats, asked: _Floats, neighbours: float) -> _Floats:
+    def predict(vectors: Floats, scores: Floats, asked: Floats, neighbours: float) -> Floats:
         similar = cosines(unit(asked), unit(vectors))
         count = min(int(neighbours), len(vectors))
         nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
@@ -105,12 +105,12 @@ def _knn_scores(split: Split, budgets: Sequence[float]) -> list[_Floats]:
     return _predicted(split, budgets, predict, (10, 20, 40, 80))
 
 
-def _ridge_scores(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def _ridge_scores(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """Scores by a linear regression for each expert; score less a price is maximised."""
     return _predicted(split, budgets, _ridge, _PENALTIES)
 
 
-def _threshold_pair(split: Split, budgets: Sequence[float]) -> list[_Floats]:
+def _threshold_pair(split: Split, budgets: Sequence[float]) -> list[Floats]:
     """Two experts, those of the mix: a linear model of their difference, and a threshold."""
     shares = []
     for budget in budgets:
@@ -142,7 +142,7 @@ BASELINES = {
 }
 
 
-def _ridge(vectors: _Floats, scores: _Floats, asked: _Floats, penalty: float) -> _Floats:
+def _ridge(vectors: Floats, scores: Floats, asked: Floats, penalty: float) -> Floats:
     """Predict scores linearly; squared weights, times the penalty, are added to the loss."""
     mean, level = vectors.mean(axis=0), scores.mean(axis=0)
     centred = vectors - mean
@@ -154,7 +154,7 @@ def _ridge(vectors: _Floats, scores: _Floats, asked: _Floats, penalty: float) ->
 
 def _predicted(
     split: Split, budgets: Sequence[float], predict: _Predict, strengths: Sequence[float]
-) -> list[_Floats]:
+) -> list[Floats]:
     """Choose by predicted scores; strength and price are found on out-of-fold predictions."""
     fold = folds_of(np.zeros(len(split.scores), np.int64), _FOLDS, 0)
     tried = {}
@@ -173,19 +173,19 @@ def _predicted(
     ]
 
 
-def _error(predicted: _Floats, scores: _Floats) -> float:
+def _error(predicted: Floats, scores: Floats) -> float:
     """Squared error of predicted differences between experts: choices depend on nothing else."""
     error = predicted - scores
     return float((error - error.mean(axis=1, keepdims=True)).var())
 
 
-def _priced(scores: _Floats, split: Split, price: float) -> _Integers:
+def _priced(scores: Floats, split: Split, price: float) -> _Integers:
     # the smallest of prices, so that of equal experts the cheaper one is taken
     least = _LEAST / float(split.active.max())
     return np.asarray((scores - max(price, least) * split.active).argmax(axis=1), np.int64)
 
 
-def _price(scores: _Floats, split: Split, budget: float) -> tuple[float, float]:
+def _price(scores: Floats, split: Split, budget: float) -> tuple[float, float]:
     """Return two prices of a parameter next to each other: choices at the second are affordable."""
     if split.active.min() > budget:
         raise _too_small(split, budget)
@@ -218,7 +218,7 @@ def _mix(split: Split, budget: float) -> tuple[int, int, float]:
     return best[:3]
 
 
-def _allowed(split: Split, budget: float, means: _Floats) -> _Floats:
+def _allowed(split: Split, budget: float, means: Floats) -> Floats:
     if split.active.min() > budget:
         raise _too_small(split, budget)
     return np.where(split.active <= budget, means, -np.inf)
@@ -231,5 +231,5 @@ def _too_small(split: Split, budget: float) -> BudgetError:
     )
 
 
-def _one_hot(experts: _Integers, split: Split) -> _Floats:
+def _one_hot(experts: _Integers, split: Split) -> Floats:
     return np.eye(len(split.active))[experts]

@@ -11,11 +11,11 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.neighbours import entropy
 from micronas.settings import Settings
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,13 +58,13 @@ class _Gaussians:
         Of the fitting prompts [categories].
     """
 
-    mean: _Floats
-    quadratic: _Floats
-    weights: _Floats
-    offsets: _Floats
-    shares: _Floats
+    mean: Floats
+    quadratic: Floats
+    weights: Floats
+    offsets: Floats
+    shares: Floats
 
-    def __call__(self, vectors: _Floats) -> tuple[_Floats, _Floats]:
+    def __call__(self, vectors: Floats) -> tuple[Floats, Floats]:
         """Return logits [prompts, categories] and relative distances [prompts].
 
         A distance is per dimension, and negative where a category explains a prompt better than
@@ -77,7 +77,7 @@ class _Gaussians:
         return near + np.log(self.shares), np.asarray(distance)
 
 
-def fit_gaussians(vectors: _Floats, labels: _Integers, categories: int, ridge: float) -> _Gaussians:
+def fit_gaussians(vectors: Floats, labels: _Integers, categories: int, ridge: float) -> _Gaussians:
     """Fit on labelled prompts; covariances gain `ridge` of the mean variance on their diagonal."""
     known = labels >= 0
     vectors, labels = vectors[known], labels[known]
@@ -118,9 +118,9 @@ class _Classified:
         Index [prompts]; the number of categories stands for `general`.
     """
 
-    probabilities: _Floats
-    entropy: _Floats
-    distance: _Floats
+    probabilities: Floats
+    entropy: Floats
+    distance: Floats
     category: _Integers
 
 
@@ -145,12 +145,12 @@ class Categories:
     temperature: float
     max_distance: float
 
-    def classify(self, vectors: _Floats) -> _Classified:
+    def classify(self, vectors: Floats) -> _Classified:
         """Return categories of prompts from their vectors [prompts, dimensions]."""
         logits, distance = self.gaussians(vectors)
         return self._decide(softmax(logits / self.temperature, axis=1), distance)
 
-    def _decide(self, probabilities: _Floats, distance: _Floats) -> _Classified:
+    def _decide(self, probabilities: Floats, distance: Floats) -> _Classified:
         category = np.asarray(probabilities.argmax(axis=1), np.int64)
         category[distance > self.max_distance] = len(self.names)
         return _Classified(probabilities, entropy(probabilities), distance, category)
@@ -177,7 +177,7 @@ class Validation:
 
 
 def fit_categories(
-    vectors: _Floats,
+    vectors: Floats,
     labels: _Integers,
     *,
     names: tuple[str, ...],
@@ -215,11 +215,11 @@ def fit_categories(
     fold = folds_of(labels, settings.folds, settings.seed)
     right_ones = labels[known]
 
-    def loss(logits: _Floats) -> float:
+    def loss(logits: Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
         return _log_loss(logits[known] / temperature, right_ones)
 
-    tried: dict[float, tuple[_Floats, _Floats]] = {}
+    tried: dict[float, tuple[Floats, Floats]] = {}
     for ridge in _RIDGES:
         logits, distance = np.empty((len(labels), len(names))), np.empty(len(labels))
         for inside, rest in _parts(fold):
@@ -259,7 +259,7 @@ def folds_of(labels: _Integers, folds: int, seed: int) -> _Integers:
     return fold
 
 
-def temperature_of(logits: _Floats, labels: _Integers) -> float:
+def temperature_of(logits: Floats, labels: _Integers) -> float:
     """Return the temperature of least log-loss, between 0.05 and 20 (Guo et al. 2017)."""
     found = minimize_scalar(
         lambda log: _log_loss(logits / np.exp(log), labels),
@@ -269,7 +269,7 @@ def temperature_of(logits: _Floats, labels: _Integers) -> float:
     return float(np.exp(found.x))
 
 
-def calibration_error(probabilities: _Floats, labels: _Integers, *, bins: int = 15) -> float:
+def calibration_error(probabilities: Floats, labels: _Integers, *, bins: int = 15) -> float:
     """Return the expected calibration error of the likeliest categories.
 
     Mean over prompts of |share right - mean probability| in the bin of equal width that the
@@ -291,7 +291,7 @@ def gaussians_of(arrays: Mapping[str, NDArray[Any]]) -> _Gaussians:
     return _Gaussians(*(arrays[f"gaussians_{name}"] for name in _Gaussians.__dataclass_fields__))
 
 
-def _regular(centred: _Floats, ridge: float) -> _Floats:
+def _regular(centred: Floats, ridge: float) -> Floats:
     """Return the covariance of centred vectors, made regular."""
     covariance = centred.T @ centred / len(centred)
     size = len(covariance)
@@ -305,5 +305,5 @@ def _parts(fold: _Integers) -> Iterator[tuple[_Integers, _Integers]]:
         yield np.flatnonzero(fold == number), np.flatnonzero(fold != number)
 
 
-def _log_loss(logits: _Floats, labels: _Integers) -> float:
+def _log_loss(logits: Floats, labels: _Integers) -> float:
     return -float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

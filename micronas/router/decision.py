@@ -9,7 +9,7 @@ GENERAL = "general"
 
 
 @dataclass(frozen=True)
-class Decision:
+class RoutingDecision:
     """Where one prompt goes.
 
     Attributes
@@ -42,6 +42,6 @@ class Decision:
 class Routing(Protocol):
     """Anything that sends prompts to experts."""
 
-    def route(self, prompts: Sequence[str]) -> list[Decision]:
+    def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         """Return one decision a prompt."""
         ...

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from micronas.arrays import Floats
 from micronas.errors import ConfigError, DataError
 from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
 from micronas.language.endpoints import BaseUrl
 from micronas.settings import Settings
 
 _Count = Annotated[int, Field(ge=1)]
-_Floats = NDArray[np.float64]
 
 _LAYOUT = 1.0
 """Weight of the layout beside a unit vector of words."""
@@ -61,7 +61,7 @@ class Embedding(Settings):
         return self.model_copy(update={"kind": "wordllama" if installed else "ngrams"})
 
 
-def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., _Floats]:
+def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[..., Floats]:
     """Return a function from prompts to vectors [prompts, dimensions].
 
     Parameters
@@ -77,7 +77,7 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
     words = _words_of(settings.resolved(), cache)
     source = settings.callable or settings.kind
 
-    def embed(prompts: Sequence[str]) -> _Floats:
+    def embed(prompts: Sequence[str]) -> Floats:
         # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
         prompts = [cut(prompt).encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
         vectors: Any = words(prompts)
@@ -101,7 +101,7 @@ def cut(prompt: str) -> str:
     return f"{prompt[:_HEAD]}\n{prompt[-_TAIL:]}"
 
 
-def layout(prompts: Sequence[str]) -> _Floats:
+def layout(prompts: Sequence[str]) -> Floats:
     """Return the layout of prompts, without their words: eight numbers of about 0 to 1.
 
     Logarithms of characters, words and lines; roots of the shares of digits, capitals and signs;

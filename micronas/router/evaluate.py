@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.intervals import intervals
 from micronas.router.baselines import BASELINES, Split
@@ -15,7 +16,6 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import make_plan
 from micronas.router.scores import ScoreTable, check_apart
 
-_Floats = NDArray[np.float64]
 _Say = Callable[[str], None]
 _Part = tuple[NDArray[np.int64], NDArray[np.int64]]
 OURS = "two steps"
@@ -36,8 +36,8 @@ class Evaluation:
     """
 
     budgets: tuple[float, ...]
-    scores: Mapping[str, _Floats]
-    active: Mapping[str, _Floats]
+    scores: Mapping[str, Floats]
+    active: Mapping[str, Floats]
 
     def rows(
         self, *, against: str = OURS, rounds: int = 2000, level: float = 0.95, seed: int = 0
@@ -64,10 +64,10 @@ class Evaluation:
 
 def evaluate(
     table: ScoreTable,
-    vectors: _Floats,
+    vectors: Floats,
     *,
-    active: _Floats,
-    total: _Floats,
+    active: Floats,
+    total: Floats,
     budgets: Sequence[float],
     parts: Sequence[_Part],
     settings: FitSettings | None = None,
@@ -145,7 +145,7 @@ def random_folds(size: int, folds: int, *, seed: int = 0) -> list[_Part]:
 
 
 def paired_interval(
-    differences: _Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
+    differences: Floats, *, rounds: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean difference and its interval from a bootstrap over prompts.
 
@@ -171,20 +171,20 @@ def paired_interval(
     return _mean(differences), float(lower), float(upper)
 
 
-def _compared(differences: _Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
+def _compared(differences: Floats, rounds: int, level: float, seed: int) -> dict[str, float]:
     found = paired_interval(differences, rounds=rounds, level=level, seed=seed)
     spread = float(np.nanmean(differences, axis=1).std())
     return {**dict(zip(("difference", "low", "high"), found, strict=True)), "spread": spread}
 
 
-def _mean(values: _Floats) -> float:
+def _mean(values: Floats) -> float:
     """Mean over splits of the means over prompts."""
     return float(np.nanmean(values, axis=1).mean())
 
 
 def _two_steps(
     split: Split, table: ScoreTable, budgets: Sequence[float], settings: FitSettings
-) -> list[_Floats]:
+) -> list[Floats]:
     found = fit_step1(
         split.vectors, table, active=split.active, total=split.total, settings=settings
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.clusters import clusters
 from micronas.language.embedders import unit
@@ -23,7 +24,6 @@ from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Count = Annotated[int, Field(ge=1)]
 
@@ -76,7 +76,7 @@ def fit(
     *,
     settings: FitSettings | None = None,
     budget: ParameterBudget | None = None,
-    embedder: Callable[[Sequence[str]], _Floats] | None = None,
+    embedder: Callable[[Sequence[str]], Floats] | None = None,
     cache: Path | None = None,
 ) -> Router:
     """Fit both steps on scored prompts.
@@ -122,7 +122,7 @@ def fit(
 
 
 def fit_step1(
-    vectors: _Floats, table: ScoreTable, *, active: _Floats, total: _Floats, settings: FitSettings
+    vectors: Floats, table: ScoreTable, *, active: Floats, total: Floats, settings: FitSettings
 ) -> _Step1:
     """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores."""
     if settings.source == "clusters":
@@ -160,12 +160,12 @@ def fit_step1(
 
 
 def _fit_labels(
-    vectors: _Floats,
+    vectors: Floats,
     labels: _Integers,
     names: Sequence[str],
     table: ScoreTable,
-    active: _Floats,
-    total: _Floats,
+    active: Floats,
+    total: Floats,
     settings: FitSettings,
 ) -> _Step1:
     wanted = settings.categories

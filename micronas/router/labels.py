@@ -3,15 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from micronas.arrays import Floats
 from micronas.language.embedders import unit
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 
 def propagate(
-    vectors: _Floats, labels: _Integers, *, categories: int, precision: float, seed: int = 0
+    vectors: Floats, labels: _Integers, *, categories: int, precision: float, seed: int = 0
 ) -> _Integers:
     """Give unlabelled prompts the category that their nearest labelled ones vote for.
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
+from micronas.arrays import Floats
 from micronas.errors import BudgetError
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 _SLACK = 1e-9
@@ -39,7 +39,7 @@ class ParameterBudget:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class MappingProblem:
     """Scores and sizes that a mapping is chosen by.
 
     Attributes
@@ -52,10 +52,10 @@ class Problem:
         Parameters of each expert [experts].
     """
 
-    utilities: _Floats
-    weights: _Floats
-    active: _Floats
-    total: _Floats
+    utilities: Floats
+    weights: Floats
+    active: Floats
+    total: Floats
 
     def score(self, experts: _Integers) -> float:
         """Expected score of a mapping [categories]."""
@@ -73,7 +73,7 @@ class Problem:
         return _within(used.active, budget.active) and _within(used.total, budget.total)
 
 
-def solve(problem: Problem, budget: ParameterBudget) -> _Integers:
+def solve(problem: MappingProblem, budget: ParameterBudget) -> _Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
     A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
@@ -91,7 +91,7 @@ def solve(problem: Problem, budget: ParameterBudget) -> _Integers:
     return found
 
 
-def exhaustive(problem: Problem, budget: ParameterBudget) -> _Integers | None:
+def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> _Integers | None:
     """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
     categories, experts = problem.utilities.shape
     mappings = (np.array(each) for each in product(range(experts), repeat=categories))
@@ -99,7 +99,7 @@ def exhaustive(problem: Problem, budget: ParameterBudget) -> _Integers | None:
     return max(fitting, key=problem.score, default=None)
 
 
-def greedy(problem: Problem, budget: ParameterBudget) -> _Integers | None:
+def greedy(problem: MappingProblem, budget: ParameterBudget) -> _Integers | None:
     """Begin with the best single expert that fits, then change one category at a time.
 
     Each step takes the change that fits and gains most for each active parameter it adds; steps
@@ -134,7 +134,7 @@ def _within(used: float | None, limit: float | None) -> bool:
 
 
 def _program(
-    problem: Problem, costs: _Floats, used_costs: _Floats, budget: ParameterBudget
+    problem: MappingProblem, costs: Floats, used_costs: Floats, budget: ParameterBudget
 ) -> _Integers | None:
     """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
     categories, experts = problem.utilities.shape
@@ -172,7 +172,7 @@ def _program(
     return np.asarray(found.x[:size].reshape(categories, experts).argmax(axis=1), np.int64)
 
 
-def _impossible(problem: Problem, budget: ParameterBudget) -> str:
+def _impossible(problem: MappingProblem, budget: ParameterBudget) -> str:
     """Say why no mapping fits, and the smallest budget of each kind that one would fit."""
     options = []
     weights = problem.weights[:, None]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.router.mapping import ParameterBudget, Problem, solve
+from micronas.arrays import Floats
+from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.router.utility import utilities
 
-_Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
 _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -41,12 +41,12 @@ class Evidence:
     category: _Integers
     categories: int
     fold: _Integers
-    scores: _Floats
-    active: _Floats
-    total: _Floats
+    scores: Floats
+    active: Floats
+    total: Floats
     merged: bool = False
 
-    def problem(self, rows: NDArray[np.bool_] | None = None) -> Problem:
+    def problem(self, rows: NDArray[np.bool_] | None = None) -> MappingProblem:
         """Return the problem of choosing a mapping, by all prompts or those of a mask."""
         wanted = np.ones(len(self.category), bool) if rows is None else rows
         category = np.zeros_like(self.category) if self.merged else self.category
@@ -56,7 +56,7 @@ class Evidence:
         values = utilities(self.scores[wanted], category[wanted], categories)
         # the few fitting prompts in `general` say little of those unlike any: these are any prompts
         values[-1] = self.scores[wanted].mean(axis=0)
-        return Problem(
+        return MappingProblem(
             utilities=values,
             weights=counts / counts.sum(),
             active=self.active,
@@ -84,8 +84,8 @@ class Plan:
 
     budget: ParameterBudget
     experts: _Integers
-    utilities: _Floats
-    weights: _Floats
+    utilities: Floats
+    weights: Floats
     score: float
     used: ParameterBudget
 
@@ -117,7 +117,7 @@ def plan_of(evidence: Evidence, budget: ParameterBudget, experts: _Integers) -> 
     )
 
 
-def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> _Floats:
+def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
     """Return the score [prompts] of each prompt under a mapping that was made without its fold."""
     result = np.empty(len(evidence.category))
     for number in range(int(evidence.fold.max()) + 1):

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from micronas.arrays import Floats
 from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.files import regular, write_atomically
 from micronas.npz import read_arrays
 from micronas.router.category import Categories, gaussians_arrays, gaussians_of
-from micronas.router.decision import GENERAL, Decision
+from micronas.router.decision import GENERAL, RoutingDecision
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.plan import Evidence, Plan, make_plan, plan_of
 from micronas.settings import nearest, validate_settings
 
-_Floats = NDArray[np.float64]
 DESCRIPTION, ARRAYS = "router.json", "router.npz"
 _VERSION = 2
 
@@ -50,7 +50,7 @@ class Router:
     """
 
     embedding: Embedding | None
-    embed: Callable[[Sequence[str]], _Floats]
+    embed: Callable[[Sequence[str]], Floats]
     categories: Categories
     experts: tuple[str, ...]
     evidence: Evidence
@@ -85,7 +85,7 @@ class Router:
                 found.append(self.map(replace(self.plan.budget, active=float(limit))))
         return tuple(found)
 
-    def route(self, prompts: Sequence[str]) -> list[Decision]:
+    def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         """Return one decision a prompt."""
         if not prompts:
             return []
@@ -98,8 +98,8 @@ class Router:
         ]
 
     def _decision(
-        self, category: int, probabilities: _Floats, doubt: float, distance: float
-    ) -> Decision:
+        self, category: int, probabilities: Floats, doubt: float, distance: float
+    ) -> RoutingDecision:
         top = int(probabilities.argmax())
         likeliest = self.categories.names[top]
         expert = int(self.plan.experts[category])
@@ -112,7 +112,7 @@ class Router:
                 f"{self.categories.max_distance:.2f})"
             )
         whole = " for all categories" if self.evidence.merged else ""
-        return Decision(
+        return RoutingDecision(
             category=self.names[category],
             probability=float(probabilities[top]),
             uncertainty=doubt,
@@ -157,7 +157,7 @@ class Router:
 
     @classmethod
     def load(
-        cls, folder: Path, *, embedder: Callable[[Sequence[str]], _Floats] | None = None
+        cls, folder: Path, *, embedder: Callable[[Sequence[str]], Floats] | None = None
     ) -> "Router":
         """Read a router from the folder that `save` wrote.
 
@@ -196,7 +196,7 @@ class Router:
         cls,
         said: Mapping[str, Any],
         arrays: Mapping[str, NDArray[Any]],
-        embedder: Callable[[Sequence[str]], _Floats] | None,
+        embedder: Callable[[Sequence[str]], Floats] | None,
     ) -> "Router":
         embedding = None
         if embedder is None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.language.rows import parse_rows, read_unpacked
 from micronas.settings import nearest
-
-_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class ScoreTable:
 
     prompts: tuple[str, ...]
     experts: tuple[str, ...]
-    scores: _Floats
+    scores: Floats
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_Floats = NDArray[np.float64]
+from micronas.arrays import Floats
+
 _Integers = NDArray[np.int64]
 
 
-def utilities(scores: _Floats, category: _Integers, categories: int) -> _Floats:
+def utilities(scores: Floats, category: _Integers, categories: int) -> Floats:
     """Return the expected score of each expert on the prompts of each category.
 
     Empirical Bayes, twice with one rule. A category's mean over all experts, which says how hard
@@ -36,7 +37,7 @@ def utilities(scores: _Floats, category: _Integers, categories: int) -> _Floats:
     return level + _shrunken_means(scores - hardness, category, categories)
 
 
-def _shrunken_means(values: _Floats, category: _Integers, categories: int) -> _Floats:
+def _shrunken_means(values: Floats, category: _Integers, categories: int) -> Floats:
     """Shrink category means towards the overall means, columns sharing one variance between."""
     counts = np.bincount(category, minlength=categories).astype(np.float64)[:, None]
     sums = np.zeros((categories, values.shape[1]))

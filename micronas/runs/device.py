@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.board import Emulated, with_memory_of
 from micronas.export.firmware.front_ends import Camera
 from micronas.export.firmware.host import OnHost
@@ -73,13 +73,13 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     return _Device(application, example, emulated, engine)
 
 
-def _decision(stored: object) -> Decision:
+def _decision(stored: object) -> DecisionRule:
     if not isinstance(stored, dict):
-        return Decision(ignored=_IGNORED)
+        return DecisionRule(ignored=_IGNORED)
     right = stored.get("right")
     source = "" if right is None else f"{100 * right:.1f} % of them right on the validation data"
     ignored = tuple(stored.get("ignored", _IGNORED))
-    return Decision(int(stored["margin"]), int(stored["smoothing"]), source, ignored)
+    return DecisionRule(int(stored["margin"]), int(stored["smoothing"]), source, ignored)
 
 
 def _stored(path: Path, key: str) -> object:

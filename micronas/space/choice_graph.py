@@ -1,6 +1,6 @@
 """A graph at its largest, with the decisions that stand in it: what a search space is.
 
-Every operator is there at its largest width and kernel; a `Select` stands where one of several
+Every operator is there at its largest width and kernel; a `Selection` stands where one of several
 tensors goes on. `resolve` takes a choice and gives the plain graph of one network: branches nobody
 reads are gone, widths are cut, and a sum of two widths gets the PAD it needs.
 """
@@ -23,7 +23,7 @@ _NONE: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
-class Select:
+class Selection:
     """One of several tensors goes on under a name of its own."""
 
     name: str
@@ -39,7 +39,7 @@ class Acts:
     bits: int | None = None
 
 
-Step = Op | Select
+Step = Op | Selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class ChoiceGraph:
         for step in reversed(self.steps):
             if written(step) not in found:
                 continue
-            if isinstance(step, Select):
+            if isinstance(step, Selection):
                 found.add(step.branches[choice[step.decision]])
             else:
                 found.update(step.operands)
@@ -103,7 +103,7 @@ class ChoiceGraph:
             here = self.when.get(written(step))
             if here is None:
                 continue
-            deciding = {step.decision} if isinstance(step, Select) else self._deciding(step)
+            deciding = {step.decision} if isinstance(step, Selection) else self._deciding(step)
             for decision in deciding:
                 found[decision].append(here)
         return tuple(_either_holds(each, self.decisions) if each else _ALWAYS for each in found)
@@ -132,7 +132,7 @@ class ChoiceGraph:
             out = written(step)
             if out not in needed:
                 continue
-            if isinstance(step, Select):
+            if isinstance(step, Selection):
                 named[out] = named[step.branches[choice[step.decision]]]
                 continue
             tensors.update((name, self.tensors[name]) for name in self._constants(step))

@@ -13,7 +13,7 @@ from micronas.settings import Extent, Settings
 GRID = 4
 """Widths are multiples of this: CMSIS-NN's kernels are slow on others (MicroNets section 4)."""
 
-Kind = Literal["width", "kernel", "bits", "depth", "select"]
+DecisionKind = Literal["width", "kernel", "bits", "depth", "select"]
 Size = tuple[int, int]
 """Height, width."""
 Choice = tuple[int, ...]
@@ -31,7 +31,7 @@ class Decision:
     """
 
     name: str
-    kind: Kind
+    kind: DecisionKind
     options: tuple[Any, ...]
 
     def nearest(self, number: float) -> int:

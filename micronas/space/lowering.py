@@ -10,8 +10,8 @@ from micronas.errors import ConfigError
 from micronas.graph.builder import Bits, Builder, Parameters
 from micronas.graph.ir import Activation, Op
 from micronas.space.channels import Channels, Union, Units, fixed, owned
-from micronas.space.choice_graph import Acts, ChoiceGraph, Select, Step, either
-from micronas.space.decisions import Decision, Kind
+from micronas.space.choice_graph import Acts, ChoiceGraph, Selection, Step, either
+from micronas.space.decisions import Decision, DecisionKind
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Lowering:
         self.activation = activation
         self.scope = ""
 
-    def decide(self, field: str, kind: Kind, options: Sequence[Any]) -> Chosen:
+    def decide(self, field: str, kind: DecisionKind, options: Sequence[Any]) -> Chosen:
         """Add a decision, named after the block and a field of it, if there are two options."""
         if len(options) == 1:
             return Chosen(tuple(options), None)
@@ -216,7 +216,7 @@ class Lowering:
             return branches[-1]()
         outs = [branch() for branch in branches]
         channels = either(chosen.decision, [self._channels[each] for each in outs])
-        self._steps.append(Select(name, tuple(outs), chosen.decision))
+        self._steps.append(Selection(name, tuple(outs), chosen.decision))
         self._builder.stand_in(name, (*self._builder.shape(outs[0])[:-1], channels.size))
         self._channels[name] = channels
         return name

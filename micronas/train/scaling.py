@@ -7,13 +7,11 @@ channel by channel; what lies between two with weights may be nothing else.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from micronas.arrays import Floats
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import OPERATORS, WEIGHTED
 from micronas.train.network import weights_of
-
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _passes(graph: Graph, op: Op, channels: int) -> bool:
     return source[-1] == output[-1]
 
 
-def shares_of_columns(graph: Graph, pair: Pair) -> _Floats | None:
+def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
     """How large the weights that read each channel are, against the largest of their row.
 
     None if all who read are depthwise: each of their rows has one channel.
@@ -97,7 +95,7 @@ def shares_of_columns(graph: Graph, pair: Pair) -> _Floats | None:
     return np.max(found, axis=0) if found else None
 
 
-def _of_channels(graph: Graph, op: Op, weights: _Floats, channels: int) -> _Floats:
+def _of_channels(graph: Graph, op: Op, weights: Floats, channels: int) -> Floats:
     """The largest weight [channels] that reads each."""
     if op.kind == "FULLY_CONNECTED":
         return np.asarray(weights.reshape(-1, channels).max(0))
@@ -105,11 +103,11 @@ def _of_channels(graph: Graph, op: Op, weights: _Floats, channels: int) -> _Floa
     return np.asarray(weights.reshape(groups, -1, channels // groups).max(1).reshape(-1))
 
 
-def with_factors(graph: Graph, pair: Pair, factors: _Floats) -> Graph:
+def with_factors(graph: Graph, pair: Pair, factors: Floats) -> Graph:
     """Divide an operator's output channels by factors, and multiply the weights that read them."""
     tensors = dict(graph.tensors)
 
-    def scale(name: str, by: _Floats) -> None:
+    def scale(name: str, by: Floats) -> None:
         data = (_data(graph, name) * by).astype(np.float32)
         tensors[name] = replace(tensors[name], data=data)
 
@@ -128,7 +126,7 @@ def with_factors(graph: Graph, pair: Pair, factors: _Floats) -> Graph:
     return graph
 
 
-def _per_weight(graph: Graph, op: Op, factors: _Floats) -> _Floats:
+def _per_weight(graph: Graph, op: Op, factors: Floats) -> Floats:
     """Factors of channels as weights are laid out."""
     shape = graph.tensors[op.inputs[1]].shape
     if op.kind == "DEPTHWISE_CONV_2D":
@@ -140,7 +138,7 @@ def _per_weight(graph: Graph, op: Op, factors: _Floats) -> _Floats:
     return rows.reshape(shape[0], 1, 1, -1)
 
 
-def _data(graph: Graph, name: str) -> _Floats:
+def _data(graph: Graph, name: str) -> Floats:
     data = graph.tensors[name].data
     assert data is not None, f"{name}: a graph that is scaled has its weights"
     return data.astype(np.float64)

@@ -3,7 +3,7 @@
 Files that a page shows with a title are written first. What a page takes for granted (recordings,
 questions, a judge) is put there. Searches are cut short and the tutorial's corpus is small; marked
 ``slow`` the tutorial runs as it is printed, and the how-tos on networks run. The pages on modules
-and loops of one's own run in `tests/nas/test_own_loop.py`.
+and loops of one's own run in `tests/nas/test_custom_loop.py`.
 """
 
 import json

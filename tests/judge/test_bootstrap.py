@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats
+from micronas.judge.battles import Battles
 from micronas.judge.bootstrap import bootstrap, prompt_counts
 from micronas.judge.rating import bradley_terry
 from micronas.language.intervals import intervals, paired_intervals

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats
+from micronas.judge.battles import Battles
 from micronas.judge.categories import category_table
 from micronas.judge.control import control, length_feature, relative_difference
 from micronas.judge.rating import bradley_terry

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.battles import Battles, Floats
+from micronas.judge.battles import Battles
 from micronas.judge.rating import (
     bradley_terry,
     expected_win_rates,

@@ -20,8 +20,8 @@ from micronas.graph.builder import Builder
 from micronas.hardware.targets import CMSIS_NN
 from micronas.nas.convert import SHARES, ConvertedSpace, convert
 from micronas.nas.convert.channels import find_channels
+from micronas.nas.custom_loop import SearchBudget, Supernet
 from micronas.nas.member import Member
-from micronas.nas.own_loop import SearchBudget, Supernet
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.tflite.metadata import describe

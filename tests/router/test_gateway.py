@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from micronas.router.decision import GENERAL, Decision
+from micronas.router.decision import GENERAL, RoutingDecision
 from micronas.router.embedding import Embedding
 from micronas.router.fit import FitSettings, fit
 from micronas.router.mapping import ParameterBudget
@@ -37,12 +37,12 @@ JSON = {"id": "x", "object": "list", "model": "m"}
 class ByTopic:
     """A routing one can foresee: a prompt goes to the expert it names, others are general."""
 
-    def route(self, prompts: Sequence[str]) -> list[Decision]:
+    def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         found = []
         for text in prompts:
             name = next((each for each in ("small", "large") if each in text), GENERAL)
             expert = "small" if name == GENERAL else name
-            found.append(Decision(name, 0.9, 0.1, expert, 1e9, 0.5, f"says {name}"))
+            found.append(RoutingDecision(name, 0.9, 0.1, expert, 1e9, 0.5, f"says {name}"))
         return found
 
     def ranking(self, category: str) -> Sequence[str]:

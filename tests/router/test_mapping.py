@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from micronas.errors import BudgetError
 from micronas.router.experts import parse_parameters
 from micronas.router.mapping import (
+    MappingProblem,
     ParameterBudget,
-    Problem,
     exhaustive,
     greedy,
     parameters,
@@ -18,13 +18,13 @@ from micronas.router.mapping import (
 )
 
 
-def random_problem(seed: int) -> tuple[Problem, ParameterBudget]:
+def random_problem(seed: int) -> tuple[MappingProblem, ParameterBudget]:
     rng = np.random.default_rng(seed)
     categories, experts = rng.integers(1, 5, 2)
     active = rng.uniform(1e9, 70e9, experts)
     total = active * rng.uniform(1, 3, experts)
     weights = rng.dirichlet(np.ones(categories))
-    problem = Problem(rng.uniform(0, 1, (categories, experts)), weights, active, total)
+    problem = MappingProblem(rng.uniform(0, 1, (categories, experts)), weights, active, total)
     limits = [
         float(rng.uniform(0.5 * parts.min(), 1.2 * most)) if rng.random() < 0.7 else None
         for parts, most in ((active, active.max()), (total, total.sum()))
@@ -59,7 +59,7 @@ def test_the_program_finds_what_all_mappings_hold_500() -> None:
 
 def test_by_hand() -> None:
     # a third of the prompts gains 0.6 by the large expert, the rest 0.1: 1/3 9 + 2/3 3 = 5
-    problem = Problem(
+    problem = MappingProblem(
         utilities=np.array([[0.2, 0.8], [0.5, 0.6]]),
         weights=np.array([1 / 3, 2 / 3]),
         active=np.array([3.0, 9.0]),
@@ -79,7 +79,7 @@ def test_an_impossible_budget_names_one_that_can_be_met(
     limits: tuple[float | None, float | None],
 ) -> None:
     # the frugal expert is large on disk, the small one is active as a whole
-    problem = Problem(
+    problem = MappingProblem(
         utilities=np.array([[0.3, 0.5], [0.4, 0.2]]),
         weights=np.array([0.5, 0.5]),
         active=np.array([1.23456e9, 7e9]),
@@ -132,7 +132,9 @@ def test_greedy_is_within_budget_and_never_better(seed: int) -> None:
 
 
 def test_one_category_is_the_best_single_within_the_budget() -> None:
-    problem = Problem(np.array([[0.5, 0.9, 0.7]]), np.ones(1), *2 * [np.array([1.0, 9.0, 5.0])])
+    problem = MappingProblem(
+        np.array([[0.5, 0.9, 0.7]]), np.ones(1), *2 * [np.array([1.0, 9.0, 5.0])]
+    )
     for limit, expert in ((1.0, 0), (4.9, 0), (5.0, 2), (8.9, 2), (9.0, 1)):
         assert solve(problem, ParameterBudget(active=limit)).tolist() == [expert]
     with pytest.raises(BudgetError, match="can be met is 1"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from micronas.router.decision import GENERAL, Decision
+from micronas.router.decision import GENERAL, RoutingDecision
 from tests.router.serving import chat, said, serving, streamed, until
 from tests.router.upstreams import (
     Behaviour,
@@ -31,9 +31,9 @@ class ByWord:
 
     second: Sequence[str] = ()
 
-    def route(self, prompts: Sequence[str]) -> list[Decision]:
+    def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         words = [prompt.split()[0] for prompt in prompts]
-        return [Decision(word, 0.9, 0.25, word, 7e9, 0.5, f"says {word}") for word in words]
+        return [RoutingDecision(word, 0.9, 0.25, word, 7e9, 0.5, f"says {word}") for word in words]
 
     def ranking(self, category: str) -> Sequence[str]:
         return [category, *self.second]

@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from micronas.errors import DataError, ExportError, ModelError
-from micronas.export.apart import run_apart
 from micronas.export.examples import read_inputs
 from micronas.export.formats import export
 from micronas.export.runtimes import compare_runtimes
+from micronas.export.sandbox import run_sandboxed
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.builder import Builder
@@ -239,14 +239,14 @@ def test_a_runtime_that_crashes_or_hangs_is_one_line() -> None:
     graph = ds_cnn()
     model, inputs = full_buffer_0(1), random_inputs(graph, 1)
     with pytest.raises(ExportError, match=r"TFLM must be able to run .* its process by signal 11"):
-        run_apart(model, [inputs], seconds=60)
+        run_sandboxed(model, [inputs], seconds=60)
     with pytest.raises(ExportError, match=r"must be able to run the model, but it took longer"):
-        run_apart(to_flatbuffer(graph), [inputs], seconds=0.01)
+        run_sandboxed(to_flatbuffer(graph), [inputs], seconds=0.01)
 
 
 def test_a_runtime_gets_no_more_memory_than_its_limit() -> None:
     program = (
-        "import resource; from micronas.export import apart; apart.limit_memory(); "
+        "import resource; from micronas.export import sandbox; sandbox.limit_memory(); "
         "kinds = resource.RLIMIT_AS, resource.RLIMIT_CORE; "
         "print(*(resource.getrlimit(kind)[0] for kind in kinds))"
     )

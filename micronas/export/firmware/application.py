@@ -20,7 +20,7 @@ _SOURCES: Mapping[ProjectKind, str] = {
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionRule:
     """When a label is believed."""
 
     margin: int = 0
@@ -42,7 +42,7 @@ class Application:
     front_end: FrontEnd
     labels: Sequence[str]
     """In the order of the outputs; numbers where the model has none."""
-    decision: Decision = Decision()
+    decision: DecisionRule = DecisionRule()
 
     def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
         """Return the sources by name.

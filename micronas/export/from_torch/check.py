@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from micronas.arrays import Floats
 from micronas.errors import ExportError
 from micronas.graph import integer
 from micronas.graph.interface import Given
@@ -19,7 +19,6 @@ from micronas.train.quantize import QuantizedNetwork, float_outputs
 
 Labelled = Iterable[tuple[Given[Tensor], Tensor | None]]
 """Batches of inputs and labels, as a loader gives them; None where there are no labels."""
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
     MicronasError
         If inputs are not those of the network.
     """
-    wanted: list[_Floats] = []
-    got: list[_Floats] = []
+    wanted: list[Floats] = []
+    got: list[Floats] = []
     right: list[tuple[float, float]] = []
     unlabelled = False
     if not isinstance(data, Iterable):
@@ -98,7 +97,7 @@ def compare(graph: Graph, reference: QuantizedNetwork, data: Labelled) -> _Check
     return _Check(total, ratio, *shares)
 
 
-def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, _Floats]:
+def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, Floats]:
     """Compute the outputs of an int8 graph by name, as the numbers they stand for.
 
     Inputs are those of `quantize_all_inputs`; maps are [N, channels, height, width].
@@ -112,7 +111,7 @@ def int8_outputs(graph: Graph, inputs: Given[Tensor]) -> dict[str, _Floats]:
     return found
 
 
-def _right(scores: _Floats, labels: Tensor) -> float:
+def _right(scores: Floats, labels: Tensor) -> float:
     """Examples whose label has the largest score; of a map, the share of its positions."""
     wanted = (len(scores), *scores.shape[2:])
     classes = scores.shape[1] if scores.ndim > 1 else 1

@@ -23,9 +23,9 @@ from micronas.hardware.board import Board
 from micronas.hardware.features import FEATURES
 from micronas.hardware.targets import Target
 from micronas.nas.supernet.gates import Sample
-from micronas.nas.supernet.law import Law, joint, numbers
+from micronas.nas.supernet.width_distribution import WidthDistribution, joint, numbers
 from micronas.space.channels import Channels
-from micronas.space.choice_graph import Acts, ChoiceGraph, Select, When, both
+from micronas.space.choice_graph import Acts, ChoiceGraph, Selection, When, both
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.tflite.metadata import placeholder
@@ -111,25 +111,25 @@ class CostTables:
         return size - float(smooth.flash), exact.total - float(smooth.sram)
 
     def expected(self, gates: Sample) -> _Expected:
-        law = Law(self._choices, gates)
-        present = torch.stack([law.probability(row.when) for row in self._rows])
+        distribution = WidthDistribution(self._choices, gates)
+        present = torch.stack([distribution.probability(row.when) for row in self._rows])
         parts = []
         for group in self._groups:
             rows = [self._rows[number] for number in group]
-            parts.append(rows[0].contract([joint(law, row.axes) for row in rows]))
+            parts.append(rows[0].contract([joint(distribution, row.axes) for row in rows]))
         counted = torch.cat(parts)[torch.argsort(self._order)]
         total = present @ counted
         sums = dict(zip(_COLUMNS, total, strict=True))
         channels, layers = sums.pop("channels"), sums.pop("layers")
         del sums["scratch"]
         growth = self._target.growth
-        alive = present * counted[:, -1] + self._held.bytes(law, len(self._ops))
+        alive = present * counted[:, -1] + self._held.bytes(distribution, len(self._ops))
         scale = _SOFTNESS * alive.detach().max()
         return _Expected(
             sums,
             flash=sums["weights_bytes"]
             + growth.flash_per_channel * channels
-            + growth.flash_per_width * self._zero_points.count(law)
+            + growth.flash_per_width * self._zero_points.count(distribution)
             + growth.flash_per_layer * layers
             + self._rest[0],
             sram=scale * (alive / scale).logsumexp(0)
@@ -187,19 +187,22 @@ class _Row:
             tables[self.table_key] = known
         self._table = known
 
-    def contract(self, laws: "Sequence[Sequence[tuple[Tensor, Sequence[Tensor]]]]") -> Tensor:
+    def contract(
+        self, distributions: "Sequence[Sequence[tuple[Tensor, Sequence[Tensor]]]]"
+    ) -> Tensor:
         """Return expected columns [rows, columns] of rows that share this table.
 
-        Each row has laws of its axes, one after another; where some axes depend on one another,
-        several times, each with its weight.
+        Each row has distributions of its axes, one after another; where some axes depend on one
+        another, several times, each with its weight.
         """
         found = []
-        if all(len(each) == 1 for each in laws):
+        if all(len(each) == 1 for each in distributions):
             probabilities = [
-                torch.stack([row[0][1][axis] for row in laws]) for axis in range(len(self.axes))
+                torch.stack([row[0][1][axis] for row in distributions])
+                for axis in range(len(self.axes))
             ]
-            return _contracted(self._table, probabilities, len(laws))
-        for row in laws:
+            return _contracted(self._table, probabilities, len(distributions))
+        for row in distributions:
             total: Tensor | float = 0.0
             for weight, single in row:
                 total = total + weight * _contracted(self._table, [e[None] for e in single], 1)
@@ -277,13 +280,15 @@ class _ZeroPoints:
         widths = sorted({width for each in conditions for width in each.values})
         return cls(conditions, torch.tensor(widths, dtype=torch.float64))
 
-    def count(self, law: Law) -> Tensor:
+    def count(self, distribution: WidthDistribution) -> Tensor:
         """Expected zero points, as if widths were independent."""
         missing = torch.ones_like(self.widths)
         for channels, conditions in self.conditions.items():
-            present = torch.stack([law.probability(each) for each in conditions]).max()
+            present = torch.stack([distribution.probability(each) for each in conditions]).max()
             place = torch.searchsorted(self.widths, numbers(channels.values))
-            likely = torch.zeros_like(missing).index_add(0, place, present * law.widths(channels))
+            likely = torch.zeros_like(missing).index_add(
+                0, place, present * distribution.widths(channels)
+            )
             missing = missing * (1 - likely)
         return self.widths @ (1 - missing)
 
@@ -299,9 +304,9 @@ class _Held:
     rows: Tensor
     """float64 [entries]: bytes of one channel."""
 
-    def bytes(self, law: Law, operators: int) -> Tensor:
-        widths = torch.stack([law.mean(each) for each in self.tensors])
-        likely = torch.stack([law.probability(each) for each in self.conditions])
+    def bytes(self, distribution: WidthDistribution, operators: int) -> Tensor:
+        widths = torch.stack([distribution.mean(each) for each in self.tensors])
+        likely = torch.stack([distribution.probability(each) for each in self.conditions])
         op, tensor, condition = self.entries.T
         amounts = likely[condition] * self.rows * widths[tensor]
         return torch.zeros(operators, dtype=torch.float64).index_add(0, op, amounts)
@@ -312,7 +317,7 @@ def _held(choices: ChoiceGraph, ops: Sequence[Op]) -> _Held:
     uses: dict[str, list[tuple[int, When]]] = {}
     position = 0
     for step in choices.steps:
-        if isinstance(step, Select):
+        if isinstance(step, Selection):
             start[step.name] = position  # what it selects lives on under its name
         elif step.outputs[0] in choices.when:
             start[step.outputs[0]] = position

@@ -23,7 +23,7 @@ from micronas.nas.supernet.masks import Masks, add_padded, along_channels, weigh
 from micronas.nas.supernet.one_hot import choose, convolve_shown, mix_shown, shown_of
 from micronas.nas.supernet.units import SharedUnit
 from micronas.space.channels import Units
-from micronas.space.choice_graph import Acts, ChoiceGraph, Select, holds, written
+from micronas.space.choice_graph import Acts, ChoiceGraph, Selection, holds, written
 from micronas.space.decisions import Choice
 from micronas.train.network import round_weights
 from micronas.train.operators import activate, constant, unweighted
@@ -33,7 +33,7 @@ class Feature(NamedTuple):
     """A feature map at its largest."""
 
     values: Tensor
-    waits: bool = False
+    mask_pending: bool = False
     """The mask was not applied yet."""
     hidden: Tensor | None = None
     """The channels behind those of `values`, if they are kept apart: see `one_hot`."""
@@ -100,7 +100,7 @@ class MaskedPass:
         last_use = {
             name: number
             for number, step in enumerate(steps)
-            for name in (step.branches if isinstance(step, Select) else step.operands)
+            for name in (step.branches if isinstance(step, Selection) else step.operands)
         }
         is_training = torch.is_grad_enabled()
         self._shown = {choices.input} if is_training else set()
@@ -110,13 +110,13 @@ class MaskedPass:
                 self._shown.add(out)
             with torch.set_grad_enabled(out in self._shown):
                 self._values[out] = self._step(step)
-            for name in step.branches if isinstance(step, Select) else step.operands:
+            for name in step.branches if isinstance(step, Selection) else step.operands:
                 if last_use[name] == number:
                     self._values.pop(name, None)
         return self._values[choices.output].whole().values.flatten(1)
 
-    def _step(self, step: Op | Select) -> Feature:
-        if isinstance(step, Select):
+    def _step(self, step: Op | Selection) -> Feature:
+        if isinstance(step, Selection):
             return self._select(step)
         assert step.kind != "UNKNOWN", "no space has one"
         channels = self._choices.channels
@@ -130,11 +130,13 @@ class MaskedPass:
         elif step.kind == "MUL" and len({channels[name] for name in step.operands}) == 1:
             factors = [self._values[name].whole() for name in step.operands]
             product = self._plain(step, [each.values for each in factors])
-            feature = Feature(product, all(each.waits for each in factors))  # one mask is enough
+            feature = Feature(
+                product, all(each.mask_pending for each in factors)
+            )  # one mask is enough
         elif step.kind == "CONCATENATION":
             parts = [self._values[name].whole() for name in step.operands]
             joined = self._plain(step, [each.values for each in parts])
-            feature = Feature(joined, any(each.waits for each in parts))
+            feature = Feature(joined, any(each.mask_pending for each in parts))
         else:  # channels meet, or move
             sources = [self._mixed(name).whole().values for name in step.operands]
             feature = Feature(self._plain(step, sources))
@@ -150,12 +152,12 @@ class MaskedPass:
     def _mixed(self, name: str) -> Feature:
         """Return a feature map with its mask applied: what reads it mixes channels."""
         feature = self._values[name]
-        if feature.waits:
+        if feature.mask_pending:
             if self._choices.channels[name].decisions:
                 # others may read it too: what counts is not who asks, but if the sample shows it
                 with torch.set_grad_enabled(name in self._shown):
                     feature = self._masked(feature, name)
-            feature = self._values[name] = feature._replace(waits=False)
+            feature = self._values[name] = feature._replace(mask_pending=False)
         return feature
 
     def _masked(self, feature: Feature, name: str) -> Feature:
@@ -166,16 +168,21 @@ class MaskedPass:
         values, hidden = mix_shown(feature.values, feature.hidden, mask, kept=kept)
         return Feature(values, hidden=hidden)
 
-    def _select(self, step: Select) -> Feature:
+    def _select(self, step: Selection) -> Feature:
         branches = [self._values[name] for name in step.branches]
-        weights, waits = self._masks.gates(step.decision), any(each.waits for each in branches)
-        if self._choice is None or not waits:
-            return Feature(weighted_sum(weights, [each.whole().values for each in branches]), waits)
+        weights, mask_pending = (
+            self._masks.gates(step.decision),
+            any(each.mask_pending for each in branches),
+        )
+        if self._choice is None or not mask_pending:
+            return Feature(
+                weighted_sum(weights, [each.whole().values for each in branches]), mask_pending
+            )
         # the mask that comes lets no gradient pass beyond the chosen one's channels
         parts = [(each.values, each.hidden) for each in branches]
         size = self._choices.channels[step.name].size
         values, hidden = choose(weights, self._choice[step.decision], parts, size)
-        return Feature(values, waits, hidden)
+        return Feature(values, mask_pending, hidden)
 
     def _weighted(self, op: Op) -> Feature:
         unit = self._units[op.name]
@@ -189,7 +196,7 @@ class MaskedPass:
                 )
             return feature.each(
                 lambda x, part: unit.run(op, x, weight[part], part, running=self._running)
-            )._replace(waits=True)
+            )._replace(mask_pending=True)
         source, mask = self._mixed(op.operands[0]), None
         if self._choices.channels[op.operands[0]].decisions:
             mask = self._masks.of(op.operands[0])

@@ -24,7 +24,7 @@ from micronas.router.decision import Routing
 from micronas.router.experts import parse_parameters
 from micronas.router.serve.exchange import Exchange, Slots
 from micronas.router.serve.metrics import CONTENT_TYPE
-from micronas.router.serve.protocol import LARGE, ApiError, Kind, ascii_text, parse_ask
+from micronas.router.serve.protocol import LARGE, ApiError, RequestKind, ascii_text, parse_ask
 from micronas.router.serve.service import Gateway, on_hangup
 from micronas.router.serve.settings import ServeSettings
 from micronas.router.serve.web import WebGuard
@@ -73,7 +73,7 @@ def create_app(
     def protected(path: str, endpoint: _Endpoint, method: str = "GET") -> Route:
         return Route(path, _Guarded(endpoint, gateway), methods=[method])
 
-    async def exchange(request: Request, kind: Kind) -> Response:
+    async def exchange(request: Request, kind: RequestKind) -> Response:
         arrival = time.monotonic()
         service, client = gateway.service, request.state.client
         try:
@@ -100,7 +100,7 @@ def create_app(
             ask, service, slots=slots, booking=booking, metrics=metrics, arrival=arrival
         )
 
-    def asked(kind: Kind) -> Route:
+    def asked(kind: RequestKind) -> Route:
         return protected(f"/v1/{kind}", lambda request: exchange(request, kind), "POST")
 
     async def responses(_: Request) -> Response:

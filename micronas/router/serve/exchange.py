@@ -14,7 +14,7 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from micronas.router.decision import Decision
+from micronas.router.decision import RoutingDecision
 from micronas.router.experts import Expert
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.dispatch import Answer
@@ -95,7 +95,7 @@ class _Journey:
 
     arrival: float
     id: str = field(default_factory=lambda: f"{random.getrandbits(128):032x}")
-    decision: Decision | None = None
+    decision: RoutingDecision | None = None
     expert: str = ""
     active: float | None = None
     attempts: int = 0

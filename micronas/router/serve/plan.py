@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from micronas.errors import BudgetError
 from micronas.router.control import Controller
-from micronas.router.decision import GENERAL, Decision, Routing
+from micronas.router.decision import GENERAL, Routing, RoutingDecision
 from micronas.router.experts import Expert
 from micronas.router.policy import Router
 from micronas.router.serve.conversations import Conversations
@@ -44,10 +44,12 @@ class Fixed:
     expert: str
     active: float
 
-    def route(self, prompts: Sequence[str]) -> list[Decision]:
+    def route(self, prompts: Sequence[str]) -> list[RoutingDecision]:
         """Return the same decision for each prompt."""
         reason = "every prompt goes to this expert"
-        return [Decision(GENERAL, 1.0, 0.0, self.expert, self.active, None, reason)] * len(prompts)
+        return [RoutingDecision(GENERAL, 1.0, 0.0, self.expert, self.active, None, reason)] * len(
+            prompts
+        )
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Plan:
     ``held`` says whether it counts for the average budget.
     """
 
-    decision: Decision
+    decision: RoutingDecision
     experts: tuple[str, ...]
     conversation: str = ""
     held: bool = False
@@ -118,7 +120,7 @@ class Planner:
         if ask.model in self._experts:
             expert = self._experts[ask.model]
             reason = "the request names this expert"
-            decision = Decision(_DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
+            decision = RoutingDecision(_DIRECT, 1.0, 0.0, expert.name, expert.active, None, reason)
             return _Plan(decision, (expert.name,))
         name = self._conversations.name(ask)
         before = self._conversations.decision(name) if ask.turns > 1 else None
@@ -141,7 +143,7 @@ class Planner:
             order = fallback_order(self._settings, (), "") or tuple(self._experts)
             expert = self._experts[order[0]]
             reason = "the router failed"
-            decision = Decision(GENERAL, 0.0, 1.0, expert.name, expert.active, None, reason)
+            decision = RoutingDecision(GENERAL, 0.0, 1.0, expert.name, expert.active, None, reason)
         return self._planned(ask, decision, name)
 
     def answered(self, plan: _Plan, name: str) -> None:
@@ -156,7 +158,7 @@ class Planner:
             decision = replace(plan.decision, expert=name, active=expert.active)
             self._conversations.keep(plan.conversation, decision)
 
-    def _planned(self, ask: Ask, decision: Decision, conversation: str) -> _Plan:
+    def _planned(self, ask: Ask, decision: RoutingDecision, conversation: str) -> _Plan:
         try:
             order = self._order(decision.category, decision.expert, ask.budget)
         except Exception as error:
@@ -193,7 +195,7 @@ class Planner:
         return (*(name for name in order if name not in dear), *dear)
 
 
-def _decide(routing: Routing, prompts: Sequence[str]) -> Decision:
+def _decide(routing: Routing, prompts: Sequence[str]) -> RoutingDecision:
     """Route the newest prompt of a conversation, or if it is like none, the newest that is.
 
     What follows up on something ("and in French?") says little by itself.

@@ -24,7 +24,7 @@ _LABELS = frozenset(("role", "type", "id"))
 _DEEPEST = 8
 _TURNS = 8
 """Messages of the user, newest first, that a conversation's category is looked for in."""
-Kind = Literal["chat/completions", "completions", "embeddings"]
+RequestKind = Literal["chat/completions", "completions", "embeddings"]
 """Path of a request, below ``/v1``."""
 DONE = b"data: [DONE]\n\n"
 
@@ -78,7 +78,7 @@ class Ask:
     model: str
     messages: list[Json]
     stream: bool
-    kind: Kind = "chat/completions"
+    kind: RequestKind = "chat/completions"
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     budget: float | None = None
@@ -174,7 +174,7 @@ class Ask:
 
 def parse_ask(
     data: bytes,
-    kind: Kind = "chat/completions",
+    kind: RequestKind = "chat/completions",
     *,
     headers: Mapping[str, str] | None = None,
     key: str = "",
@@ -219,7 +219,7 @@ def _messages(body: Json) -> list[Json]:
     return messages
 
 
-def _texts(body: Json, kind: Kind) -> list[Json]:
+def _texts(body: Json, kind: RequestKind) -> list[Json]:
     """Return a prompt to complete, or an input to embed, as one message."""
     name = "prompt" if kind == "completions" else "input"
     given = body.get(name)
@@ -279,7 +279,7 @@ def pieces(text: str) -> list[Json]:
     return [{**head, "choices": [said]}, {**head, "choices": [ended]}]
 
 
-def is_answer(value: object, kind: Kind = "chat/completions") -> bool:
+def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
     """Whether JSON is a whole answer."""
     if kind == "embeddings":
         return isinstance(value, dict) and isinstance(value.get("data"), list)

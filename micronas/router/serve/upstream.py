@@ -16,7 +16,7 @@ from micronas.router.serve.protocol import (
     ApiError,
     Ask,
     Json,
-    Kind,
+    RequestKind,
     dump,
     is_answer,
     is_piece,
@@ -92,7 +92,7 @@ class Upstream:
         if not progress.complete:
             raise AttemptError("a stream that was cut" if progress.begun else "an empty stream")
 
-    def _whole(self, body: bytes, kind: Kind) -> Json:
+    def _whole(self, body: bytes, kind: RequestKind) -> Json:
         answer = self._client.read(body)
         if not is_answer(answer, kind):
             raise ValueError("no choices")

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.files import regular
 from micronas.text import listed
 
-_Floats = npt.NDArray[np.float64]
-Kind = Literal["numbers", "text", "constant", "empty"]
+ColumnKind = Literal["numbers", "text", "constant", "empty"]
 """Of a column: `constant` has one number throughout, `empty` no value."""
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
@@ -109,13 +109,13 @@ def read_header(path: Path) -> Header:
     return Header(path, tuple(names), separator, int(has_names), tuple(values))
 
 
-def column_kinds(headers: Iterable[Header], names: Collection[str]) -> dict[str, Kind]:
+def column_kinds(headers: Iterable[Header], names: Collection[str]) -> dict[str, ColumnKind]:
     """Tell what columns hold in all files together, by their values in turn.
 
     Reads no further than the line after which each has shown two numbers or a text. A file that
     cannot be read says nothing here; `read_table` names its line.
     """
-    kinds: dict[str, Kind] = dict.fromkeys(names, "empty")
+    kinds: dict[str, ColumnKind] = dict.fromkeys(names, "empty")
     first: dict[str, float] = {}
     for header in headers:
         with suppress(DataError):
@@ -123,7 +123,7 @@ def column_kinds(headers: Iterable[Header], names: Collection[str]) -> dict[str,
     return kinds
 
 
-def _look_at(header: Header, kinds: dict[str, Kind], first: dict[str, float]) -> None:
+def _look_at(header: Header, kinds: dict[str, ColumnKind], first: dict[str, float]) -> None:
     left = {
         header.place(name): name
         for name in header.names
@@ -149,7 +149,7 @@ def _look_at(header: Header, kinds: dict[str, Kind], first: dict[str, float]) ->
 
 def read_table(
     header: Header, numbers: Sequence[str], texts: Sequence[str] = ()
-) -> tuple[_Floats, list[Texts]]:
+) -> tuple[Floats, list[Texts]]:
     """Read columns of numbers as float64 [rows, columns], missing ones nan, and columns of texts.
 
     Raises

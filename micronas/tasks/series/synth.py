@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from micronas.arrays import Floats
 from micronas.tasks.corpus import write_corpus
 
 _RATE_HZ = 50
@@ -19,38 +19,36 @@ the device. No human moved; a network that knows these knows nobody's wrist.
 _PEOPLE, _TAKES, _SECONDS = 10, 2, 12.0
 _GRAVITY = 9.81
 
-_Floats = npt.NDArray[np.float64]
 
-
-def _idle(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
+def _idle(phase: Floats, size: float) -> tuple[Floats, Floats]:
     still = 0.02 * size * np.sin(phase / 3)
     return np.stack([still, still, still], 1), np.stack([still, still, still], 1)
 
 
-def _shake(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
+def _shake(phase: Floats, size: float) -> tuple[Floats, Floats]:
     side = 8 * size * np.sign(np.sin(2 * phase)) * np.abs(np.sin(2 * phase)) ** 0.7
     zero = np.zeros_like(phase)
     return np.stack([side, 0.2 * side, zero], 1), np.stack([zero, zero, 0.5 * np.cos(2 * phase)], 1)
 
 
-def _circle(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
+def _circle(phase: Floats, size: float) -> tuple[Floats, Floats]:
     across, up = 6 * size * np.cos(phase), 6 * size * np.sin(phase)
     return np.stack([across, up, 0 * up], 1), np.stack([0 * up, 0 * up, 0.4 * np.sin(phase)], 1)
 
 
-def _lift(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
+def _lift(phase: Floats, size: float) -> tuple[Floats, Floats]:
     up = 5 * size * np.sin(phase) * (1 + 0.5 * np.sin(2 * phase))
     zero = np.zeros_like(phase)
     return np.stack([zero, 0.2 * up, up], 1), np.stack([0.8 * np.sin(phase), zero, zero], 1)
 
 
-def _twist(phase: _Floats, size: float) -> tuple[_Floats, _Floats]:
+def _twist(phase: Floats, size: float) -> tuple[Floats, Floats]:
     zero = np.zeros_like(phase)
     roll = 4 * size * np.sin(phase)
     return np.stack([zero, 0.3 * roll, 0.3 * roll], 1), np.stack([roll, zero, zero], 1)
 
 
-_GESTURES: dict[str, Callable[[_Floats, float], tuple[_Floats, _Floats]]] = {
+_GESTURES: dict[str, Callable[[Floats, float], tuple[Floats, Floats]]] = {
     "circle": _circle,
     "idle": _idle,
     "lift": _lift,
@@ -97,7 +95,7 @@ def synthesise(
 
 def _record(
     gesture: str, person: np.random.Generator, take: np.random.Generator, seconds: float
-) -> _Floats:
+) -> Floats:
     """Return one take [samples, 7]: the time and six axes, of a person's size, tempo and wrist."""
     time = np.arange(round(seconds * _RATE_HZ)) / _RATE_HZ
     tempo, size, tilt = person.uniform(0.8, 1.7), person.uniform(0.6, 1.4), person.normal(0, 0.4, 3)
@@ -112,7 +110,7 @@ def _record(
     return np.column_stack([time, force, rate])
 
 
-def _rotation(angles: _Floats) -> _Floats:
+def _rotation(angles: Floats) -> Floats:
     """Return the rotation [3, 3] about x, then y, then z."""
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):

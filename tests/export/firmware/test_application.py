@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.graph import integer
@@ -73,7 +73,7 @@ def program(
     """Write the project, compile it with a stand-in for the network, return the program."""
     project = folder / "listener"
     golden = random_inputs(graph, 1, seed=0)
-    decision = Decision(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
+    decision = DecisionRule(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
     application = Application(ends, LABELS, decision)
     write_project(
         to_flatbuffer(graph), project, golden_input=golden, kind=kind, application=application

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.front_ends import FrontEnd
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
@@ -65,7 +65,7 @@ def written(published: str, project: Path) -> Graph:
         to_flatbuffer(graph),
         project,
         golden_input=random_inputs(graph, 1, seed=0),
-        application=Application(speech(), WORDS, Decision()),
+        application=Application(speech(), WORDS, DecisionRule()),
     )
     return graph
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import micronas
 from micronas.errors import BudgetError, ConfigError
 from micronas.hardware.targets import CMSIS_NN
-from micronas.nas.own_loop import SearchBudget, Supernet
+from micronas.nas.custom_loop import SearchBudget, Supernet
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.fit_choice import fit_choice
 from micronas.nas.supernet.gates import Gates

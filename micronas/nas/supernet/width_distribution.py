@@ -13,7 +13,7 @@ from micronas.space.channels import Channels, Either, Union, Units
 from micronas.space.choice_graph import ChoiceGraph, When
 
 
-class Law:
+class WidthDistribution:
     """Probabilities (float64) of what gates decide, each worked out once.
 
     Parameters
@@ -49,8 +49,8 @@ class Law:
         mean: Tensor = self.widths(channels) @ numbers(channels.values)
         return mean
 
-    def given(self, decision: int, option: int) -> "Law":
-        """Return the law under which one decision is taken."""
+    def given(self, decision: int, option: int) -> "WidthDistribution":
+        """Return the distribution under which one decision is taken."""
         certain = copy(self)
         certain._gates, certain._known = list(self._gates), {}
         certain._gates[decision] = torch.zeros_like(self._gates[decision])
@@ -88,24 +88,26 @@ Axis = Channels | int
 """A width, or the number of a decision on kernels or bits."""
 
 
-def joint(law: Law, axes: Sequence[Axis]) -> list[tuple[Tensor, list[Tensor]]]:
-    """Return laws of several axes, by which they are independent, with the weight of each case.
+def joint(
+    distribution: WidthDistribution, axes: Sequence[Axis]
+) -> list[tuple[Tensor, list[Tensor]]]:
+    """Return distributions of several axes, as if independent, with the weight of each case.
 
     One case where no two axes share a decision; otherwise one for each option of what is shared.
     """
     shared = _shared(tuple(axes))
     cases = []
-    for picked in product(*(range(len(law.option(each))) for each in shared)):
-        weight, certain = torch.ones((), dtype=torch.float64), law
+    for picked in product(*(range(len(distribution.option(each))) for each in shared)):
+        weight, certain = torch.ones((), dtype=torch.float64), distribution
         for decision, option in zip(shared, picked, strict=True):
-            weight = weight * law.option(decision)[option]
+            weight = weight * distribution.option(decision)[option]
             certain = certain.given(decision, option)
         cases.append((weight, [_of(certain, axis) for axis in axes]))
     return cases
 
 
-def _of(law: Law, axis: Axis) -> Tensor:
-    return law.option(axis) if isinstance(axis, int) else law.widths(axis)
+def _of(distribution: WidthDistribution, axis: Axis) -> Tensor:
+    return distribution.option(axis) if isinstance(axis, int) else distribution.widths(axis)
 
 
 @lru_cache(maxsize=10_000)

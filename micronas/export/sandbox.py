@@ -45,7 +45,7 @@ class _Answers:
     """Outputs, or why it refuses the file."""
 
 
-def run_apart(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
+def run_sandboxed(model: bytes, inputs: Sequence[Values], *, seconds: float) -> _Answers:
     """Run a model on TFLM and LiteRT.
 
     Parameters
