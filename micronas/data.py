@@ -113,22 +113,22 @@ class DataSet:
     input: tuple[int, int, int]
     """Height, width, channels."""
     meaning: Mapping[str, object] = field(default_factory=dict)
-    """What the inputs are, for whoever computes them on the device; goes into the model file."""
+    """Meaning of the inputs, for whoever computes them on the device; goes into the model file."""
     summary: str = ""
     """One paragraph for the user: what was read, what was left out and why."""
     final: Split | None = None
     """The training part as the final training hears it, augmented further; None if as `train`."""
     detection: Detection | None = None
-    """What anomalies are to be found in; None where classification itself is the task."""
+    """Recordings to find anomalies in; None where classification itself is the task."""
     pretext: bool = False
     """Whether classes only serve to find anomalies, also where there are none to find yet."""
     sliding: Sliding | None = None
-    """How the windows that judge lie in their recordings; None where they do not overlap."""
+    """Places of the judging windows in their recordings; None where they do not overlap."""
     ignored: tuple[str, ...] = ()
     """Classes that stand for nothing, such as silence: a report shows how often they are accepted
     as one of the others."""
     seconds: float | None = None
-    """What an example lasts, where it is of time."""
+    """Duration of an example, where it is of time."""
     view: View = field(default_factory=Layout)
     """In which other shapes the inputs can be seen."""
 
@@ -147,7 +147,7 @@ class DataSet:
 
     @property
     def accuracy_name(self) -> str:
-        """What the share of classes that are told right is called: it is no score of anomalies."""
+        """Name of the share of classes that are right: it is no score of anomalies."""
         return "pretext accuracy" if self.pretext or self.detection is not None else "accuracy"
 
     def seen_as(self, shape: Shape) -> "DataSet":

@@ -26,9 +26,9 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""Of file systems that have none."""
+"""Errors of file systems that have none."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES)
-"""Of file systems that cannot, and of folders that may be written to but not listed."""
+"""Errors of file systems that cannot, and of folders that may be written but not listed."""
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

@@ -209,7 +209,7 @@ def _below(
 
 
 def _changed(before: Any, given: Any) -> str:
-    """What differs from the settings that were shown before, as YAML."""
+    """Return the differences from the settings that were shown before, as YAML."""
     if not isinstance(given, BaseModel):
         return "null" if given is None else ""
     values = given.model_dump(mode="json")
@@ -275,7 +275,7 @@ def _bounds(metadata: Sequence[Any]) -> str:
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstrings of a class and of its bases say of its fields."""
+    """Return the docstrings of a class's fields, those of its bases included."""
     found: dict[str, str] = {}
     for each in reversed(model.__mro__):
         if issubclass(each, BaseModel) and each.__module__ != BaseModel.__module__:

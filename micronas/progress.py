@@ -27,7 +27,7 @@ _TICK = 1.0
 
 
 class Bars:
-    """What each phase has left: bars in a terminal or a notebook, elsewhere a line a minute.
+    """Progress of each phase: bars in a terminal or a notebook, elsewhere a line a minute.
 
     All on stderr; nothing if `quiet`. Used as a context manager, so that the last bar is closed
     whatever happens.

@@ -29,7 +29,7 @@ _Loader.add_implicit_resolver(
     _BOOLEAN, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-"""What the constructors of scalars raise; `!!int x` a ValueError, `!!bool x` a KeyError."""
+"""Errors of the constructors of scalars; `!!int x` a ValueError, `!!bool x` a KeyError."""
 _LARGEST_FILE = 2**17
 """Bytes; parsing one takes seconds, and what micronas writes has a hundredth of it."""
 _LARGEST_VALUE = 2**18
@@ -63,7 +63,7 @@ class OneOf:
     kinds: Callable[[], Mapping[str, type[Settings]]]
     """Returns the kinds by what stands under `key`."""
     default: str | None = None
-    """What stands there where nothing is written; None where it must be."""
+    """Default where nothing is written; None where it is required."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
@@ -338,7 +338,7 @@ _KINDS = {
     "model_type": "a mapping of keys to values",
     "path_type": "a path",
 }
-"""What complaints of a wrong type ask for, in words."""
+"""Words for the type that an error of validation asks for."""
 
 
 def _complaint(

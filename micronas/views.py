@@ -17,11 +17,11 @@ Shape = tuple[int, int, int]
 """Height, width, channels."""
 
 _LUMINANCE = (0.299, 0.587, 0.114)
-"""Of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 class View(Protocol):
-    """How inputs of one shape are seen in another."""
+    """View of inputs of one shape in another."""
 
     def check(self, read: Shape, shape: Shape) -> None:
         """Raise ConfigError if inputs cannot be seen so."""

@@ -31,13 +31,13 @@ class Calibration:
 
     board: Board
     fits: dict[Form, Fit]
-    """Of every form there were enough networks for."""
+    """Each form that enough networks were measured for."""
     names: tuple[str, ...]
     """The measured networks, in the order of the fits' errors."""
     learning: dict[int, float]
     """Mean error in percent on the rest, by the number of networks fitted to."""
     more: int
-    """How many more networks to measure; 0 where they would not help."""
+    """Number of further networks to measure; 0 where they would not help."""
 
     def view(self) -> dict[str, Any]:
         """Return the board and the errors of its form of latency model, as JSON values."""
@@ -218,7 +218,7 @@ def _learning_curve(
 
 
 def _more(learning: Mapping[int, float]) -> int:
-    """How many more networks are worth measuring, judged by what the last third brought."""
+    """Return the number of networks worth measuring next, judged by what the last third brought."""
     most = max(learning, default=1)
     if most + 1 < VALIDATED_FROM:
         return VALIDATED_FROM - most - 1

@@ -38,7 +38,7 @@ class Timing:
     median_ms: float
     """CPU time of the measuring thread; elapsed time with several threads and on Windows."""
     quartiles_ms: tuple[float, float]
-    """Of the batches, lower and upper."""
+    """Lower and upper quartile over the batches."""
     wall_ms: float
     """Median of the elapsed time; well above `median_ms` where other programs had the CPU."""
     runs: int

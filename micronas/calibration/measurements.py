@@ -19,7 +19,7 @@ COLUMNS = ("model", "latency_ms")
 BOARD = "board"
 """An optional column: what the rows were measured on."""
 HOST = "host: "
-"""How it begins where that was a computer and no board."""
+"""Its beginning where that was a computer and no board."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Measurement:
     features: dict[str, float]
     latency_ms: float
     energy_mj: float | None = None
-    """Of one inference."""
+    """Energy of one inference."""
     board: str = ""
-    """What it was measured on, where the file says it."""
+    """The device it was measured on, where the file says it."""
 
     @property
     def is_of_host(self) -> bool:

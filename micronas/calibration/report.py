@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def calibration_report(calibration: "Calibration") -> str:
-    """What each form of latency model errs, network by network, and whether more would help."""
+    """Return the error of each latency model by network, and whether more networks would help."""
     board = calibration.board
     forms = [
         [*_fit_row(form, fitted), "<-" if form == board.form else ""]

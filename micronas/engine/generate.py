@@ -20,7 +20,7 @@ class Files:
     """Text of the generated files, and what they take."""
 
     name: str
-    """Of both files, without suffix."""
+    """Name of both files, without suffix."""
     header: str
     source: str
     arena: int

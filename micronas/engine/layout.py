@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def streamed(self) -> int:
-        """How many operators go row by row."""
+        """Number of operators that go row by row."""
         return len(self.stream.stages) if self.stream else 0
 
     @property
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def state_bytes(self) -> int:
-        """Of recurrent states, beside the arena."""
+        """Bytes of recurrent states, beside the arena."""
         return aligned(sum(3 * units for _, _, units in self.states))
 
     def place_of(self, name: str) -> int:

@@ -38,7 +38,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How an output may lie over an operand that nobody reads later."""
+    """Overlap that an output may have with an operand that nobody reads later."""
 
     distance: int
     """Least number of bytes by which the output must begin before the operand; may be negative."""
@@ -48,7 +48,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Rows:
-    """How a kernel makes one row of its output."""
+    """The form of a kernel that makes one row of its output."""
 
     function: str
     stride: int = 1
@@ -79,7 +79,7 @@ class Call:
     is_reference: bool = False
     """A plain loop that is right for any parameters, for want of a better kernel."""
     maps: int = 1
-    """How often it is called, each time on the next part of operand and output."""
+    """Number of calls, each on the next part of operand and output."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """Further kernel files made for these parameters: text by name."""
     rows: Rows | None = None

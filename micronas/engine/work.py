@@ -1,4 +1,4 @@
-"""How often the kernels of generated C do what: amounts that their instructions are linear in.
+"""Work of the kernels of generated C: amounts that their instructions are linear in.
 
 Read from export/engine as GCC compiles it. A call is the work of its own kernel and of what kernels
 share, each function under its name.
@@ -18,7 +18,7 @@ Terms = dict[str, float]
 
 @dataclass(frozen=True)
 class Done:
-    """What one function does, in all its runs."""
+    """Work of one function, in all its runs."""
 
     function: str
     terms: Terms

@@ -14,16 +14,16 @@ from micronas.errors import DataError
 _Array = npt.NDArray[np.float64]
 _MAX_FALSE_POSITIVE_RATE = 0.1
 _Z = 1.959964
-"""Of the normal distribution, for 95 %."""
+"""Quantile of the normal distribution for 95 %."""
 _HALVINGS = 50
 
 
 class _MachineScores(TypedDict):
-    """How well the anomalous clips of one machine stand out, 0 to 1; chance is 0.5."""
+    """Area under the curve of one machine's clips, 0 to 1; chance is 0.5."""
 
     auc: float
     auc_interval: tuple[float, float]
-    """Of 95 %, see `auc_interval`."""
+    """95 % interval, see `auc_interval`."""
     pauc: float
 
 

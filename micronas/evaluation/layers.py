@@ -37,7 +37,7 @@ class _Noise:
     sqnr_db: float
     """Over all values; inf where nothing differs."""
     median_channel_db: float
-    """Of the channel in the middle: what a few channels of large values cannot hide."""
+    """Ratio of the median channel, which a few channels of large values cannot hide."""
     worst_channel: int | None
     """Index of the channel with the lowest ratio; None if all are zero."""
     worst_channel_db: float

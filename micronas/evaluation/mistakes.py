@@ -1,4 +1,4 @@
-"""What a report shows of errors: misclassified examples, and the choice of a threshold."""
+"""Errors for the report: misclassified examples, and the choice of a threshold."""
 
 import base64
 from collections.abc import Mapping

@@ -72,7 +72,7 @@ def outcome(graph: Graph, data: DataSet, given: Answers) -> dict[str, Any]:
 
 
 def real(graph: Graph, outputs: Codes) -> npt.NDArray[np.float64]:
-    """What codes stand for, but for a constant: a softmax does not see the zero point."""
+    """Return the values of codes, but for a constant: a softmax does not see the zero point."""
     quantization = graph.tensors[graph.outputs[0]].quantization
     scale = 1.0 if quantization is None else float(quantization.scale[0])
     return outputs.astype(np.float64) * scale

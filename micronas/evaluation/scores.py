@@ -12,7 +12,7 @@ from micronas.graph.ir import Graph
 from micronas.train.loop import evaluate, predict
 
 _Z = 1.959964
-"""Of the normal distribution, for 95 %."""
+"""Quantile of the normal distribution for 95 %."""
 
 
 def scores(

@@ -21,7 +21,7 @@ from micronas.graph.counts import count
 from micronas.graph.ir import Graph
 
 _MEMORY_BYTES = 4 * 2**30
-"""Of addresses; the largest arena is a quarter of it."""
+"""Limit of address space; the largest arena is a quarter of it."""
 _START_S = 60.0
 _MACS_PER_S = 2_000_000
 """The reference kernels do ten times that on a quiet machine."""
@@ -36,7 +36,7 @@ def patience(graph: Graph, samples: int) -> float:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the runtimes made of a model."""
+    """Outputs of the runtimes for a model."""
 
     tflm: tuple[Values, ...]
     """Its outputs, int8 [N, ...]."""

@@ -44,7 +44,7 @@ class Arena:
     head: int
     """Activations and scratch buffers."""
     tail: int
-    """What lives as long as the interpreter."""
+    """Objects that live as long as the interpreter."""
 
     @property
     def total(self) -> int:

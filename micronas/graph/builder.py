@@ -18,7 +18,7 @@ from micronas.graph.ir import (
 )
 
 Bits = Literal[8, 4]
-"""Of a weight in the file; activations always have 8."""
+"""Bits of a weight in the file; activations always have 8."""
 
 Parameters = Callable[[str], tuple[Array, Array]]
 """Given an operator's name, its float32 weights (TFLite layout) and bias."""

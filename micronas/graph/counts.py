@@ -23,7 +23,7 @@ class OpCount:
     name: str
     kind: Kind | Unknown
     input_shape: tuple[int, ...]
-    """Of the first input; () for an operator that has none."""
+    """Shape of the first input; () for an operator that has none."""
     output_shape: tuple[int, ...]
     macs: int
     weights: int

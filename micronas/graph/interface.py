@@ -1,4 +1,4 @@
-"""What a graph takes and gives: one value, several by position, or several by name."""
+"""Inputs and outputs of a graph: one value, several by position, or several by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

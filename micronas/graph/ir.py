@@ -130,16 +130,16 @@ class Op:
     axis: int = 0
     """The dimension along which CONCATENATION joins and GATHER picks, counted from the first."""
     transposed: tuple[bool, bool] = (False, False)
-    """Of BATCH_MATMUL's operands: whether their last two dimensions are read the other way."""
+    """Whether the last two dimensions of each BATCH_MATMUL operand are exchanged."""
     clip: float = 0.0
-    """Of UNIDIRECTIONAL_SEQUENCE_LSTM: the largest size of a cell; 0 for any."""
+    """Largest value of a cell of UNIDIRECTIONAL_SEQUENCE_LSTM; 0 for any."""
     masks: tuple[int, int, int] = (0, 0, 0)
-    """Of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end does
-    not, and which axes are dropped from the output."""
+    """Masks of STRIDED_SLICE, a bit for each axis: where the begin does not count, where the end
+    does not, and which axes are dropped from the output."""
     alpha: float = 0.0
-    """What LEAKY_RELU multiplies values below zero by; of a TABLE, what its function needs too."""
+    """Slope of LEAKY_RELU below zero, or the parameter of a TABLE's function."""
     function: str = ""
-    """What a TABLE holds, by its name in `train.functions`; empty where a file does not say."""
+    """Function of a TABLE, a name in `train.functions`; empty where a file does not say."""
 
     @property
     def learnt(self) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ class Op:
 
     @property
     def biases(self) -> tuple[str, ...]:
-        """What of the learnt constants is added; a recurrent operator has a bias for each gate."""
+        """Learnt constants that are added; a recurrent operator has a bias for each gate."""
         is_recurrent = self.kind != "UNKNOWN" and OPERATORS[self.kind].recurrent
         return self.learnt[8 if is_recurrent else 1 :]
 

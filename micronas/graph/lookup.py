@@ -17,7 +17,7 @@ Scale = np.float32 | np.float64
 
 _CODES = np.arange(-128, 128, dtype=np.int64)
 _ROOT_BITS = 20
-"""Of a root of codes behind the point."""
+"""Bits of a root of codes behind the point."""
 
 
 def logistic(source_scale: float, source_zero: int) -> npt.NDArray[np.int8]:

@@ -61,7 +61,7 @@ class ArenaPlan:
 
     @property
     def total(self) -> int:
-        """What the interpreter reports as arena used."""
+        """Bytes that the interpreter reports as arena used."""
         return self.head + self.tail
 
     def live_bytes(self, count: int) -> list[int]:

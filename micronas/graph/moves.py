@@ -1,4 +1,4 @@
-"""What operators that only move values take from where: their shapes, and pieces of axes.
+"""Shapes of operators that only move values, and the pieces of axes that they take.
 
 Limits are those of TFLM's reference kernels and of CMSIS-NN's, whichever takes less: a file runs on
 the board as it does on the host.

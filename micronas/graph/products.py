@@ -26,7 +26,7 @@ def turned(shape: Shape, swap: bool) -> Shape:
 
 
 def depth(graph: Graph, op: Op) -> int:
-    """How many products each element of the output is the sum of."""
+    """Return the number of products that each element of the output is the sum of."""
     return graph.input_of(op).shape[-2 if op.transposed[0] else -1]
 
 

@@ -17,7 +17,7 @@ GATES = ("input", "forget", "cell", "output")
 _INPUTS = 15
 _FILE_INPUTS = 24
 _PLACES = (*range(9), *range(12, 16), 18, 19)
-"""Of the inputs in a file; those between are of peepholes, projections and norms."""
+"""Places of the inputs in a file; those between are of peepholes, projections and norms."""
 
 _LARGEST_PRODUCT, _LEAST_OUTPUT = 2.0**18, 2.0**-60
 """Scales beyond which a factor needs a shift of 30 bits or more: to steps of 2**-12, of 2**-30."""

@@ -64,7 +64,7 @@ class LatencyModel(Settings):
     coefficients: Annotated[dict[str, float], Field(min_length=1), AfterValidator(_check_terms)]
     """Milliseconds per unit of each feature; ``constant`` is an intercept in ms."""
     networks: PositiveInt
-    """How many measured networks it was fitted to."""
+    """Number of measured networks it was fitted to."""
     in_sample_percent: Percent | None = None
     leave_one_out_percent: Percent | None = None
     """Each network predicted without itself; None where there are too few."""
@@ -73,11 +73,11 @@ class LatencyModel(Settings):
     within: tuple[float, float] | None = None
     """Between how many times an estimate measured boards lay; None where this was measured."""
     source: str
-    """What was measured, and who published it."""
+    """Measurements, and who published them."""
 
     @property
     def ms_per_instruction(self) -> float | None:
-        """What an instruction of an operator outside the counts costs; None if never fitted."""
+        """Cost of an instruction of an operator outside the counts; None if never fitted."""
         for term in (INSTRUCTIONS, OTHER_INSTRUCTIONS):
             if term in self.coefficients:
                 return self.coefficients[term]
@@ -90,14 +90,14 @@ class LatencyModel(Settings):
 
 
 class Reserved(Settings):
-    """What the interpreter and the firmware need beside arena and model, in bytes."""
+    """Bytes that interpreter and firmware need beside arena and model."""
 
     sram_bytes: Annotated[int, Field(ge=0)]
     flash_bytes: Annotated[int, Field(ge=0)]
 
 
 FIRMWARE = Reserved(sram_bytes=8_000, flash_bytes=75_000)
-"""What a keyword spotter took: interpreter 4 + 37 KB, firmware 4 + 38 KB.
+"""Memory of a keyword spotter: interpreter 4 + 37 KB, firmware 4 + 38 KB.
 
 Source: MicroNets (arXiv 2010.11267), figure 2."""
 
@@ -116,7 +116,7 @@ class Board(Settings):
     flash_bytes: PositiveInt
     """All of it; as ``flash`` with a unit."""
     clock_hz: PositiveInt
-    """Of the core; as ``clock`` with a unit, like ``133 MHz``."""
+    """Clock of the core; as ``clock`` with a unit, like ``133 MHz``."""
     measured_hz: PositiveInt | None = None
     """The clock `latency` was measured at: another `clock_hz` makes an estimate of it."""
     reserved: Reserved
@@ -190,12 +190,12 @@ class Board(Settings):
 
     @property
     def arena(self) -> Choice:
-        """What stands for the board's engine, or its kernels and core, and how well."""
+        """Target of the board's engine, or of its kernels and core, and its limits."""
         return choose(self.engine or self.kernels, self.core)
 
     @property
     def target(self) -> Target:
-        """What a network takes on the board."""
+        """Memory plan of a network on the board."""
         return self.arena.target
 
     @property

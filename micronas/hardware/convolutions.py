@@ -1,4 +1,4 @@
-"""What the kernels of TFLM with CMSIS-NN do that move a window over a map.
+"""Work of CMSIS-NN's kernels that move a window over a map.
 
 1x1 convolutions multiply two positions by two channels at a time, sixteen or four inputs a step;
 larger kernels first copy each patch (im2col) and widen it.

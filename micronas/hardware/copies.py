@@ -1,4 +1,4 @@
-"""What the kernels of TFLM with CMSIS-NN do that move values without computing with them.
+"""Work of CMSIS-NN's data-movement kernels.
 
 Most of them call `memcpy` and `memset` for runs of bytes (memory.py).
 """
@@ -119,7 +119,7 @@ def resize_nearest(source: Shape, out: Shape, *, corners: bool, half_pixel: bool
 
 
 def _places_between(size: int, out: int, *, corners: bool, half_pixel: bool) -> int:
-    """How many of the places that a resized side reads are no whole numbers."""
+    """Return the number of places of a resized side that are no whole numbers."""
     over, under = (size - 1, out - 1) if corners and out > 1 else (size, out)
     twice = ((2 * place + half_pixel) * over for place in range(out))
     return sum(place % (2 * under) != 0 for place in twice)

@@ -91,7 +91,7 @@ class Budget(Settings):
 
 @dataclass(frozen=True)
 class Beside:
-    """What a device needs beside the network, in the units of limits."""
+    """Costs of the device beside the network, in the units of limits."""
 
     sram: int = 0
     """Buffers of the front end, bytes."""
@@ -136,7 +136,7 @@ class Costs:
     """Tensor arena on the board: of TFLM, 32-bit structures and the kernels' scratch memory."""
     arena_head_bytes: int
     arena_required_bytes: int
-    """What the interpreter needs to start on the board; more than it uses for some networks."""
+    """Bytes the interpreter needs to start on the board, for some networks more than it uses."""
     host_arena_bytes: int
     """Arena on a 64-bit host: of TFLM, what the `tflite_micro` package reports."""
     host_arena_head_bytes: int
@@ -160,12 +160,12 @@ class Limits:
     latency: float | None = None
     macs: float | None = None
     beside: Beside = Beside()
-    """What of it the network cannot have."""
+    """Part of it that the network cannot have."""
     unpacking: int = 0
     """Flash, in bytes, that the runtime takes on top for networks with weights of 4 bits."""
 
     def spent(self, costs: Costs) -> dict[str, float]:
-        """What a network itself takes of each cost that is limited, in the limits' units.
+        """Return what the network alone takes of each limited cost, in the limits' units.
 
         SRAM is judged by what the board's interpreter needs to start, or by TFLM's arena on a
         64-bit host where that is more: what is promised can then be checked on a desk. With
@@ -197,7 +197,7 @@ class Limits:
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def left(self, *, int4: bool = False) -> dict[str, float]:
-        """What the limits that are set leave to a network, of 8 bits or with int4 weights."""
+        """Return what the limits leave to a network, of 8 bits or with int4 weights."""
         beside = self._beside(int4)
         return {name: limit - beside.get(name, 0) for name, limit in self.given().items()}
 

@@ -1,4 +1,4 @@
-"""What the kernels of TFLM with CMSIS-NN do that compute value by value, or row by row."""
+"""Work of CMSIS-NN's kernels that compute value by value, or row by row."""
 
 import math
 from collections.abc import Sequence

@@ -148,7 +148,7 @@ def _scaled(
 
 
 _FITS = ("in_sample_percent", "leave_one_out_percent", "r2")
-"""How well the measured board was fitted says nothing of another."""
+"""The error of the measured board's fit says nothing of another."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What front ends cost on a Cortex-M4: memory, flash, instructions. Imports no torch.
+"""Costs of front ends on a Cortex-M4: memory, flash, instructions. Imports no torch.
 
 Structures are exact; code and instructions were measured by ``benchmarks/device.py`` (GCC 14.2 at
 -O2, QEMU's mps2-an386) and hold for any scale of the input.
@@ -14,7 +14,7 @@ from micronas.errors import ModelError
 
 @dataclass(frozen=True)
 class FrontEndCosts:
-    """What turns samples into a network's input, on a device."""
+    """Front end on a device: from samples to a network's input."""
 
     kind: str
     buffer_bytes: int
@@ -22,10 +22,10 @@ class FrontEndCosts:
     flash_bytes: int
     """Code and tables."""
     step_instructions: int
-    """Of what is left to do when the last sample of an input comes: a frame, a picture, a
+    """Instructions left when the last sample of an input comes: a frame, a picture, a
     reading."""
     input_instructions: int
-    """Of a whole input."""
+    """Instructions of a whole input."""
 
 
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}

@@ -31,7 +31,7 @@ class Kernel(Settings):
     """Instructions of one kernel for each thing it does, and how well that fits."""
 
     operators: int
-    """How many measured ones it was fitted to."""
+    """Number of measured ones it was fitted to."""
     mean_percent: float
     worst_percent: float
     """In sample, of single operators."""
@@ -54,7 +54,7 @@ class Price:
     extrapolated: bool
     """No operator of this kind was counted: a guess from above."""
     cycles: float = 0.0
-    """Of the same core, with memory that never waits, where they are modelled."""
+    """Cycles of the same core, with memory that never waits, where they are modelled."""
 
 
 def instructions(work: Work) -> Any:

@@ -1,4 +1,4 @@
-"""What the kernels of TFLM with CMSIS-NN do, as counts their instructions are linear in.
+"""Work of CMSIS-NN's kernels: counts that their instructions are linear in.
 
 Each function describes one operator as a `Work`: which kernel runs it and how often that kernel
 does each thing. Read from CMSIS-NN for cores with the DSP extension, as GCC compiles it. Operators

@@ -18,7 +18,7 @@ CONSTANT = "constant"
 """The term that is an intercept, in ms."""
 
 Terms = Mapping[str, Mapping[str, float]]
-"""What is fitted: for each coefficient the features it prices, and in what ratio."""
+"""Terms of a fit: for each coefficient the features it prices, and in what ratio."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class _Named:
-    """What a name stands for."""
+    """The board that a name stands for."""
 
     name: str
     board: str
@@ -77,7 +77,7 @@ def _plain(name: str) -> str:
 
 @cache
 def _named() -> dict[str, _Named]:
-    """What there is, by plain names."""
+    """Boards by plain names."""
     folder = resources.folder("latency_models")
     boards = [_Named(name, name, "") for name in resources.names("latency_models")]
     with (folder / "board_names.csv").open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What a network costs on a board, layer by layer. Imports no torch."""
+"""Costs of a network on a board, layer by layer. Imports no torch."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -179,7 +179,7 @@ def on_boards(
 
 
 def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts | None:
-    """What runs in front of the network, where its input's shape is that of a front end."""
+    """Return the front end, where the input's shape is that of one."""
     shape = graph.tensors[graph.inputs[0]].shape
     if meaning and len(shape) == 4:
         return front_end_costs(meaning, (shape[1], shape[2], shape[3]))
@@ -187,7 +187,7 @@ def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts
 
 
 def _within(described: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """What is used of each limit, and whether all fit.
+    """Return what is used of each limit, and whether all fit.
 
     None where lower bounds fit and the truth is not known.
     """
@@ -204,7 +204,7 @@ def _within(described: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def _milliseconds(graph: Graph, priced: Sequence[Price | None], model: LatencyModel) -> list[float]:
-    """What each operator adds to the latency; an intercept belongs to none."""
+    """Return what each operator adds to the latency; an intercept belongs to none."""
     linear = LinearLatency(
         {term: cost for term, cost in model.coefficients.items() if term != CONSTANT}
     )
@@ -231,7 +231,7 @@ def _is_extrapolated(op: Op, cost: Price | None, model: LatencyModel) -> bool:
 
 
 def _pooling(graph: Graph, target: Target, model: LatencyModel) -> list[dict[str, Any]]:
-    """What AVERAGE_POOL_2D saves against MEAN over a whole map, or would save in front of it.
+    """Return what AVERAGE_POOL_2D saves against MEAN over a whole map, or would save before it.
 
     Of a MEAN only where the exporter would pool: over few values it is worth what it takes.
     """

@@ -149,7 +149,7 @@ def _known(status: str, within: Sequence[float] | None) -> str:
 
 
 def _device(device: Mapping[str, Any], least: str) -> str:
-    """What the network and all beside it take, each part apart."""
+    """Return the shares of the network and of everything beside it."""
     front = device["front_end"]
     with_it = "no front end known"
     if front is not None:
@@ -175,7 +175,7 @@ def _used(described: Mapping[str, Any]) -> str:
 
 
 def _arena_of(board: Mapping[str, Any]) -> str:
-    """How well a board's arena is predicted."""
+    """Return how exact the prediction of a board's arena is."""
     exact = "upper bound" if board["arena_is_upper_bound"] else "exact"
     return board["arena_assumes"] or exact
 

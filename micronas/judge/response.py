@@ -1,4 +1,4 @@
-"""How likely each model is to win on each prompt, and its rate on all of them, from some verdicts.
+"""Item response model: each model's rate on all prompts from some verdicts.
 
 Log-odds are a model's strength plus the prompt's ease times the model's slope (Birnbaum 1968).
 Eases follow whatever distribution on a grid makes the outcomes most likely (Bock and Aitkin 1981).
@@ -17,7 +17,7 @@ from micronas.judge.battles import Indices
 
 _EASES = np.linspace(-6, 6, 25)
 _STEPS, _RESAMPLE_STEPS = 40, 12
-"""Of a fit, and of one that begins at that of all prompts."""
+"""Iterations of a fit, and of one that begins at that of all prompts."""
 _WEAK, _SLOPE, _LEAST = 1 / 9, 4.0, 1e-3
 """Before anything is known: precision of a strength, of a slope's logarithm; prompts of an ease."""
 _PRECISION = (0.5, 4.0)

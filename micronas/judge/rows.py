@@ -75,7 +75,7 @@ class VerdictRow:
 
 @dataclass(frozen=True)
 class Spending:
-    """What the requests of a store came to; ``dearest`` is the dearest single one, in US dollars.
+    """Totals of a store's requests; ``dearest`` is the dearest single one, in US dollars.
 
     ``answered`` requests brought a text, ``lost`` ones did not (refused, cut, or in flight when a
     run was killed). Those of the lost ones that may have been charged for are part of ``usd``.

@@ -24,9 +24,9 @@ class Candidate:
     label: str
     """Tells it apart from all others of a search."""
     family: str = ""
-    """Of a space of several families the one it is drawn from; see `OpenSpace.member`."""
+    """Family it is drawn from, in a space of several; see `OpenSpace.member`."""
     picks: Picks = ()
-    """Of that family the option of each `any`."""
+    """Option of each `any` of that family."""
     supernet_loss: float | None = None
     """Loss with shared weights, as `Objective` ranks."""
     trial_loss: float | None = None

@@ -1,4 +1,4 @@
-"""How far apart networks are after equal trials, and how much of that may be chance."""
+"""Differences of networks after equal trials, and how much of them may be chance."""
 
 import math
 from collections import defaultdict
@@ -27,12 +27,12 @@ class Comparison(NamedTuple):
 
 
 class Lead(NamedTuple):
-    """How far a network is ahead of another after as many epochs."""
+    """Lead of a network over another after as many epochs."""
 
     accuracy: float
     """Difference of the two; negative where it is behind."""
     half_width: float | None
-    """Of a 95 % interval for examples of other groups (speakers, machines); both are compared in
+    """95 % interval for examples of other groups (speakers, machines); both are compared in
     pairs. None where the groups weigh less than three of one size. Another training of either
     differs by chance as well, which is not in it."""
     epochs: int

@@ -50,7 +50,7 @@ class Supernet(nn.Module):
     """
 
     temperature: Tensor
-    """Of the Gumbel-softmax that draws; `SearchBudget.penalty` lowers it."""
+    """Temperature of the Gumbel-softmax that draws; `SearchBudget.penalty` lowers it."""
 
     def __init__(self, space: Searchable) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class SearchBudget:
         return self._fitted[1]
 
     def state_dict(self) -> dict[str, Any]:
-        """What steps change, for a checkpoint beside the supernet's and the optimiser's."""
+        """Return the state that steps change, for a checkpoint beside supernet and optimiser."""
         steering = None if self._steering is None else self._steering.state()
         return {"step": self.step, "penalty": steering}
 

@@ -84,7 +84,7 @@ def draw_any(space: Searchable, *, count: int, source: random.Random) -> list[Ch
 
 @dataclass(frozen=True)
 class Profile:
-    """What all widths of a network follow, and its depth and kernels.
+    """Curve that the widths of a network follow, and its depth and kernels.
 
     Attributes
     ----------

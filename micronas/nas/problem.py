@@ -1,4 +1,4 @@
-"""What is searched: the networks of a space, on a board, within limits.
+"""The problem of a search: the networks of a space, on a board, within limits.
 
 A space of one family and a user's own network are spaces of several families with one member.
 Members share no weights, since their maps differ in size.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found."""
+    """Result of a search."""
 
     candidates: list[Candidate]
     """All networks that got a training of their own, the best first."""
@@ -39,7 +39,7 @@ class SearchResult:
     reason: str
     """Why this strategy."""
     most_likely: Costs | None = None
-    """Of the network with the largest logit in every decision: not the one that is returned. None
+    """Costs of the network with the largest logit in every decision, not the one returned. None
     where there are no gates."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One record a round of the supernet: loss and, where there are gates, penalty, expected costs,
@@ -49,7 +49,7 @@ class SearchResult:
     begin: State | None = field(default=None, repr=False, compare=False)
     """Weights of the winner that its final training begins with; None for random ones."""
     accuracy_name: str = "accuracy"
-    """What `Candidate.trial_accuracy` is called, see `DataSet.accuracy_name`."""
+    """Name of `Candidate.trial_accuracy`, see `DataSet.accuracy_name`."""
 
     @property
     def winner(self) -> Candidate:

@@ -11,7 +11,7 @@ from micronas.train.recipe import Amp, Recipe
 
 
 class StrategySettings(Settings):
-    """What every strategy has; the defaults suit networks of a few million MACs."""
+    """Settings that every strategy has; the defaults suit networks of a few million MACs."""
 
     strategy: str
     """Name of a strategy, or where to import one: ``my_package.mine:Tpe``."""
@@ -60,7 +60,7 @@ class HalvingSettings(StrategySettings):
     draws: int = Field(16, ge=2)
     """Networks that are drawn. Half as many descendants join with each generation."""
     generations: int = Field(1, ge=0)
-    """How often descendants of the best third join before the worse half is dropped."""
+    """Number of times descendants of the best third join before the worse half is dropped."""
 
 
 class EvolutionSettings(HalvingSettings):
@@ -71,10 +71,10 @@ class EvolutionSettings(HalvingSettings):
 
 
 class SupernetSettings(StrategySettings):
-    """What strategies have that train shared weights."""
+    """Settings of strategies that train shared weights."""
 
     steps: int = Field(400, ge=1)
-    """Of the supernet: alternations of one weight step and one gate step, or, without gates, four
+    """Supernet steps: alternations of one weight step and one gate step, or, without gates, four
     weight steps."""
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
@@ -92,7 +92,7 @@ class RankedSettings(SupernetSettings):
 
     strategy: str = "ranked"
     supernet: Literal["budget", "space"] = "budget"
-    """What trains the shared weights: networks within the budget, or of any size. The latter serve
+    """Networks that train the shared weights: within the budget, or of any size. The latter serve
     every board and budget: a sweep trains them once; `auto` then ranks."""
     inherited: float = Field(0.5, ge=0, le=1)
     """Share of its epochs that a trial has where it begins with the shared weights, and without
@@ -111,7 +111,7 @@ class DnasSettings(SupernetSettings):
     """Most weight steps before gates move; fewer once the loss has left ln(classes)."""
     gate_learning_rate: float = Field(0.03, gt=0)
     temperature: tuple[float, float] = (1.0, 0.5)
-    """Of the Gumbel-softmax, at the start and at the end."""
+    """Temperature of the Gumbel-softmax at the start and at the end."""
     hard: bool = True
     """One-hot straight-through samples; otherwise soft ones."""
     candidates: int = Field(60, ge=1)

@@ -17,7 +17,7 @@ from micronas.space.space import Space
 
 _SCALED = ("width", "hidden", "expansion", "squeeze")
 _STEPS = 16
-"""Of multipliers, for each factor of two."""
+"""Number of multipliers for each factor of two."""
 _SPAN = (-3, 3)
 """Powers of two between which a multiplier lies."""
 

@@ -27,7 +27,7 @@ _CPU = torch.device("cpu")
 _SECTION = "trials"
 """Where the scores of trainings are kept."""
 Score = tuple[float, float, str]
-"""Of a training: loss, accuracy, and on which examples it was right (`Comparison.right`)."""
+"""Loss and accuracy of a training, and the examples it was right on (`Comparison.right`)."""
 
 
 class _Executor(Protocol):

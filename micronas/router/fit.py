@@ -32,9 +32,9 @@ class BudgetSettings(Settings):
     """Limits in parameters, such as 12B; no limit where not given."""
 
     active: Parameters | None = None
-    """Of the active parameters, on average over prompts."""
+    """Limit of active parameters, on average over prompts."""
     total: Parameters | None = None
-    """Of the parameters of all experts in use, together."""
+    """Limit of the parameters of all experts in use, together."""
 
 
 class FitSettings(Settings):

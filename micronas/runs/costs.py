@@ -1,4 +1,4 @@
-"""What a network costs on boards; that of a run by the run's own board and settings."""
+"""Costs of a network on boards; those of a run by its own board and settings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What firmware of a run or a model needs to know: front end, labels, decision, a real example."""
+"""Parts of a run or model that firmware needs: front end, labels, decision, an example."""
 
 import json
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from micronas.train.codes import quantize_inputs
 from micronas.views import laid_out
 
 _IGNORED = ("silence", "unknown")
-"""Of keywords: what a model file without its run, or a run of an earlier version, leaves unsaid."""
+"""Labels that are no keyword, where a model file alone or an earlier version's run says nothing."""
 
 
 @dataclass(frozen=True)
 class _Device:
-    """Of a model: what firmware does around it."""
+    """Meaning of a model, around which firmware is written."""
 
     application: Application | None
     """None where nothing is known of the input."""

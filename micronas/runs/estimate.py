@@ -109,7 +109,7 @@ def estimate_search(
 
 
 class _Clock:
-    """How long a second of CPU takes: other programs want it, too."""
+    """Return how long a second of CPU takes: other programs want it, too."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()

@@ -41,7 +41,7 @@ MODEL = "model.tflite"
 METRICS = "metrics.json"
 """Written last: a folder that has it holds a finished run."""
 HISTORY = "history.json"
-"""What a report shows beside the metrics."""
+"""History that a report shows beside the metrics."""
 REPORT = "report.html"
 _SETTINGS = "settings"
 """Section of the checkpoint that says of which settings it is."""
@@ -164,7 +164,7 @@ class Own:
     """Why the board that is named cannot be read."""
     budget: Budget = field(default_factory=Budget)
     kind: str | None = None
-    """What the board's latency models are looked up by."""
+    """Key of the board's latency models."""
 
 
 def own(path: Path) -> Own:
@@ -216,11 +216,11 @@ class RunFolder:
     path: Path
     metrics: Metrics
     settings: dict[str, Any]
-    """Of `config.yaml`, as they stand there; {} where it cannot be read."""
+    """Settings in `config.yaml` as they stand there; {} where it cannot be read."""
     parts: dict[str, Any]
     """Parts of `history.json` that are there and sound, by their key in `stored.PARTS`."""
     graph: Graph | None
-    """Of `model.tflite`."""
+    """Graph of `model.tflite`."""
     architecture: Space | None
     board: Board | None
     absent: dict[str, str] = field(default_factory=dict)
@@ -244,7 +244,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str | None:
-        """What the board's latency models are looked up by."""
+        """Key of the board's latency models."""
         return _kind(self.parts, self.settings)
 
     def texts(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Run:
     model: bytes
     """The int8 .tflite file, checked on TFLM."""
     metrics: Metrics
-    """What metrics.json holds."""
+    """Contents of metrics.json."""
 
     @property
     def costs(self) -> Costs:

@@ -62,7 +62,7 @@ _VERIFIED = 100
 """Examples on which TFLM and integer execution are compared; as many random inputs follow."""
 
 _CHECKS = 3
-"""Of a finished network: verification on TFLM, its answers, and layer by layer."""
+"""Checks of a finished network: verification on TFLM, its answers, and layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Trained:
     """The .tflite file."""
     metrics: Metrics
     history: History
-    """What a report shows beside the metrics; see `micronas.runs.history`."""
+    """History that a report shows beside the metrics; see `micronas.runs.history`."""
 
 
 def run_search(

@@ -40,14 +40,14 @@ class DistillSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """How one network is trained, quantised and checked."""
+    """Settings of training, quantising and checking one network."""
 
     board: str
     """Name of a shipped board, or path of a YAML file."""
     latency_form: Form | None = None
     """Which of the board's latency models to believe; None takes the board's own choice."""
     engine: str | None = None
-    """What runs the network on the board: ``tflm`` with a file, or ``micronas``, C of its own
+    """Engine of the network on the board: ``tflm`` with a file, or ``micronas``, C of its own
     without an interpreter; None takes the board's own choice."""
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""

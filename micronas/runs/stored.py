@@ -42,7 +42,7 @@ class Search(_Stored):
     ahead_half_width: float | None = None
     """Runs from before there was this key have none."""
     ahead_after_epochs: int | None = None
-    """Of both; runs from before there was this key compared unequal ones."""
+    """Epochs of both; runs from before there was this key compared unequal ones."""
     candidates: tuple[_Candidate, ...]
     history: tuple[dict[str, float], ...]
     """One record a round."""
@@ -83,7 +83,7 @@ class Metrics(_Stored):
     fits_estimates: tuple[str, ...] = ()
     """Limits that nobody measured on the board; files of earlier versions do not say."""
     device: dict[str, Any] | None = None
-    """What the device needs in all; files of earlier versions have neither this nor the next."""
+    """Needs of the device in all; files of earlier versions have neither this nor the next."""
     decision: dict[str, Any] | None = None
     accuracy_name: str = "accuracy"
     """`pretext accuracy` where classes only serve to find anomalies."""
@@ -112,7 +112,7 @@ class Metrics(_Stored):
 
     @property
     def score_name(self) -> str:
-        """What the network is judged by."""
+        """Name of the score that judges the network."""
         return "accuracy" if self.auc is None else "AUC"
 
     @property
@@ -131,7 +131,7 @@ class Metrics(_Stored):
 
 
 class _Made(_Stored):
-    """How the run was started, and with which versions."""
+    """Start of the run, and its versions."""
 
     command: str
     micronas: str
@@ -175,7 +175,7 @@ class Gates(_Stored):
 
 
 class _Curve(_Stored):
-    """How the clips of one machine were told apart."""
+    """ROC curve of one machine's clips."""
 
     name: str
     false_positive_rate: tuple[float, ...]
@@ -193,9 +193,9 @@ class _Mistake(_Stored):
     certainty: float
     kind: Literal["series", "picture"]
     values: tuple[tuple[float, ...], ...] = ()
-    """Of a series, by channel."""
+    """Values of a series, by channel."""
     rows: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    """Of a picture: planes, of rows, of 0 to 255."""
+    """Pixels of a picture: planes, of rows, of 0 to 255."""
     sound: str | None = None
     """Mu-law of 8 kHz in base64."""
 

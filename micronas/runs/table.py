@@ -34,7 +34,7 @@ def _row(name: str) -> str:
 
 
 def _auc(metrics: Mapping[str, Any]) -> list[str]:
-    """How well anomalies are found, where that is the task."""
+    """Return the scores of anomalies, where that is the task."""
     if metrics.get("auc") is None:
         return []
     low, high = metrics["auc_interval"]
@@ -55,7 +55,7 @@ def _within_notes(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
-    """What the device needs beside the network; earlier versions did not count it."""
+    """Return the needs of the device beside the network; earlier versions did not count them."""
     if device is None:
         return []
     front = device["front_end"]
@@ -105,7 +105,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _margin(search: Mapping[str, Any], accuracy: str) -> str:
-    """How far the winner was ahead, at equal epochs."""
+    """Return the winner's lead, at equal epochs."""
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
         return "no network of another origin had a trial"

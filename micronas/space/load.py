@@ -19,9 +19,9 @@ class Loaded:
 
     graph: Graph
     flash_bytes: int
-    """Of the file it is, or would become."""
+    """Size of the file it is, or would become."""
     metadata: dict[str, Any]
-    """What micronas wrote into the file; empty for others."""
+    """Metadata that micronas wrote into the file; empty for others."""
 
 
 def load(path: Path) -> Loaded:

@@ -52,8 +52,8 @@ class OpenSpace(Described):
     """Height, width, channels, of families that have none of their own."""
     classes: Extent
     bits: BitsOptions = (8,)
-    """Of weights, in all blocks that say nothing else, and in the head's convolution. Where 4 are a
-    choice, networks are drawn with them if flash is what binds."""
+    """Bits of weights in all blocks that say nothing else, and in the head's convolution. Where 4
+    are a choice, networks are drawn with them if flash is what binds."""
     fill: float = Field(0.9, gt=0, le=0.9)
     """Least share of the budget that networks use. Small data is learnt by small networks: below
     0.9, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as published,
@@ -90,7 +90,7 @@ class OpenSpace(Described):
 
     @property
     def kind(self) -> str:
-        """What boards have latency models for: the task, or else the name."""
+        """Key of boards' latency models: the task, or else the name."""
         return self.task or self.name
 
     @property

@@ -1,4 +1,4 @@
-"""What the MicroNets paper says of the networks whose architectures ship with micronas.
+"""Figures of the MicroNets paper for the networks whose architectures ship with micronas.
 
 Source: arXiv 2010.11267, Table 4 (``search_spaces/published/paper.csv``). Its operations take
 feature maps as if strides divided them: a keyword network's blocks have 49 x 10 / 4 positions

@@ -105,7 +105,7 @@ class Searchable(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What boards have latency models for: the task, or else the name."""
+        """Key of boards' latency models: the task, or else the name."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What a space leaves to be chosen, as a tree: families, parts, decisions."""
+"""Open decisions of a space as a tree: families, parts, decisions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod

@@ -26,7 +26,7 @@ _REMEDY = {
 
 
 class Made(NamedTuple):
-    """How something is made, and what came of it."""
+    """Call that makes something, and a digest of its result."""
 
     function: str
     """``module:function``, or ``file.py:function`` of a script."""
@@ -93,7 +93,7 @@ def _reference(key: str, function: Any) -> str:
 
 
 def _called(key: str, name: str, function: Callable[[], Any]) -> Any:
-    """What a function returns where torch's random numbers are the same in every process."""
+    """Return the result of a function, with the same torch random numbers in every process."""
     import torch
 
     try:

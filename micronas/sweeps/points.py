@@ -25,12 +25,12 @@ class Point:
     """One run of a sweep."""
 
     name: str
-    """What is varied, and the name of its folder: ``latency=20ms,board=stm32f446re``."""
+    """Name of the point and of its folder: ``latency=20ms,board=stm32f446re``."""
     over: dict[str, Any]
-    """What is varied: the value of each key."""
+    """Values of the varied keys."""
     settings: RunSettings
     made: Mapping[str, Made] = field(default_factory=dict)
-    """Of ``space`` and ``data`` those that the settings do not describe."""
+    """The ``space`` and ``data`` that the settings do not describe."""
 
     @property
     def stored(self) -> str:
@@ -40,7 +40,7 @@ class Point:
 
     @property
     def shared(self) -> str | None:
-        """What the part of a supernet depends on that boards and budgets do not change, hashed;
+        """Hash of what a supernet depends on that boards and budgets do not change;
         None where there is none.
 
         Points of the same hash share it. Whether ``auto`` will train a supernet is mostly not known

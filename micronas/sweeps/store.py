@@ -35,11 +35,11 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What is known of a point."""
+    """State of a point."""
 
     name: str
     over: dict[str, Any]
-    """What is varied: the value of each key."""
+    """Values of the varied keys."""
     state: _State
     reason: str
     """One line: why it is infeasible, or why its last attempt failed; empty otherwise."""
@@ -49,7 +49,7 @@ class SweepPoint:
     folder: Path
     """Its run folder."""
     seconds: float | None
-    """Of all attempts that ended, by the clock; None before one has."""
+    """Seconds of all attempts that ended, by the clock; None before one has."""
 
 
 class Store:

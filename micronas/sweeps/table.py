@@ -153,7 +153,7 @@ def _metrics(point: SweepPoint) -> Metrics | None:
 
 
 def _cost(metrics: Metrics, cost: str) -> float:
-    """What is held against the budget, in milliseconds or bytes."""
+    """Return the cost compared with the budget, in milliseconds or bytes."""
     if cost == "sram":
         return metrics.budget["sram"] * metrics.used["sram"]
     return metrics.latency_ms if cost == "latency" else metrics.flash_bytes

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told; plain values, so that it can be sent."""
+    """Order to a worker; plain values, so that it can be sent."""
 
     name: str
     settings: dict[str, Any]
@@ -27,16 +27,16 @@ class Job:
     cpus: int
     """Trial trainings at once."""
     directory: str
-    """What relative paths start from."""
+    """Folder that relative paths start from."""
     made: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Of ``space`` and ``data`` those that the settings do not describe, as `made.Made`."""
+    """The ``space`` and ``data`` that the settings do not describe, as `made.Made`."""
     modules: list[str] = field(default_factory=list)
     """Where the leader finds modules."""
 
 
 @dataclass(frozen=True)
 class PointResult:
-    """How an attempt ended; what was found is in the run folder."""
+    """Outcome of an attempt; its network is in the run folder."""
 
     state: Literal["done", "infeasible", "failed"]
     reason: str = ""

@@ -18,7 +18,7 @@ from micronas.files import aside, regular
 _MAGIC = b"micronas cache 1"
 _CHUNK = 1 << 24
 Notes = dict[str, Any]
-"""What belongs to an array and is not an array; JSON."""
+"""Metadata of an array; JSON."""
 Build = Callable[[Notes], Iterator[NDArray[Any]]]
 """Yields the array in pieces along its first axis, and leaves notes in the dictionary."""
 

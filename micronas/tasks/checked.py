@@ -1,4 +1,4 @@
-"""What a data set holds, and what is wrong with it: the answer of ``micronas data check``."""
+"""Contents and faults of a data set: the answer of ``micronas data check``."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -8,7 +8,7 @@ from micronas.export.firmware.front_ends import Camera, FrontEnd, Image, Series
 from micronas.hardware.front_ends import CAMERA
 
 Shape = tuple[int, ...]
-"""Of an input: 1, height, width, channels."""
+"""Shape of an input: 1, height, width, channels."""
 
 
 def front_end(

@@ -38,7 +38,7 @@ class Archive:
     """One file of a data set."""
 
     url: str
-    """Of a .zip, .tar.gz or .tgz."""
+    """Address of a .zip, .tar.gz or .tgz."""
     size: int
     """Bytes."""
     checksum: str

@@ -30,7 +30,7 @@ class Recorded:
 
     path: Path
     samples: Array
-    """What the device gets."""
+    """Examples as the device gets them."""
     features: Array
     """float32, the shape of the network's input without its leading 1: what training made of it."""
 

@@ -21,7 +21,7 @@ class Recording:
     samples: Samples
     """int16 [samples]."""
     converted_from: str
-    """What the file holds, e.g. ``44100 Hz, 2 channels``; empty for 16 kHz mono."""
+    """Format of the file, e.g. ``44100 Hz, 2 channels``; empty for 16 kHz mono."""
 
 
 def read_recording(path: Path, *, longest_s: int) -> Recording:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TaskSettings(Settings):
-    """How the data of a task is read; a task's own settings derive from these."""
+    """Settings of reading a task's data; a task's own settings derive from these."""
 
     task: str
     """Name of the task; every task's settings give it a literal type and a default."""

@@ -15,7 +15,7 @@ class _Field(NamedTuple):
     slot: int
     """Its place in the table's vtable."""
     packer: struct.Struct
-    """Of its number, or of the offset that it is."""
+    """Packer of its number, or of the offset that it is."""
     default: float
     """The value that is not written."""
 

@@ -1,4 +1,4 @@
-"""What a TFLite flatbuffer can be written to: bytes, or nothing but their number.
+"""Sinks of a TFLite flatbuffer: bytes, or nothing but their number.
 
 A search asks for the size of thousands of networks. Both targets take the same calls in the same
 order; `Size` keeps the offsets that the format's rules give, and writes nothing.
@@ -16,7 +16,7 @@ from micronas.graph.ir import Array
 from micronas.tflite.fields import fields_of
 
 _ALIGNMENT = 16
-"""Of constants, in bytes; the generated code ignores the schema's ``force_align``."""
+"""Alignment of constants, in bytes; the generated code ignores the schema's ``force_align``."""
 _IDENTIFIER = b"TFL3"
 
 _Fields = dict[str, float]

@@ -1,4 +1,4 @@
-"""What a model file says of itself beside the network: its labels and the meaning of its input.
+"""Metadata of a model file beside the network: its labels and the meaning of its input.
 
 The description is JSON padded to a size that follows from the numbers of labels and input channels,
 so that the size of a candidate's file is known before there is a data set.

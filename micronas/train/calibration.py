@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Method = Literal["average", "minmax", "percentile", "mse"]
-"""How a range follows from observed values.
+"""Rule by which a range follows from observed values.
 
 ``average``: the mean of the batches' extremes, which is steady where a training loop goes on to
 learn the range. ``minmax``: everything seen. ``percentile``: all but the outermost 0.01 % on either
@@ -39,7 +39,7 @@ class Observer:
     sums: Tensor
     counts: _Histogram
     ends: tuple[float, float] = (0.0, 0.0)
-    """Of the histogram."""
+    """Bins of the histogram."""
 
     @classmethod
     def empty(cls) -> "Observer":

@@ -21,7 +21,7 @@ from micronas.graph.ir import Graph, Op, Quantization
 from micronas.train.network import from_tflite, linear, to_tflite, weights_of
 
 LinearScales = Literal["tensor", "output"]
-"""Of FULLY_CONNECTED: one scale for all weights, or one for each output."""
+"""Scales of FULLY_CONNECTED: one for all weights, or one for each output."""
 
 LOWEST, HIGHEST = -128, 127
 LARGEST_BIAS = 2.0**30

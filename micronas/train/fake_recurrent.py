@@ -14,7 +14,7 @@ from micronas.train.recurrent import GATES, RecurrentUnit
 
 _LARGEST = 127
 _GATE_LIMIT = 8 - 2.0**-12
-"""What goes into a gate's curve has 16 bits, in steps of 2**-12."""
+"""The argument of a gate's curve has 16 bits, in steps of 2**-12."""
 
 
 class QuantizedRecurrentUnit(RecurrentUnit):

@@ -1,4 +1,4 @@
-"""How many bits the weights of each operator have."""
+"""Bits of each operator's weights."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase

@@ -31,7 +31,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What `fit` tells about a finished epoch."""
+    """Report of a finished epoch."""
 
     number: int
     """From 1."""

@@ -188,7 +188,7 @@ def _check_input(graph: Graph, name: str, value: Tensor, first: Tensor) -> None:
 
 
 def answers(outputs: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """What a network returns: its output, or a tuple of several.
+    """Return value of a network: its output, or a tuple of several.
 
     Classes on a map of one position are [N, classes], as losses take them; maps, boxes and
     embeddings keep their shape.
@@ -289,7 +289,7 @@ def round_weights(
 
 
 def weights_of(op: Op) -> Weights:
-    """What the operator table says of the weights of an operator that has some."""
+    """Return the operator table's entry on the weights of an operator that has some."""
     assert op.kind != "UNKNOWN", op
     weights = OPERATORS[op.kind].weights
     assert weights is not None, op

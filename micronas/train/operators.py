@@ -47,7 +47,7 @@ _ACTIVATIONS: Mapping[ir.Activation, Callable[[Tensor], Tensor]] = {
 }
 
 _SMALLEST_SQUARE = 2.0**-60
-"""Of which the root has a finite inverse, and gradient, in float32."""
+"""Smallest square whose root has a finite inverse, and gradient, in float32."""
 
 
 def constant(tensor: ir.Tensor, like: Tensor) -> Tensor:

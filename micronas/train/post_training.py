@@ -1,4 +1,4 @@
-"""What a network gains before it is rounded to int8, and after, without training.
+"""Improvements of a network before and after it is rounded to int8, without training.
 
 Cross-layer equalisation and bias correction follow Nagel et al. 2019 (arXiv 1906.04721). Weights of
 convolutions have a scale for each output channel here, so what equalisation helps are activations,
@@ -31,7 +31,7 @@ _SMALLEST = 1e-3
 
 @dataclass(frozen=True)
 class _Gain:
-    """What the output's ratio would gain if one operator alone were not rounded, in dB."""
+    """Gain of the output's ratio in dB if one operator alone were not rounded."""
 
     name: str
     kind: Kind
@@ -91,7 +91,7 @@ def equalised(graph: Graph, batches: Iterable[Given[Tensor]]) -> Graph:
 
 
 def _factors(graph: Graph, pair: Pair, ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """What each channel is divided by."""
+    """Divisor of each channel."""
     largest = float(ranges.max()) or 1.0
     sizes = np.maximum(ranges / largest, _SMALLEST).astype(np.float64)
     shares = shares_of_columns(graph, pair)

@@ -13,7 +13,7 @@ Amp = Literal["bf16"] | None
 
 
 class Recipe(Settings):
-    """How a network is trained: AdamW, linear warm-up, then a cosine down to zero."""
+    """Training of a network: AdamW, linear warm-up, then a cosine down to zero."""
 
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=1)
@@ -22,19 +22,20 @@ class Recipe(Settings):
     warmup: float = Field(default=0.3, ge=0, lt=1)
     """Fraction of all steps in which the learning rate rises."""
     weight_decay: float = Field(default=1e-3, ge=0)
-    """Of weights only; biases, norms and quantisation ranges have none."""
+    """Decay of weights; biases, norms and quantisation ranges have none."""
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     amp: Amp = None
     """``bf16`` computes convolutions in bfloat16, apart from depthwise ones with strides or with
     kernels of 5x5 and more, which are slower so; weights and what is exported stay float32. A
     processor without bfloat16 instructions takes several times as long with it."""
     threads: int = Field(default=1, ge=1)
-    """Of a training, on a CPU; the last bits of weights depend on it. Two take 0.6 to 0.9 of the
-    time of one (benchmarks/threads.py), so that trainings side by side make more of cores."""
+    """Threads of a training, on a CPU; the last bits of weights depend on it. Two take 0.6 to 0.9
+    of the time of one (benchmarks/threads.py), so that trainings side by side make more of
+    cores."""
 
     def steps(self, examples: int) -> int:
-        """Of an epoch. A short last batch is left out, since it would disturb batch norm;
-        shuffling gives every example its turn."""
+        """Return the steps of an epoch. A short last batch is left out, since it would disturb
+        batch norm; shuffling gives every example its turn."""
         return max(examples // self.batch_size, 1)
 
     def rate(self, progress: float) -> float:

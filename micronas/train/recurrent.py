@@ -10,7 +10,7 @@ from micronas.graph import ir, recurrent
 from micronas.graph.ir import Graph, Op
 
 GATES = len(recurrent.GATES)
-"""How many there are, in torch's order, which is TFLite's too."""
+"""Number of gates, in torch's order, which is TFLite's too."""
 
 
 def lstm(x: Tensor, weights: Tensor, recurrent_weights: Tensor, bias: Tensor) -> Tensor:

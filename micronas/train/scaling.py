@@ -77,7 +77,7 @@ def _passes(graph: Graph, op: Op, channels: int) -> bool:
 
 
 def shares_of_columns(graph: Graph, pair: Pair) -> Floats | None:
-    """How large the weights that read each channel are, against the largest of their row.
+    """Return the size of the weights that read each channel, against the largest of their row.
 
     None if all who read are depthwise: each of their rows has one channel.
     """

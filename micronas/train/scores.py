@@ -1,4 +1,4 @@
-"""How well logits classify: accuracy, cross-entropy, and that at the best temperature."""
+"""Scores of logits: accuracy, cross-entropy, and that at the best temperature."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _TEMPERATURES = torch.tensor([2 ** (step / 8) for step in range(-16, 17)])
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a network classifies a split."""
+    """Scores of a network on a split."""
 
     accuracy: float
     loss: float

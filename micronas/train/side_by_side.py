@@ -93,7 +93,7 @@ class _Task(Generic[Result]):
 
 
 _Crew = dict[Connection, tuple[BaseProcess, _Task[Any]]]
-"""What runs, by the pipe through which it speaks."""
+"""Running tasks, by the pipe through which they speak."""
 
 
 @contextmanager

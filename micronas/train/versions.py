@@ -12,10 +12,10 @@ from micronas.graph.kernels.elements import BY_VERSION, same_in_all_versions
 from micronas.train.fake_quantize import Range
 
 _STEP = 2.0**-18
-"""Of a scale's logarithm: 2.6 millionths of the scale."""
+"""Tolerance of a scale's logarithm: 2.6 millionths of the scale."""
 _MOST_STEPS = 20
 _MOST_SMALL_STEPS = 4096
-"""Of one float32 to the next in a scale's logarithm; about one in a hundred will do."""
+"""Step from one float32 to the next in a scale's logarithm; one in a hundred will do."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How each operator is computed in C: which function, with which constants."""
+"""Makers of each operator's C: the function it calls, and its constants."""
 
 from collections.abc import Mapping
 

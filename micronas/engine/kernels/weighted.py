@@ -23,7 +23,7 @@ from micronas.resources import folder
 
 Wide = npt.NDArray[np.int64]
 _LARGEST_SUM = 2**30
-"""Of sums that SMMULR rescales as TFLM does."""
+"""Bound of sums that SMMULR rescales as TFLM does."""
 _SHIFTS = range(1, 23)
 """Shifts to the right at which rounding and zero point fit in one constant."""
 
@@ -281,7 +281,7 @@ class _Taps:
 
     @property
     def bytes(self) -> int:
-        """Of one channel's taps."""
+        """Return the bytes of one channel's taps."""
         count = self._height * self._width
         return (count + 1) // 2 if self._is_packed else count
 

@@ -37,7 +37,7 @@ class DecisionRule:
 
 @dataclass(frozen=True)
 class Application:
-    """What a program does around the network."""
+    """Parts of a program around the network."""
 
     front_end: FrontEnd
     labels: Sequence[str]

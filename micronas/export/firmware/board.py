@@ -15,7 +15,7 @@ class Emulated:
     machine: str
     core: str
     flags: str
-    """Of the compiler."""
+    """Flags of the compiler."""
     flash_bytes: int
     ram_bytes: int
     stack_bytes: int

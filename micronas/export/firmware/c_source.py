@@ -76,7 +76,7 @@ def _camel(words: Iterable[str]) -> str:
 
 
 def _scale(graph: Graph, role: str) -> str:
-    """What codes of inputs or outputs mean, a line each."""
+    """Return the meaning of input or output codes, a line each."""
     lines = []
     for name in graph.inputs if role == "input" else graph.outputs:
         quantization = graph.tensors[name].quantization

@@ -13,7 +13,7 @@ from micronas.hardware.targets import ARDUINO, CMSIS_NN, HELIUM, HOST
 from micronas.tflite.reader import read
 
 TFLM_COMMIT = "90b983c2b3f1480642e040bbd2ddb37b998f3424"
-"""Of tensorflow/tflite-micro: what arena, instructions and flash were measured with."""
+"""Commit of tensorflow/tflite-micro that arena, instructions and flash were measured with."""
 
 _ARDUINO_MARGIN = 32
 """Bytes of arena an operator beside `ARDUINO`'s plan; six networks took 11 to 16."""

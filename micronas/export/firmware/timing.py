@@ -11,7 +11,7 @@ from micronas.export.firmware.shared import ProjectKind, check_kind, filled
 from micronas.export.firmware.tflm import OnTflm
 
 _MARK = "micronas-timing"
-"""What every line with a time contains, whatever a logger puts before it."""
+"""Text that every line with a time contains, whatever a logger puts before it."""
 _LINE = re.compile(rf"{_MARK}[ \t](?P<said>.*)")
 _TIME = re.compile(
     r"(?P<name>\w+) (?P<unit>us|cycles) (?P<value>\d{1,10}) runs \d+(?!\w)", re.ASCII
@@ -127,5 +127,5 @@ def _time(said: str, number: int, clock_hz: float | None) -> tuple[str, float]:
 
 
 def _quoted(text: str) -> str:
-    """What is left of garbled text, short and printable."""
+    """Return the printable rest of garbled text, shortened."""
     return "".join(c if c.isprintable() else "?" for c in text.strip())[:_LONGEST_QUOTE]

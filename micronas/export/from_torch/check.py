@@ -23,11 +23,11 @@ Labelled = Iterable[tuple[Given[Tensor], Tensor | None]]
 
 @dataclass(frozen=True)
 class _Check:
-    """How near an int8 network is to float; its outputs are those of the device, bit for bit."""
+    """Distance of an int8 network from float; its outputs are the device's, bit for bit."""
 
     examples: int
     sqnr_db: float
-    """Of the first output, signal-to-quantisation-noise ratio."""
+    """Signal-to-quantisation-noise ratio of the first output."""
     float_accuracy: float | None
     """Share of labels that have the largest score; None without labels."""
     int8_accuracy: float | None

@@ -1,4 +1,4 @@
-"""What to use instead of an operation that has no operator on the device."""
+"""Advice for operations that have no operator on the device."""
 
 from collections.abc import Mapping
 

@@ -24,7 +24,7 @@ _MOST_TURNED = 4
 
 @dataclass(frozen=True)
 class Value:
-    """What torch calls a tensor: the one that is stored, and where its elements are in it."""
+    """A torch value: the tensor that is stored, and the places of the value's elements in it."""
 
     tensor: str
     positions: Tensor

@@ -1,4 +1,4 @@
-"""What each operator computes, a module for each family: TFLM's arithmetic in NumPy."""
+"""Rules and integer kernels of the operators, a module for each family: TFLM's arithmetic."""
 
 from collections.abc import Callable, Mapping
 

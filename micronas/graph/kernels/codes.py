@@ -1,4 +1,4 @@
-"""What kernels share: windows over maps, and the numbers that stand behind int8 codes."""
+"""Parts that kernels share: windows over maps, and the numbers behind int8 codes."""
 
 import math
 from collections.abc import Callable

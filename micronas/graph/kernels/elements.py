@@ -20,8 +20,8 @@ from micronas.graph.kernels.codes import (
 from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape, rescaled_scales, same_shape
 
 _Precision = type[np.float32] | type[np.float64]
-"""What scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until August
-2026, and does so in float64 since; for all others it always took float64."""
+"""Type that scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until
+August 2026, and does so in float64 since; for all others it always took float64."""
 
 _SUM_BITS, _SQUARE_BITS = 20, 7
 """Spare bits of operands at their common scale."""

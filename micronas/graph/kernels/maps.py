@@ -21,7 +21,7 @@ from micronas.graph.kernels.codes import (
 from micronas.graph.kernels.rule import Rule, Shape, product_scales, window_shape
 
 _LARGEST_SIDE = 2**15
-"""Of a resized map: its positions, in 1/1024 of a pixel, fit int32."""
+"""Largest side of a resized map: positions in 1/1024 of a pixel fit int32."""
 
 
 def average_pool(graph: Graph, op: Op) -> Kernel:

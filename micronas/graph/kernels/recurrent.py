@@ -12,7 +12,7 @@ from micronas.graph.kernels.rule import Rule
 from micronas.graph.recurrent import Wide
 
 _GATE_STEP = 2.0**-12
-"""Of what goes into a curve; curves give steps of 2**-15."""
+"""Steps of a curve's argument; curves give steps of 2**-15."""
 
 
 def _lstm(graph: Graph, op: Op) -> Kernel:

@@ -15,7 +15,7 @@ LARGEST_RANK = 6
 
 @dataclass(frozen=True)
 class Rule:
-    """What an operator does to shapes, scales and codes."""
+    """Effect of an operator on shapes, scales and codes."""
 
     shape: Callable[[Graph, Op], Shape | str | None]
     """The output's shape; None if the operands do not fit together, or the rule they break."""
@@ -57,7 +57,7 @@ def rescaled_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 def product_scales(sources: Sequence[float], output: float) -> str | None:
-    """Of operators that rescale a product, with weights or an average among the factors."""
+    """Rule of operators that rescale a product, with weights or an average among the factors."""
     holds = math.prod(sources) < output * 2**30
     return None if holds else "it must write a scale above 2**-30 of the product of those it reads"
 

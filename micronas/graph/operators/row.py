@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Scale = Literal["own", "shared", "identical", "fixed", "positions"]
-"""Of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them (1e-6);
-``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of the
-operand with a zero point 128 higher, of int32 ``positions`` in a table."""
+"""Scale of an output: its ``own``; ``shared`` with the operands as far as TFLite compares them
+(1e-6); ``identical`` to theirs, bit for bit; ``fixed`` by TFLM, see `Operator.fixed`; or that of
+the operand with a zero point 128 higher, of int32 ``positions`` in a table."""
 Measure = Literal["step", "product", "square", "slope", "inverse_root"]
-"""What an output's step is compared with: the largest ``step`` among the operands, their
+"""Quantity that an output's step is compared with: the largest ``step`` among the operands, their
 ``product``, the largest's ``square``, the first times a ``slope`` of at least 1, or the
 ``inverse_root`` of one."""
 Sign = Literal["any", "kept", "nonnegative"]
-"""Of an output before its activation: ``any``; not negative where no operand is, ``kept``; or
+"""Sign of an output before its activation: ``any``; not negative where no operand is, ``kept``; or
 never negative."""
 Option = Literal[
     "sweep",
@@ -50,7 +50,7 @@ class Structures:
     options: int = 0
     """The operator's parsed options."""
     alignment: int = 4
-    """Of the options."""
+    """Alignment of the options."""
     data: int = 0
     """The kernel's own structure."""
 
@@ -72,7 +72,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """What all rooms know of a kind."""
+    """Facts of an operator that all rooms share."""
 
     builtin: str | None = None
     """TFLite's name of it, where that stands for another kind too."""
@@ -83,7 +83,7 @@ class Operator:
     """Inputs the operator computes with, as opposed to weights and tables; None if all are."""
     weights: Weights | None = None
     tables: int = 0
-    """Of the inputs the last ones, int32 constants that stand behind weights and bias."""
+    """Number of trailing int32 constants, behind weights and bias."""
     recurrent: bool = False
     """Keeps states from step to step; weights of gates, then biases stand behind the operand."""
     windowed: bool = False
@@ -107,15 +107,15 @@ class Operator:
     options: str | None
     """The table of TFLite's schema that holds its options."""
     stored: tuple[Option | Field, ...] = ()
-    """What that table holds, in the order it is written."""
+    """Fields of that table, in the order they are written."""
     version: int
     """TFLite's version of the int8 operator."""
     register: str
     """Method of TFLM's MicroMutableOpResolver."""
     structures: Structures = Structures()
-    """Of TFLM's reference kernel on a 64-bit host."""
+    """Sizes of TFLM's reference kernel on a 64-bit host."""
     cortex_m: Structures | None = None
-    """Of CMSIS-NN's kernel, or the reference kernel on 32 bits, where that is another."""
+    """Sizes of CMSIS-NN's kernel, or the reference kernel on 32 bits, where they differ."""
     keeps_sizes: bool = False
     """TFLM's kernel keeps a copy of the output's sizes."""
     moves: bool = False

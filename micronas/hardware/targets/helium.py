@@ -14,7 +14,7 @@ from micronas.hardware.targets.cmsis_nn import CMSIS_NN
 from micronas.hardware.targets.cmsis_nn_work import runs_as_convolution
 
 _CHANNELS = 124
-"""Of a depthwise convolution that are copied at a time (CH_IN_BLOCK_MVE)."""
+"""Channels of a depthwise convolution that are copied at a time (CH_IN_BLOCK_MVE)."""
 
 
 def _scratch(graph: Graph, op: Op) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ ANY_WINDOW = "depthwise"
 
 
 class Function(Settings):
-    """What one function of generated C takes on a Cortex-M4, for each thing it does."""
+    """Cost of one function of generated C on a Cortex-M4, for each thing it does."""
 
     code: dict[str, float] = Field(default_factory=dict)
     """Bytes; ``bytes`` or, of any window, by what its text holds."""
@@ -42,7 +42,7 @@ class Function(Settings):
     cycles: dict[str, float] = Field(default_factory=dict)
     """With memory that never waits."""
     networks: int = 0
-    """How many measured ones it was fitted to."""
+    """Number of measured ones it was fitted to."""
 
 
 class Engine(Settings):
@@ -52,7 +52,7 @@ class Engine(Settings):
     start_bytes: int
     """Flash of start-up and of the C library's part."""
     cycles_per_instruction: float
-    """Of TFLM with CMSIS-NN by the same model of the core, mean over networks."""
+    """Those of TFLM with CMSIS-NN, by the same model of the core, mean over networks."""
     structures: dict[str, int]
     functions: dict[str, Function]
 

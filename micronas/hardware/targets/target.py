@@ -1,4 +1,4 @@
-"""What a target says: which operators there are on a kind of processor, and what they take."""
+"""Targets: the operators there are on a kind of processor, and what they take."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ class Choice:
     is_upper_bound: bool = False
     """Kernels on this core ask for no more than the target says, perhaps for less."""
     assumes: str | None = None
-    """What was planned in place of the board's own kernels or core; None where it is those."""
+    """Kernels or core that stand in for the board's own; None where it is those."""
     code_assumes: str | None = None
     """Whose code was measured in place of the board's own; None where it is that."""
 
@@ -91,7 +91,7 @@ class Target(ABC):
 
     @property
     def on_host(self) -> "Target":
-        """What runs the same network on a 64-bit computer, where its arena can be checked."""
+        """The target of the same network on a 64-bit computer, where its arena can be checked."""
         return self
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:

@@ -54,7 +54,7 @@ def reference_scratch(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 def prepared(eval_tensor: int, *, lstm_sums: int = 0) -> Callable[[Graph, Op], tuple[int, ...]]:
-    """What kernels allocate for good in Prepare.
+    """Return what kernels allocate for good in Prepare.
 
     Parameters
     ----------

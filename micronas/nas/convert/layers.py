@@ -27,14 +27,14 @@ class Layer:
 
     op: Op
     path: str | None
-    """Of the convolution or linear layer; None for a batch norm that follows none."""
+    """Path of the convolution or linear layer; None for a batch norm that follows none."""
     norm: str | None
-    """Of the batch norm, folded or alone."""
+    """Path of the batch norm, folded or alone."""
     columns: Numbers | None
     """The column of a linear layer's weight that reads each element of its stored input."""
 
     groups: int
-    """Of a convolution; 1 for others."""
+    """Groups of a convolution; 1 for others."""
 
     @property
     def name(self) -> str:

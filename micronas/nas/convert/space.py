@@ -24,7 +24,7 @@ from micronas.space.decisions import Choice
 from micronas.space.searchable import Architecture, OwnLayers, Searchable
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-"""Of a layer's channels: the widths to choose from."""
+"""Widths to choose from for a layer's channels."""
 
 _ADVICE = "# Weights cut from the module must be fine-tuned at these widths.\n"
 

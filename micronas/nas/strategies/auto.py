@@ -6,7 +6,7 @@ from micronas.nas.strategies.halving import Halving
 from micronas.nas.strategies.ranked import Ranked
 
 SHARE = 0.5
-"""Of the examples that halving trains on, at most those of ranking where it is the default: at half
+"""Largest share of halving's examples with which ranking is the default: at half
 it was measured to find networks as good."""
 
 

@@ -71,14 +71,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search will take, as far as it is known before it begins."""
+    """Estimate of a search, as far as it is known before it begins."""
 
     networks: list[Candidate]
     """Networks like those that will be trained."""
     count: int
-    """How many networks will be trained."""
+    """Number of networks that will be trained."""
     trainings: int
-    """How many trainings they get, one that goes on counted again."""
+    """Number of trainings, one that goes on counted again."""
     epochs: int
     """Epochs of all trainings."""
 
@@ -105,7 +105,7 @@ class Strategy(ABC):
 
     @property
     def name(self) -> str:
-        """How `search.strategy` names it."""
+        """Name in `search.strategy`."""
         default = self.Settings.model_fields["strategy"].default
         return default if isinstance(default, str) else self.context.settings.strategy
 

@@ -50,7 +50,7 @@ class SingleStage(Strategy):
         self._dropped: list[Candidate] = []
         self._states: dict[str, State] = {}
         self._told: dict[str, list[tuple[float, float]]] = {}
-        """What each ranking gave, by its place in the search."""
+        """Results of the rankings, by their place in the search."""
 
     def ask(self, left: float) -> Sequence[Training]:
         """Return none: networks are trained here, together."""

@@ -1,4 +1,4 @@
-"""What gates cost: expected counts, differentiable, exact when gates are one-hot.
+"""Expected counts under gates: differentiable, exact when gates are one-hot.
 
 An operator's features depend on the widths it reads and writes, its kernel and its bits. Each
 combination is priced once, as an exported graph is; what is left for a step is how likely each is:
@@ -31,9 +31,9 @@ from micronas.space.searchable import Searchable
 from micronas.tflite.metadata import placeholder
 
 _SOFTNESS = 0.02
-"""Of the maximum over operators, as a share of it."""
+"""Softness of the maximum over operators, as a share of it."""
 _COLUMNS = (*FEATURES, "channels", "layers", "scratch")
-"""What is counted of an operator; the last three are those with weights, and scratch memory."""
+"""Columns of an operator; the last three are those with weights, and scratch memory."""
 
 
 @dataclass
@@ -224,7 +224,7 @@ def _contracted(table: Tensor, probabilities: Sequence[Tensor], rows: int) -> Te
 
 
 def _filter_key(choices: ChoiceGraph, op: Op, filters: Mapping[str, int]) -> Any:
-    """What a filter adds to the key of a table: its size and bits, where they are not widths."""
+    """Return a filter's part of a table's key: its size and bits, where they are not widths."""
     own = [choices.tensors[name] for name in op.inputs[len(op.operands) :]]
     inner = [
         (each.shape[1:-1], each.dtype, each.shape if each.dtype == "int32" else ()) for each in own

@@ -1,4 +1,4 @@
-"""How likely the widths of a graph with choices are, under gates; decisions are independent."""
+"""Probabilities of a choice graph's widths under gates; decisions are independent."""
 
 from collections.abc import Sequence
 from copy import copy

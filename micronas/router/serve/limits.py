@@ -47,7 +47,7 @@ class Limits(Settings):
 
 @dataclass
 class Spent:
-    """What requests of one client, expert and category came to."""
+    """Totals of the requests of one client, expert and category."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -82,7 +82,7 @@ class _Account:
 
 
 class Ledger:
-    """What each client has left and has spent; clients are named as no key would show them.
+    """Return what each client has left and has spent; clients are named as no key would show them.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Ledger:
 
 
 class Booking:
-    """What one request reserves of its client's limits, and what it has spent of them."""
+    """Reservation of one request in its client's limits, and what it has spent of them."""
 
     def __init__(
         self, ledger: Ledger, account: _Account, limits: Limits, ask: Ask, answer: float

@@ -24,7 +24,7 @@ _log = logging.getLogger("micronas.router")
 _DIRECT = "direct"
 """Category of requests that name their expert."""
 _ORDERS, _BUDGETS = 1024, 64
-"""Of category and chosen expert, and mappings of budgets that requests name, kept."""
+"""Entries kept of categories and experts, and of mappings for budgets that requests name."""
 _WORKERS = max(2, min(4, os.cpu_count() or 1))
 
 

@@ -18,7 +18,7 @@ LARGE = 2**16
 """Bytes of a request that is read and written in a thread, as others wait for the loop."""
 _LONGEST_TEXT = 500
 _INDEXES = range(128)
-"""Of choices; an endless number of them would have to be remembered."""
+"""Indexes of choices; an endless number of them would have to be remembered."""
 _LABELS = frozenset(("role", "type", "id"))
 """Texts of an answer that nobody generates."""
 _DEEPEST = 8
@@ -109,7 +109,7 @@ class Ask:
 
     @cached_property
     def beginning(self) -> str:
-        """What stays the same while a conversation goes on: all up to the user's first message."""
+        """Return what stays while a conversation goes on: all up to the user's first message."""
         texts = []
         for message in self.messages:
             texts.append(cut(plain_text(message.get("content"))))

@@ -31,7 +31,7 @@ _OPERATORS = (401, 402, 403, 404, 405, 407)
 
 
 _TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", re.IGNORECASE)
-"""What servers say of a prompt that is too long: another expert may have more room."""
+"""Words of servers for a prompt that is too long: another expert may have more room."""
 
 
 class Upstream:

@@ -16,7 +16,7 @@ class Weighted(Settings):
     """A part of a network whose full convolutions have weights of `bits` bits."""
 
     bits: BitsOptions = (8,)
-    """Of weights: 8, 4 or the choice [4, 8]."""
+    """Bits of weights: 8, 4 or the choice [4, 8]."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def squeeze_mark(squeeze: Sequence[int] | None) -> str:
 
 
 def marks_of(block: Any) -> str:
-    """What a summary says of bits, kernel and stride where they are not the usual ones."""
+    """Return the marks of bits, kernel and stride where they are not the usual ones."""
     return bits_mark(block.bits) + _kernel_mark(block.kernel[0]) + stride_mark(block.stride)
 
 

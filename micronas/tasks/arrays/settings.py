@@ -10,10 +10,10 @@ FILE = "data.npz"
 
 
 class ArraySettings(TaskSettings):
-    """What a run on arrays from Python was trained on."""
+    """Settings of a data set of arrays from Python."""
 
     task: Literal["arrays"] = "arrays"
     path: Path = Path(FILE)
     """Where the arrays are; a run that is given some writes them into its folder."""
     sha256: str | None = None
-    """Of the contents, whatever the file's; written by the run."""
+    """Hash of the contents, whatever the file's; written by the run."""

@@ -30,7 +30,7 @@ SUFFIXES = frozenset(
 _SHORTEST_SIDE = 16
 """Pixels below which an image is left out: a stamp of that size shows nothing to learn from."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""What is tried; others, such as EPS, would start programs of their own."""
+"""Formats that are tried; others, such as EPS, would start programs of their own."""
 _CACHE_VERSION = 2
 _PIECE = 512
 """Images that wait to be written, at most."""
@@ -38,7 +38,7 @@ _PIECE = 512
 
 @dataclass(frozen=True)
 class ReadImages:
-    """What became of a list of files; all three have one entry a file, in the list's order."""
+    """Outcome of reading a list of files; all three have one entry a file, in the list's order."""
 
     pixels: Pixels
     """uint8 [N, channels, size, size]; zeros where there is a problem."""

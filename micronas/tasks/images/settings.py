@@ -12,7 +12,7 @@ SMALLEST = 32
 
 
 class VisualSettings(TaskSettings):
-    """How to read images with and without a person; the defaults fit boards of 128 KB and more."""
+    """Settings of images with and without a person; the defaults fit boards of 128 KB and more."""
 
     task: Literal["vww"] = "vww"
     path: Path

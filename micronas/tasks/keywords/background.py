@@ -15,7 +15,7 @@ from micronas.tasks.recording import read_recording
 from micronas.tasks.waveform import RATE, Samples, coloured_noise, to_int16
 
 EVALUATION_SEED = 0
-"""What is evaluated never depends on a user's seed."""
+"""Seed of the evaluated clips, which never depend on a user's seed."""
 _SHARES: dict[Part, tuple[float, float]] = {
     "training": (0.0, 0.8),
     "validation": (0.8, 0.9),

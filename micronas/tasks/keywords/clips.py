@@ -31,7 +31,7 @@ class Clips:
     row: dict[str, int]
     """Row of each usable clip, by name."""
     converted: dict[str, str]
-    """What clips that were not 16 kHz mono were, by name."""
+    """Formats of clips that were not 16 kHz mono, by name."""
     longer: frozenset[str]
     """Names of those of which only the middle second is there."""
     key: str

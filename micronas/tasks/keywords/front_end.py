@@ -25,7 +25,7 @@ LIMIT = 4.0
 
 @dataclass(frozen=True)
 class MfccSettings:
-    """What may differ between feature extractors.
+    """Parts that may differ between feature extractors.
 
     Parameters
     ----------

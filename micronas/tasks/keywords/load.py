@@ -165,7 +165,7 @@ class _Plan:
     part: Part
     spoken: list[Clip]
     others: list[Clip]
-    """Of other words; a speaker's lie side by side, so that training can redraw among them."""
+    """Clips of other words; a speaker's lie side by side: training can redraw among them."""
     unknown: frozenset[str]
     """Names of the others that are examples."""
     silences: int

@@ -9,7 +9,7 @@ from micronas.tasks.task import TaskSettings
 
 
 class KeywordSettings(TaskSettings):
-    """How to read a folder of words; the defaults are the Speech Commands recipe."""
+    """Settings of a folder of words; the defaults are the Speech Commands recipe."""
 
     task: Literal["kws"] = "kws"
     path: Path

@@ -9,7 +9,7 @@ from micronas.tasks.task import TaskSettings
 
 
 class MachineSettings(TaskSettings):
-    """How to read sounds of machines; the defaults are the paper's recipe."""
+    """Settings of sounds of machines; the defaults are the paper's recipe."""
 
     task: Literal["ad"] = "ad"
     path: Path

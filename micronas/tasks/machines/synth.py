@@ -43,13 +43,13 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Machine:
-    """What does not change from clip to clip."""
+    """Properties that do not change from clip to clip."""
 
     hertz: float
     """Revolutions, or strokes to one side, a second."""
     harmonics: Signal
     resonance: float
-    """Of the bearing or the rail, in hertz."""
+    """Frequency of the bearing or the rail, in hertz."""
     breadth: float
     tilt: float
     """Exponent of the load noise."""

@@ -20,7 +20,7 @@ from micronas.files import regular
 from micronas.text import listed
 
 ColumnKind = Literal["numbers", "text", "constant", "empty"]
-"""Of a column: `constant` has one number throughout, `empty` no value."""
+"""Kind of a column: `constant` has one number throughout, `empty` no value."""
 _SEPARATORS = ",;\t"
 _ABSENT = {"", "nan", "na", "null", "none"}
 _LONGEST_LINE = 2**17
@@ -31,11 +31,11 @@ LONGEST_TEXT = 100
 
 @dataclass(frozen=True)
 class Header:
-    """What the first lines of a CSV file say of it."""
+    """Layout of a CSV file by its first lines."""
 
     path: Path
     names: tuple[str, ...]
-    """Of its columns; ``c1``, ``c2`` and so on where the first line holds numbers already."""
+    """Names of its columns; ``c1``, ``c2`` and so on where the first line holds numbers already."""
     separator: str
     skipped: int
     """Lines before the values."""

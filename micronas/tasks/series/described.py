@@ -1,4 +1,4 @@
-"""What a data set of series says of itself: inputs, their meaning for the device, a summary."""
+"""Descriptions of a series data set: inputs, their meaning for the device, a summary."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -55,7 +55,7 @@ TRANSFORMS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "smoother": _smoothed,
     "rougher": _roughened,
 }
-"""What is done to standardised windows [n, channels, time, 1]; the first is nothing."""
+"""Transformations of standardised windows [n, channels, time, 1]; the first is none."""
 
 
 class _TransformedSplit(Split):

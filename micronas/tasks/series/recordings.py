@@ -51,7 +51,7 @@ class Recording:
 
     name: str
     label: str
-    """Of the first samples, up to the first of `changes`; empty where they have none."""
+    """Label of the first samples, up to the first of `changes`; empty where they have none."""
     group: str
     values: Floats
     """[samples, channels]."""
@@ -89,12 +89,12 @@ class Recording:
 
 @dataclass
 class Recordings:
-    """What a source holds."""
+    """Contents of a source."""
 
     root: Path
     columns: tuple[str, ...]
     layout: str
-    """What was found, in words."""
+    """Findings, in words."""
     recordings: list[Recording] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """One line each."""

@@ -10,7 +10,7 @@ from micronas.tasks.task import TaskSettings
 
 
 class SeriesSettings(TaskSettings):
-    """How recordings of sensors are read, cut into windows and divided."""
+    """Settings of reading recordings of sensors, cutting windows and dividing them."""
 
     task: Literal["series"] = "series"
     path: Path
@@ -30,9 +30,10 @@ class SeriesSettings(TaskSettings):
     """Column of labels. ``auto``: ``label``, ``class``, ``activity`` or ``target``; files in a
     folder of a class have its name."""
     group: str = "auto"
-    """What is never divided between training, validation and test: a column (``auto``: ``group``,
-    ``subject``, ``user``, ``device`` or ``session``), ``prefix`` for what stands in a file's name
-    before the first ``_`` or ``-``, or ``file``. ``auto`` without such a column is ``file``."""
+    """Unit that is never divided between training, validation and test: a column (``auto``:
+    ``group``, ``subject``, ``user``, ``device`` or ``session``), ``prefix`` for what stands in a
+    file's name before the first ``_`` or ``-``, or ``file``. ``auto`` without such a column is
+    ``file``."""
     time: str = "auto"
     """Column of time. ``auto``: ``time``, ``timestamp`` or ``t``, also with ``_s``, ``_ms`` or
     ``_us``. A jump of more than ten steps ends a recording."""
@@ -54,7 +55,7 @@ class SeriesSettings(TaskSettings):
     time_warp: float = Field(0, ge=0, le=0.5)
     """Speed of training windows changes by up to this share, smoothly."""
     seed: int = 0
-    """Of the division into parts."""
+    """Seed of the division into parts."""
 
     @field_validator("goal", mode="before")
     @classmethod

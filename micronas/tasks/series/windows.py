@@ -17,7 +17,7 @@ from micronas.text import listed
 _FEWEST = 5
 """Units of each label that a search needs: it divides training windows in three, class by class."""
 _STRETCHES = 10
-"""Of a recording, where there are fewer units than that."""
+"""Pieces of a recording, where there are fewer units than that."""
 _MOST = 20_000
 """Windows that judge where labels change: integer execution takes minutes for more."""
 

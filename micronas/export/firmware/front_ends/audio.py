@@ -23,7 +23,7 @@ _LOG_STEPS = 64
 
 @dataclass(frozen=True, eq=False)
 class _Audio(FrontEnd):
-    """What all spectra have in common: frames, window, Fourier transform, bands, logarithm.
+    """Steps that all spectra share: frames, window, Fourier transform, bands, logarithm.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a front end is to the rest of the exporter, and how its tables are written in C."""
+"""The front end as the exporter sees it, and its tables in C."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

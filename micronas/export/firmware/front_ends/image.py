@@ -19,7 +19,7 @@ _BITS = 22
 
 @dataclass(frozen=True)
 class Camera:
-    """What a camera gives: rows of pixels from the top."""
+    """Frame of a camera: rows of pixels from the top."""
 
     width: int
     height: int

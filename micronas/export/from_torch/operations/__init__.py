@@ -1,4 +1,4 @@
-"""What each operation of torch becomes: operators appended to a trace, and the value they give.
+"""Lowering of torch's operations: each appends operators to a trace and returns their value.
 
 A function takes the trace and the operation's arguments, by the names of its ATen schema.
 """

@@ -75,7 +75,7 @@ def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Val
 
 
 def _mask(tracer: Tracer, arguments: Arguments) -> torch.Tensor | None:
-    """What is added to scores, a constant."""
+    """Constant that is added to scores."""
     mask = arguments["attn_mask"]
     if mask is None and not arguments["is_causal"]:
         return None
