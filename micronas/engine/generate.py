@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from micronas._version import VERSION
 from micronas.engine import c_text
-from micronas.engine.layout import Layout, scratch_of
+from micronas.engine.layout import best_layout, scratch_of
 from micronas.engine.rows import Stream
 from micronas.engine.steps import Call, Step
 from micronas.graph.check import check_int8
@@ -62,8 +62,8 @@ def generate(graph: Graph, name: str = "model", *, most: int | None = None) -> F
 
 class _Writer:
     def __init__(self, graph: Graph, name: str, most: int | None) -> None:
-        self._graph, self._name = graph, name
-        self._layout = Layout(graph, most)
+        self._layout = best_layout(graph, most)
+        self._graph, self._name = self._layout.graph, name
         self._names: dict[str, str] = {}
         """Parameters by tensor."""
         for role, names in (("in", graph.inputs), ("out", graph.outputs)):
@@ -95,7 +95,8 @@ class _Writer:
         lines = [
             f"/* Written by micronas {VERSION}: a network in C99, for any core.",
             " *",
-            f" * The arena is aligned to 4; no placement takes less than {placed.bound} bytes.",
+            f" * The arena is aligned to 4, and {placed.size - placed.bound} bytes above the"
+            f" {placed.bound} that any placement takes.",
             " * Inputs and outputs lie outside of it, or in it at their offsets, where the network",
             " * overwrites its inputs. */",
             f"#ifndef MICRONAS_{upper}_H",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from micronas.engine.kernels import maker_of
+from micronas.engine.order import reordered
 from micronas.engine.plan import Buffer, Plan, aligned, lower_bound, plan
 from micronas.engine.rows import Stream, streams
 from micronas.engine.steps import Call, Overlap, Step, folded
@@ -175,6 +176,14 @@ class Layout:
                     continue
                 overlaps[order[root], order[out]] = overlap
         return overlaps
+
+
+def best_layout(graph: Graph, most: int | None) -> Layout:
+    """Return the layout in the order of operators that takes least memory; see `Layout`."""
+    given, other = Layout(graph, most), reordered(graph)
+    if other is None:
+        return given
+    return min((given, Layout(other, most)), key=lambda each: each.plan.size)
 
 
 def scratch_of(place: int) -> str:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from micronas import resources
 from micronas.engine.kernels import maker_of
-from micronas.engine.layout import Layout
+from micronas.engine.layout import Layout, best_layout
 from micronas.engine.shapes import described
 from micronas.engine.sizes import constant_bytes, functions_of
 from micronas.engine.steps import Call, folded
@@ -141,7 +141,7 @@ class _Micronas(Target):
     def _layout(self, graph: Graph) -> Layout:
         if self._last is None or self._last[0] is not graph:
             _check(graph)
-            self._last = graph, Layout(described(graph), None)
+            self._last = graph, best_layout(described(graph), None)
         return self._last[1]
 
 
