@@ -8,10 +8,10 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from micronas.arrays import Floats
 from micronas.data import Detection
 from micronas.errors import DataError
 
-_Array = npt.NDArray[np.float64]
 _MAX_FALSE_POSITIVE_RATE = 0.1
 _Z = 1.959964
 """Quantile of the normal distribution for 95 %."""
@@ -33,7 +33,7 @@ class _DetectionScores(_MachineScores):
     per_machine: dict[str, _MachineScores]
 
 
-def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _Array:
+def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -> Floats:
     """Anomaly score of each clip: minus the softmax of its own machine, averaged over its windows.
 
     Parameters
@@ -55,7 +55,7 @@ def clip_scores(detection: Detection, probabilities: npt.NDArray[np.floating]) -
         )
     own = -probabilities[np.arange(len(labels)), labels].astype(np.float64)
     count = len(detection.machines)
-    scores: _Array = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
+    scores: Floats = np.bincount(clips, own, count) / np.bincount(clips, minlength=count)
     return scores
 
 
@@ -94,7 +94,7 @@ def evaluate(detection: Detection, probabilities: npt.NDArray[np.floating]) -> _
     }
 
 
-def roc(scores: _Array, anomalous: npt.NDArray[np.bool_]) -> tuple[_Array, _Array]:
+def roc(scores: Floats, anomalous: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """False and true positive rates at each threshold, from (0, 0) to (1, 1).
 
     Equal scores share a threshold, so that their order does not matter.
@@ -116,7 +116,7 @@ def roc(scores: _Array, anomalous: npt.NDArray[np.bool_]) -> tuple[_Array, _Arra
     return np.append(0.0, false / false[-1]), np.append(0.0, found / found[-1])
 
 
-def area(false: _Array, true: _Array) -> float:
+def area(false: Floats, true: Floats) -> float:
     """Area under the curve: the chance that an anomalous clip scores above a normal one."""
     return float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
 
@@ -164,7 +164,7 @@ def _mean_interval(machines: Sequence[_MachineScores]) -> tuple[float, float]:
     return mean - below, mean + above
 
 
-def partial_area(false: _Array, true: _Array, *, limit: float = _MAX_FALSE_POSITIVE_RATE) -> float:
+def partial_area(false: Floats, true: Floats, *, limit: float = _MAX_FALSE_POSITIVE_RATE) -> float:
     """Area left of a false positive rate, scaled so that chance is 0.5 and perfection 1.
 
     That is ``(1 + (area - limit^2 / 2) / (limit - limit^2 / 2)) / 2`` (McClish 1989), which is

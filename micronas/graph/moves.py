@@ -6,9 +6,8 @@ the board as it does on the host.
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph.ir import Array, Graph, Op
-
-Shape = tuple[int, ...]
 
 
 def transposed(graph: Graph, op: Op) -> Shape | str:

@@ -1,8 +1,7 @@
 """BATCH_MATMUL: which dimensions of its operands are rows, columns and shared."""
 
+from micronas.arrays import Shape
 from micronas.graph.ir import Graph, Op
-
-Shape = tuple[int, ...]
 
 
 def product_shape(graph: Graph, op: Op) -> Shape | str:

@@ -6,7 +6,8 @@ Most of them call `memcpy` and `memset` for runs of bytes (memory.py).
 import math
 from collections.abc import Sequence
 
-from micronas.hardware.kernels import Shape, Work
+from micronas.arrays import Shape
+from micronas.hardware.kernels import Work
 from micronas.hardware.memory import Runs, copied, copying, filled, filling
 
 Pairs = Sequence[Sequence[int]]

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from micronas.hardware.kernels import Shape, Work, elementwise
+from micronas.arrays import Shape
+from micronas.hardware.kernels import Work, elementwise
 
 
 def of_two(kernel: str, left: Shape, right: Shape, out: Shape) -> Work:

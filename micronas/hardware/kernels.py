@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Shape = tuple[int, ...]
+from micronas.arrays import Shape
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.errors import DataError
 from micronas.language.embedders import Vectors, cosines
-
-_Integers = NDArray[np.int64]
 
 _SMOOTHING = 0.1
 """Votes, in units of similarity, that are spread evenly: far from every seed the doubt is large."""
@@ -31,7 +29,7 @@ class CrossValidation:
     accuracy: float
     by_neighbours: dict[int, float]
     """Accuracy of each number of neighbours."""
-    confusion: _Integers
+    confusion: Integers
     """Seeds of each category (row) labelled as each category (column)."""
     sharpness: float
     """Power that makes probabilities of votes, by their log-loss."""
@@ -53,7 +51,7 @@ class _Votes:
     """Share of each category among the prompts, as it was assumed or estimated [categories]."""
 
     @property
-    def label(self) -> _Integers:
+    def label(self) -> Integers:
         """Most likely category [prompts]."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
 
@@ -71,7 +69,7 @@ def entropy(probabilities: Floats) -> Floats:
 
 
 def vote(
-    seeds: Vectors, labels: _Integers, categories: int, prompts: Vectors, neighbours: int
+    seeds: Vectors, labels: Integers, categories: int, prompts: Vectors, neighbours: int
 ) -> Floats:
     """Return the share of each category in the votes of the nearest seeds.
 
@@ -137,7 +135,7 @@ def correct_prior(votes: Floats, found: CrossValidation, prior: str) -> _Votes:
 
 def cross_validate(
     seeds: Vectors,
-    labels: _Integers,
+    labels: Integers,
     categories: int,
     seed: int,
     *,
@@ -217,12 +215,12 @@ def entropy_threshold(doubt: Floats, right: NDArray[np.bool_], precision: float)
     return float(min((last + following) / 2, last + _MARGIN))
 
 
-def _log_loss(weights: Floats, labels: _Integers) -> float:
+def _log_loss(weights: Floats, labels: Integers) -> float:
     right = weights[np.arange(len(labels)), labels] / weights.sum(axis=1)
     return float(-np.log(right).mean())
 
 
-def _folds(labels: _Integers, folds: int, seed: int) -> _Integers:
+def _folds(labels: Integers, folds: int, seed: int) -> Integers:
     rng = np.random.default_rng(seed)
     fold = np.empty(len(labels), np.int64)
     shuffled = rng.permutation(len(labels))
@@ -232,7 +230,7 @@ def _folds(labels: _Integers, folds: int, seed: int) -> _Integers:
 
 
 def _out_of_fold(
-    seeds: Vectors, labels: _Integers, categories: int, neighbours: int, fold: _Integers
+    seeds: Vectors, labels: Integers, categories: int, neighbours: int, fold: Integers
 ) -> Floats:
     votes = np.empty((len(labels), categories))
     for part in range(int(fold.max()) + 1):

@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.errors import BudgetError
 from micronas.language.embedders import cosines, unit
 from micronas.router.category import folds_of
 from micronas.router.mapping import parameters
 
-_Integers = NDArray[np.int64]
 _Predict = Callable[[Floats, Floats, Floats, float], Floats]
 """From vectors and scores of prompts, vectors of others and a strength, to the others' scores."""
 
@@ -179,7 +177,7 @@ def _error(predicted: Floats, scores: Floats) -> float:
     return float((error - error.mean(axis=1, keepdims=True)).var())
 
 
-def _priced(scores: Floats, split: Split, price: float) -> _Integers:
+def _priced(scores: Floats, split: Split, price: float) -> Integers:
     # the smallest of prices, so that of equal experts the cheaper one is taken
     least = _LEAST / float(split.active.max())
     return np.asarray((scores - max(price, least) * split.active).argmax(axis=1), np.int64)
@@ -231,5 +229,5 @@ def _too_small(split: Split, budget: float) -> BudgetError:
     )
 
 
-def _one_hot(experts: _Integers, split: Split) -> Floats:
+def _one_hot(experts: Integers, split: Split) -> Floats:
     return np.eye(len(split.active))[experts]

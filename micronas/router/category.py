@@ -11,12 +11,11 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.errors import DataError
 from micronas.language.neighbours import entropy
 from micronas.settings import Settings
 
-_Integers = NDArray[np.int64]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 _RIDGES = (0.1, 0.3, 1.0)
@@ -77,7 +76,7 @@ class _Gaussians:
         return near + np.log(self.shares), np.asarray(distance)
 
 
-def fit_gaussians(vectors: Floats, labels: _Integers, categories: int, ridge: float) -> _Gaussians:
+def fit_gaussians(vectors: Floats, labels: Integers, categories: int, ridge: float) -> _Gaussians:
     """Fit on labelled prompts; covariances gain `ridge` of the mean variance on their diagonal."""
     known = labels >= 0
     vectors, labels = vectors[known], labels[known]
@@ -121,7 +120,7 @@ class _Classified:
     probabilities: Floats
     entropy: Floats
     distance: Floats
-    category: _Integers
+    category: Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,17 +171,17 @@ class Validation:
     """
 
     classified: _Classified
-    fold: _Integers
+    fold: Integers
     summary: Mapping[str, float]
 
 
 def fit_categories(
     vectors: Floats,
-    labels: _Integers,
+    labels: Integers,
     *,
     names: tuple[str, ...],
     settings: CategorySettings,
-    truth: _Integers | None = None,
+    truth: Integers | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
 
@@ -251,7 +250,7 @@ def fit_categories(
     return model, Validation(classified, fold, summary)
 
 
-def folds_of(labels: _Integers, folds: int, seed: int) -> _Integers:
+def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
     """Return a fold for each prompt, categories in proportion."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), np.int64)
@@ -259,7 +258,7 @@ def folds_of(labels: _Integers, folds: int, seed: int) -> _Integers:
     return fold
 
 
-def temperature_of(logits: Floats, labels: _Integers) -> float:
+def temperature_of(logits: Floats, labels: Integers) -> float:
     """Return the temperature of least log-loss, between 0.05 and 20 (Guo et al. 2017)."""
     found = minimize_scalar(
         lambda log: _log_loss(logits / np.exp(log), labels),
@@ -269,7 +268,7 @@ def temperature_of(logits: Floats, labels: _Integers) -> float:
     return float(np.exp(found.x))
 
 
-def calibration_error(probabilities: Floats, labels: _Integers, *, bins: int = 15) -> float:
+def calibration_error(probabilities: Floats, labels: Integers, *, bins: int = 15) -> float:
     """Return the expected calibration error of the likeliest categories.
 
     Mean over prompts of |share right - mean probability| in the bin of equal width that the
@@ -299,11 +298,11 @@ def _regular(centred: Floats, ridge: float) -> Floats:
     return np.asarray(covariance + ridge * variance * np.eye(size))
 
 
-def _parts(fold: _Integers) -> Iterator[tuple[_Integers, _Integers]]:
+def _parts(fold: Integers) -> Iterator[tuple[Integers, Integers]]:
     """Yield the prompts of each fold, and all others."""
     for number in range(int(fold.max()) + 1):
         yield np.flatnonzero(fold == number), np.flatnonzero(fold != number)
 
 
-def _log_loss(logits: Floats, labels: _Integers) -> float:
+def _log_loss(logits: Floats, labels: Integers) -> float:
     return -float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.errors import DataError
 from micronas.language.clusters import clusters
 from micronas.language.embedders import unit
@@ -24,7 +23,6 @@ from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
 
-_Integers = NDArray[np.int64]
 _Count = Annotated[int, Field(ge=1)]
 
 
@@ -161,7 +159,7 @@ def fit_step1(
 
 def _fit_labels(
     vectors: Floats,
-    labels: _Integers,
+    labels: Integers,
     names: Sequence[str],
     table: ScoreTable,
     active: Floats,

@@ -1,18 +1,15 @@
 """Categories where prompts have none, from a few labelled ones."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.language.embedders import unit
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 
-_Integers = NDArray[np.int64]
-
 
 def propagate(
-    vectors: Floats, labels: _Integers, *, categories: int, precision: float, seed: int = 0
-) -> _Integers:
+    vectors: Floats, labels: Integers, *, categories: int, precision: float, seed: int = 0
+) -> Integers:
     """Give unlabelled prompts the category that their nearest labelled ones vote for.
 
     Neighbours, the shares of categories among the unlabelled, and the entropy above which a

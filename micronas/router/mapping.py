@@ -9,14 +9,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.errors import BudgetError
-
-_Integers = NDArray[np.int64]
 
 _SLACK = 1e-9
 """Share of a budget by which sums may exceed it in floating point."""
@@ -57,23 +54,23 @@ class MappingProblem:
     active: Floats
     total: Floats
 
-    def score(self, experts: _Integers) -> float:
+    def score(self, experts: Integers) -> float:
         """Expected score of a mapping [categories]."""
         return float(self.weights @ self.utilities[np.arange(len(experts)), experts])
 
-    def cost(self, experts: _Integers) -> ParameterBudget:
+    def cost(self, experts: Integers) -> ParameterBudget:
         """Return what a mapping [categories] uses of both budgets."""
         return ParameterBudget(
             float(self.weights @ self.active[experts]), float(self.total[np.unique(experts)].sum())
         )
 
-    def fits(self, experts: _Integers, budget: ParameterBudget) -> bool:
+    def fits(self, experts: Integers, budget: ParameterBudget) -> bool:
         """Whether a mapping [categories] is within the budget."""
         used = self.cost(experts)
         return _within(used.active, budget.active) and _within(used.total, budget.total)
 
 
-def solve(problem: MappingProblem, budget: ParameterBudget) -> _Integers:
+def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     """Return the mapping [categories] of the largest expected score within the budget.
 
     A mixed-integer program, solved to optimality by HiGHS: z[k, m] says that category k goes to
@@ -91,7 +88,7 @@ def solve(problem: MappingProblem, budget: ParameterBudget) -> _Integers:
     return found
 
 
-def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> _Integers | None:
+def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> Integers | None:
     """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
     categories, experts = problem.utilities.shape
     mappings = (np.array(each) for each in product(range(experts), repeat=categories))
@@ -99,7 +96,7 @@ def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> _Integers | 
     return max(fitting, key=problem.score, default=None)
 
 
-def greedy(problem: MappingProblem, budget: ParameterBudget) -> _Integers | None:
+def greedy(problem: MappingProblem, budget: ParameterBudget) -> Integers | None:
     """Begin with the best single expert that fits, then change one category at a time.
 
     Each step takes the change that fits and gains most for each active parameter it adds; steps
@@ -135,7 +132,7 @@ def _within(used: float | None, limit: float | None) -> bool:
 
 def _program(
     problem: MappingProblem, costs: Floats, used_costs: Floats, budget: ParameterBudget
-) -> _Integers | None:
+) -> Integers | None:
     """Minimise costs [categories, experts] of z plus used_costs [experts] of y; None if none."""
     categories, experts = problem.utilities.shape
     size = categories * experts

@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from micronas.arrays import Floats
+from micronas.arrays import Floats, Integers
 from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.router.utility import utilities
-
-_Integers = NDArray[np.int64]
 
 _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Quantiles of the experts' active parameters at which numbers of categories are compared."""
@@ -38,9 +36,9 @@ class Evidence:
         Whether all categories are mapped as one, because validation found no use in them.
     """
 
-    category: _Integers
+    category: Integers
     categories: int
-    fold: _Integers
+    fold: Integers
     scores: Floats
     active: Floats
     total: Floats
@@ -83,7 +81,7 @@ class Plan:
     """
 
     budget: ParameterBudget
-    experts: _Integers
+    experts: Integers
     utilities: Floats
     weights: Floats
     score: float
@@ -102,7 +100,7 @@ def make_plan(evidence: Evidence, budget: ParameterBudget) -> Plan:
     return plan_of(evidence, budget, np.resize(experts, evidence.categories))
 
 
-def plan_of(evidence: Evidence, budget: ParameterBudget, experts: _Integers) -> Plan:
+def plan_of(evidence: Evidence, budget: ParameterBudget, experts: Integers) -> Plan:
     """Return the plan of a mapping [categories], with what it is expected to score and to cost."""
     apart = replace(evidence, merged=False).problem()
     values = np.resize(evidence.problem().utilities, apart.utilities.shape)

@@ -1,14 +1,11 @@
 """Value of each expert in each category, shrunken as far as the data says it is noise."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from micronas.arrays import Floats
-
-_Integers = NDArray[np.int64]
+from micronas.arrays import Floats, Integers
 
 
-def utilities(scores: Floats, category: _Integers, categories: int) -> Floats:
+def utilities(scores: Floats, category: Integers, categories: int) -> Floats:
     """Return the expected score of each expert on the prompts of each category.
 
     Empirical Bayes, twice with one rule. A category's mean over all experts, which says how hard
@@ -37,7 +34,7 @@ def utilities(scores: Floats, category: _Integers, categories: int) -> Floats:
     return level + _shrunken_means(scores - hardness, category, categories)
 
 
-def _shrunken_means(values: Floats, category: _Integers, categories: int) -> Floats:
+def _shrunken_means(values: Floats, category: Integers, categories: int) -> Floats:
     """Shrink category means towards the overall means, columns sharing one variance between."""
     counts = np.bincount(category, minlength=categories).astype(np.float64)[:, None]
     sums = np.zeros((categories, values.shape[1]))

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from micronas.arrays import Shape
 from micronas.errors import ModelError
 from micronas.export.firmware.front_ends import Camera, FrontEnd, Image, Series
 from micronas.hardware.front_ends import CAMERA
-
-Shape = tuple[int, ...]
-"""Shape of an input: 1, height, width, channels."""
 
 
 def front_end(

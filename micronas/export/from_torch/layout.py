@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from micronas.arrays import Shape
+
 _Order = npt.NDArray[np.int64]
-Shape = tuple[int, ...]
 
 _MOST_TURNED = 4
 """Dimensions of CMSIS-NN's TRANSPOSE."""

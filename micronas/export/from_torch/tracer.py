@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from micronas.arrays import Shape
 from micronas.errors import ExportError
 from micronas.export.from_torch.hints import nearest
 from micronas.export.from_torch.layout import (
     Cut,
-    Shape,
     Step,
     Turn,
     Value,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph import fixed_point, lookup
 from micronas.graph.fixed_point import Int32, Int64
 from micronas.graph.ir import Graph, Op, Tensor
@@ -17,7 +18,7 @@ from micronas.graph.kernels.codes import (
     scale,
     zero_point,
 )
-from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape, rescaled_scales, same_shape
+from micronas.graph.kernels.rule import LARGEST_RANK, Rule, rescaled_scales, same_shape
 
 _Precision = type[np.float32] | type[np.float64]
 """Type that scales are divided in. TFLM did so in float32 for the kernels in `BY_VERSION` until

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from micronas.arrays import Shape
 from micronas.graph import fixed_point, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import (
@@ -18,7 +19,7 @@ from micronas.graph.kernels.codes import (
     windows,
     zero_point,
 )
-from micronas.graph.kernels.rule import Rule, Shape, product_scales, window_shape
+from micronas.graph.kernels.rule import Rule, product_scales, window_shape
 
 _LARGEST_SIDE = 2**15
 """Largest side of a resized map: positions in 1/1024 of a pixel fit int32."""

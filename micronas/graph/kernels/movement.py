@@ -5,10 +5,11 @@ from typing import Literal
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph import moves
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, Values, data, zero_point
-from micronas.graph.kernels.rule import LARGEST_RANK, Rule, Shape
+from micronas.graph.kernels.rule import LARGEST_RANK, Rule
 
 
 def _transpose(graph: Graph, op: Op) -> Kernel:

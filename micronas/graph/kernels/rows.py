@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph import fixed_point
 from micronas.graph.fixed_point import Int32, Int64
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
-from micronas.graph.kernels.rule import Rule, Shape, same_shape
+from micronas.graph.kernels.rule import Rule, same_shape
 
 _LOG_BITS = 22
 """Bits behind the point of a logarithm in Q5.26 that a step of 1/16 leaves out."""

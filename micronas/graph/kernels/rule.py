@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from micronas.arrays import Shape
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.padding import extent, same_output
 
-Shape = tuple[int, ...]
 LARGEST_RANK = 6
 """Dimensions a tensor may have in TFLM's kernels."""
 

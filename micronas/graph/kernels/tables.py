@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from micronas.arrays import Shape
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, data
-from micronas.graph.kernels.rule import Rule, Shape, same_shape
+from micronas.graph.kernels.rule import Rule, same_shape
 
 
 def _positions(graph: Graph, op: Op) -> Kernel:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from micronas.arrays import Shape
 from micronas.graph import fixed_point
 from micronas.graph.ir import Array, Graph, Op
 from micronas.graph.kernels.codes import (
@@ -19,7 +20,7 @@ from micronas.graph.kernels.codes import (
     windows,
     zero_point,
 )
-from micronas.graph.kernels.rule import Rule, Shape, window_shape
+from micronas.graph.kernels.rule import Rule, window_shape
 from micronas.graph.transposing import before, is_computed
 
 
