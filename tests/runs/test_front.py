@@ -8,9 +8,13 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import micronas
-from micronas.errors import ConfigError, DataError
+from micronas.engine.generate import generate
+from micronas.errors import BudgetError, ConfigError, DataError
 from micronas.export.verify import verify
+from micronas.report.write import write_report
+from micronas.runs.costs import describe_costs
 from micronas.tasks.arrays.loaders import as_data_set
+from micronas.tflite.reader import read
 from tests.docs.markdown import ROOT, blocks
 from tests.toy import CLASSES, SPACE, data, split
 
@@ -68,6 +72,29 @@ def test_loaders_and_objects_stand_for_names(tmp_path: Path) -> None:
         micronas.run(
             parts, space, board=board, folder=tmp_path / "run", seed=1, quiet=True, **BRIEF
         )
+
+
+def test_a_run_with_the_engine_is_judged_by_it(tmp_path: Path) -> None:
+    """On a device that has no room for an interpreter."""
+    device = {"board": "stm32f446re", "budget": {"sram": "4 KB", "flash": "16 KB"}}
+    with pytest.raises(BudgetError, match="flash budget"):
+        micronas.run(data(), SPACE, folder=tmp_path / "tflm", quiet=True, **device, **BRIEF)
+    folder = tmp_path / "run"
+    run = micronas.run(
+        data(), SPACE, engine="micronas", folder=folder, quiet=True, **device, **BRIEF
+    )
+    files, metrics = generate(read(run.model)), run.metrics
+    assert (metrics["engine"], metrics["latency_form"], metrics["fits"]) == (
+        "micronas",
+        "cycles",
+        True,
+    )
+    assert metrics["arena_bytes"] == files.arena <= 4000
+    assert metrics["device"]["flash_bytes"] <= 16_000
+    assert describe_costs(folder)["arena_bytes"] == files.arena
+    _, shown = write_report([folder])
+    assert shown["arena"]["plans"]["board"]["required"] == files.arena
+    assert shown["layers"]["form"] == "cycles"
 
 
 def test_one_data_set_keeps_a_fifth_for_validation() -> None:
