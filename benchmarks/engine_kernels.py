@@ -2,9 +2,10 @@
 
     python -m benchmarks.engine_kernels [--write]
 
-Networks of one operator are compiled by gcc at -O2; how often each instruction runs is counted, and
-goes to the function it stands in. Lines of results/engine_kernels.jsonl are kept: what is there is
-not measured again. ``--write`` writes latency_models/kernels/micronas.yaml.
+Networks of one operator, and some of several, are compiled by gcc at -O2; how often each
+instruction runs is counted, and goes to the function it stands in. Lines of
+results/engine_kernels.jsonl are kept: what is there is not measured again. ``--write`` writes
+latency_models/kernels/micronas.yaml.
 """
 
 import argparse
@@ -28,9 +29,10 @@ from micronas.files import write_atomically
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
 from micronas.graph.operators import OPERATORS
+from micronas.hardware.latency import fit
 from micronas.hardware.targets.micronas import ANY_WINDOW, INVOKE, Engine, Function
 from testing.engine import build, examples, on_core
-from testing.graphs import quantize_randomly, random_op_graph
+from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from testing.m4_cycles import blocks_of, costs_by_function
 
 RESULTS = Path(__file__).with_name("results") / "engine_kernels.jsonl"
@@ -42,7 +44,8 @@ _SEEDS = {
         "ADD": 8,
         "TRANSPOSE_CONV": 8,
     },
-    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "CONCATENATION"), 10),
+    **dict.fromkeys(("MEAN", "CONCATENATION"), 10),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), 0),
 }
 _OTHERS = 5
 _WINDOWS = [
@@ -63,6 +66,14 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
                 name = f"depthwise {'x'.join(map(str, window))} {bits} {'odd' if odd else 'even'}"
                 if not odd or window[2] == 1:
                     yield name, lambda window=window, bits=bits, odd=odd: _plane(window, bits, odd)
+    for seed in range(1000, 1000 + _SEVERAL):
+        family = ("mobilenet", "ds_cnn")[seed % 2]
+        yield f"several {seed}", lambda s=seed, f=family: random_int8_graph(s, family=f)
+    for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        for place, windows in enumerate(_POOLS):
+            yield f"{kind} pools {place}", lambda kind=kind, w=windows: _pools(kind, *w)
+        for shape in _MAPS:
+            yield f"{kind} whole {shape}", lambda kind=kind, shape=shape: _whole(kind, shape)
     for seed, (depth, width, pixels) in enumerate(_DENSE):
         for bits in (8, 4):
             name = f"pointwise {depth} {width} {pixels} {bits}"
@@ -70,6 +81,37 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
 
 
 _DENSE = [(4, 2, 3), (6, 3, 5), (16, 8, 9), (17, 12, 7), (32, 5, 12), (64, 64, 2), (24, 1, 3)]
+
+
+_SEVERAL = 12
+_MAPS = [(2, 2, 8), (5, 1, 12), (4, 7, 5), (9, 3, 16), (25, 5, 6), (12, 12, 3), (1, 13, 20)]
+
+
+_POOLS = [
+    ((2, 2), (3, 3)),
+    ((3, 3), (2, 2)),
+    ((2, 1), (4, 1)),
+    ((5, 5), (3, 2)),
+    ((1, 4), (7, 3)),
+    ((4, 4), (2, 3)),
+    ((6, 2), (3, 5)),
+]
+
+
+def _pools(kind: Any, first: tuple[int, int], second: tuple[int, int]) -> Graph:
+    """Two pools, so that the compiler makes one kernel for any window."""
+    height, width = first
+    builder = Builder((14 + height, 12 + width, 2 + height))
+    value = builder.pool(builder.input, "x", kind, first, stride=(1, 2))
+    value = builder.pool(value, "y", kind, second, stride=(2, 1), padding="VALID")
+    return quantize_randomly(builder.finish(value), 1)
+
+
+def _whole(kind: Any, shape: tuple[int, int, int]) -> Graph:
+    builder = Builder(shape)
+    window = shape[:2]
+    value = builder.pool(builder.input, "y", kind, window, stride=window, padding="VALID")
+    return quantize_randomly(builder.finish(value), 1)
 
 
 _LINES, _CHANNELS = 7, 3
@@ -137,7 +179,6 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
     """Return the engine's costs, fitted to what was measured."""
     made = dict(networks())
     works = {name: _works(made[name]()) for name in known}
-    own = {INVOKE} | {function for each in works.values() for function in each}
     seen: dict[str, list[tuple[Terms, float, float]]] = {}
     sizes: dict[str, list[int]] = {}
     structures: dict[str, int] = {}
@@ -145,18 +186,17 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
     for name, row in known.items():
         spent: dict[str, list[float]] = {}
         for symbol, cost in row["costs"].items():
-            plain = INVOKE if symbol == "net_invoke" else symbol.partition(".")[0]
-            place = plain if plain in own else row["calls"][0] if row["calls"] else INVOKE
+            place = _named(symbol, works[name]) or (row["calls"] or [INVOKE])[0]
             total = spent.setdefault(place, [0.0, 0.0])
             total[0], total[1] = total[0] + cost[0], total[1] + cost[1]
         for function, terms in works[name].items():
             seen.setdefault(function, []).append((terms, *spent.get(function, [0.0, 0.0])))
         code: dict[str, int] = {}
         for symbol, size in row["code"].items():
-            plain = symbol.partition(".")[0]
+            plain = _named(symbol, works[name]) or symbol.partition(".")[0]
             code[plain] = code.get(plain, 0) + size
         calls = {"bytes": 1.0, "calls": float(len(row["calls"]))}
-        invoked.append((calls, code.pop("net_invoke")))
+        invoked.append((calls, code.pop(INVOKE)))
         for function, size in code.items():
             sizes.setdefault(function, []).append(size)
         placed = [name for name in row["constants"] if re.fullmatch(r"op\d+_\d+", name)]
@@ -193,6 +233,12 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         structures=dict(sorted(structures.items())),
         functions=functions,
     )
+
+
+def _named(symbol: str, works: Mapping[str, Terms]) -> str | None:
+    """Return the name under which work is counted that a symbol of the program does."""
+    plain = INVOKE if symbol == "net_invoke" else symbol.partition(".")[0]
+    return next((name for name in (plain, f"{plain}_whole") if name in works), None)
 
 
 def _works(graph: Graph) -> dict[str, Terms]:
@@ -260,20 +306,29 @@ def _window(row: Mapping[str, Any], odd: Mapping[str, Any] | None) -> Function:
     )
 
 
+_EXACT = 0.01
+"""Worst relative error where amounts say all: any of them may then spare what others take."""
+_MORE = 3
+"""Networks beyond the amounts, at least, to tell that they do."""
+
+
 def _solved(found: Sequence[tuple[Terms, float]]) -> Terms:
-    """Least squares of relative errors."""
+    """Least squares of relative errors; where amounts do not say all, nothing takes less than 0."""
     used = [(terms, spent) for terms, spent in found if spent > 0]
-    names = list(dict.fromkeys(key for terms, _ in used for key in terms))
-    if not used:
+    names = [name for name in dict.fromkeys(key for terms, _ in used for key in terms)]
+    names = [name for name in names if any(terms.get(name) for terms, _ in used)]
+    if not names:
         return {}
     matrix = np.array([[terms.get(name, 0.0) / spent for name in names] for terms, spent in used])
     scale = np.linalg.norm(matrix, axis=0)
-    keep = scale > 0
-    solution = np.linalg.lstsq(matrix[:, keep] / scale[keep], np.ones(len(used)), rcond=1e-9)[0]
-    values = dict.fromkeys(names, 0.0)
-    for name, value in zip(np.array(names)[keep], solution / scale[keep], strict=True):
-        values[str(name)] = round(float(value), 4)
-    return {name: value for name, value in values.items() if value}
+    values = np.linalg.lstsq(matrix / scale, np.ones(len(used)), rcond=1e-9)[0] / scale
+    if len(used) < len(names) + _MORE or np.abs(matrix @ values - 1).max() > _EXACT:
+        rows = [{name: terms.get(name, 0.0) for name in names} for terms, _ in used]
+        kept = names[-len(used) :]  # the amounts that matter most stand last
+        model = fit(rows, [each for _, each in used], terms=kept, leave_one_out=False).model
+        values = np.array([model.coefficients.get(name, 0.0) for name in names])
+    pairs = zip(names, values.tolist(), strict=True)
+    return {name: round(value, 4) for name, value in pairs if round(value, 4)}
 
 
 def _beside() -> list[Mapping[str, Any]]:

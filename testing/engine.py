@@ -215,7 +215,7 @@ def sections(path: Path) -> tuple[int, int]:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     sizes = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", said, re.M)}
     text = sum(size for name, size in sizes.items() if name.startswith(".text"))
-    rest = sum(size for name, size in sizes.items() if re.match(r"\.(rodata|data|ARM)", name))
+    rest = sum(size for name, size in sizes.items() if re.match(r"\.(rodata|data|ARM\.ex)", name))
     return text, rest
 
 

@@ -45,12 +45,11 @@ def measured(graph: Graph) -> dict[str, int]:
 
 
 def predicted(graph: Graph) -> dict[str, float]:
-    """Return the same of a network, from shapes alone."""
-    shapes = shapes_of(graph)
-    counted = MICRONAS.features(shapes)
+    """Return the same, of shapes alone where the network has no more."""
+    counted = MICRONAS.features(graph)
     return {
-        "arena": MICRONAS.plan(shapes).total,
-        "flash": MICRONAS.model_bytes(shapes),
+        "arena": MICRONAS.plan(graph).total,
+        "flash": MICRONAS.model_bytes(graph),
         "instructions": counted["instructions"],
         "cycles": counted["cycles"],
     }

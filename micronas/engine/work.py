@@ -195,6 +195,10 @@ def written_out(call: Call) -> Terms:
     }
 
 
+_UNROLLED = 4
+"""Columns of a window; the compiler writes out fewer."""
+
+
 def _pool(call: Call, written: float) -> Iterator[Done]:
     window = call.fields["window"]
     rows, columns = (
@@ -205,17 +209,15 @@ def _pool(call: Call, written: float) -> Iterator[Done]:
         )
     )
     depth, pixels = window["depth"], window["out_height"] * window["out_width"]
-    yield Done(
-        call.function,
-        {
-            "calls": 1,
-            "rows": window["out_height"],
-            "pixels": pixels,
-            "outputs": pixels * depth,
-            "window_rows": rows * window["out_width"] * depth,
-            "elements": rows * columns * depth,
-        },
-    )
+    counts = {"window_rows": rows * window["out_width"] * depth, "elements": rows * columns * depth}
+    if pixels > 1:
+        amounts = {"rows": window["out_height"], "pixels": pixels, "outputs": pixels * depth}
+        yield Done(call.function, {"calls": 1, **amounts, **counts})
+    else:  # a whole map, the only pool of most networks: the compiler knows all loops
+        short = "short_" if window["width"] < _UNROLLED else ""
+        amounts = {"outputs": depth, **counts}
+        named = {f"{short}{name}": amount for name, amount in amounts.items()}
+        yield Done(f"{call.function}_whole", {"calls": 1, **named})
     yield _clip(call.fields, written)
 
 

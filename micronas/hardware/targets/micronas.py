@@ -121,10 +121,10 @@ class _Micronas(Target):
         """Return the flash of constants and kernels."""
         layout, costs = self._layout(graph), _engine()
         calls = [call for each in layout.calls for call in each]
+        names = functions_of(calls) - {call.function for call in calls}
+        names |= {done.function for call in calls for done in work_of(call, 1)}
         code = sum(
-            costs.functions[name].code.get("bytes", 0)
-            for name in functions_of(calls)
-            if name in costs.functions
+            costs.functions[name].code.get("bytes", 0) for name in names & costs.functions.keys()
         )
         for call in {call.function: call for call in calls if call.generated}.values():
             if call.function not in costs.functions:
