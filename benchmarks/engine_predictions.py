@@ -2,9 +2,10 @@
 
     python -m benchmarks.engine_predictions [NETWORKS]
 
-Networks are drawn by turns from spaces under budgets, as a search draws them, which are predicted
-from shapes alone; from blocks of random sizes; and from all operators, a few small ones each.
-Measured are generated
+Networks are drawn by turns from spaces under budgets, as a search draws them, from blocks of random
+sizes, and from all operators, a few small ones each. Predictions are made from shapes alone, and
+with scales and weights: random scales of ReLU6 may ask for clipping, which those of training do
+not. Measured are generated
 arena, sections of the object file, and counts of `testing.m4_cycles`. Lines of
 results/engine_predictions.jsonl are kept: what is there is not measured again.
 """
@@ -53,10 +54,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     errors: dict[str, list[dict[str, float]]] = {}
     for row in rows:
         graph = _KINDS[row["kind"]](row["seed"])
-        ours = predicted(shapes_of(graph) if row["kind"] == "spaces" else graph)
-        errors.setdefault(row["kind"], []).append(
-            {name: 100 * (ours[name] / row[name] - 1) for name in _COSTS}
-        )
+        for by, known in (("shapes", shapes_of(graph)), ("file", graph)):
+            if row["kind"] == "operators" and by == "shapes":
+                continue
+            ours = predicted(known)
+            errors.setdefault(f"{row['kind']}, by {by}", []).append(
+                {name: 100 * (ours[name] / row[name] - 1) for name in _COSTS}
+            )
     lines = []
     for kind, found in errors.items():
         for name in _COSTS:

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from micronas.errors import BudgetError
+from micronas.errors import BudgetError, ConfigError
 from micronas.graph.ir import Op
 from micronas.hardware.board import Board
 from micronas.hardware.code import FULL, operators_of
@@ -38,6 +38,12 @@ class Member:
         for choice in (space.smallest(), space.largest()):
             operators |= operators_of(space.resolve(choice))
         always = {name.removesuffix(FULL) for name in operators}
+        if missing := sorted(always - {*board.target.kinds}):
+            raise ConfigError(
+                f"a space must have operators that run on its board, but {board.target.title} has "
+                f"no kernel for {', '.join(missing)}, which '{space.title}' needs; choose another "
+                "engine, or leave these blocks out"
+            )
         self.limits: Limits = budget.on(
             board, operators=always, for_int4=operators - always, front_end=front_end
         )

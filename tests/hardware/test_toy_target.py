@@ -82,6 +82,12 @@ def test_limits_are_judged_by_it(board: Board) -> None:
         Member(SPACE, board, Budget(sram=need - 1)).check_feasible()
 
 
+def test_operators_it_has_no_kernel_for_are_refused(board: Board, registered: Toy) -> None:
+    registered.kinds = ("CONV_2D", "FULLY_CONNECTED")
+    with pytest.raises(ConfigError, match="no kernel for AVERAGE_POOL_2D, DEPTHWISE_CONV_2D"):
+        Member(SPACE, board, Budget())
+
+
 def test_profile_shows_it(board: Board) -> None:
     graph = SPACE.resolve(SPACE.largest())
     described = profile(graph, board)

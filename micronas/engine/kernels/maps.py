@@ -155,7 +155,8 @@ def pad(graph: Graph, step: Step) -> list[Call]:
 
 
 def pad_with(graph: Graph, step: Step) -> list[Call]:
-    return _padded(graph, step, 2, int(data(graph.tensors[step.op.inputs[1]]).item()))
+    value = graph.tensors[step.op.inputs[1]]
+    return _padded(graph, step, 2, 0 if value.data is None else int(data(value).item()))
 
 
 def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:

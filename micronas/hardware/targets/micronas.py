@@ -19,6 +19,7 @@ from micronas.engine.work import Done, work_of, written_out
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import ArenaPlan, Buffer
+from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level
 from micronas.hardware.features import CYCLES
 from micronas.hardware.instructions import Price
@@ -69,6 +70,7 @@ class _Micronas(Target):
 
     name = "micronas"
     title = "C without an interpreter, on a Cortex-M with the DSP extension"
+    kinds = tuple(kind for kind in OPERATORS if maker_of(kind))
     reads_file = False
     growth = Growth(
         flash_per_channel=9,  # bias, multiplier, shift; the bias counts as weights
