@@ -63,10 +63,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def models_in(project: Path) -> dict[str, int]:
     """Names of the networks of a firmware project and the sizes of their arrays."""
-    names = re.findall(r'\{"(\w+)", kNetwork(\d+)\}', (project / "timing.h").read_text())
+    named = (project / "timing.h").read_text().split("kNames[] = {")[1].split("};")[0]
+    names = [(name, place) for place, name in enumerate(re.findall(r'"(\w+)"', named), 1)]
     sizes = {}
     for name, number in names:
-        text = (project / f"{name}.h").read_text()
+        text = (project / f"network{number}.h").read_text()
         found = re.search(rf"kNetwork{number}Bytes = (\d+);", text)
         assert found is not None
         sizes[name] = int(found[1])
@@ -165,6 +166,8 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
     (tmp_path / "answer.cc").write_text(
         f"""#include <cstddef>
         #include <cstdint>
+        #include <cstdio>
+        extern "C" void micronas_puts(const char* text) {{ std::fputs(text, stdout); }}
         std::int8_t stub_input[9] = {{}};
         std::int8_t stub_output[2] = {{}};
         extern const std::size_t stub_input_sizes[], stub_output_sizes[];
