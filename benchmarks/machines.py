@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from micronas.data import Detection, TensorSplit
-from micronas.evaluation.anomalies import evaluate
+from micronas.objectives.clips import evaluate
 from micronas.space.space import Space
 from micronas.tasks.machines.front_end import images, log_mel
 from micronas.text import table

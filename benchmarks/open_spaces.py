@@ -301,7 +301,7 @@ def _longest(candidates: Sequence[Candidate]) -> dict[str, float]:
     """Accuracies of the trials that went to the end."""
     last = max(each.trial_epochs for each in candidates)
     return {
-        str(each): round(each.trial_accuracy or 0.0, 4)
+        str(each): round(each.trial_score or 0.0, 4)
         for each in candidates
         if each.trial_epochs == last
     }

@@ -41,13 +41,13 @@ from benchmarks.settings import BUDGETS
 from benchmarks.ways import WAYS, Judge
 from micronas.data import DataSet, Subset
 from micronas.evaluation.scores import accuracy
+from micronas.objectives.classes import temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.finetune import finetune
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 
 FINALISTS = 4
 INHERITED = TRIAL.model_copy(update={"epochs": 2})

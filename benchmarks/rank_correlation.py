@@ -34,11 +34,11 @@ from micronas.nas.member import Member
 from micronas.nas.prior import draw
 from micronas.nas.settings import RankedSettings
 from micronas.nas.strategies.weights import ROUND, SharedWeights, batches
+from micronas.objectives.classes import temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.text import table
 from micronas.train.loop import evaluate, fit, generator_for, predict
 from micronas.train.network import Network
-from micronas.train.scores import temperature_scaled_loss
 
 SETTING = "kws-24"
 NETWORKS = 20

@@ -131,7 +131,7 @@ def measure(
         row[f"{kind}_mismatches"] = metrics["tflm_mismatches"]
     row["network"] = str(result.winner)
     row["trial"] = [
-        (str(each), each.trial_epochs, round(100 * (each.trial_accuracy or 0), 1))
+        (str(each), each.trial_epochs, round(100 * (each.trial_score or 0), 1))
         for each in result.candidates[:5]
     ]
     row["windows"] = found.metrics["judged_examples"]

@@ -34,12 +34,12 @@ from micronas.nas.candidate import Candidate
 from micronas.nas.folds import finals_of
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SearchSettings
+from micronas.objectives.classes import CLASSES, temperature_scaled_loss
 from micronas.space.space import Space
 from micronas.text import table
 from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import evaluate, fit, generator_for, predict
 from micronas.train.network import Network
-from micronas.train.scores import Scores, temperature_scaled_loss
 
 NETWORKS = 20
 RUNGS = (1, 2, 4, 8)
@@ -81,7 +81,7 @@ def tried(candidate: Candidate, data: DataSet, place: int) -> dict[str, list[flo
 
 def _scores(network: nn.Module, split: Split) -> list[float]:
     logits, labels = predict(network, split), split.labels
-    scores = Scores.of(logits, labels)
+    scores = CLASSES.scores(logits, labels)
     return [-scores.loss, -temperature_scaled_loss(logits, labels)[0].item(), scores.accuracy]
 
 

@@ -20,9 +20,9 @@ from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.strategies.shared import rank
 from micronas.nas.strategies.weights import batches
 from micronas.nas.supernet.gates import Gates
+from micronas.objectives.classes import temperature_scaled_loss
 from micronas.space.decisions import Choice
 from micronas.train.loop import generator_for
-from micronas.train.scores import temperature_scaled_loss
 
 MORE = 600
 BATCH = 512

@@ -131,6 +131,12 @@ def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
     parts = []
     if "validation_accuracy" in numbers:
         parts.append(f"accuracy {100 * numbers['validation_accuracy']:.1f} %")
+    names = (name for name in numbers if name.startswith("validation_"))
+    parts += [
+        f"{name.removeprefix('validation_')} {numbers[name]:.3g}"
+        for name in names
+        if name != "validation_accuracy"
+    ]
     if "loss" in numbers:
         parts.append(f"loss {numbers['loss']:.3f}")
     for name, value in numbers.items():

@@ -17,6 +17,24 @@ _NARROWEST = 30
 """Characters that a cell or value has at least before it goes on in the next line."""
 
 
+def quantity(value: float, unit: str) -> str:
+    """Return a measure with its unit: of a ``share`` per cent, without a unit three decimals, else
+    three digits."""
+    if unit == "share":
+        return percent(value)
+    return (
+        f"{value:.3g} {unit}"
+        if unit and abs(value) < 1000
+        else f"{value:.{0 if unit else 3}f} {unit}".strip()
+    )
+
+
+def span(interval: Sequence[float], unit: str) -> str:
+    """Return the ends of an interval, the unit once."""
+    low, high = (quantity(each, unit) for each in interval)
+    return f"{low.partition(' ')[0]} to {high}"
+
+
 def table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],

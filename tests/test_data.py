@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from micronas.data import DataSet, Split, TensorSplit, class_numbers
+from micronas.data import DataSet, Split, TensorSplit
 from micronas.errors import DataError
 from micronas.evaluation.files import evaluate
+from micronas.objectives.classes import class_numbers
 from micronas.train.loop import fit
 from micronas.train.recipe import Recipe
 from tests import toy
@@ -31,13 +32,14 @@ class Own(Split):
     [torch.tensor([0.1, 0.7, 0.2, 1.5, 2.0, 0.0]), torch.eye(6).long(), torch.zeros(6, 1).long()],
 )
 def test_targets_that_number_no_classes_are_refused(labels: Tensor) -> None:
-    with pytest.raises(DataError, match=r"whole numbers \[N\].*torch.bucketize.*no regression"):
-        TensorSplit(INPUTS, labels)
+    split = TensorSplit(INPUTS, labels)
+    with pytest.raises(DataError, match=r"whole numbers \[N\].*Regression.*Labels"):
+        DataSet(split, split, None, ("a", "b"), (2, 2, 1))
 
 
 def test_labels_out_of_range_and_a_class_alone_are_refused() -> None:
     with pytest.raises(DataError, match="0 or more, but are -1 to 1"):
-        TensorSplit(INPUTS, PAIRS - (torch.arange(6) == 0).long())
+        class_numbers(PAIRS - (torch.arange(6) == 0).long())
     good, three = TensorSplit(INPUTS, PAIRS), TensorSplit(INPUTS, PAIRS + 1)
     with pytest.raises(DataError, match="0 to 1, but are 1 to 2"):
         DataSet(good, three, None, ("a", "b"), (2, 2, 1))

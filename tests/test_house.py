@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = (
     *(
+        "objectives",
+        "data",
         "graph",
         "tflite",
         "train",
@@ -35,19 +37,8 @@ becomes a space by the exporter's tracing. A router reads what a judge run wrote
 """
 
 LOOSE = {
-    *(
-        "arrays",
-        "checkpoint",
-        "cluster",
-        "data",
-        "errors",
-        "event_file",
-        "files",
-        "keys",
-        "npz",
-        "page",
-    ),
-    *("progress", "quantities", "resources", "settings", "text", "views"),
+    *("arrays", "checkpoint", "cluster", "errors", "event_file", "files", "keys", "npz", "page"),
+    *("progress", "quantities", "resources", "settings", "splits", "text", "views"),
 }
 """Modules of no room, below all of them."""
 

@@ -22,12 +22,15 @@ def data_synth(
     task: _Task,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     seed: int = 0,
+    goal: Annotated[
+        str | None, typer.Option(help="What series are for: classes, regression or labels.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a small corpus offline, for trying the tool without a download."""
     from micronas.tasks.registry import sample
 
-    content = sample(task, folder, seed=seed)
+    content = sample(task, folder, seed=seed, goal=goal)
     show({"folder": str(folder), "content": content}, as_json, lambda: f"{folder}: {content}")
 
 

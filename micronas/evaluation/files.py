@@ -12,11 +12,12 @@ from micronas.data import DataSet, Split
 from micronas.errors import DataError
 from micronas.graph import integer
 from micronas.graph.ir import Graph
+from micronas.objectives.base import Scores
+from micronas.objectives.classes import CLASSES
 from micronas.space.load import model_bytes
 from micronas.tflite.reader import read
 from micronas.train.codes import quantize_inputs
 from micronas.train.loop import evaluate as evaluate_module
-from micronas.train.scores import Scores
 
 _BATCH = 64
 
@@ -28,7 +29,8 @@ def evaluate(
     batch_size: int = 256,
     index: Tensor | None = None,
 ) -> Scores:
-    """Score a network on a split, or on the test part of a data set (validation without one).
+    """Score a network on a split of classes, or on the test part of any data set (validation
+    without one), as its objective has it.
 
     Parameters
     ----------
@@ -44,12 +46,15 @@ def evaluate(
     Raises
     ------
     DataError
-        If there is no example, the input of a file is of another size, or labels do not number its
-        outputs.
+        If there is no example, the input of a file is of another size, or labels are none of the
+        objective.
     """
     split = data if not isinstance(data, DataSet) else data.test or data.validation
+    objective = data.objective if isinstance(data, DataSet) else CLASSES
     if isinstance(model, nn.Module):
-        return evaluate_module(model, split, batch_size=batch_size, index=index)
+        return evaluate_module(
+            model, split, batch_size=batch_size, index=index, objective=objective
+        )
     if not isinstance(model, bytes):
         path = Path(model).expanduser()
         model = model_bytes(path / "model.tflite" if os.path.isdir(path) else path)
@@ -57,7 +62,7 @@ def evaluate(
     if len(index) == 0:
         raise DataError("a prediction needs at least one example: examples=0; check the split")
     logits = torch.from_numpy(_outputs(read(model), split, index)).float()
-    return Scores.of(logits, split.labels[index])
+    return objective.scores(logits, split.labels[index])
 
 
 def _outputs(graph: Graph, split: Split, index: Tensor) -> npt.NDArray[np.float64]:

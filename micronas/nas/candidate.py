@@ -30,9 +30,9 @@ class Candidate:
     supernet_loss: float | None = None
     """Loss with shared weights, as `Objective` ranks."""
     trial_loss: float | None = None
-    """Loss on the ranking part after the longest of its trials."""
-    trial_accuracy: float | None = None
-    """Accuracy on the ranking part after that trial, 0 to 1."""
+    """What it is ranked by, on the ranking part after the longest of its trials; less is better."""
+    trial_score: float | None = None
+    """The objective's measure after that trial; in classification the accuracy, 0 to 1."""
     trial_epochs: int = 0
     """Epochs of that trial; of its trainings together, where it had more than one of each fold."""
     comparisons: tuple[Comparison, ...] = ()

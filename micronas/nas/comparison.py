@@ -7,21 +7,19 @@ from operator import truediv
 from statistics import fmean
 from typing import NamedTuple
 
-_NORMAL = 1.959964
-"""Half width of a 95 % interval in standard errors that are known."""
-_LEAST = 2 - 1e-9
-"""Degrees of freedom below which no interval is given: the two of three groups of one size, less
-what rounding may take."""
+from micronas.objectives.intervals import LEAST_FREEDOM, student
 
 
 class Comparison(NamedTuple):
     """One comparison that a network took part in."""
 
     epochs: int
-    accuracy: float
-    right: tuple[str, ...] = ()
-    """For each fold a character for each example that ranked: ``1`` where the network was right,
-    else ``0``. None in searches that began before these were kept."""
+    score: float
+    """More is better."""
+    values: tuple[str | list[float], ...] = ()
+    """For each fold what the score is a mean of, for each example that ranked: characters ``1``
+    where the network was right, else ``0``; or numbers. None in searches that began before these
+    were kept."""
     groups: tuple[tuple[int, ...], ...] = ()
     """For each fold whom or what each of these examples comes from, as `Split.groups` has it."""
 
@@ -29,7 +27,7 @@ class Comparison(NamedTuple):
 class Lead(NamedTuple):
     """Lead of a network over another after as many epochs."""
 
-    accuracy: float
+    score: float
     """Difference of the two; negative where it is behind."""
     half_width: float | None
     """95 % interval for examples of other groups (speakers, machines); both are compared in
@@ -46,31 +44,33 @@ def lead_over(own: Sequence[Comparison], rivals: Iterable[Sequence[Comparison]])
     by_epochs = {each.epochs: each for each in own}
     best: dict[int, Comparison] = {}
     for each in (comparison for rival in rivals for comparison in rival):
-        if each.epochs not in best or each.accuracy > best[each.epochs].accuracy:
+        if each.epochs not in best or each.score > best[each.epochs].score:
             best[each.epochs] = each
     epochs = max(by_epochs.keys() & best.keys(), default=None)
     if epochs is None:
         return None
     one, other = by_epochs[epochs], best[epochs]
-    return Lead(one.accuracy - other.accuracy, _half_width(one, other), epochs)
+    return Lead(one.score - other.score, _half_width(one, other), epochs)
 
 
 def _half_width(one: Comparison, other: Comparison) -> float | None:
     """Half width of the interval of a mean over folds of paired differences.
 
-    Examples of a group differ alike, so that groups are what is drawn; in each fold half a pair is
-    added to each way to differ, so that few examples do not look certain (Agresti and Min 2005,
-    doi 10.1002/sim.1781). A large group pulls the mean after it and so looks closer to it than it
-    is: each square is divided by what is left to the others (MacKinnon and White 1985, HC2), and
-    degrees of freedom are those of as many groups of one size as weigh the same (Kish 1965).
+    Examples of a group differ alike, so that groups are what is drawn; of shares in each fold half
+    a pair is added to each way to differ, so that few examples do not look certain (Agresti and Min
+    2005, doi 10.1002/sim.1781). A large group pulls the mean after it and so looks closer to it
+    than it is: each square is divided by what is left to the others (MacKinnon and White 1985,
+    HC2), and degrees of freedom are those of as many groups of one size as weigh the same (Kish
+    1965).
     """
-    if not one.right or not other.right:
+    if not one.values or not other.values:
         return None
+    pairs = 2 if all(isinstance(each, str) for each in (*one.values, *other.values)) else 0
     folds = [
-        [(int(a) - int(b), group) for a, b, group in zip(*fold, strict=True)]
-        for fold in zip(one.right, other.right, one.groups, strict=True)
+        [(a - b, group) for a, b, group in zip(*map(_numbers, (mine, theirs)), groups, strict=True)]
+        for mine, theirs, groups in zip(one.values, other.values, one.groups, strict=True)
     ]
-    counts = [len(fold) + 2 for fold in folds]
+    counts = [len(fold) + pairs for fold in folds]
     sums = [sum(difference for difference, _ in fold) for fold in folds]
     mean = fmean(map(truediv, sums, counts))
     off: dict[int, float] = defaultdict(float)
@@ -80,23 +80,12 @@ def _half_width(one: Comparison, other: Comparison) -> float | None:
             off[group] += (difference - mean) / count
             share[group] += 1 / len(fold) / len(folds)
     freedom = 1 / math.fsum(each**2 for each in share.values()) - 1
-    if freedom < _LEAST:
+    if freedom < LEAST_FREEDOM:
         return None
     squares = math.fsum(off[group] ** 2 / (1 - share[group]) for group in off)
-    added = math.fsum((1 + 2 * mean**2) / count**2 for count in counts)
+    added = math.fsum(pairs * (0.5 + mean**2) / count**2 for count in counts)
     return student(freedom) * math.sqrt(squares + added) / len(folds)
 
 
-def student(freedom: float) -> float:
-    """Half width of a 95 % interval in standard errors that are estimated (Student's t).
-
-    Right within 3 % from 2 degrees of freedom, within 1 % from 3 (Abramowitz and Stegun, 26.7.5).
-    """
-    z = _NORMAL
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return math.fsum(term / freedom**power for power, term in enumerate(terms))
+def _numbers(values: str | list[float]) -> list[float]:
+    return [float(each) for each in values]

@@ -1,7 +1,7 @@
 """The search: a strategy asks for trainings and is told what they gave, until it asks no more."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.registry import strategy
 from micronas.nas.table import Picture, candidates_html, candidates_text, plot
 from micronas.nas.trials import Trials, executor
+from micronas.objectives.base import Measure
+from micronas.objectives.classes import CLASSES
 from micronas.progress import Progress
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
@@ -48,8 +50,8 @@ class SearchResult:
     """Probabilities of each decision's options after every round, by the decision's name."""
     begin: State | None = field(default=None, repr=False, compare=False)
     """Weights of the winner that its final training begins with; None for random ones."""
-    accuracy_name: str = "accuracy"
-    """Name of `Candidate.trial_accuracy`, see `DataSet.accuracy_name`."""
+    measure: Measure = CLASSES.shown
+    """What `Candidate.trial_score` is."""
 
     @property
     def winner(self) -> Candidate:
@@ -57,16 +59,14 @@ class SearchResult:
 
     def table(self) -> str:
         """Return the networks that had a trial as a table, the best first."""
-        return candidates_text(self.candidates, self.accuracy_name)
+        return candidates_text(self.candidates, self.measure)
 
     def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
         """Draw trials against latency (``front``) or ``arena``, or the supernet's ``history``."""
-        return plot(self.candidates, self.history, kind, axes)
+        return plot(self.candidates, self.history, kind, axes, self.measure)
 
     def _repr_html_(self) -> str:
-        return candidates_html(
-            self.candidates, f"{self.strategy}: {self.winner}", self.accuracy_name
-        )
+        return candidates_html(self.candidates, f"{self.strategy}: {self.winner}", self.measure)
 
 
 def search(
@@ -122,6 +122,7 @@ def search(
         cannot be divided among the processes, if the device is not here, or if Ray is not.
     """
     settings = settings or SearchSettings()
+    data = replace(data, objective=data.objective.ranked_by(settings.rank_by))
     everyone = ranks()
     where = find_device(device)
     if ray is not None and where.type != "cpu":
@@ -164,5 +165,5 @@ def search(
         chosen.history,
         chosen.gate_history,
         everyone.once(lambda: chosen.begin(candidates[0])),
-        data.accuracy_name,
+        data.objective.shown,
     )

@@ -15,6 +15,10 @@ class StrategySettings(Settings):
 
     strategy: str
     """Name of a strategy, or where to import one: ``my_package.mine:Tpe``."""
+    rank_by: str | None = None
+    """What trials are ranked by: ``loss``, or of classes ``accuracy``, ``balanced_accuracy`` or
+    ``macro_f1``, of labels ``map`` or ``macro_f1``, of values ``mae``, ``rmse`` or ``r2``. None: of
+    classes ``loss``, at the best temperature; of labels ``map``; of values ``mae``."""
     trial: Recipe = Recipe(epochs=20, batch_size=64)
     """The training of a network that a strategy asks for, by which networks are compared."""
     epochs: int | None = Field(None, ge=1)

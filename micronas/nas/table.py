@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from micronas.errors import ConfigError, MicronasError
 from micronas.nas.candidate import Candidate
+from micronas.objectives.base import Measure
 from micronas.quantities import format_bytes, format_macs
-from micronas.text import html_table, percent, table
+from micronas.text import html_table, quantity, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,8 +16,8 @@ Picture = Literal["front", "history", "arena"]
 _HEADER = ("origin", "network", "MACs", "latency", "arena", "epochs", "loss")
 
 
-def _candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
-    """Return the cells of `_HEADER` and the accuracy, a row a network, the best first."""
+def _candidate_rows(candidates: Sequence[Candidate], measure: Measure) -> list[list[str]]:
+    """Return the cells of `_HEADER` and of the measure, a row a network, the best first."""
     return [
         [
             each.origin,
@@ -26,25 +27,25 @@ def _candidate_rows(candidates: Sequence[Candidate]) -> list[list[str]]:
             format_bytes(each.costs.arena_bytes),
             str(each.trial_epochs),
             "-" if each.trial_loss is None else f"{each.trial_loss:.3f}",
-            "-" if each.trial_accuracy is None else percent(each.trial_accuracy),
+            "-" if each.trial_score is None else quantity(each.trial_score, measure.unit),
         ]
         for each in candidates
     ]
 
 
-def candidates_text(candidates: Sequence[Candidate], accuracy: str) -> str:
-    """Return a table for a terminal and what it is sorted by; `accuracy` is its column's name."""
+def candidates_text(candidates: Sequence[Candidate], measure: Measure) -> str:
+    """Return a table for a terminal and what it is sorted by."""
     compared = sum(len(each.comparisons) for each in candidates)
     return (
-        f"{table((*_HEADER, accuracy), _candidate_rows(candidates))}\n"
+        f"{table((*_HEADER, measure.name), _candidate_rows(candidates, measure))}\n"
         f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "
         f"{compared} comparisons"
     )
 
 
-def candidates_html(candidates: Sequence[Candidate], title: str, accuracy: str) -> str:
+def candidates_html(candidates: Sequence[Candidate], title: str, measure: Measure) -> str:
     """Return a table for a notebook."""
-    return html_table((*_HEADER, accuracy), _candidate_rows(candidates), title=title)
+    return html_table((*_HEADER, measure.name), _candidate_rows(candidates, measure), title=title)
 
 
 def plot(
@@ -52,6 +53,7 @@ def plot(
     history: Sequence[dict[str, float]],
     kind: Picture,
     axes: "Axes | None",
+    measure: Measure,
 ) -> "Axes":
     """Draw trials against a cost, or the supernet's loss; needs matplotlib.
 
@@ -79,12 +81,16 @@ def plot(
         axes.set(xlabel="step", ylabel="loss of the supernet")
         return axes
     is_front = kind == "front"
+    size, unit = (100, "%") if measure.unit == "share" else (1, measure.unit)
     for origin in dict.fromkeys(each.origin for each in candidates):
         own = [each for each in candidates if each.origin == origin]
         cost: list[Any] = [
             each.costs.latency_ms if is_front else each.costs.arena_bytes / 1e3 for each in own
         ]
-        axes.scatter(cost, [100 * (each.trial_accuracy or 0.0) for each in own], label=origin)
-    axes.set(xlabel="latency, ms" if is_front else "arena, KB", ylabel="trial accuracy, %")
+        axes.scatter(cost, [size * (each.trial_score or 0.0) for each in own], label=origin)
+    axes.set(
+        xlabel="latency, ms" if is_front else "arena, KB",
+        ylabel=f"trial {measure.name}, {unit}".strip(", "),
+    )
     axes.legend()
     return axes

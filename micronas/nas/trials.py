@@ -20,14 +20,13 @@ from micronas.train.average import averaged, recalibrated
 from micronas.train.loop import fit, generator_for, predict
 from micronas.train.on_ray import on_ray
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 from micronas.train.side_by_side import Job, processors, side_by_side
 
 _CPU = torch.device("cpu")
 _SECTION = "trials"
 """Where the scores of trainings are kept."""
-Score = tuple[float, float, str]
-"""Loss and accuracy of a training, and the examples it was right on (`Comparison.right`)."""
+Score = tuple[float, float, str | list[float]]
+"""Of a training: what `micronas.objectives.base.Trial` holds."""
 
 
 class _Executor(Protocol):
@@ -137,15 +136,16 @@ class Trials:
         judges, epochs = self._judges(training), training.epochs
         # scores of checkpoints from before it was kept end without what was right
         found = [self._scores[_key(each, epochs)] for each in self._sections(training)]
-        losses, accuracies, *rest = zip(*found, strict=False)
-        loss, accuracy = (math.fsum(each) / len(found) for each in (losses, accuracies))
+        losses, scores, *rest = zip(*found, strict=False)
+        loss, score = (math.fsum(each) / len(found) for each in (losses, scores))
         epochs = epochs * len(judges) // len(self._context.folds)
         groups = tuple(self._groups[id(each)] for each in judges)
-        comparison = Comparison(epochs, accuracy, rest[0] if rest else (), groups)
+        gain = score if self._context.data.objective.shown.larger else -score
+        comparison = Comparison(epochs, gain, rest[0] if rest else (), groups)
         return replace(
             training.candidate,
             trial_loss=loss,
-            trial_accuracy=accuracy,
+            trial_score=score,
             trial_epochs=epochs,
             comparisons=(*training.candidate.comparisons, comparison),
         )
@@ -172,6 +172,7 @@ def _train(
         seen.train,
         recipe,
         seed=seed,
+        objective=data.objective,
         section=section,
         checkpoint=checkpoint,
         until=epochs,
@@ -181,10 +182,8 @@ def _train(
     if average is not None:
         source = generator_for(seed, "statistics", section, epochs)
         network = recalibrated(average.module, seen.train, recipe, source)
-    logits, labels = predict(network, seen.validation), seen.validation.labels
-    loss, _ = temperature_scaled_loss(logits, labels)
-    right = logits.argmax(1) == labels
-    return loss.item(), right.double().mean().item(), "".join(map(str, right.int().tolist()))
+    found = data.objective.trial(predict(network, seen.validation), seen.validation.labels)
+    return found.loss, found.score, found.values
 
 
 def _key(section: str, epochs: int) -> str:

@@ -27,7 +27,13 @@ def page_data(runs: Sequence[RunFolder], left_out: Mapping[str, str]) -> dict[st
     for index, row in enumerate(rows):
         groups.setdefault((row["task"], row["score_name"]), []).append(index)
     compared = [
-        {"task": task, "score_name": name, "runs": own, "boards": _boards(rows, own)}
+        {
+            "task": task,
+            "score_name": name,
+            "unit": rows[own[0]]["unit"],
+            "runs": own,
+            "boards": _boards(rows, own),
+        }
         for (task, name), own in groups.items()
     ]
     return finite(
@@ -70,11 +76,11 @@ def _boards(rows: Sequence[_Row], own: Sequence[int]) -> list[_Row]:
         fronts = {
             cost: [
                 fitting[place]
-                for place in front([(rows[i][cost], rows[i]["score"]) for i in fitting])
+                for place in front([(rows[i][cost], rows[i]["gain"]) for i in fitting])
             ]
             for cost in _COSTS
         }
-        best = min(fitting, key=lambda i: (-rows[i]["score"], rows[i]["latency_ms"]), default=None)
+        best = min(fitting, key=lambda i: (-rows[i]["gain"], rows[i]["latency_ms"]), default=None)
         found.append({"board": board, "fronts": fronts, "best": best})
     return found
 
@@ -89,9 +95,12 @@ def _row(run: RunFolder) -> _Row:
         "board": metrics.board,
         "network": metrics.network,
         "origin": metrics.search.winner if metrics.search else "given",
-        "score_name": metrics.score_name,
-        "score": metrics.score,
-        "float_score": metrics.float_score,
+        "score_name": metrics.score.name,
+        "unit": metrics.score.unit,
+        "larger": metrics.score.larger,
+        "score": metrics.score.int8,
+        "gain": metrics.gain,
+        "float_score": metrics.score.real,
         "fits": metrics.fits,
         "estimates": metrics.fits_estimates,
         "latency_ms": metrics.latency_ms,

@@ -17,7 +17,8 @@ from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
 from micronas.report.network import blocks_of
 from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
-from micronas.runs.stored import Metrics
+from micronas.runs.stored import Metrics, Score
+from micronas.text import span
 
 Data = dict[str, Any]
 
@@ -92,22 +93,13 @@ def _summary(run: RunFolder) -> str:
 
 def _tiles(run: RunFolder) -> list[Data]:
     metrics = run.metrics
-    score = metrics.score_name[0].upper() + metrics.score_name[1:]
+    first = metrics.score
     tiles = [
-        _tile(f"{score}, int8", metrics.score, "share", _judged(metrics)),
-        _tile(
-            "Accuracy within a label",
-            metrics.int8_accuracy_within_label,
-            "share",
-            f"int8, {metrics.judged_within_label} windows without a change of label",
+        *(
+            _tile(f"{_capital(each.name)}, int8", each.int8, each.unit, _judged(each))
+            for each in metrics.scores
         ),
-        _tile(f"{score}, float", metrics.float_score, "share", "before quantization"),
-        _tile(
-            "Pretext accuracy, int8",
-            None if metrics.accuracy_name == "accuracy" else metrics.int8_accuracy,
-            "share",
-            "of classes that only serve to find anomalies",
-        ),
+        _tile(f"{_capital(first.name)}, float", first.real, first.unit, "before quantization"),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
         _tile("Flash", metrics.flash_bytes, "bytes", _flash_note(metrics)),
@@ -216,24 +208,15 @@ def _plan(arena: ArenaPlan) -> Data:
     }
 
 
-def _judged(metrics: Metrics) -> str:
-    """On what the score was measured, and between what an accuracy may lie."""
-    on = f"on {metrics.judged_on}"
-    if metrics.judged_on == "validation":
-        on += ": there is no test part"
-    if metrics.auc is not None:
-        if metrics.auc_interval is None:
-            return on
-        low, high = metrics.auc_interval
-        clips = f"{metrics.anomalous_clips:,} anomalous of {metrics.judged_clips:,} clips"
-        return f"95 % interval {low:.3f} to {high:.3f}, {clips} {on}"
-    if metrics.int8_accuracy_interval is None:
-        return on
-    low, high = (100 * each for each in metrics.int8_accuracy_interval)
-    count = f"{metrics.judged_examples:,}"
-    if metrics.judged_within_label is not None:
-        count = f"all {count} sliding windows"
-    return f"95 % interval {low:.1f} to {high:.1f} %, {count} {on}"
+def _judged(score: Score) -> str:
+    """On what a score was measured, and between what it may lie."""
+    if score.interval is None:
+        return f"on {score.on}"
+    return f"95 % interval {span(score.interval, score.unit)}, on {score.on}"
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 def _layers(run: RunFolder) -> Data:
@@ -290,7 +273,7 @@ def _candidates(run: RunFolder) -> Data:
         "margin": search.ahead_of_best_other_origin,
         "half_width": search.ahead_half_width,
         "after": search.ahead_after_epochs,
-        "accuracy": run.metrics.accuracy_name,
+        "measure": search.measure.model_dump(),
         "rows": [each.model_dump() for each in search.candidates],
     }
 
@@ -300,12 +283,21 @@ def _training(run: RunFolder) -> Data:
     if not phases:
         raise _AbsentError("no epoch was written down: the training is older than the history")
     return {
-        "accuracy": run.metrics.accuracy_name,
+        "measure": _watched(run.metrics),
         "phases": [
             {"name": name, "epochs": [each.model_dump() for each in epochs]}
             for name, epochs in phases.items()
         ],
     }
+
+
+def _watched(metrics: Metrics) -> Data:
+    """The measure that was written down after every epoch."""
+    if metrics.search is not None:
+        return metrics.search.measure.model_dump()
+    # a pretext is watched where anomalies are judged
+    shown = metrics.scores[-1] if metrics.per_machine else metrics.score
+    return shown.model_dump(include={"name", "unit", "larger"})
 
 
 def _outcome(run: RunFolder) -> Data:

@@ -1,6 +1,7 @@
 """Parts of a run or model that firmware needs: front end, labels, decision, an example."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     decided = _stored(path / METRICS, "decision") if path.is_dir() else None
     application = None
     if made is not None:
-        application = Application(made, labels, _decision(decided))
+        application = Application(made, labels, _decision(decided, described.get("output") or {}))
     codes = _stored(path / HISTORY, "example") if path.is_dir() else None
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
@@ -73,7 +74,17 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     return _Device(application, example, emulated, engine)
 
 
-def _decision(stored: object) -> DecisionRule:
+def _decision(stored: object, output: Mapping[str, Any]) -> DecisionRule:
+    """Return how outputs are told: by the model file what they are, by the run from when on."""
+    if output.get("is") == "value":
+        numbers = float(output["mean"]), float(output["deviation"])
+        return DecisionRule(
+            kind="value", mean=numbers[0], deviation=numbers[1], unit=str(output.get("unit", ""))
+        )
+    if output.get("is") == "each":
+        found = stored.get("thresholds", ()) if isinstance(stored, dict) else ()
+        source = "by the best F1 on the validation data" if found else "likelier than not"
+        return DecisionRule(kind="each", thresholds=tuple(map(int, found)), source=source)
     if not isinstance(stored, dict):
         return DecisionRule(ignored=_IGNORED)
     right = stored.get("right")

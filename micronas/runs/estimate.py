@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import DataSet, Split, Subset
+from micronas.data import DataSet, Subset
 from micronas.graph import integer
 from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.registry import strategy
@@ -136,7 +136,7 @@ def _steps(
     def timed(first: int, kept: Checkpoint) -> list[float]:
         clock = _Clock()
         found = [
-            _step(network.build(_generator()), data.train, batch)
+            _step(network.build(_generator()), data, batch)
             for network, data in zip(networks[first::workers], seen[first::workers], strict=True)
         ]
         return [clock.stretch(), *found]
@@ -147,12 +147,13 @@ def _steps(
     return steps, fmean(each[0] for each in told.values())
 
 
-def _step(module: nn.Module, split: Split, batch: int) -> float:
+def _step(module: nn.Module, data: DataSet, batch: int) -> float:
     """Return seconds of CPU of a training step, augmentation included."""
+    split, told = data.train, data.objective
     count = min(len(split.labels), batch)
     few = Subset(split, torch.linspace(0, len(split.labels) - 1, count).long())
     recipe = Recipe(epochs=1, batch_size=count)
-    return seconds_of(lambda: fit(module, few, recipe, seed=0, section="estimate"))
+    return seconds_of(lambda: fit(module, few, recipe, seed=0, objective=told, section="estimate"))
 
 
 def _beside(
@@ -169,8 +170,9 @@ def _beside(
         network, data = networks[place % len(networks)].build(_generator()), seen[place % len(seen)]
         few = Subset(data.train, torch.arange(min(len(data.train.labels), batch)))
         recipe = Recipe(epochs=1, batch_size=len(few.labels))
-        fit(network, few, recipe, seed=0, section=f"estimate/{place}", checkpoint=kept)
-        evaluate(network, Subset(data.train, torch.arange(ranked)))
+        told, section = data.objective, f"estimate/{place}"
+        fit(network, few, recipe, seed=0, objective=told, section=section, checkpoint=kept)
+        evaluate(network, Subset(data.train, torch.arange(ranked)), objective=told)
 
     count = 2 * workers
     jobs = {str(place): partial(trial, place) for place in range(count)}
@@ -190,4 +192,4 @@ def _quantized(architecture: Architecture, data: DataSet, recipe: Recipe) -> tup
         graph, data.validation.batch(index[:_CODES] % len(data.validation.labels), None)
     )
     example = seconds_of(lambda: integer.run(graph, codes)) / len(codes)
-    return _step(quantized, data.train, recipe.batch_size), example
+    return _step(quantized, data, recipe.batch_size), example

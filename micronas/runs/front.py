@@ -23,7 +23,7 @@ from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.searchable import Searchable
 from micronas.space.space import Space
 from micronas.tasks.arrays.loaders import as_data_set
-from micronas.text import html_table
+from micronas.text import html_table, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ class Run:
         return trained_network(self.folder)
 
     def table(self) -> str:
-        """Return trials, accuracy, and each cost beside its limit."""
+        """Return trials, measures, and each cost beside its limit."""
         return search_summary(self.search, self.metrics)
 
     def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
@@ -64,9 +64,10 @@ class Run:
         return self.table()
 
     def _repr_html_(self) -> str:
+        scores = self.metrics["scores"]
         rows = [
             ("network", str(self.metrics["network"])),
-            ("int8 accuracy", f"{100 * self.metrics['int8_accuracy']:.1f} %"),
+            *((f"int8 {each['name']}", quantity(each["int8"], each["unit"])) for each in scores),
             ("file", f"{len(self.model):,} bytes"),
             ("arena", f"{self.costs.arena_bytes:,} bytes"),
             ("latency", f"{self.costs.latency_ms:.1f} ms on {self.metrics['board']}"),

@@ -29,7 +29,7 @@ _COMPARED = 32
 
 
 def watched(data: DataSet) -> Subset:
-    """The validation examples whose accuracy is written down after every epoch: 1,000 at most."""
+    """The validation examples whose measure is written down after every epoch: 1,000 at most."""
     return Subset(data.validation, evenly(data.validation, _WATCHED))
 
 
@@ -49,7 +49,7 @@ def training_history(
     dict
         ``version``; ``made``, the command and versions; ``board``, as its YAML; ``data``, examples
         by part; ``training``, epochs of ``train`` and ``quantize``; ``outcome``, see
-        `micronas.evaluation.outcome.outcome`.
+        `micronas.objectives.base.Objective.figures`.
     """
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     epochs = {name: (checkpoint.load(name) or {}) for name in ("train", "quantize")}

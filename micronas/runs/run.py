@@ -5,7 +5,7 @@ the same bytes. What the folder holds: `micronas.runs.folder`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +15,7 @@ import numpy.typing as npt
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
-from micronas.evaluation.decision import decision
-from micronas.evaluation.outcome import answers, codes, outcome
-from micronas.evaluation.scores import scores
+from micronas.evaluation.scores import judge
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
@@ -27,6 +25,7 @@ from micronas.hardware.targets import TFLM
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
 from micronas.nas.search import SearchResult, search
+from micronas.objectives.base import Objective
 from micronas.progress import READING, Progress
 from micronas.runs.estimate import estimate_search
 from micronas.runs.folder import Folder
@@ -158,6 +157,7 @@ def _run_search(
     if tell is not None and data is None:
         progress(READING, 0, 1, {})
     loaded = data or load_data(settings.data)
+    loaded = replace(loaded, objective=loaded.objective.ranked_by(settings.search.rank_by))
     checkpoint = everyone.once(run.claim)
     everyone.once(lambda: _keep_arrays(settings, loaded))
     update = {"classes": len(loaded.classes)}
@@ -193,7 +193,7 @@ def _run_search(
             progress=progress,
             begin=result.begin,
         )
-        trained.metrics["search"] = _search_metrics(result)
+        trained.metrics["search"] = _search_metrics(result, loaded.objective)
         trained.history.update(search_history(result))
         run.write(
             trained.architecture, trained.model, history=trained.history, metrics=trained.metrics
@@ -222,7 +222,7 @@ def _tell_of(settings: TrainSettings, data: DataSet, tell: Callable[[str], None]
         tell(describe_device(settings.device))
     if data.test is None and data.detection is None:
         tell(
-            "the data has no test part: accuracy will be of validation, which is watched during "
+            "the data has no test part: figures will be of validation, which is watched during "
             "training but never trained on"
         )
 
@@ -284,24 +284,31 @@ def _train(
     begin: State | None = None,
 ) -> Trained:
     data = data.seen_as(architecture.input_shape)
-    described = describe(classes=data.classes, meaning=data.meaning, channels=data.input[2])
+    described = describe(
+        classes=data.classes,
+        meaning=data.meaning,
+        channels=data.input[2],
+        outputs=data.objective.described(),
+    )
     board, device = settings.load_board(), find_device(settings.device)
+    objective = data.objective
     generator = generator_for(settings.seed, "initial weights")
     network = architecture.build(generator)
     recipe = settings.train
     if begin is not None:
         network.load_state_dict(begin)
         recipe = going_on(recipe)
-    split, losses, shown = data.final or data.train, _losses(settings), watched(data)
+    split, losses, shown = data.final or data.train, _losses(settings, objective), watched(data)
     progress("training", 0, settings.train.epochs, {})
     fit(
         network,
         split,
         recipe,
         seed=settings.seed,
+        objective=objective,
         loss=losses[0],
         checkpoint=checkpoint,
-        progress=_epochs("training", progress),
+        progress=_epochs("training", progress, objective),
         validation=shown,
         device=device,
     )
@@ -312,9 +319,10 @@ def _train(
         split,
         settings.quantize,
         seed=settings.seed,
+        objective=objective,
         loss=losses[1],
         checkpoint=checkpoint,
-        progress=_epochs("quantization", progress),
+        progress=_epochs("quantization", progress, objective),
         validation=shown,
         device=device,
     )
@@ -325,7 +333,7 @@ def _train(
     examples = np.concatenate([real, _noise(real, settings.seed)])
     checked, arena = verify_and_measure(model, examples)
     progress("checks", 1, _CHECKS, {})
-    given = answers(graph, data)
+    judged = judge(network, graph, data)
     progress("checks", 2, _CHECKS, {})
     front_end = front_end_costs(data.meaning, data.input)
     operators = operators_of(graph)
@@ -352,7 +360,7 @@ def _train(
         "latency_ms": costs.latency_ms,
         "latency_form": board.latency_model(kind).form,
         "energy_mj": costs.energy_mj,
-        **scores(network, graph, data, given=given),
+        **objective.metrics(judged),
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),
@@ -370,18 +378,13 @@ def _train(
             latency_ms=costs.latency_ms,
         )
         | {"beside": vars(limits.beside)},
-        "decision": decision(
-            given.judged if data.test is None else codes(graph, data.validation),
-            data.validation.labels.numpy(),
-            features=data.meaning.get("features"),
-        )
-        | {"ignored": list(data.ignored)},
+        "decision": {**judged.decision, "ignored": list(data.ignored)},
     }
     history = training_history(
         board=board,
         data=data,
         checkpoint=checkpoint,
-        outcome=outcome(graph, data, given),
+        outcome={"classes": list(data.classes), **objective.figures(judged)},
     )
     history["layers"] = layer_history(float_graph, graph, real)
     history["example"] = real[0].reshape(-1).tolist()  # firmware checks itself on it
@@ -389,7 +392,7 @@ def _train(
     return Trained(architecture, model, metrics, history)
 
 
-def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
+def _losses(settings: TrainSettings, objective: Objective) -> tuple[Loss | None, Loss | None]:
     """Losses of float training and of quantisation, with a teacher where there is one."""
     if settings.distill is None:
         return None, None
@@ -403,6 +406,7 @@ def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
     first, second = (
         distillation(
             teacher,
+            objective=objective,
             coefficient=coefficient,
             temperature=temperature,
             label_smoothing=recipe.label_smoothing,
@@ -412,11 +416,13 @@ def _losses(settings: TrainSettings) -> tuple[Loss | None, Loss | None]:
     return first, second
 
 
-def _epochs(phase: str, progress: Progress) -> Callable[[Epoch], None]:
+def _epochs(phase: str, progress: Progress, objective: Objective) -> Callable[[Epoch], None]:
+    name = f"validation_{objective.shown_key}"
+
     def tell(epoch: Epoch) -> None:
         numbers = {"loss": epoch.loss}
-        if epoch.validation_accuracy is not None:
-            numbers["validation_accuracy"] = epoch.validation_accuracy
+        if epoch.validation_score is not None:
+            numbers[name] = epoch.validation_score
         progress(phase, epoch.number, epoch.epochs, numbers)
 
     return tell
@@ -431,14 +437,16 @@ def _noise(like: npt.NDArray[np.int8], seed: int) -> npt.NDArray[np.int8]:
     return np.random.default_rng(seed).integers(-128, 128, like.shape).astype(np.int8)
 
 
-def _search_metrics(result: SearchResult) -> Metrics:
+def _search_metrics(result: SearchResult, objective: Objective) -> Metrics:
+    key, measure = objective.shown_key, objective.shown
+
     def row(candidate: Candidate) -> Metrics:
         return {
             "origin": candidate.origin,
             "network": str(candidate),
             "macs": candidate.costs.macs,
             "trial_epochs": candidate.trial_epochs,
-            "trial_accuracy": candidate.trial_accuracy,
+            f"trial_{key}": candidate.trial_score,
             "trial_loss": candidate.trial_loss,
         }
 
@@ -447,7 +455,14 @@ def _search_metrics(result: SearchResult) -> Metrics:
         "strategy": result.strategy,
         "strategy_reason": result.reason,
         "winner": result.winner.origin,
-        "ahead_of_best_other_origin": None if ahead is None else ahead.accuracy,
+        "ranked_by": objective.rank_by,
+        "measure": {
+            "key": key,
+            "name": measure.name,
+            "unit": measure.unit,
+            "larger": measure.larger,
+        },
+        "ahead_of_best_other_origin": None if ahead is None else ahead.score,
         "ahead_half_width": None if ahead is None else ahead.half_width,
         "ahead_after_epochs": None if ahead is None else ahead.epochs,
         "candidates": [row(candidate) for candidate in result.candidates],

@@ -5,7 +5,7 @@ Keys that a report has no use for may be there. Imports no torch.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from micronas.hardware.board import Board
 from micronas.hardware.targets import TFLM
@@ -29,8 +29,29 @@ class _Candidate(_Stored):
     network: str
     macs: int
     trial_epochs: int
-    trial_accuracy: float | None
     trial_loss: float | None
+    trial_score: float | None = None
+    """The search's measure; its key in the file is ``trial_`` and that of the measure."""
+
+
+class _Measure(_Stored):
+    key: str = "accuracy"
+    name: str = "accuracy"
+    unit: str = "share"
+    larger: bool = True
+
+
+class Score(_Stored):
+    """A measure of the network; see `micronas.objectives.base.Score`."""
+
+    name: str
+    unit: str
+    larger: bool = True
+    real: float | None = Field(alias="float")
+    """Of the float network."""
+    int8: float
+    interval: tuple[float, float] | None = None
+    on: str
 
 
 class Search(_Stored):
@@ -43,9 +64,20 @@ class Search(_Stored):
     """Runs from before there was this key have none."""
     ahead_after_epochs: int | None = None
     """Epochs of both; runs from before there was this key compared unequal ones."""
+    measure: _Measure = _Measure()
     candidates: tuple[_Candidate, ...]
     history: tuple[dict[str, float], ...]
     """One record a round."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scores_of_trials(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        measure = values.get("measure") or {}
+        key = f"trial_{measure.get('key', 'accuracy')}"
+        rows = values.get("candidates", ())
+        return {**values, "candidates": [{**row, "trial_score": row.get(key)} for row in rows]}
 
 
 class Metrics(_Stored):
@@ -65,16 +97,10 @@ class Metrics(_Stored):
     latency_ms: float
     latency_form: str
     energy_mj: float | None
+    objective: str = "classes"
     judged_on: str
-    float_accuracy: float
-    int8_accuracy: float
-    int8_accuracy_per_class: dict[str, float]
-    int8_accuracy_interval: tuple[float, float] | None = None
-    judged_examples: int | None = None
-    """Older files have neither."""
-    judged_within_label: int | None = None
-    """Sliding windows without a change of label; None where windows do not slide, as next."""
-    int8_accuracy_within_label: float | None = None
+    scores: tuple[Score, ...] = Field(min_length=1)
+    """Measures, first the one that networks are known by."""
     tflm_mismatches: int
     tflm_bytes_compared: int
     budget: dict[str, float]
@@ -85,16 +111,6 @@ class Metrics(_Stored):
     device: dict[str, Any] | None = None
     """Needs of the device in all; files of earlier versions have neither this nor the next."""
     decision: dict[str, Any] | None = None
-    accuracy_name: str = "accuracy"
-    """`pretext accuracy` where classes only serve to find anomalies."""
-    auc: float | None = None
-    auc_interval: tuple[float, float] | None = None
-    """Older files have neither this nor the next two."""
-    judged_clips: int | None = None
-    anomalous_clips: int | None = None
-    pauc: float | None = None
-    float_auc: float | None = None
-    float_pauc: float | None = None
     per_machine: dict[str, Machine] | None = None
     search: Search | None = None
 
@@ -110,24 +126,43 @@ class Metrics(_Stored):
             raise ValueError("budget and used must have the same keys")
         return self
 
-    @property
-    def score_name(self) -> str:
-        """Name of the score that judges the network."""
-        return "accuracy" if self.auc is None else "AUC"
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, values: Any) -> Any:
+        """Files of earlier versions have no `scores`, but what these are made of."""
+        if not isinstance(values, dict) or "scores" in values:
+            return values
+        return {**values, "scores": _scores(values)}
 
     @property
-    def score(self) -> float:
-        """The int8 network's."""
-        return self.int8_accuracy if self.auc is None else self.auc
+    def score(self) -> Score:
+        """What the network is judged by."""
+        return self.scores[0]
 
     @property
-    def score_interval(self) -> tuple[float, float] | None:
-        """The score's, of 95 %; None in older files."""
-        return self.int8_accuracy_interval if self.auc is None else self.auc_interval
+    def gain(self) -> float:
+        """The score as a number of which more is better."""
+        return self.score.int8 if self.score.larger else -self.score.int8
 
-    @property
-    def float_score(self) -> float | None:
-        return self.float_accuracy if self.auc is None else self.float_auc
+
+def _scores(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the measures of a file of an earlier version."""
+    part = values.get("judged_on")
+    on = f"{values['judged_examples']:,} of {part}" if "judged_examples" in values else f"{part}"
+    rows = [("accuracy", values.get("accuracy_name", "accuracy"), "share", on)]
+    if values.get("auc") is not None:
+        rows.insert(0, ("auc", "AUC", "", f"clips of {part}"))
+    return [
+        {
+            "name": name,
+            "unit": unit,
+            "float": values.get(f"float_{key}"),
+            "int8": values.get(f"int8_{key}", values.get(key)),
+            "interval": values.get(f"int8_{key}_interval", values.get(f"{key}_interval")),
+            "on": on,
+        }
+        for key, name, unit, on in rows
+    ]
 
 
 class _Made(_Stored):
@@ -151,7 +186,10 @@ class _Epoch(_Stored):
     number: int
     loss: float
     validation_loss: float | None = None
-    validation_accuracy: float | None = None
+    validation_score: float | None = Field(
+        None, validation_alias=AliasChoices("validation_score", "validation_accuracy")
+    )
+    """The measure of the objective; files of earlier versions know accuracy."""
 
 
 class _Decision(_Stored):
@@ -212,18 +250,39 @@ class _Thresholds(_Stored):
     points: tuple[_Accepted, ...]
 
 
+class _Values(_Stored):
+    name: str
+    unit: str
+    true: tuple[float, ...]
+    told: tuple[float, ...]
+
+
+class _Label(_Stored):
+    """Examples of one label, and answers."""
+
+    name: str
+    examples: int
+    right: int
+    missed: int
+    false: int
+
+
 class Outcome(_Stored):
     classes: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    """Names of outputs."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
     """Examples by class (row) and answer (column)."""
     machines: tuple[_Curve, ...] | None = None
+    values: _Values | None = None
+    labels: tuple[_Label, ...] | None = None
     mistakes: tuple[_Mistake, ...] = ()
     thresholds: _Thresholds | None = None
 
     @model_validator(mode="after")
     def _is_square(self) -> "Outcome":
         count = len(self.classes)
-        if len(self.confusion) != count or any(len(row) != count for row in self.confusion):
+        rows = self.confusion
+        if rows is not None and (len(rows) != count or any(len(row) != count for row in rows)):
             raise ValueError("confusion must have a row and a column for each class")
         places = range(count)
         if any(each.label not in places or each.answer not in places for each in self.mistakes):

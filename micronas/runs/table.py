@@ -1,11 +1,11 @@
-"""Tables of a finished run: its trial trainings, and accuracy and costs beside the budget."""
+"""Tables of a finished run: its trial trainings, and measures and costs beside the budget."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from micronas.hardware.table import verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
-from micronas.text import percent, table
+from micronas.text import quantity, span, table
 
 if TYPE_CHECKING:
     from micronas.nas.search import SearchResult
@@ -18,40 +18,15 @@ def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
     return bound + ([f"arena          planned for {assumed}"] if assumed else [])
 
 
-def _judged(metrics: Mapping[str, Any]) -> str:
-    """On what accuracy was measured, and between what it may lie."""
-    low, high = (100 * each for each in metrics["int8_accuracy_interval"])
-    on = f"{metrics['judged_examples']:,} of {metrics['judged_on']}"
-    if "judged_apart" in metrics:
-        on = f"all {metrics['judged_examples']:,} sliding windows of {metrics['judged_on']}"
-    without = ", there is no test part" if metrics["judged_on"] == "validation" else ""
-    return f"(95 % interval {low:.1f} to {high:.1f} %; {on}{without})"
-
-
-def _row(name: str) -> str:
-    """The name of a row, as wide as the others where it fits."""
-    return f"{name:<15}" if len(name) < 15 else f"{name} "
-
-
-def _auc(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the scores of anomalies, where that is the task."""
-    if metrics.get("auc") is None:
-        return []
-    low, high = metrics["auc_interval"]
-    odd, count = metrics["anomalous_clips"], metrics["judged_clips"]
-    return [
-        f"AUC            float {metrics['float_auc']:.3f}, int8 {metrics['auc']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}; {odd:,} anomalous of {count:,} clips)"
-    ]
-
-
-def _within_notes(metrics: Mapping[str, Any]) -> list[str]:
-    """Accuracy beside the headline: of windows in which the label does not change."""
-    if metrics.get("int8_accuracy_within_label") is None:
-        return []
-    share = percent(metrics["int8_accuracy_within_label"])
-    count = metrics["judged_within_label"]
-    return [f"within label   int8 {share} (of the {count:,} windows without a change of label)"]
+def score_line(score: Mapping[str, Any]) -> str:
+    """A measure of the float and the int8 network, between what it may lie, and of what."""
+    name, unit = score["name"], score["unit"]
+    row = f"{name:<15}" if len(name) < 15 else f"{name} "
+    real = "" if score["float"] is None else f"float {quantity(score['float'], unit)}, "
+    said = [score["on"]]
+    if score["interval"] is not None:
+        said.insert(0, f"95 % interval {span(score['interval'], unit)}")
+    return f"{row}{real}int8 {quantity(score['int8'], unit)} ({'; '.join(said)})"
 
 
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
@@ -71,7 +46,7 @@ def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """Accuracy, and each cost beside its budget."""
+    """Measures, and each cost beside its budget."""
     budget, used = metrics["budget"], metrics["used"]
     rows = [
         [
@@ -82,13 +57,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         ]
         for name, limit in budget.items()
     ]
-    name = metrics.get("accuracy_name", "accuracy")
     lines = [
         f"network        {metrics['network']}",
-        *_auc(metrics),
-        f"{_row(name)}float {percent(metrics['float_accuracy'])}, "
-        f"int8 {percent(metrics['int8_accuracy'])} {_judged(metrics)}",
-        *_within_notes(metrics),
+        *map(score_line, metrics["scores"]),
         f"cost           {format_macs(metrics['macs'])}, "
         f"flash {format_bytes(metrics['flash_bytes'])}, "
         f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
@@ -104,15 +75,19 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _margin(search: Mapping[str, Any], accuracy: str) -> str:
-    """Return the winner's lead, at equal epochs."""
+def _margin(search: Mapping[str, Any]) -> str:
+    """How far the winner was ahead, at equal epochs."""
     ahead = search["ahead_of_best_other_origin"]
     if ahead is None:
         return "no network of another origin had a trial"
-    half_width = search.get("ahead_half_width")
-    chance = "" if half_width is None else f" +- {100 * half_width:.1f}"
+    half_width, measure = search.get("ahead_half_width"), search["measure"]
+    size, what = 1.0, f"{measure['unit']} of {measure['name']}".strip()
+    if measure["unit"] == "share":
+        size, what = 100.0, f"points of {measure['name']}"
+    digits = 1 if size > 1 else 3
+    chance = "" if half_width is None else f" +- {size * half_width:.{digits}f}"
     return (
-        f"{100 * ahead:+.1f}{chance} points of {accuracy} against the best of the other origin, "
+        f"{size * ahead:+.{digits}f}{chance} {what} against the best of the other origin, "
         f"both after {search['ahead_after_epochs']} epochs of trial"
     )
 
@@ -122,7 +97,7 @@ def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             result.table(),
-            f"winner: {result.winner.origin}, {_margin(metrics['search'], result.accuracy_name)}",
+            f"winner: {result.winner.origin}, {_margin(metrics['search'])}",
             f"strategy: {result.strategy}, {result.reason}",
             "",
             metrics_table(metrics),

@@ -8,7 +8,7 @@ from micronas.quantities import format_bytes, format_duration, format_macs
 from micronas.report.several import front
 from micronas.runs.stored import Metrics
 from micronas.sweeps.store import SweepPoint
-from micronas.text import percent, table
+from micronas.text import quantity, table
 
 _Fronts = dict[str, dict[str, list[str]]]
 _COSTS = ("latency", "sram", "flash")
@@ -17,7 +17,7 @@ _COSTS = ("latency", "sram", "flash")
 def fronts(points: Sequence[SweepPoint]) -> _Fronts:
     """Names of the points that no other beats, by board and cost, the cheapest first.
 
-    One point beats another if it is not worse in score (accuracy, or AUC) and in the cost, and
+    One point beats another if it is not worse in score (accuracy, AUC, MAE) and in the cost, and
     better in one. Points that do not fit their budget take no part.
     """
     found: _Fronts = {}
@@ -27,7 +27,7 @@ def fronts(points: Sequence[SweepPoint]) -> _Fronts:
     for board in dict.fromkeys(metrics.board for _, metrics in fitting):
         own = [(name, metrics) for name, metrics in fitting if metrics.board == board]
         found[board] = {
-            cost: [own[i][0] for i in front([(_cost(each, cost), each.score) for _, each in own])]
+            cost: [own[i][0] for i in front([(_cost(each, cost), each.gain) for _, each in own])]
             for cost in _COSTS
         }
     return found
@@ -41,8 +41,8 @@ def best_that_fit(points: Sequence[SweepPoint]) -> dict[str, str]:
     known = [(point, metrics) for point in points if (metrics := _metrics(point))]
     found = {}
     for point, own in known:
-        rivals = [(each.score, name.name) for name, each in known if _holds(own, each)]
-        rivals = [*rivals, (own.score, point.name)] if own.fits else rivals
+        rivals = [(each.gain, name.name) for name, each in known if _holds(own, each)]
+        rivals = [*rivals, (own.gain, point.name)] if own.fits else rivals
         if rivals:
             best = max(score for score, _ in rivals)
             names = [name for score, name in rivals if score == best]
@@ -77,7 +77,7 @@ def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> st
         "fits",
     ]
     notes = [
-        "best: the network of highest score within this point's limits, of all points of its board",
+        "best: the network of best score within this point's limits, of all points of its board",
         "front: no point of the same board that fits is better in both score and this cost",
         *_noise(points),
     ]
@@ -116,14 +116,16 @@ def view(points: Sequence[SweepPoint]) -> dict[str, Any]:
 def _noise(points: Sequence[SweepPoint]) -> list[str]:
     """Return a line on how much of a difference is chance, where that is known."""
     halves = [
-        (interval[1] - interval[0]) / 2
+        ((interval[1] - interval[0]) / 2, metrics.score.unit)
         for point in points
-        if (metrics := _metrics(point)) and (interval := metrics.score_interval)
+        if (metrics := _metrics(point)) and (interval := metrics.score.interval)
     ]
     if not halves:
         return []
+    half, unit = max(halves)
+    most = f"{100 * half:.1f} points" if unit == "share" else quantity(half, unit)
     return [
-        f"noise: scores have 95 % intervals of up to ±{100 * max(halves):.1f} points from the "
+        f"noise: scores have 95 % intervals of up to ±{most} from the "
         "number of examples, and another seed moves them too; vary seed to see"
     ]
 
@@ -137,7 +139,7 @@ def _row(point: SweepPoint, known: _Fronts, best: Mapping[str, str]) -> list[str
     own = known.get(metrics.board, {})
     return [
         *head,
-        percent(metrics.score),
+        quantity(metrics.score.int8, metrics.score.unit),
         f"{metrics.latency_ms:.1f} ms",
         format_bytes(_cost(metrics, "sram")),
         format_bytes(metrics.flash_bytes),

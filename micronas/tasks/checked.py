@@ -22,8 +22,8 @@ class Checked:
         """Return ``findings``, a text each, and ``read``; None where the data is refused.
 
         ``read`` has ``summary``, ``input`` (height, width, channels), ``classes`` in their order,
-        ``examples`` by part and class and, where anomalies are looked for, ``clips`` that are
-        normal and anomalous.
+        ``examples`` by part and, as the objective counts them, by class or label and, where
+        anomalies are looked for, ``clips`` that are normal and anomalous.
         """
         return {"findings": [str(each) for each in self.findings], "read": self._read()}
 
@@ -37,10 +37,7 @@ class Checked:
             "input": list(data.input),
             "classes": list(data.classes),
             "examples": {
-                part: {
-                    name: int((split.labels == number).sum())
-                    for number, name in enumerate(data.classes)
-                }
+                part: data.objective.counted(split.labels, data.classes)
                 for part, split in parts.items()
                 if split is not None
             },
@@ -56,10 +53,8 @@ class Checked:
         lines = []
         if read is not None:
             examples = read["examples"]
-            rows = [
-                [name, *(str(counts[name]) for counts in examples.values())]
-                for name in read["classes"]
-            ]
+            names = [*next(iter(examples.values()))]
+            rows = [[name, *(str(each[name]) for each in examples.values())] for name in names]
             height, width, channels = read["input"]
             lines = [
                 *filter(None, [read["summary"]]),

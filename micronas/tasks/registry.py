@@ -6,9 +6,10 @@ here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from micronas.errors import ConfigError, DataError
 from micronas.progress import Progress
@@ -80,8 +81,17 @@ DataSettings = Annotated[TaskSettings, OneOf("task", _kinds)]
 
 
 def load(settings: TaskSettings) -> "DataSet":
-    """Read the data set that settings describe."""
-    return find(settings.task).load(settings)
+    """Read the data set that settings describe.
+
+    Raises
+    ------
+    ConfigError
+        If `balance` is set where data has no classes.
+    """
+    data = find(settings.task).load(settings)
+    if settings.balance == "none":
+        return data
+    return replace(data, objective=data.objective.balanced(settings.balance))
 
 
 def known_of(settings: TaskSettings) -> Mapping[str, object]:
@@ -121,9 +131,24 @@ def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
         return Checked([*findings, Finding("refused", folder.name, str(error))], None)
 
 
-def sample(task: str, folder: Path, *, seed: int = 0) -> str:
-    """Write a corpus to try the tool with, offline; return what it is."""
-    return find(task).sample(folder, seed=seed)
+def sample(task: str, folder: Path, *, seed: int = 0, goal: str | None = None) -> str:
+    """Write a corpus to try the tool with, offline; return what it is.
+
+    Raises
+    ------
+    ConfigError
+        If the task knows no such goal.
+    """
+    if goal is None:
+        return find(task).sample(folder, seed=seed)
+    field = find(task).settings.model_fields.get("goal")
+    goals = () if field is None else get_args(field.annotation)
+    if goal not in goals:
+        rule = f"must be one of {', '.join(goals)}" if goals else "is known of series alone"
+        raise ConfigError(f"a goal of {task} {rule}, but got {goal!r}; leave out --goal")
+    kind: Any = find(task)
+    made: str = kind.sample(folder, seed=seed, goal=goal)
+    return made
 
 
 def download(task: str, folder: Path, *, progress: Progress | None = None) -> None:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from micronas.settings import Settings
 from micronas.tasks.download import Archive
@@ -24,6 +24,10 @@ class TaskSettings(Settings):
     task: str
     """Name of the task; every task's settings give it a literal type and a default."""
     path: Path
+    balance: Literal["none", "weights", "sampling"] = "none"
+    """Of classes that are not equally frequent: ``weights`` counts examples of rare ones more in
+    training, ``sampling`` shows them more often, so that all classes count alike. Of classes
+    alone."""
 
 
 Kind = TypeVar("Kind", bound=TaskSettings)
@@ -96,4 +100,7 @@ class Task(ABC, Generic[Kind]):
 
     @abstractmethod
     def sample(self, folder: Path, *, seed: int = 0) -> str:
-        """Write a corpus to try the tool with, offline; return what it is."""
+        """Write a corpus to try the tool with, offline; return what it is.
+
+        A task whose settings have a ``goal`` takes that too.
+        """

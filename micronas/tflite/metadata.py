@@ -23,7 +23,11 @@ _BYTES_PER_CHANNEL = 24
 
 
 def describe(
-    *, classes: Sequence[str], meaning: Mapping[str, Any], channels: int = 1
+    *,
+    classes: Sequence[str],
+    meaning: Mapping[str, Any],
+    channels: int = 1,
+    outputs: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """Describe a model, as `to_flatbuffer` takes it for ``metadata``.
 
@@ -36,6 +40,8 @@ def describe(
         and scale of the numbers fed.
     channels
         Of the input.
+    outputs
+        What outputs are, where they are no classes; see `micronas.objectives.base.Objective`.
 
     Raises
     ------
@@ -44,6 +50,8 @@ def describe(
     """
     size = _size(len(classes), channels)
     content = {"version": VERSION, "labels": list(classes), "input": dict(meaning)}
+    if outputs:
+        content["output"] = dict(outputs)
     plain = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     text = plain.encode("utf-8", "backslashreplace")  # as JSON writes half a surrogate pair
     if len(text) > size:
@@ -79,7 +87,7 @@ def entries(data: bytes) -> dict[str, bytes]:
 
 
 def read_metadata(data: bytes) -> dict[str, Any]:
-    """Return what `describe` wrote into a ``.tflite`` file: version, labels and input.
+    """Return what `describe` wrote into a ``.tflite`` file: version, labels, input and output.
 
     Returns
     -------
@@ -96,7 +104,9 @@ def read_metadata(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(blob)
         labels = [str(label) for label in found["labels"]]
-        return {"version": str(found["version"]), "labels": labels, "input": dict(found["input"])}
+        outputs = {"output": dict(found["output"])} if "output" in found else {}
+        described = {"version": str(found["version"]), "labels": labels}
+        return {**described, "input": dict(found["input"]), **outputs}
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise _damaged(error) from error
 

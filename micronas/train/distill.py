@@ -5,12 +5,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.errors import ConfigError
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import CLASSES
 from micronas.train.loop import Loss
 
 
 def distillation(
     teacher: nn.Module,
     *,
+    objective: Objective = CLASSES,
     coefficient: float = 0.5,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
@@ -57,7 +60,7 @@ def distillation(
         )
 
     def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
-        hard = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        hard = objective.loss(logits, labels, smoothing=label_smoothing)
         if coefficient == 0:
             return hard
         teacher.to(inputs.device).eval()

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import Split
 from micronas.errors import ConfigError
 from micronas.graph.builder import Bits
 from micronas.graph.ir import Graph
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import CLASSES
+from micronas.splits import Split
 from micronas.train.loop import Epoch, Loss, fit, generator_for
 from micronas.train.network import Network
 from micronas.train.quantize import QuantizedNetwork, Ranges
@@ -29,6 +31,7 @@ def finetune(
     section: str = "quantize",
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Epoch], None] | None = None,
+    objective: Objective = CLASSES,
     loss: Loss | None = None,
     validation: Split | None = None,
     device: torch.device | None = None,
@@ -65,6 +68,7 @@ def finetune(
         section=section,
         checkpoint=checkpoint,
         progress=progress,
+        objective=objective,
         loss=loss,
         validation=validation,
         device=device,

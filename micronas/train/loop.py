@@ -9,24 +9,24 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from micronas.checkpoint import Checkpoint
-from micronas.data import Split, class_numbers
 from micronas.errors import ConfigError, DataError, MicronasError
+from micronas.objectives.base import Objective, Scores
+from micronas.objectives.classes import CLASSES
+from micronas.splits import Split
 from micronas.train.devices import device_of, moved
 from micronas.train.memory import keep_freed_memory
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
-from micronas.train.scores import Scores
 from micronas.train.threads import threads
 
 Module = TypeVar("Module", bound=nn.Module)
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``loss(logits, labels, inputs)`` of a batch; inputs are there for a teacher to read."""
+"""``loss(outputs, labels, inputs)`` of a batch; inputs are there for a teacher to read."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Epoch:
     loss: float
     """Mean training loss."""
     validation_loss: float | None = None
-    """Cross-entropy on what `fit` was given to watch; None where that was nothing."""
-    validation_accuracy: float | None = None
+    """On what `fit` was given to watch; None where that was nothing."""
+    validation_score: float | None = None
+    """The measure that the objective shows; in classification the accuracy."""
 
 
 def generator_for(seed: int, *names: object) -> torch.Generator:
@@ -60,6 +61,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     until: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
+    objective: Objective = CLASSES,
     loss: Loss | None = None,
     validation: Split | None = None,
     device: torch.device | None = None,
@@ -87,8 +89,10 @@ def fit(
         schedule.
     progress
         Called after every epoch.
+    objective
+        What labels are, and how training descends to them.
     loss
-        Cross-entropy with the recipe's label smoothing when left out.
+        The objective's, with the recipe's label smoothing, when left out.
     validation
         Watched after every epoch and written down, in the checkpoint's section under ``history``;
         nothing is chosen by it.
@@ -101,7 +105,7 @@ def fit(
     Raises
     ------
     DataError
-        If the split is empty, or its labels do not number the outputs and `loss` is left out.
+        If the split is empty, or its labels are none of the objective and `loss` is left out.
     ConfigError
         If the checkpoint was made with another recipe, seed or number of examples.
     MicronasError
@@ -110,7 +114,7 @@ def fit(
     count = len(split.labels)
     if count == 0:
         raise DataError("training needs at least one example: examples=0; check the split")
-    criterion = loss or _cross_entropy(recipe.label_smoothing, split.labels)
+    criterion = loss or _criterion(objective, recipe.label_smoothing, split.labels)
     keep_freed_memory()
     home = device_of(module)
     for each in (module, average):
@@ -124,15 +128,12 @@ def fit(
     for epoch in range(first, last):
         generator = generator_for(seed, section, epoch)
         with threads(recipe.threads):
-            mean = _epoch(module, split, recipe, optimizer, criterion, epoch, generator, average)
-        watched = None if validation is None else evaluate(module, validation)
-        finished = Epoch(
-            epoch + 1,
-            recipe.epochs,
-            mean,
-            watched.loss if watched else None,
-            watched.accuracy if watched else None,
-        )
+            order = objective.order(split.labels, generator)
+            mean = _epoch(
+                module, split, recipe, optimizer, criterion, epoch, generator, average, order
+            )
+        watched = (None, None) if validation is None else _watch(module, validation, objective)
+        finished = Epoch(epoch + 1, recipe.epochs, mean, *watched)
         history.append(asdict(finished))
         if checkpoint is not None:
             state = {
@@ -162,10 +163,10 @@ def _epoch(
     epoch: int,
     generator: torch.Generator,
     average: AveragedModel | None,
+    order: Tensor,
 ) -> float:
     """Take the steps of an epoch and return the mean loss; no step waits for its loss."""
-    device, count = device_of(module), len(split.labels)
-    order, steps = torch.randperm(count, generator=generator), recipe.steps(count)
+    device, steps = device_of(module), recipe.steps(len(order))
     losses = []
     for step in range(steps):
         index = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
@@ -197,7 +198,7 @@ def _epoch(
 def predict(
     module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
 ) -> Tensor:
-    """Logits float32 [n, classes] in eval mode of the split, or of the examples in `index`.
+    """Outputs float32 [n, outputs] in eval mode of the split, or of the examples in `index`.
 
     Computed where the module is, and returned on the CPU; on one thread, so that no figure depends
     on their number.
@@ -213,31 +214,45 @@ def predict(
     was_training, device = module.training, device_of(module)
     module.eval()
     with torch.inference_mode(), threads(1):
-        logits = [
+        outputs = [
             module(split.batch(part, None).to(device)).cpu()
             for part in torch.split(index, batch_size)
         ]
     module.train(was_training)
-    return torch.cat(logits)
+    return torch.cat(outputs)
 
 
 def evaluate(
-    module: nn.Module, split: Split, *, batch_size: int = 256, index: Tensor | None = None
+    module: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 256,
+    index: Tensor | None = None,
+    objective: Objective = CLASSES,
 ) -> Scores:
     """Score a module on the split, or on the examples in `index`; see `predict`."""
-    logits = predict(module, split, batch_size=batch_size, index=index)
+    outputs = predict(module, split, batch_size=batch_size, index=index)
     labels = split.labels if index is None else split.labels[index]
-    return Scores.of(logits, labels)
+    return objective.scores(outputs, labels)
 
 
-def _cross_entropy(label_smoothing: float, every: Tensor) -> Loss:
-    """Return the loss of a training on the labels `every`; refuse a network of fewer outputs."""
-    highest = int(class_numbers(every).max())
+def _watch(module: nn.Module, split: Split, objective: Objective) -> tuple[float, float]:
+    """Return loss and score of a module on a split."""
+    outputs = predict(module, split)
+    labels = objective.check(split.labels, outputs.shape[1])
+    return objective.loss(outputs, labels).item(), objective.shown(outputs, labels)
 
-    def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
-        if logits.shape[1] <= max(highest, 1):
-            class_numbers(every, classes=logits.shape[1])
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+def _criterion(objective: Objective, smoothing: float, every: Tensor) -> Loss:
+    """Return the loss of a training on the labels `every`; refuse what the network cannot tell."""
+    objective.check(every)
+    checked = set[int]()
+
+    def loss(outputs: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        if outputs.shape[1] not in checked:
+            objective.check(every, outputs.shape[1])
+            checked.add(outputs.shape[1])
+        return objective.loss(outputs, labels, smoothing=smoothing)
 
     return loss
 
@@ -256,8 +271,8 @@ def _mixed(
     share = float(np.random.default_rng(seed).beta(mixup, mixup))
     other = torch.randperm(len(labels), generator=generator)
     mixed = share * inputs + (1 - share) * inputs[other]
-    logits = module(mixed).float()
-    first, second = (criterion(logits, target, mixed) for target in (labels, labels[other]))
+    outputs = module(mixed).float()
+    first, second = (criterion(outputs, target, mixed) for target in (labels, labels[other]))
     return share * first + (1 - share) * second
 
 

@@ -3,14 +3,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from micronas.data import DataSet, Detection, Sliding, TensorSplit
-from micronas.evaluation.anomalies import auc_interval
-from micronas.evaluation.outcome import Answers
-from micronas.evaluation.scores import scores, wilson
+from micronas.data import DataSet, Detection, Sliding, Split, TensorSplit
+from micronas.evaluation.scores import Codes
+from micronas.objectives.anomalies import Anomalies
+from micronas.objectives.base import Answers, Judged
+from micronas.objectives.clips import auc_interval
+from micronas.objectives.intervals import wilson
 from micronas.runs.table import metrics_table
-from tests import toy
 
 
 def printed(found: dict[str, Any]) -> str:
@@ -27,6 +27,30 @@ def printed(found: dict[str, Any]) -> str:
     )
 
 
+def metrics(data: DataSet, codes: Codes, *, windows: Codes | None = None) -> dict[str, Any]:
+    """What metrics.json says of a float network that returns its inputs and these codes."""
+    assert data.test is not None
+    every = torch.arange(len(codes))
+
+    def answers(split: Split, codes: Codes) -> Answers:
+        return Answers(split.batch(every, None).flatten(1), codes)
+
+    found = None
+    if data.detection is not None and windows is not None:
+        found = answers(data.detection.split, windows)
+    judged = Judged(
+        data.test,
+        data.classes,
+        "test",
+        answers(data.test, codes),
+        {},
+        data.sliding,
+        detection=data.detection,
+        windows=found,
+    )
+    return data.objective.metrics(judged)
+
+
 def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart() -> None:
     """Ten windows, six without a change of label: 7 of 10 and 5 of 6 are right, 2 are apart."""
     labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
@@ -37,8 +61,7 @@ def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart(
     )
     answered = np.array([0, 0, 1, 1, 0, 0, 1, 1, 1, 1])
     codes = (2 * np.eye(2, dtype=np.int8)[answered] - 1).astype(np.int8)
-    graph = toy.SPACE.architecture(toy.SPACE.uniform(0.3)).graph()
-    found = scores(nn.Flatten(), graph, data, given=Answers(codes, None))
+    found = metrics(data, codes)
     assert found["float_accuracy"] == 1.0
     assert found["int8_accuracy"] == 0.7
     assert found["int8_accuracy_interval"] == list(wilson(0.7, 2))
@@ -60,10 +83,11 @@ def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_prete
     found = Detection(
         TensorSplit(split.inputs, nothing), torch.arange(4), nothing, labels.bool(), ("none", "odd")
     )
-    data = DataSet(split, split, split, ("none", "odd"), (1, 1, 2), detection=found, pretext=True)
+    data = DataSet(
+        split, split, split, ("none", "odd"), (1, 1, 2), detection=found, objective=Anomalies()
+    )
     codes = (100 * np.eye(2)[labels.numpy()]).astype(np.int8)
-    graph = toy.SPACE.architecture(toy.SPACE.uniform(0.3)).graph()
-    told = scores(nn.Flatten(), graph, data, given=Answers(codes, codes))
+    told = metrics(data, codes, windows=codes)
     assert told["accuracy_name"] == "pretext accuracy"
     assert told["auc"] == 1.0
     assert told["auc_interval"] == list(auc_interval(1.0, 2, 2))

@@ -152,21 +152,21 @@ def test_scores_are_means_over_folds() -> None:
         return found, list((checkpoint.load("trials") or {}).values())
 
     (alone, one), (both, two) = tried(1), tried(2)
-    (right,) = alone.comparisons[-1].right
-    assert one == [(alone.trial_loss, alone.trial_accuracy, right)] == two[:1]
-    assert right.count("1") / len(folds[0].validation.labels) == alone.trial_accuracy
-    assert both.comparisons[-1].right == (two[0][2], two[1][2])
+    (right,) = alone.comparisons[-1].values
+    assert one == [(alone.trial_loss, alone.trial_score, right)] == two[:1]
+    assert right.count("1") / len(folds[0].validation.labels) == alone.trial_score
+    assert both.comparisons[-1].values == (two[0][2], two[1][2])
     older = Checkpoint()
     name = f"trial/{candidate} after {SETTINGS.trial.epochs}"
     older.save("trials", {name: list(one[0][:2])})
     again, _ = tried(1, older)
-    assert again == replace(alone, comparisons=(alone.comparisons[-1]._replace(right=()),))
+    assert again == replace(alone, comparisons=(alone.comparisons[-1]._replace(values=()),))
     assert both.comparisons[-1].groups == tuple(
         tuple(fold.validation.groups.tolist()) for fold in folds[:2]
     )
     assert two[1] != two[0]
     assert both.trial_loss == pytest.approx((two[0][0] + two[1][0]) / 2)
-    assert both.trial_accuracy == pytest.approx((two[0][1] + two[1][1]) / 2)
+    assert both.trial_score == pytest.approx((two[0][1] + two[1][1]) / 2)
 
 
 def test_the_last_are_trained_on_other_groups_as_well() -> None:
@@ -210,7 +210,7 @@ def test_the_winner_fits_and_textbook_networks_compete() -> None:
     assert problem_fits(result.winner.costs)
     assert result.strategy == "halving"
     assert {each.origin for each in result.candidates} == {"search", "textbook"}
-    assert max(each.trial_accuracy or 0 for each in result.candidates) > 0.5
+    assert max(each.trial_score or 0 for each in result.candidates) > 0.5
     for each in result.candidates:
         assert isinstance(each.architecture, Space)
         assert each.architecture.is_network

@@ -73,7 +73,7 @@ def test_the_winner_fits_and_has_learnt() -> None:
         assert candidate.costs == MEMBER.costs(candidate.choice)
         assert MEMBER.fits(candidate.choice)
     assert {candidate.origin for candidate in found.candidates} == {"search", "uniform"}
-    assert (found.winner.trial_accuracy or 0) > 0.8
+    assert (found.winner.trial_score or 0) > 0.8
     assert found.winner.trial_epochs == 2 * SETTINGS.trial.epochs
 
 

@@ -76,8 +76,8 @@ def test_the_winner_is_handed_what_the_pool_learnt() -> None:
     with torch.no_grad():
         right = network.eval()(x).argmax(1) == validation.labels
     assert right.double().mean() > 0.9
-    assert winner.trial_accuracy is not None
-    assert winner.trial_accuracy > 0.9
+    assert winner.trial_score is not None
+    assert winner.trial_score > 0.9
 
 
 @pytest.mark.parametrize("epochs", [7, 30])

@@ -85,7 +85,7 @@ def test_the_winner_fits_and_has_learnt(strategy: str) -> None:
     assert found.reason == "as search.strategy says"
     assert all(MEMBER.limits.fits(each.costs) for each in found.candidates)
     assert {each.origin for each in found.candidates} == {"search", "uniform"}
-    assert (found.winner.trial_accuracy or 0) > 0.8
+    assert (found.winner.trial_score or 0) > 0.8
     assert found.gates == []
     assert found.most_likely is None
 
@@ -174,7 +174,7 @@ def test_trials_begin_with_shared_weights() -> None:
         trial = Recipe(epochs=2, batch_size=8, learning_rate=1e-6)
         update = {"trial": trial, "inherited": inherited}
         found = run("ranked", update=update).candidates
-        return fmean(each.trial_accuracy or 0.0 for each in found)
+        return fmean(each.trial_score or 0.0 for each in found)
 
     assert accuracy(0.5) > 0.7
     assert accuracy(0) < 0.5

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 from scipy.stats import t as student_t
 
-from micronas.evaluation.scores import wilson
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.comparison import Comparison, lead_over, student
+from micronas.objectives.intervals import wilson
 
 
 def tried(origin: str, *accuracies: tuple[int, float]) -> Candidate:
@@ -42,7 +42,7 @@ def test_a_winner_is_compared_after_as_many_epochs_as_its_rivals_had() -> None:
     ahead = ahead_of_other_origin([winner, rival, first, second])
     assert ahead is not None
     assert ahead.epochs == 10
-    assert round(ahead.accuracy, 3) == 0.011
+    assert round(ahead.score, 3) == 0.011
     assert ahead.half_width is None  # a search that began before examples were kept
     assert ahead_of_other_origin([winner, rival]) is None
 
@@ -56,7 +56,7 @@ def test_the_interval_of_a_lead_is_of_pairs() -> None:
     other = Comparison(4, 0.6, ("1111100010",), groups)
     ahead = lead_over([one], [[other]])
     assert ahead is not None
-    assert ahead.accuracy == pytest.approx(0.2)
+    assert ahead.score == pytest.approx(0.2)
     assert ahead.half_width == pytest.approx(
         2.262 * (3.6111 * 10 / 9 + 1.0556) ** 0.5 / 12, rel=1e-3
     )
@@ -78,7 +78,7 @@ def test_the_interval_of_a_lead_is_of_groups() -> None:
     assert ahead is not None
     assert ahead.half_width == pytest.approx(3.505 * squares**0.5 / 12, rel=0.02)
 
-    twice = [each._replace(right=each.right * 2, groups=groups * 2) for each in (one, other)]
+    twice = [each._replace(values=each.values * 2, groups=groups * 2) for each in (one, other)]
     again = lead_over(twice[:1], [twice[1:]])
     assert again is not None
     assert again.half_width == pytest.approx(ahead.half_width, rel=0.05)

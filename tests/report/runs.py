@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from micronas.data import DataSet, Detection, TensorSplit
+from micronas.objectives.anomalies import Anomalies
 from micronas.runs.run import run_search, run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.train.recipe import Recipe
@@ -60,7 +61,13 @@ def listening(folder: Path) -> Path:
         split, torch.arange(160) // 2, machine, torch.arange(80) % 8 < 4, plain.classes
     )
     data = DataSet(
-        plain.train, plain.validation, plain.test, plain.classes, plain.input, detection=detection
+        plain.train,
+        plain.validation,
+        plain.test,
+        plain.classes,
+        plain.input,
+        detection=detection,
+        objective=Anomalies(),
     )
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.5))
     settings = load_training(None, [*SHORT, *TRAINING, "data.task=ad"])

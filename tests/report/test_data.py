@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronas.evaluation.anomalies import area
 from micronas.graph import integer
 from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import CMSIS_NN, HOST
+from micronas.objectives.clips import area
 from micronas.report.network import blocks_of
 from micronas.report.several import front
 from micronas.report.write import write_report
@@ -112,7 +112,7 @@ def test_every_epoch_is_watched(found: Path) -> None:
         for number, epoch in enumerate(epochs, 1):
             assert epoch["number"] == number
             assert epoch["loss"] > 0
-            assert 0 <= epoch["validation_accuracy"] <= 1
+            assert 0 <= epoch["validation_score"] <= 1
             assert epoch["validation_loss"] > 0
 
 
@@ -168,10 +168,10 @@ def test_machines_have_curves_and_scores(heard: Path) -> None:
     tiles = {tile["label"]: tile["value"] for tile in data["tiles"]}
     notes = {tile["label"]: tile["note"] for tile in data["tiles"]}
     assert re.fullmatch(
-        r"95 % interval [01].\d{3} to [01].\d{3}, 40 anomalous of 80 clips on test",
+        r"95 % interval [01].\d{3} to [01].\d{3}, on 40 anomalous of 80 clips of test",
         notes["AUC, int8"],
     )
-    assert data["training"]["accuracy"] == "pretext accuracy"
+    assert data["training"]["measure"]["name"] == "pretext accuracy"
     assert tiles["Pretext accuracy, int8"] is not None
     assert tiles["AUC, int8"] == json.loads((heard / "metrics.json").read_text())["auc"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from micronas.evaluation.decision import decision
 from micronas.graph.ir import Graph
+from micronas.objectives.decision import decision
 from micronas.runs.device import compare_front_end, device
 from micronas.space.space import Space
 from micronas.tflite.metadata import describe

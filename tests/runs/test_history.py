@@ -61,7 +61,7 @@ def test_a_resumed_training_remembers_all_epochs(tmp_path: Path) -> None:
     assert state["history"] == expected["history"]
     assert [epoch["number"] for epoch in state["history"]] == [1, 2, 3]
     last = evaluate(trained, validation)
-    assert state["history"][-1]["validation_accuracy"] == last.accuracy
+    assert state["history"][-1]["validation_score"] == last.accuracy
     assert state["history"][-1]["validation_loss"] == last.loss
 
 

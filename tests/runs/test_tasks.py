@@ -10,9 +10,10 @@ import torch
 
 from micronas.data import DataSet, Detection, TensorSplit
 from micronas.errors import ConfigError
-from micronas.evaluation import anomalies as detect
 from micronas.evaluation.scores import scores
 from micronas.graph import integer
+from micronas.objectives import clips as detect
+from micronas.objectives.anomalies import Anomalies
 from micronas.runs.run import run_training
 from micronas.runs.settings import load_run, load_training
 from micronas.space.open_space import OpenSpace, load_space
@@ -186,7 +187,13 @@ def test_scores_of_anomalies_are_those_of_the_outputs_softmax() -> None:
         plain.classes,
     )
     data = DataSet(
-        plain.train, plain.validation, None, plain.classes, plain.input, detection=detection
+        plain.train,
+        plain.validation,
+        None,
+        plain.classes,
+        plain.input,
+        detection=detection,
+        objective=Anomalies(),
     )
     found = scores(network, graph, data)
     softmax = predict(network, split).double().softmax(1).numpy()

@@ -74,7 +74,10 @@ def test_a_run_reads_its_settings_and_trains_on_it(tmp_path: Path) -> None:
     network = toy.SPACE.architecture(toy.SPACE.uniform(0.3))
     trained = run_training(network, settings, tmp_path / "run", progress=lambda *_: None)
     assert trained.metrics["tflm_mismatches"] == 0
-    assert "  task: toy\n  path: x\n  examples: 64\n" in (tmp_path / "run/config.yaml").read_text()
+    assert (
+        "  task: toy\n  path: x\n  balance: none\n  examples: 64\n"
+        in (tmp_path / "run/config.yaml").read_text()
+    )
     assert load_run("kws", given).model_dump()["data"]["examples"] == 64
 
 

@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_leaves
 from micronas.errors import ConfigError
 from micronas.nas.supernet.gates import Gates
 from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.objectives.classes import temperature_scaled_loss
 from micronas.space.space import Space
 from micronas.train.devices import describe_device, device_of, find_device, moved
 from micronas.train.loop import fit, generator_for
 from micronas.train.quantize import QuantizedNetwork
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 from tests.toy import SPACE, data
 
 BATCH = 4

@@ -14,10 +14,10 @@ from micronas.checkpoint import Checkpoint
 from micronas.data import TensorSplit
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.graph.builder import Builder
+from micronas.objectives.classes import temperature_scaled_loss
 from micronas.train.loop import Epoch, evaluate, generator_for, predict
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 from tests.training import fit
 
 pytestmark = pytest.mark.usefixtures("device")

@@ -4,19 +4,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from micronas.errors import ExportError
 from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
-from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, texts
-from micronas.graph.ir import Graph, Tensor
+from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, quoted, texts
+from micronas.graph.ir import Graph, Quantization, Tensor
 
 _SOURCES: Mapping[ProjectKind, str] = {
     **dict.fromkeys(SKETCHES, "sketch_serial.ino.in"),
     "esp-idf": "source_espidf.in",
     "zephyr": "source_zephyr.in",
 }
+
+_MOST_DIGITS = 4
+"""Behind the point of a value."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class DecisionRule:
     """Labels of nothing, such as silence: they make no event."""
     refractory: int = 3
     """Inferences in a row without an event's label after which the event is over."""
+    kind: Literal["best", "each", "value"] = "best"
+    """What is told of outputs: the label that leads, each label over its threshold, or a value."""
+    thresholds: tuple[int, ...] = ()
+    """Of each label, in codes; without any, labels are told that are likelier than not."""
+    mean: float = 0.0
+    """Of a value: what an output of 0 stands for."""
+    deviation: float = 1.0
+    """Of a value: what an output of 1 is beyond that."""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,15 +81,31 @@ class Application:
             "SOURCE": f" ({self.decision.source})" if self.decision.source else "",
             "IGNORED": ", ".join(ignored),
             "REFRACTORY": str(self.decision.refractory),
+            **self._told(output),
             "INPUT": filled(f"input_{self._senses}.h.in", {}),
         }
         files = self.front_end.files(source.quantization)
-        files |= {
-            name: filled(f"{name}.in", values) for name in ("decision.h", "input.h", "listen.h")
-        }
+        files["decision.h"] = filled(f"decision_{self.decision.kind}.h.in", values)
+        files |= {name: filled(f"{name}.in", values) for name in ("input.h", "listen.h")}
         if kind == "cmake":
             files["app.cc"] = filled("app.cc.in", values)
         return files
+
+    def _told(self, output: Quantization) -> dict[str, str]:
+        """Return what templates say of thresholds and of values."""
+        decided, zero = self.decision, int(output.zero_point)
+        count = len(self.labels)
+        step = float(output.scale[0]) * decided.deviation
+        digits = max(0, min(_MOST_DIGITS, math.ceil(-math.log10(step)))) if step > 0 else 0
+        first = decided.mean - step * zero
+        return {
+            "THRESHOLDS": ", ".join(map(str, decided.thresholds or (zero + 1,) * count)),
+            "STEP": literal(np.float32(step * 10**digits)),
+            "FIRST": literal(np.float32(first * 10**digits)),
+            "DIGITS": str(digits),
+            "POWER": str(10**digits),
+            "UNIT": quoted(f" {decided.unit}" if decided.unit else ""),
+        }
 
     def listening(self, kind: ProjectKind) -> str:
         """Return what a program does after its check, where it has one entry: it listens."""

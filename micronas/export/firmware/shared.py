@@ -62,10 +62,10 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 def texts(values: Iterable[str]) -> str:
     """Return C string literals, one a line."""
-    return "\n".join(f"    {_quoted(value)}," for value in values)
+    return "\n".join(f"    {quoted(value)}," for value in values)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a C string literal: ASCII, no trigraphs; three octal digits end by themselves."""
     plain = set(range(32, 127)) - set(b'"?\\')
     escaped = (

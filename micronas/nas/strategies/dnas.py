@@ -23,7 +23,6 @@ from micronas.space.decisions import Choice
 from micronas.train.loop import generator_for
 from micronas.train.network import mixed_precision
 from micronas.train.optimizer import Adam
-from micronas.train.scores import temperature_scaled_loss
 
 _CORRECTED = 5
 """Gate steps between two comparisons of smooth costs with exact ones, which take milliseconds."""
@@ -119,7 +118,7 @@ class Dnas(SharedStrategy):
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = supernet.masked(inputs, sample)
         # below 1 a temperature enlarges gradients, most while the supernet knows nothing
-        task, _ = temperature_scaled_loss(logits.float(), labels, sharpest=1.0)
+        task = self.data.objective.comparable(logits.float(), labels, sharpest=1.0)
         supernet.requires_grad_(True)
         drawn = Gates.choice_of(sample) if step % _CORRECTED == 0 else None
         penalty = self.steering.penalty(self.gates, step, drawn=drawn)

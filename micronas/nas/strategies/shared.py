@@ -21,11 +21,12 @@ from micronas.nas.strategies.base import Context, Plan, Script, Scripted
 from micronas.nas.strategies.halving import halving, planned, without_twins
 from micronas.nas.strategies.weights import SharedWeights
 from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import CLASSES
 from micronas.space.decisions import Choice
 from micronas.train.devices import device_of, moved
 from micronas.train.loop import generator_for
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 from micronas.train.threads import threads
 from micronas.train.timing import seconds_of
 
@@ -58,7 +59,8 @@ class SharedStrategy(Scripted):
     @cached_property
     def weights(self) -> SharedWeights:
         space, settings = self.member.space, self.settings
-        return SharedWeights(space, settings, self.seed, warmup=self.warmup)
+        objective = self.data.objective
+        return SharedWeights(space, settings, self.seed, objective=objective, warmup=self.warmup)
 
     @cached_property
     def parts(self) -> list[Subset]:
@@ -164,7 +166,14 @@ class SharedStrategy(Scripted):
     def score(self, choices: list[Choice], *, examples: int = _RANKED_BY) -> _Scored:
         """Return losses with shared weights, by so many examples of the part for ranking."""
         supernet = self.weights.supernet
-        losses = rank(supernet, choices, self.parts[2], self.seed, examples=examples)
+        losses = rank(
+            supernet,
+            choices,
+            self.parts[2],
+            self.seed,
+            objective=self.data.objective,
+            examples=examples,
+        )
         return dict(zip(choices, losses, strict=True))
 
     def finalists(self, choices: list[Choice]) -> list[Candidate]:
@@ -233,9 +242,10 @@ def rank(
     split: Split,
     seed: int,
     *,
+    objective: Objective = CLASSES,
     examples: int = _RANKED_BY,
 ) -> list[float]:
-    """Cross-entropy of each network with shared weights, at its best temperature.
+    """Loss of each network with shared weights, as the objective compares networks.
 
     By so many examples of the ranking part, on which batch norm is recalibrated as well (see
     `supernet.units.SharedUnit`).
@@ -247,5 +257,5 @@ def rank(
     with torch.inference_mode():
         for choice in choices:
             logits = supernet.sliced(inputs, choice)
-            losses.append(float(temperature_scaled_loss(logits, labels)[0]))
+            losses.append(float(objective.comparable(logits, labels)))
     return losses

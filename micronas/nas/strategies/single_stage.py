@@ -166,10 +166,10 @@ class SingleStage(Strategy):
                 each,
                 supernet_loss=loss,
                 trial_loss=loss,
-                trial_accuracy=accuracy,
+                trial_score=score,
                 trial_epochs=last // self._epoch,
             )
-            for each, (loss, accuracy) in zip(family.candidates, self._told[key], strict=True)
+            for each, (loss, score) in zip(family.candidates, self._told[key], strict=True)
         )
 
     def _share(self, step: int) -> float:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from micronas.checkpoint import State
@@ -14,6 +13,8 @@ from micronas.errors import MicronasError
 from micronas.nas.distributed import ranks
 from micronas.nas.settings import SupernetSettings
 from micronas.nas.supernet.supernet import SharedNetwork
+from micronas.objectives.base import Objective
+from micronas.objectives.classes import CLASSES
 from micronas.space.decisions import Choice
 from micronas.space.searchable import Searchable
 from micronas.train.devices import device_of, moved
@@ -24,7 +25,8 @@ from micronas.train.optimizer import AdamW
 ROUND = 20
 """Steps between two checkpoints."""
 _LEARNT = 0.9
-"""Warm-up ends once the loss is below this share of ln(classes): before, gates follow noise."""
+"""Warm-up ends once the loss is below this share of a network's that has learnt nothing, such as
+ln(classes): before, gates follow noise."""
 
 
 class SharedWeights:
@@ -42,11 +44,17 @@ class SharedWeights:
     Parameters
     ----------
     warmup
-        Most steps of warm-up; it ends earlier once the loss has left ln(classes).
+        Most steps of warm-up; it ends earlier once the loss has left that of chance.
     """
 
     def __init__(
-        self, space: Searchable, settings: SupernetSettings, seed: int, *, warmup: int = 0
+        self,
+        space: Searchable,
+        settings: SupernetSettings,
+        seed: int,
+        *,
+        objective: Objective = CLASSES,
+        warmup: int = 0,
     ) -> None:
         self.space, self.settings, self.seed = space, settings, seed
         # the only use of torch's global generator: initial weights
@@ -59,7 +67,8 @@ class SharedWeights:
         self.ranks = ranks()
         self.warm_steps = 0
         self.step = 0
-        self.loss = math.log(space.outputs)
+        self.objective = objective
+        self.loss = objective.chance(space.outputs)
         self._losses: list[Tensor] = []
         self._warmup = warmup
         self.warm = warmup == 0
@@ -78,11 +87,11 @@ class SharedWeights:
 
     def warm_up(self, training: Split, generator: torch.Generator) -> None:
         """Take `ROUND` steps on random networks."""
-        for index in batches(training, self.settings.batch_size, ROUND, generator):
+        for index in batches(training, self.settings.batch_size, ROUND, generator, self.objective):
             self.train(training, index, self.random(generator), generator)
         self.settle()
         self.warm_steps += ROUND
-        learnt = self.loss < _LEARNT * math.log(self.space.outputs)
+        learnt = self.loss < _LEARNT * self.objective.chance(self.space.outputs)
         self.warm = learnt or self.warm_steps >= self._warmup
 
     def steps(
@@ -91,7 +100,10 @@ class SharedWeights:
         """Batches of each split for the steps of a round after warm-up."""
         count = min(ROUND, self.settings.steps - self.step)
         size = self.settings.batch_size
-        return zip(*(batches(split, size, count, generator) for split in splits), strict=True)
+        return zip(
+            *(batches(split, size, count, generator, self.objective) for split in splits),
+            strict=True,
+        )
 
     def train(
         self, split: Split, index: Tensor, choice: Choice, generator: torch.Generator
@@ -100,7 +112,7 @@ class SharedWeights:
         inputs, labels = self.part(split, index, generator)
         with mixed_precision(self.settings.amp, inputs.device.type):
             logits = self.supernet.sliced(inputs, choice)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = self.objective.loss(logits.float(), labels)
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._rate()
         self._optimizer.zero_grad()
@@ -166,11 +178,13 @@ class SharedWeights:
         return rise * (0.55 + 0.45 * math.cos(math.pi * self.step / self.settings.steps))
 
 
-def batches(split: Split, size: int, count: int, generator: torch.Generator) -> list[Tensor]:
-    """`count` batches in which every example comes once before any comes again."""
+def batches(
+    split: Split, size: int, count: int, generator: torch.Generator, objective: Objective
+) -> list[Tensor]:
+    """Return `count` batches of epochs in the objective's order, one after another."""
     examples = len(split.labels)
     passes = -(-count * size // examples)
-    order = torch.cat([torch.randperm(examples, generator=generator) for _ in range(passes)])
+    order = torch.cat([objective.order(split.labels, generator) for _ in range(passes)])
     return list(torch.split(order, size)[:count])
 
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from micronas.checkpoint import State
@@ -24,7 +23,6 @@ from micronas.train.loop import generator_for
 from micronas.train.network import Network, mixed_precision
 from micronas.train.optimizer import AdamW
 from micronas.train.recipe import Recipe
-from micronas.train.scores import temperature_scaled_loss
 
 _RANKED_BY = 2048
 """Most examples that networks are ranked by: batch norm takes its statistics from them as well."""
@@ -90,7 +88,7 @@ class FamilyTraining:
         size = self._recipe.batch_size
         losses = [
             self._train(data, index, generator)
-            for index in batches(data.train, size, count, generator)
+            for index in batches(data.train, size, count, generator, data.objective)
         ]
         self.step += count
         self.loss = float(torch.stack(losses).mean())
@@ -107,7 +105,7 @@ class FamilyTraining:
             group["lr"] = rate
 
     def scores(self, data: DataSet) -> list[tuple[float, float]]:
-        """Return loss, at its best temperature, and accuracy of each candidate on validation."""
+        """Return loss and score of each candidate on validation, as trials have them."""
         return [self._score(each, data.seen_as(each.space.input_shape)) for each in self.candidates]
 
     def hand_down(self, candidate: Candidate, data: DataSet) -> State | None:
@@ -148,8 +146,8 @@ class FamilyTraining:
         )
         with mixed_precision(self._recipe.amp, self._device.type):
             logits = self._weights.sliced(inputs, candidate.picks, candidate.choice)
-            loss = F.cross_entropy(
-                logits.float(), labels, label_smoothing=self._recipe.label_smoothing
+            loss = data.objective.loss(
+                logits.float(), labels, smoothing=self._recipe.label_smoothing
             )
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -165,8 +163,8 @@ class FamilyTraining:
         inputs, labels = moved((split.batch(index, None), split.labels[index]), self._device)
         with torch.inference_mode(), self._averaged():
             logits = self._weights.sliced(inputs, candidate.picks, candidate.choice)
-        loss, _ = temperature_scaled_loss(logits, labels)
-        return float(loss), float((logits.argmax(1) == labels).double().mean())
+        found = data.objective.trial(logits, labels)
+        return found.loss, found.score
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

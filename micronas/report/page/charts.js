@@ -13,6 +13,9 @@ const decibels = (n) => (n === null ? "exact" : `${n.toFixed(1)} dB`);
 const short = (n) => (Math.abs(n) >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M`
   : Math.abs(n) >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`);
 const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => `${digits(n, 2)} mJ` };
+// A measure in its unit; a plain number has none.
+const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
+  : n !== null && unit ? `${+n.toPrecision(3)} ${unit}` : digits(n, 3));
 
 // A chart draws itself again when its width changes.
 function chart(label, draw) {

@@ -75,29 +75,32 @@ function search({ step, loss, expected, multiplier, gates }) {
       : el("p", { class: "note" }, `Not shown: ${gates.absent ?? "there was no round"}.`));
 }
 
-function candidates({ winner, margin, half_width: half, after, accuracy, rows }) {
-  const chance = half === null ? "" : ` ± ${(100 * half).toFixed(1)}`;
+function candidates({ winner, margin, half_width: half, after, measure, rows }) {
+  const [size, places] = measure.unit === "share" ? [100, 1] : [1, 3];
+  const points = measure.unit === "share" ? `points of ${measure.name}` : `${measure.unit} of ${measure.name}`.trim();
+  const scored = (n) => measured(n, measure.unit);
+  const chance = half === null ? "" : ` ± ${(size * half).toFixed(places)}`;
   const ahead = margin === null ? "no network of another origin had a trial."
-    : `${(100 * margin).toFixed(1)}${chance} points of ${accuracy} ahead of the best of other origins` +
+    : `${(size * margin).toFixed(places)}${chance} ${points} ahead of the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
-  const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", `Trial ${accuracy}`];
+  const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", `Trial ${measure.name}`];
   const cells = rows.map((row, index) => [number(index + 1, String(index + 1)), text(row.origin),
     text(row.network), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
-    number(row.trial_loss, digits(row.trial_loss, 3)), number(row.trial_accuracy, share(row.trial_accuracy))]);
+    number(row.trial_loss, digits(row.trial_loss, 3)), number(row.trial_score, scored(row.trial_score))]);
   section("candidates", "Candidates tried",
     "Each got a short training of its own, and those of larger loss an even shorter one. The first " +
     `won: origin ${winner}, ${ahead} Sorted by epochs reached, then loss.`,
-    bars(`Trial ${accuracy}`, rows.map((row, index) => ({
-      label: row.network, value: row.trial_accuracy, show: share(row.trial_accuracy),
+    bars(`Trial ${measure.name}`, rows.map((row, index) => ({
+      label: row.network, value: row.trial_score, show: scored(row.trial_score),
       kind: index === 0 ? "s2" : "s0",
-      said: [row.origin, `${share(row.trial_accuracy)} after ${whole(row.trial_epochs)} epochs`, macs(row.macs)],
+      said: [row.origin, `${scored(row.trial_score)} after ${whole(row.trial_epochs)} epochs`, macs(row.macs)],
     }))),
     wide(table(headers, cells)));
 }
 
 const PHASES = { train: "float", quantize: "int8 in the loop" };
 
-function training({ phases, accuracy: name }) {
+function training({ phases, measure: { name, unit } }) {
   const all = phases.flatMap((phase) => phase.epochs.map((epoch) => ({ ...epoch, phase: phase.name })));
   const x = { label: "epoch", values: all.map((_, index) => index + 1) };
   const only = (name, key) => all.map((epoch) => (epoch.phase === name ? epoch[key] : null));
@@ -106,14 +109,15 @@ function training({ phases, accuracy: name }) {
     values: only(phase.name, key),
   }));
   const losses = [...phasesOf("loss", "training", 0), ...phasesOf("validation_loss", "validation", 2)];
-  const accuracy = phasesOf("validation_accuracy", "validation", 2);
+  const accuracy = phasesOf("validation_score", "validation", 2);
   const title = name[0].toUpperCase() + name.slice(1);
   const named = (series) => legend(series.map((each) => [each.name, each.kind]));
   section("training", "Training", "Validation is watched on 1,000 examples at most, and nothing is " +
     "chosen by it.",
     pair(titled("Loss", named(losses), lines("Loss", { x, series: losses })),
       titled(title, named(accuracy), lines(title, { x, series: accuracy,
-        y: { show: (value) => `${Math.round(100 * value)} %`, tell: share } }))));
+        y: unit === "share" ? { show: (value) => `${Math.round(100 * value)} %`, tell: share }
+          : { show: short, tell: (value) => measured(value, unit) } }))));
 }
 
 function matrix(classes, confusion) {
@@ -173,7 +177,40 @@ function histogram({ normal, anomalous, name }) {
   });
 }
 
-function outcome({ classes, confusion, machines, per_machine, judged_on, mistakes: wrong, thresholds }) {
+// Told against true values: on the line they are equal.
+function valuesChart({ name, unit, true: held, told }) {
+  return chart(`${name}, told against true`, (width) => {
+    const height = 320;
+    const [low, high] = extent([...held, ...told]);
+    const frame = axes(width, height, { label: `true${unit && `, ${unit}`}`, low, high },
+      { low, high, show: short });
+    const node = svg(width, height, frame.drawn, el("line", { class: "line front s2",
+      x1: frame.across(low), y1: frame.up(low), x2: frame.across(high), y2: frame.up(high) }));
+    held.forEach((value, index) => node.append(marked(el("circle", { class: "area s1", r: 2.5,
+      cx: frame.across(value), cy: frame.up(told[index]) }), name,
+    `true ${measured(value, unit)}`, `told ${measured(told[index], unit)}`)));
+    return node;
+  });
+}
+
+function labelTable(labels) {
+  const rows = labels.map((each) => [text(each.name), number(each.examples, whole(each.examples)),
+    number(each.right, whole(each.right)), number(each.missed, whole(each.missed)),
+    number(each.false, whole(each.false))]);
+  return table(["Label", "Examples", "Told", "Missed", "Told falsely"], rows);
+}
+
+function outcome({ classes, confusion, machines, per_machine, judged_on, mistakes: wrong, thresholds, values, labels }) {
+  if (values) {
+    section("outcome", "Told against true", `${values.name} of examples of the ${judged_on} part, as the int8 ` +
+      "network tells it.", valuesChart(values));
+    return;
+  }
+  if (labels) {
+    section("outcome", "Labels", `Examples of the ${judged_on} part, by the int8 network's answer at each ` +
+      "label's threshold.", wide(labelTable(labels)));
+    return;
+  }
   if (!machines) {
     section("outcome", "Confusion matrix", `Examples of the ${judged_on} part by class (row) and by ` +
       "the int8 network's answer (column).", wide(matrix(classes, confusion)),
@@ -195,7 +232,7 @@ function outcome({ classes, confusion, machines, per_machine, judged_on, mistake
 
 const SECTIONS = [["budget", "Budget", budget], ["network", "Network", network],
   ["arena", "Arena over time", arena], ["layers", "Layers", layers],
-  ["outcome", "Confusion matrix or ROC", outcome], ["training", "Training", training],
+  ["outcome", "Outcome", outcome], ["training", "Training", training],
   ["search", "Search", search], ["candidates", "Candidates tried", candidates],
   ["quantization", "Float against int8", quantization], ["reproduce", "Make it again", reproduce]];
 

@@ -6,7 +6,7 @@ const COST_NAMES = { sram: "SRAM", flash: "Flash", latency: "Latency", macs: "MA
 function tiles() {
   byId("main").append(el("div", { class: "tiles" }, ...data.tiles.map((tile) =>
     el("div", { class: "tile" }, el("span", {}, tile.label),
-      el("b", {}, UNITS[tile.unit](tile.value)), el("small", {}, tile.note)))));
+      el("b", {}, measured(tile.value, tile.unit)), el("small", {}, tile.note)))));
 }
 
 function gauge(row) {

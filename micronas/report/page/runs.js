@@ -6,7 +6,9 @@ const COSTS = { latency_ms: ["latency", ms, "ms"], sram_bytes: ["SRAM", bytes, "
 
 const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
-const saidOf = (row) => [row.name, `${row.score_name} ${share(row.score)} int8`,
+const scoreOf = (row) => measured(row.score, row.unit);
+
+const saidOf = (row) => [row.name, `${row.score_name} ${scoreOf(row)} int8`,
   `${ms(row.latency_ms)}, SRAM ${bytes(row.sram_bytes)}, flash ${bytes(row.flash_bytes)}`,
   macs(row.macs), `${row.board}, ${judged(row.fits ? "fits" : "does not fit its budget", row.estimates)}`];
 
@@ -19,7 +21,7 @@ function pareto(group, cost) {
     const [worst, best] = extent(rows.map((row) => row.score));
     const space = (best - worst) * 0.08;
     const frame = axes(width, height, { label: unit, low, high: high * 1.05 },
-      { low: worst - space, high: best + space, show: (value) => `${+(100 * value).toPrecision(3)}` });
+      { low: worst - space, high: best + space, show: (value) => short(rows[0].unit === "share" ? 100 * value : value) });
     const node = svg(width, height, frame.drawn);
     const kinds = Object.fromEntries(group.boards.map(({ board }, index) => [board, `s${index % 6}`]));
     for (const { board, fronts } of group.boards) {
@@ -39,17 +41,19 @@ function pareto(group, cost) {
   }));
 }
 
+const inUnit = ({ unit }) => (unit === "share" ? " in per cent" : unit && ` in ${unit}`);
+
 function compared(group, place) {
   const name = [group.task, group.score_name].filter(Boolean).join(", ");
   section(`fronts${place}`, `Fronts: ${name}`,
-    `${capital(group.score_name)} in per cent. A line joins the runs that no other of the same board beats; a ` +
+    `${capital(group.score_name)}${inUnit(group)}. A line joins the runs that no other of the same board beats; a ` +
     "hollow point does not fit its budget and is on no line.",
     legend(group.boards.map(({ board }, index) => [board, `s${index % 6}`])),
     three(...Object.keys(COSTS).map((cost) => pareto(group, cost))));
   const rows = group.boards.map(({ board, best }) => {
     if (best === null) return [text(board), text("none fits"), ...Array(5).fill(text("–"))];
     const row = data.rows[best];
-    return [text(board), text(row.name), number(row.score, share(row.score)),
+    return [text(board), text(row.name), number(row.score, scoreOf(row)),
       ...costCells(row), text(row.network)];
   });
   byId("main").lastChild.append(el("h3", {}, "Best per board"),
@@ -63,8 +67,8 @@ function everyRun() {
   const headers = ["Run", "Task", "Board", "Origin", "Score", "Float", "Latency", "SRAM", "Flash",
     "MACs", "Energy", "Fits", "Network", "Folder"];
   const rows = data.rows.map((row) => [text(row.name), text(row.task), text(row.board),
-    text(row.origin), number(row.score, `${row.score_name} ${share(row.score)}`),
-    number(row.float_score, share(row.float_score)), ...costCells(row),
+    text(row.origin), number(row.score, `${row.score_name} ${scoreOf(row)}`),
+    number(row.float_score, measured(row.float_score, row.unit)), ...costCells(row),
     number(row.macs, macs(row.macs)), number(row.energy_mj, UNITS.mj(row.energy_mj)),
     text(judged(row.fits ? "yes" : "no", row.estimates)), text(row.network), text(row.path)]);
   section("runs", "Runs", "", wide(table(headers, rows)));
@@ -74,7 +78,7 @@ function sideBySide() {
   section("networks", "Networks side by side", "A bar is a block's width, its outline the largest of " +
     "the search space, or of the network itself where that was given. Point at a block for its shape.",
     el("div", { class: "grid" }, ...data.rows.map((row) => el("article", {}, el("h3", {}, row.name),
-      el("p", {}, `${share(row.score)}, ${ms(row.latency_ms)} on ${row.board} `, badge(row.fits, row.estimates)),
+      el("p", {}, `${scoreOf(row)}, ${ms(row.latency_ms)} on ${row.board} `, badge(row.fits, row.estimates)),
       row.blocks.length ? drawNetwork(row.blocks, true)
         : el("p", {}, "Its architecture.yaml cannot be read.")))));
 }

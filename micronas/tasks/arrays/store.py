@@ -16,6 +16,7 @@ from micronas.data import Augment, DataSet, Split, Subset, TensorSplit
 from micronas.errors import ConfigError, DataError
 from micronas.files import write_atomically
 from micronas.npz import read_arrays
+from micronas.objectives.registry import from_plain, to_plain
 from micronas.tasks.arrays.settings import ArraySettings
 
 _PARTS = ("train", "validation", "test")
@@ -64,6 +65,7 @@ def _packed(data: DataSet) -> _Arrays:
         "meaning": dict(data.meaning),
         "summary": data.summary,
         "augment": {name: _function(split) for name, split in parts.items() if split is not None},
+        "objective": to_plain(data.objective),
         "mixup": {name: split.mixup for name, split in parts.items() if split is not None},
     }
     arrays["description"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
@@ -100,6 +102,8 @@ def load(settings: ArraySettings) -> DataSet:
             tuple(said["input"]),
             said["meaning"],
             said["summary"],
+            # older files have classes
+            objective=from_plain(said.get("objective", {"name": "classes"})),
         )
     except (LookupError, ValueError, TypeError) as error:
         raise _foreign(settings.path, error) from error

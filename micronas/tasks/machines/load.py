@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from micronas.data import DataSet, Detection, Subset, TensorSplit
 from micronas.errors import DataError
+from micronas.objectives.anomalies import Anomalies
 from micronas.tasks.machines.folder import (
     LONGEST_S,
     MachineClip,
@@ -116,7 +117,7 @@ def load(settings: MachineSettings) -> DataSet:
         meaning={"features": "log-mel", "mean": mean, "deviation": deviation},
         summary=_summarise(folder, read, training, held, tested),
         detection=detection,
-        pretext=True,
+        objective=Anomalies(),
     )
 
 

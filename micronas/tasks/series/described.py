@@ -74,8 +74,15 @@ def summarise(
         + f"; {settings.window} samples each.",
     ]
     if not cut["testing"].labels:
-        said.append("There is no test part: accuracy will be that of validation.")
-    if every is not None:
+        said.append("There is no test part: figures will be those of validation.")
+    if every is not None and settings.targets:
+        judge = cut["testing"] if cut["testing"].labels else cut["validation"]
+        said.append(
+            "A window has the targets of its last sample: figures are over "
+            f"{len(judge.labels)} windows that end at "
+            f"{'every sample' if every == 1 else f'one sample in {every}'}."
+        )
+    elif every is not None:
         judge = cut["testing"] if cut["testing"].labels else cut["validation"]
         which = "every sample" if every == 1 else f"one sample in {every}"
         said.append(

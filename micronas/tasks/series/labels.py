@@ -66,8 +66,8 @@ def in_order(labels: Iterable[str], settings: SeriesSettings) -> tuple[str, ...]
     if kinds > _MOST_NUMBERS:
         raise ConfigError(
             f"labels must be classes, but {settings.path} has {kinds} different numbers, and "
-            "there is no regression; make ranges of them by data.bins=[EDGE, ...], or name "
-            "another column in data.label"
+            "must be measured: tell the value by data.goal=regression data.target=COLUMN, make "
+            "ranges of them by data.bins=[EDGE, ...], or name another column in data.label"
         )
     return tuple(found[place] for place in np.argsort(numbers, kind="stable"))
 

@@ -17,6 +17,7 @@ from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.targets import load_targets
 from micronas.tasks.series.windows import cut_windows, require_windows, sliding, units
 from micronas.text import listed
 
@@ -43,6 +44,8 @@ def load(settings: SeriesSettings) -> DataSet:
     """
     found = read_recordings(settings)
     _check_rotation(settings, found.columns)
+    if settings.targets:
+        return load_targets(found, settings)
     if settings.goal == "anomalies":
         return load_anomalies(found, settings)
     classes = in_order((label for each in found.recordings for label in each.labels), settings)

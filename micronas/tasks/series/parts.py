@@ -132,8 +132,10 @@ def _along_time(
         start, total = 0, len(each.values)
         for position, part in enumerate(shares):
             end = total if position == len(shares) - 1 else start + int(shares[part] * total)
-            values, name = each.values[start:end], f"{each.name} ({part})"
-            parts[part].append(replace(each, name=name, values=values, part=part))
+            name = f"{each.name} ({part})"
+            values = each.values[start:end]
+            targets = None if each.targets is None else each.targets[start:end]
+            parts[part].append(replace(each, name=name, values=values, targets=targets, part=part))
             start = end
     least, count = min(groups_of.items(), key=lambda each: (each[1], each[0]))
     edges = any(each.changes for each in recordings)

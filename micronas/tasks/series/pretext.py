@@ -20,6 +20,7 @@ from torch import Tensor
 
 from micronas.data import DataSet, Detection, Split, TensorSplit
 from micronas.errors import DataError
+from micronas.objectives.anomalies import Anomalies
 from micronas.tasks.parts import Part
 from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
@@ -133,7 +134,7 @@ def load_anomalies(found: Recordings, settings: SeriesSettings) -> DataSet:
         meaning=meaning(found, settings, scaler),
         summary=f"{summary} Anomalous, for test alone: {len(strange.labels)} windows.",
         detection=detection,
-        pretext=True,
+        objective=Anomalies(),
     )
 
 

@@ -27,6 +27,8 @@ from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 
+MEASURED = "measured"
+"""The label of samples that have targets instead."""
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
 _TIMES = tuple(
@@ -62,6 +64,8 @@ class Recording:
     """The file."""
     changes: tuple[tuple[int, str], ...] = ()
     """Sample from which on another label holds, and that label; rising."""
+    targets: Floats | None = None
+    """[samples, targets], for the goals that have some; the label is then `MEASURED`."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,6 +84,7 @@ class Recording:
                 name=f"{self.name}, sample {start + 1} on",
                 label=label,
                 values=self.values[start:end],
+                targets=None if self.targets is None else self.targets[start:end],
                 changes=(),
             )
             for (start, label), end in zip(starts, ends, strict=True)
@@ -138,6 +143,8 @@ def _read_files(settings: SeriesSettings) -> Recordings:
     columns, left_out = _columns(settings, sources)
     labelled = any(each.label is not None for each in sources)
     layout = "a folder of CSV files per class" if labelled else "CSV with a column of labels"
+    if settings.targets:
+        layout = f"CSV with {listed(settings.targets)} to tell"
     found = Recordings(settings.path, columns, layout, left_out=left_out)
     for source in sources:
         try:
@@ -219,6 +226,7 @@ def _columns(
             _special(header, settings.time, _TIMES),
             _special(header, settings.group, _GROUPS),
         }
+        special |= {*settings.targets}
         names = tuple(name for name in header.names if name and name not in special)
     else:
         names = settings.columns
@@ -265,8 +273,12 @@ def _read_csv(
     source: _Source, settings: SeriesSettings, columns: tuple[str, ...]
 ) -> list[Recording]:
     header = read_header(source.path)
-    label = None if source.label else _special(header, settings.label, _LABELS)
-    if source.label is None and label is None:
+    label, named_label = None, source.label
+    if settings.targets:
+        named_label = MEASURED
+    elif source.label is None:
+        label = _special(header, settings.label, _LABELS)
+    if named_label is None and label is None:
         raise DataError(
             f"recordings must have labels, but {source.path} stands in no folder of a class and "
             f"has no column {' or '.join(_LABELS)} (it has {listed(header.names)}); set "
@@ -277,11 +289,11 @@ def _read_csv(
     counted = time is not None and time in header.numeric()
     values, texts = read_table(
         header,
-        [*columns, *([time] if time and counted else [])],
+        [*columns, *settings.targets, *([time] if time and counted else [])],
         [name for name in (label, group, None if counted else time) if name],
     )
     named = iter(texts)
-    labels = next(named) if label else Texts([source.label or ""], np.zeros(len(values), np.int64))
+    labels = next(named) if label else Texts([named_label or ""], np.zeros(len(values), np.int64))
     labels = labels.renamed(as_classes(np.array(labels.names), settings).tolist())
     groups = next(named) if group else None
     times: Floats | None = None
@@ -296,6 +308,10 @@ def _read_csv(
             steps = np.diff(times)
         breaks |= (steps <= 0) | (steps > _JUMP / rate)
     samples = _floats(values[:, : len(columns)], source.path)
+    targets = None
+    if settings.targets:
+        targets = values[:, len(columns) : len(columns) + len(settings.targets)]
+        _check_targets(targets, settings, source.path)
     changes = np.flatnonzero(labels.codes[1:] != labels.codes[:-1]) + 1
     ends = [*(np.flatnonzero(breaks) + 1).tolist(), count]
     starts = [0, *ends[:-1]]
@@ -312,10 +328,24 @@ def _read_csv(
             rate,
             file,
             tuple((int(at) - start, labels.names[labels.codes[at]]) for at in inside),
+            None if targets is None else targets[start:end],
         )
         if each.labels:
             found.append(each)
     return found
+
+
+def _check_targets(targets: Floats, settings: SeriesSettings, path: Path) -> None:
+    """Raise DataError where columns of labels hold other numbers than 0 and 1."""
+    if settings.goal != "labels":
+        return
+    for name, column in zip(settings.targets, targets.T, strict=True):
+        wrong = column[np.isfinite(column) & (column != 0) & (column != 1)]
+        if len(wrong):
+            raise DataError(
+                f"columns of labels must hold 0 and 1, but {name!r} of {path} has {wrong[0]:g}; "
+                "mend it, take it out of data.target, or set data.goal=regression for a value"
+            )
 
 
 def _group(path: Path, settings: SeriesSettings) -> str:
@@ -378,6 +408,12 @@ def _npz_columns(settings: SeriesSettings) -> tuple[str, ...]:
 
 def _read_npz(settings: SeriesSettings) -> Recordings:
     """Read windows ``x`` [N, time, channels] with labels ``y``, or an array for each class."""
+    if settings.targets:
+        raise DataError(
+            f"values and several labels at once are read from columns of CSV files, but "
+            f"{settings.path} is an .npz; export CSV, or give a DataSet with "
+            "objective=Regression() or Labels() to micronas.run"
+        )
     columns = _npz_columns(settings)
     try:
         arrays = read_arrays(settings.path)

@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from micronas.tasks.task import TaskSettings
+
+_LONGEST_UNIT = 16
 
 
 class SeriesSettings(TaskSettings):
@@ -15,9 +17,15 @@ class SeriesSettings(TaskSettings):
     task: Literal["series"] = "series"
     path: Path
     """A CSV file with a column of labels, a folder of CSV files per class, or an ``.npz``."""
-    goal: Literal["classes", "anomalies"] = "classes"
+    goal: Literal["classes", "anomalies", "regression", "labels"] = "classes"
     """``classes`` tells labels apart. ``anomalies`` learns from recordings labelled `normal` alone
-    and finds all others; see `micronas.tasks.series.pretext`."""
+    and finds all others; see `micronas.tasks.series.pretext`. ``regression`` tells the value in the
+    column `target`; ``labels`` tells which of several columns `target` of 0 and 1 hold."""
+    target: str | tuple[str, ...] = ()
+    """For these goals the column of values, such as ``rul``, or those of labels:
+    ``[fan, pump, leak]``."""
+    unit: str = ""
+    """Of the values, such as ``cycles``: what metrics and firmware print behind them."""
     normal: str = "normal"
     """The label without anomalies, for that goal."""
     columns: Literal["auto"] | tuple[str, ...] = "auto"
@@ -57,16 +65,10 @@ class SeriesSettings(TaskSettings):
     seed: int = 0
     """Seed of the division into parts."""
 
-    @field_validator("goal", mode="before")
-    @classmethod
-    def _known_goal(cls, goal: object) -> object:
-        if goal not in ("classes", "anomalies"):
-            raise ValueError(
-                f"a goal must be classes or anomalies, but got {goal!r}; there is no regression: "
-                "labels that are numbers become classes of ranges by data.bins=[EDGE, ...], and a "
-                "network with a loss of your own goes through micronas.to_tflite"
-            )
-        return goal
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of `target`."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
     @model_validator(mode="after")
     def _sound(self) -> "SeriesSettings":
@@ -77,6 +79,22 @@ class SeriesSettings(TaskSettings):
             )
         if list(self.bins) != sorted(set(self.bins)) or not all(map(math.isfinite, self.bins)):
             raise ValueError(f"bins must be rising numbers, but are {list(self.bins)}")
+        measured, count = self.goal in ("regression", "labels"), len(self.targets)
+        if measured != bool(count) or (self.goal == "regression" and count != 1):
+            raise ValueError(
+                "data.goal=regression must have one column in data.target, data.goal=labels one "
+                f"for each label, and other goals none, but goal={self.goal} has {count}; set "
+                "data.target=COLUMN or data.target=[COLUMN, ...]"
+            )
+        if len(set(self.targets)) < count or {*self.targets} & {*self.columns}:
+            raise ValueError(
+                f"data.target must name columns once, and none of data.columns: {self.targets}"
+            )
+        if len(self.unit) > _LONGEST_UNIT or not self.unit.isprintable():
+            raise ValueError(
+                f"a unit must have at most {_LONGEST_UNIT} characters that can be printed, but is "
+                f"{self.unit!r:.60}"
+            )
         if self.columns == ():
             raise ValueError("columns must name at least one; leave it out to take all")
         return self

@@ -36,7 +36,16 @@ class _Series(Task[SeriesSettings]):
 
         return check(settings)
 
-    def sample(self, folder: Path, *, seed: int = 0) -> str:
+    def sample(self, folder: Path, *, seed: int = 0, goal: str | None = None) -> str:
+        if goal in ("regression", "labels"):
+            from micronas.tasks.series.wear import synthesise as synthesise_wear
+
+            synthesise_wear(folder, seed=seed)
+            return (
+                "made-up machines that run until they fail as CSV files, for trying the tool: "
+                "data.goal=regression data.target=rul data.unit=cycles, or data.goal=labels "
+                "data.target=[worn, leaking]"
+            )
         from micronas.tasks.series.synth import synthesise
 
         synthesise(folder, seed=seed)

@@ -36,6 +36,8 @@ class Windows:
     """Names of recordings that are shorter than a window."""
     with_nan: Counter[str] = field(default_factory=Counter)
     """Windows left out for missing values, by label."""
+    targets: list[Floats] = field(default_factory=list)
+    """Each [targets], for the goals that have some."""
     within: list[bool] = field(default_factory=list)
     """Whether a window has one label throughout."""
     apart: int = 0
@@ -81,12 +83,17 @@ def cut_windows(
             starts.tolist(), (first == last).tolist(), last.tolist(), missing.tolist(), strict=True
         ):
             label = names[end]
+            targets = None if recording.targets is None else recording.targets[start + size - 1]
+            if targets is not None and not np.isfinite(targets).all():
+                continue
             if is_missing and label:
                 cut.with_nan[label] += 1
             if is_missing or not label:
                 continue
             cut.values.append(recording.values[start : start + size])
             cut.labels.append(label)
+            if targets is not None:
+                cut.targets.append(targets)
             cut.groups.append(recording.group)
             cut.recordings.append(place)
             cut.within.append(is_within)
@@ -102,10 +109,14 @@ def sliding(recordings: Sequence[Recording], settings: SeriesSettings) -> int | 
     One, or as many as leave `_MOST` windows; None where no label changes, so that windows without
     a common sample say as much.
     """
-    if not any(each.changes for each in recordings):
+    if not any(each.changes or _changes(each.targets) for each in recordings):
         return None
     count = sum(max(len(each.values) - settings.window + 1, 0) for each in recordings)
     return max(-(-count // _MOST), 1)
+
+
+def _changes(targets: Floats | None) -> bool:
+    return targets is not None and bool((targets[1:] != targets[:-1]).any())
 
 
 def require_windows(

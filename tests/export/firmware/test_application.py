@@ -8,6 +8,7 @@ import os
 import re
 import select
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,10 @@ SEES = """
 """
 
 
-def network(*shape: int) -> Graph:
-    """Return a network of four outputs, in whose place the stand-in answers."""
+def network(*shape: int, outputs: int = 4) -> Graph:
+    """Return a network, in whose place the stand-in answers."""
     builder = Builder(shape)
-    return quantize_randomly(builder.finish(builder.dense(builder.input, "y", 4)))
+    return quantize_randomly(builder.finish(builder.dense(builder.input, "y", outputs)))
 
 
 def program(
@@ -69,12 +70,14 @@ def program(
     board: str = BOARD,
     flags: tuple[str, ...] = (),
     smoothing: int = 3,
+    labels: Sequence[str] = LABELS,
+    decision: DecisionRule | None = None,
 ) -> Path:
     """Write the project, compile it with a stand-in for the network, return the program."""
     project = folder / "listener"
     golden = random_inputs(graph, 1, seed=0)
-    decision = DecisionRule(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
-    application = Application(ends, LABELS, decision)
+    told = DecisionRule(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
+    application = Application(ends, labels, decision or told)
     write_project(
         to_flatbuffer(graph), project, golden_input=golden, kind=kind, application=application
     )
@@ -89,10 +92,10 @@ def program(
         f"std::int8_t stub_output[] = {{{', '.join(map(str, answered))}}};",
         "extern const std::size_t stub_input_sizes[], stub_output_sizes[], stub_arena_bytes;",
         f"const std::size_t stub_input_sizes[] = {{{given.size}, 0}};",
-        "const std::size_t stub_output_sizes[] = {4, 0}, stub_arena_bytes = 0;",
+        f"const std::size_t stub_output_sizes[] = {{{len(labels)}, 0}}, stub_arena_bytes = 0;",
         "void stub_network(const std::int8_t* input, std::int8_t* output) {",
         stand_in.replace("SIZE", str(given.size)).replace("ZERO", str(zero)),
-        "std::memset(output, -50, 4);\noutput[heard] = 50;\n}",
+        "std::memset(output, -50, 4);\noutput[heard] = 50;\n}" if decision is None else "}",
         board if kind == "cmake" else SKETCH,
     ]
     (folder / "own.cc").write_text("\n".join(own))
@@ -164,10 +167,7 @@ def test_a_sketch_checks_itself_and_listens(flags: tuple[str, ...], tmp_path: Pa
 
 def test_a_state_that_lasts_is_one_event(tmp_path: Path) -> None:
     """Readings that stay positive, then negative; two windows of a lapse are no end."""
-    meaning = {"features": "series", "window": 8, "limit": 4.0, "mean": [0.0], "deviation": [1.0]}
-    ends = front_end(meaning, (1, 8, 1, 1))
-    assert ends is not None
-    made = program(tmp_path, network(8, 1, 1), ends, stand_in=SEES, smoothing=1)
+    made = program(tmp_path, network(8, 1, 1), readings(), stand_in=SEES, smoothing=1)
     signs = np.repeat([1, -1, 1, -1, 1], [40, 4, 40, 40, 40]).astype(np.float32)
     lines = [line for line in heard(made, signs.tobytes()) if "registered" not in line]
     # a window of 8 every 4 readings, negative where it is half and half; three end a state
@@ -176,6 +176,64 @@ def test_a_state_that_lasts_is_one_event(tmp_path: Path) -> None:
         "high at 96 readings",
         "low at 140 readings",
     ]
+
+
+def readings(channels: int = 1) -> FrontEnd:
+    meaning = {
+        "features": "series",
+        "window": 8,
+        "limit": 4.0,
+        "mean": [0.0] * channels,
+        "deviation": [1.0] * channels,
+    }
+    ends = front_end(meaning, (1, 8, 1, channels))
+    assert ends is not None
+    return ends
+
+
+def test_a_value_is_told_in_its_unit_at_every_inference(tmp_path: Path) -> None:
+    """Mean + deviation x scale x (code - zero point), with as many digits as a step has."""
+    graph = network(8, 1, 1, outputs=1)
+    output = graph.tensors[graph.outputs[0]].quantization
+    assert output is not None
+    deviation = 0.05 / float(output.scale[0])  # a step of 0.05 cycles: two digits
+    made = program(
+        tmp_path,
+        graph,
+        readings(),
+        stand_in="output[0] = input[SIZE - 1] > ZERO ? 100 : -100;",
+        labels=("rul",),
+        decision=DecisionRule(kind="value", mean=-1.5, deviation=deviation, unit="cycles"),
+    )
+    signs = np.repeat([1, -1], 8).astype(np.float32)
+    lines = [line for line in heard(made, signs.tobytes()) if "registered" not in line]
+    values = [-1.5 + 0.05 * (code - output.zero_point) for code in (100, -100, -100)]
+    assert [line.split(": ")[1].split(", front end")[0] for line in lines] == [
+        f"rul at {8 + 4 * place} readings ({value:.2f} cycles)"
+        for place, value in enumerate(values)
+    ]
+
+
+def test_every_label_over_its_threshold_is_an_event_of_its_own(tmp_path: Path) -> None:
+    """Of two sensors, whose last readings are the outputs: one goes high, then the other too."""
+    made = program(
+        tmp_path,
+        network(8, 1, 2, outputs=2),
+        readings(2),
+        stand_in="for (int i = 0; i < 2; ++i) output[i] = input[SIZE - 2 + i] > ZERO ? 60 : 0;",
+        labels=("fan", "pump"),
+        decision=DecisionRule(kind="each", thresholds=(50, 60)),
+    )
+    fan, pump = np.repeat([-1, 1, 1, -1], 8), np.repeat([-1, -1, 1, -1], 8)
+    samples = np.stack([fan, pump], 1).astype(np.float32)
+    lines = [line for line in heard(made, samples.tobytes()) if "registered" not in line]
+    assert [line.split(": ")[1].split(", front end")[0] for line in lines] == [
+        "fan at 12 readings (over by 10)",
+        "pump at 20 readings (over by 0)",
+    ]
+    below = np.full((16, 2), -1, np.float32)
+    (line,) = [each for each in heard(made, below.tobytes()) if "registered" not in each]
+    assert "no event; fan? (over by -50)" in line
 
 
 def test_pictures_are_events_where_they_change(tmp_path: Path) -> None:

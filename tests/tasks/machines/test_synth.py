@@ -11,7 +11,7 @@ import torch
 
 from micronas.data import Split
 from micronas.errors import DataError
-from micronas.evaluation.anomalies import evaluate
+from micronas.objectives.clips import evaluate
 from micronas.tasks.machines.check import check
 from micronas.tasks.machines.load import load
 from micronas.tasks.machines.settings import MachineSettings

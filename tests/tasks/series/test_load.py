@@ -155,7 +155,7 @@ def test_anomalies_are_for_test_alone(tmp_path: Path) -> None:
     given = settings(tmp_path / "s", goal="anomalies", normal="lift", group="prefix")
     data = load(given)
     assert data.classes == tuple(TRANSFORMS)
-    assert data.accuracy_name == "pretext accuracy"
+    assert data.objective.accuracy_name == "pretext accuracy"
     assert data.detection is not None
     assert data.test is not None
     anomalous = data.detection.anomalous

@@ -5,8 +5,8 @@ import base64
 import numpy as np
 import torch
 
-from micronas.data import DataSet, TensorSplit
-from micronas.evaluation.mistakes import mistakes, thresholds
+from micronas.data import TensorSplit
+from micronas.objectives.mistakes import mistakes, thresholds
 
 
 def test_the_most_certain_errors_come_first_and_are_drawn_as_they_are() -> None:
@@ -41,7 +41,7 @@ def test_sounds_are_what_was_heard() -> None:
 def test_misses_and_false_accepts_by_hand() -> None:
     """Two words and silence; of four silences one is loud enough at the higher threshold."""
     split = TensorSplit(torch.zeros(8, 1, 1, 1), torch.tensor([0, 0, 1, 1, 2, 2, 2, 2]))
-    data = DataSet(split, split, None, ("yes", "no", "silence"), (1, 1, 1), ignored=("silence",))
+    names = ("yes", "no", "silence")
     answers = np.array(
         [
             [0.9, 0.0, 0.1],
@@ -54,13 +54,11 @@ def test_misses_and_false_accepts_by_hand() -> None:
             [0.1, 0.0, 0.9],
         ]
     )
-    found = thresholds(data, split, answers)
+    found = thresholds(split, answers, names=names, ignored=("silence",))
     assert found is not None
     assert found["ignored"] == ["silence"]
     by = {point["threshold"]: point for point in found["points"]}
     assert by[0.1] == {"threshold": 0.1, "misses": 0.25, "false_accepts": 1.0}
     highest = by[0.9]
     assert (highest["misses"], highest["false_accepts"]) == (0.75, 0.0)
-    assert (
-        thresholds(DataSet(split, split, None, ("a", "b", "c"), (1, 1, 1)), split, answers) is None
-    )
+    assert thresholds(split, answers, names=names, ignored=()) is None

@@ -1,7 +1,7 @@
 """Errors for the report: misclassified examples, and the choice of a threshold."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from micronas.arrays import Floats
-from micronas.data import DataSet, Split
+from micronas.splits import Split
 
 _SHOWN = 12
 _LONGEST = 256
@@ -58,7 +58,14 @@ def mistakes(split: Split, answers: Floats) -> list[dict[str, Any]]:
     ]
 
 
-def thresholds(data: DataSet, split: Split, answers: Floats) -> dict[str, Any] | None:
+def thresholds(
+    split: Split,
+    answers: Floats,
+    *,
+    names: Sequence[str],
+    ignored: Collection[str],
+    seconds: float | None = None,
+) -> dict[str, Any] | None:
     """Return misses against false accepts as the threshold of acceptance moves.
 
     An example is accepted where the largest probability of a class that counts reaches the
@@ -71,18 +78,18 @@ def thresholds(data: DataSet, split: Split, answers: Floats) -> dict[str, Any] |
         ``points`` of ``threshold``, ``misses`` and ``false_accepts``, shares of 0 to 1. None where
         every class counts.
     """
-    ignored = [place for place, name in enumerate(data.classes) if name in data.ignored]
+    outside_of = [place for place, name in enumerate(names) if name in ignored]
     labels = split.labels.numpy()
-    outside = np.isin(labels, ignored)
-    if not ignored or not outside.any() or outside.all():
+    outside = np.isin(labels, outside_of)
+    if not outside_of or not outside.any() or outside.all():
         return None
     counted = answers.copy()
-    counted[:, ignored] = -1.0
+    counted[:, outside_of] = -1.0
     best, score = counted.argmax(1), counted.max(1)
     levels = np.unique(np.quantile(score, np.linspace(0, 1, _POINTS)))
     return {
-        "ignored": [data.classes[place] for place in ignored],
-        "seconds": data.seconds,
+        "ignored": [names[place] for place in outside_of],
+        "seconds": seconds,
         "points": [
             {
                 "threshold": round(float(level), 4),

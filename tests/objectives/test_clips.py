@@ -9,7 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from micronas.data import Detection, TensorSplit
 from micronas.errors import DataError
-from micronas.evaluation.anomalies import (
+from micronas.objectives.clips import (
     area,
     auc_interval,
     clip_scores,

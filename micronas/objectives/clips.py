@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from micronas.arrays import Floats
-from micronas.data import Detection
 from micronas.errors import DataError
+from micronas.objectives.intervals import NORMAL
+from micronas.splits import Detection
 
 _MAX_FALSE_POSITIVE_RATE = 0.1
-_Z = 1.959964
-"""Quantile of the normal distribution for 95 %."""
 _HALVINGS = 50
 
 
@@ -138,7 +137,7 @@ def auc_interval(auc: float, anomalous: int, normal: int) -> tuple[float, float]
     def excludes(other: float) -> bool:
         shape = 2 * mean - 1 - (3 * mean - 3) / ((2 - other) * (1 + other))
         variance = other * (1 - other) * shape / (anomalous * normal)
-        return abs(auc - other) > _Z * math.sqrt(max(variance, 0.0))
+        return abs(auc - other) > NORMAL * math.sqrt(max(variance, 0.0))
 
     def end(outer: float) -> float:
         inner = auc

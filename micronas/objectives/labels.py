@@ -1,0 +1,217 @@
+"""Tell which of several labels hold, any number of them at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from micronas.errors import DataError
+from micronas.objectives.base import Decides, Judged, Measure, Objective, Score
+from micronas.objectives.intervals import mean_interval
+
+
+@dataclass(frozen=True)
+class Labels(Objective):
+    """Binary cross-entropy of each label; mean average precision and F1.
+
+    Trials are ranked by mean average precision: it needs no thresholds, which are chosen when
+    training is over, and F1 at any others would judge how well outputs are calibrated.
+    """
+
+    name: ClassVar[str] = "labels"
+    decides: ClassVar[Decides] = "each"
+    rank_by: str = "map"
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        return {
+            "map": Measure("mean average precision", _mean_average_precision),
+            "macro_f1": Measure("macro F1", _likely_f1),
+        }
+
+    def check(self, targets: Tensor, outputs: int | None = None) -> Tensor:
+        if targets.ndim != 2 or not bool(((targets == 0) | (targets == 1)).all()):
+            raise DataError(
+                "targets must say of each label whether it holds, 0 or 1 [N, labels], but are "
+                f"{targets.dtype} {list(targets.shape)}"
+                f"{'' if targets.ndim != 2 else ' with other numbers'}; make a column of 0 and 1 "
+                "for each label"
+            )
+        if outputs is not None and targets.shape[1] != outputs:
+            raise DataError(
+                f"targets must have a column for each label, but have {targets.shape[1]} of "
+                f"{outputs}; name each in `classes`"
+            )
+        return targets.float()
+
+    def fitted(self, targets: Tensor, names: Sequence[str]) -> "Labels":
+        for name, column in zip(names, targets.T, strict=True):
+            if len(column) and (column == column[0]).all():
+                what = "every" if column[0] else "no"
+                raise DataError(
+                    "each label must hold for some training examples and not for others, but "
+                    f"{name!r} holds for {what} one of {len(column)}; leave it out, or add examples"
+                )
+        return self
+
+    def counted(self, targets: Tensor, names: Sequence[str]) -> dict[str, int]:
+        held = dict(zip(names, targets.sum(0).long().tolist(), strict=True))
+        return {**held, "none": int((targets.sum(1) == 0).sum()), "examples": len(targets)}
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+        soft = targets.float() * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs, soft)
+
+    def chance(self, outputs: int) -> float:
+        return float(np.log(2))
+
+    def decision(
+        self, codes: npt.NDArray[np.int8], targets: Tensor, *, features: object
+    ) -> dict[str, Any]:
+        """Return ``thresholds``: of each label the least code that tells it, by the best F1."""
+        held = targets.numpy() > 0
+        columns = zip(codes.T.astype(np.int64), held.T, strict=True)
+        return {"kind": self.decides, "thresholds": [_threshold(*each) for each in columns]}
+
+    def described(self) -> dict[str, Any]:
+        return {"is": self.decides}
+
+    def metrics(self, judged: Judged) -> dict[str, Any]:
+        found = super().metrics(judged)
+        targets, names = judged.split.labels, judged.names
+        told = self._told(judged)
+        # the float network is judged at the same thresholds, as real numbers
+        edges = torch.tensor(judged.decision["thresholds"], dtype=torch.float64) - 0.5
+        real = judged.answers.real.double() > judged.answers.scale * (
+            edges - judged.answers.zero_point
+        )
+        values = macro_f1(told, targets).numpy()
+        interval = mean_interval(values, judged.split.groups.numpy())
+        f1: Score = {
+            "name": "macro F1",
+            "unit": "share",
+            "larger": True,
+            "float": macro_f1(real, targets).mean().item(),
+            "int8": float(values.mean()),
+            "interval": None if interval is None else [*interval],
+            "on": f"at thresholds of validation, {judged.on}",
+        }
+        per_label = {
+            name: average_precision(judged.answers.int8[:, place], targets[:, place])[0]
+            for place, name in enumerate(names)
+        }
+        return found | {
+            "float_macro_f1": f1["float"],
+            "int8_macro_f1": f1["int8"],
+            "int8_macro_f1_interval": f1["interval"],
+            "int8_average_precision_per_label": per_label,
+            "int8_f1_per_label": dict(zip(names, _f1(told, targets)[0].tolist(), strict=True)),
+            "scores": [found["scores"][0], f1],
+        }
+
+    def figures(self, judged: Judged) -> dict[str, Any]:
+        """Return ``labels``: of each its ``name``, how many examples have it, and of these answers
+        how many are right, missed and false."""
+        told, held = self._told(judged), judged.split.labels > 0
+        return {
+            "labels": [
+                {
+                    "name": name,
+                    "examples": int(held[:, place].sum()),
+                    "right": int((told & held)[:, place].sum()),
+                    "missed": int((~told & held)[:, place].sum()),
+                    "false": int((told & ~held)[:, place].sum()),
+                }
+                for place, name in enumerate(judged.names)
+            ]
+        }
+
+    def _told(self, judged: Judged) -> Tensor:
+        thresholds = np.array(judged.decision["thresholds"])
+        return torch.from_numpy(judged.answers.codes.astype(np.int64) >= thresholds)
+
+
+def average_precision(scores: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """Return the average precision of one label, and what each example adds to it.
+
+    Precision is averaged over the examples that have the label, at the score of each; equal scores
+    share a threshold. As in scikit-learn's ``average_precision_score``.
+
+    Parameters
+    ----------
+    scores
+        [N], more is surer.
+    targets
+        0 or 1 [N].
+
+    Returns
+    -------
+    float and Tensor
+        nan without an example that has the label; influences float64 [N], of which the mean is 0.
+    """
+    scores, held = scores.double(), targets.double()
+    total = held.sum()
+    if not total:
+        return float("nan"), torch.zeros_like(scores)
+    levels, place = torch.unique(scores, return_inverse=True)
+    at, right_at = (
+        torch.zeros(len(levels), dtype=torch.float64).index_add_(0, place, each)
+        for each in (torch.ones_like(held), held)
+    )
+    # from the highest score down: told so far, and right so far
+    told, right = (each.flip(0).cumsum(0).flip(0) for each in (at, right_at))
+    precision = right / told
+    average = (right_at * precision).sum() / total
+    # an example moves the precision at its own score and at each below
+    gained = (right_at / told).cumsum(0)
+    lost = (right_at * precision / told).cumsum(0)
+    own = held * (precision[place] - average)
+    return float(average), len(scores) * (own + held * gained[place] - lost[place]) / total
+
+
+def macro_f1(told: Tensor, targets: Tensor) -> Tensor:
+    """Influences [N] of the mean over labels of F1: of those that hold or are told once."""
+    f1, hits, all_ = _f1(told, targets)
+    total = all_.sum(0)
+    some = total > 0
+    off = (hits - f1 * all_)[:, some] / total[some]
+    return f1[some].mean() + len(targets) * off.mean(1)
+
+
+def _likely_f1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """F1 where labels are told that are likelier than not."""
+    return macro_f1(outputs > 0, targets)
+
+
+def _f1(told: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return F1 of each label, and of each example and label what it adds to twice the right
+    answers, and to labels held and told."""
+    given, held = told.double(), targets.double()
+    hits, all_ = 2 * given * held, given + held
+    total = all_.sum(0)
+    return torch.where(total > 0, hits.sum(0) / total.clamp(min=1), 0.0), hits, all_
+
+
+def _mean_average_precision(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Influences of the mean over labels that an example has."""
+    found = [average_precision(*each) for each in zip(outputs.T, targets.T, strict=True)]
+    known = [(value, influence) for value, influence in found if value == value]
+    if not known:
+        return torch.full((len(targets),), float("nan"), dtype=torch.float64)
+    mean = sum(value for value, _ in known) / len(known)
+    return mean + torch.stack([influence for _, influence in known]).mean(0)
+
+
+def _threshold(codes: npt.NDArray[np.int64], held: npt.NDArray[np.bool_]) -> int:
+    """Return the code from which on a label is told, by the best F1; the middle of such codes."""
+    levels = np.arange(-128, 129)
+    right = (held.sum() - np.searchsorted(np.sort(codes[held]), levels)).astype(float)
+    told = len(codes) - np.searchsorted(np.sort(codes), levels)
+    f1 = 2 * right / np.maximum(told + held.sum(), 1)
+    best = np.flatnonzero(f1 == f1.max())
+    return int(levels[best[len(best) // 2]])

@@ -1,0 +1,171 @@
+"""Parts of a data set: examples, what is to be told of them, and whom or what they come from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from micronas.errors import DataError
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Split(Protocol):
+    """One part of a data set (training, validation or test)."""
+
+    labels: Tensor
+    """What a network is to tell of each example, as the data set's objective has it: its class,
+    int64 [N]; a value, float32 [N]; whether each label holds, float32 [N, labels]."""
+    groups: Tensor
+    """Who or what each example comes from (speaker, machine), int64 [N]; parts are cut along it."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution by which training mixes pairs of examples and their
+    labels; 0 mixes none. Classes that derive from `Split` need not set it."""
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return inputs as float32 [n, channels, height, width].
+
+        With a generator the examples are augmented, the same way for the same generator state;
+        without one they are as they will be on the device.
+        """
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Clips of known and anomalous machines, cut into windows; scored a clip at a time."""
+
+    split: Split
+    """The windows; a label is the machine that made the sound."""
+    clips: Tensor
+    """Clip of each window, int64 [windows]."""
+    machines: Tensor
+    """Machine of each clip, int64 [clips], an index into `names`."""
+    anomalous: Tensor
+    """Whether something is wrong with the machine, bool [clips]."""
+    names: tuple[str, ...]
+    """The machines, as the classes of the data set."""
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Windows that a device would see one after another, of recordings in which labels change."""
+
+    within: Tensor
+    """Whether one label holds throughout a window, bool [windows]."""
+    apart: int
+    """Windows of which no two share a sample: on so many examples an interval rests."""
+    every: int
+    """Samples between the starts of windows."""
+
+
+class TensorSplit(Split):
+    """A split held in memory.
+
+    Parameters
+    ----------
+    inputs
+        float32 [N, channels, height, width].
+    labels
+        See `Split.labels`: whole numbers or floats [N], or [N, labels] of 0 and 1. Which of
+        them it must be says the objective, of the data set or of who trains and judges.
+    groups
+        int64 [N]; every example is its own group when left out.
+    augment
+        ``augment(inputs, generator)`` returns augmented inputs of the same shape, float32. It is
+        tried on two examples at once.
+    mixup
+        See `Split.mixup`.
+
+    Raises
+    ------
+    DataError
+        If inputs, labels, groups or what `augment` returns have another shape.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        groups: Tensor | None = None,
+        augment: Augment | None = None,
+        mixup: float = 0.0,
+    ) -> None:
+        if inputs.ndim != 4 or labels.ndim not in (1, 2) or len(inputs) != len(labels):
+            raise DataError(
+                "inputs must be [N, channels, height, width] with one label or row of labels each, "
+                f"but got inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
+            )
+        is_class = labels.ndim == 1 and not labels.is_floating_point()
+        self.labels = labels.long() if is_class else labels.float()
+        self.inputs = inputs.float()
+        self.groups = torch.arange(len(labels)) if groups is None else groups.long()
+        if self.groups.shape != (len(self.labels),):
+            raise DataError(
+                "groups must be [N], one for each example, but got groups "
+                f"{tuple(self.groups.shape)} and labels {tuple(labels.shape)}"
+            )
+        self.augment = augment
+        self.mixup = mixup
+        if augment is not None:
+            _check_augmented(augment, self.inputs[:2].clone())
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        inputs = self.inputs[index]
+        return self.augment(inputs, generator) if self.augment and generator else inputs
+
+
+def _check_augmented(augment: Augment, inputs: Tensor) -> None:
+    shape = inputs.shape
+    found = augment(inputs, torch.Generator().manual_seed(0))
+    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (shape, torch.float32):
+        what = type(found).__name__
+        if isinstance(found, Tensor):
+            what = f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+        raise DataError(
+            f"augment must return inputs of the shape it is given, float32 {tuple(shape)}, but it "
+            f"returned {what}"
+        )
+
+
+class Subset(Split):
+    """Some examples of a split."""
+
+    def __init__(self, split: Split, index: Tensor) -> None:
+        self._split = split
+        self.index = index
+        self.labels = split.labels[index]
+        self.groups = split.groups[index]
+        self.mixup = split.mixup
+
+    def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self._split.batch(self.index[index], generator)
+
+
+def divide(split: Split, shares: tuple[float, ...], generator: torch.Generator) -> list[Subset]:
+    """Cut a split into disjoint parts that share no group (no speaker, no machine).
+
+    Parameters
+    ----------
+    shares
+        Fractions of the examples, adding up to 1; parts come as close as groups allow.
+    """
+    groups, members = torch.unique(split.groups, return_inverse=True)
+    sizes = torch.bincount(members)
+    if len(groups) < len(shares):
+        raise DataError(
+            f"a training set must have a group (speaker, machine) for each of {len(shares)} "
+            f"disjoint parts: groups={len(groups)}; add data or leave `groups` out"
+        )
+    part_of = torch.zeros(len(groups), dtype=torch.long)
+    wanted = torch.tensor(shares) * len(members)
+    # largest groups first, each to the part that lacks most: every part is filled in proportion
+    order = torch.randperm(len(groups), generator=generator)
+    for group in order[sizes[order].argsort(descending=True, stable=True)]:
+        part = int(wanted.argmax())
+        part_of[group] = part
+        wanted[part] -= sizes[group]
+    parts = part_of[members]
+    return [Subset(split, (parts == part).nonzero()[:, 0]) for part in range(len(shares))]
