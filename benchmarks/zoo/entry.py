@@ -21,6 +21,8 @@ class Entry:
     build: Callable[[], nn.Module]
     shapes: tuple[Shape, ...]
     """Of one example of each input, as the module reads it."""
+    vocabulary: int = 0
+    """Of inputs that are whole numbers below it."""
 
     def module(self) -> nn.Module:
         """Build the network in eval mode; the same weights at every call.
@@ -37,8 +39,13 @@ class Entry:
         return module
 
     def inputs(self, count: int, *, seed: int) -> tuple[Tensor, ...]:
-        """Draw normal inputs, [count, ...] each."""
+        """Draw normal inputs, or whole numbers, [count, ...] each."""
         generator = torch.Generator().manual_seed(seed)
+        if self.vocabulary:
+            return tuple(
+                torch.randint(self.vocabulary, (count, *shape), generator=generator)
+                for shape in self.shapes
+            )
         return tuple(torch.randn(count, *shape, generator=generator) for shape in self.shapes)
 
 

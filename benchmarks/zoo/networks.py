@@ -1,10 +1,15 @@
-"""The networks of the zoo by name, in the order of the table."""
+"""The networks of the zoo by name, in the order of the tables: known long, and drawn."""
 
-from benchmarks.zoo import images, series, timm, torchvision
+from collections.abc import Sequence
+
+from benchmarks.zoo import drawn, images, series, timm, torchvision
 from benchmarks.zoo.entry import Entry
 
-NETWORKS: dict[str, Entry] = {
-    entry.name: entry
-    for entries in (torchvision.ENTRIES, timm.ENTRIES, series.ENTRIES, images.ENTRIES)
-    for entry in entries
-}
+
+def _by_name(*lists: Sequence[Entry]) -> dict[str, Entry]:
+    return {entry.name: entry for entries in lists for entry in entries}
+
+
+KNOWN = _by_name(torchvision.ENTRIES, timm.ENTRIES, series.ENTRIES, images.ENTRIES)
+DRAWN = _by_name(drawn.ENTRIES)
+NETWORKS = {**KNOWN, **DRAWN}
