@@ -4,6 +4,7 @@ Written directly rather than through a converter: scales stay exactly those that
 buffers are aligned for the device, and the size of a candidate is known before training.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -181,13 +182,15 @@ class _Writer:
         if tensor.dtype == "int4":
             return self._buffer(pack_int4(tensor.data))
         data = tensor.data.astype("<i4" if tensor.dtype == "int32" else np.int8).tobytes()
-        if tensor.quantization is not None:
+        # Shape tables repeat, and so do the matrices of unrolled steps. What is not trained yet is
+        # not compared, so that a file's size depends on the architecture alone.
+        is_matrix = tensor.dtype == "int8" and len(tensor.shape) == 2 and tensor.data.any()
+        if tensor.quantization is not None and not is_matrix:
             return self._buffer(data)
-        # Shape tables repeat; weights are not compared, so that a file's size depends on the
-        # architecture alone.
-        if data not in self._shared_buffers:
-            self._shared_buffers[data] = self._buffer(data)
-        return self._shared_buffers[data]
+        key = hashlib.blake2b(data).digest()
+        if key not in self._shared_buffers:
+            self._shared_buffers[key] = self._buffer(data)
+        return self._shared_buffers[key]
 
     def _buffer(self, data: bytes) -> int:
         self._buffers.append(self._table("Buffer", Data=self._to.constant(data)))

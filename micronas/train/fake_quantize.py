@@ -167,12 +167,13 @@ class QuantizedUnit(nn.Module):
             )
         else:  # without a gradient, in a tenth of the time
             scale = self._by_channel(self.final_scale(source, output))
-            weight = self._steps(scale).mul_(scale)
+            weight = self._steps(source).mul_(scale)
         y: Tensor = linear(self.op, x, weight, self.bias)
         return y
 
-    def _steps(self, scale: Tensor) -> Tensor:
-        """The weights in steps of a scale [out, 1, ...], as whole numbers."""
+    def _steps(self, source: Range) -> Tensor:
+        """The weights as whole numbers, equal wherever they are used: steps of unrolled layers."""
+        scale = self._by_channel(self.scale(source))
         return (self.weight.detach() / scale).round_().clamp_(-self.largest, self.largest)
 
     def _by_channel(self, scale: Tensor) -> Tensor:
@@ -185,7 +186,7 @@ class QuantizedUnit(nn.Module):
     def constants(self, graph: Graph, source: Range, output: Range) -> dict[str, ir.Tensor]:
         """The operator's integer weights and bias, with their scales."""
         scale = self.final_scale(source, output)
-        data = self._steps(self._by_channel(scale)).to(torch.int8)
+        data = self._steps(source).to(torch.int8)
         weight = graph.constant_of(self.op)
         scales = (scale if self.per_channel else scale[:1]).numpy()
         axis = weights_of(self.op).axis if self.per_channel else None

@@ -6,6 +6,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+ROWS = "rows"
+"""In place of a function: a table of 256 rows, of which a value says the number."""
+HIT, PLACE = "hit", "place"
+"""Steps towards the place of a largest value: 255 at it, and the place that 255 less it stands for.
+
+Both are written with a scale of 1, so that every place has a code."""
 _SMALLEST = 1e-6
 """Nearer to zero no value is divided by."""
 
@@ -43,6 +49,8 @@ FUNCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "le": lambda x, other: (x <= other).to(x.dtype),
     "eq": lambda x, other: (x == other).to(x.dtype),
     "ne": lambda x, other: (x != other).to(x.dtype),
+    HIT: lambda x, _: 255 * (x >= 0).to(x.dtype),
+    PLACE: lambda x, _: 255 - x,
     "power": lambda x, exponent: torch.pow(x, exponent),
 }
 """By name: of x, and of a number that some of them need."""

@@ -29,7 +29,7 @@ def calibration_batches(graph: Graph, calibration: Calibration) -> Iterator[dict
     Raises
     ------
     ExportError
-        If it is neither, or an input is not a dense tensor of floats with examples.
+        If it is neither, or an input is not a dense tensor of numbers with examples.
     DataError
         If there are not as many inputs as the graph takes.
     """
@@ -50,7 +50,7 @@ def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:
     Raises
     ------
     ExportError
-        If an input is not a dense tensor of floats with examples.
+        If an input is not a dense tensor of numbers with examples.
     DataError
         If there are not as many as the graph takes.
     """
@@ -60,10 +60,10 @@ def by_input(graph: Graph, batch: object) -> dict[str, Tensor]:
         )
     found = {}
     for name, value in by_name(graph, batch).items():
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
+        if not isinstance(value, Tensor) or value.is_complex() or value.is_meta:
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise ExportError(
-                f"batches must be floating-point tensors, but input {name} of one is {kind}; "
+                f"batches must be tensors of numbers, but input {name} of one is {kind}; "
                 "convert it as the module's own input is"
             )
         if value.layout != torch.strided or not value.numel():

@@ -15,7 +15,7 @@ from micronas.graph import ir, moves, resizing
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels import places
 from micronas.graph.operators import LEARNING, OPERATORS, each_kind
-from micronas.train.functions import FUNCTIONS
+from micronas.train.functions import FUNCTIONS, ROWS
 
 
 def nhwc(x: Tensor) -> Tensor:
@@ -212,6 +212,14 @@ def _moved(graph: Graph, op: Op, x: Tensor) -> Tensor:
     return nchw(value.reshape(len(x), *graph.output_of(op).shape[1:]))
 
 
+def _looked_up(graph: Graph, op: Op, x: Tensor) -> Tensor:
+    """A function of each value, or the row of a table that it numbers."""
+    if op.function != ROWS:
+        return FUNCTIONS[op.function](x, op.alpha)
+    rows = torch.as_tensor(_constant(graph, op), dtype=x.dtype, device=x.device)
+    return nchw(rows[nhwc(x).long()])
+
+
 _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
     "train.operators",
     {
@@ -236,7 +244,7 @@ _UNWEIGHTED: Mapping[ir.Kind, Callable[..., Tensor]] = each_kind(
         "STRIDED_SLICE": _cut,
         "GATHER": _gather,
         "POSITIONS": lambda graph, op, x: x,
-        "TABLE": lambda graph, op, x: FUNCTIONS[op.function](x, op.alpha),
+        "TABLE": _looked_up,
         "BROADCAST_TO": _broadcast_to,
         "BATCH_MATMUL": _batch_matmul,
         "LOGISTIC": lambda graph, op, x: torch.sigmoid(x),

@@ -28,6 +28,7 @@ from micronas.train.fake_quantize import (
     span_of,
 )
 from micronas.train.fake_recurrent import QuantizedRecurrentUnit
+from micronas.train.functions import HIT, PLACE, ROWS
 from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.layer_bits import LayerBits as LayerBits
 from micronas.train.layer_bits import bits_of_layers
@@ -55,6 +56,10 @@ _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
     "slope": lambda steps: steps[0] * steps[1].clamp(min=1),
     "inverse_root": lambda steps: steps[0].rsqrt(),
 }
+HIDES = -1e3
+"""Below it a constant of MINIMUM hides values from a softmax, as minus infinity does in float."""
+_BELOW = 8.0
+"""Distance of hidden values below all that is seen: exp(-8) is less than a step of a softmax."""
 _MOMENTUM = 0.01
 """Weight of the newest batch in a moving average."""
 
@@ -122,7 +127,9 @@ class QuantizedNetwork(nn.Module):
         inside = {op.outputs[0] for op in graph.ops if shares(op)}
         sources = [name for name in self._owners if name not in inside]
         self._sources = Counter(self._owners[name] for name in sources)
-        self._seen = {*sources}
+        hiding = {name for op in graph.ops for name in _hidden(graph, op)}
+        self._hiding = {self._owners[name] for name in hiding}
+        self._seen = {*sources} - hiding
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
         self._fixed = {
@@ -130,6 +137,9 @@ class QuantizedNetwork(nn.Module):
             for op in graph.ops
             if (fixed := _row(op).fixed) is not None
         }
+        numbers = {op.inputs[0] for op in graph.ops if op.function == ROWS}
+        numbers |= {op.outputs[0] for op in graph.ops if op.function in (HIT, PLACE)}
+        self._fixed |= {self._owners[name]: (1.0, LOWEST) for name in numbers}
         self._given = {*self._owners.values()} - {
             owner for name, owner in self._owners.items() if not graph.tensors[name].constant
         }
@@ -245,10 +255,13 @@ class QuantizedNetwork(nn.Module):
     def cover(self, spans: Mapping[str, Tensor]) -> None:
         """Set every range, then widen those with steps finer than TFLM can compute."""
         self.calibrated.fill_(True)
-        for name, span in spans.items():
+        spans = dict(spans)
+        for name, span in list(spans.items()):
             if name in self._fixed:
                 scale, zero_point = self._fixed[name]
                 span = scale * torch.tensor([LOWEST - zero_point, HIGHEST - zero_point])
+            if name in self._hiding:
+                span = spans[name] = span - torch.tensor([_BELOW, 0.0])
             self._range(name).cover(span)
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
@@ -377,6 +390,14 @@ class QuantizedNetwork(nn.Module):
 def float_outputs(network: QuantizedNetwork, x: Given[Tensor]) -> dict[str, Tensor]:
     """Compute the outputs of a network's float32 graph by name; nothing is rounded."""
     return interpret_outputs(network.float_graph, x, network.exact)
+
+
+def _hidden(graph: Graph, op: Op) -> list[str]:
+    """Constants of an operator that hide values from a softmax."""
+    if op.kind != "MINIMUM":
+        return []
+    held = [(name, graph.tensors[name].data) for name in op.operands]
+    return [name for name, data in held if data is not None and float(data.min()) <= HIDES]
 
 
 def _wider(span: Tensor | None, other: Tensor) -> Tensor:

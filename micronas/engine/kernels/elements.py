@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from micronas.engine.steps import Call, Fields, Overlap, Rows, Step
+from micronas.errors import ExportError
 from micronas.graph import fixed_point
 from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels import RULES
@@ -33,6 +34,11 @@ def positions(graph: Graph, step: Step) -> list[Call]:
 
 def table(graph: Graph, step: Step) -> list[Call]:
     codes = graph.constant_of(step.op)
+    if len(codes.shape) > 1:
+        raise ExportError(
+            f"the engine must look up single codes, but {step.op.name!r} looks up rows of "
+            f"{codes.shape[1]}, as an embedding does; take --format c with TFLM"
+        )
     if codes.data is None:  # any function of one code
         return _looked_up(graph, step, -1 - _CODES)
     return _looked_up(graph, step, data(codes).astype(np.int8))

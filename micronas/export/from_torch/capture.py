@@ -26,8 +26,8 @@ def capture(
     Parameters
     ----------
     examples
-        One float32 tensor for each input, N >= 1 examples in its first dimension; the first is
-        used.
+        One tensor for each input, of float32 or whole numbers, N >= 1 examples in its first
+        dimension; the first is used.
     plain
         Operators that may stay as torch records them.
 
@@ -119,10 +119,10 @@ def _checked_example(example: object) -> Tensor:
             f"an example input must be dense and on the CPU, but is {example.layout} on "
             f"{example.device}; pass a typical input"
         )
-    if not 2 <= example.ndim <= 5 or not example.numel() or example.dtype != torch.float32:
+    if not 2 <= example.ndim <= 5 or not example.numel() or not _is_number(example):
         raise ExportError(
-            "an example input must be float32 [N, ...] of two to five dimensions with N >= 1, but "
-            f"is {example.dtype} {list(example.shape)}; convert or reshape it"
+            "an example input must be float32 or whole numbers [N, ...] of two to five dimensions "
+            f"with N >= 1, but is {example.dtype} {list(example.shape)}; convert or reshape it"
         )
     if not example.isfinite().all():
         raise ExportError(
@@ -130,6 +130,12 @@ def _checked_example(example: object) -> Tensor:
             f"{example.max().item()}; pass a typical input"
         )
     return example[:1].detach().contiguous()
+
+
+def _is_number(tensor: Tensor) -> bool:
+    """Whether a tensor holds float32, whole numbers or truth values."""
+    is_whole = not (tensor.is_floating_point() or tensor.is_complex())
+    return tensor.dtype == torch.float32 or is_whole
 
 
 def _check_result(module: nn.Module, result: object) -> None:
@@ -142,9 +148,9 @@ def _check_result(module: nn.Module, result: object) -> None:
             f"a module must return tensors, but {type(module).__name__} returns "
             f"{type(result).__name__}; wrap it in a module that returns tensors alone"
         )
-    if result.ndim < 2 or result.shape[0] != 1 or result.dtype != torch.float32:
+    if result.ndim < 1 or result.shape[0] != 1 or not _is_number(result):
         raise ExportError(
-            "a module must return float32 [N, ...] of two dimensions and more, but "
+            "a module must return float32 or whole numbers [N, ...], but "
             f"{type(module).__name__} returns {result.dtype} {list(result.shape)} for one example; "
             "keep the batch dimension"
         )

@@ -180,6 +180,48 @@ def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
     return x * (1 - chosen) + chosen * value
 
 
+def _cdist(x: Tensor, other: Tensor, p: float, mode: int | None = None) -> Any:
+    differences = x.unsqueeze(-2) - other.unsqueeze(-3)
+    if p == 1:
+        return differences.abs().sum(-1)
+    return (differences * differences).sum(-1).sqrt() if p == 2 else NotImplemented
+
+
+def _pool_of_channels(
+    x: Tensor, window: Sequence[int], stride: Sequence[int] = (), *others: Any
+) -> Any:
+    """Average over neighbouring channels, as a local response norm does, by a product."""
+    plain = window[1:] == [1, 1] and set(stride) <= {1} and not any(others[0] if others else ())
+    if not plain:
+        return NotImplemented
+    size, taps = x.shape[2], window[0]
+    share = torch.ones(size, size - taps + 1)
+    share = (share.tril() - share.tril(-taps)) / taps
+    return torch.matmul(x.movedim(2, -1), share).movedim(-1, 2)
+
+
+def _folded(
+    x: Tensor,
+    size: Sequence[int],
+    window: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    """Add up windows: a transposed convolution, of which each channel is one tap."""
+    sides = list(zip(size, window, dilation, padding, stride, strict=True))
+    counts = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in sides]
+    more = [
+        n - ((count - 1) * s - 2 * p + d * (k - 1) + 1)
+        for count, (n, k, d, p, s) in zip(counts, sides, strict=True)
+    ]
+    taps = torch.eye(x.shape[-2]).view(x.shape[-2], -1, *window)
+    maps = x.reshape(x.shape[0], x.shape[-2], *counts)
+    return torch.nn.functional.conv_transpose2d(
+        maps, taps, None, stride, padding, more, 1, dilation
+    )
+
+
 _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten.var.correction: _var,
     _aten.var.dim: _var_of,
@@ -195,6 +237,9 @@ _OURS: Mapping[Any, Callable[..., Any]] = {
     _aten.amin.default: _amin,
     _aten.rms_norm.default: _rms_norm,
     _aten.addmm.default: _addmm,
+    _aten._cdist_forward.default: _cdist,
+    _aten.avg_pool3d.default: _pool_of_channels,
+    _aten.col2im.default: _folded,
     **dict.fromkeys(
         (_aten.where.self, _aten.where.ScalarSelf, _aten.where.ScalarOther, _aten.where.Scalar),
         _where,

@@ -2,24 +2,62 @@
 
 from collections.abc import Mapping
 
+_BY_PLACE = "use slices and indices that are constants; a device cannot go by values"
+_AT_RANDOM = "leave it out in eval mode, or pass the random numbers as an input"
+_ON_HOST = "compute it before the network, and pass the result as an input"
 _NEAREST: Mapping[str, str] = {
-    "conv3d": "use torch.nn.Conv2d",
-    "batch_norm": "use torch.nn.BatchNorm2d in eval mode with running statistics",
-    "native_batch_norm": "use torch.nn.BatchNorm2d in eval mode with running statistics",
-    "gru": "use torch.nn.LSTM, which has an operator",
-    "rnn_tanh": "use torch.nn.LSTM, which has an operator",
-    "index": "use slices with constant bounds, or torch.narrow",
-    "gather": "use slices with constant bounds",
-    "where": "choose values within 1,000 of zero, such as -16 in front of a softmax",
-    "masked_fill": "fill with a value within 1,000 of zero, such as -16 in front of a softmax",
-    "embedding": "take one-hot vectors and use torch.nn.Linear",
+    **dict.fromkeys(("conv3d", "conv_transpose3d"), "use torch.nn.Conv2d on frames as channels"),
+    **dict.fromkeys(("avg_pool3d", "max_pool3d_with_indices"), "pool in two dimensions"),
+    **dict.fromkeys(
+        ("batch_norm", "native_batch_norm"),
+        "use torch.nn.BatchNorm2d in eval mode with running statistics",
+    ),
+    **dict.fromkeys(
+        ("index", "gather", "take_along_dim", "index_put", "scatter", "scatter_add", "nonzero"),
+        _BY_PLACE,
+    ),
+    **dict.fromkeys(("masked_select", "unique2", "bincount", "searchsorted"), _BY_PLACE),
+    **dict.fromkeys(
+        ("where", "masked_fill"),
+        "fill with a value within 1,000 of zero, such as -16 in front of a softmax, or with -inf "
+        "under a constant mask",
+    ),
+    **dict.fromkeys(
+        ("topk", "sort", "argsort", "kthvalue", "median", "mode", "nanmedian"),
+        "return the values and order them where they are used; the largest alone is max or argmax",
+    ),
+    **dict.fromkeys(
+        ("cummax", "cummin", "cumprod", "logcumsumexp"),
+        "unroll it over its steps with torch.maximum or *; cumsum has an operator",
+    ),
+    **dict.fromkeys(
+        ("max_unpool2d", "fractional_max_pool2d"),
+        "use torch.nn.Upsample, or a transposed convolution",
+    ),
+    **dict.fromkeys(("grid_sampler_2d", "affine_grid_generator"), "use torch.nn.Upsample"),
+    **dict.fromkeys(("fft_rfft", "fft_r2c", "stft", "fft_c2c"), _ON_HOST),
+    **dict.fromkeys(
+        ("linalg_inv_ex", "linalg_svd", "linalg_cholesky_ex", "linalg_solve"), _ON_HOST
+    ),
+    **dict.fromkeys(("one_hot", "embedding_bag"), "use torch.nn.Embedding, and mean or sum"),
+    **dict.fromkeys(
+        ("rand", "rand_like", "randn", "randn_like", "multinomial", "normal"), _AT_RANDOM
+    ),
+    **dict.fromkeys(("bernoulli", "native_dropout"), "pass training=self.training to dropout"),
+    **dict.fromkeys(
+        ("remainder", "fmod", "floor_divide"), "use x - floor(x / n) * n with a constant n"
+    ),
+    **dict.fromkeys(
+        ("lgamma", "digamma", "erfinv", "special_bessel_j0", "acos", "asin", "tan", "sinh"),
+        "leave it out, or put it together from exp, log, sqrt, sin, cos, atan and erf",
+    ),
+    "pow": "use exp(y * log(x)) for a computed exponent of values above zero",
+    "atan2": "use atan of the quotient where the denominator is above zero",
     "rrelu": "use torch.nn.LeakyReLU",
-    "bernoulli": "pass training=self.training to dropout",
-    "native_dropout": "pass training=self.training to dropout",
 }
 _OTHERWISE = (
-    "build it from convolutions, Linear, LSTM, norms, activations, +, -, *, torch.cat, slices, "
-    "pooling, means and sums, torch.matmul and reshapes"
+    "build it from convolutions, Linear, LSTM, GRU, norms, activations, +, -, *, torch.cat, "
+    "slices, pooling, means and sums, torch.matmul and reshapes"
 )
 
 

@@ -37,6 +37,13 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Values of one shape side by side along a new first dimension, joined only if they must be."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
 class Cut:
     """Take ``begin``, ``begin + step``, ... along each dimension of a tensor of ``shape``."""
 

@@ -16,7 +16,7 @@ from micronas.errors import ExportError
 from micronas.export.from_torch.capture import capture
 from micronas.export.from_torch.layout import Value, canonical, nhwc
 from micronas.export.from_torch.operations.movement import picked
-from micronas.export.from_torch.operations.table import OPERATIONS, SEVERAL
+from micronas.export.from_torch.operations.table import OPERATIONS, REMAINING, SEVERAL
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
@@ -79,10 +79,15 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
     }
     nodes = list(program.graph.nodes)
     tracer = Tracer(nodes[0])
-    inputs, refusals = [], []
+    inputs: list[str] = []
+    refusals: list[ExportError] = []
+    doubtful: set[Node] = set()  # refused, or computed from what was
     for node in nodes[:-1]:
         tracer.node = node
-        _check_fixed(tracer)
+        try:
+            _check_fixed(tracer)
+        except ExportError as error:  # nothing can stand in for it
+            raise _all_of([*refusals, error]) from error
         if node.name in held:
             tracer.constants[node] = states[held[node.name]].detach()
         elif node.op == "placeholder":
@@ -96,10 +101,14 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
             operands = map_arg((node.args, node.kwargs), tracer.constants.__getitem__)
             tracer.constants[node] = node.target(*operands[0], **operands[1])
         elif node.target is not torch.ops.aten._assert_tensor_metadata.default:
+            follows = not doubtful.isdisjoint(node.all_input_nodes)
+            doubtful.update([node] if follows else [])
             try:
                 _lower(tracer)
             except ExportError as error:
-                refusals.append(error)
+                if not follows or _NONE in str(error):  # others may be consequences
+                    refusals.append(error)
+                doubtful.add(node)
                 _pretend(tracer)
     if refusals:
         raise _all_of(refusals)
@@ -166,13 +175,13 @@ def _input(tracer: Tracer, sequences: bool) -> str:
 def _output(tracer: Tracer, node: Node) -> str:
     """Name the tensor of an output, in the order of an input of its shape."""
     tracer.node = node
-    value = tracer.values.get(node)
-    if value is None:
+    if node in tracer.constants:
         raise ExportError(
             "a module must compute its output from its input, but this one returns a constant; "
             "add a layer"
         )
-    if tracer.is_sequence(value):
+    value = tracer.value(node)
+    if len(value.shape) == 1 or tracer.is_sequence(value):  # a number is [N, 1] on the device
         value = Value(value.tensor, value.positions.unsqueeze(-1))
     return tracer.materialised(value)
 
@@ -205,12 +214,14 @@ def _is_constant(tracer: Tracer, node: Node) -> bool:
 def _lower(tracer: Tracer) -> None:
     node = tracer.node
     if node.target is operator.getitem:
-        tracer.values[node] = picked(tracer)
+        part = picked(tracer)
+        if part is not None:
+            tracer.values[node] = part
         return
     if node.target in SEVERAL:
         tracer.parts[node] = SEVERAL[node.target](tracer, tracer.arguments())
         return
-    lowering = OPERATIONS.get(node.target)
+    lowering = OPERATIONS.get(node.target) or REMAINING.get(node.target)
     if lowering is None:
         raise tracer.refusal(_NONE)
     value = lowering(tracer, tracer.arguments())

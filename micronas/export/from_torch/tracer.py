@@ -16,6 +16,7 @@ from micronas.errors import ExportError
 from micronas.export.from_torch.hints import nearest
 from micronas.export.from_torch.layout import (
     Cut,
+    Stack,
     Step,
     Turn,
     Value,
@@ -34,6 +35,10 @@ Pair = tuple[int, int]
 _Doubles = npt.NDArray[np.float64]
 
 
+Part = Value | Stack | Callable[[], Value]
+"""One of several results, joined or computed if it is read."""
+
+
 @dataclass
 class Tracer:
     """State of a trace; `node` is the one being lowered, which names and errors refer to."""
@@ -43,8 +48,10 @@ class Tracer:
     ops: dict[str, Op] = field(default_factory=dict)
     """By the name of what they write, in execution order."""
     values: dict[Node, Value] = field(default_factory=dict)
-    parts: dict[Node, Sequence[Value]] = field(default_factory=dict)
+    parts: dict[Node, Sequence[Part]] = field(default_factory=dict)
     """Results of nodes that have several."""
+    stacks: dict[Node, Stack] = field(default_factory=dict)
+    """Those of them that are not joined yet."""
     constants: dict[Node, Tensor] = field(default_factory=dict)
     lengths: dict[Node, tuple[Node, int]] = field(default_factory=dict)
     """Nodes that are the lengths of vectors: whose, and along which dimension."""
@@ -101,6 +108,11 @@ class Tracer:
     def map_value(self, node: object) -> Value:
         """Return an operand as [N, channels, height, width]; sequences get a width of 1."""
         value = self.value(node)
+        if value.shape[0] != 1:
+            raise self.refusal(
+                f"maps must be of one example, but there are {value.shape[0]}",
+                "keep what is not the batch out of dimension 0",
+            )
         if len(value.shape) == 3:
             return Value(value.tensor, value.positions.unsqueeze(-1))
         if len(value.shape) != 4:
@@ -112,7 +124,9 @@ class Tracer:
         return value
 
     def constant(self, node: object) -> Tensor:
-        """Return an operand that does not depend on the input."""
+        """Return an operand that does not depend on the input, or a tensor as it is."""
+        if isinstance(node, Tensor):
+            return node
         if isinstance(node, int | float) and not isinstance(node, bool):
             return torch.tensor(float(node))
         if not isinstance(node, Node) or node not in self.constants:
@@ -307,11 +321,14 @@ class Tracer:
         graph = Graph(self.tensors, tuple(self.ops.values()), ("input",), (tensor,))
         return tensor in nonnegative_tensors(graph)
 
-    def padded(self, name: str, source: str, table: ir.Array) -> str:
-        """Append a PAD with zeros before and after each dimension."""
+    def padded(self, name: str, source: str, table: ir.Array, fill: float = 0.0) -> str:
+        """Append a PAD before and after each dimension, a PADV2 where it is not of zeros."""
         grown = zip(self.tensors[source].shape, table.sum(axis=1).tolist(), strict=True)
         amounts = self.filled(f"{name}/amounts", table)
         op = Op("PAD", name, (source, amounts), (name,))
+        if fill:
+            value = self.filled(f"{name}/value", np.array([fill], np.float32))
+            op = Op("PADV2", name, (source, value, amounts), (name,))
         return self.append(op, tuple(size + more for size, more in grown)).tensor
 
     def placed(

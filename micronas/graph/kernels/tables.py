@@ -1,4 +1,4 @@
-"""Functions of one code that TFLM has no kernel for: a table of 256 codes, picked by position."""
+"""Functions of one code that TFLM has no kernel for: a table of 256 codes, or rows, by position."""
 
 from collections.abc import Mapping
 
@@ -24,9 +24,9 @@ def _table_shape(graph: Graph, op: Op) -> Shape | str:
     """Shape of TABLE; TFLM does not check that positions lie in the table."""
     source, table = graph.input_of(op), graph.constant_of(op)
     written = {name: each.kind for each in graph.ops for name in each.outputs}
-    if op.axis != 0 or table.shape != (256,) or written.get(source.name) != "POSITIONS":
+    if op.axis != 0 or table.shape[:1] != (256,) or written.get(source.name) != "POSITIONS":
         return "TABLE must read positions of 256 codes"
-    return source.shape
+    return (*source.shape, *table.shape[1:])
 
 
 RULES: Mapping[str, Rule] = {

@@ -137,6 +137,11 @@ def _joined(graph: Graph, op: Op) -> Work:
     return copies.concatenation(math.prod(shapes[0][: op.axis]), parts)
 
 
+def _looked_up(graph: Graph, op: Op) -> Work:
+    places = graph.input_of(op).elements
+    return copies.gather(1, places, graph.output_of(op).elements // places)
+
+
 def _gathered(graph: Graph, op: Op) -> Work:
     shape, places = graph.input_of(op).shape, graph.constant_of(op).elements
     return copies.gather(math.prod(shape[: op.axis]), places, math.prod(shape[op.axis + 1 :]))
@@ -211,7 +216,7 @@ _WORK: Mapping[Kind, _Rule] = {
     "STRIDED_SLICE": _strided,
     "GATHER": _gathered,
     "POSITIONS": _each("positions"),
-    "TABLE": lambda graph, op: copies.gather(1, graph.output_of(op).elements, 1),
+    "TABLE": _looked_up,
     "BROADCAST_TO": _repeated,
     "BATCH_MATMUL": _product_of_matrices,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,

@@ -20,9 +20,12 @@ from micronas.export.from_torch.operations.affine import (
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Activation, Kind, Op, Tensor
 from micronas.graph.operators import OPERATORS, WEIGHTED
+from micronas.train.functions import ROWS
+from micronas.train.quantize import HIDES
 
 _FUSES = tuple(kind for kind, row in OPERATORS.items() if row.fuses and kind != "TRANSPOSE_CONV")
 """CMSIS-NN leaves the activation of a transposed convolution away."""
+_MOST_ROWS = 256
 _Lowering = Callable[[Tracer, Arguments], Value]
 
 
@@ -140,6 +143,27 @@ def tabled(tracer: Tracer, value: Value, function: str, alpha: float = 0.0) -> V
     return Value(tracer.append(op, stored.shape).tensor, value.positions)
 
 
+def embedding(tracer: Tracer, arguments: Arguments) -> Value:
+    """Look up rows of a table by what the input numbers."""
+    table, numbers = tracer.constant(arguments["weight"]), tracer.value(arguments["indices"])
+    if len(table) > _MOST_ROWS:
+        raise tracer.refusal(
+            f"an embedding must have at most {_MOST_ROWS} rows, as inputs are int8, but has "
+            f"{len(table)}",
+            "use a smaller vocabulary, such as bytes, or hash words to so many numbers",
+        )
+    numbers = once(tracer, numbers)
+    rest = table[-1:].expand(_MOST_ROWS - len(table), -1)  # no position leads out of the table
+    rows = tracer.filled(f"{tracer.name('rows')}/table", torch.cat([table, rest]).numpy())
+    places = applied(tracer, "POSITIONS", numbers, "positions")
+    stored = tracer.tensors[places.tensor]
+    tracer.tensors[places.tensor] = replace(stored, dtype="int32")
+    name, size = tracer.name(), table.shape[1]
+    op = Op("TABLE", name, (places.tensor, rows), (name,), function=ROWS)
+    found = tracer.append(op, (*stored.shape, size))
+    return Value(found.tensor, places.positions.unsqueeze(-1) * size + torch.arange(size))
+
+
 def exponential(tracer: Tracer, arguments: Arguments) -> Value:
     """A constant to the power of a value."""
     return tabled(
@@ -208,13 +232,26 @@ def reversed_subtract(tracer: Tracer, arguments: Arguments) -> Value:
 def _sum(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
     left, right, alpha = arguments["self"], arguments["other"], sign * float(arguments["alpha"])
     if tracer.is_constant(right):
-        return affine(tracer, left, torch.tensor(1.0), alpha * tracer.constant(right))
+        shift = alpha * tracer.constant(right)
+        return _shifted(tracer, left, torch.tensor(1.0), shift)
     if tracer.is_constant(left):
-        return affine(tracer, right, torch.tensor(alpha), tracer.constant(left))
+        return _shifted(tracer, right, torch.tensor(alpha), tracer.constant(left))
+    other = tracer.value(right)
     if abs(alpha) != 1:
-        raise tracer.refusal(f"sums must have alpha 1, but this has {alpha}", "multiply by it")
-    kind: Kind = "ADD" if alpha == 1 else "SUB"
-    return combined(tracer, kind, tracer.value(left), tracer.value(right))
+        other = scaled(tracer, other, torch.tensor(abs(alpha)), torch.tensor(0.0))
+    kind: Kind = "ADD" if alpha > 0 else "SUB"
+    return combined(tracer, kind, tracer.value(left), other)
+
+
+def _shifted(tracer: Tracer, node: object, factor: torch.Tensor, shift: torch.Tensor) -> Value:
+    """Add a constant; where it is minus infinity, hide what it is added to from a softmax."""
+    low = shift <= HIDES
+    if not bool(low.any()) or bool(low.all()):
+        return affine(tracer, node, factor, shift)
+    value = affine(tracer, node, factor, torch.where(low, 0.0, shift.float()))
+    wide = Value(value.tensor, value.positions.expand(tracer.shape))
+    bounds = torch.where(low, 2 * HIDES, -2 * HIDES)
+    return with_constant(tracer, "MINIMUM", wide, bounds, "hidden")
 
 
 def multiply(tracer: Tracer, arguments: Arguments) -> Value:

@@ -1,7 +1,8 @@
 """Padding, pooling and resizing of maps, and of sequences as maps of width 1."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,10 +10,22 @@ import torch.nn.functional as F  # noqa: N812
 
 from micronas.export.from_torch.layout import Value, axes_of, canonical, split_at
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.affine import scaled
-from micronas.export.from_torch.operations.movement import moved
-from micronas.export.from_torch.tracer import Pair, Tracer
+from micronas.export.from_torch.operations.affine import scaled, with_constant
+from micronas.export.from_torch.operations.elementwise import combined, tabled
+from micronas.export.from_torch.operations.movement import moved, moved_now
+from micronas.export.from_torch.operations.weighted import multiplied
+from micronas.export.from_torch.tracer import Pair, Part, Tracer
 from micronas.graph.ir import Array, Kind, Op
+from micronas.train.functions import HIT, PLACE
+
+_MOST_PLACES = 255
+_MOST_PADDED = 4
+"""Dimensions of PAD."""
+_MAXIMA = {
+    torch.ops.aten.max_pool1d.default,
+    torch.ops.aten.max_pool2d.default,
+    torch.ops.aten.max_pool2d_with_indices.default,
+}
 
 
 def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
@@ -20,11 +33,11 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
     mode = arguments.get("mode", "constant")
     if mode != "constant":
         return moved(tracer, arguments)  # reflected and repeated elements are stored already
-    fill = arguments["value"] or 0
-    if fill != 0 or min(amounts, default=0) < 0:
-        raise tracer.refusal(
-            f"padding must add zeros, but is {amounts} of value {fill}", "use torch.nn.ZeroPad2d"
-        )
+    fill = float(arguments["value"] or 0)
+    if not math.isfinite(fill):
+        return _edges_for_maxima(tracer, value, amounts, fill)
+    cropped = F.pad(value.positions, [min(amount, 0) for amount in amounts])
+    value, amounts = Value(value.tensor, cropped), [max(amount, 0) for amount in amounts]
     table = np.zeros((len(value.shape), 2), np.int32)
     for dim in range(len(amounts) // 2):
         table[-1 - dim] = amounts[2 * dim : 2 * dim + 2]
@@ -32,6 +45,8 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
         return value
     if table[0].any():
         raise tracer.refusal("the batch must not be padded, but is", "pad other dimensions only")
+    if len(value.shape) > _MOST_PADDED:
+        return _padded_whole(tracer, value, table, fill)
     if tracer.is_sequence(value):
         value = Value(value.tensor, value.positions.unsqueeze(-1))
         table = np.vstack([table, [(0, 0)]]).astype(np.int32)
@@ -40,32 +55,97 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
     else:
         source, order = tracer.materialised(value), None
     ordered: Array = table[[0, 2, 3, 1]] if len(table) == 4 else table
-    return tracer.result(tracer.padded(tracer.name(), source, ordered), order)
+    return tracer.result(tracer.padded(tracer.name(), source, ordered, fill), order)
+
+
+def _padded_whole(tracer: Tracer, value: Value, table: Array, fill: float) -> Value:
+    """Pad a value of many dimensions as one of fewer: what is not padded goes together."""
+    sizes, amounts = [1], [(0, 0)]
+    for size, (before, after) in zip(value.shape, np.asarray(table).tolist(), strict=True):
+        if (before, after) == amounts[-1] == (0, 0) and len(sizes) > 1:
+            sizes[-1] *= size
+        elif size > 1 or before or after:
+            sizes.append(size)
+            amounts.append((before, after))
+    source = tracer.reshaped(tracer.materialised(value), tuple(sizes))
+    padded = tracer.padded(tracer.name(), source, np.array(amounts, np.int32), fill)
+    count = tracer.elements_of(padded)
+    return Value(padded, torch.arange(count).reshape(tracer.shape))
+
+
+def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: float) -> Value:
+    """Repeat edges in place of minus infinity: a window that reaches beyond one holds it already.
+
+    That is so where maximum pools alone read the result, and no window lies in the padding.
+    """
+    pools = {reader.target for reader in tracer.node.users} <= _MAXIMA
+    windows = [reader.args[1] for reader in tracer.node.users]
+    smallest = min((min(window) for window in windows if isinstance(window, list)), default=0)
+    if not (fill < 0 and pools and max(amounts) < smallest and min(amounts) >= 0):
+        raise tracer.refusal(
+            f"padding must be finite unless maximum pools alone read it, but is {fill}",
+            "pad with a number",
+        )
+    wide = F.pad(value.positions.double(), amounts, mode="replicate").long()
+    return Value(value.tensor, wide)
 
 
 def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    if arguments.get("divisor_override") is not None:
-        raise tracer.refusal(
-            f"averages must divide by the window, but divide by {arguments['divisor_override']}",
-            "leave divisor_override out",
-        )
-    if arguments["count_include_pad"]:
-        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
-    if _margins(tracer, arguments)[1]:
+    """Average windows; where torch counts others than TFLite, sums are divided again."""
+    window, stride, before = _sweep(arguments)
+    if tracer.value(arguments["self"]).shape[0] > 1:
+        return _pool_of_many(tracer, arguments, "AVERAGE_POOL_2D")
+    value = tracer.map_value(arguments["self"])
+    counts = arguments["count_include_pad"] or not any(before)
+    odd = arguments.get("divisor_override") is not None
+    if not odd and not any(before):
         return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
-    # zeros are counted, and what they took is given back
+    if not odd and counts and not _overhangs(tracer, value, window, stride, before):
+        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
+    if not odd and not counts and _margins(tracer, arguments)[1]:
+        return _pool(tracer, arguments, "AVERAGE_POOL_2D", same=True, zeros=False)
     found = _pool(tracer, arguments, "AVERAGE_POOL_2D", same=False, zeros=True)
+    shares = _of_ones(tracer, {**arguments, "divisor_override": None}, counts_all=True)
+    return scaled(tracer, found, _of_ones(tracer, arguments) / shares, torch.tensor(0.0))
+
+
+def _of_ones(tracer: Tracer, arguments: Arguments, *, counts_all: bool = False) -> torch.Tensor:
+    """Pool ones; with `counts_all`, divide by the whole window everywhere."""
     ones = torch.ones(tracer.node.args[0].meta["val"].shape)  # type: ignore[union-attr]
-    counted = {**arguments, "self": ones, "count_include_pad": True}
-    shares = tracer.node.target(**counted)  # type: ignore[operator]
-    return scaled(tracer, found, 1 / shares, torch.tensor(0.0))
+    if not counts_all:
+        found: torch.Tensor = tracer.node.target(**{**arguments, "self": ones})  # type: ignore[operator]
+        return found
+    ones = ones if len(ones.shape) == 4 else ones.unsqueeze(-1)
+    window, stride, before = _sweep(arguments)
+    sizes = zip(ones.shape[2:], tracer.map_shape[2:], window, stride, before, strict=True)
+    after = [max((out - 1) * s + k - n - b, 0) for n, out, k, s, b in sizes]
+    padded = F.pad(ones, (before[1], after[1], before[0], after[0]))
+    return F.avg_pool2d(padded, window, stride).reshape(tracer.shape)
+
+
+def _pool_of_many(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
+    """Pool several maps, such as the windows of a larger one, as one high map."""
+    value, (window, stride, before) = tracer.value(arguments["self"]), _sweep(arguments)
+    count, depth, height, *width = value.shape
+    if window != stride or any(before) or height % window[0] or len(width) != 1:
+        raise tracer.refusal(
+            f"windows over {count} maps at once must stand side by side, but are {window} of "
+            f"stride {stride} and padding {before}",
+            "pool the whole map",
+        )
+    high = value.positions.transpose(0, 1).reshape(1, depth, count * height, width[0])
+    source, order = tracer.as_map(Value(value.tensor, high))
+    shape = (1, count * height // window[0], width[0] // window[1], depth)
+    pooled = tracer.plain(kind, (source,), shape, stride=stride, window=window, padding="VALID")
+    found = pooled.positions[:, order].reshape(depth, count, *tracer.shape[2:])
+    return Value(pooled.tensor, found.transpose(0, 1))
 
 
 def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
+    if tracer.value(arguments["self"]).shape[0] > 1:
+        return _pool_of_many(tracer, arguments, "MAX_POOL_2D")
     if any(step != 1 for step in arguments["dilation"]):
-        raise tracer.refusal(
-            f"pools must have dilation 1, but have {arguments['dilation']}", "leave it out"
-        )
+        return _dilated_max_pool(tracer, arguments)
     zeros = tracer.nonnegative(tracer.value(arguments["self"]).tensor)
     (rows, columns), fits = _margins(tracer, arguments)
     if zeros or fits or not any((*rows, *columns)):
@@ -83,12 +163,45 @@ def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
     )
 
 
+def _dilated_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
+    """Pool windows of pixels apart, brought side by side."""
+    value, (window, stride, before) = tracer.map_value(arguments["self"]), _sweep(arguments)
+    dilation = _sizes(arguments["dilation"], 1)
+    sides = zip(
+        value.shape[2:], tracer.map_shape[2:], window, stride, before, dilation, strict=True
+    )
+    read = [
+        [[p for p in range(k * s - b, k * s - b + taps * d, d) if 0 <= p < n] for k in range(out)]
+        for n, out, taps, s, b, d in sides
+    ]
+    return _maxima(tracer, value, read)
+
+
+def _maxima(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
+    """Take the maxima of windows, given as the rows and columns that each reads.
+
+    Windows are made equally long by what they hold already.
+    """
+    size = [max(map(len, side)) for side in read]
+    rows, columns = (
+        [p for part in side for p in (*part, *[part[0]] * (taps - len(part)))]
+        for side, taps in zip(read, size, strict=True)
+    )
+    wide = Value(value.tensor, value.positions[:, :, rows][..., columns])
+    return _windows(tracer, "MAX_POOL_2D", wide, (size[0], size[1]))
+
+
 def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
     """Padding of a pool, and whether SAME means the same."""
-    value, window = tracer.map_value(arguments["self"]), _sizes(arguments["kernel_size"], 1)
+    height, width = tracer.map_value(arguments["self"]).shape[2:]
+    return tracer.margins((height, width), *_sweep(arguments))
+
+
+def _sweep(arguments: Arguments) -> tuple[Pair, Pair, Pair]:
+    """Window, stride and padding of a pool."""
+    window = _sizes(arguments["kernel_size"], 1)
     stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
-    height, width = value.shape[2:]
-    return tracer.margins((height, width), window, stride, _sizes(arguments["padding"], 0))
+    return window, stride, _sizes(arguments["padding"], 0)
 
 
 def _pool(
@@ -101,19 +214,9 @@ def _pool(
     value: Value | None = None,
 ) -> Value:
     value = value or tracer.map_value(arguments["self"])
-    window = _sizes(arguments["kernel_size"], 1)
-    stride = _sizes(arguments["stride"], 1) if arguments["stride"] else window
-    before = _sizes(arguments["padding"], 0)
-    if not any(before):
-        same = True  # no padding is counted, but windows of ceil_mode may end outside the map
-    elif kind == "AVERAGE_POOL_2D" and _overhangs(tracer, value, window, stride, before):
-        raise tracer.refusal(
-            "averages must not reach beyond their padding, but do with ceil_mode and padding",
-            "leave one of them out",
-        )
+    window, stride, before = _sweep(arguments)
     name = tracer.name()
     source, order = tracer.as_map(value)
-    zeros = zeros and not (kind == "AVERAGE_POOL_2D" and not any(before))
     source, padding = tracer.placed(name, source, window, stride, before, same=same, zeros=zeros)
     op = Op(kind, name, (source,), (name,), stride, window, padding)
     shape = (1, *tracer.map_shape[2:], len(order))
@@ -136,24 +239,75 @@ def adaptive_max_pool(tracer: Tracer, arguments: Arguments) -> Value:
 def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
     value = tracer.map_value(arguments["self"])
     (height, width), (rows, columns) = value.shape[2:], tracer.map_shape[2:]
-    if height % rows or width % columns:
-        raise tracer.refusal(
-            f"an adaptive pool must divide the map evenly, but makes {rows}x{columns} of "
-            f"{height}x{width}",
-            "use output size 1",
-        )
-    return _windows(tracer, kind, value, (height // rows, width // columns))
+    if height % rows == 0 and width % columns == 0:
+        return _windows(tracer, kind, value, (height // rows, width // columns))
+    read = [
+        [[*range(k * size // out, -(-(k + 1) * size // out))] for k in range(out)]
+        for size, out in ((height, rows), (width, columns))
+    ]
+    paces = [{part[0] - before[0] for before, part in pairwise(side)} or {1} for side in read]
+    if all(
+        len({*map(len, side)}) == len(pace) == 1 for side, pace in zip(read, paces, strict=True)
+    ):
+        window = len(read[0][0]), len(read[1][0])
+        return _windows(tracer, kind, value, window, (paces[0].pop(), paces[1].pop()))
+    if kind == "MAX_POOL_2D":
+        return _maxima(tracer, value, read)
+    return _averages(tracer, value, read)
 
 
-def _windows(tracer: Tracer, kind: Kind, value: Value, window: Pair) -> Value:
-    """Pool windows of a map that stand side by side."""
+def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
+    """Average windows of several sizes: zeros make them equally long, a factor their weight."""
+    size = [max(map(len, side)) for side in read]
+    short = [any(len(part) < taps for part in side) for side, taps in zip(read, size, strict=True)]
+    source, order = tracer.as_map(value)
+    table = np.array([(0, 0), (0, short[0]), (0, short[1]), (0, 0)], np.int32)
+    if table.any():
+        source = tracer.padded(tracer.name("pad"), source, table)
+    whole = canonical(tracer.shape_of(source))[:, order]
+    rows, columns = (
+        [p for part in side for p in (*part, *[zero] * (taps - len(part)))]
+        for side, taps, zero in zip(read, size, value.shape[2:], strict=True)
+    )
+    wide = Value(source, whole[:, :, rows][..., columns])
+    found = _windows(tracer, "AVERAGE_POOL_2D", wide, (size[0], size[1]))
+    down, across = (
+        torch.tensor([taps / len(part) for part in side])
+        for side, taps in zip(read, size, strict=True)
+    )
+    factor = (down[:, None] * across).reshape(*tracer.shape[2:])
+    return scaled(tracer, found, factor, torch.tensor(0.0))
+
+
+def _windows(
+    tracer: Tracer, kind: Kind, value: Value, window: Pair, stride: Pair | None = None
+) -> Value:
+    """Pool windows of a map that stand side by side, or `stride` apart."""
     if window == (1, 1):
         return Value(value.tensor, value.positions.reshape(tracer.shape))
     source, order = tracer.as_map(value)
-    _, height, width, channels = tracer.shape_of(source)
-    shape = (1, height // window[0], width // window[1], channels)
-    pooled = tracer.plain(kind, (source,), shape, stride=window, window=window, padding="VALID")
+    stride = stride or window
+    sides = zip(tracer.shape_of(source)[1:3], window, stride, strict=True)
+    shape = (1, *((size - taps) // step + 1 for size, taps, step in sides), len(order))
+    pooled = tracer.plain(kind, (source,), shape, stride=stride, window=window, padding="VALID")
     return tracer.result(pooled.tensor, order)
+
+
+def resampled(tracer: Tracer, arguments: Arguments) -> Value:
+    """Resize by products with constants, one for each axis: what the operation makes of ones."""
+    value = tracer.map_value(arguments["input"])
+    factors = arguments["scale_factors"]
+    for axis, (size, wanted) in enumerate(zip(value.shape[2:], tracer.map_shape[2:], strict=True)):
+        if size == wanted and factors is None:
+            continue
+        given = {**arguments, "input": torch.eye(size).reshape(1, 1, size, size)}
+        given["output_size"] = None if factors is not None else (wanted, size)
+        given["scale_factors"] = None if factors is None else (factors[axis], 1.0)
+        matrix = tracer.node.target(**given)[0, 0]  # type: ignore[operator]
+        last = Value(value.tensor, value.positions.movedim(axis + 2, -1))
+        found = multiplied(tracer, last, matrix, None)
+        value = Value(found.tensor, found.positions.movedim(-1, axis + 2))
+    return Value(value.tensor, value.positions.reshape(tracer.shape))
 
 
 def nearest(tracer: Tracer, arguments: Arguments) -> Value:
@@ -177,11 +331,8 @@ def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -
     factors = arguments.get("scale_factors") or ()
     exact = [out / n for out, n in zip(outputs, value.shape[2:], strict=True)]
     if any(not math.isclose(f, e) for f, e in zip(factors, exact, strict=False)):
-        raise tracer.refusal(
-            f"a scale factor must give whole sizes, but {list(factors)} makes {list(outputs)} of "
-            f"{list(value.shape[2:])}",
-            "pass size= instead of scale_factor=",
-        )
+        # torch computes places by the factor, TFLite by the sizes
+        return resampled(tracer, arguments) if kind == "RESIZE_BILINEAR" else moved_now(tracer)
     source, order = tracer.as_map(value)
     name = tracer.name()
     size = tracer.filled(f"{name}/size", np.array(outputs, np.int32))
@@ -212,6 +363,59 @@ def largest(tracer: Tracer, arguments: Arguments) -> Value:
     if dims == [2, 3] and len(value.shape) == 4:
         return _windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
     return reduced(tracer, "REDUCE_MAX", value, dims)
+
+
+def extreme(kind: str) -> Callable[[Tracer, Arguments], Sequence[Part]]:
+    """Lower ``max`` or ``min`` along a dimension: the values, and their places if they are read."""
+    sign = 1.0 if kind == "max" else -1.0
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+        return [
+            lambda: _of_sign(tracer, _largest_of(tracer, arguments, sign), sign),
+            lambda: place(sign)(tracer, arguments),
+        ]
+
+    return lower
+
+
+def _of_sign(tracer: Tracer, value: Value, sign: float) -> Value:
+    return value if sign > 0 else scaled(tracer, value, torch.tensor(sign), torch.tensor(0.0))
+
+
+def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
+    value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
+    return reduced(tracer, "REDUCE_MAX", value, dimensions(arguments["dim"], len(value.shape)))
+
+
+def place(sign: float = 1.0) -> Callable[[Tracer, Arguments], Value]:
+    """Lower ``argmax``, or ``argmin`` with a sign of -1; a code of the result is the place - 128.
+
+    TFLM's ARG_MAX writes int32, which nothing else here does: 255 where a value is the largest,
+    cut to 255 less its place, has the first of them as its maximum.
+    """
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Value:
+        value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
+        if arguments["dim"] is None:
+            raise tracer.refusal("the place of a largest value must be along a dim", "pass a dim")
+        dim = int(arguments["dim"]) % len(value.shape)
+        count = value.shape[dim]
+        if dim == 0 or count > _MOST_PLACES:
+            raise tracer.refusal(
+                f"places must be along another dimension than the batch, {_MOST_PLACES} at most, "
+                f"but are {count} along {dim}",
+                "return the values, and take the place of the largest where they are used",
+            )
+        kept = tuple(1 if axis == dim else size for axis, size in enumerate(value.shape))
+        most = reduced(tracer, "REDUCE_MAX", value, [dim], kept)
+        hits = tabled(tracer, combined(tracer, "SUB", value, most, "less"), HIT)
+        shape = [1] * len(kept)
+        shape[dim] = count
+        places = 255.0 - torch.arange(count).reshape(shape)
+        numbered = with_constant(tracer, "MINIMUM", hits, places, "places")
+        return tabled(tracer, reduced(tracer, "REDUCE_MAX", numbered, [dim]), PLACE)
+
+    return lower
 
 
 def reduced(

@@ -1,13 +1,14 @@
 """Operations that only move elements: views, permutations, slices and joins."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.layout import Stack, Value
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
@@ -15,13 +16,18 @@ from micronas.graph.operators import OPERATORS
 
 def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
     """Do to the positions what torch does to the elements."""
+    stack = tracer.stacks.get(tracer.node.args[0])  # type: ignore[arg-type]
+    is_pick = tracer.node.target is torch.ops.aten.select.int
+    if stack is not None and is_pick and arguments["dim"] in (0, -1 - len(tracer.shape)):
+        return stack.values[arguments["index"]]
     if _is_length(tracer, tracer.node.args[0]):
-        tracer.deferred[tracer.node] = lambda: _moved(tracer)
+        tracer.deferred[tracer.node] = lambda: moved_now(tracer)
         return None
-    return _moved(tracer)
+    return moved_now(tracer)
 
 
-def _moved(tracer: Tracer) -> Value:
+def moved_now(tracer: Tracer) -> Value:
+    """Run the node on positions."""
     value = tracer.value(tracer.node.args[0])
     result = _run(tracer, value.positions)
     assert isinstance(result, Tensor)
@@ -65,8 +71,8 @@ def _run(tracer: Tracer, positions: Tensor) -> Tensor | Sequence[Tensor]:
     return result
 
 
-def picked(tracer: Tracer) -> Value:
-    """Return one of several results."""
+def picked(tracer: Tracer) -> Value | None:
+    """Return one of several results, or put it off until it is read."""
     source, index = tracer.node.args
     assert isinstance(source, Node)
     assert isinstance(index, int)
@@ -77,7 +83,37 @@ def picked(tracer: Tracer) -> Value:
             f"only the first {len(parts)} of its results can be used, but number {index + 1} is",
             "leave it out",
         )
-    return parts[index]
+    part, node = parts[index], tracer.node
+    if isinstance(part, Value):
+        return part
+    if isinstance(part, Stack):
+        tracer.stacks[node] = part
+        tracer.deferred[node] = partial(_stacked, tracer, part)
+    else:
+        tracer.deferred[node] = part
+    return None
+
+
+def _stacked(tracer: Tracer, stack: Stack) -> Value:
+    """Join values [1, size] to [count, 1, size]."""
+    joined = joined_rows(tracer, stack.values)
+    return Value(joined.tensor, joined.positions.transpose(0, 1))
+
+
+def joined_rows(tracer: Tracer, rows: Sequence[Value]) -> Value:
+    """Join values [1, size] to [1, count, size]."""
+    size = rows[0].positions.numel()
+    tensors = [tracer.arrange(row.tensor, row.positions, (1, size)) for row in rows]
+    joined = tensors[0] if len(tensors) == 1 else _join(tracer, tensors, 1)
+    return Value(joined, torch.arange(len(rows) * size).reshape(1, len(rows), size))
+
+
+def joined_ends(tracer: Tracer, values: Sequence[Value]) -> Value:
+    """Join values along their last dimension."""
+    tensors = [tracer.materialised(value) for value in values]
+    joined = _join(tracer, tensors, len(tracer.shape_of(tensors[0])) - 1)
+    shape = *values[0].shape[:-1], sum(value.shape[-1] for value in values)
+    return Value(joined, torch.arange(tracer.elements_of(joined)).reshape(shape))
 
 
 def dropout(tracer: Tracer, arguments: Arguments) -> Value:
@@ -90,10 +126,12 @@ def dropout(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def kept(tracer: Tracer, arguments: Arguments) -> Value:
-    value = tracer.value(tracer.node.args[0])
-    if tracer.node.meta["val"].dtype != torch.float32:
+    source = tracer.node.args[0]
+    value, dtype = tracer.value(source), tracer.node.meta["val"].dtype
+    was_float = source.meta["val"].is_floating_point()  # type: ignore[union-attr]
+    if dtype != torch.float32 and (was_float or dtype.is_floating_point):
         raise tracer.refusal(
-            f"values must stay float32, but become {tracer.node.meta['val'].dtype}",
+            f"values must stay float32 or whole numbers, but become {dtype}",
             "leave the conversion out; export chooses the integers",
         )
     return value

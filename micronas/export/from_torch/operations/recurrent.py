@@ -1,56 +1,279 @@
-"""LSTM layers. A GRU has no operator in TFLM, nor could its steps share weights."""
+"""Recurrent layers: TFLM's LSTM where it gives all that is read, otherwise a few operators a step.
 
-from collections.abc import Sequence
+TFLM has no operator for a GRU, and that for an LSTM starts at rest and keeps its cells. Steps read
+their weights from one place: a file holds constants of equal bytes once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.layout import Stack, Value
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.tracer import Tracer
-from micronas.graph.ir import Op, Tensor
+from micronas.export.from_torch.operations.affine import with_constant
+from micronas.export.from_torch.operations.elementwise import applied, combined
+from micronas.export.from_torch.operations.movement import joined_ends, joined_rows
+from micronas.export.from_torch.operations.weighted import multiplied
+from micronas.export.from_torch.tracer import Part, Tracer
+from micronas.graph import ir
+from micronas.graph.ir import Kind, Op
 from micronas.graph.recurrent import GATES
 
+State = tuple[Value | None, ...]
+"""State that a step hands on: the output, and cells of an LSTM; None stands for zeros."""
 
-def lstm(tracer: Tracer, arguments: Arguments) -> Sequence[Value]:
-    """Append an operator a layer; returns all outputs, and the last one of the last layer."""
-    if arguments["bidirectional"]:
-        raise tracer.refusal(
-            "an LSTM must run forwards alone, but is bidirectional", "use bidirectional=False"
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights of one direction of a layer, rows of gates as torch stacks them."""
+
+    read: Tensor
+    kept: Tensor
+    read_bias: Tensor
+    kept_bias: Tensor
+    projection: Tensor | None
+
+    def gates(self, count: int, chosen: Sequence[int]) -> "_Weights":
+        """Take rows of some of `count` gates."""
+        read, kept, read_bias, kept_bias = (
+            torch.cat([part.chunk(count)[gate] for gate in chosen])
+            for part in (self.read, self.kept, self.read_bias, self.kept_bias)
         )
-    states = arguments["hx"]
-    if not all(tracer.is_constant(state) for state in states) or any(
-        tracer.constant(state).any() for state in states
-    ):
-        raise tracer.refusal("an LSTM must start at zero, but is given a state", "leave it out")
+        return _Weights(read, kept, read_bias, kept_bias, None)
+
+
+_Cell = Callable[[Tracer, Sequence[Value], Sequence[_Weights], State], State]
+"""Does one step with what it reads, for each group of gates, and the state before."""
+
+
+def lstm(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+    starts = [_start(tracer, state) for state in arguments["hx"]]
+    gives_cells = any(node.args[1] == 2 and node.users for node in tracer.node.users)
+    weights = _weights(tracer, arguments, factor=4)
+    is_plain = starts == [None, None] and weights[0].projection is None and not gives_cells
+    run = _whole_lstm if is_plain else partial(_steps, _lstm_step, 4, ((0, 1, 3), (2,)))
+    return _layers(tracer, arguments, starts, weights, run)
+
+
+def gru(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+    starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments, factor=3)
+    run = partial(_steps, _gru_step, 3, ((0, 1), (2,)))
+    return _layers(tracer, arguments, starts, weights, run)
+
+
+def rnn(curve: Kind) -> Callable[[Tracer, Arguments], Sequence[Part]]:
+    """Lower a plain recurrent layer with an activation."""
+
+    def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
+        starts, weights = [_start(tracer, arguments["hx"])], _weights(tracer, arguments, factor=1)
+        run = partial(_steps, partial(_rnn_step, curve), 1, ((0,),))
+        return _layers(tracer, arguments, starts, weights, run)
+
+    return lower
+
+
+def _start(tracer: Tracer, state: object) -> Value | None:
+    """A state, [directions of layers, N, units]; None if it is zero."""
+    if not tracer.is_constant(state):
+        return tracer.value(state)
+    if bool(tracer.constant(state).any()):
+        raise tracer.refusal(
+            "a recurrent layer must start at zero or at an input, but starts at a constant",
+            "pass it as an input, or leave it out",
+        )
+    return None
+
+
+def _weights(tracer: Tracer, arguments: Arguments, *, factor: int) -> list[_Weights]:
+    """Weights of each direction of each layer."""
+    given = [tracer.constant(node) for node in arguments["params"]]
+    rows = arguments["num_layers"] * (2 if arguments["bidirectional"] else 1)
+    each = len(given) // rows
+    found = []
+    for start in range(0, len(given), each):
+        read, kept, *rest = given[start : start + each]
+        biases = rest[:2] if arguments["has_biases"] else [read.new_zeros(len(read))] * 2
+        projection = rest[-1] if len(rest) % 2 else None
+        found.append(_Weights(read, kept, biases[0], biases[1], projection))
+    assert all(len(each.read) % factor == 0 for each in found)
+    return found
+
+
+_Run = Callable[[Tracer, Value, _Weights, State, bool], tuple[Callable[[], Value], State]]
+"""Runs one direction of a layer: makes all outputs, in the order of time, and the last state."""
+
+
+def _layers(
+    tracer: Tracer,
+    arguments: Arguments,
+    starts: Sequence[Value | None],
+    weights: Sequence[_Weights],
+    run: _Run,
+) -> Sequence[Part]:
+    """Run layers one on another; return outputs, and the last states of all."""
     value = tracer.value(arguments["input"])
-    if not arguments["batch_first"]:
+    if len(value.shape) != 3:
+        raise tracer.refusal(
+            f"a recurrent layer must read [N, time, features], but reads {list(value.shape)}",
+            "keep the batch dimension",
+        )
+    batch_first, directions = arguments["batch_first"], 2 if arguments["bidirectional"] else 1
+    if not batch_first:
         value = Value(value.tensor, value.positions.transpose(0, 1))
-    weights = [tracer.constant(node) for node in arguments["params"]]
-    each = 4 if arguments["has_biases"] else 2
-    if len(weights) != each * arguments["num_layers"]:
-        raise tracer.refusal("an LSTM must have no projection, but has one", "use proj_size=0")
+    if value.shape[0] != 1:
+        raise tracer.refusal(
+            f"a recurrent layer must read one example, but reads {value.shape[0]}",
+            "keep examples in dimension 0, or in dimension 1 without batch_first",
+        )
+    ends: list[State] = []
+    make: Callable[[], Value] = lambda: value  # noqa: E731
     for layer in range(arguments["num_layers"]):
-        value = _layer(tracer, value, weights[layer * each : (layer + 1) * each])
-    last = value.positions[:, -1:].transpose(0, 1)
-    positions = value.positions if arguments["batch_first"] else value.positions.transpose(0, 1)
-    outputs = [Value(value.tensor, positions)]
-    # Of several layers torch returns a last output each; only the last layer's is at hand.
-    return [*outputs, Value(value.tensor, last)] if arguments["num_layers"] == 1 else outputs
+        outputs = []
+        source = make()
+        for backwards in range(directions):
+            number = layer * directions + backwards
+            state = tuple(_row(start, number) for start in starts)
+            output, end = run(tracer, source, weights[number], state, bool(backwards))
+            outputs.append(output)
+            ends.append(end)
+        make = partial(_beside, tracer, outputs)
+    left = range(sum(state is not None for state in ends[0]))
+    stacks = [Stack(tuple(_known(end[place]) for end in ends)) for place in left]
+
+    def result() -> Value:
+        found = make()
+        turned = found.positions if batch_first else found.positions.transpose(0, 1)
+        return Value(found.tensor, turned)
+
+    return [result, *stacks]
 
 
-def _layer(tracer: Tracer, value: Value, weights: Sequence[torch.Tensor]) -> Value:
-    source = tracer.materialised(value)
+def _row(state: Value | None, number: int) -> Value | None:
+    """The state [1, units] of a direction of a layer."""
+    return None if state is None else Value(state.tensor, state.positions[number])
+
+
+def _known(value: Value | None) -> Value:
+    assert value is not None, "a step leaves a state"
+    return value
+
+
+def _beside(tracer: Tracer, outputs: Sequence[Callable[[], Value]]) -> Value:
+    """Join the outputs of both directions."""
+    values = [output() for output in outputs]
+    return values[0] if len(values) == 1 else joined_ends(tracer, values)
+
+
+def _whole_lstm(
+    tracer: Tracer, value: Value, weights: _Weights, state: State, backwards: bool
+) -> tuple[Callable[[], Value], State]:
+    """Run TFLM's operator, on steps in reverse order where it runs backwards."""
+    read = Value(value.tensor, value.positions.flip(1)) if backwards else value
+    source = tracer.materialised(read)
     name = tracer.name()
-    units = weights[1].shape[1]
-    bias = weights[2] + weights[3] if len(weights) == 4 else torch.zeros(4 * units)
+    units = weights.kept.shape[1]
     inputs = [source]
-    parts = ("input_weights", weights[0]), ("recurrent_weights", weights[1]), ("bias", bias)
+    parts = (
+        ("input_weights", weights.read),
+        ("recurrent_weights", weights.kept),
+        ("bias", weights.read_bias + weights.kept_bias),
+    )
     for part, stacked in parts:
         for gate, rows in zip(GATES, stacked.reshape(4, units, *stacked.shape[1:]), strict=True):
             inputs.append(tracer.filled(f"{name}/{gate}_{part}", rows.contiguous().numpy()))
-    for state in ("hidden", "cell"):
-        inputs.append(f"{name}/{state}")
-        tracer.tensors[inputs[-1]] = Tensor(inputs[-1], (1, units), constant=True, variable=True)
+    for kept in ("hidden", "cell"):
+        inputs.append(f"{name}/{kept}")
+        tracer.tensors[inputs[-1]] = ir.Tensor(inputs[-1], (1, units), constant=True, variable=True)
     op = Op("UNIDIRECTIONAL_SEQUENCE_LSTM", name, tuple(inputs), (name,))
-    shape = (1, tracer.shape_of(source)[1], units)
-    return tracer.append(op, shape)
+    found = tracer.append(op, (1, tracer.shape_of(source)[1], units))
+    last = Value(found.tensor, found.positions[:, -1])
+    in_time = found.positions.flip(1) if backwards else found.positions
+    return lambda: Value(found.tensor, in_time), (last, None)
+
+
+def _steps(
+    cell: _Cell,
+    gates: int,
+    groups: Sequence[Sequence[int]],
+    tracer: Tracer,
+    value: Value,
+    weights: _Weights,
+    state: State,
+    backwards: bool,
+) -> tuple[Callable[[], Value], State]:
+    """Run a layer step by step; what it reads is multiplied for all steps at once."""
+    parts = [weights.gates(gates, chosen) for chosen in groups]
+    read = []
+    for part in parts:
+        found = multiplied(tracer, value, part.read, part.read_bias)
+        flat = tracer.reshaped(found.tensor, (1, found.positions.numel()))
+        read.append(Value(flat, found.positions))
+    times = range(value.shape[1])
+    outputs: list[Value] = []
+    for time in reversed(times) if backwards else times:
+        now = [Value(each.tensor, each.positions[:, time]) for each in read]
+        state = cell(tracer, now, parts, state)
+        if weights.projection is not None:
+            state = (multiplied(tracer, _known(state[0]), weights.projection, None), *state[1:])
+        outputs.append(_known(state[0]))
+    in_time = outputs[::-1] if backwards else outputs
+    return lambda: joined_rows(tracer, in_time), state
+
+
+def _sums(tracer: Tracer, now: Value, weights: _Weights, state: Value | None) -> Value:
+    """Sum what a group of gates reads, and the output before."""
+    bias = weights.kept_bias
+    if state is None:
+        return with_constant(tracer, "ADD", now, bias) if bool(bias.any()) else now
+    return combined(tracer, "ADD", now, multiplied(tracer, state, weights.kept, bias))
+
+
+def _rnn_step(
+    curve: Kind,
+    tracer: Tracer,
+    now: Sequence[Value],
+    weights: Sequence[_Weights],
+    state: State,
+) -> State:
+    return (applied(tracer, curve, _sums(tracer, now[0], weights[0], state[0])),)
+
+
+def _lstm_step(
+    tracer: Tracer, now: Sequence[Value], weights: Sequence[_Weights], state: State
+) -> State:
+    output, cells = state
+    gates = applied(tracer, "LOGISTIC", _sums(tracer, now[0], weights[0], output))
+    enters, stays, leaves = _thirds(gates)
+    new = applied(tracer, "TANH", _sums(tracer, now[1], weights[1], output))
+    added = combined(tracer, "MUL", enters, new)
+    if cells is not None:
+        added = combined(tracer, "ADD", combined(tracer, "MUL", stays, cells), added)
+    return combined(tracer, "MUL", leaves, applied(tracer, "TANH", added)), added
+
+
+def _thirds(value: Value) -> list[Value]:
+    return [Value(value.tensor, part) for part in value.positions.chunk(3, 1)]
+
+
+def _gru_step(
+    tracer: Tracer, now: Sequence[Value], weights: Sequence[_Weights], state: State
+) -> State:
+    """n + z (h - n), where n = tanh(x + r (W h + b))."""
+    (before,) = state
+    gates = applied(tracer, "LOGISTIC", _sums(tracer, now[0], weights[0], before))
+    resets, stays = (Value(gates.tensor, part) for part in gates.positions.chunk(2, 1))
+    bias = weights[1].kept_bias
+    if before is not None:
+        kept = combined(tracer, "MUL", resets, multiplied(tracer, before, weights[1].kept, bias))
+        new = applied(tracer, "TANH", combined(tracer, "ADD", now[1], kept))
+        moved = combined(tracer, "MUL", stays, combined(tracer, "SUB", before, new))
+        return (combined(tracer, "ADD", new, moved),)
+    if bool(bias.any()):
+        kept = with_constant(tracer, "MUL", resets, bias)
+        new = applied(tracer, "TANH", combined(tracer, "ADD", now[1], kept))
+    else:
+        new = applied(tracer, "TANH", now[1])
+    return (combined(tracer, "SUB", new, combined(tracer, "MUL", stays, new)),)

@@ -7,12 +7,12 @@ import torch
 from micronas.export.from_torch.layout import Value, in_order
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import scaled, with_constant
+from micronas.export.from_torch.operations.elementwise import combined
 from micronas.export.from_torch.operations.weighted import multiplied
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.ir import Kind
+from micronas.train.quantize import HIDES
 
-_EXTREME = 1e3
-"""Masks beyond it leave no codes to tell scores apart."""
 _MOST = 4
 """Dimensions of BATCH_MATMUL."""
 
@@ -74,29 +74,79 @@ def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Val
     return Value(result.tensor, torch.arange(math.prod(shape)).reshape(shape))
 
 
-def _mask(tracer: Tracer, arguments: Arguments) -> torch.Tensor | None:
-    """Constant that is added to scores."""
-    mask = arguments["attn_mask"]
-    if mask is None and not arguments["is_causal"]:
-        return None
-    if not tracer.is_constant(mask) or not bool((tracer.constant(mask).abs() < _EXTREME).all()):
+def _hidden(tracer: Tracer, value: Value, mask: torch.Tensor, suffix: str = "") -> Value:
+    """Hide from a softmax what a constant mask is true for.
+
+    MINIMUM with bounds stands for minus infinity; calibration finds how low is low enough.
+    """
+    bounds = torch.where(mask, 2 * HIDES, -2 * HIDES)
+    return with_constant(tracer, "MINIMUM", value, bounds, suffix)
+
+
+def _with_mask(tracer: Tracer, value: Value, mask: torch.Tensor) -> Value:
+    """Add a constant to scores; where it is minus infinity, or nearly, hide them."""
+    low = mask <= HIDES
+    finite = torch.where(low, 0.0, mask)
+    if not bool((finite.abs() < -HIDES).all()):
         raise tracer.refusal(
-            "an attention's mask must be a constant that is added, within 1,000 of zero, but this "
-            "is another",
-            "pass a float mask; -16 hides as -inf does",
+            "what is added to scores must be within 1,000 of zero, or hide them, but reaches "
+            f"{finite.abs().max():g}",
+            "add less",
         )
-    return tracer.constant(mask)
+    if bool((finite != 0).any()):
+        value = with_constant(tracer, "ADD", value, finite, "mask")
+    return _hidden(tracer, value, low, "hidden") if bool(low.any()) else value
+
+
+def masked_fill(tracer: Tracer, arguments: Arguments) -> Value:
+    """Fill with minus infinity, or nearly, what a constant mask is true for."""
+    return _filled(tracer, arguments["self"], arguments["mask"], arguments["value"], True)
+
+
+def where(tracer: Tracer, arguments: Arguments) -> Value:
+    """Choose between a value and minus infinity, or nearly."""
+    value, other = arguments["self"], arguments["other"]
+    if _hides(tracer, value):
+        return _filled(tracer, other, arguments["condition"], value, True)
+    return _filled(tracer, value, arguments["condition"], other, False)
+
+
+def _hides(tracer: Tracer, filler: object) -> bool:
+    return tracer.is_constant(filler) and bool((tracer.constant(filler) <= HIDES).all())
+
+
+def _filled(tracer: Tracer, node: object, mask: object, filler: object, when: bool) -> Value:
+    if tracer.is_constant(node) or not tracer.is_constant(mask) or not _hides(tracer, filler):
+        raise tracer.refusal(
+            "what is chosen must be within 1,000 of zero, or far below it under a constant mask, "
+            "but is not"
+        )
+    value, chosen = tracer.value(node), tracer.constant(mask).bool() == when
+    return _hidden(tracer, Value(value.tensor, value.positions.expand(tracer.shape)), chosen)
 
 
 def attention(tracer: Tracer, arguments: Arguments) -> Value:
     """softmax(q k^T / sqrt(d) + mask) v, the scale on the queries."""
-    mask = _mask(tracer, arguments)
     query, key, value = (tracer.value(arguments[name]) for name in ("query", "key", "value"))
+    if arguments.get("enable_gqa") and key.shape != query.shape:
+        times = query.shape[-3] // key.shape[-3]
+        key, value = (
+            Value(each.tensor, each.positions.repeat_interleave(times, -3)) for each in (key, value)
+        )
     scale = arguments["scale"] or query.shape[-1] ** -0.5
     turned = Value(key.tensor, key.positions.transpose(-1, -2))
     scores = _product(tracer, query, turned, "scores")
     scores = scaled(tracer, scores, torch.tensor(scale), torch.tensor(0.0))
-    if mask is not None:
-        scores = with_constant(tracer, "ADD", scores, mask, "mask")
+    mask = arguments["attn_mask"]
+    if arguments["is_causal"]:
+        later = torch.ones(query.shape[-2], key.shape[-2]).triu(1).bool()
+        scores = _hidden(tracer, scores, later, "hidden")
+    elif mask is not None and tracer.is_constant(mask):
+        given = tracer.constant(mask)
+        if given.dtype == torch.bool:
+            given = torch.where(given, 0.0, 2 * HIDES)
+        scores = _with_mask(tracer, scores, given)
+    elif mask is not None:
+        scores = combined(tracer, "ADD", scores, tracer.value(mask), "mask")
     weights = rowwise(tracer, "SOFTMAX", scores, -1, "softmax")
     return _product(tracer, weights, value, "mix")

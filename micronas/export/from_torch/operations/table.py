@@ -17,12 +17,17 @@ from micronas.export.from_torch.operations import (
     rows,
     weighted,
 )
-from micronas.export.from_torch.tracer import Tracer
+from micronas.export.from_torch.tracer import Part, Tracer
 
 _aten = torch.ops.aten
 
-SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Value]]] = {
+SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Part]]] = {
     _aten.lstm.input: recurrent.lstm,
+    _aten.gru.input: recurrent.gru,
+    _aten.max.dim: maps.extreme("max"),
+    _aten.min.dim: maps.extreme("min"),
+    _aten.rnn_tanh.input: recurrent.rnn("TANH"),
+    _aten.rnn_relu.input: recurrent.rnn("RELU"),
     **dict.fromkeys(
         (
             _aten.chunk.default,
@@ -36,6 +41,15 @@ SEVERAL: Mapping[Any, Callable[[Tracer, Arguments], Sequence[Value]]] = {
 }
 """Operations with several results."""
 
+REMAINING: Mapping[Any, Callable[[Tracer, Arguments], Value]] = {
+    _aten.masked_fill.Scalar: rows.masked_fill,
+    _aten.masked_fill.Tensor: rows.masked_fill,
+    _aten.where.self: rows.where,
+    _aten.where.ScalarSelf: rows.where,
+    _aten.where.ScalarOther: rows.where,
+}
+"""Operations that are lowered where no decomposition says them."""
+
 OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.conv1d.default: weighted.convolution,
     _aten.conv1d.padding: weighted.convolution,
@@ -44,6 +58,7 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.conv_transpose1d.default: weighted.transposed_convolution,
     _aten.conv_transpose2d.input: weighted.transposed_convolution,
     _aten.linear.default: weighted.linear,
+    _aten.embedding.default: elementwise.embedding,
     _aten.batch_norm.default: affine.batch_norm,
     _aten._native_batch_norm_legit_no_training.default: affine.batch_norm,
     _aten.relu.default: elementwise.relu,
@@ -89,10 +104,15 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
         for name in ("gt", "ge", "lt", "le", "eq", "ne")
     },
     _aten.add.Tensor: elementwise.add,
+    _aten.add.Scalar: elementwise.add,
     _aten.sub.Tensor: elementwise.subtract,
+    _aten.sub.Scalar: elementwise.subtract,
     _aten.rsub.Scalar: elementwise.reversed_subtract,
+    _aten.rsub.Tensor: elementwise.reversed_subtract,
     _aten.mul.Tensor: elementwise.multiply,
+    _aten.mul.Scalar: elementwise.multiply,
     _aten.div.Tensor: norms.divide,
+    _aten.div.Scalar: norms.divide,
     _aten.neg.default: elementwise.negate,
     _aten.pow.Tensor_Scalar: elementwise.power,
     _aten.square.default: elementwise.power,
@@ -113,11 +133,16 @@ OPERATIONS: Mapping[Any, Callable[[Tracer, Arguments], Value | None]] = {
     _aten.upsample_nearest1d.vec: maps.nearest,
     _aten.upsample_nearest2d.vec: maps.nearest,
     _aten._upsample_nearest_exact2d.vec: maps.nearest_exact,
+    _aten.upsample_linear1d.vec: maps.bilinear,
     _aten.upsample_bilinear2d.vec: maps.bilinear,
+    _aten.upsample_bicubic2d.vec: maps.resampled,
+    _aten._upsample_bilinear2d_aa.vec: maps.resampled,
+    _aten._upsample_bicubic2d_aa.vec: maps.resampled,
     _aten.mean.dim: maps.mean,
     _aten.sum.dim_IntList: maps.total,
     _aten.amax.default: maps.largest,
-    _aten.max.dim: maps.largest,
+    _aten.argmax.default: maps.place(),
+    _aten.argmin.default: maps.place(-1.0),
     _aten.softmax.int: rows.softmax,
     _aten._softmax.default: rows.softmax,
     _aten.log_softmax.int: rows.log_softmax,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value
+from micronas.export.from_torch.layout import Value, canonical
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Pair, Tracer, pair
 from micronas.graph.ir import Kind, Op, extent
@@ -48,31 +48,29 @@ def convolution(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
-    """Convolve backwards; taps of zero bring torch's padding and TFLite's together."""
+    """Convolve backwards; taps of zero bring torch's padding and TFLite's together.
+
+    Taps apart get zeros between them. Where TFLite cannot leave torch's padding away, the whole
+    map is computed and cut. Groups, which TFLite has not, convolve a map enlarged by zeros.
+    """
     value, weight = tracer.map_value(arguments["input"]), tracer.constant(arguments["weight"])
     if weight.ndim == 3:
         weight = weight.unsqueeze(-1)
-    if arguments["groups"] != 1 or _steps(arguments["dilation"]) != (1, 1):
-        raise tracer.refusal(
-            "a transposed convolution must have one group and dilation 1, but has "
-            f"{arguments['groups']} and {arguments['dilation']}",
-            "use torch.nn.Upsample and torch.nn.Conv2d",
-        )
+    weight = _spread_taps(weight, _steps(arguments["dilation"]))
+    stride, padding = _steps(arguments["stride"]), _pads(arguments["padding"])
+    if arguments["groups"] != 1:
+        return _enlarged(tracer, value, weight, stride, padding, arguments)
     source, order = tracer.as_map(value)
-    size, stride = pair(tracer.shape_of(source)[1:3]), _steps(arguments["stride"])
-    kernel, padding, more = (
-        pair(weight.shape[2:]),
-        arguments["padding"],
-        arguments["output_padding"],
-    )
-    written = of_torch(size, kernel, stride, _pads(padding), _pads(more), len(order))
+    size, kernel = pair(tracer.shape_of(source)[1:3]), pair(weight.shape[2:])
+    more = _pads(arguments["output_padding"])
+    written = of_torch(size, kernel, stride, padding, more, len(order))
+    cut = (0, 0)
     if written is None:
-        raise tracer.refusal(
-            f"a transposed convolution must be cut as TFLite does it, but has kernel {kernel}, "
-            f"stride {stride}, padding {padding} and output_padding {more}",
-            "leave padding out and cut the result, or let kernel + output_padding - 2 padding be "
-            "at most the stride",
-        )
+        ends = [max(s - k, 0) for s, k in zip(stride, kernel, strict=True)]
+        weight = F.pad(weight, (0, ends[1], 0, ends[0]))
+        written = of_torch(size, pair(weight.shape[2:]), stride, (0, 0), more, len(order))
+        assert written is not None, "there is a way without padding"
+        cut = padding
     (top, bottom), (left, right) = written.zeros
     weight = F.pad(weight, (left, right, top, bottom))
     name = tracer.name()
@@ -82,7 +80,9 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
     constants = _weights(
         tracer, name, inner.permute(1, 2, 3, 0), arguments["bias"], torch.arange(channels)
     )
-    shape = (1, *tracer.map_shape[2:], channels)
+    sides = zip(size, stride, written.reach, strict=True)
+    area = tuple((n - 1) * s + last for n, s, last in sides)
+    shape = (1, *area, channels)
     sizes = tracer.filled(f"{name}/shape", np.array(shape, np.int32))
     op = Op(
         "TRANSPOSE_CONV",
@@ -93,7 +93,64 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
         padding=written.padding,
         reach=written.reach,
     )
-    return tracer.result(tracer.append(op, shape).tensor)
+    whole = tracer.append(op, shape)
+    height, width = tracer.map_shape[2:]
+    part = whole.positions[:, :, cut[0] : cut[0] + height, cut[1] : cut[1] + width]
+    return Value(whole.tensor, part.reshape(tracer.shape))
+
+
+def _spread_taps(weight: Tensor, dilation: Pair) -> Tensor:
+    """Put zeros between taps."""
+    taps = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    spread = weight.new_zeros(*weight.shape[:2], *taps)
+    spread[:, :, :: dilation[0], :: dilation[1]] = weight
+    return spread
+
+
+def _enlarged(
+    tracer: Tracer,
+    value: Value,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    arguments: Arguments,
+) -> Value:
+    """Transpose a grouped convolution: zeros between pixels, and filters turned around."""
+    groups, (kernel, name) = arguments["groups"], (pair(weight.shape[2:]), tracer.name())
+    source = tracer.materialised(value)
+    _, height, width, depth = tracer.shape_of(source)
+    area = height * stride[0], width * stride[1]
+    rows = (stride[0] - 1) * width * depth, (1, height, width * depth)
+    columns = (stride[1] - 1) * depth, (1, area[0] * width, depth)
+    for zeros, split in (rows, columns):
+        if zeros:  # behind each row, and behind each pixel
+            table = np.array([(0, 0), (0, 0), (0, zeros)], np.int32)
+            part = tracer.reshaped(source, split)
+            source = tracer.padded(tracer.unused(f"{name}/zeros"), part, table)
+    source = tracer.reshaped(source, (1, *area, depth))
+    # what a plain convolution reads: padded by the rest of the filters, cut where zeros end
+    edges = []
+    for n, taps, cut, out in zip(area, kernel, padding, tracer.map_shape[2:], strict=True):
+        first = taps - 1 - cut
+        edges.append((first, out + taps - 1 - n - first))
+    grown = np.array([(0, 0), *((max(a, 0), max(b, 0)) for a, b in edges), (0, 0)], np.int32)
+    if grown.any():
+        source = tracer.padded(f"{name}/pad", source, grown)
+    shape = tracer.shape_of(source)
+    (up, down), (left, right) = ((max(-a, 0), max(-b, 0)) for a, b in edges)
+    whole = canonical(shape)[:, :, up : shape[1] - down, left : shape[2] - right]
+    source = tracer.materialised(Value(source, whole))
+    filters = weight.flip(2, 3).reshape(groups, -1, *weight.shape[1:]).transpose(1, 2)
+    filters = filters.flatten(0, 1)  # [out, in of a group, height, width]
+    out = len(filters)
+    is_depthwise = filters.shape[1] == 1
+    layout = (1, 2, 3, 0) if is_depthwise else (0, 2, 3, 1)
+    constants = _weights(
+        tracer, name, filters.permute(layout), arguments["bias"], torch.arange(out)
+    )
+    kind: Kind = "DEPTHWISE_CONV_2D" if is_depthwise else "CONV_2D"
+    op = Op(kind, name, (source, *constants), (name,), padding="VALID")
+    return tracer.result(tracer.append(op, (1, *tracer.map_shape[2:], out)).tensor)
 
 
 def linear(tracer: Tracer, arguments: Arguments) -> Value:

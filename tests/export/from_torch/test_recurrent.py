@@ -1,0 +1,115 @@
+"""Recurrent layers as TFLM's LSTM or step by step: equal in float, exact on TFLM."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from micronas.export import to_tflite
+from micronas.export.from_torch.trace import trace
+from micronas.export.verify import verify
+from micronas.tflite.reader import read
+from micronas.train.codes import quantize_all_inputs
+from micronas.train.inputs import by_input
+from micronas.train.quantize import QuantizedNetwork, float_outputs
+
+
+class Case(nn.Module):
+    """A function of a recurrent layer and of inputs."""
+
+    def __init__(self, layer: nn.Module, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layer, self.function = layer, function
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self.layer, *inputs)
+
+
+def both_ends(layer: nn.Module, x: Tensor) -> Tensor:
+    """The last states of both directions of the last layer, as classifiers take them."""
+    states = layer(x)[1]
+    h = states[0] if isinstance(states, tuple) else states
+    return torch.cat([h[-2], h[-1]], dim=1)
+
+
+def streamed(layer: nn.Module, x: Tensor, h: Tensor, c: Tensor) -> Any:
+    y, (h, c) = layer(x, (h.transpose(0, 1), c.transpose(0, 1)))
+    return y[:, -1], h.transpose(0, 1), c.transpose(0, 1)
+
+
+def gru(**settings: Any) -> nn.Module:
+    return nn.GRU(6, 5, batch_first=True, **settings)
+
+
+def lstm(**settings: Any) -> nn.Module:
+    return nn.LSTM(6, 5, batch_first=True, **settings)
+
+
+STEPS = (4, 6)
+CASES: dict[
+    str, tuple[Callable[[], nn.Module], Callable[..., Any], tuple[tuple[int, ...], ...]]
+] = {
+    "gru": (gru, lambda m, x: m(x)[0], (STEPS,)),
+    "last state": (gru, lambda m, x: m(x)[1][-1], (STEPS,)),
+    "states of a gru": (gru, lambda m, x: m(x)[1].squeeze(0), (STEPS,)),
+    "without biases": (lambda: gru(bias=False), lambda m, x: m(x)[0][:, -1], (STEPS,)),
+    "two layers both ways": (
+        lambda: gru(num_layers=2, bidirectional=True),
+        lambda m, x: m(x)[0],
+        (STEPS,),
+    ),
+    "states of both ways": (
+        lambda: gru(bidirectional=True),
+        lambda m, x: m(x)[1].permute(1, 0, 2).reshape(len(x), -1),
+        (STEPS,),
+    ),
+    "time first": (
+        lambda: nn.GRU(6, 5),
+        lambda m, x: m(x.transpose(0, 1))[0].transpose(0, 1),
+        (STEPS,),
+    ),
+    "plain": (lambda: nn.RNN(6, 5, 2, batch_first=True), lambda m, x: m(x)[0], (STEPS,)),
+    "plain with relu": (
+        lambda: nn.RNN(6, 5, nonlinearity="relu", batch_first=True),
+        lambda m, x: m(x)[1][0],
+        (STEPS,),
+    ),
+    "lstm both ways": (lambda: lstm(bidirectional=True), lambda m, x: m(x)[0], (STEPS,)),
+    "ends of two layers": (lambda: lstm(num_layers=2, bidirectional=True), both_ends, (STEPS,)),
+    "last layer's state": (lambda: lstm(num_layers=2), lambda m, x: m(x)[1][0][-1], (STEPS,)),
+    "cells": (lstm, lambda m, x: m(x)[1][1][-1], (STEPS,)),
+    "projected": (lambda: lstm(proj_size=3), lambda m, x: m(x)[0], (STEPS,)),
+    "states in and out": (lstm, streamed, (STEPS, (1, 5), (1, 5))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_in_float_and_exact_on_tflm(name: str) -> None:
+    torch.manual_seed(0)
+    make, function, shapes = CASES[name]
+    module = Case(make(), function).eval()
+    inputs = tuple(torch.randn(16, *shape) for shape in shapes)
+    given = inputs if len(inputs) > 1 else inputs[0]
+    one = tuple(part[:1] for part in inputs)
+    with torch.no_grad():
+        answers = module(*one)
+    wanted = answers if isinstance(answers, tuple) else (answers,)
+    graph = trace(module, one)
+    found = float_outputs(QuantizedNetwork(graph), by_input(graph, one)).values()
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got.reshape(want.shape), want, rtol=1e-4, atol=1e-5)
+    model = to_tflite(module, one, calibration=[given])
+    codes = quantize_all_inputs(read(model), by_input(read(model), given))
+    assert verify(model, codes).mismatches == 0
+
+
+def test_steps_read_their_weights_from_one_place() -> None:
+    sizes = []
+    for steps in (4, 12):
+        x = torch.randn(8, steps, 6)
+        module = Case(nn.GRU(6, 64, batch_first=True), lambda m, x: m(x)[1][-1]).eval()
+        sizes.append(len(to_tflite(module, x[:1], calibration=x)))
+    kept = 3 * 64 * 64
+    assert sizes[1] - sizes[0] < 8 * kept / 2  # biases and operators, but no weights
