@@ -7,7 +7,7 @@ the same bytes. What the folder holds: `micronas.runs.folder`.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -133,11 +133,17 @@ def run_search(
             progress,
             data,
             space,
-            shared,
-            workers,
-            ray,
+            _Trainings(shared, workers, ray),
             tell if everyone.first else None,
         )
+
+
+class _Trainings(NamedTuple):
+    """The file that supernets share, and where trial trainings run: see `run_search`."""
+
+    shared: Path | None
+    workers: int | None
+    ray: str | None
 
 
 def _run_search(
@@ -147,9 +153,7 @@ def _run_search(
     progress: Progress,
     data: DataSet | None,
     given: Searchable | OpenSpace | None,
-    shared: Path | None,
-    workers: int | None,
-    ray: str | None,
+    trainings: _Trainings,
     tell: Callable[[str], None] | None,
 ) -> tuple[SearchResult, Trained]:
     settings = everyone.once(lambda: _with_arrays(settings, folder, data))
@@ -165,9 +169,11 @@ def _run_search(
     if tell is not None:
         _tell_of(settings, loaded, tell)
         # how fast others' machines are is not known
-        if ray is None and checkpoint.load("search") is None and checkpoint.load("trials") is None:
+        begins = checkpoint.load("search") is None and checkpoint.load("trials") is None
+        if trainings.ray is None and begins:
             progress("estimate", 0, 1, {})
-            tell(str(estimate_search(space, loaded, settings, workers=workers)))
+            tell(str(estimate_search(space, loaded, settings, workers=trainings.workers)))
+    shared = trainings.shared
     result = search(
         space,
         loaded,
@@ -177,8 +183,8 @@ def _run_search(
         seed=settings.seed,
         checkpoint=checkpoint,
         shared=None if shared is None else Checkpoint(shared, yields=True),
-        workers=workers,
-        ray=ray,
+        workers=trainings.workers,
+        ray=trainings.ray,
         device=settings.device,
         progress=progress,
     )

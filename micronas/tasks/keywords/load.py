@@ -248,16 +248,11 @@ def _lay_out(
             f"{folder.root}; record more speakers, divide them with validation_list.txt and "
             "testing_list.txt, or name other keywords"
         )
-    rows, first, count, labels, groups = torch.tensor(examples).T.contiguous()
     silence = fixed_silence(noise, plan.silences, settings.seed if training else EVALUATION_SEED)
     return KeywordSplit(
         Rows(clips.samples),
         order=torch.tensor([clips.row[clip.name] for clip in kept]),
-        rows=rows,
-        first=first,
-        count=count,
-        labels=labels,
-        groups=groups,
+        examples=torch.tensor(examples).T.contiguous(),
         silence=torch.from_numpy(silence),
         noise=torch.from_numpy(noise),
         settings=settings,

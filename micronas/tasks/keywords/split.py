@@ -27,12 +27,10 @@ class KeywordSplit(Split):
         int16 [C, 16000]; only rows in use are read.
     order
         int64 [K]: rows of the clips that this part uses.
-    rows, first, count
-        int64 [N]: an example is clip ``order[rows]`` without a generator, and one of the `count`
-        clips from ``order[first]`` on with one. A count of 0 marks silence: then `rows` is a row
-        of `silence`.
-    labels, groups
-        int64 [N]: class and speaker; every silence example is a group of its own.
+    examples
+        int64 [5, N]: row, first, count, class and speaker. An example is clip ``order[row]``
+        without a generator, and one of the `count` clips from ``order[first]`` on with one. A
+        count of 0 marks silence, a group of its own: then `row` is one of `silence`.
     silence
         int16 [S, 16000]: what silence examples are without a generator.
     noise
@@ -46,22 +44,14 @@ class KeywordSplit(Split):
         clips: Rows,
         *,
         order: Tensor,
-        rows: Tensor,
-        first: Tensor,
-        count: Tensor,
-        labels: Tensor,
-        groups: Tensor,
+        examples: Tensor,
         silence: Tensor,
         noise: Tensor,
         settings: KeywordSettings,
     ) -> None:
-        self.labels = labels
-        self.groups = groups
+        self._rows, self._first, self._count, self.labels, self.groups = examples
         self._clips = clips
         self._order = order
-        self._rows = rows
-        self._first = first
-        self._count = count
         self._silence = silence
         self._noise = noise.unfold(0, RATE, 1)
         self._settings = settings
