@@ -1,6 +1,6 @@
-"""Export seventy-five networks with micronas and its peers, run the files on TFLM, print a table.
+"""Export networks with micronas and its peers, run the files on TFLM, print a table.
 
-    python -m benchmarks.zoo [--exporters micronas micronas-tuned litert-torch onnx2tf ...]
+    python -m benchmarks.zoo [--drawn] [--exporters micronas micronas-tuned litert-torch ...]
         [--litert PYTHON] [--onnx2tf PYTHON] [--only NAME ...] [--again] [--together] [--table]
 
 micronas itself runs with this Python, which needs timm and torchvision for the networks, by default
@@ -10,7 +10,11 @@ packages exclude each other, so that each has a Python of its own, in which thes
 litert-torch  litert-torch, ai-edge-quantizer, timm, torchvision
 onnx2tf       onnx2tf, tensorflow, tf-keras (Python 3.12; the ONNX file is written by this Python)
 
-`results/zoo.jsonl` gets a line for each file; what is there is not done again, unless ``--again``.
+The networks are the seventy-five that the exporter was made with, or with ``--drawn`` those of
+`benchmarks.zoo.drawn`, for which torchaudio is needed too.
+
+`results/zoo.jsonl` (or `zoo_drawn.jsonl`) gets a line for each file; what is there is not done
+again, unless ``--again``.
 Every step is a child process with a limit on its CPU time. ``--together`` does micronas' steps in
 this process instead, which takes a third of the time, as torch is loaded once.
 """
@@ -26,11 +30,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo.networks import NETWORKS
+from benchmarks.zoo.networks import DRAWN, KNOWN, NETWORKS
 from benchmarks.zoo.table import OWN, markdown
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "zoo.jsonl"
+RESULTS = ROOT / "benchmarks" / "results"
 _CPU_SECONDS = 600
 _WALL_SECONDS = 3600
 _EXPORTERS = (*OWN, "litert-torch", "onnx2tf", "onnx2tf-tensorflow")
@@ -41,17 +45,20 @@ def main() -> None:
     parser.add_argument("--exporters", nargs="+", choices=_EXPORTERS, default=["micronas"])
     parser.add_argument("--litert", default=sys.executable)
     parser.add_argument("--onnx2tf", default=sys.executable)
-    parser.add_argument("--only", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--drawn", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--together", action="store_true")
     parser.add_argument("--table", action="store_true", help="print what is there and stop")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path)
     given = parser.parse_args()
+    names = list(DRAWN if given.drawn else KNOWN)
+    given.results = given.results or RESULTS / ("zoo_drawn.jsonl" if given.drawn else "zoo.jsonl")
     given.results.touch()
     found = _read(given.results.read_text())
     pythons = dict.fromkeys(OWN, sys.executable) | {"litert-torch": given.litert}
     for exporter in () if given.table else given.exporters:
-        for name in given.only:
+        for name in given.only or names:
             if (name, exporter) in found and not given.again:
                 continue
             if given.together and exporter in OWN:
@@ -60,7 +67,7 @@ def main() -> None:
                 line = _measure(name, exporter, pythons.get(exporter, given.onnx2tf))
             found = _keep(given.results, line)
             print(_short(line), flush=True)
-    print(markdown([*found.values()], list(NETWORKS)))
+    print(markdown([*found.values()], names))
 
 
 def _measure(name: str, exporter: str, python: str) -> dict[str, Any]:

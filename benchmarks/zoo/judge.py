@@ -18,6 +18,7 @@ import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from benchmarks.zoo.entry import Entry
 from benchmarks.zoo.networks import NETWORKS
@@ -63,7 +64,7 @@ def judge(entry: Entry, model: bytes, *, exact: bool, examples: int = _EXAMPLES)
     module, inputs = entry.module(), entry.inputs(count, seed=_SEED)
     with torch.no_grad():
         answers = module(*inputs)
-    wanted = [each.numpy() for each in (answers if isinstance(answers, tuple) else (answers,))]
+    wanted = [each.double().numpy() for each in tree_leaves(answers)]
     given = [each.numpy() for each in inputs]
     found |= _measured(model, given, wanted)
     if (whole := _with_weights_inside(content, model)) is not None:
