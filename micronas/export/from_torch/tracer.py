@@ -82,8 +82,16 @@ class Tracer:
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """The shape of a result that is a map; sequences have a width of 1."""
-        return (*self.shape, 1) if len(self.shape) == 3 else self.shape
+        """The shape of a result that is a map; sequences are its columns, one for each."""
+        if len(self.shape) != 3:
+            return self.shape
+        count, depth, length = self.shape
+        return 1, depth, length, count
+
+    def shaped(self, positions: Tensor) -> Tensor:
+        """Return positions in a map as those of the node's result."""
+        several = len(self.shape) == 3 and self.shape[0] > 1
+        return positions[0].permute(2, 0, 1) if several else positions.reshape(self.shape)
 
     def arguments(self) -> dict[str, Any]:
         """The node's arguments by name, defaults included."""
@@ -106,15 +114,15 @@ class Tracer:
         return self.values[node]
 
     def map_value(self, node: object) -> Value:
-        """Return an operand as [N, channels, height, width]; sequences get a width of 1."""
+        """Return an operand as [1, channels, height, width]; sequences become columns."""
         value = self.value(node)
+        if len(value.shape) == 3:
+            return Value(value.tensor, value.positions.permute(1, 2, 0).unsqueeze(0))
         if value.shape[0] != 1:
             raise self.refusal(
                 f"maps must be of one example, but there are {value.shape[0]}",
                 "keep what is not the batch out of dimension 0",
             )
-        if len(value.shape) == 3:
-            return Value(value.tensor, value.positions.unsqueeze(-1))
         if len(value.shape) != 4:
             raise self.refusal(
                 "operands must be [N, channels, height, width] or [N, channels, length], but one "
@@ -277,9 +285,7 @@ class Tracer:
     def result(self, tensor: str, order: Tensor | None = None) -> Value:
         """Return the node's value that is stored as a map, its channels in any order."""
         positions = canonical(self.shape_of(tensor))
-        return Value(
-            tensor, (positions if order is None else positions[:, order]).reshape(self.shape)
-        )
+        return Value(tensor, self.shaped(positions if order is None else positions[:, order]))
 
     def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
         """Return a stored tensor whose last dimension is one of torch's, in any order.

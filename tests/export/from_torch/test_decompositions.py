@@ -155,6 +155,14 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
     "place of the smallest": (lambda y, x: y.argmin(-1, keepdim=True), TOKENS),
     "classes of pixels": (lambda y, x: y.argmax(1), MAPS),
     "smallest in rows": (lambda y, x: y.min(1).values, TOKENS),
+    "sequences one by one": (
+        lambda y, x: F.conv1d(y.reshape(2, 4, 32), TAPS[..., 0], padding=1).reshape(1, -1),
+        MAPS,
+    ),
+    "sequences padded and pooled one by one": (
+        lambda y, x: F.max_pool1d(F.pad(y.reshape(2, 4, 32), (1, 2)), 3, 2, 1).reshape(1, -1),
+        MAPS,
+    ),
     "a number for each example": (lambda y, x: y.mean((1, 2, 3)), MAPS),
     "attention with a bias": (
         lambda y, x: F.scaled_dot_product_attention(y, x, x, attn_mask=CAUSAL),

@@ -45,7 +45,7 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
         return value
     if table[0].any():
         raise tracer.refusal("the batch must not be padded, but is", "pad other dimensions only")
-    if len(value.shape) > _MOST_PADDED:
+    if len(value.shape) > _MOST_PADDED or value.shape[0] > 1:
         return _padded_whole(tracer, value, table, fill)
     if tracer.is_sequence(value):
         value = Value(value.tensor, value.positions.unsqueeze(-1))
@@ -93,7 +93,7 @@ def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: fl
 def average_pool(tracer: Tracer, arguments: Arguments) -> Value:
     """Average windows; where torch counts others than TFLite, sums are divided again."""
     window, stride, before = _sweep(arguments)
-    if tracer.value(arguments["self"]).shape[0] > 1:
+    if _are_many(tracer.value(arguments["self"])):
         return _pool_of_many(tracer, arguments, "AVERAGE_POOL_2D")
     value = tracer.map_value(arguments["self"])
     counts = arguments["count_include_pad"] or not any(before)
@@ -123,6 +123,11 @@ def _of_ones(tracer: Tracer, arguments: Arguments, *, counts_all: bool = False) 
     return F.avg_pool2d(padded, window, stride).reshape(tracer.shape)
 
 
+def _are_many(value: Value) -> bool:
+    """Whether there are several maps; several sequences are columns of one."""
+    return len(value.shape) == 4 and value.shape[0] > 1
+
+
 def _pool_of_many(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
     """Pool several maps, such as the windows of a larger one, as one high map."""
     value, (window, stride, before) = tracer.value(arguments["self"]), _sweep(arguments)
@@ -142,7 +147,7 @@ def _pool_of_many(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
 
 
 def max_pool(tracer: Tracer, arguments: Arguments) -> Value:
-    if tracer.value(arguments["self"]).shape[0] > 1:
+    if _are_many(tracer.value(arguments["self"])):
         return _pool_of_many(tracer, arguments, "MAX_POOL_2D")
     if any(step != 1 for step in arguments["dilation"]):
         return _dilated_max_pool(tracer, arguments)
@@ -284,7 +289,7 @@ def _windows(
 ) -> Value:
     """Pool windows of a map that stand side by side, or `stride` apart."""
     if window == (1, 1):
-        return Value(value.tensor, value.positions.reshape(tracer.shape))
+        return Value(value.tensor, tracer.shaped(value.positions))
     source, order = tracer.as_map(value)
     stride = stride or window
     sides = zip(tracer.shape_of(source)[1:3], window, stride, strict=True)
@@ -307,7 +312,7 @@ def resampled(tracer: Tracer, arguments: Arguments) -> Value:
         last = Value(value.tensor, value.positions.movedim(axis + 2, -1))
         found = multiplied(tracer, last, matrix, None)
         value = Value(found.tensor, found.positions.movedim(-1, axis + 2))
-    return Value(value.tensor, value.positions.reshape(tracer.shape))
+    return Value(value.tensor, tracer.shaped(value.positions))
 
 
 def nearest(tracer: Tracer, arguments: Arguments) -> Value:

@@ -96,7 +96,7 @@ def transposed_convolution(tracer: Tracer, arguments: Arguments) -> Value:
     whole = tracer.append(op, shape)
     height, width = tracer.map_shape[2:]
     part = whole.positions[:, :, cut[0] : cut[0] + height, cut[1] : cut[1] + width]
-    return Value(whole.tensor, part.reshape(tracer.shape))
+    return Value(whole.tensor, tracer.shaped(part))
 
 
 def _spread_taps(weight: Tensor, dilation: Pair) -> Tensor:
