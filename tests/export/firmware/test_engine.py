@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, Decision
+from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -27,7 +27,7 @@ from tests.export.firmware.listening import (
 )
 
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
-KNOWN = Application(speech(), LABELS, Decision(20, 3, ignored=("silence", "unknown")))
+KNOWN = Application(speech(), LABELS, DecisionRule(20, 3, ignored=("silence", "unknown")))
 
 
 @pytest.fixture(scope="module")
