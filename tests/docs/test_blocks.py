@@ -210,6 +210,8 @@ def test_a_block_that_fails_is_found(tmp_path: Path, reader: Callable[..., Reade
 def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
     printed = "".join(reader().read(ROOT / "docs" / "howto" / "export.md").values())
     assert "CONV_2D" in printed
+    printed = "".join(reader().read(ROOT / "docs" / "howto" / "engine.md").values())
+    assert "bytes of arena" in printed
 
 
 @pytest.mark.slow
