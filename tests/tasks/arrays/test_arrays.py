@@ -34,6 +34,7 @@ def test_a_run_on_arrays_is_repeated_by_its_folder(tmp_path: Path) -> None:
     config = yaml.safe_load((first / "config.yaml").read_text())
     assert config["data"] == {
         "task": "arrays",
+        "balance": "none",
         "path": str(first / "data.npz"),
         "sha256": digest(toy.data()),
     }
