@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import math
+import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -42,6 +43,11 @@ class Epoch:
     """On what `fit` was given to watch; None where that was nothing."""
     validation_score: float | None = None
     """The measure that the objective shows; in classification the accuracy."""
+
+
+def source_for(seed: int, *names: object) -> random.Random:
+    """Return Python's random numbers for one purpose, as `generator_for` returns torch's."""
+    return random.Random(" ".join(map(str, (seed, *names))))
 
 
 def generator_for(seed: int, *names: object) -> torch.Generator:

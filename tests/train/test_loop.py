@@ -1,6 +1,7 @@
 import hashlib
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from micronas.data import TensorSplit
 from micronas.errors import ConfigError, DataError, MicronasError
 from micronas.graph.builder import Builder
 from micronas.objectives.classes import temperature_scaled_loss
-from micronas.train.loop import Epoch, evaluate, generator_for, predict
+from micronas.train.loop import Epoch, evaluate, generator_for, predict, source_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from tests.training import fit
@@ -66,6 +67,10 @@ class TestGeneratorFor:
     def test_purposes_do_not_run_into_each_other(self) -> None:
         names = [(1, 23), (12, 3), (123,), (1, "2", 3), (1, "train"), (1, "quantize")]
         assert len({generator_for(*name).initial_seed() for name in names}) == len(names)
+
+
+def test_python_draws_by_the_words_of_seed_and_purpose() -> None:
+    assert source_for(7, "draw").random() == random.Random("7 draw").random()
 
 
 class TestFit:

@@ -1,7 +1,6 @@
 """Real trainings alone: successive halving, evolution, and random search."""
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
@@ -15,6 +14,7 @@ from micronas.nas.settings import (
     StrategySettings,
 )
 from micronas.nas.strategies.base import Context, Plan, Script, Scripted, Training
+from micronas.train.loop import source_for
 from micronas.train.recipe import Recipe
 
 _FINISH = 5
@@ -33,7 +33,7 @@ class _Drawing(Scripted):
         settings = context.settings
         assert isinstance(settings, HalvingSettings | RandomSettings), "OneOf saw to it"
         self.draws, self.recipe = settings.draws, settings.trial
-        self._source = random.Random(f"{self.seed} draw")
+        self._source = source_for(self.seed, "draw")
 
     @cached_property
     def entrants(self) -> list[Candidate]:

@@ -1,6 +1,5 @@
 """Shared weights trained on smooth networks, by which those within the budget are ranked."""
 
-import random
 from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar
@@ -15,6 +14,7 @@ from micronas.nas.settings import RankedSettings, StrategySettings
 from micronas.nas.strategies.base import Context
 from micronas.nas.strategies.shared import SharedStrategy
 from micronas.space.decisions import Choice
+from micronas.train.loop import source_for
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 
@@ -43,14 +43,14 @@ class Ranked(SharedStrategy):
     @cached_property
     def pool(self) -> list[Choice]:
         """Networks within the budget, which are ranked."""
-        drawn = draw(self.member, count=_POOL, source=random.Random(f"{self.seed} pool"))
+        drawn = draw(self.member, count=_POOL, source=source_for(self.seed, "pool"))
         return drawn + [each.choice for each in self.uniform]
 
     @cached_property
     def _trained(self) -> list[Choice]:
         if self._ranked.supernet == "budget":
             return self.pool
-        source = random.Random(f"{self.seed} space")
+        source = source_for(self.seed, "space")
         return draw_any(self.member.space, count=_POOL, source=source)
 
     @property

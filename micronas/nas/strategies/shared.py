@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import random
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from micronas.objectives.base import Objective
 from micronas.objectives.classes import CLASSES
 from micronas.space.decisions import Choice
 from micronas.train.devices import device_of, moved
-from micronas.train.loop import generator_for
+from micronas.train.loop import generator_for, source_for
 from micronas.train.recipe import Recipe
 from micronas.train.threads import threads
 from micronas.train.timing import seconds_of
@@ -136,7 +135,7 @@ class SharedStrategy(Scripted):
         )
 
     def plan(self) -> Plan:
-        like = self.problem.draw(self.settings.finalists, random.Random(f"{self.seed} draw"))
+        like = self.problem.draw(self.settings.finalists, source_for(self.seed, "draw"))
         networks = without_twins(like + self.uniform)
         return planned(self.context, networks, len(networks), self.recipe, again=not self.inherits)
 

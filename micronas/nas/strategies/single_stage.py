@@ -7,7 +7,6 @@ trains, so that computation goes to the networks that may win: both are our own.
 
 import copy
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ from micronas.nas.supernet.family import signature
 from micronas.nas.supernet.training import FamilyTraining
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
+from micronas.train.loop import source_for
 from micronas.train.threads import threads
 
 _LAST = 4
@@ -44,7 +44,7 @@ class SingleStage(Strategy):
         self.settings = context.settings
         self.recipe = context.settings.trial
         self._fold = context.folds[0]
-        self._source = random.Random(f"{self.seed} draw")
+        self._source = source_for(self.seed, "draw")
         self._epoch = self.recipe.steps(len(self._fold.train.labels))
         self._steps = self.settings.epochs * self._epoch
         self._dropped: list[Candidate] = []
@@ -63,7 +63,7 @@ class SingleStage(Strategy):
         """Take nothing in."""
 
     def plan(self) -> Plan:
-        drawn = self.problem.draw(self.settings.draws, random.Random(f"{self.seed} draw"))
+        drawn = self.problem.draw(self.settings.draws, source_for(self.seed, "draw"))
         return Plan(drawn, len(drawn), 0, self.settings.epochs)
 
     def begin(self, winner: Candidate) -> State | None:
