@@ -29,7 +29,7 @@ from micronas.export.firmware.timing import timing_project
 from micronas.graph.counts import count as count_costs
 from micronas.graph.ir import Graph
 from micronas.hardware.board import FIRMWARE
-from micronas.hardware.targets import DEFAULT, Target
+from micronas.hardware.targets import DEFAULT, MICRONAS, Target
 from micronas.quantities import format_bytes
 from micronas.space.decisions import Choice
 from micronas.space.space import Space
@@ -148,7 +148,12 @@ def write_plan(
     loads = _packed({name: len(model) for name, model in models.items()}, flash_bytes)
     for number, load in enumerate(loads, 1):
         project = "firmware" if len(loads) == 1 else f"firmware_{number}"
-        sources = timing_project({name: models[name] for name in load}, project, kind=kind)
+        sources = timing_project(
+            {name: models[name] for name in load},
+            project,
+            kind=kind,
+            engine="micronas" if target is MICRONAS else "tflm",
+        )
         files |= {f"{project}/{path}": text for path, text in sources.items()}
     write_folder(files, folder)
     return [folder / path for path in paths]

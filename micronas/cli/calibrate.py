@@ -21,7 +21,9 @@ def calibrate(
         float | None, typer.Option(help="mW while it computes; or measure energy_mj.")
     ] = None,
     core: Annotated[str, typer.Option(help="E.g. Cortex-M4.")] = "not given",
-    kernels: Annotated[str, typer.Option(help="E.g. TFLM + CMSIS-NN.")] = "not given",
+    kernels: Annotated[
+        str, typer.Option(help="E.g. TFLM + CMSIS-NN; or micronas, the engine.")
+    ] = "not given",
     out: Annotated[Path | None, typer.Option(help="The board's YAML; NAME.yaml here.")] = None,
     plan: Annotated[
         int | None, typer.Option(min=1, help="Write so many networks and firmware to time them.")

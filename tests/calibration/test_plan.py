@@ -19,7 +19,7 @@ from micronas.export.firmware.timing import read_log
 from micronas.export.verify import tflm_arena, tflm_run, verify
 from micronas.graph.counts import Counts, count
 from micronas.graph.ir import Graph
-from micronas.hardware.targets import CMSIS_NN
+from micronas.hardware.targets import CMSIS_NN, MICRONAS
 from micronas.hardware.targets import plan as arena_plan
 from micronas.resources import find
 from micronas.space.space import Space
@@ -181,6 +181,13 @@ def test_the_firmwares_log_names_the_plans_networks(small: Path, tmp_path: Path)
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     # the stub's clock advances by 7 ms from one reading to the next
     assert read_log(said) == dict.fromkeys(read_plan(small), 7.0)
+
+
+def test_a_plan_for_the_engine_times_the_engine(tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan", 2, sram_bytes=64e3, target=MICRONAS)
+    network = (tmp_path / "plan/firmware/network.h").read_text()
+    assert "network2_invoke" in network
+    assert "tflite" not in network
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from micronas.errors import ExportError
 from micronas.export.firmware.application import CHECK, Application, program_files, sources_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, board_files
 from micronas.export.firmware.c_source import identifiers
-from micronas.export.firmware.engine import OnEngine
+from micronas.export.firmware.engines import runtime
 from micronas.export.firmware.runtime import EngineName, Runtime
 from micronas.export.firmware.shared import (
     ProjectKind,
@@ -22,7 +22,6 @@ from micronas.export.firmware.shared import (
     numbers,
     write_folder,
 )
-from micronas.export.firmware.tflm import OnTflm
 from micronas.graph import integer
 from micronas.graph.interface import Given, by_name
 from micronas.tflite.reader import read
@@ -80,14 +79,8 @@ def write_project(
     folder = folder.expanduser().absolute()
     check_name(folder)
     check_new(folder)
-    runs = _runtime(model, kind, engine, arena)
+    runs = runtime(engine, {"model": model}, kind, "the network", arena=arena)
     write_folder(_files(model, golden_input, kind, folder.name, application, board, runs), folder)
-
-
-def _runtime(model: bytes, kind: ProjectKind, name: EngineName, arena: int | None) -> Runtime:
-    if name == "micronas":
-        return OnEngine({"model": model}, kind, "the network", most=arena)
-    return OnTflm({"model": model}, kind, "the network")
 
 
 def _files(
@@ -97,16 +90,16 @@ def _files(
     name: str,
     application: Application | None,
     board: Emulated,
-    runtime: Runtime,
+    runs: Runtime,
 ) -> dict[str, str]:
-    values = {"VERSION": VERSION, **runtime.values()}
-    values |= sources_of(application, name, runtime.sources)
+    values = {"VERSION": VERSION, **runs.values()}
+    values |= sources_of(application, name, runs.sources)
     files = {
-        **common_files(model, golden_input, kind, application, runtime),
+        **common_files(model, golden_input, kind, application, runs),
         **program_files(kind, values, CHECK, application),
     }
     if kind == "cmake":
-        files |= board_files(values, board) | runtime.board_files()
+        files |= board_files(values, board) | runs.board_files()
     return files
 
 
@@ -115,7 +108,7 @@ def common_files(
     golden_input: Given[_Values],
     kind: ProjectKind,
     application: Application | None,
-    runtime: Runtime,
+    runs: Runtime,
 ) -> dict[str, str]:
     """Return network, check and application, without build files and entries of programs."""
     graph = read(model)
@@ -128,8 +121,8 @@ def common_files(
     count = len(next(iter(outputs.values())))
     if count != 1:
         raise ExportError(f"a project holds one golden input, but got {count}; choose one of them")
-    values = {"VERSION": VERSION, **runtime.values(), **_golden(inputs, outputs)}
-    files = runtime.files(works=application is not None and application.front_end.works)
+    values = {"VERSION": VERSION, **runs.values(), **_golden(inputs, outputs)}
+    files = runs.files(works=application is not None and application.front_end.works)
     names = ("check.h", "golden.h", "clock.h", "console.h")
     files |= {each: filled(f"{each}.in", values) for each in names}
     return files if application is None else files | application.files(graph, kind, values)

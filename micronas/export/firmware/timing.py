@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from micronas._version import VERSION
 from micronas.errors import ConfigError, DataError
 from micronas.export.firmware.application import Program, program_files, sources_of
+from micronas.export.firmware.engines import runtime
+from micronas.export.firmware.runtime import EngineName
 from micronas.export.firmware.shared import ProjectKind, check_kind, filled
-from micronas.export.firmware.tflm import OnTflm
 
 _MARK = "micronas-timing"
 """Text that every line with a time contains, whatever a logger puts before it."""
@@ -23,7 +24,9 @@ _TIMES = Program(
 )
 
 
-def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind) -> dict[str, str]:
+def timing_project(
+    models: Mapping[str, bytes], name: str, *, kind: ProjectKind, engine: EngineName = "tflm"
+) -> dict[str, str]:
     """Return the files of a program that prints the time of one inference of each network.
 
     Every network runs once to warm up and ten times for the clock. The time is the mean of the
@@ -36,8 +39,9 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
     name
         Of the program, and of the folder the files go to.
     kind
-        ``cmake``: C++17 for a checkout of tflite-micro. ``arduino``: a sketch for one of its
-        Arduino libraries.
+        ``cmake``: C++17 for any board. ``arduino``: a sketch.
+    engine
+        What runs the networks, see `micronas.export.firmware.project.write_project`.
 
     Raises
     ------
@@ -48,16 +52,16 @@ def timing_project(models: Mapping[str, bytes], name: str, *, kind: ProjectKind)
     """
     check_kind(kind)
     symbols = {f"network{number}": model for number, model in enumerate(models.values(), 1)}
-    runtime = OnTflm(symbols, kind, "the largest network")
+    runs = runtime(engine, symbols, kind, "the largest network")
     values = {
         "VERSION": VERSION,
         "MARK": _MARK,
         "NAMES": "\n".join(f'    "{network}",' for network in models),
-        **runtime.values(),
-        **sources_of(None, name, runtime.sources),
+        **runs.values(),
+        **sources_of(None, name, runs.sources),
     }
     return {
-        **runtime.files(works=False),
+        **runs.files(works=False),
         **{each: filled(f"{each}.in", values) for each in ("timing.h", "clock.h", "console.h")},
         **program_files(kind, values, _TIMES),
     }

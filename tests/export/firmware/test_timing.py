@@ -108,6 +108,23 @@ def test_times_are_printed_and_read_back(kind: ProjectKind, tmp_path: Path) -> N
     }
 
 
+def test_networks_on_the_engine_are_timed_too(tmp_path: Path) -> None:
+    """By a real clock; nothing of TFLM is there."""
+    project = tmp_path / "firmware"
+    write_folder(timing_project(MODELS, "firmware", kind="cmake", engine="micronas"), project)
+    (tmp_path / "own.cc").write_text(SPEAKS)
+    objects = []
+    for source in project.glob("*.c"):
+        objects.append(str(source.with_suffix(".o")))
+        subprocess.run(["gcc", "-std=c99", "-c", str(source), "-o", objects[-1]], check=True)
+    command = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", str(project / "main.cc")]
+    command += [*objects, str(tmp_path / "own.cc"), "-o", str(tmp_path / "program")]
+    subprocess.run(command, check=True)
+    said = subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=True).stdout
+    assert {*read_log(said)} == {*GRAPHS}
+    assert all(time > 0 for time in read_log(said).values())
+
+
 def test_ticks_of_unknown_length_are_neither_cycles_nor_a_time(tmp_path: Path) -> None:
     code, said = run(tmp_path, ticks_per_second=0)
     assert code == 0
