@@ -53,18 +53,17 @@ class DeviceBench(Bench):
         for seed in seeds:
             done = {(each["method"], each["seed"]) for each in self._records()}
             if (self.method, seed) not in done:
-                append(self.results, self._found(seed))
+                self._search(seed)
 
-    def _found(self, seed: int) -> Record:
-        said = {"setting": self.setting, "method": self.method, "seed": seed}
+    def _search(self, seed: int) -> None:
         problem = Problem(self.space, self.board, self.budget, meaning=self.data.meaning)
         try:
             problem.check_feasible()
         except BudgetError as error:
-            return said | {"network": None, "error": str(error)}
-        self.run(self.method, [seed])
-        (record,) = (e for e in self._records() if (e["method"], e["seed"]) == (self.method, seed))
-        return record
+            said = {"setting": self.setting, "method": self.method, "seed": seed}
+            append(self.results, said | {"network": None, "error": str(error)})
+        else:
+            self.run(self.method, [seed])
 
     def _judged(self, name: str, seed: int, found: Any, searched: float) -> Record:
         record = super()._judged(name, seed, found, searched)
