@@ -12,6 +12,7 @@ from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.interfaces import opened
 from testing.networks import random_network
 from tests.export.firmware.listening import (
     BOARD,
@@ -93,9 +94,13 @@ def test_a_sketch_checks_itself_and_listens(model: bytes, tmp_path: Path) -> Non
     assert lines[3:] == expected(model)
 
 
-@pytest.mark.parametrize("seed", [2, 6, 11])
-def test_a_network_of_any_operators_checks_itself(seed: int, tmp_path: Path) -> None:
-    project = written(to_flatbuffer(random_network(seed)), tmp_path / "any", None)
+@pytest.mark.parametrize("seed", [2, 6, 14])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several inputs and outputs"])
+def test_a_network_of_any_operators_checks_itself(several: bool, seed: int, tmp_path: Path) -> None:
+    graph = random_network(seed)
+    graph = opened(graph, seed) if several else graph
+    assert not several or len(graph.inputs) + len(graph.outputs) > 2
+    project = written(to_flatbuffer(graph), tmp_path / "any", None)
     assert heard(compiled(project), b"")[-1].startswith("PASS")
     golden = project / "golden.h"
     arrays = golden.read_text()
