@@ -135,7 +135,7 @@ class SingleStageSettings(StrategySettings):
     """Epochs of shared training, one network a batch: about what as many of one network take."""
     draws: int = Field(32, ge=2)
     """Networks that are drawn from all families, and again from the family that wins."""
-    race: float = Field(0.2, ge=0, lt=1)
+    race: float = Field(0.35, ge=0, lt=1)
     """Share of the epochs in which families compete."""
 
 
