@@ -10,6 +10,8 @@ which is about what the search by halving and 15 epochs take there. RESULTS gets
 finished network; what is there is not done again.
 
 single_stage   a fifth of the epochs train the winner alone, the rest all networks of the pool
+race 0.2       in the results only: the same, with a fifth of the pool's epochs for the race of the
+               families in place of 0.35
 halving        the search by halving, and 15 epochs from random weights
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
@@ -133,7 +135,7 @@ def summary(records: list[Record]) -> str:
     """A row for each setting and method: accuracy by seed, and seconds of CPU in all."""
     rows = []
     for setting in BUDGETS:
-        for method in METHODS:
+        for method in (*METHODS, "race 0.2"):
             found = sorted(
                 (
                     each
