@@ -108,7 +108,7 @@ def _fault(folder: Path, what: str) -> ExportError:
     )
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Bound what this process may take, before a runtime is loaded."""
     try:
         import resource
@@ -138,5 +138,5 @@ def _answer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _limit_memory()
+    limit_memory()
     _answer(Path(sys.argv[1]))
