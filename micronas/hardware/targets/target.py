@@ -10,7 +10,6 @@ from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level
 from micronas.hardware.features import features
 from micronas.hardware.instructions import Price
-from micronas.tflite.writer import flatbuffer_bytes
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,9 @@ class Target(ABC):
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
         """Return the flash of the network itself: its file, where an interpreter reads it."""
+        # arenas and prices need no package of the format
+        from micronas.tflite.writer import flatbuffer_bytes
+
         return flatbuffer_bytes(graph, metadata=metadata)
 
     def prices(self, graph: Graph, ops: Sequence[Op] | None = None) -> list[Price | None]:
