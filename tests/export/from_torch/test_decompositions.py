@@ -82,6 +82,10 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
     "softsign": (lambda y, x: F.softsign(y), FEATURES),
     "without autocast": (in_float32, FEATURES),
     "response norm": (grn, MAPS),
+    "unit vectors in five dimensions": (
+        lambda y, x: F.normalize(y.relu().view(len(y), 2, -1, 1, 2) + 0.1, dim=2).flatten(1),
+        FEATURES,
+    ),
     "normalised by sums": (lambda y, x: F.normalize(y.relu() + 0.1, p=1.0), FEATURES),
     "some columns": (lambda y, x: y[:, [0, 2]], FEATURES),
     "rows by index": (lambda y, x: y.index_select(1, torch.tensor([4, 0])), TOKENS),

@@ -89,6 +89,10 @@ def _measured(tracer: Tracer, arguments: Arguments) -> Value:
     return reduced(tracer, "SUM" if order == 1 else "REDUCE_MAX", sizes, dims)
 
 
+_MOST = 4
+"""Dimensions that TFLM's L2_NORMALIZATION takes."""
+
+
 def divide(tracer: Tracer, arguments: Arguments) -> Value:
     """Divide by a constant, or vectors by their length."""
     if arguments["other"] not in tracer.lengths:
@@ -96,4 +100,11 @@ def divide(tracer: Tracer, arguments: Arguments) -> Value:
     vectors, dim = tracer.lengths[arguments["other"]]
     if vectors is not arguments["self"]:
         return elementwise.divide(tracer, arguments)
-    return rowwise(tracer, "L2_NORMALIZATION", tracer.value(vectors), dim)
+    value = tracer.value(vectors)
+    if value.positions.ndim <= _MOST:
+        return rowwise(tracer, "L2_NORMALIZATION", value, dim)
+    ends = value.positions.movedim(dim, -1)
+    flat = tracer.arrange(value.tensor, ends, (1, ends[..., 0].numel(), ends.shape[-1]))
+    places = torch.arange(ends.numel()).view(1, -1, ends.shape[-1])
+    found = rowwise(tracer, "L2_NORMALIZATION", Value(flat, places), -1)
+    return Value(found.tensor, found.positions.view(ends.shape).movedim(-1, dim))
