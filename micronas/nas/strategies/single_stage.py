@@ -16,9 +16,9 @@ from micronas.checkpoint import State
 from micronas.nas.candidate import Candidate, ranked
 from micronas.nas.settings import SingleStageSettings, StrategySettings
 from micronas.nas.strategies.base import Context, Plan, Strategy, Training
+from micronas.nas.strategies.family_training import FamilyTraining
 from micronas.nas.strategies.weights import ROUND
 from micronas.nas.supernet.family import signature
-from micronas.nas.supernet.training import FamilyTraining
 from micronas.space.open_space import Picks
 from micronas.space.searchable import Searchable
 from micronas.train.loop import source_for
