@@ -74,6 +74,7 @@ class DeviceBench(Bench):
             front_end_costs(self.data.meaning, network.input),
             flash_bytes=costs.flash_bytes,
             arena_bytes=costs.arena_required_bytes,
+            tail_bytes=costs.arena_bytes - costs.arena_head_bytes,
             latency_ms=costs.latency_ms,
         )
         del record["used"]

@@ -94,11 +94,13 @@ class Beside:
     """Costs of the device beside the network, in the units of limits."""
 
     sram: int = 0
-    """Buffers of the front end, bytes."""
+    """Buffers of the front end outside of the arena, bytes."""
     flash: int = 0
     """Code of the runtime and the front end, bytes."""
     latency: float = 0.0
     """One step of the front end, ms."""
+    shared: int = 0
+    """What the front end works in between inferences, where that lies in the arena, bytes."""
 
     @classmethod
     def on(
@@ -108,11 +110,25 @@ class Beside:
         code = board.target.code_bytes(operators)
         if front_end is None:
             return cls(flash=code)
+        shared = front_end.work_bytes if board.target.lends_arena else 0
         return cls(
-            sram=front_end.buffer_bytes,
+            sram=front_end.buffer_bytes - shared,
             flash=code + front_end.flash_bytes,
             latency=front_end_ms(board, front_end.step_instructions),
+            shared=shared,
         )
+
+    def arena(self, arena: float, tail: int) -> float:
+        """Return the bytes of an arena for a network and what the front end works in.
+
+        Parameters
+        ----------
+        arena
+            Bytes that the network takes alone.
+        tail
+            Those among them that it keeps from one inference to the next.
+        """
+        return max(arena, self.shared + tail)
 
 
 def front_end_ms(board: Board, instructions: int) -> float:
@@ -182,10 +198,11 @@ class Limits:
 
     def used(self, costs: Costs) -> dict[str, float]:
         """Share of each limit a network and what runs beside it use; 1 is all of it."""
-        limits, beside = self.given(), self._beside(costs.has_int4)
+        limits, beside, spent = self.given(), self._beside(costs.has_int4), self.spent(costs)
+        tail = costs.arena_bytes - costs.arena_head_bytes
+        spent["sram"] = self.beside.arena(spent["sram"], tail)
         return {
-            name: (amount + beside.get(name, 0)) / limits[name]
-            for name, amount in self.spent(costs).items()
+            name: (amount + beside.get(name, 0)) / limits[name] for name, amount in spent.items()
         }
 
     def fits(self, costs: Costs) -> bool:
@@ -258,6 +275,7 @@ def on_device(
     *,
     flash_bytes: int,
     arena_bytes: int,
+    tail_bytes: int,
     latency_ms: float,
 ) -> dict[str, Any]:
     """Return what a device needs in all, each part apart, as `metrics.json` has it.
@@ -266,12 +284,13 @@ def on_device(
     ----------
     operators
         Of the network.
-    flash_bytes, arena_bytes, latency_ms
-        Of the network alone: its file, what the interpreter needs to start, one inference.
+    flash_bytes, arena_bytes, tail_bytes, latency_ms
+        Of the network alone: its file, what the interpreter needs to start, what of that is kept
+        between inferences, one inference.
     """
     beside = Beside.on(board, operators, front_end)
     found: dict[str, Any] = {
-        "sram_bytes": arena_bytes + beside.sram,
+        "sram_bytes": beside.arena(arena_bytes, tail_bytes) + beside.sram,
         "flash_bytes": flash_bytes + beside.flash,
         "latency_ms": latency_ms + beside.latency,
         "code_bytes": board.target.code_bytes(operators),
@@ -282,7 +301,7 @@ def on_device(
     if front_end is not None:
         found["front_end"] = {
             "kind": front_end.kind,
-            "buffer_bytes": front_end.buffer_bytes,
+            "buffer_bytes": beside.sram,
             "flash_bytes": front_end.flash_bytes,
             "step_ms": beside.latency,
             "input_ms": front_end_ms(board, front_end.input_instructions),

@@ -18,7 +18,7 @@ class FrontEndCosts:
 
     kind: str
     buffer_bytes: int
-    """SRAM of its state."""
+    """SRAM of its state and of what it works in."""
     flash_bytes: int
     """Code and tables."""
     step_instructions: int
@@ -26,6 +26,8 @@ class FrontEndCosts:
     reading."""
     input_instructions: int
     """Instructions of a whole input."""
+    work_bytes: int = 0
+    """SRAM among its buffers that holds nothing from one step to the next."""
 
 
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
@@ -92,6 +94,7 @@ def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
         flash_bytes=tables + 3_500,
         step_instructions=frame,
         input_instructions=rows * frame,
+        work_bytes=_audio_work(fft, bands),
     )
 
 
@@ -104,6 +107,7 @@ def _log_mel() -> FrontEndCosts:
         flash_bytes=4 * window + 4 * fft + 9 * bins + 3_500,
         step_instructions=frame,
         input_instructions=64 * frame,
+        work_bytes=_audio_work(fft, bands),
     )
 
 
@@ -151,7 +155,11 @@ def _series(window: int, channels: int) -> FrontEndCosts:
 
 
 def _audio_state(window: int, fft: int, bands: int, stacked: int, codes: int) -> int:
-    return _aligned(4 * fft + 4 * bands + 4 * stacked + 2 * window + codes + 10, 4)
+    return _audio_work(fft, bands) + _aligned(4 * stacked + 2 * window + codes + 10, 4)
+
+
+def _audio_work(fft: int, bands: int) -> int:
+    return 4 * fft + 4 * bands
 
 
 def _aligned(size: int, alignment: int) -> int:

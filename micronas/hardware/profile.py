@@ -127,6 +127,7 @@ def profile(
             front_end,
             flash_bytes=size,
             arena_bytes=on_board.required,
+            tail_bytes=on_board.tail,
             latency_ms=latency,
         ),
         "latency_ms": latency,

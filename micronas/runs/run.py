@@ -381,6 +381,7 @@ def _train(
             front_end,
             flash_bytes=flash_bytes,
             arena_bytes=costs.arena_required_bytes,
+            tail_bytes=costs.arena_bytes - costs.arena_head_bytes,
             latency_ms=costs.latency_ms,
         )
         | {"beside": vars(limits.beside)},

@@ -72,6 +72,7 @@ class _Micronas(Target):
     title = "C without an interpreter, on a Cortex-M with the DSP extension"
     kinds = tuple(kind for kind in OPERATORS if maker_of(kind))
     reads_file = False
+    lends_arena = True
     growth = Growth(
         flash_per_channel=9,  # bias, multiplier, shift; the bias counts as weights
         flash_per_width=0,

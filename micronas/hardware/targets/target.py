@@ -55,6 +55,8 @@ class Target(ABC):
     """Operators that there are kernels for."""
     reads_file: bool = True
     """Whether an interpreter reads the .tflite file, so that TFLM on a computer shows its arena."""
+    lends_arena: bool = False
+    """Whether firmware lets the front end work in the arena between inferences."""
 
     @abstractmethod
     def plan(self, graph: Graph) -> ArenaPlan:

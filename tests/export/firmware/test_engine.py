@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,23 @@ import soundfile
 from micronas.export.examples import random_inputs
 from micronas.export.firmware.application import Application, DecisionRule
 from micronas.export.firmware.project import ProjectKind, write_project
+from micronas.graph.builder import Builder
+from micronas.graph.ir import Graph, Tensor
+from micronas.hardware.board import Board
+from micronas.hardware.costs import Budget, measure
+from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.profile import profile
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import ds_cnn, quantize_randomly
 from testing.interfaces import opened
 from testing.networks import random_network
+from testing.recurrent import lstm
 from tests.export.firmware.listening import (
     BOARD,
     LABELS,
     SKETCH,
+    SPEECH,
     STUBS,
     WORDS,
     events,
@@ -29,6 +39,7 @@ from tests.export.firmware.listening import (
 
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
 KNOWN = Application(speech(), LABELS, DecisionRule(20, 3, ignored=("silence", "unknown")))
+ENGINE = Board.load("stm32f446re").using(None, engine="micronas")
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +151,48 @@ def test_cmake_builds_it_without_anything_else(model: bytes, tmp_path: Path) -> 
     text, data, bss = map(int, sizes[6:9])
     assert text + data < 32 * 1024
     assert bss - 4096 < 8 * 1024  # a stack of 4 KB among it
+
+
+def few(units: int) -> Graph:
+    """A network of a few bytes, with a recurrent state where it has units."""
+    builder = Builder((49, 10, 1))
+    value = builder.reshape(builder.input, "rows", (1, 49, 10))
+    if units:
+        tensors: dict[str, Tensor] = {}
+        op = lstm(value, "lstm", (10, units), tensors)
+        for tensor in tensors.values():
+            builder.learnt(tensor)
+        value = builder.append(op, (1, 49, units))
+    return quantize_randomly(builder.finish(builder.dense(value, "scores", len(LABELS))), 1)
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize(
+    "graph",
+    [few(0), few(6), quantize_randomly(ds_cnn())],
+    ids=["less than a frame's work", "with a state", "more than that"],
+)
+def test_predicted_sram_is_what_is_linked(graph: Graph, tmp_path: Path) -> None:
+    """The front end works in the arena: the larger of both counts, with what both keep."""
+    project = written(to_flatbuffer(graph), tmp_path / "listener", replace(KNOWN, labels=()))
+    source = '#include "front_end.h"\nFrontEnd front_end;\n'
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-c", "-xc", "-"]
+    subprocess.run([*command, "-o", "kept.o"], input=source.encode(), cwd=project, check=True)
+    emulated(project, "BUILD=build", "build/app.elf")
+    sizes = symbols(project / "qemu/build/app.elf") | symbols(project / "kept.o")
+    linked = {name: sizes[name] for name in ("tensor_arena", "front_end")}
+    linked |= {name: -(-size // 4) * 4 for name, size in sizes.items() if name == "model_kept"}
+    device = profile(graph, ENGINE, meaning=SPEECH)["device"]
+    assert device["sram_bytes"] == sum(linked.values()), linked
+    limits = Budget(sram=device["sram_bytes"]).on(
+        ENGINE, front_end=front_end_costs(SPEECH, (49, 10, 1))
+    )
+    costs = measure(graph, ENGINE, kind="kws", outputs=12)
+    assert limits.used(costs)["sram"] == 1
+
+
+def symbols(image: Path) -> dict[str, int]:
+    """Bytes of each object."""
+    command = ["arm-none-eabi-nm", "-S", str(image)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {line[3]: int(line[1], 16) for line in map(str.split, said.splitlines()) if line[3:]}
