@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from micronas.engine.generate import Files, generate
+from micronas.engine.kernels import Makers, maker_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, startup_files
 from micronas.graph.integer import run_outputs
 from micronas.graph.ir import Graph
@@ -164,9 +165,18 @@ def build(
     *,
     optimize: str = "-O2",
     most: int | None = None,
+    makers: Makers = maker_of,
+    include: Sequence[str] = (),
+    libraries: Sequence[str] = (),
 ) -> Path:
-    """Compile a network for an emulated core; return the program."""
-    files = generate(graph, "net", most=most)
+    """Compile a network for an emulated core; return the program.
+
+    Parameters
+    ----------
+    include, libraries
+        Folders of headers, and archives, that the network's kernels need.
+    """
+    files = generate(graph, "net", most=most, makers=makers)
     buffers = [f"static int8_t {name}[{size}];" for name, size in _sizes(graph).items()]
     state = "static net_state state;" if "net_state" in files.header else ""
     text = _filled(_BOARD, graph, files, [*buffers, state], "micronas_read({0}, {1})", "break")
@@ -180,6 +190,7 @@ def build(
         (folder / name).write_text(content, encoding="utf-8")
     core = board.flags.split()
     network = [*_WARNINGS, *core, optimize, "-ffunction-sections", "-fdata-sections"]
+    network += [f"-I{each}" for each in include]
     subprocess.run(
         ["arm-none-eabi-gcc", *network, "-c", str(folder / "net.c"), "-o", str(folder / "net.o")],
         check=True,
@@ -190,7 +201,7 @@ def build(
         *("arm-none-eabi-gcc", "-std=gnu99", *core, "-O2", "-nostartfiles", "--specs=nano.specs"),
         *("-fno-tree-loop-distribute-patterns", "-Wl,--gc-sections", f"-T{folder}/qemu/board.ld"),
         *(f"-Wl,-Map={folder}/run.map", str(folder / "main.c"), str(folder / "qemu/board.c")),
-        *(str(folder / "net.o"), "-o", str(program)),
+        *(str(folder / "net.o"), *libraries, "-o", str(program)),
     ]
     subprocess.run(command, check=True, capture_output=True)
     return program

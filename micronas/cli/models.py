@@ -35,6 +35,12 @@ def export(
         str | None,
         typer.Option(help="That engine's arena, such as 16KB, beyond which it goes row by row."),
     ] = None,
+    kernels: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --format engine: micronas, or calls of CMSIS-NN: cmsis_nn, cmsis_nn_helium."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, header, ONNX, C or a program that checks itself."""
@@ -66,6 +72,7 @@ def export(
         board=board,
         engine=engine,
         arena=None if arena is None else parse_bytes(arena),
+        kernels=kernels,
     )
     if form == "engine":
         line = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from micronas._version import VERSION
 from micronas.engine import c_text
-from micronas.engine.layout import best_layout, scratch_of
+from micronas.engine.kernels import Makers, maker_of
+from micronas.engine.layout import Layout, best_layout, scratch_of
 from micronas.engine.rows import Stream
 from micronas.engine.steps import Call, Step
 from micronas.graph.check import check_int8
@@ -36,7 +37,9 @@ class Files:
     """Operators for which there is no kernel but a plain loop."""
 
 
-def generate(graph: Graph, name: str = "model", *, most: int | None = None) -> Files:
+def generate(
+    graph: Graph, name: str = "model", *, most: int | None = None, makers: Makers = maker_of
+) -> Files:
     """Return a network in C.
 
     Parameters
@@ -48,6 +51,8 @@ def generate(graph: Graph, name: str = "model", *, most: int | None = None) -> F
     most
         Bytes of arena from which on the first operators run row by row, which takes more
         instructions; 0 for as little memory as can be, never when left out.
+    makers
+        How operators are computed: by the engine's own kernels, or as `cmsis_nn.makers` has it.
 
     Raises
     ------
@@ -57,16 +62,15 @@ def generate(graph: Graph, name: str = "model", *, most: int | None = None) -> F
         If a number does not fit what the kernels count with.
     """
     check_int8(graph)
-    return _Writer(graph, c_text.identifier(name), most).files()
+    return _Writer(c_text.identifier(name), best_layout(graph, most, makers)).files()
 
 
 class _Writer:
-    def __init__(self, graph: Graph, name: str, most: int | None) -> None:
-        self._layout = best_layout(graph, most)
-        self._graph, self._name = self._layout.graph, name
+    def __init__(self, name: str, layout: Layout) -> None:
+        self._layout, self._graph, self._name = layout, layout.graph, name
         self._names: dict[str, str] = {}
         """Parameters by tensor."""
-        for role, names in (("in", graph.inputs), ("out", graph.outputs)):
+        for role, names in (("in", layout.graph.inputs), ("out", layout.graph.outputs)):
             for name, word in c_text.unique(names).items():
                 self._names[name] = f"{role}_{word}" if len(names) > 1 else role
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from micronas.engine.kernels import maker_of
+from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.order import reordered
 from micronas.engine.plan import Buffer, Plan, aligned, lower_bound, plan
 from micronas.engine.rows import Stream, streams
@@ -21,6 +21,8 @@ class Layout:
     ----------
     most
         Bytes of arena from which on the first operators run row by row; never when None.
+    makers
+        How operators are computed.
 
     Attributes
     ----------
@@ -35,8 +37,8 @@ class Layout:
         an operator's place.
     """
 
-    def __init__(self, graph: Graph, most: int | None) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, most: int | None, makers: Makers = maker_of) -> None:
+        self.graph, self._maker_of = graph, makers
         self.steps = folded(graph)
         self.calls = [self._made(step) for step in self.steps]
         self.roots = self._shared()
@@ -72,7 +74,7 @@ class Layout:
 
     def _made(self, step: Step) -> list[Call]:
         assert step.op.kind != "UNKNOWN"
-        make = maker_of(step.op.kind)
+        make = self._maker_of(step.op.kind)
         if make is None:
             raise ExportError(
                 f"the engine must have a kernel for each operator, but has none for {step.op.kind} "
@@ -178,12 +180,12 @@ class Layout:
         return overlaps
 
 
-def best_layout(graph: Graph, most: int | None) -> Layout:
+def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> Layout:
     """Return the layout in the order of operators that takes least memory; see `Layout`."""
-    given, other = Layout(graph, most), reordered(graph)
+    given, other = Layout(graph, most, makers), reordered(graph)
     if other is None:
         return given
-    return min((given, Layout(other, most)), key=lambda each: each.plan.size)
+    return min((given, Layout(other, most, makers)), key=lambda each: each.plan.size)
 
 
 def scratch_of(place: int) -> str:

@@ -32,6 +32,7 @@ def export(
     board: "Emulated | None" = None,
     engine: str | None = None,
     arena: int | None = None,
+    kernels: str | None = None,
 ) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
 
@@ -54,14 +55,23 @@ def export(
         What runs a project's network: ``tflm``, the default, or ``micronas``.
     arena
         Bytes of the engine's arena, beyond which its first operators run row by row.
+    kernels
+        Of the form ``engine``: its own, ``micronas``, the default; or those of a checkout of
+        CMSIS-NN, with scratch memory for cores without Helium, ``cmsis_nn``, or with it,
+        ``cmsis_nn_helium``.
 
     Raises
     ------
     ConfigError
-        If the form is none of these, or there is no such engine.
+        If the form is none of these, or there are no such engine or kernels.
     ExportError
         If the output cannot be written.
     """
+    if kernels is not None and form != "engine":
+        raise ConfigError(
+            f"kernels are chosen for --format engine alone, but the format is {form}; leave "
+            "--kernels out"
+        )
     if form in FIRMWARE:
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
@@ -92,7 +102,7 @@ def export(
             "golden_input": "random" if example is None else "example",
         }
     if form == "engine":
-        return _engine(data, out or Path(f"{name}-engine"), name, arena)
+        return _engine(data, out or Path(f"{name}-engine"), name, arena, kernels or "micronas")
     if form not in _SUFFIXES:
         raise ConfigError(
             f"a format must be one of {', '.join(FORMS)}, but got {form!r}; choose one of them"
@@ -106,18 +116,30 @@ def export(
     return {"file": str(path), "format": form, "bytes": len(content)}
 
 
-def _engine(data: bytes, folder: Path, name: str, arena: int | None) -> dict[str, Any]:
+def _engine(
+    data: bytes, folder: Path, name: str, arena: int | None, kernels: str
+) -> dict[str, Any]:
+    from micronas.engine import cmsis_nn
     from micronas.engine.generate import generate
+    from micronas.engine.kernels import maker_of
     from micronas.export.firmware.shared import check_new, write_folder
+    from micronas.hardware.targets import CMSIS_NN, HELIUM, MICRONAS
 
+    known = {each.name: cmsis_nn.makers(each.scratch) for each in (CMSIS_NN, HELIUM)}
+    known[MICRONAS.name] = maker_of
+    if kernels not in known:
+        raise ConfigError(
+            f"kernels must be one of {', '.join(known)}, but got {kernels!r}; choose one of them"
+        )
     check_new(folder)
-    files = generate(read(data), name, most=arena)
+    files = generate(read(data), name, most=arena, makers=known[kernels])
     write_folder(
         {f"{files.name}.h": files.header, f"{files.name}.c": files.source}, folder.absolute()
     )
     return {
         "folder": str(folder),
         "format": "engine",
+        "kernels": kernels,
         "arena_bytes": files.arena,
         "arena_bound_bytes": files.bound,
         "state_bytes": files.state,

@@ -1,6 +1,6 @@
 """Makers of each operator's C: the function it calls, and its constants."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from micronas.engine.kernels import elements, maps, rows, weighted
 from micronas.engine.steps import Maker
@@ -44,6 +44,10 @@ _MAKERS: Mapping[str, Maker] = {
     "BATCH_MATMUL": rows.batch_matmul,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": rows.lstm,
 }
+
+
+Makers = Callable[[Kind], Maker | None]
+"""Returns how an operator is computed; None where it cannot be."""
 
 
 def maker_of(kind: Kind) -> Maker | None:

@@ -130,13 +130,14 @@ def _spread(graph: Graph, step: Step, name: str) -> list[Call]:
         "zero": 0 if plain else zero_point(output),
         "low": low,
         "high": high,
-        **_factors(op.kind, [float(scale(each)) for each in tensors], float(scale(output))),
+        **factors(op.kind, [float(scale(each)) for each in tensors], float(scale(output))),
     }
     same = {place: _IN_PLACE for place, each in enumerate(tensors) if each.shape == output.shape}
     return [Call(name, (name,), fields, "Spread", (0, 1), overlaps=same, is_reference=True)]
 
 
-def _factors(kind: str, scales: list[float], output: float) -> Fields:
+def factors(kind: str, scales: list[float], output: float) -> Fields:
+    """Return what codes of two operands, and what is made of them, are rescaled by."""
     left, right = scales
     none = (0, 0)
     if kind == "MUL":

@@ -17,18 +17,21 @@ _IN_PLACE = {0: Overlap(0)}
 
 
 def softmax(graph: Graph, step: Step) -> list[Call]:
-    return [Call("softmax", ("softmax",), _softmax(graph, step), "Softmax", overlaps=_IN_PLACE)]
+    return [
+        Call("softmax", ("softmax",), softmax_fields(graph, step), "Softmax", overlaps=_IN_PLACE)
+    ]
 
 
 def log_softmax(graph: Graph, step: Step) -> list[Call]:
-    fields = _softmax(graph, step)
+    fields = softmax_fields(graph, step)
     multiplier, shift = fields["factor"]
     back = _factor(2.0 ** (31 - shift) / multiplier)
     fields = {"softmax": fields, "back": back}
     return [Call("log_softmax", ("log_softmax",), fields, "LogSoftmax", overlaps=_IN_PLACE)]
 
 
-def _softmax(graph: Graph, step: Step) -> dict[str, Any]:
+def softmax_fields(graph: Graph, step: Step) -> dict[str, Any]:
+    """Return rows and their length, the factor of differences, and those that count."""
     source = graph.tensors[step.source]
     factor = _factor(min(float(scale(source)) * 2**26, 2**31 - 1.0))
     return {**_rows(source), "factor": factor, "radius": int(31 * 2.0**26 / 2.0 ** factor[1])}

@@ -28,7 +28,7 @@ _SHIFTS = range(1, 23)
 """Shifts to the right at which rounding and zero point fit in one constant."""
 
 
-class _Rescaling:
+class Rescaling:
     """Biases, with the input's zero point in them, and factors of each channel."""
 
     def __init__(self, graph: Graph, step: Step, *, is_folded: bool = True) -> None:
@@ -170,7 +170,7 @@ def _tile(
     runs, run
         Elements that lie side by side in the map, and how many such; each begins at an even place.
     """
-    rescaling, length = _Rescaling(graph, step), runs * (run + run % 2)
+    rescaling, length = Rescaling(graph, step), runs * (run + run % 2)
     if rescaling.largest >= 2**31 or length > 2**17 - 8:
         return None
     channels = rescaling.channels
@@ -209,7 +209,7 @@ def _tile(
 def depthwise(graph: Graph, step: Step) -> list[Call]:
     _, *sides, channels = graph.constant_of(step.op).shape
     window = window_of(graph, step, (sides[0], sides[1]))
-    rescaling = _Rescaling(graph, step)
+    rescaling = Rescaling(graph, step)
     if channels != window.depth or not rescaling.is_usual:
         return _reference(graph, step, window, "reference_depthwise")
     is_flat, window = window.laid_flat() != window, window.laid_flat()
@@ -393,7 +393,7 @@ def transposed(graph: Graph, step: Step) -> list[Call]:
 
 def _reference(graph: Graph, step: Step, window: Window, function: str) -> list[Call]:
     op, filters = step.op, graph.constant_of(step.op)
-    rescaling = _Rescaling(graph, step, is_folded=function != "reference_transposed")
+    rescaling = Rescaling(graph, step, is_folded=function != "reference_transposed")
     channels = rescaling.channels
     fields = {
         "weights": Constant((filters.elements,), np.int8, lambda: data(filters).reshape(-1)),

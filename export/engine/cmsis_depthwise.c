@@ -1,0 +1,15 @@
+/* needs cmsis_nn */
+typedef struct {
+  cmsis_nn_dw_conv_params params;
+  const int32_t *multipliers, *shifts, *biases;
+  const int8_t* weights;
+  cmsis_nn_dims source, filter, bias, output;
+  int32_t scratch;
+} CmsisDepthwise;
+
+KERNEL void cmsis_depthwise(const CmsisDepthwise* c, const int8_t* in, int8_t* out, void* work) {
+  const cmsis_nn_context context = {work, c->scratch};
+  const cmsis_nn_per_channel_quant_params scales = {(int32_t*)c->multipliers, (int32_t*)c->shifts};
+  arm_depthwise_conv_wrapper_s8(&context, &c->params, &scales, &c->source, in, &c->filter, c->weights,
+                          &c->bias, c->biases, &c->output, out);
+}
