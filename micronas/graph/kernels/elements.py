@@ -292,10 +292,19 @@ def _inverse_root_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 def _hard_swish_scales(sources: Sequence[float], output: float) -> str | None:
-    shift, gate_shift = lookup.hard_swish_shifts(np.float32(sources[0]), np.float32(output))
-    if -15 <= shift <= 0 and -15 <= gate_shift <= 30:
+    # in float64 first: what it lets through has finite factors in float32 as well
+    types = (np.float64, np.float32)
+    shifts = (lookup.hard_swish_shifts(each(sources[0]), each(output)) for each in types)
+    if all(-15 <= shift <= 0 and -15 <= gate_shift <= 30 for shift, gate_shift in shifts):
         return None
     return "HARD_SWISH must read a scale of 2**-21 to 2**23 and write 1/127 to 256 times that"
+
+
+def _elu_scales(sources: Sequence[float], output: float) -> str | None:
+    """Scales whose codes are finite in float32, and in int32 before they are clamped."""
+    if sources[0] < 2**100 and output > 2**-30 and rescaled_scales(sources, output) is None:
+        return None
+    return "{kind} must read a scale below 2**100 and write one above 2**-30 and 2**-22 of that"
 
 
 def _common_scales(sources: Sequence[float], output: float) -> str | None:
@@ -332,7 +341,7 @@ RULES: Mapping[str, Rule] = {
     "MINIMUM": Rule(_loop_broadcast_shape, _minimum),
     "PRELU": Rule(_prelu_shape, _prelu, scales=_prelu_scales),
     "LEAKY_RELU": Rule(_leaky_relu_shape, leaky_relu, scales=rescaled_scales),
-    "ELU": Rule(same_shape, _elu),
+    "ELU": Rule(same_shape, _elu, scales=_elu_scales),
     "TANH": Rule(same_shape, _tanh, scales=_usual_scales),
     "ABS": Rule(same_shape, _absolute, scales=rescaled_scales),
     "RSQRT": Rule(_rsqrt_shape, inverse_root, scales=_inverse_root_scales),

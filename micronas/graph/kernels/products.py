@@ -7,7 +7,7 @@ import numpy as np
 from micronas.graph import fixed_point, products
 from micronas.graph.ir import Graph, Op
 from micronas.graph.kernels.codes import Kernel, Values, scale, zero_point
-from micronas.graph.kernels.rule import Rule
+from micronas.graph.kernels.rule import Rule, product_scales
 
 
 def batch_matmul(graph: Graph, op: Op) -> Kernel:
@@ -33,6 +33,9 @@ def batch_matmul(graph: Graph, op: Op) -> Kernel:
 
 RULES: Mapping[str, Rule] = {
     "BATCH_MATMUL": Rule(
-        products.product_shape, batch_matmul, mixes_examples=products.mixes_examples
+        products.product_shape,
+        batch_matmul,
+        scales=product_scales,
+        mixes_examples=products.mixes_examples,
     ),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from micronas.arrays import Shape
-from micronas.graph.ir import Graph, Op
+from micronas.graph.ir import LIMITS, Graph, Op
 from micronas.graph.kernels.codes import Kernel
 from micronas.graph.padding import extent, same_output
 
@@ -63,5 +63,9 @@ def product_scales(sources: Sequence[float], output: float) -> str | None:
 
 
 def fused_scale(op: Op, output: float) -> str | None:
-    holds = op.activation != "RELU6" or 6 / output < 2**31
-    return None if holds else f"{op.kind} with RELU6 must write a scale above 6 * 2**-31"
+    """Limits of a fused activation must be codes of int32."""
+    low, high = LIMITS.get(op.activation, (0, None))
+    farthest = max(-low, high or 0)
+    if farthest / output < 2**30:
+        return None
+    return f"{op.kind} with {op.activation} must write a scale above {farthest} * 2**-30"

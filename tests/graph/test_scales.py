@@ -1,0 +1,94 @@
+"""Scales of any size: refused in one error, or executed as TFLM does, without a word of NumPy's."""
+
+import random
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from micronas.errors import ExportError, ModelError
+from micronas.export.verify import verify
+from micronas.graph import integer
+from micronas.graph.check import check_int8
+from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import random_inputs, random_op_graph
+
+KINDS = [kind for kind in get_args(Kind) if kind != "UNKNOWN"]
+
+
+def rescaled(graph: Graph, exponents: dict[str, float]) -> Graph:
+    """Give these tensors scales of such powers of ten."""
+    tensors = dict(graph.tensors)
+    for name, exponent in exponents.items():
+        old = tensors[name].quantization
+        assert old is not None
+        scale = np.full(old.scale.shape, 10.0**exponent).astype(np.float32)
+        tensors[name] = replace(tensors[name], quantization=Quantization(scale, old.zero_point))
+    return replace(graph, tensors=tensors)
+
+
+def drawn(kind: Kind, seed: int) -> Graph:
+    source = random.Random(f"{kind} {seed}")
+    graph = random_op_graph(kind, source.randrange(10**6))
+    names = [name for name, tensor in graph.tensors.items() if tensor.quantization is not None]
+    some = source.sample(names, source.randint(1, len(names)))
+    return rescaled(graph, {name: source.choice((30, 1)) * source.uniform(-1, 1) for name in some})
+
+
+def check(graph: Graph) -> None:
+    try:
+        check_int8(graph)
+    except ModelError:
+        return
+    inputs = random_inputs(graph, 2)
+    integer.run(graph, inputs)
+    try:
+        assert verify(to_flatbuffer(graph), inputs).mismatches == 0
+    except ExportError as error:
+        assert "TFLM must be able to" in str(error)  # noqa: PT017, it may be stricter
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+def test_scales_are_refused_or_executed_as_on_tflm(kind: Kind) -> None:
+    for seed in range(6):
+        check(drawn(kind, seed))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_scales_are_refused_or_executed_as_on_tflm(kind: Kind) -> None:
+    for seed in range(6, 200):
+        check(drawn(kind, seed))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("kind", "exponents", "rule"),
+    [
+        ("HARD_SWISH", {"input": 0, "output": -41}, "must read a scale of"),
+        ("ELU", {"input": 38.5, "output": 38.5}, "must read a scale below"),
+        ("ELU", {"input": 0, "output": -10}, "must read a scale below"),
+        ("BATCH_MATMUL", {"input": 20}, "scale above"),
+        ("BATCH_MATMUL", {"output": -30}, "scale above"),
+    ],
+)
+def test_what_float32_or_int32_cannot_hold_is_refused(
+    kind: Kind, exponents: dict[str, float], rule: str
+) -> None:
+    with pytest.raises(ModelError, match=rule):
+        check_int8(rescaled(random_op_graph(kind, 0), exponents))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", ["RELU6", "RELU_N1_TO_1"])
+@pytest.mark.parametrize("kind", ["MAX_POOL_2D", "AVERAGE_POOL_2D", "CONV_2D"])
+def test_limits_of_activations_are_codes_of_int32(kind: Kind, activation: str) -> None:
+    graph = random_op_graph(kind, 0)
+    (op,) = (op for op in graph.ops if op.kind == kind)
+    graph = replace(graph, ops=(replace(op, activation=activation),))
+    with pytest.raises(ModelError, match=rf"with {activation} must write a scale above"):
+        check_int8(rescaled(graph, dict.fromkeys(("input", "output"), -38)))
