@@ -97,8 +97,8 @@ def plot(
     as_json: Json = False,
 ) -> None:
     """Draw score against active parameters."""
-    from micronas.router.jobs import read_rows
     from micronas.router.plot import plot as draw
+    from micronas.router.plot import read_rows
 
     draw(read_rows(rows), out)
     show({"file": str(out)}, as_json, lambda: f"{out}: written")

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from micronas.errors import DataError
-from micronas.files import regular, write_atomically
+from micronas.files import write_atomically
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, fit
@@ -17,8 +16,6 @@ from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable, joined, read_scores
 from micronas.settings import read_settings, validate_settings
 from micronas.text import pairs, table
-
-_ROW = ("budget", "method", "score", "active", "difference", "low", "high")
 
 
 def budget_of(active: str | None, total: str | None) -> ParameterBudget:
@@ -97,27 +94,6 @@ def evaluate_file(
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of an evaluation as JSON."""
     write_atomically(path, f"{json.dumps(list(rows), indent=2)}\n".encode())
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read what `write_rows` wrote.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read or holds no list of rows.
-    """
-    try:
-        rows = json.loads(regular(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"an evaluation must be a readable JSON file: {path}: {error}") from error
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and set(_ROW) <= set(row) for row in rows
-    ):
-        raise DataError(
-            f"{path} must hold rows with {', '.join(_ROW)}; write it with router eval --out"
-        )
-    return rows
 
 
 def evaluation_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,11 +1,36 @@
 """Score against active parameters, as a picture."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import ConfigError, DataError
+from micronas.files import regular
+
+_ROW = ("budget", "method", "score", "active", "difference", "low", "high")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read what ``router eval --out`` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or holds no list of rows.
+    """
+    try:
+        rows = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"an evaluation must be a readable JSON file: {path}: {error}") from error
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and set(_ROW) <= set(row) for row in rows
+    ):
+        raise DataError(
+            f"{path} must hold rows with {', '.join(_ROW)}; write it with router eval --out"
+        )
+    return rows
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -1,11 +1,10 @@
-"""Bradley-Terry against a closed form, evalica and scipy's optimiser; Elo by hand."""
+"""Bradley-Terry against a closed form and scipy's optimiser; Elo by hand."""
 
 import csv
 import os
 from dataclasses import replace
 from pathlib import Path
 
-import evalica
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,49 +18,8 @@ from micronas.judge.rating import (
     bradley_terry,
     expected_win_rates,
 )
+from tests.judge.drawn import random_battles
 from tests.judge.runs import swapped
-
-WINNERS = {0.0: evalica.Winner.Y, 0.5: evalica.Winner.Draw, 1.0: evalica.Winner.X}
-
-
-def random_battles(models: int, rows: int, seed: int) -> Battles:
-    """Connected battles of models that do not differ much."""
-    generator = np.random.default_rng(seed)
-    scores = generator.normal(0, 0.7, models)
-    left = generator.integers(0, models, rows)
-    right = (left + generator.integers(1, models, rows)) % models
-    # everybody wins and loses once in a circle, so that ratings exist
-    left[:models], right[:models] = np.arange(models), np.roll(np.arange(models), 1)
-    outcome = (generator.random(rows) < 1 / (1 + np.exp(scores[right] - scores[left]))) * 1.0
-    outcome[generator.random(rows) < 0.2] = 0.5
-    outcome[:models] = 1
-    names = [f"m{model}" for model in range(models)]
-    return Battles.of_names(
-        [names[each] for each in left],
-        [names[each] for each in right],
-        outcome,
-        prompt=[f"p{each}" for each in generator.integers(0, 40, rows)],
-        weight=generator.choice([1.0, 3.0], rows),
-    )
-
-
-def by_evalica(battles: Battles) -> Floats:
-    fit = evalica.bradley_terry(
-        [battles.models[each] for each in battles.left],
-        [battles.models[each] for each in battles.right],
-        [WINNERS[float(each)] for each in battles.outcome],
-        weights=battles.weight.tolist(),
-        tolerance=1e-14,
-        limit=100_000,
-    )
-    scores = np.log([fit.scores[name] for name in battles.models])
-    return np.asarray(scores - scores.mean())
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_equals_evalica_on_random_graphs(seed: int) -> None:
-    battles = random_battles(9, 120, seed)
-    np.testing.assert_allclose(bradley_terry(battles).scores, by_evalica(battles), atol=1e-8)
 
 
 def test_a_star_has_a_closed_form() -> None:

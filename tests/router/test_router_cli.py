@@ -76,20 +76,13 @@ def test_explain(folder: Path) -> None:
         run("explain", prompt, "--router", folder)
 
 
-def test_eval_and_plot(folder: Path) -> None:
+def test_eval(folder: Path) -> None:
     out = folder / "eval.json"
     config = folder / "router.yaml"
     done = run("eval", config, "--sweep", "3B,12B", "--splits", 1, "--out", out, "--json")
     rows = json.loads(done.stdout)
     assert json.loads(out.read_text()) == rows
     assert {row["budget"] for row in rows} == {3e9, 12e9}
-    assert run("plot", out, "--out", folder / "pareto.svg").exit_code == 0
-    assert "two steps" in (folder / "pareto.svg").read_text()
-    with pytest.raises(ConfigError, match="known format"):
-        run("plot", out, "--out", folder / "pareto.what")
-    out.write_text("[{}]")
-    with pytest.raises(DataError, match="eval --out"):
-        run("plot", out, "--out", folder / "pareto.svg")
 
 
 def test_eval_on_another_table(folder: Path) -> None:
