@@ -27,6 +27,7 @@ def rounds(seconds: float, seed: int, case: Callable[[random.Random], str]) -> N
     while count == 0 or time.monotonic() < end:
         bounded(f"seed {seed}, case {count}", lambda: case(random.Random(f"{seed} {count}")))  # noqa: B023
         count += 1
+    print(f"{count} cases")
 
 
 def bounded(name: str, case: Callable[[], str]) -> None:

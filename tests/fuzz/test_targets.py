@@ -8,10 +8,12 @@ from tests.fuzz.__main__ import TARGETS
 
 
 def test_make_fuzz_runs_all() -> None:
-    assert TARGETS == ["http", "series", "tflite", "yaml"]
+    assert TARGETS == ["engine", "http", "series", "tflite", "yaml"]
 
 
-@pytest.mark.parametrize("target", ["series", "tflite", "yaml"])  # http has a file of its own
+@pytest.mark.parametrize(
+    "target", ["engine", "series", "tflite", "yaml"]
+)  # http has a file of its own
 @pytest.mark.parametrize("seconds", [2, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_fuzzer_holds(target: str, seconds: float) -> None:
     # most of the corpora have tests of their own

@@ -50,6 +50,8 @@ _READS = (
     "boards net.tflite --json",
     "export net.tflite --format c --out out",
     "export net.tflite --format onnx --out out",
+    "export net.tflite --format engine --out out",
+    "export net.tflite --format project --engine micronas --arena 2KB --out out",
     "export net.tflite --format tflite --out out",
     "verify net.tflite --samples 2",
     "verify net.tflite --samples 1 --layers",

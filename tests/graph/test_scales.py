@@ -4,37 +4,23 @@ import random
 from dataclasses import replace
 from typing import get_args
 
-import numpy as np
 import pytest
 
 from micronas.errors import ExportError, ModelError
 from micronas.export.verify import verify
 from micronas.graph import integer
 from micronas.graph.check import check_int8
-from micronas.graph.ir import Graph, Kind, Quantization
+from micronas.graph.ir import Graph, Kind
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_inputs, random_op_graph
+from testing.scales import rescaled, with_any_scales
 
 KINDS = [kind for kind in get_args(Kind) if kind != "UNKNOWN"]
 
 
-def rescaled(graph: Graph, exponents: dict[str, float]) -> Graph:
-    """Give these tensors scales of such powers of ten."""
-    tensors = dict(graph.tensors)
-    for name, exponent in exponents.items():
-        old = tensors[name].quantization
-        assert old is not None
-        scale = np.full(old.scale.shape, 10.0**exponent).astype(np.float32)
-        tensors[name] = replace(tensors[name], quantization=Quantization(scale, old.zero_point))
-    return replace(graph, tensors=tensors)
-
-
 def drawn(kind: Kind, seed: int) -> Graph:
     source = random.Random(f"{kind} {seed}")
-    graph = random_op_graph(kind, source.randrange(10**6))
-    names = [name for name, tensor in graph.tensors.items() if tensor.quantization is not None]
-    some = source.sample(names, source.randint(1, len(names)))
-    return rescaled(graph, {name: source.choice((30, 1)) * source.uniform(-1, 1) for name in some})
+    return with_any_scales(random_op_graph(kind, source.randrange(10**6)), source)
 
 
 def check(graph: Graph) -> None:
