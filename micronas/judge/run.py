@@ -337,7 +337,7 @@ class _Run:
                 answer = await self._endpoint.send(call.messages)
                 if isinstance(answer, Reply):
                     self._answers, cost = True, answer.usd
-                    self._store.receive(attempt, answer)
+                    self._store.receive(attempt, key, answer)
                     return answer
                 cost = charged if answer.perhaps_paid else 0.0
                 self._store.lose(attempt, answer.reason, cost)

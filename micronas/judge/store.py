@@ -3,7 +3,7 @@
 ``attempts`` is what was paid for: a row stands there before a request leaves, and its outcome
 follows when it is known, so that a killed process leaves a trace of each call that was in flight.
 ``verdicts`` is what came of it, one row for each prompt, model, order and judge; ``dropped`` holds
-those that were set aside, with the reason.
+those that were set aside, with the reason. Answers go to a journal first (`judge.journal`).
 """
 
 import sqlite3
@@ -18,6 +18,7 @@ from micronas.errors import DataError
 from micronas.files import hold
 from micronas.judge.battles import Battles
 from micronas.judge.endpoint import Reply
+from micronas.judge.journal import Journal
 from micronas.judge.rows import NULL_PREFIX, Answer, Spending, StoredPrompt, VerdictRow
 from micronas.language.answers import whole_characters
 
@@ -28,6 +29,7 @@ _VERDICT = """
     completion_tokens INTEGER NOT NULL, usd REAL NOT NULL, attempts INTEGER NOT NULL,
 """
 _KEY = 'PRIMARY KEY (prompt_id, model, baseline, "order", judge)'
+_IS_KEY = '(prompt_id, model, baseline, "order", judge) = (?1, ?2, ?3, ?4, ?5)'
 _IN_ORDER = 'ORDER BY prompt_id, model, baseline, "order", judge'
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS prompts (
@@ -49,7 +51,10 @@ CREATE TABLE IF NOT EXISTS dropped ({_VERDICT}    reason TEXT NOT NULL, {_KEY}
 );
 """
 
-
+_SPENDING = (
+    "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
+    "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts"
+)
 _OBJECTS = (
     "SELECT lower(name), type || ' ' || tbl_name || ' ' || ifnull(sql, '') FROM sqlite_master"
 )
@@ -58,31 +63,37 @@ _OBJECTS = (
 class Store:
     """A store that one run writes to.
 
-    Each change is a transaction of its own: ``kill -9`` loses nothing that was answered. After a
-    power cut the last few answers may be missing, as WAL files are not flushed to the disk at
-    every commit.
+    Each change is a transaction of its own, and an answer is in the journal before it is in the
+    store: neither ``kill -9`` nor a store that takes nothing more loses one. After a power cut the
+    last few may be missing, as files are not flushed to the disk at every answer.
+
+    Every method raises DataError if the file cannot be read or written.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._sql, self._path = connection, path
+    def __init__(self, connection: sqlite3.Connection, path: Path, journal: Journal) -> None:
+        self._sql, self._path, self._journal = connection, path, journal
 
     def put_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
         """Add prompts, or replace those of the same id."""
         with _translated(self._path), self._sql:
             self._sql.executemany(
-                "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)", map(_row, prompts)
+                "INSERT INTO prompts VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET text = ?2, "
+                "category = ?3, language = ?4 WHERE (text, category, language) != (?2, ?3, ?4)",
+                map(_row, prompts),
             )
 
     def put_answers(self, answers: Iterable[Answer]) -> None:
         """Add answers; an answer that differs from the stored one takes its verdicts with it."""
         with _translated(self._path), self._sql:
             for row in map(_row, answers):
-                prompt_id, model, text, _ = row
+                prompt_id, model, *said = row
                 old = self._sql.execute(
-                    "SELECT text FROM answers WHERE prompt_id = ? AND model = ?",
+                    "SELECT text, tokens FROM answers WHERE prompt_id = ? AND model = ?",
                     (prompt_id, model),
                 ).fetchone()
-                for table in ("verdicts", "dropped") if old and old[0] != text else ():
+                if old == tuple(said):
+                    continue
+                for table in ("verdicts", "dropped") if old and old[0] != said[0] else ():
                     self._sql.execute(
                         f"DELETE FROM {table} WHERE prompt_id = ? AND ? IN (model, baseline)",
                         (prompt_id, model),
@@ -91,12 +102,15 @@ class Store:
 
     def put_verdicts(self, rows: Iterable[VerdictRow]) -> None:
         """Add verdicts, or replace those of the same key; what was dropped stays dropped."""
-        marks = ", ".join(f"?{number}" for number, _ in enumerate(fields(VerdictRow), 1))
+        names = [f'"{field.name}"' for field in fields(VerdictRow)]
+        marks = [f"?{number}" for number, _ in enumerate(names, 1)]
+        # what is there already is not written again: a run may be started often
+        same = f"({', '.join(names[5:])}) IS ({', '.join(marks[5:])})"
         with _translated(self._path), self._sql:
             self._sql.executemany(
-                f"INSERT OR REPLACE INTO verdicts SELECT {marks} WHERE NOT EXISTS (SELECT 1 FROM "
-                'dropped WHERE (prompt_id, model, baseline, "order", judge) = '
-                "(?1, ?2, ?3, ?4, ?5))",
+                f"INSERT OR REPLACE INTO verdicts SELECT {', '.join(marks)} WHERE NOT EXISTS "
+                f"(SELECT 1 FROM dropped WHERE {_IS_KEY}) AND NOT EXISTS "
+                f"(SELECT 1 FROM verdicts WHERE {_IS_KEY} AND {same})",
                 map(_row, rows),
             )
 
@@ -128,15 +142,39 @@ class Store:
 
     def reply(self, key: str) -> Reply | None:
         """Return the answer that was paid for under a key, if there is one."""
-        row = self._sql.execute(
+        row = self._first(
             "SELECT raw, prompt_tokens, completion_tokens, usd FROM attempts "
             "WHERE key = ? AND status = 'answered'",
-            (key,),
-        ).fetchone()
+            key,
+        )
         return Reply(*row) if row else None
 
     def send(self, key: str, usd: float) -> int:
         """Note that a request leaves; ``usd`` is charged should its outcome never be known."""
+        with _translated(self._path):
+            self._journal.reserve()
+        try:
+            return self._sent(key, usd)
+        except BaseException:
+            self._journal.release()
+            raise
+
+    def receive(self, attempt: int, key: str, reply: Reply) -> None:
+        """Note the answer to a request."""
+        try:
+            with _translated(self._path):
+                self._journal.add(key, reply)
+        finally:
+            self._answer(attempt, reply)
+
+    def absorb(self) -> None:
+        """Take over answers of the journal that a former run could not store."""
+        for key, reply in self._journal.read().items():
+            if self.reply(key) is None:
+                sent = self._first("SELECT max(id) FROM attempts WHERE key = ?", key)
+                self._answer(sent[0] or self._sent(key, 0.0), reply)
+
+    def _sent(self, key: str, usd: float) -> int:
         with _translated(self._path), self._sql:
             cursor = self._sql.execute(
                 "INSERT INTO attempts VALUES (NULL, ?, 'sent', '', NULL, 0, 0, ?, ?)",
@@ -144,8 +182,7 @@ class Store:
             )
         return int(cursor.lastrowid or 0)
 
-    def receive(self, attempt: int, reply: Reply) -> None:
-        """Note the answer to a request."""
+    def _answer(self, attempt: int, reply: Reply) -> None:
         with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'answered', raw = ?, prompt_tokens = ?, "
@@ -155,6 +192,7 @@ class Store:
 
     def lose(self, attempt: int, reason: str, usd: float) -> None:
         """Note that a request brought no answer, and what it may have cost."""
+        self._journal.release()
         with _translated(self._path), self._sql:
             self._sql.execute(
                 "UPDATE attempts SET status = 'lost', reason = ?, usd = ? WHERE id = ?",
@@ -171,19 +209,20 @@ class Store:
 
     def spending(self) -> Spending:
         """Return what all requests of this store came to."""
-        return _spending(self._sql)
+        return Spending(*self._first(_SPENDING))
 
     def has_verdicts(self, judge: str) -> bool:
         """Whether there is a verdict of a judge."""
-        found = self._sql.execute("SELECT 1 FROM verdicts WHERE judge = ? LIMIT 1", (judge,))
-        return found.fetchone() is not None
+        return self._first("SELECT 1 FROM verdicts WHERE judge = ? LIMIT 1", judge) is not None
 
     def mean_completion(self) -> float | None:
         """Return the mean number of tokens of the judge's texts so far."""
-        row = self._sql.execute(
-            "SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'"
-        ).fetchone()
+        row = self._first("SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'")
         return None if row[0] is None else float(row[0])
+
+    def _first(self, query: str, *values: str) -> Any:
+        with _translated(self._path):
+            return self._sql.execute(query, values).fetchone()
 
 
 @contextmanager
@@ -199,6 +238,7 @@ def writing(path: Path) -> Iterator[Store]:
     """
     path = path.resolve()  # by another name it is the same file
     held = hold(path, again=False)
+    journal, whole = Journal(path.with_name(f"{path.name}-answers")), False
     try:
         with _translated(path):
             connection = sqlite3.connect(path)
@@ -208,10 +248,16 @@ def writing(path: Path) -> Iterator[Store]:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 _check_schema(connection, path, fresh=True)
                 connection.executescript(_SCHEMA)
-            yield Store(connection, path)
+            store = Store(connection, path, journal)
+            store.absorb()
+            yield store
+            with _translated(path):
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            whole = not busy
         finally:
             connection.close()
     finally:
+        journal.close(remove=whole)
         del held  # a traceback may keep this frame
 
 
@@ -317,7 +363,7 @@ def prompts_of(path: Path) -> list[StoredPrompt]:
 def spending_of(path: Path) -> Spending:
     """Return what all requests of a store came to."""
     with _reading(path) as sql:
-        return _spending(sql)
+        return Spending(*sql.execute(_SPENDING).fetchone())
 
 
 @contextmanager
@@ -370,6 +416,8 @@ def _row(values: Any) -> tuple[Any, ...]:
 _REMEDIES = {
     "is locked": "close the program that holds it, and run the same command again",
     "is full": "free some space, and run the same command again",
+    "No space": "free some space, and run the same command again",
+    "disk I/O": "look at the disk, and run the same command again",
     "readonly": "look at its rights, and run the same command again",
 }
 
@@ -378,7 +426,7 @@ _REMEDIES = {
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         remedies = (remedy for sign, remedy in _REMEDIES.items() if sign in str(error))
         raise DataError(
             f"{path} must be a readable store of a judge run: {error}; "
@@ -389,11 +437,3 @@ def _translated(path: Path) -> Iterator[None]:
 def _verdicts(sql: sqlite3.Connection) -> list[VerdictRow]:
     rows = sql.execute(f"SELECT * FROM verdicts {_IN_ORDER}")
     return [VerdictRow(*row) for row in rows]
-
-
-def _spending(sql: sqlite3.Connection) -> Spending:
-    row = sql.execute(
-        "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
-        "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts"
-    ).fetchone()
-    return Spending(*row)

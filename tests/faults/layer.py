@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from micronas.cli.ending import one_line_errors
-from micronas.export.firmware.host import find_compiler
 from micronas.files import is_passing
+from testing.faults import arm, built
 from tests.faults.scenarios import SCENARIOS, Scenario, State
 
 _ALL = ("open", "write", "rename", "link", "unlink", "mkdir", "rmdir", "cut", "sync")
@@ -52,16 +52,10 @@ class Counts:
 
 def tried(names: list[str], folder: Path, *, every: int = 1) -> list[Counts]:
     """Run scenarios in a process under the faults, every n-th case of each."""
-    library = folder / "faults.so"
-    source = Path(__file__).with_name("faults.c")
-    compiler = find_compiler()
-    assert compiler is not None, "the faults are C: install a compiler"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
-    subprocess.run(command, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.layer", str(folder / "work"), str(every), *names],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
+        env=built(folder),
         capture_output=True,
         text=True,
     )
@@ -86,8 +80,8 @@ def _forked(scenario: Scenario, folder: Path, fault: int = 0, place: int = 0) ->
             try:
                 os.dup2(said.fileno(), 2)
                 sys.stdout = sys.stderr
-                library, notes = ctypes.CDLL(None), ctypes.create_string_buffer(_ROOM)
-                library.faults_arm(os.fsencode(folder), ctypes.c_long(place), fault)
+                notes = ctypes.create_string_buffer(_ROOM)
+                library = arm(folder, place, fault)
                 try:
                     with one_line_errors():
                         scenario.act(folder)

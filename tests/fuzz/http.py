@@ -123,7 +123,7 @@ class World:
             assert reply.wait is None or 0 <= reply.wait <= 120
             return
         attempt = self.store.send(str(time.monotonic()), 0.0)
-        self.store.receive(attempt, reply)
+        self.store.receive(attempt, "key", reply)
         assert reply.prompt_tokens >= 0
         assert 0 <= reply.completion_tokens <= 10**7
 

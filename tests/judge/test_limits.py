@@ -10,6 +10,7 @@ from micronas.errors import ConfigError
 from micronas.judge.endpoint import EndpointSettings
 from micronas.judge.run import JudgeSettings, Summary, run
 from micronas.judge.store import verdicts_of
+from testing.failing_judge import USD, failing_run
 from testing.odd_endpoint import Exchange, OddEndpoint, counting, refusing, serving
 from tests.judge.runs import answers_for, prompts_for
 from tests.judge.test_odd_endpoint import send
@@ -121,3 +122,13 @@ def test_an_error_keeps_what_is_in_flight(tmp_path: Path) -> None:
     assert kept >= 6
     assert rest.calls == 16 - kept
     assert set(endpoint.answered.values()) == {1}
+
+
+def test_a_limit_holds_and_nothing_is_paid_twice_on_a_disk_that_fails(tmp_path: Path) -> None:
+    """A small turn of `benchmarks/judge_limits.py`."""
+    found = failing_run(tmp_path, 20, limit=5 * USD + 1, every=20)
+    assert found.starts > 2
+    assert all("run the same command again" in error for error in found.errors), found.errors
+    assert found.sent_at_limit <= found.limit
+    assert (found.paid_twice, found.refused, found.verdicts) == (0, 2, 38)
+    assert found.usd == found.answered * USD

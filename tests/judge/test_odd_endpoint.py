@@ -145,7 +145,7 @@ def test_halves_of_characters_in_what_is_judged_are_kept_as_one_sign(tmp_path: P
     assert (first.calls, again.calls, len(verdicts_of(path))) == (2, 0, 2)
     assert [each.text for each in answers_of(path)] == ["m0 \ufffd", "m1 \ufffd"]
     with writing(path) as store:
-        store.receive(store.send("key", 0.0), Reply("cut \ud83d", 1, 1, 0.0))
+        store.receive(store.send("key", 0.0), "key", Reply("cut \ud83d", 1, 1, 0.0))
         assert store.reply("key") == Reply("cut \ufffd", 1, 1, 0.0)
 
 

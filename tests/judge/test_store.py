@@ -105,7 +105,7 @@ def test_a_changed_answer_takes_its_verdicts_with_it(path: Path) -> None:
 def test_requests_are_accounted_for(path: Path) -> None:
     with writing(path) as store:
         first, second, _ = store.send("a", 0.5), store.send("b", 0.5), store.send("c", 0.5)
-        store.receive(first, Reply("text", 7, 3, 0.25))
+        store.receive(first, "a", Reply("text", 7, 3, 0.25))
         store.lose(second, "HTTP 500", 0.0)
         assert store.reply("a") == Reply("text", 7, 3, 0.25)
         assert store.reply("b") is None
@@ -192,3 +192,47 @@ def test_a_store_that_cannot_be_written_is_one_line(path: Path) -> None:
         other.execute("ROLLBACK")
         store.send("a", 0.5)
     assert "\n" not in str(locked.value)
+
+
+def test_a_paid_answer_outlives_a_store_that_takes_nothing_more(path: Path) -> None:
+    def full() -> None:
+        with closing(sqlite3.connect(path)) as other, writing(path) as store:
+            attempt = store.send("a", 0.5)
+            pages = other.execute("PRAGMA page_count").fetchone()[0]
+            store._sql.execute(f"PRAGMA max_page_count = {pages}")
+            store.receive(attempt, "a", Reply("x" * 10**6, 7, 3, 0.25))
+
+    def locked() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other, writing(path) as store:
+            assert len(store.reply("a").text) == 10**6  # type: ignore[union-attr]
+            attempt = store.send("b", 0.5)
+            other.execute("BEGIN IMMEDIATE")
+            store.receive(attempt, "b", Reply("text \ud83d", 7, 3, 0.25))
+
+    with pytest.raises(DataError, match="is full; free some space"):
+        full()
+    with pytest.raises(DataError, match="is locked; close the program"):
+        locked()
+    # damaged, so that it has to be started anew
+    journal = path.with_name("run.db-answers")
+    assert journal.exists()
+    for each in path.parent.glob("run.db*"):
+        if each != journal:
+            each.unlink()
+    with writing(path) as store:
+        assert store.reply("b") == Reply("text \ufffd", 7, 3, 0.25)
+        assert store.spending() == Spending(answered=2, lost=0, usd=0.5, dearest=0.25)
+    assert not journal.exists()
+
+
+def test_a_store_that_is_damaged_while_it_is_read_is_one_line(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript("PRAGMA journal_mode = DELETE; VACUUM")
+        root = sql.execute("SELECT rootpage FROM sqlite_master WHERE name = 'attempts'").fetchone()
+        size = sql.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root[0] - 1) * size[0])
+        file.write(b"\xff" * size[0])
+    with pytest.raises(DataError, match="malformed; restore it") as damaged, writing(path) as store:
+        store.spending()
+    assert "\n" not in str(damaged.value)

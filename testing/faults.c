@@ -1,7 +1,8 @@
 /* Calls that change files below a folder, one of which fails: loaded before libc (LD_PRELOAD).
 
    A call is counted where it writes to a file, creates, renames, links or removes one, cuts it,
-   puts it on disk or locks it. From the armed one on each meets the fault, or that one alone. */
+   puts it on disk or locks it. From the armed one on each meets the fault, or that one alone; or
+   one write in so many does, drawn at random. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,17 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NONE, FULL, IO, SHORT, LOCKED, READ_ONLY, KILLED };
+enum { NONE, FULL, IO, SHORT, LOCKED, READ_ONLY, KILLED, ONE_IN };
 enum { CREATES = 1, WRITES = 2, CHANGES = 4, SYNCS = 8, LOCKS = 16 };
 
 static char folder[PATH_MAX], notes[1 << 16];
 static long calls, armed;
+static unsigned long long drawn;
 static int fault = NONE;
 static size_t noted;
 
 void faults_arm(const char *below, long nth, int kind) {
   strncpy(folder, below, PATH_MAX - 1);
-  calls = noted = 0, armed = nth, fault = kind, notes[0] = 0;
+  calls = noted = 0, drawn = 1, armed = nth, fault = kind, notes[0] = 0;
 }
 
 /* Calls that were counted, by name and path, a line each. */
@@ -41,6 +43,10 @@ static int meets(const char *name, int sort, const char *path) {
   ++calls;
   if (noted < sizeof notes - PATH_MAX)
     noted += snprintf(notes + noted, sizeof notes - noted, "%s %s\n", name, path);
+  if (fault == ONE_IN) {
+    drawn = drawn * 6364136223846793005u + 1442695040888963407u;
+    return sort == WRITES && (drawn >> 33) % armed == 0 ? EIO : 0;
+  }
   if (!armed || calls < armed) return 0;
   switch (fault) {
     case FULL: /* for good, as others fill what is freed */
