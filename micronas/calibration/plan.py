@@ -152,7 +152,7 @@ def write_plan(
             {name: models[name] for name in load},
             project,
             kind=kind,
-            engine="micronas" if target is MICRONAS else "tflm",
+            engine="micronas" if target.name == MICRONAS.name else "tflm",
         )
         files |= {f"{project}/{path}": text for path, text in sources.items()}
     write_folder(files, folder)

@@ -229,8 +229,13 @@ class Board(Settings):
         return self.model_copy(update={"form": form})
 
     def latency_model(self, space: str | None = None) -> LatencyModel:
-        """Return the engine's model, or that of the board's form for a space or any network."""
+        """Return that of the board's form for a space or any network, or its engine's own.
+
+        Times of a board that was measured with its engine are what that engine takes.
+        """
         found = self.measured_model(space)
+        if self.kernels == self.target.name:
+            return found
         by_instruction = next((m for m in self.latency if m.form == INSTRUCTIONS), found)
         timed = self.target.timed(by_instruction.ms_per_instruction, self.clock_hz)
         if timed is None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN, HELIUM
 from micronas.hardware.targets.tflm import Tflm
 from micronas.tflite.writer import to_flatbuffer
+from testing.cmsis_nn import library
 from testing.engine import build, examples, on_core, wanted
 from testing.graphs import quantize_randomly, random_int8_graph, random_shapes
 from testing.networks import random_network
@@ -28,15 +28,6 @@ CORTEX_M55 = replace(
     flags="-mcpu=cortex-m55 -mthumb -mfloat-abi=hard",
     flash_bytes=2**19,
     ram_bytes=2**19,
-)
-_ROOMS = (
-    "BasicMath",
-    "Convolution",
-    "FullyConnected",
-    "NNSupport",
-    "Pooling",
-    "Softmax",
-    "Transpose",
 )
 
 
@@ -102,7 +93,7 @@ def test_emulated_cores_give_the_bits_of_integer_execution(
 ) -> None:
     """CMSIS-NN is the one that the build of TFLM_SOURCE has downloaded."""
     source = Path(os.environ["TFLM_SOURCE"]) / "tensorflow/lite/micro/tools/make/downloads/cmsis_nn"
-    library = compiled(source, board, tmp_path)
+    archive = library(source, board, tmp_path)
     families = ("ds_cnn", "mobilenet")
     graphs = [random_int8_graph(seed, family=families[seed % 2]) for seed in range(4)]
     graphs += [random_network(seed) for seed in range(16)]
@@ -112,23 +103,6 @@ def test_emulated_cores_give_the_bits_of_integer_execution(
             *(graph, folder, board),
             makers=makers(target.scratch),
             include=[f"{source}/Include"],
-            libraries=[str(library)],
+            libraries=[str(archive)],
         )
         assert on_core(program, given, graph, board).outputs == wanted(graph, given), place
-
-
-def compiled(source: Path, board: Emulated, folder: Path) -> Path:
-    files = [
-        path
-        for room in _ROOMS
-        for path in sorted((source / f"Source/{room}Functions").glob("*.c"))
-        if not re.search(r"_f(16|32)\b", path.stem)
-    ]
-    objects = folder / "objects"
-    objects.mkdir()
-    command = ["arm-none-eabi-gcc", *board.flags.split(), "-O2", "-ffunction-sections"]
-    command += [f"-I{source}/Include", "-c", *map(str, files)]
-    subprocess.run(command, check=True, cwd=objects)
-    made = [str(each) for each in objects.iterdir()]
-    subprocess.run(["arm-none-eabi-ar", "rcs", str(folder / "cmsis.a"), *made], check=True)
-    return folder / "cmsis.a"
