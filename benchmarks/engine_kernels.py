@@ -182,7 +182,6 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
     seen: dict[str, list[tuple[Terms, float, float]]] = {}
     sizes: dict[str, list[int]] = {}
     structures: dict[str, int] = {}
-    invoked: list[tuple[Terms, float]] = []
     for name, row in known.items():
         spent: dict[str, list[float]] = {}
         for symbol, cost in row["costs"].items():
@@ -195,8 +194,7 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for symbol, size in row["code"].items():
             plain = _named(symbol, works[name]) or symbol.partition(".")[0]
             code[plain] = code.get(plain, 0) + size
-        calls = {"bytes": 1.0, "calls": float(len(row["calls"]))}
-        invoked.append((calls, code.pop(INVOKE)))
+        sizes.setdefault(INVOKE, []).append(code.pop(INVOKE))
         for function, size in code.items():
             sizes.setdefault(function, []).append(size)
         placed = [name for name in row["constants"] if re.fullmatch(r"op\d+_\d+", name)]
@@ -208,7 +206,6 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for name, found in sorted(seen.items())
         if not name.startswith("depthwise_")
     }
-    functions[INVOKE].code.update(_solved([(t, s) for t, s in invoked]))
     windows = [each for name in seen if name.startswith("depthwise_") for each in seen[name]]
     functions[ANY_WINDOW] = _function(ANY_WINDOW, windows, [])
     texts = [
@@ -237,8 +234,17 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
 
 def _named(symbol: str, works: Mapping[str, Terms]) -> str | None:
     """Return the name under which work is counted that a symbol of the program does."""
-    plain = INVOKE if symbol == "net_invoke" else symbol.partition(".")[0]
-    return next((name for name in (plain, f"{plain}_whole") if name in works), None)
+    plain = symbol.partition(".")[0]
+    name = _PARTS.get(plain, plain)
+    return name if name in works else None
+
+
+_PARTS = {
+    **dict.fromkeys(("net_invoke", "placed"), INVOKE),
+    **dict.fromkeys(("plain_three", "plain_one", "dot_8"), "plain"),
+    **dict.fromkeys(("plain4_three", "plain4_one", "dot_4"), "plain4"),
+}
+"""Functions of the program that are counted under another name."""
 
 
 def _works(graph: Graph) -> dict[str, Terms]:
@@ -250,7 +256,7 @@ def _works(graph: Graph) -> dict[str, Terms]:
             terms = found.setdefault(done.function, {})
             for name, amount in done.terms.items():
                 terms[name] = terms.get(name, 0.0) + float(amount)
-    found[INVOKE] = {"calls": float(len(calls)), "bytes": 1.0}
+    found[INVOKE] = {"calls": float(len(calls))}
     return found
 
 

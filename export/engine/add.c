@@ -14,7 +14,9 @@ typedef struct {
 #define HIGH(doubled, multiplier) doubled = high(doubled / 2, multiplier)
 #endif
 
-KERNEL void add(const Add* a, const int8_t* coarse, const int8_t* fine, int8_t* out) {
+KERNEL(add) {
+  const Add* a = op;
+  const int8_t *coarse = in, *fine = more;
   const int32_t multiplier = a->multiplier, shift = a->shift, rounding = a->rounding;
   const int32_t out_multiplier = a->out_multiplier, out_shift = a->out_shift;
   const int32_t out_rounding = a->out_rounding, low = a->low, high_code = a->high;

@@ -5,7 +5,8 @@ typedef struct {
   int8_t low, high;
 } Clamp;
 
-KERNEL void clamp(const Clamp* c, const int8_t* in, int8_t* out) {
+KERNEL(clamp) {
+  const Clamp* c = op;
   if (in != out) memmove(out, in, (size_t)c->count);
   clip(out, c->count, c->low, c->high);
 }

@@ -10,7 +10,7 @@ static inline uint32_t selected(uint32_t codes, uint32_t limit, int is_lowest) {
 }
 #endif
 
-KERNEL void clip(int8_t* codes, int count, int low, int high) {
+SHARED void clip(int8_t* codes, int count, int low, int high) {
   if (low == -128 && high == 127) return;
 #if DSP
   const uint32_t lowest = (uint8_t)low * 0x01010101U, highest = (uint8_t)high * 0x01010101U;

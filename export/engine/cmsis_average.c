@@ -1,5 +1,6 @@
 /* needs cmsis_pool */
-KERNEL void cmsis_average(const CmsisPool* p, const int8_t* in, int8_t* out, void* work) {
-  const cmsis_nn_context context = {work, p->scratch};
+KERNEL(cmsis_average) {
+  const CmsisPool* p = op;
+  const cmsis_nn_context context = {more, p->scratch};
   arm_avgpool_s8(&context, &p->params, &p->source, in, &p->filter, &p->output, out);
 }

@@ -7,8 +7,9 @@ typedef struct {
   int32_t scratch;
 } CmsisConvolution;
 
-KERNEL void cmsis_convolution(const CmsisConvolution* c, const int8_t* in, int8_t* out, void* work) {
-  const cmsis_nn_context context = {work, c->scratch};
+KERNEL(cmsis_convolution) {
+  const CmsisConvolution* c = op;
+  const cmsis_nn_context context = {more, c->scratch};
   const cmsis_nn_per_channel_quant_params scales = {(int32_t*)c->multipliers, (int32_t*)c->shifts};
   arm_convolve_wrapper_s8(&context, &c->params, &scales, &c->source, in, &c->filter, c->weights,
                           &c->bias, c->biases, &c->output, out);

@@ -5,6 +5,7 @@ typedef struct {
   int32_t radius; /* of differences from the largest code that count */
 } CmsisSoftmax;
 
-KERNEL void cmsis_softmax(const CmsisSoftmax* s, const int8_t* in, int8_t* out) {
+KERNEL(cmsis_softmax) {
+  const CmsisSoftmax* s = op;
   arm_softmax_s8(in, s->rows, s->count, s->factor.multiplier, s->factor.shift, -s->radius, out);
 }

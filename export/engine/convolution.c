@@ -2,12 +2,12 @@
 /* Convolutions: windows become columns, three pixels at a time. A run is what of a window lies side
  * by side in the map; each begins at an even place of the column. */
 typedef struct {
-  Tile tile;
   Window window;
+  Tile tile;
   uint16_t runs, taps; /* of a row of the window, and of a run */
 } Convolution;
 
-KERNEL void column(const Convolution* c, const int8_t* in, int y, int x, int16_t* to, int step) {
+SHARED void column(const Convolution* c, const int8_t* in, int y, int x, int16_t* to, int step) {
   const Window* w = &c->window;
   const int depth = w->depth, run = c->taps * depth;
   for (int i = 0; i < w->height; ++i, y += w->dilation_y) {
@@ -28,7 +28,9 @@ KERNEL void column(const Convolution* c, const int8_t* in, int y, int x, int16_t
   }
 }
 
-KERNEL void convolution(const Convolution* c, const int8_t* in, int8_t* out, int16_t* columns) {
+KERNEL(convolution) {
+  const Convolution* c = op;
+  int16_t* const columns = more;
   const Window* w = &c->window;
   int left_over = w->out_height * w->out_width;
   int8_t* const first = out;

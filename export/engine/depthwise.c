@@ -2,23 +2,27 @@
 /* Depthwise convolutions, a channel at a time: its map is copied into a plane with its padding, from
  * which any kernel writes back over the same channel of the same map. */
 typedef struct {
+  Window window;
   const int8_t* weights; /* the taps of each channel */
   const Scale* scales;
   const int8_t* shifts;
-  Window window;
-  uint16_t rows, pitch; /* of the plane */
-  int16_t zero;         /* twice the output's zero point, and one */
+  uint16_t pitch; /* of the plane's rows */
+  int16_t zero;   /* twice the output's zero point, and one */
   int8_t low, high;
 } Depthwise;
 
-KERNEL void surround(const Depthwise* d, int16_t* plane) {
-  for (int i = d->rows * d->pitch; i > 0; --i) *plane++ = d->window.zero;
+INLINE int rows_of(const Window* w) {
+  return (w->out_height - 1) * w->stride_y + (w->height - 1) * w->dilation_y + 1;
 }
 
-KERNEL void take_channel(const Depthwise* d, const int8_t* in, int16_t* plane) {
+SHARED void surround(const Depthwise* d, int16_t* plane) {
+  for (int i = rows_of(&d->window) * d->pitch; i > 0; --i) *plane++ = d->window.zero;
+}
+
+SHARED void take_channel(const Depthwise* d, const int8_t* in, int16_t* plane) {
   const Window* w = &d->window;
   const int depth = w->depth;
-  int height = d->rows - w->top, width = d->pitch - w->left;
+  int height = rows_of(w) - w->top, width = d->pitch - w->left;
   if (height > w->in_height) height = w->in_height;
   if (width > w->in_width) width = w->in_width;
   plane += w->top * d->pitch + w->left;

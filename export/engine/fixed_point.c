@@ -5,15 +5,25 @@ typedef struct {
   int32_t shift; /* to the left */
 } Factor;
 
+#if HALVES
+SHARED int32_t high(int32_t value, int32_t multiplier) {
+  const int32_t up = value >> 16, other_up = multiplier >> 16;
+  const uint32_t low = value & 0xFFFF, other_low = multiplier & 0xFFFF;
+  const int32_t middle = up * (int32_t)other_low + (int32_t)(low * other_low >> 16);
+  const int32_t rest = (int32_t)low * other_up + (middle & 0xFFFF);
+  const uint32_t most = (uint32_t)(up * other_up) + (uint32_t)(middle >> 16);
+  return (int32_t)(2 * most + (uint32_t)(((rest >> 14) + 1) >> 1));
+}
+#else
 INLINE int32_t high(int32_t value, int32_t multiplier) {
   return (int32_t)(((int64_t)value * multiplier + (1 << 30)) >> 31);
 }
+#endif
 
+/* Not of the least value of 32 bits. */
 INLINE int32_t divide(int32_t value, int power) {
   if (power <= 0) return value;
-  if (power > 31) return 0;
-  const int32_t mask = (int32_t)((1U << power) - 1), rest = value & mask;
-  return (value >> power) + (rest > (mask >> 1) + (value < 0));
+  return power > 31 ? 0 : (((value + (value >> 31)) >> (power - 1)) + 1) >> 1;
 }
 
 INLINE int32_t left(int32_t value, int bits) { return (int32_t)((uint32_t)value << bits); }

@@ -8,7 +8,8 @@ typedef struct {
   int32_t maps, height, width, in_height, in_width, depth;
 } Interpolate;
 
-KERNEL void interpolate(const Interpolate* p, const int8_t* in, int8_t* out) {
+KERNEL(interpolate) {
+  const Interpolate* p = op;
   for (int n = 0; n < p->maps; ++n, in += p->in_height * p->in_width * p->depth) {
     for (int y = 0; y < p->height; ++y) {
       const Between* row = &p->rows[y];

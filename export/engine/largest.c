@@ -1,12 +1,15 @@
 /* needs pool */
 /* The largest codes under a window. */
 INLINE int32_t most_of(const int8_t* in, int rows, int columns, int pitch, int depth) {
-  int32_t most = -128;
-  for (; rows > 0; --rows, in += pitch) {
+  int32_t found = -128;
+  do {
     const int8_t* from = in;
-    for (int i = columns; i > 0; --i, from += depth) most = *from > most ? *from : most;
-  }
-  return most;
+    int i = columns;
+    do found = larger(found, *from), from += depth;
+    while (--i > 0);
+    in += pitch;
+  } while (--rows > 0);
+  return found;
 }
 
-KERNEL void largest(const Pool* p, const int8_t* in, int8_t* out) { pool(p, most_of, in, out); }
+KERNEL(largest) { pool(op, most_of, in, out); }

@@ -24,7 +24,8 @@ static int32_t logarithm(int32_t value) {
   return saturated(2 * ((int64_t)high(power, 1488522236) + fraction));
 }
 
-KERNEL void log_softmax(const LogSoftmax* l, const int8_t* in, int8_t* out) {
+KERNEL(log_softmax) {
+  const LogSoftmax* l = op;
   const Softmax* s = &l->softmax;
   for (int row = 0; row < s->rows; ++row, in += s->count, out += s->count) {
     const int most = top(in, s->count);

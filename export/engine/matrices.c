@@ -7,7 +7,9 @@ typedef struct {
   Factor factor;
 } Matrices;
 
-KERNEL void matrices(const Matrices* m, const int8_t* first, const int8_t* second, int8_t* out) {
+KERNEL(matrices) {
+  const Matrices* m = op;
+  const int8_t *first = in, *second = more;
   for (int i = 0; i < m->outer[0] * m->outer[1]; ++i) {
     const int a = i / m->outer[1], b = i % m->outer[1];
     const int8_t* l = first + a * m->left[0] + b * m->left[1];

@@ -1,16 +1,17 @@
 /* Copies along up to six dimensions, in steps of each operand's own, over what may be filled first. */
 typedef struct {
-  int32_t rank;
   int32_t sizes[6], from[6], to[6];
+  int32_t rank;
   int32_t first, place; /* where reading and writing begins */
-  int32_t filled;       /* bytes of the output to be filled, or 0 */
+  int32_t filled;       /* bytes of the output to be filled for each of the first dimension */
   int8_t fill;
 } Move;
 
-KERNEL void move(const Move* m, const int8_t* in, int8_t* out) {
+KERNEL(move) {
+  const Move* m = op;
   int32_t at[6] = {0};
   const int last = m->rank - 1;
-  memset(out, m->fill, (size_t)m->filled);
+  memset(out, m->fill, (size_t)(m->filled * m->sizes[0]));
   in += m->first, out += m->place;
   for (;;) {
     if (m->from[last] == 1 && m->to[last] == 1) {

@@ -24,7 +24,8 @@ static Factor inverse_root(int32_t value) {
   return found;
 }
 
-KERNEL void normalize(const Normalize* n, const int8_t* in, int8_t* out) {
+KERNEL(normalize) {
+  const Normalize* n = op;
   for (int row = 0; row < n->rows; ++row, in += n->count, out += n->count) {
     int32_t squares = 0;
     for (int i = 0; i < n->count; ++i) squares += (in[i] - n->zero) * (in[i] - n->zero);

@@ -5,7 +5,8 @@ typedef struct {
   int32_t in_rows, in_columns, inner;
 } Pick;
 
-KERNEL void pick(const Pick* p, const int8_t* in, int8_t* out) {
+KERNEL(pick) {
+  const Pick* p = op;
   for (int n = 0; n < p->outer; ++n, in += p->in_rows * p->in_columns * p->inner) {
     for (int y = 0; y < p->many_rows; ++y) {
       const int8_t* row = in + p->rows[y] * p->in_columns * p->inner;

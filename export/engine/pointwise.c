@@ -1,12 +1,13 @@
 /* needs tile */
 /* Convolutions 1 x 1 and linear layers: pixels in threes, then one by one. */
 typedef struct {
+  int32_t pixels, depth;
   Tile tile;
-  int32_t pixels;
-  int32_t depth;
 } Pointwise;
 
-KERNEL void pointwise(const Pointwise* p, const int8_t* in, int8_t* out, int16_t* columns) {
+KERNEL(pointwise) {
+  const Pointwise* p = op;
+  int16_t* const columns = more;
   int8_t* const first = out;
   int left_over = p->pixels;
   for (; left_over >= 3; left_over -= 3) {

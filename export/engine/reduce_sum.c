@@ -1,2 +1,2 @@
 /* needs reduce */
-KERNEL void reduce_sum(const Reduce* r, const int8_t* in, int8_t* out) { reduce(r, in, out, 1); }
+KERNEL(reduce_sum) { reduce(op, in, out, 1); }

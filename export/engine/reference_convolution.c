@@ -1,5 +1,6 @@
 /* needs reference */
-KERNEL void reference_convolution(const Reference* r, const int8_t* in, int8_t* out) {
+KERNEL(reference_convolution) {
+  const Reference* r = op;
   const Window* w = &r->window;
   const int depth = w->depth / r->groups, each = r->channels / r->groups;
   for (int y = 0; y < w->out_height; ++y) {

@@ -1,5 +1,6 @@
 /* needs reference */
-KERNEL void reference_depthwise(const Reference* r, const int8_t* in, int8_t* out) {
+KERNEL(reference_depthwise) {
+  const Reference* r = op;
   const Window* w = &r->window;
   const int each = r->channels / w->depth;
   for (int y = 0; y < w->out_height; ++y) {

@@ -1,7 +1,8 @@
 /* needs reference */
 /* TRANSPOSE_CONV: what each pixel of the input writes, gathered for each pixel of the output. Codes
  * are taken from zero first, as what is outside adds nothing. */
-KERNEL void reference_transposed(const Reference* r, const int8_t* in, int8_t* out) {
+KERNEL(reference_transposed) {
+  const Reference* r = op;
   const Window* w = &r->window;
   for (int y = 0; y < w->out_height; ++y) {
     for (int x = 0; x < w->out_width; ++x) {

@@ -1,5 +1,6 @@
 /* needs exponentials */
-KERNEL void softmax(const Softmax* s, const int8_t* in, int8_t* out) {
+KERNEL(softmax) {
+  const Softmax* s = op;
   for (int row = 0; row < s->rows; ++row, in += s->count, out += s->count) {
     const int most = top(in, s->count);
     uint32_t total = 0;

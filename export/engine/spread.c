@@ -8,7 +8,7 @@ typedef struct {
   Factor first_factor, second_factor, factor;
 } Spread;
 
-KERNEL void spread(const Spread* s, int32_t (*of)(const Spread*, int32_t, int32_t), const int8_t* first,
+SHARED void spread(const Spread* s, int32_t (*of)(const Spread*, int32_t, int32_t), const int8_t* first,
                    const int8_t* second, int8_t* out) {
   int32_t at[6] = {0};
   for (;;) {

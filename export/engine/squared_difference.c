@@ -3,6 +3,4 @@ static int32_t squared_difference_of(const Spread* s, int32_t a, int32_t b) {
   const int32_t difference = first_of(s, a) - second_of(s, b);
   return rescale((int32_t)((uint32_t)difference * (uint32_t)difference), s->factor);
 }
-KERNEL void squared_difference(const Spread* s, const int8_t* first, const int8_t* second, int8_t* out) {
-  spread(s, squared_difference_of, first, second, out);
-}
+KERNEL(squared_difference) { spread(op, squared_difference_of, in, more, out); }

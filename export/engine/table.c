@@ -1,10 +1,11 @@
 /* A function of one code. */
 typedef struct {
-  const int8_t* codes; /* of -128 first */
   int32_t count;
+  const int8_t* codes; /* of -128 first */
 } Table;
 
-KERNEL void table(const Table* t, const int8_t* in, int8_t* out) {
+KERNEL(table) {
+  const Table* t = op;
   const int8_t* codes = t->codes + 128;
   for (int i = t->count; i > 0; --i) *out++ = codes[*in++];
 }

@@ -38,7 +38,7 @@ struct Tile {
 #endif
 
 /* Writes codes to a column, of `step` that lie side by side, and returns where the next begin. */
-KERNEL int16_t* widen(int16_t* to, const int8_t* from, int count, int step) {
+SHARED int16_t* widen(int16_t* to, const int8_t* from, int count, int step) {
   PAIRED(to, from, count, step)
   for (; count >= 2; count -= 2, from += 2, to += 2 * step) to[0] = from[0], to[1] = from[1];
   if (count) {
@@ -48,7 +48,31 @@ KERNEL int16_t* widen(int16_t* to, const int8_t* from, int count, int step) {
   return to;
 }
 
-INLINE void finish(const Tile* t, int channel, int32_t sum, int8_t* out) {
-  const Factor factor = {t->scales[channel].multiplier, -t->shifts[channel]};
-  *out = clamped(rescale(sum, factor) + (t->zero >> 1), -128, 127);
+#if !DSP || PLAIN || PLAIN4
+/* For any rescaling: sums of two channels by one, from what their filters make of each pixel. */
+typedef void Dot(const uint8_t* filters, const int16_t* columns, const int16_t* end, int pixels,
+                 uint32_t* sums);
+
+INLINE int8_t* all_channels(const Tile* t, const int16_t* columns, int pixels, int8_t* out, Dot* dot, int bits) {
+  const int16_t* const end = columns + 2 * pixels * t->pairs;
+  const uint8_t* w = t->weights;
+  uint32_t raised[3] = {0}, sums[6];
+  for (const int16_t* x = columns; bits == 8 && RAISED != 0 && x < end;) {
+    for (int p = 0; p < pixels; ++p, x += 2) raised[p] += (uint32_t)(RAISED * (x[0] + x[1]));
+  }
+  for (int c = 0; c < t->channels;) {
+    dot(w, columns, end, pixels, sums);
+    w += t->pairs * bits / 2;
+    for (int j = 0; j < 2 && c < t->channels; ++j, ++c, ++out) {
+      const int32_t bias = t->scales[c].bias >> (bits == 4 ? 4 : 0);
+      const Factor factor = {t->scales[c].multiplier, -t->shifts[c]};
+      int8_t* to = out;
+      for (int p = 0; p < pixels; ++p, to += t->channels) {
+        const uint32_t sum = (uint32_t)bias + sums[3 * j + p] - raised[p];
+        *to = clamped(rescale((int32_t)sum, factor) + (t->zero >> 1), -128, 127);
+      }
+    }
+  }
+  return out + (pixels - 1) * t->channels;
 }
+#endif

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from micronas._version import VERSION
 from micronas.engine import c_text
 from micronas.engine.kernels import Makers, maker_of
-from micronas.engine.layout import Layout, best_layout, scratch_of
+from micronas.engine.layout import Layout, best_layout
 from micronas.engine.rows import Stream
-from micronas.engine.steps import Call, Step
+from micronas.engine.tables import Tables, constant_name
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import zero_point
@@ -162,16 +162,21 @@ class _Writer:
     def _source(self, states: list[tuple[str, str, int]], references: tuple[str, ...]) -> str:
         listed = "".join(f"\n *   {each}" for each in references) or " none"
         used = {each for calls in self._layout.calls for call in calls for each in call.uses}
+        tables = Tables(self._layout, self._names)
         head = _text("preamble.c.in")
         for key, value in {
             "VERSION": VERSION,
             "NAME": self._name,
             "REFERENCES": listed,
+            "PLACE": f"uint{8 * self._layout.place_bytes}_t",
+            "OUTSIDE": str(len(tables.outside)),
             "PLAIN4": str(int("tile_plain4" in used)),
             "PLAIN": str(int("tile_plain" in used)),
         }.items():
             head = head.replace(f"@{key}@", value)
-        parts = [head, *self._kernels(), *self._constants(states)]
+        parts = [head, *self._kernels(), *self._constants(states), tables.text]
+        if self._layout.stream:
+            parts += [self._op(self._layout.stream), _text("stream.c")]
         if states:
             resets = [
                 line
@@ -185,18 +190,15 @@ class _Writer:
             parts.append(
                 "\n".join([f"void {self._name}_reset({self._name}_state* state) {{", *resets, "}"])
             )
-        return "\n\n".join(parts) + "\n\n" + "\n".join(self._invoke(bool(states))) + "\n"
+        return "\n\n".join([*parts, *self._invoke(tables, bool(states))])
 
     def _kernels(self) -> Iterator[str]:
         generated: dict[str, str] = {}
-        wanted: list[str] = []
+        wanted = ["calls"]
         for call in (call for calls in self._layout.calls for call in calls):
             generated |= call.generated
-            wanted += [*call.uses, *call.generated]
-        for stage in self._layout.stream.stages if self._layout.stream else ():
-            generated |= stage.rows.generated
-            wanted.append(stage.rows.function)
-        yield from _with_needs(wanted, generated)
+            wanted += [*call.uses, *call.generated, *(["repeat"] if call.maps > 1 else [])]
+        yield from _with_needs([*wanted, *(["bands"] if self._layout.stream else [])], generated)
 
     def _constants(self, states: list[tuple[str, str, int]]) -> Iterator[str]:
         graph = self._graph
@@ -205,106 +207,52 @@ class _Writer:
             for number, (cell, hidden, _) in enumerate(states)
             for tensor, member in ((cell, "cell"), (hidden, "hidden"))
         }
-        for place, (step, calls) in enumerate(
-            zip(self._layout.steps, self._layout.calls, strict=True)
-        ):
+        for number, step, calls in self._layout.made:
             given = {step.operands[each] for call in calls for each in call.operands}
             for name in dict.fromkeys(step.operands):
                 if name in given and name not in self._layout.roots:
                     data = graph.tensors[name].data
                     assert data is not None
-                    operand = step.operands.index(name)
-                    yield c_text.array(f"operand{place}_{operand}", data.astype("int8").ravel())
-            for number, call in enumerate(calls):
-                fields = dict(call.fields)
+                    codes = data.astype("int8").ravel()
+                    yield c_text.array(constant_name(number, step, name), codes)
+            for part, call in enumerate(calls):
+                fields, op = dict(call.fields), f"op{number}_{part}"
                 if call.state:
                     hidden, cell = step.op.inputs[-2:]
                     fields |= {"hidden": places[hidden], "cell": places[cell]}
-                yield from c_text.structure(f"op{place}_{number}", call.structure, fields)
-        if self._layout.stream:
-            yield self._stages(self._layout.stream)
+                yield from c_text.structure(op, call.structure, fields)
+                if call.maps > 1:
+                    fields = {
+                        "kernel": call.function,
+                        "op": f"&{op}",
+                        "maps": call.maps,
+                        "read": graph.tensors[step.source].elements // call.maps,
+                        "written": graph.output_of(step.op).elements // call.maps,
+                    }
+                    yield from c_text.structure(f"{op}_maps", "Repeat", fields)
 
-    def _bands(self, stream: Stream) -> dict[str, int]:
-        """Return the places of tensors among the bands: what is read, then what is written."""
-        names = [name for stage in stream.stages for name in stage.reads]
-        return {name: place for place, name in enumerate(dict.fromkeys([*names, stream.last]))}
+    def _op(self, stream: Stream) -> str:
+        """Return the type of any operator that goes row by row."""
+        kinds = dict.fromkeys(stage.call.structure for stage in stream.stages)
+        members = ["Window window;", "int32_t count;"]
+        members += [f"{kind} as_{kind.lower()};" for kind in kinds]
+        return "\n".join(["typedef union {", *(f"  {each}" for each in members), "} Op;"])
 
-    def _stages(self, stream: Stream) -> str:
-        bands, lines = self._bands(stream), []
-        for place, stage in enumerate(stream.stages):
-            given = [bands[name] for name in (*stage.reads, stage.reads[-1])[:2]]
-            numbers = [*given, bands[stage.step.op.outputs[0]], stage.in_height, stage.height]
-            numbers += [stage.rows.stride, stage.rows.top, stage.rows.reach]
-            listed = ", ".join(map(str, numbers))
-            lines.append(f"    {{{stage.rows.function}, &op{place}_0, {listed}}},")
-        return "\n".join([f"static const Stage kStages[{len(lines)}] = {{", *lines, "};"])
-
-    def _streamed(self, stream: Stream) -> Iterator[str]:
-        graph, bands = self._graph, self._bands(stream)
-        yield "  {"
-        yield f"    Band bands[{len(bands)}] = {{"
-        for name in bands:
-            height = graph.tensors[name].shape[1]
-            row = graph.tensors[name].elements // height
-            pointer = f"(int8_t*)(uintptr_t)({self._pointer(name)})"
-            there = height if name in graph.inputs else 0
-            most = height if name in graph.inputs else stream.kept[name]
-            yield f"        {{{pointer}, {row}, 0, {there}, {most}}},"
-        count = len(stream.stages)
-        work = self._layout.places[scratch_of(count - 1)] if stream.scratch else 0
-        yield "    };"
-        yield f"    stream(kStages, {count}, bands, at + {work});"
-        yield "  }"
-
-    def _invoke(self, with_state: bool) -> Iterator[str]:
+    def _invoke(self, tables: Tables, with_state: bool) -> Iterator[str]:
         graph = self._graph
-        yield f"{self._signature(with_state)} {{"
-        yield "  int8_t* const at = arena;"
         pointers = [self._names[name] for name in (*graph.inputs, *graph.outputs)]
         pointers += ["arena"] + (["state"] if with_state else [])
-        yield f"  if ({' || '.join(f'!{each}' for each in pointers)}) return 1;"
-        yield "  if ((uintptr_t)arena % 4) return 1;"
+        lines = [
+            f"{self._signature(with_state)} {{",
+            f"  int8_t* const outside[] = {{{', '.join(tables.outside)}}};",
+            f"  if ({' || '.join(f'!{each}' for each in pointers)}) return 1;",
+            "  if ((uintptr_t)arena % 4) return 1;",
+        ]
         if self._layout.stream:
-            yield from self._streamed(self._layout.stream)
-        for place, (step, calls) in enumerate(
-            zip(self._layout.steps, self._layout.calls, strict=True)
-        ):
-            if place < self._layout.streamed:
-                continue
-            for number, call in enumerate(calls):
-                yield from self._called(place, number, step, call)
-        yield "  (void)at;"
-        yield "  return 0;"
-        yield "}"
-
-    def _called(self, place: int, number: int, step: Step, call: Call) -> Iterator[str]:
-        out = self._pointer(step.op.outputs[0])
-        reads = [self._operand(place, step, operand) for operand in call.operands]
-        if call.maps > 1:
-            jump = self._graph.tensors[step.source].elements // call.maps
-            reads = [f"{each} + n * {jump}" for each in reads]
-            out = f"{out} + n * {self._graph.output_of(step.op).elements // call.maps}"
-        arguments = [f"&op{place}_{number}", *reads, out]
-        if call.scratch:
-            arguments.append(f"(void*)(at + {self._layout.places[scratch_of(place)]})")
-        if call.state:
-            arguments.append("(uint8_t*)state")
-        loop = f"for (int n = 0; n < {call.maps}; ++n) " if call.maps > 1 else ""
-        said = c_text.comment(step.op.name)
-        yield f"  {loop}{call.function}({', '.join(arguments)}); /* {said} */"
-
-    def _operand(self, place: int, step: Step, operand: int) -> str:
-        name = step.operands[operand]
-        if name in self._layout.roots:
-            return self._pointer(name)
-        return f"operand{place}_{step.operands.index(name)}"
-
-    def _pointer(self, name: str) -> str:
-        root = self._layout.roots[name]
-        for end in (*self._graph.inputs, *self._graph.outputs):
-            if self._layout.roots[end] == root:
-                return self._names[end]
-        return f"at + {self._layout.places[root]}"
+            lines.append("  stream(arena, outside);")
+        if tables.has_calls:
+            lines.append("  run(kCalls, sizeof(kCalls) / sizeof(kCalls[0]), arena, outside);")
+        yield "\n".join([*lines, "  return 0;", "}", ""])
 
 
 def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator[str]:

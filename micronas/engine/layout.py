@@ -1,6 +1,6 @@
 """Where everything lies while a network runs: calls, shared memory, and what goes row by row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.order import reordered
@@ -67,6 +67,17 @@ class Layout:
     def state_bytes(self) -> int:
         """Bytes of recurrent states, beside the arena."""
         return aligned(sum(3 * units for _, _, units in self.states))
+
+    @property
+    def made(self) -> Iterator[tuple[int, Step, list[Call]]]:
+        """Operators with their numbers and calls."""
+        for number, pair in enumerate(zip(self.steps, self.calls, strict=True)):
+            yield number, *pair
+
+    @property
+    def place_bytes(self) -> int:
+        """Bytes of a place in the generated tables; fewer things than tensors lie outside."""
+        return 2 if self.plan.size + len(self.graph.tensors) < 2**16 else 4
 
     def place_of(self, name: str) -> int:
         """Return where an activation lies in the arena, bytes."""

@@ -43,6 +43,12 @@ class Stream:
         return self.stages[-1].step.op.outputs[0]
 
     @property
+    def bands(self) -> tuple[str, ...]:
+        """The tensors it reads, and `last`."""
+        names = [name for stage in self.stages for name in stage.reads]
+        return (*dict.fromkeys([*names, self.last]),)
+
+    @property
     def scratch(self) -> int:
         return max(stage.rows.scratch for stage in self.stages)
 

@@ -11,7 +11,11 @@ from micronas.engine.layout import Layout
 from micronas.engine.steps import Call, Constant
 from micronas.resources import folder
 
-_DEFINED = re.compile(r"^(?:KERNEL|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE)\((\w+),", re.M)
+_DEFINED = re.compile(
+    r"^(?:SHARED|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE|KERNEL)\((\w+)", re.M
+)
+_POINTER = 4
+_REPEAT = 20
 _NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
 
 
@@ -23,13 +27,15 @@ def constant_bytes(layout: Layout, structures: Mapping[str, int]) -> int:
     structures
         Bytes of each kind of structure.
     """
-    size, graph = 0, layout.graph
+    graph, entry = layout.graph, 2 * _POINTER + _words(3 * layout.place_bytes)
+    size = 0
     for step, calls in zip(layout.steps, layout.calls, strict=True):
         given = {step.operands[each] for call in calls for each in call.operands}
         size += sum(
             _words(graph.tensors[name].elements) for name in given if name not in layout.roots
         )
-        size += sum(structures[call.structure] + _arrays(call.fields) for call in calls)
+        size += sum(entry + structures[call.structure] + _arrays(call.fields) for call in calls)
+        size += sum(_REPEAT for call in calls if call.maps > 1)
     return size
 
 

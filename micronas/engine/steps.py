@@ -48,16 +48,16 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Rows:
-    """The form of a kernel that makes one row of its output."""
+    """How a kernel makes one row of its output."""
 
-    function: str
     stride: int = 1
     """Row y is made of rows from ``y * stride - top`` on, as many as `reach`."""
     top: int = 0
     reach: int = 1
     scratch: int = 0
     """Bytes of work memory."""
-    generated: Mapping[str, str] = field(default_factory=dict)
+    is_window: bool = False
+    """Whether its structure begins with a window; else with a count of rows' parts."""
 
 
 @dataclass(frozen=True)

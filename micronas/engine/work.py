@@ -31,6 +31,8 @@ def work_of(call: Call, written: int) -> list[Done]:
     """
     rule = _RULES.get(call.structure, _elements)
     found: dict[str, Terms] = {}
+    if call.maps > 1:
+        found["repeat"] = {"calls": 1, "maps": call.maps}
     for each in rule(call, written / call.maps):
         terms = found.setdefault(each.function, {})
         for name, amount in each.terms.items():
@@ -146,7 +148,9 @@ def _clip(limits: Mapping[str, Any], count: float) -> Done:
 
 
 def _depthwise(call: Call, written: float) -> Iterator[Done]:
-    window, pitch, rows = call.fields["window"], call.fields["pitch"], call.fields["rows"]
+    window, pitch = call.fields["window"], call.fields["pitch"]
+    rows = (window["out_height"] - 1) * window["stride_y"]
+    rows += (window["height"] - 1) * window["dilation_y"] + 1
     channels, width, text = window["depth"], window["out_width"], written_out(call)
     together = 2 if window["stride_x"] == 1 else 1
     steps = -(-width // together)
@@ -195,10 +199,6 @@ def written_out(call: Call) -> Terms:
     }
 
 
-_UNROLLED = 4
-"""Columns of a window; the compiler writes out fewer."""
-
-
 def _pool(call: Call, written: float) -> Iterator[Done]:
     window = call.fields["window"]
     rows, columns = (
@@ -210,14 +210,8 @@ def _pool(call: Call, written: float) -> Iterator[Done]:
     )
     depth, pixels = window["depth"], window["out_height"] * window["out_width"]
     counts = {"window_rows": rows * window["out_width"] * depth, "elements": rows * columns * depth}
-    if pixels > 1:
-        amounts = {"rows": window["out_height"], "pixels": pixels, "outputs": pixels * depth}
-        yield Done(call.function, {"calls": 1, **amounts, **counts})
-    else:  # a whole map, the only pool of most networks: the compiler knows all loops
-        short = "short_" if window["width"] < _UNROLLED else ""
-        amounts = {"outputs": depth, **counts}
-        named = {f"{short}{name}": amount for name, amount in amounts.items()}
-        yield Done(f"{call.function}_whole", {"calls": 1, **named})
+    amounts = {"rows": window["out_height"], "pixels": pixels, "outputs": pixels * depth}
+    yield Done(call.function, {"calls": 1, **amounts, **counts})
     yield _clip(call.fields, written)
 
 
@@ -242,7 +236,7 @@ def _move(call: Call, written: float) -> Iterator[Done]:
         yield _copied(runs, last)
     else:
         yield Done("move", {**terms, "elements": runs * last})
-    yield Done("memset", {"calls": 1, "bytes": fields["filled"]})
+    yield Done("memset", {"calls": 1, "bytes": fields["filled"] * sizes[0]})
 
 
 def _copied(times: float, size: int) -> Done:
@@ -309,7 +303,7 @@ def _lstm(call: Call, written: float) -> Iterator[Done]:
             "kept": 4 * steps * units * units,
         },
     )
-    yield _copied(2 * steps, units)
+    yield _copied(1, units)
 
 
 def _reference(call: Call, written: float) -> Iterator[Done]:

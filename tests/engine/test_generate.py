@@ -13,7 +13,7 @@ from micronas.export.firmware.board import CORTEX_M0, CORTEX_M4, Emulated
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Quantization
 from micronas.graph.operators import OPERATORS
-from testing.engine import THUMB_1, build, examples, on_core, on_host, wanted
+from testing.engine import SANITIZED, THUMB_1, build, examples, on_core, on_host, wanted
 from testing.graphs import (
     ds_cnn,
     quantize_randomly,
@@ -47,6 +47,20 @@ def test_with_clang_as_with_gcc(family: str, level: str, tmp_path: Path) -> None
         pytest.fail("install clang")
     graph = random_int8_graph(5, family=family)
     assert_same_on_host(graph, tmp_path, compiler="clang", flags=(level,))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_products_put_together_from_halves(seed: int, tmp_path: Path) -> None:
+    """As a core without long multiplications has them."""
+    graph = random_network(seed) if seed else random_int8_graph(6, family="mobilenet")
+    assert_same_on_host(graph, tmp_path, flags=("-O0", "-DHALVES=1", *SANITIZED))
+
+
+def test_a_network_is_a_table_of_calls() -> None:
+    source = generate(quantize_randomly(ds_cnn(), 1)).source
+    table = source.partition("kCalls[] = {")[2].partition("};")[0]
+    assert table.count("{") == len(ds_cnn().ops)
+    assert source.count("(kCalls, ") == 1
 
 
 def test_a_network_of_separable_blocks_runs_in_one_map_and_a_little(tmp_path: Path) -> None:

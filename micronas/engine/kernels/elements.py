@@ -58,14 +58,11 @@ def _looked_up(graph: Graph, step: Step, codes: np.ndarray) -> list[Call]:
                 fields,
                 "Clamp",
                 overlaps={0: _IN_PLACE},
-                rows=Rows("clamp_row"),
+                rows=Rows(),
             )
         ]
-    return [
-        Call(
-            "table", ("table",), {"codes": codes, "count": count}, "Table", overlaps={0: _IN_PLACE}
-        )
-    ]
+    looked: Fields = {"codes": codes, "count": count}
+    return [Call("table", ("table",), looked, "Table", overlaps={0: _IN_PLACE}, rows=Rows())]
 
 
 def add(graph: Graph, step: Step) -> list[Call]:
@@ -95,7 +92,7 @@ def add(graph: Graph, step: Step) -> list[Call]:
         "high": high,
     }
     overlaps = {0: _IN_PLACE, 1: _IN_PLACE}
-    return [Call("add", ("add",), fields, "Add", order, overlaps=overlaps, rows=Rows("add_row"))]
+    return [Call("add", ("add",), fields, "Add", order, overlaps=overlaps, rows=Rows())]
 
 
 def pairs(graph: Graph, step: Step) -> list[Call]:

@@ -38,7 +38,7 @@ def _pool(graph: Graph, step: Step, function: str) -> list[Call]:
             "Pool",
             overlaps=overlaps,
             maps=window.maps,
-            rows=window.rows(f"{function}_row"),
+            rows=window.rows(),
         )
     ]
 
@@ -134,6 +134,8 @@ def _move(
         else:
             joined.append((size, one, other))
     joined = joined or [(1, 1, 1)]
+    if filled % joined[0][0]:
+        joined.insert(0, (1, 0, 0))
     if len(joined) > 6:
         raise NotImplementedError
     columns = list(zip(*joined, strict=True))
@@ -144,7 +146,7 @@ def _move(
         "to": columns[2],
         "first": first,
         "place": place,
-        "filled": filled,
+        "filled": filled // joined[0][0],
         "fill": fill,
     }
     return Call("move", ("move",), fields, "Move", (operand,))
@@ -167,7 +169,7 @@ def _padded(graph: Graph, step: Step, position: int, fill: int) -> list[Call]:
     call = _move(shape, _strides(shape), to, place=place, filled=output.elements, fill=fill)
     # channels alone: pixels come first, which rows consist of
     by_pixel = len(shape) == 4 and not added[:3].any() and call.fields["rank"] == 2
-    return [replace(call, rows=Rows("move_row") if by_pixel else None)]
+    return [replace(call, rows=Rows() if by_pixel else None)]
 
 
 def reshape(graph: Graph, step: Step) -> list[Call]:

@@ -119,7 +119,6 @@ def lstm(graph: Graph, step: Step) -> list[Call]:
             (),
             fields,
             "Lstm",
-            scratch=-(-output.shape[2] // 4) * 4,
             is_reference=True,
             state=True,
             generated={"lstm": text.replace("$sigmoid", numbers)},

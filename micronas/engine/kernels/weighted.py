@@ -1,7 +1,6 @@
 """Convolutions and linear layers: filters packed for tiles, taps written out for planes."""
 
 import math
-from dataclasses import replace
 from functools import cached_property
 from string import Template
 
@@ -135,7 +134,7 @@ def convolution(graph: Graph, step: Step) -> list[Call]:
             scratch=3 * size,
             overlaps={0: overlap} if window.maps == 1 else {},
             maps=window.maps,
-            rows=None if is_flat else window.rows("convolution_row", 3 * size),
+            rows=None if is_flat else window.rows(3 * size),
         )
     ]
 
@@ -155,7 +154,7 @@ def _pointwise(graph: Graph, step: Step, pixels: int) -> list[Call]:
             "Pointwise",
             scratch=size * min(pixels, 3) if pixels >= 3 else size,
             overlaps={0: column_overlap(window, channels, tiles_of(pixels))},
-            rows=Rows("pointwise_row", scratch=3 * size),
+            rows=Rows(scratch=3 * size),
         ),
     ]
 
@@ -237,16 +236,12 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
         "weights": Constant((channels * kernel.bytes,), np.int8, taps),
         **rescaling.scales(16 if is_packed else 1),
         "window": window.fields,
-        "rows": rows_of_plane,
         "pitch": pitch,
         **rescaling.limits(),
     }
     if is_packed and rescaling.largest >= 2**27:
         return _reference(graph, step, window, "reference_depthwise")
     row = (height - 1) * window.dilation[0] + 1
-    rows = None if is_flat else window.rows(f"{kernel.name}_row", 2 * row * pitch)
-    if rows is not None:
-        rows = replace(rows, generated={rows.function: kernel.row_text})
     is_shrunk = math.prod(window.out) <= math.prod(window.size)
     return [
         Call(
@@ -258,7 +253,7 @@ def depthwise(graph: Graph, step: Step) -> list[Call]:
             overlaps={0: Overlap(0, exact=True)} if is_shrunk and window.maps == 1 else {},
             maps=window.maps,
             generated={kernel.name: kernel.text},
-            rows=rows,
+            rows=None if is_flat else window.rows(2 * row * pitch),
         ),
     ]
 
@@ -310,11 +305,6 @@ class _Taps:
             double=self._doubled("first"),
             second=_indented(rescale if twice else [], 8),
         )
-
-    @property
-    def row_text(self) -> str:
-        template = (folder("export") / "engine" / "depthwise_row.c.in").read_text(encoding="utf-8")
-        return Template(template).substitute(name=self.name)
 
     def _doubled(self, name: str) -> str:
         return f"{name} >> 3" if self._is_packed else f"{name} * 2"

@@ -61,12 +61,12 @@ class Window:
         largest = (*self.size, *self.out, *self.taps, *self.stride, *self.dilation, self.depth)
         return max(largest) < 2**16 and max(self.before) < 2**15
 
-    def rows(self, function: str, scratch: int = 0) -> Rows | None:
-        """Return the form for single rows of a kernel over this window, not laid flat."""
+    def rows(self, scratch: int = 0) -> Rows | None:
+        """Return how a kernel over this window, not laid flat, makes single rows."""
         reach = extent(self.taps[0], self.dilation[0])
         if self.maps > 1 or max(reach, self.size[0], self.out[0]) >= 2**15:
             return None
-        return Rows(function, self.stride[0], self.before[0], reach, scratch)
+        return Rows(self.stride[0], self.before[0], reach, scratch, is_window=True)
 
     def laid_flat(self) -> "Window":
         """Return the same with its rows as columns, where maps are one pixel wide.

@@ -132,8 +132,7 @@ class _Micronas(Target):
         for call in {call.function: call for call in calls if call.generated}.values():
             if call.function not in costs.functions:
                 code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
-        invoke = {"bytes": 1, "calls": len(calls), "maps": sum(call.maps > 1 for call in calls)}
-        code += _amount(costs.functions[INVOKE].code, invoke)
+        code += costs.functions[INVOKE].code["bytes"]
         return constant_bytes(layout, costs.structures) + round(code)
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
