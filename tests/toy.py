@@ -52,3 +52,8 @@ def split(count: int, seed: int) -> TensorSplit:
 
 def data() -> DataSet:
     return DataSet(split(400, 0), split(120, 1), split(120, 2), CLASSES, (12, 12, 1))
+
+
+def few() -> DataSet:
+    """Enough to see that a search runs, not that it learns."""
+    return DataSet(split(160, 0), split(40, 1), split(40, 2), CLASSES, (12, 12, 1))

@@ -9,17 +9,22 @@ and loops of one's own run in `tests/nas/test_custom_loop.py`.
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import micronas.judge.jobs
+import micronas.router.jobs  # noqa: F401, commands find both imported
 from micronas.space.open_space import load_space
 from micronas.space.space import Space
 from micronas.tasks.keywords.synth import synthesise
+from tests.command import command
 from tests.docs.markdown import ROOT, blocks
 
 _ONCE = [
@@ -36,27 +41,21 @@ SHORT = [
 ]
 OPEN = ["search.draws=2", *_ONCE]
 """Of a space of several families, which has no gates."""
+_COMMAND = re.compile(r"(?:PYTHONPATH=(?P<path>\S+) )?micronas ")
 
 
 class Reader:
-    """Runs the blocks of one page in a folder."""
+    """Runs the blocks of one page in a folder.
+
+    Commands that begin with one of `added` have these settings added, or are left out where there
+    are none.
+    """
 
     def __init__(self, folder: Path, environment: dict[str, str], *, added: dict[str, list[str]]):
         self.folder = folder
         self.environment = environment
+        self.added = added
         self._names: dict[str, Any] = {"__name__": "page"}
-        self._prelude = self._wrapper(added)
-
-    @staticmethod
-    def _wrapper(added: dict[str, list[str]]) -> str:
-        """A shell function that adds settings to some commands, or leaves out those without."""
-        cases = "".join(
-            f'{pattern!r}*) command micronas "$@" {" ".join(map(repr, settings))};;\n'
-            if settings
-            else f"{pattern!r}*) ;;\n"
-            for pattern, settings in added.items()
-        )
-        return f'micronas() {{ case "$* " in\n{cases}*) command micronas "$@";; esac; }}\n'
 
     def read(self, page: Path) -> dict[str, str]:
         """Run a page and return what its commands printed, by block."""
@@ -73,18 +72,37 @@ class Reader:
         return printed
 
     def run(self, text: str) -> str:
-        """Run a block in bash and return what it printed."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self._prelude + text],
+        """Run a block, micronas in forks and the other lines in bash; return what it printed."""
+        said = ""
+        for line in text.replace("\\\n", " ").splitlines():
+            ours = _COMMAND.match(line)
+            done = self._micronas(line[ours.end() :], ours["path"]) if ours else self._bash(line)
+            said += done.stdout + done.stderr
+            assert done.returncode == 0, f"{line}\n{said}"
+        return said
+
+    def _micronas(self, line: str, path: str | None) -> subprocess.CompletedProcess[str]:
+        words = shlex.split(line, comments=True)
+        begins = [each for each in self.added if f"{' '.join(words)} ".startswith(each)]
+        if begins and not self.added[begins[0]]:
+            return subprocess.CompletedProcess(words, 0, "", "")
+        return command(
+            *words,
+            *(self.added[begins[0]] if begins else ()),
+            cwd=self.folder,
+            environment=self.environment,
+            before=partial(sys.path.insert, 0, path) if path else None,
+        )
+
+    def _bash(self, line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{text}\n{done.stdout}"
-        return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,24 @@ def refused() -> str:
     raise ConfigError("only the first knows why")
 
 
-def main(folder: Path, strategy: str) -> None:
-    settings = SETTINGS.model_copy(update={"search": SEARCHES[strategy]})
+def searched(settings: RunSettings, folder: Path) -> dict[str, object]:
+    """Search and train in a folder of this process, and describe what came of it."""
+    told: list[str] = []
+    found, trained = run_search(
+        settings, folder, data=data(), space=SPACE, progress=lambda phase, *_: told.append(phase)
+    )
+    return {
+        "told": len(told),
+        "files": len(list(folder.glob("*"))),
+        "networks": [str(each.architecture) for each in found.candidates],
+        "losses": [record["loss"] for record in found.history],
+        "trials": [each.trial_loss for each in found.candidates],
+        "gates": found.gates[-1:],
+        "metrics": trained.metrics,
+    }
+
+
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined() as everyone:
         layer = torch.nn.Linear(3, 2)
@@ -57,15 +73,13 @@ def main(folder: Path, strategy: str) -> None:
         except ConfigError as error:
             complaint = str(error)
 
-        told: list[str] = []
-        own_folder = folder / f"run{everyone.rank}"
-        found, trained = run_search(
-            settings,
-            own_folder,
-            data=data(),
-            space=SPACE,
-            progress=lambda phase, *_: told.append(phase),
-        )
+        searches = {
+            strategy: searched(
+                SETTINGS.model_copy(update={"search": search}),
+                folder / f"{strategy}{everyone.rank}",
+            )
+            for strategy, search in SEARCHES.items()
+        }
     described = {
         "rank": everyone.rank,
         "size": everyone.size,
@@ -74,16 +88,10 @@ def main(folder: Path, strategy: str) -> None:
         "shared": torch.rand(1, generator=shared).item(),
         "own": torch.rand(1, generator=own).item(),
         "once": complaint,
-        "told": len(told),
-        "files": len(list(own_folder.glob("*"))),
-        "networks": [str(each.architecture) for each in found.candidates],
-        "losses": [record["loss"] for record in found.history],
-        "trials": [each.trial_loss for each in found.candidates],
-        "gates": found.gates[-1:],
-        "metrics": trained.metrics,
+        "searches": searches,
     }
     (folder / f"{everyone.rank}.json").write_text(json.dumps(described))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -72,7 +72,7 @@ def run(module: nn.Module, data: DataSet, chosen: RunSettings, folder: Path) -> 
 def test_a_users_ds_cnn_is_searched(strategy: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     chosen = settings(strategy, latency="1.8 ms")
-    run(DSCNN(classes=len(toy.CLASSES)), toy.data(), chosen, tmp_path / "run")
+    run(DSCNN(classes=len(toy.CLASSES)), toy.few(), chosen, tmp_path / "run")
 
 
 @pytest.mark.slow

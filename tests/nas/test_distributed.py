@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from micronas.export.verify import tflm_arena, verify
 from micronas.nas.distributed import Ranks, ranks
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tflite.reader import read
+from tests.nas.rank import SEARCHES
 from tests.sweeps.runs import SHORT
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +36,20 @@ def torchrun(*parts: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-@pytest.mark.parametrize("strategy", ["dnas", "ranked", "single_stage"])
-def test_two_processes_are_one_search(strategy: str, tmp_path: Path) -> None:
-    torchrun("-m", "tests.nas.rank", str(tmp_path), strategy)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left: what each found, and run folders of the first."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torchrun("-m", "tests.nas.rank", str(folder))
+    return folder
+
+
+def both(folder: Path) -> "list[dict[str, Any]]":
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_share_a_batch(folder: Path) -> None:
+    first, second = both(folder)
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
 
     # rows (0 1 2) and (6 7 8) in one process, (3 4 5) and (9 10 11) in the other; both outputs are
@@ -53,6 +65,10 @@ def test_two_processes_are_one_search(strategy: str, tmp_path: Path) -> None:
     assert first["own"] != second["own"]
     assert first["once"] == second["once"] == "only the first knows why"
 
+
+@pytest.mark.parametrize("strategy", sorted(SEARCHES))
+def test_two_processes_are_one_search(strategy: str, folder: Path) -> None:
+    first, second = (each["searches"][strategy] for each in both(folder))
     for same in ("networks", "losses", "trials", "gates", "metrics"):
         assert first[same] == second[same]
     assert first["losses"][-1] < first["losses"][0]
@@ -61,7 +77,7 @@ def test_two_processes_are_one_search(strategy: str, tmp_path: Path) -> None:
     assert (first["files"], second["files"]) == (7, 0)
     assert first["metrics"]["fits"] is True
     assert first["metrics"]["tflm_mismatches"] == 0
-    check_model(tmp_path / "run0" / "model.tflite")
+    check_model(folder / f"{strategy}0" / "model.tflite")
 
 
 @pytest.mark.slow  # the same through the command line, on speech

@@ -205,18 +205,6 @@ def problem_fits(costs: object) -> bool:
     return BUDGET.on(BOARD).fits(costs)  # type: ignore[arg-type]
 
 
-def test_the_winner_fits_and_textbook_networks_compete() -> None:
-    result = search(OPEN, data(), board=BOARD, budget=BUDGET, settings=SETTINGS)
-    assert problem_fits(result.winner.costs)
-    assert result.strategy == "halving"
-    assert {each.origin for each in result.candidates} == {"search", "textbook"}
-    assert max(each.trial_score or 0 for each in result.candidates) > 0.5
-    for each in result.candidates:
-        assert isinstance(each.architecture, Space)
-        assert each.architecture.is_network
-        assert each.space.resolve(each.choice) == each.architecture.graph()
-
-
 def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
     return search(
         OPEN,
@@ -229,8 +217,26 @@ def run(checkpoint: Checkpoint | None = None, **more: Any) -> SearchResult:
     )
 
 
+@pytest.fixture(scope="module")
+def alone(device: str) -> SearchResult:
+    return run(workers=1)
+
+
+def test_the_winner_fits_and_textbook_networks_compete(alone: SearchResult) -> None:
+    assert problem_fits(alone.winner.costs)
+    assert alone.strategy == "halving"
+    assert {each.origin for each in alone.candidates} == {"search", "textbook"}
+    assert max(each.trial_score or 0 for each in alone.candidates) > 0.5
+    for each in alone.candidates:
+        assert isinstance(each.architecture, Space)
+        assert each.architecture.is_network
+        assert each.space.resolve(each.choice) == each.architecture.graph()
+
+
 @pytest.mark.parametrize("workers", [2, 4])
-def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) -> None:
+def test_nothing_depends_on_processes_nor_on_one_that_is_killed(
+    workers: int, alone: SearchResult
+) -> None:
     killed = threading.Event()
 
     def kill_one() -> None:
@@ -239,10 +245,9 @@ def test_nothing_depends_on_processes_nor_on_one_that_is_killed(workers: int) ->
             for pid in children.read_text().split()[:1]:
                 os.kill(int(pid), signal.SIGKILL)
                 killed.set()
+            killed.wait(0.001)
 
-    killer = threading.Thread(target=kill_one, daemon=True)
-    alone = run(workers=1)
-    killer.start()
+    threading.Thread(target=kill_one, daemon=True).start()
     assert run(workers=workers) == alone
     assert killed.is_set()
 

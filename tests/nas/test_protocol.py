@@ -23,7 +23,7 @@ from tests.nas.brief import brief
 from tests.nas.own_networks import DSCNN
 from tests.nas.stopped import until_it_ends
 from tests.nas.test_open_problem import OPEN
-from tests.toy import CLASSES, SPACE, data
+from tests.toy import CLASSES, SPACE, few
 from tests.training import search
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -86,7 +86,7 @@ def test_a_search_stopped_anywhere_ends_in_the_same_result(
     def run(checkpoint: Checkpoint, progress: Progress | None = None) -> SearchResult:
         result: SearchResult = search(
             space,
-            data(),
+            few(),
             board=BOARD,
             budget=budget,
             settings=settings(strategy),

@@ -17,11 +17,12 @@ from tests.nas.supernet.test_supernet import CHAIN, MIXED, RESIDUAL
 SHIPPED = ("kws", "vww", "ad", "kws_small", "kws_mixed", "kws_strides")
 
 
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*SHIPPED, "mixed"])
-def test_certain_gates_cost_what_the_graph_counts(name: str) -> None:
+def test_certain_gates_cost_what_the_graph_counts(name: str, count: int) -> None:
     space = MIXED if name == "mixed" else Space.load(name)
     gates, source = Gates(space.decisions), random.Random(4)
-    for _ in range(200):
+    for _ in range(count):
         choice = space.random(source)
         counted = CMSIS_NN.features(space.architecture(choice).graph())
         features = expected(space, gates.one_hot(choice), target=CMSIS_NN).features
