@@ -204,9 +204,11 @@ def _best(wanted: Floats, outputs: Sequence[Floats]) -> float:
     for each in outputs:
         if each[0].size != wanted[0].size:
             continue
-        last = np.moveaxis(wanted, 1, -1)
-        orders = [each.reshape(wanted.shape), np.moveaxis(each.reshape(last.shape), -1, 1)]
-        found += [_decibels(wanted, order) for order in orders]
+        found.append(_decibels(wanted, each.reshape(wanted.shape)))
+        if wanted.ndim > 1:
+            last = np.moveaxis(wanted, 1, -1)
+            order = np.moveaxis(each.reshape(last.shape), -1, 1)
+            found.append(_decibels(wanted, order))
     if not found:
         raise ValueError(f"no output of the file has the {wanted[0].size} values of one wanted")
     return max(found)

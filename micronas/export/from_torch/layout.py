@@ -127,61 +127,19 @@ def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
     return (rows[..., 0], order) if is_complete else None
 
 
-def axes_of(positions: Tensor, shape: Shape) -> dict[int, int] | None:
-    """Say which axis of a stored tensor each of torch's dimensions is; None if they are others.
+def reduced_axes(groups: Tensor) -> list[int] | None:
+    """Axes of a stored tensor to reduce so that elements of one number go together.
 
-    Dimensions of size 1 have none.
+    None if the groups are not those of whole axes.
     """
-    if positions.numel() != math.prod(shape):
-        return None
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    axes: dict[int, int] = {}
-    for dim, size in enumerate(positions.shape):
-        if size > 1:
-            stride = int(positions.select(dim, 1).flatten()[0] - positions.flatten()[0])
-            found = [a for a, n in enumerate(shape) if (n, strides[a]) == (size, stride)]
-            if not found:
-                return None
-            axes[dim] = found[0]
-    rest = [axis for axis in range(len(shape)) if axis not in axes.values()]
-    expected = torch.arange(positions.numel()).reshape(shape).permute(*rest, *axes.values())
-    return axes if torch.equal(expected.flatten(), positions.flatten()) else None
-
-
-def split_at(positions: Tensor, dims: Sequence[int]) -> tuple[Shape, list[int]] | None:
-    """Shape of the whole stored tensor in which `dims` are axes of their own, and which they are.
-
-    Dimensions that are stored side by side and go together make one axis. None if the positions
-    are not those of a permuted whole tensor.
-    """
-    first = positions.flatten()[0]
-    strides = {
-        dim: int(positions.select(dim, 1).flatten()[0] - first)
-        for dim, size in enumerate(positions.shape)
-        if size > 1
-    }
-    shape, axes, block = [1], [], positions.numel()
-    for dim in sorted(strides, key=lambda dim: -strides[dim]):
-        block //= positions.shape[dim]
-        if strides[dim] != block:
-            return None
-        is_one = dim in dims
-        if len(shape) > 1 and is_one == (len(shape) - 1 in axes):
-            shape[-1] *= positions.shape[dim]
-            continue
-        shape.append(positions.shape[dim])
-        axes += [len(shape) - 1] if is_one else []
-    expected = torch.zeros(())
-    for dim, stride in strides.items():
-        size = positions.shape[dim]
-        sizes = [1] * positions.ndim
-        sizes[dim] = size
-        expected = expected + (stride * torch.arange(size)).reshape(sizes)
-    return (
-        (tuple(shape), axes)
-        if torch.equal(expected.expand_as(positions).long(), positions)
-        else None
-    )
+    axes = [
+        axis
+        for axis, size in enumerate(groups.shape)
+        if size > 1 and bool((groups == groups.narrow(axis, 0, 1)).all())
+    ]
+    for axis in axes:
+        groups = groups.narrow(axis, 0, 1)
+    return axes if len(np.unique(groups.numpy())) == groups.numel() else None
 
 
 def rearrangement(order: _Order, stored: Shape) -> list[Step]:
@@ -203,6 +161,8 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     dims = _digits(order)
     if dims is None or any(stride <= 0 for _, stride in dims):
         return [_pick(order, elements)]
+    if (whole := _turn_of_axes(dims, stored)) is not None:
+        return [whole]
     ranked = sorted(range(len(dims)), key=lambda k: -dims[k][1])
     cut = _cut([dims[k] for k in ranked], int(order[0]), elements)
     turn = _turn([dims[k][0] for k in ranked], [ranked.index(k) for k in range(len(dims))])
@@ -284,6 +244,24 @@ def _cut(dims: Sequence[tuple[int, int]], base: int, elements: int) -> Cut | Non
     return Cut(tuple(shape), tuple(begin), tuple(step), tuple(size))
 
 
+def _turn_of_axes(dims: Sequence[tuple[int, int]], stored: Shape) -> Turn | None:
+    """Permute the axes as they are stored, where that is all."""
+    strides = [math.prod(stored[axis + 1 :]) for axis in range(len(stored))]
+    order = [axis for axis, size in enumerate(stored) if size > 1]
+    permutation = []
+    for size, stride in dims:
+        parts = [axis for axis in order if stride <= strides[axis] < size * stride]
+        if math.prod(stored[axis] for axis in parts) != size:
+            return None
+        permutation += parts
+    if sorted(permutation) != order or len(stored) > _MOST_TURNED:
+        return None
+    for axis, size in enumerate(stored):  # axes of 1 stay where they are
+        if size == 1:
+            permutation.insert(axis, axis)
+    return Turn(stored, tuple(permutation))
+
+
 def _turn(sizes: Sequence[int], permutation: Sequence[int]) -> Turn:
     """Permute dimensions of these sizes; those that stay side by side are merged."""
     groups: list[list[int]] = []
@@ -302,13 +280,16 @@ def _pick(order: _Order, elements: int) -> Pick:
     picked = _pick_of_rows(order, elements)
     if picked is not None:
         return picked
-    block = math.gcd(len(order), elements)
-    while block > 1:
-        rows = order.reshape(-1, block)
-        if np.array_equal(rows, rows[:, :1] + np.arange(block)) and not (rows[:, 0] % block).any():
-            break
-        block = next(d for d in range(block - 1, 0, -1) if block % d == 0)
+    most = math.gcd(len(order), elements)
+    block = next(size for size in range(most, 0, -1) if most % size == 0 and _blocks(order, size))
     return Pick((1, elements // block, block), order[::block] // block, 1)
+
+
+def _blocks(order: _Order, size: int) -> bool:
+    """Whether an order is one of blocks of a size."""
+    rows = order.reshape(-1, size)
+    is_whole = not (rows[:, 0] % size).any()
+    return is_whole and bool((rows == rows[:, :1] + np.arange(size)).all())
 
 
 def _pick_of_rows(order: _Order, elements: int) -> Pick | None:

@@ -20,6 +20,8 @@ from micronas.export.from_torch.operations.table import OPERATIONS, REMAINING, S
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph
+from micronas.graph.reshapes import without_reshapes
+from micronas.graph.turns import turned_whole
 
 _OF_SHAPES = (
     torch.ops.aten.zeros_like.default,
@@ -125,7 +127,7 @@ def _graph_of(program: ExportedProgram, *, sequences: bool) -> Graph:
                 "look for variances below zero"
             )
     graph = Graph(tracer.tensors, tuple(tracer.ops.values()), tuple(inputs), outputs)
-    return _with_names(graph, _names_of_outputs(program))
+    return _with_names(turned_whole(without_reshapes(graph)), _names_of_outputs(program))
 
 
 def _names_of_outputs(program: ExportedProgram) -> list[str | None]:

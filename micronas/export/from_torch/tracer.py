@@ -1,5 +1,6 @@
 """A graph in the making, next to the recorded torch program it is made from."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -259,8 +260,16 @@ class Tracer:
         """Return a value that has every element of its stored tensor, moved if it must be."""
         if covers(value.positions, self.elements_of(value.tensor)):
             return value
-        tensor = self.materialised(value)
-        return Value(tensor, canonical(self.shape_of(tensor)).reshape(value.shape))
+        return self.part(value)
+
+    def part(self, value: Value) -> Value:
+        """Return a value whose elements are all that is stored, each once, in the order it was."""
+        places = torch.from_numpy(np.unique(value.positions.numpy()))
+        axes = np.unravel_index(places.numpy(), self.shape_of(value.tensor))
+        sizes = tuple(len(np.unique(axis)) for axis in axes)
+        shape = sizes if math.prod(sizes) == len(places) else (1, len(places))
+        tensor = self.arrange(value.tensor, places, led(shape))
+        return Value(tensor, torch.searchsorted(places, value.positions.contiguous()))
 
     def as_map(self, value: Value) -> tuple[str, Tensor]:
         """Return a stored map [1, height, width, channels], and where torch's channels are in it.

@@ -65,6 +65,30 @@ def _qkv(x: Tensor, qkv: nn.Linear, out: nn.Linear) -> Tensor:
     return out(y)
 
 
+def _transformer(
+    x: Tensor, norm: nn.Module, qkv: nn.Linear, out: nn.Linear, mlp: nn.Module
+) -> Tensor:
+    """A block of a vision transformer, behind a class token."""
+    x = torch.cat([torch.ones(len(x), 1, x.shape[2]), x], 1)
+    x = x + _qkv(norm(x), qkv, out)
+    return (x + mlp(x))[:, 0]
+
+
+def _talking_heads(x: Tensor, mix: nn.Linear) -> Tensor:
+    heads = x.unflatten(2, (4, 2)).transpose(1, 2)
+    scores = mix((heads @ heads.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return scores.softmax(-1)
+
+
+def _unfolded(x: Tensor, norm: nn.Module, conv: nn.Conv2d) -> Tensor:
+    """Compute with patches of 2x2, one pixel of each side by side, as MobileViTv2 does."""
+    parts = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 1, 3, 5, 2, 4)
+    y = parts.flatten(4, 5).flatten(2, 3)
+    y = y + conv(norm(y))
+    parts = y.reshape(parts.shape).permute(0, 1, 4, 2, 5, 3)
+    return parts.reshape(x.shape)
+
+
 def _patches(x: Tensor) -> Tensor:
     """Bring the pixels of patches of 2x2 into the order of MobileViT."""
     parts = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
@@ -193,7 +217,15 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         lambda: on_tokens(lambda x, f: f(x.transpose(1, 2)), nn.Linear(6, 5)),
         1,
     ),
-    "attention": (lambda: on_tokens(_qkv, nn.Linear(8, 24), nn.Linear(8, 8)), 8),
+    "attention": (lambda: on_tokens(_qkv, nn.Linear(8, 24), nn.Linear(8, 8)), 5),
+    "transformer": (
+        lambda: on_tokens(
+            _transformer, nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 8)
+        ),
+        6,
+    ),
+    "talking heads": (lambda: on_tokens(_talking_heads, nn.Linear(4, 4)), 4),
+    "unfolded": (lambda: on_maps(_unfolded, nn.GroupNorm(1, 8), nn.Conv2d(8, 8, 1)), 2),
     "matrices of patches": (
         lambda: on_maps(lambda x: (y := _patches(x).unflatten(1, (4, 5, -1))) @ y.transpose(4, 3)),
         2,
@@ -236,6 +268,15 @@ def _answers(result: Any) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     return list(result.values() if isinstance(result, dict) else result)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("attention", 4), ("transformer", 4), ("talking heads", 2), ("unfolded", 4)]
+)
+def test_reshapes_only_between_different_rows(name: str, most: int) -> None:
+    module, shapes = CASES[name][0]()
+    graph = trace(module.eval(), tuple(torch.randn(1, *shape) for shape in shapes))
+    assert sum(op.kind == "RESHAPE" for op in graph.ops) <= most
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -106,9 +106,11 @@ def _spread(value: Value, constant: Tensor) -> Tensor:
 
 def once(tracer: Tracer, value: Value) -> Value:
     """Return a value whose stored tensor holds each of its elements once and no other."""
-    elements = tracer.elements_of(value.tensor)
-    if in_order(value.positions.flatten().sort().values, elements):
+    ordered = value.positions.flatten().sort().values
+    if in_order(ordered, tracer.elements_of(value.tensor)):
         return value
+    if bool((ordered.diff() > 0).all()):
+        return tracer.part(value)
     tensor = tracer.materialised(value)
     return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from micronas.export.from_torch.layout import Value, axes_of, canonical, split_at
+from micronas.export.from_torch.layout import Value, broadcast_shape, canonical, reduced_axes
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.affine import scaled, with_constant
+from micronas.export.from_torch.operations.affine import once, scaled, with_constant
 from micronas.export.from_torch.operations.elementwise import combined, tabled
 from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
@@ -430,7 +430,7 @@ def reduced(
     shape = tracer.shape if shape is None else shape
     if all(value.shape[dim] == 1 for dim in dims):
         return Value(value.tensor, value.positions.reshape(shape))
-    placed, axes = _placed(tracer, value, dims)
+    placed, axes = _placed(tracer, once(tracer, value), dims)
     sizes = tracer.shape_of(placed.tensor)
     stored = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
     name = tracer.name(kind.lower())
@@ -447,12 +447,16 @@ def reduced(
 
 def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:
     """Return a value that is stored so that `dims` are whole axes, and which axes those are."""
-    axes = axes_of(value.positions, tracer.shape_of(value.tensor))
-    if axes is not None:
-        return value, sorted(axes[dim] for dim in dims if dim in axes)
-    view = split_at(value.positions, dims)
-    if view is not None:
-        return Value(tracer.reshaped(value.tensor, view[0]), value.positions), view[1]
+    kept = [1 if dim in dims else size for dim, size in enumerate(value.shape)]
+    groups = torch.empty(value.positions.numel(), dtype=torch.int64)
+    groups[value.positions.flatten()] = (
+        torch.arange(math.prod(kept)).reshape(kept).expand(value.shape).flatten()
+    )
+    shape = tracer.shape_of(value.tensor)
+    for view in (shape, broadcast_shape(groups.numpy())):
+        axes = None if view is None else reduced_axes(groups.reshape(view))
+        if view is not None and axes is not None:
+            return Value(tracer.reshaped(value.tensor, view), value.positions), axes
     is_sequence = tracer.is_sequence(value)
     wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
     if len(wide.shape) == 4 and wide.shape[0] == 1:

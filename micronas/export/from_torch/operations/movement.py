@@ -8,10 +8,44 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from micronas.export.from_torch.layout import Stack, Value
+from micronas.export.from_torch.layout import Stack, Value, canonical, in_order, rows_of
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
+
+_aten = torch.ops.aten
+MOVING = (
+    _aten.view.default,
+    _aten._unsafe_view.default,
+    _aten.reshape.default,
+    _aten.flatten.using_ints,
+    _aten.unflatten.int,
+    _aten.permute.default,
+    _aten.transpose.int,
+    _aten.movedim.int,
+    _aten.t.default,
+    _aten.squeeze.default,
+    _aten.squeeze.dim,
+    _aten.squeeze.dims,
+    _aten.unsqueeze.default,
+    _aten.expand.default,
+    _aten.repeat.default,
+    _aten.slice.Tensor,
+    _aten.select.int,
+    _aten.narrow.default,
+    _aten.channel_shuffle.default,
+    _aten.pixel_shuffle.default,
+    _aten.pixel_unshuffle.default,
+    _aten.roll.default,
+    _aten.flip.default,
+    _aten.rot90.default,
+    _aten.unfold.default,
+    _aten.index_select.default,
+    _aten.index.Tensor,
+    _aten.repeat_interleave.self_int,
+    _aten.repeat_interleave.self_Tensor,
+)
+"""Operations that `moved` lowers."""
 
 
 def moved(tracer: Tracer, arguments: Arguments) -> Value | None:
@@ -31,7 +65,24 @@ def moved_now(tracer: Tracer) -> Value:
     value = tracer.value(tracer.node.args[0])
     result = _run(tracer, value.positions)
     assert isinstance(result, Tensor)
-    return Value(value.tensor, result.round().to(torch.int64))
+    found = Value(value.tensor, result.round().to(torch.int64))
+    return _settled(tracer, found)
+
+
+def _settled(tracer: Tracer, value: Value) -> Value:
+    """Move the pixels of a map, here rather than at each of those that compute with it."""
+    if len(value.shape) != 4 or value.shape[0] != 1 or not _is_read(tracer.node):
+        return value
+    rows = rows_of(value.positions.movedim(1, -1), tracer.elements_of(value.tensor))
+    if rows is None or in_order(rows[0], rows[0].numel()):
+        return value
+    source, order = tracer.as_map(value)
+    return Value(source, canonical(tracer.shape_of(source))[:, order])
+
+
+def _is_read(node: Node) -> bool:
+    """Whether an operation computes with a result, and does not move it on."""
+    return any(user.target not in MOVING for user in node.users)
 
 
 def moved_like(tracer: Tracer, arguments: Arguments) -> Value | None:

@@ -49,7 +49,11 @@ def matrix_product(tracer: Tracer, arguments: Arguments) -> Value:
 
 
 def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Value:
-    """Multiply matrices, the last two dimensions; others must be equal."""
+    """Multiply matrices, the last two dimensions; others must be equal.
+
+    The right one is left transposed where its columns are stored side by side: TFLM's kernel wants
+    it so.
+    """
     if left.shape[:-2] != right.shape[:-2]:
         raise tracer.refusal(
             f"matrices must have equal leading dimensions, but are {list(left.shape)} and "
@@ -62,7 +66,9 @@ def _product(tracer: Tracer, left: Value, right: Value, suffix: str = "") -> Val
     for side in (left, right):
         turned = side.positions.transpose(-1, -2)
         elements = tracer.elements_of(side.tensor)
-        is_turned = in_order(turned, elements) and not in_order(side.positions, elements)
+        has_rows = side is right and bool((turned.diff() == 1).all())
+        is_turned = in_order(turned, elements) or has_rows
+        is_turned &= not in_order(side.positions, elements)
         positions = turned if is_turned else side.positions
         stored = led((*leading, *positions.shape[-2:]))
         sources.append(tracer.arrange(side.tensor, positions, stored))

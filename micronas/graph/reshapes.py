@@ -1,0 +1,243 @@
+"""One shape for operators that treat each row by itself, in place of RESHAPEs between them.
+
+A row is what lies along the last dimension. Pointwise convolutions, norms, sums and functions of
+one value do not ask how rows are arranged: where one of them writes [1, 36, 1, 192] and the next
+reads [1, 6, 6, 192], both can take the one shape or the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from micronas.arrays import Shape
+from micronas.graph import moves
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.operators import OPERATORS, elements, rows
+
+_ROW_BY_ROW = {*elements.ROWS, *rows.ROWS} - {"BATCH_MATMUL"}
+_POINTWISE = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_SPREADS = {kind for kind, row in OPERATORS.items() if row.spreads}
+_REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
+_MAP = 3
+"""Dimensions of a map beside its channels."""
+
+
+@dataclass
+class _Chain:
+    """Tensors whose rows are arranged alike."""
+
+    tensors: list[str]
+    leading: Shape
+    """Sizes of all dimensions but the last."""
+    fixed: bool = False
+    """Something reads or writes it that asks for these sizes."""
+    is_map: bool = False
+    """A convolution reads or writes it."""
+
+    def takes(self, other: "_Chain") -> bool:
+        """Whether both can have the sizes of this one."""
+        fits = len(self.leading) == _MAP or not (self.is_map or other.is_map)
+        return fits and (not other.fixed or other.leading == self.leading)
+
+
+def without_reshapes(graph: Graph) -> Graph:
+    """Arrange rows so that few RESHAPEs are left; what is computed stays."""
+    both = _arranged(graph), _arranged(_as_maps(graph))
+    return min(both, key=lambda each: len(each.ops))
+
+
+def _as_maps(graph: Graph) -> Graph:
+    """Join and cut rows [1, N, C] as those of a map [1, N, 1, C], with RESHAPEs around it."""
+    tensors, ops = dict(graph.tensors), []
+
+    def reshape(source: str, target: str, shape: Shape) -> Op:
+        table = Tensor(
+            f"{target}/shape", (len(shape),), "int32", True, data=np.array(shape, np.int32)
+        )
+        tensors[table.name] = table
+        tensors.setdefault(target, Tensor(target, shape))
+        return Op("RESHAPE", target, (source, table.name), (target,))
+
+    for op in graph.ops:
+        if op.kind not in ("CONCATENATION", "SLICE") or len(graph.output_of(op).shape) != _MAP:
+            ops.append(op)
+            continue
+        inputs: list[str] = []
+        for name in op.inputs:
+            tensor, wide = graph.tensors[name], f"{op.name}/{len(inputs)}"
+            if len(tensor.shape) == _MAP and not tensor.constant:
+                ops.append(reshape(name, wide, (*tensor.shape[:2], 1, tensor.shape[2])))
+            elif len(tensor.shape) == _MAP:
+                data = None if tensor.data is None else np.expand_dims(tensor.data, 2)
+                shape = (*tensor.shape[:2], 1, tensor.shape[2])
+                tensors[wide] = replace(tensor, name=wide, shape=shape, data=data)
+            else:  # where a slice begins, or its size
+                table = np.insert(np.asarray(tensor.data), 2, int(name != op.inputs[1]))
+                tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
+            inputs.append(wide)
+        out, wide = graph.output_of(op), f"{op.name}/map"
+        tensors[wide] = Tensor(wide, (*out.shape[:2], 1, out.shape[2]))
+        axis = op.axis + (op.axis == _MAP - 1)
+        ops.append(replace(op, name=wide, inputs=tuple(inputs), outputs=(wide,), axis=axis))
+        ops.append(reshape(wide, out.name, out.shape))
+    return replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _arranged(graph: Graph) -> Graph:
+    chains = _chains(graph)
+    for op in graph.ops:
+        if op.kind == "RESHAPE":
+            _join(graph, chains, op)
+    shapes = {
+        name: (*chain.leading, graph.tensors[name].shape[-1]) for name, chain in chains.items()
+    }
+    tensors = {
+        name: replace(tensor, shape=shapes.get(name, tensor.shape))
+        for name, tensor in graph.tensors.items()
+    }
+    same: dict[str, str] = {}
+    reshaped: dict[str, str] = {}
+    ops = []
+    for op in graph.ops:
+        op = replace(op, inputs=tuple(same.get(name, name) for name in op.inputs))
+        if op.kind == "RESHAPE":
+            target = op.outputs[0]
+            source = reshaped.get(op.inputs[0], op.inputs[0])
+            if tensors[source].shape == tensors[target].shape and target not in graph.outputs:
+                same[target] = source
+                continue
+            reshaped[target] = source
+            op = replace(op, inputs=(source, *op.inputs[1:]))
+        elif op.kind in _SPREADS:
+            op = _spread(op, tensors, reshaped)
+        ops.append(op)
+        _adapt(graph, op, tensors)
+    return without_unread(replace(graph, tensors=tensors, ops=tuple(ops)))
+
+
+def without_unread(graph: Graph) -> Graph:
+    """Leave out operators whose results nobody reads, and tensors that no operator has."""
+    read, ops = set(graph.outputs), []
+    for op in reversed(graph.ops):
+        if not read.isdisjoint(op.outputs):
+            ops.append(op)
+            read.update(op.inputs)
+    kept = read | {*graph.inputs}
+    tensors = {name: tensor for name, tensor in graph.tensors.items() if name in kept}
+    return replace(graph, tensors=tensors, ops=tuple(reversed(ops)))
+
+
+def _chains(graph: Graph) -> dict[str, _Chain]:
+    """Chains by tensor, without regard to RESHAPEs."""
+    chains = {
+        name: _Chain([name], tensor.shape[:-1])
+        for name, tensor in graph.tensors.items()
+        if not tensor.constant
+    }
+    for name in (*graph.inputs, *graph.outputs):
+        chains[name].fixed = True
+    for op in graph.ops:
+        named = [name for name in (*op.inputs, *op.outputs) if name in chains]
+        if op.kind == "RESHAPE":
+            continue
+        if op.kind == "FULLY_CONNECTED" and graph.output_of(op).shape[:-1] == (1,):
+            continue  # it takes a single row of any shape
+        if not _is_row_by_row(graph, op):
+            for name in named:
+                chains[name].fixed = True
+            continue
+        for name in named[1:]:
+            _merge(chains, chains[named[0]], chains[name])
+        chains[named[0]].is_map |= op.kind in _POINTWISE
+    return chains
+
+
+def _is_row_by_row(graph: Graph, op: Op) -> bool:
+    """Whether an operator reads and writes rows in one arrangement, whichever it is."""
+    output = graph.output_of(op)
+    leading = output.shape[:-1]
+    if any(
+        graph.tensors[name].shape[:-1] != leading
+        for name in op.operands
+        if not graph.tensors[name].constant
+    ):
+        return False
+    if op.kind in _POINTWISE:
+        filters, source = graph.constant_of(op), graph.input_of(op)
+        window = filters.shape[1:3]
+        return window == op.stride == (1, 1) and source.shape[:3] == leading
+    if op.kind in _REDUCTIONS:
+        return moves.integers(graph, op) == [len(leading)]
+    return op.kind in _ROW_BY_ROW and all(
+        _is_of_rows(graph.tensors[name].shape, leading)
+        for name in op.operands
+        if graph.tensors[name].constant
+    )
+
+
+def _is_of_rows(shape: Shape, leading: Shape) -> bool:
+    """Whether a constant is the same for all rows, or has something for each."""
+    return all(size == 1 for size in shape[:-1]) or shape[:-1] == leading
+
+
+def _merge(chains: dict[str, _Chain], kept: _Chain, other: _Chain) -> None:
+    if kept is other:
+        return
+    kept.fixed |= other.fixed
+    kept.is_map |= other.is_map
+    kept.tensors += other.tensors
+    chains.update(dict.fromkeys(other.tensors, kept))
+
+
+def _join(graph: Graph, chains: dict[str, _Chain], op: Op) -> None:
+    """Give the chains at both ends of a RESHAPE one arrangement, if they can have it."""
+    source, target = op.inputs[0], op.outputs[0]
+    if source not in chains or graph.tensors[source].shape[-1] != graph.tensors[target].shape[-1]:
+        return
+    first, second = chains[source], chains[target]
+    if first.takes(second):
+        _merge(chains, first, second)
+    elif second.takes(first):
+        _merge(chains, second, first)
+
+
+def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) -> Op:
+    """Let operands do without dimensions of 1 in front, which are added in any case."""
+    rank = len(tensors[op.outputs[0]].shape)
+
+    def found(name: str) -> str:
+        source = reshaped.get(name, name)
+        shapes = [tensors[each].shape for each in (source, name)]
+        sizes = [shape[_ones(shape) :] for shape in shapes]
+        return source if sizes[0] == sizes[1] and len(shapes[0]) <= rank else name
+
+    return replace(op, inputs=tuple(map(found, op.inputs)))
+
+
+def _ones(shape: Shape) -> int:
+    """Number of dimensions of 1 in front."""
+    return next((axis for axis, size in enumerate(shape) if size > 1), len(shape))
+
+
+def _adapt(graph: Graph, op: Op, tensors: dict[str, Tensor]) -> None:
+    """Bring an operator's constants to the new shape of what it computes."""
+    old, new = graph.output_of(op).shape, tensors[op.outputs[0]].shape
+    if old == new:
+        return
+    if op.kind == "RESHAPE" and len(op.inputs) > 1:
+        table = np.array(new, np.int32)
+        tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], shape=table.shape, data=table)
+    if op.kind in _REDUCTIONS:
+        axes = np.array([len(new) - 1], np.int32)
+        tensors[op.inputs[1]] = replace(tensors[op.inputs[1]], data=axes)
+    if op.kind not in _SPREADS:
+        return
+    for name in op.operands:
+        constant = tensors[name]
+        if constant.constant:
+            ones = (1,) * (len(new) - 1)
+            leading = new[:-1] if constant.shape[:-1] == old[:-1] else ones
+            shape = (*leading, constant.shape[-1])
+            data = None if constant.data is None else constant.data.reshape(shape)
+            tensors[name] = replace(constant, shape=shape, data=data)
