@@ -55,7 +55,7 @@ def accuracy(graph: Graph, split: Split) -> tuple[float, list[float]]:
 
     Computed by integer execution, whose bytes are those of the device.
     """
-    found = CLASSES.scores(torch.from_numpy(codes(graph, split)), split.labels)
+    found = CLASSES.scores(torch.from_numpy(codes(graph, split)).float(), split.labels)
     return found.accuracy, [*found.per_class]
 
 

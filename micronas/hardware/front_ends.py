@@ -83,7 +83,8 @@ def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEn
 def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
     """Return the costs of `micronas.tasks.keywords.front_end.mfcc`.
 
-    A frame of fewer coefficients than ten is charged as one of ten.
+    A frame of fewer coefficients than ten is charged as one of ten, and one of magnitudes as one of
+    powers, which takes up to 0.5 % fewer instructions.
     """
     window, fft, bins, frame = _MFCC[window_ms]
     bands = 40

@@ -25,8 +25,9 @@ def front_end(
 
     Returns
     -------
-    None if nothing is known of the input, or if training saw pictures in a form that is computed
-    from larger ones (`micronas.views.Pixels`): no front end in C does that.
+    None if nothing is known of the input, or if no front end in C does what training saw: pictures
+    in a form that is computed from larger ones (`micronas.views.Pixels`), and clips that are
+    divided by their largest sample.
 
     Raises
     ------
@@ -45,11 +46,15 @@ def front_end(
         ) from error
 
 
-def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd:
-    from micronas.tasks.keywords.front_end import MfccSettings, in_c
+def _mfcc(meaning: Mapping[str, Any], shape: Shape, camera: Camera | None) -> FrontEnd | None:
+    from micronas.tasks.keywords.front_end import in_c
+    from micronas.tasks.keywords.settings import MfccSettings
 
+    settings = MfccSettings.of(meaning)
+    if settings.level == "peak":
+        return None
     return in_c(
-        MfccSettings(window_ms=int(meaning["window_ms"])),
+        settings,
         every=int(meaning.get("every", 1)),
         coefficients=shape[2] * shape[3],
     )

@@ -72,12 +72,13 @@ def recordings(
 
 
 def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
-    from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+    from micronas.tasks.keywords.front_end import mfcc
+    from micronas.tasks.keywords.settings import MfccSettings
     from micronas.tasks.waveform import one_second, read_samples
 
     assert isinstance(front_end, Mfcc)
     clip = one_second(read_samples(path))
-    settings = MfccSettings(window_ms=int(meaning["window_ms"]))
+    settings = MfccSettings.of(meaning)
     # the frames and coefficients that a search chose, see `micronas.views.Frames`
     frames = mfcc(_waveform(clip), settings).numpy()[0, :: int(meaning.get("every", 1))]
     return Recorded(path, clip, frames[:, : front_end.columns, None])

@@ -16,7 +16,8 @@ from micronas.hardware.front_ends import front_end_costs
 from micronas.tasks.device import front_end
 from micronas.tasks.images.files import resize
 from micronas.tasks.images.front_end import features
-from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+from micronas.tasks.keywords.front_end import mfcc
+from micronas.tasks.keywords.settings import MfccSettings
 from micronas.tasks.machines.front_end import SHORTEST, images, log_mel, standardise
 from micronas.tasks.waveform import Samples, coloured_noise, to_int16
 from micronas.views import Frames, Pixels
@@ -95,12 +96,19 @@ def differing(device: OnHost, clips: list[Samples], expected: list[Values]) -> i
     return int((gaps != 0).sum())
 
 
-@pytest.mark.parametrize("window_ms", [30, 40])
-def test_coefficients_of_speech(window_ms: int) -> None:
-    quantization, clips = scale(0.0297952), sounds(16_000)
-    made = front_end({"features": "mfcc", "window_ms": window_ms}, (1, 49, 10, 1))
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [
+        (MfccSettings(30), 0.0297952),
+        (MfccSettings(40), 0.0297952),
+        (MfccSettings(30, "magnitude", 1e-6, scaling="tensorflow"), 0.5847029),
+        (MfccSettings(40, "magnitude"), 0.0297952),
+    ],
+)
+def test_coefficients_of_speech(settings: MfccSettings, step: float) -> None:
+    quantization, clips = scale(step), sounds(16_000)
+    made = front_end(settings.meaning, (1, 49, 10, 1))
     assert made is not None
-    settings = MfccSettings(window_ms=window_ms)
     expected = [codes(mfcc(waveform(clip), settings).numpy(), quantization) for clip in clips]
     assert differing(OnHost(made, quantization), clips, expected) == 0
     fixed = OnHost(made, quantization, fixed_point=True)
@@ -225,3 +233,7 @@ def test_a_file_that_says_half_of_it_is_refused() -> None:
 def test_a_camera_is_written_in_one_way(text: str) -> None:
     with pytest.raises(ConfigError, match="such as 160x120:gray"):
         Camera.parse(text)
+
+
+def test_no_device_divides_a_clip_by_its_largest_sample() -> None:
+    assert front_end(MfccSettings(level="peak").meaning, (1, 49, 10, 1)) is None

@@ -1,14 +1,14 @@
 """Mel-frequency cepstral coefficients: one second of speech as the 49 x 10 image a network sees."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from micronas.errors import ConfigError, DataError
+from micronas.errors import DataError
 from micronas.export.firmware.front_ends import Mfcc as MfccInC
+from micronas.tasks.keywords.settings import MfccSettings
 from micronas.tasks.waveform import RATE
 
 HOP = 320
@@ -16,50 +16,18 @@ FRAMES = 49
 COEFFICIENTS = 10
 _MEL_BINS = 40
 _LOWEST_HZ, _HIGHEST_HZ = 20.0, 4_000.0
-_LOG_FLOOR = 0.1
 _OFFSET = (-6.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _SCALE = (9.0, 5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0)
 LIMIT = 4.0
 """Features lie in [-LIMIT, LIMIT]: as int8 of step 1/32 and zero point 0 nothing is wasted."""
-
-
-@dataclass(frozen=True)
-class MfccSettings:
-    """Parts that may differ between feature extractors.
-
-    Parameters
-    ----------
-    window_ms
-        40 (MicroNets, Hello Edge) or 30 (MLPerf Tiny); the FFT has 1,024 or 512 points.
-
-    Raises
-    ------
-    ConfigError
-        If the window is neither.
-    """
-
-    window_ms: int = 40
-
-    def __post_init__(self) -> None:
-        if self.window_ms not in (30, 40):
-            raise ConfigError(
-                f"the MFCC window must be 30 or 40 ms, but is {self.window_ms!r}; "
-                "40 is what the MicroNets use"
-            )
-
-    @property
-    def window(self) -> int:
-        """Samples in a window."""
-        return RATE * self.window_ms // 1000
-
-    @property
-    def fft(self) -> int:
-        """Points of the Fourier transform: the next power of two, zero padded."""
-        return 1 << (self.window - 1).bit_length()
+_UNLIMITED = 256.0
+"""No coefficient of ``tf.signal`` comes near it."""
 
 
 def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     """Turn clips of one second into features, the way a device would.
+
+    These are the steps of our own settings; `MfccSettings` says in what others differ.
 
     1. 49 frames of 640 (or 480) samples, 320 apart, from the first sample on, no padding; with 480
        the last 160 samples are not heard.
@@ -81,7 +49,7 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     waveforms
         float32 [N, 16000] in [-1, 1].
     settings
-        The window; 40 ms when left out.
+        Our own when left out.
 
     Returns
     -------
@@ -93,7 +61,8 @@ def mfcc(waveforms: Tensor, settings: MfccSettings | None = None) -> Tensor:
     DataError
         If the waveforms have another shape.
     """
-    return _features(waveforms, *_tables(settings or MfccSettings()))
+    settings = settings or MfccSettings()
+    return _features(waveforms, settings, *_tables(settings))
 
 
 class Mfcc(nn.Module):
@@ -104,7 +73,7 @@ class Mfcc(nn.Module):
     Parameters
     ----------
     settings
-        The window; 40 ms when left out.
+        Our own when left out.
     """
 
     window: Tensor
@@ -118,14 +87,17 @@ class Mfcc(nn.Module):
 
     def __init__(self, settings: MfccSettings | None = None) -> None:
         super().__init__()
-        tables = _tables(settings or MfccSettings())
+        self._settings = settings or MfccSettings()
+        tables = _tables(self._settings)
         for name, table in zip(("window", "filters", "cosines", "bias"), tables, strict=True):
             # A copy, because tables are shared and a module may be moved or changed in place.
             self.register_buffer(name, table.clone(), persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Return features float32 [N, 49, 10] of waveforms float32 [N, 16000]."""
-        return _features(waveforms, self.window, self.filters, self.cosines, self.bias)
+        return _features(
+            waveforms, self._settings, self.window, self.filters, self.cosines, self.bias
+        )
 
 
 def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICIENTS) -> MfccInC:
@@ -148,43 +120,59 @@ def in_c(settings: MfccSettings, *, every: int = 1, coefficients: int = COEFFICI
     window, filters, cosines, bias = (table.numpy() for table in _tables(settings))
     return MfccInC(
         rate=RATE,
-        window=window[: settings.window],
+        window=window[: _samples(settings)],
         hop=HOP * every,
-        fft=settings.fft,
+        fft=len(window),
         filters=filters,
-        floor=_LOG_FLOOR,
+        magnitude=settings.spectrum == "magnitude",
+        floor=settings.log_floor,
         rows=-(-FRAMES // every),
         columns=coefficients,
-        limit=LIMIT,
+        limit=_limit(settings),
         cosines=cosines[:, :coefficients],
         bias=bias[:coefficients],
     )
 
 
 def _features(
-    waveforms: Tensor, window: Tensor, filters: Tensor, cosines: Tensor, bias: Tensor
+    waveforms: Tensor,
+    settings: MfccSettings,
+    window: Tensor,
+    filters: Tensor,
+    cosines: Tensor,
+    bias: Tensor,
 ) -> Tensor:
     if waveforms.ndim != 2 or waveforms.shape[1] != RATE:
         raise DataError(
             f"waveforms must be [N, {RATE}], one second each, but are {tuple(waveforms.shape)}; "
             "pad or crop them first"
         )
+    if settings.level == "peak":
+        waveforms = waveforms / waveforms.amax(1, keepdim=True).clamp_min(1 / 32768)
     fft = len(window)
     # The window brings the zeros of the transform along: padding every frame would copy them all.
     padded = torch.nn.functional.pad(waveforms, (0, fft - (RATE - HOP * (FRAMES - 1))))
     spectrum = torch.fft.rfft(padded.unfold(1, fft, HOP) * window)
     # Above the highest filter the spectrum is not needed: half of it.
     spectrum = spectrum[:, :, : len(filters)]
-    energies: Tensor = (spectrum.real.square() + spectrum.imag.square()) @ filters
-    logarithms = (energies + _LOG_FLOOR).log_()
-    return (logarithms @ cosines + bias).clamp_(-LIMIT, LIMIT)
+    power = spectrum.real.square() + spectrum.imag.square()
+    energies: Tensor = (power.sqrt_() if settings.spectrum == "magnitude" else power) @ filters
+    logarithms = (energies + settings.log_floor).log_()
+    limit = _limit(settings)
+    return (logarithms @ cosines + bias).clamp_(-limit, limit)
+
+
+def _limit(settings: MfccSettings) -> float:
+    return LIMIT if settings.scaling == "spread" else _UNLIMITED
 
 
 @lru_cache
 def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return window [fft], filters [bins, 40], scaled DCT [40, 10] and bias [10]; in float32."""
-    bins = int(_HIGHEST_HZ * settings.fft / RATE) + 1
-    frequency = torch.arange(bins, dtype=torch.float64) * RATE / settings.fft
+    samples = _samples(settings)
+    fft = 1 << (samples - 1).bit_length()
+    bins = int(_HIGHEST_HZ * fft / RATE) + 1
+    frequency = torch.arange(bins, dtype=torch.float64) * RATE / fft
     corners = torch.linspace(
         _mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _MEL_BINS + 2, dtype=torch.float64
     )
@@ -196,13 +184,19 @@ def _tables(settings: MfccSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     centre = (torch.arange(_MEL_BINS, dtype=torch.float64) + 0.5).unsqueeze(1)
     order = torch.arange(COEFFICIENTS, dtype=torch.float64)
     cosines = torch.cos(math.pi / _MEL_BINS * centre * order) * math.sqrt(2.0 / _MEL_BINS)
-    cosines[:, 0] /= math.sqrt(2.0)
+    scale = torch.ones(COEFFICIENTS, dtype=torch.float64)
+    offset = torch.zeros(COEFFICIENTS, dtype=torch.float64)
+    if settings.scaling == "spread":
+        cosines[:, 0] /= math.sqrt(2.0)
+        scale, offset = (torch.tensor(each, dtype=torch.float64) for each in (_SCALE, _OFFSET))
+    window = torch.zeros(fft)
+    window[:samples] = torch.hann_window(samples, periodic=True)
+    return window, filters.float(), (cosines / scale).float(), (-offset / scale).float()
 
-    scale = torch.tensor(_SCALE, dtype=torch.float64)
-    bias = -torch.tensor(_OFFSET, dtype=torch.float64) / scale
-    window = torch.zeros(settings.fft)
-    window[: settings.window] = torch.hann_window(settings.window, periodic=True)
-    return window, filters.float(), (cosines / scale).float(), bias.float()
+
+def _samples(settings: MfccSettings) -> int:
+    """Return the samples of a window."""
+    return RATE * settings.window_ms // 1000
 
 
 def _mel(hertz: float) -> float:

@@ -119,7 +119,7 @@ def load(settings: KeywordSettings) -> DataSet:
         test=splits.get("testing"),
         classes=classes,
         input=(FRAMES, COEFFICIENTS, 1),
-        meaning={"features": "mfcc", "window_ms": settings.window_ms},
+        meaning=settings.mfcc.meaning,
         view=Frames(),
         summary=_summarise(folder, keywords, settings, skipped, notes),
         final=splits["training"].with_masks()
@@ -275,7 +275,8 @@ def _fixed_features(
 
     if cache is None:
         return compute()
-    key = hashlib.sha256(f"{_FEATURES_VERSION} {settings.window_ms} {clips.key}".encode())
+    kind = " ".join(map(str, list(settings.mfcc.meaning.values())[1:]))
+    key = hashlib.sha256(f"{_FEATURES_VERSION} {kind} {clips.key}".encode())
     for tensor in split.sources():
         key.update(tensor.numpy().tobytes())
     path = cache / f"{part}_{settings.window_ms}ms.bin"

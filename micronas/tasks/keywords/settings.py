@@ -1,11 +1,88 @@
 """Settings of keyword data. Imports no torch."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from micronas.errors import ConfigError
 from micronas.tasks.task import TaskSettings
+
+Window = Literal[30, 40]
+Spectrum = Literal["power", "magnitude"]
+Level = Literal["recorded", "peak"]
+Scaling = Literal["spread", "tensorflow"]
+
+
+@dataclass(frozen=True)
+class MfccSettings:
+    """Differences between feature extractors, see `micronas.tasks.keywords.front_end.mfcc`.
+
+    The defaults are our own; MLPerf Tiny's keyword spotter takes ``MfccSettings(30, "magnitude",
+    1e-6, "peak", "tensorflow")``.
+
+    Parameters
+    ----------
+    window_ms
+        40 (MicroNets, Hello Edge) or 30 (MLPerf Tiny); the FFT has 1,024 or 512 points.
+    spectrum
+        ``power`` or ``magnitude`` of a bin.
+    log_floor
+        Added to a band's energy before its logarithm is taken, 1e-9 to 1e3.
+    level
+        ``recorded``, or ``peak``: each clip is divided by its largest sample, which no device that
+        listens can do.
+    scaling
+        ``spread``: orthonormal, each moved and scaled to a spread of about one, within [-4, 4];
+        ``tensorflow``: as ``tf.signal.mfccs_from_log_mel_spectrograms`` gives them.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is something else.
+    """
+
+    window_ms: Window = 40
+    spectrum: Spectrum = "power"
+    log_floor: float = 0.1
+    level: Level = "recorded"
+    scaling: Scaling = "spread"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(
+                    f"{name} of MFCC must be {' or '.join(map(str, allowed))}, but is {value!r}; "
+                    f"leave it out for {getattr(MfccSettings, name)}"
+                )
+        if not 1e-9 <= self.log_floor <= 1e3:
+            raise ConfigError(
+                f"log_floor of MFCC must be 1e-9 to 1e3, but is {self.log_floor!r}; leave it out "
+                f"for {MfccSettings.log_floor}"
+            )
+
+    @classmethod
+    def of(cls, meaning: Mapping[str, Any]) -> "MfccSettings":
+        """Return the settings that a model file or a data set says of its input."""
+        found = {name: meaning[name] for name in asdict(cls()) if name in meaning}
+        return cls(**{**found, "window_ms": int(meaning["window_ms"])})
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What a model file says of its input: the window, and what is not our own."""
+        other = {name: value for name, value in asdict(self).items() if value != asdict(_OWN)[name]}
+        return {"features": "mfcc", "window_ms": self.window_ms, **other}
+
+
+_ALLOWED = {
+    "window_ms": get_args(Window),
+    "spectrum": get_args(Spectrum),
+    "level": get_args(Level),
+    "scaling": get_args(Scaling),
+}
+_OWN = MfccSettings()
 
 
 class KeywordSettings(TaskSettings):
@@ -17,7 +94,16 @@ class KeywordSettings(TaskSettings):
     keywords: Literal["auto"] | tuple[str, ...] = "auto"
     """Words to tell apart. ``auto``: the ten of Speech Commands if the folder has them all, else
     the ten words with the most clips."""
-    window_ms: Literal[30, 40] = 40
+    window_ms: Window = 40
+    spectrum: Spectrum = "power"
+    """This and the next three are for networks of others, such as MLPerf Tiny's: ``magnitude``
+    takes the root of a bin's power."""
+    log_floor: float = Field(0.1, ge=1e-9, le=1e3)
+    """Added to a band's energy before its logarithm is taken."""
+    level: Level = "recorded"
+    """``peak`` divides each clip by its largest sample; firmware then has no front end."""
+    scaling: Scaling = "spread"
+    """``tensorflow``: as ``tf.signal`` gives them, neither moved nor scaled."""
     silence_fraction: float = Field(0.1, ge=0, le=1)
     """Silence examples as a fraction of all keyword examples; 0 drops the class."""
     unknown_fraction: float = Field(0.1, ge=0, le=1)
@@ -40,3 +126,7 @@ class KeywordSettings(TaskSettings):
     memory, every time."""
     seed: int = 0
     """Chooses the other words and the silence trained on; never what is evaluated."""
+
+    @property
+    def mfcc(self) -> MfccSettings:
+        return MfccSettings(self.window_ms, self.spectrum, self.log_floor, self.level, self.scaling)

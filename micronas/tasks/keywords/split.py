@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from micronas.data import Split
-from micronas.tasks.keywords.front_end import MfccSettings, mfcc
+from micronas.tasks.keywords.front_end import mfcc
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.keywords.spec_augment import spec_augment
 from micronas.tasks.rows import Rows
@@ -55,7 +55,7 @@ class KeywordSplit(Split):
         self._silence = silence
         self._noise = noise.unfold(0, RATE, 1)
         self._settings = settings
-        self._mfcc = MfccSettings(window_ms=settings.window_ms)
+        self._mfcc = settings.mfcc
         self._features: Tensor | None = None
         self._masked = False
 

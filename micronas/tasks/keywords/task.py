@@ -31,7 +31,7 @@ class _Keywords(Task[KeywordSettings]):
         return load(settings)
 
     def known_of(self, settings: KeywordSettings) -> Mapping[str, object]:
-        return {"features": "mfcc", "window_ms": settings.window_ms}
+        return settings.mfcc.meaning
 
     def check(self, settings: KeywordSettings) -> list[Finding]:
         from micronas.tasks.keywords.check import check

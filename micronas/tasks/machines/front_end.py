@@ -102,6 +102,7 @@ def in_c(mean: float, deviation: float) -> LogMel:
         hop=HOP,
         fft=WINDOW,
         filters=filters,
+        magnitude=False,
         floor=_FLOOR,
         rows=SIZE,
         columns=SIZE,

@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from micronas.errors import ConfigError, DataError
-from micronas.tasks.keywords.front_end import LIMIT, Mfcc, MfccSettings, mfcc
+from micronas.tasks.keywords.front_end import LIMIT, Mfcc, mfcc
+from micronas.tasks.keywords.settings import MfccSettings
 
 OFFSET = np.array([-6, 4, 0, 0, 0, 0, 0, 0, 0, 0.0])
 SCALE = np.array([9, 5, 4, 4, 4, 3, 3, 3, 3, 3.0])
 
 
-def slow_mfcc(waveform: NDArray[np.float64], window: int, fft: int) -> NDArray[np.float64]:
+def slow_mfcc(
+    waveform: NDArray[np.float64], window: int, fft: int, *, mlperf: bool = False
+) -> NDArray[np.float64]:
     """Follow the definition frame by frame and filter by filter, in double precision."""
+    if mlperf:
+        waveform = waveform / waveform.max()
 
     def to_mel(hertz: float) -> float:
         return 2595 * math.log10(1 + hertz / 700)
@@ -29,7 +34,7 @@ def slow_mfcc(waveform: NDArray[np.float64], window: int, fft: int) -> NDArray[n
         for i in range(window):
             hann = math.sin(math.pi * i / window) ** 2
             frame[i] = waveform[320 * t + i] * hann
-        power = np.abs(np.fft.fft(frame)) ** 2
+        power = np.abs(np.fft.fft(frame)) ** (1 if mlperf else 2)
         logs = np.zeros(40)
         for m in range(40):
             left, centre, right = corners[m : m + 3]
@@ -40,23 +45,32 @@ def slow_mfcc(waveform: NDArray[np.float64], window: int, fft: int) -> NDArray[n
                     energy += power[k] * (mel - left) / (centre - left)
                 elif centre < mel < right:
                     energy += power[k] * (right - mel) / (right - centre)
-            logs[m] = math.log(energy + 0.1)
-        result[t] = dct(logs, type=2, norm="ortho")[:10]
+            logs[m] = math.log(energy + (1e-6 if mlperf else 0.1))
+        # what `tf.signal.mfccs_from_log_mel_spectrograms` computes
+        plain = dct(logs, type=2) / math.sqrt(2 * 40)
+        result[t] = (plain if mlperf else dct(logs, type=2, norm="ortho"))[:10]
+    if mlperf:
+        return result
     return np.clip((result - OFFSET) / SCALE, -4, 4)
 
 
-@pytest.mark.parametrize(("window_ms", "window", "fft"), [(40, 640, 1024), (30, 480, 512)])
-def test_features_follow_their_definition(window_ms: int, window: int, fft: int) -> None:
+MLPERF = MfccSettings(30, "magnitude", 1e-6, "peak", "tensorflow")
+
+
+@pytest.mark.parametrize(
+    ("settings", "window", "fft"),
+    [(MfccSettings(40), 640, 1024), (MfccSettings(30), 480, 512), (MLPERF, 480, 512)],
+)
+def test_features_follow_their_definition(settings: MfccSettings, window: int, fft: int) -> None:
     generator = np.random.default_rng(3)
     time = np.arange(16000) / 16000
     chirp = 0.5 * np.sin(2 * np.pi * (200 * time + 1500 * time**2)) * (time > 0.3)
     waveform = chirp + 0.01 * generator.standard_normal(16000)
-    settings = MfccSettings(window_ms=window_ms)
-    assert (settings.window, settings.fft) == (window, fft)
     computed = mfcc(torch.from_numpy(waveform).float().unsqueeze(0), settings)
     assert computed.shape == (1, 49, 10)
     assert computed.dtype == torch.float32
-    np.testing.assert_allclose(computed[0].numpy(), slow_mfcc(waveform, window, fft), atol=2e-4)
+    expected = slow_mfcc(waveform, window, fft, mlperf=settings == MLPERF)
+    np.testing.assert_allclose(computed[0].numpy(), expected, atol=2e-4)
 
 
 def test_silence_is_the_logarithm_of_the_floor() -> None:
@@ -94,15 +108,18 @@ def test_features_stay_within_the_limit() -> None:
 
 
 def test_wrong_settings_and_shapes_name_the_value() -> None:
-    with pytest.raises(ConfigError, match="30 or 40 ms, but is 25"):
-        MfccSettings(window_ms=25)
+    with pytest.raises(ConfigError, match="must be 30 or 40, but is 25"):
+        MfccSettings(window_ms=25)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must be power or magnitude, but is 'energy'"):
+        MfccSettings(spectrum="energy")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must be 1e-9 to 1e3, but is 0"):
+        MfccSettings(log_floor=0)
     with pytest.raises(DataError, match=r"\(1, 8000\)"):
         mfcc(torch.zeros(1, 8000))
 
 
-@pytest.mark.parametrize("window_ms", [30, 40])
-def test_the_module_is_the_function(window_ms: int) -> None:
-    settings = MfccSettings(window_ms=window_ms)
+@pytest.mark.parametrize("settings", [MfccSettings(40), MLPERF])
+def test_the_module_is_the_function(settings: MfccSettings) -> None:
     waveforms = 0.3 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(4))
     module = Mfcc(settings)
     assert torch.equal(module(waveforms), mfcc(waveforms, settings))

@@ -35,6 +35,8 @@ class _Audio(FrontEnd):
         Samples from one frame to the next.
     filters
         float32 [bins, bands]: triangles, of which a bin lies in two neighbouring ones at most.
+    magnitude
+        Whether bands add up roots of powers.
     floor
         What is added to an energy before its logarithm is taken.
     rows, columns
@@ -46,6 +48,7 @@ class _Audio(FrontEnd):
     hop: int
     fft: int
     filters: Array
+    magnitude: bool
     floor: float
     rows: int
     columns: int
@@ -87,6 +90,7 @@ class _Audio(FrontEnd):
     def values(self, quantization: Quantization) -> Mapping[str, str]:
         halvings = int(math.log2(self.fft // 2))
         quiet = round(self.floor * 2**_ENERGY_BITS)
+        octaves = 1 if self.magnitude else 2  # of an energy where samples are doubled
         return {
             "TITLE": self.title,
             "RATE": str(self.rate),
@@ -101,7 +105,9 @@ class _Audio(FrontEnd):
             "FLOOR": literal(np.float32(self.floor)),
             "POWER": str(58 - 2 * halvings - 30),
             "QUIET": str(quiet),
-            "MOST": str(min(15, (62 - quiet.bit_length()) // 2)),
+            "ROOT": str(int(self.magnitude)),
+            "OCTAVES": str(octaves),
+            "MOST": str(min(15, (62 - quiet.bit_length()) // octaves)),
             "OCTAVE": str(round(math.log(2) * 2**_LOG_BITS)),
             "ROW": filled(f"front_end_{self.kind}.c.in", {}),
         }
@@ -112,7 +118,8 @@ class _Audio(FrontEnd):
             "kWindow": self.window / np.float32(2**15),  # exact: samples are 16 bits
             "kTurns": _turns(self.fft).astype(np.float32),
             "kBand": band,
-            "kWeights": weights / np.float32(4),  # exact: powers come out four times as large
+            # exact: powers come out four times as large
+            "kWeights": weights / np.float32(2 if self.magnitude else 4),
             **self.rows_in_float(),
         }
 
