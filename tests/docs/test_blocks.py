@@ -233,6 +233,19 @@ def test_any_network(tmp_path: Path, reader: Callable[..., Reader]) -> None:
 
 
 @pytest.mark.slow
+def test_gates_beside_draws(few_words: Path, tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    (tmp_path / "speech").symlink_to(few_words)
+    draws = {"search kws_small search.strategy=random": ["search.draws=2", *_ONCE]}
+    page = reader(short=False, **draws, **{"search ": SHORT})
+    page.read(ROOT / "docs" / "howto" / "dnas.md")
+    for name, strategy in {"dnas": "dnas", "draws": "random"}.items():
+        check_run(tmp_path / "runs" / name)
+        metrics = json.loads((tmp_path / "runs" / name / "metrics.json").read_text())
+        assert metrics["search"]["strategy"] == strategy
+    assert (tmp_path / "dnas.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["int4", "my-data", "my-board", "large-data", "sweeps"])
 def test_how_tos_on_networks(
     page: str, corpus: Path, tmp_path: Path, reader: Callable[..., Reader]
