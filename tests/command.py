@@ -7,6 +7,8 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO
 
@@ -47,6 +49,18 @@ def command(
             file.seek(0)
             texts.append(file.read().decode())
     return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
+
+
+def start(*arguments: object) -> BaseProcess:
+    """Start a command whose output nobody reads, for example to kill it."""
+    process = get_context("fork").Process(target=_silent, args=(list(map(str, arguments)),))
+    process.start()
+    return process
+
+
+def _silent(words: list[str]) -> None:
+    with open(os.devnull, "w+b") as nowhere:
+        _become(words, None, {}, None, nowhere, nowhere)
 
 
 def complaints(stderr: str) -> str:

@@ -22,6 +22,7 @@ from micronas.runs.settings import load_run, load_training
 from micronas.space.space import Space
 from micronas.tasks.keywords.load import load
 from micronas.tasks.keywords.synth import synthesise
+from tests.command import command, start
 from tests.toy import data as toy_data
 
 SHORT = (
@@ -43,32 +44,23 @@ BUDGET = ("budget.sram=22 KB", "budget.flash=96 KB", "budget.latency=41 ms")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five spoken words by a few synthetic voices, in a folder of their own."""
     folder = tmp_path_factory.mktemp("speech") / "corpus"
-    words = ("yes", "no", "stop", "tree", "wow")
-    return synthesise(folder, words=words, voices=(6, 2, 2), clips_per_voice=1)
+    spoken = ("yes", "no", "stop", "tree", "wow")
+    return synthesise(folder, words=spoken, voices=(6, 2, 2), clips_per_voice=1)
 
 
-def command(corpus: Path, out: Path, *overrides: str) -> list[str]:
+def words(corpus: Path, out: Path, *overrides: str) -> list[str]:
     keywords = "data.keywords=[yes, no, stop]"
     data = [f"data.path={corpus}", keywords, "data.silence_fraction=0.3"]
     settings = [*SHORT, *BUDGET, *data, "data.unknown_fraction=0.3", *overrides]
-    return [sys.executable, "-m", "micronas", "search", "kws_small", *settings, "--out", str(out)]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    return ["search", "kws_small", *settings, "--out", str(out)]
 
 
 @pytest.fixture(scope="module")
 def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float, str]:
     out = tmp_path_factory.mktemp("runs") / "whole"
     started = time.monotonic()
-    done = subprocess.run(
-        [*command(corpus, out), "--quiet"],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        check=True,
-    )
+    done = command(*words(corpus, out), "--quiet")
+    assert done.returncode == 0, done.stderr
     return out, time.monotonic() - started, done.stdout
 
 
@@ -125,18 +117,11 @@ def test_killed_twice_it_ends_in_the_same_bytes(
     out, source = tmp_path / "killed", random.Random(int(time.time()))
     moments = [source.uniform(*span) * seconds for span in ((0.25, 0.5), (0.5, 0.8))]
     for moment in moments:
-        process = subprocess.Popen(
-            command(corpus, out),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment(),
-        )
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    subprocess.run(command(corpus, out), capture_output=True, env=environment(), check=True)
+        process = start(*words(corpus, out))
+        process.join(moment)
+        process.kill()
+        process.join()
+    assert command(*words(corpus, out)).returncode == 0
     for name in ("architecture.yaml", "model.tflite", "metrics.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), (name, moments)
     told, expected = (json.loads((each / "history.json").read_text()) for each in (out, whole))
@@ -154,8 +139,11 @@ def test_with_its_newest_files_cut_short_it_ends_in_the_same_bytes(
         (out / name).unlink()  # as before the run was finished
     for name in ("checkpoint.pt", "config.yaml"):
         os.truncate(out / name, (out / name).stat().st_size // 2)
-    done = subprocess.run(
-        [*command(corpus, out), "--quiet"], capture_output=True, text=True, env=environment()
+    done = subprocess.run(  # pytest would take the warning of a fork
+        [sys.executable, "-m", "micronas", *words(corpus, out), "--quiet"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"{out}/checkpoint.pt is damaged: going on from the state before it\n"
@@ -167,9 +155,7 @@ def test_a_folder_of_another_run_is_refused(
     corpus: Path, finished: tuple[Path, float, str], tmp_path: Path
 ) -> None:
     whole = finished[0]
-    done = subprocess.run(
-        command(corpus, whole, "seed=5"), capture_output=True, text=True, check=False
-    )
+    done = command(*words(corpus, whole, "seed=5"))
     assert done.returncode == 2
     assert "holds a run of other settings" in done.stderr
     (tmp_path / "mine.txt").write_text("kept")
@@ -181,11 +167,11 @@ def test_a_folder_of_another_run_is_refused(
 
 def test_ctrl_c_ends_in_one_line(corpus: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*command(corpus, tmp_path / "run"), "--quiet"],
+        [sys.executable, "-m", "micronas", *words(corpus, tmp_path / "run"), "--quiet"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         # a shell's background jobs ignore the signal, and so would what they start
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -219,7 +205,7 @@ def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None
     space, board = Space.load("kws_small"), Board.load("stm32f446re")
     problem = Member(space, board, Budget())
     low, high = (problem.costs(choice) for choice in (space.smallest(), space.largest()))
-    source = random.Random(seed)
+    source, data = random.Random(seed), None
     short = [setting for setting in SHORT if "epochs" not in setting]
     once = ["search.trial={epochs: 1, batch_size: 16}", "train={epochs: 1, batch_size: 16}"]
     for number in range(budgets):
@@ -241,10 +227,11 @@ def check_budgets(corpus: Path, tmp_path: Path, budgets: int, seed: int) -> None
                 f"seed={number}",
             ],
         ).model_copy(update={"budget": budget})
+        data = data or load(settings.data.model_copy(update={"keywords": ("yes", "no", "stop")}))
         _, trained = run_search(
             settings,
             tmp_path / str(number),
-            data=load(settings.data.model_copy(update={"keywords": ("yes", "no", "stop")})),
+            data=data,
             progress=lambda *_: None,
         )
         assert tflm_arena(trained.model).total <= (budget.sram or 0)
