@@ -5,7 +5,7 @@ one value do not ask how rows are arranged: where one of them writes [1, 36, 1, 
 reads [1, 6, 6, 192], both can take the one shape or the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,11 @@ _ROW_BY_ROW = {*elements.ROWS, *rows.ROWS} - {"BATCH_MATMUL"}
 _POINTWISE = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _SPREADS = {kind for kind, row in OPERATORS.items() if row.spreads}
 _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX")
+_OF_ROWS = {
+    1: ("CONCATENATION", "SLICE", "BATCH_MATMUL"),
+    2: ("CONCATENATION", "SLICE"),
+}
+"""Operators that take rows [1, N, C] as a map's, by the axis of 1 that makes them one."""
 _MAP = 3
 """Dimensions of a map beside its channels."""
 
@@ -43,45 +48,65 @@ class _Chain:
 
 def without_reshapes(graph: Graph) -> Graph:
     """Arrange rows so that few RESHAPEs are left; what is computed stays."""
-    both = _arranged(graph), _arranged(_as_maps(graph))
-    return min(both, key=lambda each: len(each.ops))
+    ways = _arranged(graph), *(_arranged(_as_maps(graph, axis)) for axis in _OF_ROWS)
+    return min(ways, key=lambda each: len(each.ops))
 
 
-def _as_maps(graph: Graph) -> Graph:
-    """Join and cut rows [1, N, C] as those of a map [1, N, 1, C], with RESHAPEs around it."""
+def _as_maps(graph: Graph, axis: int) -> Graph:
+    """Give operators that read rows [1, N, C] a map, with a new `axis` and RESHAPEs around it."""
     tensors, ops = dict(graph.tensors), []
 
     def reshape(source: str, target: str, shape: Shape) -> Op:
-        table = Tensor(
-            f"{target}/shape", (len(shape),), "int32", True, data=np.array(shape, np.int32)
+        sizes = np.array(shape, np.int32)
+        tensors[f"{target}/shape"] = Tensor(
+            f"{target}/shape", sizes.shape, "int32", True, data=sizes
         )
-        tensors[table.name] = table
         tensors.setdefault(target, Tensor(target, shape))
-        return Op("RESHAPE", target, (source, table.name), (target,))
+        return Op("RESHAPE", target, (source, f"{target}/shape"), (target,))
 
     for op in graph.ops:
-        if op.kind not in ("CONCATENATION", "SLICE") or len(graph.output_of(op).shape) != _MAP:
+        gone = _axes_of_one(graph, op) if op.kind in _OF_ROWS[axis] else None
+        if gone is None or gone == [axis]:
             ops.append(op)
             continue
-        inputs: list[str] = []
-        for name in op.inputs:
-            tensor, wide = graph.tensors[name], f"{op.name}/{len(inputs)}"
-            if len(tensor.shape) == _MAP and not tensor.constant:
-                ops.append(reshape(name, wide, (*tensor.shape[:2], 1, tensor.shape[2])))
-            elif len(tensor.shape) == _MAP:
-                data = None if tensor.data is None else np.expand_dims(tensor.data, 2)
-                shape = (*tensor.shape[:2], 1, tensor.shape[2])
+        inputs = [f"{op.name}/{number}" for number in range(len(op.inputs))]
+        for name, wide in zip(op.inputs, inputs, strict=True):
+            tensor = graph.tensors[name]
+            shape = _put(tensor.shape, gone, axis, 1)
+            if not tensor.constant:
+                ops.append(reshape(name, wide, shape))
+            elif name in op.operands:
+                data = None if tensor.data is None else tensor.data.reshape(shape)
                 tensors[wide] = replace(tensor, name=wide, shape=shape, data=data)
             else:  # where a slice begins, or its size
-                table = np.insert(np.asarray(tensor.data), 2, int(name != op.inputs[1]))
+                numbers = moves.integers(graph, op, op.inputs.index(name))
+                table = np.array(_put(numbers, gone, axis, int(name != op.inputs[1])), np.int32)
                 tensors[wide] = replace(tensor, name=wide, shape=table.shape, data=table)
-            inputs.append(wide)
         out, wide = graph.output_of(op), f"{op.name}/map"
-        tensors[wide] = Tensor(wide, (*out.shape[:2], 1, out.shape[2]))
-        axis = op.axis + (op.axis == _MAP - 1)
-        ops.append(replace(op, name=wide, inputs=tuple(inputs), outputs=(wide,), axis=axis))
+        tensors[wide] = Tensor(wide, _put(out.shape, gone, axis, 1))
+        joined = op.axis - sum(each < op.axis for each in gone)
+        joined += joined >= axis
+        ops.append(replace(op, inputs=tuple(inputs), outputs=(wide,), axis=joined))
         ops.append(reshape(wide, out.name, out.shape))
     return replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _axes_of_one(graph: Graph, op: Op) -> list[int] | None:
+    """The axis that a map's rows do without, none of rows [1, N, C]; None if it is no such map."""
+    names = [name for name in (*op.operands, *op.outputs) if len(graph.tensors[name].shape) > 1]
+    shapes = [graph.tensors[name].shape for name in names]
+    if all(len(shape) == _MAP for shape in shapes):
+        return []
+    if any(len(shape) != _MAP + 1 for shape in shapes):
+        return None
+    ones = [axis for axis in (1, 2) if all(shape[axis] == 1 for shape in shapes)]
+    return ones[:1] or None
+
+
+def _put(sizes: Sequence[int], gone: Sequence[int], axis: int, one: int) -> Shape:
+    """Leave axes out, and put a new one in."""
+    kept = [size for place, size in enumerate(sizes) if place not in gone]
+    return (*kept[:axis], one, *kept[axis:])
 
 
 def _arranged(graph: Graph) -> Graph:

@@ -74,6 +74,12 @@ def _transformer(
     return (x + mlp(x))[:, 0]
 
 
+def _rows_alone(x: Tensor, qkv: nn.Linear, out: nn.Linear) -> Tensor:
+    """Attention of one head: matrices of rows, between convolutions of maps."""
+    q, k, v = qkv(F.relu(x)).chunk(3, -1)
+    return out((q @ k.transpose(1, 2)).softmax(-1) @ v)
+
+
 def _talking_heads(x: Tensor, mix: nn.Linear) -> Tensor:
     heads = x.unflatten(2, (4, 2)).transpose(1, 2)
     scores = mix((heads @ heads.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -224,6 +230,16 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         ),
         6,
     ),
+    "attention of one head": (
+        lambda: on_tokens(_rows_alone, nn.Linear(8, 24), nn.Linear(8, 8)),
+        3,
+    ),
+    "statistics": (
+        lambda: on_maps(
+            lambda x, f: f(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)), nn.Linear(16, 3)
+        ),
+        0,
+    ),
     "talking heads": (lambda: on_tokens(_talking_heads, nn.Linear(4, 4)), 4),
     "unfolded": (lambda: on_maps(_unfolded, nn.GroupNorm(1, 8), nn.Conv2d(8, 8, 1)), 2),
     "matrices of patches": (
@@ -271,7 +287,15 @@ def _answers(result: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("attention", 4), ("transformer", 4), ("talking heads", 2), ("unfolded", 4)]
+    ("name", "most"),
+    [
+        ("attention", 4),
+        ("transformer", 4),
+        ("attention of one head", 2),
+        ("statistics", 0),
+        ("talking heads", 2),
+        ("unfolded", 4),
+    ],
 )
 def test_reshapes_only_between_different_rows(name: str, most: int) -> None:
     module, shapes = CASES[name][0]()

@@ -243,14 +243,18 @@ def _constant_or_value(tracer: Tracer, node: object) -> Value:
 
 
 def _joined_features(tracer: Tracer, values: Sequence[Value]) -> Value:
-    sources, positions, start = [], [], 0
-    for value in values:
-        whole = tracer.complete(value)
-        count = tracer.elements_of(whole.tensor)
-        sources.append(tracer.reshaped(whole.tensor, (1, count)))
-        positions.append(whole.positions + start)
-        start += count
-    return Value(_join(tracer, sources, 1), torch.cat(positions, 1))
+    wholes = [tracer.complete(value) for value in values]
+    counts = [tracer.elements_of(whole.tensor) for whole in wholes]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    shapes = [tracer.shape_of(whole.tensor) for whole in wholes]
+    is_plain = len({*map(len, shapes)}) == 1 and [shape[-1] for shape in shapes] == counts
+    sources = [
+        whole.tensor if is_plain else tracer.reshaped(whole.tensor, (1, count))
+        for whole, count in zip(wholes, counts, strict=True)
+    ]
+    joined = _join(tracer, sources, len(tracer.shape_of(sources[0])) - 1)
+    places = [whole.positions + start for whole, start in zip(wholes, starts, strict=True)]
+    return Value(joined, torch.cat(places, 1))
 
 
 def _joined_maps(tracer: Tracer, values: Sequence[Value], axis: int) -> Value:
