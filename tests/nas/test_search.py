@@ -32,6 +32,7 @@ SETTINGS = DnasSettings(
     batch_size=32,
     candidates=30,
     finalists=3,
+    final_folds=1,
     trial=Recipe(epochs=6, batch_size=5, learning_rate=1e-2),
 )
 
@@ -74,14 +75,14 @@ def test_the_winner_fits_and_has_learnt() -> None:
         assert MEMBER.fits(candidate.choice)
     assert {candidate.origin for candidate in found.candidates} == {"search", "uniform"}
     assert (found.winner.trial_score or 0) > 0.8
-    assert found.winner.trial_epochs == 2 * SETTINGS.trial.epochs
+    assert found.winner.trial_epochs == SETTINGS.trial.epochs
 
 
 def test_losers_stop_early_and_the_order_is_by_loss_of_the_last_rung() -> None:
     epochs = [candidate.trial_epochs for candidate in result().candidates]
     assert epochs == sorted(epochs, reverse=True)
-    assert set(epochs) == {3, 12}
-    finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 12]
+    assert set(epochs) == {3, 6}
+    finals = [each.trial_loss for each in result().candidates if each.trial_epochs == 6]
     assert finals == sorted(finals)
 
 
