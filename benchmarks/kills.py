@@ -1,8 +1,9 @@
 """Kill commands at random moments, cut their newest files short, and see what the next try makes.
 
-``python benchmarks/kills.py [KILLS] [TRUNCATIONS] [SEED] [WORD ...]`` takes an hour; words choose
-among the commands. Each row of the table is a command: it ends either in the bytes of a run that
-nothing disturbed, or in one line that says what to do, with everything still there.
+``python -m benchmarks.kills [KILLS] [TRUNCATIONS] [SEED] [WORD ...]`` takes an hour; words choose
+among the commands, which share kills and truncations. Each row of the table is a command: it ends
+either in the bytes of a run that nothing disturbed, or in one line that says what to do, with
+everything still there.
 """
 
 import hashlib
@@ -35,10 +36,19 @@ _SEARCH = (
     *("board=stm32f446re", "budget.sram=16 KB", "budget.flash=20 KB", "budget.latency=40 ms"),
     "budget.counts=network",
     *("data.keywords=[yes, no, stop]", "data.silence_fraction=0.3", "data.unknown_fraction=0.3"),
-    *("search.steps=20", "search.warmup=20", "search.batch_size=16", "search.candidates=4"),
-    *("search.finalists=1", "search.trial={epochs: 1, batch_size: 16}"),
+    "search.trial={epochs: 1, batch_size: 16}",
     *("train={epochs: 2, batch_size: 16}", "quantize={epochs: 1, batch_size: 16}"),
 )
+_DRAWS = ("search.draws=4",)
+_STRATEGIES = {
+    "halving": _DRAWS,
+    "evolution": (*_DRAWS, "search.generations=2"),
+    "single_stage": _DRAWS,
+    "dnas": (
+        *("search.steps=20", "search.warmup=20", "search.batch_size=16"),
+        *("search.candidates=4", "search.finalists=1"),
+    ),
+}
 _RUN = ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json")
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -50,7 +60,7 @@ class Subject:
     name: str
     command: str
     share: float
-    """Of all kills and truncations."""
+    """Of all kills and truncations, where every command is chosen."""
     result: Callable[[Path], str]
     """A digest of what it made in a folder."""
     prepare: Callable[[Path], None] = lambda _: None
@@ -152,37 +162,48 @@ def written(folder: Path, url: str) -> None:
 def subjects(folder: Path) -> list[Subject]:
     speech = f"data.path={folder / 'speech'}"
     search = "|".join(["search", "kws_small", *_SEARCH, speech, "--out", "{out}", "--quiet"])
+    strategies = {
+        name: "|".join([f"search.strategy={name}", *settings])
+        for name, settings in _STRATEGIES.items()
+    }
     judged = f"judge|run|{folder}/judge.yaml|--set|{folder}/prompts.jsonl|--answers"
     return [
         *(
-            Subject(f"search {name}", f"{search}|search.strategy={name}", 0.13, files(*_RUN))
-            for name in ("halving", "evolution", "dnas")
+            Subject(f"search {name}", f"{search}|{settings}", 0.12, files(*_RUN))
+            for name, settings in strategies.items()
         ),
         Subject(
             "sweep",
             search.replace("search|", "sweep|", 1)
-            + "|search.strategy=dnas|--over|seed=0,1|--workers|2",
-            0.13,
+            + f"|{strategies['dnas']}|--over|seed=0,1|--workers|2",
+            0.12,
             files(*(f"points/*/{name}" for name in _RUN[1:])),
         ),
         Subject(
             "judge",
             f"{judged}|{folder}/answers.jsonl|--out|{{out}}/run.sqlite|--quiet",
-            0.16,
+            0.11,
             verdicts,
             lambda out: out.mkdir(parents=True, exist_ok=True),
         ),
         Subject(
             "calibrate",
             "calibrate|{out}|--plan|8|--spaces|kws|--sram|256KB|--flash|1MB",
-            0.16,
+            0.11,
             files("**/*"),
         ),
-        Subject(
-            "export",
-            f"export|{folder}/net.tflite|--format|project|--out|{{out}}",
-            0.16,
-            files("**/*"),
+        *(
+            Subject(
+                f"export {name}",
+                f"export|{folder}/net.tflite|--format|{options}|--out|{{out}}",
+                0.06,
+                files("**/*"),
+            )
+            for name, options in (
+                ("project", "project"),
+                ("engine", "engine"),
+                ("engine's project", "project|--engine|micronas"),
+            )
         ),
     ]
 
@@ -225,9 +246,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, judge() as url:
         folder = Path(name)
         written(folder, url)
-        for subject in subjects(folder):
-            if sys.argv[4:] and not any(word in subject.name for word in sys.argv[4:]):
-                continue
+        words = sys.argv[4:] or [""]
+        chosen = [s for s in subjects(folder) if any(word in s.name for word in words)]
+        whole = sum(each.share for each in chosen)
+        for subject in chosen:
             calm, out = folder / "calm" / "made", folder / "disturbed" / "made"
             calm.parent.mkdir(exist_ok=True)
             subject.prepare(calm)
@@ -237,7 +259,8 @@ def main() -> None:
             seconds, expected = time.monotonic() - start, subject.result(calm)
             ends: Counter[str] = Counter()
             done = {"kill": 0, "cut": 0}
-            wanted = {"kill": round(kills * subject.share), "cut": round(cuts * subject.share)}
+            share = subject.share / whole
+            wanted = {"kill": round(kills * share), "cut": round(cuts * share)}
             while done != wanted:
                 shutil.rmtree(out, ignore_errors=True)
                 subject.prepare(out)

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NONE, FULL, IO, SHORT, LOCKED, READ_ONLY, KILLED, ONE_IN };
+enum { NONE, FULL, IO, SHORT, LOCKED, READ_ONLY, KILLED, ONE_IN, STALE, ELSEWHERE, LOST };
 enum { CREATES = 1, WRITES = 2, CHANGES = 4, SYNCS = 8, LOCKS = 16 };
 
 static char folder[PATH_MAX], notes[1 << 16];
@@ -37,7 +37,8 @@ long faults_end(char *into, size_t room) {
   return calls;
 }
 
-/* The error of a call of this sort; 0 where it goes on, -1 where it writes less than asked. */
+/* The error of a call of this sort; 0 where it goes on, -1 where it writes less than asked, -2 where
+   it is done and its answer is lost. */
 static int meets(const char *name, int sort, const char *path) {
   if (!folder[0] || !path || strncmp(path, folder, strlen(folder))) return 0;
   ++calls;
@@ -62,6 +63,12 @@ static int meets(const char *name, int sort, const char *path) {
       return sort == LOCKS ? 0 : EROFS;
     case KILLED:
       _exit(137);
+    case STALE: /* a network file system whose server started anew */
+      return calls == armed ? ESTALE : 0;
+    case ELSEWHERE: /* one in which a folder is another file system */
+      return !strcmp(name, "rename") || !strcmp(name, "link") ? EXDEV : 0;
+    case LOST: /* one that asks again, as it heard no answer, and finds it done */
+      return calls == armed && sort & (CREATES | CHANGES) ? -2 : 0;
   }
   return 0;
 }
@@ -136,7 +143,8 @@ ON_NUMBER(ftruncate64, "cut", CHANGES, (int number, off64_t size), (number, size
     REAL(name);                                              \
     char path[PATH_MAX];                                     \
     MEETS(said, sort, at(AT_FDCWD, changed, path));          \
-    return real passed;                                      \
+    int ended = real passed;                                 \
+    return failed == -2 ? errno = sort & CREATES ? EEXIST : ENOENT, -1 : ended; \
   }
 ON_NAME(rename, "rename", CHANGES, (const char *from, const char *to), to, (from, to))
 ON_NAME(link, "link", CREATES, (const char *from, const char *to), to, (from, to))

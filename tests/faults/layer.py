@@ -30,6 +30,9 @@ FAULTS: dict[str, tuple[int, tuple[str, ...]]] = {
     "locked": (4, ("lock",)),
     "read-only": (5, _ALL),
     "killed": (6, (*_ALL, "lock")),
+    "stale handle": (8, (*_ALL, "lock")),
+    "another file system": (9, ("rename", "link")),
+    "lost answer": (10, ("rename", "link", "unlink", "mkdir", "rmdir")),
 }
 """What the C code calls a fault, and the calls that it strikes."""
 _KILLED = 137

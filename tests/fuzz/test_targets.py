@@ -8,11 +8,11 @@ from tests.fuzz.__main__ import TARGETS
 
 
 def test_make_fuzz_runs_all() -> None:
-    assert TARGETS == ["engine", "http", "series", "tflite", "yaml"]
+    assert TARGETS == ["engine", "http", "modules", "series", "tflite", "yaml"]
 
 
 @pytest.mark.parametrize(
-    "target", ["engine", "series", "tflite", "yaml"]
+    "target", ["engine", "modules", "series", "tflite", "yaml"]
 )  # http has a file of its own
 @pytest.mark.parametrize("seconds", [2, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_fuzzer_holds(target: str, seconds: float) -> None:

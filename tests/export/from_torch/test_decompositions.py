@@ -181,6 +181,14 @@ CASES: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[int, ...]]] = {
     ),
     "averages of uneven windows": (lambda y, x: F.adaptive_avg_pool2d(y, (3, 4)), MAPS),
     "averages of more than there are": (lambda y, x: F.adaptive_avg_pool2d(y, 12), MAPS),
+    "a map that is repeated": (
+        lambda y, x: F.adaptive_avg_pool2d(y.mean((2, 3), keepdim=True), (3, 2)),
+        MAPS,
+    ),
+    "maxima of a row that is repeated": (
+        lambda y, x: F.adaptive_max_pool2d(y[:, :, :1], (2, 5)),
+        MAPS,
+    ),
     "averages of windows that overlap": (lambda y, x: F.adaptive_avg_pool2d(y, (7, 1)), MAPS),
     "maxima of uneven windows": (lambda y, x: F.adaptive_max_pool2d(y, 3), MAPS),
     "maxima of pixels apart": (lambda y, x: F.max_pool2d(y, 3, 2, 1, 2), MAPS),

@@ -251,7 +251,7 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
         for size, out in ((height, rows), (width, columns))
     ]
     paces = [{part[0] - before[0] for before, part in pairwise(side)} or {1} for side in read]
-    if all(
+    if {0} not in paces and all(  # a map smaller than what is asked for repeats its windows
         len({*map(len, side)}) == len(pace) == 1 for side, pace in zip(read, paces, strict=True)
     ):
         window = len(read[0][0]), len(read[1][0])
