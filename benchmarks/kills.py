@@ -8,6 +8,7 @@ everything still there.
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,13 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import torch
+
+import micronas.export.formats
+import micronas.report.write
+import micronas.runs.run
+import micronas.tasks.keywords.load  # noqa: F401, commands find all of these imported
+from micronas import cli
 from micronas.files import text_hash
 from micronas.judge.manifest import Prompt
 from micronas.language.rows import json_lines
@@ -50,7 +59,6 @@ _STRATEGIES = {
     ),
 }
 _RUN = ("config.yaml", "architecture.yaml", "model.tflite", "metrics.json")
-_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -65,22 +73,61 @@ class Subject:
     """A digest of what it made in a folder."""
     prepare: Callable[[Path], None] = lambda _: None
 
-    def start(self, out: Path) -> "subprocess.Popen[str]":
-        words = [sys.executable, "-m", "micronas"]
-        words += [word.replace("{out}", str(out)) for word in self.command.split("|")]
-        return subprocess.Popen(
-            words,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=_ENVIRONMENT,
-            start_new_session=True,
-        )
+    def start(self, out: Path) -> "Running":
+        return Running([word.replace("{out}", str(out)) for word in self.command.split("|")])
 
     def finish(self, out: Path) -> tuple[int, str]:
         process = self.start(out)
-        _, said = process.communicate()
-        return process.returncode, said
+        code = process.wait()
+        assert code is not None
+        return code, process.said()
+
+
+class Running:
+    """A command in a session of its own: a fork, which has what takes seconds to import."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.pid = os.fork()
+        if not self.pid:
+            self._become(words)
+
+    def _become(self, words: list[str]) -> None:
+        code = 1
+        try:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(self._said.fileno(), 2)
+            sys.argv = ["micronas", *words]
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def wait(self, seconds: float = math.inf) -> int | None:
+        """Return how it ended; None if it goes on after so long."""
+        end = time.monotonic() + seconds
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        """End it, with all that it started."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def said(self) -> str:
+        self._said.seek(0)
+        return self._said.read()
 
 
 def files(*patterns: str) -> Callable[[Path], str]:
@@ -211,13 +258,10 @@ def subjects(folder: Path) -> list[Subject]:
 def killed(subject: Subject, out: Path, moment: float) -> bool:
     """Start the command and kill it, with all that it started; False if it was done before."""
     process = subject.start(out)
-    try:
-        process.communicate(timeout=moment)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    return False
+    goes_on = process.wait(moment) is None
+    if goes_on:
+        process.kill()
+    return goes_on
 
 
 def newest(out: Path) -> Path | None:
@@ -241,6 +285,7 @@ def main() -> None:
     kills, cuts, seed = (
         int(each) for each in (*sys.argv[1:4], *("100", "30", "0")[len(sys.argv) - 1 :])
     )
+    torch.set_num_threads(1)
     source = random.Random(seed)
     print(f"{'command':18}{'seconds':>8}{'kills':>7}{'cuts':>6}  ends", flush=True)
     with tempfile.TemporaryDirectory() as name, judge() as url:
