@@ -1,14 +1,16 @@
-"""The engine beside TFLM with CMSIS-NN, on an emulated Cortex-M4: code, SRAM, instructions, cycles.
+"""The engine beside TFLM with CMSIS-NN, on emulated cores: code, SRAM, instructions, cycles.
 
-    TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> \
+    TFLM_SOURCE=<checkout> TFLM_LIBRARY=<libtensorflow-microlite.a> TFLM_LIBRARY_M0PLUS=<another> \
         python -m benchmarks.engine [--rows] [NETWORK ...]
 
-Without these variables the engine is measured alone. Networks are the paper's, two textbook ones
-and three draws of open spaces, with random weights; a path is a .tflite file. Both are compiled by
-gcc at -O2. Code is what of the program is neither constants of the network nor the program around;
-SRAM is the arena and the stack. ``--rows`` lets first operators run row by row wherever that takes
-less. Cycles are modelled, see `testing.m4_cycles`. Outputs are compared with integer execution;
-a line of JSON for each network goes to results/engine.jsonl.
+Libraries are for a Cortex-M4 and, to count instructions alone, for a Cortex-M0+, where CMSIS-NN
+takes its plain C; what TFLM takes is kept in results/engine.jsonl, and measured where it is not
+known and a library is given. Networks are the paper's, two textbook ones and three draws of open
+spaces, with random weights; a path is a .tflite file. Both are compiled by gcc at -O2. Code is what
+of the program is neither constants of the network nor the program around; SRAM is the arena and the
+stack. ``--rows`` lets first operators run row by row wherever that takes less. Cycles are modelled,
+see `testing.m4_cycles`; for each kernel the MACs per cycle are printed beside what SMLAD allows.
+Outputs are compared with integer execution.
 """
 
 import argparse
@@ -22,10 +24,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from zlib import crc32
 
 from micronas.engine.generate import generate
 from micronas.export.examples import random_inputs
+from micronas.export.firmware.board import CORTEX_M4, Emulated
 from micronas.export.firmware.project import write_project
+from micronas.files import write_atomically
+from micronas.graph.counts import count
 from micronas.graph.ir import DataType, Graph
 from micronas.hardware.board import Board
 from micronas.space.space import Space
@@ -33,11 +39,25 @@ from micronas.text import table
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.budgets import fitting
-from testing.engine import build, examples, on_core, sections, wanted
+from testing.engine import THUMB_1, build, examples, on_core, sections, wanted
 from testing.graphs import quantize_randomly
-from testing.m4_cycles import cost_of
+from testing.m4_cycles import Cost, cost_of, costs_by_function
 
 _RESULTS = Path(__file__).with_name("results") / "engine.jsonl"
+_CORES: Mapping[str, tuple[Emulated, str, tuple[str, ...]]] = {
+    "tflm": (CORTEX_M4, "TFLM_LIBRARY", ("code", "sram", "instructions", "cycles", "flash")),
+    "tflm_m0plus": (THUMB_1, "TFLM_LIBRARY_M0PLUS", ("instructions",)),
+}
+"""Where TFLM is measured: with which library, and what is kept of it."""
+_FUNCTIONS = {
+    "tiles": (r"(three|one)_\d", ("widen", "column", "convolution", "pointwise")),
+    "depthwise": (r"depthwise_\d", ("take_channel", "surround")),
+}
+"""Of each kernel the functions that multiply, and those that bring codes to them."""
+_PEAK = 2.0
+"""MACs of SMLAD, which takes a cycle."""
+_TILE = 12 / (2 + 4 + 2 + 6)
+"""MACs per cycle of 3 pixels and 2 channels: LDR, LDM of three words, two SXTB16, six SMLAD."""
 _INVOKE = "_ZN6tflite16MicroInterpreter6InvokeEv"
 
 
@@ -62,20 +82,33 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
 
 
 def main(names: list[str], *, rows: bool) -> None:
+    lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
+    known = {(row["network"], row["rows"]): row for row in map(json.loads, lines)}
     found = []
     for name in names:
         graph = NETWORKS[name]() if name in NETWORKS else read(Path(name).read_bytes())
-        row = {"network": Path(name).stem, "rows": rows, "engine": _engine(graph, rows)}
-        if "TFLM_LIBRARY" in os.environ:
-            row["tflm"] = _tflm(graph)
+        stem = Path(name).stem
+        model = crc32(to_flatbuffer(graph))
+        kept: dict[str, Any] = {}
+        for each in known.values():
+            kept |= each if each["model"] == model else {}
+        row = {"network": stem, "model": model, "rows": rows, "engine": _engine(graph, rows)}
+        for core, (board, variable, keys) in _CORES.items():
+            if core in kept:
+                row[core] = kept[core]
+            elif variable in os.environ:
+                took = _tflm(graph, board, os.environ[variable])
+                row[core] = {key: took[key] for key in keys}
+        known[stem, rows] = row
         found.append(row)
-        with _RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+        text = "".join(json.dumps(each) + "\n" for each in known.values())
+        write_atomically(_RESULTS, text.encode())
     _print(found)
+    _print_ceiling(found)
 
 
-def _engine(graph: Graph, rows: bool) -> dict[str, int]:
+def _engine(graph: Graph, rows: bool) -> dict[str, Any]:
     given = examples(graph, 2)
     most = 0 if rows else None
     files = generate(graph, "net", most=most)
@@ -84,28 +117,46 @@ def _engine(graph: Graph, rows: bool) -> dict[str, int]:
         program = build(graph, folder, most=most)
         ran = on_core(program, given, graph)
         differing = sum(a != b for a, b in zip(ran.outputs, wanted(graph, given), strict=True))
-        cost = cost_of(program, "net_invoke", [folder / "examples"])
+        costs = costs_by_function(program, "net_invoke", [folder / "examples"])
         text, constants = sections(folder / "net.o")
+        program = build(graph, folder, THUMB_1, most=most)
+        small = on_core(program, given, graph, THUMB_1)
+        differing += sum(a != b for a, b in zip(small.outputs, ran.outputs, strict=True))
     return {
         "code": text,
         "flash": text + constants,
         "arena": files.arena,
         "arena_bound": files.bound,
         "sram": files.arena + files.state + ran.stack,
-        "instructions": cost.instructions,
-        "cycles": cost.cycles,
+        "instructions": sum(each.instructions for each in costs.values()),
+        "cycles": sum(each.cycles for each in costs.values()),
+        "m0plus_instructions": small.instructions,
+        "kernels": _kernels(graph, costs),
         "differing": differing,
     }
 
 
-def _tflm(graph: Graph) -> dict[str, int]:
+def _kernels(graph: Graph, costs: Mapping[str, Cost]) -> dict[str, dict[str, int]]:
+    """Return MACs of kernels that multiply, their cycles, and those of their inner functions."""
+    counts = count(graph)
+    macs = {"tiles": counts.conv_macs + counts.fc_macs, "depthwise": counts.depthwise_macs}
+    found = {}
+    for kernel, (inner, around) in _FUNCTIONS.items():
+        cycles = {name: each.cycles for name, each in costs.items() if re.match(inner, name)}
+        others = sum(costs[name].cycles for name in around if name in costs)
+        total = sum(cycles.values())
+        found[kernel] = {"macs": macs[kernel], "cycles": total + others, "inner": total}
+    return found
+
+
+def _tflm(graph: Graph, board: Emulated, library: str) -> dict[str, int]:
     model = to_flatbuffer(graph)
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(scratch) / "firmware"
-        write_project(model, project, golden_input=random_inputs(graph, 1, seed=0))
+        write_project(model, project, golden_input=random_inputs(graph, 1, seed=0), board=board)
         command = [
             *("make", "-C", f"{project}/qemu", f"TFLM_DIR={os.environ['TFLM_SOURCE']}"),
-            *(f"TFLM_LIBRARY={os.environ['TFLM_LIBRARY']}", "check"),
+            *(f"TFLM_LIBRARY={library}", "check"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
@@ -127,22 +178,38 @@ def _tflm(graph: Graph) -> dict[str, int]:
 
 def _print(found: list[dict[str, Any]]) -> None:
     keys = ("code", "sram", "instructions", "cycles", "flash")
-    header = ["network", *keys, "differing bytes"]
-    lines = []
+    header = ["network", *keys, "instructions, Cortex-M0+", "differing bytes"]
+    lines: list[list[str]] = []
+    ratios: dict[str, list[float]] = {}
     for row in found:
-        engine, other = row["engine"], row.get("tflm")
-        cells = [
-            f"{engine[key]:,} / {other[key]:,} ({engine[key] / other[key]:.2f})"
-            if other
-            else f"{engine[key]:,}"
-            for key in keys
-        ]
+        engine, cells = row["engine"], []
+        pairs = {key: (engine[key], row.get("tflm", {}).get(key)) for key in keys}
+        theirs = row.get("tflm_m0plus", {}).get("instructions")
+        pairs["instructions, Cortex-M0+"] = engine["m0plus_instructions"], theirs
+        for key, (ours, other) in pairs.items():
+            if other is None:
+                cells.append(f"{ours:,}")
+            else:
+                cells.append(f"{ours:,} / {other:,} ({ours / other:.2f})")
+                ratios.setdefault(key, []).append(ours / other)
         lines.append([row["network"], *cells, str(engine["differing"])])
     print(table(header, lines))
-    both = [row for row in found if "tflm" in row]
-    for key in keys if both else ():
-        ratios = [row["engine"][key] / row["tflm"][key] for row in both]
-        print(f"{key}: {mean(ratios):.2f} of TFLM's in the mean, {max(ratios):.2f} at most")
+    for key, each in ratios.items():
+        print(f"{key}: {mean(each):.2f} of TFLM's in the mean, {max(each):.2f} at most")
+
+
+def _print_ceiling(found: list[dict[str, Any]]) -> None:
+    """Print MACs per modelled cycle of each kernel."""
+    print(f"SMLAD alone: {_PEAK:.2f} MACs per cycle; with the loads of a tile: {_TILE:.2f}")
+    lines = []
+    for row in found:
+        cells = []
+        for kernel in row["engine"]["kernels"].values():
+            for cycles in (kernel["inner"], kernel["cycles"]):
+                cells.append(f"{kernel['macs'] / cycles:.2f}" if cycles else "-")
+        lines.append([row["network"], *cells])
+    parts = [f"{kernel}, {part}" for kernel in _FUNCTIONS for part in ("products", "whole")]
+    print(table(["MACs per cycle", *parts], lines))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Generated C beside integer execution on many random networks of all operators.
 
-    python -m benchmarks.engine_bits NETWORKS [--first SEED] [--core]
+    python -m benchmarks.engine_bits NETWORKS [--core]
 
-On the host each network is compiled four ways in turn (gcc and clang at -O0 and -O3, with address
-and undefined-behaviour sanitizers), whole maps and row by row, with several inputs and outputs;
-with ``--core`` for an emulated Cortex-M4, and in Thumb instructions of a Cortex-M0+.
+On the host each network is compiled one of four ways in turn (gcc and clang at -O0 and -O3, with
+address and undefined-behaviour sanitizers), whole maps and row by row, with several inputs and
+outputs; with ``--core`` for an emulated Cortex-M4, and in Thumb instructions of a Cortex-M0+. A
+line for every ten goes to results/engine_bits.jsonl, behind whose last seed the next run begins.
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from micronas.errors import MicronasError
 from micronas.export.firmware.board import CORTEX_M4, Emulated
@@ -22,31 +25,54 @@ from testing.interfaces import opened
 from testing.networks import random_network
 
 _WAYS = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O0", "-O3")]
+_TOGETHER = 10
+_RESULTS = Path(__file__).with_name("results") / "engine_bits.jsonl"
 _FAMILIES = ("ds_cnn", "mobilenet", "maps", "series")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", type=int)
-    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--core", action="store_true")
     arguments = parser.parse_args()
+    name, rows = "core" if arguments.core else "host", _rows()
+    first = max((row["first"] + row["networks"] for row in rows if row["on"] == name), default=0)
+    for seed in range(first, first + arguments.networks, _TOGETHER):
+        row = {"on": name, "first": seed, "networks": _TOGETHER, **_compared(seed, arguments.core)}
+        with _RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    for name in ("host", "core"):
+        total = {key: sum(row[key] for row in _rows() if row["on"] == name) for key in _KEYS}
+        kinds = {kind for row in _rows() if row["on"] == name for kind in row["kinds"]}
+        counts = ", ".join(f"{key}: {value:,}" for key, value in total.items())
+        print(f"{name}: {counts}; {len(kinds)} kinds of operators")
+
+
+_KEYS = ("networks", "refused", "failed", "bytes", "differing")
+
+
+def _rows() -> list[dict[str, Any]]:
+    lines = _RESULTS.read_text(encoding="utf-8").splitlines() if _RESULTS.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _compared(first: int, core: bool) -> dict[str, Any]:
+    """Return what some networks gave."""
     found: Counter[str] = Counter()
     kinds: set[str] = set()
-    for seed in range(arguments.first, arguments.first + arguments.networks):
+    for seed in range(first, first + _TOGETHER):
         graph = _network(seed)
         kinds |= {op.kind for op in graph.ops}
         try:
             with tempfile.TemporaryDirectory() as folder:
-                _compare(graph, seed, Path(folder), found, core=arguments.core)
+                _compare(graph, seed, Path(folder), found, core=core)
         except MicronasError as error:
             found["refused"] += 1
             print(seed, "refused:", error)
         except subprocess.CalledProcessError as error:
             found["failed"] += 1
             print(seed, "failed:", (error.stderr or b"")[:500])
-    print(", ".join(f"{key}: {count:,}" for key, count in found.items()))
-    print(f"{len(kinds)} kinds of operators")
+    return {**{key: found[key] for key in _KEYS[1:]}, "kinds": sorted(kinds)}
 
 
 def _network(seed: int) -> Graph:
@@ -70,9 +96,8 @@ def _compare(graph: Graph, seed: int, folder: Path, found: Counter[str], *, core
         ).outputs
     expected = wanted(graph, given)
     differing = sum(a != b for a, b in zip(ran, expected, strict=True))
-    found["networks"] += 1
     found["bytes"] += len(expected)
-    found["differing bytes"] += differing
+    found["differing"] += differing
     if differing:
         print(seed, "differs in", differing, "of", len(expected))
 

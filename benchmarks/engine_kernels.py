@@ -340,7 +340,7 @@ def _solved(found: Sequence[tuple[Terms, float]]) -> Terms:
 def _beside() -> list[Mapping[str, Any]]:
     path = RESULTS.with_name("engine.jsonl")
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [each for each in lines if "tflm" in each]
+    return [each for each in lines if "tflm" in each and not each["rows"]]
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Where everything lies while a network runs: calls, shared memory, and what goes row by row."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from micronas.engine.kernels import Makers, maker_of
@@ -23,6 +24,9 @@ class Layout:
         Bytes of arena from which on the first operators run row by row; never when None.
     makers
         How operators are computed.
+    slices
+        Whether operands of concatenations are written where they lie in the output, if they lie
+        there in one piece; else all are copied.
 
     Attributes
     ----------
@@ -30,6 +34,8 @@ class Layout:
         Operators, and the calls of each.
     roots
         For each activation the tensor in whose memory it lies.
+    sliced
+        Of activations that lie further on in that memory, how many bytes.
     stream
         The first operators, where they go row by row.
     buffers, places
@@ -37,11 +43,16 @@ class Layout:
         an operator's place.
     """
 
-    def __init__(self, graph: Graph, most: int | None, makers: Makers = maker_of) -> None:
+    def __init__(
+        self, graph: Graph, most: int | None, makers: Makers = maker_of, *, slices: bool = False
+    ) -> None:
         self.graph, self._maker_of = graph, makers
         self.steps = folded(graph)
         self.calls = [self._made(step) for step in self.steps]
         self.roots = self._shared()
+        self.sliced: dict[str, int] = {}
+        if slices:
+            self._slice()
         self.stream: Stream | None = None
         buffers, self.plan = self._planned(None)
         if most is not None and self.plan.size > most:
@@ -81,7 +92,7 @@ class Layout:
 
     def place_of(self, name: str) -> int:
         """Return where an activation lies in the arena, bytes."""
-        return self.places[self.roots[name]]
+        return self.places[self.roots[name]] + self.sliced.get(name, 0)
 
     def _made(self, step: Step) -> list[Call]:
         assert step.op.kind != "UNKNOWN"
@@ -116,6 +127,29 @@ class Layout:
                 self.calls[position] = [_copy(graph, step)]
             roots[out] = out if self.calls[position] else str(source)
         return roots
+
+    def _slice(self) -> None:
+        """Let operands of concatenations lie in the output, the last concatenation first."""
+        graph, roots = self.graph, self.roots
+        held = {roots[name] for name in (*graph.inputs, *graph.outputs)}
+        for number, step in reversed([*enumerate(self.steps)]):
+            out, calls = step.op.outputs[0], self.calls[number]
+            if step.op.kind != "CONCATENATION" or len(calls) != len(step.operands):
+                continue
+            if math.prod(graph.output_of(step.op).shape[: step.op.axis]) > 1:
+                continue
+            own = [roots.get(name) for name in step.operands]
+            begin, kept = self.sliced.get(out, 0), []
+            for name, root, call in zip(step.operands, own, calls, strict=True):
+                size = graph.tensors[name].elements
+                whole = root is not None and graph.tensors[root].elements == size
+                if whole and root not in held and root != roots[out] and own.count(root) == 1:
+                    for each in [each for each, there in roots.items() if there == root]:
+                        roots[each], self.sliced[each] = roots[out], begin
+                else:
+                    kept.append(call)
+                begin += size
+            self.calls[number] = kept
 
     def _choose_stream(self, buffers: dict[str, Buffer]) -> dict[str, Buffer]:
         """Let as many of the first operators run row by row as takes the least memory."""
@@ -157,7 +191,7 @@ class Layout:
             out = roots[name]
             if out not in sizes:
                 size = graph.tensors[out].elements
-                if stream and number < streamed:
+                if stream and number < streamed and name not in self.sliced:
                     size = size // graph.tensors[name].shape[1] * stream.kept[name]
                 sizes[out], first[out], last[out] = size, place, place
             scratch = max((call.scratch for call in calls), default=0)
@@ -177,13 +211,15 @@ class Layout:
         order = {name: place for place, name in enumerate(buffers)}
         overlaps: dict[tuple[int, int], Overlap] = {}
         for place, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True)):
-            if len(calls) != 1 or place < streamed:
+            if len(calls) != 1 or place < streamed or step.op.outputs[0] in self.sliced:
                 continue
             out = self.roots[step.op.outputs[0]]
             operands = [self.roots.get(name) for name in step.operands]
             for operand, overlap in calls[0].overlaps.items():
                 root = operands[operand]
                 if root is None or buffers[root].last > place:
+                    continue
+                if step.operands[operand] in self.sliced:
                     continue
                 if operands.count(root) > 1 and overlap != Overlap(0):  # read twice
                     continue
@@ -192,11 +228,15 @@ class Layout:
 
 
 def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> Layout:
-    """Return the layout in the order of operators that takes least memory; see `Layout`."""
-    given, other = Layout(graph, most, makers), reordered(graph)
-    if other is None:
-        return given
-    return min((given, Layout(other, most, makers)), key=lambda each: each.plan.size)
+    """Return the layout that takes least memory: the order of operators, and `Layout`'s slices.
+
+    Of those that take as little, operands of concatenations are copied in the last ones.
+    """
+    orders = [each for each in (graph, reordered(graph)) if each is not None]
+    copies = [Layout(each, most, makers) for each in orders]
+    if any(op.kind == "CONCATENATION" for op in graph.ops):
+        copies = [*(Layout(each, most, makers, slices=True) for each in orders), *copies]
+    return min(copies, key=lambda each: each.plan.size)
 
 
 def scratch_of(place: int) -> str:

@@ -64,14 +64,15 @@ class Tables:
         return self._outside(f"(int8_t*){constant_name(number, step, name)}")
 
     def _place(self, name: str) -> str:
-        root = self._layout.roots[name]
+        root, further = self._layout.roots[name], self._layout.sliced.get(name, 0)
         for end in (*self._layout.graph.inputs, *self._layout.graph.outputs):
             if self._layout.roots[end] == root:
-                return self._outside(f"(int8_t*){self._names[end]}")
-        return self._inside(root)
+                more = f" + {further}" if further else ""
+                return self._outside(f"(int8_t*){self._names[end]}{more}")
+        return self._inside(root, further)
 
-    def _inside(self, buffer: str) -> str:
-        return f"OUTSIDE + {self._layout.places[buffer]}"
+    def _inside(self, buffer: str, further: int = 0) -> str:
+        return f"OUTSIDE + {self._layout.places[buffer] + further}"
 
     def _outside(self, pointer: str) -> str:
         if pointer not in self.outside:
