@@ -158,53 +158,6 @@ def correct_biases(
 
 
 @torch.no_grad()
-def search_ranges(
-    network: QuantizedNetwork, batches: Sequence[Given[Tensor]]
-) -> Mapping[str, Method]:
-    """Calibrate with the method, tensor by tensor, that leaves the least error in the outputs.
-
-    The best method for all comes first; then each tensor in the order they are computed takes
-    another where that is better. This runs the network three times for each of its ranges.
-
-    Returns
-    -------
-    The method of each tensor that has a range of its own.
-
-    Raises
-    ------
-    MicronasError
-        If there is no batch.
-    ExportError
-        If an activation is not finite.
-    """
-    observers = network.observe(batches, counted=True, run=network.exact)
-    spans = {
-        name: {method: observer.span(method) for method in _METHODS}
-        for name, observer in observers.items()
-    }
-    exact = [float_outputs(network, batch) for batch in batches]
-
-    def error(methods: Mapping[str, Method]) -> float:
-        network.cover({name: spans[name][method] for name, method in methods.items()})
-        pairs = zip(batches, exact, strict=True)
-        return sum(_error(wanted, _rounded(network, batch)) for batch, wanted in pairs)
-
-    uniform = [dict.fromkeys(spans, method) for method in _METHODS]
-    errors = [error(methods) for methods in uniform]
-    least = min(errors)
-    best: dict[str, Method] = uniform[errors.index(least)]
-    for name in spans:
-        for method in _METHODS:
-            if torch.equal(spans[name][method], spans[name][best[name]]):
-                continue
-            tried = {**best, name: method}
-            if (found := error(tried)) < least:
-                best, least = tried, found
-    error(best)
-    return best
-
-
-@torch.no_grad()
 def tuned(
     graph: Graph,
     batches: Sequence[Mapping[str, Tensor]],

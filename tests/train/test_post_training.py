@@ -18,7 +18,6 @@ from micronas.train.post_training import (
     correct_biases,
     equalised,
     gains,
-    search_ranges,
     shrunk,
     sqnr_db,
 )
@@ -168,20 +167,6 @@ def test_a_shift_is_shrunk_by_what_may_be_chance() -> None:
     spread = torch.tensor([-3.0, 1.0, 1.0, 1.0])  # of mean 0 and variance 4
     shifts = torch.stack([2 + spread, 0.5 + spread], 1)
     assert shrunk(shifts).tolist() == pytest.approx([2 * (1 - 1 / 4), 0.0])
-
-
-def test_search_is_no_worse_than_any_one_method() -> None:
-    graph, batches = badly_scaled(separable()), [maps(32, 2)]
-    wanted = run(graph, batches[0])
-    ratios = {}
-    for method in ("minmax", "percentile", "mse"):
-        network = QuantizedNetwork(graph)
-        network.calibrate(batches, method=method)  # type: ignore[arg-type]
-        ratios[method] = sqnr_db(wanted, network(batches[0]).detach())
-    network = QuantizedNetwork(graph)
-    methods = search_ranges(network, batches)
-    assert set(methods.values()) <= ratios.keys()
-    assert sqnr_db(wanted, network(batches[0]).detach()) >= max(ratios.values()) - 1e-6
 
 
 def test_the_layer_that_was_spoilt_gains_most() -> None:
