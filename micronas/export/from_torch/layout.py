@@ -19,6 +19,9 @@ from micronas.arrays import Shape
 
 _Order = npt.NDArray[np.int64]
 
+_MOST_PICKED = 2
+"""Axes to pick from one after the other; one GATHER of blocks, and a RESHAPE at each side, is less
+than three."""
 _MOST_TURNED = 4
 """Dimensions of CMSIS-NN's TRANSPOSE."""
 
@@ -156,8 +159,8 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     order is that of a slice with permuted dimensions; otherwise a pick.
     """
     elements = math.prod(stored)
-    if (step := _of_axes(order, stored)) is not None:
-        return [step]
+    if (steps := _of_axes(order, stored)) is not None:
+        return steps
     dims = _digits(order)
     if dims is None or any(stride <= 0 for _, stride in dims):
         return [_pick(order, elements)]
@@ -168,18 +171,21 @@ def rearrangement(order: _Order, stored: Shape) -> list[Step]:
     turn = _turn([dims[k][0] for k in ranked], [ranked.index(k) for k in range(len(dims))])
     if cut is None or len(cut.shape) > cut.most or len(turn.shape) > _MOST_TURNED:
         return [_pick(order, elements)]
-    steps: list[Step] = [] if cut.is_whole else [cut]
+    steps = [] if cut.is_whole else [cut]
     if turn.is_identity:
         return steps
     picked = _pick_of_rows(order, elements)
     return [*steps, turn] if picked is None or cut.is_whole else [picked]
 
 
-def _of_axes(order: _Order, stored: Shape) -> Cut | Pick | None:
-    """Cut the axes as they are stored, or pick places of one of them."""
-    places = np.unravel_index(order, stored)
-    axes = [axis[np.sort(np.unique(axis, return_index=True)[1])] for axis in places]
-    if math.prod(map(len, axes)) != len(order):
+def _of_axes(order: _Order, stored: Shape) -> list[Step] | None:
+    """Cut the axes as they are stored, or pick places of one or two of them."""
+    axes: list[_Order] = []
+    inner = 1
+    for places in reversed(np.unravel_index(order, stored)):
+        axes.insert(0, _period(places[::inner]))
+        inner *= len(axes[0])
+    if inner != len(order):
         return None
     if not np.array_equal(np.ravel_multi_index(np.ix_(*axes), stored).ravel(), order):
         return None
@@ -192,9 +198,26 @@ def _of_axes(order: _Order, stored: Shape) -> Cut | Pick | None:
     )
     is_even = all((np.diff(axis) == pace).all() for axis, pace in zip(axes, paces, strict=True))
     if is_even and min(paces) > 0:
-        return cut if len(stored) <= cut.most else None
+        return [cut] if len(stored) <= cut.most else None
     changed = [k for k, axis in enumerate(axes) if not np.array_equal(axis, np.arange(stored[k]))]
-    return Pick(stored, axes[changed[0]], changed[0]) if len(changed) == 1 else None
+    if len(changed) > _MOST_PICKED:
+        return None
+    shapes = [stored]
+    for k in changed:
+        shapes.append((*shapes[-1][:k], len(axes[k]), *shapes[-1][k + 1 :]))
+    return [Pick(shape, axes[k], k) for shape, k in zip(shapes, changed, strict=False)]
+
+
+def _period(values: _Order) -> _Order:
+    """The shortest beginning that is repeated throughout."""
+    sizes = (size for size in _divisors(len(values)) if size < len(values))
+    repeated = (size for size in sizes if np.array_equal(values[size:], values[:-size]))
+    return values[: next(repeated, len(values))]
+
+
+def _divisors(number: int) -> list[int]:
+    low = [part for part in range(1, math.isqrt(number) + 1) if number % part == 0]
+    return sorted({*low, *(number // part for part in low)})
 
 
 def broadcast_shape(order: _Order) -> Shape | None:
@@ -281,7 +304,7 @@ def _pick(order: _Order, elements: int) -> Pick:
     if picked is not None:
         return picked
     most = math.gcd(len(order), elements)
-    block = next(size for size in range(most, 0, -1) if most % size == 0 and _blocks(order, size))
+    block = next(size for size in reversed(_divisors(most)) if _blocks(order, size))
     return Pick((1, elements // block, block), order[::block] // block, 1)
 
 

@@ -167,6 +167,7 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         0,
     ),
     "ceil mode": (lambda: on_maps(lambda x: F.max_pool2d(x.relu(), 3, 2, ceil_mode=True)), 0),
+    "maximum beyond edges": (lambda: on_maps(lambda x: F.max_pool2d(x, 3, 2, 1)), 2),
     "maximum of channels": (lambda: on_maps(lambda x: x.amax(1, keepdim=True)), 0),
     "mean of channels": (lambda: on_maps(lambda x: x.mean(1, keepdim=True)), 0),
     "mean of a row": (lambda: on_maps(lambda x: x.mean(3)), 0),
@@ -179,7 +180,7 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     "pixel shuffle": (lambda: on_maps(lambda x: F.pixel_shuffle(x, 2)), 1),
     "flip": (lambda: on_maps(lambda x: x.flip(3)), 1),
     "roll": (lambda: on_maps(lambda x: x.roll(1, 2)), 1),
-    "reflection": (lambda: on_maps(lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")), 1),
+    "reflection": (lambda: on_maps(lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")), 2),
     "every second": (lambda: on_maps(lambda x: x[:, :, ::2, 1::2]), 1),
     "patches": (lambda: on_maps(_patches), 1),
     "patches in steps": (lambda: on_maps(_every_third_row_of_patches), 2),
@@ -295,6 +296,8 @@ def _answers(result: Any) -> list[Tensor]:
         ("statistics", 0),
         ("talking heads", 2),
         ("unfolded", 4),
+        ("maximum beyond edges", 0),
+        ("reflection", 0),
     ],
 )
 def test_reshapes_only_between_different_rows(name: str, most: int) -> None:
