@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -26,11 +27,14 @@ def command(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
+    script: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as ``python -m micronas`` would, and return what a person sees of it.
 
     Parameters
     ----------
+    script
+        Run in place of the command line.
     environment
         Variables beside those that are set.
     before
@@ -42,7 +46,7 @@ def command(
         sys.stderr.flush()
         process = os.fork()
         if process == 0:
-            _become(words, cwd, environment or {}, before, out, err)
+            _become(words, cwd, environment or {}, before, out, err, script)
         _, status = os.waitpid(process, 0)
         texts = []
         for file in (out, err):
@@ -76,6 +80,7 @@ def _become(
     before: Callable[[], None] | None,
     out: IO[bytes],
     err: IO[bytes],
+    script: Path | None = None,
 ) -> None:
     """Run the command and end this process."""
     code = 1
@@ -86,11 +91,15 @@ def _become(
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         os.environ.update(environment)
         os.chdir(cwd or Path.cwd())
-        sys.argv = ["micronas", *words]
+        sys.argv = [str(script or "micronas"), *words]
         torch.set_num_threads(1)
         if before is not None:
             before()
-        cli.main()
+        if script is None:
+            cli.main()
+        else:
+            sys.path.insert(0, str(script.parent))
+            runpy.run_path(str(script), run_name="__main__")
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)

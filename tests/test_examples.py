@@ -4,12 +4,11 @@ import ast
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.command import complaints
+from tests.command import command, complaints
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -21,13 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, folder / f"{name}.py", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return command(*arguments, script=folder / f"{name}.py")
 
 
 @pytest.mark.parametrize("name", ["kws", "judge", "router"])

@@ -2,8 +2,6 @@
 
 import ast
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from micronas.settings import read_mapping, with_overrides
 from micronas.tasks import registry
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import random_int8_graph
-from tests.command import complaints
+from tests.command import command, complaints
 
 ROOT = Path(__file__).parents[1]
 CALLS_NEED = {
@@ -97,13 +95,7 @@ def test_arrays_hold_no_objects(tmp_path: Path) -> None:
     proof = tmp_path / "run"
     (tmp_path / "net.tflite").write_bytes(to_flatbuffer(random_int8_graph(3, family="ds_cnn")))
     np.save(tmp_path / "x.npy", np.array([Payload(proof)], object), allow_pickle=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "micronas", "verify", "net.tflite", "--inputs", "x.npy"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = command("verify", "net.tflite", "--inputs", "x.npy", cwd=tmp_path)
     assert done.returncode == 2
     assert complaints(done.stderr).startswith("error: examples must be a .npy file")
     assert not proof.exists()

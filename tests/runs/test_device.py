@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly
+from tests.command import command
 
 LABELS = tuple(f"word {number}" for number in range(12))
 
@@ -42,8 +41,8 @@ def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_pat
     assert (found.application.decision.margin, found.application.decision.smoothing) == (9, 3)
     assert found.example is not None
     assert found.example.reshape(-1)[[0, 239, 489]].tolist() == [-128, 111, 5]
-    command = [sys.executable, "-m", "micronas", "export", "run", "--format", "project"]
-    subprocess.run([*command, "--out", "firmware"], cwd=tmp_path, check=True)
+    exported = ("export", "run", "--format", "project", "--out", "firmware")
+    assert command(*exported, cwd=tmp_path).returncode == 0
     project = tmp_path / "firmware"
     assert {"app.cc", "decision.h", "front_end.c"} <= {path.name for path in project.iterdir()}
     assert "kMargin = 9;" in (project / "decision.h").read_text()
