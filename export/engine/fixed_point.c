@@ -20,7 +20,7 @@ INLINE int32_t high(int32_t value, int32_t multiplier) {
 }
 #endif
 
-/* Not of the least value of 32 bits. */
+/* Of neither the largest nor the least number of 32 bits, which no product is. */
 INLINE int32_t divide(int32_t value, int power) {
   if (power <= 0) return value;
   return power > 31 ? 0 : (((value + (value >> 31)) >> (power - 1)) + 1) >> 1;
