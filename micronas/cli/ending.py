@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from micronas.errors import MicronasError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a ")
+"""What torch's allocators, those of accelerators, and oneDNN say when memory ends."""
 
 
 @contextmanager
@@ -27,11 +29,13 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         _end(_of_a_file(error))
     except MemoryError as error:
-        _end(
-            f"all inputs must fit into memory, but {error or 'it is full'}; look for a huge number"
-        )
+        _end(_of_memory(str(error)))
     except RecursionError as error:
         _end(f"inputs must not be nested without end, but {error}; look for repeated brackets")
+    except RuntimeError as error:
+        if not any(text in str(error) for text in _NO_MEMORY):
+            raise
+        _end(_of_memory(str(error)))
 
 
 @contextmanager
@@ -49,6 +53,15 @@ def _end(message: str) -> None:
     text = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(message.split()))
     print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
+
+
+def _of_memory(said: str) -> str:
+    lines = said.strip().splitlines() or ["it is full"]
+    return (
+        f"memory must suffice for what is read and computed, but {lines[0]}; free some, take a "
+        "smaller batch_size, or look for a huge number in the input; after that the same command "
+        "goes on from the last saved step"
+    )
 
 
 def _of_a_file(error: OSError) -> str:

@@ -1,8 +1,10 @@
 """The main job through the command line: sounds in, a verified flatbuffer out, killed or not."""
 
+import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -37,6 +39,7 @@ SHORT = (
     "train={epochs: 2, batch_size: 16}",
     "quantize={epochs: 2, batch_size: 16, learning_rate: 0.001}",
 )
+RESULTS = ("architecture.yaml", "model.tflite", "metrics.json")
 BUDGET = ("budget.sram=22 KB", "budget.flash=96 KB", "budget.latency=41 ms")
 
 
@@ -122,12 +125,51 @@ def test_killed_twice_it_ends_in_the_same_bytes(
         process.kill()
         process.join()
     assert command(*words(corpus, out)).returncode == 0
-    for name in ("architecture.yaml", "model.tflite", "metrics.json"):
+    for name in RESULTS:
         assert (out / name).read_bytes() == (whole / name).read_bytes(), (name, moments)
     told, expected = (json.loads((each / "history.json").read_text()) for each in (out, whole))
     for history in (told, expected):
         history.pop("made")  # the command names its folder
     assert told == expected, moments
+
+
+def go_back() -> None:
+    """Let each look at the clock see an hour less."""
+    hours, begin = itertools.count(), time.time()
+    time.time = lambda: begin - 3600.0 * next(hours)
+
+
+def test_a_clock_that_goes_back_changes_nothing(
+    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+) -> None:
+    done = command(*words(corpus, tmp_path / "run"), before=go_back)
+    assert done.returncode == 0, done.stderr
+    for name in RESULTS:
+        assert (tmp_path / "run" / name).read_bytes() == (finished[0] / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_memory_that_ends_is_one_line_and_nothing_is_lost(
+    corpus: Path, tmp_path: Path, finished: tuple[Path, float, str]
+) -> None:
+    """Limits from what a process has at its begin to what a whole run takes."""
+    out, ends = tmp_path / "run", set()
+    for megabytes in (20, 30, 40, 50, 60, 80, 100, 150):
+
+        def limit(bytes_: int = megabytes * 2**20) -> None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + bytes_, -1))
+
+        done = command(*words(corpus, out), "--quiet", before=limit)
+        ends.add(done.returncode)
+        assert done.returncode in (0, 2), (megabytes, done.stderr)
+        if done.returncode == 2:
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("error: memory must suffice"), (megabytes, line)
+    assert 2 in ends
+    assert command(*words(corpus, out), "--quiet").returncode == 0
+    for name in RESULTS:
+        assert (out / name).read_bytes() == (finished[0] / name).read_bytes(), name
 
 
 def test_with_its_newest_files_cut_short_it_ends_in_the_same_bytes(
