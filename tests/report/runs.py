@@ -34,7 +34,7 @@ def searched(
     """A search on stripes and checks, with class names of one's choice."""
     space = folder.with_suffix(".yaml")
     space.write_text(yaml.safe_dump(toy.SPACE.model_dump(mode="json")))
-    plain = toy.data()
+    plain = toy.few()
     data = DataSet(plain.train, plain.validation, plain.test, classes, plain.input)
     settings = load_run(space, [*SHORT, f"search.strategy={strategy}", *TRAINING])
     search = brief(strategy, **_BRIEF, trial=Recipe(epochs=1, batch_size=16))

@@ -55,14 +55,14 @@ def test_the_confusion_matrix_is_that_of_the_exported_file(found: Path) -> None:
     outcome = shown(found)["outcome"]
     assert outcome["classes"] == list(NAMES)
     graph = read((found / "model.tflite").read_bytes())
-    split = toy.split(120, 2)
+    split = toy.split(40, 2)
     expected = np.zeros((4, 4), int)
-    codes = integer.run(graph, quantize_inputs(graph, split.inputs)).reshape(120, 4)
+    codes = integer.run(graph, quantize_inputs(graph, split.inputs)).reshape(40, 4)
     for label, answer in zip(split.labels.tolist(), codes.argmax(1).tolist(), strict=True):
         expected[label][answer] += 1
     assert outcome["confusion"] == expected.tolist()
     metrics = json.loads((found / "metrics.json").read_text())
-    assert np.trace(expected) / 120 == pytest.approx(metrics["int8_accuracy"])
+    assert np.trace(expected) / 40 == pytest.approx(metrics["int8_accuracy"])
 
 
 def test_rounds_and_gates_stand_side_by_side(found: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_repeats_a_run_is_all_there(found: Path) -> None:
     facts = dict(shown(found)["reproduce"]["facts"])
     assert facts["Again"] == f"micronas search {found}/config.yaml --out NEW_FOLDER"
     assert facts["Seed"] == "0"
-    assert facts["Examples"] == "400 train, 120 validation, 120 test"
+    assert facts["Examples"] == "160 train, 40 validation, 40 test"
     assert len(facts["SHA-256 of model.tflite"]) == 64
     files = {file["name"]: file["text"] for file in shown(found)["reproduce"]["files"]}
     assert files["config.yaml"] == (found / "config.yaml").read_text()
