@@ -16,6 +16,7 @@ import argparse
 import csv
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -28,8 +29,9 @@ from micronas.router.control import Controller
 from micronas.router.embedding import Embedding, embedder_of
 from micronas.router.evaluate import OURS, Evaluation, evaluate, random_folds
 from micronas.router.experts import Expert
-from micronas.router.fit import FitSettings, fit
+from micronas.router.fit import FitSettings, embedded_rewordings, fit
 from micronas.router.mapping import ParameterBudget
+from micronas.router.rewordings import reworded
 from micronas.router.scores import ScoreTable, read_scores
 from micronas.text import table
 
@@ -48,11 +50,15 @@ def read(scores: str, models: str) -> tuple[ScoreTable, NDArray[np.float64]]:
     return judged, np.array(list(active.values()))
 
 
-def vectors_of(judged: ScoreTable, kind: str) -> NDArray[np.float64]:
+def vectors_of(judged: ScoreTable, kind: str) -> Floats:
     """Vectors of all prompts; those of slow embedders are kept beside other temporary files."""
+    return _embedder(kind)(judged.prompts)
+
+
+def _embedder(kind: str) -> Callable[..., Floats]:
     assert kind in get_args(Embedding.model_fields["kind"].annotation)
     cache = Path(tempfile.gettempdir()) / "micronas_router_vectors.sqlite"
-    return embedder_of(Embedding(kind=kind), cache)(judged.prompts)  # type: ignore[arg-type]
+    return embedder_of(Embedding(kind=kind), cache)  # type: ignore[arg-type]
 
 
 def by_prompt(done: Evaluation) -> str:
@@ -109,7 +115,7 @@ def by_task(done: Evaluation, labels: NDArray[np.int64]) -> str:
     return table(header, rows)
 
 
-def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
+def unfamiliar(vectors: Floats, other: Floats, judged: ScoreTable) -> str:
     """Share of prompts that reach `general`: of the task that was left out, and of the others."""
     names = sorted(set(judged.categories))
     labels = np.array([names.index(each) for each in judged.categories])
@@ -123,7 +129,9 @@ def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
         cells = []
         for kept in KEPT:
             wanted = CategorySettings(familiar=kept)
-            model, _ = fit_categories(vectors[part], own, names=rest, settings=wanted)
+            model, _ = fit_categories(
+                vectors[part], own, names=rest, settings=wanted, reworded=other[:, part]
+            )
             for asked in (np.flatnonzero(labels == task), held):
                 general = model.classify(vectors[asked]).category == len(rest)
                 cells.append(float(general.mean()))
@@ -136,11 +144,17 @@ def unfamiliar(vectors: Floats, judged: ScoreTable) -> str:
 
 
 def in_service(
-    vectors: Floats, judged: ScoreTable, active: Floats, budgets: tuple[float, ...]
+    vectors: Floats,
+    other: Floats,
+    judged: ScoreTable,
+    active: Floats,
+    budgets: tuple[float, ...],
 ) -> str:
     """Requests of mixed tasks that were all left out, with the controller and without."""
     names = np.unique(judged.categories)
     of = dict(zip(judged.prompts, vectors, strict=True))
+    for texts, found_vectors in zip(reworded(judged.prompts, len(other)), other, strict=True):
+        of |= dict(zip(texts, found_vectors, strict=True))
     experts = [
         Expert(name=each, active=size)
         for each, size in zip(judged.experts, active.tolist(), strict=True)
@@ -204,6 +218,9 @@ def main() -> None:
     judged, active = read(arguments.scores, arguments.models)
     budgets = tuple(1e9 * float(each) for each in arguments.budgets.split(","))
     vectors = vectors_of(judged, arguments.embedding)
+    copies = FitSettings().rewordings
+    other = embedded_rewordings(_embedder(arguments.embedding), judged.prompts, copies)
+    assert other is not None
     labels = np.unique(judged.categories, return_inverse=True)[1].astype(np.int64)
     count = int(labels.max()) + 1
 
@@ -217,6 +234,7 @@ def main() -> None:
             settings=FitSettings(),
             parts=parts,
             clusters=False,
+            reworded=other,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
 
@@ -234,11 +252,11 @@ def main() -> None:
     print(f"\n{len(tasks)} parts of whole tasks left out in turn, means of tasks")
     print(by_task(compared(tasks), labels), flush=True)
     if arguments.groups is None:
-        print(f"\n{unfamiliar(vectors, judged)}", flush=True)
+        print(f"\n{unfamiliar(vectors, other, judged)}", flush=True)
         print(
             f"\n{REQUESTS} requests of half of the tasks, left out together, {HALVES} such halves"
         )
-        print(in_service(vectors, judged, active, budgets))
+        print(in_service(vectors, other, judged, active, budgets))
 
 
 if __name__ == "__main__":

@@ -182,6 +182,7 @@ def fit_categories(
     names: tuple[str, ...],
     settings: CategorySettings,
     truth: Integers | None = None,
+    reworded: Floats | None = None,
 ) -> tuple[Categories, Validation]:
     """Fit the classifier; everything chosen is chosen on out-of-fold predictions.
 
@@ -196,6 +197,8 @@ def fit_categories(
         Index of each prompt's category, -1 where unknown: such prompts are predicted only.
     truth
         The labels that validation may believe, where others were guessed; all by default.
+    reworded
+        The same prompts in other words [copies, prompts, dimensions], to fit on as well.
 
     Raises
     ------
@@ -214,6 +217,12 @@ def fit_categories(
     fold = folds_of(labels, settings.folds, settings.seed)
     right_ones = labels[known]
 
+    copies = vectors[None] if reworded is None else np.concatenate([vectors[None], reworded])
+
+    def fitted(rows: Integers, ridge: float) -> _Gaussians:
+        among = copies[:, rows].reshape(-1, vectors.shape[1])
+        return fit_gaussians(among, np.tile(labels[rows], len(copies)), len(names), ridge)
+
     def loss(logits: Floats) -> float:
         temperature = temperature_of(logits[known], right_ones)
         return _log_loss(logits[known] / temperature, right_ones)
@@ -222,8 +231,7 @@ def fit_categories(
     for ridge in _RIDGES:
         logits, distance = np.empty((len(labels), len(names))), np.empty(len(labels))
         for inside, rest in _parts(fold):
-            fitted = fit_gaussians(vectors[rest], labels[rest], len(names), ridge)
-            logits[inside], distance[inside] = fitted(vectors[inside])
+            logits[inside], distance[inside] = fitted(rest, ridge)(vectors[inside])
         tried[ridge] = logits, distance
     best = min(tried, key=lambda ridge: loss(tried[ridge][0]))
     raw, distance = tried[best]
@@ -232,7 +240,7 @@ def fit_categories(
     right = probabilities[known].argmax(axis=1) == right_ones
     model = Categories(
         names=names,
-        gaussians=fit_gaussians(vectors, labels, len(names), best),
+        gaussians=fitted(np.arange(len(labels)), best),
         temperature=temperature,
         max_distance=float(np.quantile(distance, settings.familiar)),
     )

@@ -14,6 +14,7 @@ from micronas.arrays import Floats
 from micronas.errors import ConfigError, DataError
 from micronas.language.embedders import Cached, Embedder, EmbeddingEndpoint, WordLlama, hashed, unit
 from micronas.language.endpoints import BaseUrl
+from micronas.router.rewordings import plain
 from micronas.settings import Settings
 
 _Count = Annotated[int, Field(ge=1)]
@@ -79,7 +80,9 @@ def embedder_of(settings: Embedding, cache: Path | None = None) -> Callable[...,
 
     def embed(prompts: Sequence[str]) -> Floats:
         # half of a surrogate pair, which JSON can hold, is no text to a tokenizer
-        prompts = [cut(prompt).encode("utf-8", "replace").decode("utf-8") for prompt in prompts]
+        prompts = [
+            plain(cut(prompt)).encode("utf-8", "replace").decode("utf-8") for prompt in prompts
+        ]
         vectors: Any = words(prompts)
         if np.ndim(vectors) != 2 or len(vectors) != len(prompts) or not np.isfinite(vectors).all():
             raise DataError(

@@ -72,6 +72,7 @@ def evaluate(
     parts: Sequence[_Part],
     settings: FitSettings | None = None,
     clusters: bool = True,
+    reworded: Floats | None = None,
     say: _Say = lambda line: None,
 ) -> Evaluation:
     """Compare the router with its baselines on the same parts of a table.
@@ -88,6 +89,8 @@ def evaluate(
         Of each split the indices of the fitting prompts and of the test prompts.
     clusters
         Whether two steps with clusters for categories take part too.
+    reworded
+        The same prompts in other words [copies, prompts, dimensions], for two steps to learn from.
     say
         Called with one line a split.
 
@@ -113,7 +116,8 @@ def evaluate(
         )
         shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
         for name, each in steps.items():
-            shares[name] = _two_steps(split, table.rows(part), budgets, each)
+            other = None if reworded is None else reworded[:, part]
+            shares[name] = _two_steps(split, table.rows(part), budgets, each, other)
         for name, by_budget in shares.items():
             for place, share in enumerate(by_budget):
                 scores[name][place, number, test] = (share * split.test_scores).sum(axis=1)
@@ -183,10 +187,19 @@ def _mean(values: Floats) -> float:
 
 
 def _two_steps(
-    split: Split, table: ScoreTable, budgets: Sequence[float], settings: FitSettings
+    split: Split,
+    table: ScoreTable,
+    budgets: Sequence[float],
+    settings: FitSettings,
+    reworded: Floats | None,
 ) -> list[Floats]:
     found = fit_step1(
-        split.vectors, table, active=split.active, total=split.total, settings=settings
+        split.vectors,
+        table,
+        active=split.active,
+        total=split.total,
+        settings=settings,
+        reworded=reworded,
     )
     category = found.model.classify(split.test_vectors).category
     plans = [make_plan(found.evidence, ParameterBudget(active=budget)) for budget in budgets]

@@ -20,6 +20,7 @@ from micronas.router.labels import propagate
 from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, make_plan
 from micronas.router.policy import Router
+from micronas.router.rewordings import reworded as in_other_words
 from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
 
@@ -44,6 +45,8 @@ class FitSettings(Settings):
     """Whether categories are those of the table of scores, or clusters of the vectors."""
     clusters: tuple[_Count, ...] = (2, 4, 8, 16, 32)
     """Numbers of clusters of which validation takes the best."""
+    rewordings: Annotated[int, Field(ge=0)] = 1
+    """Copies of each prompt in other words that categories are learned from too."""
 
 
 class RouterSettings(FitSettings):
@@ -107,6 +110,7 @@ def fit(
         active=np.array([expert.active for expert in experts]),
         total=np.array([expert.total for expert in experts]),
         settings=wanted,
+        reworded=embedded_rewordings(embed, table.prompts, wanted.rewordings),
     )
     return Router(
         embedding=embedding if embedder is None else None,
@@ -119,10 +123,27 @@ def fit(
     )
 
 
+def embedded_rewordings(
+    embed: Callable[[Sequence[str]], Floats], prompts: Sequence[str], copies: int
+) -> Floats | None:
+    """Return vectors [copies, prompts, dimensions] of prompts in other words; None for no copy."""
+    found = [embed(each) for each in in_other_words(prompts, copies)]
+    return np.stack(found) if found else None
+
+
 def fit_step1(
-    vectors: Floats, table: ScoreTable, *, active: Floats, total: Floats, settings: FitSettings
+    vectors: Floats,
+    table: ScoreTable,
+    *,
+    active: Floats,
+    total: Floats,
+    settings: FitSettings,
+    reworded: Floats | None = None,
 ) -> _Step1:
-    """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores."""
+    """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores.
+
+    `reworded` holds the same prompts in other words [copies, prompts, dimensions].
+    """
     if settings.source == "clusters":
         fitted = [
             _fit_labels(
@@ -133,6 +154,7 @@ def fit_step1(
                 active,
                 total,
                 settings,
+                reworded,
             )
             for labels in (
                 clusters(unit(vectors), count, settings.categories.seed)
@@ -148,7 +170,7 @@ def fit_step1(
             )
         place = {name: index for index, name in enumerate(names)}
         labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
-        fitted = [_fit_labels(vectors, labels, names, table, active, total, settings)]
+        fitted = [_fit_labels(vectors, labels, names, table, active, total, settings, reworded)]
     single = replace(fitted[0].evidence, merged=True)
     chosen = choose([each.evidence for each in fitted], single)
     for each in fitted:
@@ -165,6 +187,7 @@ def _fit_labels(
     active: Floats,
     total: Floats,
     settings: FitSettings,
+    reworded: Floats | None,
 ) -> _Step1:
     wanted = settings.categories
     guessed = labels
@@ -175,7 +198,7 @@ def _fit_labels(
             vectors, labels, categories=len(names), precision=wanted.precision, seed=wanted.seed
         )
     model, validation = fit_categories(
-        vectors, guessed, names=tuple(names), settings=wanted, truth=labels
+        vectors, guessed, names=tuple(names), settings=wanted, truth=labels, reworded=reworded
     )
     evidence = Evidence(
         category=validation.classified.category,

@@ -10,7 +10,7 @@ import numpy as np
 from micronas.files import write_atomically
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
-from micronas.router.fit import BudgetSettings, RouterSettings, fit
+from micronas.router.fit import BudgetSettings, RouterSettings, embedded_rewordings, fit
 from micronas.router.mapping import ParameterBudget, parameters
 from micronas.router.policy import Router
 from micronas.router.scores import ScoreTable, joined, read_scores
@@ -76,16 +76,18 @@ def evaluate_file(
         tested = read_scores(test, category=settings.category).of_experts(scores.experts)
         parts = [(np.arange(len(scores)), len(scores) + np.arange(len(tested)))]
         scores = joined(scores, tested)
+    embed = embedder_of(settings.embedding, config.parent / settings.vectors)
     limits = [budget_of(text, None).active or 0.0 for text in sweep]
     done = evaluate(
         scores,
-        embedder_of(settings.embedding, config.parent / settings.vectors)(scores.prompts),
+        embed(scores.prompts),
         active=np.array([expert.active for expert in settings.experts]),
         total=np.array([expert.total for expert in settings.experts]),
         budgets=limits,
         settings=settings,
         parts=parts,
         clusters=clusters,
+        reworded=embedded_rewordings(embed, scores.prompts, settings.rewordings),
         say=say,
     )
     return done.rows()

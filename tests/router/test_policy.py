@@ -212,7 +212,7 @@ def test_few_labels_are_enough() -> None:
 
 def test_clusters_in_place_of_categories() -> None:
     settings = validate_settings(
-        {**SETTINGS.model_dump(), "source": "clusters", "clusters": (2, 3, 6)},
+        {**SETTINGS.model_dump(), "source": "clusters", "clusters": (2, 3, 6), "rewordings": 0},
         FitSettings,
         source="here",
     )

@@ -1,0 +1,181 @@
+"""The router on prompts in other words, and on real chat: what moves, and what it costs.
+
+    python -m benchmarks.router_robust SCORES MODELS [CHAT...]
+
+SCORES and MODELS as in router_heldout; CHAT are JSON lines of real chat (``prompt``,
+``instruction`` or ``turns``; .gz too). 60 % of the prompts are fitted on, three times; the others
+are asked as they are and in ten other forms, none of whose phrases is one of
+`micronas.router.rewordings`. Printed for routers that learned from 0, 1 and 2 rewordings of each
+prompt: the share that reaches `general`, in points more than the plain prompts, and scores less
+those of the plain prompts, with the interval of a bootstrap over prompts at 31 B. Then, for shares
+of seen prompts that are kept, those of chat that reach `general`.
+"""
+
+import gzip
+import json
+import random
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.router_heldout import read
+from micronas.router.category import CategorySettings
+from micronas.router.embedding import Embedding, embedder_of
+from micronas.router.evaluate import paired_interval
+from micronas.router.fit import FitSettings, embedded_rewordings, fit_step1
+from micronas.router.mapping import ParameterBudget
+from micronas.router.plan import make_plan
+from micronas.text import table
+
+Floats = NDArray[np.float64]
+BUDGETS = (8.2e9, 12e9, 20e9, 31e9, 52e9)
+TOLD = 3
+"""Place of the budget whose interval is printed."""
+COPIES, KEPT, SPLITS = (0, 1, 2), (0.95, 0.9, 0.8, 0.7), 3
+
+
+def _mistyped(prompt: str) -> str:
+    draw, letters = random.Random(prompt), list(prompt)
+    for place in range(len(letters) - 1):
+        if letters[place].isalpha() and draw.random() < 0.03:
+            letters[place : place + 2] = reversed(letters[place : place + 2])
+    return "".join(letters)
+
+
+def _last_first(prompt: str) -> str:
+    first, *rest = reversed([each for each in re.split(r"(?<=[.?!])\s+|\n+", prompt) if each])
+    return "\n".join([first, *reversed(rest)])
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "thanks": lambda prompt: f"{prompt} Thanks a lot!",
+    "greeting": lambda prompt: f"Hi there! Could you please help me with this? {prompt}",
+    "roles": lambda prompt: f"User: {prompt}\nAssistant:",
+    "chat template": lambda p: f"<|im_start|>user\n{p}<|im_end|>\n<|im_start|>assistant\n",
+    "last sentence first": _last_first,
+    "typing errors, 3 %": _mistyped,
+    "lower case": str.lower,
+    "one line": lambda prompt: " ".join(prompt.split()),
+    "fence and advice": lambda prompt: (
+        f"I have a question.\n```\n{prompt}\n```\nAnswer it step by step, and be brief."
+    ),
+    "German around it": lambda prompt: (
+        f"Bitte beantworte die folgende Frage auf Deutsch:\n{prompt}\n"
+        "Vielen Dank im Voraus, das hilft mir sehr!"
+    ),
+}
+
+
+def chats(path: Path) -> list[str]:
+    """Return the first turns of a file of chat."""
+    data = path.read_bytes()
+    rows = (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
+    found: list[Any] = []
+    for row in map(json.loads, rows):
+        turn = row.get("prompt") or row.get("instruction") or row["turns"][0]
+        found.append(turn if isinstance(turn, str) else turn["content"])
+    return found
+
+
+def nonsense(count: int) -> list[str]:
+    """Return words of random letters."""
+    draw = random.Random(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [
+        " ".join("".join(draw.choices(letters, k=draw.randint(3, 9))) for _ in range(6))
+        for _ in range(count)
+    ]
+
+
+def main(scores: str, models: str, *files: str) -> None:
+    judged, active = read(scores, models)
+    embed = embedder_of(Embedding(kind="wordllama"))
+    own = embed(judged.prompts)
+    asked = {name: embed([form(each) for each in judged.prompts]) for name, form in FORMS.items()}
+    other = embedded_rewordings(embed, judged.prompts, max(COPIES))
+    assert other is not None
+    talk = {Path(file).name.split(".")[0]: embed(chats(Path(file))) for file in files}
+    talk["nonsense"] = embed(nonsense(200))
+    size = len(judged)
+    general = {
+        (copies, name): np.full((SPLITS, size), np.nan)
+        for copies in COPIES
+        for name in ["", *asked]
+    }
+    gained = {
+        (copies, name): np.full((len(BUDGETS), SPLITS, size), np.nan)
+        for copies in COPIES
+        for name in ["", *asked]
+    }
+    caught: dict[tuple[int, float, str], list[float]] = {}
+    for split in range(SPLITS):
+        order = np.random.default_rng(split).permutation(size)
+        part, test = order[: int(0.6 * size)], order[int(0.6 * size) :]
+        for copies in COPIES:
+            for kept in KEPT if files else KEPT[:1]:
+                found = fit_step1(
+                    own[part],
+                    judged.rows(part),
+                    active=active,
+                    total=active,
+                    settings=FitSettings(categories=CategorySettings(familiar=kept)),
+                    reworded=other[:copies, part] if copies else None,
+                )
+                last = len(found.model.names)
+                for name, vectors in {"seen": own[test], **talk}.items():
+                    share = float((found.model.classify(vectors).category == last).mean())
+                    caught.setdefault((copies, kept, name), []).append(share)
+                if kept != KEPT[0]:
+                    continue
+                plans = [make_plan(found.evidence, ParameterBudget(active=b)) for b in BUDGETS]
+                for name, vectors in {"": own, **asked}.items():
+                    category = found.model.classify(vectors[test]).category
+                    general[copies, name][split, test] = category == last
+                    for place, plan in enumerate(plans):
+                        score = judged.scores[test, plan.experts[category]]
+                        gained[copies, name][place, split, test] = score
+        print("split", split + 1, "of", SPLITS, file=sys.stderr, flush=True)
+
+    header = ["rewordings", "general, %", *(f"{budget / 1e9:g} B" for budget in BUDGETS)]
+    rows = [
+        [
+            str(copies),
+            f"{100 * np.nanmean(general[copies, '']):.1f}",
+            *(f"{np.nanmean(each):.4f}" for each in gained[copies, ""]),
+        ]
+        for copies in COPIES
+    ]
+    print(f"plain prompts\n{table(header, rows)}\n")
+    rows = []
+    for name in asked:
+        cells = []
+        for copies in COPIES:
+            moved = 100 * np.nanmean(general[copies, name] - general[copies, ""])
+            less = gained[copies, name][TOLD] - gained[copies, ""][TOLD]
+            mean, low, high = paired_interval(less, rounds=500)
+            cells += [f"{moved:+.1f}", f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"]
+        rows.append([name, *cells])
+    header = ["form"]
+    for copies in COPIES:
+        header += [f"general, {copies} rewordings", "score at 31 B"]
+    print(f"{table(header, rows)}\n")
+    rows = [
+        [
+            str(copies),
+            f"{kept:.0%}",
+            *(f"{100 * np.mean(caught[copies, kept, name]):.0f}" for name in ["seen", *talk]),
+        ]
+        for copies in COPIES
+        for kept in (KEPT if files else KEPT[:1])
+    ]
+    print("reach general, %")
+    print(table(["rewordings", "kept", "seen", *talk], rows))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

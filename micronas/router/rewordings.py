@@ -1,0 +1,87 @@
+"""Prompts without the marks of chat templates, and prompts in other words to learn from.
+
+Prompts of a benchmark share one form, which tells their category better than what they ask does. A
+classifier that has seen each of them in other forms too learns from what stays.
+"""
+
+import random
+import re
+import string
+from collections.abc import Sequence
+
+_MARKS = re.compile(
+    r"<\|[^|<>]{1,40}\|>(?:[ \t]*(?:user|assistant|system)\b)?"
+    r"|<(?:start|end)_of_turn>(?:user|model)?|</?s>|\[/?INST\]|<</?SYS>>"
+    r"|^[ \t]*(?:user|human|assistant|ai)[ \t]*:|^[ \t]*```\w*[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
+_BEFORE = (
+    *("Hello, ", "Good morning! ", "Hey, I need some help. ", "Dear assistant, ", "Quick one: "),
+    *("I would like to know this. ", "Can you look at this for me?\n\n", "Ok so "),
+    *("My teacher gave us this:\n", "Please read carefully. ", "Question from a customer:\n"),
+    *("Bonjour, pouvez-vous répondre à ceci ?\n", "Hola, necesito ayuda con esto:\n"),
+    *("Guten Tag, ich habe eine kurze Frage: ", "Ciao, mi puoi aiutare con questo?\n"),
+    *("Kannst du mir das bitte erklären?\n\n", "Merci de répondre en français :\n"),
+    *("",) * 6,
+)
+_AFTER = (
+    *(" Thank you!", " Cheers.", " Please explain.", " I appreciate your help.", " Hurry up!"),
+    *(" What do you think?", " Let me know if anything is unclear.", "\nKeep it short."),
+    *("\n\nTake your time and think it through.", " Sorry for the trouble, have a nice day :)"),
+    *("\nExplain each step and then give the result.", "\n\nReply with one sentence only."),
+    *(" Merci beaucoup !", " ¡Muchas gracias!", " Danke.", " Grazie mille per l'aiuto!"),
+    *("\nBitte kurz und knapp antworten, ich bin dir sehr dankbar.", " Responde en español."),
+    *("",) * 6,
+)
+_AROUND = (
+    *("Q: {}\nA:", '"{}"', "### Question\n{}\n### Answer\n", "> {}", "---\n{}\n---", "(1) {}"),
+    *("{}",) * 6,
+)
+
+
+def plain(prompt: str) -> str:
+    """Return a prompt without what chat templates put around it: special tokens, roles, fences."""
+    return _MARKS.sub("", prompt).strip()
+
+
+def reworded(prompts: Sequence[str], copies: int, *, seed: int = 0) -> list[list[str]]:
+    """Return so many copies of prompts in other forms, each prompt's own by a seeded draw.
+
+    Typing errors, capitals, spaces, order or omission of sentences; then greetings, thanks and
+    instructions in five languages, and frames.
+    """
+    return [
+        [_reworded(prompt, random.Random(f"{seed} {copy} {prompt}")) for prompt in prompts]
+        for copy in range(copies)
+    ]
+
+
+def _reworded(prompt: str, draw: random.Random) -> str:
+    sentences = [each for each in _SENTENCE.split(prompt) if each.strip()]
+    match draw.randrange(12):
+        case 0 | 1:
+            prompt = _mistyped(prompt, draw, draw.uniform(0.01, 0.05))
+        case 2:
+            prompt = prompt.lower()
+        case 3:
+            prompt = prompt.upper()
+        case 4:
+            prompt = " ".join(prompt.split())
+        case 5:
+            draw.shuffle(sentences)
+            prompt = " ".join(sentences)
+        case 6 if len(sentences) > 2:
+            del sentences[draw.choice((0, -1))]
+            prompt = "\n".join(sentences)
+    whole = draw.choice(_BEFORE) + prompt + draw.choice(_AFTER)
+    return draw.choice(_AROUND).replace("{}", whole)
+
+
+def _mistyped(text: str, draw: random.Random, share: float) -> str:
+    """Return a text in which a share of the letters is left out, replaced or doubled."""
+    ways = (lambda _: "", lambda _: draw.choice(string.ascii_lowercase), lambda each: 2 * each)
+    return "".join(
+        draw.choice(ways)(each) if each.isalpha() and draw.random() < share else each
+        for each in text
+    )
