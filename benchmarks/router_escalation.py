@@ -2,14 +2,14 @@
 
     python -m benchmarks.router_escalation SCORES MODELS
 
-SCORES and MODELS as in router_heldout. The table holds scores and no answers, so the check is drawn:
-it passes right answers, and sends on wrong ones, with a chance of `accuracy`. It costs a call of the
-smallest model, is paid beside the cheap call, and a prompt that is sent on pays for the second one
-too. Each category gets one model, or a cheap one, the check and a dearer one, whichever scores best
-within the budget, by the fitting prompts; both ways are chosen by the same price. Five folds; the
-difference is escalation less routing on the same prompts, with a bootstrap over prompts. Dollars: a
-million tokens cost .20 up to 8 B, .30 up to 21 B and .90 above, the tiers of public price lists, and
-every call has as many tokens; budgets are those of the parameters at .90 for 50 B.
+SCORES and MODELS as in router_heldout. The table holds scores and no answers, so the check is
+drawn: it passes right answers, and sends on wrong ones, with a chance of `accuracy`. It costs a
+call of the smallest model, is paid beside the cheap call, and a prompt that is sent on pays for the
+second one too. Each category gets one model, or a cheap one, the check and a dearer one, whichever
+scores best within the budget, by the fitting prompts; both ways are chosen by the same price. Five
+folds; the difference is escalation less routing on the same prompts, with a bootstrap over prompts.
+Dollars: a million tokens cost .20 up to 8 B, .30 up to 21 B and .90 above, an assumption by size,
+and every call has as many tokens.
 """
 
 import sys
@@ -24,7 +24,7 @@ from micronas.router.utility import utilities
 from micronas.text import table
 
 Floats = NDArray[np.float64]
-BUDGETS = (8.2e9, 12e9, 31e9)
+BUDGETS = {"B": (8.2, 12.0, 31.0), "$": (0.25, 0.35, 0.55)}
 ACCURACIES = (0.6, 0.7, 0.8, 0.9, 1.0)
 _HALVINGS = 60
 
@@ -80,8 +80,7 @@ def main(scores: str, models: str) -> None:
         print("fold", len(parts), "of 5", file=sys.stderr, flush=True)
     rows = []
     for unit, cost in (("B", active / 1e9), ("$", dollars(active))):
-        for parameters in BUDGETS:
-            budget = parameters / 1e9 * (1.0 if unit == "B" else 0.90 / 50)
+        for budget in BUDGETS[unit]:
             kept: dict[float, tuple[Floats, Floats]] = {}
             for accuracy in (0.0, *ACCURACIES):
                 got, spent = np.full((1, size), np.nan), np.full(size, np.nan)

@@ -85,7 +85,8 @@ def ratings(
         rows, names = at_equal_length(battles, statistics), [*names, "score"]
     else:
         board = board_of(store, statistics, judge=judge, strong_weight=strong_weight)
-        rows, names = board.rows(), [*names, "score", "prompts"]
+        leads = ["lead", "lead_low", "lead_high"]
+        rows, names = board.rows(), ["model", "rate", *leads, "low", "high", "score", "prompts"]
     return rows, table(names, [[_cell(row[name]) for name in names] for row in rows])
 
 
@@ -165,5 +166,5 @@ def drop(store: Path, reason: str | None, **chosen: str | None) -> int:
     return count
 
 
-def _cell(value: str | int | float) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _cell(value: str | int | float | None) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str("" if value is None else value)

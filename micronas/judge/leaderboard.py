@@ -24,6 +24,7 @@ from micronas.judge.store import battles_of
 from micronas.language.intervals import intervals
 
 _COLUMNS = ("model", "score", "lower", "upper")
+_LEAD = ("lead", "lead_low", "lead_high")
 _MOST_FITS = 200
 """Resamples where each is a fit of its own: at equal length, and after an adaptive run."""
 
@@ -51,6 +52,9 @@ class Leaderboard:
         Log-odds [models].
     rates, lower, upper
         Win rates [models] and their intervals.
+    leads
+        Interval (lower, upper) of each model's win rate less that of the next one, on the same
+        drawn prompts [models - 1, 2]: they tell two models apart that their own intervals do not.
     samples
         Win rates [rounds, models] of resampled prompts.
     prompts
@@ -63,15 +67,22 @@ class Leaderboard:
     rates: Floats
     lower: Floats
     upper: Floats
+    leads: Floats
     samples: Floats
     prompts: tuple[int, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per model, as JSON values."""
+        """Return one row per model, as JSON values; the last one leads nobody."""
+        leads = np.vstack([self.leads, [[np.nan, np.nan]]])
+        ahead = np.append(self.rates[:-1] - self.rates[1:], np.nan)
         return [
             {
                 "model": model,
                 "rate": float(self.rates[row]),
+                **{
+                    name: None if np.isnan(value) else float(value)
+                    for name, value in zip(_LEAD, (ahead[row], *leads[row]), strict=True)
+                },
                 "low": float(self.lower[row]),
                 "high": float(self.upper[row]),
                 "score": float(self.scores[row]),
@@ -133,6 +144,7 @@ def leaderboard(
     order = np.argsort(-scores, kind="stable")
     samples = expected_win_rates(drawn, place)[:, order]
     lower, upper = intervals(samples, wanted.level)
+    leads = intervals(samples[:, :-1] - samples[:, 1:], wanted.level)
     prompts = tuple(
         len(np.unique(battles.prompt[(battles.left == model) | (battles.right == model)]))
         for model in order.tolist()
@@ -144,6 +156,7 @@ def leaderboard(
         rates=expected_win_rates(scores, place)[order],
         lower=lower,
         upper=upper,
+        leads=np.stack(leads, axis=1),
         samples=samples,
         prompts=prompts,
     )

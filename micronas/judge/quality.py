@@ -102,11 +102,15 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of a benchmark on n models; figures against a reference are None without one."""
+    """Quality of a benchmark on n models; figures against a reference are None without one.
+
+    ``separability_paired`` is by intervals of differences on the same prompts, ``separability`` by
+    whether the models' own intervals overlap, as the literature prints it.
+    """
 
     models: int
-    separability: Share
     separability_paired: Share | None
+    separability: Share
     strict_agreement: Share | None = None
     agreement: Share | None = None
     spearman: float | None = None
@@ -159,7 +163,7 @@ def quality(
         else separability(*paired_intervals(benchmark.samples, level))
     )
     if reference is None:
-        return Quality(count, separated, paired)
+        return Quality(count, paired, separated)
     brier = log_loss = None
     if benchmark.mean is not None and benchmark.variance is not None:
         brier, log_loss = pair_losses(benchmark.mean, benchmark.variance, reference.scores)

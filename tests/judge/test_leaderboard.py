@@ -102,6 +102,26 @@ def test_at_equal_length_equal_models_are_equal() -> None:
         assert row["low"] <= row["rate"] <= row["high"]
 
 
+def test_a_lead_on_the_same_prompts_is_told_where_intervals_overlap() -> None:
+    """Of 40 prompts half are won by everybody; the better model wins one in ten more, always."""
+    prompts = [f"p{number}" for number in range(40)]
+    won = {"good": [1.0] * 20 + [0.0] * 12 + [1.0] * 8, "fair": [1.0] * 20 + [0.0] * 20}
+    battles = Battles.of_names(
+        [model for model in won for _ in prompts],
+        ["base"] * 80,
+        [each for wins in won.values() for each in wins],
+        prompt=prompts * 2,
+    )
+    good, fair, base = leaderboard(battles, Statistics(rounds=500, prior=0.01)).rows()
+    assert [each["model"] for each in (good, fair, base)] == ["good", "fair", "base"]
+    assert good["low"] < fair["high"]
+    assert good["lead"] == pytest.approx(0.2, abs=0.01)
+    # eight of forty prompts: a binomial share of .2
+    assert 0.05 < good["lead_low"] < 0.12
+    assert 0.28 < good["lead_high"] < 0.35
+    assert (base["lead"], base["lead_low"], base["lead_high"]) == (None, None, None)
+
+
 def test_categories_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("prompt_id,category\np0,easy\np1,easy\np2,hard\np3,hard\np4,hard\n")

@@ -27,13 +27,15 @@ function leaderboard() {
   note(
     "leaderboard",
     `Win rate against ${AGAINST} in per cent, ties count half; ${data.intervals}. ` +
-      "Where two intervals overlap, see the separability table for the pair.",
+      "Lead is the win rate less that of the next model, with its interval on the same prompts: the two " +
+      "are told apart where it excludes zero, also where their own intervals overlap.",
   );
-  const headers = ["#", "Model", "Win rate", "Low", "High", "Interval", "Log-odds", "Prompts"];
+  const headers = ["#", "Model", "Win rate", "Lead", "Low", "High", "Interval", "Log-odds", "Prompts"];
   const rows = data.board.map((row, rank) => [
     number(rank + 1, String(rank + 1)),
     text(row.model),
     number(row.rate, percent(row.rate)),
+    number(row.lead, row.lead === null ? "" : `${percent(row.lead)} (${percent(row.lead_low)} to ${percent(row.lead_high)})`),
     number(row.low, percent(row.low)),
     number(row.high, percent(row.high)),
     { show: interval(row), value: row.rate },
