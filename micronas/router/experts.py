@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,29 +98,24 @@ class Expert(Settings):
         given, which is right of any model that is no mixture of experts.
     price
         Where calls are paid for.
-    macs
-        Multiply-accumulates of one inference, for experts on a microcontroller.
     context
         Tokens of its context window; longer requests are sent to others first.
     tools, vision
         Whether it can call tools, and see images; requests with those go to experts that can.
-    endpoint, callable, model
-        How it is called; none is needed to fit and map, one to serve. An endpoint; a function
-        ``package.module:function`` from chat messages to a text; or the path of an int8
-        ``.tflite``, whose prompts are JSON arrays.
+    endpoint, callable
+        How it is called; none is needed to fit and map, one to serve. An endpoint, or a function
+        ``package.module:function`` from chat messages to a text.
     """
 
     name: str = Field(min_length=1, max_length=200)
     active: Parameters
     total: Parameters = Field(default=None, validate_default=True)
     price: Price | None = None
-    macs: float | None = Field(default=None, gt=0)
     context: int | None = Field(default=None, ge=1)
     tools: bool = True
     vision: bool = True
     endpoint: ExpertEndpoint | None = None
     callable: str | None = Field(default=None, pattern=_FUNCTION)
-    model: Path | None = None
 
     @field_validator("total", mode="before")
     @classmethod
@@ -141,8 +135,8 @@ class Expert(Settings):
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Return which of endpoint, callable and model are given."""
-        names = ("endpoint", "callable", "model")
+        """Return which of endpoint and callable are given."""
+        names = ("endpoint", "callable")
         return tuple(name for name in names if getattr(self, name) is not None)
 
 
@@ -169,12 +163,4 @@ def read_experts(path: Path) -> tuple[Expert, ...]:
         If the file cannot be read, a name is there twice, a number is none, or an expert has more
         than one way to be called.
     """
-    return beside(read_settings(path, _ExpertsFile).experts, path.parent)
-
-
-def beside(experts: Sequence[Expert], folder: Path) -> tuple[Expert, ...]:
-    """Return the experts with paths of models taken from a folder, that of the file they are in."""
-    return tuple(
-        each if each.model is None else each.model_copy(update={"model": folder / each.model})
-        for each in experts
-    )
+    return read_settings(path, _ExpertsFile).experts

@@ -17,7 +17,6 @@ experts:
     price: {prompt: 0.1, completion: 0.4}
     endpoint: {base_url: "http://127.0.0.1:9/v1/", model: small-1}
   - {name: mixture, active: 12.9B, total: 46.7B, callable: "package.module:answer"}
-  - {name: tiny, active: 22000, macs: 2.7e6, model: tiny.tflite}
   - {name: unserved, active: 1.5 t}
 """
 
@@ -29,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_experts_are_read_in_order(tmp_path: Path) -> None:
-    small, mixture, tiny, unserved = read_experts(written(tmp_path, GOOD))
+    small, mixture, unserved = read_experts(written(tmp_path, GOOD))
     assert (small.name, small.active, small.total) == ("small", 270e6, 270e6)
     assert small.price == Price(prompt=0.1, completion=0.4)
     assert small.price.usd(1000, 500) == pytest.approx(0.0003)
@@ -37,7 +36,6 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
     assert small.endpoint.base_url == "http://127.0.0.1:9/v1"
     assert (mixture.active, mixture.total) == (pytest.approx(12.9e9), pytest.approx(46.7e9))
     assert mixture.ways == ("callable",)
-    assert (tiny.active, tiny.macs, tiny.model) == (22000, 2.7e6, tmp_path / "tiny.tflite")
     assert (unserved.active, unserved.ways) == (1.5e12, ())
 
 
@@ -59,7 +57,11 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
         ("experts: [{name: '', active: 7B}]", "experts.0.name"),
         ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' is there twice"),
         ("experts: [{name: a, activ: 1}]", "unknown key 'experts.0.activ'; did you mean 'active'"),
-        ("experts: [{name: a, active: 1, callable: 'm:f', model: x}]", "callable and model"),
+        (
+            "experts: [{name: a, active: 1, callable: 'm:f', endpoint: {base_url: 'http://x', "
+            "model: m}}]",
+            "endpoint and callable",
+        ),
         ("experts: [{name: a, active: 1, callable: 'os.system'}]", "experts.0.callable"),
         ("experts: [{name: a, active: 1, price: {prompt: -1}}]", "experts.0.price.prompt"),
         (

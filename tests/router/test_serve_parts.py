@@ -190,7 +190,7 @@ SERVED = "{name: a, active: 1, callable: 'json:dumps'}"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("experts: [{name: a, active: 1}]", "'a' has no endpoint, callable or model"),
+        ("experts: [{name: a, active: 1}]", "'a' has neither endpoint nor callable"),
         (f"experts: [{SERVED}]\nfixed: b", "'b' is no expert; choose one of a"),
         (f"experts: [{SERVED}]\nfallback: [aa]", "'aa' is no expert"),
         (f"experts: [{SERVED}]\nmodel: a", "no expert's name"),
@@ -212,10 +212,11 @@ def test_a_wrong_configuration_is_one_clear_error(tmp_path: Path, text: str, mes
 
 
 def test_paths_start_at_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "experts.yaml").write_text("experts: [{name: a, active: 1, model: a.tflite}]")
+    (tmp_path / "experts.yaml").write_text(
+        "experts: [{name: a, active: 1, callable: 'json:dumps'}]"
+    )
     path = tmp_path / "serve.yaml"
     path.write_text("experts: experts.yaml\nrouter: fitted\nlargest_body: 2 KB\n")
     settings = read_settings(path, ["port=9", "timeouts.idle=3"])
     assert settings.router == tmp_path / "fitted"
-    assert settings.experts[0].model == tmp_path / "a.tflite"
     assert (settings.port, settings.timeouts.idle, settings.largest_body) == (9, 3, 2000)

@@ -12,7 +12,7 @@ import anyio
 from micronas.router.experts import Expert, Timeouts
 from micronas.router.serve.backend import AttemptError, Backend
 from micronas.router.serve.limits import Booking
-from micronas.router.serve.local import Local, classifier, function
+from micronas.router.serve.local import Local, function
 from micronas.router.serve.metrics import Metrics
 from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text, says_something
 from micronas.router.serve.settings import ServeSettings
@@ -99,7 +99,7 @@ class Dispatcher:
     Raises
     ------
     ConfigError
-        If an expert cannot be called: a key is not set, a function or a model is not there.
+        If an expert cannot be called: a key is not set, or a function is not there.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
@@ -277,10 +277,8 @@ def _backend_of(expert: Expert, timeouts: Timeouts) -> Backend:
     Raises
     ------
     ConfigError
-        If a key is not set, a function cannot be imported or a model is none.
+        If a key is not set, or a function cannot be imported.
     """
     if expert.endpoint is not None:
         return Upstream(expert.name, expert.endpoint, timeouts)
-    if expert.model is not None:
-        return Local(expert.name, classifier(expert.model))
     return Local(expert.name, function(str(expert.callable)))

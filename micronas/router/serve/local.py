@@ -1,17 +1,14 @@
-"""Experts of this process: a function of the messages, or an int8 classifier."""
+"""Experts of this process: functions of the messages."""
 
 import asyncio
 import importlib
 import inspect
-import json
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
-from pathlib import Path
 
 from micronas.errors import ConfigError
-from micronas.files import regular
 from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.protocol import (
     ApiError,
@@ -75,58 +72,6 @@ def function(path: str) -> Callable[[Ask], str]:
     if not callable(found) or inspect.iscoroutinefunction(found):
         raise ConfigError(f"a callable expert must be a plain function, but {path!r} is none")
     return lambda ask: found(ask.messages)
-
-
-def classifier(path: Path) -> Callable[[Ask], str]:
-    """Read an int8 model of one input and one output, executed as TFLM would, bit for bit.
-
-    The prompt is a JSON array of real numbers, nested or flat, as many as the input has; the
-    answer is JSON: ``{"class": 3, "scores": [...]}``, the outputs in real numbers.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read.
-    ModelError
-        If it is no complete int8 model.
-    """
-    import numpy as np
-
-    from micronas.graph import integer
-    from micronas.graph.check import check_int8
-    from micronas.graph.interface import check_one_each
-    from micronas.tflite.reader import read
-
-    try:
-        graph = read(regular(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"the model of an expert must be a readable file: {error}") from error
-    check_int8(graph)
-    check_one_each(graph, f"the model of an expert, {path.name},")
-    (source,), (sink,) = graph.inputs, graph.outputs
-    shape = graph.tensors[source].shape
-    given, returned = graph.tensors[source].quantization, graph.tensors[sink].quantization
-    assert given is not None  # check_int8 saw to it
-    assert returned is not None
-
-    def answer(ask: Ask) -> str:
-        try:
-            values = np.array(json.loads(ask.prompt), np.float64).reshape(shape)
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            values = np.full(shape, np.nan)
-        if not np.isfinite(values).all():
-            raise ApiError(
-                400,
-                f"the prompt must be a JSON array of {values.size} finite numbers, of shape "
-                f"{list(shape[1:])} or flat",
-                "invalid_request",
-            )
-        codes = np.clip(np.round(values / given.scale[0]) + given.zero_point, -128, 127)
-        output = integer.run(graph, codes.astype(np.int8)).ravel()
-        scores = (output.astype(np.float64) - returned.zero_point) * returned.scale[0]
-        return json.dumps({"class": int(np.argmax(output)), "scores": scores.tolist()})
-
-    return answer
 
 
 async def _in_thread(work: Callable[[Ask], str], ask: Ask) -> str:

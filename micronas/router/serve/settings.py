@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from micronas.quantities import parse_bytes
-from micronas.router.experts import Experts, Timeouts, beside, read_experts
+from micronas.router.experts import Experts, Timeouts, read_experts
 from micronas.router.serve.clients import Client
 from micronas.router.serve.limits import Limits
 from micronas.settings import Settings, nearest, read_mapping, validate_settings, with_overrides
@@ -115,8 +115,8 @@ class ServeSettings(Settings):
         for each in self.experts:
             if not each.ways:
                 raise ValueError(
-                    f"an expert must be callable to be served, but {each.name!r} has no endpoint, "
-                    "callable or model"
+                    f"an expert must be callable to be served, but {each.name!r} has neither "
+                    "endpoint nor callable"
                 )
         wanted = [*(self.fallback or ()), *([self.fixed] if self.fixed is not None else [])]
         for name in wanted:
@@ -159,5 +159,4 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> ServeSettings:
     settings = validate_settings(values, ServeSettings, source=str(path), lines=lines)
     router = None if settings.router is None else folder / settings.router
     state = folder / (settings.state or f"{path.stem}.state.json")
-    experts = beside(settings.experts, folder)
-    return settings.model_copy(update={"router": router, "experts": experts, "state": state})
+    return settings.model_copy(update={"router": router, "state": state})
