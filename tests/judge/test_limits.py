@@ -131,4 +131,5 @@ def test_a_limit_holds_and_nothing_is_paid_twice_on_a_disk_that_fails(tmp_path: 
     assert all("run the same command again" in error for error in found.errors), found.errors
     assert found.sent_at_limit <= found.limit
     assert (found.paid_twice, found.refused, found.verdicts) == (0, 2, 38)
-    assert found.usd == found.answered * USD
+    # what no write could say to be free is charged
+    assert found.usd >= found.answered * USD
