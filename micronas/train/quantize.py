@@ -47,6 +47,9 @@ Ranges = Literal["gradient", "average"]
 Run = Callable[[Op, Tensor], Tensor]
 """Runs an operator with weights, without its activation."""
 
+_AT_COMMON_SCALE = ("ADD", "SUB", "SQUARED_DIFFERENCE")
+_FARTHEST = 2.0**-29
+"""Smallest scale of an operand of those, in scales of the other."""
 _FINEST_CLAMPED = 6 * 2.0**-30
 """Finer steps put 6 beyond int32, and TFLM refuses the file; untrained networks reach that."""
 _MEASURES: Mapping[Measure, Callable[[Tensor], Tensor]] = {
@@ -266,12 +269,24 @@ class QuantizedNetwork(nn.Module):
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
             name = self._owners[op.outputs[0]]
+            self._coarsen(op, spans)
             if name in self._fixed or shares(op):
                 continue
             step = self._finest_step(op)
             finest[name] = step.maximum(finest.get(name, step))
             self._range(name).finest.copy_(finest[name])
             self._range(name).cover(spans[name])
+
+    def _coarsen(self, op: Op, spans: Mapping[str, Tensor]) -> None:
+        """Give a constant steps that TFLM can bring to those of what it is added to."""
+        if op.kind not in _AT_COMMON_SCALE:
+            return
+        largest = torch.stack([self._range(name).scale for name in op.operands]).max()
+        for operand in op.operands:
+            if self._graph.tensors[operand].constant:
+                found, name = self._range(operand), self._owners[operand]
+                found.finest.copy_(found.finest.maximum(largest * _FARTHEST))
+                found.cover(spans[name])
 
     def graph(self) -> Graph:
         """The int8 graph, ready to be written or run.

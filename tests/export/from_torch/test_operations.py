@@ -248,6 +248,7 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
         2,
     ),
     "layer norm": (lambda: on_tokens(lambda x, n: n(x), nn.LayerNorm(8)), 0),
+    "layer norm of large values": (lambda: on_tokens(lambda x, n: n(1e5 * x), nn.LayerNorm(8)), 0),
     "matrices": (lambda: on_tokens(lambda x: x @ x.transpose(1, 2)), 0),
     "lstm": (
         lambda: on_tokens(lambda x, r: r(x)[0], nn.LSTM(8, 5, 2, batch_first=True)),
