@@ -26,7 +26,7 @@ class ModelError(MicronasError):
 
 
 class CalibrationWarning(UserWarning):
-    """Ranges of activations follow from inputs that may not be typical."""
+    """Ranges of activations follow from inputs that may not be typical, or cost much signal."""
 
 
 class FineTuneWarning(UserWarning):

@@ -8,6 +8,7 @@ which have one scale in all: their ranges are taken from data.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,13 @@ from micronas.graph.operators import WEIGHTED
 from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.network import interpret_outputs
+from micronas.train.operators import nhwc
 from micronas.train.quantize import LayerBits, QuantizedNetwork, float_outputs
 from micronas.train.scaling import Pair, scalable_pairs, shares_of_columns, with_factors
 
 _METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse")
+_CLEAN_DB = 60.0
+"""A ratio that is as good as any: more than int8 has by itself."""
 _SMALLEST = 1e-3
 """Part of the largest channel below which others are not enlarged further: they may be dead."""
 
@@ -39,6 +43,22 @@ class _Gain:
     """With its weights as they are in float32; 0 for an operator without."""
     output_db: float
     """With its output as it is in float32."""
+
+
+class Loss(NamedTuple):
+    """The operator in which rounding costs most; ratios of signal to noise in dB.
+
+    Those of its operand and output are means of channels: of channels in one scale the large ones
+    hide that the small ones are lost.
+    """
+
+    name: str
+    before_db: float
+    """The worst operand."""
+    after_db: float
+    """What the operator writes."""
+    outputs_db: float
+    """The network's worst output."""
 
 
 def sqnr_db(wanted: npt.ArrayLike, got: npt.ArrayLike) -> float:
@@ -226,6 +246,53 @@ def calibrated(
     network.calibrate(batches, method=method, run=means)
     correct_biases(network, batches, means)
     return network
+
+
+@torch.no_grad()
+def largest_loss(network: QuantizedNetwork, batch: Given[Tensor]) -> Loss:
+    """Tell where most of the signal is lost, on inputs of which all activations are held once."""
+    graph, wanted, found = network.float_graph, dict[str, Tensor](), dict[str, float]()
+    outputs: list[float] = []
+
+    def exact(op: Op, x: Tensor) -> Tensor:
+        y, bias = network.exact(op, x), None
+        if op.kind in WEIGHTED and op.biases:
+            bias = network.unit(op).bias
+        if bias is None:
+            return y
+        own = torch.as_tensor(np.asarray(graph.tensors[op.biases[0]].data)).to(bias)
+        shift = own - bias  # which was corrected
+        return y + (shift.view(-1, 1, 1) if y.ndim == 4 else shift)
+
+    def keep(name: str, value: Tensor) -> Tensor:
+        wanted[name] = value
+        return value
+
+    def measure(name: str, value: Tensor) -> Tensor:
+        rounded = network.rounded(name, value)
+        found[name] = _kept_db(wanted[name], rounded)
+        if name in graph.outputs:
+            outputs.append(sqnr_db(wanted[name].cpu(), rounded.cpu()))
+        del wanted[name]
+        return rounded
+
+    with _held(network):
+        interpret_outputs(graph, batch, exact, keep)
+        interpret_outputs(graph, batch, network.weighted, measure)
+    losses = [
+        Loss(op.name, min(found[name] for name in op.operands), found[op.outputs[0]], min(outputs))
+        for op in graph.ops
+    ]
+    return max(losses, key=lambda loss: loss.before_db - loss.after_db)
+
+
+def _kept_db(wanted: Tensor, got: Tensor) -> float:
+    """The ratio of signal to noise of the channels, each of which can only be lost once."""
+    rows = [x.reshape(-1, x.shape[-1]) for x in map(nhwc, (wanted, got))]
+    signal, noise = (rows[0] ** 2).sum(0), ((rows[0] - rows[1]) ** 2).sum(0)
+    lost = (noise / signal.clamp(min=1e-30)).clamp(max=1)[signal > 0]
+    share = float(lost.mean()) if len(lost) else 0.0
+    return min(-10 * float(np.log10(max(share, 1e-30))), _CLEAN_DB)
 
 
 @torch.no_grad()

@@ -17,8 +17,13 @@ from micronas.train.calibration import EXAMPLES, Method
 from micronas.train.fake_quantize import LinearScales
 from micronas.train.inputs import Calibration, calibration_batches
 from micronas.train.network import Network
-from micronas.train.post_training import calibrated, tuned
+from micronas.train.post_training import calibrated, largest_loss, tuned
 from micronas.train.quantize import LayerBits, QuantizedNetwork
+
+_LEAST_DB = 10
+"""Ratio of outputs to the noise of int8 below which a warning says where it is lost."""
+_MEASURED = 2
+"""Examples for that."""
 
 
 def to_tflite(
@@ -161,9 +166,12 @@ def _calibrated(
     batches = list(calibration_batches(graph, calibration))
     _check_spread(graph, batches)
     if tune:
-        return tuned(graph, batches, bits=bits, linear_scales=linear_scales)
-    network = calibrated(graph, batches, method=method, bits=bits, linear_scales=linear_scales)
-    return network.eval()
+        network = tuned(graph, batches, bits=bits, linear_scales=linear_scales)
+    else:
+        network = calibrated(graph, batches, method=method, bits=bits, linear_scales=linear_scales)
+    network.eval()
+    _warn_of_loss(network, batches[0])
+    return network
 
 
 def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
@@ -175,6 +183,20 @@ def _warn_of(example_input: Tensor | Sequence[Tensor]) -> None:
         CalibrationWarning,
         stacklevel=3,
     )
+
+
+def _warn_of_loss(network: QuantizedNetwork, batch: Mapping[str, Tensor]) -> None:
+    """Name the layer in which most is lost, where little of the outputs is left."""
+    loss = largest_loss(network, {name: each[:_MEASURED] for name, each in batch.items()})
+    if loss.outputs_db < _LEAST_DB:
+        warnings.warn(
+            f"outputs should be {_LEAST_DB} dB above the noise of int8, but on calibration inputs "
+            f"one is at {loss.outputs_db:.1f} dB; most is lost in {loss.name}, from "
+            f"{loss.before_db:.1f} to {loss.after_db:.1f} dB; compare accuracies with check=, and "
+            "try tune=True, a norm in front of that layer, or training with rounding",
+            CalibrationWarning,
+            stacklevel=4,
+        )
 
 
 def _check_spread(graph: Graph, batches: Sequence[Mapping[str, Tensor]]) -> None:

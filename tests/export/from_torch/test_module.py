@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -393,3 +394,33 @@ def test_labels_and_the_meaning_of_the_input_travel_in_the_file() -> None:
     found = read_metadata(to_tflite(module, x, calibration=x, metadata=metadata))
     assert found == {"version": micronas.__version__, "labels": ["left", "right"], "input": meaning}
     assert read_metadata(to_tflite(module, x, calibration=x))["version"] == micronas.__version__
+
+
+class TestLoss:
+    """Channels of very different sizes share one scale: most of them are lost."""
+
+    @staticmethod
+    def network(largest: float) -> nn.Module:
+        class Scaled(nn.Module):
+            def __init__(self, factor: Tensor) -> None:
+                super().__init__()
+                self.factor = nn.Parameter(factor)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x * self.factor
+
+        sizes = torch.logspace(0, np.log10(largest), 8).view(8, 1, 1)
+        return nn.Sequential(
+            OrderedDict(wide=Scaled(sizes), relu=nn.ReLU(), narrow=Scaled(1 / sizes))
+        ).eval()
+
+    def test_the_layer_is_named(self) -> None:
+        x = torch.randn(32, 8, 6, 6)
+        with pytest.warns(CalibrationWarning, match=r"one is at -?\d+.\d dB; most is lost in wide"):
+            to_tflite(self.network(1e6), x, calibration=x)
+
+    def test_nothing_is_said_of_a_good_network(self) -> None:
+        x = torch.randn(32, 8, 6, 6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            to_tflite(self.network(2.0), x, calibration=x)
