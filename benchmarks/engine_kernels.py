@@ -14,6 +14,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -27,11 +28,11 @@ from micronas.engine.layout import Layout
 from micronas.engine.work import Terms, work_of, written_out
 from micronas.files import write_atomically
 from micronas.graph.builder import Builder
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Op, Quantization
 from micronas.graph.operators import OPERATORS
 from micronas.hardware.latency import fit
 from micronas.hardware.targets.micronas import ANY_WINDOW, INVOKE, Engine, Function
-from testing.engine import build, examples, on_core
+from testing.engine import build, on_core, typical
 from testing.graphs import quantize_randomly, random_int8_graph, random_op_graph
 from testing.m4_cycles import blocks_of, costs_by_function
 
@@ -44,11 +45,12 @@ _SEEDS = {
         "ADD": 8,
         "TRANSPOSE_CONV": 8,
     },
-    **dict.fromkeys(("MEAN", "CONCATENATION"), 10),
+    **dict.fromkeys(("MEAN", "CONCATENATION", "SOFTMAX", "LOG_SOFTMAX"), 10),
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), 0),
 }
 _OTHERS = 5
 _WINDOWS = [
+    (1, 1, 1),
     *((side, side, step) for side in (3, 5) for step in (1, 2)),
     *((1, side, step) for side in (3, 5, 7, 9) for step in (1, 2)),
     (7, 7, 1),
@@ -78,6 +80,20 @@ def networks() -> Iterator[tuple[str, Callable[[], Graph]]]:
         for bits in (8, 4):
             name = f"pointwise {depth} {width} {pixels} {bits}"
             yield name, lambda s=seed, d=depth, w=width, p=pixels, b=bits: _points(s, d, w, p, b)
+    for seed in range(_FAR):
+        yield f"far {seed}", lambda s=seed: _far(s)
+    for seed, (channels, depth, groups, kernel) in enumerate(_GROUPED):
+        yield (
+            f"grouped {seed}",
+            lambda s=seed, c=channels, d=depth, g=groups, k=kernel: _groups(s, c, d, g, k),
+        )
+
+
+_FAR = 3
+_GROUPED = [
+    *((6, 4, 2, (3, 3)), (6, 6, 6, (1, 1)), (16, 8, 4, (1, 3)), (6, 12, 3, (3, 1))),
+    *((4, 6, 2, (5, 2)), (20, 10, 5, (1, 1)), (9, 9, 3, (2, 4)), (2, 16, 2, (3, 3))),
+]
 
 
 _DENSE = [(4, 2, 3), (6, 3, 5), (16, 8, 9), (17, 12, 7), (32, 5, 12), (64, 64, 2), (24, 1, 3)]
@@ -125,6 +141,25 @@ def _plane(window: tuple[int, int, int], bits: int, odd: bool) -> Graph:
     return quantize_randomly(builder.finish(value), 1, filters="int4" if bits == 4 else "int8")
 
 
+def _far(seed: int) -> Graph:
+    """A softmax of codes that are far apart, which most of them do not come into."""
+    builder = Builder((3, 4, 5 + 3 * seed))
+    op = Op("SOFTMAX", "y", (builder.input,), ("y",))
+    value = builder.append(op, builder.shape(builder.input))
+    graph = quantize_randomly(builder.finish(value), seed)
+    name = graph.inputs[0]
+    coarse = Quantization(np.array([0.5 + seed], np.float32), 0)
+    tensor = replace(graph.tensors[name], quantization=coarse)
+    return replace(graph, tensors={**graph.tensors, name: tensor})
+
+
+def _groups(seed: int, channels: int, depth: int, groups: int, kernel: tuple[int, int]) -> Graph:
+    builder = Builder((5 + seed % 3, 4 + seed, depth))
+    stride = (1 + seed % 2, 1)
+    value = builder.conv(builder.input, "y", channels, kernel, stride=stride, groups=groups)
+    return quantize_randomly(builder.finish(value), seed)
+
+
 def _points(seed: int, depth: int, width: int, pixels: int, bits: int) -> Graph:
     builder = Builder((1, pixels, depth))
     value = builder.conv(builder.input, "y", width, activation="RELU" if seed % 2 else "NONE")
@@ -136,7 +171,7 @@ def measured(graph: Graph) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         program = build(graph, folder)
-        given = examples(graph, 2)
+        given = typical(graph)
         on_core(program, given, graph)
         costs = costs_by_function(program, "net_invoke", [folder / "examples"])
         symbols = _symbols(folder / "net.o")
@@ -182,9 +217,12 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
     seen: dict[str, list[tuple[Terms, float, float]]] = {}
     sizes: dict[str, list[int]] = {}
     structures: dict[str, int] = {}
+    invoked: list[tuple[Terms, float, Mapping[str, Any]]] = []
     for name, row in known.items():
         spent: dict[str, list[float]] = {}
         for symbol, cost in row["costs"].items():
+            if symbol == "memmove":  # of what is not done in place, as networks are
+                continue
             place = _named(symbol, works[name]) or (row["calls"] or [INVOKE])[0]
             total = spent.setdefault(place, [0.0, 0.0])
             total[0], total[1] = total[0] + cost[0], total[1] + cost[1]
@@ -194,9 +232,13 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for symbol, size in row["code"].items():
             plain = _named(symbol, works[name]) or symbol.partition(".")[0]
             code[plain] = code.get(plain, 0) + size
-        sizes.setdefault(INVOKE, []).append(code.pop(INVOKE))
+        outside = float(Layout(made[name](), None).outside)
+        invoked.append(({"bytes": 1.0, "outside": outside}, code.pop(INVOKE), row))
         for function, size in code.items():
             sizes.setdefault(function, []).append(size)
+        for symbol, size in row["constants"].items():
+            if re.match(r"k(?!Calls|Bands|Stages)[A-Z\d]", symbol):  # a kernel's own
+                sizes.setdefault(symbol.partition(".")[0], []).append(-(-size // 4) * 4)
         placed = [name for name in row["constants"] if re.fullmatch(r"op\d+_\d+", name)]
         places = sorted(placed, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
         for structure, place in zip(row["structures"], places, strict=True):
@@ -206,6 +248,10 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for name, found in sorted(seen.items())
         if not name.startswith("depthwise_")
     }
+    # the compiler writes out a loop over one call
+    functions[INVOKE] = _function(INVOKE, [e for e in seen[INVOKE] if e[0]["calls"] > 1], [])
+    looped = [(terms, size) for terms, size, row in invoked if len(row["calls"]) > 1]
+    functions[INVOKE].code.update(_solved(looped))
     windows = [each for name in seen if name.startswith("depthwise_") for each in seen[name]]
     functions[ANY_WINDOW] = _function(ANY_WINDOW, windows, [])
     texts = [
@@ -221,12 +267,9 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
     for name in sorted(sizes.keys() - functions.keys()):
         if not name.startswith("depthwise_"):
             functions[name] = Function(code={"bytes": float(median(sizes[name]))})
-    beside = [each["tflm"] for each in _beside()]
-    rate = fmean(each["cycles"] / each["instructions"] for each in beside)
     return Engine(
         source=_SOURCE,
         start_bytes=_START,
-        cycles_per_instruction=round(rate, 4),
         structures=dict(sorted(structures.items())),
         functions=functions,
     )
@@ -335,12 +378,6 @@ def _solved(found: Sequence[tuple[Terms, float]]) -> Terms:
         values = np.array([model.coefficients.get(name, 0.0) for name in names])
     pairs = zip(names, values.tolist(), strict=True)
     return {name: round(value, 4) for name, value in pairs if round(value, 4)}
-
-
-def _beside() -> list[Mapping[str, Any]]:
-    path = RESULTS.with_name("engine.jsonl")
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [each for each in lines if "tflm" in each and not each["rows"]]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from micronas.engine.generate import generate
 from micronas.graph.ir import Graph
 from micronas.hardware.targets import MICRONAS
-from testing.engine import build, examples, on_core, sections
+from testing.engine import build, on_core, sections, typical
 from testing.m4_cycles import cost_of
 
 
@@ -31,7 +31,7 @@ def measured(graph: Graph) -> dict[str, int]:
     """Compile and run a network; return what it takes."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        program, given = build(graph, folder), examples(graph, 2)
+        program, given = build(graph, folder), typical(graph)
         on_core(program, given, graph)
         cost = cost_of(program, "net_invoke", [folder / "examples"])
         files = generate(graph, "net")

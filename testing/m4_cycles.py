@@ -31,11 +31,17 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class _Instruction:
+class Instruction:
+    """One of a program."""
+
     function: str
     address: int
     name: str
     operands: str
+
+
+Ran = tuple[Instruction, int, int]
+"""An instruction, how often it ran, and how often it jumped."""
 
 
 def cost_of(program: Path, function: str, files: Sequence[Path] = ()) -> Cost:
@@ -89,8 +95,17 @@ def blocks_of(
 
 def _walked(
     program: Path, function: str, files: Sequence[Path]
-) -> tuple[list[tuple[_Instruction, int, int, int]], int]:
+) -> tuple[list[tuple[Instruction, int, int, int]], int]:
     """Return instructions that ran with executions, jumps and price; and how many calls ran."""
+    ran, entered = trace(program, function, files)
+    return [
+        (each, count, jumped, _price(each, None if before is None else before[0]))
+        for (each, count, jumped), before in zip(ran, [None, *ran], strict=False)
+    ], entered
+
+
+def trace(program: Path, function: str, files: Sequence[Path] = ()) -> tuple[list[Ran], int]:
+    """Return what ran in calls of a function, by address, and how many calls; see `cost_of`."""
     listed = _disassembled(program)
     calls = [
         place
@@ -100,26 +115,27 @@ def _walked(
     (call,) = calls
     begin, end = int(listed[call].operands.split()[0], 16), listed[call + 1].address
     runs, jumps = _counted(program, begin, end, files)
-    inside = [each for each in listed if each.address in runs]
-    return [
-        (each, runs[each.address], jumps.get(each.address, 0), _price(each, before))
-        for each, before in zip(inside, [None, *inside], strict=False)
-    ], runs[begin]
+    ran = [
+        (each, runs[each.address], jumps.get(each.address, 0))
+        for each in listed
+        if each.address in runs
+    ]
+    return ran, runs[begin]
 
 
-def _price(each: _Instruction, before: _Instruction | None) -> int:
+def _price(each: Instruction, before: Instruction | None) -> int:
     if _SINGLE.match(each.name):
         return 1 if before is not None and _is_pipelined(each, before) else 2
     if _DOUBLE.match(each.name):
         return 3
     if _MULTIPLE.match(each.name):
-        return 1 + _registers(each.operands)
+        return 1 + registers_of(each.operands)
     if _DIVISION.match(each.name):
         return 7
     return 2 if each.name in ("tbb", "tbh", "vldr", "vstr") else 1
 
 
-def _is_pipelined(each: _Instruction, before: _Instruction) -> bool:
+def _is_pipelined(each: Instruction, before: Instruction) -> bool:
     """Whether an access follows another at once, and does not need what that one loads."""
     if each.address - before.address > 4 or not _SINGLE.match(before.name):
         return False
@@ -128,7 +144,7 @@ def _is_pipelined(each: _Instruction, before: _Instruction) -> bool:
     return address is None or address[1] != loaded
 
 
-def _registers(operands: str) -> int:
+def registers_of(operands: str) -> int:
     count = 0
     for part in operands[operands.index("{") + 1 : operands.index("}")].split(","):
         ends = re.findall(r"\d+", part)
@@ -136,7 +152,7 @@ def _registers(operands: str) -> int:
     return count
 
 
-def _disassembled(program: Path) -> list[_Instruction]:
+def _disassembled(program: Path) -> list[Instruction]:
     said = subprocess.run(
         ["arm-none-eabi-objdump", "-d", "--no-show-raw-insn", str(program)],
         capture_output=True,
@@ -150,7 +166,7 @@ def _disassembled(program: Path) -> list[_Instruction]:
         elif row := re.match(r" +([0-9a-f]+):\t(\S+)\t?([^@;\n]*)", line):
             address, name, operands = row.groups()
             name = name.split(".")[0]
-            found.append(_Instruction(function, int(address, 16), name, operands.strip()))
+            found.append(Instruction(function, int(address, 16), name, operands.strip()))
     return found
 
 

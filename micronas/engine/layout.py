@@ -90,6 +90,19 @@ class Layout:
         """Bytes of a place in the generated tables; fewer things than tensors lie outside."""
         return 2 if self.plan.size + len(self.graph.tensors) < 2**16 else 4
 
+    @property
+    def outside(self) -> int:
+        """Number of things outside of the arena: inputs, outputs, constant operands, the state."""
+        constants = {
+            (number, step.operands[each])
+            for number, step, calls in self.made
+            for call in calls
+            for each in call.operands
+            if step.operands[each] not in self.roots
+        }
+        ends = len(self.graph.inputs) + len(self.graph.outputs)
+        return ends + len(constants) + bool(self.states)
+
     def place_of(self, name: str) -> int:
         """Return where an activation lies in the arena, bytes."""
         return self.places[self.roots[name]] + self.sliced.get(name, 0)

@@ -12,10 +12,14 @@ from micronas.engine.steps import Call, Constant
 from micronas.resources import folder
 
 _DEFINED = re.compile(
-    r"^(?:SHARED|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE|KERNEL)\((\w+)", re.M
+    r"^(?:SHARED|INLINE|static)\b[^;={]*?(\w+)\(|^(?:THREE|ONE|KERNEL)\((\w+)"
+    r"|^ *static const [^;={]*?\b(k[A-Z\d]\w*)",
+    re.M,
 )
 _POINTER = 4
 _REPEAT = 20
+_STRUCTURE = 8
+"""Bytes of each of those that arrays consist of."""
 _NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
 
 
@@ -28,13 +32,15 @@ def constant_bytes(layout: Layout, structures: Mapping[str, int]) -> int:
         Bytes of each kind of structure.
     """
     graph, entry = layout.graph, 2 * _POINTER + _words(3 * layout.place_bytes)
-    size = 0
+    size, seen = 0, set[bytes]()
     for step, calls in zip(layout.steps, layout.calls, strict=True):
         given = {step.operands[each] for call in calls for each in call.operands}
         size += sum(
             _words(graph.tensors[name].elements) for name in given if name not in layout.roots
         )
-        size += sum(entry + structures[call.structure] + _arrays(call.fields) for call in calls)
+        size += sum(
+            entry + structures[call.structure] + _arrays(call.fields, seen) for call in calls
+        )
         size += sum(_REPEAT for call in calls if call.maps > 1)
     return size
 
@@ -60,7 +66,7 @@ def _defined(name: str) -> frozenset[str]:
 
 @lru_cache
 def _own(name: str) -> frozenset[str]:
-    return frozenset(first or second for first, second in _DEFINED.findall(_text(name)))
+    return frozenset(_names(_text(name)))
 
 
 def _text(name: str) -> str:
@@ -69,18 +75,30 @@ def _text(name: str) -> str:
 
 def _in(text: str) -> set[str]:
     needs = _NEEDS.match(text)
-    found = {first or second for first, second in _DEFINED.findall(text)}
+    found = _names(text)
     for each in needs[1].split() if needs else ():
         found |= _defined(each)
     return found
 
 
-def _arrays(value: Any) -> int:
-    if isinstance(value, Constant | np.ndarray):
+def _names(text: str) -> set[str]:
+    """Return the functions and tables that a kernel file defines."""
+    return {"".join(each) for each in _DEFINED.findall(text)}
+
+
+def _arrays(value: Any, seen: set[bytes]) -> int:
+    """Count arrays, of tables that are equal one, as compilers make one of them."""
+    if isinstance(value, Constant):
         return _words(value.nbytes)
+    if isinstance(value, np.ndarray):
+        content = value.tobytes()
+        is_new = content not in seen
+        seen.add(content)
+        size = _STRUCTURE * len(value) if value.ndim == 2 else value.nbytes
+        return _words(size) if is_new else 0
     if isinstance(value, Mapping):
-        return sum(map(_arrays, value.values()))
-    return sum(map(_arrays, value)) if isinstance(value, list) else 0
+        return sum(_arrays(each, seen) for each in value.values())
+    return sum(_arrays(each, seen) for each in value) if isinstance(value, list) else 0
 
 
 def _words(size: int) -> int:

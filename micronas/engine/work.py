@@ -5,12 +5,13 @@ share, each function under its name.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from micronas.engine.newlib import copied, filled
 from micronas.engine.steps import Call
 
 Terms = dict[str, float]
@@ -229,29 +230,52 @@ def _move(call: Call, written: float) -> Iterator[Done]:
     fields = call.fields
     sizes, last = fields["sizes"], fields["sizes"][-1]
     runs = math.prod(sizes[:-1])
-    carries = sum(math.prod(sizes[:place]) for place in range(1, len(sizes) - 1))
-    terms = {"calls": 1, "runs": runs, "carries": carries}
+    steps = sum(math.prod(sizes[:place]) for place in range(1, len(sizes)))
+    terms = {"calls": 1, "walked": len(sizes) > 1, "runs": runs, "steps": steps}
     if fields["from"][-1] == fields["to"][-1] == 1:
         yield Done("move", {**terms, "copies": runs})
-        yield _copied(runs, last)
+        begins = [
+            _begins(sizes[:-1], fields[steps][:-1], fields[first])
+            for steps, first in (("to", "place"), ("from", "first"))
+        ]
+        yield _copied(last, *begins)
     else:
         yield Done("move", {**terms, "elements": runs * last})
-    yield Done("memset", {"calls": 1, "bytes": fields["filled"] * sizes[0]})
+    cleared = filled(fields["filled"] * sizes[0], 0) - _AROUND
+    yield Done("memset", {"calls": 1, "instructions": cleared})
 
 
-def _copied(times: float, size: int) -> Done:
-    """newlib's memcpy: 64 or 16 bytes at a time, then words, then single bytes."""
-    blocks, rest = divmod(size, 64)
-    counts = {"blocks": blocks, "quads": rest // 16, "words": rest % 16 // 4, "odd": size % 4 > 0}
-    return Done("memcpy", {"calls": times, **{key: times * n for key, n in counts.items()}})
+_AROUND = 6
+"""Instructions of a call that belong to the function that calls."""
+
+
+def _begins(sizes: Sequence[int], steps: Sequence[int], first: int) -> np.ndarray:
+    """Return where runs begin that are walked along dimensions."""
+    found = np.array([first], np.int64)
+    for size, step in zip(sizes, steps, strict=True):
+        found = (found[:, None] + step * np.arange(size)).ravel()
+    return found
+
+
+def _copied(size: int, to: np.ndarray, source: np.ndarray) -> Done:
+    """Return copies of runs, from where to where they begin, counted from words."""
+    pairs, times = np.unique(np.stack([to % 4, source % 4]), axis=1, return_counts=True)
+    each = [copied(size, int(at), int(read)) for at, read in pairs.T]
+    spent = float(np.dot(each, times)) - _AROUND * len(to)
+    return Done("memcpy", {"calls": float(len(to)), "instructions": spent})
 
 
 def _pick(call: Call, written: float) -> Iterator[Done]:
     fields = call.fields
     rows = fields["outer"] * fields["many_rows"]
     pieces = rows * fields["many_columns"]
+    inner = fields["inner"]
     yield Done("pick", {"calls": 1, "outer": fields["outer"], "rows": rows, "pieces": pieces})
-    yield _copied(pieces, fields["inner"])
+    starts = fields["columns"].astype(np.int64) * inner
+    lines = fields["rows"].astype(np.int64) * fields["in_columns"] * inner
+    maps = np.arange(fields["outer"]) * fields["in_rows"] * fields["in_columns"] * inner
+    source = (maps[:, None, None] + lines[:, None] + starts).ravel()
+    yield _copied(inner, np.arange(pieces) * inner, source)
 
 
 def _reduce(call: Call, written: float) -> Iterator[Done]:
@@ -259,20 +283,31 @@ def _reduce(call: Call, written: float) -> Iterator[Done]:
     outputs, inner = math.prod(sizes[:kept]), sizes[kept:]
     runs = outputs * math.prod(inner[:-1])
     carries = sum(math.prod(sizes[:place]) for place in range(1, kept))
-    terms = {"calls": 1, "outputs": outputs, "carries": carries, "runs": runs}
+    steps = outputs * sum(math.prod(inner[:place]) for place in range(1, len(inner)))
+    terms = {"calls": 1, "outputs": outputs, "carries": carries, "runs": runs, "steps": steps}
     yield Done(call.function, {**terms, "elements": runs * inner[-1]})
+
+
+_CODES = 256
 
 
 def _by_row(call: Call, written: float) -> Iterator[Done]:
     fields = call.fields.get("softmax", call.fields)
     rows = fields["rows"]
-    yield Done(call.function, {"calls": 1, "rows": rows, "elements": rows * fields["count"]})
+    terms = {"calls": 1, "rows": rows, "elements": rows * fields["count"]}
+    if "radius" in fields:  # others lie anywhere below the largest
+        others = rows * (fields["count"] - 1)
+        terms["near"] = others * min(fields["radius"] + 1, _CODES) / _CODES
+    yield Done(call.function, terms)
 
 
 def _spread(call: Call, written: float) -> Iterator[Done]:
-    sizes = call.fields["sizes"]
+    fields, sizes = call.fields, call.fields["sizes"]
     carries = sum(math.prod(sizes[:place]) for place in range(1, len(sizes)))
-    yield Done(call.function, {"calls": 1, "elements": written, "carries": carries})
+    factors = (fields["first_factor"], fields["second_factor"], fields["factor"])
+    divided = sum(shift < 0 for _, shift in factors)
+    terms = {"calls": 1, "elements": written, "carries": carries, "divided": divided * written}
+    yield Done(call.function, terms)
 
 
 def _matrices(call: Call, written: float) -> Iterator[Done]:
@@ -303,30 +338,63 @@ def _lstm(call: Call, written: float) -> Iterator[Done]:
             "kept": 4 * steps * units * units,
         },
     )
-    yield _copied(1, units)
+    yield _copied(units, np.zeros(1), np.zeros(1))
 
 
 def _reference(call: Call, written: float) -> Iterator[Done]:
     window, fields = call.fields["window"], call.fields
     taps, pixels = window["height"] * window["width"], window["out_height"] * window["out_width"]
-    outputs = pixels * fields["channels"]
+    channels = fields["channels"]
+    terms = {
+        "calls": 1,
+        "pixels": pixels,
+        "outputs": pixels * channels,
+        "rows": pixels * channels * window["height"],
+        "taps": pixels * channels * taps,
+    }
+    if call.function == "reference_transposed":
+        yield Done(call.function, terms | _gathered(window, channels))
+        return
     by_channel = call.function == "reference_depthwise"
     inner = 1 if by_channel else window["depth"] // fields["groups"]
-    used = taps
-    if call.function == "reference_transposed":
-        taken = window["in_height"] * window["in_width"] * taps / pixels
-        used = min(taken, taps)
-    yield Done(
-        call.function,
-        {
-            "calls": 1,
-            "pixels": pixels,
-            "outputs": outputs,
-            "rows": outputs * window["height"],
-            "taps": outputs * taps,
-            "macs": outputs * used * inner,
-        },
-    )
+    rows, columns = _inside(window, "y"), _inside(window, "x")
+    products = channels * inner
+    terms |= {
+        "below": rows * window["out_width"] * window["width"] * products,
+        "inside": rows * columns * products,
+        "macs": pixels * taps * products,
+    }
+    yield Done(call.function, terms)
+
+
+def _inside(window: Mapping[str, Any], axis: str) -> int:
+    """Return how many taps of all outputs lie in the map, of one dimension."""
+    down = axis == "y"
+    places = _places(window, axis, window["height" if down else "width"])
+    return int(((places >= 0) & (places < window["in_height" if down else "in_width"])).sum())
+
+
+def _gathered(window: Mapping[str, Any], channels: int) -> Terms:
+    """Return what taps of a transposed convolution come to, test by test."""
+    counts: dict[str, list[int]] = {"y": [], "x": []}
+    for axis, size, taps, before in (
+        ("y", "height", window["height"], window["top"]),
+        ("x", "width", window["width"], window["left"]),
+    ):
+        step = window[f"stride_{axis}"]
+        places = np.arange(window[f"out_{size}"])[:, None] + before - np.arange(taps)
+        after, whole = places >= 0, places % step == 0
+        there = places // step < window[f"in_{size}"]
+        counts[axis] = [int(each.sum()) for each in (after, after & whole, after & whole & there)]
+    (after_y, whole_y, there_y), (after_x, whole_x, there_x) = counts["y"], counts["x"]
+    found = {
+        "after": after_y * after_x,
+        "whole_rows": whole_y * after_x,
+        "whole": whole_y * whole_x,
+        "taken": there_y * there_x,
+        "macs": there_y * there_x * window["depth"],
+    }
+    return {name: channels * amount for name, amount in found.items()}
 
 
 def _elements(call: Call, written: float) -> Iterator[Done]:

@@ -9,10 +9,10 @@ from functools import lru_cache
 from itertools import product
 from statistics import fmean
 
+from micronas.engine.newlib import copied, filled
 from micronas.graph.ir import Padding, extent, same_padding
 from micronas.graph.transposing import before
 from micronas.hardware.kernels import Work
-from micronas.hardware.memory import copied, filled
 
 _Area = tuple[int, int]
 """Height, width."""

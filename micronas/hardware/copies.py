@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 from micronas.arrays import Shape
+from micronas.engine.newlib import Runs, copied, copying, filled, filling
 from micronas.hardware.kernels import Work
-from micronas.hardware.memory import Runs, copied, copying, filled, filling
 
 Pairs = Sequence[Sequence[int]]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micronas import resources
+from micronas.engine.newlib import Runs, copying, filling
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS
@@ -23,7 +24,6 @@ from micronas.hardware.copies import concatenation
 from micronas.hardware.elements import larger_of_two, of_two
 from micronas.hardware.instructions import Kernels, instructions
 from micronas.hardware.kernels import matrix_product
-from micronas.hardware.memory import Runs, copying, filling
 from micronas.hardware.targets import CMSIS_NN, plan
 from micronas.hardware.targets.cmsis_nn import price
 from micronas.settings import read_settings

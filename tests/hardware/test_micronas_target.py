@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from micronas.cli import app
 from micronas.engine.generate import generate
 from micronas.errors import ConfigError, ModelError
+from micronas.export.firmware.board import CORTEX_M4
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Op, Tensor
 from micronas.hardware.board import Board
@@ -19,6 +20,8 @@ from micronas.hardware.targets import CMSIS_NN, MICRONAS
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates
 from micronas.space.space import Space
+from testing.core_cycles import cycles_on
+from testing.engine import THUMB_1, build, examples, on_core
 from testing.engine_costs import measured, predicted, shapes_of
 from testing.graphs import random_int8_graph
 from testing.networks import random_network
@@ -49,6 +52,17 @@ def test_an_emulated_core_takes_what_shapes_say(seed: int) -> None:
     ours, theirs = predicted(graph), measured(graph)
     assert ours["arena"] == theirs["arena"]
     for name in ("flash", "instructions", "cycles"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.02), name
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("seed", [22, 25, 35])
+def test_rarer_operators_too(seed: int) -> None:
+    """Reference kernels, tables that two operators share, sums along several dimensions."""
+    graph = random_network(seed)
+    ours, theirs = predicted(graph), measured(graph)
+    assert ours["arena"] == theirs["arena"]
+    for name in ("flash", "instructions"):
         assert ours[name] == pytest.approx(theirs[name], rel=0.02), name
 
 
@@ -85,6 +99,40 @@ def test_layers_make_up_the_whole_and_say_that_it_is_an_estimate() -> None:
 def test_a_core_without_its_instructions_is_marked() -> None:
     plain = Board.load("nucleo_g0b1re").using(None, engine="micronas")
     assert "Cortex-M0+" in str(plain.arena.code_assumes)
+
+
+def test_cores_take_cycles_of_their_own() -> None:
+    """A board waits for its memory as with TFLM: that is left of its time without the core's."""
+    graph = Space.load("published/kws_s").graph()
+    taken = {
+        core: MICRONAS.chosen(core).target.features(graph)
+        for core in ("Cortex-M7", "Cortex-M33", "Cortex-M4", "Cortex-M0+")
+    }
+    cycles = [each["cycles"] for each in taken.values()]
+    assert cycles == sorted(cycles)
+    assert len(set(cycles)) == 4
+    assert len({each["instructions"] for each in taken.values()}) == 1
+    for name, core in (("stm32f767zi", "Cortex-M7"), ("nucleo_u575zi", "Cortex-M33")):
+        board = Board.load(name)
+        theirs = board.using("instructions").latency_ms(CMSIS_NN.features(graph))
+        ours = board.using(None, engine="micronas").latency_ms(taken[core])
+        assert 0.4 < ours / theirs < 0.8
+
+
+def test_a_core_that_is_not_modelled_is_a_cortex_m4() -> None:
+    assert MICRONAS.chosen("ESP32").target is MICRONAS
+    assert MICRONAS.chosen("Cortex-M0").target is MICRONAS.chosen("Cortex-M0+").target
+
+
+@pytest.mark.firmware
+@pytest.mark.parametrize("core", ["Cortex-M0+", "Cortex-M33", "Cortex-M7"])
+def test_an_emulated_core_is_modelled_as_shapes_say(core: str, tmp_path: Path) -> None:
+    graph = random_int8_graph(7, family="ds_cnn")
+    board = THUMB_1 if core == "Cortex-M0+" else CORTEX_M4
+    program = build(graph, tmp_path, board)
+    on_core(program, examples(graph, 2), graph, board)
+    (cycles,) = cycles_on([core], program, [tmp_path / "examples"]).values()
+    assert MICRONAS.chosen(core).target.features(graph)["cycles"] == pytest.approx(cycles, rel=0.1)
 
 
 def test_a_run_and_a_command_choose_the_engine(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Mapping
 
+from micronas.engine.newlib import Runs
 from micronas.graph import moves, products
 from micronas.graph.ir import Graph, Kind, Op, Tensor
 from micronas.graph.transposing import is_turned
 from micronas.hardware import convolutions, copies, elements, kernels
 from micronas.hardware.convolutions import Sweep
 from micronas.hardware.kernels import Work
-from micronas.hardware.memory import Runs
 
 _SCALED = ("QUANTIZE", "DEQUANTIZE")
 _Rule = Callable[[Graph, Op], Work]

@@ -1,11 +1,13 @@
 """The engine: C without an interpreter (`micronas.engine`), on a Cortex-M with the DSP extension.
 
 Its arena is the generator's own plan. Instructions and cycles are amounts of work
-(`engine.work`) times what a Cortex-M4 takes for each, in ``latency_models/kernels/micronas.yaml``.
+(`engine.work`) times what a Cortex-M4 takes for each, in ``latency_models/kernels/micronas.yaml``;
+cycles of other cores are modelled over those, kernel by kernel, in ``micronas_cores.yaml`` there.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from statistics import fmean
 
 from pydantic import Field
 
@@ -52,10 +54,37 @@ class Engine(Settings):
     source: str
     start_bytes: int
     """Flash of start-up and of the C library's part."""
-    cycles_per_instruction: float
-    """Those of TFLM with CMSIS-NN, by the same model of the core, mean over networks."""
     structures: dict[str, int]
     functions: dict[str, Function]
+
+
+class Core(Settings):
+    """Cycles of a core by a model of it, beside those of a Cortex-M4."""
+
+    cycles_per_instruction: float
+    """Of CMSIS-NN, for each instruction that it takes on a Cortex-M4, mean over networks."""
+    kernels: dict[str, float]
+    """Times a Cortex-M4's cycles; the mean of them where a kernel is missing."""
+
+    def times(self, function: str) -> float:
+        """Return by how much the cycles of a call are more than on a Cortex-M4."""
+        mean = fmean(self.kernels.values())
+        return self.kernels.get(kernel_of(function), mean)
+
+
+class _Cores(Settings):
+    cores: dict[str, Core]
+
+
+@lru_cache
+def _cores() -> dict[str, Core]:
+    path = resources.folder("latency_models") / "kernels" / "micronas_cores.yaml"
+    return read_settings(path, _Cores).cores
+
+
+def kernel_of(function: str) -> str:
+    """Return the kernel a function of generated C belongs to: all windows are one."""
+    return ANY_WINDOW if function.startswith(ANY_WINDOW) else function
 
 
 @lru_cache
@@ -81,12 +110,13 @@ class _Micronas(Target):
         sram_per_layer=0,
     )
 
-    def __init__(self) -> None:
+    def __init__(self, core: str = "Cortex-M4") -> None:
+        self._core = core
         self._last: tuple[Graph, Layout] | None = None
 
     def chosen(self, core: str) -> Choice:
         assumes = None if core in _DSP else f"the engine on a Cortex-M4 in place of {core}"
-        return Choice(self, code_assumes=assumes)
+        return Choice(_on(_ALIKE.get(core, core)), code_assumes=assumes)
 
     def plan(self, graph: Graph) -> ArenaPlan:
         """Return where the generated code has its buffers; the tail is what states take."""
@@ -106,13 +136,15 @@ class _Micronas(Target):
         _check(graph)
         known = described(graph)
         steps = {step.op.name: step for step in folded(known)}
+        left = self._left_to_copy(graph)
         found: list[Price | None] = []
         for op in graph.ops if ops is None else ops:
             assert op.kind != "UNKNOWN"
             step = steps.get(op.name)
             make = maker_of(op.kind)
             calls = [] if step is None or make is None else make(known, step)
-            priced = _priced(calls, graph.output_of(op).elements)
+            calls = left.get(op.name, calls)
+            priced = _priced(calls, graph.output_of(op).elements, _cores()[self._core])
             found.append(None if make is None else priced)
         return found
 
@@ -132,13 +164,21 @@ class _Micronas(Target):
         for call in {call.function: call for call in calls if call.generated}.values():
             if call.function not in costs.functions:
                 code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
-        code += costs.functions[INVOKE].code["bytes"]
+        code += _amount(costs.functions[INVOKE].code, {"bytes": 1, "outside": layout.outside})
         return constant_bytes(layout, costs.structures) + round(code)
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
         """Return ms per modelled cycle: the board waits for its memory as often as with TFLM."""
-        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / _engine().cycles_per_instruction
+        usual = _cores()[self._core].cycles_per_instruction
+        waits = 1.0 if rate is None else rate * clock_hz / 1e3 / usual
         return {CYCLES: 1e3 * waits / clock_hz}
+
+    def _left_to_copy(self, graph: Graph) -> Mapping[str, list[Call]]:
+        """Return the calls of concatenations, some of whose operands lie where they should."""
+        if all(op.kind != "CONCATENATION" for op in graph.ops):
+            return {}
+        made = self._layout(graph).made
+        return {step.op.name: calls for _, step, calls in made if step.op.kind == "CONCATENATION"}
 
     def _layout(self, graph: Graph) -> Layout:
         if self._last is None or self._last[0] is not graph:
@@ -148,6 +188,13 @@ class _Micronas(Target):
 
 
 MICRONAS = _Micronas()
+_ALIKE = {"Cortex-M35P": "Cortex-M33", "Cortex-M0": "Cortex-M0+"}
+
+
+@lru_cache
+def _on(core: str) -> _Micronas:
+    """Return the target of a core; of one that is not modelled, a Cortex-M4."""
+    return _Micronas(core) if core in _cores() and core != "Cortex-M4" else MICRONAS
 
 
 def _check(graph: Graph) -> None:
@@ -159,7 +206,7 @@ def _check(graph: Graph) -> None:
         )
 
 
-def _priced(calls: Sequence[Call], written: int) -> Price:
+def _priced(calls: Sequence[Call], written: int, core: Core) -> Price:
     functions, extrapolated = _engine().functions, False
     invoke = Done(INVOKE, {"calls": len(calls)})
     instructions = cycles = 0.0
@@ -169,7 +216,7 @@ def _priced(calls: Sequence[Call], written: int) -> Price:
         instructions += _amount(found.instructions, done.terms)
         cycles += _amount(found.cycles, done.terms)
     name = next((call.function for call in calls), "none")
-    return Price(name, instructions, extrapolated, cycles)
+    return Price(name, instructions, extrapolated, cycles * core.times(name))
 
 
 def _amount(coefficients: Mapping[str, float], terms: Mapping[str, float]) -> float:
