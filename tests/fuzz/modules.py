@@ -28,8 +28,6 @@ _LARGEST = 8000
 """Elements of one example that a step may give."""
 _FLOAT_APART = 1e-2
 """Of the largest answer; in resizing the device counts in parts of 1,024, and so does its graph."""
-_LEAST_DB = 3.0
-"""An answer in int8 that is nearer to noise than this is that of another network."""
 _ODD = (0, 1, 1, 1, 2, 2, 3, 4, 5, 7)
 
 
@@ -312,10 +310,10 @@ def _exported(module: nn.Sequential, shape: Sequence[int], source: random.Random
         if not 1e-6 < scale < 1e6:
             return f"{what}: no answers to compare"
         apart = float((found.reshape(wanted.shape) - wanted).abs().max())
-        assert apart <= _FLOAT_APART * scale, f"{what}: {apart} from torch, whose answers reach {scale}"
+        assert apart <= _FLOAT_APART * scale, f"{what}: {apart} from torch's {scale}"
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            model = to_tflite(module, x[:1], calibration=x, check=[(x, None)])
+            model = to_tflite(module, x[:1], calibration=x)
     except MicronasError as error:
         assert str(error).isprintable(), (what, error)  # noqa: PT017
         return f"{what}: refused: {error}"
@@ -325,6 +323,4 @@ def _exported(module: nn.Sequential, shape: Sequence[int], source: random.Random
     is_map = len(written.tensors[written.inputs[0]].shape) == 4  # so are most sequences
     given = x[:4].unsqueeze(-1) if is_map and len(shape) == 2 else x[:4]
     assert verify(model, quantize_all_inputs(written, given)).mismatches == 0, what
-    assert model.check is not None
-    assert model.check.sqnr_db > _LEAST_DB, f"{what}: {model.check}"
     return what
