@@ -13,9 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from micronas.router.serve.app import create_app
-from micronas.router.serve.protocol import parse_ask
-from micronas.router.serve.settings import ServeSettings
+from micronas.router.serve.protocol import ApiError, parse_ask
 from tests.router.serving import chat, said, serving, streamed, until
 from tests.router.upstreams import (
     Call,
@@ -375,36 +373,19 @@ def test_the_longest_answer_that_a_request_allows() -> None:
     assert parse_ask(json.dumps(tokens).encode(), "completions").asked_tokens == 4
 
 
-def yes(_: object) -> str:
-    return "yes"
-
-
-def test_a_request_of_95000_messages_takes_no_turn_of_the_loop() -> None:
-    messages = [{"role": "user", "content": f"message {number}"} for number in range(95_000)]
-    body = json.dumps({"model": "a", "messages": messages}).encode()
-    path = f"{__name__}:yes"
-    settings = {"experts": [{"name": "a", "active": 1, "callable": path}], "largest_body": "9 MB"}
-    app = create_app(ServeSettings.model_validate(settings))
-    turns: list[float] = []
-
-    async def beat() -> None:
-        while True:
-            start = time.thread_time()  # of the loop's thread: other programs do not count
-            await asyncio.sleep(0.001)
-            turns.append(time.thread_time() - start)
-
-    async def ask() -> httpx.Response:
-        beating = asyncio.create_task(beat())
-        try:
-            async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60
-            ) as client:
-                headers = {"Content-Type": "application/json"}
-                answer = await client.post("/v1/chat/completions", content=body, headers=headers)
-                await asyncio.sleep(0.01)
-                return answer
-        finally:
-            beating.cancel()
-
-    assert said(asyncio.run(ask())) == "yes"
-    assert max(turns) < 0.15
+def test_a_request_of_95000_messages_is_refused_before_it_is_read() -> None:
+    """JSON is read without giving other threads a turn: half a second and more of the loop."""
+    with upstream("a", answers) as a, serving(experts=[a.expert()]) as client:
+        for count, status in ((95_000, 400), (10_000, 200)):
+            messages = [{"role": "user", "content": '"role"'}] * count
+            body = {"model": "a", "messages": messages}
+            assert len(json.dumps(body)) < 4_000_000
+            answer = client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == status
+            assert ("at most 10000" in answer.text) == (status == 400)
+        assert a.requests == 1
+    long = json.dumps({"messages": [{"role": "user", "content": "x"}] * 95_000}).encode()
+    start = time.thread_time()
+    with pytest.raises(ApiError, match="at most 10000"):
+        parse_ask(long)
+    assert time.thread_time() - start < 0.05

@@ -14,6 +14,8 @@ from micronas.language.endpoints import estimate_tokens
 from micronas.router.embedding import cut
 
 Json = dict[str, Any]
+_MOST_MESSAGES = 10_000
+"""Of one request: more would keep other requests waiting while they are read."""
 LARGE = 2**16
 """Bytes of a request that is read and written in a thread, as others wait for the loop."""
 _LONGEST_TEXT = 500
@@ -188,6 +190,9 @@ def parse_ask(
         400, if it is not a JSON object with a model and a list of messages, a prompt to complete
         or an input to embed.
     """
+    # before it is read, as the reader of JSON gives other threads no turn; within texts " is escaped
+    if data.count(b'"role"') > _MOST_MESSAGES:
+        raise _invalid(f"messages must be at most {_MOST_MESSAGES}")
     try:
         body = load(data)
     except ValueError:
