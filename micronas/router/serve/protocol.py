@@ -190,7 +190,7 @@ def parse_ask(
         400, if it is not a JSON object with a model and a list of messages, a prompt to complete
         or an input to embed.
     """
-    # before it is read, as the reader of JSON gives other threads no turn; within texts " is escaped
+    # before it is read, which gives other threads no turn; within texts the marks are escaped
     if data.count(b'"role"') > _MOST_MESSAGES:
         raise _invalid(f"messages must be at most {_MOST_MESSAGES}")
     try:
