@@ -1,24 +1,20 @@
 """Padding, pooling and resizing of maps, and of sequences as maps of width 1."""
 
 import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from micronas.export.from_torch.layout import Value, broadcast_shape, canonical, reduced_axes
+from micronas.export.from_torch.layout import Value, canonical
 from micronas.export.from_torch.operations import Arguments
-from micronas.export.from_torch.operations.affine import once, scaled, with_constant
-from micronas.export.from_torch.operations.elementwise import combined, tabled
+from micronas.export.from_torch.operations.affine import scaled
 from micronas.export.from_torch.operations.movement import moved, moved_now
 from micronas.export.from_torch.operations.weighted import multiplied
-from micronas.export.from_torch.tracer import Pair, Part, Tracer
+from micronas.export.from_torch.tracer import Pair, Tracer
 from micronas.graph.ir import Array, Kind, Op
-from micronas.train.functions import HIT, PLACE
 
-_MOST_PLACES = 255
 _MOST_PADDED = 4
 """Dimensions of PAD."""
 _MAXIMA = {
@@ -79,8 +75,8 @@ def _edges_for_maxima(tracer: Tracer, value: Value, amounts: list[int], fill: fl
     That is so where maximum pools alone read the result, and no window lies in the padding.
     """
     pools = {reader.target for reader in tracer.node.users} <= _MAXIMA
-    windows = [reader.args[1] for reader in tracer.node.users]
-    smallest = min((min(window) for window in windows if isinstance(window, list)), default=0)
+    swept = [reader.args[1] for reader in tracer.node.users]
+    smallest = min((min(window) for window in swept if isinstance(window, list)), default=0)
     if not (fill < 0 and pools and max(amounts) < smallest and min(amounts) >= 0):
         raise tracer.refusal(
             f"padding must be finite unless maximum pools alone read it, but is {fill}",
@@ -193,7 +189,7 @@ def _maxima(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Value:
         for side, taps in zip(read, size, strict=True)
     )
     wide = Value(value.tensor, value.positions[:, :, rows][..., columns])
-    return _windows(tracer, "MAX_POOL_2D", wide, (size[0], size[1]))
+    return windows(tracer, "MAX_POOL_2D", wide, (size[0], size[1]))
 
 
 def _margins(tracer: Tracer, arguments: Arguments) -> tuple[list[Pair], bool]:
@@ -245,7 +241,7 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
     value = tracer.map_value(arguments["self"])
     (height, width), (rows, columns) = value.shape[2:], tracer.map_shape[2:]
     if height % rows == 0 and width % columns == 0:
-        return _windows(tracer, kind, value, (height // rows, width // columns))
+        return windows(tracer, kind, value, (height // rows, width // columns))
     read = [
         [[*range(k * size // out, -(-(k + 1) * size // out))] for k in range(out)]
         for size, out in ((height, rows), (width, columns))
@@ -255,7 +251,7 @@ def _adaptive_pool(tracer: Tracer, arguments: Arguments, kind: Kind) -> Value:
         len({*map(len, side)}) == len(pace) == 1 for side, pace in zip(read, paces, strict=True)
     ):
         window = len(read[0][0]), len(read[1][0])
-        return _windows(tracer, kind, value, window, (paces[0].pop(), paces[1].pop()))
+        return windows(tracer, kind, value, window, (paces[0].pop(), paces[1].pop()))
     if kind == "MAX_POOL_2D":
         return _maxima(tracer, value, read)
     return _averages(tracer, value, read)
@@ -275,7 +271,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
         for side, taps, zero in zip(read, size, value.shape[2:], strict=True)
     )
     wide = Value(source, whole[:, :, rows][..., columns])
-    found = _windows(tracer, "AVERAGE_POOL_2D", wide, (size[0], size[1]))
+    found = windows(tracer, "AVERAGE_POOL_2D", wide, (size[0], size[1]))
     down, across = (
         torch.tensor([taps / len(part) for part in side])
         for side, taps in zip(read, size, strict=True)
@@ -284,7 +280,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
     return scaled(tracer, found, factor, torch.tensor(0.0))
 
 
-def _windows(
+def windows(
     tracer: Tracer, kind: Kind, value: Value, window: Pair, stride: Pair | None = None
 ) -> Value:
     """Pool windows of a map that stand side by side, or `stride` apart."""
@@ -343,138 +339,6 @@ def _resized(tracer: Tracer, arguments: Arguments, kind: Kind, **fields: bool) -
     size = tracer.filled(f"{name}/size", np.array(outputs, np.int32))
     op = Op(kind, name, (source, size), (name,), **fields)  # type: ignore[arg-type]
     return tracer.result(tracer.append(op, (1, *outputs, len(order))).tensor, order)
-
-
-def mean(tracer: Tracer, arguments: Arguments) -> Value:
-    """Average over rows and columns by a pool, 20 times cheaper on Cortex-M than MEAN."""
-    value = tracer.value(arguments["self"])
-    dims = dimensions(arguments["dim"], len(value.shape))
-    if dims == [2, 3] and len(value.shape) == 4:
-        return _windows(tracer, "AVERAGE_POOL_2D", value, (value.shape[2], value.shape[3]))
-    if dims == [2] and tracer.is_sequence(value):
-        sequence = tracer.map_value(arguments["self"])
-        return _windows(tracer, "AVERAGE_POOL_2D", sequence, (value.shape[2], 1))
-    return reduced(tracer, "MEAN", value, dims)
-
-
-def total(tracer: Tracer, arguments: Arguments) -> Value:
-    value = tracer.value(arguments["self"])
-    return reduced(tracer, "SUM", value, dimensions(arguments["dim"], len(value.shape)))
-
-
-def largest(tracer: Tracer, arguments: Arguments) -> Value:
-    value = tracer.value(arguments["self"])
-    dims = dimensions(arguments["dim"], len(value.shape))
-    if dims == [2, 3] and len(value.shape) == 4:
-        return _windows(tracer, "MAX_POOL_2D", value, (value.shape[2], value.shape[3]))
-    return reduced(tracer, "REDUCE_MAX", value, dims)
-
-
-def extreme(kind: str) -> Callable[[Tracer, Arguments], Sequence[Part]]:
-    """Lower ``max`` or ``min`` along a dimension: the values, and their places if they are read."""
-    sign = 1.0 if kind == "max" else -1.0
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Sequence[Part]:
-        return [
-            lambda: _of_sign(tracer, _largest_of(tracer, arguments, sign), sign),
-            lambda: place(sign)(tracer, arguments),
-        ]
-
-    return lower
-
-
-def _of_sign(tracer: Tracer, value: Value, sign: float) -> Value:
-    return value if sign > 0 else scaled(tracer, value, torch.tensor(sign), torch.tensor(0.0))
-
-
-def _largest_of(tracer: Tracer, arguments: Arguments, sign: float) -> Value:
-    value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
-    return reduced(tracer, "REDUCE_MAX", value, dimensions(arguments["dim"], len(value.shape)))
-
-
-def place(sign: float = 1.0) -> Callable[[Tracer, Arguments], Value]:
-    """Lower ``argmax``, or ``argmin`` with a sign of -1; a code of the result is the place - 128.
-
-    TFLM's ARG_MAX writes int32, which nothing else here does: 255 where a value is the largest,
-    cut to 255 less its place, has the first of them as its maximum.
-    """
-
-    def lower(tracer: Tracer, arguments: Arguments) -> Value:
-        value = _of_sign(tracer, tracer.value(arguments["self"]), sign)
-        if arguments["dim"] is None:
-            raise tracer.refusal("the place of a largest value must be along a dim", "pass a dim")
-        dim = int(arguments["dim"]) % len(value.shape)
-        count = value.shape[dim]
-        if dim == 0 or count > _MOST_PLACES:
-            raise tracer.refusal(
-                f"places must be along another dimension than the batch, {_MOST_PLACES} at most, "
-                f"but are {count} along {dim}",
-                "return the values, and take the place of the largest where they are used",
-            )
-        kept = tuple(1 if axis == dim else size for axis, size in enumerate(value.shape))
-        most = reduced(tracer, "REDUCE_MAX", value, [dim], kept)
-        hits = tabled(tracer, combined(tracer, "SUB", value, most, "less"), HIT)
-        shape = [1] * len(kept)
-        shape[dim] = count
-        places = 255.0 - torch.arange(count).reshape(shape)
-        numbered = with_constant(tracer, "MINIMUM", hits, places, "places")
-        return tabled(tracer, reduced(tracer, "REDUCE_MAX", numbered, [dim]), PLACE)
-
-    return lower
-
-
-def reduced(
-    tracer: Tracer, kind: Kind, value: Value, dims: list[int], shape: tuple[int, ...] | None = None
-) -> Value:
-    """Reduce dimensions of torch's, which stay with size 1 on the device."""
-    shape = tracer.shape if shape is None else shape
-    if all(value.shape[dim] == 1 for dim in dims):
-        return Value(value.tensor, value.positions.reshape(shape))
-    placed, axes = _placed(tracer, once(tracer, value), dims)
-    sizes = tracer.shape_of(placed.tensor)
-    stored = tuple(1 if axis in axes else size for axis, size in enumerate(sizes))
-    name = tracer.name(kind.lower())
-    table = tracer.filled(f"{name}/axes", np.array(axes, np.int32))
-    result = tracer.append(Op(kind, name, (placed.tensor, table), (name,)), stored)
-    first = placed.positions
-    for dim in dims:
-        first = first.narrow(dim, 0, 1)
-    index = np.array(np.unravel_index(first.flatten().numpy(), sizes))
-    index[axes] = 0
-    positions = torch.from_numpy(np.ravel_multi_index(tuple(index), stored))
-    return Value(result.tensor, positions.reshape(shape))
-
-
-def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[int]]:
-    """Return a value that is stored so that `dims` are whole axes, and which axes those are."""
-    kept = [1 if dim in dims else size for dim, size in enumerate(value.shape)]
-    groups = torch.empty(value.positions.numel(), dtype=torch.int64)
-    groups[value.positions.flatten()] = (
-        torch.arange(math.prod(kept)).reshape(kept).expand(value.shape).flatten()
-    )
-    shape = tracer.shape_of(value.tensor)
-    for view in (shape, broadcast_shape(groups.numpy())):
-        axes = None if view is None else reduced_axes(groups.reshape(view))
-        if view is not None and axes is not None:
-            return Value(tracer.reshaped(value.tensor, view), value.positions), axes
-    is_sequence = tracer.is_sequence(value)
-    wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
-    if len(wide.shape) == 4 and wide.shape[0] == 1:
-        source, order = tracer.as_map(wide)
-        positions = canonical(tracer.shape_of(source))[:, order].reshape(value.shape)
-        return Value(source, positions), sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
-    source = tracer.materialised(value)
-    positions = torch.arange(value.positions.numel()).reshape(value.shape)
-    skipped = len(tracer.shape_of(source)) - len(value.shape)
-    return Value(source, positions), [dim + skipped for dim in dims]
-
-
-def dimensions(dims: object, rank: int) -> list[int]:
-    """Return dimensions in order, counted from the front; all but that of examples if none."""
-    if dims is None or dims == []:
-        return list(range(1, rank))
-    listed: Sequence[int] = dims if isinstance(dims, list | tuple) else [dims]  # type: ignore[list-item]
-    return sorted({dim % rank for dim in listed})
 
 
 def _sizes(sizes: list[int], other: int) -> Pair:

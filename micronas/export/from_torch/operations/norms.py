@@ -8,7 +8,7 @@ from micronas.export.from_torch.layout import Value
 from micronas.export.from_torch.operations import Arguments, affine, elementwise
 from micronas.export.from_torch.operations.affine import once, with_constant
 from micronas.export.from_torch.operations.elementwise import applied, combined
-from micronas.export.from_torch.operations.maps import dimensions, reduced
+from micronas.export.from_torch.operations.reductions import dimensions, reduced
 from micronas.export.from_torch.operations.rows import rowwise
 from micronas.export.from_torch.tracer import Tracer
 
