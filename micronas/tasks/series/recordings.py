@@ -1,8 +1,6 @@
 """Find and read recordings: a CSV file, folders of CSV files, or an `.npz`."""
 
-import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +23,7 @@ from micronas.tasks.series.csv_table import (
 )
 from micronas.tasks.series.labels import as_classes
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.times import counted_times, dated, jumps, rate_of
 from micronas.text import listed
 
 MEASURED = "measured"
@@ -34,15 +33,12 @@ _GROUPS = ("group", "subject", "user", "device", "session")
 _TIMES = tuple(
     f"{name}{unit}" for name in ("time", "timestamp", "t") for unit in ("", "_s", "_ms", "_us")
 )
-_UNITS = {"_s": 1.0, "_ms": 1e-3, "_us": 1e-6}
 _PARTS: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "training"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "testing"),
 }
 _MOST_CHANNELS = 65_535
-_JUMP = 10
-"""Median steps of time beyond which a recording ends."""
 
 Floats = npt.NDArray[np.floating]
 
@@ -298,15 +294,14 @@ def _read_csv(
     groups = next(named) if group else None
     times: Floats | None = None
     if time is not None:
-        times = _counted(time, values[:, -1]) if counted else _dated(header, next(named))
-    count, rate = len(values), None if times is None else _rate(times)
+        stamps = next(named) if not counted else None
+        times = counted_times(time, values[:, -1]) if stamps is None else dated(header, stamps)
+    count, rate = len(values), None if times is None else rate_of(times)
     breaks = np.zeros(count - 1, np.bool_)
     if groups is not None:
         breaks |= groups.codes[1:] != groups.codes[:-1]
     if times is not None and rate:
-        with np.errstate(invalid="ignore", over="ignore"):
-            steps = np.diff(times)
-        breaks |= (steps <= 0) | (steps > _JUMP / rate)
+        breaks |= jumps(times, rate)
     samples = _floats(values[:, : len(columns)], source.path)
     targets = None
     if settings.targets:
@@ -350,41 +345,6 @@ def _check_targets(targets: Floats, settings: SeriesSettings, path: Path) -> Non
 
 def _group(path: Path, settings: SeriesSettings) -> str:
     return re.split("[_-]", path.stem)[0] if settings.group == "prefix" else str(path)
-
-
-def _counted(column: str, times: Floats) -> Floats:
-    """Return numbers of a column of time in seconds."""
-    unit = next((_UNITS[end] for end in _UNITS if column.lower().endswith(end)), None)
-    step = _step(times)
-    # without a unit in the name: no sensor takes a second or more between two samples
-    return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
-
-
-def _dated(header: Header, stamps: Texts) -> Floats:
-    """Return dates in seconds."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a time zone moves all of them alike
-            dates = np.array(stamps.names).astype("datetime64[us]")
-    except (ValueError, OverflowError) as error:
-        raise DataError(
-            f"times must be numbers or dates, but {header.path} has others: {error}; set "
-            "data.time to another column"
-        ) from error
-    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)[stamps.codes]
-
-
-def _rate(times: Floats) -> float | None:
-    step = _step(times)
-    return 1 / step if step > 0 and math.isfinite(1 / step) else None
-
-
-def _step(times: Floats) -> float:
-    """Return the median step between times that are there, 0 without any."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps = np.diff(times)
-    steps = steps[np.isfinite(steps)]
-    return float(np.median(steps)) if len(steps) else 0.0
 
 
 def _npz_columns(settings: SeriesSettings) -> tuple[str, ...]:

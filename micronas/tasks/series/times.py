@@ -1,0 +1,64 @@
+"""Times of samples: in seconds, whatever a file counts them in; their rate, and where they jump."""
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import DataError
+from micronas.tasks.series.csv_table import Header, Texts
+
+_Times = npt.NDArray[np.floating]
+_UNITS = {"_s": 1.0, "_ms": 1e-3, "_us": 1e-6}
+_JUMP = 10
+"""Median steps of time beyond which a recording ends."""
+
+
+def counted_times(column: str, times: _Times) -> _Times:
+    """Return numbers of a column of time in seconds."""
+    unit = next((_UNITS[end] for end in _UNITS if column.lower().endswith(end)), None)
+    step = _step(times)
+    # without a unit in the name: no sensor takes a second or more between two samples
+    return times * (unit or (1.0 if step < 1 else 1e-3 if step < 1e3 else 1e-6))
+
+
+def dated(header: Header, stamps: Texts) -> _Times:
+    """Return dates in seconds.
+
+    Raises
+    ------
+    DataError
+        If one is no date.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a time zone moves all of them alike
+            dates = np.array(stamps.names).astype("datetime64[us]")
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"times must be numbers or dates, but {header.path} has others: {error}; set "
+            "data.time to another column"
+        ) from error
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)[stamps.codes]
+
+
+def rate_of(times: _Times) -> float | None:
+    """Return samples a second, or None where times do not say."""
+    step = _step(times)
+    return 1 / step if step > 0 and math.isfinite(1 / step) else None
+
+
+def jumps(times: _Times, rate: float) -> npt.NDArray[np.bool_]:
+    """Return between which samples a recording ends, [N - 1]: where time stands, or leaps."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = np.diff(times)
+    return (steps <= 0) | (steps > _JUMP / rate)
+
+
+def _step(times: _Times) -> float:
+    """Return the median step between times that are there, 0 without any."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = np.diff(times)
+    steps = steps[np.isfinite(steps)]
+    return float(np.median(steps)) if len(steps) else 0.0
