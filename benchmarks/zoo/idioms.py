@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from benchmarks.zoo import forwards
 from benchmarks.zoo.entry import Entry, Shape
 
 _SOUND, _SERIES, _IMAGE, _TEXT, _TOKENS = (1, 49, 10), (20, 6), (3, 32, 32), (12,), (16, 24)
@@ -24,313 +24,22 @@ class _Written(nn.Module):
         return self.run(self.n, *inputs)
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
-
-
-def _loop_of_cells(n: Any, x: Tensor) -> Tensor:
-    h = x.new_zeros(x.shape[0], 12)
-    for t in range(x.shape[1]):
-        h = n["cell"](x[:, t], h)
-    out: Tensor = n["head"](h)
-    return out
-
-
-def _lstm_cells(n: Any, x: Tensor) -> Tensor:
-    h, c = x.new_zeros(x.shape[0], 12), x.new_zeros(x.shape[0], 12)
-    for t in range(x.shape[1]):
-        h, c = n["cell"](x[:, t], (h, c))
-    out: Tensor = n["head"](h)
-    return out
-
-
-def _both_ends(n: Any, x: Tensor) -> Tensor:
-    _, (h, _) = n["lstm"](x)
-    out: Tensor = n["head"](torch.cat([h[-2], h[-1]], dim=1))
-    return out
-
-
-def _streaming(n: Any, x: Tensor, h: Tensor, c: Tensor) -> Any:
-    y, (h, c) = n["lstm"](x, (h.transpose(0, 1), c.transpose(0, 1)))
-    return n["head"](y[:, -1]), h.transpose(0, 1), c.transpose(0, 1)
-
-
-def _masked_mean(n: Any, x: Tensor) -> Tensor:
-    e = n["embed"](x)
-    mask = (x != 0).unsqueeze(-1).float()
-    out: Tensor = n["head"]((e * mask).sum(1) / mask.sum(1).clamp(min=1))
-    return out
-
-
-def _causal(n: Any, x: Tensor) -> Tensor:
-    b, t, c = x.shape
-    q, k, v = n["qkv"](x).view(b, t, 3, 4, c // 4).permute(2, 0, 3, 1, 4)
-    mask = torch.tril(torch.ones(t, t)).view(1, 1, t, t)
-    scores = (q @ k.transpose(-2, -1)) * (c // 4) ** -0.5
-    scores = scores.masked_fill(mask == 0, float("-inf"))
-    y = F.softmax(scores, dim=-1) @ v
-    out: Tensor = n["head"](y.transpose(1, 2).contiguous().view(b, t, c))
-    return out
-
-
-def _gpt(n: Any, x: Tensor) -> Tensor:
-    x = n["tokens"](x) + n["places"](torch.arange(x.shape[1]))
-    y = n["norm"](x)
-    q, k, v = n["qkv"](y).chunk(3, dim=-1)
-    x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    out: Tensor = n["head"](x)
-    return out
-
-
-def _attention_pool(n: Any, x: Tensor) -> Tensor:
-    weights = torch.softmax(n["score"](torch.tanh(n["lift"](x))).squeeze(-1), dim=1)
-    out: Tensor = n["head"](torch.bmm(weights.unsqueeze(1), x).squeeze(1))
-    return out
-
-
-def _statistics(n: Any, x: Tensor) -> Tensor:
-    y = F.relu(n["conv"](x.transpose(1, 2)))
-    out: Tensor = n["head"](torch.cat([y.mean(dim=2), y.std(dim=2)], dim=1))
-    return out
-
-
-def _revin(n: Any, x: Tensor) -> Tensor:
-    mean = x.mean(1, keepdim=True).detach()
-    scale = torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5).detach()
-    y = n["mix"](((x - mean) / scale).transpose(1, 2)).transpose(1, 2)
-    return y * scale + mean
-
-
-def _chomp(n: Any, x: Tensor) -> Tensor:
-    y = F.relu(n["one"](x.transpose(1, 2))[:, :, :-2])
-    y = F.relu(n["two"](y)[:, :, :-4])
-    out: Tensor = n["head"](y[:, :, -1])
-    return out
-
-
-def _wavenet(n: Any, x: Tensor) -> Tensor:
-    x = n["in"](x.transpose(1, 2))
-    skips = torch.zeros(())
-    for k in ("a", "b", "c"):
-        y = n[k](F.pad(x, (n[k].dilation[0], 0)))
-        y = torch.tanh(y[:, :8]) * torch.sigmoid(y[:, 8:])
-        skips = skips + y
-        x = x + y
-    out: Tensor = n["head"](F.relu(skips).mean(-1))
-    return out
-
-
-def _frames(n: Any, x: Tensor) -> Tensor:
-    """Log energies of a filter bank written as a convolution, normalised by their mean."""
-    y = n["bank"](x.flatten(1).unsqueeze(1))
-    energy = torch.log(y.pow(2) + 1e-3)
-    energy = energy - energy.mean(dim=2, keepdim=True)
-    out: Tensor = n["head"](energy.flatten(1))
-    return out
-
-
-def _greedy(n: Any, x: Tensor) -> Any:
-    y = n["net"](x.transpose(1, 2)).transpose(1, 2)
-    return F.log_softmax(y, dim=-1), y.argmax(dim=-1)
-
-
-def _crnn(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    b, c, h, w = y.shape
-    y = y.permute(0, 3, 1, 2).reshape(b, w, c * h)
-    y, _ = n["gru"](y)
-    out: Tensor = n["head"](y)
-    return out
-
-
-def _unet(n: Any, x: Tensor) -> Tensor:
-    a = n["down1"](x)
-    b = n["down2"](F.max_pool2d(a, 2))
-    u = n["up"](b)
-    out: Tensor = n["out"](torch.cat([u, a], dim=1))
-    return out
-
-
-def _squeeze(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    b, c, _, _ = y.size()
-    w = n["fc"](F.adaptive_avg_pool2d(y, 1).view(b, c)).view(b, c, 1, 1)
-    out: Tensor = n["head"]((y * w.expand_as(y)).mean((2, 3)))
-    return out
-
-
-def _cbam(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    both = torch.cat([torch.max(y, 1)[0].unsqueeze(1), torch.mean(y, 1).unsqueeze(1)], dim=1)
-    out: Tensor = n["head"]((y * torch.sigmoid(n["gate"](both))).mean((-2, -1)))
-    return out
-
-
-def _eca(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    w = n["gate"](F.adaptive_avg_pool2d(y, 1).squeeze(-1).transpose(-1, -2))
-    w = torch.sigmoid(w.transpose(-1, -2).unsqueeze(-1))
-    out: Tensor = n["head"]((y * w).flatten(2).mean(-1))
-    return out
-
-
-def _coordinates(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    _, _, h, w = y.shape
-    rows = F.adaptive_avg_pool2d(y, (None, 1))
-    columns = F.adaptive_avg_pool2d(y, (1, None)).permute(0, 1, 3, 2)
-    rows, columns = torch.split(F.relu(n["mix"](torch.cat([rows, columns], 2))), [h, w], dim=2)
-    gate = torch.sigmoid(rows) * torch.sigmoid(columns.permute(0, 1, 3, 2))
-    out: Tensor = n["head"]((y * gate).mean((2, 3)))
-    return out
-
-
-def _pyramid(n: Any, x: Tensor) -> Any:
-    a = n["one"](x)
-    b = n["two"](a)
-    c = n["three"](b)
-    q = n["b"](b) + F.interpolate(n["c"](c), size=b.shape[-2:], mode="nearest")
-    p = n["a"](a) + F.interpolate(q, size=a.shape[-2:], mode="bilinear", align_corners=False)
-    return {"p3": p, "p4": q}
-
-
-def _spp(n: Any, x: Tensor) -> Tensor:
-    y = n["conv"](x)
-    parts = [F.adaptive_max_pool2d(y, k).flatten(1) for k in (1, 2, 3)]
-    out: Tensor = n["head"](torch.cat(parts, 1))
-    return out
-
-
-def _yolo(n: Any, x: Tensor) -> Tensor:
-    y = n["head"](n["conv"](x))
-    b, _, h, w = y.shape
-    y = y.view(b, 2, 7, h, w).permute(0, 1, 3, 4, 2)
-    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    grid = torch.stack([columns, rows], -1).float()
-    centre = (y[..., 0:2].sigmoid() + grid) * 8
-    size = torch.exp(y[..., 2:4]) * torch.tensor([[10.0, 13.0], [16.0, 30.0]]).view(1, 2, 1, 1, 2)
-    return torch.cat([centre, size, y[..., 4:].sigmoid()], -1).view(b, -1, 7)
-
-
-def _keypoints(n: Any, x: Tensor) -> Tensor:
-    """Soft-argmax: the mean place under a softmax over pixels."""
-    maps = n["head"](n["conv"](x))
-    b, k, h, w = maps.shape
-    p = F.softmax(maps.view(b, k, -1), dim=-1).view(b, k, h, w)
-    down = (p.sum(3) * torch.linspace(-1, 1, h)).sum(-1)
-    across = (p.sum(2) * torch.linspace(-1, 1, w)).sum(-1)
-    return torch.stack([across, down], -1)
-
-
-def _vae(n: Any, x: Tensor) -> Any:
-    y = n["enc"](x).flatten(1)
-    mean, log_variance = n["mean"](y), n["var"](y)
-    return mean, torch.exp(0.5 * log_variance)
-
-
-def _siamese(n: Any, x: Tensor, y: Tensor) -> Tensor:
-    a, b = n["net"](x), n["net"](y)
-    return F.cosine_similarity(a, b).unsqueeze(1)
-
-
-def _prototypes(n: Any, x: Tensor) -> Tensor:
-    a = n["net"](x)
-    return -((a.unsqueeze(1) - n["net"][-1].weight[:4].unsqueeze(0)) ** 2).sum(-1)
-
-
-def _distances(n: Any, x: Tensor) -> Tensor:
-    return -torch.cdist(n["net"](x), n["net"][-1].weight[:4])
-
-
-def _experts(n: Any, x: Tensor) -> Tensor:
-    gates = F.softmax(n["gate"](x), dim=-1)
-    outputs = torch.stack([n[k](x) for k in ("a", "b", "c")], dim=1)
-    return torch.einsum("be,beo->bo", gates, outputs)
-
-
-def _top(n: Any, x: Tensor) -> Any:
-    p = F.softmax(n["head"](n["conv"](x).mean((2, 3))), dim=1)
-    return p.max(dim=1)
-
-
-def _class_token(n: Any, x: Tensor) -> Tensor:
-    y = n["patch"](x).flatten(2).transpose(1, 2)
-    y = torch.cat([n["token"].weight[None].expand(y.shape[0], -1, -1), y], dim=1)
-    out: Tensor = n["head"](n["layer"](y)[:, 0])
-    return out
-
-
-def _super_resolution(n: Any, x: Tensor) -> Tensor:
-    y = F.pixel_shuffle(n["net"](x), 2)
-    return y + F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False)
-
-
-def _blur(n: Any, x: Tensor) -> Tensor:
-    y = F.max_pool2d(n["conv"](x), 2, 1)
-    weight = torch.tensor([1.0, 2.0, 1.0])
-    kernel = (weight[:, None] * weight / 16).expand(8, 1, 3, 3)
-    y = F.conv2d(F.pad(y, (1, 2, 1, 2), mode="reflect"), kernel, stride=2, groups=8)
-    out: Tensor = n["head"](y.mean((2, 3)))
-    return out
-
-
-def _standardised(n: Any, x: Tensor) -> Tensor:
-    x = (x - x.amin((1, 2, 3), keepdim=True)) / (x.amax((1, 2, 3), keepdim=True) + 1e-6)
-    out: Tensor = n["head"](n["conv"](x).mean((2, 3)))
-    return out
-
-
-def _memory(n: Any, x: Tensor) -> Tensor:
-    """Linear attention with elu + 1."""
-    q, k, v = n["qkv"](x).chunk(3, -1)
-    q, k = F.elu(q) + 1, F.elu(k) + 1
-    found = torch.einsum("bnd,bne->bde", k, v)
-    shares = 1 / (torch.einsum("bnd,bd->bn", q, k.sum(1)) + 1e-6)
-    return torch.einsum("bnd,bde,bn->bne", q, found, shares)
-
-
-def _vlad(n: Any, x: Tensor) -> Tensor:
-    share = n["assign"](x).softmax(-1)
-    residual = x.unsqueeze(2) - n["centres"].weight
-    v = (share.unsqueeze(-1) * residual).sum(1)
-    return F.normalize(F.normalize(v, dim=2).flatten(1), dim=1)
-
-
-def _words(n: Any, x: Tensor) -> Tensor:
-    y = F.relu(n["conv"](n["embed"](x).permute(0, 2, 1)))
-    out: Tensor = n["head"](F.max_pool1d(y, y.shape[2]).squeeze(2))
-    return out
-
-
-def _anomaly(n: Any, x: Tensor) -> Tensor:
-    y = x.flatten(1)
-    return ((n["net"](y) - y) ** 2).mean(1)
-
-
-def _gru_text(n: Any, x: Tensor) -> Tensor:
-    _, h = n["gru"](n["embed"](x))
-    out: Tensor = n["head"](h[-1])
-    return out
-
-
 _Case = tuple[Callable[..., Any], Callable[[], dict[str, nn.Module]], tuple[Shape, ...], int]
 CASES: Mapping[str, _Case] = {
     "gru cells in a loop": (
-        _loop_of_cells,
+        forwards.loop_of_cells,
         lambda: {"cell": nn.GRUCell(6, 12), "head": nn.Linear(12, 3)},
         (_SERIES,),
         0,
     ),
     "lstm cells in a loop": (
-        _lstm_cells,
+        forwards.lstm_cells,
         lambda: {"cell": nn.LSTMCell(6, 12), "head": nn.Linear(12, 3)},
         (_SERIES,),
         0,
     ),
     "last states of both directions": (
-        _both_ends,
+        forwards.both_ends,
         lambda: {
             "lstm": nn.LSTM(6, 8, 2, batch_first=True, bidirectional=True),
             "head": nn.Linear(16, 3),
@@ -339,19 +48,19 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "states in and out": (
-        _streaming,
+        forwards.streaming,
         lambda: {"lstm": nn.LSTM(6, 8, batch_first=True), "head": nn.Linear(8, 3)},
         ((4, 6), (1, 8), (1, 8)),
         0,
     ),
     "words, masked mean": (
-        _masked_mean,
+        forwards.masked_mean,
         lambda: {"embed": nn.Embedding(30, 8, padding_idx=0), "head": nn.Linear(8, 2)},
         (_TEXT,),
         30,
     ),
     "words, convolution": (
-        _words,
+        forwards.words,
         lambda: {
             "embed": nn.Embedding(30, 8),
             "conv": nn.Conv1d(8, 12, 3),
@@ -361,7 +70,7 @@ CASES: Mapping[str, _Case] = {
         30,
     ),
     "words, gru": (
-        _gru_text,
+        forwards.gru_text,
         lambda: {
             "embed": nn.Embedding(30, 8),
             "gru": nn.GRU(8, 10, 2, batch_first=True),
@@ -371,13 +80,13 @@ CASES: Mapping[str, _Case] = {
         30,
     ),
     "masked with minus infinity": (
-        _causal,
+        forwards.causal,
         lambda: {"qkv": nn.Linear(24, 72), "head": nn.Linear(24, 24)},
         (_TOKENS,),
         0,
     ),
     "decoder of tokens": (
-        _gpt,
+        forwards.gpt,
         lambda: {
             "tokens": nn.Embedding(30, 16),
             "places": nn.Embedding(12, 16),
@@ -389,20 +98,20 @@ CASES: Mapping[str, _Case] = {
         30,
     ),
     "attention pooling": (
-        _attention_pool,
+        forwards.attention_pool,
         lambda: {"lift": nn.Linear(24, 16), "score": nn.Linear(16, 1), "head": nn.Linear(24, 4)},
         (_TOKENS,),
         0,
     ),
     "statistics pooling": (
-        _statistics,
+        forwards.statistics,
         lambda: {"conv": nn.Conv1d(6, 12, 5), "head": nn.Linear(24, 4)},
         (_SERIES,),
         0,
     ),
-    "reversible instance norm": (_revin, lambda: {"mix": nn.Linear(20, 20)}, (_SERIES,), 0),
+    "reversible instance norm": (forwards.revin, lambda: {"mix": nn.Linear(20, 20)}, (_SERIES,), 0),
     "chomped": (
-        _chomp,
+        forwards.chomp,
         lambda: {
             "one": nn.Conv1d(6, 12, 3, padding=2),
             "two": nn.Conv1d(12, 12, 3, padding=4, dilation=2),
@@ -412,7 +121,7 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "gated and skipped": (
-        _wavenet,
+        forwards.wavenet,
         lambda: {
             "in": nn.Conv1d(6, 8, 1),
             **{k: nn.Conv1d(8, 16, 2, dilation=d) for k, d in (("a", 1), ("b", 2), ("c", 4))},
@@ -422,13 +131,13 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "filter bank": (
-        _frames,
+        forwards.frames,
         lambda: {"bank": nn.Conv1d(1, 8, 32, 16, bias=False), "head": nn.LazyLinear(4)},
         (_SOUND,),
         0,
     ),
     "greedy decoding": (
-        _greedy,
+        forwards.greedy,
         lambda: {
             "net": nn.Sequential(nn.Conv1d(6, 16, 3, padding=1), nn.ReLU(), nn.Conv1d(16, 9, 1))
         },
@@ -436,9 +145,9 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "crnn": (
-        _crnn,
+        forwards.crnn,
         lambda: {
-            "conv": nn.Sequential(_conv(1, 8, 2), _conv(8, 8, 2)),
+            "conv": nn.Sequential(forwards.conv(1, 8, 2), forwards.conv(8, 8, 2)),
             "gru": nn.GRU(104, 12, bidirectional=True, batch_first=True),
             "head": nn.Linear(24, 11),
         },
@@ -446,10 +155,10 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "u-net": (
-        _unet,
+        forwards.unet,
         lambda: {
-            "down1": _conv(3, 8),
-            "down2": _conv(8, 16),
+            "down1": forwards.conv(3, 8),
+            "down2": forwards.conv(8, 16),
             "up": nn.ConvTranspose2d(16, 8, 3, 2, 1, output_padding=1),
             "out": nn.Conv2d(16, 2, 1),
         },
@@ -457,9 +166,9 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "squeeze and excite": (
-        _squeeze,
+        forwards.squeeze,
         lambda: {
-            "conv": _conv(3, 16, 2),
+            "conv": forwards.conv(3, 16, 2),
             "fc": nn.Sequential(
                 nn.Linear(16, 4, bias=False), nn.ReLU(), nn.Linear(4, 16, bias=False), nn.Sigmoid()
             ),
@@ -469,9 +178,9 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "spatial gate": (
-        _cbam,
+        forwards.cbam,
         lambda: {
-            "conv": _conv(3, 16, 2),
+            "conv": forwards.conv(3, 16, 2),
             "gate": nn.Conv2d(2, 1, 7, padding=3),
             "head": nn.Linear(16, 5),
         },
@@ -479,9 +188,9 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "channel gate": (
-        _eca,
+        forwards.eca,
         lambda: {
-            "conv": _conv(3, 16, 2),
+            "conv": forwards.conv(3, 16, 2),
             "gate": nn.Conv1d(1, 1, 3, padding=1, bias=False),
             "head": nn.Linear(16, 5),
         },
@@ -489,17 +198,21 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "coordinate gate": (
-        _coordinates,
-        lambda: {"conv": _conv(3, 16, 2), "mix": nn.Conv2d(16, 16, 1), "head": nn.Linear(16, 5)},
+        forwards.coordinates,
+        lambda: {
+            "conv": forwards.conv(3, 16, 2),
+            "mix": nn.Conv2d(16, 16, 1),
+            "head": nn.Linear(16, 5),
+        },
         (_IMAGE,),
         0,
     ),
     "pyramid": (
-        _pyramid,
+        forwards.pyramid,
         lambda: {
-            "one": _conv(3, 8, 2),
-            "two": _conv(8, 12, 2),
-            "three": _conv(12, 16, 2),
+            "one": forwards.conv(3, 8, 2),
+            "two": forwards.conv(8, 12, 2),
+            "three": forwards.conv(12, 16, 2),
             "a": nn.Conv2d(8, 8, 1),
             "b": nn.Conv2d(12, 8, 1),
             "c": nn.Conv2d(16, 8, 1),
@@ -508,30 +221,32 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "spatial pyramid pooling": (
-        _spp,
-        lambda: {"conv": _conv(3, 8, 2), "head": nn.Linear(112, 5)},
+        forwards.spp,
+        lambda: {"conv": forwards.conv(3, 8, 2), "head": nn.Linear(112, 5)},
         (_IMAGE,),
         0,
     ),
     "yolo head": (
-        _yolo,
+        forwards.yolo,
         lambda: {
-            "conv": nn.Sequential(_conv(3, 8, 2), _conv(8, 16, 2), _conv(16, 16, 2)),
+            "conv": nn.Sequential(
+                forwards.conv(3, 8, 2), forwards.conv(8, 16, 2), forwards.conv(16, 16, 2)
+            ),
             "head": nn.Conv2d(16, 14, 1),
         },
         (_IMAGE,),
         0,
     ),
     "soft argmax": (
-        _keypoints,
-        lambda: {"conv": _conv(3, 16, 4), "head": nn.Conv2d(16, 5, 1)},
+        forwards.keypoints,
+        lambda: {"conv": forwards.conv(3, 16, 4), "head": nn.Conv2d(16, 5, 1)},
         (_IMAGE,),
         0,
     ),
     "mean and deviation": (
-        _vae,
+        forwards.vae,
         lambda: {
-            "enc": nn.Sequential(_conv(3, 8, 4), _conv(8, 8, 4)),
+            "enc": nn.Sequential(forwards.conv(3, 8, 4), forwards.conv(8, 8, 4)),
             "mean": nn.Linear(32, 6),
             "var": nn.Linear(32, 6),
         },
@@ -539,37 +254,37 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "two towers": (
-        _siamese,
+        forwards.siamese,
         lambda: {"net": nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 16))},
         ((24,), (24,)),
         0,
     ),
     "squared distances": (
-        _prototypes,
+        forwards.prototypes,
         lambda: {"net": nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 32))},
         ((24,),),
         0,
     ),
     "distances": (
-        _distances,
+        forwards.distances,
         lambda: {"net": nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 32))},
         ((24,),),
         0,
     ),
     "experts": (
-        _experts,
+        forwards.experts,
         lambda: {"gate": nn.Linear(24, 3), **{k: nn.Linear(24, 6) for k in "abc"}},
         ((24,),),
         0,
     ),
     "largest and its class": (
-        _top,
-        lambda: {"conv": _conv(3, 16, 2), "head": nn.Linear(16, 5)},
+        forwards.top,
+        lambda: {"conv": forwards.conv(3, 16, 2), "head": nn.Linear(16, 5)},
         (_IMAGE,),
         0,
     ),
     "class token": (
-        _class_token,
+        forwards.class_token,
         lambda: {
             "patch": nn.Conv2d(3, 16, 8, 8),
             "token": nn.Embedding(1, 16),
@@ -580,32 +295,32 @@ CASES: Mapping[str, _Case] = {
         0,
     ),
     "super resolution": (
-        _super_resolution,
-        lambda: {"net": nn.Sequential(_conv(3, 8), nn.Conv2d(8, 12, 3, padding=1))},
+        forwards.super_resolution,
+        lambda: {"net": nn.Sequential(forwards.conv(3, 8), nn.Conv2d(8, 12, 3, padding=1))},
         (_IMAGE,),
         0,
     ),
     "blurred pooling": (
-        _blur,
-        lambda: {"conv": _conv(3, 8, 2), "head": nn.Linear(8, 5)},
+        forwards.blur,
+        lambda: {"conv": forwards.conv(3, 8, 2), "head": nn.Linear(8, 5)},
         (_IMAGE,),
         0,
     ),
     "scaled to its range": (
-        _standardised,
-        lambda: {"conv": _conv(3, 16, 2), "head": nn.Linear(16, 5)},
+        forwards.standardised,
+        lambda: {"conv": forwards.conv(3, 16, 2), "head": nn.Linear(16, 5)},
         (_IMAGE,),
         0,
     ),
-    "linear attention": (_memory, lambda: {"qkv": nn.Linear(24, 36)}, (_TOKENS,), 0),
+    "linear attention": (forwards.memory, lambda: {"qkv": nn.Linear(24, 36)}, (_TOKENS,), 0),
     "residuals to centres": (
-        _vlad,
+        forwards.vlad,
         lambda: {"assign": nn.Linear(24, 4), "centres": nn.Embedding(4, 24)},
         (_TOKENS,),
         0,
     ),
     "error of an autoencoder": (
-        _anomaly,
+        forwards.anomaly,
         lambda: {"net": nn.Sequential(nn.Linear(120, 32), nn.ReLU(), nn.Linear(32, 120))},
         (_SERIES,),
         0,
