@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,10 @@ class StrategySettings(Settings):
             )
         return self
 
+    alone: ClassVar[float] = 0.5
+    """Share of a run's effort in which the winner trains alone, after all that was trained to
+    choose it; see `micronas.runs.settings.RunSettings.effort`."""
+
     @property
     def shares(self) -> bool:
         """Whether a supernet has a part in common with searches for other boards and budgets."""
@@ -61,8 +65,9 @@ class HalvingSettings(StrategySettings):
     """``halving``: networks drawn from the prior compete in trials of growing length."""
 
     strategy: str = "halving"
-    draws: int = Field(16, ge=2)
-    """Networks that are drawn. Half as many descendants join with each generation."""
+    draws: int | None = Field(None, ge=2)
+    """Networks that are drawn: 16, or, where `epochs` are given, as many as those are enough for.
+    Half as many descendants join with each generation."""
     generations: int = Field(1, ge=0)
     """Number of times descendants of the best third join before the worse half is dropped."""
 
@@ -131,12 +136,14 @@ class SingleStageSettings(StrategySettings):
     winner's final training goes on from them."""
 
     strategy: str = "single_stage"
+    alone: ClassVar[float] = 0.2
     epochs: int = Field(160, ge=1)
     """Epochs of shared training, one network a batch: about what as many of one network take."""
     draws: int = Field(32, ge=2)
     """Networks that are drawn from all families, and again from the family that wins."""
-    race: float = Field(0.35, ge=0, lt=1)
-    """Share of the epochs in which families compete."""
+    race: float = Field(0.5, ge=0, lt=1)
+    """Share of the epochs in which all families train, as long each; the best goes on alone.
+    Families that start quickly often end behind others: with less they won."""
 
 
 class SearchSettings(HalvingSettings, RankedSettings):
@@ -178,9 +185,10 @@ class _Kinds(Mapping[str, type[StrategySettings]]):
         return sum(1 for _ in self)
 
 
-_KINDS = _Kinds()
+KINDS = _Kinds()
+"""Settings of any strategy that can be named."""
 
-AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: _KINDS, default="auto")]
+AnySettings = Annotated[StrategySettings, OneOf("strategy", lambda: KINDS, default="auto")]
 """Settings of any strategy; `strategy` says of which."""
 
 

@@ -12,7 +12,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
 from micronas.nas.problem import Problem
-from micronas.nas.settings import AnySettings, SearchSettings
+from micronas.nas.settings import KINDS, AnySettings, SearchSettings, StrategySettings
 from micronas.resources import find
 from micronas.settings import Settings, read_mapping, validate_settings, with_overrides
 from micronas.space.open_space import OpenSpace, load_space
@@ -76,7 +76,8 @@ class RunSettings(TrainSettings):
     """Settings of a strategy, which `search.strategy` names."""
     effort: int | None = Field(None, ge=2)
     """Epochs that search and training take together, in place of `search.epochs` and
-    `train.epochs`: a fifth of them train the winner alone. More find a better network."""
+    `train.epochs`: half of them train the winner alone, or a fifth after ``single_stage``, whose
+    weights it has. More find a better network."""
 
     def for_training(self) -> TrainSettings:
         """The same without what concerns the search only."""
@@ -230,7 +231,13 @@ def _divided(values: Mapping[str, Any]) -> dict[str, Any]:
     effort = values.get("effort")
     if not isinstance(effort, int) or effort < 2:
         return dict(values)
-    alone = max(1, round(_ALONE * effort))
+    search = values.get("search")
+    strategy = search.get("strategy", "auto") if isinstance(search, Mapping) else "auto"
+    try:
+        kind = KINDS[strategy]
+    except (LookupError, ValueError):
+        kind = StrategySettings  # validation refuses the name
+    alone = max(1, round(kind.alone * effort))
     found = dict(values)
     for section, epochs in (("search", effort - alone), ("train", alone)):
         given = values.get(section) or {}
@@ -264,8 +271,6 @@ def _check_given(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"a run must name its {key}, but does not; {way}")
 
 
-_ALONE = 0.2
-"""Share of the effort in which the winner trains alone."""
 _UNITS = {
     "sram": '"128 KB"',
     "flash": '"1 MB"',

@@ -11,7 +11,8 @@ from micronas.hardware.costs import Budget
 from micronas.nas.candidate import Candidate
 from micronas.nas.problem import Problem
 from micronas.nas.settings import SingleStageSettings
-from micronas.nas.supernet.family import Family, signature
+from micronas.nas.supernet.family import Family
+from micronas.nas.supernet.supernet import SharedNetwork
 from micronas.train.network import Network
 from micronas.train.recipe import Recipe
 from tests.nas.test_open_problem import OPEN
@@ -27,7 +28,7 @@ def families() -> list[tuple[Family, list[Candidate]]]:
     problem = Problem(OPEN, BOARD, BUDGET)
     groups = defaultdict(list)
     for each in problem.draw(40, random.Random(0)):
-        groups[each.family, signature(each.space)].append(each)
+        groups[each.family].append(each)
     return [
         (Family({each.picks: each.space for each in candidates}), candidates)
         for candidates in groups.values()
@@ -60,6 +61,20 @@ def test_members_share_filters_and_a_smaller_kernel_is_the_centre_of_a_larger() 
             for each in candidates
         )
         assert own == largest, picks
+
+
+def test_operators_that_differ_in_channels_have_weights_of_their_own() -> None:
+    """With a convolution before the classifier, or without: the classifier reads 24 or 20."""
+    flat = OPEN.families["flat"]
+    space = OPEN.model_copy(
+        update={"families": {"flat": {**flat, "head": {"width": {"any": [None, 24]}}}}}
+    )
+    plain, headed = (space.member(*way) for way in space.ways())
+    assert plain.head.width is None
+    both = sum(each.numel() for each in Family({0: plain, 1: headed}).parameters())
+    units = SharedNetwork(plain).units
+    own = sum(each.numel() for each in units[[*units][-1]].parameters())  # the classifier's
+    assert both == own + sum(p.numel() for p in SharedNetwork(headed).parameters())
 
 
 def test_the_winner_is_handed_what_the_pool_learnt() -> None:

@@ -25,7 +25,7 @@ from micronas.nas.settings import StrategySettings
 from micronas.nas.strategies.auto import SHARE, chosen
 from micronas.nas.strategies.base import Context, Training
 from micronas.nas.strategies.dnas import Dnas
-from micronas.nas.strategies.halving import Evolution, rung_epochs
+from micronas.nas.strategies.halving import Evolution, Halving, rung_epochs
 from micronas.nas.strategies.ranked import Ranked
 from micronas.nas.strategies.shared import SIFTED_BY
 from micronas.space.decisions import Choice
@@ -136,6 +136,19 @@ def _tried(training: Training) -> Candidate:
 
 def test_random_trains_each_to_the_end() -> None:
     assert [each.trial_epochs for each in result("random").candidates] == [4] * 9
+
+
+@pytest.mark.parametrize("generations", [0, 1, 3])
+def test_draws_are_as_many_as_the_epochs_are_enough_for(generations: int) -> None:
+    def strategy(draws: int | None, epochs: int | None) -> Halving:
+        few = settings("halving", generations=generations, draws=draws, epochs=epochs)
+        return Halving(context(PROBLEM, few))
+
+    assert strategy(None, None).draws == 16
+    assert strategy(None, 10).draws == 2
+    for epochs in (100, 200, 300):
+        found = strategy(None, epochs)
+        assert 0.8 * epochs < found.plan().epochs <= epochs
 
 
 def test_no_more_is_asked_once_the_epochs_are_spent() -> None:

@@ -24,7 +24,11 @@ def settings(**keys: Any) -> Any:
     return settings_of(given, space=None)
 
 
-def test_a_fifth_of_the_effort_trains_the_winner_alone() -> None:
+def test_the_strategy_says_how_much_of_the_effort_trains_the_winner_alone() -> None:
+    found = settings(effort=200)
+    assert (found.search.epochs, found.train.epochs) == (100, 100)
+    with pytest.raises(ConfigError, match="nowhere:Mine"):
+        settings(effort=200, search={"strategy": "nowhere:Mine"})
     found = settings(effort=200, search={"strategy": "single_stage"})
     assert (found.search.epochs, found.train.epochs) == (160, 40)
     assert settings(effort=2).train.epochs == 1
@@ -39,7 +43,7 @@ def test_what_is_stored_says_the_same_again() -> None:
 
 
 def test_effort_and_epochs_that_disagree_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"effort=200, which gives train\.epochs=40, and train"):
+    with pytest.raises(ConfigError, match=r"effort=200, which gives train\.epochs=100, and train"):
         settings(effort=200, train={"epochs": 30})
     with pytest.raises(ConfigError, match="effort"):
         settings(effort=1)

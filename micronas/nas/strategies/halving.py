@@ -17,6 +17,8 @@ from micronas.nas.strategies.base import Context, Plan, Script, Scripted, Traini
 from micronas.train.loop import source_for
 from micronas.train.recipe import Recipe
 
+_DRAWS, _MOST = 16, 256
+"""Draws where no epochs are given, and at most where some are."""
 _FINISH = 5
 """Candidates, about, whose trials go to the end, and at most, that have final trainings then."""
 _TELLING = 150
@@ -32,13 +34,22 @@ class _Drawing(Scripted):
         super().__init__(context)
         settings = context.settings
         assert isinstance(settings, HalvingSettings | RandomSettings), "OneOf saw to it"
-        self.draws, self.recipe = settings.draws, settings.trial
+        self.recipe = settings.trial
+        self.draws = settings.draws or self._affordable()
         self._source = source_for(self.seed, "draw")
+
+    @cached_property
+    def rivals(self) -> list[Candidate]:
+        return self.problem.rivals(self.context.data)
 
     @cached_property
     def entrants(self) -> list[Candidate]:
         drawn = self.problem.draw(self.draws, self._source)
-        return without_twins(drawn + self.problem.rivals(self.context.data))
+        return without_twins(drawn + self.rivals)
+
+    def _affordable(self) -> int:
+        """Return how many draws the epochs are enough for."""
+        return _DRAWS
 
 
 class Random(_Drawing):
@@ -66,8 +77,7 @@ class Halving(_Drawing):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        assert isinstance(context.settings, HalvingSettings), "OneOf saw to it"
-        self._joining = [self.draws // 2] * context.settings.generations
+        self._joining = [self.draws // 2] * self._generations
 
     def script(self) -> Script:
         count = len(self.entrants) + sum(self._joining)
@@ -81,6 +91,22 @@ class Halving(_Drawing):
     def plan(self) -> Plan:
         count = len(self.entrants) + sum(self._joining)
         return planned(self.context, self.entrants, count, self.recipe)
+
+    @property
+    def _generations(self) -> int:
+        assert isinstance(self.context.settings, HalvingSettings), "OneOf saw to it"
+        return self.context.settings.generations
+
+    def _affordable(self) -> int:
+        epochs = self.context.settings.epochs
+        if epochs is None:
+            return _DRAWS
+
+        def enough(draws: int) -> bool:
+            count = draws + draws // 2 * self._generations + len(self.rivals)
+            return planned(self.context, [], count, self.recipe).epochs <= epochs
+
+        return max(filter(enough, range(2, _MOST)), default=2)
 
 
 class Evolution(Halving):

@@ -1,8 +1,8 @@
 """Shared weights as the training: a pool of networks narrows to one, whose weights are shipped.
 
 Source: J. Yu et al., "BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage Models",
-arXiv 2003.11142. Families race first, as in successive halving, and the pool narrows while it
-trains, so that computation goes to the networks that may win: both are our own.
+arXiv 2003.11142. All families train before the best of them goes on alone, and its pool narrows
+while it trains, so that computation goes to the networks that may win: both are our own.
 """
 
 import copy
@@ -18,9 +18,6 @@ from micronas.nas.settings import SingleStageSettings, StrategySettings
 from micronas.nas.strategies.base import Context, Plan, Strategy, Training
 from micronas.nas.strategies.family_training import FamilyTraining
 from micronas.nas.strategies.weights import ROUND
-from micronas.nas.supernet.family import signature
-from micronas.space.open_space import Picks
-from micronas.space.searchable import Searchable
 from micronas.train.loop import source_for
 from micronas.train.threads import threads
 
@@ -30,7 +27,7 @@ _SECTION = "search"
 
 
 class SingleStage(Strategy):
-    """Trains one set of weights for each family, drops the worse families, then the worse networks.
+    """Trains one set of weights for each family, keeps the best family, then its best networks.
 
     All of it is one training: its rate rises and falls once, and what the winner learnt is where
     its final training begins.
@@ -75,55 +72,43 @@ class SingleStage(Strategy):
         self.history = saved.get("history", [])
         drawn = self.problem.draw(self.settings.draws, self._source)
         families = self._families(drawn)
-        rounds = math.ceil(math.log2(len(families)))
-        alive = [-(-len(families) // 2**number) for number in range(rounds)]
-        shares = [round(self.settings.race * self._steps / rounds / each) for each in alive]
-        left = self._steps - sum(each * share for each, share in zip(alive, shares, strict=True))
-        self._whole = sum(shares) + left
+        racing = families if len(families) > 1 else []
+        share = round(self.settings.race * self._steps / len(families)) if racing else 0
+        left = self._steps - share * len(racing)
+        self._whole = share + left
         """Steps of the family that wins, whose rate all have."""
-        for number in range(rounds):
-            last = sum(shares[: number + 1])
-            for family in families:
-                self._train(family, last, f"race {number}")
-            families = sorted(families, key=_best)
-            kept = -(-len(families) // 2)
-            self._dropped += [each for family in families[kept:] for each in family.candidates]
-            families = families[:kept]
-        self._winning = families[0]
+        for family in racing:
+            self._train(family, share, "race")
+        self._winning = min(families, key=_best)
+        for family in families:
+            if family is not self._winning:
+                self._dropped += family.candidates
         self._top_up()
-        self._narrow(sum(shares), left)
+        self._narrow(share, left)
 
     def _families(self, drawn: Sequence[Candidate]) -> list[FamilyTraining]:
-        """Group draws by the weights that they can share."""
-        by_signature: dict[object, list[Candidate]] = {}
+        """Group draws by their families."""
+        grouped: dict[str, list[Candidate]] = {}
         for each in drawn:
-            by_signature.setdefault((each.family, signature(each.space)), []).append(each)
+            grouped.setdefault(each.family, []).append(each)
         found = []
-        for number, candidates in enumerate(by_signature.values()):
-            first = candidates[0]
-            name = f"{first.family or self.problem.space.title} {number}"
+        for name, candidates in grouped.items():
             family = FamilyTraining(
-                name,
-                self._members(first),
+                name or self.problem.space.title,
+                {
+                    picks: self.problem.member(name, picks).space
+                    for of, picks in self.problem.space.ways()
+                    if of == name
+                },
                 candidates,
                 self.recipe,
                 seed=self.seed,
                 device=self.context.device,
             )
-            if name in self._states:
-                family.restore(self._states[name])
+            if family.name in self._states:
+                family.restore(self._states[family.name])
             found.append(family)
         return found
-
-    def _members(self, like: Candidate) -> dict[Picks, Searchable]:
-        """Return the members of a family whose networks can share a candidate's weights."""
-        spaces = {
-            picks: self.problem.member(family, picks).space
-            for family, picks in self.problem.space.ways()
-            if family == like.family
-        }
-        wanted = signature(like.space)
-        return {picks: each for picks, each in spaces.items() if signature(each) == wanted}
 
     def _top_up(self) -> None:
         """Draw networks of the family that won until there are `draws`."""

@@ -84,8 +84,11 @@ class SharedNetwork(nn.Module):
             self.module = own.module
             self.by_name = {layer.op.name: LayerUnit(layer, own.module) for layer in own.layers}
         else:
-            fresh = fresh_units([graph])
-            self.by_name, self.units = {**fresh}, registered(fresh)
+            (fresh,) = fresh_units([graph])
+            self.by_name = {**fresh}
+            # under names that torch allows
+            keys = submodule_names(fresh)
+            self.units = nn.ModuleDict({keys[name]: unit for name, unit in fresh.items()})
         self._resolved = lru_cache(maxsize=_REMEMBERED)(space.resolve)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -154,23 +157,21 @@ class SharedNetwork(nn.Module):
         return weight, out
 
 
-def fresh_units(graphs: Sequence[Graph]) -> dict[str, FreshUnit]:
-    """Return units for all operators with weights, by name, drawn by torch's generator.
+def fresh_units(graphs: Sequence[Graph]) -> list[dict[str, FreshUnit]]:
+    """Return units for each graph's operators with weights, by name, drawn by torch's generator.
 
-    Operators of one name in several graphs share a unit: they must agree in channels, and the
-    largest of their kernels is taken.
+    Operators of one name and kind that agree in channels share a unit, whose kernel is the largest
+    of theirs.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    norms: dict[str, bool] = {}
+    keys: list[dict[str, tuple[object, ...]]] = []
+    shapes: dict[tuple[object, ...], tuple[int, ...]] = {}
     for graph in graphs:
         classifier = logits_of(graph, graph.outputs[0])
+        keys.append({})
         for op in weighted_ops(graph):
             shape = filter_layout(op, graph.constant_of(op).shape)
-            shapes[op.name] = tuple(map(max, shapes.get(op.name, shape), shape))
-            norms[op.name] = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
-    return {name: FreshUnit(shape, norm=norms[name]) for name, shape in shapes.items()}
-
-
-def registered(units: Mapping[str, FreshUnit]) -> nn.ModuleDict:
-    """Return units under names that torch allows."""
-    return nn.ModuleDict({key: units[name] for name, key in submodule_names(units).items()})
+            norm = op.kind != "FULLY_CONNECTED" and op.outputs[0] != classifier
+            key = keys[-1][op.name] = (op.name, op.kind, shape[:2], norm)
+            shapes[key] = tuple(map(max, shapes.get(key, shape), shape))
+    units = {key: FreshUnit(shape, norm=bool(key[-1])) for key, shape in shapes.items()}
+    return [{name: units[key] for name, key in each.items()} for each in keys]
