@@ -263,3 +263,8 @@ def test_a_code_is_the_place_of_the_largest() -> None:
     assert values.dtype == places.dtype == np.int8
     agree = places.ravel().astype(int) + 128 == module(x)[1].numpy()
     assert agree.mean() > 0.9  # but where two are within a step
+
+
+def test_a_map_that_is_cut_off_is_refused() -> None:
+    with pytest.raises(ExportError, match="all are cut off"):
+        trace(nn.ZeroPad2d((0, 0, -1, 1)).eval(), torch.zeros(1, 4, 1, 20))

@@ -33,6 +33,8 @@ def pad(tracer: Tracer, arguments: Arguments) -> Value | None:
     if not math.isfinite(fill):
         return _edges_for_maxima(tracer, value, amounts, fill)
     cropped = F.pad(value.positions, [min(amount, 0) for amount in amounts])
+    if not cropped.numel():
+        raise tracer.refusal("an element must be left, but all are cut off", "cut off fewer")
     value, amounts = Value(value.tensor, cropped), [max(amount, 0) for amount in amounts]
     table = np.zeros((len(value.shape), 2), np.int32)
     for dim in range(len(amounts) // 2):
