@@ -258,7 +258,7 @@ def test_pointing_and_arrow_keys_read_values(browser: Page, runs: Path) -> None:
     assert browser.value("document.getElementById('said').textContent").startswith("block2")
     browser.press("Escape")
     assert browser.value("document.getElementById('tip').hidden") is True
-    browser.value("document.querySelector('canvas').focus()")
+    browser.value("document.querySelector('#search canvas').focus()")
     browser.press("ArrowLeft")
     assert "round" in browser.value("document.getElementById('said').textContent")
 
