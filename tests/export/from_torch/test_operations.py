@@ -138,6 +138,10 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     "square": (lambda: on_maps(lambda x: x**2), 0),
     "gate": (lambda: on_maps(_gated, nn.Linear(8, 8)), 0),
     "maximum": (lambda: on_maps(lambda x, c: torch.maximum(c(x), x), nn.Conv2d(8, 8, 1)), 0),
+    "a bound for each row": (
+        lambda: on_maps(lambda x, c: x.maximum(c.weight.view(-1, 1)), nn.Linear(1, MAPS[1])),
+        0,
+    ),
     "outer product": (
         lambda: on_maps(lambda x: x.mean((2, 3), True) * x.mean(1, True)),
         0,

@@ -1,5 +1,7 @@
 """Constant factors and shifts, in the weights in front of them where those can hold them."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -90,7 +92,7 @@ def with_constant(
     """Append an operator on a value and a constant that is broadcast to its shape."""
     value = once(tracer, value)
     shape = tracer.shape_of(value.tensor)
-    reduced = narrowed(_spread(value, constant).reshape(shape))
+    reduced = narrowed(_spread(value, constant).reshape(shape), kind)
     name = tracer.name(suffix)
     other = tracer.filled(f"{name}/constant", reduced.float().numpy())
     op = Op(kind, name, (value.tensor, other), (name,), **fields)  # type: ignore[arg-type]
@@ -115,10 +117,17 @@ def once(tracer: Tracer, value: Value) -> Value:
     return Value(tensor, canonical(tracer.shape_of(tensor)).reshape(value.shape))
 
 
-def narrowed(stored: Tensor) -> Tensor:
-    """Leave out the dimensions along which nothing changes: broadcasting repeats them."""
+def narrowed(stored: Tensor, kind: Kind) -> Tensor:
+    """Leave out the dimensions along which nothing changes: broadcasting repeats them.
+
+    The last two stay where MAXIMUM or MINIMUM would spread single elements over rows.
+    """
+    narrow = stored
     for axis in range(stored.ndim):
-        first = stored.narrow(axis, 0, 1)
-        if torch.equal(first.expand_as(stored), stored):
-            stored = first
-    return stored
+        first = narrow.narrow(axis, 0, 1)
+        if torch.equal(first.expand_as(narrow), narrow):
+            narrow = first
+    is_thin = math.prod(narrow.shape[-2:]) == 1 < narrow.numel()
+    if kind in ("MAXIMUM", "MINIMUM") and is_thin:
+        return narrow.expand(*narrow.shape[:-2], *stored.shape[-2:])
+    return narrow

@@ -312,11 +312,11 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     order = torch.empty(chosen.positions.numel(), dtype=torch.int64)
     order[chosen.positions.flatten()] = other.positions.flatten()
     stored = tracer.shape_of(chosen.tensor)
-    reduced = narrowed(order.reshape(stored))
+    reduced = narrowed(order.reshape(stored), kind)
     finer = broadcast_shape(order.numpy())
     if finer is not None and len(np.unique(reduced.numpy())) < reduced.numel():
         stored = finer
-        reduced = narrowed(order.reshape(stored))
+        reduced = narrowed(order.reshape(stored), kind)
     sources = [
         tracer.reshaped(chosen.tensor, stored),
         tracer.arrange(other.tensor, reduced, tuple(reduced.shape)),
