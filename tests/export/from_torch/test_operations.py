@@ -188,6 +188,12 @@ CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Any]], int]] = {
     "every second": (lambda: on_maps(lambda x: x[:, :, ::2, 1::2]), 1),
     "patches": (lambda: on_maps(_patches), 1),
     "patches in steps": (lambda: on_maps(_every_third_row_of_patches), 2),
+    "stack of an edge that is repeated": (
+        lambda: on_sequences(
+            lambda x: torch.stack([F.pad(x, (1, 0), "reflect"), F.pad(x.abs(), (1, 0))], 1).sum(1)
+        ),
+        2,
+    ),
     "stack": (
         lambda: on_maps(lambda x, c: c(torch.stack([x, -x], 1).flatten(1, 2)), nn.Conv2d(16, 4, 1)),
         0,

@@ -10,6 +10,7 @@ from torch.fx.node import map_arg
 
 from micronas.export.from_torch.layout import Stack, Value, canonical, in_order, rows_of
 from micronas.export.from_torch.operations import Arguments
+from micronas.export.from_torch.operations.affine import once
 from micronas.export.from_torch.tracer import Tracer, led
 from micronas.graph.operators import OPERATORS
 
@@ -213,7 +214,7 @@ def concatenation(tracer: Tracer, arguments: Arguments) -> Value:
 
 def stack(tracer: Tracer, arguments: Arguments) -> Value:
     """Join values along a new dimension; on the device they stand side by side in each row."""
-    values = [tracer.complete(tracer.value(node)) for node in arguments["tensors"]]
+    values = [once(tracer, tracer.value(node)) for node in arguments["tensors"]]
     row = tracer.shape_of(values[0].tensor)[-1]
     if any(tracer.shape_of(value.tensor)[-1] != row for value in values):
         row = values[0].positions.numel()
