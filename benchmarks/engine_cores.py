@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from benchmarks.engine_kernels import networks as single
+from benchmarks.engine_kernels import rows
 from micronas import resources
 from micronas.engine.cmsis_nn import makers
 from micronas.engine.layout import best_layout
@@ -105,14 +106,6 @@ def measured(graph: Graph, libraries: Mapping[str, Path] | None = None) -> dict[
     return found
 
 
-def rows() -> dict[str, Mapping[str, Any]]:
-    """Return what was measured, by network."""
-    if not RESULTS.is_file():
-        return {}
-    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
-    return {each["network"]: each for each in lines}
-
-
 def fitted(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Core]:
     """Return how each core does beside an M4."""
     found = {}
@@ -132,7 +125,7 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Core]:
 
 
 def main(*, write: bool) -> None:
-    known, several = rows(), 0
+    known, several = rows(RESULTS), 0
     with tempfile.TemporaryDirectory() as scratch:
         libraries: dict[str, Path] = {}
         for name, make in networks():
@@ -152,7 +145,7 @@ def main(*, write: bool) -> None:
                 row["cmsis_nn"] = measured(graph, libraries)
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-    known = rows()
+    known = rows(RESULTS)
     found = fitted(known)
     _print(found, known)
     if write:

@@ -202,11 +202,11 @@ def _symbols(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def rows() -> dict[str, Mapping[str, Any]]:
-    """Return what was measured, by name."""
-    if not RESULTS.is_file():
+def rows(results: Path = RESULTS) -> dict[str, Mapping[str, Any]]:
+    """Return what was measured, by network."""
+    if not results.is_file():
         return {}
-    lines = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
     return {each["network"]: each for each in lines}
 
 
