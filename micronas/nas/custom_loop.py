@@ -55,7 +55,7 @@ class Supernet(nn.Module):
     def __init__(self, space: Searchable) -> None:
         super().__init__()
         self.space = space
-        self.gates = Gates(space.decisions)
+        self.gates = Gates.of(space)
         self.shared = SharedNetwork(space, running=True)
         self.register_buffer("temperature", torch.tensor(_DEFAULTS.temperature[0]))
         self.budget: SearchBudget | None = None

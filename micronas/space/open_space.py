@@ -58,6 +58,8 @@ class OpenSpace(Described):
     """Least share of the budget that networks use. Small data is learnt by small networks: below
     0.9, sizes are drawn evenly on a logarithmic scale, and textbook networks compete as published,
     too."""
+    streaming: bool = False
+    """Whether all families stream, see `Space.streaming`."""
     families: dict[str, dict[str, Any]]
     textbook: tuple[str, ...] = ()
     """Networks of `search_spaces/textbook/` that compete in the trials, scaled to the budget."""
@@ -67,6 +69,11 @@ class OpenSpace(Described):
         """Settle every family at least once with each option of each `any`."""
         if not self.families:
             raise ValueError("families must be at least one")
+        if self.streaming and self.textbook:
+            raise ValueError(
+                "textbook networks must stream where the space does, but those of a paper pad "
+                "their maps over time; leave textbook out, and describe them as families"
+            )
         every = {family: self.sizes(family) for family in self.families}
         for family, sizes in every.items():
             if any(size < 1 for size in sizes):
@@ -169,6 +176,8 @@ class OpenSpace(Described):
             values.setdefault("input", self.input)
         if self.task is not None:
             values["task"] = self.task
+        if self.streaming:
+            values["streaming"] = True
         return validate_settings(values, Space, source=f"families.{family}")
 
 

@@ -153,6 +153,11 @@ class Searchable(ABC):
         """Return the graph of a choice: one option index for each decision."""
         return self.choices.resolve(choice)
 
+    @property
+    def has_one_size(self) -> bool:
+        """Whether maps have one size whatever is chosen, so that masks can mix networks."""
+        return True
+
     def canonical(self, choice: Choice) -> Choice:
         """Return the choice that stands for all of the same network."""
         return self.choices.canonical(choice)

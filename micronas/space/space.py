@@ -22,6 +22,7 @@ from micronas.errors import ConfigError
 from micronas.files import write_atomically
 from micronas.graph.builder import Parameters
 from micronas.graph.ir import Graph
+from micronas.graph.streaming import frames_read, streaming
 from micronas.settings import Extent, Settings, read_mapping, validate_settings
 from micronas.space.blocks import Block
 from micronas.space.blocks.base import Weighted, bits_mark, chosen_fields, stride_mark
@@ -90,6 +91,9 @@ class Space(Described, Searchable, Architecture):
     """Height, width, channels."""
     classes: Extent
     activation: Literal["relu", "relu6"] = "relu"
+    streaming: bool = False
+    """Whether networks are computed frame by frame: without padding over the input's height, which
+    is time, so that rows of a map are those of a whole recording."""
     stem: Stem
     blocks: tuple[Block, ...] = Field(validation_alias=AliasChoices("blocks", "stages"))
     head: Head = Head()
@@ -108,12 +112,38 @@ class Space(Described, Searchable, Architecture):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _within_window(self) -> "Space":
+        """Refuse networks that stream and read more frames than the input has."""
+        if self.streaming:
+            try:
+                self._streamed(self.choices.resolve(self._longest()))
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+    def _longest(self) -> Choice:
+        """Return the choice that reads the most frames: the largest, of the kinds that read most.
+
+        What a block adds does not depend on the others.
+        """
+        choice = self.largest()
+        for place, decision in enumerate(self.decisions):
+            if decision.kind == "select":
+                ways = [
+                    (*choice[:place], option, *choice[place + 1 :])
+                    for option in range(len(decision.options))
+                ]
+                choice = max(ways, key=lambda way: frames_read(self.choices.resolve(way)))
+        return choice
+
     @model_serializer(mode="wrap")
     def _without_task(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a task that is not given."""
+        """Leave out what is seldom given."""
         values: dict[str, Any] = dump(self)
-        if values.get("task") is None:
-            values.pop("task", None)
+        for name, usual in (("task", None), ("streaming", False)):
+            if values.get(name) == usual:
+                values.pop(name, None)
         return values
 
     @classmethod
@@ -191,7 +221,17 @@ class Space(Described, Searchable, Architecture):
                 f"{len(choices.decisions)} decisions, the first {choices.decisions[0].name}; "
                 "search it, or give every size one option"
             )
-        return choices.largest
+        return self._streamed(choices.largest)
+
+    def resolve(self, choice: Choice) -> Graph:
+        return self._streamed(super().resolve(choice))
+
+    @property
+    def has_one_size(self) -> bool:
+        return not self.streaming
+
+    def _streamed(self, graph: Graph) -> Graph:
+        return streaming(graph) if self.streaming else graph
 
     def build(self, generator: "torch.Generator | None" = None) -> "nn.Module":
         from micronas.train.network import Network
@@ -263,7 +303,8 @@ class Space(Described, Searchable, Architecture):
         """The text of a network, with the input and the stem's kernel and stride."""
         height, width, channels = self.input
         stem = f"{kernel_text(self.stem.kernel[0])}{stride_mark(self.stem.stride)}"
-        return f"{height}x{width}x{channels} {stem}: {self}"
+        marks = f"{stem} streaming" if self.streaming else stem
+        return f"{height}x{width}x{channels} {marks}: {self}"
 
     def __str__(self) -> str:
         """Widths block by block, as in the paper's Table 5: ``140; 140@2 140 140 112 196``.

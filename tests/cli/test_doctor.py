@@ -78,7 +78,10 @@ def test_markers_are_obeyed() -> None:
     [
         ("micronas profile --board stm32f76", {"stm32f767zi"}),
         ("micronas profile --board arduino_nano33", {"arduino_nano33"}),
-        ("micronas search kws_", {"kws_small", "kws_strides", "kws_mixed", "kws_open"}),
+        (
+            "micronas search kws_",
+            {"kws_small", "kws_streaming", "kws_strides", "kws_mixed", "kws_open"},
+        ),
         ("micronas train published/vww_2", {"published/vww_2"}),
         ("micronas data check v", {"vww"}),
         ("micronas search kws budget.l", {"budget.latency="}),

@@ -43,7 +43,7 @@ class Dnas(SharedStrategy):
         super().__init__(context)
         assert isinstance(context.settings, DnasSettings), "OneOf saw to it"
         self.gated = context.settings
-        self.gates = Gates(self.member.space.decisions)
+        self.gates = Gates.of(self.member.space)
         self.gate_optimizer = Adam(
             self.gates.parameters(), self.gated.gate_learning_rate, betas=(0.5, 0.999)
         )

@@ -7,7 +7,9 @@ not say how z is relaxed; straight-through Gumbel-softmax is our choice (Jang et
 import torch
 from torch import Tensor, nn
 
+from micronas.errors import ConfigError
 from micronas.space.decisions import Choice, Decision
+from micronas.space.searchable import Searchable
 
 Sample = dict[str, Tensor]
 """Weights of the options of each decision, by its name; each sums to 1."""
@@ -26,6 +28,22 @@ class Gates(nn.Module):
         super().__init__()
         self.decisions = decisions
         self.logits = nn.ParameterList(torch.zeros(len(each.options)) for each in decisions)
+
+    @classmethod
+    def of(cls, space: Searchable) -> "Gates":
+        """Return the gates of a space.
+
+        Raises
+        ------
+        ConfigError
+            If masks cannot mix its networks.
+        """
+        if not space.has_one_size:
+            raise ConfigError(
+                f"gates must mix maps of one size, but kernels and depths change those of "
+                f"{space.title!r}, which streams; take search.strategy=halving or single_stage"
+            )
+        return cls(space.decisions)
 
     def probabilities(self) -> Sample:
         """Softmax of the logits in float64: differentiable.

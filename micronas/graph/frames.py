@@ -1,0 +1,146 @@
+"""Run a streaming int8 graph frame by frame: each row is computed once, when its rows are there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from micronas.errors import DataError
+from micronas.graph.check import check_int8
+from micronas.graph.ir import Graph, Op
+from micronas.graph.kernels import RULES
+from micronas.graph.kernels.codes import Kernel, Values
+from micronas.graph.streaming import Sweep, check_streaming, is_delay, of_rows, sweep_of, timings
+
+
+@dataclass
+class _Stage:
+    op: Op
+    sweep: Sweep
+    kernel: Kernel | None
+    """Computes one row; None of a delay, which passes it on."""
+    next: int = 0
+    """Number of its next row."""
+
+
+class FrameByFrame:
+    """A streaming network between two frames of a recording.
+
+    Scores are those of `integer.run` over the whole recording (`streaming.recording`), bit for bit.
+
+    Parameters
+    ----------
+    graph
+        A streaming int8 graph.
+
+    Raises
+    ------
+    ModelError, ConfigError
+        If the graph is no complete int8 graph, or does not stream.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        check_int8(graph)
+        check_streaming(graph)
+        self._graph = graph
+        self.frames = timings(graph)[graph.outputs[0]].reach
+        """Frames before the first scores."""
+        self.stride = timings(graph)[graph.outputs[0]].stride
+        """Frames from scores to scores."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        graph = self._graph
+        self._stages = [
+            _Stage(op, sweep_of(graph, op), None if is_delay(graph, op) else _kernel(graph, op))
+            for op in graph.ops
+        ]
+        written = (name for op in graph.ops for name in op.outputs)
+        self._rows: dict[str, list[Values]] = {name: [] for name in (*graph.inputs, *written)}
+        self._first = dict.fromkeys(self._rows, 0)
+        """Number of the first row that is kept."""
+
+    def push(self, frames: Values) -> Values:
+        """Take frames in and return the scores that they complete.
+
+        Parameters
+        ----------
+        frames
+            int8 [frames, width, channels], any number.
+
+        Returns
+        -------
+        int8 [scores, ...], often none.
+        """
+        graph = self._graph
+        (source,), (output,) = graph.inputs, graph.outputs
+        wanted = graph.tensors[source].shape[2:]
+        if frames.dtype != np.int8 or frames.shape[1:] != wanted:
+            raise DataError(
+                f"frames must be int8 [frames, {', '.join(map(str, wanted))}], but got "
+                f"{frames.dtype} {list(frames.shape)}; quantise them first"
+            )
+        scores = []
+        for frame in frames:
+            self._rows[source].append(frame)
+            for stage in self._stages:
+                while (row := self._computed(stage)) is not None:
+                    self._rows[stage.op.outputs[0]].append(row)
+                    stage.next += 1
+            scores += self._rows[output]
+            self._first[output] += len(self._rows[output])
+            self._rows[output].clear()
+            self._forget()
+        shape = graph.tensors[output].shape[1:]
+        return np.array(scores, np.int8).reshape(-1, *shape)
+
+    def _computed(self, stage: _Stage) -> Values | None:
+        """Return the next row of a stage, or None where rows that it reads are missing."""
+        read, sweep = list[Values](), stage.sweep
+        begin = stage.next * sweep.stride + sweep.skipped
+        for name in stage.op.operands:
+            if name not in self._rows:
+                read.append(self._constant(name))
+                continue
+            at = begin - self._first[name]
+            rows = self._rows[name][at : at + sweep.extent]
+            if len(rows) < sweep.extent:
+                return None
+            read.append(np.array(rows))
+        if stage.kernel is None:
+            row: Values = read[0][0]
+            return row
+        graph = self._graph
+        shapes = (graph.tensors[name].shape for name in stage.op.operands)
+        given = [
+            rows[None, None] if len(shape) == 4 and name in self._rows else rows[None]
+            for rows, shape, name in zip(read, shapes, stage.op.operands, strict=True)
+        ]
+        return stage.kernel(*given).reshape(_row_shape(graph, stage.op))
+
+    def _constant(self, name: str) -> Values:
+        data = self._graph.tensors[name].data
+        assert data is not None
+        return data.astype(np.int8)
+
+    def _forget(self) -> None:
+        """Drop rows that nobody reads any more."""
+        wanted = {name: self._first[name] + len(rows) for name, rows in self._rows.items()}
+        for stage in self._stages:
+            begin = stage.next * stage.sweep.stride + stage.sweep.skipped
+            for name in stage.op.operands:
+                if name in wanted:
+                    wanted[name] = min(wanted[name], begin)
+        for name, first in wanted.items():
+            del self._rows[name][: first - self._first[name]]
+            self._first[name] = first
+
+
+def _row_shape(graph: Graph, op: Op) -> tuple[int, ...]:
+    shape = graph.output_of(op).shape
+    return shape[2:] if len(shape) == 4 else shape[1:]
+
+
+def _kernel(graph: Graph, op: Op) -> Kernel:
+    assert op.kind != "UNKNOWN", "an int8 graph has none"
+    return RULES[op.kind].kernel(of_rows(graph, op, 1), op)
