@@ -127,12 +127,9 @@ class QuantizedNetwork(nn.Module):
             unit_of_gates = QuantizedRecurrentUnit(op, graph, arrays)
             self.units[self._unit_names[op.name]] = unit_of_gates
         self._owners = owners(graph)
-        inside = {op.outputs[0] for op in graph.ops if shares(op)}
-        sources = [name for name in self._owners if name not in inside]
-        self._sources = Counter(self._owners[name] for name in sources)
-        hiding = {name for op in graph.ops for name in _hidden(graph, op)}
-        self._hiding = {self._owners[name] for name in hiding}
-        self._seen = {*sources} - hiding
+        self._hiding = {self._owners[name] for op in graph.ops for name in _hidden(graph, op)}
+        self._seen = self._owners.keys() - _unseen(graph)
+        self._sources = Counter(self._owners[name] for name in self._seen)
         self._range_names = submodule_names(dict.fromkeys(self._owners.values()))
         self._on_grid = {op.outputs[0] for op in graph.ops if _row(op).on_grid}
         self._fixed = {
@@ -413,6 +410,26 @@ def _hidden(graph: Graph, op: Op) -> list[str]:
         return []
     held = [(name, graph.tensors[name].data) for name in op.operands]
     return [name for name, data in held if data is not None and float(data.min()) <= HIDES]
+
+
+def _unseen(graph: Graph) -> set[str]:
+    """Tensors that say nothing of the range they share.
+
+    Of what a constant bounds its range must hold the result alone: whatever lies beyond saturates.
+    """
+    found = {op.outputs[0] for op in graph.ops if shares(op)}
+    bounding, read_elsewhere = [], {*graph.outputs}
+    for op in graph.ops:
+        constants = [name for name in op.operands if graph.tensors[name].constant]
+        if op.kind in ("MAXIMUM", "MINIMUM") and constants:
+            found.update(constants)
+            if not _hidden(graph, op):
+                bounding.append(op)
+                continue
+        read_elsewhere.update(op.inputs)
+    found.difference_update(op.outputs[0] for op in bounding)
+    bounded = {name for op in bounding for name in op.operands}
+    return found | (bounded - read_elsewhere)
 
 
 def _wider(span: Tensor | None, other: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from micronas.train.codes import quantize_inputs
 from micronas.train.fake_quantize import Range
 from micronas.train.functions import FUNCTIONS
 from micronas.train.network import Network
-from micronas.train.quantize import QuantizedNetwork
+from micronas.train.quantize import QuantizedNetwork, Ranges
 from testing import elements
 from testing.graphs import random_op_graph, random_shapes
 from testing.movement import MOVEMENT
@@ -227,6 +227,27 @@ class TestConstantOperands:
         tensors = network.graph().tensors
         assert len({tensors[name].quantization for name in "xcy"}) == 1
         assert "ranges.x.log2_scale" in dict(network.named_parameters())
+
+    @pytest.mark.parametrize("ranges", ["gradient", "average"])
+    @pytest.mark.parametrize(
+        ("kind", "bound", "scale", "codes"),
+        [
+            ("MINIMUM", 3.7, 0.51, [-128, 127]),  # -0.01 to 0.5: the bound saturates
+            ("MINIMUM", 0.2, 0.21, [-128, 127]),  # 0.5 saturates at 0.2
+            ("MAXIMUM", 1.0, 1.0, [127, 127]),  # nothing but the bound comes out
+        ],
+    )
+    def test_a_bounded_range_holds_what_comes_out(
+        self, kind: Kind, bound: float, scale: float, codes: list[int], ranges: Ranges
+    ) -> None:
+        network = QuantizedNetwork(self.graph(kind, [bound]), ranges=ranges)
+        network.calibrate([torch.tensor([[-0.01, 0.5]])], method="minmax")
+        found = network.graph()
+        quantization = found.tensors["y"].quantization
+        assert quantization is not None
+        assert quantization.scale.item() == pytest.approx(scale / 255, rel=1e-5)
+        given = quantize_inputs(found, torch.tensor([[-0.01, 0.5]]))
+        assert integer.run(found, given).tolist() == [codes]
 
     def test_a_sigmoid_is_requantised_before_it_is_joined(self) -> None:
         tensors = {name: ir.Tensor(name, (1, 2)) for name in ("x", "s")}
