@@ -147,6 +147,11 @@ def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def wrapped(text: str, width: int | None) -> str:
+    """Return a sentence in lines of at most so many characters, or as it is."""
+    return text if width is None else textwrap.fill(text, width, break_on_hyphens=False)
+
+
 def for_people(value: object) -> str:
     """Write a value as a person would: ``true``, ``1,024``, ``30 billion``, ``-`` for none."""
     if isinstance(value, bool):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from micronas.cli.shared import Json, show
+from micronas.cli.shared import Json, Wide, show, window
 
 if TYPE_CHECKING:
     from micronas.graph.ir import Graph
@@ -110,6 +110,7 @@ def verify(
             help="Sounds, pictures or CSV files for the front end in C; of a run its data's."
         ),
     ] = None,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Run a network on TFLM and compare every output byte with integer execution.
@@ -128,7 +129,7 @@ def verify(
     given = read_inputs(inputs) if inputs else random_inputs(graph, samples, seed=seed)
     examples = by_name(graph, given)
     if layers:
-        _verify_layers(model, graph, examples, as_json)
+        _verify_layers(model, graph, examples, as_json, width=window(wide))
         return
     from micronas.export.runtimes import compare_runtimes
     from micronas.text import pairs
@@ -175,7 +176,7 @@ def _compare_front_end(
 
 
 def _verify_layers(
-    model: Path, graph: "Graph", examples: "dict[str, Values]", as_json: bool
+    model: Path, graph: "Graph", examples: "dict[str, Values]", as_json: bool, *, width: int | None
 ) -> None:
     from micronas.evaluation.layers import compare, culprit, dequantized
     from micronas.evaluation.table import layers_table
@@ -193,5 +194,7 @@ def _verify_layers(
             "layers": [error.view() for error in errors],
         },
         as_json,
-        lambda: f"{layers_table(errors, worst)}\nreference: {reference}, {count} samples",
+        lambda: (
+            f"{layers_table(errors, worst, width=width)}\nreference: {reference}, {count} samples"
+        ),
     )

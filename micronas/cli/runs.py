@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Json, Overrides, Quiet, show
+from micronas.cli.shared import Csv, Json, Overrides, Quiet, Wide, show, window
 
 
 def search(
@@ -25,6 +25,8 @@ def search(
         str | None,
         typer.Option(metavar="ADDRESS", help="Run trials on Ray: local, auto or HOST:PORT."),
     ] = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -35,7 +37,7 @@ def search(
     settings.check_feasible()
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
-    silent = quiet or as_json or not first
+    silent = quiet or as_json or as_csv or not first
     from micronas.progress import Bars, Log, both
     from micronas.report.write import report_line
     from micronas.runs.folder import LOG
@@ -57,10 +59,13 @@ def search(
     if not first:
         return
     report = report_line(folder)
+    summary = search_summary(result, trained.metrics, width=window(wide))
     show(
         trained.metrics,
         as_json,
-        lambda: f"{search_summary(result, trained.metrics)}\nrun folder: {folder}\n{report}",
+        lambda: f"{summary}\nrun folder: {folder}\n{report}",
+        as_csv=as_csv,
+        rows=trained.metrics["search"]["candidates"],
     )
 
 
@@ -97,8 +102,9 @@ def train(
         tell = None if silent else bars.tell
         trained = run_training(network, settings, folder, progress=progress, tell=tell)
     report = report_line(folder)
+    summary = metrics_table(trained.metrics, width=window(wide=False))
     show(
         trained.metrics,
         as_json,
-        lambda: f"{metrics_table(trained.metrics)}\nrun folder: {folder}\n{report}",
+        lambda: f"{summary}\nrun folder: {folder}\n{report}",
     )

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from micronas.evaluation.layers import LayerError
 
 
-def layers_table(errors: "Sequence[LayerError]", culprit: "LayerError | None") -> str:
-    """Signal-to-noise ratios of each layer; the one to look at is marked."""
+def layers_table(
+    errors: "Sequence[LayerError]", culprit: "LayerError | None", *, width: int | None = None
+) -> str:
+    """Signal-to-noise ratios of each layer, at most so wide; the one to look at is marked."""
     rows = [
         [
             error.name,
@@ -27,7 +29,8 @@ def layers_table(errors: "Sequence[LayerError]", culprit: "LayerError | None") -
         for error in errors
     ]
     header = ["layer", "op", "so far", "here", "median channel", "worst", "channel", "saturated"]
-    return table([*header, ""], rows)
+    drop = ("channel", "worst", "median channel", "op")
+    return table([*header, ""], rows, width=width, drop=drop)
 
 
 def _decibels(ratio: float) -> str:

@@ -57,9 +57,9 @@ class SearchResult:
     def winner(self) -> Candidate:
         return self.candidates[0]
 
-    def table(self) -> str:
-        """Return the networks that had a trial as a table, the best first."""
-        return candidates_text(self.candidates, self.measure)
+    def table(self, *, width: int | None = None) -> str:
+        """Return the networks that had a trial as a table, the best first, at most so wide."""
+        return candidates_text(self.candidates, self.measure, width=width)
 
     def plot(self, kind: Picture = "front", *, axes: "Axes | None" = None) -> "Axes":
         """Draw trials against latency (``front``) or ``arena``, or the supernet's ``history``."""

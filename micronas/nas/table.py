@@ -7,7 +7,7 @@ from micronas.errors import ConfigError, MicronasError
 from micronas.nas.candidate import Candidate
 from micronas.objectives.base import Measure
 from micronas.quantities import format_bytes, format_macs
-from micronas.text import html_table, quantity, table
+from micronas.text import html_table, quantity, table, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,14 +33,23 @@ def _candidate_rows(candidates: Sequence[Candidate], measure: Measure) -> list[l
     ]
 
 
-def candidates_text(candidates: Sequence[Candidate], measure: Measure) -> str:
-    """Return a table for a terminal and what it is sorted by."""
+def candidates_text(
+    candidates: Sequence[Candidate], measure: Measure, *, width: int | None = None
+) -> str:
+    """Return a table for a terminal, at most so wide, and what it is sorted by."""
     compared = sum(len(each.comparisons) for each in candidates)
-    return (
-        f"{table((*_HEADER, measure.name), _candidate_rows(candidates, measure))}\n"
+    said = (
         f"sorted by epochs reached, then loss, on the ranking part; {len(candidates)} networks, "
         f"{compared} comparisons"
     )
+    shown = table(
+        (*_HEADER, measure.name),
+        _candidate_rows(candidates, measure),
+        width=width,
+        drop=("MACs", "epochs", "arena", "loss"),
+        wrap="network",
+    )
+    return f"{shown}\n{wrapped(said, width)}"
 
 
 def candidates_html(candidates: Sequence[Candidate], title: str, measure: Measure) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from micronas.hardware.table import verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
-from micronas.text import quantity, span, table
+from micronas.text import listed, pairs, percent, quantity, span, table, wrapped
 
 if TYPE_CHECKING:
     from micronas.nas.search import SearchResult
@@ -13,20 +13,29 @@ if TYPE_CHECKING:
 
 def _arena_notes(metrics: Mapping[str, Any]) -> list[str]:
     """Where the arena is not exactly the board's."""
-    bound = ["arena          an upper bound"] if metrics["arena_is_upper_bound"] else []
+    bound = ["an upper bound"] if metrics["arena_is_upper_bound"] else []
     assumed = metrics["arena_assumes"]
-    return bound + ([f"arena          planned for {assumed}"] if assumed else [])
+    return bound + ([f"planned for {assumed}"] if assumed else [])
 
 
-def score_line(score: Mapping[str, Any]) -> str:
+def _score(score: Mapping[str, Any]) -> str:
     """A measure of the float and the int8 network, between what it may lie, and of what."""
-    name, unit = score["name"], score["unit"]
-    row = f"{name:<15}" if len(name) < 15 else f"{name} "
+    unit = score["unit"]
     real = "" if score["float"] is None else f"float {quantity(score['float'], unit)}, "
     said = [score["on"]]
     if score["interval"] is not None:
         said.insert(0, f"95 % interval {span(score['interval'], unit)}")
-    return f"{row}{real}int8 {quantity(score['int8'], unit)} ({'; '.join(said)})"
+    return f"{real}int8 {quantity(score['int8'], unit)} ({'; '.join(said)})"
+
+
+def _recall(metrics: Mapping[str, Any]) -> list[str]:
+    """Share of each class that is told right, the worst first; a pretext has none to speak of."""
+    is_pretext = metrics.get("accuracy_name") != "accuracy"
+    told = {} if is_pretext else metrics["int8_accuracy_per_class"]
+    known = {name: share for name, share in told.items() if share == share}
+    return [
+        f"{name} {percent(known[name])}" for name in sorted(known, key=lambda name: known[name])
+    ]
 
 
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
@@ -42,11 +51,17 @@ def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
             f"front end {front['kind']} {format_bytes(front['buffer_bytes'])} of SRAM, "
             f"{format_bytes(front['flash_bytes'])} of flash, {front['step_ms']:.2f} ms"
         )
-    return [f"beside         {'; '.join(parts)}"]
+    return parts
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """Measures, and each cost beside its budget."""
+def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> str:
+    """Measures, and each cost beside its budget.
+
+    Parameters
+    ----------
+    width
+        Characters of a line; no limit when left out.
+    """
     budget, used = metrics["budget"], metrics["used"]
     rows = [
         [
@@ -57,22 +72,28 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         ]
         for name, limit in budget.items()
     ]
-    lines = [
-        f"network        {metrics['network']}",
-        *map(score_line, metrics["scores"]),
-        f"cost           {format_macs(metrics['macs'])}, "
-        f"flash {format_bytes(metrics['flash_bytes'])}, "
-        f"arena {format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms "
-        f"on {metrics['board']}",
-        *_arena_notes(metrics),
-        *_device_notes(metrics.get("device")),
-        "",
-        table(["budget", "used", "limit", "share"], rows),
-        "",
-        f"tflm_mismatches {metrics['tflm_mismatches']}",
-        f"fits {verdict(metrics['fits'], metrics.get('fits_estimates', ()))}",
-    ]
-    return "\n".join(lines)
+    cost = (
+        f"{format_macs(metrics['macs'])}, flash {format_bytes(metrics['flash_bytes'])}, arena "
+        f"{format_bytes(metrics['arena_bytes'])}, {metrics['latency_ms']:.1f} ms on "
+        f"{metrics['board']}"
+    )
+    notes = {
+        "recall": listed(_recall(metrics)),
+        "arena": "; ".join(_arena_notes(metrics)),
+        "beside": "; ".join(_device_notes(metrics.get("device"))),
+    }
+    facts = {
+        "network": metrics["network"],
+        **{score["name"]: _score(score) for score in metrics["scores"]},
+        "cost": cost,
+        **{name: text for name, text in notes.items() if text},
+    }
+    checks = (
+        f"tflm_mismatches {metrics['tflm_mismatches']}\n"
+        f"fits {verdict(metrics['fits'], metrics.get('fits_estimates', ()))}"
+    )
+    header = ["budget", "used", "limit", "share"]
+    return f"{pairs(facts, width=width)}\n\n{table(header, rows)}\n\n{checks}"
 
 
 def _margin(search: Mapping[str, Any]) -> str:
@@ -92,14 +113,22 @@ def _margin(search: Mapping[str, Any]) -> str:
     )
 
 
-def search_summary(result: "SearchResult", metrics: Mapping[str, Any]) -> str:
-    """The trial trainings, which of them won and by how much, and the final network."""
+def search_summary(
+    result: "SearchResult", metrics: Mapping[str, Any], *, width: int | None = None
+) -> str:
+    """The trial trainings, which of them won and by how much, and the final network.
+
+    Parameters
+    ----------
+    width
+        Characters of a line; no limit when left out.
+    """
     return "\n".join(
         [
-            result.table(),
-            f"winner: {result.winner.origin}, {_margin(metrics['search'])}",
-            f"strategy: {result.strategy}, {result.reason}",
+            result.table(width=width),
+            wrapped(f"winner: {result.winner.origin}, {_margin(metrics['search'])}", width),
+            wrapped(f"strategy: {result.strategy}, {result.reason}", width),
             "",
-            metrics_table(metrics),
+            metrics_table(metrics, width=width),
         ]
     )

@@ -72,6 +72,9 @@ def test_notebooks_show_tables_and_pictures() -> None:
     result = micronas.search(toy.SPACE, data, board=board, budget=budget, settings=settings)
     assert str(result.winner.architecture) in result.table()
     assert "sorted by epochs reached, then loss" in result.table()
+    fitted = result.table(width=60).splitlines()
+    assert max(map(len, fitted)) <= 60
+    assert "not shown: MACs, epochs (--wide)" in fitted
     graph = result.winner.architecture.graph()
     for shown, text in (
         (result, str(result.winner.architecture)),

@@ -74,7 +74,8 @@ def test_sliding_windows_are_all_judged_and_their_interval_rests_on_those_apart(
     said = printed(found)
     assert "int8 70.0 % (95 % interval" in said
     assert "all 10 sliding windows of test)" in said
-    assert "within label   int8 83.3 % (of the 6 windows without a change of label)" in said
+    assert "within label  int8 83.3 % (of the 6 windows without a change of label)" in said
+    assert "recall        low 60.0 %, high 80.0 %" in said  # of five each, the worse first
 
 
 def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_pretext() -> None:
@@ -96,8 +97,9 @@ def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_prete
     assert (told["anomalous_clips"], told["judged_clips"]) == (2, 4)
     lines = printed(told).splitlines()
     low = told["auc_interval"][0]
-    assert lines[1].startswith(f"AUC            float 1.000, int8 1.000 (95 % interval {low:.3f}")
-    assert lines[2].startswith("pretext accuracy float 100.0 %")
+    assert lines[1].startswith(f"AUC               float 1.000, int8 1.000 (95 % interval {low:.3f}")
+    assert lines[2].startswith("pretext accuracy  float 100.0 %")
+    assert "recall" not in printed(told)
 
 
 def test_accuracy_of_a_file_is_that_of_the_largest_codes() -> None:
