@@ -97,7 +97,7 @@ def test_where_anomalies_are_the_task_auc_comes_first_and_accuracy_is_of_a_prete
     assert (told["anomalous_clips"], told["judged_clips"]) == (2, 4)
     lines = printed(told).splitlines()
     low = told["auc_interval"][0]
-    assert lines[1].startswith(f"AUC               float 1.000, int8 1.000 (95 % interval {low:.3f}")
+    assert lines[1].startswith(f"AUC{'':15}float 1.000, int8 1.000 (95 % interval {low:.3f}")
     assert lines[2].startswith("pretext accuracy  float 100.0 %")
     assert "recall" not in printed(told)
 
