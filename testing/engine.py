@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from micronas.engine.generate import Files, generate
+from micronas.engine.generate import Files, generate, generate_hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.export.firmware.board import CORTEX_M4, Emulated, startup_files
 from micronas.graph.integer import run_outputs
@@ -62,15 +62,34 @@ int main(void) {
   while (*(volatile uint32_t*)0xE000E018 == 0) {
   }
   while (micronas_next()) {
+@BEGIN@
     for (;;) {
 @READ@
 @RESET@
       const uint32_t begin = Now();
-      if (net_invoke(@ARGUMENTS@)) return 2;
+      const int given = @CALL@;
       Number(Now() - begin);
+      if (@FAILED@) return 2;
 @WRITE@
       micronas_puts("\\n");
     }
+  }
+  return 0;
+}
+"""
+
+
+_HOP_HOST = """#include <stdio.h>
+#include <stdlib.h>
+#include "net.h"
+int main(void) {
+  int8_t *arena = malloc(NET_ARENA_BYTES), *in = malloc(NET_INPUT_BYTES);
+  int8_t* out = malloc(NET_OUTPUT_BYTES);
+  net_reset(arena);
+  while (fread(in, 1, NET_INPUT_BYTES, stdin) == NET_INPUT_BYTES) {
+    const int scores = net_hop(in, out, arena);
+    if (scores < 0) return 2;
+    fwrite(out, 1, (size_t)scores * (NET_OUTPUT_BYTES / NET_MOST_SCORES), stdout);
   }
   return 0;
 }
@@ -145,6 +164,24 @@ def on_host(
         "\n".join(f"fwrite({name}, 1, {size}, stdout);" for name, size in _outputs(graph)),
     )
     _write(folder, files, text)
+    return Ran(_ran_here(folder, _joined(given, graph.inputs), compiler, flags))
+
+
+def hops_on_host(
+    graph: Graph,
+    frames: Values,
+    hop: int,
+    folder: Path,
+    *,
+    compiler: str = "gcc",
+    flags: Sequence[str] = ("-O0", *SANITIZED),
+) -> Ran:
+    """Compile a streaming network and run it here on whole hops of frames."""
+    _write(folder, generate_hops(graph, "net", hop=hop), _HOP_HOST)
+    return Ran(_ran_here(folder, np.ascontiguousarray(frames).tobytes(), compiler, flags))
+
+
+def _ran_here(folder: Path, given: bytes, compiler: str, flags: Sequence[str]) -> bytes:
     sources = [str(folder / name) for name in ("net.c", "main.c")]
     program = folder / "run"
     subprocess.run(
@@ -154,13 +191,9 @@ def on_host(
     )
     environment = {"ASAN_OPTIONS": "detect_leaks=0"}
     done = subprocess.run(
-        [str(program)],
-        input=_joined(given, graph.inputs),
-        check=True,
-        capture_output=True,
-        env=environment,
+        [str(program)], input=given, check=True, capture_output=True, env=environment
     )
-    return Ran(done.stdout)
+    return done.stdout
 
 
 def build(
@@ -184,12 +217,47 @@ def build(
     files = generate(graph, "net", most=most, makers=makers)
     buffers = [f"static int8_t {name}[{size}];" for name, size in _sizes(graph).items()]
     state = "static net_state state;" if "net_state" in files.header else ""
-    text = _filled(_BOARD, graph, files, [*buffers, state], "micronas_read({0}, {1})", "break")
+    board_text = _replaced(_BOARD, BEGIN="", CALL="net_invoke(@ARGUMENTS@)", FAILED="given")
+    text = _filled(board_text, graph, files, [*buffers, state], "micronas_read({0}, {1})", "break")
     show = "\n".join(
         f"for (int i = 0; i < {size}; ++i) Number((uint8_t){name}[i]);"
         for name, size in _outputs(graph)
     )
     _write(folder, files, text.replace("@WRITE@", show))
+    return _built(folder, board, optimize, include, libraries)
+
+
+def build_hops(graph: Graph, folder: Path, hop: int, board: Emulated = CORTEX_M4) -> Path:
+    """Compile a streaming network for an emulated core; return the program, which `on_core` runs on
+    whole hops: its outputs are the scores that there were."""
+    text = _replaced(
+        _BOARD,
+        BUFFERS="static int8_t in[NET_INPUT_BYTES], out[NET_OUTPUT_BYTES];",
+        BEGIN="net_reset(arena);",
+        READ="if (micronas_read(in, NET_INPUT_BYTES) != NET_INPUT_BYTES) break;",
+        RESET="",
+        CALL="net_hop(in, out, arena)",
+        FAILED="given < 0",
+        WRITE="for (int i = 0; i < given * (NET_OUTPUT_BYTES / NET_MOST_SCORES); ++i) "
+        "Number((uint8_t)out[i]);",
+    )
+    _write(folder, generate_hops(graph, "net", hop=hop), text)
+    return _built(folder, board, "-O2", (), ())
+
+
+def _replaced(text: str, **values: str) -> str:
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    return text
+
+
+def _built(
+    folder: Path,
+    board: Emulated,
+    optimize: str,
+    include: Sequence[str],
+    libraries: Sequence[str],
+) -> Path:
     for name, content in startup_files(board).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
@@ -216,8 +284,17 @@ def on_core(
     program: Path, given: Mapping[str, Values], graph: Graph, board: Emulated = CORTEX_M4
 ) -> Ran:
     """Run a built network on its emulated core."""
+    return _on_core(program, _joined(given, graph.inputs), board)
+
+
+def hops_on_core(program: Path, frames: Values, board: Emulated = CORTEX_M4) -> Ran:
+    """Run a program of `build_hops`; instructions are those of one call in the mean."""
+    return _on_core(program, np.ascontiguousarray(frames).tobytes(), board)
+
+
+def _on_core(program: Path, given: bytes, board: Emulated) -> Ran:
     path = program.parent / "examples"
-    path.write_bytes(_joined(given, graph.inputs))
+    path.write_bytes(given)
     lines, stack = emulate_with_stack(program, [path], board)
     rows = [[int(word) for word in line.split()] for line in lines]
     codes = b"".join(bytes(row[1:]) for row in rows)
@@ -243,15 +320,13 @@ def _filled(
         f"if ({read.format(name, size)} != {size}) {end};"
         for name, size in list(_sizes(graph).items())[: len(graph.inputs)]
     ]
-    values = {
-        "BUFFERS": "\n".join(buffers),
-        "READ": "\n".join(reads),
-        "RESET": "net_reset(&state);" if files.state else "",
-        "ARGUMENTS": ", ".join(names),
-    }
-    for key, value in values.items():
-        template = template.replace(f"@{key}@", value)
-    return template
+    return _replaced(
+        template,
+        BUFFERS="\n".join(buffers),
+        READ="\n".join(reads),
+        RESET="net_reset(&state);" if files.state else "",
+        ARGUMENTS=", ".join(names),
+    )
 
 
 def _sizes(graph: Graph) -> dict[str, int]:

@@ -1,15 +1,18 @@
 """Write an int8 network as C99: one header, one source file."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from micronas._version import VERSION
 from micronas.engine import c_text
+from micronas.engine.hops import PROGRESS, Hops
 from micronas.engine.kernels import Makers, maker_of
 from micronas.engine.layout import Layout, best_layout
 from micronas.engine.rows import Stream
-from micronas.engine.tables import Tables, constant_name
+from micronas.engine.steps import Call, Step
+from micronas.engine.tables import HopTables, Tables, constant_name
 from micronas.graph.check import check_int8
 from micronas.graph.ir import Graph
 from micronas.graph.kernels.codes import zero_point
@@ -65,6 +68,29 @@ def generate(
     return _Writer(c_text.identifier(name), best_layout(graph, most, makers)).files()
 
 
+def generate_hops(
+    graph: Graph, name: str = "model", *, hop: int, makers: Makers = maker_of
+) -> Files:
+    """Return a streaming network in C that hears `hop` frames a call.
+
+    Scores are those of the int8 graph over the whole recording (`graph.streaming.recording`).
+
+    Parameters
+    ----------
+    graph, name, makers
+        As in `generate`.
+
+    Raises
+    ------
+    ModelError, ExportError
+        As in `generate`.
+    ConfigError
+        If the graph does not stream.
+    """
+    check_int8(graph)
+    return _HopWriter(c_text.identifier(name), Hops(graph, hop, makers)).files()
+
+
 class _Writer:
     def __init__(self, name: str, layout: Layout) -> None:
         self._layout, self._graph, self._name = layout, layout.graph, name
@@ -76,11 +102,7 @@ class _Writer:
 
     def files(self) -> Files:
         states = self._layout.states
-        references = tuple(
-            f"{step.op.kind} {c_text.comment(step.op.name)}"
-            for step, calls in zip(self._layout.steps, self._layout.calls, strict=True)
-            if any(call.is_reference for call in calls)
-        )
+        references = references_of(self._layout)
         header, source = self._header(states), self._source(states, references)
         return Files(
             self._name,
@@ -160,21 +182,14 @@ class _Writer:
         return f"int {self._name}_invoke({', '.join([*inputs, *outputs, 'void* arena', *state])})"
 
     def _source(self, states: list[tuple[str, str, int]], references: tuple[str, ...]) -> str:
-        listed = "".join(f"\n *   {each}" for each in references) or " none"
-        used = {each for calls in self._layout.calls for call in calls for each in call.uses}
-        tables = Tables(self._layout, self._names)
-        head = _text("preamble.c.in")
-        for key, value in {
-            "VERSION": VERSION,
-            "NAME": self._name,
-            "REFERENCES": listed,
-            "PLACE": f"uint{8 * self._layout.place_bytes}_t",
-            "OUTSIDE": str(len(tables.outside)),
-            "PLAIN4": str(int("tile_plain4" in used)),
-            "PLAIN": str(int("tile_plain" in used)),
-        }.items():
-            head = head.replace(f"@{key}@", value)
-        parts = [head, *self._kernels(), *self._constants(states), tables.text]
+        layout, tables = self._layout, Tables(self._layout, self._names)
+        calls = [call for calls in layout.calls for call in calls]
+        parts = [
+            preamble(self._name, calls, references, layout.place_bytes, len(tables.outside)),
+            *kernel_files(calls, ["bands"] if layout.stream else []),
+            *self._constants(states),
+            tables.text,
+        ]
         if self._layout.stream:
             parts += [self._op(self._layout.stream), _text("stream.c")]
         if states:
@@ -192,44 +207,14 @@ class _Writer:
             )
         return "\n\n".join([*parts, *self._invoke(tables, bool(states))])
 
-    def _kernels(self) -> Iterator[str]:
-        generated: dict[str, str] = {}
-        wanted = ["calls"]
-        for call in (call for calls in self._layout.calls for call in calls):
-            generated |= call.generated
-            wanted += [*call.uses, *call.generated, *(["repeat"] if call.maps > 1 else [])]
-        yield from _with_needs([*wanted, *(["bands"] if self._layout.stream else [])], generated)
-
     def _constants(self, states: list[tuple[str, str, int]]) -> Iterator[str]:
-        graph = self._graph
         places = {
             tensor: f"(int32_t)offsetof({self._name}_state, {member}_{number})"
             for number, (cell, hidden, _) in enumerate(states)
             for tensor, member in ((cell, "cell"), (hidden, "hidden"))
         }
         for number, step, calls in self._layout.made:
-            given = {step.operands[each] for call in calls for each in call.operands}
-            for name in dict.fromkeys(step.operands):
-                if name in given and name not in self._layout.roots:
-                    data = graph.tensors[name].data
-                    assert data is not None
-                    codes = data.astype("int8").ravel()
-                    yield c_text.array(constant_name(number, step, name), codes)
-            for part, call in enumerate(calls):
-                fields, op = dict(call.fields), f"op{number}_{part}"
-                if call.state:
-                    hidden, cell = step.op.inputs[-2:]
-                    fields |= {"hidden": places[hidden], "cell": places[cell]}
-                yield from c_text.structure(op, call.structure, fields)
-                if call.maps > 1:
-                    fields = {
-                        "kernel": call.function,
-                        "op": f"&{op}",
-                        "maps": call.maps,
-                        "read": graph.tensors[step.source].elements // call.maps,
-                        "written": graph.output_of(step.op).elements // call.maps,
-                    }
-                    yield from c_text.structure(f"{op}_maps", "Repeat", fields)
+            yield from constants(self._graph, number, step, calls, self._layout.roots, places)
 
     def _op(self, stream: Stream) -> str:
         """Return the type of any operator that goes row by row."""
@@ -253,6 +238,183 @@ class _Writer:
         if tables.has_calls:
             lines.append("  run(kCalls, sizeof(kCalls) / sizeof(kCalls[0]), arena, outside);")
         yield "\n".join([*lines, "  return 0;", "}", ""])
+
+
+class _HopWriter:
+    def __init__(self, name: str, hops: Hops) -> None:
+        self._name, self._hops = name, hops
+
+    def files(self) -> Files:
+        hops, references = self._hops, references_of(self._hops)
+        tables = HopTables(hops)
+        calls = [call for calls in hops.calls for call in calls]
+        parts = [
+            preamble(self._name, calls, references, hops.place_bytes, len(tables.outside)),
+            *kernel_files(calls, ["shift"]),
+        ]
+        for number, (step, each) in enumerate(zip(hops.steps, hops.calls, strict=True)):
+            parts += constants(hops.graph, number, step, each, hops.roots)
+        text = _text("hop.c.in")
+        for key, value in {
+            "NAME": self._name,
+            "UPPER": self._name.upper(),
+            "PROGRESS": str(hops.places[PROGRESS]),
+            "TURNS": str(len(hops.turns)),
+            "FIRST": str(hops.first),
+            "ROWS_AT_FIRST": str(hops.rows_at_first),
+            "SCORES": str(hops.output_row),
+            "OUTSIDE": ", ".join(tables.outside),
+        }.items():
+            text = text.replace(f"@{key}@", value)
+        return Files(
+            self._name,
+            self._header(),
+            "\n\n".join([*parts, tables.text, text]),
+            hops.plan.size,
+            hops.plan.bound,
+            ("INPUT",),
+            ("OUTPUT",),
+            0,
+            references,
+        )
+
+    def _header(self) -> str:
+        hops, upper, name = self._hops, self._name.upper(), self._name
+        (source,), (output,) = hops.graph.inputs, hops.graph.outputs
+        most = max(hops.scores(turn) for turn in range(len(hops.turns)))
+        lines = [
+            f"/* Written by micronas {VERSION}: a network in C99 that streams, for any core.",
+            " *",
+            f" * A call of {name}_hop hears {hops.hop} frames and computes what they make new. The",
+            f" * arena is aligned to 4, holds {hops.state_bytes} bytes from call to call, and is "
+            f"{hops.plan.size - hops.plan.bound}",
+            f" * bytes above the {hops.plan.bound} that any placement takes. */",
+            f"#ifndef MICRONAS_{upper}_H",
+            f"#define MICRONAS_{upper}_H",
+            "#include <stdint.h>",
+            "",
+            f"#define {upper}_ARENA_BYTES {hops.plan.size}",
+            f"#define {upper}_HOP_FRAMES {hops.hop}",
+            "/* Frames from scores to scores, and scores that a call gives at most. */",
+            f"#define {upper}_STRIDE_FRAMES {hops.stride}",
+            f"#define {upper}_MOST_SCORES {most}",
+        ]
+        rows = {source: ("INPUT", hops.hop), output: ("OUTPUT", most)}
+        for tensor, (role, count) in rows.items():
+            found = hops.graph.tensors[tensor].quantization
+            assert found is not None
+            row = f"frames of {hops.input_row}" if role == "INPUT" else f"rows of {hops.output_row}"
+            size = hops.input_row if role == "INPUT" else hops.output_row
+            lines += [
+                "",
+                f"/* {c_text.comment(tensor)}, int8, {row}: value = scale * (code - zero point) */",
+                f"#define {upper}_{role}_BYTES {count * size}",
+                f"#define {upper}_{role}_SCALE {float(found.scale[0])!r}f",
+                f"#define {upper}_{role}_ZERO_POINT ({found.zero_point})",
+            ]
+        return "\n".join(
+            [
+                *lines,
+                "#ifdef __cplusplus",
+                'extern "C" {',
+                "#endif",
+                "/* Forgets all frames: to be called before the first. */",
+                f"void {name}_reset(void* arena);",
+                "/* Returns the rows of scores that were written, or -1 where a pointer is null or",
+                " * the arena is not aligned. */",
+                f"int {name}_hop(const int8_t* in, int8_t* out, void* arena);",
+                "#ifdef __cplusplus",
+                "}",
+                "#endif",
+                "#endif",
+                "",
+            ]
+        )
+
+
+def references_of(layout: "Layout | Hops") -> tuple[str, ...]:
+    """Return the operators that plain loops compute, for want of a better kernel."""
+    return tuple(
+        f"{step.op.kind} {c_text.comment(step.op.name)}"
+        for step, calls in zip(layout.steps, layout.calls, strict=True)
+        if any(call.is_reference for call in calls)
+    )
+
+
+def preamble(
+    name: str, calls: Sequence[Call], references: Sequence[str], place_bytes: int, outside: int
+) -> str:
+    """Return what stands before the kernels.
+
+    Parameters
+    ----------
+    place_bytes, outside
+        Bytes of a place in the tables, and the number of things that lie outside of the arena.
+    """
+    used = {each for call in calls for each in call.uses}
+    head = _text("preamble.c.in")
+    for key, value in {
+        "VERSION": VERSION,
+        "NAME": name,
+        "REFERENCES": "".join(f"\n *   {each}" for each in references) or " none",
+        "PLACE": f"uint{8 * place_bytes}_t",
+        "OUTSIDE": str(outside),
+        "PLAIN4": str(int("tile_plain4" in used)),
+        "PLAIN": str(int("tile_plain" in used)),
+    }.items():
+        head = head.replace(f"@{key}@", value)
+    return head
+
+
+def constants(
+    graph: Graph,
+    number: int,
+    step: Step,
+    calls: Sequence[Call],
+    roots: Mapping[str, str],
+    places: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str]:
+    """Yield the constant operands and structures of an operator.
+
+    Parameters
+    ----------
+    roots
+        Activations.
+    places
+        Of recurrent states.
+    """
+    given = {step.operands[each] for call in calls for each in call.operands}
+    for name in dict.fromkeys(step.operands):
+        if name in given and name not in roots:
+            data = graph.tensors[name].data
+            assert data is not None
+            codes = data.astype("int8").ravel()
+            yield c_text.array(constant_name(number, step, name), codes)
+    for part, call in enumerate(calls):
+        fields, op = dict(call.fields), f"op{number}_{part}"
+        if call.state:
+            hidden, cell = step.op.inputs[-2:]
+            fields |= {"hidden": places[hidden], "cell": places[cell]}
+        yield from c_text.structure(op, call.structure, fields)
+        if call.maps > 1:
+            fields = {
+                "kernel": call.function,
+                "op": f"&{op}",
+                "maps": call.maps,
+                "read": graph.tensors[step.source].elements // call.maps,
+                "written": graph.output_of(step.op).elements // call.maps,
+            }
+            yield from c_text.structure(f"{op}_maps", "Repeat", fields)
+
+
+def kernel_files(calls: Sequence[Call], more: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the kernel files that calls use, and others, after those they need."""
+    generated: dict[str, str] = {}
+    wanted = ["calls"]
+    for call in calls:
+        generated |= call.generated
+        wanted += [*call.uses, *call.generated, *(["repeat"] if call.maps > 1 else [])]
+    yield from _with_needs([*wanted, *more], generated)
 
 
 def _with_needs(wanted: Iterable[str], generated: Mapping[str, str]) -> Iterator[str]:

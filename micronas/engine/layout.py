@@ -46,9 +46,9 @@ class Layout:
     def __init__(
         self, graph: Graph, most: int | None, makers: Makers = maker_of, *, slices: bool = False
     ) -> None:
-        self.graph, self._maker_of = graph, makers
+        self.graph = graph
         self.steps = folded(graph)
-        self.calls = [self._made(step) for step in self.steps]
+        self.calls = [calls_of(graph, step, makers) for step in self.steps]
         self.roots = self._shared()
         self.sliced: dict[str, int] = {}
         if slices:
@@ -106,22 +106,6 @@ class Layout:
     def place_of(self, name: str) -> int:
         """Return where an activation lies in the arena, bytes."""
         return self.places[self.roots[name]] + self.sliced.get(name, 0)
-
-    def _made(self, step: Step) -> list[Call]:
-        assert step.op.kind != "UNKNOWN"
-        make = self._maker_of(step.op.kind)
-        if make is None:
-            raise ExportError(
-                f"the engine must have a kernel for each operator, but has none for {step.op.kind} "
-                f"({step.op.name!r}); take --format c with TFLM"
-            )
-        try:
-            return make(self.graph, step)
-        except NotImplementedError as error:
-            raise ExportError(
-                f"the engine's kernels count pixels and channels in 16 bits, but {step.op.name!r} "
-                f"({step.op.kind}) has more; take --format c with TFLM"
-            ) from error
 
     def _shared(self) -> dict[str, str]:
         """Return the tensor in whose memory each activation lies."""
@@ -238,6 +222,30 @@ class Layout:
                     continue
                 overlaps[order[root], order[out]] = overlap
         return overlaps
+
+
+def calls_of(graph: Graph, step: Step, makers: Makers = maker_of) -> list[Call]:
+    """Return the calls of an operator; none where its output is its input.
+
+    Raises
+    ------
+    ExportError
+        If there is no kernel for it, or a number does not fit what the kernel counts with.
+    """
+    assert step.op.kind != "UNKNOWN"
+    make = makers(step.op.kind)
+    if make is None:
+        raise ExportError(
+            f"the engine must have a kernel for each operator, but has none for {step.op.kind} "
+            f"({step.op.name!r}); take --format c with TFLM"
+        )
+    try:
+        return make(graph, step)
+    except NotImplementedError as error:
+        raise ExportError(
+            f"the engine's kernels count pixels and channels in 16 bits, but {step.op.name!r} "
+            f"({step.op.kind}) has more; take --format c with TFLM"
+        ) from error
 
 
 def best_layout(graph: Graph, most: int | None, makers: Makers = maker_of) -> Layout:

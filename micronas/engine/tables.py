@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from micronas.engine import c_text
+from micronas.engine.hops import FRAMES, Hops, Run
 from micronas.engine.layout import Layout, scratch_of
 from micronas.engine.rows import Stream
 from micronas.engine.steps import Step
@@ -100,6 +101,59 @@ class Tables:
             numbers += [stage.in_height, stage.height, rows.stride, rows.top, rows.reach]
             listed = ", ".join(map(str, numbers))
             yield f"{{{stage.call.function}, &{op}, sizeof({op}), {listed}}},"
+
+
+class HopTables:
+    """The tables of a network that streams: shifts, and the calls of each turn.
+
+    Attributes
+    ----------
+    outside
+        As of `Tables`.
+    text
+        The tables in C.
+    """
+
+    def __init__(self, hops: Hops) -> None:
+        self._hops = hops
+        self.outside: list[str] = []
+        runs = [run for turn in hops.turns for run in turn]
+        sizes = sorted({run.bytes for run in runs if run.call is None})
+        shifts = [f"static const Shift shift_{size} = {{{size}}};" for size in sizes]
+        rows, first, turns = list[str](), 0, list[str]()
+        for turn, each in enumerate(hops.turns):
+            rows += [self._run(run) for run in each]
+            turns.append(f"{{kCalls + {first}, {len(each)}, {hops.scores(turn)}}},")
+            first += len(each)
+        text = [*shifts, _table("Call", "kCalls", rows)]
+        text += ["typedef struct {", "  const Call* calls;", "  int16_t count, scores;", "} Turn;"]
+        self.text = "\n".join([*text, _table("Turn", "kTurns", turns)])
+
+    def _run(self, run: Run) -> str:
+        op = f"shift_{run.bytes}" if run.call is None else f"op{run.number}_{run.part}"
+        places = [self._place(run, *read) for read in run.reads]
+        if len(places) < 2:
+            work = run.call is not None and run.call.scratch
+            scratch = self._hops.places[scratch_of(run.number)] if work else 0
+            places.append(f"OUTSIDE + {scratch}" if work else "0")
+        written = self._place(run, *run.written)
+        return f"{{{run.function}, &{op}, {places[0]}, {written}, {places[1]}}},"
+
+    def _place(self, run: Run, band: str, further: int) -> str:
+        hops = self._hops
+        more = f" + {further}" if further else ""
+        if band in hops.places:
+            return f"OUTSIDE + {hops.places[band] + further}"
+        if band == hops.roots[hops.graph.outputs[0]]:
+            return self._outside(f"out{more}")
+        if band in (hops.graph.inputs[0], FRAMES):
+            return self._outside(f"(int8_t*)in{more}")
+        return self._outside(f"(int8_t*){constant_name(run.number, hops.steps[run.number], band)}")
+
+    def _outside(self, pointer: str) -> str:
+        if pointer not in self.outside:
+            self.outside.append(pointer)
+        return str(self.outside.index(pointer))
 
 
 def constant_name(number: int, step: Step, name: str) -> str:
