@@ -18,6 +18,7 @@ from micronas.hardware.costs import Budget, Costs, Limits
 from micronas.hardware.profile import profile
 from micronas.nas.problem import Problem
 from micronas.space.open_space import OpenSpace, load_space
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tflite.metadata import placeholder
 from micronas.tflite.reader import read
@@ -119,12 +120,13 @@ def _network(
 def write_firmware(found: Fitting, folder: Path) -> None:
     """Write the project of a network, which links only where the board's memory holds it."""
     shape = found.graph.tensors[found.graph.inputs[0]].shape
+    outputs = found.graph.tensors[found.graph.outputs[0]].elements
     made = front_end(found.meaning, shape)
     assert made is not None
     write_project(
         found.model,
         folder,
         golden_input=random_inputs(found.graph, 1, seed=0),
-        application=Application(made, []),
+        application=Application(made, [], Detector((1,) * outputs)),
         board=with_memory_of(found.board),
     )

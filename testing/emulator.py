@@ -116,7 +116,7 @@ class OnEmulator:
         files = {**front_end.files(quantization), **startup_files(board)}
         width = {"float32": 4, "int16": 2, "uint8": 1}[front_end.samples]
         c_type = {4: "float", 2: "int16_t", 1: "uint8_t"}[width]
-        streams = front_end.streams
+        streams = front_end.pace is not None
         columns = step if front_end.samples == "float32" else 1
         text, lent = _MAIN, "&work, " if front_end.works else ""
         for name, value in {

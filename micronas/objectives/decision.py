@@ -18,8 +18,8 @@ def decision(
 ) -> dict[str, Any]:
     """Return how far the best label has to be ahead of the next to be believed.
 
-    The margin is the smallest by which 95 % of the believed labels are right; where there is none,
-    the one by which most are.
+    That margin is the smallest by which 95 % of the believed labels are right; where there is none,
+    the one by which most are. It is the threshold of every label.
 
     Parameters
     ----------
@@ -33,22 +33,23 @@ def decision(
     Returns
     -------
     dict
-        ``margin`` in codes, ``smoothing`` in inferences, and of the validation part the shares
-        that are ``believed`` and, of these, ``right``.
+        ``thresholds`` and ``smoothing`` of `micronas.streaming.events.Detector`, and of the
+        validation part the shares that are ``believed`` and, of these, ``right``.
     """
     smoothing = _SMOOTHING if features in _SMOOTHED else 1
-    if codes.shape[1] < 2 or not len(codes):
-        return {"margin": 0, "smoothing": smoothing, "believed": 1.0, "right": None}
-    ordered = np.sort(codes.astype(np.int64), axis=1)
-    ahead, right = ordered[:, -1] - ordered[:, -2], codes.argmax(axis=1) == labels
-    margins = np.unique(ahead)
+    ordered = np.sort(codes.astype(np.int64), axis=1)[:, -2:]
+    ahead, right = np.ptp(ordered, axis=1), codes.argmax(axis=1) == labels
+    if not ahead.any():
+        thresholds = [1] * codes.shape[1]
+        return {"thresholds": thresholds, "smoothing": smoothing, "believed": 0.0, "right": None}
+    margins = np.unique(ahead[ahead > 0])
     shares = [float(right[ahead >= margin].mean()) for margin in margins]
     enough = [index for index, share in enumerate(shares) if share >= _RIGHT]
     chosen = enough[0] if enough else int(np.argmax(shares))
     # nothing is gained by a margin below the first that anything reaches
-    margin = 0 if chosen == 0 else int(margins[chosen])
+    margin = 1 if chosen == 0 else int(margins[chosen])
     return {
-        "margin": margin,
+        "thresholds": [margin] * codes.shape[1],
         "smoothing": smoothing,
         "believed": float((ahead >= margin).mean()),
         "right": shares[chosen],

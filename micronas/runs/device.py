@@ -1,7 +1,7 @@
 """Parts of a run or model that firmware needs: front end, labels, decision, an example."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.export.firmware.application import Application, DecisionRule
+from micronas.errors import ConfigError
+from micronas.export.firmware.application import Application, Value
 from micronas.export.firmware.board import Emulated, with_memory_of
 from micronas.export.firmware.front_ends import Camera
 from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
-from micronas.graph.ir import Graph
+from micronas.graph.ir import Graph, Tensor
 from micronas.graph.kernels.codes import Values
-from micronas.runs.folder import CONFIG, HISTORY, METRICS, own
+from micronas.runs.folder import CONFIG, DETECTOR, HISTORY, METRICS, own
 from micronas.settings import read_mapping
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tasks.recorded import recordings
 from micronas.tflite.metadata import read_metadata
@@ -63,10 +65,11 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     meaning = described.get("input") or {}
     made = front_end(meaning, shape, camera=camera) if isinstance(meaning, dict) else None
     labels = [str(label) for label in described.get("labels", ())]
-    decided = _stored(path / METRICS, "decision") if path.is_dir() else None
     application = None
     if made is not None:
-        application = Application(made, labels, _decision(decided, described.get("output") or {}))
+        target = graph.tensors[graph.outputs[0]]
+        decided = _decision(path, described.get("output") or {}, labels, target)
+        application = Application(made, labels, *decided)
     codes = _stored(path / HISTORY, "example") if path.is_dir() else None
     example = None
     if isinstance(codes, list) and len(codes) == int(np.prod(shape)):
@@ -74,23 +77,43 @@ def device(path: Path, data: bytes, graph: Graph, *, camera: Camera | None = Non
     return _Device(application, example, emulated, engine)
 
 
-def _decision(stored: object, output: Mapping[str, Any]) -> DecisionRule:
-    """Return how outputs are told: by the model file what they are, by the run from when on."""
+def _decision(
+    path: Path, output: Mapping[str, Any], labels: Sequence[str], target: Tensor
+) -> tuple[Detector | Value, str]:
+    """Return how outputs are told and where that comes from.
+
+    The model file says what they are; when they are believed says what was chosen on recordings, or
+    else what the run chose on its validation part.
+    """
     if output.get("is") == "value":
-        numbers = float(output["mean"]), float(output["deviation"])
-        return DecisionRule(
-            kind="value", mean=numbers[0], deviation=numbers[1], unit=str(output.get("unit", ""))
-        )
-    if output.get("is") == "each":
-        found = stored.get("thresholds", ()) if isinstance(stored, dict) else ()
-        source = "by the best F1 on the validation data" if found else "likelier than not"
-        return DecisionRule(kind="each", thresholds=tuple(map(int, found)), source=source)
-    if not isinstance(stored, dict):
-        return DecisionRule(ignored=_IGNORED)
-    right = stored.get("right")
-    source = "" if right is None else f"{100 * right:.1f} % of them right on the validation data"
-    ignored = tuple(stored.get("ignored", _IGNORED))
-    return DecisionRule(int(stored["margin"]), int(stored["smoothing"]), source, ignored)
+        mean, deviation = float(output["mean"]), float(output["deviation"])
+        return Value(mean, deviation, str(output.get("unit", ""))), ""
+    exclusive = output.get("is") != "each"
+    chosen = _stored(path / DETECTOR, "detector")
+    if isinstance(chosen, dict):
+        detector, source = Detector.of(chosen), "on recordings by micronas listen"
+        if len(detector.thresholds) != target.elements:
+            raise ConfigError(
+                f"a detector must have a threshold for each label, but {path / DETECTOR} has "
+                f"{len(detector.thresholds)} of {target.elements}; delete it, or choose it anew by "
+                "micronas listen"
+            )
+        return detector, source
+    stored = _stored(path / METRICS, "decision")
+    stored = stored if isinstance(stored, dict) else {}
+    # a label leads (by the margin of a run before there were thresholds), or is likelier than not
+    least = max(1, int(stored.get("margin", 1))) if exclusive else _zero(target) + 1
+    thresholds = stored.get("thresholds") or [least] * target.elements
+    ignored = stored.get("ignored", _IGNORED) if exclusive else ()
+    if len(labels) == len(thresholds):
+        pairs = zip(labels, thresholds, strict=True)
+        thresholds = [None if label in ignored else each for label, each in pairs]
+    source = "on the validation part" if stored else ""
+    return Detector.of({**stored, "thresholds": thresholds, "exclusive": exclusive}), source
+
+
+def _zero(target: Tensor) -> int:
+    return 0 if target.quantization is None else int(target.quantization.zero_point)
 
 
 def _stored(path: Path, key: str) -> object:

@@ -11,6 +11,7 @@ from micronas.graph.ir import Graph
 from micronas.objectives.decision import decision
 from micronas.runs.device import compare_front_end, device
 from micronas.space.space import Space
+from micronas.streaming.events import Detector
 from micronas.tflite.metadata import describe
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
@@ -26,7 +27,7 @@ def run_folder(folder: Path, graph: Graph | None = None, **seen: object) -> byte
     model = to_flatbuffer(graph, metadata=describe(classes=LABELS, meaning=meaning))
     folder.mkdir()
     (folder / "model.tflite").write_bytes(model)
-    decided = {"margin": 9, "smoothing": 3, "believed": 0.5, "right": 0.96}
+    decided = {"thresholds": [9] * 12, "smoothing": 3, "believed": 0.5, "right": 0.96}
     (folder / "metrics.json").write_text(json.dumps({"decision": decided}))
     (folder / "history.json").write_text(json.dumps({"example": [*range(-128, 112), *[5] * 250]}))
     (folder / "config.yaml").write_text("board: nucleo_l476rg\n")
@@ -38,14 +39,14 @@ def test_firmware_of_a_run_hears_decides_and_checks_itself_on_an_example(tmp_pat
     found = device(tmp_path / "run", model, read(model))
     assert found.application is not None
     assert found.application.labels == list(LABELS)
-    assert (found.application.decision.margin, found.application.decision.smoothing) == (9, 3)
+    assert found.application.decision == Detector((9,) * 12, smoothing=3)
     assert found.example is not None
     assert found.example.reshape(-1)[[0, 239, 489]].tolist() == [-128, 111, 5]
     exported = ("export", "run", "--format", "project", "--out", "firmware")
     assert command(*exported, cwd=tmp_path).returncode == 0
     project = tmp_path / "firmware"
     assert {"app.cc", "decision.h", "front_end.c"} <= {path.name for path in project.iterdir()}
-    assert "kMargin = 9;" in (project / "decision.h").read_text()
+    assert "kThresholds[kLabelCount] = {9, 9," in (project / "decision.h").read_text()
     assert '"word 11",' in (project / "decision.h").read_text()
     assert "-128, -127, -126" in (project / "golden.h").read_text()
     script = (project / "qemu/board.ld").read_text()
@@ -107,6 +108,8 @@ def test_the_margin_is_the_smallest_by_which_nearly_all_are_right() -> None:
     labels[[0, 1, 5]] = 0
     found = decision(codes, labels, features="mfcc")
     # from 7 on all are right; from 3 on 17 of 18, 94.4 %
-    assert found == {"margin": 7, "smoothing": 3, "believed": 0.7, "right": 1.0}
+    assert found == {"thresholds": [7] * 3, "smoothing": 3, "believed": 0.7, "right": 1.0}
     labels[5] = 1
-    assert decision(codes, labels, features="pixels")["margin"] == 3  # 18 of 19 are 94.7 %
+    assert (
+        decision(codes, labels, features="pixels")["thresholds"] == [3] * 3
+    )  # 18 of 19 are 94.7 %

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from micronas.errors import ExportError
 from micronas.export.firmware.front_ends.front_end import FrontEnd, literal
 from micronas.export.firmware.shared import SKETCHES, ProjectKind, filled, quoted, texts
 from micronas.graph.ir import Graph, Quantization, Tensor
+from micronas.streaming.events import Detector
 
 _SOURCES: Mapping[ProjectKind, str] = {
     **dict.fromkeys(SKETCHES, "sketch_serial.ino.in"),
@@ -24,27 +24,13 @@ _MOST_DIGITS = 4
 
 
 @dataclass(frozen=True)
-class DecisionRule:
-    """When a label is believed."""
+class Value:
+    """An output that is told as a value, at every inference."""
 
-    margin: int = 0
-    """Codes by which the best label has to lead the next."""
-    smoothing: int = 1
-    """Inferences whose scores are averaged."""
-    source: str = ""
-    """Where the margin comes from, as a comment says it."""
-    ignored: tuple[str, ...] = ()
-    """Labels of nothing, such as silence: they make no event."""
-    refractory: int = 3
-    """Inferences in a row without an event's label after which the event is over."""
-    kind: Literal["best", "each", "value"] = "best"
-    """What is told of outputs: the label that leads, each label over its threshold, or a value."""
-    thresholds: tuple[int, ...] = ()
-    """Of each label, in codes; without any, labels are told that are likelier than not."""
-    mean: float = 0.0
-    """Of a value: what an output of 0 stands for."""
-    deviation: float = 1.0
-    """Of a value: what an output of 1 is beyond that."""
+    mean: float
+    """What an output of 0 stands for."""
+    deviation: float
+    """What an output of 1 is beyond that."""
     unit: str = ""
 
 
@@ -55,7 +41,9 @@ class Application:
     front_end: FrontEnd
     labels: Sequence[str]
     """In the order of the outputs; numbers where the model has none."""
-    decision: DecisionRule = DecisionRule()
+    decision: Detector | Value
+    source: str = ""
+    """Where thresholds come from, as a comment says it."""
 
     def files(self, graph: Graph, kind: ProjectKind, values: Mapping[str, str]) -> dict[str, str]:
         """Return the sources by name.
@@ -70,36 +58,47 @@ class Application:
         assert source.quantization is not None, "the network is int8"
         assert output is not None, "the network is int8"
         labels = self.labels or [str(number) for number in range(target.elements)]
-        ignored = (str(label in self.decision.ignored).lower() for label in labels)
-        values = {
-            **values,
-            "LABELS": texts(labels),
-            "SCALE": literal(np.float32(output.scale[0])),
-            "ZERO": str(int(output.zero_point)),
-            "SMOOTHING": str(self.decision.smoothing),
-            "MARGIN": str(self.decision.margin),
-            "SOURCE": f" ({self.decision.source})" if self.decision.source else "",
-            "IGNORED": ", ".join(ignored),
-            "REFRACTORY": str(self.decision.refractory),
-            **self._told(output),
-            "INPUT": filled(f"input_{self._senses}.h.in", {}),
-        }
+        is_value = isinstance(self.decision, Value)
+        values = {**values, "LABELS": texts(labels), **self._decided(output)}
+        stride = {} if self.front_end.pace is None else {"STRIDE": str(self.stride)}
+        values["INPUT"] = filled(f"input_{self._senses}.h.in", stride)
         files = self.front_end.files(source.quantization)
-        files["decision.h"] = filled(f"decision_{self.decision.kind}.h.in", values)
-        files |= {name: filled(f"{name}.in", values) for name in ("input.h", "listen.h")}
+        files["decision.h"] = filled(f"decision_{'value' if is_value else 'events'}.h.in", values)
+        shared = ("input.h", "listen.h", "ring.h", *(() if is_value else ("detector.h",)))
+        files |= {name: filled(f"{name}.in", values) for name in shared}
         if kind == "cmake":
             files["app.cc"] = filled("app.cc.in", values)
         return files
 
-    def _told(self, output: Quantization) -> dict[str, str]:
-        """Return what templates say of thresholds and of values."""
-        decided, zero = self.decision, int(output.zero_point)
-        count = len(self.labels)
-        step = float(output.scale[0]) * decided.deviation
+    @property
+    def stride(self) -> int:
+        """Rows of the front end from one inference to the next; 1 for pictures."""
+        own = self.decision.hop if isinstance(self.decision, Detector) else 0
+        pace = self.front_end.pace
+        return own or (1 if pace is None else pace.stride)
+
+    def _decided(self, output: Quantization) -> dict[str, str]:
+        """Return what the template of ``decision.h`` leaves open."""
+        decided, scale, zero = self.decision, float(output.scale[0]), int(output.zero_point)
+        if isinstance(decided, Detector):
+            limits = ("kNever" if each is None else str(each) for each in decided.thresholds)
+            return {
+                "SCALE": literal(np.float32(scale)),
+                "ZERO": str(zero),
+                "SOURCE": f"; chosen {self.source}" if self.source else "",
+                "THRESHOLDS": ", ".join(limits),
+                "EXCLUSIVE": str(decided.exclusive).lower(),
+                "SMOOTHING": str(decided.smoothing),
+                "CONFIRM": str(decided.confirm),
+                "REFRACTORY": str(decided.refractory),
+                "GATE": str(decided.gate),
+                "HOLD": str(decided.hold),
+                "BEFORE": "ahead by " if decided.exclusive else "code ",
+            }
+        step = scale * decided.deviation
         digits = max(0, min(_MOST_DIGITS, math.ceil(-math.log10(step)))) if step > 0 else 0
         first = decided.mean - step * zero
         return {
-            "THRESHOLDS": ", ".join(map(str, decided.thresholds or (zero + 1,) * count)),
             "STEP": literal(np.float32(step * 10**digits)),
             "FIRST": literal(np.float32(first * 10**digits)),
             "DIGITS": str(digits),

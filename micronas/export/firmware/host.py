@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ class OnHost:
                 "or clang; install one"
             )
         self._samples = front_end.samples
-        self._streams = front_end.streams
+        self._streams = front_end.pace is not None
         works = front_end.works
         with tempfile.TemporaryDirectory(prefix="micronas-") as scratch:
             for name, text in front_end.files(quantization).items():
@@ -89,22 +90,44 @@ class OnHost:
         DataError
             If they are of another type, or too few.
         """
+        if self._streams:
+            return self.stream(samples, [len(samples)]).reshape(-1)
+        given = self._given(samples)
+        codes = np.zeros(self._code.FrontEndCodes(), np.int8)
+        pointers = (each.ctypes.data_as(ctypes.c_void_p) for each in (given, codes))
+        self._code.FrontEndRead(self._state, *pointers)
+        return codes
+
+    def stream(self, samples: Array, ends: Sequence[int]) -> Values:
+        """Return the int8 codes of a stream's inputs, [inputs, codes].
+
+        Parameters
+        ----------
+        samples
+            Of a recording, see `codes`.
+        ends
+            How many samples were heard when each input is read, see `Pace.ends`.
+
+        Raises
+        ------
+        DataError
+            If they are of another type, or too few for a whole input.
+        """
+        given = self._given(samples)
+        codes = np.zeros((len(ends), self._code.FrontEndCodes()), np.int8)
+        self._code.FrontEndReset(self._state)
+        for start, end, row in zip((0, *ends), ends, codes, strict=False):
+            pointer = given[start:end].ctypes.data_as(ctypes.c_void_p)
+            count = ctypes.c_size_t(end - start)
+            self._code.FrontEndPush(self._state, *self._work, pointer, count)
+            if not self._code.FrontEndReady(self._state):
+                raise DataError(f"an input must be heard in whole, but {end} samples are too few")
+            self._code.FrontEndRead(self._state, row.ctypes.data_as(ctypes.c_void_p))
+        return codes
+
+    def _given(self, samples: Array) -> Array:
         if samples.dtype != self._samples:
             raise DataError(
                 f"samples must be {self._samples}, but are {samples.dtype}; convert them"
             )
-        given = np.ascontiguousarray(samples)
-        pointer = given.ctypes.data_as(ctypes.c_void_p)
-        codes = np.zeros(self._code.FrontEndCodes(), np.int8)
-        written = codes.ctypes.data_as(ctypes.c_void_p)
-        if not self._streams:
-            self._code.FrontEndRead(self._state, pointer, written)
-            return codes
-        self._code.FrontEndReset(self._state)
-        self._code.FrontEndPush(self._state, *self._work, pointer, ctypes.c_size_t(len(given)))
-        if not self._code.FrontEndReady(self._state):
-            raise DataError(
-                f"an input must be heard in whole, but {len(given)} samples are too few"
-            )
-        self._code.FrontEndRead(self._state, written)
-        return codes
+        return np.ascontiguousarray(samples)

@@ -14,6 +14,7 @@ from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.graph import integer
 from micronas.graph.ir import Graph, Quantization
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 
 STUBS = Path(__file__).parent / "stubs"
@@ -111,21 +112,24 @@ def events(graph: Graph, known: Application, samples: Array) -> list[str]:
     """What is to be said of a recording: a window every fifth of a second, three averaged."""
     given = graph.tensors[graph.inputs[0]]
     assert given.quantization is not None
+    assert isinstance(known.decision, Detector)
     hears = OnHost(known.front_end, given.quantization)
     starts = range(0, len(samples) - 16_000 + 1, 3_200)
     codes = np.stack([hears.codes(samples[at : at + 16_000]) for at in starts])
     scores = integer.run(graph, codes.reshape(-1, *given.shape[1:])).reshape(len(codes), -1)
-    found, current, without = [], None, 0
+    found, current, left = [], None, 0
     for number, start in enumerate(starts):
-        latest = scores[max(0, number - 2) : number + 1].astype(int)
-        best, second = np.argsort(-latest.sum(0), kind="stable")[:2]
-        ahead = int(latest.sum(0)[best] - latest.sum(0)[second]) // len(latest)
-        label = known.labels[best]
-        sure = ahead >= known.decision.margin and label not in ("silence", "unknown")
-        without = 0 if sure and label == current else without + 1
-        if without >= 3:
-            current = None
-        if sure and current is None:
-            current, without = label, 0
-            found.append(f"{label} at {1000 + start // 16} ms (ahead by {ahead})")
+        latest = scores[max(0, number - 2) : number + 1].astype(int) + 128
+        second, first = sorted(latest.sum(0) // len(latest))[-2:]
+        best = int((latest.sum(0) // len(latest)).argmax())
+        threshold = known.decision.thresholds[best]
+        sure = threshold is not None and first - second >= threshold
+        if not (sure and best == current):
+            left = max(0, left - 1)
+        if sure and left == 0:
+            current = best
+            found.append(
+                f"{known.labels[best]} at {1000 + start // 16} ms (ahead by {first - second})"
+            )
+        left = 3 if sure and best == current else left
     return found

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, DecisionRule
+from micronas.export.firmware.application import Application, Value
 from micronas.export.firmware.front_ends import Camera, FrontEnd
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.graph import integer
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import quantize_randomly
@@ -71,12 +72,12 @@ def program(
     flags: tuple[str, ...] = (),
     smoothing: int = 3,
     labels: Sequence[str] = LABELS,
-    decision: DecisionRule | None = None,
+    decision: Detector | Value | None = None,
 ) -> Path:
     """Write the project, compile it with a stand-in for the network, return the program."""
     project = folder / "listener"
     golden = random_inputs(graph, 1, seed=0)
-    told = DecisionRule(margin=9, smoothing=smoothing, ignored=("silence", "unknown"))
+    told = Detector((None, 9, 9, None), smoothing=smoothing)
     application = Application(ends, labels, decision or told)
     write_project(
         to_flatbuffer(graph), project, golden_input=golden, kind=kind, application=application
@@ -203,7 +204,7 @@ def test_a_value_is_told_in_its_unit_at_every_inference(tmp_path: Path) -> None:
         readings(),
         stand_in="output[0] = input[SIZE - 1] > ZERO ? 100 : -100;",
         labels=("rul",),
-        decision=DecisionRule(kind="value", mean=-1.5, deviation=deviation, unit="cycles"),
+        decision=Value(-1.5, deviation, "cycles"),
     )
     signs = np.repeat([1, -1], 8).astype(np.float32)
     lines = [line for line in heard(made, signs.tobytes()) if "registered" not in line]
@@ -222,18 +223,18 @@ def test_every_label_over_its_threshold_is_an_event_of_its_own(tmp_path: Path) -
         readings(2),
         stand_in="for (int i = 0; i < 2; ++i) output[i] = input[SIZE - 2 + i] > ZERO ? 60 : 0;",
         labels=("fan", "pump"),
-        decision=DecisionRule(kind="each", thresholds=(50, 60)),
+        decision=Detector((50, 60), exclusive=False),
     )
     fan, pump = np.repeat([-1, 1, 1, -1], 8), np.repeat([-1, -1, 1, -1], 8)
     samples = np.stack([fan, pump], 1).astype(np.float32)
     lines = [line for line in heard(made, samples.tobytes()) if "registered" not in line]
     assert [line.split(": ")[1].split(", front end")[0] for line in lines] == [
-        "fan at 12 readings (over by 10)",
-        "pump at 20 readings (over by 0)",
+        "fan at 12 readings (code 60)",
+        "pump at 20 readings (code 60)",
     ]
     below = np.full((16, 2), -1, np.float32)
     (line,) = [each for each in heard(made, below.tobytes()) if "registered" not in each]
-    assert "no event; fan? (over by -50)" in line
+    assert "no event; fan? (code 0)" in line
 
 
 def test_pictures_are_events_where_they_change(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, DecisionRule
+from micronas.export.firmware.application import Application
 from micronas.export.firmware.project import ProjectKind, write_project
 from micronas.graph.builder import Builder
 from micronas.graph.ir import Graph, Tensor
@@ -17,6 +17,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget, measure
 from micronas.hardware.front_ends import front_end_costs
 from micronas.hardware.profile import profile
+from micronas.streaming.events import Detector
 from micronas.tflite.reader import read
 from micronas.tflite.writer import to_flatbuffer
 from testing.graphs import ds_cnn, quantize_randomly
@@ -38,7 +39,7 @@ from tests.export.firmware.listening import (
 )
 
 FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", f"-I{STUBS}")
-KNOWN = Application(speech(), LABELS, DecisionRule(20, 3, ignored=("silence", "unknown")))
+KNOWN = Application(speech(), LABELS, Detector((None, 20, 20, None), smoothing=3))
 ENGINE = Board.load("stm32f446re").using(None, engine="micronas")
 
 

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from micronas.export.examples import random_inputs
-from micronas.export.firmware.application import Application, DecisionRule
+from micronas.export.firmware.application import Application
 from micronas.export.firmware.front_ends import FrontEnd
 from micronas.export.firmware.project import write_project
 from micronas.graph import integer
@@ -24,6 +24,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.targets import CMSIS_NN
 from micronas.runs.device import device
 from micronas.space.space import Space
+from micronas.streaming.events import Detector
 from micronas.tasks.device import front_end
 from micronas.tasks.keywords.synth import synthesise
 from micronas.tasks.recorded import recordings
@@ -65,7 +66,7 @@ def written(published: str, project: Path) -> Graph:
         to_flatbuffer(graph),
         project,
         golden_input=random_inputs(graph, 1, seed=0),
-        application=Application(speech(), WORDS, DecisionRule()),
+        application=Application(speech(), WORDS, Detector((1,) * 12)),
     )
     return graph
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, literal, written
+from micronas.export.firmware.front_ends.front_end import Array, FrontEnd, Pace, literal, written
 from micronas.export.firmware.shared import filled
 from micronas.graph.ir import Quantization
 
@@ -19,6 +19,8 @@ _ENERGY_BITS = 45
 _CODE_BITS = 48
 """Steps of the code are in units of 2^-48."""
 _LOG_STEPS = 64
+_STRIDE = 10
+"""Rows from one input to the next: a fifth of a second of speech."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +58,20 @@ class _Audio(FrontEnd):
 
     title: ClassVar[str]
     samples: ClassVar[str] = "int16"
-    streams: ClassVar[bool] = True
     works: ClassVar[bool] = True
     stacked: ClassVar[int]
     """Frames of a row."""
+
+    @property
+    def pace(self) -> Pace:
+        frames = self.rows * self.stacked
+        return Pace(
+            whole=len(self.window) + (frames - 1) * self.hop,
+            row=self.stacked * self.hop,
+            read=self.hop,
+            stride=_STRIDE,
+            rate=self.rate,
+        )
 
     @property
     def codes(self) -> int:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,34 @@ _C_TYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How samples of a stream become inputs, as ``input.h`` reads them."""
+
+    whole: int
+    """Samples of an input."""
+    row: int
+    """Samples from one row of it to the next."""
+    read: int
+    """Samples that a device reads at once."""
+    stride: int
+    """Rows from one input to the next, where a detector does not say otherwise."""
+    rate: int | None = None
+    """Samples a second, where the front end fixes it."""
+
+    def ends(self, samples: int, stride: int = 0) -> list[int]:
+        """Return how many samples were read when each input of a recording is complete.
+
+        Parameters
+        ----------
+        stride
+            Rows from one input to the next; 0 for the usual ones.
+        """
+        step = self.row * (stride or self.stride)
+        needed = range(self.whole, samples + 1, step)
+        return [min(-(-each // self.read) * self.read, samples) for each in needed]
+
+
 class FrontEnd(ABC):
     """Turns samples, pixels or readings into the codes of a network's input, as training did."""
 
@@ -33,10 +62,13 @@ class FrontEnd(ABC):
     """One word, such as ``mfcc``."""
     samples: ClassVar[str]
     """NumPy's name of a sample's type."""
-    streams: ClassVar[bool]
-    """Whether samples come one after another, and not as whole pictures."""
     works: ClassVar[bool] = False
     """Whether it works in memory that the caller lends, ``FrontEndWork``."""
+
+    @property
+    @abstractmethod
+    def pace(self) -> Pace | None:
+        """How samples that come one after another become inputs; None for whole pictures."""
 
     @property
     @abstractmethod

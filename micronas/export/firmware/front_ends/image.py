@@ -67,7 +67,7 @@ class Image(FrontEnd):
 
     kind: ClassVar[str] = "image"
     samples: ClassVar[str] = "uint8"
-    streams: ClassVar[bool] = False
+    pace: ClassVar[None] = None
 
     @property
     def codes(self) -> int:

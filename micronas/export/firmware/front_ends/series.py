@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from micronas.export.firmware.front_ends.front_end import FrontEnd, written
+from micronas.export.firmware.front_ends.front_end import FrontEnd, Pace, written
 from micronas.graph.ir import Quantization
 
 
@@ -29,7 +29,10 @@ class Series(FrontEnd):
 
     kind: ClassVar[str] = "series"
     samples: ClassVar[str] = "float32"
-    streams: ClassVar[bool] = True
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(whole=self.window, row=1, read=1, stride=max(1, self.window // 2))
 
     @property
     def codes(self) -> int:

@@ -1,0 +1,199 @@
+"""Events from the int8 scores of a network that hears a stream hop by hop.
+
+Integers alone, so that the generated ``detector.h`` finds the same events; it repeats `Detector`
+line by line.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import ConfigError
+
+Integers = npt.NDArray[np.int64]
+LEAST = -(2**15)
+"""Below every score."""
+
+
+class Event(NamedTuple):
+    """A label that begins to be heard."""
+
+    hop: int
+    label: int
+    score: int
+    """In codes, see `Detector.scores`."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """When labels are believed to be heard, and for how long.
+
+    A hop is one inference. Before it comes the gate: hops whose level stays below `gate` are
+    silent, the network need not run, and what was heard before them is forgotten. Of other hops the
+    codes of each label are averaged over the latest `smoothing` ones. A label is heard once its
+    score has reached its threshold in `confirm` hops in a row; an event begins when it is heard and
+    none lasts. An event is over at the last of `refractory` hops in a row without its label.
+
+    Parameters
+    ----------
+    thresholds
+        Of each label the least score that counts, in codes; None for labels that make no event,
+        such as silence.
+    exclusive
+        Whether one label holds at a time: a score is then the lead over the best other label, and
+        while one event lasts no other begins. Else a score is the label's own code, and labels do
+        not wait for each other.
+    smoothing, confirm, refractory
+        Hops, see above.
+    gate
+        Least mean of absolute samples of a hop that opens the gate; 0 leaves it open.
+    hold
+        Hops for which the gate stays open, the loud one included: those whose input holds it.
+    hop
+        Rows of the front end from one inference to the next; 0 for what is usual of it.
+
+    Raises
+    ------
+    ConfigError
+        If a number lies out of its range.
+    """
+
+    thresholds: tuple[int | None, ...]
+    exclusive: bool = True
+    smoothing: int = 1
+    confirm: int = 1
+    refractory: int = 3
+    gate: int = 0
+    hold: int = 1
+    hop: int = 0
+
+    def __post_init__(self) -> None:
+        least = 1 if self.exclusive else -128
+        ranges = {
+            "smoothing": (self.smoothing, 1, 64),
+            "confirm": (self.confirm, 1, 64),
+            "refractory": (self.refractory, 1, 10_000),
+            "gate": (self.gate, 0, 32_768),
+            "hold": (self.hold, 1, 10_000),
+            "hop": (self.hop, 0, 10_000),
+            **{
+                f"threshold {place}": (threshold, least, 256)
+                for place, threshold in enumerate(self.thresholds)
+                if threshold is not None
+            },
+        }
+        for name, (value, low, high) in ranges.items():
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{name} of a detector must be {low} to {high}, but is {value}; choose "
+                    "another, or let micronas listen choose it"
+                )
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Detector":
+        """Return the detector that `plain` wrote down.
+
+        Raises
+        ------
+        ConfigError
+            If it is damaged.
+        """
+        try:
+            given = {name: stored[name] for name in asdict(cls(())) if name in stored}
+            thresholds = tuple(None if each is None else int(each) for each in given["thresholds"])
+            return cls(**{**given, "thresholds": thresholds})
+        except (LookupError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"a detector must be as micronas wrote it, but is damaged ({error}); delete its "
+                "file, or choose it anew by micronas listen"
+            ) from error
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {**asdict(self), "thresholds": list(self.thresholds)}
+
+    def with_thresholds(self, thresholds: tuple[int | None, ...]) -> "Detector":
+        """Return the same with other thresholds."""
+        return replace(self, thresholds=thresholds)
+
+    def is_open(self, levels: Integers) -> npt.NDArray[np.bool_]:
+        """Return whether the gate is open at each hop, bool [hops].
+
+        Parameters
+        ----------
+        levels
+            Mean of absolute samples of each hop, rounded down, [hops].
+        """
+        loud = levels >= self.gate
+        place = np.arange(len(levels))
+        latest = np.maximum.accumulate(np.where(loud, place, -self.hold))
+        opened: npt.NDArray[np.bool_] = place - latest < self.hold
+        return opened
+
+    def scores(
+        self, codes: npt.NDArray[np.int8], levels: Integers | None = None
+    ) -> tuple[Integers, Integers]:
+        """Return the scores of each hop, and what is compared with thresholds.
+
+        Parameters
+        ----------
+        codes
+            Of the network's outputs, [hops, labels]; those of silent hops do not matter.
+        levels
+            [hops], see `is_open`; left out where nothing is gated.
+
+        Returns
+        -------
+        int64 [hops, labels] each. The second is the least score of the latest `confirm` hops, or
+        `LEAST` where the gate has not been open for as many.
+        """
+        hops, labels = codes.shape
+        opened = np.ones(hops, bool) if levels is None else self.is_open(levels)
+        place = np.arange(hops)
+        since = place - np.maximum.accumulate(np.where(opened, -1, place))
+        sums = np.zeros((hops, labels), np.int64)
+        for step, moved in _trailing(codes.astype(np.int64) + 128, self.smoothing):
+            sums += np.where((since > step)[:, None], moved, 0)
+        # codes are counted from 0 on, so that C's division rounds down too
+        means = sums // np.clip(since, 1, self.smoothing)[:, None]
+        scores = means - 128
+        if self.exclusive:
+            ordered = np.sort(means, axis=1)
+            second = ordered[:, -2:-1] if labels > 1 else np.zeros((hops, 1), np.int64)
+            leads = means == ordered[:, -1:]
+            scores = means - np.where(leads, second, ordered[:, -1:])
+        least = np.full_like(scores, 2**15)
+        for step, moved in _trailing(scores, self.confirm):
+            least = np.minimum(least, np.where((since > step)[:, None], moved, LEAST))
+        return scores, least
+
+    def events(self, codes: npt.NDArray[np.int8], levels: Integers | None = None) -> list[Event]:
+        """Return the events of a recording in order; parameters are those of `scores`."""
+        scores, least = self.scores(codes, levels)
+        return [Event(hop, label, int(scores[hop, label])) for hop, label in self.begun(least)]
+
+    def begun(self, least: Integers) -> list[tuple[int, int]]:
+        """Return hop and label of each event, of what `scores` compares with thresholds."""
+        limits = [2**15 if each is None else each for each in self.thresholds]
+        last: dict[int, tuple[int, int]] = {}  # of each group the latest hop of an event's label
+        found = []
+        for hop, label in np.argwhere(least >= np.array(limits)).tolist():
+            group = 0 if self.exclusive else label
+            latest, current = last.get(group, (-self.refractory - 1, -1))
+            if hop - latest >= self.refractory + (label == current):
+                found.append((hop, label))
+            elif label != current:
+                continue
+            last[group] = hop, label
+        return found
+
+
+def _trailing(values: Integers, count: int) -> Iterator[tuple[int, Integers]]:
+    """Yield each step back and the values of that many hops earlier, zeros before the first."""
+    for step in range(count):
+        moved = np.zeros_like(values)
+        moved[step:] = values[: max(0, len(values) - step)]
+        yield step, moved
