@@ -174,7 +174,7 @@ def measured(graph: Graph) -> dict[str, Any]:
         given = typical(graph)
         on_core(program, given, graph)
         costs = costs_by_function(program, "net_invoke", [folder / "examples"])
-        symbols = _symbols(folder / "net.o")
+        symbols = symbols_of(folder / "net.o")
         blocks = {}
         kernels = [name for name in costs if name.startswith("depthwise_")]
         if len(kernels) == 1:
@@ -192,7 +192,8 @@ def measured(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _symbols(path: Path) -> dict[str, dict[str, int]]:
+def symbols_of(path: Path) -> dict[str, dict[str, int]]:
+    """Return the bytes of an object file's functions, ``t``, and constants, ``r``, by name."""
     command = ["arm-none-eabi-nm", "-S", "--defined-only", str(path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, dict[str, int]] = {"t": {}, "r": {}}
@@ -244,16 +245,16 @@ def fitted(known: Mapping[str, Mapping[str, Any]]) -> Engine:
         for structure, place in zip(row["structures"], places, strict=True):
             structures[structure] = row["constants"][place]
     functions = {
-        name: _function(name, found, sizes.get(name, []))
+        name: fitted_to(name, found, sizes.get(name, []))
         for name, found in sorted(seen.items())
         if not name.startswith("depthwise_")
     }
     # the compiler writes out a loop over one call
-    functions[INVOKE] = _function(INVOKE, [e for e in seen[INVOKE] if e[0]["calls"] > 1], [])
+    functions[INVOKE] = fitted_to(INVOKE, [e for e in seen[INVOKE] if e[0]["calls"] > 1], [])
     looped = [(terms, size) for terms, size, row in invoked if len(row["calls"]) > 1]
     functions[INVOKE].code.update(_solved(looped))
     windows = [each for name in seen if name.startswith("depthwise_") for each in seen[name]]
-    functions[ANY_WINDOW] = _function(ANY_WINDOW, windows, [])
+    functions[ANY_WINDOW] = fitted_to(ANY_WINDOW, windows, [])
     texts = [
         ({"bytes": 1.0, **_text_of(made[name]())}, float(row["code"][row["calls"][0]]))
         for name, row in known.items()
@@ -307,7 +308,8 @@ def _text_of(graph: Graph) -> Terms:
     return next(written_out(call) for each in Layout(graph, None).calls for call in each)
 
 
-def _function(name: str, found: list[tuple[Terms, float, float]], sizes: list[int]) -> Function:
+def fitted_to(name: str, found: list[tuple[Terms, float, float]], sizes: list[int]) -> Function:
+    """Return the costs of a function, fitted to amounts, instructions and cycles of networks."""
     return Function(
         code={"bytes": float(median(sizes))} if sizes else {},
         instructions=_solved([(terms, spent) for terms, spent, _ in found]),

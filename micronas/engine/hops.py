@@ -53,6 +53,8 @@ class Run:
     written: tuple[str, int]
     call: Call | None = None
     """None of a shift."""
+    elements: int = 0
+    """Elements that a call writes."""
     bytes: int = 0
     """Bytes that a shift moves."""
 
@@ -122,12 +124,21 @@ class Hops:
 
     @property
     def place_bytes(self) -> int:
-        """Bytes of a place in the generated tables, by which what lies outside is told apart too.
+        """Bytes of a place in the generated tables, which number what lies outside too."""
+        return 2 if self.plan.size + self.outside < 2**16 else 4
 
-        Each row of frames and scores may be a place of its own, and each constant operand.
-        """
-        outside = self.hop * (1 + len(self.turns)) + len(self.graph.tensors)
-        return 2 if self.plan.size + outside < 2**16 else 4
+    @property
+    def outside(self) -> int:
+        """Number of places outside of the arena: rows of frames and scores, constant operands."""
+        return len(
+            {
+                place
+                for turn in self.turns
+                for run in turn
+                for place in (*run.reads, run.written)
+                if place[0] not in self.places
+            }
+        )
 
     def scores(self, turn: int) -> int:
         """Return the rows of the output that a turn computes."""
@@ -281,8 +292,9 @@ class Hops:
                     row = first * read.sweep.stride + read.sweep.skipped
                     at = row - self._begin(read.band, turn)
                     reads.append((read.band, at * self._row(read.band)))
-                place = (first - self._begin(out, turn)) * self._row(out)
-                yield Run(call.function, number, part, (*reads,), (out, place), call)
+                written = out, (first - self._begin(out, turn)) * self._row(out)
+                elements = rows * self._row(out)
+                yield Run(call.function, number, part, (*reads,), written, call, elements)
 
     def _named_reads(self, step: Step) -> Iterator[tuple[str, Read]]:
         names = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from micronas.engine.hops import Hops
 from micronas.engine.layout import Layout
 from micronas.engine.steps import Call, Constant
 from micronas.resources import folder
@@ -23,7 +24,7 @@ _STRUCTURE = 8
 _NEEDS = re.compile(r"/\* needs ([\w ]+) \*/\n")
 
 
-def constant_bytes(layout: Layout, structures: Mapping[str, int]) -> int:
+def constant_bytes(layout: Layout | Hops, structures: Mapping[str, int]) -> int:
     """Return the bytes of all constants, each in whole words.
 
     Parameters

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from micronas.engine.hops import Hops
 from micronas.engine.newlib import copied, filled
 from micronas.engine.steps import Call
 
@@ -39,6 +40,23 @@ def work_of(call: Call, written: int) -> list[Done]:
         for name, amount in each.terms.items():
             terms[name] = terms.get(name, 0.0) + call.maps * amount
     return [Done(function, terms) for function, terms in found.items()]
+
+
+def work_of_turn(hops: Hops, turn: int) -> list[tuple[str, list[Done]]]:
+    """Return what one call of a streaming network does, by the kernels it runs."""
+    runs = hops.turns[turn]
+    found = [("hop", [Done("hop", {"calls": 1.0, "runs": float(len(runs))})])]
+    for run in runs:
+        if run.call is None:
+            places = (hops.places.get(band, 0) + at for band, at in (*run.reads, run.written))
+            aligned = all(place % 4 == 0 for place in places)
+            blocks = run.bytes // 16 if aligned else 0
+            rest = run.bytes - 16 * blocks
+            terms = {"calls": 1.0, "aligned": float(aligned), "blocks": blocks, "rest": rest}
+            found.append(("shift", [Done("shift", terms)]))
+        else:
+            found.append((run.function, work_of(run.call, run.elements)))
+    return found
 
 
 def _pointwise(call: Call, written: float) -> Iterator[Done]:

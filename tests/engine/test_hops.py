@@ -10,9 +10,11 @@ from micronas.engine.hops import PROGRESS, Hops
 from micronas.errors import ConfigError
 from micronas.graph.frames import FrameByFrame
 from micronas.graph.ir import Graph
+from micronas.hardware.targets import MICRONAS
 from micronas.space.space import Space
 from testing.engine import build_hops, hops_on_core, hops_on_host
 from testing.graphs import ds_cnn, quantize_randomly
+from testing.m4_cycles import cost_of
 from testing.streaming import over_the_whole, random_recording, random_streaming
 
 
@@ -36,10 +38,19 @@ def test_hop_by_hop_gives_the_bytes_of_the_whole_recording(
 
 @pytest.mark.parametrize(("seed", "hop"), [(1, 2), (17, 5)])
 def test_on_a_core_too(seed: int, hop: int, tmp_path: Path) -> None:
+    """What a call takes is predicted within 3 %, and its arena to the byte."""
     graph = random_streaming(seed)
     frames = recorded(graph, hop, seed)
-    ran = hops_on_core(build_hops(graph, tmp_path, hop), frames)
+    program = build_hops(graph, tmp_path, hop)
+    ran = hops_on_core(program, frames)
     assert ran.outputs == over_the_whole(graph, frames).tobytes()
+    taken = cost_of(program, "net_hop", [tmp_path / "examples"])
+    expected = MICRONAS.hops(graph, hop)
+    assert expected.mean.instructions == pytest.approx(taken.instructions, rel=0.03)
+    header = (tmp_path / "net.h").read_text()
+    assert f"#define NET_ARENA_BYTES {expected.plan.total}\n" in header
+    assert min(each.cycles for each in expected.turns) <= expected.mean.cycles
+    assert expected.mean.cycles <= expected.worst.cycles
 
 
 def small() -> Graph:

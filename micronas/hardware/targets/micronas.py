@@ -12,12 +12,13 @@ from statistics import fmean
 from pydantic import Field
 
 from micronas import resources
+from micronas.engine.hops import Hops
 from micronas.engine.kernels import maker_of
 from micronas.engine.layout import Layout, best_layout
 from micronas.engine.shapes import described
 from micronas.engine.sizes import constant_bytes, functions_of
 from micronas.engine.steps import Call, folded
-from micronas.engine.work import Done, work_of, written_out
+from micronas.engine.work import Done, work_of, work_of_turn, written_out
 from micronas.errors import ModelError
 from micronas.graph.ir import Graph, Op
 from micronas.graph.memory import ArenaPlan, Buffer
@@ -25,13 +26,15 @@ from micronas.graph.operators import OPERATORS
 from micronas.hardware.code import Level
 from micronas.hardware.features import CYCLES
 from micronas.hardware.instructions import Price
-from micronas.hardware.targets.target import Choice, Growth, Target
+from micronas.hardware.targets.target import Choice, Growth, Hopped, Target
 from micronas.settings import Settings, read_settings
 
 _DSP = ("Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M35P")
 """Cores whose instructions are those that were counted."""
 INVOKE = "invoke"
 """Stands for the function that calls all others."""
+HOP = "hop"
+"""Stands for that of a network that streams."""
 ANY_WINDOW = "depthwise"
 """Stands for depthwise kernels of windows that were not measured."""
 
@@ -55,6 +58,13 @@ class Engine(Settings):
     start_bytes: int
     """Flash of start-up and of the C library's part."""
     structures: dict[str, int]
+    functions: dict[str, Function]
+
+
+class Streaming(Settings):
+    """Costs of what only networks that stream have, as a YAML file describes them."""
+
+    source: str
     functions: dict[str, Function]
 
 
@@ -90,8 +100,10 @@ def kernel_of(function: str) -> str:
 @lru_cache
 def _engine() -> Engine:
     """Read what was measured of the engine."""
-    path = resources.folder("latency_models") / "kernels" / "micronas.yaml"
-    return read_settings(path, Engine)
+    folder = resources.folder("latency_models") / "kernels"
+    found = read_settings(folder / "micronas.yaml", Engine)
+    streaming = read_settings(folder / "micronas_hops.yaml", Streaming).functions
+    return found.model_copy(update={"functions": found.functions | streaming})
 
 
 class _Micronas(Target):
@@ -154,18 +166,29 @@ class _Micronas(Target):
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
         """Return the flash of constants and kernels."""
-        layout, costs = self._layout(graph), _engine()
-        calls = [call for each in layout.calls for call in each]
-        names = functions_of(calls) - {call.function for call in calls}
-        names |= {done.function for call in calls for done in work_of(call, 1)}
-        code = sum(
-            costs.functions[name].code.get("bytes", 0) for name in names & costs.functions.keys()
+        return _flash(self._layout(graph))
+
+    def hops(self, graph: Graph, hop: int) -> Hopped:
+        _check(graph)
+        found, core = Hops(described(graph), hop), _cores()[self._core]
+        turns = []
+        for turn in range(len(found.turns)):
+            prices = [_cost(name, work, core) for name, work in work_of_turn(found, turn)]
+            turns.append(
+                Price(
+                    "hop",
+                    sum(each.instructions for each in prices),
+                    any(each.extrapolated for each in prices),
+                    sum(each.cycles for each in prices),
+                )
+            )
+        size, state = found.plan.size, found.state_bytes
+        buffers = tuple(
+            Buffer(name, each.size, each.first + 1, each.last + 1, at, name.startswith("/"))
+            for (name, each), at in zip(found.buffers.items(), found.plan.offsets, strict=True)
         )
-        for call in {call.function: call for call in calls if call.generated}.values():
-            if call.function not in costs.functions:
-                code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
-        code += _amount(costs.functions[INVOKE].code, {"bytes": 1, "outside": layout.outside})
-        return constant_bytes(layout, costs.structures) + round(code)
+        plan = ArenaPlan(size - state, state, size, buffers)
+        return Hopped(found.stride, plan, (*turns,), _flash(found) + _tables_bytes(found))
 
     def timed(self, rate: float | None, clock_hz: int) -> dict[str, float]:
         """Return ms per modelled cycle: the board waits for its memory as often as with TFLM."""
@@ -207,15 +230,45 @@ def _check(graph: Graph) -> None:
 
 
 def _priced(calls: Sequence[Call], written: int, core: Core) -> Price:
-    functions, extrapolated = _engine().functions, False
     invoke = Done(INVOKE, {"calls": len(calls)})
+    name = next((call.function for call in calls), "none")
+    return _cost(name, [invoke, *(each for call in calls for each in work_of(call, written))], core)
+
+
+def _flash(layout: Layout | Hops) -> int:
+    """Return the flash of constants and kernels."""
+    costs, calls = _engine(), [call for each in layout.calls for call in each]
+    names = functions_of(calls) - {call.function for call in calls}
+    names |= {done.function for call in calls for done in work_of(call, 1)}
+    code = sum(
+        costs.functions[name].code.get("bytes", 0) for name in names & costs.functions.keys()
+    )
+    for call in {call.function: call for call in calls if call.generated}.values():
+        if call.function not in costs.functions:
+            code += _amount(costs.functions[ANY_WINDOW].code, {"bytes": 1, **written_out(call)})
+    code += _amount(costs.functions[INVOKE].code, {"bytes": 1, "outside": layout.outside})
+    return constant_bytes(layout, costs.structures) + round(code)
+
+
+def _tables_bytes(hops: Hops) -> int:
+    """Return the flash of what a streaming network has beside kernels: shifts, repeated calls."""
+    runs = [run for turn in hops.turns for run in turn]
+    entry = 8 + -(-3 * hops.place_bytes // 4) * 4
+    repeated = len(runs) - sum(map(len, hops.calls))
+    shifts = len({run.bytes for run in runs if run.call is None})
+    code = sum(_engine().functions[name].code["bytes"] for name in (HOP, "shift"))
+    return repeated * entry + 4 * shifts + 8 * len(hops.turns) + round(code)
+
+
+def _cost(name: str, work: Sequence[Done], core: Core) -> Price:
+    """Return what a kernel and what it calls take."""
+    functions, extrapolated = _engine().functions, False
     instructions = cycles = 0.0
-    for done in (invoke, *(each for call in calls for each in work_of(call, written))):
+    for done in work:
         found = functions.get(done.function) or functions[ANY_WINDOW]
         extrapolated |= done.function not in functions
         instructions += _amount(found.instructions, done.terms)
         cycles += _amount(found.cycles, done.terms)
-    name = next((call.function for call in calls), "none")
     return Price(name, instructions, extrapolated, cycles * core.times(name))
 
 

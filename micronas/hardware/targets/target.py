@@ -41,6 +41,33 @@ class Growth:
     sram_per_layer: float
 
 
+@dataclass(frozen=True)
+class Hopped:
+    """What a streaming network takes that hears some frames a call."""
+
+    stride: int
+    """Frames from scores to scores."""
+    plan: ArenaPlan
+    """The tail is what calls leave to the next."""
+    turns: tuple[Price, ...]
+    """Of each kind of call, in the order they come."""
+    flash_bytes: int
+    """Constants and kernels."""
+
+    @property
+    def mean(self) -> Price:
+        """A call in the mean."""
+        count = len(self.turns)
+        instructions = sum(each.instructions for each in self.turns) / count
+        cycles = sum(each.cycles for each in self.turns) / count
+        return Price("hop", instructions, any(each.extrapolated for each in self.turns), cycles)
+
+    @property
+    def worst(self) -> Price:
+        """The call that takes longest."""
+        return max(self.turns, key=lambda each: each.cycles)
+
+
 class Target(ABC):
     """Kernels on a kind of processor.
 
@@ -94,6 +121,13 @@ class Target(ABC):
     def on_host(self) -> "Target":
         """The target of the same network on a 64-bit computer, where its arena can be checked."""
         return self
+
+    def hops(self, graph: Graph, hop: int) -> Hopped | None:
+        """Return the costs of a streaming network, `hop` frames a call.
+
+        None where the kernels keep nothing from call to call: the window is computed again.
+        """
+        return None
 
     def model_bytes(self, graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> int:
         """Return the flash of the network itself: its file, where an interpreter reads it."""
