@@ -44,7 +44,7 @@ def opened(space: OpenSpace) -> OpenSpace:
         return [whole, [height // 2, width // 2, channels], [height, width, 1]]
 
     families = {
-        name: family | {"input": {"any": inputs(*family["input"])}}
+        name: family | {"input": {"any": inputs(*family.get("input", space.input))}}
         for name, family in space.families.items()
     }
     return OpenSpace.model_validate(space.model_dump(mode="json") | {"families": families})

@@ -100,7 +100,8 @@ class _Seen(Split):
 
     def __init__(self, split: Split, view: View, shape: Shape) -> None:
         self._split, self._view, self._shape = split, view, shape
-        self.labels, self.groups, self.mixup = split.labels, split.groups, split.mixup
+        self.labels, self.groups = split.labels, split.groups
+        self.mixup, self.cutmix = split.mixup, split.cutmix
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._view(self._split.batch(index, generator), self._shape)

@@ -23,6 +23,8 @@ class Split(Protocol):
     mixup: float = 0.0
     """Parameter of the Beta distribution by which training mixes pairs of examples and their
     labels; 0 mixes none. Classes that derive from `Split` need not set it."""
+    cutmix: bool = False
+    """Whether training puts a box of another example into each of a batch, in half of them."""
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return inputs as float32 [n, channels, height, width].
@@ -138,7 +140,7 @@ class Subset(Split):
         self.index = index
         self.labels = split.labels[index]
         self.groups = split.groups[index]
-        self.mixup = split.mixup
+        self.mixup, self.cutmix = split.mixup, split.cutmix
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         return self._split.batch(self.index[index], generator)

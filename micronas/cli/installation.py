@@ -19,7 +19,7 @@ from micronas.quantities import format_bytes
 
 ADDS = {
     "docs": "building the documentation",
-    "images": "the task `vww`",
+    "images": "the tasks `images` and `vww`",
     "judge": "`micronas judge`",
     "judge-embed": "embeddings in `micronas judge build`",
     "keywords": "the task `kws`, and its synthetic speech",

@@ -85,7 +85,8 @@ class RunSettings(TrainSettings):
 
     def load_space(self) -> Space | OpenSpace:
         """Read the space, for inputs of the shape the data has where the data says one."""
-        space, shape = load_space(self.space), input_of(self.data)
+        space = load_space(self.space)
+        shape = input_of(self.data, space.inputs)
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})

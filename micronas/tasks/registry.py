@@ -1,6 +1,6 @@
 """The tasks there are, by name. Imports no torch.
 
-To add one to the package, write its folder and its line in `_FOLDERS`; to add one from outside,
+To add one to the package, write its folder and its line in `_PLACES`; to add one from outside,
 call `register`. Everything that depends on a task (settings, the command line, completion) asks
 here.
 """
@@ -23,27 +23,29 @@ if TYPE_CHECKING:
 
 DEFAULT = "kws"
 """The task of settings that name none, where their space names none either."""
-_FOLDERS = {
-    "kws": "keywords",
-    "vww": "images",
-    "ad": "machines",
-    "series": "series",
-    "arrays": "arrays",
+_PLACES = {
+    "kws": "keywords.task:TASK",
+    "images": "images.task:TASK",
+    "vww": "images.task:WAKE_WORDS",
+    "ad": "machines.task:TASK",
+    "series": "series.task:TASK",
+    "arrays": "arrays.task:TASK",
 }
 _registered: dict[str, Task[Any]] = {}
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all tasks."""
-    return (*_FOLDERS, *_registered)
+    return (*_PLACES, *_registered)
 
 
 def find(name: str) -> Task[Any]:
     """Return the task of that name, or raise ConfigError."""
     if name in _registered:
         return _registered[name]
-    if name in _FOLDERS:
-        task: Task[Any] = import_module(f"micronas.tasks.{_FOLDERS[name]}.task").TASK
+    if name in _PLACES:
+        module, _, attribute = _PLACES[name].partition(":")
+        task: Task[Any] = getattr(import_module(f"micronas.tasks.{module}"), attribute)
         return task
     raise ConfigError(
         f"a task must be one of {', '.join(names())}, but got {name!r}; {nearest(name, names())}"
@@ -99,9 +101,11 @@ def known_of(settings: TaskSettings) -> Mapping[str, object]:
     return find(settings.task).known_of(settings)
 
 
-def input_of(settings: TaskSettings) -> tuple[int, int, int] | None:
-    """Return the shape of inputs where the data says it and not the space."""
-    return find(settings.task).input(settings)
+def input_of(
+    settings: TaskSettings, inputs: Sequence[tuple[int, int, int]]
+) -> tuple[int, int, int] | None:
+    """Return the shape of inputs where the data says it, and not a space of these inputs."""
+    return find(settings.task).input(settings, inputs)
 
 
 def reading_of(task: str, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:

@@ -68,10 +68,17 @@ class Task(ABC, Generic[Kind]):
     def load(self, settings: Kind) -> "DataSet":
         """Read the data set that settings describe."""
 
-    def input(self, settings: Kind) -> tuple[int, int, int] | None:
+    def input(
+        self, settings: Kind, inputs: Sequence[tuple[int, int, int]]
+    ) -> tuple[int, int, int] | None:
         """Return height, width and channels of an input where the data says them, not the space.
 
         Reads no more than it has to; a space of the task is searched for inputs of that shape.
+
+        Parameters
+        ----------
+        inputs
+            Those of the space.
         """
         return None
 

@@ -81,7 +81,8 @@ def fit(
 
     A split whose `mixup` is above 0 is trained on mixtures: of every batch and the same
     batch in another order, with a weight from Beta(mixup, mixup); the loss is mixed likewise
-    (H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+    (H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018). Where `cutmix` is set,
+    half of the batches get a box of the other one instead (S. Yun et al., "CutMix", 2019).
 
     Parameters
     ----------
@@ -180,8 +181,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate((epoch + step / steps) / recipe.epochs)
         with mixed_precision(recipe.amp, device.type):
-            if split.mixup > 0:
-                value = _mixed(module, criterion, inputs, labels, split.mixup, generator)
+            if split.mixup > 0 or split.cutmix:
+                value = _mixed(module, criterion, inputs, labels, split, generator)
             else:
                 value = criterion(module(inputs).float(), labels, inputs)
         optimizer.zero_grad()
@@ -268,18 +269,42 @@ def _mixed(
     criterion: Loss,
     inputs: Tensor,
     labels: Tensor,
-    mixup: float,
+    split: Split,
     generator: torch.Generator,
 ) -> Tensor:
     """Loss of a batch mixed with itself; mixing losses needs no soft labels, for any criterion."""
-    # Of the public samplers only NumPy's Beta takes a generator.
-    seed = int(torch.randint(2**62, (), generator=generator))
-    share = float(np.random.default_rng(seed).beta(mixup, mixup))
-    other = torch.randperm(len(labels), generator=generator)
-    mixed = share * inputs + (1 - share) * inputs[other]
+    if split.cutmix:
+        other = torch.randperm(len(labels), generator=generator)
+        mixed, share = _pasted(inputs, inputs[other], generator)
+    else:
+        # Of the public samplers only NumPy's Beta takes a generator.
+        seed = int(torch.randint(2**62, (), generator=generator))
+        share = float(np.random.default_rng(seed).beta(split.mixup, split.mixup))
+        other = torch.randperm(len(labels), generator=generator)
+        mixed = share * inputs + (1 - share) * inputs[other]
     outputs = module(mixed).float()
     first, second = (criterion(outputs, target, mixed) for target in (labels, labels[other]))
     return share * first + (1 - share) * second
+
+
+def _pasted(inputs: Tensor, others: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Return inputs with a box of the others in them, and the share of the area that is their own.
+
+    The box has a uniform share of the area and a uniform centre, and is cut off at the border; in
+    half of all calls there is none.
+    """
+    wanted, share, *centre = torch.rand(4, generator=generator).tolist()
+    if wanted < 0.5:
+        return inputs, 1.0
+    sizes = inputs.shape[2:]
+    half = math.sqrt(share) / 2
+    (top, bottom), (left, right) = (
+        (max(round((at - half) * size), 0), min(round((at + half) * size), size))
+        for at, size in zip(centre, sizes, strict=True)
+    )
+    mixed = inputs.clone()
+    mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / math.prod(sizes)
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> AdamW:

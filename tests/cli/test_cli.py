@@ -166,7 +166,10 @@ def test_verify_compares_layers(model: Path, tmp_path: Path) -> None:
             ("data", "check", "kws", "\x1b[31m\u202e"),
             "\ufffd[31m\ufffd",
         ),  # no colour, no turned line
-        (("data", "synth", "vw", "x"), "a task must be one of kws, vww, ad, series, arrays"),
+        (
+            ("data", "synth", "vw", "x"),
+            "a task must be one of kws, images, vww, ad, series, arrays",
+        ),
         (("data", "check", "vww", "nowhere"), "nowhere"),
     ],
 )

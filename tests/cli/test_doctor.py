@@ -88,7 +88,7 @@ def test_markers_are_obeyed() -> None:
         ("micronas search kws board=stm32f4", {"board=stm32f446re"}),
         ("micronas search kws board = stm32f4", {"stm32f446re"}),  # as bash cuts it
         ("micronas search kws board = stm32f446re see", {"seed="}),
-        ("micronas search kws data.task =", {"kws", "vww", "ad", "series", "arrays"}),
+        ("micronas search kws data.task =", {"kws", "images", "vww", "ad", "series", "arrays"}),
         ("micronas doc", {"doctor"}),
     ],
 )

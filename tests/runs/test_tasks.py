@@ -19,7 +19,7 @@ from micronas.runs.settings import load_run, load_training
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 from micronas.tasks import registry
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.settings import ImageSettings, VisualSettings
 from micronas.tasks.images.synth import sample_images
 from micronas.tasks.keywords.settings import KeywordSettings
 from micronas.tasks.machines.settings import MachineSettings
@@ -114,9 +114,14 @@ def test_pictures_are_read_as_the_space_sees_them(images: Path) -> None:
         read = load_run(name, given).data
         assert isinstance(read, VisualSettings)
         assert (read.size, read.color) == (size, color)
-    own = load_run("images_open", [*given, "data.size=64"]).data
-    assert isinstance(own, VisualSettings)
-    assert (own.size, own.color) == (64, "rgb")
+    own = load_run("images_open", [*given, "data.size=64"])
+    assert isinstance(own.data, ImageSettings)
+    assert (own.data.size, own.data.color) == (64, "rgb")
+    assert own.load_space().inputs == ((64, 64, 3),), "networks see what is asked for"
+    gray = load_run("images_large", [*given, "data.color=gray", "data.size=160"])
+    assert gray.load_space().inputs == ((160, 160, 1),)
+    small = load_run("vww_small", [*given, "data.size=64"])
+    assert small.load_space().inputs == ((64, 64, 1),)
     network = load_training(None, given, network=Space.load("textbook/resnet8")).data
     assert isinstance(network, VisualSettings)
     assert (network.size, network.color) == (32, "rgb")
@@ -133,12 +138,14 @@ def test_the_finest_input_of_a_space_is_read() -> None:
 def test_a_wrong_task_or_setting_names_the_nearest() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"data.task: must be one of kws, vww, ad, series, arrays \(did .*, but got 'vw'",
+        match=r"data.task: must be one of kws, images, vww, ad, .* \(did .*, but got 'vw'",
     ):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.task=vw"])
     with pytest.raises(ConfigError, match=r"unknown key 'data.window_ms'"):
         load_run("vww", ["board=stm32f446re", "data.path=x", "data.window_ms=30"])
-    with pytest.raises(ConfigError, match="a task must be one of kws, vww, ad, series, arrays"):
+    with pytest.raises(
+        ConfigError, match="a task must be one of kws, images, vww, ad, series, arrays"
+    ):
         registry.find("speech")
 
 

@@ -255,7 +255,9 @@ def test_a_data_set_is_all_its_archives(
     monkeypatch.setattr(registry.find("vww"), "archives", ())
     with pytest.raises(DataError, match="vww has none; micronas data synth vww"):
         registry.download("vww", tmp_path)
-    with pytest.raises(ConfigError, match="one of kws, vww, ad, series, arrays, but got 'mnist'"):
+    with pytest.raises(
+        ConfigError, match="one of kws, images, vww, ad, series, arrays, but got 'mnist'"
+    ):
         registry.download("mnist", tmp_path)
 
 

@@ -86,7 +86,7 @@ def test_mistakes_in_its_settings_are_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'data.exmaples'; did you mean 'examples'"):
         load_training(None, [*given, "data.exmaples=64"])
     with pytest.raises(
-        ConfigError, match=r"one of kws, vww, ad, series, arrays, toy \(did you mean 'toy'"
+        ConfigError, match=r"one of kws, images, vww, ad, series, arrays, toy \(did you mean 'toy'"
     ):
         load_training(None, [*given[:2], "data.task=toys"])
     with pytest.raises(ConfigError, match="a task must have a name of its own"):

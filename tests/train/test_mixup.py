@@ -92,3 +92,42 @@ def test_mixtures_repeat_exactly() -> None:
 
 def test_parts_of_a_mixed_split_are_mixed() -> None:
     assert Subset(numbered(8, 0.3), torch.arange(4)).mixup == 0.3
+
+
+def test_a_pasted_box_counts_by_its_area() -> None:
+    """Example i is a plain map of the value i: a mixture shows whose each pixel is."""
+
+    class Pasted(TensorSplit):
+        cutmix = True
+
+    count = 6
+    plain = torch.arange(count, dtype=torch.float32).reshape(count, 1, 1, 1).expand(-1, 1, 8, 10)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def loss(logits: Tensor, labels: Tensor, inputs: Tensor) -> Tensor:
+        seen.append((labels, inputs))
+        return logits.sum() * 0 + (labels * torch.arange(1, count + 1)).sum()
+
+    told: list[Epoch] = []
+    split = Pasted(plain.clone(), torch.arange(count))
+    recipe = Recipe(epochs=200, batch_size=count)
+    fit(linear(80, count), split, recipe, seed=0, loss=loss, progress=told.append)
+    shares = []
+    for (first, mixed), (second, _), epoch in zip(seen[::2], seen[1::2], told, strict=True):
+        of_other = mixed[:, 0] != first[:, None, None]
+        assert (mixed[:, 0][of_other] == second[:, None, None].expand(-1, 8, 10)[of_other]).all()
+        some = of_other[first != second]
+        if not some.any():
+            shares.append(1.0)
+            continue
+        assert (some == some[0]).all(), "one box for all"
+        rows, columns = some[0].any(1), some[0].any(0)
+        assert some[0].sum() == rows.sum() * columns.sum(), "a rectangle"
+        shares.append(1 - some[0].float().mean().item())
+        own, other = (
+            (labels * torch.arange(1, count + 1)).sum().item() for labels in (first, second)
+        )
+        assert epoch.loss == pytest.approx(shares[-1] * own + (1 - shares[-1]) * other)
+    assert 70 < sum(share == 1.0 for share in shares) < 135, "half of the batches"
+    assert min(shares) < 0.3
+    assert Subset(split, torch.arange(4)).cutmix

@@ -1,4 +1,4 @@
-"""Augmentation of images: crops, mirror images, brightness and contrast, as for ImageNet."""
+"""Augmentation of images: crops, mirror images and colours, as for ImageNet."""
 
 import math
 
@@ -6,18 +6,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.settings import PictureSettings
 
 _ASPECT = math.log(4 / 3)
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def augment(pixels: Tensor, generator: torch.Generator, settings: VisualSettings) -> Tensor:
-    """Crop, mirror, brighten and change the contrast of images at random, as for ImageNet.
+def augment(pixels: Tensor, generator: torch.Generator, settings: PictureSettings) -> Tensor:
+    """Crop, mirror and change the colours of images at random, as `settings.augment` says.
 
     A crop has `smallest_crop` to 1 of the area, an aspect ratio of 3:4 to 4:3 (less where it would
     not fit), and a place, all uniform, the ratio on a logarithmic scale; it is scaled up
-    bilinearly. Brightness is a factor, contrast one on the distance from the image's mean luma.
+    bilinearly. Brightness is a factor, contrast one on the distance from the image's mean luma,
+    saturation one on each pixel's distance from its own.
 
     Parameters
     ----------
@@ -31,27 +32,38 @@ def augment(pixels: Tensor, generator: torch.Generator, settings: VisualSettings
     Tensor
         Same shape and range.
     """
-    draws = torch.rand(7, len(pixels), generator=generator)
-    area = settings.smallest_crop + (1 - settings.smallest_crop) * draws[0]
+    draws, chosen = torch.rand(8, len(pixels), generator=generator), settings.augment
+    smallest = settings.smallest_crop if "crop" in chosen else 1.0
+    area = smallest + (1 - smallest) * draws[0]
     reach = (-area.log()).clamp(0.0, _ASPECT)
     stretch = (0.5 * reach * (2 * draws[1] - 1)).exp()
     width = (area.sqrt() * stretch).clamp(max=1.0)
     height = (area.sqrt() / stretch).clamp(max=1.0)
-    mirrored = (draws[4] < 0.5) & torch.tensor(settings.flip)
-    pixels = resample(
-        pixels,
-        left=draws[2] * (1 - width),
-        top=draws[3] * (1 - height),
-        width=width,
-        height=height,
-        mirrored=mirrored,
-    )
-    brightness = 1 + settings.brightness * (2 * draws[5] - 1)
-    contrast = 1 + settings.contrast * (2 * draws[6] - 1)
-    pixels = (pixels * brightness[:, None, None, None]).clamp_(0.0, 255.0)
+    mirrored = (draws[4] < 0.5) & torch.tensor("flip" in chosen)
+    if smallest < 1 or "flip" in chosen:
+        pixels = resample(
+            pixels,
+            left=draws[2] * (1 - width),
+            top=draws[3] * (1 - height),
+            width=width,
+            height=height,
+            mirrored=mirrored,
+        )
+    return _coloured(pixels, draws[5:], settings) if "colour" in chosen else pixels
+
+
+def _coloured(pixels: Tensor, draws: Tensor, settings: PictureSettings) -> Tensor:
+    strengths = torch.tensor((settings.brightness, settings.contrast, settings.saturation))
+    factors = (1 + strengths[:, None] * (2 * draws - 1))[:, :, None, None, None]
+    brightness, contrast, saturation = factors.unbind()
+    pixels = (pixels * brightness).clamp_(0.0, 255.0)
     luma = torch.tensor(_LUMA if pixels.shape[1] == 3 else (1.0,))
     mean = (pixels.mean((2, 3)) @ luma)[:, None, None, None]
-    return (mean + (pixels - mean) * contrast[:, None, None, None]).clamp_(0.0, 255.0)
+    pixels = (mean + (pixels - mean) * contrast).clamp_(0.0, 255.0)
+    if pixels.shape[1] == 1:
+        return pixels
+    gray: Tensor = torch.tensordot(pixels, luma, ([1], [0]))[:, None]
+    return (gray + (pixels - gray) * saturation).clamp_(0.0, 255.0)
 
 
 def resample(

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 
 from micronas.errors import DataError
-from micronas.tasks.images.files import decode, read_file, refuse_small
+from micronas.tasks.images.files import Box, cut_out, decode, read_file, refuse_small
 from micronas.tasks.images.folder import ImageListing, LabelledImage
 from micronas.tasks.parts import Part
 from micronas.tasks.task import Finding
@@ -22,7 +22,7 @@ def check(listing: ImageListing) -> list[Finding]:
     a tenth of the images that another has in the part).
     """
     findings: list[Finding] = []
-    first: dict[str, LabelledImage] = {}
+    first: dict[tuple[str, Box | None], LabelledImage] = {}
     readable: Counter[tuple[Part | None, str]] = Counter()
     for image in listing.images:
         try:
@@ -32,12 +32,13 @@ def check(listing: ImageListing) -> list[Finding]:
             findings.append(Finding("unreadable", image.name, str(error)))
             continue
         try:
-            refuse_small(decoded, image.path)
+            refuse_small(cut_out(decoded, image.box), image.path)
         except DataError as error:
             findings.append(Finding("short", image.name, str(error)))
             continue
         readable[image.part, image.label] += 1
-        other = first.setdefault(hashlib.sha1(data, usedforsecurity=False).hexdigest(), image)
+        digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        other = first.setdefault((digest, image.box), image)
         where = f"in {image.label}{_within(image.part)}, same as {other.name}"
         if other.label != image.label:
             findings.append(Finding("mislabelled", image.name, where))

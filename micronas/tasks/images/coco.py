@@ -1,19 +1,73 @@
-"""Turn COCO annotations into visual wake words: images with and without a large enough person."""
+"""Turn COCO annotations into examples: the boxes of any categories, or visual wake words."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import regular
-from micronas.tasks.images.folder import ImageListing, LabelledImage
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.folder import ImageListing, LabelledImage, divided
+from micronas.tasks.images.settings import ImageSettings, VisualSettings
 from micronas.tasks.parts import Part
 
 
-def open_coco(settings: VisualSettings) -> ImageListing:
-    """List the images of COCO annotation files with their labels; opens no image.
+def open_boxes(settings: ImageSettings) -> ImageListing:
+    """List the boxes of COCO annotation files, each an example of its category; opens no image.
+
+    Crowds are left out. Classes are `categories`, in that order, or all that have a box, sorted.
+    Images are found and divided as by `open_wake`; boxes of one image are never divided.
+
+    Raises
+    ------
+    DataError
+        As `open_wake`, or if fewer than two categories have a box.
+    """
+    found: list[LabelledImage] = []
+    seen: set[object] = set()
+    for file in settings.annotations:
+        own: set[object] = set()
+        with _as_coco(file) as content:
+            names = {each["id"]: str(each["name"]) for each in content["categories"]}
+            _check_categories(settings.categories, names.values(), file)
+            images = {each["id"]: str(each["file_name"]) for each in content["images"]}
+            for annotation in content["annotations"]:
+                identity, label = annotation["image_id"], names[annotation["category_id"]]
+                wanted = not settings.categories or label in settings.categories
+                if identity in images and wanted and not annotation.get("iscrowd"):
+                    own.add(identity)
+                    left, top, width, height = map(float, annotation["bbox"])
+                    found += (
+                        []
+                        if identity in seen
+                        else [
+                            LabelledImage(
+                                _find_image(settings.path, file, images[identity]),
+                                images[identity],
+                                label,
+                                _part_of(file),
+                                (left, top, left + width, top + height),
+                            )
+                        ]
+                    )
+        seen |= own
+    counts = Counter(each.label for each in found)
+    if len(counts) < 2:
+        raise DataError(
+            "annotations must have boxes of at least two categories, but "
+            f"{_names(settings.annotations)} have those of {', '.join(counts) or 'none'}; name "
+            "others in data.categories"
+        )
+    classes = settings.categories or tuple(sorted(counts))
+    note = f"Each box of {_names(settings.annotations)} is an example."
+    # boxes of a file in a row: it is decoded once
+    return divided(settings.path, classes, sorted(found, key=lambda each: each.path), (note,))
+
+
+def open_wake(settings: VisualSettings) -> ImageListing:
+    """List the images of COCO annotation files, with and without a person; opens no image.
 
     An image shows the category if one of its annotations of it (crowds too) covers more than
     `smallest` of the image. As in pyvww and in TensorFlow's script, it is the annotation's ``area``
@@ -40,54 +94,53 @@ def open_coco(settings: VisualSettings) -> ImageListing:
     minival = _read_ids(settings.minival) if settings.minival else None
     classes = (f"non_{settings.category}", settings.category)
     images: dict[int, LabelledImage] = {}
-    present: set[Part] = set()
     for file in settings.annotations:
-        part = _part_of(file)
         for identity, (name, shown) in _read_labels(file, settings).items():
-            assigned = part
+            part = _part_of(file)
             if minival is not None:
-                assigned = "validation" if identity in minival else "training"
-            present.add(assigned)
+                part = "validation" if identity in minival else "training"
             path = _find_image(settings.path, file, name)
-            images.setdefault(identity, LabelledImage(path, name, classes[shown], assigned))
-    if "training" not in present:
-        raise DataError(
-            "annotations must include images for training, but "
-            f"{', '.join(file.name for file in settings.annotations)} do not; name "
-            "instances_train2014.json too"
-        )
-    cut: tuple[Part, ...] = ()
-    if "validation" not in present:
-        cut = ("validation",) if "testing" in present else ("validation", "testing")
-    return ImageListing(
-        root=settings.path,
-        classes=classes,
-        images=tuple(
-            LabelledImage(image.path, image.name, image.label, None)
-            if cut and image.part == "training"
-            else image
-            for image in images.values()
-        ),
-        cut=cut,
-        notes=(
-            f"Labels: {settings.category} where one covers more than {settings.smallest:.2%} of "
-            f"the image, by {', '.join(file.name for file in settings.annotations)}.",
-        ),
+            images.setdefault(identity, LabelledImage(path, name, classes[shown], part))
+    note = (
+        f"Labels: {settings.category} where one covers more than {settings.smallest:.2%} of "
+        f"the image, by {_names(settings.annotations)}."
     )
+    return divided(settings.path, classes, [*images.values()], (note,))
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(file.name for file in files)
+
+
+def _check_categories(wanted: Sequence[str], known: Collection[str], file: Path) -> None:
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise DataError(
+            f"the category must be one of the annotations' own, but {file} has no {missing[0]}; "
+            f"it has {', '.join(sorted(known))}"
+        )
+
+
+@contextmanager
+def _as_coco(file: Path) -> Iterator[Any]:
+    """Yield the contents of an annotation file; DataError where what is read of them differs."""
+    content = _read_json(file)
+    try:
+        yield content
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            "annotations must have COCO's images, annotations and categories, but "
+            f"{file} differs ({type(error).__name__}: {error}); name an instances_*.json"
+        ) from error
 
 
 def _read_labels(file: Path, settings: VisualSettings) -> dict[int, tuple[str, bool]]:
     """Return file name, and whether the category is shown, for each image's id."""
-    content = _read_json(file)
-    try:
+    with _as_coco(file) as content:
         categories = {each["name"]: each["id"] for each in content["categories"]}
         images = {int(each["id"]): each for each in content["images"]}
         shown: set[int] = set()
-        if settings.category not in categories:
-            raise DataError(
-                f"the category must be one of the annotations' own, but {file} has no "
-                f"{settings.category}; it has {', '.join(sorted(categories))}"
-            )
+        _check_categories([settings.category], categories, file)
         for annotation in content["annotations"]:
             image = images.get(annotation["image_id"])
             if image is None or annotation["category_id"] != categories[settings.category]:
@@ -96,11 +149,6 @@ def _read_labels(file: Path, settings: VisualSettings) -> dict[int, tuple[str, b
             if _area(annotation) / whole > settings.smallest:
                 shown.add(int(image["id"]))
         return {each: (str(image["file_name"]), each in shown) for each, image in images.items()}
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(
-            "annotations must have COCO's images, annotations and categories, but "
-            f"{file} differs ({type(error).__name__}: {error}); name an instances_*.json"
-        ) from error
 
 
 def _area(annotation: Mapping[str, Any]) -> float:

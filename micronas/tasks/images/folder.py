@@ -1,13 +1,14 @@
 """List the images of a folder with their classes and parts."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from micronas.errors import DataError
-from micronas.tasks.images.files import SUFFIXES
+from micronas.tasks.images.files import SUFFIXES, Box
 from micronas.tasks.parts import Part
 
-_PART_FOLDERS: dict[str, Part] = {
+PART_FOLDERS: dict[str, Part] = {
     "train": "training",
     "training": "training",
     "val": "validation",
@@ -27,6 +28,8 @@ class LabelledImage:
     label: str
     part: Part | None
     """None: `hashed_part` decides."""
+    box: Box | None = None
+    """The part of the image that is the example; all of it where left out."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +71,10 @@ def open_image_folder(path: Path) -> ImageListing:
         )
     root = _find_root(path)
     given: list[tuple[Path, Part | None]] = [
-        (folder, _PART_FOLDERS[folder.name.lower()])
+        (folder, PART_FOLDERS[folder.name.lower()])
         for folder in _folders(root)
-        if folder.name.lower() in _PART_FOLDERS and _folders(folder)
+        if folder.name.lower() in PART_FOLDERS and _folders(folder)
     ]
-    parts = {part for _, part in given}
-    cut: tuple[Part, ...] = ()
-    if not parts or parts == {"training"}:
-        cut = ("validation", "testing")
-    elif parts == {"training", "testing"}:
-        cut = ("validation",)
-    elif "training" not in parts:
-        raise DataError(
-            f"a folder divided into parts must have train, but {root} has only "
-            f"{', '.join(folder.name for folder, _ in given)}; add it"
-        )
     images, others, classes = [], 0, set()
     for folder, part in given or [(root, None)]:
         for class_folder in _folders(folder):
@@ -91,9 +83,8 @@ def open_image_folder(path: Path) -> ImageListing:
                 if file.suffix.lower() not in SUFFIXES:
                     others += 1
                     continue
-                fixed = None if cut and part == "training" else part
                 name = file.relative_to(root).as_posix()
-                images.append(LabelledImage(file, name, class_folder.name, fixed))
+                images.append(LabelledImage(file, name, class_folder.name, part))
     if len(classes) < 2 or not images:
         raise DataError(
             f"images must be laid out as <class>/* with at least two classes, but {root} has "
@@ -101,7 +92,36 @@ def open_image_folder(path: Path) -> ImageListing:
             "folders of the classes"
         )
     notes = (f"Files that are no images by their name: {others}.",) if others else ()
-    return ImageListing(root, tuple(sorted(classes)), tuple(images), cut, notes)
+    return divided(root, tuple(sorted(classes)), images, notes)
+
+
+def divided(
+    root: Path, classes: tuple[str, ...], images: Sequence[LabelledImage], notes: tuple[str, ...]
+) -> ImageListing:
+    """Return a listing, and decide which parts are cut: those that no image is of.
+
+    Where there is neither validation nor test, both are; with test alone, validation; with
+    validation alone, none. Images without a part are for training, which parts are cut from.
+
+    Raises
+    ------
+    DataError
+        If all images are for validation or test.
+    """
+    given = {image.part for image in images if image.part}
+    cut: tuple[Part, ...] = ()
+    if "validation" not in given:
+        cut = ("validation",) if "testing" in given else ("validation", "testing")
+    left: Part | None = None if cut else "training"
+    images = [
+        replace(image, part=left) if image.part in (None, "training") else image for image in images
+    ]
+    if all(image.part in ("validation", "testing") for image in images):
+        raise DataError(
+            f"a data set divided into parts must include images for training, but {root} has only "
+            f"those of {' and '.join(sorted(given))}; add them"
+        )
+    return ImageListing(root, classes, tuple(images), cut, notes)
 
 
 def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: float) -> Part:
@@ -126,7 +146,7 @@ def hashed_part(digest: str, cut: tuple[Part, ...], validation: float, test: flo
 
 def _find_root(path: Path) -> Path:
     inside = _folders(path)
-    if len(inside) == 1 and inside[0].name.lower() not in _PART_FOLDERS and _folders(inside[0]):
+    if len(inside) == 1 and inside[0].name.lower() not in PART_FOLDERS and _folders(inside[0]):
         return inside[0]
     return path
 

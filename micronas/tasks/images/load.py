@@ -1,4 +1,4 @@
-"""Visual wake words: COCO, or one's own folders of images, as a data set."""
+"""Pictures as a data set: folders of classes, a CSV of labels, or COCO."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from micronas.data import DataSet, Split
 from micronas.errors import DataError
 from micronas.tasks.images.augment import augment
-from micronas.tasks.images.coco import open_coco
+from micronas.tasks.images.coco import open_boxes, open_wake
 from micronas.tasks.images.files import ReadImages, read_images
 from micronas.tasks.images.folder import (
     ImageListing,
@@ -20,7 +20,8 @@ from micronas.tasks.images.folder import (
     open_image_folder,
 )
 from micronas.tasks.images.front_end import MIDDLE, features
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.labels import open_labels
+from micronas.tasks.images.settings import ImageSettings, PictureSettings, VisualSettings
 from micronas.tasks.parts import PARTS, Part
 from micronas.tasks.rows import Rows
 from micronas.views import Pixels
@@ -50,13 +51,14 @@ class _ImageSplit(Split):
         rows: Tensor,
         labels: Tensor,
         groups: Tensor,
-        settings: VisualSettings,
+        settings: PictureSettings,
     ) -> None:
         self.labels = labels
         self.groups = groups
         self._pixels = pixels
         self._rows = rows
         self._settings = settings
+        self.cutmix = "cutmix" in settings.augment
 
     def batch(self, index: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return features as float32 [n, channels, size, size] in [-1, 1]; see `augment`."""
@@ -66,13 +68,13 @@ class _ImageSplit(Split):
         return features(pixels)
 
 
-def load(settings: VisualSettings) -> DataSet:
-    """Read folders of images, or COCO images with their annotations.
+def load(settings: ImageSettings | VisualSettings) -> DataSet:
+    """Read folders of images, images that a CSV file labels, or COCO's with their annotations.
 
-    How files are found, labelled and divided: `micronas.tasks.images.folder.open_image_folder` and
-    `micronas.tasks.images.coco.open_coco`; how they are decoded and resized:
-    `micronas.tasks.images.files`. Files that cannot be decoded or are smaller than 16 pixels a side
-    are left out and named in the summary. A feature is (pixel - 128) / 128.
+    How files are found, labelled and divided: `micronas.tasks.images.folder.open_image_folder`,
+    `micronas.tasks.images.labels.open_labels`, `micronas.tasks.images.coco`; how they are decoded
+    and resized: `micronas.tasks.images.files`. Files that cannot be decoded or are smaller
+    than 16 pixels a side are left out and named in the summary. A feature is (pixel - 128) / 128.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def load(settings: VisualSettings) -> DataSet:
     listing = open_listing(settings)
     read = read_images(
         [image.path for image in listing.images],
+        boxes=[image.box for image in listing.images],
         size=settings.size,
         color=settings.color,
         fit=settings.fit,
@@ -141,22 +144,29 @@ def load(settings: VisualSettings) -> DataSet:
     )
 
 
-def open_listing(settings: VisualSettings) -> ImageListing:
-    """List the images of a folder, or of COCO's annotations; raises as `open_image_folder`."""
-    return open_coco(settings) if settings.annotations else open_image_folder(settings.path)
+def open_listing(settings: ImageSettings | VisualSettings) -> ImageListing:
+    """List the images of a source; raises as `open_image_folder`."""
+    if settings.annotations:
+        if isinstance(settings, VisualSettings):
+            return open_wake(settings)
+        return open_boxes(settings)
+    if settings.path.suffix.lower() == ".csv":
+        return open_labels(settings.path)
+    return open_image_folder(settings.path)
 
 
-def _cache_folder(settings: VisualSettings, images: int) -> Path | None:
+def _cache_folder(settings: PictureSettings, images: int) -> Path | None:
     if settings.cache == "off":
         return None
     if isinstance(settings.cache, Path):
         return settings.cache
     large = images * settings.size**2 * (1 if settings.color == "gray" else 3) > _LARGE
-    return settings.path / ".micronas" if large and os.access(settings.path, os.W_OK) else None
+    folder = settings.path if settings.path.is_dir() else settings.path.parent
+    return folder / ".micronas" if large and os.access(folder, os.W_OK) else None
 
 
 def _part(
-    image: LabelledImage, digest: str, listing: ImageListing, settings: VisualSettings
+    image: LabelledImage, digest: str, listing: ImageListing, settings: PictureSettings
 ) -> Part:
     if image.part is not None:
         return image.part
@@ -169,7 +179,7 @@ def _summarise(
     listing: ImageListing,
     read: ReadImages,
     rows: dict[Part, list[int]],
-    settings: VisualSettings,
+    settings: PictureSettings,
 ) -> str:
     """Say in one paragraph what was read, how it was divided, and what was left out."""
     names = np.array([image.label for image in listing.images])
@@ -195,8 +205,9 @@ def _summarise(
     if shared:
         said.append(f"{shared} files are in two parts: accuracy will look too good.")
     kept = [row for part in PARTS for row in rows[part]]
-    labelled = {(read.digests[row], listing.images[row].label) for row in kept}
-    ambiguous = len(labelled) - len(set().union(*digests))
+    shown = [(read.digests[row], listing.images[row].box) for row in kept]
+    labels = (listing.images[row].label for row in kept)
+    ambiguous = len(set(zip(shown, labels, strict=True))) - len(set(shown))
     if ambiguous:
         said.append(f"{ambiguous} files are under two classes.")
     said.extend(_problems(read.problems))

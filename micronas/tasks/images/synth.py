@@ -1,7 +1,9 @@
-"""Images to try the tool with, from a package that ships them: faces, or not."""
+"""Photographs to try the tool with, from a package that ships them: grounds, and faces or not."""
 
 import importlib
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +12,18 @@ from micronas.errors import DataError
 from micronas.tasks.corpus import write_corpus
 from micronas.tasks.images.files import Pixels
 
+_GROUNDS = ("brick", "grass", "gravel")
+_TILE, _STEP = 64, 32
+"""Pixels of a tile a side, and between two."""
+_COLUMNS = {"train": (0, 288), "validation": (288, 384), "test": (384, 512)}
+"""Pixels of each photograph from and to which a part's tiles lie: no two parts share any."""
+_GROUNDS_TEXT = """\
+Brick, grass and gravel: tiles of 64x64 gray pixels out of three photographs of 512x512 that
+scikit-image ships (skimage.data.brick, grass and gravel, from CC0 Textures, public domain). Tiles
+for training lie to the left of those for validation and test and share no pixel with them; seed
+{seed} mirrors them and shifts them down. One photograph of each ground tries out the tool and says
+nothing about other grounds.
+"""
 _CLASSES = ("face", "no_face")
 _PARTS = {"train": 60, "validation": 20, "test": 20}
 """Images of each class in each part."""
@@ -21,6 +35,33 @@ the background of the same photographs. They are photographs from the news, for 
 and so small that they try out the tool and say nothing about a product.
 G. Huang et al., "Learning to align from scratch", NIPS 2012; http://vis-www.cs.umass.edu/lfw/
 """
+
+
+def sample_grounds(folder: Path, *, seed: int = 0) -> Path:
+    """Write tiles of three photographs of scikit-image's as PNG files: ``train/brick/000.png``.
+
+    Of each ground there are 112 tiles for training, 28 for validation and 42 for test, which
+    overlap by half. As `sample_images` in all else.
+    """
+
+    def write(partial: Path) -> None:
+        generator = np.random.default_rng(seed)
+        for name in _GROUNDS:
+            photograph = _photograph(name)
+            down, mirrored = int(generator.integers(1, _STEP)), bool(generator.integers(2))
+            shown = photograph[::-1] if mirrored else photograph
+            for part, (left, right) in _COLUMNS.items():
+                target = partial / part / name
+                target.mkdir(parents=True)
+                places = product(
+                    range(down, len(shown) - _TILE + 1, _STEP),
+                    range(left, right - _TILE + 1, _STEP),
+                )
+                for number, (y, x) in enumerate(places):
+                    tile = shown[y : y + _TILE, x : x + _TILE]
+                    Image.fromarray(np.ascontiguousarray(tile)).save(target / f"{number:03}.png")
+
+    return write_corpus(folder, (_README, _GROUNDS_TEXT.format(seed=seed)), write)
 
 
 def sample_images(folder: Path, *, seed: int = 0) -> Path:
@@ -64,12 +105,16 @@ def sample_images(folder: Path, *, seed: int = 0) -> Path:
 
 def _images() -> Pixels:
     """Return uint8 [200, 25, 25], faces first."""
+    images: Pixels = np.round(255 * _photograph("lfw_subset")).astype(np.uint8)
+    return images
+
+
+def _photograph(name: str) -> Any:
+    """Return what scikit-image ships by that name."""
     try:
-        subset = importlib.import_module("skimage.data").lfw_subset()
+        return getattr(importlib.import_module("skimage.data"), name)()
     except (ImportError, OSError) as error:
         raise DataError(
             f"the sample images must come from scikit-image, which cannot be used ({error}); "
             "pip install scikit-image"
         ) from error
-    images: Pixels = np.round(255 * subset).astype(np.uint8)
-    return images

@@ -1,20 +1,60 @@
-"""The task ``vww``: visual wake words on COCO, or on one's own folders of images."""
+"""The tasks ``images``, pictures of any classes, and ``vww``, visual wake words on COCO."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from micronas.tasks.download import Archive
-from micronas.tasks.images.settings import SMALLEST, VisualSettings
+from micronas.tasks.images.settings import SMALLEST, ImageSettings, VisualSettings
 from micronas.tasks.task import Finding, Task
 
 if TYPE_CHECKING:
     from micronas.data import DataSet
 
+Kind = TypeVar("Kind", ImageSettings, VisualSettings)
 _COCO = "http://images.cocodataset.org"
 
 
-class _Images(Task[VisualSettings]):
+class _Pictures(Task[Kind]):
+    def load(self, settings: Kind) -> "DataSet":
+        from micronas.tasks.images.load import load
+
+        return load(settings)
+
+    def input(
+        self, settings: Kind, inputs: Sequence[tuple[int, int, int]]
+    ) -> tuple[int, int, int] | None:
+        asked = self.reading(inputs)
+        if (settings.size, settings.color) == (asked["size"], asked["color"]):
+            return None
+        return settings.size, settings.size, 1 if settings.color == "gray" else 3
+
+    def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
+        heights, widths, channels = zip(*inputs, strict=True)
+        size = max(SMALLEST, *heights, *widths)
+        return {"size": size, "color": "gray" if max(channels) == 1 else "rgb"}
+
+    def known_of(self, settings: Kind) -> Mapping[str, object]:
+        return {"features": "pixels", "fit": settings.fit}
+
+    def check(self, settings: Kind) -> list[Finding]:
+        from micronas.tasks.images.check import check
+        from micronas.tasks.images.load import open_listing
+
+        return check(open_listing(settings))
+
+
+class _Images(_Pictures[ImageSettings]):
+    settings = ImageSettings
+
+    def sample(self, folder: Path, *, seed: int = 0) -> str:
+        from micronas.tasks.images.synth import sample_grounds
+
+        sample_grounds(folder, seed=seed)
+        return "tiles of photographs of brick, grass and gravel, for trying the tool"
+
+
+class _WakeWords(_Pictures[VisualSettings]):
     settings = VisualSettings
     # COCO 2014 (images of various licences); the ETag and MD5 sums that several loaders state.
     archives = (
@@ -41,25 +81,6 @@ class _Images(Task[VisualSettings]):
         ),
     )
 
-    def load(self, settings: VisualSettings) -> "DataSet":
-        from micronas.tasks.images.load import load
-
-        return load(settings)
-
-    def reading(self, inputs: Sequence[tuple[int, int, int]]) -> Mapping[str, object]:
-        heights, widths, channels = zip(*inputs, strict=True)
-        size = max(SMALLEST, *heights, *widths)
-        return {"size": size, "color": "gray" if max(channels) == 1 else "rgb"}
-
-    def known_of(self, settings: VisualSettings) -> Mapping[str, object]:
-        return {"features": "pixels", "fit": settings.fit}
-
-    def check(self, settings: VisualSettings) -> list[Finding]:
-        from micronas.tasks.images.check import check
-        from micronas.tasks.images.load import open_listing
-
-        return check(open_listing(settings))
-
     def sample(self, folder: Path, *, seed: int = 0) -> str:
         from micronas.tasks.images.synth import sample_images
 
@@ -68,3 +89,4 @@ class _Images(Task[VisualSettings]):
 
 
 TASK = _Images()
+WAKE_WORDS = _WakeWords()

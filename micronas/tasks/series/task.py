@@ -19,7 +19,9 @@ class _Series(Task[SeriesSettings]):
 
         return load(settings)
 
-    def input(self, settings: SeriesSettings) -> tuple[int, int, int] | None:
+    def input(
+        self, settings: SeriesSettings, inputs: Sequence[tuple[int, int, int]]
+    ) -> tuple[int, int, int] | None:
         from micronas.tasks.series.recordings import read_columns
 
         return settings.window, 1, len(read_columns(settings))

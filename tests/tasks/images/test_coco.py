@@ -1,4 +1,4 @@
-"""The visual wake words rule on annotations written by hand."""
+"""The visual wake words rule, and boxes as examples, on annotations written by hand."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from micronas.errors import DataError
-from micronas.tasks.images.coco import open_coco
+from micronas.tasks.images.coco import open_boxes, open_wake
 from micronas.tasks.images.load import load
-from micronas.tasks.images.settings import VisualSettings
+from micronas.tasks.images.settings import ImageSettings, VisualSettings
 
 PERSON, DOG = 1, 18
 
@@ -34,7 +35,7 @@ def write(path: Path, images: list[dict], annotations: list[dict]) -> Path:
 
 
 def labels(settings: VisualSettings) -> dict[str, str]:
-    return {each.name: each.label for each in open_coco(settings).images}
+    return {each.name: each.label for each in open_wake(settings).images}
 
 
 def test_rule(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_parts(tmp_path: Path) -> None:
 
     def parts(*files: Path, minival: Path | None = None) -> dict[str, str | None]:
         settings = VisualSettings(path=tmp_path, annotations=files, minival=minival)
-        return {each.name[0]: each.part for each in open_coco(settings).images}
+        return {each.name[0]: each.part for each in open_wake(settings).images}
 
     assert parts(train, val) == {
         "1": "training",
@@ -116,6 +117,48 @@ def test_load_from_the_folder_named_like_the_file(tmp_path: Path) -> None:
     assert "person where one covers more than 0.50% of the image" in data.summary
 
 
+def test_boxes_are_cut_out(tmp_path: Path) -> None:
+    """Each image is dark to the left and light to the right: what a box holds is its colour."""
+    for i in range(12):
+        pixels = np.full((100, 200), 40 + i, np.uint8)
+        pixels[:, 100:] = 200 + i
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    boxes = [
+        *(annotation(i, 1.0, PERSON, bbox=[10, 5, 60, 90]) for i in range(12)),
+        *(annotation(i, 1.0, DOG, bbox=[120, 50, 300, 300]) for i in range(12)),  # cut off
+        annotation(0, 1.0, DOG, bbox=[120, 0, 8, 8]),  # too small to show anything
+        annotation(1, 1.0, PERSON, iscrowd=1, bbox=[0, 0, 200, 100]),
+        annotation(99, 1.0, PERSON),
+    ]
+    file = write(tmp_path / "instances.json", [image(i) for i in range(12)], boxes)
+    listing = open_boxes(ImageSettings(path=tmp_path, annotations=(file,)))
+    assert len(listing.images) == 25
+    assert listing.cut == ("validation", "testing")
+    settings = ImageSettings(
+        path=tmp_path,
+        annotations=(file,),
+        size=32,
+        augment=(),
+        validation_fraction=0.3,
+        test_fraction=0.2,
+    )
+    data = load(settings)
+    assert data.classes == ("dog", "person")
+    assert "Left out: 1 files" in data.summary
+    assert "two classes" not in data.summary
+    groups = [set(part.groups.tolist()) for part in (data.train, data.validation)]
+    assert not groups[0] & groups[1], "boxes of an image stay together"
+    seen = data.train.batch(torch.arange(len(data.train.labels)), None)
+    levels = seen.amin((1, 2, 3)) * 128 + 128
+    assert torch.equal(levels >= 200, data.train.labels == 0)
+    assert torch.equal(seen.amin((1, 2, 3)), seen.amax((1, 2, 3))), "nothing else is seen"
+    dogs = settings.model_copy(update={"categories": ("dog",)})
+    with pytest.raises(DataError, match=r"at least two categories, but .* have those of dog"):
+        open_boxes(dogs)
+    with pytest.raises(DataError, match=r"has no cat; it has dog, person"):
+        open_boxes(settings.model_copy(update={"categories": ("cat", "dog")}))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -140,8 +183,10 @@ def test_damaged_annotations_are_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "instances_train2014.json"
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"instances_train2014\.json") as caught:
-        open_coco(VisualSettings(path=tmp_path, annotations=(file,)))
+        open_wake(VisualSettings(path=tmp_path, annotations=(file,)))
     assert "\n" not in str(caught.value)
+    with pytest.raises(DataError):
+        open_boxes(ImageSettings(path=tmp_path, annotations=(file,)))
 
 
 def test_damaged_minival(tmp_path: Path) -> None:
@@ -149,4 +194,4 @@ def test_damaged_minival(tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("1\ntwo\n")
     with pytest.raises(DataError, match="one image id a line"):
-        open_coco(VisualSettings(path=tmp_path, annotations=(file,), minival=ids))
+        open_wake(VisualSettings(path=tmp_path, annotations=(file,), minival=ids))

@@ -82,7 +82,7 @@ def test_not_a_folder_of_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.png is a file"):
         open_image_folder(tmp_path / "b.png")
     touch(tmp_path / "c", "val/cat/x.png", "val/dog/x.png", "test/cat/x.png")
-    with pytest.raises(DataError, match=r"must have train, but .* has only test, val"):
+    with pytest.raises(DataError, match="must include images for training"):
         open_image_folder(tmp_path / "c")
 
 

@@ -14,13 +14,14 @@ from torch import nn
 from torchvision.transforms.v2 import functional as reference
 
 from micronas.data import divide
-from micronas.errors import DataError
+from micronas.errors import ConfigError, DataError
+from micronas.runs.settings import load_run
 from micronas.tasks.images.augment import augment, resample
 from micronas.tasks.images.check import check
 from micronas.tasks.images.folder import open_image_folder
 from micronas.tasks.images.load import load
-from micronas.tasks.images.settings import VisualSettings
-from micronas.tasks.images.synth import sample_images
+from micronas.tasks.images.settings import ImageSettings, VisualSettings
+from micronas.tasks.images.synth import sample_grounds, sample_images
 from micronas.tflite.metadata import describe
 from micronas.train.loop import evaluate, generator_for
 from micronas.train.recipe import Recipe
@@ -46,10 +47,13 @@ def plain(path: Path, **more: Any) -> VisualSettings:
     return VisualSettings.model_validate({"path": path, "size": 32, **more})
 
 
-def still(**more: Any) -> VisualSettings:
+def still(*, flip: bool = False, **more: Any) -> VisualSettings:
     """Settings that augment nothing, except what is named."""
-    off = {"smallest_crop": 1.0, "flip": False, "brightness": 0.0, "contrast": 0.0}
-    return VisualSettings.model_validate({"path": ".", "size": 32, **off, **more})
+    off = {"smallest_crop": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+    augment = ("crop", "colour", *(["flip"] if flip else []))
+    return VisualSettings.model_validate(
+        {"path": ".", "size": 32, "augment": augment, **off, **more}
+    )
 
 
 def test_features_are_the_pixels(tmp_path: Path) -> None:
@@ -165,6 +169,7 @@ SETTINGS = st.builds(
     flip=st.booleans(),
     brightness=st.floats(0, 0.9),
     contrast=st.floats(0, 0.9),
+    saturation=st.floats(0, 0.9),
 )
 
 
@@ -201,19 +206,31 @@ def test_a_mirrored_half() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_brightness_and_contrast_are_torchvisions(channels: int) -> None:
+def test_colours_change_as_torchvisions(channels: int) -> None:
     pixels = torch.randint(256, (8, channels, 32, 32), generator=generator_for(0)).float()
-    chosen = still(brightness=0.5, contrast=0.7)
+    chosen = still(brightness=0.5, contrast=0.7, saturation=0.6)
     result = augment(pixels, generator_for(3), chosen)
-    draws = torch.rand(7, 8, generator=generator_for(3))
+    draws = torch.rand(8, 8, generator=generator_for(3))
     for i in range(8):
         brightness = 1 + 0.5 * (2 * draws[5, i].item() - 1)
         contrast = 1 + 0.7 * (2 * draws[6, i].item() - 1)
         expected = reference.adjust_contrast(
             reference.adjust_brightness(pixels[i] / 255, brightness), contrast
         )
+        if channels == 3:
+            saturation = 1 + 0.6 * (2 * draws[7, i].item() - 1)
+            expected = reference.adjust_saturation(expected, saturation)
         # torchvision's luma weights are rounded to four digits.
         torch.testing.assert_close(result[i] / 255, expected, rtol=0, atol=1e-3)
+
+
+def test_what_is_not_named_is_not_done() -> None:
+    pixels = torch.randint(256, (4, 3, 32, 32), generator=generator_for(0)).float()
+    for named in ((), "cutmix"):
+        chosen = VisualSettings.model_validate({"path": ".", "augment": named})
+        assert torch.equal(augment(pixels, generator_for(1), chosen), pixels)
+    with pytest.raises(ConfigError, match="augment"):
+        load_run("images_open", ["board=pico", "data.path=x", "data.augment=[turn]"])
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -281,6 +298,47 @@ def test_sample_images(tmp_path: Path) -> None:
     }
     assert names["0"] == sorted(path.name for path in folder.rglob("test/*/*"))
     assert names["0"] != names["1"]
+
+
+def test_grounds_share_no_pixel_between_parts(tmp_path: Path) -> None:
+    folder = sample_grounds(tmp_path / "grounds")
+    data = load(ImageSettings(path=folder, size=64))
+    assert data.classes == ("brick", "grass", "gravel")
+    assert data.test is not None
+    counts = [len(part.labels) for part in (data.train, data.validation, data.test)]
+    assert counts == [3 * 112, 3 * 28, 3 * 42]
+    assert check(open_image_folder(folder)) == []
+    tiles = {}
+    for part in ("train", "validation", "test"):
+        rows = (Image.open(path) for path in sorted((folder / part / "gravel").iterdir()))
+        tiles[part] = {np.asarray(tile)[y].tobytes()[:32] for tile in rows for y in range(64)}
+    assert not tiles["train"] & (tiles["validation"] | tiles["test"])
+    assert not tiles["validation"] & tiles["test"]
+
+
+def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
+    write(tmp_path / "shots", 8)
+    lines = ["file,label,split", *(f"shots/{i}.png,{'ab'[i % 2]}," for i in range(4))]
+    lines += ["shots/4.png,a,val", "shots/5.png,b,val", "shots/6.png,,", "gone.png,a,train"]
+    lines += ["shots/7.png,a,test", "shots/1.png,b,test"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    data = load(ImageSettings(path=tmp_path / "labels.csv", size=32))
+    assert data.classes == ("a", "b")
+    assert data.train.labels.tolist() == [0, 1, 0, 1]
+    assert data.validation.labels.tolist() == [0, 1]
+    assert "Lines without a label: 1." in data.summary
+    assert "Left out: 1 files" in data.summary
+    assert "gone.png" in data.summary
+    for text, said in (
+        ("file,name\nx.png,a", "must have the columns file and label, but .* has file, name"),
+        ("file,label\nx.png,a", "at least two classes, but .* has a"),
+        ("file,label,part\nx.png,a,odd", "line 2 has 'odd'"),
+        ("file,label,part\nx.png,a,test\ny.png,b,test", "must include images for training"),
+        ("", "has none"),
+    ):
+        (tmp_path / "labels.csv").write_text(text)
+        with pytest.raises(DataError, match=said):
+            load(ImageSettings(path=tmp_path / "labels.csv", size=32))
 
 
 def test_faces_are_faces(tmp_path: Path) -> None:
