@@ -12,6 +12,7 @@ import numpy as np
 
 from micronas.arrays import Shape
 from micronas.graph import moves
+from micronas.graph.interface import renamed
 from micronas.graph.ir import Graph, Op, Tensor
 from micronas.graph.operators import OPERATORS, elements, rows
 
@@ -26,6 +27,7 @@ _OF_ROWS = {
 """Operators that take rows [1, N, C] as a map's, by the axis of 1 that makes them one."""
 _MAP = 3
 """Dimensions of a map beside its channels."""
+_LOOSE = "/loose"
 
 
 @dataclass
@@ -48,22 +50,61 @@ class _Chain:
 
 def without_reshapes(graph: Graph) -> Graph:
     """Arrange rows so that few RESHAPEs are left; what is computed stays."""
-    ways = _arranged(graph), *(_arranged(_as_maps(graph, axis)) for axis in _OF_ROWS)
-    return min(ways, key=lambda each: len(each.ops))
+    maps = [_as_maps(graph, axis) for axis in _OF_ROWS]
+    ways = (
+        *(_arranged(each) for each in (graph, *maps)),
+        *(_arranged(_loosened(each), maps_first=True) for each in (graph, *maps)),
+    )
+    found = min(ways, key=lambda each: len(each.ops))
+    names = {name: name.removesuffix(_LOOSE) for name in found.tensors if name.endswith(_LOOSE)}
+    return renamed(found, {old: new for old, new in names.items() if new not in found.tensors})
+
+
+def _loosened(graph: Graph) -> Graph:
+    """Let operators by row read and write copies of what others, or the interface, want in a shape.
+
+    A RESHAPE to the same shape stands between both; it goes where they end alike.
+    """
+    tensors, ops = dict(graph.tensors), []
+    loose = {
+        name: f"{name}{_LOOSE}"
+        for name, tensor in graph.tensors.items()
+        if len(tensor.shape) >= _MAP and not tensor.constant
+    }
+
+    def copy(source: str, target: str) -> None:
+        ops.append(_reshape(tensors, source, target, graph.tensors[name].shape))
+
+    for name in graph.inputs:
+        if name in loose:
+            copy(name, loose[name])
+    for op in graph.ops:
+        is_free = op.kind == "RESHAPE" or _is_row_by_row(graph, op)
+        names = loose if is_free else {}
+        inputs, outputs = (
+            tuple(names.get(name, name) for name in each) for each in (op.inputs, op.outputs)
+        )
+        for name in op.outputs:
+            if name in loose:
+                tensors[loose[name]] = replace(graph.tensors[name], name=loose[name])
+        ops.append(replace(op, inputs=inputs, outputs=outputs))
+        for name in op.outputs:
+            if name in loose:
+                copy(*((loose[name], name) if is_free else (name, loose[name])))
+    return replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _reshape(tensors: dict[str, Tensor], source: str, target: str, shape: Shape) -> Op:
+    """Make a RESHAPE, its table and its output, unless that is there."""
+    table = f"{target}/shape"
+    tensors[table] = Tensor(table, (len(shape),), "int32", True, data=np.array(shape, np.int32))
+    tensors.setdefault(target, Tensor(target, shape))
+    return Op("RESHAPE", f"{target}/rows", (source, table), (target,))
 
 
 def _as_maps(graph: Graph, axis: int) -> Graph:
     """Give operators that read rows [1, N, C] a map, with a new `axis` and RESHAPEs around it."""
     tensors, ops = dict(graph.tensors), []
-
-    def reshape(source: str, target: str, shape: Shape) -> Op:
-        sizes = np.array(shape, np.int32)
-        tensors[f"{target}/shape"] = Tensor(
-            f"{target}/shape", sizes.shape, "int32", True, data=sizes
-        )
-        tensors.setdefault(target, Tensor(target, shape))
-        return Op("RESHAPE", target, (source, f"{target}/shape"), (target,))
-
     for op in graph.ops:
         gone = _axes_of_one(graph, op) if op.kind in _OF_ROWS[axis] else None
         if gone is None or gone == [axis]:
@@ -74,7 +115,7 @@ def _as_maps(graph: Graph, axis: int) -> Graph:
             tensor = graph.tensors[name]
             shape = _put(tensor.shape, gone, axis, 1)
             if not tensor.constant:
-                ops.append(reshape(name, wide, shape))
+                ops.append(_reshape(tensors, name, wide, shape))
             elif name in op.operands:
                 data = None if tensor.data is None else tensor.data.reshape(shape)
                 tensors[wide] = replace(tensor, name=wide, shape=shape, data=data)
@@ -87,7 +128,7 @@ def _as_maps(graph: Graph, axis: int) -> Graph:
         joined = op.axis - sum(each < op.axis for each in gone)
         joined += joined >= axis
         ops.append(replace(op, inputs=tuple(inputs), outputs=(wide,), axis=joined))
-        ops.append(reshape(wide, out.name, out.shape))
+        ops.append(_reshape(tensors, wide, out.name, out.shape))
     return replace(graph, tensors=tensors, ops=tuple(ops))
 
 
@@ -109,11 +150,12 @@ def _put(sizes: Sequence[int], gone: Sequence[int], axis: int, one: int) -> Shap
     return (*kept[:axis], one, *kept[axis:])
 
 
-def _arranged(graph: Graph) -> Graph:
+def _arranged(graph: Graph, *, maps_first: bool = False) -> Graph:
     chains = _chains(graph)
-    for op in graph.ops:
-        if op.kind == "RESHAPE":
-            _join(graph, chains, op)
+    for only_maps in (True, False) if maps_first else (False,):
+        for op in graph.ops:
+            if op.kind == "RESHAPE":
+                _join(graph, chains, op, only_maps)
     shapes = {
         name: (*chain.leading, graph.tensors[name].shape[-1]) for name, chain in chains.items()
     }
@@ -215,16 +257,19 @@ def _merge(chains: dict[str, _Chain], kept: _Chain, other: _Chain) -> None:
     chains.update(dict.fromkeys(other.tensors, kept))
 
 
-def _join(graph: Graph, chains: dict[str, _Chain], op: Op) -> None:
-    """Give the chains at both ends of a RESHAPE one arrangement, if they can have it."""
+def _join(graph: Graph, chains: dict[str, _Chain], op: Op, only_maps: bool) -> None:
+    """Give the chains at both ends of a RESHAPE one arrangement, if they can have it.
+
+    With `only_maps` that of a map, where the other has other dimensions.
+    """
     source, target = op.inputs[0], op.outputs[0]
     if source not in chains or graph.tensors[source].shape[-1] != graph.tensors[target].shape[-1]:
         return
-    first, second = chains[source], chains[target]
-    if first.takes(second):
-        _merge(chains, first, second)
-    elif second.takes(first):
-        _merge(chains, second, first)
+    pairs = [(chains[source], chains[target]), (chains[target], chains[source])]
+    for kept, other in pairs:
+        if kept.takes(other) and (not only_maps or len(other.leading) != len(kept.leading) == _MAP):
+            _merge(chains, kept, other)
+            return
 
 
 def _spread(op: Op, tensors: Mapping[str, Tensor], reshaped: Mapping[str, str]) -> Op:

@@ -76,3 +76,21 @@ def test_vocabularies_of_int8() -> None:
     module, x = nn.Embedding(257, 4).eval(), torch.randint(256, (1, 3))
     with pytest.raises(ExportError, match=r"at most 256 rows.*has 257"):
         trace(module, x)
+
+
+def test_rows_between_an_embedding_and_the_output_are_reshaped_once() -> None:
+    """Attention's map [1, 1, 12, 8] goes on to the output; only that asks for [1, 12, 4]."""
+    heads, head = nn.Linear(8, 24), nn.Linear(8, 4)
+
+    def decoded(module: Any, x: Tensor) -> Tensor:
+        y = module.words(x) + module.places.weight
+        mixed = F.scaled_dot_product_attention(*heads(y).chunk(3, -1), is_causal=True)
+        z: Tensor = head(y + mixed)
+        return z
+
+    module, x = Case(decoded).eval(), torch.randint(WORDS, (16, 12))
+    graph = trace(module, x[:1])
+    assert sum(op.kind == "RESHAPE" for op in graph.ops) == 1
+    assert not any(name.endswith("/loose") for name in graph.tensors)
+    (found,) = float_outputs(QuantizedNetwork(graph), by_input(graph, x)).values()
+    torch.testing.assert_close(found, module(x))
