@@ -11,6 +11,7 @@ from micronas.export.from_torch.check import Exported, Labelled, compare
 from micronas.export.from_torch.trace import trace
 from micronas.graph.averages import Average, with_averages
 from micronas.graph.ir import Graph
+from micronas.graph.parts import computed_apart
 from micronas.tflite.metadata import describe
 from micronas.tflite.writer import to_flatbuffer
 from micronas.train.calibration import EXAMPLES, Method
@@ -60,7 +61,8 @@ def to_tflite(
         steps save; ``minmax``, ``percentile`` and ``average`` as `Method` has them.
     bits
         8, or 4 for the weights of convolutions (not depthwise ones) and linear layers, or a
-        mapping from names of layers or patterns (``{"features.*": 4}``) to bits.
+        mapping from names of layers or patterns (``{"features.*": 4}``) to bits. A layer read in
+        parts, such as one for queries, keys and values, is several: ``qkv.part0`` and so on.
     averages
         How averages over whole maps are computed: ``pool`` in the map's scale; ``parts`` by a pool
         that leaves up to 64 and MEAN, with a scale of its own, at most 3 % slower and 1 to 6 dB
@@ -101,7 +103,7 @@ def to_tflite(
         if isinstance(module, Network):
             graph = module.graph()
         else:
-            graph = with_averages(trace(module, example_input), averages)
+            graph = computed_apart(with_averages(trace(module, example_input), averages))
         seen = [example_input] if calibration is None else calibration
         network = _calibrated(
             graph, seen, method=method, bits=bits, linear_scales=linear_scales, tune=tune

@@ -1,0 +1,121 @@
+"""Parts of a product computed one by one, in place of slices of the whole.
+
+Queries, keys and values, or the gates of a cell, are rows of one matrix. Where each is read by
+itself, its rows alone give it, with a scale of its own, and nothing is moved.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from micronas.arrays import Shape
+from micronas.graph import moves
+from micronas.graph.ir import Graph, Op, Tensor
+from micronas.graph.reshapes import without_unread
+
+_Readers = Mapping[str, Sequence[Op]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A slice of channels, perhaps of a tensor reshaped before."""
+
+    cut: Op
+    channels: range
+
+
+def computed_apart(graph: Graph) -> Graph:
+    """Compute parts of linear layers and pointwise convolutions apart, if nobody reads the whole.
+
+    That is done where it takes no more operators, and fewer of them move elements. An operator
+    gives way to one for each part, named after it with a number.
+    """
+    readers: dict[str, list[Op]] = {}
+    for op in graph.ops:
+        for name in op.inputs:
+            readers.setdefault(name, []).append(op)
+    tensors = dict(graph.tensors)
+    made: dict[str, list[Op]] = {}
+    for op in graph.ops:
+        if not _has_rows(graph, op) or op.outputs[0] in graph.outputs:
+            continue
+        views = [each for each in readers.get(op.outputs[0], []) if each.kind == "RESHAPE"]
+        parts = _parts(graph, readers, op.outputs[0])
+        reshaped = sum(part.cut.inputs[0] != op.outputs[0] for part in parts or ())
+        if not parts or reshaped > 1 + len(views):  # more RESHAPEs than operators that go
+            continue
+        for number, part in enumerate(parts):
+            made[part.cut.name] = _computed(graph, op, part, number, tensors)
+    ops = [new for op in graph.ops for new in made.get(op.name, (op,))]
+    return without_unread(replace(graph, tensors=tensors, ops=tuple(ops)))
+
+
+def _has_rows(graph: Graph, op: Op) -> bool:
+    """Whether each channel is the product of a row of weights and all channels read."""
+    if op.kind == "FULLY_CONNECTED":
+        return True
+    if op.kind != "CONV_2D":
+        return False
+    filters, source = graph.constant_of(op).shape, graph.input_of(op).shape
+    return filters[1:3] == op.stride == (1, 1) and filters[3] == source[3]
+
+
+def _parts(graph: Graph, readers: _Readers, name: str) -> list[_Part] | None:
+    """The slices that read a tensor, by channel; None if something else does, or they overlap."""
+    found: list[_Part] = []
+    for op in readers.get(name, []):
+        behind = readers.get(op.outputs[0], []) if op.kind == "RESHAPE" else [op]
+        if op.outputs[0] in graph.outputs and op.kind == "RESHAPE":
+            return None
+        for cut in behind:
+            channels = _channels(graph, cut, graph.tensors[name].shape[-1])
+            if channels is None:
+                return None
+            found.append(_Part(cut, channels))
+    found.sort(key=lambda part: part.channels.start)
+    overlap = any(a.channels.stop > b.channels.start for a, b in pairwise(found))
+    return None if overlap else found
+
+
+def _channels(graph: Graph, cut: Op, depth: int) -> range | None:
+    """Channels of [..., depth] that a slice of the same elements, in rows of their own, takes."""
+    if cut.kind != "SLICE":
+        return None
+    shape, pieces = graph.input_of(cut).shape, moves.pieces(graph, cut)
+    assert pieces is not None, cut
+    cuts = [axis for axis, piece in enumerate(pieces) if len(piece) < shape[axis]]
+    if len(cuts) != 1 or math.prod(shape[cuts[0] :]) != depth:
+        return None
+    piece, each = pieces[cuts[0]], math.prod(shape[cuts[0] + 1 :])
+    return range(piece.start * each, piece.stop * each)
+
+
+def _computed(
+    graph: Graph, op: Op, part: _Part, number: int, tensors: dict[str, Tensor]
+) -> list[Op]:
+    """Operators that compute one part, in place of the slice."""
+    name, out = f"{op.name}.part{number}", graph.output_of(part.cut)
+    inputs = [op.inputs[0]]
+    for learnt in op.inputs[1:]:
+        inputs.append(f"{learnt}.part{number}")
+        tensors[inputs[-1]] = _rows(tensors[learnt], inputs[-1], part.channels)
+    shape: Shape = (*graph.output_of(op).shape[:-1], len(part.channels))
+    if out.shape == shape:
+        return [replace(op, name=name, inputs=tuple(inputs), outputs=part.cut.outputs)]
+    tensors[name] = Tensor(name, shape)
+    sizes = f"{name}/shape"
+    tensors[sizes] = Tensor(
+        sizes, (len(out.shape),), "int32", constant=True, data=np.array(out.shape, np.int32)
+    )
+    return [
+        replace(op, name=name, inputs=tuple(inputs), outputs=(name,)),
+        Op("RESHAPE", part.cut.name, (name, sizes), part.cut.outputs),
+    ]
+
+
+def _rows(weights: Tensor, name: str, rows: range) -> Tensor:
+    data = None if weights.data is None else weights.data[rows.start : rows.stop]
+    return replace(weights, name=name, shape=(len(rows), *weights.shape[1:]), data=data)
