@@ -17,14 +17,18 @@ _UNITS: dict[str, dict[str, float]] = {
     "milliseconds": {"US": 1e-3, "MS": 1, "S": 1e3},
     "hertz": {"HZ": 1, "KHZ": 1e3, "MHZ": 1e6, "GHZ": 1e9},
     "operations": {"MACS": 1, "KMACS": 1e3, "MMACS": 1e6},
+    "share": {"%": 1e-2},
+    "joules": {"MJ": 1e-3, "J": 1, "KJ": 1e3},
 }
 _SPELLING = {
     "bytes": "128 KB, 64 KiB or 1 MB",
     "milliseconds": "50 ms, 1.5 s or 800 us",
     "hertz": "180 MHz",
     "operations": "2.5 MMACs",
+    "share": "5%",
+    "joules": "20 J or 500 mJ",
 }
-_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*|%)\s*")
 
 
 def parse(text: object, dimension: str) -> float:
@@ -35,7 +39,8 @@ def parse(text: object, dimension: str) -> float:
     text
         A string such as ``"128 KB"``; a bare number is taken in the base unit.
     dimension
-        ``bytes``, ``milliseconds``, ``hertz`` or ``operations``: also the base unit returned.
+        ``bytes``, ``milliseconds``, ``hertz``, ``operations``, ``share`` or ``joules``: also the
+        base unit returned.
 
     Raises
     ------
@@ -77,7 +82,11 @@ def format_duration(seconds: float) -> str:
 
 
 def format_cost(name: str, value: float) -> str:
-    """Write a limited cost (``sram``, ``flash``, ``latency`` or ``macs``) for a person."""
+    """Write a limited cost (a key of `Budget`) for a person."""
+    if name == "load":
+        return f"{100 * value:.3g} %"
+    if name == "energy":
+        return f"{value:.3g} J/h"
     if name == "latency":
         return f"{value:.1f} ms" if value >= 1 else f"{value:.2g} ms"
     return format_macs(value) if name == "macs" else format_bytes(value)

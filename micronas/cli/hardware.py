@@ -100,6 +100,10 @@ def profile(
         str | None,
         typer.Option(help="What runs the network: tflm, or micronas (C of its own)."),
     ] = None,
+    hop: Annotated[
+        str | None,
+        typer.Option(help="Time between calls of what listens, such as 100ms."),
+    ] = None,
     wide: Wide = False,
     as_csv: Csv = False,
     as_json: Json = False,
@@ -108,7 +112,7 @@ def profile(
     from micronas.hardware.table import profile_table
     from micronas.runs.costs import describe_costs
 
-    described = describe_costs(network, board or (), form=form, engine=engine)
+    described = describe_costs(network, board or (), form=form, engine=engine, hop=hop)
     show(
         described,
         as_json,

@@ -41,6 +41,10 @@ def export(
             help="Of --format engine: micronas, or calls of CMSIS-NN: cmsis_nn, cmsis_nn_helium."
         ),
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Of --format engine: frames a call hears of a network that streams."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a network as a .tflite file, header, ONNX, C or a program that checks itself."""
@@ -73,6 +77,7 @@ def export(
         engine=engine,
         arena=None if arena is None else parse_bytes(arena),
         kernels=kernels,
+        frames=frames,
     )
     if form == "engine":
         line = (

@@ -33,6 +33,7 @@ def export(
     engine: str | None = None,
     arena: int | None = None,
     kernels: str | None = None,
+    frames: int | None = None,
 ) -> dict[str, Any]:
     """Write a network and return where it is, as JSON values.
 
@@ -59,6 +60,8 @@ def export(
         Of the form ``engine``: its own, ``micronas``, the default; or those of a checkout of
         CMSIS-NN, with scratch memory for cores without Helium, ``cmsis_nn``, or with it,
         ``cmsis_nn_helium``.
+    frames
+        Of the form ``engine``: frames that a call of a network that streams hears.
 
     Raises
     ------
@@ -67,11 +70,12 @@ def export(
     ExportError
         If the output cannot be written.
     """
-    if kernels is not None and form != "engine":
-        raise ConfigError(
-            f"kernels are chosen for --format engine alone, but the format is {form}; leave "
-            "--kernels out"
-        )
+    for option, given_to in (("kernels", kernels), ("frames", frames)):
+        if given_to is not None and form != "engine":
+            raise ConfigError(
+                f"{option} are chosen for --format engine alone, but the format is {form}; leave "
+                f"--{option} out"
+            )
     if form in FIRMWARE:
         folder = out or Path(f"{name}-{form}")
         golden = random_inputs(read(data), 1, seed=0) if example is None else example
@@ -102,7 +106,8 @@ def export(
             "golden_input": "random" if example is None else "example",
         }
     if form == "engine":
-        return _engine(data, out or Path(f"{name}-engine"), name, arena, kernels or "micronas")
+        folder = out or Path(f"{name}-engine")
+        return _engine(data, folder, name, arena, kernels or "micronas", frames)
     if form not in _SUFFIXES:
         raise ConfigError(
             f"a format must be one of {', '.join(FORMS)}, but got {form!r}; choose one of them"
@@ -117,10 +122,10 @@ def export(
 
 
 def _engine(
-    data: bytes, folder: Path, name: str, arena: int | None, kernels: str
+    data: bytes, folder: Path, name: str, arena: int | None, kernels: str, frames: int | None
 ) -> dict[str, Any]:
     from micronas.engine import cmsis_nn
-    from micronas.engine.generate import generate
+    from micronas.engine.generate import generate, generate_hops
     from micronas.engine.kernels import maker_of
     from micronas.export.firmware.shared import check_new, write_folder
     from micronas.hardware.targets import CMSIS_NN, HELIUM, MICRONAS
@@ -131,8 +136,17 @@ def _engine(
         raise ConfigError(
             f"kernels must be one of {', '.join(known)}, but got {kernels!r}; choose one of them"
         )
+    if frames is not None and (frames < 1 or arena is not None):
+        raise ConfigError(
+            f"a call must hear at least one frame, and goes row by row by itself, but got "
+            f"--frames {frames}{'' if arena is None else f' and --arena {arena}'}; give --frames "
+            "alone"
+        )
     check_new(folder)
-    files = generate(read(data), name, most=arena, makers=known[kernels])
+    if frames is None:
+        files = generate(read(data), name, most=arena, makers=known[kernels])
+    else:
+        files = generate_hops(read(data), name, hop=frames, makers=known[kernels])
     write_folder(
         {f"{files.name}.h": files.header, f"{files.name}.c": files.source}, folder.absolute()
     )

@@ -7,14 +7,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import BeforeValidator, ValidationInfo, model_validator
 
 from micronas.errors import ConfigError
 from micronas.graph.counts import count
 from micronas.graph.ir import Graph
+from micronas.graph.streaming import check_streaming
 from micronas.hardware.board import Board
+from micronas.hardware.features import CYCLES, FEATURES, INSTRUCTIONS
 from micronas.hardware.front_ends import FrontEndCosts
+from micronas.hardware.instructions import Price
 from micronas.hardware.targets import WITHOUT_FPU
+from micronas.hardware.targets.target import Hopped
 from micronas.quantities import parse
 from micronas.settings import Settings
 from micronas.tflite.metadata import placeholder
@@ -31,6 +35,20 @@ def _quantity(dimension: str) -> BeforeValidator:
             raise ConfigError(f"budget.{info.field_name}: {error}") from error
 
     return BeforeValidator(read)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How a device listens."""
+
+    frames: int
+    """Frames of a call."""
+    frame_ms: float
+
+    @property
+    def hop_ms(self) -> float:
+        """Time from one call to the next."""
+        return self.frames * self.frame_ms
 
 
 class Budget(Settings):
@@ -50,9 +68,49 @@ class Budget(Settings):
     ``100 ms``."""
     macs: Annotated[float | None, _quantity("operations")] = None
     """Multiply-accumulates of one inference, e.g. ``3 MMACs``."""
+    hop: Annotated[float | None, _quantity("milliseconds")] = None
+    """Of what listens all the time, from one call to the next, e.g. ``100 ms``. Networks that
+    stream compute only what is new on ``engine=micronas``; all else computes its window again."""
+    load: Annotated[float | None, _quantity("share")] = None
+    """Share of the processor's time while it listens, front end included, e.g. ``5%``; needs
+    `hop`."""
+    energy: Annotated[float | None, _quantity("joules")] = None
+    """Energy of an hour of listening while the processor computes, e.g. ``20 J``; needs `hop`, and
+    a board whose power is known."""
     counts: Literal["device", "network"] = "device"
     """``network`` limits arena, model file and inference alone; flash that is not given is then
     the board's less a reserve for code."""
+
+    @model_validator(mode="after")
+    def _listens(self) -> "Budget":
+        if self.hop is None and (self.load or self.energy):
+            raise ValueError("load and energy need hop, the time between calls: budget.hop=100ms")
+        return self
+
+    def listening(self, front_end: FrontEndCosts | None) -> Listening | None:
+        """Return how a device listens, or None where it does not.
+
+        Raises
+        ------
+        ConfigError
+            If `hop` is no whole number of frames, or nobody knows what a frame takes.
+        """
+        if self.hop is None:
+            return None
+        frame = front_end.frame_ms if front_end else None
+        frames = round(self.hop / frame) if frame else 0
+        if not frame or frames < 1 or abs(frames * frame - self.hop) > 1e-6 * self.hop:
+            known = (
+                f"a frame is {frame:g} ms; give a multiple of that"
+                if frame
+                else "nothing says what a frame takes; leave it out, or take a run or a .tflite "
+                "file of audio or of a series with times"
+            )
+            raise ConfigError(
+                f"a hop must be a whole number of frames of the input, but is {self.hop:g} ms, and "
+                f"{known}"
+            )
+        return Listening(frames, frame)
 
     def on(
         self,
@@ -73,6 +131,11 @@ class Budget(Settings):
         front_end
             What runs in front of the network; None where it is not known.
         """
+        if self.energy is not None and board.power_mw is None:
+            raise ConfigError(
+                f"budget.energy must be for a board whose power is known, but {board.name} has no "
+                "power_mw; add it to a file of the board, or limit budget.load"
+            )
         if self.counts == "network":
             beside, unpacking, flash = Beside(), 0, board.model_bytes
         else:
@@ -84,6 +147,8 @@ class Budget(Settings):
             flash=self.flash or flash,
             latency=self.latency,
             macs=self.macs,
+            load=self.load,
+            energy=self.energy,
             beside=beside,
             unpacking=unpacking,
         )
@@ -101,6 +166,10 @@ class Beside:
     """One step of the front end, ms."""
     shared: int = 0
     """What the front end works in between inferences, where that lies in the arena, bytes."""
+    load: float = 0.0
+    """Share of the time that the front end takes."""
+    energy: float = 0.0
+    """Energy of that in an hour, J."""
 
     @classmethod
     def on(
@@ -111,11 +180,15 @@ class Beside:
         if front_end is None:
             return cls(flash=code)
         shared = front_end.work_bytes if board.target.lends_arena else 0
+        step = front_end_ms(board, front_end.step_instructions)
+        load = step / front_end.frame_ms if front_end.frame_ms else 0.0
         return cls(
             sram=front_end.buffer_bytes - shared,
             flash=code + front_end.flash_bytes,
-            latency=front_end_ms(board, front_end.step_instructions),
+            latency=step,
             shared=shared,
+            load=load,
+            energy=joules_per_hour(board, load) or 0.0,
         )
 
     def arena(self, arena: float, tail: int) -> float:
@@ -160,6 +233,10 @@ class Costs:
     energy_mj: float | None
     has_int4: bool = False
     """Weights of some layers have 4 bits."""
+    load: float | None = None
+    """Share of the time that calls take, where the network listens."""
+    energy_j_per_hour: float | None = None
+    """Energy of the same in an hour, where the board's power is known."""
 
     @property
     def ops(self) -> int:
@@ -167,14 +244,19 @@ class Costs:
         return 2 * self.macs
 
 
+_LIMITED = ("sram", "flash", "latency", "macs", "load", "energy")
+
+
 @dataclass(frozen=True)
 class Limits:
-    """A budget as numbers: bytes, bytes, milliseconds, multiply-accumulates."""
+    """A budget as numbers: bytes, bytes, ms, multiply-accumulates, a share, J per hour."""
 
     sram: float
     flash: float
     latency: float | None = None
     macs: float | None = None
+    load: float | None = None
+    energy: float | None = None
     beside: Beside = Beside()
     """Part of it that the network cannot have."""
     unpacking: int = 0
@@ -193,6 +275,8 @@ class Limits:
             "flash": costs.flash_bytes,
             "latency": costs.latency_ms,
             "macs": costs.macs,
+            "load": costs.load or 0.0,
+            "energy": costs.energy_j_per_hour or 0.0,
         }
         return {name: spent[name] for name in self.given()}
 
@@ -210,7 +294,7 @@ class Limits:
 
     def given(self) -> dict[str, float]:
         """The limits that are set."""
-        limits = {name: getattr(self, name) for name in ("sram", "flash", "latency", "macs")}
+        limits = {name: getattr(self, name) for name in _LIMITED}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     def left(self, *, int4: bool = False) -> dict[str, float]:
@@ -235,12 +319,21 @@ def estimates(board: Board, limits: Limits, *, kind: str | None = None) -> list[
     doubtful = {
         "sram": board.arena.assumes is not None,
         "flash": limits.beside.flash > 0 and board.arena.code_assumes is not None,
-        "latency": board.latency_model(kind).status != "validated",
+        **dict.fromkeys(
+            ("latency", "load", "energy"), board.latency_model(kind).status != "validated"
+        ),
     }
     return [name for name in limits.given() if doubtful.get(name, False)]
 
 
-def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
+def measure(
+    graph: Graph,
+    board: Board,
+    *,
+    kind: str,
+    outputs: int,
+    listening: Listening | None = None,
+) -> Costs:
     """Count the exact costs of a network, of which the shapes are enough.
 
     Parameters
@@ -249,14 +342,25 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
         Of network, such as ``kws``: boards have latency models for some.
     outputs
         Elements of the output, of which the file describes each.
+    listening
+        How a device listens, of which load and energy follow. Where a call computes only what is
+        new, arena, flash and latency are those of the call that takes longest.
     """
     channels = graph.tensors[graph.inputs[0]].shape[-1]
     target = board.target
-    latency = board.latency_ms(target.features(graph), space=kind)
-    on_board, on_host = target.plan(graph), target.on_host.plan(graph)
+    hopped = hopped_on(graph, board, listening.frames) if listening else None
+    if hopped is None:
+        latency = mean = board.latency_ms(target.features(graph), space=kind)
+        on_board, on_host = target.plan(graph), target.on_host.plan(graph)
+        flash = target.model_bytes(graph, metadata=placeholder(outputs, channels))
+    else:
+        latency, mean = (call_ms(board, each) for each in (hopped.worst, hopped.mean))
+        on_board = on_host = hopped.plan
+        flash = hopped.flash_bytes
+    load = mean / listening.hop_ms if listening else None
     return Costs(
         macs=count(graph).macs,
-        flash_bytes=target.model_bytes(graph, metadata=placeholder(outputs, channels)),
+        flash_bytes=flash,
         arena_bytes=on_board.total,
         arena_head_bytes=on_board.head,
         arena_required_bytes=on_board.required,
@@ -265,7 +369,32 @@ def measure(graph: Graph, board: Board, *, kind: str, outputs: int) -> Costs:
         latency_ms=latency,
         energy_mj=board.energy_mj(latency),
         has_int4=any(tensor.dtype == "int4" for tensor in graph.tensors.values()),
+        load=load,
+        energy_j_per_hour=None if load is None else joules_per_hour(board, load),
     )
+
+
+def hopped_on(graph: Graph, board: Board, frames: int) -> Hopped | None:
+    """Return what a network takes that is called with so many frames and computes what is new.
+
+    None where it does not stream, or the board's kernels compute the window again.
+    """
+    try:
+        check_streaming(graph)
+    except ConfigError:
+        return None
+    return board.target.hops(graph, frames)
+
+
+def call_ms(board: Board, call: Price) -> float:
+    """Return how long a call takes."""
+    priced = {INSTRUCTIONS: call.instructions, CYCLES: call.cycles}
+    return float(board.latency_ms({**dict.fromkeys(FEATURES, 0.0), **priced}))
+
+
+def joules_per_hour(board: Board, load: float) -> float | None:
+    """Return the energy of an hour in which a board computes for a share of the time."""
+    return None if board.power_mw is None else 3.6 * board.power_mw * load
 
 
 def on_device(

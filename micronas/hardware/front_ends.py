@@ -6,7 +6,7 @@ Structures are exact; code and instructions were measured by ``benchmarks/device
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from micronas.errors import ModelError
@@ -28,12 +28,16 @@ class FrontEndCosts:
     """Instructions of a whole input."""
     work_bytes: int = 0
     """SRAM among its buffers that holds nothing from one step to the next."""
+    frame_ms: float | None = None
+    """Time from one row of the input to the next, where rows are time."""
 
 
 CAMERA = {1: (160, 120, "gray"), 3: (160, 120, "rgb565")}
 """The camera that is assumed, by channels of the network's input: width, height, pixels."""
 _MFCC = {40: (640, 1024, 257, 91_160), 30: (480, 512, 129, 46_800)}
 """By window in ms: samples, points of the transform, bins, instructions of a frame."""
+_MFCC_MS, _MFCC_FRAMES = 20.0, 49
+"""From frame to frame, and frames of a window, of which networks may see every nth."""
 _CONVERT = {("gray", 1): 4.1, ("rgb", 1): 12.3, ("rgb", 3): 10.6}
 _CONVERT |= {("rgb565", 1): 18.3, ("rgb565", 3): 18.3}
 """Instructions of a camera's pixel, by its format and the network's channels."""
@@ -77,7 +81,10 @@ def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEn
         width, height, pixels = CAMERA[shape[2]]
         fit = str(meaning["fit"])
         return _image(width, height, pixels, size=shape[0], channels=shape[2], fit=fit)
-    return _series(shape[0], shape[2]) if features == "series" else None
+    if features != "series":
+        return None
+    rate = meaning.get("rate_hz")
+    return replace(_series(shape[0], shape[2]), frame_ms=1e3 / float(rate) if rate else None)
 
 
 def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
@@ -96,6 +103,7 @@ def mfcc(window_ms: int, *, rows: int = 49, columns: int = 10) -> FrontEndCosts:
         step_instructions=frame,
         input_instructions=rows * frame,
         work_bytes=_audio_work(fft, bands),
+        frame_ms=_MFCC_MS * -(-_MFCC_FRAMES // rows),
     )
 
 
@@ -109,6 +117,7 @@ def _log_mel() -> FrontEndCosts:
         step_instructions=frame,
         input_instructions=64 * frame,
         work_bytes=_audio_work(fft, bands),
+        frame_ms=64.0,
     )
 
 

@@ -2,17 +2,29 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
+from micronas.errors import ConfigError
 from micronas.graph.averages import pool_window
 from micronas.graph.builder import Builder
 from micronas.graph.counts import OpCount, count, per_op
 from micronas.graph.ir import Graph, Op
 from micronas.graph.operators import WEIGHTED
+from micronas.graph.streaming import check_streaming, timings
 from micronas.hardware.board import Board, LatencyModel
 from micronas.hardware.code import operators_of
-from micronas.hardware.costs import Budget, Costs, Limits, estimates, on_device
+from micronas.hardware.costs import (
+    Budget,
+    Costs,
+    Limits,
+    Listening,
+    call_ms,
+    estimates,
+    hopped_on,
+    joules_per_hour,
+    on_device,
+)
 from micronas.hardware.features import (
     COVERED,
     CYCLES,
@@ -146,9 +158,14 @@ def profile(
     }
     if INSTRUCTIONS in board.forms or not target.reads_file:
         described["instructions"] = round(sum(each.instructions for each in priced if each))
-    limits = (budget or Budget()).on(board, operators=operators, front_end=front_end)
+    budget = budget or Budget()
+    limits = budget.on(board, operators=operators, front_end=front_end)
+    described["listening"] = listening(
+        graph, board, front_end, given=budget.listening(front_end), latency_ms=latency
+    )
     doubtful = estimates(board, limits, kind=kind)
-    return Profile(described | _within(described, limits), fits_estimates=doubtful)
+    within = _within(described, limits, is_called=budget.hop is not None)
+    return Profile(described | within, fits_estimates=doubtful)
 
 
 def on_boards(
@@ -187,15 +204,86 @@ def _front_end(graph: Graph, meaning: Mapping[str, Any] | None) -> FrontEndCosts
     return None
 
 
-def _within(described: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+def listening(
+    graph: Graph,
+    board: Board,
+    front_end: FrontEndCosts | None,
+    *,
+    given: Listening | None,
+    latency_ms: float,
+) -> dict[str, Any] | None:
+    """Return what a network takes that listens all the time; None of one that is not said to.
+
+    Parameters
+    ----------
+    given
+        How the device listens; left out, a network that streams is called for each of its scores.
+    latency_ms
+        One inference of a whole window.
+    """
+    frames, frame_ms = (given.frames, given.frame_ms) if given else (None, None)
+    try:
+        check_streaming(graph)
+        stride = timings(graph)[graph.outputs[0]].stride
+        frames = frames or stride
+    except ConfigError:
+        stride = None
+    if frames is None:
+        return None
+    if frame_ms is None and front_end is not None:
+        frame_ms = front_end.frame_ms
+    hopped = hopped_on(graph, board, frames)
+    found: dict[str, Any] = {
+        "hop_frames": frames,
+        "frame_ms": frame_ms,
+        "stride_frames": stride,
+        "computes": "new rows" if hopped else "windows",
+        "mean_ms": latency_ms,
+        "worst_ms": latency_ms,
+    }
+    if hopped is not None:
+        found |= {
+            "mean_ms": call_ms(board, hopped.mean),
+            "worst_ms": call_ms(board, hopped.worst),
+            "instructions": round(hopped.mean.instructions),
+            "worst_instructions": round(hopped.worst.instructions),
+            "arena_bytes": hopped.plan.total,
+            "state_bytes": hopped.plan.tail,
+            "flash_bytes": hopped.flash_bytes,
+        }
+    found["load"] = found["mean_ms"] / (frames * frame_ms) if frame_ms else None
+    energy = joules_per_hour(board, found["load"]) if frame_ms else None
+    return found | {"energy_j_per_hour": energy}
+
+
+def _within(described: Mapping[str, Any], limits: Limits, *, is_called: bool) -> dict[str, Any]:
     """Return what is used of each limit, and whether all fit.
 
     None where lower bounds fit and the truth is not known.
+
+    Parameters
+    ----------
+    is_called
+        Whether the limits are those of a network that listens.
     """
     costs = Costs(
         has_int4=described["int4_layers"] > 0,
         **{each.name: described[each.name] for each in fields(Costs) if each.name in described},
     )
+    heard = described["listening"]
+    if is_called:
+        costs = replace(costs, load=heard["load"], energy_j_per_hour=heard["energy_j_per_hour"])
+    if is_called and "arena_bytes" in heard:
+        arena = heard["arena_bytes"]
+        costs = replace(
+            costs,
+            flash_bytes=heard["flash_bytes"],
+            arena_bytes=arena,
+            arena_head_bytes=arena - heard["state_bytes"],
+            arena_required_bytes=arena,
+            host_arena_bytes=arena,
+            latency_ms=heard["worst_ms"],
+        )
     fits = limits.fits(costs)
     return {
         "budget": limits.given(),

@@ -51,6 +51,8 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         "energy": "not known for this board" if energy is None else f"{least}{energy:.2f} mJ",
         "fits": f"{verdict(described['fits'])} ({_used(described)})",
     }
+    if described["listening"]:
+        totals["listening"] = _listening(described["listening"])
     if described["engine"] != TFLM:
         totals["engine"] = described["engine"]
     if described["arena_assumes"]:
@@ -76,6 +78,23 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     if described.get("boards"):
         lines += ["", boards_table(described["boards"], width=width)]
     return "\n".join(lines)
+
+
+def _listening(heard: Mapping[str, Any]) -> str:
+    """Say what a call takes of a network that listens."""
+    frames, stride = heard["hop_frames"], heard["stride_frames"]
+    parts = [f"{frames} frame{'s' * (frames > 1)} a call computes {heard['computes']}"]
+    if stride is not None:
+        parts.append(f"scores every {stride}")
+    worst = f" (worst {heard['worst_ms']:.2f})" if heard["worst_ms"] > heard["mean_ms"] else ""
+    parts.append(f"{heard['mean_ms']:.2f} ms{worst}")
+    if "arena_bytes" in heard:
+        parts.append(f"arena {heard['arena_bytes']:,} B, {heard['state_bytes']:,} B kept")
+    if heard["load"] is not None:
+        parts.append(f"load {format_cost('load', heard['load'])}")
+    if heard["energy_j_per_hour"] is not None:
+        parts.append(format_cost("energy", heard["energy_j_per_hour"]))
+    return ", ".join(parts)
 
 
 def boards_table(boards: Sequence[Mapping[str, Any]], *, width: int | None = None) -> str:

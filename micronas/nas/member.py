@@ -44,6 +44,7 @@ class Member:
                 f"no kernel for {', '.join(missing)}, which '{space.title}' needs; choose another "
                 "engine, or leave these blocks out"
             )
+        self._listening = budget.listening(front_end)
         self.limits: Limits = budget.on(
             board, operators=always, for_int4=operators - always, front_end=front_end
         )
@@ -107,4 +108,10 @@ class Member:
 
     def _measure(self, choice: Choice) -> Costs:
         space = self.space
-        return measure(space.resolve(choice), self.board, kind=space.kind, outputs=space.outputs)
+        return measure(
+            space.resolve(choice),
+            self.board,
+            kind=space.kind,
+            outputs=space.outputs,
+            listening=self._listening,
+        )

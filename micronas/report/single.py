@@ -140,6 +140,8 @@ def _budget(run: RunFolder) -> Data:
         "flash": "The size of model.tflite." if is_read else "Constants and code of the network.",
         "latency": f"Predicted by the board's latency model, form {metrics.latency_form}.",
         "macs": "Counted on the file.",
+        "load": "Share of the processor's time while it listens.",
+        "energy": "Energy of an hour of listening while the processor computes.",
     }
     if metrics.device is not None and any(metrics.device.get("beside", {}).values()):
         front = metrics.device["front_end"]
@@ -150,7 +152,7 @@ def _budget(run: RunFolder) -> Data:
             notes["latency"] += f" One step of the front end takes {front['step_ms']:.2f} ms of it."
         assumed = metrics.device.get("code_assumes")
         notes["flash"] += f"; an estimate, of {assumed}." if assumed else "."
-    units = {"latency": "ms", "macs": "macs"}
+    units = {"latency": "ms", "macs": "macs", "load": "share", "energy": "J/h"}
     rows = [
         {
             "name": name,

@@ -6,6 +6,7 @@ from typing import Any
 
 from micronas.errors import ConfigError
 from micronas.hardware.board import Board, available
+from micronas.hardware.costs import Budget
 from micronas.hardware.forms import check_form
 from micronas.hardware.profile import on_boards, profile
 from micronas.runs.folder import Own, model_file, own
@@ -17,7 +18,12 @@ _BOARD = "stm32f446re"
 
 
 def describe_costs(
-    network: Path, names: Sequence[str] = (), *, form: str | None = None, engine: str | None = None
+    network: Path,
+    names: Sequence[str] = (),
+    *,
+    form: str | None = None,
+    engine: str | None = None,
+    hop: str | None = None,
 ) -> dict[str, Any]:
     """Return the costs of a network on the first board and whether it fits each, as JSON values.
 
@@ -32,6 +38,8 @@ def describe_costs(
         Form of latency model; each board's own where it is None.
     engine
         What runs the network, ``tflm`` or ``micronas``; each board's own where it is None.
+    hop
+        Time between calls of what listens, such as ``100 ms``; the budget's where it is None.
 
     Raises
     ------
@@ -49,13 +57,16 @@ def describe_costs(
     else:
         known = [run.board or Board.load(_BOARD)]
     boards = [each.using(check_form(form), engine=engine) for each in known]
+    budget = None if names else run.budget
+    if hop is not None:
+        budget = Budget.model_validate({**(budget or Budget()).model_dump(), "hop": hop})
     described = profile(
         loaded.graph,
         boards[0],
         kind=run.kind,
         flash_bytes=loaded.flash_bytes,
         meaning=_meaning(loaded),
-        budget=None if names else run.budget,
+        budget=budget,
     )
     described["metadata"] = loaded.metadata
     paper = paper_figures(network, boards[0].name)

@@ -6,6 +6,7 @@ the same bytes. What the folder holds: `micronas.runs.folder`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.code import operators_of
 from micronas.hardware.costs import estimates, measure, on_device
 from micronas.hardware.front_ends import front_end_costs
+from micronas.hardware.profile import listening
 from micronas.hardware.targets import TFLM
 from micronas.nas.candidate import Candidate, ahead_of_other_origin
 from micronas.nas.distributed import Ranks, joined
@@ -345,10 +347,15 @@ def _train(
     operators = operators_of(graph)
     limits = settings.budget.on(board, operators=operators, front_end=front_end)
     left = limits.left()
-    costs = measure(architecture.graph(), board, kind=kind, outputs=architecture.outputs)
+    heard = settings.budget.listening(front_end)
+    measured = partial(
+        measure, board=board, kind=kind, outputs=architecture.outputs, listening=heard
+    )
+    costs = measured(architecture.graph())
     target, flash_bytes, largest_arena = board.target, len(model), arena.total
     if not target.reads_file:
-        flash_bytes, largest_arena = target.model_bytes(graph), target.plan(graph).total
+        exact = measured(graph)
+        flash_bytes, largest_arena = exact.flash_bytes, exact.arena_bytes
     metrics: Metrics = {
         "version": _METRICS_VERSION,
         "board": board.name,
@@ -385,6 +392,7 @@ def _train(
             latency_ms=costs.latency_ms,
         )
         | {"beside": vars(limits.beside)},
+        "listening": listening(graph, board, front_end, given=heard, latency_ms=costs.latency_ms),
         "decision": {**judged.decision, "ignored": list(data.ignored)},
     }
     history = training_history(

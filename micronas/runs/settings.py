@@ -277,6 +277,9 @@ _UNITS = {
     "flash": '"1 MB"',
     "latency": '"50 ms"',
     "macs": '"2.5 MMACs"',
+    "hop": '"100 ms"',
+    "load": '"5%"',
+    "energy": '"20 J"',
 }
 _SEARCH_ONLY = (RunSettings.model_fields.keys() - TrainSettings.model_fields.keys()) | {
     "architecture"  # noted in the settings of a training, and given to the next on its own

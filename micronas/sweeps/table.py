@@ -1,5 +1,6 @@
 """Table of a sweep's points, with those on a Pareto front marked. Imports no torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def _holds(limits: Metrics, other: Metrics) -> bool:
         return False
     spent = {name: other.used[name] * limit for name, limit in other.budget.items()}
     spent |= {"latency": other.latency_ms, "macs": float(other.macs)}
-    return all(spent[name] <= limit for name, limit in limits.budget.items())
+    return all(spent.get(name, math.inf) <= limit for name, limit in limits.budget.items())
 
 
 def sweep_table(points: Sequence[SweepPoint], *, width: int | None = None) -> str:

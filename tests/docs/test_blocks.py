@@ -206,6 +206,26 @@ def test_the_tutorials_firmware(
     assert heard == [str(tmp_path / clip) for clip in sorted(tmp_path.glob("speech/yes/*.wav"))]
 
 
+def test_networks_that_stream(
+    few_words: Path, tmp_path: Path, reader: Callable[..., Reader]
+) -> None:
+    (tmp_path / "speech").symlink_to(few_words)
+    printed = reader(**{"search ": OPEN}).read(ROOT / "docs" / "howto" / "streaming.md")
+    metrics = json.loads((tmp_path / "runs" / "ears" / "metrics.json").read_text())
+    heard = metrics["listening"]
+    assert metrics["used"]["load"] <= 1
+    assert metrics["arena_bytes"] == heard["arena_bytes"]
+    assert metrics["tflm_mismatches"] == 0
+    told = documented("reference/metrics.md")
+    assert metrics.keys() | heard.keys() <= told
+    said = "".join(printed.values())
+    assert f"{heard['arena_bytes']} bytes of arena" in said
+    assert "4 frames a call computes new rows" in said
+    header = (tmp_path / "ears" / "ears.h").read_text()
+    assert f"#define EARS_ARENA_BYTES {heard['arena_bytes']}\n" in header
+    assert f"#define EARS_STRIDE_FRAMES {heard['stride_frames']}\n" in header
+
+
 @pytest.mark.slow
 def test_the_tutorial_as_it_is_printed(tmp_path: Path, reader: Callable[..., Reader]) -> None:
     reader(short=False).read(ROOT / "docs" / "tutorial.md")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from micronas.checkpoint import State
+from micronas.errors import ConfigError
 from micronas.nas.member import Member
 from micronas.nas.supernet.expected import expected
 from micronas.nas.supernet.gates import Gates, Sample
@@ -29,6 +30,11 @@ class Steering:
         self.member, self.steps = member, steps
         self._temperature = temperature
         largest = member.spent(member.space.largest())
+        if unsteered := sorted({"load", "energy"} & largest.keys()):
+            raise ConfigError(
+                f"gates must be steered by costs of an inference, but {', '.join(unsteered)} is "
+                "limited; take search.strategy=halving or single_stage, or limit latency"
+            )
         # any layer may end with 4 bits, whose kernels take code
         self._penalty = Penalty(member.limits.left(int4=True), largest, steps)
 

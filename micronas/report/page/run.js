@@ -10,7 +10,7 @@ function tiles() {
 }
 
 function gauge(row) {
-  const show = UNITS[row.unit];
+  const show = (n) => measured(n, row.unit);
   const part = row.limit ? row.used / row.limit : 0;
   const left = row.limit - row.used;
   const name = COST_NAMES[row.name] ?? row.name;
