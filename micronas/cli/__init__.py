@@ -14,6 +14,7 @@ from micronas.cli.doctor import doctor
 from micronas.cli.ending import one_line_errors
 from micronas.cli.hardware import boards, profile, spaces
 from micronas.cli.judge import judge_app
+from micronas.cli.listen import listen
 from micronas.cli.models import export, verify
 from micronas.cli.report import report
 from micronas.cli.router import router_app
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 for command in (
     *(boards, spaces, search, sweep, train, report),
-    *(export, profile, verify, calibrate, config, doctor),
+    *(export, profile, verify, listen, calibrate, config, doctor),
 ):
     app.command()(command)
 app.add_typer(data_app, name="data")

@@ -25,12 +25,16 @@ def data_synth(
     goal: Annotated[
         str | None, typer.Option(help="What series are for: classes, regression or labels.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Of kws: make long recordings instead, so many minutes of each part."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a small corpus offline, for trying the tool without a download."""
     from micronas.tasks.registry import sample
 
-    content = sample(task, folder, seed=seed, goal=goal)
+    content = sample(task, folder, seed=seed, goal=goal, minutes=minutes)
     show({"folder": str(folder), "content": content}, as_json, lambda: f"{folder}: {content}")
 
 

@@ -1,6 +1,6 @@
 """Read recorded inputs twice: as a device gets them, and as training turned them into features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +53,7 @@ def recordings(
         If there is none.
     """
     kind = str(meaning.get("features"))
-    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    paths = [path for path in paths if path.suffix.lower() in _SUFFIXES[kind]]
+    paths = files([folder], meaning)
     chosen = [paths[len(paths) * number // count] for number in range(min(count, len(paths)))]
     chosen = chosen if len(paths) > count else paths
     found = []
@@ -69,6 +68,55 @@ def recordings(
             "has none that can be read; name another folder by --recordings"
         )
     return found
+
+
+def files(paths: Sequence[Path], meaning: Mapping[str, Any]) -> list[Path]:
+    """Return files as they are, and of folders those that could be recordings of the kind.
+
+    Parameters
+    ----------
+    meaning
+        Of the input, as the model file has it.
+    """
+    suffixes = _SUFFIXES[str(meaning.get("features"))]
+    found = []
+    for path in paths:
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [each for each in inside if each == path or each.suffix.lower() in suffixes]
+    return found
+
+
+def whole(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Array:
+    """Read a whole recording of sound or of sensors as a device gets it.
+
+    Returns
+    -------
+    ndarray
+        int16 [samples] at 16 kHz, or float32 [readings, channels].
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or lacks columns or values.
+    """
+    if not isinstance(front_end, Series):
+        from micronas.tasks.waveform import read_samples
+
+        return read_samples(path)
+    try:
+        table = _table(path, meaning, front_end)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"a recording must be a CSV file with the columns of the network, but {path} cannot be "
+            f"read as one ({error}); mend it"
+        ) from error
+    (wrong,) = np.nonzero(~np.isfinite(table).all(axis=1))
+    if len(wrong):
+        raise DataError(
+            f"a recording must hold a number in each column, but reading {wrong[0] + 1} of {path} "
+            "lacks one; fill it, or cut the recording there"
+        )
+    return table
 
 
 def _speech(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
@@ -125,17 +173,25 @@ def _picture(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Rec
 
 def _readings(path: Path, meaning: Mapping[str, Any], front_end: FrontEnd) -> Recorded:
     assert isinstance(front_end, Series)
-    with regular(path).open(encoding="utf-8") as file:
-        header = file.readline().strip().split(",")
-        rows = np.genfromtxt(file, delimiter=",", dtype=np.float32, max_rows=front_end.window)
-    columns = meaning.get("columns") or header[-len(front_end.mean) :]
-    window = rows.reshape(-1, len(header))[:, [header.index(str(name)) for name in columns]]
+    window = _table(path, meaning, front_end, most=front_end.window)
     if len(window) < front_end.window:
         raise DataError(f"a recording must hold a window, but {path} is shorter; leave it out")
     mean, deviation = (np.array(each, np.float32) for each in (front_end.mean, front_end.deviation))
     limit = np.float32(front_end.limit)
     values = np.clip((window - mean) / deviation, -limit, limit)
-    return Recorded(path, np.ascontiguousarray(window), values[:, None, :])
+    return Recorded(path, window, values[:, None, :])
+
+
+def _table(
+    path: Path, meaning: Mapping[str, Any], front_end: Series, *, most: int | None = None
+) -> Array:
+    """Return the network's columns of a CSV file, float32 [readings, channels]."""
+    with regular(path).open(encoding="utf-8") as file:
+        header = file.readline().strip().split(",")
+        rows = np.genfromtxt(file, delimiter=",", dtype=np.float32, max_rows=most)
+    columns = meaning.get("columns") or header[-len(front_end.mean) :]
+    places = [header.index(str(name)) for name in columns]
+    return np.ascontiguousarray(rows.reshape(-1, len(header))[:, places])
 
 
 def _waveform(clip: "Samples") -> torch.Tensor:

@@ -135,14 +135,29 @@ def check(task: str, folder: Path, overrides: Sequence[str] = ()) -> Checked:
         return Checked([*findings, Finding("refused", folder.name, str(error))], None)
 
 
-def sample(task: str, folder: Path, *, seed: int = 0, goal: str | None = None) -> str:
+def sample(
+    task: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    goal: str | None = None,
+    minutes: float | None = None,
+) -> str:
     """Write a corpus to try the tool with, offline; return what it is.
 
     Raises
     ------
     ConfigError
-        If the task knows no such goal.
+        If the task knows no such goal, or makes no long recordings.
     """
+    if minutes is not None:
+        if task != "kws":
+            raise ConfigError(
+                f"long recordings are made of kws alone, but got {task}; leave out --minutes"
+            )
+        streams: Any = find(task)
+        content: str = streams.sample(folder, seed=seed, minutes=minutes)
+        return content
     if goal is None:
         return find(task).sample(folder, seed=seed)
     field = find(task).settings.model_fields.get("goal")

@@ -20,6 +20,8 @@ RATE = 16_000
 _ZERO_CROSSINGS = 24
 _ROLL_OFF = 0.95
 _KAISER_BETA = 9.0
+_SLICE = 2**16
+"""Samples that are resampled at once: each is a product of some hundred numbers."""
 
 
 def read_samples(path: Path) -> Samples:
@@ -91,7 +93,12 @@ def resample(signal: Signal, old_rate: int, new_rate: int) -> Signal:
     position = np.arange(-(-len(signal) * up // down)) * down
     padded = np.pad(signal, (half - 1, half))
     windows = np.lib.stride_tricks.sliding_window_view(padded, taps.shape[1])
-    resampled: Signal = np.einsum("nk,nk->n", windows[position // up], taps[position % up])
+    resampled = np.empty(len(position))
+    for start in range(0, len(position), _SLICE):
+        at = position[start : start + _SLICE]
+        np.einsum(
+            "nk,nk->n", windows[at // up], taps[at % up], out=resampled[start : start + _SLICE]
+        )
     return resampled
 
 

@@ -23,6 +23,7 @@ import micronas.judge.jobs
 import micronas.router.jobs  # noqa: F401, commands find both imported
 from micronas.space.open_space import load_space
 from micronas.space.space import Space
+from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
 from micronas.tasks.keywords.synth import synthesise
 from tests.command import command
 from tests.docs.markdown import ROOT, blocks
@@ -233,6 +234,40 @@ def test_the_tutorial_as_it_is_printed(tmp_path: Path, reader: Callable[..., Rea
     metrics = json.loads((tmp_path / "runs" / "words" / "metrics.json").read_text())
     assert metrics["fits"]
     assert metrics["int8_accuracy"] > 0.85
+
+
+def test_long_recordings(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    """From words to firmware, on few words and a network that has learnt little."""
+    synthesise(
+        tmp_path / "speech",
+        words=(*STANDARD_KEYWORDS, "tree", "bird"),
+        voices=(4, 2, 2),
+        clips_per_voice=1,
+    )
+    made = reader(
+        **{
+            "data synth kws speech": [],
+            "data synth kws streams": ["--minutes", "1"],
+            "train ": ["train.epochs=1", "quantize.epochs=1"],
+            "listen runs/words streams/validation": ["--misses", "100"],
+        }
+    )
+    said = "".join(made.read(ROOT / "docs" / "howto" / "listen.md").values())
+    assert "written: runs/words/detector.json" in said
+    assert "kConfirm" in (tmp_path / "words" / "decision.h").read_text()
+
+
+@pytest.mark.firmware
+def test_long_recordings_as_printed(tmp_path: Path, reader: Callable[..., Reader]) -> None:
+    """The emulated core tells the events of five minutes that Python tells."""
+    page = ROOT / "docs" / "howto" / "listen.md"
+    made = reader(short=False)
+    made.read(page)
+    (block,) = [each for each in blocks(page) if "make firmware" in each.reason]
+    lines = re.findall(r"/(000\.wav: \w+ at \d+ ms) \(ahead by (\d+)\)", made.run(block.text))
+    heard = made.run("micronas listen runs/words streams/testing/000.wav")
+    assert lines == re.findall(r"/(000\.wav: \w+ at \d+ ms) \((\d+)\)", heard)
+    assert len(lines) > 10
 
 
 def test_a_block_that_fails_is_found(tmp_path: Path, reader: Callable[..., Reader]) -> None:

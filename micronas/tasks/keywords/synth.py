@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -105,7 +105,7 @@ def synthesise(
     plan = _Plan(_VERSION, tuple(words), voices, clips_per_voice, seed)
 
     def write(partial: Path) -> None:
-        engine = _engine()
+        engine = find_engine()
         _write_clips(partial, _plan_utterances(plan, engine), engine, plan)
         _write_noises(partial / NOISE_FOLDER, plan.seed)
         (partial / "README.txt").write_text(_README, encoding="utf-8")
@@ -113,7 +113,7 @@ def synthesise(
     return write_corpus(folder, (_MARKER, json.dumps(asdict(plan), indent=1)), write)
 
 
-def _engine() -> ModuleType:
+def find_engine() -> ModuleType:
     try:
         return importlib.import_module("espeakng_loader")
     except ImportError as error:
@@ -130,26 +130,45 @@ def _plan_utterances(plan: _Plan, engine: ModuleType) -> list[_Utterance]:
                 f"a word must be letters or digits, since it names a folder, but got {word!r}; "
                 "choose another"
             )
-    variants = sorted(path.name for path in Path(engine.get_data_path(), "voices", "!v").iterdir())
-    if min(plan.voices) < 1 or sum(plan.voices) > len(variants) or plan.clips_per_voice < 1:
+    if plan.clips_per_voice < 1:
         raise DataError(
-            f"a corpus must have at least one voice a part, {len(variants)} voices in all, and one "
-            f"clip a voice, but got voices={plan.voices} and clips_per_voice="
-            f"{plan.clips_per_voice}; ask for fewer voices or more clips"
+            f"a corpus must have at least one clip a voice, but got clips_per_voice="
+            f"{plan.clips_per_voice}; ask for more"
         )
     generator = np.random.default_rng(plan.seed)
-    order = generator.permutation(len(variants))[: sum(plan.voices)]
-    parts = np.repeat(np.arange(3), plan.voices)
     utterances = []
-    for position, (part, variant) in enumerate(zip(parts, order, strict=True)):
-        voice = f"{_ACCENTS[position % len(_ACCENTS)]}+{variants[variant]}"
+    for part, voice in voices_of(engine, plan.voices, generator):
         speaker = voice.replace("+", "-").replace(" ", "-")
         for word in plan.words:
             for take in range(plan.clips_per_voice):
                 name = f"{word}/{speaker}_nohash_{take}.wav"
                 speed, pitch = generator.integers((120, 30), (221, 71))
-                utterances.append(_Utterance(int(part), name, word, voice, int(speed), int(pitch)))
+                utterances.append(_Utterance(part, name, word, voice, int(speed), int(pitch)))
     return utterances
+
+
+def voices_of(
+    engine: ModuleType, counts: tuple[int, int, int], generator: np.random.Generator
+) -> list[tuple[int, str]]:
+    """Return part and name of each voice, so many in each part.
+
+    Raises
+    ------
+    DataError
+        If a part has none, or there are not as many.
+    """
+    variants = sorted(path.name for path in Path(engine.get_data_path(), "voices", "!v").iterdir())
+    if min(counts) < 1 or sum(counts) > len(variants):
+        raise DataError(
+            f"a corpus must have at least one voice a part and {len(variants)} voices in all, but "
+            f"got voices={counts}; ask for fewer"
+        )
+    order = generator.permutation(len(variants))[: sum(counts)]
+    parts = np.repeat(np.arange(3), counts).tolist()
+    return [
+        (part, f"{_ACCENTS[position % len(_ACCENTS)]}+{variants[variant]}")
+        for position, (part, variant) in enumerate(zip(parts, order, strict=True))
+    ]
 
 
 def _write_clips(
@@ -158,8 +177,9 @@ def _write_clips(
     for word in plan.words:
         (folder / word).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng((plan.seed, 1))
+    requests = [(each.voice, each.words_per_minute, each.pitch, each.word) for each in utterances]
     spoken = tqdm(
-        zip(utterances, _render(utterances, engine), strict=True),
+        zip(utterances, render(requests, engine), strict=True),
         *("synthetic speech", len(utterances)),
         unit="clip",
         leave=False,
@@ -173,8 +193,12 @@ def _write_clips(
         (folder / f"{part}_list.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
-def _render(utterances: list[_Utterance], engine: ModuleType) -> Iterator[Signal]:
-    """Yield each utterance at 16 kHz, from a fresh process: the engine remembers what it said."""
+Request = tuple[str, int, int, str]
+"""Voice, words a minute, pitch and text."""
+
+
+def render(requests: Iterable[Request], engine: ModuleType) -> Iterator[Signal]:
+    """Yield each request at 16 kHz, from a fresh process: the engine remembers what it said."""
     root = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "micronas.tasks.keywords.espeak"]
@@ -189,8 +213,7 @@ def _render(utterances: list[_Utterance], engine: ModuleType) -> Iterator[Signal
             assert process.stdin is not None
             assert process.stdout is not None
             rate = _read_count(process.stdout)
-            for said in utterances:
-                request = (said.voice, said.words_per_minute, said.pitch, said.word)
+            for request in requests:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()
                 samples = process.stdout.read(2 * _read_count(process.stdout))
@@ -211,8 +234,7 @@ def _read_count(stream: IO[bytes]) -> int:
 
 def _record(speech: Signal, generator: np.random.Generator) -> Signal:
     """Place the word in a second of room noise, as a microphone might hear it: [16000]."""
-    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.max(np.abs(speech), initial=1e-9))
-    word = speech[loud[0] : loud[-1] + 1] if len(loud) else speech[:0]
+    word = trimmed(speech)
     word = word[max(0, len(word) - RATE) // 2 :][:RATE]
     level, floor = generator.uniform((0.2, -60.0), (0.9, -36.0))
     room = coloured_noise(RATE, generator.uniform(0.0, 1.5), generator)
@@ -220,6 +242,12 @@ def _record(speech: Signal, generator: np.random.Generator) -> Signal:
     start = int((RATE - len(word)) * generator.uniform(0.3, 0.7))
     clip[start : start + len(word)] += level * word / np.max(np.abs(word), initial=1e-9)
     return clip
+
+
+def trimmed(speech: Signal) -> Signal:
+    """Return speech without what is before and behind it 40 dB below its loudest sample."""
+    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.max(np.abs(speech), initial=1e-9))
+    return speech[loud[0] : loud[-1] + 1] if len(loud) else speech[:0]
 
 
 def _write_noises(folder: Path, seed: int) -> None:

@@ -38,7 +38,12 @@ class _Keywords(Task[KeywordSettings]):
 
         return check(settings.path)
 
-    def sample(self, folder: Path, *, seed: int = 0) -> str:
+    def sample(self, folder: Path, *, seed: int = 0, minutes: float | None = None) -> str:
+        if minutes is not None:
+            from micronas.tasks.keywords.streams import synthesise_streams
+
+            synthesise_streams(folder, minutes=minutes, seed=seed)
+            return "long recordings of synthetic speech, with what is said when in events.csv"
         from micronas.tasks.keywords.synth import synthesise
 
         synthesise(folder, seed=seed)

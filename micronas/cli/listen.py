@@ -1,0 +1,80 @@
+"""The command that replays long recordings: listen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from micronas.cli.ending import stoppable
+from micronas.cli.shared import Json, Quiet, show
+
+if TYPE_CHECKING:
+    from micronas.runs.listen import Listened
+
+
+def listen(
+    run: Annotated[Path, typer.Argument(help="A run folder or a .tflite file.")],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="Long sound files or CSV files of sensors, or folders of them."),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of what occurs: recording, label, start, end in seconds."),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(min=0, help="Choose thresholds for so many false alarms an hour."),
+    ] = None,
+    misses: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Choose thresholds for so many misses in per cent."),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows of the front end (20 ms of speech) or readings, each time."),
+    ] = None,
+    gate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Rest while sound is so many dB below the quietest label."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-6, help="Readings a second, where no file says it.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay long recordings as firmware hears them; choose its thresholds.
+
+    Prints each event with its time. With --labels come false alarms an hour and misses, and with
+    --false-alarms or --misses a threshold for each label, which export then writes into firmware.
+    """
+    from micronas.progress import Bars
+    from micronas.runs.listen import listen as replay
+    from micronas.runs.listen import read_marks
+
+    with stoppable(), Bars(quiet=quiet or as_json) as bars:
+        found = replay(
+            run,
+            recordings,
+            marked=None if labels is None else read_marks(labels),
+            false_alarms=false_alarms,
+            misses=None if misses is None else misses / 100,
+            hop=hop,
+            gate_db=gate,
+            rate_hz=rate,
+            progress=bars,
+        )
+    wanted = (false_alarms, misses) != (None, None)
+    written = found.write() if wanted else None
+    described = {**found.described(), "written": None if written is None else str(written)}
+    show(described, as_json, lambda: _text(found, written))
+
+
+def _text(found: "Listened", written: Path | None) -> str:
+    from micronas.runs.listen import table
+
+    lines = [table(found)]
+    if written is not None:
+        lines.append(f"written: {written}; export writes it into firmware")
+    return "\n".join(lines)

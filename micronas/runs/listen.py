@@ -1,0 +1,409 @@
+"""Listen to long recordings as firmware does: front end in C, network in integers, detector."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from micronas.errors import ConfigError, DataError
+from micronas.export.firmware.application import Value
+from micronas.export.firmware.front_ends.front_end import Array
+from micronas.export.firmware.host import OnHost
+from micronas.files import regular, write_atomically
+from micronas.graph import integer
+from micronas.progress import Progress
+from micronas.runs.device import device
+from micronas.runs.folder import DETECTOR, METRICS, model_file
+from micronas.space.load import model_bytes
+from micronas.streaming.events import Detector, Integers
+from micronas.streaming.thresholds import (
+    SHAPES,
+    Choice,
+    Heard,
+    Occurrence,
+    Outcome,
+    choose,
+    judge,
+)
+from micronas.tasks.recorded import files, whole
+from micronas.text import listed, percent
+from micronas.text import table as text_table
+from micronas.tflite.metadata import read_metadata
+from micronas.tflite.reader import read
+
+_BATCH = 256
+_COLUMNS = ("recording", "label", "start", "end")
+_VERSION = 1
+
+
+class Marked(NamedTuple):
+    """A label that occurs in a recording, in seconds of sound or in readings."""
+
+    recording: str
+    label: str
+    start: float
+    end: float
+
+
+class Told(NamedTuple):
+    """An event that firmware would tell."""
+
+    recording: str
+    label: str
+    position: int
+    """Milliseconds of sound or readings, when it begins."""
+    score: int
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What was heard in recordings."""
+
+    run: Path
+    detector: Detector
+    labels: tuple[str, ...]
+    unit: str
+    """Of positions, as firmware names it: ``ms`` or ``readings``."""
+    recordings: int
+    hours: float | None
+    """None where nothing says how long a reading takes."""
+    silent: float
+    """Share of inferences that the gate spares."""
+    events: tuple[Told, ...]
+    outcome: Outcome | None = None
+    """None where nothing says what there is to hear."""
+    choice: Choice | None = None
+    notes: tuple[str, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        found: dict[str, Any] = {
+            "recordings": self.recordings,
+            "hours": self.hours,
+            "silent": self.silent,
+            "unit": self.unit,
+            "events": [event._asdict() for event in self.events],
+            "detector": {**self.detector.plain(), "labels": list(self.labels)},
+            "notes": list(self.notes),
+        }
+        if self.outcome is not None:
+            found |= _figures(self.outcome)
+        if self.choice is not None:
+            held_out = self.choice.held_out
+            found |= {
+                "held_out": None if held_out is None else _figures(held_out),
+                "curve": [
+                    {**_figures(outcome), "thresholds": list(detector.thresholds)}
+                    for detector, outcome in self.choice.curve
+                ],
+            }
+        return found
+
+    def write(self) -> Path:
+        """Write the detector into the run, where `export` finds it; return the file.
+
+        Raises
+        ------
+        ConfigError
+            If the run is no run folder.
+        """
+        if not (self.run / METRICS).is_file():
+            raise ConfigError(
+                f"thresholds are written into a finished run, but {str(self.run)!r} is none; "
+                "listen with a run folder"
+            )
+        described = {key: value for key, value in self.described().items() if key != "events"}
+        content = {"version": _VERSION, **described}
+        path = self.run / DETECTOR
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+
+def _figures(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **asdict(outcome),
+        "missed": outcome.missed,
+        "false_alarms_per_hour": outcome.per_hour,
+    }
+
+
+def listen(
+    run: Path,
+    recordings: Sequence[Path],
+    *,
+    marked: Sequence[Marked] | None = None,
+    false_alarms: float | None = None,
+    misses: float | None = None,
+    hop: int | None = None,
+    gate_db: float | None = None,
+    rate_hz: float | None = None,
+    progress: Progress | None = None,
+) -> Listened:
+    """Replay recordings through a run's front end and int8 network, and tell its events.
+
+    Parameters
+    ----------
+    run
+        A run folder, or a model file.
+    recordings
+        Sound files or CSV files of sensors, or folders that hold some.
+    marked
+        What there is to hear, such as `read_marks` returns it; gives the curve of false alarms
+        against misses.
+    false_alarms, misses
+        An hour, and a share: thresholds, smoothing and confirmation are chosen for them, see
+        `micronas.streaming.thresholds.choose`; else they are the run's.
+    hop
+        Rows of the front end (20 ms of speech) or readings from one inference to the next; the
+        run's when left out.
+    gate_db
+        Let the network rest while sound stays so many dB below the quietest marked occurrence.
+    rate_hz
+        Readings a second, where the model does not say it.
+
+    Raises
+    ------
+    ConfigError
+        If the network tells values, or nothing is known of its input.
+    DataError
+        If there are no recordings, or one of them cannot be read.
+    ExportError
+        If there is no C compiler.
+    """
+    if marked is None and (false_alarms, misses, gate_db) != (None, None, None):
+        raise ConfigError(
+            "a detector must be chosen on recordings whose events are known, but --labels is left "
+            "out; name a CSV file with the columns recording, label, start and end"
+        )
+    ear = _Ear(run, hop, rate_hz)
+    paths = files(recordings, ear.meaning)
+    if not paths:
+        raise DataError(
+            f"there must be recordings to listen to, but {listed(map(str, recordings))} holds "
+            "none; name another file or folder"
+        )
+    occurring, elsewhere = _assigned(paths, marked or ())
+    others = sorted({each.label for each in marked or ()} - {*ear.labels})
+    heard, ends = [], []
+    for number, path in enumerate(paths):
+        if progress is not None:
+            progress("listening", number, len(paths), {})
+        made, places = ear.hear(path, occurring.get(path, ()))
+        heard.append(made)
+        ends.append(places)
+    if progress is not None:
+        progress("listening", len(paths), len(paths), {})
+    detector, choice, outcome = ear.detector, None, None
+    if gate_db is not None:
+        detector = _gated(detector, heard, gate_db, ear.stays)
+    if marked is not None:
+        if ear.rate is None:
+            raise ConfigError(
+                "false alarms are counted by the hour, but the model does not say how many "
+                "readings a second has; give --rate"
+            )
+        is_wanted = (false_alarms, misses) != (None, None)
+        shapes = SHAPES if is_wanted else ((detector.smoothing, detector.confirm),)
+        choice = choose(heard, detector, false_alarms=false_alarms, misses=misses, shapes=shapes)
+        detector = choice.detector if is_wanted else detector
+        outcome = judge(detector, heard)
+    is_open = np.concatenate([detector.is_open(each.levels) for each in heard])
+    return Listened(
+        run,
+        detector,
+        ear.labels,
+        ear.unit,
+        len(paths),
+        sum(each.hours for each in heard) if ear.rate else None,
+        float(1 - is_open.mean()) if len(is_open) else 0.0,
+        tuple(
+            Told(str(path), ear.labels[event.label], ear.position(places[event.hop]), event.score)
+            for path, each, places in zip(paths, heard, ends, strict=True)
+            for event in detector.events(each.codes, each.levels)
+        ),
+        outcome,
+        choice,
+        (
+            *([f"{elsewhere} lines of --labels are of other recordings"] if elsewhere else ()),
+            *([f"no labels of the network: {listed(others)}"] if others else ()),
+        ),
+    )
+
+
+def table(found: Listened) -> str:
+    """Return events, one a line, and how right they are."""
+    lines = [
+        f"{event.recording}: {event.label} at {event.position} {found.unit} ({event.score})"
+        for event in found.events
+    ]
+    length = "" if found.hours is None else f" of {found.hours:.3g} h"
+    silent = f", {percent(found.silent)} of the inferences spared" if found.silent else ""
+    lines.append(f"{len(found.events)} events in {found.recordings} recordings{length}{silent}")
+    lines += found.notes
+    if found.choice is None or found.outcome is None:
+        return "\n".join(lines)
+    header = ("misses", "false alarms", "an hour")
+    rows = [
+        (f"{percent(each.missed)}", str(each.false_alarms), f"{each.per_hour:.3g}")
+        for _, each in found.choice.curve
+    ]
+    lines += ["", text_table(header, rows), "", f"this detector   {_said(found.outcome)}"]
+    if found.choice.held_out is not None:
+        lines.append(f"on other halves {_said(found.choice.held_out)}")
+    thresholds = zip(found.labels, found.detector.thresholds, strict=True)
+    told = [f"{label} {each}" for label, each in thresholds if each is not None]
+    shape = found.detector
+    lines.append(
+        f"thresholds      {', '.join(told)}; smoothing {shape.smoothing}, confirm {shape.confirm}, "
+        f"gate {shape.gate}"
+    )
+    return "\n".join(lines)
+
+
+def _said(outcome: Outcome) -> str:
+    return (
+        f"{outcome.misses} of {outcome.occurrences} missed ({percent(outcome.missed)}), "
+        f"{outcome.false_alarms} false alarms ({outcome.per_hour:.3g} an hour)"
+    )
+
+
+def read_marks(path: Path) -> list[Marked]:
+    """Read a CSV file with the columns recording, label, start and end.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, lacks a column, or an end comes before its start.
+    """
+    try:
+        with regular(path).open(encoding="utf-8", newline="") as file:
+            rows = [*csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"--labels must be a CSV file, but {path} cannot be read ({error}); name another"
+        ) from error
+    found = []
+    for line, row in enumerate(rows, 2):
+        try:
+            marked = Marked(row["recording"], row["label"], float(row["start"]), float(row["end"]))
+            if not 0 <= marked.start <= marked.end < math.inf:
+                raise ValueError(f"start={marked.start:g}, end={marked.end:g}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"--labels must have the columns {', '.join(_COLUMNS)} with times in seconds of "
+                f"sound or in readings, but line {line} of {path} has not ({error}); mend it"
+            ) from error
+        found.append(marked)
+    return found
+
+
+class _Ear:
+    """A run's front end, network and detector, as firmware has them."""
+
+    def __init__(self, run: Path, hop: int | None, rate_hz: float | None) -> None:
+        data = model_bytes(model_file(run))
+        self._graph = read(data)
+        known = device(run, data, self._graph).application
+        if known is None or known.front_end.pace is None or isinstance(known.decision, Value):
+            raise ConfigError(
+                "a network that listens must tell labels of sound or of sensors, and its file must "
+                f"say what its input is, but {run} is none of these; name another run"
+            )
+        detector = known.decision if hop is None else replace(known.decision, hop=hop)
+        self.detector, self.pace = detector, known.front_end.pace
+        self.meaning = read_metadata(data)["input"]
+        self.labels = tuple(known.labels or map(str, range(len(detector.thresholds))))
+        self._stride = detector.hop or self.pace.stride
+        self.stays = -(-self.pace.whole // (self.pace.row * self._stride))
+        """Hops in whose input a sample is."""
+        self.rate = self.pace.rate or rate_hz or self.meaning.get("rate_hz")
+        self.unit = "readings" if self.pace.rate is None else "ms"
+        self._front_end = known.front_end
+        given = self._graph.tensors[self._graph.inputs[0]]
+        assert given.quantization is not None, "the network is int8"
+        self._shape = given.shape[1:]
+        self._compiled = OnHost(known.front_end, given.quantization)
+
+    def hear(self, path: Path, occurring: Sequence[Marked]) -> tuple[Heard, list[int]]:
+        """Run the network on a recording; return how many samples were read at each hop too."""
+        samples = whole(path, self.meaning, self._front_end)
+        ends = np.array(self.pace.ends(len(samples), self._stride), np.int64)
+        inputs = self._compiled.stream(samples, ends.tolist()).reshape(-1, *self._shape)
+        codes = [
+            integer.run(self._graph, inputs[start : start + _BATCH]).reshape(-1, len(self.labels))
+            for start in range(0, len(inputs), _BATCH)
+        ]
+        empty = np.zeros((0, len(self.labels)), np.int8)
+        unit = self.pace.rate or 1
+        heard = Heard(
+            np.concatenate([empty, *codes]),
+            self._levels(samples, ends),
+            len(samples) / (3600 * self.rate) if self.rate else 0.0,
+            tuple(
+                Occurrence(
+                    self.labels.index(each.label),
+                    int(np.searchsorted(ends, each.start * unit)),
+                    int(np.searchsorted(ends, each.end * unit + self.pace.whole, "right")) - 1,
+                )
+                for each in occurring
+                if each.label in self.labels
+            ),
+        )
+        return heard, ends.tolist()
+
+    def position(self, samples: int) -> int:
+        """Return a place in a recording as firmware tells it."""
+        return samples if self.pace.rate is None else 1000 * samples // self.pace.rate
+
+    def _levels(self, samples: Array, ends: Integers) -> Integers:
+        """Return the mean of absolute samples that each input adds, rounded down; 0 of sensors."""
+        if self.pace.rate is None or not len(ends):
+            return np.zeros(len(ends), np.int64)
+        total = np.add.reduceat(np.abs(samples[: ends[-1]].astype(np.int64)), [0, *ends[:-1]])
+        return total // np.diff(ends, prepend=0)
+
+
+def _assigned(
+    paths: Sequence[Path], marked: Sequence[Marked]
+) -> tuple[dict[Path, list[Marked]], int]:
+    """Return what occurs in each recording, and how much in none of them.
+
+    Recordings are named by the ends of their paths.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for path in paths:
+        parts = path.as_posix().split("/")
+        for start in range(len(parts)):
+            by_name.setdefault("/".join(parts[start:]), []).append(path)
+    found: dict[Path, list[Marked]] = {}
+    elsewhere = 0
+    for each in marked:
+        matching = by_name.get(each.recording, ())
+        if len(matching) > 1:
+            raise DataError(
+                f"--labels must name one recording each, but {each.recording!r} is "
+                f"{listed(map(str, matching))}; name it with its folder"
+            )
+        if matching:
+            found.setdefault(matching[0], []).append(each)
+        elsewhere += not matching
+    return found, elsewhere
+
+
+def _gated(
+    detector: Detector, recordings: Sequence[Heard], decibels: float, stays: int
+) -> Detector:
+    """Return a detector whose gate is so far below the quietest occurrence."""
+    loudest = [
+        int(heard.levels[each.first : each.last + 1].max())
+        for heard in recordings
+        for each in heard.occurrences
+        if detector.thresholds[each.label] is not None and each.first <= each.last
+    ]
+    level = min(loudest, default=0) / 10 ** (decibels / 20)
+    return replace(detector, gate=int(level), hold=stays)

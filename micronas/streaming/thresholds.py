@@ -1,0 +1,293 @@
+"""Judge a detector on recordings whose words are known, and choose its thresholds there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.errors import DataError
+from micronas.streaming.events import Detector, Integers
+
+SHAPES = tuple((smoothing, confirm) for smoothing in (1, 2, 3) for confirm in (1, 2, 3, 4, 5, 6))
+"""Smoothing and confirmation that `choose` tries, in hops."""
+_NEVER = 256
+"""Above every score of a detector."""
+_PRICES = np.geomspace(1e-3, 1e3, 61)
+"""False alarms that one miss is worth."""
+_SHARED = 3.0
+"""Labels' worth of evidence that all labels together give on each: a label of twenty occurrences
+alone would fit its threshold to their chance."""
+
+
+class Occurrence(NamedTuple):
+    """A label that is there to be heard."""
+
+    label: int
+    first: int
+    """First hop at which an event is right."""
+    last: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a network made of a recording, and what was there to hear."""
+
+    codes: npt.NDArray[np.int8]
+    """[hops, labels]."""
+    levels: Integers
+    """[hops], see `Detector.is_open`."""
+    hours: float
+    occurrences: tuple[Occurrence, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How right events are."""
+
+    hours: float
+    occurrences: int
+    misses: int
+    false_alarms: int
+    """Events at which nothing of their label was, further ones of one occurrence included."""
+
+    @property
+    def missed(self) -> float:
+        """Share of occurrences."""
+        return self.misses / max(1, self.occurrences)
+
+    @property
+    def per_hour(self) -> float:
+        """False alarms an hour."""
+        return self.false_alarms / self.hours
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.hours + other.hours,
+            self.occurrences + other.occurrences,
+            self.misses + other.misses,
+            self.false_alarms + other.false_alarms,
+        )
+
+
+class Point(NamedTuple):
+    """A detector, and how right its events are."""
+
+    detector: Detector
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A detector that was chosen on recordings."""
+
+    detector: Detector
+    outcome: Outcome
+    """On the recordings that chose it."""
+    curve: tuple[Point, ...]
+    """Other thresholds, of which none is better in both; misses fall, false alarms rise."""
+    held_out: Outcome | None = None
+    """Of each half of the recordings by what the other half chose; None of a single recording."""
+
+
+def judge(detector: Detector, recordings: Iterable[Heard]) -> Outcome:
+    """Return how right the events of a detector are.
+
+    An event is right while its label occurs, the first one of each occurrence; occurrences of
+    labels that make no event do not count.
+    """
+    scored = [(each, detector.scores(each.codes, each.levels)[1]) for each in recordings]
+    return _judged(detector, scored)
+
+
+def choose(
+    recordings: Sequence[Heard],
+    detector: Detector,
+    *,
+    false_alarms: float | None = None,
+    misses: float | None = None,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+) -> Choice:
+    """Choose smoothing, confirmation and a threshold for each label.
+
+    Each label has the threshold at which its false alarms and, at some price, its misses cost
+    least, together with three times the average of all labels, and in the middle where several do;
+    one price for all labels gives a detector, all prices the curve. A label that never occurs gets
+    the highest threshold of the others, or a higher one where it was heard.
+
+    Parameters
+    ----------
+    detector
+        Gives everything else, and which labels make events.
+    false_alarms
+        An hour, at most: the fewest misses are chosen.
+    misses
+        A share of the occurrences, at most: the fewest false alarms are chosen.
+    shapes
+        Pairs of `Detector.smoothing` and `Detector.confirm` to try.
+
+    Raises
+    ------
+    DataError
+        If no label occurs that makes events, or if misses cannot be as few.
+    """
+    choice = _chosen(recordings, detector, false_alarms, misses, shapes)
+    if len(recordings) < 2:
+        return choice
+    halves = recordings[::2], recordings[1::2]
+    try:
+        held_out = [
+            judge(_chosen(one, detector, false_alarms, misses, shapes).detector, other)
+            for one, other in (halves, halves[::-1])
+        ]
+    except DataError:  # a half lacks what the whole has
+        return choice
+    return replace(choice, held_out=held_out[0] + held_out[1])
+
+
+def _chosen(
+    recordings: Sequence[Heard],
+    detector: Detector,
+    false_alarms: float | None,
+    misses: float | None,
+    shapes: Sequence[tuple[int, int]],
+) -> Choice:
+    most = (np.inf if misses is None else misses, np.inf if false_alarms is None else false_alarms)
+    best: tuple[tuple[float, ...], Point, list[Point]] | None = None
+    fewest = 1.0
+    for smoothing, confirm in shapes:
+        shaped = replace(detector, smoothing=smoothing, confirm=confirm)
+        points = _points(recordings, shaped)
+        fewest = min(fewest, *(each.outcome.missed for each in points))
+        for point in points:
+            found = point.outcome
+            if found.missed > most[0] or found.per_hour > most[1]:
+                continue
+            figures = (found.missed, found.per_hour)
+            order = figures if misses is None else figures[::-1]
+            rank = (*order, smoothing + confirm)
+            if best is None or rank < best[0]:
+                best = rank, point, points
+    if best is None:
+        given = zip(
+            (misses, false_alarms), ("misses={:g}", "false alarms an hour={:g}"), strict=True
+        )
+        wanted = [text.format(value) for value, text in given if value is not None]
+        raise DataError(
+            f"what is wanted must be reachable on the recordings, but no thresholds give "
+            f"{' and '.join(wanted)}: the fewest misses are {fewest:.3g} of all; ask for more, or "
+            "train a better network"
+        )
+    _, point, points = best
+    return Choice(point.detector, point.outcome, tuple(_undominated(points)))
+
+
+def _points(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
+    """Return the detectors of all prices."""
+    scored = [(each, detector.scores(each.codes, each.levels)[1]) for each in recordings]
+    tables = {
+        label: _costs(scored, label, detector)
+        for label, threshold in enumerate(detector.thresholds)
+        if threshold is not None
+    }
+    occurring = {label: table for label, table in tables.items() if table.occurrences}
+    if not occurring:
+        raise DataError(
+            "a label that makes events must occur in the recordings, but none does; name in "
+            "--labels where each begins and ends"
+        )
+    shared = _SHARED / len(occurring) * sum(table.counts for table in occurring.values())
+    vectors: dict[tuple[int | None, ...], None] = {}
+    for price in _PRICES:
+        chosen = {
+            label: _middle((table.counts + shared) @ (1, price), detector)
+            for label, table in occurring.items()
+        }
+        highest = max(chosen.values())
+        for label in tables.keys() - occurring.keys():
+            chosen[label] = max(
+                highest, _middle(tables[label].counts @ (1, 0), detector, first=True)
+            )
+        vectors[tuple(chosen.get(label) for label in range(len(detector.thresholds)))] = None
+    made = [replace(detector, thresholds=thresholds) for thresholds in vectors]
+    return [Point(each, _judged(each, scored)) for each in made]
+
+
+class _Costs(NamedTuple):
+    """What a label costs alone, at each threshold from the least on."""
+
+    counts: npt.NDArray[np.float64]
+    """False alarms and misses, [thresholds, 2]; nothing reaches the last threshold."""
+    occurrences: int
+
+
+def _least(detector: Detector) -> int:
+    return 1 if detector.exclusive else -128
+
+
+def _middle(costs: npt.NDArray[np.float64], detector: Detector, *, first: bool = False) -> int:
+    """Return the threshold in the middle of the first of those that cost least, or that one."""
+    cheapest = np.append(costs <= costs.min() + 1e-9, False)
+    begin = int(np.argmax(cheapest))
+    length = int(np.argmin(cheapest[begin:]))
+    return _least(detector) + begin + (0 if first else (length - 1) // 2)
+
+
+def _costs(scored: Sequence[tuple[Heard, Integers]], label: int, detector: Detector) -> _Costs:
+    hops, values, spans, start = [], [], [], 0
+    for heard, scores in scored:
+        (found,) = np.nonzero(scores[:, label] >= _least(detector))
+        hops.append(found + start)
+        values.append(scores[found, label])
+        spans += [
+            (each.first + start, each.last + start)
+            for each in heard.occurrences
+            if each.label == label
+        ]
+        start += len(scores) + detector.refractory + 1
+    hop, value = np.concatenate(hops), np.concatenate(values)
+    first, last = np.array(spans, np.int64).reshape(-1, 2).T
+    grid = np.arange(_least(detector), _NEVER + 1)
+    reached = np.unique(np.append(value, _NEVER))  # between these nothing changes
+    counts = np.zeros((len(reached), 2))
+    for place, threshold in enumerate(reached):
+        over = hop[value >= threshold]
+        begun = over[np.diff(over, prepend=-detector.refractory - 1) > detector.refractory]
+        inside = np.searchsorted(begun, last, "right") > np.searchsorted(begun, first)
+        counts[place] = len(begun) - inside.sum(), len(spans) - inside.sum()
+    return _Costs(counts[np.searchsorted(reached, grid)], len(spans))
+
+
+def _judged(detector: Detector, scored: Iterable[tuple[Heard, Integers]]) -> Outcome:
+    total = Outcome(0.0, 0, 0, 0)
+    for heard, scores in scored:
+        open_ones = [
+            each for each in heard.occurrences if detector.thresholds[each.label] is not None
+        ]
+        count, begun, wrong = len(open_ones), detector.begun(scores), 0
+        for hop, label in begun:
+            right = next(
+                (
+                    each
+                    for each in open_ones
+                    if each.label == label and each.first <= hop <= each.last
+                ),
+                None,
+            )
+            if right is None:
+                wrong += 1
+            else:
+                open_ones.remove(right)
+        total += Outcome(heard.hours, count, len(open_ones), wrong)
+    return total
+
+
+def _undominated(points: Iterable[Point]) -> list[Point]:
+    """Return the points than which none is better in both, by rising false alarms."""
+    ordered = sorted(points, key=lambda each: (each.outcome.false_alarms, each.outcome.misses))
+    kept: list[Point] = []
+    for point in ordered:
+        if not kept or point.outcome.misses < kept[-1].outcome.misses:
+            kept.append(point)
+    return kept

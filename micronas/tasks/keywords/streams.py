@@ -1,0 +1,164 @@
+"""Long made-up recordings: keywords at known times among other words, pauses and noise."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from itertools import tee
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from micronas.errors import DataError
+from micronas.tasks.corpus import write_corpus
+from micronas.tasks.keywords.folder import STANDARD_KEYWORDS
+from micronas.tasks.keywords.synth import Request, find_engine, render, trimmed, voices_of
+from micronas.tasks.parts import PARTS
+from micronas.tasks.waveform import RATE, Samples, Signal, coloured_noise, to_int16, write_samples
+
+MARKS = "events.csv"
+_WORDS = """
+about after again almost along animal answer apple around autumn banana basket before behind
+better between bottle bridge brother butter button candle carpet chicken circle coffee colour
+corner cotton country cousin dinner doctor dollar eleven engine evening family father finger
+flower forest garden glass going gold hammer handle heavy honey hundred island jacket kitchen know
+ladder leaf learn leather letter lift light listen lower market middle minute mirror money morning
+mother mountain narrow needle night noon nobody note number office often orange other paper pencil
+people pepper picture pillow pocket potato present rabbit river road round row sailor school
+second shadow shop silver sister snow spoon spring stone story street summer table thought through
+tomato tower under upper village water weather window winter wonder yellow yet
+"""
+"""Words on which nothing is trained; some sound like keywords."""
+_PIECE_S = 300.0
+_MARKER = "streams.json"
+
+
+class Spoken(NamedTuple):
+    """A word in a long recording."""
+
+    label: str
+    sound: Signal
+    ends: bool
+    """Whether a pause follows."""
+
+
+def synthesise_streams(
+    folder: Path,
+    *,
+    minutes: float,
+    words: Sequence[str] = STANDARD_KEYWORDS,
+    voices: tuple[int, int, int] = (64, 20, 20),
+    seed: int = 0,
+) -> Path:
+    """Write long recordings of synthetic speech for choosing thresholds and for judging them.
+
+    ``validation`` and ``testing`` hold recordings of five minutes each and ``events.csv``, which
+    says when which word is spoken. Voices are those of the parts of the corpus that
+    `micronas.tasks.keywords.synth.synthesise` makes from the same seed; no other word is in both.
+
+    Parameters
+    ----------
+    folder
+        Where they go; must not exist, be empty, or hold the same recordings.
+    minutes
+        Of each part.
+    words
+        Keywords, each said by itself; between them are phrases of other words.
+
+    Raises
+    ------
+    DataError
+        As `micronas.tasks.keywords.synth.synthesise`.
+    """
+    if not 0 < minutes <= 6_000:
+        raise DataError(
+            f"long recordings must last up to 6,000 minutes, but got {minutes:g}; ask for less"
+        )
+    engine = find_engine()
+    plan = {"minutes": minutes, "words": [*words], "voices": voices, "seed": seed}
+
+    def write(partial: Path) -> None:
+        speakers = voices_of(engine, voices, np.random.default_rng(seed))
+        for number, part in enumerate(PARTS[1:], 1):
+            own = [voice for place, voice in speakers if place == number]
+            others = _WORDS.split()[number % 2 :: 2]
+            generator = np.random.default_rng((seed, 3, number))
+            requests = _turns(words, others, own, generator)
+            asked, said = tee(requests)
+            sounds = render((request for request, _ in asked), engine)
+            spoken = (
+                Spoken(request[3], sound, ends)
+                for sound, (request, ends) in zip(sounds, said, strict=False)
+            )
+            write_streams(partial / part, spoken, minutes, generator)
+
+    return write_corpus(folder, (_MARKER, json.dumps(plan, indent=1)), write)
+
+
+def write_streams(
+    folder: Path,
+    spoken: Iterator[Spoken],
+    minutes: float,
+    generator: np.random.Generator,
+) -> None:
+    """Write recordings in which words follow one another, and ``events.csv``.
+
+    Parameters
+    ----------
+    spoken
+        Words, as many as are asked for.
+    """
+    folder.mkdir(parents=True)
+    rows = []
+    left = minutes * 60
+    for number in range(-int(-left // _PIECE_S)):
+        name = f"{number:03}.wav"
+        samples, marks = stream(spoken, min(_PIECE_S, left), generator)
+        write_samples(folder / name, samples)
+        rows += [(name, label, f"{start:.3f}", f"{end:.3f}") for label, start, end in marks]
+        left -= _PIECE_S
+    text = io.StringIO()
+    csv.writer(text).writerows([("recording", "label", "start", "end"), *rows])
+    (folder / MARKS).write_text(text.getvalue(), encoding="utf-8")
+
+
+def stream(
+    spoken: Iterator[Spoken], seconds: float, generator: np.random.Generator
+) -> tuple[Samples, list[tuple[str, float, float]]]:
+    """Return a recording, int16 [samples], and label, start and end of each word in seconds.
+
+    There are 0.1 to 0.6 s between the words of a turn and 0.8 to 3 s between turns; each turn has a
+    level of its own, over noise of one colour and level.
+    """
+    length = round(seconds * RATE)
+    level = 10 ** (generator.uniform(-60.0, -36.0) / 20)
+    sound = level * coloured_noise(length, generator.uniform(0.0, 1.5), generator)
+    marks: list[tuple[str, float, float]] = []
+    place, loudness = RATE, generator.uniform(0.2, 0.9)
+    for label, speech, ends in spoken:
+        word = trimmed(speech)
+        if place + len(word) + RATE > length:
+            break
+        sound[place : place + len(word)] += loudness * word / np.max(np.abs(word), initial=1e-9)
+        marks.append((label, place / RATE, (place + len(word)) / RATE))
+        place += len(word) + round(generator.uniform(*((0.8, 3.0) if ends else (0.1, 0.6))) * RATE)
+        loudness = generator.uniform(0.2, 0.9) if ends else loudness
+    return to_int16(sound), marks
+
+
+def _turns(
+    words: Sequence[str],
+    others: Sequence[str],
+    voices: Sequence[str],
+    generator: np.random.Generator,
+) -> Iterator[tuple[Request, bool]]:
+    """Yield words without end: a keyword by itself, or 3 to 12 other words, as often."""
+    while True:
+        is_keyword = generator.random() < 0.5
+        count = 1 if is_keyword else int(generator.integers(3, 13))
+        voice = str(generator.choice(voices))
+        speed, pitch = generator.integers((120, 30), (221, 71)).tolist()
+        for word in generator.choice(words if is_keyword else others, count).tolist():
+            count -= 1
+            yield (voice, speed, pitch, word), count == 0

@@ -1,0 +1,190 @@
+"""Recordings go through a run as through its firmware; what is chosen there firmware has."""
+
+import csv
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from micronas.runs.device import device
+from micronas.runs.listen import Marked, listen, read_marks
+from micronas.streaming.events import Detector
+from micronas.tflite.metadata import describe
+from micronas.tflite.reader import read
+from micronas.tflite.writer import to_flatbuffer
+from testing.graphs import quantize_randomly
+from tests.command import command
+from tests.export.firmware.listening import (
+    BOARD,
+    LABELS,
+    RATE,
+    SPEECH,
+    WORDS,
+    events,
+    heard,
+    spoken,
+    trained,
+)
+
+SPOKEN = ("low", "unknown", "high", "unknown", "low", "high")
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    described = describe(classes=LABELS, meaning=SPEECH)
+    return to_flatbuffer(read(trained()), metadata=described)
+
+
+@pytest.fixture
+def run(model: bytes, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(model)
+    decided = {"thresholds": [20] * 4, "smoothing": 3, "ignored": ["silence", "unknown"]}
+    (folder / "metrics.json").write_text(json.dumps({"decision": decided}))
+    return folder
+
+
+def recorded(folder: Path, words: tuple[str, ...] = SPOKEN, count: int = 2) -> Path:
+    """Write recordings, a word every two seconds, and what is said in them."""
+    folder.mkdir()
+    rows = []
+    for number in range(count):
+        name = f"{number}.wav"
+        soundfile.write(folder / name, spoken([*words], seed=number), RATE)
+        rows += [(name, word, 1 + 2 * place, 1.6 + 2 * place) for place, word in enumerate(words)]
+    with (folder / "events.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("recording", "label", "start", "end"), *rows])
+    return folder
+
+
+def test_events_are_those_of_each_window_by_itself(run: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "ten.wav", spoken(WORDS), RATE)
+    found = listen(run, [tmp_path / "ten.wav"])
+    said = [f"{each.label} at {each.position} ms (ahead by {each.score})" for each in found.events]
+    data = (run / "model.tflite").read_bytes()
+    known = device(run, data, read(data)).application
+    assert known is not None
+    assert said == events(read(data), known, spoken(WORDS))
+    assert [each.label for each in found.events] == WORDS
+    assert found.hours == pytest.approx(len(spoken(WORDS)) / RATE / 3600)
+
+
+def test_the_command_chooses_and_firmware_says_the_same(run: Path, tmp_path: Path) -> None:
+    """Thresholds of two recordings; a third goes through the program that was exported."""
+    chosen = recorded(tmp_path / "chosen")
+    options = ("--labels", str(chosen / "events.csv"), "--false-alarms", "0", "--gate", "20")
+    done = command("listen", str(run), str(chosen), *options, "--hop", "5", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["misses"], found["false_alarms"], found["occurrences"]) == (0, 0, 8)
+    stored = json.loads((run / "detector.json").read_text())
+    assert stored["detector"] == found["detector"]
+    detector = Detector.of(stored["detector"])
+    assert (detector.hop, detector.hold) == (5, 10)
+    assert detector.gate > 0
+    assert found["silent"] > 0.1
+    exported = ("export", "run", "--format", "project", "--engine", "micronas", "--out", "heard")
+    assert command(*exported, cwd=tmp_path).returncode == 0
+    other = spoken(["high", "low", "unknown", "low", "low"], seed=9)
+    soundfile.write(tmp_path / "other.wav", other, RATE)
+    said = [
+        f"{each.label} at {each.position} ms"
+        for each in listen(run, [tmp_path / "other.wav"]).events
+    ]
+    assert len(said) == 4
+    lines = heard(built(tmp_path / "heard"), other.tobytes())
+    assert [re.sub(r"microphone: | \(.*", "", line) for line in lines] == said
+
+
+def built(project: Path) -> Path:
+    """Compile a project of the engine for this machine."""
+    own = project.parent / "own.cc"
+    own.write_text("#include <cstddef>\n#include <cstdint>\n#include <cstdio>\n" + BOARD)
+    objects = []
+    for source in project.glob("*.c"):
+        objects.append(str(source.with_suffix(".o")))
+        subprocess.run(["gcc", "-std=c99", "-O1", "-c", source, "-o", objects[-1]], check=True)
+    made = project.parent / "program"
+    cxx = ["g++", "-std=c++17", "-O1", str(own), *objects, str(project / "app.cc"), "-o", str(made)]
+    subprocess.run(cxx, check=True)
+    return made
+
+
+def test_labels_give_the_curve_and_change_nothing(run: Path, tmp_path: Path) -> None:
+    chosen = recorded(tmp_path / "chosen", count=1)
+    marked = read_marks(chosen / "events.csv")
+    found = listen(run, [chosen / "0.wav"], marked=[*marked, Marked("9.wav", "hum", 0, 1)])
+    assert found.detector == Detector((None, 20, 20, None), smoothing=3)
+    assert found.outcome is not None
+    assert found.outcome.occurrences == 4
+    assert found.choice is not None
+    assert found.choice.curve[-1].outcome.misses == 0
+    assert found.notes == (
+        "1 lines of --labels are of other recordings",
+        "no labels of the network: hum",
+    )
+    assert not (run / "detector.json").exists()
+
+
+def test_sensors_are_heard_in_readings(tmp_path: Path) -> None:
+    """A network of one channel; readings are rows, and hours need a rate."""
+    from micronas.graph.builder import Builder
+
+    builder = Builder((8, 1, 1))
+    graph = quantize_randomly(builder.finish(builder.dense(builder.input, "y", 2)))
+    meaning = {
+        "features": "series",
+        "window": 8,
+        "limit": 4.0,
+        "mean": [0.0],
+        "deviation": [1.0],
+        "columns": ["force"],
+    }
+    (tmp_path / "run").mkdir()
+    data = to_flatbuffer(graph, metadata=describe(classes=("rest", "step"), meaning=meaning))
+    (tmp_path / "run/model.tflite").write_bytes(data)
+    values = np.random.default_rng(0).normal(size=200).round(3)
+    table = tmp_path / "a.csv"
+    table.write_text("time,force\n" + "".join(f"{n},{each}\n" for n, each in enumerate(values)))
+    found = listen(tmp_path / "run", [tmp_path], rate_hz=50.0)
+    assert found.unit == "readings"
+    assert found.hours == pytest.approx(200 / 50 / 3600)
+    assert found.events
+    assert all((each.position - 8) % 4 == 0 for each in found.events)
+    done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
+    (tmp_path / "marks.csv").write_text("recording,label,start,end\na.csv,step,3,9\n")
+    done = command("listen", "run", "a.csv", "--labels", "marks.csv", cwd=tmp_path)
+    assert (done.returncode, "give --rate" in done.stderr) == (2, True)
+    table.write_text("time,force\n" + "".join(f"{n},\n" for n in range(200)))
+    done = command("listen", "run", "a.csv", cwd=tmp_path)
+    assert (done.returncode, "reading 1 of a.csv lacks one" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nothing"), "holds none; name another"),
+        (("run", "a.wav", "--false-alarms", "1"), "--labels is left out"),
+        (("run", "a.wav", "--labels", "a.wav"), "--labels must be a CSV file"),
+        (("run", "a.wav", "--labels", "bad.csv"), "line 2 of bad.csv has not"),
+        (("plain.tflite", "a.wav"), "must tell labels of sound or of sensors"),
+    ],
+)
+def test_what_cannot_be_heard_is_one_line(
+    arguments: tuple[str, ...], said: str, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    (tmp_path / "bad.csv").write_text("recording,label,start,end\na.wav,low,2,1\n")
+    (tmp_path / "plain.tflite").write_bytes(
+        to_flatbuffer(read((run / "model.tflite").read_bytes()))
+    )
+    done = command("listen", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert said in line
