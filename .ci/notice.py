@@ -102,7 +102,7 @@ def main() -> None:
     for name in sorted(closure(known)):
         where = known.get(name)
         said = "indirect" if where is None else f"extra {where}" if where else "required"
-        rows.append(f"{name:32}{said:22}{licence(name)}")
+        rows.append(f"{name:31} {said:22}{licence(name)}")
     (ROOT / "NOTICE").write_text(_HEAD + "\n".join(rows) + "\n")
 
 

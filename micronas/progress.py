@@ -1,16 +1,14 @@
-"""Progress of a long command: a bar or a line per phase, and a TensorBoard log."""
+"""Progress of a long command: a bar or a line per phase."""
 
 import io
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from micronas.event_file import EventFile
 from micronas.quantities import format_cost, format_duration
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -145,28 +143,3 @@ def shown(numbers: Mapping[str, float], limits: Mapping[str, float]) -> str:
             limit = f" of {format_cost(cost, limits[cost])}" if cost in limits else ""
             parts.append(f"{cost} {format_cost(cost, value)}{limit}")
     return ", ".join(parts)
-
-
-class Log:
-    """Writes every number to `folder` for TensorBoard."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: EventFile | None = None
-
-    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        if not numbers:
-            return
-        if self._file is None:  # not before: the folder must still be claimed
-            self._file = EventFile(self._folder)
-        self._file.add({f"{phase}/{name}": value for name, value in numbers.items()}, step=done)
-
-
-def both(first: Progress, second: Progress) -> Progress:
-    """Tell two listeners."""
-
-    def tell(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
-        first(phase, done, total, numbers)
-        second(phase, done, total, numbers)
-
-    return tell

@@ -50,12 +50,12 @@ def test_a_log_imports_neither_tensorboard_nor_tensorflow(tmp_path: Path) -> Non
     program = f"""
 import json, sys
 from pathlib import Path
-from micronas.progress import Log
-Log(Path({str(tmp_path)!r}))("train", 3, 5, {{"loss": 0.5}})
+from micronas.runs.tracking import TensorBoard
+TensorBoard(Path({str(tmp_path)!r}))("train", 3, 5, {{"loss": 0.5}})
 print(json.dumps([name for name in ("tensorboard", "tensorflow") if name in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (json.loads(done.stdout), done.stderr) == ([], "")
-    (path,) = tmp_path.iterdir()
+    (path,) = (tmp_path / "log").iterdir()
     _, event = events(path)
     assert (event.step, event.summary.value[0].tag) == (3, "train/loss")

@@ -24,6 +24,7 @@ ADDS = {
     "judge-embed": "embeddings in `micronas judge build`",
     "keywords": "the task `kws`, and its synthetic speech",
     "machines": "the task `ad`",
+    "mlflow": "`--track mlflow`",
     "onnx": "`micronas export --format onnx`",
     "ray": "`micronas sweep --ray`",
     "router": "`micronas router`",
@@ -31,6 +32,7 @@ ADDS = {
     "router-plot": "`micronas router plot`",
     "tensorboard": "the program that shows the logs of run folders",
     "tensorflow": "the cross-check against TensorFlow's converter",
+    "wandb": "`--track wandb`",
     "benchmarks": "the scripts in benchmarks/",
     "test": "the tests",
 }
@@ -43,6 +45,7 @@ _RUNTIMES = {
     "ONNX Runtime": "onnxruntime",
 }
 _IMPORTED_AS = {
+    "mlflow-skinny": "mlflow",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-image": "skimage",

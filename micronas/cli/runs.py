@@ -8,7 +8,7 @@ import typer
 
 from micronas.cli.complete import networks, space_names
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Csv, Json, Overrides, Quiet, Wide, show, window
+from micronas.cli.shared import Csv, Json, Overrides, Quiet, Track, Wide, show, window
 
 
 def search(
@@ -25,6 +25,7 @@ def search(
         str | None,
         typer.Option(metavar="ADDRESS", help="Run trials on Ray: local, auto or HOST:PORT."),
     ] = None,
+    track: Track = None,
     wide: Wide = False,
     as_csv: Csv = False,
     as_json: Json = False,
@@ -38,16 +39,20 @@ def search(
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
     silent = quiet or as_json or as_csv or not first
-    from micronas.progress import Bars, Log, both
+    from micronas.progress import Bars
     from micronas.report.write import report_line
-    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.table import search_summary
+    from micronas.runs.tracking import tracked
 
     folder = out or Path("runs") / Path(config).stem
     limits = settings.problem().limits.left()
-    with stoppable(), Bars(quiet=silent, limits=limits) as bars:
-        progress = both(bars, Log(folder / LOG))
+    said = settings.model_dump(mode="json")
+    with (
+        stoppable(),
+        Bars(quiet=silent, limits=limits) as bars,
+        tracked(folder, said, track or () if first else (), shown=bars) as progress,
+    ):
         result, trained = run_search(
             settings,
             folder,
@@ -80,6 +85,7 @@ def train(
     overrides: Overrides = None,
     config: Annotated[Path | None, typer.Option(help="A run's YAML to take settings from.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    track: Track = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,15 +96,19 @@ def train(
     network = Space.load(architecture)
     settings = load_training(config, overrides or [], network=network)
     silent = quiet or as_json
-    from micronas.progress import Bars, Log, both
+    from micronas.progress import Bars
     from micronas.report.write import report_line
-    from micronas.runs.folder import LOG
     from micronas.runs.run import run_training
     from micronas.runs.table import metrics_table
+    from micronas.runs.tracking import tracked
 
     folder = out or Path("runs") / Path(architecture).stem
-    with stoppable(), Bars(quiet=silent) as bars:
-        progress = both(bars, Log(folder / LOG))
+    said = settings.model_dump(mode="json")
+    with (
+        stoppable(),
+        Bars(quiet=silent) as bars,
+        tracked(folder, said, track or (), shown=bars) as progress,
+    ):
         tell = None if silent else bars.tell
         trained = run_training(network, settings, folder, progress=progress, tell=tell)
     report = report_line(folder)

@@ -14,6 +14,12 @@ from micronas.text import to_csv
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout and nothing else.")]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, however long lines are.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Log to mlflow or wandb, too, beside TensorBoard; may be repeated."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Overrides = Annotated[
     list[str] | None,

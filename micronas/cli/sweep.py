@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from micronas.cli.ending import stoppable
-from micronas.cli.shared import Csv, Json, Overrides, Quiet, Wide, show, window
+from micronas.cli.shared import Csv, Json, Overrides, Quiet, Track, Wide, show, window
 
 
 def sweep(
@@ -31,6 +31,7 @@ def sweep(
         str | None, typer.Option(metavar="ADDRESS", help="Run on Ray: local, auto or HOST:PORT.")
     ] = None,
     retries: Annotated[int, typer.Option(help="How often a failed point is tried again.")] = 1,
+    track: Track = None,
     status: Annotated[
         bool, typer.Option("--status", help="Run nothing; show the sweep in --out as it stands.")
     ] = False,
@@ -64,6 +65,7 @@ def sweep(
                 cpus=cpus,
                 ray=ray,
                 retries=retries,
+                track=track or (),
                 tell=None if silent else lambda line: tqdm.write(line, file=sys.stderr),
                 progress=bars,
             )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -92,7 +93,8 @@ class Trials:
         for section, score in self._executor(missing, checkpoint=checkpoint):
             self._scores[_key(section, sections[section][0].epochs)] = score
             checkpoint.save_soon(_SECTION, dict(sorted(self._scores.items())))
-            self._tell()
+            shown = f"validation_{self._context.data.objective.shown_key}"
+            self._tell({"loss": score[0], shown: score[1]})
         if missing:
             checkpoint.save(_SECTION, dict(sorted(self._scores.items())))
         self._kept = set(sections)
@@ -105,9 +107,9 @@ class Trials:
         """Forget the weights of the last trainings."""
         self._context.checkpoint.discard(self._kept)
 
-    def _tell(self) -> None:
+    def _tell(self, numbers: Mapping[str, float] = MappingProxyType({})) -> None:
         done = len(self._scores)
-        self._context.progress("trials", done, max(done, self._planned), {})
+        self._context.progress("trials", done, max(done, self._planned), numbers)
 
     def _judges(self, training: Training) -> list[DataSet]:
         return self._context.folds + (self._context.finals if training.is_final else [])

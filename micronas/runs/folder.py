@@ -48,7 +48,7 @@ DETECTOR = "detector.json"
 _SETTINGS = "settings"
 """Section of the checkpoint that says of which settings it is."""
 LOG = "log"
-"""Folder of TensorBoard's events, where it is installed."""
+"""Folder of TensorBoard's events."""
 
 
 class Folder:

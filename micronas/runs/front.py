@@ -1,6 +1,6 @@
 """The front door: from data, a space, a board and a budget to a verified int8 file, in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from micronas.progress import Bars
 from micronas.runs.run import Metrics, run_search
 from micronas.runs.settings import settings_of
 from micronas.runs.table import search_summary
+from micronas.runs.tracking import tracked
 from micronas.runs.trained import trained_network
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.searchable import Searchable
@@ -85,6 +86,7 @@ def run(
     folder: str | Path | None = None,
     quiet: bool = False,
     workers: int | None = None,
+    track: Sequence[str] = (),
     **settings: Any,
 ) -> Run:
     """Search, train with quantisation, export and verify.
@@ -106,6 +108,8 @@ def run(
         Whether to show no progress.
     workers
         Trial trainings at once, on which nothing that is written depends.
+    track
+        ``mlflow``, ``wandb``: where numbers are logged, beside TensorBoard's files in the folder.
     **settings
         Other keys of a run, as its YAML has them: ``budget={"sram": "24 KB"}``, ``seed=1``,
         ``search={"draws": 8}``, ``train={"epochs": 20}``.
@@ -143,11 +147,12 @@ def run(
     if loaded is not None:
         given = _following(given, loaded)
     where = Path("runs") / Path(values["space"]).stem if folder is None else Path(folder)
-    with Bars(quiet=quiet) as bars:
+    said = checked.model_dump(mode="json")
+    with Bars(quiet=quiet) as bars, tracked(where, said, track, shown=bars) as progress:
         result, trained = run_search(
             checked,
             where,
-            progress=bars,
+            progress=progress,
             data=loaded,
             space=None if isinstance(space, str | Path) and loaded is None else given,
             workers=workers,

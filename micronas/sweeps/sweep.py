@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from micronas.errors import BudgetError, ConfigError
 from micronas.progress import Progress
 from micronas.runs.folder import METRICS
+from micronas.runs.tracking import check_names
 from micronas.sweeps.cluster import Cluster
 from micronas.sweeps.local import Processes
 from micronas.sweeps.made import Made, made_by
@@ -48,6 +49,7 @@ def sweep(
     cpus: int = 1,
     ray: str | None = None,
     retries: int = 1,
+    track: Sequence[str] = (),
     space: Callable[[], "Searchable"] | None = None,
     data: Callable[[], "DataSet"] | None = None,
     tell: Callable[[str], None] | None = None,
@@ -79,6 +81,8 @@ def sweep(
         Address of Ray (``local``, ``auto`` or ``HOST:PORT``); processes of this machine if None.
     retries
         How often a failed point is tried again. A budget that no network can meet is no failure.
+    track
+        Trackers of each point; see `micronas.runs.tracking`.
     space
         Returns what is searched in place of the configuration's space, such as a module that
         `micronas.convert` made a space of: ``def space(): return micronas.convert(module, x)``.
@@ -109,6 +113,7 @@ def sweep(
     ):
         if value is not None and value < least:
             raise ConfigError(f"{name} must be {least} or more, but got {value}; leave it out")
+    check_names(track)
     made: dict[str, Made] = {}
     searched: Searchable | None = None
     if space is not None:
@@ -124,7 +129,7 @@ def sweep(
         if waiting:
             pool: _Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
-                _Leader(folder.resolve(), store, pool, planned, cpus, retries).run(
+                _Leader(folder.resolve(), store, pool, planned, cpus, retries, track).run(
                     count, tell or (lambda line: None), progress or (lambda *_: None)
                 )
         return points_of(folder)
@@ -156,7 +161,9 @@ class _Leader:
         planned: Sequence[Point],
         cpus: int,
         retries: int,
+        track: Sequence[str],
     ) -> None:
+        self._track = list(track)
         self._folder = folder
         self._store = store
         self._pool = pool
@@ -204,6 +211,7 @@ class _Leader:
                 folder=str(self._run_folder(point)),
                 shared=None if shared is None else str(shared),
                 cpus=self._cpus,
+                track=self._track,
                 directory=os.getcwd(),
                 made=dict(point.made),
                 modules=[str(Path(each).resolve()) for each in sys.path] if point.made else [],

@@ -28,6 +28,8 @@ class Job:
     """Trial trainings at once."""
     directory: str
     """Folder that relative paths start from."""
+    track: list[str] = field(default_factory=list)
+    """Trackers; see `micronas.runs.tracking`."""
     made: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The ``space`` and ``data`` that the settings do not describe, as `made.Made`."""
     modules: list[str] = field(default_factory=list)
@@ -48,24 +50,24 @@ def run_point(job: Job) -> PointResult:
     os.chdir(job.directory)
 
     from micronas.errors import BudgetError, MicronasError
-    from micronas.progress import Log
-    from micronas.runs.folder import LOG
     from micronas.runs.run import run_search
     from micronas.runs.settings import RunSettings
+    from micronas.runs.tracking import tracked
     from micronas.sweeps.made import Made, make
 
     sys.path += [each for each in job.modules if each not in sys.path]
     folder = Path(job.folder)
     try:
         own = {key: make(key, Made(*made)) for key, made in job.made.items()}
-        run_search(
-            RunSettings.model_validate(job.settings),
-            folder,
-            progress=Log(folder / LOG),
-            shared=None if job.shared is None else Path(job.shared),
-            workers=job.cpus,
-            **own,
-        )
+        with tracked(folder, job.settings, job.track) as progress:
+            run_search(
+                RunSettings.model_validate(job.settings),
+                folder,
+                progress=progress,
+                shared=None if job.shared is None else Path(job.shared),
+                workers=job.cpus,
+                **own,
+            )
     except BudgetError as error:
         return PointResult("infeasible", _line(str(error)))
     except MicronasError as error:

@@ -1,0 +1,203 @@
+"""Hand a run's numbers on, as they come, to TensorBoard, MLflow or Weights & Biases.
+
+All listen to one stream: each call of `Progress` that has numbers, trials included, and the end.
+Each tracker is a class here and an extra of its name; one's own is any `Tracker`.
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from micronas.errors import ConfigError
+from micronas.event_file import EventFile
+from micronas.progress import Progress
+from micronas.runs.folder import LOG, METRICS, MODEL
+from micronas.settings import nearest
+
+_BATCH = 100
+"""Parameters that MLflow takes at once."""
+
+
+class Tracker(Protocol):
+    """Listens to a run; made before its first step."""
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        """Take the numbers of a step: ``loss``, ``validation_accuracy``, ``expected_sram``..."""
+
+    def end(self, metrics: Mapping[str, float] | None) -> None:
+        """Take the numbers of metrics.json, or None where the run did not reach its end."""
+
+
+class TensorBoard:
+    """Writes event files below the run folder, without TensorBoard's package."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+        self._folder = folder
+        self._file: EventFile | None = None
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        if self._file is None:  # not before: the folder must still be claimed
+            self._file = EventFile(self._folder / LOG)
+        self._file.add(_named(phase, numbers), step=done)
+
+    def end(self, metrics: Mapping[str, float] | None) -> None:
+        pass
+
+
+class MlFlow:
+    """Logs a run of the experiment ``MLFLOW_EXPERIMENT_NAME``, or ``micronas``, where
+    ``MLFLOW_TRACKING_URI`` says; a resumed run goes on in the same one."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        from mlflow import MlflowClient, entities
+
+        self._client, self._entities, self._folder = MlflowClient(), entities, folder
+        name, tag = os.environ.get("MLFLOW_EXPERIMENT_NAME", "micronas"), _identity(folder)
+        known = self._client.get_experiment_by_name(name)
+        experiment = known.experiment_id if known else self._client.create_experiment(name)
+        found = self._client.search_runs([experiment], f"tags.micronas = '{tag}'", max_results=1)
+        if found:
+            self._run = found[0].info.run_id
+            return
+        run = self._client.create_run(experiment, run_name=folder.name, tags={"micronas": tag})
+        self._run = run.info.run_id
+        params = (entities.Param(key, str(value)[:500]) for key, value in _flat(settings))
+        while some := list(islice(params, _BATCH)):
+            self._client.log_batch(self._run, params=some)
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        self._log(_named(phase, numbers), done)
+
+    def end(self, metrics: Mapping[str, float] | None) -> None:
+        if metrics is not None:
+            self._log(metrics, 0)
+            self._client.log_artifact(self._run, str(self._folder / MODEL))
+        self._client.set_terminated(self._run, "FINISHED" if metrics is not None else "KILLED")
+
+    def _log(self, numbers: Mapping[str, float], step: int) -> None:
+        now = int(1000 * time.time())
+        metrics = [self._entities.Metric(key, value, now, step) for key, value in numbers.items()]
+        self._client.log_batch(self._run, metrics=metrics)
+
+
+class WeightsAndBiases:
+    """Logs a run of the project ``WANDB_PROJECT``, or ``micronas``, where ``WANDB_MODE`` and the
+    like say; a resumed run goes on in the same one."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._module, self._folder = wandb, folder
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "micronas"),
+            name=folder.name,
+            id=_identity(folder),
+            resume="allow",
+            config=dict(_flat(settings)),
+        )
+        self._phases: set[str] = set()
+
+    def __call__(self, phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        if phase not in self._phases:  # each phase counts its own steps
+            self._phases.add(phase)
+            self._run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
+        self._run.log({**_named(phase, numbers), f"{phase}/step": done})
+
+    def end(self, metrics: Mapping[str, float] | None) -> None:
+        if metrics is not None:
+            self._run.summary.update(metrics)
+            model = self._module.Artifact(f"{self._folder.name}-model", "model")
+            model.add_file(str(self._folder / MODEL))
+            self._run.log_artifact(model)
+        self._run.finish(exit_code=0 if metrics is not None else 1)
+
+
+_TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
+    "mlflow": MlFlow,
+    "wandb": WeightsAndBiases,
+}
+
+
+@contextmanager
+def tracked(
+    folder: Path,
+    settings: Mapping[str, Any],
+    names: Sequence[str] = (),
+    *,
+    shown: Progress = lambda phase, done, total, numbers: None,
+) -> Iterator[Progress]:
+    """Yield what hands numbers on to TensorBoard and to trackers, which end with the block.
+
+    Parameters
+    ----------
+    folder
+        The run folder, by which trackers know a run that is resumed.
+    settings
+        Of the run.
+    names
+        ``mlflow``, ``wandb``.
+    shown
+        Told of every step, with numbers or without, before them.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such tracker.
+    """
+    check_names(names)
+    trackers: list[Tracker] = [
+        TensorBoard(folder),
+        *(_TRACKERS[name](folder, settings) for name in dict.fromkeys(names)),
+    ]
+
+    def tell(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+        shown(phase, done, total, numbers)
+        sound = {key: value for key, value in numbers.items() if math.isfinite(value)}
+        for each in trackers if sound else ():
+            each(phase, done, total, sound)
+
+    finished = None
+    try:
+        yield tell
+        written = folder / METRICS
+        finished = _numbers(json.loads(written.read_bytes())) if written.exists() else None
+    finally:
+        for each in trackers:
+            each.end(finished)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ConfigError if one of these is no tracker."""
+    for name in names:
+        if name not in _TRACKERS:
+            raise ConfigError(
+                f"a tracker must be one of {', '.join(_TRACKERS)}, but got {name!r}; "
+                f"{nearest(name, _TRACKERS)}"
+            )
+
+
+def _named(phase: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    return {f"{phase}/{name}": value for name, value in numbers.items()}
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _identity(folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
