@@ -1,6 +1,6 @@
 """The data set as training and search see it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -52,6 +52,9 @@ class DataSet:
     as one of the others."""
     seconds: float | None = None
     """Duration of an example, where it is of time."""
+    statistics: Callable[[Tensor], Tensor] | None = None
+    """Simple statistics [n, features] of inputs, of which a linear model is the rival of whatever
+    is found; None where no such model is worth its name."""
     view: View = field(default_factory=Layout)
     """In which other shapes the inputs can be seen."""
     objective: Objective = field(default_factory=Classes)

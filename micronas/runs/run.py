@@ -16,6 +16,7 @@ import numpy.typing as npt
 from micronas.checkpoint import Checkpoint, State
 from micronas.data import DataSet, Split
 from micronas.errors import ConfigError
+from micronas.evaluation.plain import plain_rival
 from micronas.evaluation.scores import judge
 from micronas.export.verify import verify_and_measure
 from micronas.graph.ir import Graph
@@ -291,7 +292,7 @@ def _train(
     progress: Progress,
     begin: State | None = None,
 ) -> Trained:
-    data = data.seen_as(architecture.input_shape)
+    read, data = data, data.seen_as(architecture.input_shape)
     described = describe(
         classes=data.classes,
         meaning=data.meaning,
@@ -342,6 +343,7 @@ def _train(
     checked, arena = verify_and_measure(model, examples)
     progress("checks", 1, _CHECKS, {})
     judged = judge(network, graph, data)
+    rival = plain_rival(read, judged)
     progress("checks", 2, _CHECKS, {})
     front_end = front_end_costs(data.meaning, data.input)
     operators = operators_of(graph)
@@ -374,6 +376,7 @@ def _train(
         "latency_form": board.latency_model(kind).form,
         "energy_mj": costs.energy_mj,
         **objective.metrics(judged),
+        **({} if rival is None else {"plain": rival}),
         "tflm_mismatches": checked.mismatches,
         "tflm_bytes_compared": checked.bytes_compared,
         "budget": limits.given(),

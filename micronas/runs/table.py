@@ -38,6 +38,26 @@ def _recall(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _plain(metrics: Mapping[str, Any]) -> str:
+    """What a plain model gives on the same examples, and whether the network beats it."""
+    rival = metrics.get("plain")
+    if rival is None:
+        return ""
+    ahead, interval, unit = rival["ahead"], rival["ahead_interval"], metrics["scores"][0]["unit"]
+    size, of = (100.0, "points") if unit == "share" else (1.0, unit)
+    between, found = "", "too few groups to tell them apart"
+    if interval is not None:
+        low, high = (size * end for end in interval)
+        between = f" ({low:+.3g} to {high:+.3g})"
+        found = "the network loses to it" if high < 0 else "the network wins"
+        if low <= 0 <= high:
+            found = "the network is level with it"
+    return (
+        f"{quantity(rival['score'], unit)} by a {rival['name']}: {found}, "
+        f"{size * ahead:+.3g}{between} {of}".strip()
+    )
+
+
 def _device_notes(device: Mapping[str, Any] | None) -> list[str]:
     """Return the needs of the device beside the network; earlier versions did not count them."""
     if device is None:
@@ -79,6 +99,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
     )
     notes = {
         "recall": listed(_recall(metrics)),
+        "plain": _plain(metrics),
         "arena": "; ".join(_arena_notes(metrics)),
         "beside": "; ".join(_device_notes(metrics.get("device"))),
     }

@@ -1,9 +1,12 @@
 """One stream of numbers, in each tracker's own files."""
 
 import json
+import struct
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +74,29 @@ def test_mlflows_store_holds_steps_settings_and_the_model(
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == [MODEL]
 
 
+def written(log: bytes, *, header: int = 7, block: int = 2**15) -> Iterator[bytes]:
+    """Read the records of a W&B file: a log as of LevelDB, blocks of fragments with a head each."""
+    place, found = header, b""
+    while place < len(log):
+        left = block - place % block
+        if left < 7:
+            place += left
+            continue
+        size, kind = struct.unpack("<HB", log[place + 4 : place + 7])
+        found += log[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or the last fragment
+            yield found
+            found = b""
+
+
+def by_key(items: Iterable[Any]) -> dict[str, Any]:
+    return {
+        each.key or "/".join(each.nested_key): json.loads(each.value_json or "null")
+        for each in items
+    }
+
+
 @pytest.mark.tracking
 def test_wandbs_offline_file_holds_steps_settings_and_the_model(tmp_path: Path) -> None:
     """In a process of its own: W&B leaves threads and hooks behind."""
@@ -89,36 +115,19 @@ go(Path({str(tmp_path / "run")!r}), "wandb")
     }
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, cwd=root)
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+    from wandb.proto.wandb_internal_pb2 import Record
 
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(file))
-    rows, settings, summary, artifacts = [], {}, {}, []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record.FromString(data)
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            settings |= {each.key: json.loads(each.value_json) for each in record.run.config.update}
-        elif kind == "history":
-            item = record.history.item
-            rows.append(
-                {
-                    each.key or "/".join(each.nested_key): json.loads(each.value_json)
-                    for each in item
-                }
-            )
-        elif kind == "summary":
-            summary |= {
-                each.key or "/".join(each.nested_key): json.loads(each.value_json)
-                for each in record.summary.update
-            }
-        elif kind == "request" or "artifact" in (kind or ""):
-            artifacts.append(str(record))
+    rows, settings, summary, said = [], {}, {}, []
+    for data in written(file.read_bytes()):
+        record = Record.FromString(data)
+        said.append(str(record))
+        settings |= by_key(record.run.config.update)
+        summary |= by_key(record.summary.update)
+        rows.append(by_key(record.history.item))
     told = [(row["training/step"], row["training/loss"]) for row in rows if "training/loss" in row]
     assert told == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     assert [row["trials/loss"] for row in rows if "trials/loss" in row] == [0.25]
     assert settings["budget.sram"] == "24 KB"
     assert summary["int8_accuracy"] == 0.75
-    assert any("run-model" in each for each in artifacts)
+    assert any("run-model" in each for each in said)

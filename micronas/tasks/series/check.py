@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 
 from micronas.tasks.series.labels import in_order
-from micronas.tasks.series.recordings import NO_CHANNEL, Recording, read_recordings
+from micronas.tasks.series.recording import Recording
+from micronas.tasks.series.recordings import NO_CHANNEL, read_recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.spelling import same_but_for_case
 from micronas.tasks.task import Finding

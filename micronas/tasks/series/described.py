@@ -12,7 +12,7 @@ from micronas.tasks.parts import Part
 from micronas.tasks.series.front_end import LIMIT, Scaler
 from micronas.tasks.series.labels import bin_names
 from micronas.tasks.series.parts import Division
-from micronas.tasks.series.recordings import Recordings
+from micronas.tasks.series.recording import Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows
 from micronas.tasks.spelling import same_but_for_case
@@ -93,10 +93,14 @@ def summarise(
         )
     if division.warning:
         said.append(division.warning)
+    if settings.is_even:
+        filled = sum(each.filled for each in recordings)
+        gaps = "" if settings.fill is None else f", {filled:,} samples filled"
+        said.append(f"Samples are at equal steps of time{gaps}.")
     if rates and rates[-1] > (1 + _RATES_DIFFER) * rates[0]:
         said.append(
             f"Rates differ, {rates[0]:.4g} to {rates[-1]:.4g} Hz, and nothing is resampled: "
-            "the network will hear other speeds."
+            f"the network will hear other speeds; data.rate={rates[0]:.4g} brings all to one."
         )
     said += same_but_for_case({label for each in recordings for label in each.labels})
     unused = [name for name in bin_names(settings) if name not in classes]

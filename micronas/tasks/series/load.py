@@ -17,6 +17,7 @@ from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import load_anomalies
 from micronas.tasks.series.recordings import read_recordings
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.statistics import statistics
 from micronas.tasks.series.targets import load_targets
 from micronas.tasks.series.windows import cut_windows, require_windows, sliding, units
 from micronas.text import listed
@@ -87,6 +88,7 @@ def load(settings: SeriesSettings) -> DataSet:
         else Sliding(torch.tensor(cut[judge].within), cut[judge].apart, every),
         classes=classes,
         input=(settings.window, 1, len(found.columns)),
+        statistics=statistics,
         meaning=meaning(found, settings, scaler),
         summary=summarise(found, settings, division, cut, classes, every),
     )

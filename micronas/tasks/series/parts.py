@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from micronas.errors import DataError
 from micronas.tasks.parts import PARTS, Part
-from micronas.tasks.series.recordings import Recording
+from micronas.tasks.series.recording import Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 

@@ -26,7 +26,7 @@ from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
 from micronas.tasks.series.front_end import LIMIT, Scaler, fit_scaler
 from micronas.tasks.series.parts import divide
-from micronas.tasks.series.recordings import Recordings
+from micronas.tasks.series.recording import Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.windows import Windows, cut_windows, require_windows, units
 from micronas.text import listed

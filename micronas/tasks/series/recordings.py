@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,13 @@ from micronas.tasks.series.csv_table import (
     read_header,
     read_table,
 )
+from micronas.tasks.series.grid import on_grid
 from micronas.tasks.series.labels import as_classes
+from micronas.tasks.series.recording import MEASURED, Floats, Recording, Recordings
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.times import counted_times, dated, jumps, rate_of
 from micronas.text import listed
 
-MEASURED = "measured"
-"""The label of samples that have targets instead."""
 _LABELS = ("label", "class", "activity", "target")
 _GROUPS = ("group", "subject", "user", "device", "session")
 _TIMES = tuple(
@@ -39,70 +39,6 @@ _PARTS: dict[str, Part] = {
     **dict.fromkeys(("test", "testing"), "testing"),
 }
 _MOST_CHANNELS = 65_535
-
-Floats = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Samples of one sensor without a gap."""
-
-    name: str
-    label: str
-    """Label of the first samples, up to the first of `changes`; empty where they have none."""
-    group: str
-    values: Floats
-    """[samples, channels]."""
-    part: Part | None = None
-    """Where the source says it."""
-    rate_hz: float | None = None
-    source: str = ""
-    """The file."""
-    changes: tuple[tuple[int, str], ...] = ()
-    """Sample from which on another label holds, and that label; rising."""
-    targets: Floats | None = None
-    """[samples, targets], for the goals that have some; the label is then `MEASURED`."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels that occur, in their order; no label is none of them."""
-        return tuple(filter(None, dict.fromkeys([self.label, *(name for _, name in self.changes)])))
-
-    def stretches(self) -> "list[Recording]":
-        """Return a recording for each stretch of one label."""
-        if not self.changes:
-            return [self]
-        starts = [(0, self.label), *self.changes]
-        ends = [start for start, _ in self.changes] + [len(self.values)]
-        return [
-            replace(
-                self,
-                name=f"{self.name}, sample {start + 1} on",
-                label=label,
-                values=self.values[start:end],
-                targets=None if self.targets is None else self.targets[start:end],
-                changes=(),
-            )
-            for (start, label), end in zip(starts, ends, strict=True)
-            if label
-        ]
-
-
-@dataclass
-class Recordings:
-    """Contents of a source."""
-
-    root: Path
-    columns: tuple[str, ...]
-    layout: str
-    """Findings, in words."""
-    recordings: list[Recording] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    """One line each."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Columns that are no channels though nobody said so, and why."""
-    windowed: bool = False
-    """Whether examples are whole windows already."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +237,12 @@ def _read_csv(
     if groups is not None:
         breaks |= groups.codes[1:] != groups.codes[:-1]
     if times is not None and rate:
-        breaks |= jumps(times, rate)
+        breaks |= jumps(times, rate, fill=settings.fill)
+    elif settings.is_even:
+        raise DataError(
+            f"recordings must have a column of time to be resampled, but {source.path} has none "
+            "that says a rate; set data.time=COLUMN, or leave out data.rate and data.fill"
+        )
     samples = _floats(values[:, : len(columns)], source.path)
     targets = None
     if settings.targets:
@@ -325,8 +266,11 @@ def _read_csv(
             tuple((int(at) - start, labels.names[labels.codes[at]]) for at in inside),
             None if targets is None else targets[start:end],
         )
-        if each.labels:
-            found.append(each)
+        if not each.labels:
+            continue
+        if times is not None and rate and settings.is_even:
+            each = on_grid(each, times[start:end], settings.rate or rate, fill=settings.fill)
+        found.append(each)
     return found
 
 
@@ -368,6 +312,11 @@ def _npz_columns(settings: SeriesSettings) -> tuple[str, ...]:
 
 def _read_npz(settings: SeriesSettings) -> Recordings:
     """Read windows ``x`` [N, time, channels] with labels ``y``, or an array for each class."""
+    if settings.is_even:
+        raise DataError(
+            f"recordings must have a column of time to be resampled, but {settings.path} is an "
+            ".npz; export CSV, or leave out data.rate and data.fill"
+        )
     if settings.targets:
         raise DataError(
             f"values and several labels at once are read from columns of CSV files, but "

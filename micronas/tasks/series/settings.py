@@ -44,7 +44,14 @@ class SeriesSettings(TaskSettings):
     ``file``."""
     time: str = "auto"
     """Column of time. ``auto``: ``time``, ``timestamp`` or ``t``, also with ``_s``, ``_ms`` or
-    ``_us``. A jump of more than ten steps ends a recording."""
+    ``_us``. A jump of more than ten steps ends a recording, or of more than `fill`."""
+    rate: float | None = Field(None, gt=0)
+    """Samples a second to which every recording is brought by its times: a lower rate is the mean
+    of the samples around each new one, a higher one lies on straight lines between them."""
+    fill: float | None = Field(None, ge=0)
+    """Seconds over which missing values and missing samples are filled, by straight lines; a longer
+    gap in time ends a recording, and windows with values missing for longer are left out. None
+    fills nothing."""
     window: int = Field(128, ge=8, le=65_535)
     """Samples the network sees at once; the height of its input."""
     stride: int | None = Field(None, ge=1)
@@ -69,6 +76,11 @@ class SeriesSettings(TaskSettings):
     def targets(self) -> tuple[str, ...]:
         """The columns of `target`."""
         return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def is_even(self) -> bool:
+        """Whether samples are brought to equal steps of time."""
+        return self.rate is not None or self.fill is not None
 
     @model_validator(mode="after")
     def _sound(self) -> "SeriesSettings":

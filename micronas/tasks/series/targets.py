@@ -15,8 +15,9 @@ from micronas.tasks.series.augment import augment
 from micronas.tasks.series.described import as_inputs, meaning, summarise
 from micronas.tasks.series.front_end import fit_scaler
 from micronas.tasks.series.parts import divide
-from micronas.tasks.series.recordings import MEASURED, Recordings
+from micronas.tasks.series.recording import MEASURED, Recordings
 from micronas.tasks.series.settings import SeriesSettings
+from micronas.tasks.series.statistics import statistics
 from micronas.tasks.series.windows import Windows, cut_windows, require_windows, sliding, units
 
 
@@ -66,6 +67,7 @@ def load_targets(found: Recordings, settings: SeriesSettings) -> DataSet:
         else Sliding(torch.tensor(cut[judge].within), cut[judge].apart, every),
         classes=settings.targets,
         input=(settings.window, 1, len(found.columns)),
+        statistics=statistics,
         meaning=meaning(found, settings, scaler),
         summary=f"{said} {_told(cut, settings)}",
         objective=objective,

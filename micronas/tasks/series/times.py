@@ -49,11 +49,18 @@ def rate_of(times: _Times) -> float | None:
     return 1 / step if step > 0 and math.isfinite(1 / step) else None
 
 
-def jumps(times: _Times, rate: float) -> npt.NDArray[np.bool_]:
-    """Return between which samples a recording ends, [N - 1]: where time stands, or leaps."""
+def jumps(times: _Times, rate: float, *, fill: float | None = None) -> npt.NDArray[np.bool_]:
+    """Return between which samples a recording ends, [N - 1]: where time stands, or leaps.
+
+    Parameters
+    ----------
+    fill
+        Seconds over which gaps are filled; ten steps when left out, and two at least.
+    """
+    longest = _JUMP / rate if fill is None else max(fill, 2 / rate)
     with np.errstate(invalid="ignore", over="ignore"):
         steps = np.diff(times)
-    return (steps <= 0) | (steps > _JUMP / rate)
+    return (steps <= 0) | (steps > longest)
 
 
 def _step(times: _Times) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from micronas.errors import DataError
 from micronas.tasks.parts import Part
-from micronas.tasks.series.recordings import Floats, Recording
+from micronas.tasks.series.recording import Floats, Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.text import listed
 

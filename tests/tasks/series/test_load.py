@@ -17,7 +17,7 @@ from micronas.tasks.series.front_end import Scaler, fit_scaler
 from micronas.tasks.series.load import load
 from micronas.tasks.series.parts import divide
 from micronas.tasks.series.pretext import TRANSFORMS
-from micronas.tasks.series.recordings import Recording
+from micronas.tasks.series.recording import Recording
 from micronas.tasks.series.settings import SeriesSettings
 from micronas.tasks.series.synth import synthesise
 from micronas.tasks.series.windows import Windows, units

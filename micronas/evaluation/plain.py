@@ -1,0 +1,84 @@
+"""The plain rival of a network: a linear model of simple statistics, on the same examples."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from micronas.data import DataSet, Split
+from micronas.objectives.base import Judged
+from micronas.objectives.intervals import mean_interval
+from micronas.train.threads import threads
+
+_DECAYS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Weights of the squared coefficients, among which validation chooses."""
+_STEPS = 200
+_FURTHEST = 10.0
+"""Deviations from the mean to which statistics are limited."""
+_BATCH = 1024
+
+
+def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
+    """Fit a linear model of `DataSet.statistics` and compare a network with it.
+
+    It descends the objective's loss on the training part, not augmented; validation chooses how
+    much its coefficients are held back.
+
+    Returns
+    -------
+    dict
+        ``name``; ``score``, the measure that the network is known by; ``ahead``, how much better
+        the int8 network is in it; ``ahead_interval``, between what that lies for examples of other
+        groups, or None. None where the data has no statistics.
+    """
+    if data.statistics is None:
+        return None
+    objective = data.objective
+    with threads(1):
+        train, validation, shown = (
+            _features(data, split) for split in (data.train, data.validation, judged.split)
+        )
+        mean, deviation = train.mean(0), train.std(0, correction=0).clamp(min=1e-6)
+
+        def scaled(features: Tensor) -> Tensor:
+            limited = ((features - mean) / deviation).clamp(-_FURTHEST, _FURTHEST)
+            return torch.cat([limited, torch.ones(len(limited), 1)], 1)
+
+        models = [_fitted(data, scaled(train), decay) for decay in _DECAYS]
+        outputs = [scaled(validation) @ model for model in models]
+        losses = [objective.loss(each, data.validation.labels).item() for each in outputs]
+        told = scaled(shown) @ models[losses.index(min(losses))]
+    measure = next(iter(objective.measures.values()))
+    labels = judged.split.labels
+    theirs = measure.values(told, labels)
+    ahead = measure.values(judged.answers.int8, labels) - theirs
+    ahead = ahead if measure.larger else -ahead
+    interval = mean_interval(ahead.numpy(), judged.split.groups.numpy())
+    return {
+        "name": f"linear model of {train.shape[1]} statistics",
+        "score": theirs.mean().item(),
+        "ahead": ahead.mean().item(),
+        "ahead_interval": None if interval is None else [*interval],
+    }
+
+
+def _features(data: DataSet, split: Split) -> Tensor:
+    assert data.statistics is not None, "the caller has looked"
+    every = torch.arange(len(split.labels))
+    return torch.cat([data.statistics(split.batch(part, None)) for part in every.split(_BATCH)])
+
+
+def _fitted(data: DataSet, features: Tensor, decay: float) -> Tensor:
+    """Return coefficients [features, outputs], the last row those of a constant, not held back."""
+    model = torch.zeros(features.shape[1], len(data.classes), requires_grad=True)
+    optimizer = torch.optim.LBFGS([model], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        value = data.objective.loss(features @ model, data.train.labels)
+        value = value + decay * model[:-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.item()
+
+    optimizer.step(loss)
+    return model.detach()

@@ -1,0 +1,78 @@
+"""A recording of a sensor, and all of a source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from micronas.tasks.parts import Part
+
+MEASURED = "measured"
+"""The label of samples that have targets instead."""
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Samples of one sensor without a gap."""
+
+    name: str
+    label: str
+    """Label of the first samples, up to the first of `changes`; empty where they have none."""
+    group: str
+    values: Floats
+    """[samples, channels]."""
+    part: Part | None = None
+    """Where the source says it."""
+    rate_hz: float | None = None
+    source: str = ""
+    """The file."""
+    changes: tuple[tuple[int, str], ...] = ()
+    """Sample from which on another label holds, and that label; rising."""
+    targets: Floats | None = None
+    """[samples, targets], for the goals that have some; the label is then `MEASURED`."""
+    filled: int = 0
+    """Values that were missing, or between two samples, and were filled in."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that occur, in their order; no label is none of them."""
+        return tuple(filter(None, dict.fromkeys([self.label, *(name for _, name in self.changes)])))
+
+    def stretches(self) -> "list[Recording]":
+        """Return a recording for each stretch of one label."""
+        if not self.changes:
+            return [self]
+        starts = [(0, self.label), *self.changes]
+        ends = [start for start, _ in self.changes] + [len(self.values)]
+        return [
+            replace(
+                self,
+                name=f"{self.name}, sample {start + 1} on",
+                label=label,
+                values=self.values[start:end],
+                targets=None if self.targets is None else self.targets[start:end],
+                changes=(),
+            )
+            for (start, label), end in zip(starts, ends, strict=True)
+            if label
+        ]
+
+
+@dataclass
+class Recordings:
+    """Contents of a source."""
+
+    root: Path
+    columns: tuple[str, ...]
+    layout: str
+    """Findings, in words."""
+    recordings: list[Recording] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    """One line each."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are no channels though nobody said so, and why."""
+    windowed: bool = False
+    """Whether examples are whole windows already."""

@@ -1,0 +1,107 @@
+"""The plain rival: its statistics by hand, and whether a network is said to lose."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from micronas.data import DataSet, TensorSplit
+from micronas.evaluation.plain import plain_rival
+from micronas.objectives.base import Answers, Judged, Objective
+from micronas.objectives.classes import Classes
+from micronas.objectives.labels import Labels
+from micronas.objectives.regression import Regression
+from micronas.tasks.series.statistics import statistics
+from tests.evaluation.test_scores import printed
+
+
+def windows(count: int, seed: int, objective: str) -> TensorSplit:
+    """Noise around a level, which is what is to be told; four windows are of a group."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.randint(0, 2, (count,), generator=generator)
+    inputs = 0.5 * torch.randn(count, 2, 16, 1, generator=generator)
+    inputs[:, 0] += 3 * levels[:, None, None]
+    targets = {
+        "classes": levels,
+        "regression": 10.0 * levels + 5,
+        "labels": torch.stack([levels, 1 - levels], 1).float(),
+    }
+    return TensorSplit(inputs, targets[objective], groups=torch.arange(count) // 4)
+
+
+def compared(objective: Objective, codes: Any) -> dict[str, Any] | None:
+    parts = [windows(count, seed, objective.name) for seed, count in enumerate((80, 40, 40))]
+    names = ("low", "high")[: 1 if objective.name == "regression" else 2]
+    data = DataSet(*parts, names, (16, 1, 2), objective=objective, statistics=statistics)
+    told = codes(parts[2].labels).numpy().astype(np.int8).reshape(40, -1)
+    judged = Judged(parts[2], names, "test", Answers(torch.zeros(40, len(names)), told), {})
+    return plain_rival(data, judged)
+
+
+def test_statistics_of_a_window_by_hand() -> None:
+    ramp = torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7])
+    found = statistics(torch.stack([ramp, -ramp])[None, :, :, None])[0]
+    # by kind, of both channels: mean, deviation, extremes and quartiles, step, last quarter, last
+    expected = [3.5, -3.5, *[math.sqrt(5.25)] * 2, 0, -7, 1.75, -5.25, 3.5, -3.5, 5.25, -1.75, 7, 0]
+    expected += [1, 1, 6.5, -6.5, 7, -7]
+    assert found[:20].tolist() == pytest.approx(expected)
+    assert found[-1].item() == pytest.approx(-1, abs=1e-2), "they move against each other"
+    tone = torch.sin(2 * math.pi * 4 * torch.arange(64) / 64)[None, None, :, None]
+    bands = statistics(tone)[0, 10:]
+    assert int(bands.argmax()) == 2, "four periods a window are in the octave from 4 to 7"
+
+
+def test_a_network_that_knows_nothing_loses() -> None:
+    found = compared(Classes(), lambda labels: torch.eye(2)[torch.zeros_like(labels)])
+    assert found is not None
+    assert found["score"] == 1.0
+    labels = windows(40, 2, "classes").labels
+    assert found["ahead"] == pytest.approx(-(labels == 1).float().mean().item())
+    assert found["ahead_interval"][1] < 0
+
+
+def test_one_that_knows_all_is_level() -> None:
+    found = compared(Classes(), lambda labels: torch.eye(2)[labels])
+    assert found is not None
+    assert (found["ahead"], found["ahead_interval"]) == (0.0, [0.0, 0.0])
+
+
+def test_values_and_labels_have_a_rival_too() -> None:
+    found = compared(Regression(unit="mm"), lambda labels: torch.zeros(40))
+    assert found is not None
+    assert found["score"] < 1.5, "mean absolute error, of levels that are 10 apart"
+    assert found["ahead"] < -3, "less is better"
+    both = compared(Labels(), lambda labels: 2 * labels - 1)
+    assert both is not None
+    assert both["score"] == pytest.approx(1.0)
+
+
+def test_data_without_statistics_has_none() -> None:
+    part = windows(40, 0, "classes")
+    data = DataSet(part, part, part, ("low", "high"), (16, 1, 2))
+    answers = Answers(torch.zeros(40, 2), np.zeros((40, 2), np.int8))
+    assert plain_rival(data, Judged(part, data.classes, "test", answers, {})) is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "interval", "said"),
+    [
+        (-0.2, [-0.3, -0.1], "the network loses to it, -20 (-30 to -10) points"),
+        (0.01, [-0.02, 0.04], "the network is level with it, +1 (-2 to +4) points"),
+        (0.2, [0.1, 0.3], "the network wins, +20 (+10 to +30) points"),
+        (0.2, None, "too few groups to tell them apart, +20 points"),
+    ],
+)
+def test_the_summary_says_who_wins(ahead: float, interval: Any, said: str) -> None:
+    score: dict[str, Any] = {"name": "accuracy", "unit": "share", "float": 1.0, "int8": 0.5}
+    rival = {
+        "name": "linear model of 9 statistics",
+        "score": 0.7,
+        "ahead": ahead,
+        "ahead_interval": interval,
+    }
+    found = {"scores": [{**score, "interval": None, "on": "x"}], "plain": rival}
+    text = printed({**found, "accuracy_name": "accuracy", "int8_accuracy_per_class": {}})
+    assert f"plain     70.0 % by a linear model of 9 statistics: {said}" in text
