@@ -65,7 +65,9 @@ def plain_rival(data: DataSet, judged: Judged) -> dict[str, Any] | None:
 def _features(data: DataSet, split: Split) -> Tensor:
     assert data.statistics is not None, "the caller has looked"
     every = torch.arange(len(split.labels))
-    return torch.cat([data.statistics(split.batch(part, None)) for part in every.split(_BATCH)])
+    return torch.cat(
+        [data.statistics(split.batch(part, None)) for part in torch.split(every, _BATCH)]
+    )
 
 
 def _fitted(data: DataSet, features: Tensor, decay: float) -> Tensor:
@@ -80,5 +82,5 @@ def _fitted(data: DataSet, features: Tensor, decay: float) -> Tensor:
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return model.detach()
