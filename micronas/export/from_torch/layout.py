@@ -9,6 +9,7 @@ it needs, or has them moved on the device by the steps found here.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -93,21 +94,50 @@ def nhwc(shape: Shape) -> Shape:
     return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
 
 
-def canonical(shape: Shape) -> Tensor:
-    """Positions of a tensor of this (NHWC) shape as torch sees it."""
-    positions = torch.arange(math.prod(shape)).reshape(shape)
-    return positions.permute(0, 3, 1, 2) if len(shape) == 4 else positions
+def canonical(shape: Shape, channels: Tensor | None = None) -> Tensor:
+    """Positions of a tensor of this (NHWC) shape as torch sees it.
+
+    With `channels`, torch's are at these places.
+    """
+    positions = _first(math.prod(shape)).reshape(shape)
+    if len(shape) == 4:
+        positions = positions.permute(0, 3, 1, 2)
+    if channels is None or in_order(channels, positions.shape[1]):  # nothing is copied
+        return positions
+    return positions[:, channels]
+
+
+@lru_cache(maxsize=4)  # layers of a network are of few sizes, and nobody changes positions in place
+def _first(count: int) -> Tensor:
+    return torch.arange(count)
 
 
 def in_order(positions: Tensor, elements: int) -> bool:
     """Whether positions are those of a stored tensor, one after the other."""
     flat = positions.flatten()
-    return flat.numel() == elements and torch.equal(flat, torch.arange(elements))
+    return flat.numel() == elements and torch.equal(flat, _first(elements))
+
+
+def _held(positions: Tensor, elements: int) -> Tensor:
+    """Whether each of the stored elements is among positions."""
+    held = torch.zeros(elements, dtype=torch.bool)
+    held[positions.flatten()] = True
+    return held
+
+
+def places(positions: Tensor, elements: int) -> Tensor:
+    """Positions in the order they are stored in, each once."""
+    return _held(positions, elements).nonzero().flatten()
 
 
 def covers(positions: Tensor, elements: int) -> bool:
     """Whether every stored element is there, once or more often."""
-    return len(np.unique(positions.numpy())) == elements
+    return bool(_held(positions, elements).all())
+
+
+def permutes(positions: Tensor, elements: int) -> bool:
+    """Whether every stored element is there once."""
+    return positions.numel() == elements and covers(positions, elements)
 
 
 def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
@@ -123,11 +153,9 @@ def rows_of(positions: Tensor, elements: int) -> tuple[Tensor, Tensor] | None:
         return None
     rows = torch.div(positions[..., :1], size, rounding_mode="floor")
     order = positions.reshape(-1, size)[0] % size
-    is_permuted = torch.equal(order.sort().values, torch.arange(size))
-    if not is_permuted or not torch.equal(rows * size + order, positions):
+    if not permutes(order, size) or not torch.equal(rows * size + order, positions):
         return None
-    is_complete = rows.flatten().sort().values.equal(torch.arange(rows.numel()))
-    return (rows[..., 0], order) if is_complete else None
+    return (rows[..., 0], order) if permutes(rows, rows.numel()) else None
 
 
 def reduced_axes(groups: Tensor) -> list[int] | None:

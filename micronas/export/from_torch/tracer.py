@@ -25,6 +25,7 @@ from micronas.export.from_torch.layout import (
     covers,
     in_order,
     nhwc,
+    places,
     rearrangement,
     rows_of,
 )
@@ -264,12 +265,12 @@ class Tracer:
 
     def part(self, value: Value) -> Value:
         """Return a value whose elements are all that is stored, each once, in the order it was."""
-        places = torch.from_numpy(np.unique(value.positions.numpy()))
-        axes = np.unravel_index(places.numpy(), self.shape_of(value.tensor))
+        kept = places(value.positions, self.elements_of(value.tensor))
+        axes = np.unravel_index(kept.numpy(), self.shape_of(value.tensor))
         sizes = tuple(len(np.unique(axis)) for axis in axes)
-        shape = sizes if math.prod(sizes) == len(places) else (1, len(places))
-        tensor = self.arrange(value.tensor, places, led(shape))
-        return Value(tensor, torch.searchsorted(places, value.positions.contiguous()))
+        shape = sizes if math.prod(sizes) == len(kept) else (1, len(kept))
+        tensor = self.arrange(value.tensor, kept, led(shape))
+        return Value(tensor, torch.searchsorted(kept, value.positions.contiguous()))
 
     def as_map(self, value: Value) -> tuple[str, Tensor]:
         """Return a stored map [1, height, width, channels], and where torch's channels are in it.
@@ -293,8 +294,7 @@ class Tracer:
 
     def result(self, tensor: str, order: Tensor | None = None) -> Value:
         """Return the node's value that is stored as a map, its channels in any order."""
-        positions = canonical(self.shape_of(tensor))
-        return Value(tensor, self.shaped(positions if order is None else positions[:, order]))
+        return Value(tensor, self.shaped(canonical(self.shape_of(tensor), order)))
 
     def ending(self, value: Value, dim: int, *, flat: bool = False) -> tuple[str, Tensor, Tensor]:
         """Return a stored tensor whose last dimension is one of torch's, in any order.
@@ -416,7 +416,7 @@ class Tracer:
             del self.tensors[name]
         del self.ops[op.outputs[0]]
         before = int(table[1, 0]), int(table[2, 0])
-        return Value(op.inputs[0], canonical(self.shape_of(op.inputs[0]))[:, found[1]]), before
+        return Value(op.inputs[0], canonical(self.shape_of(op.inputs[0]), found[1])), before
 
     def scale_weights(self, op: Op, factor: _Doubles, shift: _Doubles) -> None:
         """Fold a norm of an operator's output channels, float64, into its weights and bias."""

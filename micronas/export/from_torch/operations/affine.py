@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micronas.export.from_torch.layout import Value, canonical, in_order
+from micronas.export.from_torch.layout import Value, canonical, in_order, permutes
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.tracer import Tracer
 from micronas.graph.ir import Kind, Op
@@ -64,7 +64,7 @@ def _by_channel(
     tracer: Tracer, value: Value, factor: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor] | None:
     """Give both constants one number for each stored channel; None if they differ otherwise."""
-    if not in_order(value.positions.flatten().sort().values, tracer.elements_of(value.tensor)):
+    if not permutes(value.positions, tracer.elements_of(value.tensor)):
         return None
     channels = tracer.shape_of(value.tensor)[-1]
     rows = [_spread(value, constant).reshape(-1, channels) for constant in (factor, shift)]

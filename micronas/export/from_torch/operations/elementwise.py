@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from micronas.export.from_torch.layout import Value, broadcast_shape, in_order, nhwc
+from micronas.export.from_torch.layout import Value, broadcast_shape, nhwc, permutes, places
 from micronas.export.from_torch.operations import Arguments
 from micronas.export.from_torch.operations.affine import (
     affine,
@@ -314,7 +314,8 @@ def combined(tracer: Tracer, kind: Kind, left: Value, right: Value, suffix: str 
     stored = tracer.shape_of(chosen.tensor)
     reduced = narrowed(order.reshape(stored), kind)
     finer = broadcast_shape(order.numpy())
-    if finer is not None and len(np.unique(reduced.numpy())) < reduced.numel():
+    elements = tracer.elements_of(other.tensor)
+    if finer is not None and len(places(reduced, elements)) < reduced.numel():
         stored = finer
         reduced = narrowed(order.reshape(stored), kind)
     sources = [
@@ -334,7 +335,7 @@ def _lead(
     ]
     for k in full:
         elements = tracer.elements_of(wide[k].tensor)
-        if in_order(wide[k].positions.flatten().sort().values, elements):
+        if permutes(wide[k].positions, elements):
             return wide[k], k
     return (once(tracer, wide[full[0]]), full[0]) if full else None
 

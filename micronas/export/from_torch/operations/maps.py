@@ -267,7 +267,7 @@ def _averages(tracer: Tracer, value: Value, read: list[list[list[int]]]) -> Valu
     table = np.array([(0, 0), (0, short[0]), (0, short[1]), (0, 0)], np.int32)
     if table.any():
         source = tracer.padded(tracer.name("pad"), source, table)
-    whole = canonical(tracer.shape_of(source))[:, order]
+    whole = canonical(tracer.shape_of(source), order)
     rows, columns = (
         [p for part in side for p in (*part, *[zero] * (taps - len(part)))]
         for side, taps, zero in zip(read, size, value.shape[2:], strict=True)

@@ -78,7 +78,7 @@ def _settled(tracer: Tracer, value: Value) -> Value:
     if rows is None or in_order(rows[0], rows[0].numel()):
         return value
     source, order = tracer.as_map(value)
-    return Value(source, canonical(tracer.shape_of(source))[:, order])
+    return Value(source, canonical(tracer.shape_of(source), order))
 
 
 def _is_read(node: Node) -> bool:

@@ -134,7 +134,7 @@ def _placed(tracer: Tracer, value: Value, dims: list[int]) -> tuple[Value, list[
     wide = Value(value.tensor, value.positions.unsqueeze(-1)) if is_sequence else value
     if len(wide.shape) == 4 and wide.shape[0] == 1:
         source, order = tracer.as_map(wide)
-        positions = canonical(tracer.shape_of(source))[:, order].reshape(value.shape)
+        positions = canonical(tracer.shape_of(source), order).reshape(value.shape)
         return Value(source, positions), sorted({1: 3, 2: 1, 3: 2}[dim] for dim in dims)
     source = tracer.materialised(value)
     positions = torch.arange(value.positions.numel()).reshape(value.shape)
