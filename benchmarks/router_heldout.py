@@ -233,7 +233,6 @@ def main() -> None:
             budgets=budgets,
             settings=FitSettings(),
             parts=parts,
-            clusters=False,
             reworded=other,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )

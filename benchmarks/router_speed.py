@@ -4,7 +4,7 @@
 
 Routing: a router is fitted on half of the prompts with each static embedder; the others are routed
 one at a time, embedders in alternation. Parts: embedding alone, and all of `Router.route`.
-Mapping: random problems by size, MILP beside greedy, in alternation. Each cell is time on the
+Mapping: random problems by size. Each cell is time on the
 clock / of the processor: the second holds on a busy machine too.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.router_heldout import read
 from micronas.router.embedding import Embedding
 from micronas.router.experts import Expert
 from micronas.router.fit import FitSettings, fit
-from micronas.router.mapping import MappingProblem, ParameterBudget, greedy, solve
+from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.text import table
 
 PROMPTS, REPEATS = 500, 10
@@ -64,8 +64,7 @@ def main(scores: str, models: str) -> None:
 
     rows = []
     for categories, number in SIZES:
-        spent: dict[str, list[tuple[float, float]]] = {"MILP": [], "greedy": []}
-        ratios = []
+        spent: list[tuple[float, float]] = []
         for seed in range(REPEATS):
             rng = np.random.default_rng(seed)
             active = rng.uniform(1e9, 70e9, number)
@@ -76,23 +75,10 @@ def main(scores: str, models: str) -> None:
                 active,
             )
             budget = ParameterBudget(active=float(np.median(active)), total=float(active.sum() / 2))
-            best = solve(problem, budget)
-            quick = greedy(problem, budget)
-            ratios.append(np.nan if quick is None else problem.score(quick) / problem.score(best))
-            spent["MILP"].append(milliseconds(lambda p=problem, b=budget: solve(p, b)))
-            spent["greedy"].append(milliseconds(lambda p=problem, b=budget: greedy(p, b)))
-        rows.append(
-            [
-                f"{categories} x {number}",
-                *percentiles(spent["MILP"], 50, 95),
-                *percentiles(spent["greedy"], 50),
-                f"{np.nanmean(ratios):.4f}",
-                f"{np.nanmin(ratios):.4f}",
-            ]
-        )
+            spent.append(milliseconds(lambda p=problem, b=budget: solve(p, b)))
+        rows.append([f"{categories} x {number}", *percentiles(spent, 50, 95)])
     print(f"\n{REPEATS} random problems a size, both budgets")
-    header = ["categories x experts", "MILP p50 ms", "p95 ms", "greedy p50 ms"]
-    print(table([*header, "greedy's share of the score", "worst"], rows))
+    print(table(["categories x experts", "MILP p50 ms", "p95 ms"], rows))
 
 
 if __name__ == "__main__":

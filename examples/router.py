@@ -8,7 +8,6 @@ so the mapping can be checked. Every eighth question has its category; the route
 """
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import judge_world
@@ -18,7 +17,6 @@ from micronas.cli.ending import one_line_errors
 from micronas.language.rows import json_lines
 from micronas.router.jobs import evaluate_file, evaluation_table, fit_file, router_table
 from micronas.router.mapping import ParameterBudget
-from micronas.router.plot import plot
 
 HERE = Path(__file__).parent
 RUN = HERE.parent / "runs" / "router"
@@ -49,9 +47,6 @@ def main(overrides: list[str]) -> None:
     # 4. Beside simpler ways to choose, on questions that were not fitted on.
     found = evaluate_file(CONFIG, overrides, sweep=["2B", "5B", "10B", "20B"], splits=2)
     print(evaluation_table(found))
-    if find_spec("matplotlib"):
-        plot(found, RUN / "pareto.png")
-        print(f"\nplot: {RUN / 'pareto.png'}")
 
     # 5. Why a prompt goes where it goes; the last one is of no category.
     for prompt in (

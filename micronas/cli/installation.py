@@ -29,7 +29,6 @@ ADDS = {
     "ray": "`micronas sweep --ray`",
     "router": "`micronas router`",
     "router-minilm": "`embedding.kind: minilm` of the router",
-    "router-plot": "`micronas router plot`",
     "tensorboard": "the program that shows the logs of run folders",
     "tensorflow": "the cross-check against TensorFlow's converter",
     "wandb": "`--track wandb`",

@@ -55,7 +55,7 @@ class _Format(str, Enum):
 def build(
     recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Make an evaluation set from a recipe; steps whose input did not change are kept."""
+    """Make an evaluation set from a recipe."""
     manifest = _build(recipe, out, overrides, quiet=as_json).run()
     from micronas.judge.jobs import strata_table
 

@@ -63,12 +63,7 @@ def evaluate(
     ] = None,
     splits: Annotated[int, typer.Option(min=1, help="Random splits, 60 % to fit.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the splits.")] = 0,
-    clusters: Annotated[
-        bool, typer.Option("--clusters", help="Also with clusters in place of categories.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="JSON file of the rows, for plot.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file of the rows.")] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -82,26 +77,11 @@ def evaluate(
         test=test,
         splits=splits,
         seed=seed,
-        clusters=clusters,
         say=lambda line: typer.echo(line, err=True),
     )
     if out is not None:
         write_rows(out, rows)
     show(rows, as_json, lambda: evaluation_table(rows))
-
-
-@router_app.command()
-def plot(
-    rows: Annotated[Path, typer.Argument(metavar="EVAL", help="JSON file of eval --out.")],
-    out: Annotated[Path, typer.Option("--out", help="Picture: .png, .svg or .pdf.")],
-    as_json: Json = False,
-) -> None:
-    """Draw score against active parameters."""
-    from micronas.router.plot import plot as draw
-    from micronas.router.plot import read_rows
-
-    draw(read_rows(rows), out)
-    show({"file": str(out)}, as_json, lambda: f"{out}: written")
 
 
 @router_app.command()

@@ -1,4 +1,4 @@
-"""Build an evaluation set from its sources; a step whose input did not change is kept."""
+"""Build an evaluation set from its sources."""
 
 import hashlib
 from collections import Counter
@@ -48,8 +48,8 @@ class Build:
     recipe
         The recipe, and the folder its paths are relative to.
     out
-        Folder of the set: ``prompts.jsonl``, ``manifest.json``, ``dropped.jsonl``,
-        ``review.csv``, and ``steps/`` with what each step left.
+        Folder of the set: ``prompts.jsonl``, ``manifest.json``, ``dropped.jsonl`` and
+        ``review.csv``.
     embedder
         Name and function of an embedder that replaces the recipe's.
     say
@@ -68,7 +68,7 @@ class Build:
         settings = self._recipe.embedding
         self._embedder_name = embedder[0] if embedder else settings.model_dump_json()
         self._embedder = embedder[1] if embedder else None
-        self._steps = Steps(out / "steps", say)
+        self._steps = Steps(say)
         self._vectors: Vectors | None = None
 
     def run(self) -> dict[str, Any]:
@@ -80,25 +80,11 @@ class Build:
             If a source is damaged, prompts cannot be labelled or a quota cannot be met.
         """
         unique = self._unique()
-        recipe = self._recipe
-        labels = [recipe.labelling.model_dump_json(exclude={"labels"}), self._embedder_name]
-        categories = {name: each.language for name, each in recipe.categories.items()}
-        labelled = self._steps.run(
-            "label", [*labels, categories, recipe.seed], lambda: self._label(unique.kept)
-        )
+        labelled = self._steps.add("label", self._label(unique.kept))
         write_review(self._out / REVIEW, labelled.review)
-        earlier = earlier_outcomes(recipe.sampling, self._folder)
-        known = earlier and [earlier.prompts, earlier.models, str(earlier.won.tolist())]
-        drawn = self._steps.run(
-            "sample",
-            [
-                recipe.sampling.model_dump_json(exclude={"judged"}),
-                {name: each.model_dump() for name, each in recipe.categories.items()},
-                known,
-            ],
-            lambda: self._sample(labelled.kept, unique.kept, earlier),
-        )
-        return self._write(drawn)
+        earlier = earlier_outcomes(self._recipe.sampling, self._folder)
+        drawn = self._sample(labelled.kept, unique.kept, earlier)
+        return self._write(self._steps.add("sample", drawn))
 
     def sheet(self, size: int) -> int:
         """Write `size` unlabelled prompts, spread over all clusters, to ``review.csv``.
@@ -132,28 +118,9 @@ class Build:
         merge_review(out / REVIEW, out / LABELS, recipe.categories)
         labels = [self._folder / path for path in recipe.labelling.labels]
         labels += [out / LABELS] if (out / LABELS).exists() else []
-        files = [self._folder / source.path for source in recipe.sources]
-        cleaned = self._steps.run(
-            "clean",
-            [
-                VERSION,
-                [_file_hash(path) for path in [*files, *labels]],
-                [source.model_dump_json(exclude={"path"}) for source in recipe.sources],
-                sorted(recipe.categories),
-                recipe.cleaning.model_dump_json(),
-            ],
-            lambda: self._clean(labels),
-        )
-        told = self._steps.run(
-            "language",
-            [recipe.languages.model_dump_json(), sorted(recipe.language_categories)],
-            lambda: self._language(cleaned.kept),
-        )
-        return self._steps.run(
-            "duplicates",
-            [recipe.duplicates.model_dump_json()],
-            lambda: self._duplicates(told.kept),
-        )
+        cleaned = self._steps.add("clean", self._clean(labels))
+        told = self._steps.add("language", self._language(cleaned.kept))
+        return self._steps.add("duplicates", self._duplicates(told.kept))
 
     def _clean(self, labels: list[Path]) -> StepResult:
         if not self._recipe.sources:

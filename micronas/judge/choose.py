@@ -70,6 +70,18 @@ class Outcomes:
         return Outcomes(tuple(prompts), self.models, padded[rows])
 
 
+def expected(won: Floats) -> Floats:
+    """Fill the gaps of a table [prompts, models] by what its prompt and model let expect.
+
+    The mean of the model, moved by how much easier the prompt was for those judged on it.
+    """
+    known = ~np.isnan(won)
+    gained, judged = np.where(known, won, 0.0), known.sum(axis=0)
+    means = gained.sum(axis=0) / np.maximum(judged, 1)
+    ease = np.where(known, won - means, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.where(known, won, np.clip(means + ease[:, None], 0, 1))
+
+
 def discriminating(won: Floats, strata: Indices, quotas: Indices) -> list[int]:
     """Pick the prompts that separate the most pairs of models, so many of each stratum.
 

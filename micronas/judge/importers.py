@@ -3,7 +3,6 @@
 A verdict without a readable label becomes an invalid row: it is counted, not dropped.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -155,13 +154,8 @@ def llmfao(path: Path) -> Imported:
         If a row is not of this form.
     """
     places: dict[str, Winner] = {"left": "A", "right": "B", "tie": "tie"}
-    try:
-        with regular(path).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"votes must be a readable CSV file: {error}") from error
     verdicts = []
-    for number, row in enumerate(rows, 2):
+    for number, row in read_rows(path):
         try:
             winner = places[row["winner"]]
             verdicts.append(

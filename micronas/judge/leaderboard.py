@@ -7,26 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
 from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.judge.adaptive import NOT_CHOSEN
 from micronas.judge.battles import Battles
-from micronas.judge.bootstrap import bootstrap, prompt_counts
+from micronas.judge.bootstrap import bootstrap
 from micronas.judge.categories import category_table
 from micronas.judge.control import control
 from micronas.judge.quality import Estimates
 from micronas.judge.rating import bradley_terry, expected_win_rates
-from micronas.judge.response import pool_rates
-from micronas.judge.sources import rows_of
 from micronas.judge.store import battles_of
 from micronas.language.intervals import intervals
+from micronas.language.rows import read_rows
 
 _COLUMNS = ("model", "score", "lower", "upper")
 _LEAD = ("lead", "lead_low", "lead_high")
 _MOST_FITS = 200
-"""Resamples where each is a fit of its own: at equal length, and after an adaptive run."""
+"""Resamples at equal length, where each is a fit of its own."""
 
 
 @dataclass(frozen=True)
@@ -107,24 +104,12 @@ class Leaderboard:
 def board_of(
     store: Path, statistics: Statistics, *, judge: str | None = None, strong_weight: float = 3.0
 ) -> Leaderboard:
-    """Rate the models of a store by `leaderboard`, pooled if the run was adaptive."""
-    battles = battles_of(store, judge=judge, strong_weight=strong_weight)
-    every = battles_of(store, judge=judge, strong_weight=strong_weight, aside=NOT_CHOSEN)
-    pooled = len(every) > len(battles) and len(np.unique(every.right)) == 1
-    return leaderboard(every if pooled else battles, statistics, pooled=pooled)
+    """Rate the models of a store by `leaderboard`."""
+    return leaderboard(battles_of(store, judge=judge, strong_weight=strong_weight), statistics)
 
 
-def leaderboard(
-    battles: Battles, statistics: Statistics | None = None, *, pooled: bool = False
-) -> Leaderboard:
+def leaderboard(battles: Battles, statistics: Statistics | None = None) -> Leaderboard:
     """Rate models by Bradley-Terry, with intervals from a bootstrap over prompts.
-
-    Parameters
-    ----------
-    pooled
-        Whether models were judged on some prompts only, chosen by the verdicts before, against
-        one baseline on the right. Win rates are then those on all prompts, each of which counts
-        once, by `pool_rates`; no prior is needed.
 
     Raises
     ------
@@ -134,13 +119,10 @@ def leaderboard(
     wanted = statistics or Statistics()
     baseline = baseline_of(battles)
     place = None if baseline is None else battles.index(baseline)
-    if pooled:
-        scores, drawn = _pooled(battles, wanted)
-    else:
-        scores = bradley_terry(battles, prior=wanted.prior, baseline=baseline).scores
-        drawn = bootstrap(
-            battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
-        )
+    scores = bradley_terry(battles, prior=wanted.prior, baseline=baseline).scores
+    drawn = bootstrap(
+        battles, wanted.rounds, prior=wanted.prior, baseline=baseline, seed=wanted.seed
+    )
     order = np.argsort(-scores, kind="stable")
     samples = expected_win_rates(drawn, place)[:, order]
     lower, upper = intervals(samples, wanted.level)
@@ -160,25 +142,6 @@ def leaderboard(
         samples=samples,
         prompts=prompts,
     )
-
-
-def _pooled(battles: Battles, wanted: Statistics) -> tuple[Floats, Floats]:
-    """Return log-odds [models] and [rounds, models] of `pool_rates`, zero for the baseline."""
-    shape = len(battles.prompts), len(battles.models)
-    cell = np.ravel_multi_index((battles.prompt, battles.left), shape)
-    judged, gained = (
-        np.bincount(cell, weight, np.prod(shape)).reshape(shape)
-        for weight in (battles.weight, battles.weight * battles.outcome)
-    )
-    models = judged.any(axis=0)
-    won = np.divide(gained, judged, out=np.full(shape, np.nan), where=judged > 0)[:, models]
-    rounds = min(wanted.rounds, _MOST_FITS)
-    counts = prompt_counts(battles, rounds, np.random.default_rng(wanted.seed))
-    rates, samples = pool_rates(won, counts)
-    scores = np.zeros((1 + rounds, shape[1]))
-    # who lost every battle has finite log-odds too
-    scores[:, models] = logit(np.clip(np.vstack([rates, samples]), 1e-6, 1 - 1e-6))
-    return scores[0], scores[1:]
 
 
 def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, Any]]:
@@ -223,7 +186,7 @@ def read_categories(path: Path) -> dict[str, list[str]]:
         If the file cannot be read or lacks a column or a value; the message names the line.
     """
     ids: dict[str, list[str]] = defaultdict(list)
-    for line, row in rows_of(path):
+    for line, row in read_rows(path):
         prompt, category = (row.get(name) or "" for name in ("prompt_id", "category"))
         if not prompt or not category:
             raise DataError(
@@ -308,7 +271,7 @@ def read_reference(path: Path) -> Estimates:
         If a column is missing or a value is not a number; the message names the line.
     """
     models, values = [], []
-    for line, row in rows_of(path):
+    for line, row in read_rows(path):
         model, score, lower, upper = (row.get(name) or "" for name in _COLUMNS)
         try:
             value = float(score)

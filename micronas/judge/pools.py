@@ -8,10 +8,9 @@ import numpy as np
 
 from micronas.errors import DataError
 from micronas.files import text_hash
-from micronas.judge.choose import Outcomes, discriminating
+from micronas.judge.choose import Outcomes, discriminating, expected
 from micronas.judge.cleaning import normalise
 from micronas.judge.recipe import Recipe, Sampling
-from micronas.judge.response import expected
 from micronas.judge.rows import VerdictRow
 from micronas.judge.sample import draw, quality, seeded, shares
 from micronas.judge.sources import Record

@@ -8,7 +8,6 @@ million battles as for a hundred, and many resamples are fitted at once.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.special import expit
@@ -20,7 +19,6 @@ from micronas.judge.battles import Battles, Indices
 _TOLERANCE = 1e-12
 _ROUNDING = 1e-9
 _NEWTON_STEPS = 200
-_CHORD_STEPS = 40
 _CHUNK = 4_000_000
 _NO_RATINGS = "; give a prior (such as 1) or leave out models"
 
@@ -152,16 +150,12 @@ class Likelihood:
             drawn = np.full((len(self.names), wins.shape[1]), self.prior / 2)
             wins, losses = np.concatenate([wins, drawn]), np.concatenate([losses, drawn])
         nodes = len(self.names) + (self.prior > 0)
-        if start is None:
-            scores = np.zeros((nodes, wins.shape[1]))
-            left: NDArray[np.bool_] = np.ones(wins.shape[1], bool)
-        else:
-            start = np.concatenate([start, np.zeros((nodes - len(start), 1))])
-            scores, left = self._chord(wins, losses, start)
-        todo = np.flatnonzero(left)
+        scores = np.zeros((nodes, wins.shape[1]))
+        if start is not None:
+            scores[: len(start)] = start
         size = max(1, _CHUNK // nodes**2)
-        for begin in range(0, len(todo), size):
-            part = todo[begin : begin + size]
+        for begin in range(0, wins.shape[1], size):
+            part = slice(begin, begin + size)
             scores[:, part] = self._newton(wins[:, part], losses[:, part], scores[:, part])
         if self.prior:
             scores = scores[:-1] - scores[-1:]
@@ -206,32 +200,6 @@ class Likelihood:
             f"Bradley-Terry did not converge in {_NEWTON_STEPS} steps: some weights are too small "
             f"beside others{_NO_RATINGS}"
         )
-
-    def _chord(
-        self, wins: Floats, losses: Floats, start: Floats
-    ) -> tuple[Floats, NDArray[np.bool_]]:
-        """Newton's method with the inverse Hessian at the start: cheap where fits are near it.
-
-        Returns scores, and which fits did not get there and are back at the start.
-        """
-        nodes = len(start)
-        incidence = self._incidence(nodes)
-        back = sparse.csr_array(incidence.T)
-        total = wins + losses
-        chance = expit(incidence @ start)
-        curvature = total.mean(axis=1, keepdims=True) * chance * (1 - chance)
-        inverse = np.linalg.inv(self._hessian(curvature, nodes)[0])
-        scores = np.repeat(start, wins.shape[1], axis=1)
-        change = np.full(wins.shape[1], np.inf)
-        for _ in range(_CHORD_STEPS):
-            step = inverse @ (back @ (wins - total * expit(incidence @ scores)))
-            scores += step
-            before, change = change, np.abs(step).max(axis=0)
-            if ((change < _TOLERANCE * 100) | (change > before)).all():
-                break
-        left = ~(change < _TOLERANCE * 100)
-        scores[:, left] = start
-        return scores, left
 
     def check(self, wins: Floats, losses: Floats) -> None:
         """Scores are finite if and only if wins connect all models in both directions.

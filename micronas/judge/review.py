@@ -8,7 +8,8 @@ from typing import Any
 
 from micronas.errors import DataError
 from micronas.files import write_atomically
-from micronas.judge.sources import rows_of, text_at
+from micronas.judge.sources import text_at
+from micronas.language.rows import read_rows
 from micronas.settings import nearest
 
 
@@ -53,7 +54,7 @@ def read_labels(path: Path, categories: Iterable[str]) -> dict[str, str]:
     """
     known = set(categories)
     labels: dict[str, str] = {}
-    for line, row in rows_of(path):
+    for line, row in read_rows(path):
         place = f"{path}:{line}"
         key, category = (text_at(row, name, place).strip() for name in ("id", "category"))
         if not category:

@@ -3,21 +3,21 @@
 import asyncio
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from pydantic import Field
 
 from micronas.errors import ConfigError, DataError
-from micronas.judge.adaptive import NOT_CHOSEN, AdaptiveSettings, Known, stages
 from micronas.judge.allowance import Allowance
 from micronas.judge.endpoint import EndpointSettings, JudgeEndpoint, Lost, Reply
 from micronas.judge.manifest import Prompt
 from micronas.judge.rows import Answer, Order, StoredPrompt, VerdictRow
 from micronas.judge.rubric import Call, RubricSettings, ask, ask_again
-from micronas.judge.store import Store, verdicts_of, writing
+from micronas.judge.store import Store, writing
 from micronas.judge.verdict import Verdict, parse
 from micronas.language.endpoints import estimate_tokens
 from micronas.settings import Settings, nearest
@@ -47,8 +47,6 @@ class JudgeSettings(Settings):
         invalid; a later run with more attempts goes on from there.
     expected_tokens
         Length of a judge's text, for the estimate before there is any.
-    adaptive
-        Judge models on chosen prompts only, rather than on all.
     """
 
     judge: EndpointSettings
@@ -58,7 +56,6 @@ class JudgeSettings(Settings):
     max_usd: float | None = Field(default=None, ge=0)
     attempts: int = Field(default=2, gt=0)
     expected_tokens: int = Field(default=500, gt=0)
-    adaptive: AdaptiveSettings | None = None
 
     def parameters(self) -> str:
         """Return everything a verdict depends on besides its messages, as JSON."""
@@ -159,12 +156,9 @@ async def _judge(
     DataError
         If an answer is missing, the endpoint does not answer, or the store cannot be written.
     """
-    known, parts = _stages(settings, prompts, answers, path)
-    total = 0
+    wanted, tasks = _tasks(settings, prompts, answers)
     with writing(path) as store:
         store.settle()
-        models = _models(settings, answers)
-        _set_aside(store, settings, [], models)
         store.put_prompts(StoredPrompt(p.id, p.text, p.category, p.language) for p in prompts)
         store.put_answers(answers)
         store.drop_verdicts(settings.judge.model, unless=settings.parameters())
@@ -173,27 +167,21 @@ async def _judge(
             judging = _Run(settings, store, endpoint)
             rows: list[VerdictRow] = []
 
-            async def work(tasks: Iterator[_Task]) -> None:
+            async def work() -> None:
                 for task in tasks:
                     row = await judging.decide(task)
                     if row is not None:
                         rows.append(row)
-                        known.add(row.prompt_id, row.model, row.outcome)
                         if progress:
-                            progress(len(rows), total)
+                            progress(len(rows), wanted)
 
-            for count, tasks in parts:
-                total += count
-                await judging.all_of(
-                    asyncio.create_task(work(tasks)) for _ in range(settings.judge.concurrency)
-                )
-                _set_aside(store, settings, rows if settings.adaptive else [], models)
-                if judging.allowance.exhausted:
-                    break
+            await judging.all_of(
+                asyncio.create_task(work()) for _ in range(settings.judge.concurrency)
+            )
             judging.check_refusals()
         after = store.spending()
     return Summary(
-        wanted=total,
+        wanted=wanted,
         judged=len(rows),
         invalid=sum(row.verdict is None for row in rows),
         calls=after.answered - before.answered,
@@ -213,15 +201,12 @@ def estimate(
     Verdicts whose texts the store holds cost nothing. Tokens are estimated from bytes, the judge's
     texts from those in the store; requests that fail and unreadable verdicts come on top.
     """
-    known, parts = _stages(settings, prompts, answers, path)
+    verdicts, tasks = _tasks(settings, prompts, answers)
     with writing(path) as store:
         expected = store.mean_completion() or float(settings.expected_tokens)
-        verdicts = calls = prompt_tokens = 0
+        calls = prompt_tokens = 0
         seen: set[str] = set()
-        for task in (task for _, tasks in parts for task in tasks):
-            # were all models to lose, prompts would be looked at most often
-            known.add(task.prompt.id, task.model, 0.0)
-            verdicts += 1
+        for task in tasks:
             key = _key(settings, task.call)
             if key in seen or store.reply(key):
                 continue
@@ -356,14 +341,10 @@ class _Run:
         return None
 
 
-def _stages(
-    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer], path: Path
-) -> tuple[Known, Iterator[tuple[int, Iterator[_Task]]]]:
-    """Return what is known of a run, and its stages: how many questions, and the questions.
-
-    A stage begins where what is known holds the verdicts of those before. Questions come prompt by
-    prompt: a budget then ends with whole prompts.
-    """
+def _tasks(
+    settings: JudgeSettings, prompts: Sequence[Prompt], answers: Sequence[Answer]
+) -> tuple[int, Iterator[_Task]]:
+    """Return the number of questions, and the questions prompt by prompt, as a budget ends them."""
     texts: dict[tuple[str, str], str] = {}
     for answer in answers:
         if (answer.prompt_id, answer.model) in texts:
@@ -380,52 +361,31 @@ def _stages(
                 f"every model needs an answer to every prompt, but {model!r} lacks {len(missing)}, "
                 f"the first to {missing[0]!r}; add them or leave the model out"
             )
-    earlier = verdicts_of(path) if settings.adaptive and path.is_file() else []
-    known = Known([prompt.id for prompt in prompts], models, earlier)
-
-    def cells() -> Iterator[list[tuple[int, int]]]:
-        if settings.adaptive:
-            yield from stages(settings.adaptive, known.won, known.others)
-        else:
-            yield [(row, model) for row in range(len(prompts)) for model in range(len(models))]
-
-    each = (
-        (2 * len(stage), _each(settings, [(prompts[p], models[m]) for p, m in stage], texts))
-        for stage in cells()
-    )
-    return known, each
-
-
-def _each(
-    settings: JudgeSettings, cells: list[tuple[Prompt, str]], texts: dict[tuple[str, str], str]
-) -> Iterator[_Task]:
     orders: tuple[Order, Order] = ("first", "second")
-    for prompt, model in cells:
-        pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
-        for order in orders:
-            answer_a, answer_b = pair if order == "first" else pair[::-1]
-            call = ask(
-                settings.rubric,
-                prompt=prompt.text,
-                answer_a=answer_a,
-                answer_b=answer_b,
-                category=prompt.category,
-                language=prompt.language,
-            )
-            yield _Task(prompt, model, order, call)
+    tasks = (
+        _Task(prompt, model, order, _call(settings, prompt, texts, model, order))
+        for prompt, model, order in product(prompts, models, orders)
+    )
+    return 2 * len(prompts) * len(models), tasks
 
 
-def _set_aside(
-    store: Store, run: JudgeSettings, rows: Sequence[VerdictRow], models: Sequence[str]
-) -> None:
-    """Set aside the verdicts on prompts that not all models were judged on: they favour some."""
-    where = "judge = ? AND baseline = ? AND model IN (SELECT value FROM json_each(?))"
-    values = [run.judge.model, run.baseline, json.dumps([*models])]
-    store.restore(f"reason = ? AND {where}", [NOT_CHOSEN, *values])
-    judged = Counter(row.prompt_id for row in rows)
-    incomplete = [prompt for prompt, count in judged.items() if count < 2 * len(models)]
-    where += " AND prompt_id IN (SELECT value FROM json_each(?))"
-    store.drop(NOT_CHOSEN, where, [*values, json.dumps(incomplete)])
+def _call(
+    settings: JudgeSettings,
+    prompt: Prompt,
+    texts: dict[tuple[str, str], str],
+    model: str,
+    order: Order,
+) -> Call:
+    pair = (texts[prompt.id, model], texts[prompt.id, settings.baseline])
+    answer_a, answer_b = pair if order == "first" else pair[::-1]
+    return ask(
+        settings.rubric,
+        prompt=prompt.text,
+        answer_a=answer_a,
+        answer_b=answer_b,
+        category=prompt.category,
+        language=prompt.language,
+    )
 
 
 def _models(settings: JudgeSettings, answers: Sequence[Answer]) -> list[str]:

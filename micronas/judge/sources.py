@@ -1,16 +1,13 @@
 """Reading prompts from JSON lines and CSV; every error names file and line."""
 
-import csv
-import io
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from micronas.errors import DataError
 from micronas.judge.recipe import Source
-from micronas.language.rows import parse_rows, read_unpacked
+from micronas.language.rows import read_rows
 from micronas.settings import nearest
 
 
@@ -49,7 +46,7 @@ def read_source(source: Source, folder: Path, categories: Iterable[str]) -> list
     path = folder / source.path
     known = set(categories)
     records: dict[str, Record] = {}
-    for line, row in rows_of(path):
+    for line, row in read_rows(path):
         place = f"{path}:{line}"
         key = text_at(row, source.id, place) if source.id else str(line)
         record = Record(
@@ -110,48 +107,3 @@ def text_at(row: dict[str, Any], field: str, place: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{place}: field {field!r} must be text, but got {value!r:.60}")
     return value
-
-
-def rows_of(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Read JSON lines or CSV, gzipped or not, as pairs of line number and row."""
-    try:
-        data = read_unpacked(path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"a source must be a readable file: {path}: {error}") from error
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    if kind == "csv":
-        return _csv_rows(data, path)
-    if kind in ("jsonl", "ndjson"):
-        return parse_rows(data.removeprefix(b"\xef\xbb\xbf"), path)
-    raise DataError(
-        f"a source must be .jsonl, .ndjson or .csv, with or without .gz, but got {path}"
-    )
-
-
-def _csv_rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: a CSV file must be UTF-8: {error.reason}") from error
-    # a prompt may be longer than what the module allows a field by default
-    csv.field_size_limit(2**24)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    start = 1
-    header: list[str] | None = None
-    try:
-        for cells in reader:
-            if header is None:
-                header = cells
-                if len(set(header)) != len(header):
-                    raise DataError(f"{path}:1: columns must have different names: {header}")
-            elif cells:
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{path}:{start}: a row must have {len(header)} cells as the header, "
-                        f"but has {len(cells)}"
-                    )
-                yield start, dict(zip(header, cells, strict=True))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{start}: a row must be valid CSV: {error}") from error

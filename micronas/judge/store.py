@@ -267,7 +267,6 @@ def battles_of(
     judge: str | None = None,
     strong_weight: float = 3.0,
     null_models: bool = False,
-    aside: str | None = None,
 ) -> Battles:
     """Return the valid verdicts of a store as battles, models on the left.
 
@@ -279,8 +278,6 @@ def battles_of(
         Weight of a "much better" verdict (Arena-Hard: 3).
     null_models
         Whether the constant answers of `micronas.judge.checks` take part.
-    aside
-        Also verdicts that were set aside for this reason.
 
     Raises
     ------
@@ -294,7 +291,6 @@ def battles_of(
             (prompt, model): float(count)
             for prompt, model, count in sql.execute("SELECT prompt_id, model, tokens FROM answers")
         }
-    rows += [row for row, reason in dropped_of(path) if reason == aside]
     rows = [row for row in rows if judge in (None, row.judge)]
     if not null_models:
         rows = [row for row in rows if not row.model.startswith(NULL_PREFIX)]

@@ -1,10 +1,12 @@
-"""JSON lines: written in one form, read with errors that name file and line."""
+"""Files of rows: JSON lines and CSV, read with errors that name file and line."""
 
+import csv
 import errno
 import gzip
 import io
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +21,29 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read a JSON-lines file as (line number, object) pairs; blank lines are passed over.
+    """Read a file of rows as pairs of line number and row: CSV by its name, else JSON lines.
+
+    Either may be gzipped (``.gz``); blank lines are passed over.
 
     Raises
     ------
     DataError
-        If the file cannot be read or a line is no JSON object; names file and line.
+        If the file cannot be read, takes far more memory than its size, or a line is no row; names
+        file and line.
     """
     try:
         data = regular(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"a file of prompts must be readable: {error}") from error
-    return parse_rows(data, path)
-
-
-def read_unpacked(path: Path) -> bytes:
-    """Return a file's bytes, unpacked where its name ends in .gz.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, or takes far more memory than the file.
-    """
-    data = regular(path).read_bytes()
-    if path.suffix != ".gz":
-        return data
-    most = largest_unpacked(len(data))
-    with gzip.open(io.BytesIO(data)) as file:
-        unpacked = file.read(most + 1)
-    if len(unpacked) > most:
-        raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes", str(path))
-    return unpacked
+        if path.suffix == ".gz":
+            most = largest_unpacked(len(data))
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(most + 1)
+            if len(data) > most:
+                raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes", str(path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"rows must stand in a readable file: {path}: {error}") from error
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        return list(_csv_rows(data, path))
+    return parse_rows(data.removeprefix(b"\xef\xbb\xbf"), path)
 
 
 def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -69,3 +63,32 @@ def parse_rows(data: bytes, path: Path) -> list[tuple[int, dict[str, Any]]]:
             raise DataError(f"{path}:{number}: a line must be a JSON object, but got {row!r:.60}")
         rows.append((number, row))
     return rows
+
+
+def _csv_rows(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: a CSV file must be UTF-8: {error.reason}") from error
+    # a prompt may be longer than what the module allows a field by default
+    csv.field_size_limit(2**24)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start = 1
+    header: list[str] | None = None
+    try:
+        for cells in reader:
+            if header is None:
+                header = cells
+                if len(set(header)) != len(header):
+                    raise DataError(f"{path}:1: columns must have different names: {header}")
+            elif cells:
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{path}:{start}: a row must have {len(header)} cells as the header, "
+                        f"but has {len(cells)}"
+                    )
+                yield start, dict(zip(header, cells, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}:{start}: a row must be valid CSV: {error}") from error

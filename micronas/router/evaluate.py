@@ -19,7 +19,6 @@ from micronas.router.scores import ScoreTable, check_apart
 _Say = Callable[[str], None]
 _Part = tuple[NDArray[np.int64], NDArray[np.int64]]
 OURS = "two steps"
-_CLUSTERS = "two steps, clusters"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,6 @@ def evaluate(
     budgets: Sequence[float],
     parts: Sequence[_Part],
     settings: FitSettings | None = None,
-    clusters: bool = True,
     reworded: Floats | None = None,
     say: _Say = lambda line: None,
 ) -> Evaluation:
@@ -87,8 +85,6 @@ def evaluate(
         Limits on the active parameters, on average.
     parts
         Of each split the indices of the fitting prompts and of the test prompts.
-    clusters
-        Whether two steps with clusters for categories take part too.
     reworded
         The same prompts in other words [copies, prompts, dimensions], for two steps to learn from.
     say
@@ -102,10 +98,7 @@ def evaluate(
         If a budget is below the smallest expert.
     """
     wanted = settings or FitSettings()
-    steps = {OURS: wanted}
-    if clusters and wanted.source != "clusters":
-        steps[_CLUSTERS] = wanted.model_copy(update={"source": "clusters"})
-    methods = (*steps, *BASELINES)
+    methods = (OURS, *BASELINES)
     shape = (len(budgets), len(parts), len(table))
     scores = {method: np.full(shape, np.nan) for method in methods}
     spent = {method: np.full(shape, np.nan) for method in methods}
@@ -115,9 +108,8 @@ def evaluate(
             vectors[part], table.scores[part], vectors[test], table.scores[test], active, total
         )
         shares = {name: baseline(split, budgets) for name, baseline in BASELINES.items()}
-        for name, each in steps.items():
-            other = None if reworded is None else reworded[:, part]
-            shares[name] = _two_steps(split, table.rows(part), budgets, each, other)
+        other = None if reworded is None else reworded[:, part]
+        shares[OURS] = _two_steps(split, table.rows(part), budgets, wanted, other)
         for name, by_budget in shares.items():
             for place, share in enumerate(by_budget):
                 scores[name][place, number, test] = (share * split.test_scores).sum(axis=1)

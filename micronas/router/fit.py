@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from micronas.arrays import Floats, Integers
+from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.language.clusters import clusters
-from micronas.language.embedders import unit
 from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
@@ -23,8 +21,6 @@ from micronas.router.policy import Router
 from micronas.router.rewordings import reworded as in_other_words
 from micronas.router.scores import ScoreTable
 from micronas.settings import Settings
-
-_Count = Annotated[int, Field(ge=1)]
 
 
 class BudgetSettings(Settings):
@@ -41,10 +37,6 @@ class FitSettings(Settings):
 
     embedding: Embedding = Embedding()
     categories: CategorySettings = CategorySettings()
-    source: Literal["labels", "clusters"] = "labels"
-    """Whether categories are those of the table of scores, or clusters of the vectors."""
-    clusters: tuple[_Count, ...] = (2, 4, 8, 16, 32)
-    """Numbers of clusters of which validation takes the best."""
     rewordings: Annotated[int, Field(ge=0)] = 1
     """Copies of each prompt in other words that categories are learned from too."""
 
@@ -140,60 +132,18 @@ def fit_step1(
     settings: FitSettings,
     reworded: Floats | None = None,
 ) -> _Step1:
-    """Fit categories on vectors [prompts, dimensions]; choose how many by cross-fitted scores.
+    """Fit categories on vectors [prompts, dimensions], and merge them where they are of no use.
 
     `reworded` holds the same prompts in other words [copies, prompts, dimensions].
     """
-    if settings.source == "clusters":
-        fitted = [
-            _fit_labels(
-                vectors,
-                labels,
-                [f"cluster{each}" for each in range(labels.max() + 1)],
-                table,
-                active,
-                total,
-                settings,
-                reworded,
-            )
-            for labels in (
-                clusters(unit(vectors), count, settings.categories.seed)
-                for count in sorted(set(settings.clusters))
-            )
-        ]
-    else:
-        names = sorted(set(table.categories) - {"", GENERAL})
-        if not names:
-            raise DataError(
-                "the table of scores must have categories, but has none; add them, or set source "
-                "to clusters"
-            )
-        place = {name: index for index, name in enumerate(names)}
-        labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
-        fitted = [_fit_labels(vectors, labels, names, table, active, total, settings, reworded)]
-    single = replace(fitted[0].evidence, merged=True)
-    chosen = choose([each.evidence for each in fitted], single)
-    for each in fitted:
-        if each.evidence is chosen:
-            return each
-    return replace(fitted[0], evidence=single)
-
-
-def _fit_labels(
-    vectors: Floats,
-    labels: Integers,
-    names: Sequence[str],
-    table: ScoreTable,
-    active: Floats,
-    total: Floats,
-    settings: FitSettings,
-    reworded: Floats | None,
-) -> _Step1:
-    wanted = settings.categories
-    guessed = labels
+    names = sorted(set(table.categories) - {"", GENERAL})
+    if not names:
+        raise DataError("the table of scores must have categories, but has none; add them")
+    place = {name: index for index, name in enumerate(names)}
+    labels = np.array([place.get(name, -1) for name in table.categories], np.int64)
+    wanted, guessed = settings.categories, labels
     # too few labels to learn from are an error of `fit_categories`
-    enough = (labels >= 0).sum() >= wanted.folds
-    if settings.source == "labels" and "" in table.categories and enough:
+    if "" in table.categories and (labels >= 0).sum() >= wanted.folds:
         guessed = propagate(
             vectors, labels, categories=len(names), precision=wanted.precision, seed=wanted.seed
         )
@@ -208,4 +158,5 @@ def _fit_labels(
         active=active,
         total=total,
     )
-    return _Step1(model, validation, evidence)
+    chosen = choose(evidence, replace(evidence, merged=True))
+    return _Step1(model, validation, chosen)

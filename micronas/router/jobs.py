@@ -50,7 +50,6 @@ def evaluate_file(
     test: Path | None = None,
     splits: int = 10,
     seed: int = 0,
-    clusters: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Evaluate the router of a YAML over budgets such as ``12B``; one row a budget and method.
@@ -86,7 +85,6 @@ def evaluate_file(
         budgets=limits,
         settings=settings,
         parts=parts,
-        clusters=clusters,
         reworded=embedded_rewordings(embed, scores.prompts, settings.rewordings),
         say=say,
     )

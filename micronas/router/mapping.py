@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -86,44 +85,6 @@ def solve(problem: MappingProblem, budget: ParameterBudget) -> Integers:
     if found is None:
         raise BudgetError(_impossible(problem, budget))
     return found
-
-
-def exhaustive(problem: MappingProblem, budget: ParameterBudget) -> Integers | None:
-    """Try all experts ** categories mappings; None if none fits. A check of `solve`."""
-    categories, experts = problem.utilities.shape
-    mappings = (np.array(each) for each in product(range(experts), repeat=categories))
-    fitting = [each for each in mappings if problem.fits(each, budget)]
-    return max(fitting, key=problem.score, default=None)
-
-
-def greedy(problem: MappingProblem, budget: ParameterBudget) -> Integers | None:
-    """Begin with the best single expert that fits, then change one category at a time.
-
-    Each step takes the change that fits and gains most for each active parameter it adds; steps
-    that add none come first. None if no single expert fits. A lower bound for `solve`.
-    """
-    categories, experts = problem.utilities.shape
-    singles = [np.full(categories, expert) for expert in range(experts)]
-    fitting = [each for each in singles if problem.fits(each, budget)]
-    if not fitting:
-        return None
-    current = max(fitting, key=problem.score)
-    while True:
-        best, best_rate = None, 0.0
-        for category, expert in product(range(categories), range(experts)):
-            changed = current.copy()
-            changed[category] = expert
-            gain = problem.score(changed) - problem.score(current)
-            if gain > _SLACK and problem.fits(changed, budget):
-                added = problem.weights[category] * (
-                    problem.active[expert] - problem.active[current[category]]
-                )
-                rate = gain / added if added > 0 else np.inf
-                if rate > best_rate:
-                    best, best_rate = changed, rate
-        if best is None:
-            return current
-        current = best
 
 
 def _within(used: float | None, limit: float | None) -> bool:

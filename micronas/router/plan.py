@@ -1,6 +1,5 @@
 """Evidence from the fitting prompts, and the mapping chosen from it for a budget."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from micronas.router.mapping import MappingProblem, ParameterBudget, solve
 from micronas.router.utility import utilities
 
 _SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Quantiles of the experts' active parameters at which numbers of categories are compared."""
+"""Quantiles of the experts' active parameters at which the use of categories is judged."""
 _DOUBT = 2.0
 """Standard errors: with one, noise at one of five budgets would often veto what helps at all."""
 
@@ -126,22 +125,20 @@ def cross_fitted(evidence: Evidence, budget: ParameterBudget) -> Floats:
     return result
 
 
-def choose(candidates: Sequence[Evidence], single: Evidence) -> Evidence:
-    """Return the candidate of the best cross-fitted score over a sweep of budgets.
+def choose(candidate: Evidence, single: Evidence) -> Evidence:
+    """Return the candidate, or one category for all prompts where that is as good.
 
-    A candidate that at any budget of the sweep is worse than one category for all prompts, by
-    more than two standard errors of the difference, is out; where none is left it is `single`.
-    The choice does not depend on the budget, so that a larger budget never makes a worse mapping.
+    The candidate must be better by cross-fitted scores in the mean over a sweep of budgets, and at
+    none of them worse by more than two standard errors of the difference. The choice does not
+    depend on the budget, so that a larger budget never makes a worse mapping.
     """
     sweep = [
         ParameterBudget(active=float(each))
         for each in np.unique(np.quantile(single.active, _SWEEP))
     ]
-    reference = np.array([cross_fitted(single, budget) for budget in sweep])
-    best, best_gain = single, 0.0
-    for candidate in candidates:
-        gains = np.array([cross_fitted(candidate, budget) for budget in sweep]) - reference
-        errors = gains.std(axis=1) / gains.shape[1] ** 0.5
-        if gains.mean() > best_gain and (gains.mean(axis=1) >= -_DOUBT * errors).all():
-            best, best_gain = candidate, float(gains.mean())
-    return best
+    gains = np.array(
+        [cross_fitted(candidate, budget) - cross_fitted(single, budget) for budget in sweep]
+    )
+    errors = gains.std(axis=1) / gains.shape[1] ** 0.5
+    useful = gains.mean() > 0 and (gains.mean(axis=1) >= -_DOUBT * errors).all()
+    return candidate if useful else single

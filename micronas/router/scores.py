@@ -1,8 +1,5 @@
 """Scores of every expert on every prompt, which a router is fitted on and judged by."""
 
-import csv
-import io
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from micronas.arrays import Floats
 from micronas.errors import DataError
-from micronas.language.rows import parse_rows, read_unpacked
+from micronas.language.rows import read_rows
 from micronas.settings import nearest
 
 
@@ -144,21 +141,15 @@ def read_scores(path: Path, *, category: str = "category") -> ScoreTable:
         If the file cannot be read, a row lacks something or experts differ between rows; the
         message names the line.
     """
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
-    if kind == ".sqlite":
+    if path.suffix == ".sqlite":
         return scores_of_store(path)
-    if kind not in (".jsonl", ".csv"):
-        raise DataError(
-            f"a table of scores must end with .jsonl, .csv (maybe .gz) or .sqlite, but got {path}"
-        )
-    try:
-        data = read_unpacked(path)
-        rows = parse_rows(data, path) if kind == ".jsonl" else _csv_rows(data, category)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"a table of scores must be a readable file: {path}: {error}") from error
+    rows = read_rows(path)
     if not rows:
         raise DataError(f"{path} must hold at least one prompt, but holds none")
+    if path.name.removesuffix(".gz").endswith(".csv"):
+        beside = ("prompt", category)
+        for _, row in rows:
+            row["scores"] = {name: row[name] for name in row if name not in beside}
     experts = tuple(rows[0][1].get("scores") or ())
     table = [_row(f"{path}:{line}", row, experts, category) for line, row in rows]
     prompts, scores, categories = zip(*table, strict=True)
@@ -208,15 +199,6 @@ def scores_of_store(path: Path, *, judge: str | None = None) -> ScoreTable:
         scores=np.array(scores),
         categories=tuple(prompt.category for prompt in complete),
     )
-
-
-def _csv_rows(data: bytes, category: str) -> list[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    rows = []
-    for row in reader:
-        scores = {name: row[name] for name in row if name not in ("prompt", category)}
-        rows.append((reader.line_num, {**row, "scores": scores}))
-    return rows
 
 
 def _row(

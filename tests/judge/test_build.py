@@ -3,12 +3,9 @@ import csv
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from micronas.errors import DataError
 from micronas.judge.build import Build
@@ -142,44 +139,6 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
         made.append([(tmp_path / name / file).read_bytes() for file in files])
     assert made[0] == made[1]
     assert made[0][0] != made[2][0]
-
-
-def test_only_what_changed_is_done_again(tmp_path: Path) -> None:
-    write_sources(tmp_path)
-    out = tmp_path / "set"
-    calls: list[int] = []
-
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        calls.append(len(texts))
-        counts = [
-            [*(sum(text.count(word) for word in words) for words in WORDS.values()), 0.01]
-            for text in texts
-        ]
-        vectors = np.array(counts, np.float32)
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return unit
-
-    def run(**more: object) -> list[str]:
-        lines: list[str] = []
-        file = RecipeFile(recipe(**more), tmp_path)
-        Build(file, out, embedder=("counts", embed), say=lines.append).run()
-        return [line.split(":")[0] for line in lines if "kept from before" in line]
-
-    steps = ["clean", "language", "duplicates", "label", "sample"]
-    assert run() == []
-    before = (out / "prompts.jsonl").read_bytes()
-    assert run() == steps
-    assert len(calls) == 1
-    assert run(sampling={"clusters": 3}) == steps[:-1]
-    assert run(duplicates={"threshold": 0.9}) == steps[:2]
-    # a file that was cut off is not believed
-    run()
-    path = out / "steps" / "language.json"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert run() == ["clean", "duplicates", "label", "sample"]
-    assert (out / "prompts.jsonl").read_bytes() == before
-    (tmp_path / "b.csv").write_text("question,terms\nWhat is a fridge made of?,MIT\n")
-    assert run() == []
 
 
 def fill(path: Path, category: str) -> list[str]:

@@ -90,11 +90,18 @@ def test_bad_values(tmp_path: Path, rows: list[object], settings: object, rule: 
         read_source(source("a.jsonl", **settings), tmp_path, CATEGORIES)
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "a.parquet", "torn.jsonl.gz"])
-def test_files_that_are_no_source(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("missing.jsonl", "readable file: .*missing.jsonl"),
+        ("a.parquet", "a.parquet:1: a line must be one JSON object"),
+        ("torn.jsonl.gz", "readable file: .*torn.jsonl.gz"),
+    ],
+)
+def test_files_that_are_no_source(tmp_path: Path, name: str, rule: str) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
-    with pytest.raises(DataError, match=f"a source must be .*{name}"):
+    with pytest.raises(DataError, match=rule):
         read_source(source(name), tmp_path, CATEGORIES)
 
 

@@ -11,7 +11,7 @@ from tests.router.world import EXPERTS, table
 
 Floats = NDArray[np.float64]
 ACTIVE = np.array([expert.active for expert in EXPERTS])
-SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=32), clusters=(3,))
+SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=32))
 
 
 def split(count: int = 200) -> Split:
@@ -79,7 +79,7 @@ def test_evaluation_of_a_small_world() -> None:
         settings=SETTINGS,
     )
     rows = {(row["budget"], row["method"]): row for row in done.rows(rounds=200)}
-    assert len(rows) == 2 * (2 + len(BASELINES))
+    assert len(rows) == 2 * (1 + len(BASELINES))
     for budget in (3e9, 12e9):
         ours = rows[budget, OURS]
         assert ours["difference"] == ours["low"] == ours["high"] == 0

@@ -15,7 +15,6 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.plan import Evidence, choose, cross_fitted, make_plan
 from micronas.router.policy import ARRAYS, DESCRIPTION, Router
 from micronas.router.scores import ScoreTable
-from micronas.settings import validate_settings
 from tests.router.world import EXPERTS, SKILLS, prompt, table
 
 SETTINGS = FitSettings(embedding=Embedding(kind="ngrams", dimensions=64))
@@ -166,7 +165,7 @@ def test_choice_of_categories_never_loses_to_one_of_them() -> None:
         active = np.array([1.0, 2.0, 9.0])
         evidence = Evidence(category, 7, fold, scores, active, active)
         single = Evidence(category, 7, fold, scores, active, active, merged=True)
-        chosen = choose([evidence], single)
+        chosen = choose(evidence, single)
         for budget in (
             ParameterBudget(active=1.0),
             ParameterBudget(active=2.0),
@@ -210,22 +209,11 @@ def test_few_labels_are_enough() -> None:
     assert np.mean([d.category == kind for d, kind in zip(decisions, kinds, strict=True)]) > 0.9
 
 
-def test_clusters_in_place_of_categories() -> None:
-    settings = validate_settings(
-        {**SETTINGS.model_dump(), "source": "clusters", "clusters": (2, 3, 6), "rewordings": 0},
-        FitSettings,
-        source="here",
-    )
+def test_a_table_without_categories_is_refused() -> None:
     bare = table(240)
     unknown = ScoreTable(bare.prompts, bare.experts, bare.scores, ("",) * 240)
-    with pytest.raises(DataError, match="set source to clusters"):
+    with pytest.raises(DataError, match="must have categories, but has none"):
         fit(unknown, EXPERTS, settings=SETTINGS)
-    found = fit(unknown, EXPERTS, settings=settings, budget=ParameterBudget(active=12e9))
-    assert found.names[0] == "cluster0"
-    rng = random.Random(3)
-    assert {each.expert for each in found.route([prompt("code", rng) for _ in range(5)])} == {
-        "large"
-    }
 
 
 def test_prompts_labelled_general_are_no_category() -> None:

@@ -70,7 +70,7 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
         ("cut.jsonl.gz", "readable file"),
         ("none.csv", "readable file"),
         ("no.csv", "a prompt and an expert"),
-        ("a.txt", "must end with"),
+        ("a.txt", "readable file"),
     ):
         with pytest.raises(DataError, match=message):
             read_scores(tmp_path / name)
