@@ -29,7 +29,7 @@ from micronas.judge.review import merge_review, read_labels, write_review
 from micronas.judge.sources import Record, read_source
 from micronas.judge.steps import Say, StepResult, Steps, count, drop
 from micronas.language.clusters import clusters
-from micronas.language.embedders import Embedder, Vectors
+from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 from micronas.language.rows import json_lines
 
@@ -50,8 +50,6 @@ class Build:
     out
         Folder of the set: ``prompts.jsonl``, ``manifest.json``, ``dropped.jsonl`` and
         ``review.csv``.
-    embedder
-        Name and function of an embedder that replaces the recipe's.
     say
         Called with one line per step.
     """
@@ -61,13 +59,9 @@ class Build:
         recipe: RecipeFile,
         out: Path,
         *,
-        embedder: tuple[str, Embedder] | None = None,
         say: Say = lambda _: None,
     ) -> None:
         self._recipe, self._folder, self._out = recipe.recipe, recipe.folder, out
-        settings = self._recipe.embedding
-        self._embedder_name = embedder[0] if embedder else settings.model_dump_json()
-        self._embedder = embedder[1] if embedder else None
         self._steps = Steps(say)
         self._vectors: Vectors | None = None
 
@@ -297,7 +291,7 @@ class Build:
                     "sampling": {"judged"},
                 },
             ),
-            "embedder": self._embedder_name,
+            "embedder": recipe.embedding.model_dump_json(),
             "sources": {
                 source.title: {
                     "file": source.path.name,
@@ -317,14 +311,8 @@ class Build:
     def _embed(self, records: list[Record]) -> Vectors:
         if self._vectors is None:
             cache = self._out / "vectors.sqlite"
-            embedder = self._embedder or embedder_of(self._recipe.embedding, cache)
-            vectors = embedder([record.text for record in records])
-            if vectors.shape[0] != len(records):
-                raise DataError(
-                    f"an embedder must return one vector a text, but returned "
-                    f"{vectors.shape[0]} for {len(records)} texts"
-                )
-            self._vectors = vectors
+            embed = embedder_of(self._recipe.embedding, cache)
+            self._vectors = embed([record.text for record in records])
         return self._vectors
 
 

@@ -161,17 +161,16 @@ def at_equal_length(battles: Battles, statistics: Statistics) -> list[dict[str, 
         seed=statistics.seed,
     )
     place = None if baseline is None else battles.index(baseline)
-    rates = expected_win_rates(found.ratings.scores, place)
-    samples = np.zeros((1, len(rates))) if found.samples is None else found.samples
-    lower, upper = intervals(expected_win_rates(samples, place), statistics.level)
+    rates = expected_win_rates(found.scores, place)
+    lower, upper = intervals(expected_win_rates(found.samples, place), statistics.level)
     return [
         {
             "model": battles.models[model],
             "rate": float(rates[model]),
             "low": float(lower[model]),
             "high": float(upper[model]),
-            "score": float(found.ratings.scores[model]),
-            "length_effect": float(found.coefficients[0]),
+            "score": float(found.scores[model]),
+            "length_effect": found.effect,
         }
         for model in np.argsort(-rates, kind="stable").tolist()
     ]

@@ -167,7 +167,7 @@ def cross_validate(
             f"labelling must have at least {folds} labelled prompts to cross-validate, "
             f"but has {len(labels)}; label more, or set labelling.folds"
         )
-    fold = _folds(labels, folds, seed)
+    fold = folds_of(labels, folds, seed)
     votes = {
         count: _out_of_fold(seeds, labels, categories, count, fold)
         for count in sorted(set(neighbours))
@@ -220,12 +220,11 @@ def _log_loss(weights: Floats, labels: Integers) -> float:
     return float(-np.log(right).mean())
 
 
-def _folds(labels: Integers, folds: int, seed: int) -> Integers:
-    rng = np.random.default_rng(seed)
+def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
+    """Return a fold for each prompt, categories in proportion."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
     fold = np.empty(len(labels), np.int64)
-    shuffled = rng.permutation(len(labels))
-    by_category = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    fold[by_category] = np.arange(len(labels)) % folds
+    fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
     return fold
 
 

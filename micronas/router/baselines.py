@@ -14,7 +14,7 @@ import numpy as np
 from micronas.arrays import Floats, Integers
 from micronas.errors import BudgetError
 from micronas.language.embedders import cosines, unit
-from micronas.router.category import folds_of
+from micronas.language.neighbours import folds_of
 from micronas.router.mapping import parameters
 
 _Predict = Callable[[Floats, Floats, Floats, float], Floats]

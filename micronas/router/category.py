@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from micronas.arrays import Floats, Integers
 from micronas.errors import DataError
-from micronas.language.neighbours import entropy
+from micronas.language.neighbours import entropy, folds_of
 from micronas.settings import Settings
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -256,14 +256,6 @@ def fit_categories(
         "precision": float(right[kept].mean()) if kept.any() else 0.0,
     }
     return model, Validation(classified, fold, summary)
-
-
-def folds_of(labels: Integers, folds: int, seed: int) -> Integers:
-    """Return a fold for each prompt, categories in proportion."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    fold = np.empty(len(labels), np.int64)
-    fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % folds
-    return fold
 
 
 def temperature_of(logits: Floats, labels: Integers) -> float:

@@ -1,4 +1,4 @@
-"""Style control against planted coefficients, scipy's optimiser and plain Bradley-Terry."""
+"""Length control against planted effects, scipy's optimiser and plain Bradley-Terry."""
 
 from dataclasses import replace
 
@@ -10,26 +10,23 @@ from micronas.arrays import Floats
 from micronas.errors import DataError
 from micronas.judge.battles import Battles
 from micronas.judge.categories import category_table
-from micronas.judge.control import control, length_feature, relative_difference
+from micronas.judge.control import control
 from micronas.judge.rating import bradley_terry
 from tests.judge.runs import swapped
 
 SCORES = np.array([-1.0, 0.0, 0.2, 0.8])
 
 
-def styled(rows: int, effects: dict[str, float], seed: int) -> tuple[Battles, dict[str, Floats]]:
-    """Battles in which style counts as told, a standard deviation of each feature."""
+def styled(rows: int, effect: float, seed: int) -> tuple[Battles, Floats]:
+    """Battles in which length counts as told, and its relative difference in deviations."""
     generator = np.random.default_rng(seed)
     left = generator.integers(0, 4, rows)
     right = (left + generator.integers(1, 4, rows)) % 4
     # better models write more, or control would have nothing to do
-    features = {
-        name: generator.normal(0, 1, rows) + 0.8 * (SCORES[left] - SCORES[right])
-        for name in effects
-    }
-    logit = SCORES[left] - SCORES[right]
-    for name, effect in effects.items():
-        logit = logit + effect * features[name] / np.sqrt(np.mean(features[name] ** 2))
+    lean = 0.8 * (SCORES[left] - SCORES[right])
+    difference = np.tanh(0.3 * (generator.normal(0, 1, rows) + lean))
+    feature = difference / np.sqrt(np.mean(difference**2))
+    logit = SCORES[left] - SCORES[right] + effect * feature
     battles = Battles(
         models=("a", "b", "c", "d"),
         prompts=tuple(f"p{prompt}" for prompt in range(200)),
@@ -39,63 +36,47 @@ def styled(rows: int, effects: dict[str, float], seed: int) -> tuple[Battles, di
         outcome=(generator.random(rows) < 1 / (1 + np.exp(-logit))) * 1.0,
         weight=np.ones(rows),
         category=("",) * 200,
+        length_left=100 * (1 + difference),
+        length_right=100 * (1 - difference),
     )
-    return battles, features
+    return battles, feature
 
 
-def test_planted_effects_are_found_within_their_errors() -> None:
-    effects = {"length": 0.6, "lists": 0.3, "bold": 0.0}
-    battles, features = styled(8000, effects, 0)
-    result = control(battles, features)
-    assert result.features == ("length", "lists", "bold")
-    z = (result.coefficients - np.array(list(effects.values()))) / result.errors
-    assert np.abs(z).max() < 2
-    assert np.abs(result.ratings.scores - SCORES).max() < 0.12
+def test_a_planted_effect_is_found() -> None:
+    battles, _ = styled(8000, 0.6, 0)
+    result = control(battles)
+    assert result.effect == pytest.approx(0.6, abs=0.06)
+    assert np.abs(result.scores - SCORES).max() < 0.12
     assert np.abs(bradley_terry(battles).scores - SCORES).max() > 0.2
 
 
-def test_errors_are_those_of_repeated_simulations() -> None:
-    fits = [control(*styled(1500, {"length": 0.5}, seed)) for seed in range(60)]
-    found = np.array([fit.coefficients[0] for fit in fits])
-    told = np.array([fit.errors[0] for fit in fits])
-    assert told.mean() == pytest.approx(found.std(), rel=0.25)
-
-
-# a known script keeps other columns than those it was asked for
-@pytest.mark.parametrize("names", [["length"], ["lists"], ["length", "lists"], ["bold", "length"]])
-def test_equals_scipys_optimiser(names: list[str]) -> None:
-    battles, features = styled(300, {"length": 0.4, "lists": 0.2, "bold": -0.3}, 1)
-    features = {name: features[name] for name in names}
+def test_equals_scipys_optimiser() -> None:
+    battles, feature = styled(300, 0.4, 1)
     battles = replace(battles, weight=np.random.default_rng(0).choice([1.0, 3.0], 300))
-    columns = np.stack(
-        [each / np.sqrt(np.average(each**2, weights=battles.weight)) for each in features.values()]
-    )
+    column = feature / np.sqrt(np.average(feature**2, weights=battles.weight))
 
     def loss(point: Floats) -> float:
         scores = np.append(point[:3], 0)
-        logit = scores[battles.left] - scores[battles.right] + point[3:] @ columns
+        logit = scores[battles.left] - scores[battles.right] + point[3] * column
         each = np.logaddexp(0, logit) - battles.outcome * logit
         return float(each @ battles.weight)
 
-    found = optimize.minimize(
-        loss, np.zeros(3 + len(names)), method="BFGS", options={"gtol": 1e-8}
-    ).x
-    result = control(battles, features, baseline="d")
-    np.testing.assert_allclose(result.ratings.scores, np.append(found[:3], 0), atol=1e-5)
-    np.testing.assert_allclose(result.coefficients, found[3:], atol=1e-5)
+    found = optimize.minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-8}).x
+    result = control(battles, baseline="d")
+    np.testing.assert_allclose(result.scores, np.append(found[:3], 0), atol=1e-5)
+    assert result.effect == pytest.approx(found[3], abs=1e-5)
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0])
 def test_the_gradient_vanishes(prior: float) -> None:
-    battles, features = styled(2000, {"length": 0.4}, 1)
-    result = control(battles, features, prior=prior)
-    length = features["length"] / np.sqrt(np.mean(features["length"] ** 2))
-    scores = result.ratings.scores
+    battles, length = styled(2000, 0.4, 1)
+    result = control(battles, prior=prior)
+    scores = result.scores
     if prior:
         # the mean was subtracted; the fit has it where the prior pulls as much as it pushes
         shift = optimize.brentq(lambda x: (1 / (1 + np.exp(-scores - x)) - 0.5).sum(), -3, 3)
         scores = scores + shift
-    logit = scores[battles.left] - scores[battles.right] + result.coefficients[0] * length
+    logit = scores[battles.left] - scores[battles.right] + result.effect * length
     residual = battles.outcome - 1 / (1 + np.exp(-logit))
     gradient = np.bincount(battles.left, residual) - np.bincount(battles.right, residual)
     gradient += prior * (0.5 - 1 / (1 + np.exp(-scores)))
@@ -103,80 +84,50 @@ def test_the_gradient_vanishes(prior: float) -> None:
     assert abs(residual @ length) < 1e-8
 
 
-def test_without_features_it_is_bradley_terry() -> None:
-    battles, _ = styled(500, {}, 2)
-    for prior in (0.0, 2.0):
-        scores = control(battles, {}, prior=prior).ratings.scores
-        np.testing.assert_allclose(scores, bradley_terry(battles, prior=prior).scores, atol=1e-9)
+def test_neither_side_nor_the_unit_matters() -> None:
+    battles, _ = styled(1000, 0.6, 3)
+    one, other = control(battles), control(swapped(battles))
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-9)
+    assert one.effect == pytest.approx(other.effect)
+    assert battles.length_left is not None
+    assert battles.length_right is not None
+    words = replace(
+        battles, length_left=battles.length_left / 5, length_right=battles.length_right / 5
+    )
+    assert control(words).effect == pytest.approx(one.effect)
 
 
-def test_neither_side_nor_the_order_of_features_matters() -> None:
-    battles, features = styled(1000, {"length": 0.6, "lists": -0.4}, 3)
-    one = control(battles, features)
-    other = control(swapped(battles), {name: -features[name] for name in ("lists", "length")})
-    np.testing.assert_allclose(one.ratings.scores, other.ratings.scores, atol=1e-9)
-    np.testing.assert_allclose(one.coefficients, other.coefficients[::-1], atol=1e-9)
-
-
-def test_the_scale_of_a_feature_does_not_matter() -> None:
-    battles, features = styled(1000, {"length": 0.6}, 3)
-    one = control(battles, features)
-    other = control(battles, {"length": 1000 * features["length"]})
-    np.testing.assert_allclose(one.coefficients, other.coefficients, atol=1e-9)
-
-
-def test_length_is_the_default_feature() -> None:
-    battles, _ = styled(1000, {}, 4)
-    with pytest.raises(DataError, match="needs the lengths"):
-        control(battles)
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(1, 500, (2, 1000)).astype(np.float64)
-    battles = replace(battles, length_left=lengths[0], length_right=lengths[1])
-    expected = (lengths[0] - lengths[1]) / (lengths[0] + lengths[1])
-    np.testing.assert_allclose(length_feature(battles), expected)
-    one, other = control(battles), control(battles, {"length": expected})
-    np.testing.assert_array_equal(one.ratings.scores, other.ratings.scores)
-
-
-def test_relative_differences_by_hand() -> None:
-    assert relative_difference([3, 0, 0], [1, 0, 5]).tolist() == [0.5, 0, -1]
-    assert relative_difference([3, 0], [1, 0], 1).tolist() == [0.4, 0]
-
-
-def test_samples_spread_as_the_sandwich_says() -> None:
-    battles, features = styled(2000, {"length": 0.4}, 5)
-    result = control(battles, features, baseline="a", rounds=100)
-    assert result.samples is not None
+def test_samples_spread_as_those_of_plain_ratings() -> None:
+    battles, _ = styled(2000, 0.4, 5)
+    result = control(battles, baseline="a", rounds=100)
     assert result.samples.shape == (100, 4)
     assert np.abs(result.samples[:, 0]).max() == 0
-    plain = control(battles, {}, baseline="a", rounds=100)
-    assert plain.samples is not None
-    np.testing.assert_allclose(
-        result.samples[:, 1:].std(axis=0), plain.samples[:, 1:].std(axis=0), rtol=0.25
+    plain = np.array(
+        [control(styled(2000, 0.4, seed)[0], baseline="a").scores for seed in range(40)]
     )
-    np.testing.assert_allclose(result.samples.mean(axis=0), result.ratings.scores, atol=0.05)
+    spread = result.samples[:, 1:].std(axis=0)
+    np.testing.assert_allclose(spread, plain[:, 1:].std(axis=0), rtol=0.4)
+    np.testing.assert_allclose(result.samples.mean(axis=0), result.scores, atol=0.05)
 
 
-def test_features_that_say_nothing_or_everything() -> None:
-    battles, features = styled(400, {"length": 0.4}, 6)
-    with pytest.raises(DataError, match="'none' is zero in every battle"):
-        control(battles, {"none": np.zeros(400)})
-    with pytest.raises(DataError, match="must be one finite number a battle"):
-        control(battles, {"short": np.zeros(3)})
-    model = SCORES[battles.left] - SCORES[battles.right]
-    for bad in (
-        {"model": model},
-        {"one": features["length"], "two": 2 * features["length"]},
-        {"winner": battles.outcome - 0.5},
-    ):
-        with pytest.raises(DataError, match="leave it out"):
-            control(battles, bad)
+def test_lengths_that_say_nothing_or_everything() -> None:
+    battles, _ = styled(400, 0.4, 6)
+    with pytest.raises(DataError, match="needs the lengths"):
+        control(replace(battles, length_left=None, length_right=None))
+    same = np.full(400, 7.0)
+    with pytest.raises(DataError, match="all are the same"):
+        control(replace(battles, length_left=same, length_right=same))
+    for bad in (0.1 * (SCORES[battles.left] - SCORES[battles.right]), battles.outcome - 0.5):
+        with pytest.raises(DataError, match="rate without it"):
+            control(replace(battles, length_left=1 + bad, length_right=1 - bad))
 
 
-def test_disconnected_models_are_refused_as_without_style() -> None:
-    battles = Battles.of_names(["a", "c"] * 2, ["b", "d"] * 2, [1, 1, 0, 0])
+def test_disconnected_models_are_refused_as_without_length() -> None:
+    battles = Battles.of_names(
+        ["a", "c"] * 2, ["b", "d"] * 2, [1, 1, 0, 0], length_left=[1, 2, 3, 4], length_right=[2] * 4
+    )
     with pytest.raises(DataError, match="nothing connects 'a' and 'c'"):
-        control(battles, {"length": np.array([1.0, 2.0, 3.0, -1.0])})
+        control(battles)
 
 
 def in_categories(prompts: int, seed: int) -> Battles:
