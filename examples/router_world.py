@@ -1,7 +1,7 @@
 """Experts of a small world, offline: programs that answer the questions of judge_world.py.
 
-Each is a function from chat messages to a text, as `callable` in router.yaml wants it; each is
-right as often as its table says, and says the same each time.
+Each is a function from chat messages to a text, right as often as its table says, and says the same
+each time.
 """
 
 import random

@@ -1,6 +1,5 @@
 """The command that serves experts."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +18,4 @@ def serve(
     from micronas.router.serve.settings import read_settings
 
     read = partial(read_settings, config, overrides or [])
-    settings = read()
-    if any(each.callable is not None for each in settings.experts):
-        # functions may stand beside the configuration, but nothing there replaces a package
-        sys.path.append(str(config.resolve().parent))
-    run(settings, read=read)
+    run(read(), read=read)

@@ -304,9 +304,14 @@ class _Run:
     async def _reply(self, call: Call) -> Reply | Lost | None:
         key = _key(self._settings, call)
         async with self._asking[key]:
-            reply = self._store.reply(key) or await self._pay(key, call)
+            reply = self._store.reply(key) or self._refused(key) or await self._pay(key, call)
         self._asking.pop(key, None)
         return reply
+
+    def _refused(self, key: str) -> Lost | None:
+        """Return a refusal that still stands, at an endpoint that answers others."""
+        reason = self._store.refusal(key) if self._answers else None
+        return None if reason is None else Lost(reason, perhaps_paid=False, refused=True)
 
     async def _pay(self, key: str, call: Call) -> Reply | Lost | None:
         """Return an answer, or the refusal of one; None if there is no money for it."""
@@ -325,7 +330,7 @@ class _Run:
                     self._store.receive(attempt, key, answer)
                     return answer
                 cost = charged if answer.perhaps_paid else 0.0
-                self._store.lose(attempt, answer.reason, cost)
+                self._store.lose(attempt, answer.reason, cost, refused=answer.refused)
             except ConfigError as error:
                 cost = 0.0
                 self._store.lose(attempt, str(error), cost)

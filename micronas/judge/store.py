@@ -51,6 +51,8 @@ CREATE TABLE IF NOT EXISTS dropped ({_VERDICT}    reason TEXT NOT NULL, {_KEY}
 );
 """
 
+_STANDS = 600.0
+"""Seconds for which a refusal stands, so that a run that is started again does not ask again."""
 _SPENDING = (
     "SELECT ifnull(sum(status = 'answered'), 0), ifnull(sum(status != 'answered'), 0), "
     "ifnull(sum(usd), 0.0), ifnull(max(usd), 0.0) FROM attempts"
@@ -190,14 +192,23 @@ class Store:
                 (*_row(reply), attempt),
             )
 
-    def lose(self, attempt: int, reason: str, usd: float) -> None:
+    def lose(self, attempt: int, reason: str, usd: float, *, refused: bool = False) -> None:
         """Note that a request brought no answer, and what it may have cost."""
         self._journal.release()
         with _translated(self._path), self._sql:
             self._sql.execute(
-                "UPDATE attempts SET status = 'lost', reason = ?, usd = ? WHERE id = ?",
-                (reason, usd, attempt),
+                "UPDATE attempts SET status = ?, reason = ?, usd = ? WHERE id = ?",
+                ("refused" if refused else "lost", reason, usd, attempt),
             )
+
+    def refusal(self, key: str) -> str | None:
+        """Return why the endpoint has refused a request in the last minutes, if it has."""
+        row = self._first(
+            "SELECT reason FROM attempts WHERE key = ? AND status = 'refused' AND time > ?",
+            key,
+            time.time() - _STANDS,
+        )
+        return str(row[0]) if row else None
 
     def settle(self) -> None:
         """Count the requests that were in flight when an earlier run ended as lost."""
@@ -220,7 +231,7 @@ class Store:
         row = self._first("SELECT avg(completion_tokens) FROM attempts WHERE status = 'answered'")
         return None if row[0] is None else float(row[0])
 
-    def _first(self, query: str, *values: str) -> Any:
+    def _first(self, query: str, *values: str | float) -> Any:
         with _translated(self._path):
             return self._sql.execute(query, values).fetchone()
 

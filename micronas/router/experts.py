@@ -19,7 +19,6 @@ from micronas.settings import Settings, read_settings
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([KMBT]?)\s*", re.IGNORECASE)
-_FUNCTION = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
 def parse_parameters(text: object) -> float:
@@ -102,9 +101,8 @@ class Expert(Settings):
         Tokens of its context window; longer requests are sent to others first.
     tools, vision
         Whether it can call tools, and see images; requests with those go to experts that can.
-    endpoint, callable
-        How it is called; none is needed to fit and map, one to serve. An endpoint, or a function
-        ``package.module:function`` from chat messages to a text.
+    endpoint
+        How it is called; not needed to fit and map.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -115,7 +113,6 @@ class Expert(Settings):
     tools: bool = True
     vision: bool = True
     endpoint: ExpertEndpoint | None = None
-    callable: str | None = Field(default=None, pattern=_FUNCTION)
 
     @field_validator("total", mode="before")
     @classmethod
@@ -127,17 +124,7 @@ class Expert(Settings):
     def _is_consistent(self) -> "Expert":
         if self.total < self.active:
             raise ValueError("total parameters must be at least the active ones")
-        if len(self.ways) > 1:
-            raise ValueError(
-                f"an expert must be called in one way, but has {' and '.join(self.ways)}"
-            )
         return self
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """Return which of endpoint and callable are given."""
-        names = ("endpoint", "callable")
-        return tuple(name for name in names if getattr(self, name) is not None)
 
 
 def _of_different_names(experts: tuple[Expert, ...]) -> tuple[Expert, ...]:
@@ -160,7 +147,6 @@ def read_experts(path: Path) -> tuple[Expert, ...]:
     Raises
     ------
     ConfigError
-        If the file cannot be read, a name is there twice, a number is none, or an expert has more
-        than one way to be called.
+        If the file cannot be read, a name is there twice, or a number is none.
     """
     return read_settings(path, _ExpertsFile).experts

@@ -85,7 +85,9 @@ def test_a_refused_prompt_is_a_missing_verdict(tmp_path: Path) -> None:
         again = run(changed(url, {}), prompts_for(20), answers_for(20, 1), tmp_path / "run.db")
     assert (first.wanted, first.judged, first.refused) == (40, 38, 2)
     assert first.first_refusal == "p0003: HTTP 400 (content filter)"
+    # a refusal stands for some minutes, so that a run that is started often comes to its end
     assert (again.calls, again.refused) == (0, 2)
+    assert sum(endpoint.asked.values()) == 40
     assert set(endpoint.answered.values()) == {1}
     assert len(verdicts_of(tmp_path / "run.db")) == 38
 

@@ -83,6 +83,12 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
         process.wait(30)
 
 
+def closed(name: str) -> dict[str, Any]:
+    """An expert at a port where nobody answers."""
+    endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    return {"name": name, "active": "1B", "endpoint": endpoint}
+
+
 def chat(client: httpx.Client, text: str, **more: Any) -> httpx.Response:
     """Send one user's message to the router."""
     body = {"model": "micronas-router", "messages": [{"role": "user", "content": text}], **more}

@@ -7,12 +7,12 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 from micronas.errors import DataError
+from micronas.language.neighbours import folds_of
 from micronas.router.category import (
     CategorySettings,
     calibration_error,
     fit_categories,
     fit_gaussians,
-    folds_of,
     gaussians_arrays,
     gaussians_of,
     temperature_of,

@@ -16,7 +16,7 @@ experts:
     active: 270M
     price: {prompt: 0.1, completion: 0.4}
     endpoint: {base_url: "http://127.0.0.1:9/v1/", model: small-1}
-  - {name: mixture, active: 12.9B, total: 46.7B, callable: "package.module:answer"}
+  - {name: mixture, active: 12.9B, total: 46.7B}
   - {name: unserved, active: 1.5 t}
 """
 
@@ -35,8 +35,7 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
     assert small.endpoint is not None
     assert small.endpoint.base_url == "http://127.0.0.1:9/v1"
     assert (mixture.active, mixture.total) == (pytest.approx(12.9e9), pytest.approx(46.7e9))
-    assert mixture.ways == ("callable",)
-    assert (unserved.active, unserved.ways) == (1.5e12, ())
+    assert (unserved.active, unserved.endpoint) == (1.5e12, None)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +56,6 @@ def test_experts_are_read_in_order(tmp_path: Path) -> None:
         ("experts: [{name: '', active: 7B}]", "experts.0.name"),
         ("experts: [{name: a, active: 1}, {name: a, active: 2}]", "'a' is there twice"),
         ("experts: [{name: a, activ: 1}]", "unknown key 'experts.0.activ'; did you mean 'active'"),
-        (
-            "experts: [{name: a, active: 1, callable: 'm:f', endpoint: {base_url: 'http://x', "
-            "model: m}}]",
-            "endpoint and callable",
-        ),
-        ("experts: [{name: a, active: 1, callable: 'os.system'}]", "experts.0.callable"),
         ("experts: [{name: a, active: 1, price: {prompt: -1}}]", "experts.0.price.prompt"),
         (
             "experts: [{name: a, active: 1, endpoint: {base_url: 'ftp://x', model: m}}]",

@@ -304,13 +304,8 @@ def contention() -> float:
 
 
 def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> None:
-    (tmp_path / "brief.py").write_text("def yes(messages):\n    return 'yes'\n")
     router = fit(table(240), EXPERTS, settings=FitSettings(embedding=Embedding(kind="auto")))
     router.save(tmp_path / "fitted")
-    experts = [
-        {"name": each.name, "active": each.active, "total": each.total, "callable": "brief:yes"}
-        for each in EXPERTS
-    ]
     huge = ("a long story of 3.9 million letters " * 120_000)[:3_900_000]
 
     def body(text: str) -> bytes:
@@ -318,7 +313,16 @@ def test_three_huge_prompts_do_not_keep_a_short_one_waiting(tmp_path: Path) -> N
         return dump({"model": "micronas-router", "messages": messages})
 
     long, short = body(huge), body("short")
-    with running(tmp_path, experts=experts, router="fitted", largest_body="8 MB") as server:
+    names = {each.name: answers for each in EXPERTS}
+    with (
+        upstreams(**names) as served,
+        running(
+            tmp_path,
+            experts=[each.expert() for each in served],
+            router="fitted",
+            largest_body="8 MB",
+        ) as server,
+    ):
 
         def ask(content: bytes) -> float:
             with httpx.Client(timeout=60, headers={"Content-Type": "application/json"}) as client:

@@ -293,3 +293,12 @@ def test_refusals_of_the_request_are_passed_on_without_a_key(
         )
         assert (a.requests, b.requests) == (1, 0)
         assert a.authorizations == {"Bearer sk-very-secret"}
+
+
+def test_names_of_any_kind_are_safe_in_headers() -> None:
+    name = "\u65e5\u672c\r\nSet-Cookie: x=1"
+    with upstream("a", answers) as a, serving(experts=[{**a.expert(), "name": name}]) as client:
+        response = chat(client, "<1>")
+        assert said(response) == "a answers <1> in full"
+        assert "set-cookie" not in response.headers
+        assert response.headers["x-micronas-expert"] == r"\u65e5\u672c\r\nSet-Cookie: x=1"

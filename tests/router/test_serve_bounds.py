@@ -13,7 +13,7 @@ from micronas.errors import ConfigError
 from micronas.router.serve.app import create_app
 from micronas.router.serve.server import listen
 from micronas.router.serve.settings import ServeSettings
-from tests.router.serving import chat, said, serving, streamed, until
+from tests.router.serving import chat, closed, said, serving, streamed, until
 from tests.router.upstreams import (
     Behaviour,
     Call,
@@ -246,6 +246,6 @@ def test_a_key_that_is_not_set_is_an_error_before_the_first_request(
 
 
 def test_several_experts_need_a_router() -> None:
-    settings = {"experts": [{"name": n, "active": 1, "callable": "json:dumps"} for n in "ab"]}
+    settings = {"experts": [closed(n) for n in "ab"]}
     with pytest.raises(ConfigError, match="2 experts need router"):
         create_app(ServeSettings.model_validate(settings))

@@ -25,7 +25,7 @@ from micronas.router.mapping import ParameterBudget
 from micronas.router.serve.app import create_app
 from micronas.router.serve.protocol import ascii_text
 from micronas.router.serve.settings import ServeSettings
-from tests.router.serving import Running, chat, running, until
+from tests.router.serving import Running, chat, closed, running, until
 from tests.router.upstreams import (
     Call,
     Server,
@@ -240,12 +240,12 @@ def test_ctrl_c_lets_requests_end_and_leaves_no_traceback(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_does_not_wait_for_an_expert_for_ever(tmp_path: Path) -> None:
-    (tmp_path / "sleeper.py").write_text(
-        "import threading\ndef sleep(messages):\n    threading.Event().wait()\n"
-    )
-    experts = [{"name": "sleeper", "active": 1, "callable": "sleeper:sleep"}]
     body = {"model": "sleeper", "messages": [{"role": "user", "content": "x"}]}
-    with running(tmp_path, experts=experts, grace=1) as server, ThreadPoolExecutor(1) as thread:
+    with (
+        upstream("sleeper", hangs) as sleeper,
+        running(tmp_path, experts=[sleeper.expert()], grace=1) as server,
+        ThreadPoolExecutor(1) as thread,
+    ):
         metrics = server.url.replace("/v1", "/metrics")
         call = thread.submit(httpx.post, f"{server.url}/chat/completions", json=body, timeout=30)
         until(lambda: "micronas_router_working 1.0" in httpx.get(metrics).text)
@@ -257,7 +257,7 @@ def test_ctrl_c_does_not_wait_for_an_expert_for_ever(tmp_path: Path) -> None:
 
 
 def test_mistakes_at_the_command_line_are_one_line_and_exit_2(tmp_path: Path) -> None:
-    expert = {"name": "a", "active": 1, "callable": "json:dumps"}
+    expert = closed("a")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for settings, message in (

@@ -16,17 +16,16 @@ from micronas.router.serve.plan import fallback_order
 from micronas.router.serve.protocol import (
     ApiError,
     ascii_text,
-    completion,
     dump,
     is_answer,
     is_piece,
     load,
     parse_ask,
-    pieces,
     says_something,
     texts_of,
 )
 from micronas.router.serve.settings import ServeSettings, read_settings
+from tests.router.serving import closed
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -149,15 +148,6 @@ def test_headers_are_printable_ascii_and_give_the_text_back(text: str) -> None:
         assert shown.encode().decode("unicode_escape").strip() == text.strip()
 
 
-@given(st.text())
-def test_pieces_say_what_the_whole_says(text: str) -> None:
-    assert "".join(map(text_of, pieces(text))) == text_of(completion(text)) == text
-    first, last = pieces(text)
-    assert says_something(first) == bool(text)
-    assert says_something(last)
-    assert load(dump(completion(text)))["choices"][0]["message"]["content"] == text
-
-
 @given(st.dictionaries(st.sampled_from(["choices", "usage"]), ANY_JSON | CHOICES))
 def test_whatever_an_upstream_sends_can_be_read_or_refused(value: dict[str, Any]) -> None:
     if is_piece(value):
@@ -167,7 +157,7 @@ def test_whatever_an_upstream_sends_can_be_read_or_refused(value: dict[str, Any]
     assert (token_count(value.get("usage"), "prompt_tokens") or 1) >= 1
 
 
-EXPERTS = [{"name": name, "active": "1B", "callable": "json:dumps"} for name in "abc"]
+EXPERTS = [closed(name) for name in "abc"]
 
 
 def settings_of(**changes: object) -> ServeSettings:
@@ -184,13 +174,13 @@ def test_fallback_order() -> None:
     assert fallback_order(settings_of(fallback=[]), (), "gone") == ()
 
 
-SERVED = "{name: a, active: 1, callable: 'json:dumps'}"
+SERVED = "{name: a, active: 1, endpoint: {base_url: 'http://127.0.0.1:9/v1', model: m}}"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("experts: [{name: a, active: 1}]", "'a' has neither endpoint nor callable"),
+        ("experts: [{name: a, active: 1}]", "must have an endpoint: 'a'"),
         (f"experts: [{SERVED}]\nfixed: b", "'b' is no expert; choose one of a"),
         (f"experts: [{SERVED}]\nfallback: [aa]", "'aa' is no expert"),
         (f"experts: [{SERVED}]\nmodel: a", "no expert's name"),
@@ -212,9 +202,7 @@ def test_a_wrong_configuration_is_one_clear_error(tmp_path: Path, text: str, mes
 
 
 def test_paths_start_at_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "experts.yaml").write_text(
-        "experts: [{name: a, active: 1, callable: 'json:dumps'}]"
-    )
+    (tmp_path / "experts.yaml").write_text(f"experts: [{SERVED}]")
     path = tmp_path / "serve.yaml"
     path.write_text("experts: experts.yaml\nrouter: fitted\nlargest_body: 2 KB\n")
     settings = read_settings(path, ["port=9", "timeouts.idle=3"])

@@ -10,10 +10,10 @@ import yaml
 
 from micronas.errors import ConfigError
 from micronas.router.serve.settings import ServeSettings, read_settings
-from tests.router.serving import chat, raw, running, said, serving
+from tests.router.serving import closed, raw, running, said, serving
 from tests.router.upstreams import answers, upstream
 
-EXPERTS = [{"name": "a", "active": 1, "callable": "json:dumps"}]
+EXPERTS = [closed("a")]
 
 
 def asked(client: httpx.Client, **headers: str) -> httpx.Response:
@@ -134,12 +134,5 @@ def test_addresses_are_hosts_of_an_open_server() -> None:
 
 def test_code_beside_the_configuration_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "prometheus_client.py").write_text("raise SystemExit('ran')\n")
-    (tmp_path / "own.py").write_text("def shout(messages):\n    return 'from beside'\n")
     with upstream("a", answers) as a, running(tmp_path, experts=[a.expert()]) as server:
         assert httpx.get(server.url.replace("/v1", "/metrics")).status_code == 200
-    own = {"name": "own", "active": 1, "callable": "own:shout"}
-    with (
-        running(tmp_path, experts=[own]) as server,
-        httpx.Client(base_url=server.url.removesuffix("/v1")) as client,
-    ):
-        assert said(chat(client, "x")) == "from beside"

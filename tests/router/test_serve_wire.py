@@ -14,13 +14,13 @@ from micronas.router.serve.app import create_app
 from micronas.router.serve.server import configured
 from micronas.router.serve.settings import ServeSettings
 from micronas.settings import nearest
-from tests.router.serving import chat, raw, said, serving, until
+from tests.router.serving import chat, closed, raw, said, serving, until
 from tests.router.upstreams import Call, answers, upstream
 
 HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 )
-OWN = [{"name": "a", "active": 1, "callable": "json:dumps"}]
+OWN = [closed("a")]
 
 
 def connected(client: httpx.Client) -> socket.socket:

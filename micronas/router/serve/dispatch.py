@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 import anyio
 
 from micronas.router.experts import Expert, Timeouts
-from micronas.router.serve.backend import AttemptError, Backend
 from micronas.router.serve.limits import Booking
-from micronas.router.serve.local import Local, function
 from micronas.router.serve.metrics import Metrics
-from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text, says_something
+from micronas.router.serve.protocol import (
+    ApiError,
+    Ask,
+    AttemptError,
+    Json,
+    ascii_text,
+    says_something,
+)
 from micronas.router.serve.settings import ServeSettings
 from micronas.router.serve.upstream import Upstream
 
@@ -30,7 +35,7 @@ class _Served:
     """One expert in service and how it has been doing."""
 
     expert: Expert
-    backend: Backend
+    backend: Upstream
     timeouts: Timeouts
     asked_rest: float = 0.0
     """When it may be asked again, by its own word."""
@@ -99,16 +104,17 @@ class Dispatcher:
     Raises
     ------
     ConfigError
-        If an expert cannot be called: a key is not set, or a function is not there.
+        If the key of an expert is not set.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.served: dict[str, _Served] = {}
         for each in settings.experts:
-            own = each.endpoint.timeouts if each.endpoint is not None else None
-            timeouts = own or settings.timeouts
-            self.served[each.name] = _Served(each, _backend_of(each, timeouts), timeouts)
+            assert each.endpoint is not None
+            timeouts = each.endpoint.timeouts or settings.timeouts
+            backend = Upstream(each.name, each.endpoint, timeouts)
+            self.served[each.name] = _Served(each, backend, timeouts)
 
     async def aclose(self) -> None:
         for each in self.served.values():
@@ -269,16 +275,3 @@ def _nobody(lost: dict[str, AttemptError]) -> ApiError:
     if ends == {_COOLING}:
         return ApiError(503, f"every expert is cooling down ({reasons})", "cooling_down", wait=wait)
     return ApiError(502, f"no expert answered ({reasons})", "no_answer")
-
-
-def _backend_of(expert: Expert, timeouts: Timeouts) -> Backend:
-    """Return what calls an expert.
-
-    Raises
-    ------
-    ConfigError
-        If a key is not set, or a function cannot be imported.
-    """
-    if expert.endpoint is not None:
-        return Upstream(expert.name, expert.endpoint, timeouts)
-    return Local(expert.name, function(str(expert.callable)))

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 
 from micronas.router.decision import RoutingDecision
 from micronas.router.experts import Expert
-from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.dispatch import Answer
 from micronas.router.serve.limits import Booking
 from micronas.router.serve.metrics import Metrics
@@ -24,6 +23,7 @@ from micronas.router.serve.protocol import (
     DONE,
     ApiError,
     Ask,
+    AttemptError,
     Json,
     ascii_text,
     dump,

@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from micronas.router.experts import Expert
-from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.meter import Habits, Meter
-from micronas.router.serve.protocol import ApiError, Ask, Json, ascii_text
+from micronas.router.serve.protocol import ApiError, Ask, AttemptError, Json, ascii_text
 from micronas.settings import Settings
 
 _MINUTE, _DAY = 60.0, 86_400.0

@@ -2,8 +2,6 @@
 
 import json
 import math
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,6 +54,37 @@ class ApiError(Exception):
 
     def headers(self) -> dict[str, str]:
         return {} if self.wait is None else {"Retry-After": str(max(1, math.ceil(self.wait)))}
+
+
+class AttemptError(Exception):
+    """An attempt brought no answer, or broke off.
+
+    Parameters
+    ----------
+    reason
+        Why, for a person; holds no text of the upstream.
+    again
+        Whether the same expert may do better at once.
+    wait
+        Seconds it asked to be left alone.
+    refusal
+        What the client is told if no other expert answers: the request, not the expert, is why.
+    free
+        Whether the expert did no work that is paid for.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        again: bool = True,
+        wait: float | None = None,
+        refusal: ApiError | None = None,
+        free: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.again, self.wait, self.refusal = reason, again, wait, refusal
+        self.free = free
 
 
 @dataclass(frozen=True)
@@ -266,24 +295,6 @@ def event(value: Json) -> bytes:
     return b"data: " + dump(value) + b"\n\n"
 
 
-def completion(text: str) -> Json:
-    """Return a text as a whole answer."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text},
-        "finish_reason": "stop",
-    }
-    return {**_head("chat.completion"), "choices": [choice]}
-
-
-def pieces(text: str) -> list[Json]:
-    """Return a text as the pieces of a stream: all of it, then its end."""
-    head = _head("chat.completion.chunk")
-    said = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    ended = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    return [{**head, "choices": [said]}, {**head, "choices": [ended]}]
-
-
 def is_answer(value: object, kind: RequestKind = "chat/completions") -> bool:
     """Whether JSON is a whole answer."""
     if kind == "embeddings":
@@ -348,10 +359,6 @@ def ascii_text(text: str) -> str:
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text[:_LONGEST_TEXT].strip()  # nothing to escape, as nearly always
     return text[:_LONGEST_TEXT].encode("unicode_escape").decode("ascii").strip()[:_LONGEST_TEXT]
-
-
-def _head(kind: str) -> Json:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time())}
 
 
 def _invalid(message: str) -> ApiError:

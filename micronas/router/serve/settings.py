@@ -113,11 +113,8 @@ class ServeSettings(Settings):
     def _is_consistent(self) -> "ServeSettings":
         names = [each.name for each in self.experts]
         for each in self.experts:
-            if not each.ways:
-                raise ValueError(
-                    f"an expert must be callable to be served, but {each.name!r} has neither "
-                    "endpoint nor callable"
-                )
+            if each.endpoint is None:
+                raise ValueError(f"an expert to serve must have an endpoint: {each.name!r}")
         wanted = [*(self.fallback or ()), *([self.fixed] if self.fixed is not None else [])]
         for name in wanted:
             if name not in names:

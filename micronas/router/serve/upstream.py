@@ -9,12 +9,12 @@ from anyio import to_thread
 from micronas.language.client import Client, ExchangeError, Received
 from micronas.language.endpoints import required_key
 from micronas.router.experts import ExpertEndpoint, Timeouts
-from micronas.router.serve.backend import AttemptError
 from micronas.router.serve.events import EventReader
 from micronas.router.serve.protocol import (
     LARGE,
     ApiError,
     Ask,
+    AttemptError,
     Json,
     RequestKind,
     dump,
@@ -35,7 +35,7 @@ _TOO_LONG = re.compile(r"context_length_exceeded|context (length|window|size)", 
 
 
 class Upstream:
-    """Backend that asks one endpoint.
+    """One expert's endpoint, ready to be asked.
 
     Raises
     ------
@@ -59,6 +59,11 @@ class Upstream:
         await self._client.aclose()
 
     async def ask(self, ask: Ask) -> AsyncGenerator[Json, None]:
+        """Yield one whole answer, or the pieces of a stream if the request wants one.
+
+        It ends when the answer is complete. Otherwise it raises `AttemptError`; or `ApiError` where
+        the request itself is wrong, so that no other expert would do better.
+        """
         body = {**ask.body, "model": self._model}
         if ask.stream and self._usage:
             # what is spent is known exactly only where the server counts it
