@@ -369,7 +369,7 @@ def test_the_router(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -
     printed = "".join(reader().read(page).values())
     table = next(each.text for each in blocks(page) if each.text.startswith("category "))
     assert table in printed
-    assert (tmp_path / "pareto.svg").stat().st_size > 1000
+    assert json.loads((tmp_path / "rows.json").read_text())
 
 
 def test_the_judge(tmp_path: Path, world: Any, reader: Callable[..., Reader]) -> None:
