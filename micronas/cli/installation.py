@@ -19,6 +19,7 @@ from micronas.quantities import format_bytes
 
 ADDS = {
     "docs": "building the documentation",
+    "figures": "`micronas report --figures`",
     "images": "the tasks `images` and `vww`",
     "judge": "`micronas judge`",
     "judge-embed": "embeddings in `micronas judge build`",

@@ -13,12 +13,18 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; RUN/report.html by default.")
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for figures as SVG and PNG; needs matplotlib.")
+    ] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not name the file.")] = False,
 ) -> None:
     """Write a run's report, or several runs' side by side, as one HTML file that loads nothing."""
+    from micronas.report.figures import write_figures
     from micronas.report.write import write_report
 
     path, data = write_report(runs, out)
+    drawn = [str(each) for each in write_figures(data, figures)] if figures is not None else []
     if as_json or not quiet:
-        show({"report": str(path), **data}, as_json, lambda: f"report: {path}")
+        lines = "\n".join([f"report: {path}", *(f"figure: {each}" for each in drawn)])
+        show({"report": str(path), "figures": drawn, **data}, as_json, lambda: lines)

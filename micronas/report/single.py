@@ -100,6 +100,7 @@ def _tiles(run: RunFolder) -> list[Data]:
             for each in metrics.scores
         ),
         _tile(f"{_capital(first.name)}, float", first.real, first.unit, "before quantization"),
+        *_plain(metrics),
         _tile("Latency", metrics.latency_ms, "ms", f"predicted, form {metrics.latency_form}"),
         _tile("MACs", metrics.macs, "macs", "multiply-accumulates an inference"),
         _tile("Flash", metrics.flash_bytes, "bytes", _flash_note(metrics)),
@@ -117,6 +118,16 @@ def _tiles(run: RunFolder) -> list[Data]:
 
 def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
     return {"label": label, "value": value, "unit": unit, "note": note}
+
+
+def _plain(metrics: Metrics) -> list[Data]:
+    """Beside a network stands what a plain model gives on the same examples."""
+    rival = metrics.plain
+    if rival is None:
+        return []
+    order = "ahead of" if rival.ahead > 0 else "behind" if rival.ahead < 0 else "level with"
+    note = f"a {rival.name}; the int8 network is {order} it"
+    return [_tile(f"{_capital(metrics.score.name)}, plain", rival.score, metrics.score.unit, note)]
 
 
 def _flash_note(metrics: Metrics) -> str:

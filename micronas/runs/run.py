@@ -463,6 +463,8 @@ def _search_metrics(result: SearchResult, objective: Objective) -> Metrics:
             "origin": candidate.origin,
             "network": str(candidate),
             "macs": candidate.costs.macs,
+            "latency_ms": candidate.costs.latency_ms,
+            "arena_bytes": candidate.costs.arena_bytes,
             "trial_epochs": candidate.trial_epochs,
             f"trial_{key}": candidate.trial_score,
             "trial_loss": candidate.trial_loss,

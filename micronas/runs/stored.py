@@ -28,6 +28,8 @@ class _Candidate(_Stored):
     origin: str
     network: str
     macs: int
+    latency_ms: float | None = None
+    """Files of earlier versions do not say."""
     trial_epochs: int
     trial_loss: float | None
     trial_score: float | None = None
@@ -80,6 +82,14 @@ class Search(_Stored):
         return {**values, "candidates": [{**row, "trial_score": row.get(key)} for row in rows]}
 
 
+class Plain(_Stored):
+    """A linear model of simple statistics, on the examples that judged the network."""
+
+    name: str
+    score: float
+    ahead: float
+
+
 class Metrics(_Stored):
     """`metrics.json`."""
 
@@ -112,6 +122,8 @@ class Metrics(_Stored):
     """Needs of the device in all; files of earlier versions have neither this nor the next."""
     decision: dict[str, Any] | None = None
     per_machine: dict[str, Machine] | None = None
+    plain: Plain | None = None
+    """Of series; files of earlier versions have none."""
     search: Search | None = None
 
     def left(self, name: str) -> float | None:

@@ -33,6 +33,8 @@ class Decision:
     name: str
     kind: DecisionKind
     options: tuple[Any, ...]
+    named: tuple[str, ...] = ()
+    """Names of options that say nothing by themselves, such as those of ``select``."""
 
     def nearest(self, number: float) -> int:
         """Return which option of a width, or of bits, is nearest to a number."""
@@ -41,6 +43,8 @@ class Decision:
     @property
     def labels(self) -> list[str]:
         """The options as text: ``5``, or ``9x1`` for a kernel that is not square."""
+        if self.named:
+            return list(self.named)
         return [kernel_text(each) if self.kind == "kernel" else str(each) for each in self.options]
 
 

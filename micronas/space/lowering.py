@@ -56,11 +56,19 @@ class Lowering:
         self.activation = activation
         self.scope = ""
 
-    def decide(self, field: str, kind: DecisionKind, options: Sequence[Any]) -> Chosen:
+    def decide(
+        self,
+        field: str,
+        kind: DecisionKind,
+        options: Sequence[Any],
+        named: Sequence[str] = (),
+    ) -> Chosen:
         """Add a decision, named after the block and a field of it, if there are two options."""
         if len(options) == 1:
             return Chosen(tuple(options), None)
-        self._decisions.append(Decision(f"{self.scope}.{field}", kind, tuple(options)))
+        self._decisions.append(
+            Decision(f"{self.scope}.{field}", kind, tuple(options), tuple(named))
+        )
         self._options.append(tuple(options) if kind == "width" else ())
         return Chosen(tuple(options), len(self._decisions) - 1)
 

@@ -139,9 +139,7 @@ def _node(part: Mapping[str, Any]) -> _Node:
     fixed = "" if part["decisions"] or part.get("options") else ", nothing to choose"
     line = f"{part['name']}: {part['type']}{strided if max(stride) > 1 else ''}{times}{fixed}"
     below: list[_Node] = [
-        ("kept or left out" if each["name"] == "keep" else _line(each), [])
-        for each in part["decisions"]
-        if each["kind"] != "select"
+        (_line(each), []) for each in part["decisions"] if each["kind"] != "select"
     ]
     return line, below + [_node(option) for option in part.get("options", ())]
 

@@ -98,8 +98,9 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
     (said,) = (each for each in texts(browser, "#candidates p") if "ahead of the best" in each)
     assert f"{lead} ± {chance} points of accuracy ahead of the best" in said
     wrong = json.loads((runs / "found" / "history.json").read_text())["outcome"]["mistakes"]
-    # gauges, network, arena, latency and MACs, training, search, candidates, layers; gates; errors
-    assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 1 + 1 + varied + len(wrong)
+    # gauges, network, arena, latency and MACs, training, search, candidates (over latency, and as
+    # bars), layers; gates; errors
+    assert len(charts) == 3 + 1 + 1 + 2 + 2 + 3 + 2 + 1 + varied + len(wrong)
     assert browser.complaints == []
     assert browser.requests == [(runs / "page.html").as_uri()]
 

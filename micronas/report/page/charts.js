@@ -17,6 +17,10 @@ const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => `${digits(n, 2)
 const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
   : n !== null && unit ? `${+n.toPrecision(3)} ${unit}` : digits(n, 3));
 
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+// An axis of a measure: shares in per cent.
+const scale = (unit) => ({ show: (value) => short(unit === "share" ? 100 * value : value) });
+
 // A chart draws itself again when its width changes.
 function chart(label, draw) {
   const host = el("div", { class: "chart" });
@@ -157,6 +161,31 @@ function lines(label, { x, series, y = {}, limit = null, height = 210 }) {
         .map((each) => `${each.name}: ${(y.tell ?? y.show ?? short)(each.values[index])}`);
       node.append(marked(hit, `${x.label} ${short(value)}`, ...said));
     });
+    return node;
+  });
+}
+
+// Points {x, y, kind, hollow, said}, and stairs {kind, points} that join some of them.
+function scatter(label, { points, stairs = [], x, y, height = 260 }) {
+  return chart(label, (width) => {
+    const [low, high] = extent(points.map((each) => each.x), 0);
+    const [worst, best] = extent(points.map((each) => each.y));
+    const space = (best - worst) * 0.08;
+    const frame = axes(width, height, { ...x, low, high: high * 1.05 },
+      { ...y, low: worst - space, high: best + space });
+    const node = svg(width, height, frame.drawn);
+    for (const stair of stairs) {
+      const steps = stair.points.flatMap((each, place, all) => {
+        const [left, top] = [frame.across(each.x), frame.up(each.y)];
+        const next = all[place + 1];
+        return [`${left},${top}`, `${next === undefined ? frame.right : frame.across(next.x)},${top}`];
+      });
+      node.append(el("polyline", { class: `line front ${stair.kind}`, points: steps.join(" ") }));
+    }
+    for (const each of points) {
+      node.append(marked(el("circle", { class: `${each.hollow ? "hollow" : "area"} ${each.kind}`, r: 5.5,
+        cx: frame.across(each.x), cy: frame.up(each.y) }), ...each.said));
+    }
     return node;
   });
 }

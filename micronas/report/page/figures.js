@@ -75,6 +75,22 @@ function search({ step, loss, expected, multiplier, gates }) {
       : el("p", { class: "note" }, `Not shown: ${gates.absent ?? "there was no round"}.`));
 }
 
+// Files of earlier versions do not say how long networks take.
+function overLatency(rows, measure, scored) {
+  const points = rows.map((row, index) => ({ ...row, index }))
+    .filter((row) => row.latency_ms !== null && row.trial_score !== null);
+  if (!points.length) return null;
+  const origins = [...new Set(points.map((row) => row.origin))];
+  const kinds = Object.fromEntries(origins.map((name, index) => [name, `s${index % 6}`]));
+  return titled(`Trial ${measure.name}${measure.unit === "share" ? ", per cent," : ""} over latency; filled: reached the last epoch`,
+    legend(origins.map((name) => [name, kinds[name]])),
+    scatter(`Trial ${measure.name} over latency`, { x: { label: "ms" }, y: scale(measure.unit),
+      points: points.map((row) => ({ x: row.latency_ms, y: row.trial_score, kind: kinds[row.origin],
+        hollow: row.trial_epochs < rows[0].trial_epochs,
+        said: [row.network, row.origin, `${scored(row.trial_score)} after ${whole(row.trial_epochs)} epochs`,
+          `${ms(row.latency_ms)}, ${macs(row.macs)}`] })) }));
+}
+
 function candidates({ winner, margin, half_width: half, after, measure, rows }) {
   const [size, places] = measure.unit === "share" ? [100, 1] : [1, 3];
   const points = measure.unit === "share" ? `points of ${measure.name}` : `${measure.unit} of ${measure.name}`.trim();
@@ -83,13 +99,16 @@ function candidates({ winner, margin, half_width: half, after, measure, rows }) 
   const ahead = margin === null ? "no network of another origin had a trial."
     : `${(size * margin).toFixed(places)}${chance} ${points} ahead of the best of other origins` +
       (after === null ? ", which had trials of other lengths." : `, both after ${whole(after)} epochs.`);
-  const headers = ["#", "Origin", "Network", "MACs", "Epochs", "Trial loss", `Trial ${measure.name}`];
-  const cells = rows.map((row, index) => [number(index + 1, String(index + 1)), text(row.origin),
-    text(row.network), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
-    number(row.trial_loss, digits(row.trial_loss, 3)), number(row.trial_score, scored(row.trial_score))]);
+  // what a phone shows without being moved stands first
+  const headers = ["#", capital(measure.name), "Latency", "Origin", "MACs", "Epochs", "Loss", "Network"];
+  const cells = rows.map((row, index) => [number(index + 1, String(index + 1)),
+    number(row.trial_score, scored(row.trial_score)), number(row.latency_ms, ms(row.latency_ms)),
+    text(row.origin), number(row.macs, macs(row.macs)), number(row.trial_epochs, whole(row.trial_epochs)),
+    number(row.trial_loss, digits(row.trial_loss, 3)), text(row.network)]);
   section("candidates", "Candidates tried",
     "Each got a short training of its own, and those of larger loss an even shorter one. The first " +
     `won: origin ${winner}, ${ahead} Sorted by epochs reached, then loss.`,
+    overLatency(rows, measure, scored),
     bars(`Trial ${measure.name}`, rows.map((row, index) => ({
       label: row.network, value: row.trial_score, show: scored(row.trial_score),
       kind: index === 0 ? "s2" : "s0",
@@ -110,7 +129,7 @@ function training({ phases, measure: { name, unit } }) {
   }));
   const losses = [...phasesOf("loss", "training", 0), ...phasesOf("validation_loss", "validation", 2)];
   const accuracy = phasesOf("validation_score", "validation", 2);
-  const title = name[0].toUpperCase() + name.slice(1);
+  const title = capital(name);
   const named = (series) => legend(series.map((each) => [each.name, each.kind]));
   section("training", "Training", "Validation is watched on 1,000 examples at most, and nothing is " +
     "chosen by it.",

@@ -51,8 +51,18 @@ function mistake(each, classes) {
       `${share(each.certainty)} certain`), button);
 }
 
+// Channels share a colour beyond the sixth.
+function channels(count) {
+  return legend(Array.from({ length: Math.min(count, 6) }, (_, kind) => {
+    const own = Array.from({ length: count }, (_, index) => index).filter((index) => index % 6 === kind);
+    return [`channel ${own.map((index) => index + 1).join(", ")}`, `s${kind}`];
+  }));
+}
+
 function mistakes(classes, shown) {
+  const [first] = shown;
   return [el("h3", {}, "Misclassified, the most certain first"),
+    first?.kind !== "picture" && first?.values.length > 1 ? channels(first.values.length) : null,
     el("div", { class: "mistakes" }, ...shown.map((each) => mistake(each, classes)))];
 }
 

@@ -68,7 +68,7 @@ function drawNetwork(blocks, small) {
 function section(id, title, words, ...nodes) {
   const made = el("section", { id }, el("h2", {}, title));
   if (words) made.append(el("p", { class: "note" }, words));
-  made.append(...nodes);
+  made.append(...nodes.filter((node) => node !== null));
   byId("main").append(made);
   byId("nav").append(el("a", { href: `#${id}` }, title));
 }

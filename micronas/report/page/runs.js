@@ -4,8 +4,6 @@
 const COSTS = { latency_ms: ["latency", ms, "ms"], sram_bytes: ["SRAM", bytes, "bytes"],
   flash_bytes: ["flash", bytes, "bytes"] };
 
-const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
-
 const scoreOf = (row) => measured(row.score, row.unit);
 
 const saidOf = (row) => [row.name, `${row.score_name} ${scoreOf(row)} int8`,
@@ -15,30 +13,12 @@ const saidOf = (row) => [row.name, `${row.score_name} ${scoreOf(row)} int8`,
 function pareto(group, cost) {
   const [title, , unit] = COSTS[cost];
   const rows = group.runs.map((index) => data.rows[index]);
-  return titled(`${capital(rows[0].score_name)} against ${title}`, chart(title, (width) => {
-    const height = 260;
-    const [low, high] = extent(rows.map((row) => row[cost]), 0);
-    const [worst, best] = extent(rows.map((row) => row.score));
-    const space = (best - worst) * 0.08;
-    const frame = axes(width, height, { label: unit, low, high: high * 1.05 },
-      { low: worst - space, high: best + space, show: (value) => short(rows[0].unit === "share" ? 100 * value : value) });
-    const node = svg(width, height, frame.drawn);
-    const kinds = Object.fromEntries(group.boards.map(({ board }, index) => [board, `s${index % 6}`]));
-    for (const { board, fronts } of group.boards) {
-      const steps = fronts[cost].flatMap((index, place, all) => {
-        const [x, y] = [frame.across(data.rows[index][cost]), frame.up(data.rows[index].score)];
-        const next = all[place + 1];
-        return [`${x},${y}`, `${next === undefined ? frame.right : frame.across(data.rows[next][cost])},${y}`];
-      });
-      node.append(el("polyline", { class: `line front ${kinds[board]}`, points: steps.join(" ") }));
-    }
-    for (const row of rows) {
-      const kind = row.fits ? "area" : "hollow";
-      node.append(marked(el("circle", { class: `${kind} ${kinds[row.board]}`, r: 5.5,
-        cx: frame.across(row[cost]), cy: frame.up(row.score) }), ...saidOf(row)));
-    }
-    return node;
-  }));
+  const kinds = Object.fromEntries(group.boards.map(({ board }, index) => [board, `s${index % 6}`]));
+  const point = (row) => ({ x: row[cost], y: row.score, kind: kinds[row.board], hollow: !row.fits, said: saidOf(row) });
+  const stairs = group.boards.map(({ board, fronts }) =>
+    ({ kind: kinds[board], points: fronts[cost].map((index) => point(data.rows[index])) }));
+  return titled(`${capital(rows[0].score_name)} against ${title}`,
+    scatter(title, { points: rows.map(point), stairs, x: { label: unit }, y: scale(rows[0].unit) }));
 }
 
 const inUnit = ({ unit }) => (unit === "share" ? " in per cent" : unit && ` in ${unit}`);
@@ -53,24 +33,24 @@ function compared(group, place) {
   const rows = group.boards.map(({ board, best }) => {
     if (best === null) return [text(board), text("none fits"), ...Array(5).fill(text("–"))];
     const row = data.rows[best];
-    return [text(board), text(row.name), number(row.score, scoreOf(row)),
-      ...costCells(row), text(row.network)];
+    return [text(board), number(row.score, scoreOf(row)), ...costCells(row), text(row.name), text(row.network)];
   });
   byId("main").lastChild.append(el("h3", {}, "Best per board"),
-    wide(table(["Board", "Run", "Score", "Latency", "SRAM", "Flash", "Network"], rows)));
+    wide(table(["Board", "Score", "Latency", "SRAM", "Flash", "Run", "Network"], rows)));
 }
 
 const costCells = (row) => [number(row.latency_ms, ms(row.latency_ms)),
   number(row.sram_bytes, bytes(row.sram_bytes)), number(row.flash_bytes, bytes(row.flash_bytes))];
 
 function everyRun() {
-  const headers = ["Run", "Task", "Board", "Origin", "Score", "Float", "Latency", "SRAM", "Flash",
-    "MACs", "Energy", "Fits", "Network", "Folder"];
-  const rows = data.rows.map((row) => [text(row.name), text(row.task), text(row.board),
-    text(row.origin), number(row.score, `${row.score_name} ${scoreOf(row)}`),
-    number(row.float_score, measured(row.float_score, row.unit)), ...costCells(row),
+  // what a phone shows without being moved stands first
+  const headers = ["Run", "Score", "Fits", "Latency", "SRAM", "Flash", "Board", "Task", "Origin", "Float",
+    "MACs", "Energy", "Network", "Folder"];
+  const rows = data.rows.map((row) => [text(row.name), number(row.score, `${row.score_name} ${scoreOf(row)}`),
+    text(judged(row.fits ? "yes" : "no", row.estimates)), ...costCells(row), text(row.board), text(row.task),
+    text(row.origin), number(row.float_score, measured(row.float_score, row.unit)),
     number(row.macs, macs(row.macs)), number(row.energy_mj, UNITS.mj(row.energy_mj)),
-    text(judged(row.fits ? "yes" : "no", row.estimates)), text(row.network), text(row.path)]);
+    text(row.network), text(row.path)]);
   section("runs", "Runs", "", wide(table(headers, rows)));
 }
 

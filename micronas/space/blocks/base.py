@@ -86,7 +86,7 @@ class BlockBase(Weighted):
         if self.has_residual:
             for name in names:
                 at.scope = name
-                keep = at.decide("keep", "depth", (0, 1))
+                keep = at.decide("keep", "depth", (0, 1), ("left out", "kept"))
                 kept = partial(self.lower_named, at, source, name)
                 source = at.select(keep, [partial(str, source), kept], f"{name}/kept")
             return source

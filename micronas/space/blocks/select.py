@@ -42,12 +42,20 @@ class Select(BlockBase):
 
     def lower(self, at: Lowering, source: str) -> str:
         name = at.scope
-        kind = at.decide("kind", "select", range(len(self.options)))
+        kind = at.decide("kind", "select", range(len(self.options)), self._names())
         branches = [
             partial(option.lower_named, at, source, branch_name(name, number))
             for number, option in enumerate(self.options)
         ]
         return at.select(kind, branches, f"{name}/selected")
+
+    def _names(self) -> list[str]:
+        """Types of the options; of several of one type the letters that tell their blocks apart."""
+        types = [option.type for option in self.options]
+        return [
+            each if types.count(each) == 1 else branch_name(f"{each} ", number)
+            for number, each in enumerate(types)
+        ]
 
     def chosen(self, name: str, options: Any) -> tuple[BlockBase, str]:
         number = options.get(f"{name}.kind", 0)

@@ -1,0 +1,142 @@
+"""What a report shows of trials, training and fronts, as figures for a paper: SVG and PNG."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from micronas.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SIZE = (6.0, 4.0)
+"""Inches."""
+_DPI = 200
+_COSTS = {
+    "latency_ms": ("latency", "latency, ms", 1.0),
+    "sram_bytes": ("sram", "SRAM, KB", 1e3),
+    "flash_bytes": ("flash", "flash, KB", 1e3),
+}
+"""Name in the file, label of the axis, and what is divided by."""
+_PHASES = {"train": "float", "quantize": "int8 in the loop"}
+
+
+def write_figures(data: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw the figures of a report's data; the same data gives the same bytes of SVG.
+
+    Of one run: ``trials`` (score over latency) and ``training``; of several: ``front_latency`` and
+    others, once for each task and measure.
+
+    Parameters
+    ----------
+    data
+        As `micronas.report.write.write_report` returns it.
+    folder
+        Where the files go; made if need be.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    DataError
+        If there is nothing to draw.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    found: list[Path] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": "micronas", "svg.fonttype": "none"}):
+        for name, draw in _of_one(data) if data["kind"] == "run" else _of_several(data):
+            figure = Figure(figsize=_SIZE, layout="constrained")
+            axes = figure.subplots()
+            draw(axes)
+            axes.grid(alpha=0.3)
+            if len(axes.get_legend_handles_labels()[0]) > 1:
+                axes.legend(frameon=False)
+            for ending, more in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": _DPI})):
+                found.append(folder / f"{name}.{ending}")
+                figure.savefig(found[-1], **more)
+    if not found:
+        raise DataError(
+            "figures need trials or epochs that were written down, but there are none; "
+            "the run is older than they are"
+        )
+    return found
+
+
+def _of_one(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    tried = data["candidates"]
+    rows = [row for row in tried.get("rows", ()) if _is_known(row, "latency_ms", "trial_score")]
+    if rows:
+        measure = tried["measure"]
+        size, label = _axis(measure["name"], measure["unit"])
+
+        def trials(axes: "Axes") -> None:
+            for origin in dict.fromkeys(row["origin"] for row in rows):
+                own = [row for row in rows if row["origin"] == origin]
+                axes.scatter(
+                    [row["latency_ms"] for row in own],
+                    [size * row["trial_score"] for row in own],
+                    label=origin,
+                )
+            axes.set(xlabel="latency, ms", ylabel=f"trial {label}")
+
+        yield "trials", trials
+    training = data["training"]
+    if "phases" in training:
+
+        def losses(axes: "Axes") -> None:
+            first = 1
+            for phase in training["phases"]:
+                told = [epoch["loss"] for epoch in phase["epochs"]]
+                name = _PHASES.get(phase["name"], phase["name"])
+                axes.plot(range(first, first + len(told)), told, label=f"training, {name}")
+                first += len(told)
+            axes.set(xlabel="epoch", ylabel="loss")
+
+        yield "training", losses
+
+
+def _of_several(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    rows = data["rows"]
+    for place, group in enumerate(data["groups"]):
+        for cost, (name, label, divisor) in _COSTS.items():
+
+            def fronts(
+                axes: "Axes",
+                group: Mapping[str, Any] = group,
+                cost: str = cost,
+                label: str = label,
+                divisor: float = divisor,
+            ) -> None:
+                size, measured = _axis(group["score_name"], group["unit"])
+                for number, board in enumerate(group["boards"]):
+                    own = [rows[i] for i in group["runs"] if rows[i]["board"] == board["board"]]
+                    colour = f"C{number}"
+                    axes.scatter(
+                        [row[cost] / divisor for row in own],
+                        [size * row["score"] for row in own],
+                        label=board["board"],
+                        color=colour,
+                    )
+                    front = [rows[i] for i in board["fronts"][cost]]
+                    axes.step(
+                        [row[cost] / divisor for row in front],
+                        [size * row["score"] for row in front],
+                        where="post",
+                        color=colour,
+                    )
+                axes.set(xlabel=label, ylabel=measured)
+
+            yield f"front_{name}" + f"_{place + 1}" * (len(data["groups"]) > 1), fronts
+
+
+def _axis(name: str, unit: str) -> tuple[float, str]:
+    """What a measure is multiplied by, and the label of its axis."""
+    size, of = (100.0, "%") if unit == "share" else (1.0, unit)
+    return size, f"{name}, {of}".removesuffix(", ")
+
+
+def _is_known(row: Mapping[str, Any], *keys: str) -> bool:
+    return all(row.get(key) is not None for key in keys)
