@@ -25,6 +25,12 @@ def search(
         str | None,
         typer.Option(metavar="ADDRESS", help="Run trials on Ray: local, auto or HOST:PORT."),
     ] = None,
+    supernets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of supernets: one of this space, data, search and seed is loaded, or left."
+        ),
+    ] = None,
     track: Track = None,
     wide: Wide = False,
     as_csv: Csv = False,
@@ -35,6 +41,7 @@ def search(
     from micronas.runs.settings import load_run
 
     settings = load_run(config, overrides or [])
+    shared = settings.supernet_in(supernets)
     settings.check_feasible()
     # of the processes that torchrun started, one speaks
     first = os.environ.get("RANK", "0") == "0"
@@ -57,6 +64,7 @@ def search(
             settings,
             folder,
             progress=progress,
+            shared=shared,
             workers=workers,
             ray=ray,
             tell=None if silent else bars.tell,

@@ -1,8 +1,10 @@
 """Settings of a search or training run, read from YAML. Imports no torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
@@ -90,6 +92,44 @@ class RunSettings(TrainSettings):
         if shape is None or (isinstance(space, OpenSpace) and space.input is None):
             return space
         return space.model_copy(update={"input": shape})
+
+    def supernet_key(self, made: Mapping[str, Any] = MappingProxyType({})) -> str | None:
+        """Return a hash of what a supernet depends on that boards and budgets do not change.
+
+        None where none is shared: whether ``auto`` will train one is mostly not known before data
+        is read.
+
+        Parameters
+        ----------
+        made
+            What stands for ``space`` and ``data`` where the settings do not describe them.
+        """
+        if not self.search.shares:
+            return None
+        described = () if "space" in made else (self.load_space(),)
+        parts = (part.model_dump(mode="json") for part in (*described, self.data, self.search))
+        text = json.dumps([self.seed, *parts, *made.items()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def supernet_in(self, folder: Path | None) -> Path | None:
+        """Return the file in a folder of supernets from which this run's is loaded, or where it is
+        left.
+
+        Raises
+        ------
+        ConfigError
+            If the search trains none that others could load.
+        """
+        if folder is None:
+            return None
+        key = self.supernet_key()
+        if key is None:
+            raise ConfigError(
+                "supernets are kept where other budgets share them, but search.strategy="
+                f"{self.search.strategy} shares none; set search.strategy=dnas, or "
+                "search.strategy=ranked search.supernet=space"
+            )
+        return folder / f"{key}.pt"
 
     def check_feasible(
         self,

@@ -1,6 +1,5 @@
 """Expand a sweep's axes into points, each with the settings of its run. Imports no torch."""
 
-import hashlib
 import itertools
 import json
 import re
@@ -46,13 +45,7 @@ class Point:
         Points of the same hash share it. Whether ``auto`` will train a supernet is mostly not known
         before data is read: then it shares nothing.
         """
-        run = self.settings
-        if not run.search.shares:
-            return None
-        described = () if "space" in self.made else (run.load_space(),)
-        parts = (part.model_dump(mode="json") for part in (*described, run.data, run.search))
-        text = json.dumps([run.seed, *parts, *self.made.items()])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.settings.supernet_key(self.made)
 
 
 def parse_over(texts: Iterable[str]) -> dict[str, list[Any]]:

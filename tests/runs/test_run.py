@@ -295,3 +295,22 @@ def test_data_of_another_shape_is_refused_before_training(tmp_path: Path) -> Non
     settings = load_run("kws_small", ["board=stm32f446re", "data.path=x"])
     with pytest.raises(ConfigError, match=r"must agree on the number of classes|an input must"):
         run_search(settings, tmp_path / "run", data=toy_data(), progress=lambda *_: None)
+
+
+def test_a_supernet_is_kept_and_loaded(
+    corpus: Path, finished: tuple[Path, float, str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "supernets"
+    for name in ("leaves", "loads"):
+        done = command(*words(corpus, tmp_path / name), "--supernets", kept, "--quiet")
+        assert done.returncode == 0, done.stderr
+        assert len(list(kept.glob("*.pt"))) == 1
+        assert all(
+            (tmp_path / name / each).read_bytes() == (finished[0] / each).read_bytes()
+            for each in ("architecture.yaml", "model.tflite")
+        )
+    refused = command(
+        *words(corpus, tmp_path / "x", "search={strategy: random}"), "--supernets", kept
+    )
+    assert refused.returncode == 2
+    assert "search.strategy=random shares none" in refused.stderr
