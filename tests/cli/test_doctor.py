@@ -84,7 +84,7 @@ def test_markers_are_obeyed() -> None:
         ),
         ("micronas train published/vww_2", {"published/vww_2"}),
         ("micronas data check v", {"vww"}),
-        ("micronas search kws budget.l", {"budget.latency="}),
+        ("micronas search kws budget.la", {"budget.latency="}),
         ("micronas search kws board=stm32f4", {"board=stm32f446re"}),
         ("micronas search kws board = stm32f4", {"stm32f446re"}),  # as bash cuts it
         ("micronas search kws board = stm32f446re see", {"seed="}),
