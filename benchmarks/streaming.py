@@ -4,11 +4,11 @@
     python -m benchmarks.streaming --table
 
 FEATURES are those of `benchmarks.kws40`. The window network is TC-ResNet8 at the widest that fits
-24 KB and 60 ms with TFLM; networks that stream are draws of kws_streaming for the engine, of each family the
-one with the most multiply-accumulates whose load 100 ms apart is at most a fifth of the window
-network's there. Accuracy is the int8 network's on speakers that trained nothing. Cycles are the
-engine's, by its model, without the front end's; a window is computed anew for each call. A line for
-each training goes to results/streaming.jsonl; what is there is not trained again.
+24 KB and 60 ms with TFLM. Networks that stream are draws of kws_streaming for the engine, of each
+family the one with the most multiply-accumulates whose load 100 ms apart is at most a fifth of the
+window network's there. Accuracy is the int8 network's on speakers that trained nothing. Cycles are
+the engine's, by its model, without the front end's; a window is computed anew for each call. A line
+for each training goes to results/streaming.jsonl; what is there is not trained again.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """Streaming networks in C and frame by frame, beside integer execution over the whole recording.
 
-    python -m benchmarks.streaming_bits NETWORKS [--core]
+    python -m benchmarks.streaming_bits NETWORKS
 
 Networks are random, hops go from 1 to 13 frames. On the host each is compiled one of four ways in
-turn, as in `benchmarks.engine_bits`; with ``--core`` for an emulated Cortex-M4. A line for every
-ten goes to results/streaming_bits.jsonl, behind whose last seed the next run begins.
+turn, as in `benchmarks.engine_bits`; `benchmarks.streaming_costs` compares those of an emulated
+Cortex-M4. A line for every ten goes to results/streaming_bits.jsonl, behind whose last seed the
+next run begins.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from micronas.graph.frames import FrameByFrame
-from testing.engine import SANITIZED, build_hops, hops_on_core, hops_on_host
+from testing.engine import SANITIZED, hops_on_host
 from testing.streaming import over_the_whole, random_recording, random_streaming
 
 _WAYS = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O0", "-O3")]
@@ -29,20 +30,16 @@ _KEYS = ("networks", "failed", "bytes", "differing_frames", "differing_engine")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", type=int)
-    parser.add_argument("--core", action="store_true")
-    arguments = parser.parse_args()
-    name, rows = "core" if arguments.core else "host", _rows()
-    first = max((row["first"] + row["networks"] for row in rows if row["on"] == name), default=0)
-    for seed in range(first, first + arguments.networks, _TOGETHER):
+    rows = _rows()
+    first = max((row["first"] + row["networks"] for row in rows), default=0)
+    for seed in range(first, first + parser.parse_args().networks, _TOGETHER):
         found: Counter[str] = Counter()
         for each in range(seed, seed + _TOGETHER):
-            _compare(each, found, core=arguments.core)
-        row = {"on": name, "first": seed, **{key: found[key] for key in _KEYS}}
+            _compare(each, found)
         with _RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-    for name in ("host", "core"):
-        total = {key: sum(row[key] for row in _rows() if row["on"] == name) for key in _KEYS}
-        print(f"{name}: " + ", ".join(f"{key}: {value:,}" for key, value in total.items()))
+            file.write(json.dumps({"first": seed, **{key: found[key] for key in _KEYS}}) + "\n")
+    total = {key: sum(row[key] for row in _rows()) for key in _KEYS}
+    print(", ".join(f"{key}: {value:,}" for key, value in total.items()))
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -50,7 +47,7 @@ def _rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _compare(seed: int, found: Counter[str], *, core: bool) -> None:
+def _compare(seed: int, found: Counter[str]) -> None:
     graph, hop = random_streaming(seed), seed % _HOPS + 1
     heard = FrameByFrame(graph)
     hops = (heard.frames + 3 * max(heard.stride, hop)) // hop + 1
@@ -62,12 +59,9 @@ def _compare(seed: int, found: Counter[str], *, core: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
-            if core:
-                ran = hops_on_core(build_hops(graph, folder, hop), frames)
-            else:
-                compiler, level = _WAYS[seed % len(_WAYS)]
-                flags = (level, *SANITIZED)
-                ran = hops_on_host(graph, frames, hop, folder, compiler=compiler, flags=flags)
+            compiler, level = _WAYS[seed % len(_WAYS)]
+            flags = (level, *SANITIZED)
+            ran = hops_on_host(graph, frames, hop, folder, compiler=compiler, flags=flags)
         except subprocess.CalledProcessError as error:
             found["failed"] += 1
             print(seed, "failed:", (error.stderr or b"")[:500])

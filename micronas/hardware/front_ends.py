@@ -69,6 +69,11 @@ def front_end_costs(
         ) from error
 
 
+def has_times(meaning: Mapping[str, Any]) -> bool:
+    """Whether what is known of an input says how long one of its rows is."""
+    return meaning.get("features") in ("mfcc", "log-mel") or "rate_hz" in meaning
+
+
 def _counted(meaning: Mapping[str, Any], shape: tuple[int, int, int]) -> FrontEndCosts | None:
     features = meaning.get("features")
     if features == "mfcc":

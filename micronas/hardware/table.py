@@ -52,7 +52,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
         "fits": f"{verdict(described['fits'])} ({_used(described)})",
     }
     if described["listening"]:
-        totals["listening"] = _listening(described["listening"])
+        totals["listening"] = listening_text(described["listening"])
     if described["engine"] != TFLM:
         totals["engine"] = described["engine"]
     if described["arena_assumes"]:
@@ -80,7 +80,7 @@ def profile_table(described: Mapping[str, Any], *, width: int | None = None) -> 
     return "\n".join(lines)
 
 
-def _listening(heard: Mapping[str, Any]) -> str:
+def listening_text(heard: Mapping[str, Any]) -> str:
     """Say what a call takes of a network that listens."""
     frames, stride = heard["hop_frames"], heard["stride_frames"]
     parts = [f"{frames} frame{'s' * (frames > 1)} a call computes {heard['computes']}"]

@@ -13,6 +13,7 @@ from micronas.errors import ConfigError
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import Form
+from micronas.hardware.front_ends import has_times
 from micronas.nas.problem import Problem
 from micronas.nas.settings import KINDS, AnySettings, SearchSettings, StrategySettings
 from micronas.resources import find
@@ -154,9 +155,14 @@ class RunSettings(TrainSettings):
         *,
         known: Mapping[str, Any] | None = None,
     ) -> Problem:
-        """Return what is searched, with what is known of the front end before data is read."""
+        """Return what is searched, with what is known of the front end before data is read.
+
+        What listening takes is not limited where only the data says how long a frame is.
+        """
         space, known = space or self.load_space(), known_of(self.data) if known is None else known
-        return Problem(space, self.load_board(), self.budget, meaning=known)
+        unheard = {"hop": None, "load": None, "energy": None}
+        budget = self.budget if has_times(known) else self.budget.model_copy(update=unheard)
+        return Problem(space, self.load_board(), budget, meaning=known)
 
 
 def load_run(

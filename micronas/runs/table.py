@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from micronas.hardware.table import verdict
+from micronas.hardware.table import listening_text, verdict
 from micronas.quantities import format_bytes, format_cost, format_macs
 from micronas.text import listed, pairs, percent, quantity, span, table, wrapped
 
@@ -102,6 +102,7 @@ def metrics_table(metrics: Mapping[str, Any], *, width: int | None = None) -> st
         "plain": _plain(metrics),
         "arena": "; ".join(_arena_notes(metrics)),
         "beside": "; ".join(_device_notes(metrics.get("device"))),
+        "listening": listening_text(heard) if (heard := metrics.get("listening")) else "",
     }
     facts = {
         "network": metrics["network"],

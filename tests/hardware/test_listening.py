@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from micronas.hardware.table import profile_table
 from micronas.hardware.targets import MICRONAS
 from micronas.nas.member import Member
 from micronas.nas.problem import Problem
+from micronas.runs.settings import load_run
 from micronas.space.open_space import OpenSpace, load_space
 from micronas.space.space import Space
 
@@ -116,6 +118,16 @@ def test_frames_last_what_their_front_end_says() -> None:
     unknown = front_end_costs({"features": "series"}, (128, 1, 6))
     assert unknown is not None
     assert unknown.frame_ms is None
+
+
+def test_a_hop_is_checked_before_data_is_read_where_frames_are_known(tmp_path: Path) -> None:
+    """Only the recordings of a series say how long a frame is."""
+    (tmp_path / "swing").mkdir()
+    (tmp_path / "swing" / "one.csv").write_text("x,y\n1,2\n")
+    given = [f"data.path={tmp_path}", "board=stm32f446re", "budget.hop=30ms", "budget.load=50%"]
+    load_run("series", given).check_feasible()
+    with pytest.raises(ConfigError, match="is 30 ms, and a frame is 20 ms"):
+        load_run("kws_streaming", given).check_feasible()
 
 
 def test_a_profile_says_what_a_call_takes() -> None:
