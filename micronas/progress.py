@@ -14,6 +14,11 @@ from micronas.quantities import format_cost, format_duration
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """``progress(phase, done, total, numbers)``; a phase begins with none done, or where it goes on."""
 
+
+def nobody(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
+    """Progress that is shown to nobody."""
+
+
 _EXPECTED = "expected_"
 _FORMAT = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}, {remaining} left{postfix}"
 READING = "reading"

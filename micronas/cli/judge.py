@@ -14,6 +14,7 @@ from micronas.cli.shared import Json, Overrides, Quiet, show
 if TYPE_CHECKING:
     from micronas.judge.build import Build
     from micronas.judge.leaderboard import Statistics
+    from micronas.progress import Progress
 
 judge_app = typer.Typer(
     no_args_is_help=True,
@@ -53,10 +54,17 @@ class _Format(str, Enum):
 
 @judge_app.command()
 def build(
-    recipe: _RecipePath, out: _SetFolder, overrides: Overrides = None, as_json: Json = False
+    recipe: _RecipePath,
+    out: _SetFolder,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make an evaluation set from a recipe."""
-    manifest = _build(recipe, out, overrides, quiet=as_json).run()
+    from micronas.progress import Bars
+
+    with Bars(quiet=quiet or as_json) as bars:
+        manifest = _build(recipe, out, overrides, quiet=as_json, progress=bars).run()
     from micronas.judge.jobs import strata_table
 
     show(manifest, as_json, lambda: strata_table(manifest))
@@ -364,12 +372,25 @@ def _in_dollars(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _build(recipe: Path, out: Path, overrides: list[str] | None, *, quiet: bool = False) -> "Build":
+def _build(
+    recipe: Path,
+    out: Path,
+    overrides: list[str] | None,
+    *,
+    quiet: bool = False,
+    progress: "Progress | None" = None,
+) -> "Build":
+    from tqdm import tqdm
+
     from micronas.judge.build import Build
     from micronas.judge.recipe import read_recipe
+    from micronas.progress import nobody
 
-    say = (lambda _: None) if quiet else typer.echo
-    return Build(read_recipe(recipe, overrides or []), out, say=say)
+    def say(line: str) -> None:
+        if not quiet:
+            tqdm.write(line)  # above a bar
+
+    return Build(read_recipe(recipe, overrides or []), out, say=say, progress=progress or nobody)
 
 
 def _statistics(rounds: int, level: float, prior: float, seed: int) -> "Statistics":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from micronas.cli.router_serve import serve
-from micronas.cli.shared import Json, Overrides, show
+from micronas.cli.shared import Json, Overrides, Quiet, show
 
 if TYPE_CHECKING:
     from micronas.router.policy import Router
@@ -23,11 +23,19 @@ _Out = Annotated[Path, typer.Option("--out", help="_Folder of the fitted router.
 
 
 @router_app.command()
-def fit(config: Config, out: _Out, overrides: Overrides = None, as_json: Json = False) -> None:
+def fit(
+    config: Config,
+    out: _Out,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Fit categories and a mapping on scored prompts; what is chosen is chosen on held-out ones."""
+    from micronas.progress import Bars
     from micronas.router.jobs import fit_file
 
-    router = fit_file(config, overrides or [])
+    with Bars(quiet=quiet or as_json) as bars:
+        router = fit_file(config, overrides or [], progress=bars)
     router.save(out)
     _show(router, as_json)
 

@@ -32,11 +32,14 @@ from micronas.language.clusters import clusters
 from micronas.language.embedders import Vectors
 from micronas.language.neighbours import correct_prior, cross_validate, vote
 from micronas.language.rows import json_lines
+from micronas.progress import Progress, nobody
 
 REVIEW = "review.csv"
 LABELS = "labels.csv"
 _DROPPED = "dropped.jsonl"
 
+_STEPS = 5
+"""Clean, language, duplicates, label, sample."""
 _CROSS_VALIDATED = {"neighbours", "precision", "threshold", "folds"}
 
 
@@ -52,6 +55,8 @@ class Build:
         ``review.csv``.
     say
         Called with one line per step.
+    progress
+        Told how many steps are done.
     """
 
     def __init__(
@@ -60,9 +65,10 @@ class Build:
         out: Path,
         *,
         say: Say = lambda _: None,
+        progress: Progress = nobody,
     ) -> None:
         self._recipe, self._folder, self._out = recipe.recipe, recipe.folder, out
-        self._steps = Steps(say)
+        self._steps = Steps(say, progress, total=_STEPS)
         self._vectors: Vectors | None = None
 
     def run(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micronas.judge.sources import Record
+from micronas.progress import Progress, nobody
 
 Say = Callable[[str], None]
 
@@ -30,10 +31,13 @@ class Steps:
     ----------
     say
         Called with one line per step.
+    progress
+        Told how many of `total` steps are done.
     """
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, say: Say, progress: Progress = nobody, *, total: int = 1) -> None:
+        self._say, self._progress, self._total = say, progress, total
+        progress("build", 0, total, {})
         self.counts: dict[str, dict[str, Any]] = {}
         """Prompts kept, prompts dropped by reason, and facts of each step."""
         self.dropped: list[dict[str, Any]] = []
@@ -46,6 +50,7 @@ class Steps:
         self.dropped += [{**each, "step": name} for each in outcome.dropped]
         reasons = ", ".join(f"{number} {reason}" for reason, number in dropped.items())
         self._say(f"{name}: {len(outcome.kept)} kept, dropped: {reasons or 'none'}")
+        self._progress("build", len(self.counts), self._total, {})
         return outcome
 
 

@@ -20,7 +20,7 @@ from micronas.nas.table import Picture, candidates_html, candidates_text, plot
 from micronas.nas.trials import Trials, executor
 from micronas.objectives.base import Measure
 from micronas.objectives.classes import CLASSES
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.space.open_space import OpenSpace
 from micronas.space.searchable import Searchable
 from micronas.train.devices import find_device
@@ -142,7 +142,7 @@ def search(
         checkpoint=checkpoint or Checkpoint(),
         shared=shared,
         device=where,
-        progress=progress or (lambda phase, done, total, numbers: None),
+        progress=progress or nobody,
     )
     chosen = strategy(context)
     left: float = math.inf if settings.epochs is None else settings.epochs

@@ -1,5 +1,6 @@
 """Fit a router: vectors, categories, out-of-fold evidence, and a mapping for a budget."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from micronas.arrays import Floats
 from micronas.errors import DataError
+from micronas.progress import Progress, nobody
 from micronas.router.category import Categories, CategorySettings, Validation, fit_categories
 from micronas.router.decision import GENERAL
 from micronas.router.embedding import Embedding, embedder_of
@@ -71,6 +73,7 @@ def fit(
     budget: ParameterBudget | None = None,
     embedder: Callable[[Sequence[str]], Floats] | None = None,
     cache: Path | None = None,
+    progress: Progress = nobody,
 ) -> Router:
     """Fit both steps on scored prompts.
 
@@ -84,6 +87,8 @@ def fit(
         In place of the one that the settings name; it has to be given again to `Router.load`.
     cache
         SQLite file that keeps the vectors of slow embedders.
+    progress
+        Called before prompts are embedded, as they are and in other words, and around the fit.
 
     Raises
     ------
@@ -96,14 +101,24 @@ def fit(
     embedding = wanted.embedding.resolved()
     embed = embedder or embedder_of(embedding, cache)
     names = tuple(expert.name for expert in experts)
+    done = itertools.count()
+
+    def embedded(prompts: Sequence[str]) -> Floats:
+        progress("embedding", next(done), 1 + wanted.rewordings, {})
+        return embed(prompts)
+
+    vectors = embedded(table.prompts)
+    reworded = embedded_rewordings(embedded, table.prompts, wanted.rewordings)
+    progress("categories", 0, 1, {})
     found = fit_step1(
-        embed(table.prompts),
+        vectors,
         table.of_experts(names),
         active=np.array([expert.active for expert in experts]),
         total=np.array([expert.total for expert in experts]),
         settings=wanted,
-        reworded=embedded_rewordings(embed, table.prompts, wanted.rewordings),
+        reworded=reworded,
     )
+    progress("categories", 1, 1, {})
     return Router(
         embedding=embedding if embedder is None else None,
         embed=embed,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from micronas.files import write_atomically
+from micronas.progress import Progress, nobody
 from micronas.router.embedding import embedder_of
 from micronas.router.evaluate import OURS, evaluate, random_parts
 from micronas.router.fit import BudgetSettings, RouterSettings, embedded_rewordings, fit
@@ -30,7 +31,7 @@ def budget_of(active: str | None, total: str | None) -> ParameterBudget:
     return ParameterBudget(found.active, found.total)
 
 
-def fit_file(config: Path, overrides: Iterable[str] = ()) -> Router:
+def fit_file(config: Path, overrides: Iterable[str] = (), *, progress: Progress = nobody) -> Router:
     """Fit the router of a YAML; see `micronas.router.fit.fit` for errors."""
     settings, scores = _read(config, overrides)
     return fit(
@@ -39,6 +40,7 @@ def fit_file(config: Path, overrides: Iterable[str] = ()) -> Router:
         settings=settings,
         budget=ParameterBudget(settings.budget.active, settings.budget.total),
         cache=config.parent / settings.vectors,
+        progress=progress,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from micronas.errors import ConfigError
 from micronas.event_file import EventFile
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.runs.folder import LOG, METRICS, MODEL
 from micronas.settings import nearest
 
@@ -131,7 +131,7 @@ def tracked(
     settings: Mapping[str, Any],
     names: Sequence[str] = (),
     *,
-    shown: Progress = lambda phase, done, total, numbers: None,
+    shown: Progress = nobody,
 ) -> Iterator[Progress]:
     """Yield what hands numbers on to TensorBoard and to trackers, which end with the block.
 

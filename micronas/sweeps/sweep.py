@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from micronas.errors import BudgetError, ConfigError
-from micronas.progress import Progress
+from micronas.progress import Progress, nobody
 from micronas.runs.folder import METRICS
 from micronas.runs.tracking import check_names
 from micronas.sweeps.cluster import Cluster
@@ -130,7 +130,7 @@ def sweep(
             pool: _Workers = Processes() if ray is None else Cluster(ray, workers=count, cpus=cpus)
             with closing(pool):
                 _Leader(folder.resolve(), store, pool, planned, cpus, retries, track).run(
-                    count, tell or (lambda line: None), progress or (lambda *_: None)
+                    count, tell or (lambda line: None), progress or nobody
                 )
         return points_of(folder)
 

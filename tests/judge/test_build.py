@@ -97,7 +97,11 @@ def dropped(out: Path) -> list[dict[str, object]]:
 def test_quotas_are_exact_and_nothing_is_lost(tmp_path: Path) -> None:
     write_sources(tmp_path)
     out = tmp_path / "set"
-    manifest = Build(RecipeFile(recipe(), tmp_path), out).run()
+    told: list[tuple[object, ...]] = []
+    manifest = Build(
+        RecipeFile(recipe(), tmp_path), out, progress=lambda *each: told.append(each)
+    ).run()
+    assert told == [("build", done, len(manifest["steps"]), {}) for done in range(6)]
     prompts = load_prompts(out)
     assert Counter(prompt.category for prompt in prompts) == {
         **dict.fromkeys(WORDS, 20),
@@ -108,8 +112,7 @@ def test_quotas_are_exact_and_nothing_is_lost(tmp_path: Path) -> None:
     words_of = {
         p.id: {w for w in WORDS if any(word in p.text for word in WORDS[w])} for p in prompts
     }
-    told = [p for p in prompts if p.category in WORDS]
-    assert all(words_of[p.id] == {p.category} for p in told)
+    assert all(words_of[p.id] == {p.category} for p in prompts if p.category in WORDS)
     gone = dropped(out)
     ids = [prompt.id for prompt in prompts] + [str(row["id"]) for row in gone]
     assert len(ids) == len(set(ids)) == 180 + 20 + 3 + 2

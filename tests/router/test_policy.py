@@ -116,7 +116,19 @@ def test_a_router_of_a_function_wants_it_back(tmp_path: Path) -> None:
     def embed(prompts: object) -> np.ndarray:
         return np.asarray(hashed(list(prompts), dimensions=32), np.float64)  # type: ignore[call-overload]
 
-    router = fit(table(60), EXPERTS, settings=SETTINGS, embedder=embed)
+    told: list[tuple[object, ...]] = []
+    router = fit(
+        table(60),
+        EXPERTS,
+        settings=SETTINGS,
+        embedder=embed,
+        progress=lambda *each: told.append(each[:3]),
+    )
+    copies = 1 + SETTINGS.rewordings
+    assert told == [
+        *(("embedding", done, copies) for done in range(copies)),
+        *(("categories", done, 1) for done in range(2)),
+    ]
     router.save(tmp_path)
     with pytest.raises(ConfigError, match=r"give it to Router\.load"):
         Router.load(tmp_path)
