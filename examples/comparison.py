@@ -55,12 +55,15 @@ def compare(
     # Search, quantization-aware training, export, verification.
     result, found = run_search(settings, folder, data=data, progress=bars)
 
-    # Is it any good?
+    # Is it any good? Rivals train for as many epochs as the search and the training took.
     plain = rivals(settings, data, result, found)
+    epochs = settings.train.epochs + sum(each.trial_epochs for each in result.candidates)
+    recipe = settings.train.model_copy(update={"epochs": epochs})
+    alike = settings.for_training().model_copy(update={"train": recipe})
     trained = {"found": found} | {
         name: run_training(
             network,
-            settings.for_training(),
+            alike,
             folder / name,
             data=data,
             progress=bars,
@@ -74,6 +77,8 @@ def compare(
             search_summary(result, found.metrics),
             "",
             table(header, [*rows, limits(settings, found.metrics, scores)]),
+            f"found: {settings.train.epochs} epochs after those of its search; the others: all "
+            f"{epochs} of them",
             "",
             f"tflm_mismatches {found.metrics['tflm_mismatches']}",
             f"fits {str(found.metrics['fits']).lower()}",

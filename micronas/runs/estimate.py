@@ -49,6 +49,8 @@ class _Estimate:
     phases: dict[str, float]
     networks: int
     trainings: int
+    epochs: int
+    """Epochs of trials and training together."""
 
     @property
     def seconds(self) -> float:
@@ -57,9 +59,11 @@ class _Estimate:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {format_duration(each)}" for name, each in self.phases.items())
         total = format_duration(self.seconds)
+        trained = self.phases.get("trials", 0.0) + self.phases["training"]
+        more = format_duration(100 * trained / self.epochs)
         return (
             f"about {total} on this machine as busy as it is: {self.trainings} trial "
-            f"trainings of {self.networks} networks; {parts}"
+            f"trainings of {self.networks} networks; {parts}; 100 epochs of effort take {more}"
         )
 
 
@@ -105,7 +109,8 @@ def estimate_search(
     phases = {phase: alone * seconds for phase, seconds in phases.items()}
     phases["trials"] = stretch * work / at_a_time
     order = [each for each in _PHASES if phases[each]]
-    return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings)
+    epochs = plan.epochs + settings.train.epochs
+    return _Estimate({each: phases[each] for each in order}, plan.count, plan.trainings, epochs)
 
 
 class _Clock:

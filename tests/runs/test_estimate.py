@@ -57,6 +57,8 @@ def test_a_run_says_what_it_read_and_how_long_it_will_take(tmp_path: Path) -> No
     estimate = estimate_search(toy.SPACE, data, settings)
     assert list(estimate.phases) == ["trials", "training", "quantization", "checks"]
     assert estimate.seconds == sum(estimate.phases.values())
+    assert estimate.epochs == (8 + 5) * 4 + 8  # each to the end, the best five once more, training
+    assert "; 100 epochs of effort take " in str(estimate)
     told: list[str] = []
     seen: dict[str, list[float]] = {}
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from micronas.checkpoint import State
+from micronas.errors import ConfigError
 from micronas.nas.candidate import Candidate, ranked
 from micronas.nas.settings import (
     EvolutionSettings,
@@ -102,11 +103,18 @@ class Halving(_Drawing):
         if epochs is None:
             return _DRAWS
 
-        def enough(draws: int) -> bool:
+        def needed(draws: int) -> int:
             count = draws + draws // 2 * self._generations + len(self.rivals)
-            return planned(self.context, [], count, self.recipe).epochs <= epochs
+            return planned(self.context, [], count, self.recipe).epochs
 
-        return max(filter(enough, range(2, _MOST)), default=2)
+        if needed(2) > epochs:
+            raise ConfigError(
+                "search.epochs must be enough for two draws and the textbook or uniform networks "
+                f"beside them: {epochs=}, smallest={needed(2)}; give as many (search.epochs, or "
+                "effort, half of which they are), or fewer search.trial.epochs than "
+                f"{self.recipe.epochs}"
+            )
+        return max(draws for draws in range(2, _MOST) if needed(draws) <= epochs)
 
 
 class Evolution(Halving):
