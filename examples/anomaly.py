@@ -1,4 +1,4 @@
-"""Anomaly detection, from sounds to a verified int8 network, beside two plain alternatives.
+"""Anomaly detection, from sounds to a verified int8 network, beside plain alternatives.
 
     python examples/anomaly.py                         synthetic fans and sliders, made on the spot
     python examples/anomaly.py data.path=slider        a machine type of DCASE 2020 Task 2 or MIMII

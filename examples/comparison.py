@@ -1,4 +1,4 @@
-"""A search's network beside two plain alternatives: shared by the examples."""
+"""A search's network beside plain alternatives: shared by the examples."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
@@ -43,19 +43,19 @@ def compare(
     bars: Progress,
     scores: Mapping[str, str] = ACCURACY,
 ) -> str:
-    """Search, train the winner and two networks it has to beat, and return what to print.
+    """Search, train the winner and the networks it has to beat, and return what to print.
 
     Parameters
     ----------
     folder
-        The search's run folder; those of the others, ``largest`` and ``uniform``, are in it.
+        The search's run folder; those of the others are in it, by name.
     scores
         Columns of the table, between 0 and 1: header and name in the metrics.
     """
     # Search, quantization-aware training, export, verification.
     result, found = run_search(settings, folder, data=data, progress=bars)
 
-    # Is it any good? Rivals train for as many epochs as the search and the training took.
+    # Is it any good? Rivals train for as many epochs as trials and training together.
     plain = rivals(settings, data, result, found)
     epochs = settings.train.epochs + sum(each.trial_epochs for each in result.candidates)
     recipe = settings.train.model_copy(update={"epochs": epochs})
@@ -77,8 +77,8 @@ def compare(
             search_summary(result, found.metrics),
             "",
             table(header, [*rows, limits(settings, found.metrics, scores)]),
-            f"found: {settings.train.epochs} epochs after those of its search; the others: all "
-            f"{epochs} of them",
+            f"epochs: found {settings.train.epochs}, after {epochs - settings.train.epochs} of "
+            f"trials; the others {epochs}",
             "",
             f"tflm_mismatches {found.metrics['tflm_mismatches']}",
             f"fits {str(found.metrics['fits']).lower()}",
@@ -91,18 +91,16 @@ def compare(
 def rivals(
     settings: RunSettings, data: DataSet, result: SearchResult, found: Trained
 ) -> dict[str, Space]:
-    """Return two networks to beat.
+    """Return networks to beat.
 
-    Where the search chose the family too: the textbook network that did best in the trials, and a
-    uniform DS-CNN, both as wide as the budget allows, if they fit at all. In a space of one family:
-    its largest network, and the one narrowed uniformly that comes closest to the winner's MACs.
+    Where the search chose the family too: the textbook network that did best in the trials, as wide
+    as the budget allows, if any fits. In a space of one family: its largest network, and the one
+    narrowed uniformly that comes closest to the winner's MACs.
     """
     space = settings.load_space()
     if isinstance(space, OpenSpace):
         textbook = [each for each in result.candidates if each.origin == "textbook"]
-        uniform = [each for each in textbook if str(each).startswith("ds_cnn")]
-        best = {"textbook": textbook[:1], "uniform": uniform}
-        return {name: each.architecture for name, found in best.items() for each in found}
+        return {"textbook": each.architecture for each in textbook[:1]}
     space = space.model_copy(update={"classes": len(data.classes)})
     uniform = min(
         (space.architecture(space.uniform(percentage / 100)) for percentage in range(101)),

@@ -1,4 +1,4 @@
-"""Keyword spotting, from sounds to a verified int8 network, beside two plain alternatives.
+"""Keyword spotting, from sounds to a verified int8 network, beside plain alternatives.
 
     python examples/kws.py                       synthetic speech, made on the spot
     python examples/kws.py data.path=my_words    a folder in the Speech Commands layout

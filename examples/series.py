@@ -1,4 +1,4 @@
-"""Sensor series, from CSV files to a verified int8 network, beside two plain alternatives.
+"""Sensor series, from CSV files to a verified int8 network, beside plain alternatives.
 
     python examples/series.py                             made-up gestures of six axes
     python examples/series.py data.path=my_recordings     a folder of CSV files per class

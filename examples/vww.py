@@ -1,4 +1,4 @@
-"""Visual wake words, from images to a verified int8 network, beside two plain alternatives.
+"""Visual wake words, from images to a verified int8 network, beside plain alternatives.
 
     python examples/vww.py                       faces or not, 200 images scikit-image ships
     python examples/vww.py data.path=my_images   a folder with person/ and non_person/
