@@ -14,7 +14,7 @@ race 0.2, race 0.35
                in the results only: the same where families raced by halving, for so much of the
                pool's epochs
 halving        the search by halving, and 15 epochs from random weights
-shorter        a search by halving of half as many draws, and the epochs that are left
+shorter        the same of half as many draws, which is the default, and the epochs that are left
 textbook       the textbook network that is best there in hindsight (`benchmarks.open_spaces`), for
                as many epochs as the CPU seconds of its steps allow
 """
@@ -29,7 +29,7 @@ import torch
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append
 from benchmarks.open_spaces import BUDGETS, Bench, Record
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
+from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
 from micronas.checkpoint import Checkpoint
 from micronas.data import DataSet
 from micronas.evaluation.scores import scores
@@ -38,7 +38,6 @@ from micronas.nas.problem import Problem
 from micronas.nas.search import SearchResult, search
 from micronas.nas.settings import (
     HalvingSettings,
-    SearchSettings,
     SingleStageSettings,
     StrategySettings,
 )
@@ -57,8 +56,6 @@ ALONE = 0.2
 """Share of the epochs in which the winner trains alone."""
 RIVAL = {"kws": "tc_resnet8", "cifar": "convolutions"}
 METHODS = ("single_stage", "halving", "shorter", "textbook")
-_SHORTER = 8
-"""Draws where the choice is shorter; the default has 16."""
 _DRAWN = 12
 """Networks whose steps are timed."""
 
@@ -85,10 +82,12 @@ class Answer(Bench):
         return self._trained_out(self._searched(settings, seed), recipe, seed)
 
     def _halving(self, seed: int) -> Record:
-        return self._trained_out(self._searched(SearchSettings(trial=TRIAL), seed), RECIPE, seed)
+        return self._trained_out(
+            self._searched(HalvingSettings(trial=TRIAL, draws=DRAWS), seed), RECIPE, seed
+        )
 
     def _shorter(self, seed: int) -> Record:
-        found = self._searched(HalvingSettings(trial=TRIAL, draws=_SHORTER), seed)
+        found = self._searched(HalvingSettings(trial=TRIAL), seed)
         left = self.effort - sum(each.trial_epochs for each in found.candidates)
         return self._trained_out(found, RECIPE.model_copy(update={"epochs": left}), seed)
 

@@ -44,7 +44,7 @@ from typing import Any
 
 from benchmarks.clock import cpu_seconds
 from benchmarks.kws40 import append, read
-from benchmarks.quality import QUANTIZE, RECIPE, TRIAL, command
+from benchmarks.quality import DRAWS, QUANTIZE, RECIPE, TRIAL, command
 from benchmarks.quality_tables import Methods, against, leads
 from benchmarks.settings import BOARD, space_of
 from micronas.checkpoint import Checkpoint
@@ -100,9 +100,9 @@ FEW = ("voices", "people")
 REPEATED = 4
 SETTINGS = (*BUDGETS, *PUBLISHED)
 SEARCHES = {
-    "default": SearchSettings(trial=TRIAL),
-    "long": SearchSettings(trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
-    "mixed": SearchSettings(trial=TRIAL),
+    "default": SearchSettings(draws=DRAWS, trial=TRIAL),
+    "long": SearchSettings(draws=DRAWS, trial=TRIAL.model_copy(update={"epochs": RECIPE.epochs})),
+    "mixed": SearchSettings(draws=DRAWS, trial=TRIAL),
 }
 PAPER = ("stm32f446re", "stm32f746zg", "stm32f767zi")
 SEARCHED = (*SEARCHES, "sooner", "single", "twice", "plain")

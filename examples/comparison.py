@@ -100,7 +100,7 @@ def rivals(
     space = settings.load_space()
     if isinstance(space, OpenSpace):
         textbook = [each for each in result.candidates if each.origin == "textbook"]
-        return {"textbook": each.architecture for each in textbook[:1]}
+        return {each.origin: each.architecture for each in textbook[:1]}
     space = space.model_copy(update={"classes": len(data.classes)})
     uniform = min(
         (space.architecture(space.uniform(percentage / 100)) for percentage in range(101)),

@@ -66,7 +66,7 @@ class HalvingSettings(StrategySettings):
 
     strategy: str = "halving"
     draws: int | None = Field(None, ge=2)
-    """Networks that are drawn: 16, or, where `epochs` are given, as many as those are enough for.
+    """Networks that are drawn: 8, or, where `epochs` are given, as many as those are enough for.
     Half as many descendants join with each generation."""
     generations: int = Field(1, ge=0)
     """Number of times descendants of the best third join before the worse half is dropped."""

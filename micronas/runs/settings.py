@@ -55,7 +55,7 @@ class TrainSettings(Settings):
     budget: Budget = Budget()
     """Limits; SRAM and flash default to the board's."""
     data: DataSettings
-    train: Recipe = Recipe(epochs=40, batch_size=64)
+    train: Recipe = Recipe(epochs=100, batch_size=64)
     """Float training of the final network."""
     quantize: Recipe = FINETUNE
     """Quantization-aware training that follows it."""

@@ -144,7 +144,7 @@ def test_draws_are_as_many_as_the_epochs_are_enough_for(generations: int) -> Non
         few = settings("halving", generations=generations, draws=draws, epochs=epochs)
         return Halving(context(PROBLEM, few))
 
-    assert strategy(None, None).draws == 16
+    assert strategy(None, None).draws == 8
     with pytest.raises(ConfigError, match=r"epochs=10, smallest=\d+; give as many"):
         strategy(None, 10)
     for epochs in (100, 200, 300):
