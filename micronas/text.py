@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -13,6 +14,9 @@ from micronas.quantities import format_number
 
 _LONGEST = 60
 """Characters of a name in a list."""
+_JOINT = "\u00a0"
+_UNIT = re.compile(r"(?<=\d) (?=[%A-Za-z])")
+"""The space between a number and its unit, which no line is cut at."""
 _NARROWEST = 30
 """Characters that a cell or value has at least before it goes on in the next line."""
 
@@ -76,7 +80,7 @@ def table(
 
     def lines(row: Sequence[str]) -> Iterator[str]:
         cells = [
-            (textwrap.wrap(row[place], size) or [""]) if place == wrapped else [row[place]]
+            (_lines(row[place], size) or [""]) if place == wrapped else [row[place]]
             for place, size in shown.items()
         ]
         for parts in zip_longest(*cells, fillvalue=""):
@@ -142,14 +146,22 @@ def pairs(values: Mapping[str, Any], *, width: int | None = None) -> str:
     for name, value in values.items():
         text = for_people(value)
         room = len(text) if width is None else max(width - names - 2, _NARROWEST)
-        parts = textwrap.wrap(text, room, break_on_hyphens=False) if len(text) > room else [text]
+        parts = _lines(text, room) if len(text) > room else [text]
         lines += [f"{name:{names}}  {parts[0]}", *(f"{'':{names}}  {part}" for part in parts[1:])]
     return "\n".join(lines)
 
 
 def wrapped(text: str, width: int | None) -> str:
     """Return a sentence in lines of at most so many characters, or as it is."""
-    return text if width is None else textwrap.fill(text, width, break_on_hyphens=False)
+    return text if width is None else "\n".join(_lines(text, width))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """Cut a text into lines between words; a number and its unit are one."""
+    joined = _UNIT.sub(_JOINT, text)
+    return [
+        line.replace(_JOINT, " ") for line in textwrap.wrap(joined, width, break_on_hyphens=False)
+    ]
 
 
 def for_people(value: object) -> str:

@@ -73,6 +73,14 @@ def test_values_as_a_person_writes_them(value: object, text: str) -> None:
     assert for_people(value) == text
 
 
+def test_a_number_and_its_unit_stay_in_a_line() -> None:
+    said = pairs({"recall": "left 92.5 %, right 100.0 %, stop 87.5 %, go 75.0 %"}, width=36)
+    assert said.splitlines() == [
+        "recall  left 92.5 %, right 100.0 %,",
+        "        stop 87.5 %, go 75.0 %",
+    ]
+
+
 def test_a_long_value_goes_on_below_itself() -> None:
     said = pairs({"a": "five words of one value that is long", "name": 1}, width=36)
     assert said.splitlines() == [
