@@ -27,7 +27,8 @@ const number = (value, show) => ({ show, value: value ?? -Infinity, kind: "numbe
 function table(headers, rows) {
   const body = el("tbody");
   const cellOf = (cell) => {
-    const node = el("td", { class: cell.kind ?? "" }, cell.show);
+    const long = typeof cell.show === "string" && cell.show.length > 24;
+    const node = el("td", { class: cell.kind ?? (long ? "long" : "") }, cell.show);
     if (cell.title) node.title = cell.title;
     if (cell.part !== undefined) node.style.setProperty("--part", `${cell.part}%`);
     if (cell.open) {

@@ -7,12 +7,12 @@ const bytes = (n) => (n === null ? "–" : Math.abs(n) < 1e3 ? `${Math.round(n)}
 const macs = (n) => (n === null ? "–" : n === 0 ? "0" : Math.abs(n) < 1e5 ? `${(n / 1e3).toFixed(1)} kMACs`
   : `${(n / 1e6).toFixed(2)} MMACs`);
 const digits = (n, places) => (n === null ? "–" : n.toFixed(places));
-const ms = (n) => `${digits(n, n !== null && Math.abs(n) < 10 ? 2 : 1)} ms`;
+const ms = (n) => (n === null ? "–" : `${digits(n, Math.abs(n) < 10 ? 2 : 1)} ms`);
 const share = (n) => `${percent(n)} %`;
 const decibels = (n) => (n === null ? "exact" : `${n.toFixed(1)} dB`);
 const short = (n) => (Math.abs(n) >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M`
   : Math.abs(n) >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : `${+n.toPrecision(3)}`);
-const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => `${digits(n, 2)} mJ` };
+const UNITS = { bytes, ms, macs, share, count: whole, mj: (n) => (n === null ? "–" : `${digits(n, 2)} mJ`) };
 // A measure in its unit; a plain number has none.
 const measured = (n, unit) => (UNITS[unit] ? UNITS[unit](n)
   : n !== null && unit ? `${+n.toPrecision(3)} ${unit}` : digits(n, 3));
