@@ -16,7 +16,7 @@ from micronas.hardware.board import Board
 from micronas.hardware.profile import profile
 from micronas.hardware.targets import DEFAULT, TFLM
 from micronas.report.network import blocks_of
-from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder
+from micronas.runs.folder import ARCHITECTURE, CONFIG, MODEL, RunFolder, listening
 from micronas.runs.stored import Metrics, Score
 from micronas.text import span
 
@@ -35,6 +35,7 @@ def page_data(run: RunFolder) -> Data:
         "candidates": _section(lambda: _candidates(run)),
         "training": _section(lambda: _training(run)),
         "outcome": _section(lambda: _outcome(run)),
+        "listening": _section(lambda: listening(run.path).model_dump()),
         "quantization": _section(lambda: _quantization(run)),
         "reproduce": _reproduce(run),
     }

@@ -22,7 +22,7 @@ from micronas.graph.ir import Graph
 from micronas.hardware.board import Board
 from micronas.hardware.costs import Budget
 from micronas.hardware.forms import FORMS
-from micronas.runs.stored import PARTS, Metrics
+from micronas.runs.stored import PARTS, Listening, Metrics
 from micronas.settings import read_mapping, validate_settings
 from micronas.space.load import model_bytes
 from micronas.space.searchable import Architecture
@@ -301,6 +301,28 @@ def open_run(path: Path) -> RunFolder:
     except MicronasError as error:
         absent["board"] = _line(error)
     return RunFolder(path, metrics, settings, parts, graph, architecture, board, absent)
+
+
+def listening(path: Path) -> Listening:
+    """Read what `micronas listen` chose for a run.
+
+    Raises
+    ------
+    DataError
+        If it chose nothing, or the file is damaged.
+    """
+    if not (path / DETECTOR).exists():
+        raise DataError(
+            f"no recordings were listened to: micronas listen {path.name} RECORDINGS --labels "
+            "events.csv --false-alarms 1 chooses thresholds on them"
+        )
+    try:
+        return Listening.model_validate(_json(path / DETECTOR))
+    except ValidationError as error:
+        raise DataError(
+            f"{DETECTOR} must be as micronas wrote it, but in {path / DETECTOR} {_first(error)}; "
+            "listen again"
+        ) from error
 
 
 def runs_in(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from micronas.export.firmware.front_ends.front_end import Array
 from micronas.export.firmware.host import OnHost
 from micronas.files import regular, write_atomically
 from micronas.graph import integer
+from micronas.objectives.mistakes import mu_law
 from micronas.progress import Progress
 from micronas.runs.device import device
 from micronas.runs.folder import DETECTOR, METRICS, model_file
@@ -39,6 +40,10 @@ from micronas.tflite.reader import read
 _BATCH = 256
 _COLUMNS = ("recording", "label", "start", "end")
 _VERSION = 1
+_SHOWN_S = 15.0
+_SHOWN_INPUTS = 20
+"""Of sensors: inputs without a common reading that are shown."""
+_SHOWN_LABELS = 6
 
 
 class Marked(NamedTuple):
@@ -78,6 +83,8 @@ class Listened:
     outcome: Outcome | None = None
     """None where nothing says what there is to hear."""
     choice: Choice | None = None
+    shown: Mapping[str, Any] | None = None
+    """Some seconds for the report, see `micronas.runs.stored.Listening`."""
     notes: tuple[str, ...] = ()
 
     def described(self) -> dict[str, Any]:
@@ -118,7 +125,7 @@ class Listened:
                 "listen with a run folder"
             )
         described = {key: value for key, value in self.described().items() if key != "events"}
-        content = {"version": _VERSION, **described}
+        content = {"version": _VERSION, **described, "shown": self.shown}
         path = self.run / DETECTOR
         write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
         return path
@@ -180,14 +187,14 @@ def listen(
             "a detector must be chosen on recordings whose events are known, but --labels is left "
             "out; name a CSV file with the columns recording, label, start and end"
         )
-    ear = _Ear(run, hop, rate_hz)
+    ear = Ear(run, hop, rate_hz)
     paths = files(recordings, ear.meaning)
     if not paths:
         raise DataError(
             f"there must be recordings to listen to, but {listed(map(str, recordings))} holds "
             "none; name another file or folder"
         )
-    occurring, elsewhere = _assigned(paths, marked or ())
+    occurring, elsewhere = assigned(paths, marked or ())
     others = sorted({each.label for each in marked or ()} - {*ear.labels})
     heard, ends = [], []
     for number, path in enumerate(paths):
@@ -228,6 +235,7 @@ def listen(
         ),
         outcome,
         choice,
+        None if choice is None else ear.shown(paths, heard, ends, detector, occurring),
         (
             *([f"{elsewhere} lines of --labels are of other recordings"] if elsewhere else ()),
             *([f"no labels of the network: {listed(others)}"] if others else ()),
@@ -302,7 +310,7 @@ def read_marks(path: Path) -> list[Marked]:
     return found
 
 
-class _Ear:
+class Ear:
     """A run's front end, network and detector, as firmware has them."""
 
     def __init__(self, run: Path, hop: int | None, rate_hz: float | None) -> None:
@@ -356,6 +364,59 @@ class _Ear:
         )
         return heard, ends.tolist()
 
+    def shown(
+        self,
+        paths: Sequence[Path],
+        heard: Sequence[Heard],
+        ends: Sequence[Sequence[int]],
+        detector: Detector,
+        occurring: Mapping[Path, Sequence[Marked]],
+    ) -> dict[str, Any] | None:
+        """Return scores, events and sound around the first event of the recording with the most."""
+        events = [detector.events(each.codes, each.levels) for each in heard]
+        number = max(range(len(paths)), key=lambda place: len(events[place]))
+        if not events[number]:
+            return None
+        path, unit = paths[number], self.pace.rate or 1
+        samples = whole(path, self.meaning, self._front_end)
+        # seconds of sound, or readings
+        end = ends[number][events[number][0].hop] / unit
+        length = _SHOWN_S if self.pace.rate else _SHOWN_INPUTS * self.pace.whole
+        begin = max(0.0, end - length / 3)
+        scores = detector.scores(heard[number].codes, heard[number].levels)[0]
+        hops = [
+            hop for hop, place in enumerate(ends[number]) if 0 <= place / unit - begin <= length
+        ]
+        told = [each for each in events[number] if each.hop in set(hops)]
+        # those with an event, then those of the largest score
+        order = np.argsort(-scores[hops].max(axis=0), kind="stable").tolist()
+        labels = list(dict.fromkeys([*(each.label for each in told), *order]))[:_SHOWN_LABELS]
+        part = samples[int(begin * unit) : int((begin + length) * unit)]
+        return {
+            "recording": path.name,
+            "unit": "s" if self.pace.rate else "readings",
+            "begin": begin,
+            "times": [round(ends[number][hop] / unit, 3) for hop in hops],
+            "series": [
+                {
+                    "label": self.labels[label],
+                    "threshold": detector.thresholds[label],
+                    "scores": scores[hops, label].tolist(),
+                }
+                for label in labels
+            ],
+            "events": [
+                {"label": self.labels[each.label], "at": ends[number][each.hop] / unit}
+                for each in told
+            ],
+            "marks": [
+                {"label": each.label, "start": each.start, "end": each.end}
+                for each in occurring.get(path, ())
+                if begin <= each.start <= begin + length
+            ],
+            "sound": mu_law(part / 32768.0) if self.pace.rate else None,
+        }
+
     def position(self, samples: int) -> int:
         """Return a place in a recording as firmware tells it."""
         return samples if self.pace.rate is None else 1000 * samples // self.pace.rate
@@ -368,7 +429,7 @@ class _Ear:
         return total // np.diff(ends, prepend=0)
 
 
-def _assigned(
+def assigned(
     paths: Sequence[Path], marked: Sequence[Marked]
 ) -> tuple[dict[Path, list[Marked]], int]:
     """Return what occurs in each recording, and how much in none of them.

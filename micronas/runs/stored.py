@@ -338,6 +338,55 @@ class Block(BaseModel):
     layers: tuple[str, ...]
 
 
+class _CurvePoint(_Stored):
+    missed: float
+    false_alarms_per_hour: float
+
+
+class _Scores(_Stored):
+    label: str
+    threshold: int | None
+    scores: tuple[int, ...]
+
+
+class _Begun(_Stored):
+    label: str
+    at: float
+
+
+class _Mark(_Stored):
+    label: str
+    start: float
+    end: float
+
+
+class _Heard(_Stored):
+    """Some seconds of sound, or readings: scores over time, events, and what there was to hear."""
+
+    recording: str
+    unit: str
+    begin: float
+    times: tuple[float, ...]
+    series: tuple[_Scores, ...]
+    events: tuple[_Begun, ...]
+    marks: tuple[_Mark, ...]
+    sound: str | None = None
+    """Mu-law of 8 kHz in base64."""
+
+
+class Listening(_Stored):
+    """Detector that was chosen on recordings, as `micronas.runs.listen` writes it."""
+
+    recordings: int
+    hours: float
+    occurrences: int
+    missed: float
+    false_alarms_per_hour: float
+    held_out: _CurvePoint | None = None
+    curve: tuple[_CurvePoint, ...]
+    shown: _Heard | None = None
+
+
 PARTS: dict[str, TypeAdapter[Any]] = {
     "made": TypeAdapter(_Made),
     "board": TypeAdapter(Board),

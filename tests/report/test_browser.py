@@ -82,6 +82,7 @@ def test_a_searched_run_shows_every_section(browser: Page, runs: Path, dark: boo
         "Arena over time",
         "Layers",
         "Confusion matrix",
+        "Long recordings",
         "Training",
         "Search",
         "Candidates tried",
@@ -128,7 +129,7 @@ def test_machines_and_runs_with_nothing_but_metrics(browser: Page, runs: Path) -
     assert "Not shown: the network was given, not searched for." in texts(browser, ".absent .note")
     assert browser.complaints == []
     opened(browser, runs / "old")
-    assert len(texts(browser, ".absent")) == 8
+    assert len(texts(browser, ".absent")) == 9
     assert browser.complaints == []
 
 
@@ -219,6 +220,49 @@ def test_errors_are_seen_and_heard_and_a_threshold_is_chosen(
     assert browser.value("document.documentElement.scrollWidth") <= 1200
     assert browser.complaints == []
     assert browser.requests == [(tmp_path / "page.html").as_uri()]
+
+
+def test_long_recordings_are_seen_and_heard(browser: Page, tmp_path: Path) -> None:
+    run = by_hand(tmp_path / "run")
+    point = {"missed": 0.25, "false_alarms_per_hour": 4.0}
+    times = [round(1 + 0.1 * hop, 1) for hop in range(20)]
+    series = [
+        {"label": NASTY, "threshold": 30, "scores": [0] * 8 + [60] * 5 + [0] * 7},
+        {"label": "no", "threshold": None, "scores": [-200] * 15 + [20] * 5},
+    ]
+    shown = {
+        "recording": "long.wav",
+        "unit": "s",
+        "begin": 0.0,
+        "times": times,
+        "series": series,
+        "events": [{"label": NASTY, "at": 1.8}],
+        "marks": [{"label": NASTY, "start": 1.4, "end": 2.0}],
+        "sound": base64.b64encode(bytes(400)).decode(),
+    }
+    told = {"recordings": 2, "hours": 0.5, "occurrences": 8, **point, "held_out": point}
+    curve = [{"missed": 0.5, "false_alarms_per_hour": 0.0}, point]
+    content = {**told, "curve": curve, "shown": shown}
+    (run / "detector.json").write_text(json.dumps(content))
+    opened(browser, run)
+    (said,) = (each for each in texts(browser, "#listening p") if "chose thresholds" in each)
+    assert "of 8 words 25.0 % are missed, with 4 false alarms an hour" in said
+    assert min(drawn(browser).values()) > 0.002
+    assert browser.value("document.querySelectorAll('#listening .line').length") == 4
+    x, y = browser.value(
+        "(() => { const node = document.querySelector('#listening button.play');"
+        "node.scrollIntoView({block: 'center'}); const {x, y} = node.getBoundingClientRect();"
+        "return [x + 5, y + 5]; })()"
+    )
+    browser.settled().click(x, y)
+    assert browser.value("document.querySelector('#listening .play').dataset.played") == "400"
+    assert browser.value("globalThis.hacked") is None
+    assert browser.complaints == []
+    (run / "detector.json").write_text(json.dumps({**told, "curve": "none"}))
+    opened(browser, run)
+    (why,) = (each for each in texts(browser, ".absent .note") if "detector.json" in each)
+    assert "'curve'" in why
+    assert browser.complaints == []
 
 
 def test_tables_sort_by_what_numbers_are_worth(browser: Page, runs: Path) -> None:

@@ -1,5 +1,6 @@
 """Recordings go through a run as through its firmware; what is chosen there firmware has."""
 
+import base64
 import csv
 import json
 import re
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 from micronas.runs.device import device
+from micronas.runs.folder import listening
 from micronas.runs.listen import Marked, listen, read_marks
 from micronas.streaming.events import Detector
 from micronas.tflite.metadata import describe
@@ -88,6 +90,16 @@ def test_the_command_chooses_and_firmware_says_the_same(run: Path, tmp_path: Pat
     assert (detector.hop, detector.hold) == (5, 10)
     assert detector.gate > 0
     assert found["silent"] > 0.1
+    shown = listening(run).shown
+    assert shown is not None
+    assert shown.sound is not None
+    assert len(base64.b64decode(shown.sound)) == 13 * 8_000  # the whole of it
+    assert {each.label for each in shown.events} <= {each.label for each in shown.series}
+    assert [each.label for each in shown.marks][:2] == [*SPOKEN[:2]]
+    for event in shown.events:  # at the hop where its score is over the threshold
+        (series,) = [each for each in shown.series if each.label == event.label]
+        assert series.threshold is not None
+        assert series.scores[shown.times.index(event.at)] >= series.threshold
     exported = ("export", "run", "--format", "project", "--engine", "micronas", "--out", "heard")
     assert command(*exported, cwd=tmp_path).returncode == 0
     other = spoken(["high", "low", "unknown", "low", "low"], seed=9)

@@ -251,7 +251,8 @@ function outcome({ classes, confusion, machines, per_machine, judged_on, mistake
 
 const SECTIONS = [["budget", "Budget", budget], ["network", "Network", network],
   ["arena", "Arena over time", arena], ["layers", "Layers", layers],
-  ["outcome", "Outcome", outcome], ["training", "Training", training],
+  ["outcome", "Outcome", outcome], ["listening", "Long recordings", listening],
+  ["training", "Training", training],
   ["search", "Search", search], ["candidates", "Candidates tried", candidates],
   ["quantization", "Float against int8", quantization], ["reproduce", "Make it again", reproduce]];
 

@@ -71,20 +71,66 @@ function thresholdChart({ ignored, seconds, points }) {
   const shown = hour ? (part) => `${whole(part * hour)} an hour` : share;
   const label = hour ? "false accepts an hour" : "false accepts, share";
   return [el("h3", {}, `Threshold: ${ignored.join(", ")} accepted against words missed`),
-    chart("Misses against false accepts", (width) => {
-      const height = 240;
-      const most = Math.max(...points.map((each) => each.false_accepts), 1e-9) * (hour ?? 1);
-      const frame = axes(width, height, { label, low: 0, high: most, show: short },
-        { low: 0, high: Math.max(...points.map((each) => each.misses), 1e-9), show: (value) => `${percent(value, 0)} %` });
-      const at = (each) => [frame.across(each.false_accepts * (hour ?? 1)), frame.up(each.misses)];
-      const node = svg(width, height, frame.drawn,
-        el("polyline", { class: "line s0", points: points.map((each) => at(each).join(",")).join(" ") }));
-      for (const each of points) {
-        const [x, y] = at(each);
-        node.append(marked(el("circle", { class: "hit", cx: x, cy: y, r: 8 }),
-          `threshold ${digits(each.threshold, 2)}`, `${share(each.misses)} missed`,
-          `${shown(each.false_accepts)} falsely accepted`));
-      }
-      return node;
-    })];
+    missesChart(label, points.map((each) => ({ x: each.false_accepts * (hour ?? 1), misses: each.misses,
+      said: [`threshold ${digits(each.threshold, 2)}`, `${share(each.misses)} missed`,
+        `${shown(each.false_accepts)} falsely accepted`] })))];
+}
+
+function missesChart(label, points) {
+  return chart(`Misses against ${label}`, (width) => {
+    const height = 240;
+    const frame = axes(width, height, { label, low: 0, high: Math.max(...points.map((each) => each.x), 1e-9), show: short },
+      { low: 0, high: Math.max(...points.map((each) => each.misses), 1e-9), show: (value) => `${percent(value, 0)} %` });
+    const at = (each) => [frame.across(each.x), frame.up(each.misses)];
+    const node = svg(width, height, frame.drawn,
+      el("polyline", { class: "line s0", points: points.map((each) => at(each).join(",")).join(" ") }));
+    for (const each of points) {
+      const [x, y] = at(each);
+      node.append(marked(el("circle", { class: "hit", cx: x, cy: y, r: 8 }), ...each.said));
+    }
+    return node;
+  });
+}
+
+// Scores over time, what was there to hear below them, and the events on top.
+function heardChart({ unit, times, series, events, marks }) {
+  return chart("Scores over time", (width) => {
+    const height = 260;
+    const [low, high] = extent(times);
+    const floor = -20;
+    const top = Math.max(...series.flatMap((each) => each.scores), 1);
+    const frame = axes(width, height, { label: unit, low, high }, { low: floor, high: top, show: short });
+    const node = svg(width, height, frame.drawn);
+    for (const { label, start, end } of marks) {
+      const left = frame.across(Math.max(start, low));
+      node.append(marked(rect(left, frame.up(0), frame.across(Math.min(end, high)) - left, frame.bottom - frame.up(0),
+        "soft s2"), label, `from ${short(start)} to ${short(end)} ${unit}`));
+    }
+    series.forEach((each, index) => node.append(el("polyline", { class: `line s${index % 6}`,
+      points: times.map((time, place) => `${frame.across(time)},${frame.up(Math.max(floor, each.scores[place]))}`).join(" ") })));
+    for (const { label, at } of events) {
+      const place = series.findIndex((each) => each.label === label);
+      const x = frame.across(at);
+      node.append(el("line", { class: `line s${place % 6}`, x1: x, x2: x, y1: frame.top, y2: frame.bottom }),
+        marked(el("circle", { class: `area s${place % 6}`, cx: x, cy: frame.top, r: 5 }), label,
+          `event at ${short(at)} ${unit}, threshold ${series[place].threshold}`));
+    }
+    return node;
+  });
+}
+
+function listening({ recordings, hours, occurrences, missed, false_alarms_per_hour: alarms, held_out: other, curve, shown }) {
+  const beside = other ? ` What each half of them chose gives the other ${share(other.missed)} and ${short(other.false_alarms_per_hour)}.` : "";
+  const points = curve.map((each) => ({ x: each.false_alarms_per_hour, misses: each.missed,
+    said: [`${share(each.missed)} missed`, `${short(each.false_alarms_per_hour)} false alarms an hour`] }));
+  const heard = shown ? [el("h3", {}, `Scores in ${shown.recording}`),
+    legend(shown.series.map((each, index) => [each.label, `s${index % 6}`])), heardChart(shown)] : [];
+  if (shown?.sound) {
+    const button = el("button", { type: "button", class: "play",
+      onclick: () => (button.dataset.played = play(shown.sound)) }, "Listen");
+    heard.push(button);
+  }
+  section("listening", "Long recordings", `${whole(recordings)} recordings of ${short(hours)} hours chose thresholds: of ` +
+    `${whole(occurrences)} words ${share(missed)} are missed, with ${short(alarms)} false alarms an hour.${beside}`,
+    el("h3", {}, "Misses against false alarms"), missesChart("false alarms an hour", points), ...heard);
 }

@@ -76,7 +76,7 @@ def synthesise_streams(
             f"long recordings must last up to 6,000 minutes, but got {minutes:g}; ask for less"
         )
     engine = find_engine()
-    plan = {"minutes": minutes, "words": [*words], "voices": voices, "seed": seed}
+    plan = {"minutes": float(minutes), "words": [*words], "voices": voices, "seed": seed}
 
     def write(partial: Path) -> None:
         speakers = voices_of(engine, voices, np.random.default_rng(seed))
