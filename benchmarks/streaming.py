@@ -109,7 +109,7 @@ def _row(record: dict[str, Any]) -> list[str]:
         cells += [f"{cycles * 1e3 / ms / 1e6:.1f}", f"{most / 1e6:.2f}"]
     costs = _costs(network, _HOPS[100])
     return [
-        f"{record['network']} {network.in_full}",
+        record["network"],
         str(record["seed"]),
         f"{100 * record['int8']:.1f}",
         f"{count(graph).macs / 1e6:.2f}",
@@ -135,8 +135,11 @@ def main() -> None:
                 append(_RESULTS, _trained(name, network, data, arguments.seed))
     header = ["network", "seed", "int8 %", "MMACs", "SRAM KB", "flash KB"]
     for ms in _HOPS:
-        header += [f"Mcycles/s {ms} ms", "longest call"]
-    print(table([*header, "CPU s"], [_row(each) for each in read(_RESULTS)]))
+        header += [f"Mcycles/s, {ms} ms", "longest call"]
+    records = read(_RESULTS)
+    print(table([*header, "CPU s"], [_row(each) for each in records]))
+    for name, text in {each["network"]: each["description"] for each in records}.items():
+        print(f"{name}: {Space.model_validate(text).in_full}")
 
 
 if __name__ == "__main__":

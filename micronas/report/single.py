@@ -107,6 +107,7 @@ def _tiles(run: RunFolder) -> list[Data]:
         _tile("Flash", metrics.flash_bytes, "bytes", _flash_note(metrics)),
         _tile("Arena", metrics.arena_bytes, "bytes", _arena_note(metrics)),
         _tile("Energy", metrics.energy_mj, "mj", "an inference"),
+        *_heard(metrics),
         _tile(
             "TFLM mismatches",
             metrics.tflm_mismatches,
@@ -119,6 +120,14 @@ def _tiles(run: RunFolder) -> list[Data]:
 
 def _tile(label: str, value: float | None, unit: str, note: str) -> Data:
     return {"label": label, "value": value, "unit": unit, "note": note}
+
+
+def _heard(metrics: Metrics) -> list[Data]:
+    """What a network takes of the processor that listens."""
+    if metrics.listening is None or metrics.listening["load"] is None:
+        return []
+    note = "of the time: a call of {hop_frames} frames computes {computes}"
+    return [_tile("Load", metrics.listening["load"], "share", note.format(**metrics.listening))]
 
 
 def _plain(metrics: Metrics) -> list[Data]:

@@ -120,6 +120,8 @@ class Metrics(_Stored):
     """Limits that nobody measured on the board; files of earlier versions do not say."""
     device: dict[str, Any] | None = None
     """Needs of the device in all; files of earlier versions have neither this nor the next."""
+    listening: dict[str, Any] | None = None
+    """What a call takes where the network listens."""
     decision: dict[str, Any] | None = None
     per_machine: dict[str, Machine] | None = None
     plain: Plain | None = None

@@ -1,7 +1,7 @@
 
 // The sections of one run: budget, network, memory, layers, and how to make it again.
 
-const COST_NAMES = { sram: "SRAM", flash: "Flash", latency: "Latency", macs: "MACs" };
+const COST_NAMES = { sram: "SRAM", flash: "Flash", latency: "Latency", macs: "MACs", load: "Load", energy: "Energy an hour" };
 
 function tiles() {
   byId("main").append(el("div", { class: "tiles" }, ...data.tiles.map((tile) =>
