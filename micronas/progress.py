@@ -30,7 +30,7 @@ _TICK = 1.0
 
 
 class Bars:
-    """Progress of each phase: bars in a terminal or a notebook, elsewhere a line a minute.
+    """Progress of each phase: bars in a terminal, one in a notebook, elsewhere a line a minute.
 
     All on stderr; nothing if `quiet`. Used as a context manager, so that the last bar is closed
     whatever happens.
@@ -54,7 +54,8 @@ class Bars:
         self._quiet = quiet
         self._limits = limits or {}
         self._every = every
-        self._drawn = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._in_notebook = "ipykernel" in sys.modules
+        self._drawn = sys.stderr.isatty() or self._in_notebook
         self._bar: tqdm[Any] | None = None
         self._phase = ""
         self._said = time.monotonic()
@@ -102,8 +103,9 @@ class Bars:
                 initial=done,
                 file=sys.stderr if self._drawn else io.StringIO(),
                 disable=self._quiet,
-                # one step alone says that something goes on, to a person who waits
-                leave=total > 1,
+                # one step alone says that something goes on, to a person who waits; a notebook has
+                # one bar, of the phase that runs
+                leave=total > 1 and not self._in_notebook,
                 bar_format=_FORMAT,
                 delay=_DELAY if phase == READING else 0,
             )

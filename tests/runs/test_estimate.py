@@ -113,6 +113,19 @@ def test_a_bar_moves_without_a_step_and_says_what_is_left(monkeypatch: pytest.Mo
     assert "a line" in last
 
 
+def test_a_notebook_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar that stays ends its line, one that makes room is wiped out."""
+    for in_notebook, stay in ((False, 2), (True, 0)):
+        shown = Terminal()
+        monkeypatch.setattr(sys, "stderr", shown)
+        if in_notebook:
+            monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        with Bars() as bars:
+            for phase in ("training", "quantization"):
+                bars(phase, 2, 2, {})
+        assert shown.getvalue().count("\n") == stay
+
+
 def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a log or a pipe gets: at most one line in `every` seconds, and no moves of a cursor."""
     shown = io.StringIO()
