@@ -1,6 +1,7 @@
 """Turn COCO annotations into examples: the boxes of any categories, or visual wake words."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def open_boxes(settings: ImageSettings) -> ImageListing:
                 if identity in images and wanted and not annotation.get("iscrowd"):
                     own.add(identity)
                     left, top, width, height = map(float, annotation["bbox"])
+                    if not math.isfinite(left + top + width + height):
+                        raise ValueError(f"a box is {annotation['bbox']}")
                     found += (
                         []
                         if identity in seen

@@ -195,8 +195,8 @@ def read_file(path: Path) -> bytes:
     """Read a file's bytes; DataError instead of OSError."""
     try:
         return regular(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:  # no name of a file holds a zero byte
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
             f"an image must be a file that can be read, but {path} is not ({reason}); restore it, "
             "or remove it from the annotations"
@@ -223,9 +223,10 @@ def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
     """Return the part of an image in a box, in whole pixels, or all of it."""
     if box is None:
         return image
-    left, top, right, bottom = box
-    inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
-    left, top, right, bottom = map(round, inside)
+    (left, right), (top, bottom) = (
+        (round(min(max(low, 0), side - 1)), round(min(max(high, 0), side)))
+        for low, high, side in zip(box[:2], box[2:], image.size, strict=True)
+    )
     # a box of nothing is refused as too small
     return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 

@@ -17,6 +17,8 @@ PART_FOLDERS: dict[str, Part] = {
     "testing": "testing",
 }
 
+_LONGEST_NAME = 200
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -106,8 +108,14 @@ def divided(
     Raises
     ------
     DataError
-        If all images are for validation or test.
+        If all images are for validation or test, or a class has no name that can be printed.
     """
+    odd = [name for name in classes if not (name.isprintable() and len(name) <= _LONGEST_NAME)]
+    if odd:
+        raise DataError(
+            f"classes must have names of at most {_LONGEST_NAME} characters that can be printed, "
+            f"but {root} has {odd[0]!r:.60}; rename it"
+        )
     given = {image.part for image in images if image.part}
     cut: tuple[Part, ...] = ()
     if "validation" not in given:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from micronas.errors import DataError
 from micronas.tasks.images.coco import open_boxes, open_wake
+from micronas.tasks.images.files import cut_out
 from micronas.tasks.images.load import load
 from micronas.tasks.images.settings import ImageSettings, VisualSettings
 
@@ -187,6 +188,36 @@ def test_damaged_annotations_are_named(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError):
         open_boxes(ImageSettings(path=tmp_path, annotations=(file,)))
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([float("nan"), 0, 20, 20], "a box is"),
+        ([0, 0, float("inf"), 20], "a box is"),
+        (["a", 0, 20, 20], "could not convert"),
+        ([0, 0, 20], "not enough values"),
+    ],
+)
+def test_boxes_that_are_none_are_named(tmp_path: Path, box: list[Any], said: str) -> None:
+    file = write(tmp_path / "instances.json", [image(1)], [annotation(1, 1.0, bbox=box)])
+    with pytest.raises(DataError, match=said):
+        open_boxes(ImageSettings(path=tmp_path, annotations=(file,)))
+
+
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ((10, 20, 30, 60), (20, 40)),
+        ((-5, -5, 1e12, 1e12), (200, 100)),
+        ((1e12, 1e12, 1e13, 1e13), (1, 1)),
+        ((50, 50, 20, 20), (1, 1)),
+    ],
+)
+def test_boxes_are_cut_off_at_the_border(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> None:
+    assert cut_out(Image.new("L", (200, 100)), box).size == size
 
 
 def test_damaged_minival(tmp_path: Path) -> None:

@@ -335,6 +335,8 @@ def test_a_csv_labels_images_anywhere(tmp_path: Path) -> None:
         ("file,label,part\nx.png,a,odd", "line 2 has 'odd'"),
         ("file,label,part\nx.png,a,test\ny.png,b,test", "must include images for training"),
         ("", "has none"),
+        ("file,label\nx.png,a\ny.png," + 300 * "b", "at most 200 characters"),
+        ("file,label\nx.png,a\n\0.png,b", "must be images for validation"),
     ):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(DataError, match=said):
