@@ -101,7 +101,7 @@ class Hops:
         self.roots |= {name: self.roots[source] for name, (source, _) in self._delayed.items()}
         self._readers: dict[str, list[tuple[str, Sweep]]] = {}
         for step, calls in zip(self.steps, self.calls, strict=True):
-            for read in self._reads(step) if calls else ():
+            for read in self._reads(step).values() if calls else ():
                 self._readers.setdefault(read.band, []).append((step.op.outputs[0], read.sweep))
         self.buffers, self.plan = self._planned()
         self.places = dict(zip(self.buffers, self.plan.offsets, strict=True))
@@ -171,12 +171,15 @@ class Hops:
         self._together.append(rows)
         self.roots[out] = out if calls else self.roots[source]
 
-    def _reads(self, step: Step) -> Iterator[Read]:
+    def _reads(self, step: Step) -> dict[str, Read]:
+        """Return what an operator reads, by operand; constants are no bands."""
         sweep = sweep_of(self.graph, step.op)
-        for name in step.operands:
-            source, skipped = self._delayed.get(name, (name, 0))
-            if source in self.roots:
-                yield Read(self.roots[source], replace(sweep, skipped=skipped))
+        delayed = {name: self._delayed.get(name, (name, 0)) for name in step.operands}
+        return {
+            name: Read(self.roots[source], replace(sweep, skipped=skipped))
+            for name, (source, skipped) in delayed.items()
+            if source in self.roots
+        }
 
     def _frames(self, turn: int) -> int:
         return self._base + turn * self.hop
@@ -224,7 +227,7 @@ class Hops:
         last = {
             read.band: number
             for number, (step, calls) in enumerate(zip(self.steps, self.calls, strict=True))
-            for read in (self._reads(step) if calls else ())
+            for read in (self._reads(step).values() if calls else ())
         }
         for band, number in written.items():
             if band in outside:
@@ -279,7 +282,7 @@ class Hops:
 
     def _of_step(self, turn: int, number: int, step: Step, calls: Sequence[Call]) -> Iterator[Run]:
         out, rows = step.op.outputs[0], self._together[number]
-        bands = {name: read for name, read in self._named_reads(step)}
+        bands = self._reads(step)
         for first in range(self._end(out, turn), self._end(out, turn + 1), rows):
             for part, call in enumerate(calls):
                 reads = []
@@ -295,12 +298,6 @@ class Hops:
                 written = out, (first - self._begin(out, turn)) * self._row(out)
                 elements = rows * self._row(out)
                 yield Run(call.function, number, part, (*reads,), written, call, elements)
-
-    def _named_reads(self, step: Step) -> Iterator[tuple[str, Read]]:
-        names = [
-            name for name in step.operands if self._delayed.get(name, (name, 0))[0] in self.roots
-        ]
-        return zip(names, self._reads(step), strict=True)
 
 
 def _latest(graph: Graph) -> dict[str, Timing]:
