@@ -6,6 +6,7 @@ Each tracker is a class here and an extra of its name; one's own is any `Tracker
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -23,6 +24,7 @@ from micronas.settings import nearest
 
 _BATCH = 100
 """Parameters that MLflow takes at once."""
+_log = logging.getLogger("micronas")
 
 
 class Tracker(Protocol):
@@ -38,7 +40,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Writes event files below the run folder, without TensorBoard's package."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: EventFile | None = None
 
@@ -46,9 +48,6 @@ class TensorBoard:
         if self._file is None:  # not before: the folder must still be claimed
             self._file = EventFile(self._folder / LOG)
         self._file.add(_named(phase, numbers), step=done)
-
-    def end(self, metrics: Mapping[str, float] | None) -> None:
-        pass
 
 
 class MlFlow:
@@ -149,28 +148,50 @@ def tracked(
     Raises
     ------
     ConfigError
-        If there is no such tracker.
+        If there is no such tracker, or it cannot begin. One that fails later is left behind with a
+        warning: no training is lost by it.
     """
     check_names(names)
-    trackers: list[Tracker] = [
-        TensorBoard(folder),
-        *(_TRACKERS[name](folder, settings) for name in dict.fromkeys(names)),
-    ]
+    board = TensorBoard(folder)
+    trackers = {name: _begun(name, folder, settings) for name in dict.fromkeys(names)}
+
+    def told(tell: Callable[[Tracker], None]) -> None:
+        for name, each in [*trackers.items()]:
+            try:
+                tell(each)
+            except Exception as error:
+                del trackers[name]
+                _log.warning("%s is told no more, for it failed: %s", name, error)
 
     def tell(phase: str, done: int, total: int, numbers: Mapping[str, float]) -> None:
         shown(phase, done, total, numbers)
         sound = {key: value for key, value in numbers.items() if math.isfinite(value)}
-        for each in trackers if sound else ():
-            each(phase, done, total, sound)
+        if sound:
+            board(phase, done, total, sound)
+            told(lambda each: each(phase, done, total, sound))
 
-    finished = None
+    finished: dict[str, float] | None = None
     try:
         yield tell
         written = folder / METRICS
         finished = _numbers(json.loads(written.read_bytes())) if written.exists() else None
     finally:
-        for each in trackers:
-            each.end(finished)
+        told(lambda each: each.end(finished))
+
+
+def _begun(name: str, folder: Path, settings: Mapping[str, Any]) -> Tracker:
+    try:
+        return _TRACKERS[name](folder, settings)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--track {name} needs its package, which is not installed ({error}); "
+            f"pip install '.[{name}]'"
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"a tracker must be ready before a run begins, but {name} is not ({error}); look at "
+            "its settings, or leave out --track"
+        ) from error
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """One stream of numbers, in each tracker's own files."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -44,6 +45,39 @@ def test_what_is_shown_is_told_of_every_step(tmp_path: Path) -> None:
         progress("search", 1, 1, {"loss": 2.0})
     assert told == [("search", 0, 1, {}), ("search", 1, 1, {"loss": 2.0})]
     assert len([*(tmp_path / "log").iterdir()]) == 1
+
+
+def test_a_tracker_that_is_not_installed_or_cannot_begin_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match=r"--track mlflow needs .* pip install '\.\[mlflow\]'"):
+        go(tmp_path / "run", "mlflow")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/wandb.py").write_text("def init(**_): raise OSError('no key')")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with pytest.raises(ConfigError, match=r"before a run begins, but wandb is not \(no key\)"):
+        go(tmp_path / "run", "wandb")
+
+
+@pytest.mark.tracking
+def test_a_tracker_that_fails_later_takes_no_run_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store is a folder, which is taken away in the middle."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    (tmp_path / "run").mkdir()
+    with tracked(tmp_path / "run", SETTINGS, ["mlflow"]) as progress:
+        progress("training", 1, 2, {"loss": 1.0})
+        shutil.rmtree(tmp_path / "store")
+        progress("training", 2, 2, {"loss": 0.5})
+        progress("training", 2, 2, {"loss": 0.5})
+    assert [
+        each.message.partition(":")[0] for each in caplog.records if each.name == "micronas"
+    ] == ["mlflow is told no more, for it failed"]
+    assert len([*(tmp_path / "run/log").iterdir()]) == 1
 
 
 @pytest.mark.tracking
