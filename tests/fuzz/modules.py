@@ -30,6 +30,8 @@ _LARGEST = 8000
 """Elements of one example that a step may give."""
 _FLOAT_APART = 1e-2
 """Of the largest answer."""
+_MOST_STEPS = 64
+"""Of a recurrent layer, which torch records one by one: 512 take longer than a case may."""
 _ODD = (0, 1, 1, 1, 2, 2, 3, 4, 5, 7)
 
 
@@ -137,6 +139,8 @@ def _linear(source: random.Random, shape: Sequence[int]) -> tuple[Any, ...]:
 
 
 def _recurrent(source: random.Random, shape: Sequence[int]) -> tuple[Any, ...]:
+    if shape[1] > _MOST_STEPS:
+        raise ValueError("too many steps")
     kind = source.choice((nn.GRU, nn.LSTM))
     layer = kind(shape[-1], source.choice((3, 8)), batch_first=True)
     return (lambda x, cell: cell(x)[0]), layer
