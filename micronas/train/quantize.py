@@ -1,7 +1,7 @@
 """A float graph with int8 arithmetic imitated, and its int8 graph."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Literal
 
@@ -266,7 +266,7 @@ class QuantizedNetwork(nn.Module):
         finest: dict[str, Tensor] = {}
         for op in self._graph.ops:
             name = self._owners[op.outputs[0]]
-            self._coarsen(op, spans)
+            self._coarsen(op, spans, finest)
             if name in self._fixed or shares(op):
                 continue
             step = self._finest_step(op)
@@ -274,15 +274,18 @@ class QuantizedNetwork(nn.Module):
             self._range(name).finest.copy_(finest[name])
             self._range(name).cover(spans[name])
 
-    def _coarsen(self, op: Op, spans: Mapping[str, Tensor]) -> None:
-        """Give a constant steps that TFLM can bring to those of what it is added to."""
+    def _coarsen(
+        self, op: Op, spans: Mapping[str, Tensor], finest: MutableMapping[str, Tensor]
+    ) -> None:
+        """Give an operand steps that TFLM can bring to those of what it is added to."""
         if op.kind not in _AT_COMMON_SCALE:
             return
-        largest = torch.stack([self._range(name).scale for name in op.operands]).max()
+        step = torch.stack([self._range(name).scale for name in op.operands]).max() * _FARTHEST
         for operand in op.operands:
-            if self._graph.tensors[operand].constant:
-                found, name = self._range(operand), self._owners[operand]
-                found.finest.copy_(found.finest.maximum(largest * _FARTHEST))
+            found, name = self._range(operand), self._owners[operand]
+            if name not in self._fixed and found.scale < step:
+                finest[name] = step
+                found.finest.copy_(step)
                 found.cover(spans[name])
 
     def graph(self) -> Graph:

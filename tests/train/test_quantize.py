@@ -1,6 +1,7 @@
 """Networks that imitate integer execution: ranges, constants, and agreement to the bit."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -248,6 +249,21 @@ class TestConstantOperands:
         assert quantization.scale.item() == pytest.approx(scale / 255, rel=1e-5)
         given = quantize_inputs(found, torch.tensor([[-0.01, 0.5]]))
         assert integer.run(found, given).tolist() == [codes]
+
+    @pytest.mark.parametrize("kind", ["ADD", "SUB"])
+    def test_what_is_added_is_in_steps_that_tflm_can_bring_together(self, kind: Kind) -> None:
+        """Steps of x and of x^8 for x of 0.01: 2**-48; the kernel's multipliers hold 2**-30."""
+        names = ("x", "squared", "fourth", "eighth", "y")
+        tensors = {name: ir.Tensor(name, (1, 2)) for name in names}
+        ops = [Op("MUL", b, (a, a), (b,)) for a, b in pairwise(names[:-1])]
+        ops.append(Op(kind, "y", ("x", "eighth"), ("y",)))
+        network = QuantizedNetwork(Graph(tensors, tuple(ops), ("x",), ("y",)))
+        network.calibrate([torch.linspace(-0.01, 0.01, 64).reshape(-1, 2)], method="minmax")
+        found = network.graph()
+        coarse, fine = (found.tensors[name].quantization.scale.item() for name in ("x", "eighth"))
+        assert coarse * 2.0**-30 < fine < coarse * 2.0**-28
+        codes = torch.randint(-128, 128, (8, 2), dtype=torch.int8).numpy()
+        assert (integer.run(found, codes) == tflm_run(to_flatbuffer(found), codes)).all()
 
     def test_a_sigmoid_is_requantised_before_it_is_joined(self) -> None:
         tensors = {name: ir.Tensor(name, (1, 2)) for name in ("x", "s")}
