@@ -262,7 +262,7 @@ def table(found: Listened) -> str:
     ]
     lines += ["", text_table(header, rows), "", f"this detector   {_said(found.outcome)}"]
     if found.choice.held_out is not None:
-        lines.append(f"on other halves {_said(found.choice.held_out)}")
+        lines.append(f"on others       {_said(found.choice.held_out)}")
     thresholds = zip(found.labels, found.detector.thresholds, strict=True)
     told = [f"{label} {each}" for label, each in thresholds if each is not None]
     shape = found.detector

@@ -16,6 +16,8 @@ _NEVER = 256
 """Above every score of a detector."""
 _PRICES = np.geomspace(1e-3, 1e3, 61)
 """False alarms that one miss is worth."""
+_PARTS = 5
+"""Parts of the recordings that are judged by what the others chose."""
 _SHARED = 3.0
 """Labels' worth of evidence that all labels together give on each: a label of twenty occurrences
 alone would fit its threshold to their chance."""
@@ -72,10 +74,11 @@ class Outcome:
 
 
 class Point(NamedTuple):
-    """A detector, and how right its events are."""
+    """A detector, and how right events are that were found so."""
 
     detector: Detector
     outcome: Outcome
+    """Of recordings by what the others chose; of the only one by what it chose itself."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Choice:
     curve: tuple[Point, ...]
     """Other thresholds, of which none is better in both; misses fall, false alarms rise."""
     held_out: Outcome | None = None
-    """Of each half of the recordings by what the other half chose; None of a single recording."""
+    """Of each part of the recordings by what the others chose; None of a single recording."""
 
 
 def judge(detector: Detector, recordings: Iterable[Heard]) -> Outcome:
@@ -111,6 +114,9 @@ def choose(
 ) -> Choice:
     """Choose smoothing, confirmation and a threshold for each label.
 
+    What is wanted has to hold where it was not chosen: each recording, or fifth of them, is judged
+    by thresholds of the others.
+
     Each label has the threshold at which its false alarms and, at some price, its misses cost
     least, together with three times the average of all labels, and in the middle where several do;
     one price for all labels gives a detector, all prices the curve. A label that never occurs gets
@@ -132,27 +138,6 @@ def choose(
     DataError
         If no label occurs that makes events, or if misses cannot be as few.
     """
-    choice = _chosen(recordings, detector, false_alarms, misses, shapes)
-    if len(recordings) < 2:
-        return choice
-    halves = recordings[::2], recordings[1::2]
-    try:
-        held_out = [
-            judge(_chosen(one, detector, false_alarms, misses, shapes).detector, other)
-            for one, other in (halves, halves[::-1])
-        ]
-    except DataError:  # a half lacks what the whole has
-        return choice
-    return replace(choice, held_out=held_out[0] + held_out[1])
-
-
-def _chosen(
-    recordings: Sequence[Heard],
-    detector: Detector,
-    false_alarms: float | None,
-    misses: float | None,
-    shapes: Sequence[tuple[int, int]],
-) -> Choice:
     most = (np.inf if misses is None else misses, np.inf if false_alarms is None else false_alarms)
     best: tuple[tuple[float, ...], Point, list[Point]] | None = None
     fewest = 1.0
@@ -180,38 +165,61 @@ def _chosen(
             "train a better network"
         )
     _, point, points = best
-    return Choice(point.detector, point.outcome, tuple(_undominated(points)))
+    held_out = point.outcome if len(recordings) > 1 else None
+    outcome = judge(point.detector, recordings)
+    return Choice(point.detector, outcome, tuple(_undominated(points)), held_out)
 
 
 def _points(recordings: Sequence[Heard], detector: Detector) -> list[Point]:
-    """Return the detectors of all prices."""
+    """Return the detector of each price."""
     scored = [(each, detector.scores(each.codes, each.levels)[1]) for each in recordings]
-    tables = {
-        label: _costs(scored, label, detector)
-        for label, threshold in enumerate(detector.thresholds)
-        if threshold is not None
+    labels = [label for label, each in enumerate(detector.thresholds) if each is not None]
+    costs = [[_costs(each, label, detector) for label in labels] for each in scored]
+    every = range(len(recordings))
+    whole = _thresholds(costs, labels, detector)
+    if len(recordings) == 1:
+        return [Point(each, _judged(each, scored)) for each in whole]
+    total = [Outcome(0.0, 0, 0, 0)] * len(whole)
+    for part in range(min(_PARTS, len(recordings))):
+        own = every[part::_PARTS]
+        others = _thresholds([costs[each] for each in every if each not in own], labels, detector)
+        mine = [scored[each] for each in own]
+        known = {each: _judged(each, mine) for each in dict.fromkeys(others)}
+        total = [sofar + known[each] for sofar, each in zip(total, others, strict=True)]
+    return [Point(*pair) for pair in zip(whole, total, strict=True)]
+
+
+def _thresholds(
+    costs: Sequence[Sequence["_Costs"]], labels: Sequence[int], detector: Detector
+) -> list[Detector]:
+    """Return the detector of each price by what labels cost in some recordings."""
+    counts = {
+        label: np.sum([recording[place].counts for recording in costs], axis=0)
+        for place, label in enumerate(labels)
     }
-    occurring = {label: table for label, table in tables.items() if table.occurrences}
+    occurring = [
+        label
+        for place, label in enumerate(labels)
+        if any(recording[place].occurrences for recording in costs)
+    ]
     if not occurring:
         raise DataError(
-            "a label that makes events must occur in the recordings, but none does; name in "
-            "--labels where each begins and ends"
+            "labels that make events must occur in several recordings, or all be in one, but none "
+            "does; name in --labels where each begins and ends"
         )
-    shared = _SHARED / len(occurring) * sum(table.counts for table in occurring.values())
-    vectors: dict[tuple[int | None, ...], None] = {}
+    shared = _SHARED * np.mean([counts[label] for label in occurring], axis=0)
+    made = []
     for price in _PRICES:
         chosen = {
-            label: _middle((table.counts + shared) @ (1, price), detector)
-            for label, table in occurring.items()
+            label: _middle((counts[label] + shared) @ (1, price), detector) for label in occurring
         }
         highest = max(chosen.values())
-        for label in tables.keys() - occurring.keys():
-            chosen[label] = max(
-                highest, _middle(tables[label].counts @ (1, 0), detector, first=True)
-            )
-        vectors[tuple(chosen.get(label) for label in range(len(detector.thresholds)))] = None
-    made = [replace(detector, thresholds=thresholds) for thresholds in vectors]
-    return [Point(each, _judged(each, scored)) for each in made]
+        for label in set(labels) - set(occurring):
+            quiet = _middle(counts[label] @ (1, 0), detector, first=True)
+            chosen[label] = max(highest, quiet)
+        limits = tuple(chosen.get(label) for label in range(len(detector.thresholds)))
+        made.append(replace(detector, thresholds=limits))
+    return made
 
 
 class _Costs(NamedTuple):
@@ -234,19 +242,11 @@ def _middle(costs: npt.NDArray[np.float64], detector: Detector, *, first: bool =
     return _least(detector) + begin + (0 if first else (length - 1) // 2)
 
 
-def _costs(scored: Sequence[tuple[Heard, Integers]], label: int, detector: Detector) -> _Costs:
-    hops, values, spans, start = [], [], [], 0
-    for heard, scores in scored:
-        (found,) = np.nonzero(scores[:, label] >= _least(detector))
-        hops.append(found + start)
-        values.append(scores[found, label])
-        spans += [
-            (each.first + start, each.last + start)
-            for each in heard.occurrences
-            if each.label == label
-        ]
-        start += len(scores) + detector.refractory + 1
-    hop, value = np.concatenate(hops), np.concatenate(values)
+def _costs(scored: tuple[Heard, Integers], label: int, detector: Detector) -> _Costs:
+    heard, scores = scored
+    (hop,) = np.nonzero(scores[:, label] >= _least(detector))
+    value = scores[hop, label]
+    spans = [(each.first, each.last) for each in heard.occurrences if each.label == label]
     first, last = np.array(spans, np.int64).reshape(-1, 2).T
     grid = np.arange(_least(detector), _NEVER + 1)
     reached = np.unique(np.append(value, _NEVER))  # between these nothing changes

@@ -65,12 +65,17 @@ def test_what_is_wanted_chooses_the_point() -> None:
         choose([silent], BOTH, misses=0.1)
 
 
-def test_halves_choose_for_each_other() -> None:
-    """The second recording is louder: what is chosen on the first lets its mistakes through."""
+def test_what_is_wanted_holds_for_what_others_chose() -> None:
+    """Two recordings of which one is louder: its mistakes pass the threshold of the other."""
     quiet = heard(at(60, a10=10, a30=40), (0, 29, 31))
     loud = heard(at(60, a10=50, a30=90), (0, 29, 31))
-    found = choose([quiet, loud], BOTH, false_alarms=0.4, misses=1.0, shapes=[(1, 1)])
+    found = choose([quiet, loud], BOTH, false_alarms=0.5, shapes=[(1, 1)])
+    # by the quiet one 25, by the loud one 70
     assert found.held_out == Outcome(2.0, 2, 1, 1)
+    with pytest.raises(DataError, match=r"misses=0 and false alarms an hour=0\.4"):
+        choose([quiet, loud], BOTH, false_alarms=0.4, misses=0, shapes=[(1, 1)])
+    alike = choose([quiet, quiet, quiet], BOTH, false_alarms=0, shapes=[(1, 1)])
+    assert alike.held_out == alike.outcome == Outcome(3.0, 3, 0, 0)
 
 
 def test_a_label_that_never_occurs_is_no_easier_than_others() -> None:
@@ -79,7 +84,9 @@ def test_a_label_that_never_occurs_is_no_easier_than_others() -> None:
     a, b, _ = found.detector.thresholds
     assert a == 40
     assert b == 101  # above its mistake
-    with pytest.raises(DataError, match="must occur in the recordings, but none does"):
+    with pytest.raises(
+        DataError, match="must occur in several recordings, or all be in one, but none does"
+    ):
         choose([heard(at(9, a3=20))], BOTH, false_alarms=1)
 
 

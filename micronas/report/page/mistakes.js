@@ -120,7 +120,7 @@ function heardChart({ unit, times, series, events, marks }) {
 }
 
 function listening({ recordings, hours, occurrences, missed, false_alarms_per_hour: alarms, held_out: other, curve, shown }) {
-  const beside = other ? ` What each half of them chose gives the other ${share(other.missed)} and ${short(other.false_alarms_per_hour)}.` : "";
+  const beside = other ? ` Judged by what the others chose, ${share(other.missed)} and ${short(other.false_alarms_per_hour)} an hour.` : "";
   const points = curve.map((each) => ({ x: each.false_alarms_per_hour, misses: each.missed,
     said: [`${share(each.missed)} missed`, `${short(each.false_alarms_per_hour)} false alarms an hour`] }));
   const heard = shown ? [el("h3", {}, `Scores in ${shown.recording}`),
