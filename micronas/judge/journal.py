@@ -13,6 +13,9 @@ from micronas.judge.endpoint import Reply
 _ANSWER = 2**16
 """Bytes taken for each answer that is awaited; longer ones may find no room on a full disk."""
 
+_TRIES = 4
+"""Times that a write is tried."""
+
 
 class Journal:
     """The journal of one store; its file is made with the first request.
@@ -72,6 +75,14 @@ class Journal:
 
     def _append(self, data: bytes) -> None:
         assert self._file is not None
+        left = _TRIES
         while data:
-            written = os.pwrite(self._file, data, self._end)
+            try:
+                written = os.pwrite(self._file, data, self._end)
+            except OSError:
+                # nowhere else is the answer kept: an error that passes must not lose it
+                left -= 1
+                if not left:
+                    raise
+                continue
             self._end, data = self._end + written, data[written:]
